@@ -59,6 +59,13 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("self_supervised", "classic_ml"): "DeepCluster clusters features by k-means",
     ("self_supervised", "transfer"): "a classifier of domains makes a renderer's labels hold for photographs",
     ("self_supervised", "vision_language"): "CLIP is the learner of retrieval, with classes by prompts",
+    (
+        "semi_supervised",
+        "classification",
+    ): "a semi-supervised classifier is measured as a supervised one",
+    ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
+    ("semi_supervised", "generative"): "the classifier of K+1 classes is one player of a GAN",
+    ("transfer", "classic_ml"): "a logistic regression of domains gives the ratio of their densities",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
 """(room, a neighbour of its layer that it may import): why."""

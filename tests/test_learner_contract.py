@@ -553,8 +553,8 @@ def test_every_page_takes_a_first_step(name):
         return
     experiment = resolved.experiment
     data = experiment.data(resolved.flags)
-    batch = batch_at(resolved.pipelines(data.train), 0)
-    setup = resolved.setup({**data.spec, "train_size": len(data.train)})
+    batch = batch_at(resolved.pipelines(data), 0)
+    setup = resolved.setup_of(data)
     check_first_step(experiment.build(setup), batch)
     check_half_precision(experiment, resolved, data, batch)
 
@@ -648,9 +648,9 @@ def test_the_measure_of_a_page_moves(name):
         experiment, resolve(experiment, ["--smoke", f"--steps={move.steps}", "--log_every=1", *move.flags])
     )
     data = experiment.data(resolved.flags)
-    learner = experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
+    learner = experiment.build(resolved.setup_of(data))
     result = fit(
-        learner, resolved.pipelines(data.train), steps=move.steps, log_every=1, placement=one_device(), progress=False
+        learner, resolved.pipelines(data), steps=move.steps, log_every=1, placement=one_device(), progress=False
     )
     values = [row[move.measure] for row in result.history if row.get(move.measure) is not None]
     quarter = max(1, len(values) // 4)
@@ -664,8 +664,8 @@ def test_every_page_in_full(name, tmp_path):
     if resolved is None:
         return
     data = resolved.experiment.data(resolved.flags)
-    spec = {**data.spec, "train_size": len(data.train)}
-    pipelines = resolved.pipelines(data.train)
+    spec = {**data.spec, "train_size": data.train_size}
+    pipelines = resolved.pipelines(data)
     averages = {"ema": None} if "ema" in resolved.experiment.settings else {}  # a learner's own `ema` takes no None
     plain = resolved.flags.replace(**{k: v for k, v in {"optimizer": "sgd", **averages}.items() if k in resolved.flags})
 

@@ -286,7 +286,7 @@ def test_precision_reaches_the_model_and_not_the_parameters(tmp_path):
     assert ResolvedRun(experiment, resolve(experiment, SMALL)).setup({"train_size": 100}).dtype == jnp.float32
     data = experiment.data(resolved.flags)
     built = experiment.build(resolved.setup({**data.spec, "train_size": len(data.train)}))
-    state = jax.eval_shape(built.init, jax.random.key(0), resolved.pipelines(data.train).batch_at(0))
+    state = jax.eval_shape(built.init, jax.random.key(0), resolved.pipelines(data).batch_at(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
 
 

@@ -4,12 +4,14 @@ With four labels a class the draw matters more than the method (Sohn et al. 2020
 names the seed that drew its labels.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 
-__all__ = ["few_labels"]
+__all__ = ["few_labels", "two_streams"]
 
 
 def few_labels(source: Source, per_class: int, seed: int) -> Source:
@@ -37,3 +39,32 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
             f"labels_per_class={per_class}: class {name!r} has {counts[least]} examples; allowed: at most as many"
         )
     return stratified_sample(source, per_class * len(classes), seed)
+
+
+def two_streams(labeled: Source, unlabeled: Source) -> dict[str, Source]:
+    """Put few labeled images beside many whose labels nobody may learn from.
+
+    Args:
+      labeled: with `image` and `label`.
+      unlabeled: with `image`; its `label`, where it has one, becomes `hidden_label`, for measures alone.
+
+    Returns:
+      {"labeled", "unlabeled"}, training data of two streams.
+
+    Raises:
+      ValueError: the images differ in shape, or a labeled class is not among the hidden labels.
+    """
+    shapes = [source.arrays["image"].shape[1:] for source in (labeled, unlabeled)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"unlabeled: images of {shapes[1]}; allowed: of {shapes[0]}, as the labeled ones")
+    arrays = {"image": unlabeled.arrays["image"]}
+    if "label" in unlabeled.arrays:
+        arrays["hidden_label"] = unlabeled.arrays["label"]
+        missing = np.setdiff1d(labeled.arrays["label"], arrays["hidden_label"])
+        if len(missing):
+            label = int(missing[0])
+            name = labeled.class_names[label] if label < len(labeled.class_names) else str(label)
+            raise ValueError(
+                f"unlabeled: has no image of class {name!r}, which is labeled; allowed: all labeled classes"
+            )
+    return {"labeled": labeled, "unlabeled": replace(unlabeled, arrays=arrays)}

@@ -13,7 +13,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, text_of
 from dlcore.experiment.settings import STEPS
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, map_sources
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
@@ -165,11 +165,11 @@ class ResolvedRun:
         """
         return self.flags.eval_every or max(1, round(train_size / self.flags.batch_size))
 
-    def pipelines(self, sources: Any) -> Any:
-        """Batch the training data.
+    def pipelines(self, splits: Splits) -> Any:
+        """Batch the training data: `--batch_size` examples a step, times the batch ratio of each of several sources.
 
         Args:
-          sources: a source, or a dict of sources.
+          splits: the data.
 
         Returns:
           A pipeline, or a dict of pipelines.
@@ -179,16 +179,17 @@ class ResolvedRun:
         from dlcore.data.device import device_resident
         from dlcore.data.pipeline import Pipeline
 
-        if isinstance(sources, dict):
-            return {name: self.pipelines(source) for name, source in sources.items()}
-        pipeline = Pipeline(
-            sources,
-            self.flags.batch_size,
-            self.flags.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        return device_resident(pipeline) if self.flags.device_data else pipeline
+        def batched(source: Any, ratio: int) -> Any:
+            pipeline = Pipeline(
+                source,
+                self.flags.batch_size * ratio,
+                self.flags.seed,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
+            return device_resident(pipeline) if self.flags.device_data else pipeline
+
+        return map_sources(batched, splits.train, splits.batch_ratios)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What an experiment trains and measures on."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Splits"]
+__all__ = ["Splits", "map_sources"]
 
 
 class Splits(NamedTuple):
@@ -17,6 +18,7 @@ class Splits(NamedTuple):
       notes: lines to print once.
       shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
         one a sample).
+      batch_ratios: of several training sources, how many examples each gives for one of `--batch_size`; 1 where absent.
     """
 
     train: Any
@@ -25,12 +27,32 @@ class Splits(NamedTuple):
     spec: dict
     notes: tuple[str, ...] = ()
     shown: Any = None
+    batch_ratios: Mapping[str, int] = {}
 
     @property
     def train_size(self) -> int:
-        """Training examples; of several sources those of the largest."""
-        return max(map(len, _sources(self.train)))
+        """Training examples; of several sources the most batches' worth: examples over those a step takes for each one
+        of `--batch_size`, rounded up."""
+        sizes: list[int] = []
+        map_sources(lambda source, ratio: sizes.append(-(-len(source) // ratio)), self.train, self.batch_ratios)
+        return max(sizes)
 
 
-def _sources(train: Any) -> list:
-    return [s for part in train.values() for s in _sources(part)] if isinstance(train, dict) else [train]
+def map_sources(function: Callable[[Any, int], Any], train: Any, ratios: Mapping[str, int]) -> Any:
+    """Apply a function to each training source.
+
+    Args:
+      function: (source, its batch ratio) -> anything.
+      train: a source, or a (nested) dict of sources.
+      ratios: `Splits.batch_ratios`.
+
+    Returns:
+      What the function gives, in the structure of `train`.
+    """
+
+    def of(part: Any, ratio: int) -> Any:
+        if isinstance(part, dict):
+            return {name: of(inner, ratio * ratios.get(name, 1)) for name, inner in part.items()}
+        return function(part, ratio)
+
+    return of(train, 1)

@@ -61,6 +61,7 @@ from dlcore.losses.metric_learning import (
     triplet_kinds,
     triplet_loss,
 )
+from dlcore.losses.noise import forward_corrected_loss, generalized_cross_entropy_loss
 from dlcore.losses.objective import full_loss, masked_mean, multi_task_loss
 from dlcore.losses.penalties import elastic_net_penalty, l1_penalty, l2_penalty
 from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
@@ -91,8 +92,10 @@ __all__ = [
     "enet_weights",
     "entropy",
     "entropy_loss",
+    "forward_corrected_loss",
     "full_loss",
     "gaussian_nll_loss",
+    "generalized_cross_entropy_loss",
     "generalized_iou_loss",
     "gram_matrix",
     "hard_distillation_loss",

@@ -20,7 +20,7 @@ from dlcore.diagnostics.gradient_check import METHODS, LeafCheck, check_gradient
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Range
 from dlcore.run.progress import say
 
@@ -33,19 +33,23 @@ VALUES = 2**17
 PENALTY = 1e-2
 
 
-def sampled_batch(source: Source, size: int, seed: int) -> dict:
-    """Draw examples of all classes: the first ones of a folder are all of one.
+def sampled_batch(data: Splits, size: int, seed: int) -> dict:
+    """Draw training examples of all classes: the first ones of a folder are all of one.
 
     Args:
-      source: of the examples.
-      size: how many; all where there are fewer.
+      data: the splits.
+      size: how many, times the batch ratio of each of several sources; all where there are fewer.
       seed: of the examples.
 
     Returns:
-      The batch.
+      The batch, or that of each source.
     """
-    sample = stratified_sample(source, size, seed)
-    return next(iter(padded_batches(sample, len(sample))))
+
+    def batch(source: Source, ratio: int) -> dict:
+        sample = stratified_sample(source, size * ratio, seed)
+        return next(iter(padded_batches(sample, len(sample))))
+
+    return map_sources(batch, data.train, data.batch_ratios)
 
 
 def agrees(lines: list[LeafCheck]) -> bool:
@@ -85,10 +89,10 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     learner = experiment.build(setup)
     if learner.loss is None:
         return None
-    rows = sampled_batch(data.train, EXAMPLES, flags.seed)
+    rows = sampled_batch(data, EXAMPLES, flags.seed)
     values = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(rows))
     if values * EXAMPLES > VALUES:
-        rows = sampled_batch(data.train, max(2, VALUES // values), flags.seed)
+        rows = sampled_batch(data, max(2, VALUES // values), flags.seed)
     batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, rows)
     state = jax.jit(learner.init)(jax.random.key(flags.seed), batch)
     if start := experiment.start(setup):
@@ -123,7 +127,6 @@ def gradcheck(run: ResolvedRun) -> int:
 
     Raises:
       FlagError: a flag that draws random numbers, such as dropout, is given, or rounding swallows the step.
-      ValueError: the experiment has several training sources.
     """
     experiment, flags = run.experiment, run.flags
     for name, off in run.plain.items():
@@ -135,9 +138,7 @@ def gradcheck(run: ResolvedRun) -> int:
         except ValueError as error:
             raise FlagError(f"--gradcheck_{error}") from error
     data = experiment.data(flags)
-    if isinstance(data.train, dict):
-        raise ValueError(f"--mode=gradcheck: {experiment.name} has several training sources; allowed: one")
-    run.check_network(data, data.train[:EXAMPLES])
+    run.check_network(data, sampled_batch(data, EXAMPLES, flags.seed))
     bad, passed = 0, True
     with jax.enable_x64(True):
         losses_and_params = losses_after_burn_in(run, data)

@@ -50,7 +50,7 @@ def profile(run: ResolvedRun) -> int:
     check_writable(folder)
     data = run.experiment.data(run.flags)
     setup = run.setup_of(data)
-    pipelines = run.pipelines(data.train)
+    pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
     program = Program(run.experiment.build(setup), batch, run.placement(), run.flags.seed)

@@ -15,6 +15,7 @@ of a normal distribution.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +28,7 @@ from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Learner
 from dlcore.modes.gradcheck import agrees, losses_after_burn_in, sampled_batch
 from dlcore.run.evaluate import evaluate
@@ -102,12 +103,12 @@ class Bench:
         """
         return self.run.experiment.build(self.setup(**changes))
 
-    def train(self, source: Source, batch_size: int, steps: int, **options: Any) -> tuple[Learner, Result]:
+    def train(self, train: Any, batch_size: int, steps: int, **options: Any) -> tuple[Learner, Result]:
         """Train without regularization and augmentation, on one device, from where the run would start.
 
         Args:
-          source: of the examples.
-          batch_size: examples a step.
+          train: a source, or a dict of sources.
+          batch_size: examples a step, times the batch ratio of each of several sources.
           steps: length of the training.
           **options: of `fit`.
 
@@ -119,7 +120,7 @@ class Bench:
         learner = experiment.build(setup)
         result = fit(
             learner,
-            Pipeline(source, batch_size, seed),
+            map_sources(lambda x, ratio: Pipeline(x, batch_size * ratio, seed), train, self.data.batch_ratios),
             steps=steps,
             start=experiment.start(setup),
             progress=False,
@@ -138,7 +139,7 @@ class Bench:
         Returns:
           The loss.
         """
-        batch = sampled_batch(self.data.train, self.run.flags.batch_size, self.run.flags.seed)
+        batch = sampled_batch(self.data, self.run.flags.batch_size, self.run.flags.seed)
         state = jax.jit(learner.init)(jax.random.key(self.run.flags.seed), batch)
         return float(jax.jit(learner.loss)(state.params, state, batch)[0])
 
@@ -177,7 +178,9 @@ def _check_overfit(bench: Bench) -> Check:
     enough = bench.run.experiment.overfit
     if enough is None:
         return Check(f"overfits {TINY} examples", "–", "the experiment's loss does not go to 0", None)
-    tiny = stratified_sample(bench.data.train, TINY, bench.run.flags.seed)
+    data, seed = bench.data, bench.run.flags.seed
+    tiny = map_sources(lambda x, ratio: stratified_sample(x, TINY * ratio, seed), data.train, data.batch_ratios)
+    count = data._replace(train=tiny).train_size
 
     def memorized(loss: float, accuracy: float = 1.0) -> bool:
         return loss < enough and accuracy == 1.0
@@ -186,11 +189,11 @@ def _check_overfit(bench: Bench) -> Check:
         scores = {name: metrics[f"train/{name}"] for name in ("loss", "accuracy") if f"train/{name}" in metrics}
         return STOP if memorized(**scores) else None
 
-    _, result = bench.train(tiny, len(tiny), OVERFIT_STEPS, log_every=OVERFIT_STEPS // 40, hooks=[stop])
+    _, result = bench.train(tiny, count, OVERFIT_STEPS, log_every=OVERFIT_STEPS // 40, hooks=[stop])
     last = result.history[-1]
     extra = "" if last.get("accuracy") is None else f", accuracy {last['accuracy']:.3f}"
     return Check(
-        f"overfits {len(tiny)} examples",
+        f"overfits {count} examples",
         f"loss {last['loss']:.2e}{extra} at step {last['step']}",
         f"loss < {enough:g}, accuracy 1",
         memorized(last["loss"], last.get("accuracy", 1.0)),
@@ -241,12 +244,17 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     # Validation labels are shuffled too: a cluster of images that got one wrong label may happen to get its own.
     train, valid = data.train, data.valid
     if shuffled:
-        train, valid = shuffle_labels(train, flags.seed), shuffle_labels(valid, flags.seed + 1)
-    batch_size = min(flags.batch_size, len(train))
+        train, valid = map_sources(_shuffled(flags.seed), train, {}), shuffle_labels(valid, flags.seed + 1)
+    batch_size = min(flags.batch_size, data.train_size)
     learner, result = bench.train(train, batch_size, SHUFFLED_STEPS, log_every=SHUFFLED_STEPS)
     accuracy = evaluate(learner, result.state, valid, placement=_one_device())["accuracy"]
     wanted = f"{'<=' if shuffled else '>'} {bound:.3f} (chance, largest class)"
     return Check(name, f"validation accuracy {accuracy:.3f}", wanted, (accuracy <= bound) == shuffled)
+
+
+def _shuffled(seed: int) -> Callable[[Source, int], Source]:
+    """Shuffle the labels of a source that has some."""
+    return lambda source, _: shuffle_labels(source, seed) if "label" in source.arrays else source
 
 
 def _check_true(bench: Bench) -> Check:
@@ -269,14 +277,9 @@ def sanity(run: ResolvedRun) -> int:
 
     Returns:
       The exit status: 1 where a check failed.
-
-    Raises:
-      ValueError: the experiment has several training sources.
     """
     data = run.experiment.data(run.flags.replace(**run.plain))
-    if isinstance(data.train, dict):
-        raise ValueError(f"--mode=sanity: {run.experiment.name} has several training sources; allowed: one")
-    run.check_network(data, data.train[: run.flags.batch_size])
+    run.check_network(data, sampled_batch(data, run.flags.batch_size, run.flags.seed))
     bench = Bench(run, data)
     failed = 0
     say(f"{'check':32} {'measured':44} {'expected':44} verdict")

@@ -97,7 +97,7 @@ def _train(run: ResolvedRun) -> None:
         known = known_data(folder, config)
         for line in check_resumed(run, config, data):
             say(f"note: {line}")
-    pipelines = run.pipelines(data.train)
+    pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
     setup = run.setup_of(data)

@@ -14,7 +14,7 @@ import optax
 
 from dlcore.learner import Learner
 
-__all__ = ["ParameterEmaState", "parameter_ema", "track_parameter_ema", "use_ema"]
+__all__ = ["ParameterEmaState", "ema_decay", "momentum_update", "parameter_ema", "track_parameter_ema", "use_ema"]
 
 
 class ParameterEmaState(NamedTuple):
@@ -27,6 +27,33 @@ class ParameterEmaState(NamedTuple):
 
     count: jax.Array
     ema: Any
+
+
+def ema_decay(decay: float | jax.Array, count: jax.Array) -> jax.Array:
+    """Share of the old average that an update keeps: d_t.
+
+    Args:
+      decay: in [0, 1).
+      count: [] int32, t, updates including this one.
+
+    Returns:
+      [] float32.
+    """
+    return jnp.minimum(decay, (1 + count) / (10 + count)).astype(jnp.float32)
+
+
+def momentum_update(average: Any, new: Any, momentum: float | jax.Array) -> Any:
+    """Move an average towards new values.
+
+    Args:
+      average: e.
+      new: w, the same tree.
+      momentum: m.
+
+    Returns:
+      m e + (1 - m) w.
+    """
+    return jax.tree.map(lambda e, w: momentum * e + (1 - momentum) * w, average, new)
 
 
 def track_parameter_ema(decay: float) -> optax.GradientTransformation:
@@ -53,7 +80,7 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("params=None: missing; allowed: the parameters, as in update(updates, state, params)")
         count = state.count + 1
-        d = jnp.minimum(decay, (1 + count) / (10 + count))
+        d = ema_decay(decay, count)
         new = optax.apply_updates(params, updates)
         ema = jax.tree.map(lambda e, w: e + (1 - d).astype(e.dtype) * (w.astype(e.dtype) - e), state.ema, new)
         return updates, ParameterEmaState(count, ema)

@@ -20,7 +20,7 @@ def check_pipelines(train: Any) -> None:
     Raises:
       ValueError: it does not; a source is told how to become a pipeline.
     """
-    for pipeline in _leaves(train):
+    for _, pipeline in _named(train, "train"):
         if not hasattr(pipeline, "batch_at"):
             raise ValueError(
                 f"train={type(pipeline).__name__}: gives no batches; allowed: Pipeline(source, batch_size), or a dict "
@@ -56,13 +56,15 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
     """
     if learner.classes is None:
         return
-    sources = {"valid": valid, **({} if isinstance(train, Mapping) else {"train": getattr(train, "source", None)})}
+    sources = {"valid": valid, **{name: getattr(p, "source", None) for name, p in _named(train, "train")}}
     for field, count in learner.classes(state, batch).items():
         for name, source in sources.items():
             labels = getattr(source, "arrays", {}).get(field)
             if isinstance(labels, np.ndarray):
                 _check(name, field, labels, count)
-        _check("the first batch", field, batch[field], count)
+        for name, rows in _named_batches(batch, train, "the first batch"):
+            if name == "the first batch" or field in rows:
+                _check(name, field, rows[field], count)
 
 
 def _check(where: str, field: str, labels: Any, count: int) -> None:
@@ -76,9 +78,19 @@ def _check(where: str, field: str, labels: Any, count: int) -> None:
         raise ValueError(f"{field}={labels[first]}: out of range, example {first[0]} of {where}; {allowed}")
 
 
-def _leaves(pipelines: Any) -> Iterator[Any]:
+def _named(pipelines: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Each pipeline of a (nested) dict with its place, as in train/labeled."""
     if isinstance(pipelines, Mapping):
-        for pipeline in pipelines.values():
-            yield from _leaves(pipeline)
+        for key, pipeline in pipelines.items():
+            yield from _named(pipeline, f"{name}/{key}")
     else:
-        yield pipelines
+        yield name, pipelines
+
+
+def _named_batches(batch: Any, train: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The batch of each pipeline with its place."""
+    if isinstance(train, Mapping):
+        for key, pipeline in train.items():
+            yield from _named_batches(batch[key], pipeline, f"{name}/{key}")
+    else:
+        yield name, batch

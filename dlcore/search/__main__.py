@@ -131,6 +131,8 @@ def search(module: str, words: Sequence[str]) -> int:
     with compiled_fast(flags.smoke):
         base = ResolvedRun(experiment, flags)
         data = experiment.data(flags)
+        if own.retrain and isinstance(data.train, dict):
+            raise FlagError(f"--retrain: {experiment.name} has several training sources; allowed: without it")
         share = check_metric(base, data, metric) and own.share
         monitor_mode = sense_of(metric, experiment, own.better)
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,10 +28,12 @@ LARGER = frozenset(
         "correctness",
         "dice",
         "f1",
+        "gain",
         "high_quality",
         "iou",
         "knn",
         "looks",
+        "low_density",
         "map",
         "match",
         "modes",
@@ -65,11 +67,13 @@ SMALLER = frozenset(
         "distance",
         "ece",
         "error",
+        "impurity",
         "kid",
         "l1",
         "loss",
         "mae",
         "mce",
+        "memorized",
         "mse",
         "nats",
         "path_length",
@@ -136,7 +140,7 @@ def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
     """
     setup, placement = run.setup_of(data), run.placement()
     learner, arguments = run.experiment.build(setup), fit_arguments(run, setup, data)
-    batch = batch_at(run.pipelines(data.train), 0)
+    batch = batch_at(run.pipelines(data), 0)
     state = Program(learner, batch, placement, run.flags.seed).init(batch, arguments["start"]).state
     first = next(iter(padded(data.valid, min(8, run.flags.eval_batch_size), placement)))
     metrics = Evaluation(learner, placement).metrics(state, [first])

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.data.pipeline import batch_at
+from dlcore.data.pipeline import batch_at, settings
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.experiment import Experiment, Setup
@@ -70,7 +70,7 @@ class OffsetPipeline:
     """A pipeline from some step on.
 
     Args:
-      pipeline: of batches.
+      pipeline: of batches, or a dict of pipelines.
       offset: its step that is the first here.
     """
 
@@ -86,12 +86,12 @@ class OffsetPipeline:
         Returns:
           The batch.
         """
-        return self.pipeline.batch_at(step + self.offset)
+        return batch_at(self.pipeline, step + self.offset)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The pipeline's settings, and the offset."""
-        return {**self.pipeline.settings, "offset": self.offset}
+        return {**settings(self.pipeline), "offset": self.offset}
 
 
 def experiment_of(module: str) -> Experiment:
@@ -160,7 +160,7 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     setup = run.setup_of(data)
     if not names or run.flags.spmd != "jit" or run.experiment.hooks(setup):
         return False
-    batch = batch_at(run.pipelines(data.train), 0)
+    batch = batch_at(run.pipelines(data), 0)
 
     def step(row: dict) -> Any:
         learner = run.experiment.build(_setup_of(setup, row))
@@ -219,7 +219,7 @@ def run_together(
     learner = together(
         lambda row: run.experiment.build(_setup_of(setup, row)), {name: [row[name] for row in rows] for name in rows[0]}
     )
-    pipeline = run.pipelines(data.train)
+    pipeline = run.pipelines(data)
     if start is None:
         arrays = [{name: jnp.float32(value) for name, value in row.items()} for row in rows]
         starts = [run.experiment.start(_setup_of(setup, row)) for row in arrays]
@@ -246,7 +246,7 @@ def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Pat
         with compiled_fast(run.flags.smoke):
             data = run.experiment.data(run.flags)
             setup = run.setup_of(data)
-            learner, pipeline = run.experiment.build(setup), run.pipelines(data.train)
+            learner, pipeline = run.experiment.build(setup), run.pipelines(data)
             return _fit(run, learner, pipeline, folder, fit_arguments(run, setup, data)).history, ""
     except FloatingPointError as error:
         say(f"{summary(values)}: {str(error).splitlines()[0]}")
@@ -404,7 +404,7 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
     setup, whole = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
     learner = run.experiment.build(setup)
     arguments = {**fit_arguments(run, setup, whole), "steps": best.step}
-    result = _fit(run, learner, run.pipelines(whole.train), folder / "retrained", arguments)
+    result = _fit(run, learner, run.pipelines(whole), folder / "retrained", arguments)
     measures = evaluate(
         learner,
         result.state,

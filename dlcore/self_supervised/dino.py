@@ -32,7 +32,7 @@ from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_argu
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, gelu
 from dlcore.optim import apply_gradients
-from dlcore.self_supervised.moco import momentum_update
+from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
 from dlcore.self_supervised.views import Augment, Preprocess
 

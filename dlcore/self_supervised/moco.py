@@ -25,10 +25,11 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
+from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
 from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
-__all__ = ["MoCoState", "enqueue", "learner", "momentum_update", "shuffle", "unshuffle"]
+__all__ = ["MoCoState", "enqueue", "learner", "shuffle", "unshuffle"]
 
 
 @struct.dataclass
@@ -48,20 +49,6 @@ class MoCoState(State):
     key_model_state: Any
     queue: jax.Array
     pointer: jax.Array
-
-
-def momentum_update(key_params: Any, params: Any, momentum: float | jax.Array) -> Any:
-    """Move the key encoder towards the query encoder.
-
-    Args:
-      key_params: w_k.
-      params: w_q, the same tree.
-      momentum: m.
-
-    Returns:
-      m w_k + (1 - m) w_q.
-    """
-    return jax.tree.map(lambda k, q: momentum * k + (1 - momentum) * q, key_params, params)
 
 
 def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -28,7 +28,7 @@ def test_an_exemplars_class_is_its_index_in_every_epoch():
     data = run.experiment.data(run.flags)
     assert len(data.train) == 100
     for step in range(4):  # two epochs
-        rows = run.pipelines(data.train).batch_at(step)
+        rows = run.pipelines(data).batch_at(step)
         np.testing.assert_array_equal(rows["exemplar"], rows["index"])
     assert set(data.valid.arrays["exemplar"]) == set(data.test.arrays["exemplar"]) == {-1}
     with pytest.raises(FlagError, match=r"--exemplars=5000: more than images; allowed: at most \d+"):

@@ -76,7 +76,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
     setup = contrastive.setup_of(splits)
     contrastive.write_config(setup.spec)
     with compiled_fast(True):
-        fit(moco.build(setup), contrastive.pipelines(splits.train), steps=1, folder=tmp_path, progress=False)
+        fit(moco.build(setup), contrastive.pipelines(splits), steps=1, folder=tmp_path, progress=False)
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={tmp_path}")
     state = jax.jit(supervised.build(setup).init)(jax.random.key(0), splits.train[:2])
     capsys.readouterr()

@@ -17,6 +17,8 @@ LOGITS = {
     "hard_distillation_loss": lambda s: losses.hard_distillation_loss(s, -s, -s, LABEL),
     "entropy_loss": losses.entropy_loss,
     "consistency_loss": lambda s: losses.consistency_loss(s, jnp.array([3.0, 0, 0])),
+    "forward_corrected_loss": lambda s: losses.forward_corrected_loss(s, LABEL, 0.7 * jnp.eye(3) + 0.1),
+    "generalized_cross_entropy_loss": lambda s: losses.generalized_cross_entropy_loss(s, LABEL),
     "kl_divergence_loss": lambda s: losses.kl_divergence_loss(s, jnp.array([0.5, 0.5, 0])),
     "ldam_loss": lambda s: losses.ldam_loss(s, LABEL, jnp.array([0.1, 0.2, 0.5])),
     "sigmoid_focal_loss": lambda s: losses.sigmoid_focal_loss(s, jnp.array([0.0, 1, 1])),

@@ -19,6 +19,7 @@ from dlcore.data.digits import digits
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer
 from dlcore.main import run
 from dlcore.modes import sanity
@@ -491,7 +492,9 @@ def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
     source = images.data(resolve(experiment, [*SMALL, *words])).train
     assert len(set(source.arrays["label"][:8])) == 1
     for seed in (0, 1):
-        np.testing.assert_array_equal(np.sort(np.bincount(sampled_batch(source, 8, seed)["label"])), [2, 3, 3])
+        np.testing.assert_array_equal(
+            np.sort(np.bincount(sampled_batch(Splits(source, None, None, {}), 8, seed)["label"])), [2, 3, 3]
+        )
 
 
 def test_trainings_and_gradients_start_where_the_run_would(trained):

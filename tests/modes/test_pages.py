@@ -66,6 +66,15 @@ WITH_LOSS = {
     "self_supervised.rotation",
     "self_supervised.simclr",
     "self_supervised.super_resolution_pretext",
+    "semi_supervised.fixmatch",
+    "semi_supervised.ict",
+    "semi_supervised.mean_teacher",
+    "semi_supervised.mixmatch",
+    "semi_supervised.noisy_labels",
+    "semi_supervised.pi_model",
+    "semi_supervised.pseudo_label",
+    "semi_supervised.temporal_ensembling",
+    "semi_supervised.vat",
     "sequence.char_rnn",
     "sequence.language_model",
     "sequence.masked_language_model",
@@ -96,6 +105,7 @@ WITHOUT_LOSS = {
     "rl.dqn",
     "rl.ppo",
     "self_supervised.synthetic_properties",
+    "semi_supervised.gan_classifier",
 }
 CHEAP = {
     "classification.supervised": ["--smoke", "--model=mlp"],

@@ -75,7 +75,7 @@ def page_state(folder, *words):
     )
     data = experiment.data(resolved.flags)
     setup = resolved.setup({**data.spec, "train_size": len(data.train)})
-    batch = batch_at(resolved.pipelines(data.train), 0)
+    batch = batch_at(resolved.pipelines(data), 0)
     state = jax.jit(experiment.build(setup).init)(jax.random.key(0), batch)
     return setup, state, experiment.start(setup)
 

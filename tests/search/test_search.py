@@ -10,7 +10,7 @@ import pytest
 
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import join
+from dlcore.data.source import Source, join
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting
@@ -23,7 +23,7 @@ from dlcore.run.step import Placement, Program
 from dlcore.search.__main__ import main, take_apart
 from dlcore.search.metric import sense_of
 from dlcore.search.report import ranked
-from dlcore.search.trials import Trial, can_share, experiment_of, groups, retrain, run_trials
+from dlcore.search.trials import OffsetPipeline, Trial, can_share, experiment_of, groups, retrain, run_trials
 
 PAGE = "experiments.classification.supervised"
 FLAGS = [
@@ -323,3 +323,15 @@ def test_a_module_without_a_learner_is_refused(capsys):
         experiment_of("experiments.studies.optimizer_race")
     with pytest.raises(FlagError):
         run_trials(PAGE, FLAGS, [{"momentum": 3.0}], None, metric="loss")
+
+
+def test_several_training_sources_are_searched_but_not_joined(capsys, tmp_path):
+    pipelines = {name: Pipeline(Source.indices(8), size) for name, size in (("labeled", 2), ("unlabeled", 4))}
+    later = OffsetPipeline(pipelines, 3)
+    assert {name: len(batch["index"]) for name, batch in later.batch_at(1).items()} == {"labeled": 2, "unlabeled": 4}
+    np.testing.assert_array_equal(later.batch_at(1)["labeled"]["index"], pipelines["labeled"].batch_at(4)["index"])
+    assert later.settings["offset"] == 3
+    words = ["experiments.semi_supervised.pi_model", "learning_rate=0.01,0.02", "--smoke", "--retrain"]
+    assert main([*words, f"--out={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert "--retrain: semi_supervised.pi_model has several training sources; allowed: without it" in error

@@ -17,7 +17,12 @@ Mixed = tuple[jax.Array, jax.Array]
 
 
 def mixup(
-    key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float = 0.2, mask: jax.Array | None = None
+    key: jax.Array,
+    images: jax.Array,
+    targets: jax.Array,
+    alpha: float = 0.2,
+    mask: jax.Array | None = None,
+    keep_most: bool = False,
 ) -> Mixed:
     """Blend each example with another one of the batch.
 
@@ -27,6 +32,7 @@ def mixup(
       targets: [B, C], probabilities, or any vectors to blend.
       alpha: of Beta(alpha, alpha); 0 mixes nothing.
       mask: [B]; where an example or its partner is padding (0) nothing is mixed.
+      keep_most: take max(lam, 1 - lam), so that an example stays nearer to itself than to its partner.
 
     Returns:
       (images, targets), blended.
@@ -35,6 +41,7 @@ def mixup(
       ValueError: `alpha` is negative, or the batches have different lengths.
     """
     share, partner = _draw(key, images, targets, alpha, mask)
+    share = jnp.maximum(share, 1 - share) if keep_most else share
     return _blend(share, images, partner), _blend(share, targets, partner)
 
 

@@ -112,7 +112,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
     else:
         data = run.experiment.data(run.flags)
         spec = {**data.spec, "train_size": data.train_size}
-        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch_at(run.pipelines(data.train), 0))
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch_at(run.pipelines(data), 0))
     canonical = jax.dtypes.canonicalize_dtype
     return spec, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, canonical(x.dtype)), batch)
 

@@ -1,0 +1,234 @@
+"""What experiments of semi-supervised learning share: few labels, two streams, two views, the supervised-only twin.
+
+experiment = Experiment(
+    file=__file__, doc=__doc__, learner=fixmatch.learner, build=partial(semi_supervised.build, fixmatch.learner),
+    defaults={**semi_supervised.DEFAULTS, "unlabeled_ratio": 7}, **semi_supervised.SHARED
+)
+
+Labeled images are `--labels_per_class` of each class, drawn by `--label_seed`; the unlabeled stream is the whole
+training split, the labeled images among them. `accuracy` is the technique's, `accuracy_supervised` that of its twin,
+and `gain` the difference. The validation split keeps 10 images of each class: who has few labels has no thousands to
+tune by.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+from dlcore.data.augment import compose, cutout
+from dlcore.data.few_labels import few_labels, two_streams
+from dlcore.data.stratified import stratified_sample
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits import backbone, classification, image_prediction, images, optimizer
+from dlcore.learner import Learner, Range
+from dlcore.semi_supervised.twin import with_twin
+from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
+
+__all__ = [
+    "DEFAULTS",
+    "SETTINGS",
+    "SHARED",
+    "SMOKE",
+    "STRONG_VIEW",
+    "build",
+    "data",
+    "expected_loss",
+    "panels",
+    "strong_view",
+    "twin",
+]
+
+SETTINGS = {
+    **images.SETTINGS,
+    **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
+    "labels_per_class": Setting(4, "labeled training images of each class", limits=Range(1), essential=True),
+    "label_seed": Setting(None, "of the draw of the labeled images; by default --seed", int | None, Range(0)),
+    "unlabeled_ratio": Setting(1, "unlabeled images for each labeled one of a batch", limits=Range(1), essential=True),
+    "valid_labels_per_class": Setting(
+        10, "labeled validation images of each class; none takes the whole split", int | None, Range(1)
+    ),
+}
+"""Of every technique."""
+
+DEFAULTS = {
+    "model.width": 16,
+    "augment": "shift",
+    "batch_size": 32,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.01,
+    "eval_every": 100,
+    "select": "last",
+}
+
+SMOKE = {
+    "model.stages": (1,),
+    "model.width": 4,
+    "steps": 2,
+    "batch_size": 8,
+    "eval_every": 2,
+    "eval_batch_size": 500,
+}
+
+
+def data(flags: Flags) -> Splits:
+    """Load two training streams, a small validation split and the whole test split.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; the draw of the labels is among the notes.
+
+    Raises:
+      ValueError: as `dlcore.kits.images.data`; a class has too few images.
+      FlagError: a batch is larger than a stream.
+    """
+    splits, seed = images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
+    labeled, whole = few_labels(splits.train, flags.labels_per_class, seed), splits.train
+    if flags.batch_size > len(labeled):
+        raise FlagError(
+            f"--batch_size={flags.batch_size}: more than the {len(labeled)} labeled images of "
+            f"--labels_per_class={flags.labels_per_class}; allowed: at most {len(labeled)}"
+        )
+    if (count := flags.batch_size * flags.unlabeled_ratio) > len(whole):
+        raise FlagError(
+            f"--unlabeled_ratio={flags.unlabeled_ratio}: {count} unlabeled images a step with "
+            f"--batch_size={flags.batch_size}; allowed: at most the {len(whole)} of the training split"
+        )
+    valid, per_class = splits.valid, flags.valid_labels_per_class
+    if per_class is not None:
+        valid = stratified_sample(valid, per_class * splits.spec["num_classes"], seed)
+    notes = (
+        f"{len(labeled)} labeled images, {flags.labels_per_class} of each class, drawn by label_seed {seed}; "
+        f"{len(whole):,} unlabeled ones, the same among them; {len(valid)} to validate",
+    )
+    return splits._replace(
+        train=two_streams(labeled, whole),
+        valid=valid,
+        spec=splits.spec | {"unlabeled_size": len(whole)},
+        notes=(*splits.notes, *notes),
+        batch_ratios={"unlabeled": flags.unlabeled_ratio},
+    )
+
+
+def strong_view(flags: Flags, spec: dict):
+    """Build the strong view: the operations of `--strong` on top of a weak view, then a square cut out.
+
+    Args:
+      flags: `strong`, and those of `images.SETTINGS`.
+      spec: of the data.
+
+    Returns:
+      `(key, normalized image) -> image`.
+    """
+    side = images.input_size(flags, spec) or spec["image_shape"][0]
+    drawn = images.augmentation(flags.replace(augment="auto" if flags.strong == "none" else flags.strong), spec)
+    square = cutout(max(1, side // 2))
+    return square if drawn is None else compose(drawn, square)
+
+
+def twin(setup: Setup, decay: float | None) -> Learner:
+    """Build the supervised-only twin.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      decay: of the average that the technique is measured by; None for none.
+
+    Returns:
+      The learner of the labeled stream.
+    """
+    return two_stream_learner(
+        **_shared(setup), technique=supervised_only, teacher=None if decay is None else averaging(decay)
+    )
+
+
+def _shared(setup: Setup) -> dict[str, Any]:
+    return {
+        "model": backbone.build(setup),
+        "optimizer": optimizer.build(setup),
+        "preprocess": images.preprocess(setup),
+        "augment": images.augmentation(setup.flags, setup.spec),
+        "axis": setup.axis,
+    }
+
+
+def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
+    """Build a technique and its twin.
+
+    Args:
+      technique: the `learner` of a file of dlcore.semi_supervised.
+      setup: with the flags of SETTINGS, and `strong` where the technique takes such a view.
+
+    Returns:
+      The learner of both.
+    """
+    group, parameters = setup.flags.group("learner"), inspect.signature(technique).parameters
+    more: dict[str, Any] = {}
+    if "strong" in parameters:
+        more["strong"] = strong_view(setup.flags, setup.spec)
+    if "num_unlabeled" in parameters:
+        more["num_unlabeled"] = setup.spec["unlabeled_size"]
+    return with_twin(technique(**_shared(setup), **more, **group), twin(setup, group.get("ema_decay")))
+
+
+def expected_loss(setup: Setup) -> float:
+    """Tell the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its twin.
+
+    Args:
+      setup: of the experiment.
+
+    Returns:
+      2 log C.
+    """
+    import math
+
+    return 2 * math.log(setup.spec["num_classes"])
+
+
+def panels(context: Any) -> list:
+    """Show what the unlabeled images bought, and the panels of a classifier.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.semi_supervised import pseudo_label_table, twin_table
+
+    state = context.state.replace(params=context.state.params["technique"])
+    labeled = context._replace(data=context.data._replace(train=context.data.train["labeled"]), state=state)
+    tables = [twin_table(context.numbers), *pseudo_label_table(context.history)]
+    return [*tables, *classification.panels(labeled)]
+
+
+SHARED = {
+    "data": data,
+    "model": "resnet8_cifar",
+    "settings": SETTINGS,
+    "expected_loss": expected_loss,
+    "plain": classification.PLAIN,
+    "example": images.example,
+    "inputs": image_prediction.inputs,
+    "describe": image_prediction.describe,
+    "schedule": optimizer.schedule,
+    "panels": panels,
+    "pictures": classification.pictures,
+}
+"""Arguments of `Experiment` that are the same for every technique."""
+
+STRONG_VIEW = {
+    **SHARED,
+    "settings": {
+        **SETTINGS,
+        "strong": Setting(
+            "rand_augment",
+            "strong view of unlabeled images, before a square is cut out",
+            Literal["rand_augment", "auto_augment", "none"],
+        ),
+    },
+}
+"""Those of techniques with a strong view."""

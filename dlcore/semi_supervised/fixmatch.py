@@ -1,0 +1,150 @@
+"""FixMatch: a confident guess of the weak view is the label of the strong view.
+
+Sohn, Berthelot, Li, Zhang, Carlini, Cubuk, Kurakin, Zhang & Raffel 2020, arXiv:2001.07685.
+
+    q_u = softmax f(weak(x_u)),   no gradient
+    l_u = 1[max_c q_uc >= tau] CE(argmax_c q_uc, f(strong(x_u)))
+
+The guess is the present model's, not the teacher's; the teacher is what is measured. Options:
+
+    distribution alignment   q <- normalize(q p / q~), q~ the running mean of q, p uniform (Berthelot et al. 2020,
+                             arXiv:1911.09785)
+    thresholds "class"       tau_c = tau s_c / (2 - s_c), s_c = n_c / max_c n_c, n_c the running share of images whose
+                             guess is c with confidence tau: classes that are learned slowly get a lower bar (FlexMatch,
+                             Zhang et al. 2021, arXiv:2110.08263, which counts the last guess of each image instead)
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.learner import Learner, Range, check_arguments, mask_of
+from dlcore.losses import masked_mean
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    PseudoLabels,
+    Terms,
+    augmented,
+    averaging,
+    ramped,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["aligned", "class_thresholds", "learner"]
+
+RUNNING = 0.99
+"""Share of the running means that a step keeps."""
+
+
+def aligned(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
+    """Correct guesses so that all classes are guessed alike in the long run.
+
+    Args:
+      probabilities: [U, C].
+      mean: [C], their running mean.
+
+    Returns:
+      [U, C], probabilities.
+    """
+    scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
+    return scaled / scaled.sum(-1, keepdims=True)
+
+
+def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.Array:
+    """Lower the bar of classes that are guessed confidently more rarely than others.
+
+    Args:
+      threshold: tau.
+      confident: [C], running share of images that are confidently guessed to be of each class.
+
+    Returns:
+      [C]; tau of the class that leads, and of all while there is no confident guess.
+    """
+    lead = confident.max()
+    share = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)
+    return threshold * share / (2 - share)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    strong: Augment,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    threshold: Annotated[float, Range(0, 1)] = 0.95,
+    thresholds: Literal["one", "class"] = "one",
+    alignment: bool = False,
+    unlabeled_weight: Annotated[float, Range(0)] = 1.0,
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier by FixMatch; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      strong: `(key, preprocessed image) -> image`, the view that learns.
+      augment: `(key, preprocessed image) -> image`, the weak view.
+      preprocess: batch of images to the model's input.
+      threshold: confidence tau that a guess must reach.
+      thresholds: one for all classes, or lower for a class that is learned slowly.
+      alignment: correct guesses by their running mean, for classes that are equally frequent.
+      unlabeled_weight: lambda.
+      ema_decay: of the teacher, which is measured.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner; it logs `mask_rate`, the share of accepted guesses, and `impurity`.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        weak = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
+        hard = augmented(strong, jax.random.fold_in(rng, 1), unlabeled)
+        (logits, guess, answer), model_state = networks.student(labeled["image"], weak, hard)
+        q, mask = jax.lax.stop_gradient(jax.nn.softmax(guess)), mask_of(unlabeled)
+        mean = _running(memory["mean"], q, mask, axis)
+        q = aligned(q, mean) if alignment else q
+        confidence, label = q.max(-1), q.argmax(-1).astype(jnp.int32)
+        chosen = jax.nn.one_hot(label, q.shape[-1]) * (confidence >= threshold)[:, None]
+        confident = _running(memory["confident"], chosen, mask, axis)
+        bar = class_thresholds(threshold, memory["confident"])[label] if thresholds == "class" else threshold
+        accepted = confidence >= bar
+        losses = accepted * optax.softmax_cross_entropy_with_integer_labels(answer, label)
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(
+            supervised,
+            model_state,
+            metrics,
+            losses,
+            PseudoLabels(label, accepted),
+            {"mean": mean, "confident": confident},
+        )
+
+    def memory(num_classes: int) -> dict[str, jax.Array]:
+        return {"mean": jnp.full(num_classes, 1 / num_classes), "confident": jnp.zeros(num_classes)}
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight),
+        teacher=averaging(ema_decay),
+        memory=memory,
+        axis=axis,
+    )
+
+
+def _running(mean: jax.Array, values: jax.Array, mask: jax.Array, axis: str | None) -> jax.Array:
+    """The running mean over the unlabeled stream, after a step; it takes no gradient."""
+    new = jax.vmap(masked_mean, in_axes=(1, None))(values, mask)
+    new = new if axis is None else jax.lax.pmean(new, axis)
+    return RUNNING * mean + (1 - RUNNING) * new.astype(mean.dtype)

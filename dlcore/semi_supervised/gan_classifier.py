@@ -1,0 +1,303 @@
+"""A GAN whose discriminator is the classifier: unlabeled images are of one of the K classes, made ones of none.
+
+Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, arXiv:1606.03498; the complement is Dai, Yang, Yang,
+Cohen & Salakhutdinov 2017, arXiv:1705.09783.
+
+    Z(x) = sum_k exp s_k(x),   D(x) = Z / (Z + 1)        K + 1 classes with the score of "made" fixed at 0
+    classifier   CE(s(x), y) of labeled images - log D(x) of unlabeled ones - log(1 - D(G(z)))
+    generator    |mean f(x) - mean f(G(z))|^2            feature matching; f are the features below the head
+
+A generator of perfect images would teach the classifier nothing: it needs images *between* the classes, so that its
+boundaries come to lie there. With `complement` the generator is paid for such images,
+
+    + pull-away term     mean over i != j of cos^2(f(G(z_i)), f(G(z_j)))              images as unlike as can be
+    + low density        mean of max(0, log p(f(G(z))) - t)                           no image where many real ones are
+    and the classifier   + H(softmax s(x)) of unlabeled images                        sure of a class
+
+p is a kernel density of the real images' features in the batch, where the paper has a PixelCNN++ trained on images, and
+t the log-density below which the fewest real ones lie. The classifier sees real and made images in batches of their
+own, and keeps the statistics of the real ones. `low_density` measures whether made images lie where real ones are rare.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.classic_ml.density import kernel_log_density
+from dlcore.classic_ml.outlier import auroc
+from dlcore.classic_ml.points import squared_distances
+from dlcore.classification.supervised import Augment, SupervisedState, Transform
+from dlcore.classification.supervised import learner as supervised_learner
+from dlcore.generative.pixels import denormalize
+from dlcore.generative.two_players import Players, PlayerState
+from dlcore.learner import Evaluator, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
+from dlcore.semi_supervised.two_streams import augmented, streams
+
+__all__ = [
+    "area_of_low_density",
+    "density_excess",
+    "feature_distance",
+    "learner",
+    "low_density",
+    "made_losses",
+    "pull_away",
+    "real_losses",
+]
+
+
+def real_losses(logits: jax.Array) -> jax.Array:
+    """Compute -log D(x) of images that are of some class.
+
+    Args:
+      logits: [..., K], scores of the classes; that of "made" is 0.
+
+    Returns:
+      [...], log(1 + Z) - log Z.
+    """
+    return jax.nn.softplus(-jax.nn.logsumexp(logits, axis=-1))
+
+
+def made_losses(logits: jax.Array) -> jax.Array:
+    """Compute -log(1 - D(x)) of images that are made.
+
+    Args:
+      logits: [..., K].
+
+    Returns:
+      [...], log(1 + Z).
+    """
+    return jax.nn.softplus(jax.nn.logsumexp(logits, axis=-1))
+
+
+def feature_distance(real: jax.Array, made: jax.Array, mask: jax.Array) -> jax.Array:
+    """Compare the mean features of real and made images.
+
+    Args:
+      real: [B, D].
+      made: [B, D].
+      mask: [B], of both.
+
+    Returns:
+      [], the mean over features of the squared difference.
+    """
+    means = (jax.vmap(masked_mean, in_axes=(1, None))(x, mask) for x in (real, made))
+    return jnp.square(next(means) - next(means)).mean()
+
+
+def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
+    """Measure how alike images are: the pull-away term.
+
+    Args:
+      features: [B, D].
+      mask: [B].
+
+    Returns:
+      [], in [0, 1]: 0 where all are orthogonal, 1 where all are parallel.
+    """
+    unit = features / jnp.sqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-12)
+    pairs = mask[:, None] * mask[None] * (1 - jnp.eye(len(mask)))
+    return (jnp.square(unit @ unit.T) * pairs).sum() / jnp.maximum(pairs.sum(), 1)
+
+
+def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: float) -> jax.Array:
+    """Measure by how much made images are too likely under the real ones of the batch.
+
+    Args:
+      real: [B, D], features that take no gradient.
+      made: [B, D].
+      mask: [B], of both.
+      quantile: t is the log-density that this share of the real images is below.
+
+    Returns:
+      [B], max(0, log p - t) up to a constant of p; the kernel is as wide as real images are apart from their nearest.
+    """
+    real = jax.lax.stop_gradient(real)
+    others = jnp.where((mask[None] > 0) & ~jnp.eye(len(mask), dtype=bool), squared_distances(real, real), jnp.inf)
+    nearest = jnp.where((mask > 0) & jnp.isfinite(others.min(1)), others.min(1), 0)
+    width = 2 * jnp.maximum(masked_mean(nearest, mask), 1e-6)
+    count = jnp.maximum(mask.sum(), 2)
+    own = jax.nn.logsumexp(-others / width, axis=1) - jnp.log(count - 1)
+    threshold = jnp.nanquantile(jnp.where(mask > 0, own, jnp.nan), quantile)
+    between = jnp.where(mask[None] > 0, squared_distances(made, real), jnp.inf)
+    return jax.nn.relu(jax.nn.logsumexp(-between / width, axis=1) - jnp.log(count) - threshold)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    generator: nn.Module,
+    generator_optimizer: optax.GradientTransformation,
+    preprocess: Transform = lambda image: image,
+    augment: Augment | None = None,
+    latent_dim: Annotated[int, Range(1)] = 100,
+    unlabeled_weight: Annotated[float, Range(0)] = 1.0,
+    complement: bool = False,
+    pull_away_weight: Annotated[float, Range(0)] = 1.0,
+    density_weight: Annotated[float, Range(0)] = 1.0,
+    density_quantile: Annotated[float, Range(0, 1)] = 0.1,
+    entropy_weight: Annotated[float, Range(0)] = 0.1,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}` by a GAN.
+
+    Args:
+      model: the classifier, `__call__(x, train) -> logits [B, K]` and `features(x, train) -> {stage: [B, ..., D]}`.
+      optimizer: of the classifier.
+      generator: `__call__(z [B, latent_dim], train) -> images in (-1, 1)`.
+      generator_optimizer: any optax transformation.
+      preprocess: batch of images in [0, 1] to the classifier's input.
+      augment: `(key, preprocessed image) -> image`, of labeled, unlabeled and made images.
+      latent_dim: dimensions of the generator's normal noise.
+      unlabeled_weight: of what tells unlabeled from made images.
+      complement: pay the generator for images where real ones are rare.
+      pull_away_weight: complement: of the pull-away term.
+      density_weight: complement: of the excess of density.
+      density_quantile: complement: share of the real images that counts as rare.
+      entropy_weight: complement: of the classifier's entropy on unlabeled images.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. `evaluate` and `predict` take flat batches and give what those of
+      `dlcore.classification.supervised` give; `predict` adds `features` [B, D] of the images, a made `sample` in [0, 1]
+      for each index, and its `sample_features`. Training logs D of unlabeled (`d_real`) and made (`d_fake`) images.
+    """
+    players = Players(
+        {"discriminator": model, "generator": generator},
+        {"discriminator": optimizer, "generator": generator_optimizer},
+    )
+    judge = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
+
+    def latent(rng, batch):
+        return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(example_keys(rng, batch))
+
+    def init(rng: jax.Array, batch: dict) -> PlayerState:
+        labeled, _, _ = streams(batch)
+        inputs = {"discriminator": (preprocess(labeled["image"]),), "generator": (latent(rng, labeled),)}
+        return PlayerState(**players.init(rng, inputs))
+
+    def classify(params, model_state, images):
+        return players.apply("discriminator", params, model_state, images)
+
+    def features(params, model_state, images, train=True):
+        options = {"train": train, "method": "features"}
+        maps, _ = players.apply("discriminator", params, model_state, images, **options)
+        last = list(maps.values())[-1]
+        return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
+
+    def make(params, model_state, rng, batch, view=None, train=True):
+        """(images as the classifier takes them, the generator's statistics, images in [0, 1])."""
+        x, statistics = players.apply("generator", params, model_state, latent(rng, batch), train=train)
+        x = denormalize(x)
+        images = preprocess(x)
+        if view is not None:
+            images = augmented(augment, view, {**batch, "image": images})
+        return images, statistics, x
+
+    def update(state: PlayerState, batch: dict) -> tuple[PlayerState, Metrics]:
+        keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(6)]
+        labeled, unlabeled, _ = streams(batch)
+        parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
+        known, others = (augmented(augment, key, part) for key, part in zip(keys, parts, strict=False))
+        mask = mask_of(unlabeled)
+        made, _, _ = make(state.params, state.model_state, keys[2], unlabeled, keys[3])
+
+        def discriminate(params):
+            logits, statistics = classify(params, state.model_state, jnp.concatenate([known, others]))
+            logits, real = logits[: len(known)], logits[len(known) :]
+            fake, _ = classify(params, state.model_state, made)
+            losses = softmax_cross_entropy_loss(logits, labeled["label"])
+            unsupervised = real_losses(real) + made_losses(fake)
+            if complement:
+                unsupervised += entropy_weight * entropy_loss(real)
+            value = masked_mean(losses, mask_of(labeled)) + unlabeled_weight * masked_mean(unsupervised, mask)
+            return value, (statistics, (losses, logits, unsupervised, real, fake))
+
+        state, (losses, logits, unsupervised, real, fake) = players.turn("discriminator", state, discriminate)
+
+        def generate(params):
+            images, statistics, _ = make(params, state.model_state, keys[4], unlabeled, keys[5])
+            own = features(params, state.model_state, images)
+            theirs = jax.lax.stop_gradient(features(state.params, state.model_state, others))
+            distance = feature_distance(theirs, own, mask)
+            value, extras = distance, {"feature_distance": distance}
+            if complement:
+                extras["pull_away"] = pull_away(own, mask)
+                extras["density_excess"] = masked_mean(density_excess(theirs, own, mask, density_quantile), mask)
+                value += pull_away_weight * extras["pull_away"] + density_weight * extras["density_excess"]
+            return value, (statistics, extras)
+
+        state, extras = players.turn("generator", state, generate)
+        statistics = state.model_state if axis is None else jax.lax.pmean(state.model_state, axis)
+        count = mask.sum().astype(jnp.int32)
+        metrics = {
+            "loss": Sum.of(losses, mask_of(labeled)),
+            "accuracy": Sum.of(logits.argmax(-1) == labeled["label"], mask_of(labeled)),
+            "unlabeled_loss": Sum.of(unsupervised, mask),
+            "d_real": Sum.of(jnp.exp(-real_losses(real)), mask),
+            "d_fake": Sum.of(1 - jnp.exp(-made_losses(fake)), mask),
+            **{name: Sum(value * count, count) for name, value in extras.items()},
+        }
+        return state.replace(step=state.step + 1, model_state=statistics), metrics
+
+    def judged(state: PlayerState) -> SupervisedState:
+        own = (part["discriminator"] for part in (state.params, state.opt_state, state.model_state))
+        return SupervisedState(state.step, state.rng, *own)
+
+    def predict(state: PlayerState, batch: dict) -> dict[str, jax.Array]:
+        flat, _, _ = streams(batch)
+        made, _, sample = make(state.params, state.model_state, state.rng, flat, train=False)
+        networks = (state.params, state.model_state)
+        return judge.predict(judged(state), flat) | {
+            "features": features(*networks, preprocess(flat["image"]), train=False),
+            "sample": sample,
+            "sample_features": features(*networks, made, train=False),
+        }
+
+    return Learner(
+        init=init,
+        update=update,
+        evaluate=lambda state, batch: judge.evaluate(judged(state), streams(batch)[0]),
+        predict=predict,
+        classes=lambda state, batch: judge.classes(judged(state), streams(batch)[0]),
+    )
+
+
+def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
+    """Measure how often a made image lies where real ones are rarer than at a real one.
+
+    Args:
+      features: [N, D] of real images, N of at least 4: every second one is a kernel, twice as wide as the others,
+        which are compared, are from the nearest.
+      made: [M, D] of made ones.
+
+    Returns:
+      The area under the ROC curve of the kernel density: 1 where all made images are the less likely, .5 where they
+      have the density of real ones, less where they crowd where real ones are frequent.
+    """
+    kernels, others = features[::2], features[1::2]
+    apart = np.sqrt(np.asarray(squared_distances(jnp.asarray(others), jnp.asarray(kernels))).min(1)).mean()
+    width = max(2 * float(apart), 1e-6)
+    return auroc(*(np.asarray(kernel_log_density(x, kernels, width)) for x in (others, made)))
+
+
+def low_density() -> Evaluator:
+    """Measure `area_of_low_density` in the features of the classifier.
+
+    Returns:
+      The evaluator of `low_density`, from `features` and `sample_features`.
+    """
+
+    def add(acc: Any, outputs: Any, rows: Any) -> Any:
+        return [*(acc or []), (outputs["features"], outputs["sample_features"])]
+
+    def finish(acc: Any) -> dict[str, float]:
+        return {"low_density": area_of_low_density(*(np.concatenate(part) for part in zip(*acc, strict=True)))}
+
+    return Evaluator(add=add, finish=finish, names=("low_density",))

@@ -1,0 +1,83 @@
+"""Interpolation consistency: between two images a network predicts what lies between its two predictions.
+
+Verma, Kawaguchi, Lamb, Kannala, Solin, Bengio & Lopez-Paz 2019, arXiv:1903.03825.
+
+    x = lam x_u + (1 - lam) x_v,   q = lam p'(x_u) + (1 - lam) p'(x_v),   lam ~ Beta(alpha, alpha)
+    l_u = 1/C || softmax f(x) - q ||^2
+
+p' is the prediction of the mean teacher, x_v another image of the batch. A network that is linear between images, as
+far as its predictions go, has no such loss. The paper draws one lam for a batch; here each image draws its own.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment.mixing import mixup
+from dlcore.learner import Learner, Range, check_arguments, mask_of
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    Terms,
+    augmented,
+    averaging,
+    mean_squared,
+    ramped,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["learner"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    alpha: Annotated[float, Range(0)] = 1.0,
+    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier by interpolation consistency; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`.
+      preprocess: batch of images to the model's input.
+      alpha: of Beta(alpha, alpha), which shares are drawn from; 0 mixes nothing.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+      ema_decay: of the teacher.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
+        target = jax.nn.softmax(networks.teacher(view))
+        mixed, target = mixup(jax.random.fold_in(rng, 1), view, target, alpha, mask_of(unlabeled))
+        (logits, answer), model_state = networks.student(labeled["image"], mixed)
+        losses = mean_squared(jax.nn.softmax(answer), target)
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(supervised, model_state, metrics, losses)
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps),
+        teacher=averaging(ema_decay),
+        axis=axis,
+    )

@@ -1,0 +1,79 @@
+"""Mean teacher: a network predicts what the average of its earlier selves predicts.
+
+Tarvainen & Valpola 2017, arXiv:1703.01780.
+
+    theta' <- d theta' + (1 - d) theta                              weights and batch statistics, after each step
+    l_u = 1/C || softmax f(x_u, eta; theta) - softmax f(x_u, eta'; theta') ||^2
+
+The distance is that of two predictions, for two views with noise eta and eta' (augmentation and dropout), never that of
+the weights. The teacher takes no gradient and is what is measured.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    Terms,
+    augmented,
+    averaging,
+    mean_squared,
+    ramped,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["learner"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
+    axis: str | None = None,
+) -> Learner:
+    """Train a student and its mean teacher; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`, drawn anew for student and teacher.
+      preprocess: batch of images to the model's input.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+      ema_decay: d of the teacher.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        first, second = (augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2))
+        (logits, answer), model_state = networks.student(labeled["image"], first)
+        target = jax.nn.softmax(networks.teacher(second))
+        losses = mean_squared(jax.nn.softmax(answer), target)
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(supervised, model_state, metrics, losses)
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps),
+        teacher=averaging(ema_decay),
+        axis=axis,
+    )

@@ -1,0 +1,108 @@
+"""MixMatch: guesses that are averaged over views and sharpened, and mixup of all images with all.
+
+Berthelot, Carlini, Goodfellow, Papernot, Oliver & Raffel 2019, arXiv:1905.02249.
+
+    q_u = sharpen(1/K sum_k softmax f(view_k(x_u))),   sharpen(p)_c = p_c^{1/T} / sum_d p_d^{1/T}
+    W   = all labeled views with their labels and all K unlabeled views with q_u, in a random order
+    X'  = mixup(labeled, W),   U' = mixup(unlabeled views, W),   lam' = max(lam, 1 - lam), lam ~ Beta(alpha, alpha)
+    l_b = CE(label', f(x')),   l_u = 1/K sum_k 1/C || softmax f(u'_k) - q'_k ||^2
+
+A guess takes no gradient. T -> 0 makes it one-hot. The authors interleave labeled and unlabeled images so that batch
+norm sees both in each of several forward passes; here one forward pass sees them all.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment.mixing import mixup
+from dlcore.learner import Learner, Range, Sum, check_arguments, mask_of
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    Terms,
+    augmented,
+    averaging,
+    mean_squared,
+    ramped,
+    two_stream_learner,
+)
+
+__all__ = ["learner", "sharpen"]
+
+
+def sharpen(p: jax.Array, temperature: float | jax.Array) -> jax.Array:
+    """Raise probabilities to the power 1 / temperature.
+
+    Args:
+      p: [..., C], probabilities.
+      temperature: T > 0; 1 leaves them, small ones make them one-hot.
+
+    Returns:
+      [..., C], probabilities.
+    """
+    return jax.nn.softmax(jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)) / temperature)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    num_views: Annotated[int, Range(1)] = 2,
+    temperature: Annotated[float, Range(1e-3, 1)] = 0.5,
+    alpha: Annotated[float, Range(0)] = 0.75,
+    unlabeled_weight: Annotated[float, Range(0)] = 75.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier by MixMatch; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`, drawn anew for each view.
+      preprocess: batch of images to the model's input.
+      num_views: K, of an unlabeled image.
+      temperature: T.
+      alpha: of Beta(alpha, alpha), which shares are drawn from; 0 mixes nothing.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+      ema_decay: of the teacher, which is measured.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner; its training loss is that of mixed labels.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(num_views)]
+        guesses = networks.current(jnp.concatenate(views))
+        q = sharpen(jax.nn.softmax(guesses).reshape(num_views, -1, guesses.shape[-1]).mean(0), temperature)
+        count, mask = len(labeled["image"]), mask_of(unlabeled)
+        own = mask_of(labeled)
+        images = jnp.concatenate([labeled["image"], *views])
+        targets = jnp.concatenate([jax.nn.one_hot(labeled["label"], q.shape[-1]), *[q] * num_views])
+        real = jnp.concatenate([own, *[mask] * num_views])
+        images, targets = mixup(jax.random.fold_in(rng, num_views), images, targets, alpha, real, keep_most=True)
+        (answers,), model_state = networks.student(images)
+        supervised = optax.softmax_cross_entropy(answers[:count], targets[:count])
+        losses = mean_squared(jax.nn.softmax(answers[count:]), targets[count:]).reshape(num_views, -1).mean(0)
+        return Terms(supervised, model_state, {"loss": Sum.of(supervised, own)}, losses)
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps),
+        teacher=averaging(ema_decay),
+        axis=axis,
+    )

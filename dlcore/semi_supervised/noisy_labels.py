@@ -1,0 +1,275 @@
+"""Learning from labels of which some are wrong, beside cross-entropy that believes all of them.
+
+    generalized   (1 - p_y^q) / q                                Zhang & Sabuncu 2018, arXiv:1805.07836
+    forward       -log sum_c p_c T_cy                            Patrini et al. 2017, arXiv:1609.03683
+    co_teaching   two networks; each learns by cross-entropy from the share 1 - R(t) of the batch whose loss is the
+                  smallest in the eyes of the other, R(t) = tau min(t / T, 1)    Han et al. 2018, arXiv:1804.06872
+
+A network learns what many examples share before it learns the exceptions, and wrong labels are exceptions (Arpit et al.
+2017, arXiv:1706.05394). So cross-entropy is best at some time and falls from then on, and the method to beat is to stop
+there: a second network, of the same initial weights, batches and views, learns by plain cross-entropy to the end
+(`accuracy_cross_entropy`), and what it was when it knew most of the validation split is kept
+(`accuracy_early_stopped`). That split must have true labels.
+
+Noise is symmetric (a wrong label is any of the other classes) or asymmetric (it is the next class). Both have a
+transition matrix, T_cy = P(label y | class c).
+"""
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.source import Source, checked_seed
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import (
+    forward_corrected_loss,
+    generalized_cross_entropy_loss,
+    masked_mean,
+    softmax_cross_entropy_loss,
+)
+from dlcore.metrics import ConfusionMatrix
+from dlcore.optim import apply_gradients
+
+__all__ = ["KeepBest", "Method", "Noise", "NoisyState", "corrupt_labels", "learner", "smallest", "transition_matrix"]
+
+Noise = Literal["symmetric", "asymmetric"]
+Method = Literal["generalized", "forward", "co_teaching"]
+PLAIN = "cross_entropy"
+
+
+@struct.dataclass
+class NoisyState(State):
+    """The networks: `technique`, with co-teaching `peer` too, and `cross_entropy`; params is a dict by these names.
+
+    Args:
+      model_state: by network, its batch statistics.
+      kept: {"params", "model_state"} of `cross_entropy` where it knew the validation split best so far.
+    """
+
+    model_state: Any
+    kept: Any
+
+
+def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray:
+    """Tell how probable each label is for each class.
+
+    Args:
+      num_classes: C, at least 2.
+      rate: share of wrong labels, in [0, 1).
+      noise: symmetric or asymmetric.
+
+    Returns:
+      [C, C], T; rows sum to 1.
+
+    Raises:
+      ValueError: `rate` or `noise` is not allowed, or there are fewer than two classes.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"noise_rate={rate}: out of range; allowed: at least 0, below 1")
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}: too few for a wrong label; allowed: at least 2")
+    if noise not in ("symmetric", "asymmetric"):
+        raise ValueError(f"noise={noise!r}: unknown; allowed: symmetric or asymmetric")
+    same, next_one = np.eye(num_classes), np.roll(np.eye(num_classes), 1, axis=1)
+    others = (1 - same) / (num_classes - 1) if noise == "symmetric" else next_one
+    return (1 - rate) * same + rate * others
+
+
+def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
+    """Make labels wrong by chance.
+
+    Args:
+      source: with `label`, [N] int.
+      transition: [C, C], T.
+      seed: of the noise.
+
+    Returns:
+      The source with noisy labels; the true ones are `hidden_label`, for measures alone.
+
+    Raises:
+      ValueError: `seed` is negative.
+    """
+    label = np.asarray(source.arrays["label"])
+    draws = np.random.default_rng((checked_seed(seed), 5)).uniform(size=len(label))
+    noisy = (draws[:, None] >= transition.cumsum(1)[label, :-1]).sum(1).astype(label.dtype)
+    arrays = {**source.arrays, "label": noisy, "hidden_label": label}
+    return replace(source, arrays=arrays, name=f"{source.name} (noisy labels)")
+
+
+def smallest(losses: jax.Array, mask: jax.Array, share: float | jax.Array) -> jax.Array:
+    """Choose the examples of a batch whose losses are the smallest.
+
+    Args:
+      losses: [B].
+      mask: [B], 1 for an example.
+      share: of the examples to choose, rounded up.
+
+    Returns:
+      [B] float32, 1 for the chosen ones.
+    """
+    rank = jnp.where(mask > 0, losses, jnp.inf).argsort().argsort()
+    return ((rank < jnp.ceil(share * mask.sum())) & (mask > 0)).astype(jnp.float32)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    transition: Any,
+    preprocess: Transform = lambda image: image,
+    augment: Augment | None = None,
+    technique: Method = "generalized",
+    q: Annotated[float, Range(0, 1)] = 0.7,
+    forget_rate: Annotated[float, Range(0, 0.99)] | None = None,
+    forget_steps: Annotated[int, Range(0)] = 300,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, where some labels are wrong.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, C]`.
+      optimizer: any optax transformation.
+      transition: [C, C], T, of forward correction.
+      preprocess: batch of images to the model's input.
+      augment: `(key, preprocessed image) -> image`.
+      technique: what bears the noise: generalized cross-entropy, forward correction, or co-teaching.
+      q: of generalized cross-entropy: 0 is cross-entropy, 1 an absolute error.
+      forget_rate: of co-teaching: tau, the share that is left out at last; by default the noise's own.
+      forget_steps: of co-teaching: T, until that share is reached.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. With `hidden_label`, which no loss reads, training logs `memorized`, the share of wrong labels that
+      the technique gives back, and `memorized_cross_entropy`. `evaluate` gives `accuracy`, `accuracy_cross_entropy`,
+      `accuracy_early_stopped`, and by `gain` what the technique adds to the second. `predict` is the technique's.
+    """
+    names = ("technique", "peer", PLAIN) if technique == "co_teaching" else ("technique", PLAIN)
+    table = np.asarray(transition, np.float32)
+    tau = float(1 - np.diag(table).mean()) if forget_rate is None else forget_rate
+
+    def init(rng: jax.Array, batch: dict) -> NoisyState:
+        images, params, model_state = preprocess(batch["image"]), {}, {}
+        for name in names:
+            key = jax.random.fold_in(rng, 2 if name == "peer" else 0)
+            variables = dict(model.init(key, images, train=False))
+            params[name], model_state[name] = variables.pop("params"), variables
+        kept = jax.tree.map(jnp.copy, {"params": params[PLAIN], "model_state": model_state[PLAIN]})
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return NoisyState(step, rng, params, optimizer.init(params), model_state, kept)
+
+    def logits_of(params, model_state, images, dropout=None):
+        variables = {"params": params, **model_state}
+        if dropout is None:
+            return model.apply(variables, images, train=False), model_state
+        return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": dropout})
+
+    def weighted(logits, label, mask, step):
+        """{network: (losses [B], weights [B])}."""
+        plain = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}
+        if technique == "co_teaching":
+            share = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
+            easy = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, share) for name in names[:2]}
+            weights = {"technique": easy["peer"], "peer": easy["technique"], PLAIN: mask}
+            return {name: (plain[name], weights[name]) for name in names}
+        if technique == "generalized":
+            own = generalized_cross_entropy_loss(logits["technique"], label, q)
+        else:
+            own = forward_corrected_loss(logits["technique"], label, table)
+        return {"technique": (own, mask), PLAIN: (plain[PLAIN], mask)}
+
+    def objective(params, model_state, images, batch, step, dropout=None):
+        mask, label, logits, new = mask_of(batch), batch["label"], {}, {}
+        for k, name in enumerate(names):
+            key = None if dropout is None else jax.random.fold_in(dropout, k if name == "peer" else 0)
+            logits[name], new[name] = logits_of(params[name], model_state[name], images, key)
+        terms = weighted(logits, label, mask, step)
+        value = sum(masked_mean(losses, weights) for losses, weights in terms.values())
+        right = {name: logits[name].argmax(-1) == label for name in ("technique", PLAIN)}
+        metrics = {
+            "loss": Sum.of(terms["technique"][0], mask),
+            "accuracy": Sum.of(right["technique"], mask),
+            "accuracy_cross_entropy": Sum.of(right[PLAIN], mask),
+        }
+        if "hidden_label" in batch:
+            wrong = mask * (batch["hidden_label"] != label)
+            metrics["memorized"] = Sum.of(right["technique"], wrong)
+            metrics["memorized_cross_entropy"] = Sum.of(right[PLAIN], wrong)
+        return value, (new, metrics, logits["technique"])
+
+    def loss(params: Any, state: NoisyState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (_, metrics, _) = objective(params, state.model_state, preprocess(batch["image"]), batch, state.step)
+        return value, metrics
+
+    def update(state: NoisyState, batch: dict) -> tuple[NoisyState, Metrics]:
+        rng, images = jax.random.fold_in(state.rng, state.step), preprocess(batch["image"])
+        if augment is not None:
+            images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+        dropout = jax.random.fold_in(rng, 1)
+        if axis is not None:
+            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
+            state.params, state.model_state, images, batch, state.step, dropout
+        )
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: NoisyState, batch: dict) -> Metrics:
+        images, mask, label = preprocess(batch["image"]), mask_of(batch), batch["label"]
+        _, (_, metrics, logits) = objective(state.params, state.model_state, images, batch, state.step)
+        stopped, _ = logits_of(state.kept["params"], state.kept["model_state"], images)
+        mine, plain = metrics["accuracy"], metrics["accuracy_cross_entropy"]
+        return {
+            **metrics,
+            "accuracy_early_stopped": Sum.of(stopped.argmax(-1) == label, mask),
+            "gain": Sum((mine.total - plain.total).astype(jnp.float32), mine.count),
+            "confusion": ConfusionMatrix.of(logits, label, mask),
+        }
+
+    def predict(state: NoisyState, batch: dict) -> dict[str, jax.Array]:
+        images = preprocess(batch["image"])
+        logits, _ = logits_of(state.params["technique"], state.model_state["technique"], images)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    def classes(state: NoisyState, batch: dict) -> dict[str, int]:
+        return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)
+
+
+class KeepBest:
+    """A hook that keeps the network of plain cross-entropy where it knows the validation split best.
+
+    Args:
+      monitor: the metric, larger is better.
+    """
+
+    def __init__(self, monitor: str = f"valid/accuracy_{PLAIN}"):
+        self.monitor = monitor
+        self.memory: dict[str, Any] = {"best": None, "step": None}
+
+    def __call__(self, step: int, state: NoisyState, metrics: dict[str, float]) -> NoisyState | None:
+        """Compare the metric with its best value so far.
+
+        Args:
+          step: steps done.
+          state: of the learner.
+          metrics: "split/name" -> number, of this step.
+
+        Returns:
+          The state with the kept network replaced, or None.
+        """
+        value, best = metrics.get(self.monitor), self.memory["best"]
+        if value is None or (best is not None and value <= best):
+            return None
+        self.memory = {"best": value, "step": step}
+        new = {"params": state.params[PLAIN], "model_state": state.model_state[PLAIN]}
+        return state.replace(kept=jax.tree.map(jnp.copy, new))

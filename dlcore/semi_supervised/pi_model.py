@@ -1,0 +1,73 @@
+"""The Pi-model: a network answers alike under two draws of its noise.
+
+Laine & Aila 2017, arXiv:1610.02242; Sajjadi, Javanmardi & Tasdizen 2016, arXiv:1606.04586.
+
+    l_u = 1/C || softmax f(x_u, eta) - softmax f(x_u, eta') ||^2
+
+eta and eta' are augmentation and dropout. Gradients go through both answers, as the equation says. Without noise the
+loss is 0, whatever the network.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    Terms,
+    augmented,
+    mean_squared,
+    ramped,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["learner"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier by the Pi-model; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`, drawn anew for each pass.
+      preprocess: batch of images to the model's input.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2)]
+        (logits, *answers), model_state = networks.student(labeled["image"], *views)
+        losses = mean_squared(*(jax.nn.softmax(answer) for answer in answers))
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(supervised, model_state, metrics, losses)
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps),
+        axis=axis,
+    )

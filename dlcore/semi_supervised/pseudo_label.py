@@ -1,0 +1,94 @@
+"""Pseudo-labels, or self-training: a network's own guess is the label of an unlabeled image.
+
+    y_u = argmax_c p'_c(x_u),   l_u = a_u CE(y_u, f(x_u)),   p' = softmax of f' without gradient
+
+    weighting "all"         a_u = 1, the weight w(t) of the loss rises from 0
+    weighting "threshold"   a_u = 1[max_c p'_c >= tau]
+    weighting "confidence"  a_u = max_c p'_c
+
+Lee 2013, "Pseudo-label: the simple and efficient semi-supervised learning method for deep neural networks" (ICML
+workshop), labels anew at each step, f' = f, which lowers the entropy of the predictions; his w(t) rises linearly, here
+it is the ramp of `two_streams`. Scudder 1965 and Yarowsky 1995 label all images once a generation: f' is then the
+network as it was at the last multiple of `generation` steps, and the first generation learns from labels alone.
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    PseudoLabels,
+    Terms,
+    augmented,
+    ramped,
+    snapshots,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["learner"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    weighting: Literal["all", "threshold", "confidence"] = "all",
+    threshold: Annotated[float, Range(0, 1)] = 0.95,
+    generation: Annotated[int, Range(1)] = 1,
+    unlabeled_weight: Annotated[float, Range(0)] = 3.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier on its own guesses; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`, of labeled and unlabeled images.
+      preprocess: batch of images to the model's input.
+      weighting: how a guess counts: all alike, those above a threshold, or by their confidence.
+      threshold: confidence tau, for weighting threshold.
+      generation: steps between two labelings of the unlabeled images; 1 guesses anew at each step.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises; with generations it is full from the second one on.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner; it logs `mask_rate` and `impurity` of the guesses.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        view = augmented(augment, rng, unlabeled)
+        (logits, answer), model_state = networks.student(labeled["image"], view)
+        guess = answer if generation == 1 else networks.teacher(unlabeled["image"])
+        p = jax.lax.stop_gradient(jax.nn.softmax(guess))
+        confidence, label = p.max(-1), p.argmax(-1).astype(jnp.int32)
+        accepted = confidence >= (threshold if weighting == "threshold" else 0)
+        share = confidence if weighting == "confidence" else accepted
+        losses = share * optax.softmax_cross_entropy_with_integer_labels(answer, label)
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(supervised, model_state, metrics, losses, PseudoLabels(label, accepted))
+
+    def later(step: jax.Array) -> jax.Array:
+        return unlabeled_weight * (step >= generation).astype(jnp.float32)
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps) if generation == 1 else later,
+        teacher=None if generation == 1 else snapshots(generation),
+        axis=axis,
+    )

@@ -1,0 +1,126 @@
+"""Temporal ensembling: a network predicts what it predicted of the same image before, on average.
+
+Laine & Aila 2017, arXiv:1610.02242.
+
+    Z_u <- alpha Z_u + (1 - alpha) z_u,   z_u = softmax f(x_u, eta),   after each visit of example u
+    l_u = 1/C || z_u - Z_u / (1 - alpha^{v_u}) ||^2                    v_u visits before this one; 0 at the first
+
+One pass for each image, where the Pi-model takes two, and a table Z of [N, C] numbers. The paper updates it after each
+epoch; here a row changes at its visit, and the bias correction counts visits of that row, not steps.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.learner import Learner, Range, check_arguments, mask_of
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    Terms,
+    augmented,
+    mean_squared,
+    ramped,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["corrected", "learner", "remember"]
+
+
+def remember(
+    memory: dict[str, jax.Array], index: jax.Array, predictions: jax.Array, mask: jax.Array, alpha: float | jax.Array
+) -> dict[str, jax.Array]:
+    """Write the predictions of a batch into the table.
+
+    Args:
+      memory: `ensemble` [N, C] and `visits` [N] int32.
+      index: [U] int32, rows; of one that comes twice the first counts.
+      predictions: [U, C].
+      mask: [U], 0 for padding, which writes nothing.
+      alpha: share of the old value.
+
+    Returns:
+      The memory after it.
+    """
+    table, visits = memory["ensemble"], memory["visits"]
+    same = (index[:, None] == index[None, :]) & (mask > 0)[None, :]
+    first = same.argmax(1) == jnp.arange(len(index))
+    row = jnp.where((mask > 0) & first, index, len(table))
+    new = alpha * table[index] + (1 - alpha) * predictions.astype(table.dtype)
+    return {"ensemble": table.at[row].set(new, mode="drop"), "visits": visits.at[row].add(1, mode="drop")}
+
+
+def corrected(memory: dict[str, jax.Array], index: jax.Array, alpha: float | jax.Array) -> jax.Array:
+    """Read the mean predictions, without the bias towards the table's zeros.
+
+    Args:
+      memory: as in `remember`.
+      index: [U] int32, rows that were visited.
+      alpha: share of the old value.
+
+    Returns:
+      [U, C], probabilities; zeros of rows without a visit.
+    """
+    bias = 1 - alpha ** memory["visits"][index].astype(jnp.float32)
+    return memory["ensemble"][index] / jnp.where(bias > 0, bias, 1)[:, None]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    num_unlabeled: int,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    alpha: Annotated[float, Range(0, 0.999)] = 0.6,
+    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier by temporal ensembling; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      num_unlabeled: N, rows of the table: examples of the unlabeled stream.
+      augment: `(key, preprocessed image) -> image`.
+      preprocess: batch of images to the model's input.
+      alpha: share of the old prediction that a visit keeps.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        (logits, answer), model_state = networks.student(labeled["image"], augmented(augment, rng, unlabeled))
+        index, mask, prediction = unlabeled["index"], mask_of(unlabeled), jax.nn.softmax(answer)
+        seen = memory["visits"][index] > 0
+        losses = seen * mean_squared(prediction, corrected(memory, index, alpha))
+        written = index, jax.lax.stop_gradient(prediction), mask
+        if axis is not None:
+            written = jax.lax.all_gather(written, axis, tiled=True)
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(supervised, model_state, metrics, losses, memory=remember(memory, *written, alpha))
+
+    def memory(num_classes: int) -> dict[str, jax.Array]:
+        table = jnp.zeros((num_unlabeled, num_classes))
+        return {"ensemble": table, "visits": jnp.zeros(num_unlabeled, jnp.int32)}
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps),
+        memory=memory,
+        axis=axis,
+    )

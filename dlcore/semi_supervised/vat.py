@@ -1,0 +1,138 @@
+"""Virtual adversarial training: the prediction stays as it is in the direction in which it changes most.
+
+Miyato, Maeda, Koyama & Ishii 2018, arXiv:1704.03976.
+
+    l_u = KL(p(x_u) || p(x_u + epsilon d)),   d = argmax_{|d| = 1} KL(p(x_u) || p(x_u + epsilon d))
+    d <- g / |g|,   g = grad_r KL(p(x_u) || p(x_u + r)) at r = xi |x_u| d
+
+The divergence and its gradient are 0 at r = 0, where its Hessian is the Fisher matrix J' (diag p - p p') J: the
+iteration is the power method for its top eigenvector, from a random d. xi is a share of the image's norm (the paper's
+1e-6 is lost to rounding in float32). p(x_u) and d are of the present weights, and take no gradient; labeled and
+unlabeled images pass the network apart, and only the labeled ones move the batch statistics, as in the authors'
+program. With entropy_weight the conditional entropy of p(x_u) is added (Grandvalet & Bengio 2004), the paper's
+VAT+EntMin.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.classification.supervised import Augment, Transform
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.losses import entropy_loss, kl_divergence_loss
+from dlcore.semi_supervised.two_streams import (
+    Networks,
+    Terms,
+    augmented,
+    ramped,
+    supervised_terms,
+    two_stream_learner,
+)
+
+__all__ = ["adversarial_direction", "learner"]
+
+
+def adversarial_direction(
+    logits: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    rng: jax.Array,
+    xi: float | jax.Array = 0.01,
+    iterations: int = 1,
+) -> jax.Array:
+    """Find the direction of each image in which its prediction changes most, by the power method.
+
+    Args:
+      logits: images -> [U, C].
+      images: [U, ...].
+      rng: of the first direction.
+      xi: length of the step that measures the change, as a share of an image's norm.
+      iterations: of the power method.
+
+    Returns:
+      Like `images`, of norm 1 for each.
+    """
+    plain = jax.nn.softmax(logits(images))
+    length = xi * _norm(images)
+
+    def divergence(r: jax.Array) -> jax.Array:
+        return kl_divergence_loss(logits(images + r), plain).sum()
+
+    d = _unit(jax.random.normal(rng, images.shape, images.dtype))
+    for _ in range(iterations):
+        d = _unit(jax.grad(divergence)(length * d))
+    return d
+
+
+def _norm(x: jax.Array) -> jax.Array:
+    """The norm of each example, over all its pixels; shaped to divide x."""
+    return jnp.sqrt(jnp.square(x).sum(tuple(range(1, x.ndim)), keepdims=True))
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """x of norm 1; zeros stay. Scaled first, as small gradients square to 0."""
+    largest = jnp.abs(x).max(tuple(range(1, x.ndim)), keepdims=True)
+    x = x / jnp.where(largest > 0, largest, 1)
+    norm = _norm(x)
+    return x / jnp.where(norm > 0, norm, 1)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augment: Augment | None = None,
+    preprocess: Transform = lambda image: image,
+    epsilon: Annotated[float, Range(0)] = 8.0,
+    xi: Annotated[float, Range(1e-6, 1)] = 0.01,
+    iterations: Annotated[int, Range(1)] = 1,
+    entropy_weight: Annotated[float, Range(0)] = 0.0,
+    unlabeled_weight: Annotated[float, Range(0)] = 1.0,
+    ramp_steps: Annotated[int, Range(0)] = 0,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier by VAT; batches are those of `two_stream_learner`.
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      augment: `(key, preprocessed image) -> image`.
+      preprocess: batch of images to the model's input.
+      epsilon: length of the perturbation, in the model's input.
+      xi: length of the step that measures the change, as a share of an image's norm.
+      iterations: of the power method.
+      entropy_weight: of the entropy of the unlabeled predictions.
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner.
+    """
+
+    def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
+        (logits,), model_state = networks.student(labeled["image"])
+        plain = jax.nn.softmax(networks.current(view))
+        d = adversarial_direction(networks.current, view, jax.random.fold_in(rng, 1), xi, iterations)
+        (answer,), _ = networks.student(view + epsilon * d)
+        losses = kl_divergence_loss(answer, plain)
+        if not (isinstance(entropy_weight, int | float) and entropy_weight == 0):
+            (own,), _ = networks.student(view)
+            losses += entropy_weight * entropy_loss(own)
+        supervised, metrics = supervised_terms(logits, labeled)
+        return Terms(supervised, model_state, metrics, losses)
+
+    return two_stream_learner(
+        model,
+        optimizer,
+        technique,
+        preprocess=preprocess,
+        augment=augment,
+        weight=ramped(unlabeled_weight, ramp_steps),
+        axis=axis,
+    )

@@ -1,0 +1,204 @@
+"""Shift between source and target: weights of source examples, and the priors of a target without labels.
+
+Covariate shift: P(x) changes, P(y | x) does not (Shimodaira 2000; Sugiyama, Krauledat & Müller 2007).
+
+    E_target f = E_source w f,   w(x) = p_target(x) / p_source(x) = N / M · s(x) / (1 - s(x))
+
+s is a logistic regression that tells M target examples from N source ones (Bickel, Brückner & Scheffer 2007). Weighting
+costs sample: N examples are worth (Σ w)² / Σ w².
+
+Label shift: P(y) changes, P(x | y) does not.
+
+    v_j = p_target(j) / p_source(j)
+    BBSE   C v = q,   C_ij = P_source(predicted i, is j),   q_i = P_target(predicted i)
+    EM     r_mj = p_source(j | x_m) v_j / Σ_k p_source(k | x_m) v_k,   v_j = 1/M Σ_m r_mj / p_source(j),   again
+
+Black-box shift estimation (Lipton, Wang & Smola 2018, arXiv:1802.03916) needs source examples that the classifier has
+not seen, and a confusion matrix C that can be inverted: its condition number says by how much errors of q grow.
+Expectation maximization (Saerens, Latinne & Decaestecker 2002) needs no such examples, but probabilities that are
+right. By Bayes' rule, r is the probability under the new priors.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.classic_ml import logistic
+
+__all__ = [
+    "Estimate",
+    "Priors",
+    "black_box_priors",
+    "density_ratio",
+    "effective_sample_size",
+    "em_priors",
+    "reweigh",
+    "weighted_mean",
+]
+
+
+class Estimate(NamedTuple):
+    """A mean.
+
+    Args:
+      value: the mean.
+      standard_error: of it.
+    """
+
+    value: float
+    standard_error: float
+
+
+class Priors(NamedTuple):
+    """What is known of the target's classes.
+
+    Args:
+      priors: [C], P_target(y), none negative, summing to 1.
+      ratios: [C], v, target over source, as estimated: they may be negative where the sample is small.
+      condition: number of the confusion matrix; None of EM.
+    """
+
+    priors: np.ndarray
+    ratios: np.ndarray
+    condition: float | None = None
+
+
+def density_ratio(source: Any, target: Any, l2: float = 1.0) -> np.ndarray:
+    """Weigh source examples so that they stand for the target's.
+
+    Args:
+      source: [N, D], finite.
+      target: [M, D], finite, from the other distribution.
+      l2: penalty of the logistic regression, positive; a larger one keeps the weights closer to 1.
+
+    Returns:
+      [N], w, of mean 1.
+
+    Raises:
+      ValueError: the examples are no points of the same dimension, there are none, or `l2` is not positive.
+    """
+    source, target = np.asarray(source), np.asarray(target)
+    if source.ndim != 2 or target.shape[1:] != source.shape[1:] or not len(source) or not len(target):
+        raise ValueError(
+            f"source and target: shapes {list(source.shape)} and {list(target.shape)}; "
+            "allowed: [N, D] and [M, D] with examples in both"
+        )
+    both = np.concatenate([source, target])
+    scale = both.std(0)
+    both = (both - both.mean(0)) / np.where(scale > 0, scale, 1)
+    is_target = np.repeat([0, 1], [len(source), len(target)])
+    model = logistic.train(both, is_target, l2=l2)
+    score = both[: len(source)].astype(np.float64) @ model.weights[0] + model.bias[0]
+    weights = np.exp(score - score.max())
+    return weights / weights.mean()
+
+
+def effective_sample_size(weights: Any) -> float:
+    """Count how many examples of equal weight have the variance of weighted ones.
+
+    Args:
+      weights: [N], none negative, not all 0.
+
+    Returns:
+      Between 1 and N.
+    """
+    weights = np.asarray(weights, np.float64)
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+def weighted_mean(values: Any, weights: Any = None) -> Estimate:
+    """Estimate the target's mean of a quantity that was measured on the source.
+
+    Args:
+      values: [N].
+      weights: [N], of `density_ratio`; None estimates the source's mean.
+
+    Returns:
+      The self-normalized importance-sampling estimate and its standard error, for weights that are known exactly.
+    """
+    values = np.asarray(values, np.float64)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    mean = float((weights * values).sum() / weights.sum())
+    return Estimate(mean, float(np.sqrt(np.square(weights * (values - mean)).sum()) / weights.sum()))
+
+
+def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) -> Priors:
+    """Recover the target's priors from the predictions of any classifier.
+
+    Args:
+      held_out: [N] int, predictions on source examples that it was not trained on.
+      labels: [N] int, their classes.
+      target: [M] int, its predictions on the target.
+      num_classes: C.
+
+    Returns:
+      The priors.
+
+    Raises:
+      ValueError: a class is missing among the labels, or the confusion matrix cannot be inverted.
+    """
+    held_out, labels, target = (np.asarray(x) for x in (held_out, labels, target))
+    counts = np.bincount(labels, minlength=num_classes)
+    if not counts.all():
+        raise ValueError(f"labels: none of class {int(counts.argmin())}; allowed: each of {num_classes} classes")
+    joint = np.zeros((num_classes, num_classes))
+    np.add.at(joint, (held_out, labels), 1 / len(labels))
+    condition = float(np.linalg.cond(joint))
+    if condition > 1e8:
+        raise ValueError(
+            f"held_out: the confusion matrix has condition number {condition:.0e}; allowed: a classifier that tells "
+            "all classes apart"
+        )
+    predicted = np.bincount(target, minlength=num_classes) / len(target)
+    ratios = np.linalg.solve(joint, predicted)
+    priors = np.maximum(ratios, 0) * counts / len(labels)
+    return Priors(priors / priors.sum(), ratios, condition)
+
+
+def em_priors(probabilities: Any, source_priors: Any, tolerance: float = 1e-7, max_steps: int = 10_000) -> Priors:
+    """Recover the target's priors by maximum likelihood.
+
+    Args:
+      probabilities: [M, C], of a classifier that is calibrated on the source, for target examples.
+      source_priors: [C], of what it was trained on, positive.
+      tolerance: stop where no prior changes by more in a step.
+      max_steps: stop at the latest.
+
+    Returns:
+      The priors.
+
+    Raises:
+      ValueError: a source prior is not positive.
+    """
+    source = _positive(source_priors)
+    priors = source
+    for _ in range(max_steps):
+        before, priors = priors, reweigh(probabilities, source, priors).mean(0)
+        if np.abs(priors - before).max() <= tolerance:
+            break
+    return Priors(priors, priors / source)
+
+
+def reweigh(probabilities: Any, source_priors: Any, target_priors: Any) -> np.ndarray:
+    """Correct a classifier's probabilities for other priors, by Bayes' rule.
+
+    Args:
+      probabilities: [M, C], under the source's priors.
+      source_priors: [C], positive.
+      target_priors: [C], none negative.
+
+    Returns:
+      [M, C], rows that sum to 1.
+
+    Raises:
+      ValueError: a source prior is not positive.
+    """
+    scaled = np.asarray(probabilities, np.float64) * (np.asarray(target_priors, np.float64) / _positive(source_priors))
+    return scaled / scaled.sum(1, keepdims=True)
+
+
+def _positive(priors: Any) -> np.ndarray:
+    priors = np.asarray(priors, np.float64)
+    if not (priors > 0).all():
+        raise ValueError(f"source_priors={priors.tolist()}: not positive; allowed: above 0 for each class")
+    return priors

@@ -1,0 +1,69 @@
+"""Learn digits from four labels of each, and by telling other images of digits from made ones.
+
+python -m experiments.semi_supervised.gan_classifier
+python -m experiments.semi_supervised.gan_classifier --complement        (made images lie between the classes)
+python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=D --augment=auto --steps=5000 \\
+    --labels_per_class=10 --batch_size=64
+
+`low_density` is how often a made image is less likely than a real one, under a kernel density of the classifier's
+features. None of the commands was run to its end.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import Setting
+from dlcore.generative import dcgan
+from dlcore.kits import semi_supervised
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.optim import create_optimizer
+from dlcore.semi_supervised import gan_classifier
+
+SHOWN = 64
+"""Made images in the report."""
+
+
+def build(setup: Setup):
+    flags = setup.flags
+    technique = partial(
+        gan_classifier.learner,
+        generator=dcgan.Generator(
+            tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype, axis_name=setup.axis
+        ),
+        generator_optimizer=create_optimizer("adam", flags.generator_learning_rate, momentum=0.5, axis=setup.axis),
+    )
+    return semi_supervised.build(technique, setup)
+
+
+def panels(context):
+    from dlcore.report.generative import sample_grid
+
+    bought, *others = semi_supervised.panels(context)
+    note = "Drawn at random. A complement generator is to draw what is almost a digit."
+    return [bought, sample_grid(context.outputs["sample"][:SHOWN], "Made images", note), *others]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=gan_classifier.learner,
+    build=build,
+    modules={"generator": dcgan.Generator},
+    defaults={**semi_supervised.DEFAULTS, "generator.width": 16, "unlabeled_ratio": 1, "steps": 600},
+    smoke={**semi_supervised.SMOKE, "generator.width": 4},
+    evaluators=lambda setup, data, split: [gan_classifier.low_density()],
+    **{
+        name: value
+        for name, value in semi_supervised.SHARED.items()
+        if name not in ("settings", "panels", "expected_loss")
+    },
+    settings={
+        **semi_supervised.SETTINGS,
+        "generator_learning_rate": Setting(3e-4, "of the generator's Adam, constant", limits=Range(0)),
+    },
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,35 @@
+"""Learn digits from four labels of each, and from a teacher that averages the student.
+
+python -m experiments.semi_supervised.mean_teacher
+python -m experiments.semi_supervised.mean_teacher --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
+    --labels_per_class=10 --batch_size=64 --ramp_steps=1500
+
+None of the commands was run.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment
+from dlcore.kits import semi_supervised
+from dlcore.main import main
+from dlcore.semi_supervised import mean_teacher
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=mean_teacher.learner,
+    build=partial(semi_supervised.build, mean_teacher.learner),
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "ramp_steps": 200,
+        "unlabeled_weight": 30.0,
+        "ema_decay": 0.99,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
+    smoke=semi_supervised.SMOKE,
+    **semi_supervised.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

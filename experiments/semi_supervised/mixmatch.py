@@ -1,0 +1,37 @@
+"""Learn digits from four labels of each, and from sharpened guesses of the others, all mixed (MixMatch).
+
+python -m experiments.semi_supervised.mixmatch
+python -m experiments.semi_supervised.mixmatch --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
+    --labels_per_class=10 --batch_size=64 --ramp_steps=1500
+python -m experiments.semi_supervised.mixmatch --dataset=cifar10 --data_dir=D --augment=auto --steps=5000 \\
+    --labels_per_class=25 --batch_size=64 --ramp_steps=2500
+
+None of the commands was run.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment
+from dlcore.kits import semi_supervised
+from dlcore.main import main
+from dlcore.semi_supervised import mixmatch
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=mixmatch.learner,
+    build=partial(semi_supervised.build, mixmatch.learner),
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "ramp_steps": 200,
+        "unlabeled_weight": 30.0,
+        "ema_decay": 0.99,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
+    smoke=semi_supervised.SMOKE,
+    **semi_supervised.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

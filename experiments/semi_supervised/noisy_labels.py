@@ -1,0 +1,115 @@
+"""Learn digits from labels of which 40 % are wrong.
+
+python -m experiments.semi_supervised.noisy_labels
+python -m experiments.semi_supervised.noisy_labels --technique=co_teaching
+python -m experiments.semi_supervised.noisy_labels --technique=forward
+python -m experiments.semi_supervised.noisy_labels --noise=asymmetric --noise_rate=0.3 --technique=forward
+python -m experiments.semi_supervised.noisy_labels --dataset=fashion_mnist --data_dir=D --augment=none \\
+    --model.stem_stride=2 --model.width=32 --steps=14000 --batch_size=128 --eval_every=1000
+
+The first command reaches 84.0 %, where plain cross-entropy ends at 69.0 % and has 77.6 % where it is stopped early, by
+true labels of the validation split (one seed). The others were not run. On Fashion-MNIST
+cross-entropy should end at 75 % or less, and generalized cross-entropy or co-teaching at 82 % or more.
+"""
+
+import math
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import Setting
+from dlcore.kits import backbone, classification, image_prediction, images, optimizer
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.semi_supervised import noisy_labels
+from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
+
+
+def data(flags):
+    splits = images.data(flags)
+    transition = transition_matrix(splits.spec["num_classes"], flags.noise_rate, flags.noise)
+    train = corrupt_labels(splits.train, transition, flags.seed)
+    wrong = (train.arrays["label"] != train.arrays["hidden_label"]).mean()
+    note = (
+        f"{wrong:.1%} of the {len(train):,} training labels are wrong ({flags.noise} noise of seed {flags.seed}); "
+        f"those of validation, by which early stopping stops, and of test are right"
+    )
+    return splits._replace(
+        train=train, spec=splits.spec | {"transition": transition.tolist()}, notes=(*splits.notes, note)
+    )
+
+
+def build(setup: Setup):
+    return noisy_labels.learner(
+        model=backbone.build(setup),
+        optimizer=optimizer.build(setup),
+        transition=setup.spec["transition"],
+        preprocess=images.preprocess(setup),
+        augment=images.augmentation(setup.flags, setup.spec),
+        axis=setup.axis,
+        **setup.flags.group("learner"),
+    )
+
+
+def expected_loss(setup: Setup) -> float:
+    """The technique's loss of equal scores and that of cross-entropy; of co-teaching three cross-entropies."""
+    flags, plain = setup.flags, math.log(setup.spec["num_classes"])
+    if flags.technique == "generalized" and flags.q > 0:
+        return plain + (1 - math.exp(-flags.q * plain)) / flags.q
+    return (3 if flags.technique == "co_teaching" else 2) * plain
+
+
+def panels(context):
+    from dlcore.report.semi_supervised import noisy_table
+
+    state = context.state.replace(params=context.state.params["technique"])
+    return [noisy_table(context.numbers), *classification.panels(context._replace(state=state))]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=noisy_labels.learner,
+    data=data,
+    build=build,
+    model="resnet8_cifar",
+    settings={
+        **images.SETTINGS,
+        **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
+        "noise": Setting(
+            "symmetric", "a wrong label is any other class, or the next one (asymmetric)", Noise, essential=True
+        ),
+        "noise_rate": Setting(
+            0.4, "share of the training labels that are wrong", limits=Range(0, 0.95), essential=True
+        ),
+    },
+    defaults={
+        "model.width": 8,
+        "augment": "none",
+        "steps": 600,
+        "batch_size": 64,
+        "weight_decay": 1e-4,
+        "eval_every": 50,
+        "select": "last",
+    },
+    smoke={
+        "model.stages": (1,),
+        "model.width": 8,
+        "q": 0.3,
+        "learning_rate": 0.01,
+        "steps": 2,
+        "batch_size": 32,
+        "eval_every": 1,
+        "eval_batch_size": 500,
+    },
+    expected_loss=expected_loss,
+    plain=classification.PLAIN | {"noise_rate": 0.0},
+    hooks=lambda setup: [KeepBest()],
+    example=images.example,
+    inputs=image_prediction.inputs,
+    describe=image_prediction.describe,
+    schedule=optimizer.schedule,
+    panels=panels,
+    pictures=classification.pictures,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,37 @@
+"""Learn digits from four labels of each, and from the network's own guesses of the others.
+
+python -m experiments.semi_supervised.pseudo_label
+python -m experiments.semi_supervised.pseudo_label --weighting=threshold
+python -m experiments.semi_supervised.pseudo_label --weighting=confidence
+python -m experiments.semi_supervised.pseudo_label --generation=100           (self-training: labels in rounds)
+python -m experiments.semi_supervised.pseudo_label --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
+    --labels_per_class=10 --batch_size=64 --ramp_steps=1500
+
+None of the commands was run.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment
+from dlcore.kits import semi_supervised
+from dlcore.main import main
+from dlcore.semi_supervised import pseudo_label
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=pseudo_label.learner,
+    build=partial(semi_supervised.build, pseudo_label.learner),
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "ramp_steps": 200,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
+    smoke=semi_supervised.SMOKE,
+    loss_tolerance=0.02,  # the weight of its guesses starts at e^-5 of the full one
+    **semi_supervised.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,34 @@
+"""Learn digits from four labels of each, and from what the network predicted of the others before.
+
+python -m experiments.semi_supervised.temporal_ensembling
+python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
+    --labels_per_class=10 --batch_size=64 --ramp_steps=1500
+
+None of the commands was run.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment
+from dlcore.kits import semi_supervised
+from dlcore.main import main
+from dlcore.semi_supervised import temporal_ensembling
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=temporal_ensembling.learner,
+    build=partial(semi_supervised.build, temporal_ensembling.learner),
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "ramp_steps": 200,
+        "unlabeled_weight": 30.0,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
+    smoke=semi_supervised.SMOKE,
+    **semi_supervised.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,34 @@
+"""Learn digits from four labels of each, and from the direction in which the others' answers change most.
+
+python -m experiments.semi_supervised.vat
+python -m experiments.semi_supervised.vat --entropy_weight=1                  (VAT+EntMin)
+python -m experiments.semi_supervised.vat --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
+    --labels_per_class=10 --batch_size=64
+
+None of the commands was run.
+"""
+
+from functools import partial
+
+from dlcore.experiment import Experiment
+from dlcore.kits import semi_supervised
+from dlcore.main import main
+from dlcore.semi_supervised import vat
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=vat.learner,
+    build=partial(semi_supervised.build, vat.learner),
+    defaults={
+        **semi_supervised.DEFAULTS,
+        "epsilon": 4.0,
+        "unlabeled_ratio": 4,
+        "steps": 400,
+    },
+    smoke=semi_supervised.SMOKE,
+    **semi_supervised.SHARED,
+)
+
+if __name__ == "__main__":
+    main(experiment)

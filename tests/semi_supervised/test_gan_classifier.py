@@ -1,0 +1,162 @@
+"""The GAN classifier: the K + 1 classes, the generator's terms by hand, one step, and where a complement lies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.semi_supervised import gan_classifier as gan
+from dlcore.semi_supervised.gan_classifier import area_of_low_density, density_excess, feature_distance, pull_away
+
+
+class Classifier(nn.Module):
+    """Two classes of points [B, 1, 1, 2]; the features are the points."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(2)(nn.tanh(nn.Dense(8)(x.reshape(len(x), -1))))
+
+    def features(self, x, train=False):
+        return {"points": x}
+
+
+class Generator(nn.Module):
+    """Noise to points in (-1, 1)."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return nn.tanh(nn.Dense(2)(nn.tanh(nn.Dense(16)(z)))).reshape(-1, 1, 1, 2)
+
+
+def points(count=32, seed=0):
+    """Real images: two clusters in [0, 1]², about (.3, .5) and (.7, .5)."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(count, dtype=np.int32) % 2
+    x = np.stack([0.3 + 0.4 * label, np.full(count, 0.5)], 1) + 0.02 * rng.normal(size=(count, 2))
+    image, index = jnp.asarray(x, jnp.float32).reshape(-1, 1, 1, 2), jnp.arange(count, dtype=jnp.int32)
+    hidden = {"image": image, "index": index, "hidden_label": jnp.asarray(label)}
+    return {"labeled": {"image": image[:4], "label": jnp.asarray(label[:4]), "index": index[:4]}, "unlabeled": hidden}
+
+
+def make(rate=0.1, **settings):
+    learner = gan.learner(
+        model=Classifier(),
+        optimizer=optax.sgd(rate),
+        generator=Generator(),
+        generator_optimizer=settings.pop("generator_optimizer", optax.sgd(rate)),
+        latent_dim=4,
+        **settings,
+    )
+    return learner, learner.init(jax.random.key(0), points())
+
+
+@pytest.mark.covers("SE-10")
+def test_the_logsumexp_form_is_the_softmax_of_k_plus_one_classes():
+    logits = jnp.asarray(np.random.default_rng(0).normal(0, 3, (7, 5)), jnp.float32)
+    explicit = jax.nn.log_softmax(jnp.concatenate([logits, jnp.zeros((7, 1))], 1))
+    np.testing.assert_allclose(gan.made_losses(logits), -explicit[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(gan.real_losses(logits), -jnp.log1p(-jnp.exp(explicit[:, -1])), rtol=1e-4, atol=1e-6)
+    large = jnp.array([[1e4, 0.0], [-1e4, -1e4]])
+    assert gan.real_losses(large)[0] == 0
+    assert np.isfinite(gan.real_losses(large)).all()
+    assert np.isfinite(gan.made_losses(large)).all()
+
+
+@pytest.mark.covers("SE-10")
+def test_features_are_matched_in_their_means():
+    real, made, mask = (
+        jnp.array([[1.0, 0], [3, 0], [99, 99]]),
+        jnp.array([[4.0, 2], [0, 2], [7, 7]]),
+        jnp.array([1, 1, 0]),
+    )
+    assert float(feature_distance(real, made, mask)) == pytest.approx((0**2 + 2**2) / 2)
+
+
+@pytest.mark.covers("SE-11")
+def test_the_complements_terms_by_hand():
+    orthogonal, mask = jnp.array([[2.0, 0, 0], [0, 3, 0], [5, 5, 5]]), jnp.array([1.0, 1, 0])
+    assert float(pull_away(orthogonal, mask)) == pytest.approx(0, abs=1e-6)
+    assert float(pull_away(jnp.array([[2.0, 0], [-1, 0]]), jnp.ones(2))) == pytest.approx(1)
+    assert float(pull_away(jnp.array([[1.0, 0], [1, 1]]), jnp.ones(2))) == pytest.approx(0.5), "cos² of 45 degrees"
+    real, ones = jnp.arange(4.0)[:, None], jnp.ones(4)
+    # Each is 1 from its nearest, so the kernel is exp(-d² / 2). Without itself an end has e^-.5 + e^-2 + e^-4.5 over 3,
+    # the least of all. In the middle of the four, at 1.5, it is 2 e^-.125 + 2 e^-1.125 over 4.
+    low = np.log((np.exp(-0.5) + np.exp(-2) + np.exp(-4.5)) / 3)
+    middle = np.log((2 * np.exp(-0.125) + 2 * np.exp(-1.125)) / 4)
+    excess = density_excess(real, jnp.array([[1.5], [9], [-9], [1.5]]), ones, 0.0)
+    np.testing.assert_allclose(excess, [middle - low, 0, 0, middle - low], rtol=1e-5)
+    slope = jax.grad(lambda x: density_excess(real, x, ones, 0.0).sum())(jnp.array([[3.1], [-0.1], [9.0], [-9]]))
+    assert slope[0, 0] < 0 < slope[1, 0], "descent leads outwards"
+    assert slope[2:].tolist() == [[0], [0]]
+
+
+def test_low_density_is_an_area():
+    rng = np.random.default_rng(0)
+    real, same = (rng.normal(size=(400, 2)).astype(np.float32) for _ in range(2))
+    assert area_of_low_density(real, same) == pytest.approx(0.5, abs=0.06)
+    assert area_of_low_density(real, same + 20) == 1
+    assert area_of_low_density(real, 0.01 * same) < 0.2
+    (evaluator, rows) = gan.low_density(), {"features": real[:200], "sample_features": same[:200]}
+    acc = evaluator.add(evaluator.add(None, rows, None), {"features": real[200:], "sample_features": same[200:]}, None)
+    assert evaluator.finish(acc) == {"low_density": area_of_low_density(real, same)}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """{complement: (learner, state before, after one step, after 300 steps)}."""
+    found = {}
+    for complement in (False, True):
+        learner, state = make(
+            generator_optimizer=optax.adam(0.01), complement=complement, density_weight=3.0, density_quantile=0.05
+        )
+        run = jax.jit(lambda s, n, u=learner.update: jax.lax.fori_loop(0, n, lambda _, s: u(s, points())[0], s))
+        found[complement] = (learner, state, run(state, 1), run(state, 300))
+    return found
+
+
+@pytest.mark.covers("SE-10")
+def test_the_classifier_descends_its_three_terms(trained):
+    _, state, after, _ = trained[False]
+    batch, before = points(), state.params["discriminator"]
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, 0), 2)
+    z = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(rng, i), (4,)))(batch["unlabeled"]["index"])
+    made = (Generator().apply({"params": state.params["generator"]}, z) + 1) / 2
+
+    def objective(params):
+        def scores(x):
+            logits = Classifier().apply({"params": params}, x)
+            return jax.nn.log_softmax(jnp.concatenate([logits, jnp.zeros((len(x), 1))], 1))
+
+        known = jax.nn.log_softmax(Classifier().apply({"params": params}, batch["labeled"]["image"]))
+        labeled = -known[jnp.arange(4), batch["labeled"]["label"]].mean()
+        real = -jnp.log(1 - jnp.exp(scores(batch["unlabeled"]["image"])[:, -1])).mean()
+        return labeled + real - scores(made)[:, -1].mean()
+
+    want = jax.tree.map(lambda p, g: p - 0.1 * g, before, jax.grad(objective)(before))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params["discriminator"], want)
+    last = Classifier().apply({"params": trained[False][3].params["discriminator"]}, batch["unlabeled"]["image"])
+    assert (last.argmax(-1) == batch["unlabeled"]["hidden_label"]).mean() > 0.9
+
+
+@pytest.mark.covers("SE-11")
+def test_a_complement_lies_where_real_images_are_rare(trained):
+    areas, spread = {}, {}
+    for complement, (learner, _, _, state) in trained.items():
+        batch = points(100, seed=1)
+        outputs = jax.jit(learner.predict)(state, batch["unlabeled"])
+        areas[complement] = area_of_low_density(np.asarray(outputs["features"]), np.asarray(outputs["sample_features"]))
+        spread[complement] = outputs["sample"].reshape(-1, 2).mean(0)
+        np.testing.assert_allclose(outputs["sample"].reshape(-1, 2), outputs["sample_features"], atol=1e-6)
+    assert areas[True] > 0.9
+    np.testing.assert_allclose(spread[False], [0.5, 0.5], atol=0.1)
+    assert areas[True] >= areas[False]
+
+
+def test_no_gradient_depends_on_the_hidden_label(trained):
+    learner, state, after, _ = trained[False]
+    other = points()
+    other["unlabeled"]["hidden_label"] = 1 - other["unlabeled"]["hidden_label"]
+    changed = jax.jit(learner.update)(state, other)[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), changed.params, after.params)

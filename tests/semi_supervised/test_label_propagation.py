@@ -1,0 +1,75 @@
+"""Label propagation and spreading against scikit-learn on two moons, by hand, and what bad input gets."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_moons
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading
+
+from dlcore.semi_supervised.label_propagation import MOST, extend, propagate
+
+
+def moons():
+    """100 points with labels 5 and 9, five of each known."""
+    x, y = make_moons(100, noise=0.1, random_state=0)
+    y, known = np.where(y == 1, 9, 5), np.concatenate([np.flatnonzero(y == c)[:5] for c in (0, 1)])
+    labels = np.full(100, -1)
+    labels[known] = y[known]
+    return x, y, labels
+
+
+@pytest.mark.covers("SE-01")
+@pytest.mark.parametrize(
+    ("method", "oracle"),
+    [
+        ("propagation", LabelPropagation(gamma=20, max_iter=1000, tol=1e-3)),
+        ("spreading", LabelSpreading(gamma=20, alpha=0.2, max_iter=1000, tol=1e-3)),
+    ],
+)
+def test_equals_scikit_learn_on_two_moons(method, oracle):
+    x, y, labels = moons()
+    found, oracle = propagate(x, labels, method=method), oracle.fit(x, labels)
+    np.testing.assert_allclose(found.distributions, oracle.label_distributions_, atol=1e-6)
+    assert (found.labels == oracle.transduction_).all()
+    assert found.classes.tolist() == [5, 9]
+    assert 1 < found.steps < 1000
+    assert (found.labels == y).mean() > 0.9
+    queries = x[:20] + 0.05
+    np.testing.assert_allclose(extend(found, queries), oracle.predict_proba(queries), atol=1e-6)
+
+
+def test_spreading_overrules_a_wrong_label_and_propagation_keeps_it():
+    x, labels = np.linspace(0, 0.1, 5)[:, None], np.array([0, 0, 1, 0, 0])
+    assert propagate(x, labels).labels.tolist() == [0, 0, 1, 0, 0]
+    assert propagate(x, labels, method="spreading", alpha=0.9).labels.tolist() == [0, 0, 0, 0, 0]
+    assert propagate(x, labels, method="spreading", alpha=0.1).labels.tolist() == [0, 0, 1, 0, 0]
+
+
+def test_one_step_by_hand():
+    # Points 0, 1, 2, 3 on a line, gamma = log 2: weights 1, 1/2, 1/16 and 1/512. Point 1 is as near to both labels.
+    # Point 3 weighs them by 2^-9 and 2^-1: after one step it has 1 : 256.
+    found = propagate(np.array([[0.0], [1], [2], [3]]), [7, -1, 8, -1], gamma=float(np.log(2)), max_steps=1)
+    np.testing.assert_allclose(found.distributions, [[1, 0], [0.5, 0.5], [0, 1], [1 / 257, 256 / 257]], atol=1e-12)
+    assert found.steps == 1
+
+
+def test_a_point_out_of_reach_has_no_distribution():
+    found = propagate(np.array([[0.0], [0.1], [100]]), [0, 1, -1], method="spreading")
+    assert found.distributions[2].tolist() == [0, 0]
+    assert np.isfinite(extend(found, np.array([[1e3]]))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"points": np.zeros((MOST + 1, 1))}, "points=5,001: the graph would have N.2 edges; allowed: at most 5,000"),
+        ({"labels": np.full(4, -1)}, "labels=-1: of every point; allowed: at least one label"),
+        ({"labels": np.zeros(3, int)}, r"labels=int64\[3\]: does not fit points; allowed: \[4\] integers"),
+        ({"gamma": 0.0}, "gamma=0.0: out of range; allowed: above 0"),
+        ({"alpha": 1.0}, "alpha=1.0: out of range; allowed: above 0, below 1"),
+        ({"method": "knn"}, "method='knn': unknown; allowed: propagation or spreading"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(change, error):
+    arguments = {"points": np.arange(4.0)[:, None], "labels": np.array([0, 1, -1, -1])} | change
+    with pytest.raises(ValueError, match=error):
+        propagate(**arguments)

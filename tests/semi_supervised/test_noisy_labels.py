@@ -1,0 +1,150 @@
+"""Noise as its matrix says, co-teaching by hand, what each method minimizes, and the network that is kept."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.losses import forward_corrected_loss, generalized_cross_entropy_loss, softmax_cross_entropy_loss
+from dlcore.semi_supervised import noisy_labels
+from dlcore.semi_supervised.noisy_labels import KeepBest, corrupt_labels, smallest, transition_matrix
+
+
+class Linear(nn.Module):
+    """Scores of three classes."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(3)(x.reshape(len(x), -1))
+
+
+def batch(count=6):
+    rng = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(rng.normal(size=(count, 2, 2, 1)), jnp.float32),
+        "label": jnp.arange(count, dtype=jnp.int32) % 3,
+        "hidden_label": jnp.zeros(count, jnp.int32),
+        "index": jnp.arange(count, dtype=jnp.int32),
+    }
+
+
+def make(method="generalized", rate=0.4, **settings):
+    transition = transition_matrix(3, rate, "symmetric")
+    learner = noisy_labels.learner(
+        model=Linear(), optimizer=optax.sgd(0.1), transition=transition, technique=method, **settings
+    )
+    return learner, learner.init(jax.random.key(0), batch())
+
+
+def test_transition_matrices_by_hand():
+    symmetric = [[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]]
+    np.testing.assert_allclose(transition_matrix(3, 0.4, "symmetric"), symmetric)
+    np.testing.assert_allclose(transition_matrix(3, 0.3, "asymmetric"), [[0.7, 0.3, 0], [0, 0.7, 0.3], [0.3, 0, 0.7]])
+    with pytest.raises(ValueError, match=r"noise_rate=1\.0: out of range; allowed: at least 0, below 1"):
+        transition_matrix(3, 1.0, "symmetric")
+    with pytest.raises(ValueError, match="noise='pair': unknown; allowed: symmetric or asymmetric"):
+        transition_matrix(3, 0.1, "pair")
+
+
+@pytest.mark.covers("SE-14")
+@pytest.mark.parametrize("noise", ["symmetric", "asymmetric"])
+def test_labels_are_wrong_as_often_as_the_matrix_says_and_the_seed_draws_them(noise):
+    truth = np.repeat(np.arange(4), 20_000).astype(np.int32)
+    source, transition = Source({"label": truth}, len(truth)), transition_matrix(4, 0.4, noise)
+    noisy = corrupt_labels(source, transition, 3)
+    counts = np.stack([np.bincount(noisy.arrays["label"][truth == c], minlength=4) for c in range(4)]) / 20_000
+    np.testing.assert_allclose(counts, transition, atol=0.015)
+    assert (noisy.arrays["hidden_label"] == truth).all()
+    assert (corrupt_labels(source, transition, 3).arrays["label"] == noisy.arrays["label"]).all()
+    assert (corrupt_labels(source, transition, 4).arrays["label"] != noisy.arrays["label"]).any()
+    assert (corrupt_labels(source, np.eye(4), 3).arrays["label"] == truth).all()
+
+
+def test_the_smallest_losses_of_the_examples_by_hand():
+    losses = jnp.array([3.0, 1.0, 0.0, 2.0, 5.0])
+    assert smallest(losses, jnp.array([1, 1, 0, 1, 1]), 0.5).tolist() == [0, 1, 0, 1, 0]
+    assert smallest(losses, jnp.ones(5), 0.41).tolist() == [0, 1, 1, 1, 0], "5 * .41 = 2.05, rounded up"
+
+
+@pytest.mark.covers("SE-14")
+@pytest.mark.parametrize(
+    ("method", "loss"),
+    [
+        ("generalized", generalized_cross_entropy_loss),
+        ("forward", lambda s, y: forward_corrected_loss(s, y, transition_matrix(3, 0.4, "symmetric"))),
+    ],
+)
+def test_each_network_descends_its_own_loss(method, loss):
+    learner, state = make(method)
+    after, metrics = learner.update(state, batch())
+    for name, own in (("technique", loss), ("cross_entropy", softmax_cross_entropy_loss)):
+
+        def scores(p, own=own):
+            return own(Linear().apply({"params": p}, batch()["image"]), batch()["label"]).mean()
+
+        want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params[name], jax.grad(scores)(state.params[name]))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params[name], want)
+    # Labels 0 1 2 0 1 2 of class 0: four are wrong.
+    assert int(metrics["memorized"].count) == int(metrics["memorized_cross_entropy"].count) == 4
+    jax.tree.map(np.testing.assert_array_equal, state.params["technique"], state.params["cross_entropy"])
+
+
+@pytest.mark.covers("SE-14")
+def test_each_of_two_networks_learns_from_what_the_other_finds_easy():
+    learner, state = make("co_teaching", forget_rate=0.5, forget_steps=0)
+    after, _ = learner.update(state, batch())
+    losses = {
+        name: lambda p: softmax_cross_entropy_loss(Linear().apply({"params": p}, batch()["image"]), batch()["label"])
+        for name in ("technique", "peer")
+    }
+    for name, other in (("technique", "peer"), ("peer", "technique")):
+        easy = np.argsort(losses[other](state.params[other]))[:3]
+        gradient = jax.grad(lambda p, name=name, easy=easy: losses[name](p)[easy].mean())(state.params[name])
+        want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params[name], gradient)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params[name], want)
+    first, second = (jax.tree.leaves(state.params[name]) for name in ("technique", "peer"))
+    assert any((a != b).any() for a, b in zip(first, second, strict=True)), "they start apart"
+
+
+def test_co_teaching_leaves_out_ever_more():
+    """With tau = 1/2: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half from T on (3 stay)."""
+    learner, state = make("co_teaching", forget_rate=0.5, forget_steps=100)
+    params, image, label = state.params, batch()["image"], batch()["label"]
+    losses = {
+        k: np.asarray(softmax_cross_entropy_loss(Linear().apply({"params": p}, image), label))
+        for k, p in params.items()
+    }
+    for step, stay in ((0, 6), (50, 5), (100, 3), (900, 3)):
+        value, _ = learner.loss(params, state.replace(step=jnp.int32(step)), batch())
+        pairs = (("technique", "peer"), ("peer", "technique"))
+        want = sum(losses[name][losses[other].argsort()[:stay]].mean() for name, other in pairs)
+        assert float(value) == pytest.approx(want + losses["cross_entropy"].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["generalized", "forward", "co_teaching"])
+def test_no_gradient_depends_on_the_truth(method):
+    learner, state = make(method)
+    other = batch() | {"hidden_label": jnp.ones(6, jnp.int32)}
+    got, want = (learner.update(state, b)[0].params for b in (other, batch()))
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_the_best_network_is_kept():
+    learner, state = make()
+    step, keep = jax.jit(learner.update), KeepBest()
+    first, second = step(state, batch())[0], None
+    kept = keep(1, first, {"valid/accuracy_cross_entropy": 0.7})
+    second = step(kept, batch())[0]
+    assert keep(2, second, {"valid/accuracy_cross_entropy": 0.6}) is None
+    assert keep(2, second, {"train/loss": 0.6}) is None
+    assert keep.memory == {"best": 0.7, "step": 1}
+    jax.tree.map(np.testing.assert_array_equal, second.kept["params"], first.params["cross_entropy"])
+    numbers = {name: value.compute() for name, value in learner.evaluate(second, batch()).items()}
+    images = batch()["image"]
+    for name, params in (("early_stopped", second.kept["params"]), ("cross_entropy", second.params["cross_entropy"])):
+        right = Linear().apply({"params": params}, images).argmax(-1) == batch()["label"]
+        assert numbers[f"accuracy_{name}"] == pytest.approx(float(right.mean()))
+    assert numbers["gain"] == pytest.approx(numbers["accuracy"] - numbers["accuracy_cross_entropy"])

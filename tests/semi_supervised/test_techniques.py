@@ -1,0 +1,422 @@
+"""What each technique makes of two streams, worked out by hand on one layer and 2 x 2 images.
+
+One file for all: they are small functions over one learner (tests/semi_supervised/test_two_streams.py).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.augment.mixing import mixup
+from dlcore.semi_supervised import (
+    fixmatch,
+    ict,
+    mean_teacher,
+    mixmatch,
+    pi_model,
+    pseudo_label,
+    temporal_ensembling,
+    vat,
+)
+
+KEY = jax.random.key(1)
+
+
+class Linear(nn.Module):
+    """Logits of one layer, with noise where it is wanted."""
+
+    dropout: float = 0.0
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dropout(self.dropout, deterministic=not train)(x.reshape(len(x), -1))
+        return self.scale * nn.Dense(3, kernel_init=nn.initializers.normal(1.0))(x)
+
+
+def noise(key, image):
+    return image + 0.3 * jax.random.normal(key, image.shape)
+
+
+def batch(labeled=3, unlabeled=6, **more):
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(labeled + unlabeled, 2, 2, 1)).astype(np.float32)
+    index = np.arange(labeled + unlabeled, dtype=np.int32)
+    return {
+        "labeled": {"image": image[:labeled], "label": index[:labeled] % 3, "index": index[:labeled]},
+        "unlabeled": {"image": image[labeled:], "index": index[:unlabeled], **more},
+    }
+
+
+def logits(params, images):
+    return np.asarray(images).reshape(len(images), -1) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def start(technique, model=None, rate=0.1, **changes):
+    """(learner, its first state)"""
+    learner = technique.learner(model=model or Linear(), optimizer=optax.sgd(rate), **changes)
+    return learner, jax.jit(learner.init)(KEY, batch())
+
+
+def measured(learner, state, data):
+    value, metrics = jax.jit(learner.loss)(state.params, state, data)
+    return float(value), {name: metric.compute() for name, metric in metrics.items()}
+
+
+def supervised_loss(state, data):
+    log_p = np.log(softmax(logits(state.params, data["labeled"]["image"])))
+    return -log_p[np.arange(len(log_p)), data["labeled"]["label"]].mean()
+
+
+# FixMatch
+
+
+def darken(key, image):
+    """A strong view that can be worked out: half the image."""
+    return 0.5 * image
+
+
+@pytest.mark.covers("SE-09")
+def test_fixmatch_learns_the_strong_view_from_confident_guesses_of_the_weak():
+    learner, state = start(fixmatch, strong=darken, threshold=0.6, unlabeled_weight=2.0)
+    data = batch(hidden_label=np.zeros(6, np.int32))
+    images = data["unlabeled"]["image"]
+    p = softmax(logits(state.params, images))
+    accepted, guess = p.max(-1) >= 0.6, p.argmax(-1)
+    assert 0 < accepted.sum() < 6
+    losses = -np.log(softmax(logits(state.params, 0.5 * images)))[np.arange(6), guess] * accepted
+    value, metrics = measured(learner, state, data)
+    assert value == pytest.approx(supervised_loss(state, data) + 2 * losses.sum() / 6, rel=1e-5), "of all, not accepted"
+    assert metrics["mask_rate"] == pytest.approx(accepted.mean())
+    assert metrics["impurity"] == pytest.approx((guess[accepted] != 0).mean())
+
+
+@pytest.mark.covers("SE-09")
+def test_fixmatch_gives_no_gradient_to_the_guess():
+    data = batch()
+    images = data["unlabeled"]["image"].reshape(6, 4)
+    (learner, state), (without, _) = (start(fixmatch, strong=darken, threshold=0.6, unlabeled_weight=w) for w in (1, 0))
+    full, base = (jax.jit(jax.grad(lambda p, x=x: x.loss(p, state, data)[0]))(state.params) for x in (learner, without))
+    p = softmax(logits(state.params, images))
+    error = softmax(logits(state.params, 0.5 * images)) - np.eye(3)[p.argmax(-1)]
+    expected = (0.5 * images).T @ (error * (p.max(-1) >= 0.6)[:, None]) / 6  # through the strong view alone
+    np.testing.assert_allclose(full["Dense_0"]["kernel"] - base["Dense_0"]["kernel"], expected, atol=1e-6)
+
+
+def test_fixmatch_defaults_are_the_papers():
+    learner, state = start(fixmatch, strong=darken)
+    assert measured(learner, state, batch())[1]["mask_rate"] == np.mean(
+        softmax(logits(state.params, batch()["unlabeled"]["image"])).max(-1) >= 0.95
+    )
+
+
+def test_distribution_alignment_and_class_thresholds():
+    mean = jnp.array([0.8, 0.1, 0.1])
+    np.testing.assert_allclose(fixmatch.aligned(jnp.array([[0.8, 0.1, 0.1]]), mean), [[1 / 3] * 3], rtol=1e-6)
+    np.testing.assert_allclose(
+        fixmatch.class_thresholds(0.9, jnp.array([0.4, 0.2, 0.0])), [0.9, 0.9 * 0.5 / 1.5, 0], rtol=1e-6
+    )
+    np.testing.assert_allclose(fixmatch.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
+
+
+def test_fixmatch_remembers_what_it_guessed():
+    data = batch()
+    p = softmax(logits(start(fixmatch, strong=darken)[1].params, data["unlabeled"]["image"]))
+    for changes in ({"alignment": True}, {"thresholds": "class"}):
+        learner, state = start(fixmatch, strong=darken, threshold=0.6, **changes)
+        after, _ = jax.jit(learner.update)(state, data)
+        np.testing.assert_allclose(after.memory["mean"], 0.99 / 3 + 0.01 * p.mean(0), rtol=1e-5)
+    chosen = np.eye(3)[p.argmax(-1)] * (p.max(-1) >= 0.6)[:, None]
+    np.testing.assert_allclose(after.memory["confident"], 0.01 * chosen.mean(0), rtol=1e-5)
+    lower = state.replace(memory={**state.memory, "confident": jnp.array([0.3, 0.003, 0.003])})
+    assert measured(learner, lower, data)[1]["mask_rate"] > measured(learner, state, data)[1]["mask_rate"]
+
+
+# Pseudo-labels
+
+
+@pytest.mark.covers("SE-01")
+@pytest.mark.parametrize("weighting", ["all", "threshold", "confidence"])
+def test_pseudo_labels_are_weighted_as_asked(weighting):
+    learner, state = start(pseudo_label, weighting=weighting, threshold=0.6, unlabeled_weight=0.5)
+    data = batch()
+    p = softmax(logits(state.params, data["unlabeled"]["image"]))
+    confidence = p.max(-1)
+    share = {"all": np.ones(6), "threshold": confidence >= 0.6, "confidence": confidence}[weighting]
+    value, metrics = measured(learner, state, data)
+    assert value == pytest.approx(supervised_loss(state, data) + 0.5 * (share * -np.log(confidence)).mean(), rel=1e-5)
+    assert metrics["mask_rate"] == pytest.approx((confidence >= 0.6).mean() if weighting == "threshold" else 1)
+
+
+@pytest.mark.covers("SE-01")
+def test_a_generation_learns_the_labels_of_the_one_before():
+    learner, state = start(pseudo_label, generation=2, unlabeled_weight=1.0, rate=2.0)
+    data = batch()
+    first, _ = jax.jit(learner.update)(state, data)
+    assert measured(learner, first, data)[0] == pytest.approx(supervised_loss(first, data), rel=1e-5), "labels alone"
+    second, _ = jax.jit(learner.update)(first, data)
+    jax.tree.map(np.testing.assert_array_equal, second.teacher["params"], second.params)
+    third, _ = jax.jit(learner.update)(second, data)
+    label = softmax(logits(second.params, data["unlabeled"]["image"])).argmax(-1)
+    losses = -np.log(softmax(logits(third.params, data["unlabeled"]["image"])))[np.arange(6), label]
+    assert measured(learner, third, data)[0] == pytest.approx(supervised_loss(third, data) + losses.mean(), rel=1e-5)
+
+
+# Mean teacher
+
+
+@pytest.mark.covers("SE-04")
+def test_mean_teacher_compares_predictions_not_weights():
+    learner, state = start(mean_teacher, unlabeled_weight=3.0)
+    data = batch()
+    assert measured(learner, state, data)[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
+    other = jax.tree.map(lambda x: x + 0.5, state.params)  # a shift of all logits by the same: the same predictions
+    shifted = state.replace(teacher={"params": {"Dense_0": {**other["Dense_0"]}}, "model_state": {}})
+    images = data["unlabeled"]["image"]
+    distance = np.square(softmax(logits(state.params, images)) - softmax(logits(other, images))).mean(-1)
+    assert np.abs(jax.tree.leaves(other)[0] - jax.tree.leaves(state.params)[0]).min() > 0.4, "far apart as weights"
+    value, metrics = measured(learner, shifted, data)
+    assert metrics["unlabeled_loss"] == pytest.approx(distance.mean(), abs=1e-9)
+    assert distance.mean() < 1e-12
+    twisted = state.replace(teacher={"params": jax.tree.map(jnp.negative, state.params), "model_state": {}})
+    distance = np.square(softmax(logits(state.params, images)) - softmax(-logits(state.params, images))).mean(-1)
+    value, _ = measured(learner, twisted, data)
+    assert value == pytest.approx(supervised_loss(state, data) + 3 * distance.mean(), rel=1e-5)
+
+
+@pytest.mark.covers("SE-04")
+def test_student_and_teacher_see_different_noise():
+    learner, state = start(mean_teacher, augment=noise)
+    assert measured(learner, state, batch())[1]["unlabeled_loss"] > 1e-4
+    learner, state = start(mean_teacher, Linear(dropout=0.5))
+    assert measured(learner, state, batch())[1]["unlabeled_loss"] > 1e-4
+
+
+# The Pi-model
+
+
+@pytest.mark.covers("SE-02")
+def test_the_pi_model_of_a_deterministic_network_costs_nothing():
+    for model, augment, is_zero in (
+        (Linear(), None, True),
+        (Linear(dropout=0.5), None, False),
+        (Linear(), noise, False),
+    ):
+        learner, state = start(pi_model, model, augment=augment)
+        loss = measured(learner, state, batch())[1]["unlabeled_loss"]
+        assert (loss == 0) is is_zero
+    state = state.replace(step=jnp.int32(5))
+    late, early = (
+        start(pi_model, augment=noise, ramp_steps=n)[0].loss(state.params, state, batch())[0] for n in (0, 10)
+    )
+    base = supervised_of(state, batch())
+    assert float(early - base) == pytest.approx(np.exp(-1.25) * float(late - base), rel=1e-3)
+
+
+def supervised_of(state, data):
+    """The supervised loss of the weak views."""
+    learner, _ = start(pi_model, augment=noise, unlabeled_weight=0.0)
+    return learner.loss(state.params, state, data)[0]
+
+
+@pytest.mark.covers("SE-02")
+def test_the_pi_model_gives_gradients_to_both_passes():
+    learner, state = start(pi_model, Linear(), augment=noise, unlabeled_weight=1.0)
+    plain, _ = start(pi_model, Linear(), augment=noise, unlabeled_weight=0.0)
+
+    def unlabeled(w):
+        params = {"Dense_0": {**state.params["Dense_0"], "bias": w}}
+        return learner.loss(params, state, batch())[0] - plain.loss(params, state, batch())[0]
+
+    bias, step = state.params["Dense_0"]["bias"], 1e-2 * jnp.eye(3)
+    numerical = [(unlabeled(bias + d) - unlabeled(bias - d)) / 2e-2 for d in step]
+    np.testing.assert_allclose(jax.grad(unlabeled)(bias), numerical, atol=2e-5)
+
+
+# Temporal ensembling
+
+
+@pytest.mark.covers("SE-03")
+def test_the_table_is_corrected_by_visits_and_padding_writes_nothing():
+    memory = {"ensemble": jnp.zeros((4, 2)), "visits": jnp.zeros(4, jnp.int32)}
+    p, q = jnp.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]), jnp.array([[0.3, 0.7], [0.6, 0.4], [0.1, 0.9]])
+    memory = temporal_ensembling.remember(memory, jnp.array([2, 0, 3]), p, jnp.array([1, 1, 0]), 0.6)
+    assert memory["visits"].tolist() == [1, 0, 1, 0]
+    np.testing.assert_allclose(memory["ensemble"], 0.4 * np.array([p[1], [0, 0], p[0], [0, 0]]), rtol=1e-6)
+    np.testing.assert_allclose(temporal_ensembling.corrected(memory, jnp.array([0, 2]), 0.6), [p[1], p[0]], rtol=1e-6)
+    memory = temporal_ensembling.remember(memory, jnp.array([2, 1, 1]), q, jnp.array([1, 1, 1]), 0.6)
+    assert memory["visits"].tolist() == [1, 1, 2, 0], "of an example that comes twice the first counts"
+    rows = temporal_ensembling.corrected(memory, jnp.array([0, 1, 2, 3]), 0.6)
+    mean = (0.6 * 0.4 * p[0] + 0.4 * q[0]) / (1 - 0.36)  # 1 - 0.6^2: two visits, at whatever step
+    np.testing.assert_allclose(rows, [p[1], q[1], mean, [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(rows[:3].sum(-1), 1, rtol=1e-6)
+    padding = temporal_ensembling.remember(memory, jnp.array([2, 2, 0]), q, jnp.array([0, 1, 0]), 0.6)
+    assert padding["visits"].tolist() == [1, 1, 3, 0], "padding does not stand in an example's way"
+    np.testing.assert_allclose(padding["ensemble"][2], 0.6 * memory["ensemble"][2] + 0.4 * q[1], rtol=1e-6)
+
+
+@pytest.mark.covers("SE-03")
+def test_temporal_ensembling_pulls_towards_earlier_predictions():
+    learner, state = start(temporal_ensembling, num_unlabeled=6, unlabeled_weight=2.0, rate=1.0)
+    data = batch(mask=np.array([1, 1, 1, 1, 1, 0], np.float32))
+    images = data["unlabeled"]["image"]
+    assert measured(learner, state, data)[0] == pytest.approx(supervised_loss(state, data), rel=1e-5), "first visit"
+    after, _ = jax.jit(learner.update)(state, data)
+    assert after.memory["visits"].tolist() == [1, 1, 1, 1, 1, 0]
+    p, q = (softmax(logits(s.params, images)) for s in (state, after))
+    np.testing.assert_allclose(after.memory["ensemble"][:5], 0.4 * p[:5], rtol=1e-5)
+    distance = np.square(q - p).mean(-1)[:5].mean()
+    assert measured(learner, after, data)[0] == pytest.approx(supervised_loss(after, data) + 2 * distance, rel=1e-5)
+
+
+# Virtual adversarial training
+
+
+@pytest.mark.covers("SE-05")
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_the_adversarial_direction_is_the_top_eigenvector_of_the_fisher_matrix(scale):
+    rng = np.random.default_rng(3)
+    images = rng.uniform(size=(4, 3, 3, 1)).astype(np.float32)
+    kernel = scale * rng.normal(size=(9, 5)).astype(np.float32)
+    many = vat.adversarial_direction(lambda x: x.reshape(len(x), -1) @ kernel, images, KEY, 1e-2, 40)
+    one = vat.adversarial_direction(lambda x: x.reshape(len(x), -1) @ kernel, images, KEY, 1e-2, 1)
+    for k in range(4):
+        p = softmax(images[k].reshape(-1) @ kernel)
+        values, vectors = np.linalg.eigh(kernel @ (np.diag(p) - np.outer(p, p)) @ kernel.T)
+        assert abs(np.dot(many[k].reshape(-1), vectors[:, -1])) > 0.999
+        for d in (one[k], many[k]):
+            assert np.linalg.norm(d) == pytest.approx(1, rel=1e-5), "over all pixels of an image, for each image"
+        fisher = np.asarray(one[k]).reshape(-1) @ (vectors * values) @ vectors.T @ np.asarray(one[k]).reshape(-1)
+        assert fisher > 0.5 * values[-1], "one iteration goes most of the way"
+
+
+@pytest.mark.covers("SE-05")
+def test_vat_costs_the_divergence_at_epsilon():
+    learner, state = start(vat, Linear(scale=2.0), epsilon=0.5, iterations=30, unlabeled_weight=3.0)
+    data = batch()
+    layer, images = state.params["Dense_0"], data["unlabeled"]["image"].reshape(6, 4)
+
+    def z(x):
+        return 2 * (x @ layer["kernel"] + layer["bias"])
+
+    worst = []
+    for image in images:
+        p = softmax(z(image))
+        _, vectors = np.linalg.eigh(layer["kernel"] @ (np.diag(p) - np.outer(p, p)) @ layer["kernel"].T)
+        worst.append([(p * np.log(p / softmax(z(image + s * 0.5 * vectors[:, -1])))).sum() for s in (1, -1)])
+    worst = np.array(worst)
+    loss = measured(learner, state, data)[1]["unlabeled_loss"]
+    assert 0.98 * worst.min(1).mean() <= loss <= 1.02 * worst.max(1).mean()
+    zero, _ = start(vat, Linear(scale=2.0), epsilon=0.0)
+    assert measured(zero, state, data)[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.covers("SE-05")
+def test_vat_gives_no_gradient_to_the_plain_prediction_nor_to_the_direction():
+    learner, state = start(vat, epsilon=1.0)
+    data = batch()
+    moved = jax.tree.map(lambda x: 1.3 * x, state.params)
+
+    def unlabeled(params):
+        return learner.loss(params, state, data)[1]["unlabeled_loss"].total / 6
+
+    def chord(t):
+        return unlabeled(jax.tree.map(lambda a, b: a + t * (b - a), state.params, moved))
+
+    gradient = jax.grad(unlabeled)(state.params)
+    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, a, b: (g * (b - a)).sum(), gradient, state.params, moved)))
+    assert float(slope) == pytest.approx(float(chord(1e-2) - chord(-1e-2)) / 2e-2, rel=2e-2)
+
+
+def test_entropy_is_added_to_vat():
+    data = batch()
+    (plain, state), (more, _) = start(vat), start(vat, entropy_weight=0.5)
+    p = softmax(logits(state.params, data["unlabeled"]["image"]))
+    gap = measured(more, state, data)[0] - measured(plain, state, data)[0]
+    assert gap == pytest.approx(0.5 * -(p * np.log(p)).sum(-1).mean(), rel=1e-4)
+
+
+# Interpolation consistency
+
+
+class Affine(nn.Module):
+    """A network whose predictions are linear in the image: log of an affine, positive function that sums to 1."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        self.param("unused", nn.initializers.zeros, (1,))
+        share = x.reshape(len(x), -1).mean(-1)
+        return jnp.log(jnp.stack([share, 1 - share], -1))
+
+
+@pytest.mark.covers("SE-07")
+def test_interpolation_costs_a_linear_network_nothing_and_others_something():
+    rng = np.random.default_rng(4)
+    data = batch()
+    data["labeled"]["label"] = data["labeled"]["label"] % 2
+    for part in data.values():
+        part["image"] = rng.uniform(0.1, 0.9, part["image"].shape).astype(np.float32)
+    linear = ict.learner(model=Affine(), optimizer=optax.sgd(0.1))
+    assert measured(linear, linear.init(KEY, data), data)[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
+    bent, state = start(ict, Linear(scale=5.0))
+    assert measured(bent, state, batch())[1]["unlabeled_loss"] > 1e-3
+    unmixed, _ = start(ict, Linear(scale=5.0), alpha=0.0)
+    assert measured(unmixed, state, batch())[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.covers("SE-07")
+def test_the_ends_of_an_interpolation_are_the_teachers():
+    learner, state = start(ict, alpha=0.0)
+    twisted = state.replace(teacher={"params": jax.tree.map(jnp.negative, state.params), "model_state": {}})
+    images = batch()["unlabeled"]["image"]
+    distance = np.square(softmax(logits(state.params, images)) - softmax(-logits(state.params, images))).mean()
+    assert measured(learner, twisted, batch())[1]["unlabeled_loss"] == pytest.approx(distance, rel=1e-5)
+
+
+# MixMatch
+
+
+@pytest.mark.covers("SE-08")
+def test_sharpening_goes_to_one_hot():
+    p = jnp.array([[0.5, 0.3, 0.2], [0.0, 0.4, 0.6]])
+    np.testing.assert_allclose(mixmatch.sharpen(p, 1.0), p, atol=1e-6)
+    np.testing.assert_allclose(mixmatch.sharpen(p, 0.5)[0], np.square(p[0]) / np.square(p[0]).sum(), rtol=1e-5)
+    np.testing.assert_allclose(mixmatch.sharpen(p, 1e-3), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.covers("SE-08")
+def test_mixmatch_without_mixing_is_the_distance_from_sharpened_guesses():
+    learner, state = start(mixmatch, alpha=0.0, temperature=0.5, unlabeled_weight=4.0)
+    data = batch()
+    p = softmax(logits(state.params, data["unlabeled"]["image"]))
+    q = np.square(p) / np.square(p).sum(-1, keepdims=True)
+    value, _ = measured(learner, state, data)
+    assert value == pytest.approx(supervised_loss(state, data) + 4 * np.square(p - q).mean(), rel=1e-5)
+
+
+@pytest.mark.covers("SE-08")
+def test_mixmatch_averages_its_guess_over_views():
+    learner, state = start(mixmatch, augment=noise, alpha=0.0, temperature=1.0, num_views=2)
+    one, _ = start(mixmatch, augment=noise, alpha=0.0, temperature=1.0, num_views=1)
+    assert measured(one, state, batch())[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
+    assert measured(learner, state, batch())[1]["unlabeled_loss"] > 1e-4
+
+
+@pytest.mark.covers("SE-08")
+def test_an_image_stays_nearer_to_itself_than_to_its_partner():
+    images, targets = jnp.arange(64.0).reshape(64, 1, 1, 1), jnp.eye(64)
+    mixed, weights = mixup(KEY, images, targets, 0.75, keep_most=True)
+    own = np.diag(np.asarray(weights))
+    assert own.min() >= 0.5
+    assert own.min() < 0.6
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], weights @ jnp.arange(64.0), rtol=1e-4)
+    learner, state = start(mixmatch, temperature=0.5)
+    assert measured(learner, state, batch())[1]["loss"] != pytest.approx(supervised_loss(state, batch()), rel=1e-3)
