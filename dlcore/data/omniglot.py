@@ -1,8 +1,8 @@
 """Omniglot: characters of many alphabets, each written by the same twenty people.
 
-Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program induction" (2015). The file
-`omniglot28.npz` holds 28 x 28 binary images, packed into bits. Of its background set only 320 characters of 12 alphabets
-are there, where the original has 964 of 30; the evaluation set is complete: 659 characters of 20 other alphabets.
+Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program induction" (2015). The
+file `omniglot28.npz` holds 28 x 28 binary images, packed into bits. Of its background set only 320 characters of 12
+alphabets are there, where the original has 964 of 30; the evaluation set is complete: 659 characters of 20 others.
 """
 
 from pathlib import Path

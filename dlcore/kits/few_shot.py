@@ -1,4 +1,4 @@
-"""What experiments of few-shot learning share: episodes of characters that training has not seen, and what they show."""
+"""What experiments of few-shot learning share: episodes of characters that training has not seen, and panels."""
 
 from typing import Any, Literal
 
@@ -19,9 +19,7 @@ SETTINGS = {
     ),
     "data_dir": Setting(None, "omniglot: folder of omniglot28.npz", str | None, essential=True),
     "way": Setting(5, "classes of a measured episode", limits=Range(2), essential=True),
-    "shot": Setting(
-        1, "supports of each class; 0 describes it by its strokes instead", limits=Range(0), essential=True
-    ),
+    "shot": Setting(1, "supports of each class; 0 describes it by its strokes", limits=Range(0), essential=True),
     "query": Setting(5, "queries of each class", limits=Range(1)),
     "train_way": Setting(None, "classes of a training episode; by default as many", int | None, Range(2)),
     "turned": Setting(True, "turned training characters are further classes (not with --shot=0)"),

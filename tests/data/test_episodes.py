@@ -56,7 +56,7 @@ def test_turned_characters_are_classes_of_their_own():
 
 
 def test_bad_episodes_are_refused():
-    with pytest.raises(ValueError, match="way=7: .*; allowed: 2 to 6"):
+    with pytest.raises(ValueError, match=r"way=7: .*; allowed: 2 to 6"):
         Episodes(numbered(), way=7, shot=1, query=1, seed=0)
     with pytest.raises(ValueError, match="shot=3, query=3: a class of numbered has 5 examples"):
         Episodes(numbered(), way=2, shot=3, query=3, seed=0)
