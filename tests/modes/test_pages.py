@@ -74,6 +74,7 @@ WITH_LOSS = {
     "sequence.seq2seq",
     "sequence.tracking",
     "sequence.transformer_xl",
+    "transfer.few_shot",
     "transfer.fine_tuning",
     "vision_language.caption",
     "vision_language.retrieval",
@@ -96,6 +97,7 @@ WITHOUT_LOSS = {
     "rl.dqn",
     "rl.ppo",
     "self_supervised.synthetic_properties",
+    "transfer.domain_adaptation",
 }
 CHEAP = {
     "classification.supervised": ["--smoke", "--model=mlp"],
