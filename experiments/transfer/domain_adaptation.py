@@ -1,11 +1,14 @@
 """Classify digits on photographs by labels of plain digits alone: DANN, MMD or CORAL beside no adaptation.
 
-python -m experiments.transfer.domain_adaptation                                                        (not run)
-python -m experiments.transfer.domain_adaptation --technique=mmd                                        (not run)
-python -m experiments.transfer.domain_adaptation --technique=coral --strength=30                        (not run)
-python -m experiments.transfer.domain_adaptation --shift=inverted                                       (not run)
+python -m experiments.transfer.domain_adaptation                                (57.8 % on the target, 57.4 without)
+python -m experiments.transfer.domain_adaptation --technique=mmd                                (59.8 %, 57.4 without)
+python -m experiments.transfer.domain_adaptation --technique=coral --strength=30                             (not run)
+python -m experiments.transfer.domain_adaptation --shift=inverted                                            (not run)
 python -m experiments.transfer.domain_adaptation --dataset=mnist --data_dir=D --patches=cifar10 \\
-    --net.channels=32,64 --net.width=128 --steps=4000                                                   (not run)
+    --net.channels=32,64 --net.width=128 --steps=4000                                                        (not run)
+
+On 1,297 digits adaptation brings next to nothing, one seed: what the literature shows (Ganin et al.: 52.3 to 76.7 %)
+was on MNIST's 60,000.
 
 The target are other digits, blended with patches of photographs: |digit - patch|, as MNIST-M, with scikit-learn's
 sample photographs or CIFAR-10 in place of BSDS. Its labels are for measuring alone. `source_only_accuracy` is that of

