@@ -83,6 +83,7 @@ WITH_LOSS = {
     "sequence.seq2seq",
     "sequence.tracking",
     "sequence.transformer_xl",
+    "transfer.few_shot",
     "transfer.fine_tuning",
     "vision_language.caption",
     "vision_language.retrieval",
@@ -106,6 +107,7 @@ WITHOUT_LOSS = {
     "rl.ppo",
     "self_supervised.synthetic_properties",
     "semi_supervised.gan_classifier",
+    "transfer.domain_adaptation",
 }
 CHEAP = {
     "classification.supervised": ["--smoke", "--model=mlp"],

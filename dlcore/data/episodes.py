@@ -1,0 +1,156 @@
+"""Episodes of few-shot learning: a few classes, a few examples of each to learn from, others to be tested on.
+
+An episode is a pure function of (seed, index): `way` classes without replacement, and of each class `shot + query`
+examples without replacement, so that no query is a support. Vinyals et al. 2016, arXiv:1606.04080; characters turned by
+90, 180 and 270 degrees count as classes of their own, as in Santoro et al. 2016.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["EpisodeArray", "Episodes", "episodes"]
+
+TURNS = 4
+
+
+class Episodes:
+    """Draws episodes.
+
+    Args:
+      source: with `image: [N, H, W, C]` (of equal sides where `turned`) and `label: [N]`.
+      way: W, classes of an episode.
+      shot: S, supports of each class; 0 where classes are described.
+      query: Q, queries of each class.
+      seed: of the draws.
+      turned: whether turned images are classes of their own.
+
+    Raises:
+      ValueError: there are fewer classes, or a class has fewer examples.
+    """
+
+    def __init__(self, source: Source, way: int, shot: int, query: int, seed: int, turned: bool = False):
+        label = np.asarray(source.arrays["label"])
+        classes, counts = np.unique(label, return_counts=True)
+        turns = TURNS if turned else 1
+        if not 1 < way <= turns * len(classes):
+            raise ValueError(
+                f"way={way}: an episode of {source.name} cannot have so many classes; allowed: 2 to "
+                f"{turns * len(classes)}"
+            )
+        if shot < 0 or query < 1 or shot + query > counts.min():
+            raise ValueError(
+                f"shot={shot}, query={query}: a class of {source.name} has {counts.min()} examples; allowed: a sum of "
+                "at most as many, of at least one query"
+            )
+        self.source, self.shot, self._turns = source, shot, turns
+        self._sizes, self._seed = (way, shot + query), checked_seed(seed)
+        self._rows = [np.flatnonzero(label == c) for c in classes]
+        self.settings = {
+            "of": source.fingerprint.digest, "way": way, "shot": shot, "query": query, "seed": seed, "turned": turned,
+        }  # fmt: skip
+
+    def rows(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one episode.
+
+        Args:
+          index: of the episode.
+
+        Returns:
+          (rows of the source [W, S + Q], supports first; quarter turns [W]).
+        """
+        rng = np.random.default_rng((self._seed, int(index)))
+        way, each = self._sizes
+        chosen = rng.choice(self._turns * len(self._rows), way, replace=False)
+        rows = [rng.choice(self._rows[c // self._turns], each, replace=False) for c in chosen]
+        return np.stack(rows), chosen % self._turns
+
+    def images(self, index: int) -> np.ndarray:
+        """Draw one episode's images.
+
+        Args:
+          index: of the episode.
+
+        Returns:
+          [W, S + Q, H, W, C], supports first.
+        """
+        rows, turns = self.rows(index)
+        images = self.source.arrays["image"][rows]
+        for k in range(1, self._turns):
+            images[turns == k] = np.rot90(images[turns == k], k, (2, 3))
+        return images
+
+    def attributes(self, index: int) -> np.ndarray:
+        """Read the descriptions of one episode's classes.
+
+        Args:
+          index: of the episode.
+
+        Returns:
+          [W, A].
+        """
+        return self.source.arrays["attributes"][self.rows(index)[0][:, 0]]
+
+
+class EpisodeArray:
+    """One array of a source of episodes, drawn when it is read.
+
+    Args:
+      episodes: what draws.
+      part: "support", "query" or "attributes".
+      count: episodes.
+    """
+
+    def __init__(self, episodes: Episodes, part: str, count: int):
+        self._episodes, self._part = episodes, part
+        row = self._read(0)
+        self.shape, self.dtype = (count, *row.shape), row.dtype
+        self.settings = {**episodes.settings, "part": part}
+
+    def _read(self, index: int) -> np.ndarray:
+        if self._part == "attributes":
+            return self._episodes.attributes(index)
+        images, shot = self._episodes.images(index), self._episodes.shot
+        return images[:, :shot] if self._part == "support" else images[:, shot:]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, idx: Any) -> np.ndarray:
+        idx = np.arange(len(self))[idx]
+        if idx.ndim == 0:
+            return self._read(idx)
+        return np.stack([self._read(i) for i in idx]) if len(idx) else np.zeros((0, *self.shape[1:]), self.dtype)
+
+
+def episodes(
+    source: Source, count: int, *, way: int, shot: int, query: int, seed: int = 0, turned: bool = False
+) -> Source:
+    """Make a source whose examples are episodes.
+
+    Args:
+      source: with `image` and `label`; without supports with `attributes: [N, A]` of each class.
+      count: episodes.
+      way: W, classes of an episode.
+      shot: S, supports of each class; 0 to describe classes by their attributes.
+      query: Q, queries of each class.
+      seed: of the draws.
+      turned: whether turned images are classes of their own; not where they are described.
+
+    Returns:
+      A source of `support: [count, W, S, ...]`, or with `shot=0` `attributes: [count, W, A]`, and `query: [count, W, Q,
+      ...]`, drawn when they are read.
+
+    Raises:
+      ValueError: as `Episodes`, or classes have no description, or a description would be of another turn.
+    """
+    if shot == 0 and "attributes" not in source.arrays:
+        raise ValueError(f"shot=0: {source.name} describes no classes; allowed: 1 or more")
+    if shot == 0 and turned:
+        raise ValueError("turned=True: turned classes have no description; allowed: False where shot=0")
+    draws = Episodes(source, way, shot, query, seed, turned)
+    first = "support" if shot else "attributes"
+    arrays = {name: EpisodeArray(draws, name, count) for name in (first, "query")}
+    return Source(arrays, count, name=f"{way}-way {shot}-shot episodes of {source.name}")

@@ -1,0 +1,47 @@
+"""Omniglot: characters of many alphabets, each written by the same twenty people.
+
+Lake, Salakhutdinov & Tenenbaum, "Human-level concept learning through probabilistic program induction" (2015). The
+file `omniglot28.npz` holds 28 x 28 binary images, packed into bits. Of its background set only 320 characters of 12
+alphabets are there, where the original has 964 of 30; the evaluation set is complete: 659 characters of 20 others.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.data.source import Source
+
+__all__ = ["FILE", "omniglot"]
+
+FILE = "omniglot28.npz"
+
+_PARTS = ("background", "evaluation")
+
+
+def omniglot(data_dir: str | Path, part: str) -> Source:
+    """Load one part: `image: [N, 28, 28, 1] uint8` (ink 255), `label: [N] int32`, the character.
+
+    Args:
+      data_dir: folder of `omniglot28.npz`.
+      part: "background" (320 characters) or "evaluation" (659).
+
+    Returns:
+      The part, in the order of its characters, twenty images each; class names are "Alphabet/character".
+
+    Raises:
+      ValueError: `part` is neither.
+      FileNotFoundError: the file is not there.
+    """
+    if part not in _PARTS:
+        raise ValueError(f"part={part!r}: unknown; allowed: {', '.join(_PARTS)}")
+    path = Path(data_dir) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: has no {FILE}; allowed: a folder with it")
+    with np.load(path) as file:
+        packed, label = file[f"{part}_images"], file[f"{part}_character"].astype(np.int32)
+        alphabet, alphabets = file[f"{part}_alphabet"], file[f"{part}_alphabet_names"]
+        names = file[f"{part}_character_names"]
+    images = np.unpackbits(packed, axis=1).reshape(-1, 28, 28, 1) * np.uint8(255)
+    of = {int(c): str(alphabets[a]) for c, a in zip(label, alphabet, strict=True)}
+    classes = tuple(f"{of[i]}/{name}" for i, name in enumerate(names))
+    return Source({"image": images, "label": label}, class_names=classes, name=f"omniglot/{part}")

@@ -1,0 +1,79 @@
+"""Characters made of strokes, drawn by a program: each class is a set of strokes, and so can be described.
+
+A character is STROKES of the 20 lines between neighbors of a 3 x 3 grid of points (straight and diagonal). Each drawing
+moves the points, then turns, scales and shifts the whole, and takes a pen of its own width:
+
+    value = 1 / (1 + exp(2 (distance - width / 2)))      distance from the nearest stroke in pixels
+"""
+
+import itertools
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["LINES", "STROKES", "stroke_characters"]
+
+STROKES = 5
+"""Of a character."""
+
+LINES = tuple(
+    (a, b)
+    for a, b in itertools.combinations(itertools.product(range(3), range(3)), 2)
+    if max(abs(a[0] - b[0]), abs(a[1] - b[1])) == 1
+)
+"""Ends (row, column) of the lines that strokes are chosen from."""
+
+
+def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> Source:
+    """Draw characters.
+
+    Args:
+      classes: their numbers, at most 15,504: a number is the same character wherever it is asked for.
+      per_class: drawings of each.
+      size: side in pixels, at least 8.
+
+    Returns:
+      A source, character by character: `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` from 0 in the
+      order of `classes`, and `attributes: [N, 20] float32`, 1 for each line of LINES that is a stroke.
+
+    Raises:
+      ValueError: there is no such character, nothing to draw, or the side is too small.
+    """
+    sets = np.array(list(itertools.combinations(range(len(LINES)), STROKES)))
+    if not classes or min(classes) < 0 or max(classes) >= len(sets) or per_class < 1:
+        raise ValueError(f"classes={classes}, per_class={per_class}: out of range; allowed: 0 to {len(sets) - 1}, 1")
+    if size < 8:
+        raise ValueError(f"size={size}: too small; allowed: at least 8")
+    strokes = np.random.default_rng(checked_seed(0)).permutation(sets)[list(classes)]
+    images = np.concatenate([_draw(chosen, per_class, size, c) for chosen, c in zip(strokes, classes, strict=True)])
+    attributes = np.zeros((len(strokes), len(LINES)), np.float32)
+    np.put_along_axis(attributes, strokes, 1, 1)
+    arrays = {
+        "image": images,
+        "label": np.repeat(np.arange(len(strokes), dtype=np.int32), per_class),
+        "attributes": attributes.repeat(per_class, 0),
+    }
+    names = tuple(f"character {c}" for c in classes)
+    return Source(arrays, class_names=names, name=f"stroke characters {classes.start} to {classes.stop - 1}")
+
+
+def _draw(strokes: np.ndarray, count: int, size: int, seed: int) -> np.ndarray:
+    """Drawings of one character: [count, size, size, 1]."""
+    rng = np.random.default_rng((3, seed))
+    points = np.stack(np.meshgrid(*[np.linspace(-0.3, 0.3, 3)] * 2, indexing="ij"), -1)
+    points = points + rng.normal(0, 0.035, (count, 3, 3, 2))
+    turn, scale = rng.uniform(-0.35, 0.35, count), rng.uniform(0.75, 1.15, count)
+    matrix = np.stack([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], -1).reshape(count, 2, 2)
+    points = np.einsum("nij,nabj->nabi", matrix, points) * scale[:, None, None, None]
+    points = size * (points + 0.5 + rng.uniform(-0.1, 0.1, (count, 1, 1, 2)))
+    ends = np.array(LINES)[strokes]
+    first, last = (points[:, ends[:, k, 0], ends[:, k, 1]][:, :, None] for k in (0, 1))
+    along = np.arange(size) + 0.5
+    pixels = np.stack(np.meshgrid(along, along, indexing="ij"), -1).reshape(1, 1, -1, 2)
+    line = last - first
+    share = np.clip(((pixels - first) * line).sum(-1) / np.square(line).sum(-1), 0, 1)[..., None]
+    distance = np.sqrt(np.square(pixels - first - share * line).sum(-1)).min(1)
+    width = size / 16 * rng.uniform(0.8, 1.8, (count, 1))
+    value = 1 / (1 + np.exp(2 * (distance - width / 2) * 16 / size))
+    return value.reshape(count, size, size, 1).astype(np.float32)

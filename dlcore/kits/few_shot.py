@@ -1,0 +1,130 @@
+"""What experiments of few-shot learning share: episodes of characters that training has not seen, and panels."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore.data.episodes import episodes
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Range
+
+__all__ = ["SETTINGS", "data", "example", "panels"]
+
+SETTINGS = {
+    "dataset": Setting(
+        "strokes", "strokes (drawn by a program) or omniglot", Literal["strokes", "omniglot"], essential=True
+    ),
+    "data_dir": Setting(None, "omniglot: folder of omniglot28.npz", str | None, essential=True),
+    "way": Setting(5, "classes of a measured episode", limits=Range(2), essential=True),
+    "shot": Setting(1, "supports of each class; 0 describes it by its strokes", limits=Range(0), essential=True),
+    "query": Setting(5, "queries of each class", limits=Range(1)),
+    "train_way": Setting(None, "classes of a training episode; by default as many", int | None, Range(2)),
+    "turned": Setting(True, "turned training characters are further classes (not with --shot=0)"),
+    "characters": Setting(200, "strokes: characters to train on", limits=Range(10, 14000)),
+    "image_size": Setting(16, "strokes: side in pixels", limits=Range(8)),
+    "test_episodes": Setting(1000, "episodes of the test", limits=Range(2)),
+}
+
+TRAIN_EPISODES = 20_000
+"""Of an epoch."""
+
+UNSEEN = 100
+"""Characters of strokes to validate and to test on, of each."""
+
+
+def data(flags: Flags) -> Splits:
+    """Draw episodes: the characters of training, validation and test are others.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits. Validation has a tenth of Omniglot's background characters, drawn by seed; the test has its evaluation
+      set.
+
+    Raises:
+      FlagError: Omniglot has no folder.
+      ValueError: an episode is wider than the classes, or longer than a class, or needs a description that is missing.
+      FileNotFoundError: the folder has no Omniglot.
+    """
+    train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+    shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
+    wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
+    measured = max(2, flags.test_episodes // 5)
+    splits = (
+        episodes(train, TRAIN_EPISODES, **wide, seed=flags.seed),
+        episodes(valid, measured, **shared, seed=10**6),  # the same at every seed of a run
+        episodes(test, flags.test_episodes, **shared, seed=10**6 + 1),
+    )
+    counts = [len(np.unique(part.arrays["label"])) for part in (train, valid, test)]
+    spec = {
+        "dataset": flags.dataset,
+        "image_shape": list(train.arrays["image"].shape[1:]),
+        "attributes": train.arrays["attributes"].shape[1] if flags.shot == 0 else 0,
+        "characters": counts,
+        **shared,
+    }
+    return Splits(*splits, spec, notes)
+
+
+def _omniglot(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    from dlcore.data.omniglot import omniglot
+
+    if flags.data_dir is None:
+        raise FlagError("--dataset=omniglot: needs --data_dir; allowed: the folder of omniglot28.npz")
+    background, evaluation = (omniglot(flags.data_dir, part) for part in ("background", "evaluation"))
+    labels = np.asarray(background.arrays["label"])
+    held = np.random.default_rng(flags.seed).permutation(labels.max() + 1)[: (labels.max() + 1) // 10]
+    inside = np.isin(labels, held)
+    note = (
+        f"Omniglot's background set is partial: {labels.max() + 1} characters of 12 alphabets, where the original has "
+        f"964 of 30; {len(held)} of them are held out for validation"
+    )
+    return background.subset(np.flatnonzero(~inside)), background.subset(np.flatnonzero(inside)), evaluation, (note,)
+
+
+def _strokes(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    from dlcore.data.stroke_characters import stroke_characters
+
+    ranges = range(2 * UNSEEN, 2 * UNSEEN + flags.characters), range(UNSEEN), range(UNSEEN, 2 * UNSEEN)
+    return *(stroke_characters(r, size=flags.image_size) for r in ranges), ()
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one episode of zeros.
+
+    Args:
+      spec: of `data`.
+
+    Returns:
+      The batch.
+    """
+    image, way = spec["image_shape"], spec["way"]
+    batch = {"query": np.zeros((1, way, spec["query"], *image), np.float32), "index": np.zeros(1, np.int32)}
+    if spec["shot"]:
+        return batch | {"support": np.zeros((1, way, spec["shot"], *image), np.float32)}
+    return batch | {"attributes": np.zeros((1, way, spec["attributes"]), np.float32)}
+
+
+def panels(context: Any) -> list:
+    """Show the accuracy beside what is trivial, an episode, and the curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.few_shot import accuracies, episode
+
+    test = context.data.test[np.arange(1)]
+    logits = np.asarray(context.outputs["logits"][0])
+    return [
+        accuracies(context.numbers, context.spec),
+        episode(test.get("support"), test["query"], logits),
+        curves(context.history),
+    ]

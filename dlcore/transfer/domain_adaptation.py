@@ -1,0 +1,216 @@
+"""Unsupervised domain adaptation: labels in the source alone, and features that become alike in source and target.
+
+    L = CE(h(f(x_s)), y_s) + strength(step) * D(f(x_s), f(x_t))
+
+    dann    D = -CE(domain | f): features ascend on the loss of a classifier of domains (gradient reversal)
+            Ganin et al. 2016, arXiv:1505.07818
+    mmd     D = mean k(s, s') + mean k(t, t') - 2 mean k(s, t),  k(a, b) = 1/5 sum_m exp(-|a - b|^2 / (m w)),
+            w the mean squared distance, m in 1/4, 1/2, 1, 2, 4      Gretton et al. 2012; Long et al. 2015,
+            arXiv:1502.02791
+    coral   D = |Cov(f_s) - Cov(f_t)|^2 / (4 d^2)      Sun & Saenko 2016, arXiv:1607.01719
+
+The network normalizes each example by itself (group norm), and source and target pass it apart: batch statistics over
+both would mix the domains, and those of the target alone would be an adaptation that the comparison hides. Beside the
+adapted network learns its twin: the same weights at first, the same batches, strength 0.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
+from dlcore.losses import masked_mean
+from dlcore.nn import Conv, GroupNorm
+from dlcore.ops import max_pool
+from dlcore.optim import apply_gradients
+from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
+
+__all__ = ["MULTIPLES", "AdaptationNet", "coral_distance", "learner", "mmd_distance"]
+
+MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Of the mean squared distance: widths of the kernels of MMD."""
+
+TWINS = ("adapted", "source_only")
+
+
+class AdaptationNet(nn.Module):
+    """A small convolutional network with heads for class and domain.
+
+    Args:
+      num_classes: of the source and the target.
+      channels: of the convolutional layers, multiples of 8; each halves the side.
+      width: D, of the features.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    num_classes: int
+    channels: tuple[int, ...] = (16, 32)
+    width: Annotated[int, Range(1)] = 64
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, strength: float | jax.Array = 1.0) -> dict[str, jax.Array]:
+        """Classify images and their domain.
+
+        Args:
+          x: [B, H, W, C].
+          strength: of the gradient reversal.
+
+        Returns:
+          `features: [B, D]`, `logits: [B, num_classes]`, `domain: [B]` logits of the target.
+        """
+        for i, channels in enumerate(self.channels):
+            x = Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
+            x = nn.relu(GroupNorm(8, dtype=self.dtype, name=f"norm{i}")(x))
+            x = max_pool(x, (2, 2), (2, 2))
+        features = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="features")(x.reshape(len(x), -1)))
+        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+        return {
+            "features": features,
+            "logits": nn.Dense(self.num_classes, name="head")(features),
+            "domain": DomainClassifier(name="domain")(features, strength),
+        }
+
+
+def mmd_distance(source: jax.Array, target: jax.Array) -> jax.Array:
+    """Measure the squared maximum mean discrepancy of two samples, under five Gaussian kernels.
+
+    Args:
+      source: [N, D].
+      target: [M, D].
+
+    Returns:
+      [], at least 0; 0 where the samples are the same. No gradient goes through the kernels' widths.
+    """
+    both = jnp.concatenate([source, target])
+    squared = jnp.square(both[:, None] - both).sum(-1)
+    width = jnp.maximum(jax.lax.stop_gradient(squared.mean()), 1e-12)
+    kernel = sum(jnp.exp(-squared / (multiple * width)) for multiple in MULTIPLES) / len(MULTIPLES)
+    n = len(source)
+    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+
+
+def coral_distance(source: jax.Array, target: jax.Array) -> jax.Array:
+    """Measure how far the covariances of two samples are apart.
+
+    Args:
+      source: [N, D].
+      target: [M, D].
+
+    Returns:
+      [], the squared Frobenius norm of the difference over 4 D^2.
+    """
+
+    def covariance(x: jax.Array) -> jax.Array:
+        centered = x - x.mean(0)
+        return centered.T @ centered / (len(x) - 1)
+
+    return jnp.square(covariance(source) - covariance(target)).sum() / (4 * source.shape[1] ** 2)
+
+
+DISTANCES = {"mmd": mmd_distance, "coral": coral_distance}
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    ramp: Callable[[jax.Array], jax.Array],
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    technique: Literal["dann", "mmd", "coral"] = "dann",
+    strength: Annotated[float, Range(0)] = 1.0,
+    axis: str | None = None,
+) -> Learner:
+    """Train on `{"image": source [B, H, W, C], "label": [B], "target": [B, H, W, C], "index"}`.
+
+    Args:
+      model: see `AdaptationNet`.
+      optimizer: any optax transformation.
+      ramp: step -> share of `strength`, from 0 at the first step.
+      preprocess: batch of images to the model's input.
+      technique: how source and target are compared.
+      strength: largest weight of the comparison; 0 trains two networks on the source alone.
+      axis: name of the mapped axis under pmap; features are compared over all of it.
+
+    Returns:
+      The learner. Metrics: `accuracy` on the source, `domain_accuracy` of a classifier of domains on the adapted
+      features (.5: it cannot tell), and where a batch has `target_label` to measure by, which no update sees,
+      `target_accuracy`, `source_only_accuracy` of the twin on the target, and `gain`, their difference. `predict` gives
+      the target's `logits` and `features`, those of the twin (`source_only_logits`), and `source_features`.
+    """
+
+    def describe(params: Any, batch: dict, factor: float | jax.Array = 0.0) -> tuple[dict, dict]:
+        reversal = factor if technique == "dann" else 0.0
+        return tuple(model.apply({"params": params}, preprocess(batch[x]), reversal) for x in ("image", "target"))
+
+    def gathered(features: jax.Array) -> jax.Array:
+        return features if axis is None else jax.lax.all_gather(features, axis, tiled=True)
+
+    def objective(params: Any, batch: dict, factor: float | jax.Array) -> tuple[jax.Array, Metrics]:
+        mask = mask_of(batch)
+        source, target = describe(params, batch, factor)
+        losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])
+        domain, told = domain_losses([source["domain"], target["domain"]])
+        value = masked_mean(losses + domain, mask)
+        if technique in DISTANCES:
+            distance = DISTANCES[technique](*(gathered(x["features"]) for x in (source, target)))
+            value = value + factor * distance
+        return value, {
+            "loss": Sum.of(losses, mask),
+            "accuracy": Sum.of(source["logits"].argmax(-1) == batch["label"], mask),
+            "domain_accuracy": Sum.of(told, mask),
+        }
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        params = model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]))["params"]
+        opt_state = {name: optimizer.init(params) for name in TWINS}
+        twins = dict.fromkeys(TWINS, params)
+        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), twins, opt_state)
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        seen = {name: rows for name, rows in batch.items() if name != "target_label"}
+        weight = jnp.asarray(strength * ramp(state.step), jnp.float32)
+        params, opt_state, metrics = {}, {}, {}
+        for name, factor in zip(TWINS, (weight, 0.0), strict=True):
+            one = state.replace(params=state.params[name], opt_state=state.opt_state[name])
+            (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(one.params, seen, factor)
+            one = apply_gradients(one, optimizer, gradients, value=value)
+            params[name], opt_state[name] = one.params, one.opt_state
+            metrics = metrics or measured | {"strength": Last(weight)}
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        metrics = objective(state.params["adapted"], batch, 0.0)[1]
+        if "target_label" not in batch:
+            return metrics
+        outputs, mask = predict(state, batch), mask_of(batch)
+        right = [
+            (outputs[name].argmax(-1) == batch["target_label"]).astype(jnp.float32)
+            for name in ("logits", "source_only_logits")
+        ]
+        return metrics | {
+            "target_accuracy": Sum.of(right[0], mask),
+            "source_only_accuracy": Sum.of(right[1], mask),
+            "gain": Sum.of(right[0] - right[1], mask),
+        }
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        source, target = describe(state.params["adapted"], batch)
+        _, twin = describe(state.params["source_only"], batch)
+        return {
+            "logits": target["logits"],
+            "features": target["features"],
+            "source_only_logits": twin["logits"],
+            "source_features": source["features"],
+        }
+
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return {"label": model.num_classes}
+
+    # The reversed gradient is that of no scalar, so that there is none to check.
+    return Learner(init, update, evaluate, predict, classes=classes)

@@ -1,0 +1,180 @@
+"""Prototypical networks: a class is the mean of its supports' embeddings, or the embedding of its description.
+
+Snell, Swersky & Zemel, "Prototypical networks for few-shot learning" (2017), arXiv:1703.05175.
+
+    c_k = 1/S sum_s f(x_ks)    few- and one-shot            c_k = g(v_k)    zero-shot, v_k the attributes of class k
+    logits_k = -|f(x) - c_k|^2,    L = CE(softmax(logits), y)               the squared distance, not its root
+
+All images of a batch of episodes go through f together, so that batch norm sees them all in training. In use it takes
+the running statistics: what a query gets does not depend on the other queries, the measure is inductive.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, State, Sum, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics.interval import HalfInterval
+from dlcore.nn import BatchNorm, Conv
+from dlcore.ops import max_pool
+from dlcore.optim import apply_gradients
+
+__all__ = ["FewShotState", "PrototypicalNet", "learner", "prototype_logits"]
+
+
+@struct.dataclass
+class FewShotState(State):
+    """The embedding.
+
+    Args:
+      model_state: batch statistics.
+    """
+
+    model_state: Any
+
+
+class PrototypicalNet(nn.Module):
+    """Four blocks of convolution, batch norm, ReLU and pooling by the literature; the last map is the embedding.
+
+    Args:
+      channels: of each convolution.
+      blocks: number of them; each halves the side.
+      axis_name: mapped axis to average batch statistics over.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    channels: Annotated[int, Range(1)] = 64
+    blocks: Annotated[int, Range(1)] = 4
+    axis_name: str | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, attributes: jax.Array | None = None, train: bool = False
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Embed images, and descriptions of classes.
+
+        Args:
+          images: [N, H, W, C].
+          attributes: [..., A], or None.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          (embeddings [N, D], those of the descriptions [..., D] or None), at least float32.
+        """
+        x = images
+        for i in range(self.blocks):
+            x = Conv(self.channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
+            x = BatchNorm(not train, axis_name=self.axis_name, dtype=self.dtype, name=f"norm{i}")(x)
+            x = max_pool(nn.relu(x), (2, 2), (2, 2))
+        x = x.reshape(len(x), -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x, None if attributes is None else nn.Dense(x.shape[-1], name="description")(attributes)
+
+
+def prototype_logits(queries: jax.Array, prototypes: jax.Array) -> jax.Array:
+    """Score classes by their distance.
+
+    Args:
+      queries: [N, D].
+      prototypes: [W, D], one a class.
+
+    Returns:
+      [N, W], -|query - prototype|^2.
+    """
+    products = queries @ prototypes.T
+    return 2 * products - jnp.square(queries).sum(-1)[:, None] - jnp.square(prototypes).sum(-1)
+
+
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    axis: str | None = None,
+) -> Learner:
+    """Train on episodes `{"support": [B, W, S, ...] or "attributes": [B, W, A], "query": [B, W, Q, ...], "index"}`.
+
+    Args:
+      model: `__call__(images, attributes, train) -> (embeddings, embeddings of attributes)`, see `PrototypicalNet`.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. Metrics: `accuracy` of the queries and `interval`, half of its 95 % interval over the episodes.
+      `evaluate` measures two others on the same episodes: `untrained_accuracy` by the embedding as it was initialized,
+      and with supports `pixel_accuracy` by means of pixels. `predict` gives `logits: [B, W Q, W]`; query i is of class
+      i // Q.
+    """
+
+    def images_of(batch: dict) -> jax.Array:
+        """[N, H, W, C], the supports of all episodes first."""
+        parts = [batch[name] for name in ("support", "query") if name in batch]
+        return preprocess(jnp.concatenate([part.reshape(-1, *part.shape[3:]) for part in parts]))
+
+    def scored(embeddings: jax.Array, described: jax.Array | None, batch: dict) -> jax.Array:
+        """Logits [B, W Q, W] of embeddings [N, D] in the order of `images_of`."""
+        count, way, queries = batch["query"].shape[:3]
+        asked = embeddings[len(embeddings) - count * way * queries :].reshape(count, way * queries, -1)
+        if described is None:
+            supports = embeddings[: len(embeddings) - count * way * queries]
+            described = supports.reshape(count, way, batch["support"].shape[2], -1).mean(2)
+        return jax.vmap(prototype_logits)(asked, described)
+
+    def measured(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+        """(loss [B], accuracy [B]) of episodes."""
+        way, queries = batch["query"].shape[1:3]
+        label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        return losses.mean(1), (logits.argmax(-1) == label).astype(jnp.float32).mean(1)
+
+    def objective(params, model_state, batch, train=False):
+        variables = {"params": params, **model_state}
+        images, attributes = images_of(batch), batch.get("attributes")
+        if train:
+            outputs, model_state = model.apply(variables, images, attributes, True, mutable=list(model_state))
+        else:
+            outputs = model.apply(variables, images, attributes)
+        losses, correct = measured(scored(*outputs, batch), batch)
+        mask = mask_of(batch)
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(correct, mask)}
+        return masked_mean(losses, mask), (model_state, metrics | {"interval": HalfInterval.of(correct, mask)})
+
+    def initial(rng: jax.Array, batch: dict) -> dict:
+        return dict(model.init(jax.random.fold_in(rng, 2**31 - 1), images_of(batch)[:1], batch.get("attributes")))
+
+    def init(rng: jax.Array, batch: dict) -> FewShotState:
+        model_state = initial(rng, batch)
+        params = model_state.pop("params")
+        return FewShotState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
+
+    def loss(params: Any, state: FewShotState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (_, metrics) = objective(params, state.model_state, batch)
+        return value, metrics
+
+    def update(state: FewShotState, batch: dict) -> tuple[FewShotState, Metrics]:
+        gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
+            state.params, state.model_state, batch, True
+        )
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: FewShotState, batch: dict) -> Metrics:
+        metrics, mask, images = loss(state.params, state, batch)[1], mask_of(batch), images_of(batch)
+        others = {"untrained_accuracy": model.apply(initial(state.rng, batch), images, batch.get("attributes"))}
+        if "support" in batch:
+            others["pixel_accuracy"] = (images.reshape(len(images), -1), None)
+        return metrics | {name: Sum.of(measured(scored(*x, batch), batch)[1], mask) for name, x in others.items()}
+
+    def predict(state: FewShotState, batch: dict) -> dict[str, jax.Array]:
+        variables = {"params": state.params, **state.model_state}
+        return {"logits": scored(*model.apply(variables, images_of(batch), batch.get("attributes")), batch)}
+
+    return Learner(init, update, evaluate, predict, loss)

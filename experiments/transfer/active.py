@@ -1,0 +1,177 @@
+"""Labels bought where a network is least sure between two classes teach it more than as many at random.
+
+python -m experiments.transfer.active                                                                (not run)
+python -m experiments.transfer.active --dataset=mnist --data_dir=D --pool=5000 --steps=600           (not run)
+
+Each seed draws two labels of each digit, then buys twenty at a time up to 300; after each purchase a new perceptron is
+trained from scratch on what is labeled. All strategies of a seed start with the same labels. Measured is the area under
+the curve of test accuracy over labels. The claim holds where the area of `margin`, in the mean over the seeds, is not
+below that of `random`; the differences are paired by seed.
+
+Reference: Settles 2009; Sener & Savarese 2018, arXiv:1708.00489 (core-set).
+"""
+
+import functools
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Range
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.main import main
+from dlcore.report.figure import PALETTE, new_figure
+from dlcore.transfer.active import STRATEGIES, area_under_curve, buy_in_rounds
+
+
+def examples(dataset: str, data_dir: str | None, pool: int) -> tuple[np.ndarray, ...]:
+    """(images [N, D] in [0, 1], labels, test images, test labels); N is `pool` at most."""
+    from dlcore.data.image_classification import load
+
+    loaded = load(dataset, data_dir, seed=0)
+    parts = []
+    for source in (loaded.train, loaded.test):
+        images = np.asarray(source.arrays["image"])
+        images = images.reshape(len(images), -1).astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
+        parts += [images, np.asarray(source.arrays["label"], np.int32)]
+    order = np.random.default_rng(0).permutation(len(parts[0]))[:pool]
+    return parts[0][order], parts[1][order], *parts[2:]
+
+
+def trainer(images, labels, test_images, test_labels, classes: int, hidden: int, steps: int, batch_size: int):
+    """What `buy_in_rounds` trains."""
+    first, head = nn.Dense(hidden), nn.Dense(classes)
+    optimizer = optax.adam(2e-3)
+
+    def features(params, x):
+        return nn.relu(first.apply({"params": params[0]}, x))
+
+    def logits(params, x):
+        return head.apply({"params": params[1]}, features(params, x))
+
+    def train(key, labeled):
+        params = [
+            layer.init(jax.random.fold_in(key, i), jnp.zeros((1, size)))["params"]
+            for i, (layer, size) in enumerate(((first, images.shape[1]), (head, hidden)))
+        ]
+        odds = jnp.where(labeled, 0.0, -jnp.inf)
+
+        def step(carry, k):
+            params, state = carry
+            rows = jax.random.categorical(jax.random.fold_in(key, k + 2), odds, shape=(batch_size,))
+
+            def objective(params):
+                return softmax_cross_entropy_loss(logits(params, images[rows]), labels[rows]).mean()
+
+            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+        accuracy = (logits(params, test_images).argmax(-1) == test_labels).mean()
+        return jax.nn.softmax(logits(params, images)), features(params, images), accuracy
+
+    return train
+
+
+def first_labels(labels: np.ndarray, per_class: int, seeds: int) -> np.ndarray:
+    """[seeds, N] bool, as many of each class."""
+    known = np.zeros((seeds, len(labels)), bool)
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        for c in np.unique(labels):
+            known[seed, rng.permutation(np.flatnonzero(labels == c))[:per_class]] = True
+    return known
+
+
+def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> StudyResult:
+    """Judge {strategy: [seeds, R] accuracies} at the numbers of labels [R]."""
+    areas = {name: 100 * area_under_curve(v) for name, v in curves.items()}
+    numbers = {f"area, {name}": (v / 100).tolist() for name, v in areas.items()}
+    numbers |= {f"accuracy, {name}": v.mean(0).round(4).tolist() for name, v in curves.items()}
+    lines, holds, headline = [], None, None
+    for name, area in areas.items():
+        more = ""
+        if name != "random" and "random" in areas:
+            gain = area - areas["random"]
+            error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+            more = f" ({gain.mean():+.2f} ± {error:.2f})"
+            numbers[f"gain over random, {name}, points"] = gain.tolist()
+        lines.append(f"{name} {area.mean():.2f} %{more}")
+    if {"margin", "random"} <= areas.keys():
+        gain = areas["margin"] - areas["random"]
+        holds = bool(gain.mean() >= 0)
+        headline = Headline("area under the curve gained by margin, points", gain, dataset)
+    verdict = (
+        f"Area under the curve from {counts[0]} to {counts[-1]} labels: {', '.join(lines)}; "
+        "in brackets the difference from random, paired by seed, with its standard error."
+    )
+    return StudyResult(numbers, verdict, {"accuracy": draw(curves, counts)}, holds, headline)
+
+
+def draw(curves, counts):
+    figure, ax = new_figure((5.5, 3.6))
+    for (name, v), color in zip(curves.items(), PALETTE, strict=False):
+        ax.plot(counts, 100 * v.mean(0), "o-", ms=3, color=color, label=name)
+    ax.set(xlabel="labels", ylabel="test accuracy, %")
+    ax.legend(frameon=False)
+    ax.grid(alpha=0.3)
+    return figure
+
+
+def study(
+    *,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    pool: Annotated[int, Range(1)] = 1297,
+    strategies: tuple[str, ...] = STRATEGIES,
+    num_seeds: Annotated[int, Range(1)] = 5,
+    first: Annotated[int, Range(1)] = 2,
+    count: Annotated[int, Range(1)] = 20,
+    rounds: Annotated[int, Range(1)] = 14,
+    hidden: Annotated[int, Range(1)] = 64,
+    steps: Annotated[int, Range(1)] = 300,
+    batch_size: Annotated[int, Range(1)] = 32,
+) -> StudyResult:
+    """Compare strategies of buying labels.
+
+    Args:
+      dataset: digits (embedded), mnist or fashion_mnist.
+      data_dir: where tfds data sets were prepared.
+      pool: training images whose labels can be bought.
+      strategies: of entropy, margin, least_confident, core_set and random.
+      num_seeds: repetitions, each with its own first labels and networks, the same for all strategies.
+      first: labels of each class to begin with.
+      count: labels to buy in a round.
+      rounds: purchases.
+      hidden: units of the perceptron's hidden layer.
+      steps: of training after each purchase, from scratch.
+      batch_size: images of a step.
+
+    Returns:
+      The numbers, the verdict, the figure, and whether the claim holds.
+    """
+    data = examples(dataset, data_dir, pool)
+    known = first_labels(data[1], first, num_seeds)
+    train = trainer(*map(jnp.asarray, data), int(data[1].max()) + 1, hidden, steps, batch_size)
+    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+    curves = {}
+    for strategy in strategies:
+        run = functools.partial(buy_in_rounds, train, strategy, count=count, rounds=rounds)
+        curves[strategy] = np.asarray(jax.jit(jax.vmap(run))(keys, jnp.asarray(known))[0])
+    counts = known[0].sum() + count * np.arange(rounds + 1)
+    return report(curves, counts, dataset)
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"strategies": ("margin", "random"), "num_seeds": 1, "rounds": 1, "hidden": 8, "steps": 2},
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,90 @@
+"""What an episode is drawn from, and that it depends on its seed and number alone."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.episodes import Episodes, episodes
+from dlcore.data.source import Source
+from dlcore.data.stroke_characters import LINES, STROKES, stroke_characters
+
+
+def numbered(classes=6, each=5, side=2):
+    """Images whose upper left pixel is their own row, and the lower right one their class."""
+    label = np.repeat(np.arange(classes, dtype=np.int32), each)
+    image = np.zeros((len(label), side, side, 1), np.float32)
+    image[:, 0, 0, 0], image[:, -1, -1, 0] = np.arange(len(label)), label
+    attributes = np.eye(classes, dtype=np.float32)[label]
+    return Source({"image": image, "label": label, "attributes": attributes}, name="numbered")
+
+
+@pytest.mark.covers("TL-09")
+def test_an_episode_has_other_classes_and_no_query_among_its_supports():
+    draws = Episodes(numbered(), way=4, shot=2, query=3, seed=0)
+    for index in range(50):
+        rows, _ = draws.rows(index)
+        assert len(np.unique(rows)) == rows.size == 4 * 5, "all five examples of a class, none of them twice"
+        assert all(len(np.unique(row // 5)) == 1 for row in rows), "each line is of one class"
+        assert len(np.unique(rows[:, 0] // 5)) == 4, "no class twice"
+
+
+@pytest.mark.covers("TL-09")
+def test_an_episode_depends_on_seed_and_number_alone():
+    one, two = (episodes(numbered(), 20, way=3, shot=1, query=2, seed=seed) for seed in (0, 1))
+    again = episodes(numbered(), 9, way=3, shot=1, query=2, seed=0)
+    np.testing.assert_array_equal(one[[7, 2]]["query"], again[[7, 2]]["query"])
+    np.testing.assert_array_equal(one[[7, 2]]["query"][1], one[[2]]["query"][0])
+    assert (one[:9]["query"] != two[:9]["query"]).any()
+    assert (one[[3]]["query"] != one[[4]]["query"]).any()
+    batch = one[[5]]
+    assert (batch["support"].shape, batch["query"].shape) == ((1, 3, 1, 2, 2, 1), (1, 3, 2, 2, 2, 1))
+    kinds = batch["support"][0, :, 0, -1, -1, 0]
+    np.testing.assert_array_equal(batch["query"][0, :, :, -1, -1, 0], kinds[:, None].repeat(2, 1))
+    assert one.fingerprint.digest == episodes(numbered(), 20, way=3, shot=1, query=2, seed=0).fingerprint.digest
+    assert one.fingerprint.digest != two.fingerprint.digest
+
+
+def test_turned_characters_are_classes_of_their_own():
+    source = numbered(classes=2)
+    draws = Episodes(source, way=8, shot=1, query=1, seed=0, turned=True)
+    rows, turns = draws.rows(0)
+    assert sorted(zip(rows[:, 0] // 5, turns, strict=True)) == [(c, k) for c in range(2) for k in range(4)]
+    images = draws.images(0)
+    for k in range(8):
+        np.testing.assert_array_equal(images[k, 1], np.rot90(source.arrays["image"][rows[k, 1]], turns[k]))
+    with pytest.raises(ValueError, match="way=9: an episode of numbered cannot have so many classes; allowed: 2 to 8"):
+        Episodes(source, way=9, shot=1, query=1, seed=0, turned=True)
+
+
+def test_bad_episodes_are_refused():
+    with pytest.raises(ValueError, match=r"way=7: .*; allowed: 2 to 6"):
+        Episodes(numbered(), way=7, shot=1, query=1, seed=0)
+    with pytest.raises(ValueError, match="shot=3, query=3: a class of numbered has 5 examples"):
+        Episodes(numbered(), way=2, shot=3, query=3, seed=0)
+    plain = Source({k: v for k, v in numbered().arrays.items() if k != "attributes"}, name="plain")
+    with pytest.raises(ValueError, match="shot=0: plain describes no classes; allowed: 1 or more"):
+        episodes(plain, 5, way=2, shot=0, query=1)
+    with pytest.raises(ValueError, match="turned=True: turned classes have no description"):
+        episodes(numbered(), 5, way=2, shot=0, query=1, turned=True)
+
+
+def test_a_described_class_comes_with_its_own_attributes():
+    batch = episodes(numbered(), 10, way=3, shot=0, query=2)[:10]
+    kinds = batch["query"][..., 0, -1, -1, 0]
+    np.testing.assert_array_equal(batch["attributes"].argmax(-1), kinds)
+    assert "support" not in batch
+
+
+def test_characters_are_drawn_from_their_strokes():
+    some, more = stroke_characters(range(3), 4, 12), stroke_characters(range(1, 5), 4, 12)
+    np.testing.assert_array_equal(some.arrays["image"][4:12], more.arrays["image"][:8])
+    assert some.arrays["attributes"].shape == (12, 20) == (12, len(LINES))
+    assert (some.arrays["attributes"].sum(1) == STROKES).all()
+    assert len(np.unique(stroke_characters(range(40), 1, 8).arrays["attributes"], axis=0)) == 40
+    images = some.arrays["image"]
+    assert 0 <= images.min() < 0.05
+    assert 0.5 < images.max() <= 1
+    assert np.abs(images[0] - images[1]).max() > 0.2, "no two drawings are alike"
+    with pytest.raises(ValueError, match="size=4: too small; allowed: at least 8"):
+        stroke_characters(range(2), 1, 4)
+    with pytest.raises(ValueError, match="allowed: 0 to 15503"):
+        stroke_characters(range(15500, 15505), 1)

@@ -1,0 +1,27 @@
+"""What the report of an episode says, on written numbers."""
+
+import numpy as np
+
+from dlcore.report.few_shot import accuracies, episode
+
+
+def test_the_accuracy_stands_beside_what_is_trivial():
+    numbers = {"accuracy": 0.957, "interval": 0.0031, "pixel_accuracy": 0.53, "untrained_accuracy": 0.49}
+    panel = accuracies(numbers, {"way": 5, "shot": 1, "characters": [200, 100, 100]})
+    for text in ("95.7", "± 0.31", "means of pixels", "53", "49", "chance", "20"):
+        assert text in panel.html
+    assert "5-way 1-shot; 100 characters that training, on 200 others, has not seen." in panel.note
+    described = accuracies({"accuracy": 0.4, "interval": 0.01}, {"way": 4, "shot": 0, "characters": [9, 9, 9]})
+    assert "zero-shot" in described.note
+    assert "pixels" not in described.html
+
+
+def test_queries_stand_with_the_class_that_they_were_taken_for():
+    """Two classes of two queries; the last query of the first class was taken for the second."""
+    logits = np.array([[1.0, 0], [0, 1], [0, 1], [0, 1]])
+    supports, queries = np.zeros((1, 2, 1, 4, 4, 1)), np.ones((1, 2, 2, 4, 4, 1))
+    html = episode(supports, queries, logits).html
+    first, second = html.split("<tr>")[2:]
+    assert first.count("<img") == 2, "supports and its own query"
+    assert second.count("<img") == 3, "and one that is none of its own"
+    assert episode(None, queries, logits).html.count("<img") == 3

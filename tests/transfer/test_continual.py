@@ -1,0 +1,113 @@
+"""Fisher information against a closed form, forgetting by hand, and which strategy helps in which scenario."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.data.digits import digits
+from dlcore.models import create_model
+from dlcore.transfer.continual import (
+    Recipe,
+    TaskData,
+    allowed_outputs,
+    fisher_diagonal,
+    forgetting,
+    learn_in_turn,
+)
+
+
+def logistic(params, x):
+    return jax.nn.log_softmax(jnp.stack([jnp.zeros(len(x)), x @ params], -1))
+
+
+@pytest.mark.covers("TL-08")
+def test_the_fisher_information_of_logistic_regression():
+    """The gradient of log p(y) is (y - p) x: its square is (y - p)^2 x^2 by the true label, p (1 - p) x^2 on average
+    over the model's own."""
+    rng = np.random.default_rng(0)
+    w, x, y = jnp.array([0.5, -1.0]), rng.normal(size=(7, 2)), rng.integers(0, 2, 7)
+    p = 1 / (1 + np.exp(-x @ np.asarray(w)))
+    for chunk in (3, 7, 50):
+        found = fisher_diagonal(logistic, w, jnp.asarray(x), jnp.asarray(y), chunk=chunk)
+        np.testing.assert_allclose(found, (((y - p) ** 2)[:, None] * x**2).mean(0), rtol=1e-5)
+    many = jnp.asarray(np.tile(x, (600, 1)))
+    drawn = fisher_diagonal(logistic, w, many, key=jax.random.key(0))
+    np.testing.assert_allclose(drawn, ((p * (1 - p))[:, None] * x**2).mean(0), rtol=0.05)
+    with pytest.raises(ValueError, match="key=None: labels cannot be drawn; allowed: a key, or labels"):
+        fisher_diagonal(logistic, w, many)
+
+
+@pytest.mark.covers("TL-08")
+def test_forgetting_by_hand():
+    """Task 0 had .9 and then .95 at best, and ends at .5; task 1 loses nothing it had: (.45 + 0) / 2."""
+    accuracies = np.array([[0.9, 0.2, 0.1], [0.95, 0.8, 0.1], [0.5, 0.8, 0.9]])
+    assert forgetting(accuracies) == pytest.approx(0.225)
+
+
+def test_a_scenario_says_which_outputs_may_answer():
+    label = jnp.array([0, 3])
+    np.testing.assert_array_equal(allowed_outputs("task", label, 2, 2, 6), [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]])
+    np.testing.assert_array_equal(allowed_outputs("class", label, 2, 2, 6), [[1, 1, 1, 1, 0, 0]] * 2)
+    np.testing.assert_array_equal(allowed_outputs("domain", label, 2, 2, 2), [[1, 1]] * 2)
+
+
+@pytest.fixture(scope="module")
+def split_digits():
+    return tuple(TaskData(s.arrays["image"][:600], s.arrays["label"][:600]) for s in map(digits, ("train", "test")))
+
+
+def mean_forgetting(accuracies):
+    return np.mean([forgetting(one) for one in accuracies])
+
+
+@pytest.mark.covers("TL-08")
+def test_replay_keeps_classes_that_naive_training_forgets(split_digits):
+    recipe = Recipe(steps=120, batch_size=32, learning_rate=3e-3, buffer=10)
+    net = create_model("mlp", num_classes=10, hidden=(40,), head_init=nn.initializers.lecun_normal())
+    naive, replay = (
+        learn_in_turn(net, *split_digits, scenario="class", strategy=strategy, recipe=recipe)
+        for strategy in ("naive", "replay")
+    )
+    assert naive[:, -1].mean() < 0.3, "all but the last task are gone: 1/5"
+    assert replay[:, -1].mean() > naive[:, -1].mean() + 0.3
+    assert mean_forgetting(naive) > 0.8
+    assert mean_forgetting(replay) < mean_forgetting(naive) / 2
+    np.testing.assert_array_equal(naive[:, 0, 1:], 0)
+    assert (np.diagonal(naive, axis1=1, axis2=2) > 0.85).all(), "each task is learned when it comes"
+
+
+def signals(count, seed):
+    """Task 0: the first number has the label's sign. Task 1: the second has it, and the first the other one."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, 2 * count).astype(np.int32)
+    sign, second = 2.0 * label - 1, np.arange(2 * count) >= count
+    x = np.stack([np.where(second, -sign, sign), np.where(second, sign, 0)], 1)
+    noise = rng.normal(size=x.shape) * np.stack([np.full(2 * count, 0.3), 0.2 * second], 1)
+    return TaskData((x + noise).astype(np.float32), label + 2 * second.astype(np.int32))
+
+
+@pytest.mark.covers("TL-08")
+@pytest.mark.parametrize("fisher", ["model", "empirical"])
+def test_elastic_weights_keep_a_domain_that_naive_training_forgets(fisher):
+    """The first task needs w_0 > 0, the second naively makes it negative, but is solved by w_1 > w_0 too."""
+    net = create_model("mlp", num_classes=2, hidden=())
+    recipe = Recipe(steps=150, batch_size=32, learning_rate=0.1, strength=3000.0, fisher=fisher)
+    naive, ewc = (
+        learn_in_turn(net, signals(200, 0), signals(200, 1), scenario="domain", strategy=strategy, recipe=recipe)
+        for strategy in ("naive", "ewc")
+    )
+    assert mean_forgetting(naive) > 0.4, naive
+    assert mean_forgetting(ewc) < 0.1, ewc
+    assert (ewc[:, -1] > 0.9).all()
+
+
+def test_bad_words_are_refused(split_digits):
+    net = create_model("mlp")
+    with pytest.raises(ValueError, match="scenario='tasks': unknown; allowed: task, domain, class"):
+        learn_in_turn(net, *split_digits, scenario="tasks", strategy="naive")
+    with pytest.raises(ValueError, match="classes_per_task=3: of 10 classes; allowed: two tasks or more"):
+        learn_in_turn(net, *split_digits, scenario="task", strategy="naive", classes_per_task=3)
+    with pytest.raises(ValueError, match=r"buffer=500: a class has \d+ images; allowed: at most as many"):
+        learn_in_turn(net, *split_digits, scenario="task", strategy="replay", recipe=Recipe(buffer=500))

@@ -1,0 +1,102 @@
+"""Distances by hand, what a query may depend on, and a short training that beats pixels and the untrained network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.episodes import episodes
+from dlcore.data.stroke_characters import stroke_characters
+from dlcore.metrics.interval import HalfInterval
+from dlcore.transfer import prototypical
+from dlcore.transfer.prototypical import PrototypicalNet, prototype_logits
+
+NET = PrototypicalNet(channels=8, blocks=2)
+
+
+@pytest.fixture(scope="module")
+def learner():
+    return prototypical.learner(model=NET, optimizer=optax.adam(1e-2))
+
+
+@pytest.mark.covers("TL-09")
+def test_a_logit_is_minus_the_squared_distance():
+    """(0, 0) is 3^2 + 4^2 = 25 from (3, 4) and 1 from (0, 1); (3, 3) is 1 and 3^2 + 2^2 = 13 away."""
+    logits = prototype_logits(jnp.array([[0.0, 0.0], [3.0, 3.0]]), jnp.array([[3.0, 4.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(logits, [[-25, -1], [-1, -13]], atol=1e-5)
+
+
+@pytest.mark.covers("TL-09")
+def test_a_prototype_is_the_mean_of_its_supports(learner):
+    batch = episodes(stroke_characters(range(6), 8, 8), 4, way=3, shot=2, query=2)[:2]
+    state = learner.init(jax.random.key(0), batch)
+    logits = learner.predict(state, batch)["logits"]
+    variables = {"params": state.params, **state.model_state}
+
+    def embedded(images):
+        flat = images.reshape(-1, *images.shape[-3:])
+        return np.asarray(NET.apply(variables, flat)[0]).reshape(*images.shape[:-3], -1)
+
+    prototypes, asked = embedded(batch["support"]).mean(2), embedded(batch["query"]).reshape(2, 6, -1)
+    squared = np.square(asked[:, :, None] - prototypes[:, None]).sum(-1)
+    np.testing.assert_allclose(logits, -squared, rtol=1e-4, atol=1e-5)
+    (value, metrics) = learner.loss(state.params, state, batch)
+    by_hand = -np.asarray(jax.nn.log_softmax(-squared))[:, np.arange(6), np.arange(6) // 2]
+    assert float(value) == pytest.approx(by_hand.mean(), rel=1e-4)
+    right = (squared.argmin(-1) == np.arange(6) // 2).mean()
+    assert metrics["accuracy"].compute() == pytest.approx(right)
+
+
+@pytest.mark.covers("TL-09")
+def test_the_measure_is_inductive(learner):
+    """A query's logits do not depend on the other queries of its episode, nor on other episodes."""
+    batch = episodes(stroke_characters(range(6), 8, 8), 4, way=3, shot=1, query=2)[:2]
+    state = learner.init(jax.random.key(0), batch)
+    state, _ = learner.update(state, batch)
+    before = learner.predict(state, batch)["logits"]
+    query = batch["query"].copy()
+    query[0, 1:], query[1] = query[0, 1:] * 5 + 1, 7.0
+    after = learner.predict(state, batch | {"query": query})["logits"]
+    np.testing.assert_allclose(before[0, :2], after[0, :2], rtol=1e-4, atol=1e-4)
+    assert np.abs(before[0, 2:] - after[0, 2:]).max() > 0.1
+
+
+def trained(learner, shot):
+    train, test = (
+        episodes(stroke_characters(classes, 8, 8), 300, way=5, shot=shot, query=3, seed=seed)
+        for seed, classes in enumerate((range(60, 160), range(60)))
+    )
+    batches = [train[np.arange(4 * i, 4 * i + 4)] for i in range(60)]
+    state = learner.init(jax.random.key(0), batches[0])
+    update = jax.jit(learner.update)
+    for batch in [*batches, *batches]:
+        state, _ = update(state, batch)
+    return jax.jit(learner.evaluate)(state, test[:60])
+
+
+@pytest.mark.covers("TL-09")
+def test_one_example_of_an_unseen_character_is_enough(learner):
+    metrics = trained(learner, 1)
+    numbers = {name: value.compute() for name, value in metrics.items()}
+    assert numbers["accuracy"] > numbers["pixel_accuracy"] + 0.05, numbers
+    assert numbers["accuracy"] > numbers["untrained_accuracy"] + 0.05, numbers
+    assert 0 < numbers["interval"] < 0.1
+    assert numbers["pixel_accuracy"] > 0.25
+
+
+@pytest.mark.covers("TL-09")
+def test_a_description_of_an_unseen_character_is_better_than_chance(learner):
+    metrics = trained(learner, 0)
+    accuracy, half = metrics["accuracy"].compute(), metrics["interval"].compute()
+    assert accuracy - 4 * half > 0.2, "five classes"
+    assert "pixel_accuracy" not in metrics
+
+
+def test_half_of_an_interval_by_hand():
+    """1, 2, 3, 4: s^2 = 5/3, so 1.96 sqrt(5/12) = 1.2652; masked values do not count, and two parts add up."""
+    whole = HalfInterval.of(jnp.array([1.0, 2, 3, 4, jnp.nan]), jnp.array([1, 1, 1, 1, 0]))
+    assert whole.compute() == pytest.approx(1.2652, abs=1e-4)
+    parts = HalfInterval.of(jnp.array([1.0, 2])).merge(HalfInterval.of(jnp.array([3.0, 4])))
+    assert parts.compute() == pytest.approx(whole.compute())
+    assert HalfInterval.of(jnp.ones(1)).compute() is None
