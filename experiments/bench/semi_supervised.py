@@ -1,7 +1,10 @@
 """Compare FixMatch's step, RandAugment included, with PyTorch's, and VAT's with a supervised step.
 
 python -m experiments.bench.semi_supervised                                (not run)
-python -m experiments.bench.semi_supervised --width=16 --batch_size=16     (not run)
+python -m experiments.bench.semi_supervised --width=16 --batch_size=8 --num_steps=1 --num_repeats=3
+
+On a crowded core the second command found FixMatch at 0.41x eager PyTorch, augmentation 6 % of its step, and VAT at
+1.90 supervised steps more.
 
 FixMatch: a residual network for CIFAR, B labeled images and 7 B unlabeled ones a step. Ours draws weak and strong views
 inside the compiled step; PyTorch's come from its loader (`--workers` processes; 0 draws them in the same process), one
