@@ -128,7 +128,7 @@ def learner(
         )
 
     def memory(num_classes: int) -> dict[str, jax.Array]:
-        return {"mean": jnp.full(num_classes, 1 / num_classes), "confident": jnp.zeros(num_classes)}
+        return {"mean": jnp.full(num_classes, 1 / num_classes, jnp.float32), "confident": jnp.zeros(num_classes)}
 
     return two_stream_learner(
         model,
