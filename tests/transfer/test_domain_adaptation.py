@@ -81,14 +81,14 @@ def trained():
             model=Perceptron(), optimizer=optax.adam(1e-2), ramp=lambda step: jnp.minimum(1, step / 100),
             technique=technique, strength=strength,
         )  # fmt: skip
-        state = learner.init(jax.random.key(0), batch)
+        state = jax.jit(learner.init)(jax.random.key(0), batch)
 
         @jax.jit
         def run(state, learner=learner):
             return jax.lax.fori_loop(0, 300, lambda _, s: learner.update(s, batch)[0], state)
 
         state = run(state)
-        metrics = learner.evaluate(state, batch)
+        metrics = jax.jit(learner.evaluate)(state, batch)
         numbers[technique] = {name: metric.compute() for name, metric in metrics.items()} | {"state": state}
     return numbers
 
