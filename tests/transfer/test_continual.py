@@ -119,11 +119,8 @@ def test_the_verdict_turns():
 
     def judged(**last):
         values = {"class naive": 0.0, "class replay": 0.8, "domain naive": 0.5, "domain ewc": 0.6} | last
-        return page.report(
-            {tuple(key.split()): np.array([[[1.0, 0.0], [kept, 1.0]]]) for key, kept in values.items()},
-            "digits",
-            "model",
-        )
+        results = {tuple(key.split()): np.array([[[1.0, 0.0], [kept, 1.0]]]) for key, kept in values.items()}
+        return page.report(results, "digits", "model")
 
     good = judged()
     assert good.holds
