@@ -1,6 +1,6 @@
 """Learn features by telling where a patch lies beside another, and judge them by k-NN, a probe and fine-tuning.
 
-python -m experiments.self_supervised.relative_patch                                                         (not run)
+python -m experiments.self_supervised.relative_patch                       (pretext 92 %; k-NN 78.8 %, untrained 86.6 %)
 python -m experiments.self_supervised.relative_patch --gap=0 --jitter=0 --by_piece=false    (borders may tell; not run)
 python -m experiments.self_supervised.relative_patch --dataset=cifar10 --data_dir=D --input_size=33 --model.width=32 \\
     --steps=5000 --fine_tune=500,5000                                                                        (not run)

@@ -3,7 +3,8 @@
 python -m experiments.transfer.few_shot                                 (96.2 ± 0.3 %; pixels 53.0, untrained 49.3)
 python -m experiments.transfer.few_shot --shot=5                                                      (not run)
 python -m experiments.transfer.few_shot --shot=0                                                      (not run)
-python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --steps=600    (not run)
+python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --batch_size=1 --steps=800 \\
+    --eval_every=400                                          (93.8 ± 0.4 %; pixels 44.2, untrained 45.6; 6 minutes)
 
 Measured on 1,000 episodes, each number beside means of pixels and the untrained network. A class of the zero-shot
 episodes is known by the strokes that it consists of, not by an image; all its characters are new. Omniglot here has
