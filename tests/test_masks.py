@@ -16,6 +16,7 @@ import pytest
 import dlcore
 from dlcore import losses, metrics, nn, ops
 from dlcore.data import augment
+from dlcore.metrics.interval import HalfInterval
 from dlcore.metrics.language import BitsPerDim, Perplexity, token_metrics
 from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.metrics.point_sets import nearest_squared_distances
@@ -123,6 +124,7 @@ CASES = {
     ),
     "BitsPerDim.of": (lambda v: BitsPerDim.of(v, PIXELS), MAP),
     "Perplexity.of": (lambda v: Perplexity.of(v, PIXELS), MAP),
+    "HalfInterval.of": (lambda v: HalfInterval.of(v, KEEP), ((5,), ROWS)),
     "RootMeanSquare.of": (lambda v: RootMeanSquare.of(v, KEEP), ((5,), ROWS)),
     "token_metrics": (
         lambda v, s: token_metrics(v, s, jnp.array([[0, 2, 1, 0], [2, 1, 0, 1]]), PIXELS),

@@ -4,10 +4,12 @@ python -m experiments.studies.semi_supervised                        (not run)
 python -m experiments.studies.semi_supervised --per_class=10         (not run)
 
 Every technique trains the same small residual network for as many steps from the same initial weights, on the same few
-labels, with the same optimizer, weak views and batches; "supervised only" leaves the unlabeled stream alone (Oliver et
-al. 2018, arXiv:1804.09170). A seed draws labels, weights and batches; measured is the accuracy on the 500 test images,
-whose writers nobody has seen. The strengths of the unlabeled losses are those of the pages, tuned for no technique. The
-claim holds where the best of them beats supervised only with every seed.
+labels, with the same optimizer, weak views and batches; "supervised only" leaves the unlabeled stream alone. A seed
+draws labels, weights and batches; measured is the accuracy on the 500 test images, whose writers nobody has seen. The
+strengths of the unlabeled losses are those of the pages, tuned for no technique. The claim holds where the best of them
+beats supervised only with every seed.
+
+Reference: Oliver et al. 2018, "Realistic evaluation of deep semi-supervised learning algorithms", arXiv:1804.09170.
 """
 
 from collections.abc import Callable
