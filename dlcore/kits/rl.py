@@ -1,7 +1,7 @@
 """The shared part of reinforcement learning's experiments: environments as data, the learner, returns in the report."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -9,19 +9,24 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
 from dlcore.run.seeds import over_seeds, split_by_seed
 
-__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "panels", "schedule"]
+__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "environment_of", "panels", "schedule", "steps_of"]
 
 SETTINGS = {
-    "environment": Setting("CartPole-v1", "a gymnax environment with discrete actions", essential=True),
+    "environment": Setting("CartPole-v1", "a gymnax environment", essential=True),
+    "time_limit": Setting(0, "steps after which an episode is cut off; 0: those of the environment", limits=Range(0)),
+    "mask_velocities": Setting(False, "leave velocities out of the observations"),
+    "stack_frames": Setting(1, "how many of the last observations the agent sees", limits=Range(1)),
+    "repeat_actions": Setting(1, "how often an action is taken in turn", limits=Range(1)),
     "num_seeds": Setting(5, "seeds trained side by side in one step", limits=Range(1)),
     "eval_episodes": Setting(20, "episodes of each evaluation", limits=Range(1)),
-    "learning_rate": Setting(2.5e-3, "of Adam at the start; it falls linearly to 0", limits=Range(0), essential=True),
+    "learning_rate": Setting(2.5e-3, "of Adam at the start", limits=Range(0), essential=True),
+    "lr_schedule": Setting("linear", "linear: the learning rate falls to 0; constant", Literal["linear", "constant"]),
     "max_grad_norm": Setting(0.5, "global norm that larger gradients are scaled to", limits=Range(1e-12)),
     **ONLY_F32,
 }
@@ -54,26 +59,55 @@ def data(flags: Flags) -> Splits:
     )
 
 
+def environment_of(flags: Flags) -> Any:
+    """Build the environment, with what the flags change in it.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The Environment.
+
+    Raises:
+      FlagError: a flag does not suit the environment.
+    """
+    from dlcore.rl import environments, wrappers
+
+    changes = (
+        ("mask_velocities", wrappers.mask_velocities, flags.mask_velocities, ()),
+        ("time_limit", wrappers.time_limit, flags.time_limit > 0, (flags.time_limit,)),
+        ("repeat_actions", wrappers.repeat_actions, flags.repeat_actions > 1, (flags.repeat_actions,)),
+        ("stack_frames", wrappers.stack_frames, flags.stack_frames > 1, (flags.stack_frames,)),
+    )
+    environment = environments.make(flags.environment)
+    for name, wrapper, wanted, arguments in changes:
+        if wanted:
+            try:
+                environment = wrapper(environment, *arguments)
+            except ValueError as error:
+                raise FlagError(f"--{name}: {error}") from None
+    return environment
+
+
 def build(setup: Setup, learner: Callable[..., Learner], network: Callable, updates: int) -> Learner:
     """Build a learner that trains one network by Adam, mapped over the seeds.
 
     Args:
       setup: with the flags of SETTINGS, of the learner, and of the network as `--network.FIELD`.
       learner: the technique's factory.
-      network: a flax module's class, whose first field is the number of actions.
+      network: (environment, **fields) -> module.
       updates: gradient steps of the whole run.
 
     Returns:
       The learner over `--num_seeds` seeds.
     """
     from dlcore.optim import create_optimizer, create_schedule
-    from dlcore.rl import environments
 
     flags = setup.flags
-    environment = environments.make(flags.environment)
-    schedule = create_schedule("linear", flags.learning_rate, updates)
+    environment = environment_of(flags)
+    schedule = create_schedule(flags.lr_schedule, flags.learning_rate, updates)
     one = learner(
-        model=network(environment.num_actions, **flags.group("network")),
+        model=network(environment, **flags.group("network")),
         optimizer=create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm, axis=setup.axis),
         environment=environment,
         axis=setup.axis,
@@ -82,12 +116,24 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
     return over_seeds(one, flags.num_seeds)
 
 
+def steps_of(flags: Flags) -> int:
+    """Count the steps that each instance takes in one update.
+
+    Args:
+      flags: of the run.
+
+    Returns:
+      The number.
+    """
+    return flags.num_steps * flags.get("num_rollouts", 1)
+
+
 def panels(context: Any, network: Callable | None = None) -> list:
     """Film an episode, and draw returns by seed and the curves of every measure, over the steps taken in a seed.
 
     Args:
       context: the run's ReportContext.
-      network: a flax module's class, as for `build`; None shows no episode.
+      network: (environment, **fields) -> module, as for `build`; None shows no episode.
 
     Returns:
       The panels.
@@ -95,11 +141,12 @@ def panels(context: Any, network: Callable | None = None) -> list:
     from dlcore.report.curves import curves
 
     joined, seeds = split_by_seed(context.history)
-    taken = context.flags.batch_size * context.flags.num_steps
+    steps = steps_of(context.flags)
+    taken = context.flags.batch_size * steps
     joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
     for row in joined:
         if rate := row.pop("examples_per_second", None):
-            row["environment_steps_per_second"] = rate * context.flags.num_steps
+            row["environment_steps_per_second"] = rate * steps
     returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
     title = "Return of finished episodes, by seed"
     by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
@@ -112,30 +159,39 @@ def _episode(context: Any, network: Callable) -> list:
     from dlcore.report.film import film
     from dlcore.rl import environments
 
-    flags, params = context.flags, context.state.params
+    flags, state = context.flags, context.state
     seed = 0
     if flags.num_seeds > 1:
         seed = int(np.asarray(context.outputs["return"]).mean(0).argmax())
-        params = jax.tree.map(lambda x: x[seed], params)
-    environment = environments.make(flags.environment)
-    model = network(environment.num_actions, **flags.group("network"))
+        state = jax.tree.map(lambda x: x[seed], state.inner)
+    environment = environment_of(flags)
+    model = network(environment, **flags.group("network"))
+    memory = model.memory(1) if hasattr(model, "memory") else None
 
-    def policy(observation):
-        outputs = model.apply({"params": params}, observation[None])
-        return jax.tree.leaves(outputs)[0][0].argmax()
+    def policy(_, memory, observation):
+        if hasattr(state, "normalizer"):
+            observation = state.normalizer.of_observation(observation)
+        inputs = (observation[None],) if memory is None else (memory, observation[None])
+        outputs = model.apply({"params": state.params}, *inputs)
+        if memory is not None:
+            memory, outputs = outputs
+        chosen = outputs[0] if isinstance(outputs, tuple) else outputs
+        return memory, (chosen.mode() if hasattr(chosen, "mode") else chosen.argmax(-1))[0]
 
-    states, seen, length = jax.device_get(
-        jax.jit(lambda key: environments.record(environment, policy, key, environment.max_steps))(
-            jax.random.key(flags.seed)
-        )
-    )
-    every = max(1, int(length) // _MOST_FRAMES)
-    moments = range(0, int(length), every)
+    def played(key):
+        return environments.trace(environment, policy, memory, key, environment.max_steps)
+
+    states, seen, _, running = jax.device_get(jax.jit(played)(jax.random.key(flags.seed)))
+    while hasattr(states, "inner"):
+        states = states.inner
+    length = int(running.sum())
+    every = max(1, length // _MOST_FRAMES)
+    moments = range(0, length, every)
     frames = [draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), seen[t]) for t in moments]
     if not frames or frames[0] is None:
         return []
     shown = "each step" if every == 1 else f"every {every}th step"
-    note = f"Seed {seed}, the most probable or most valued action; {int(length)} steps, {shown} shown."
+    note = f"Seed {seed}, the most probable or most valued action; {length} steps, {shown} shown."
     return [film(frames, "An episode", note, 40 * every)]
 
 
@@ -146,9 +202,10 @@ def schedule(setup: Setup) -> Callable[[int], float]:
       setup: with the flags of SETTINGS.
 
     Returns:
-      A function from the step, counted from 0, to the rate, which falls linearly to 0.
+      A function from the step, counted from 0, to the rate.
     """
-    return lambda step: setup.flags.learning_rate * (1 - step / setup.steps)
+    falls = setup.flags.lr_schedule == "linear"
+    return lambda step: setup.flags.learning_rate * (1 - falls * step / setup.steps)
 
 
 FIELDS = {

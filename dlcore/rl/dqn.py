@@ -9,51 +9,19 @@ The buffer holds the last L steps of each environment instance, [N, L, ...]; s' 
 that an episode cut off by time still counts the value of its last state. Exploration falls linearly from 1.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
-from dlcore.rl.environments import AgentState, Environment, advance, episodes, start
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.rl.environments import Environment, check_environment, episodes, random_actions, start
+from dlcore.rl.off_policy import BATCHED, OffPolicyState, off_policy_update, start_off_policy
+from dlcore.rl.replay import Transition
 
-__all__ = ["DQNState", "Transition", "learner", "q_target"]
-
-
-class Transition(NamedTuple):
-    """One step of an instance.
-
-    Args:
-      observation: before the action.
-      action: int.
-      reward: of the step.
-      terminated: bool, the task is over.
-      next_observation: the observation that the action led to, before any new episode.
-    """
-
-    observation: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    terminated: jax.Array
-    next_observation: jax.Array
-
-
-@struct.dataclass
-class DQNState(AgentState):
-    """State of an agent with a replay buffer.
-
-    Args:
-      target_params: parameters of the target network.
-      replay: Transition of [N, L, ...], a ring.
-      env_steps: [] int32, steps that each instance has taken.
-    """
-
-    target_params: Any
-    replay: Transition
-    env_steps: jax.Array
+__all__ = ["learner", "q_target"]
 
 
 def q_target(
@@ -110,24 +78,26 @@ def learner(
       learning_starts: steps of each instance before the first gradient step.
       exploration_steps: steps of each instance over which exploration falls from 1 to `exploration_final_eps`.
       exploration_final_eps: share of random actions at the end.
-      target_update_interval: gradient steps between two copies to the target network.
+      target_update_interval: steps of each instance between two copies to the target network.
       gamma: discount a step.
       double: choose the next action by the network and value it by the target network.
       axis: name of the mapped axis under pmap; each replica samples its own environments' steps.
 
     Returns:
       The learner. evaluate and predict play one episode an example, greedily.
+
+    Raises:
+      ValueError: actions are continuous, values are infinite in this environment, or the buffer is smaller than a
+        minibatch (when init is traced).
     """
+    check_environment(environment, gamma, "discrete")
 
     def q_values(params, observation):
         return model.apply({"params": params}, observation)
 
-    def init(rng: jax.Array, batch: dict) -> DQNState:
+    def init(rng: jax.Array, batch: dict) -> OffPolicyState:
         agent = start(environment, model, optimizer, rng, batch)
-        x, scalar = agent.observation, agent.episode_return
-        transition = Transition(x, scalar.astype(jnp.int32), scalar, scalar.astype(bool), x)
-        replay = jax.tree.map(lambda x: jnp.zeros((len(x), buffer_size, *x.shape[1:]), x.dtype), transition)
-        return DQNState(**vars(agent), target_params=agent.params, replay=replay, env_steps=jnp.zeros((), jnp.int32))
+        return start_off_policy(agent, environment, agent.params, buffer_size, minibatch_size)
 
     def td_loss(params, target_params, data: Transition):
         q = jnp.take_along_axis(q_values(params, data.observation), data.action[:, None], -1)[:, 0]
@@ -136,55 +106,23 @@ def learner(
         losses = optax.l2_loss(q, y)
         return losses.mean(), (losses, q)
 
-    def act(state: DQNState, keys: jax.Array):
-        falling = 1 - (1 - exploration_final_eps) * state.env_steps / exploration_steps
+    def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
+        falling = 1 - (1 - exploration_final_eps) * state.replay.written / exploration_steps
         epsilon = jnp.maximum(exploration_final_eps, falling)
+        keys = jax.vmap(jax.random.split)(keys)
+        explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])
+        greedy = q_values(state.params, state.observation).argmax(-1)
+        return jnp.where(explore, random_actions(environment, keys[:, 1]), greedy).astype(jnp.int32)
 
-        def choose(key, greedy):
-            explore, which = jax.random.split(key)
-            random = jax.random.randint(which, (), 0, environment.num_actions)
-            return jnp.where(jax.random.bernoulli(explore, epsilon), random, greedy).astype(jnp.int32)
+    def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
+        gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target_params, data)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        copy = state.replay.written % target_update_interval == 0
+        target_params = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target_params)
+        state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
+        return state, {"loss": Sum.of(losses), "q": Sum.of(q)}
 
-        action = jax.vmap(choose)(keys[:, 0], q_values(state.params, state.observation).argmax(-1))
-        after, out, finished = advance(environment, state, keys[:, 1], action)
-        transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
-        column = state.env_steps % buffer_size
-        replay = jax.tree.map(lambda buffer, x: buffer.at[:, column].set(x), state.replay, transition)
-        return after.replace(replay=replay, env_steps=state.env_steps + 1), finished
-
-    def sample(state: DQNState, key: jax.Array) -> Transition:
-        row_key, column_key = jax.random.split(key)
-        row = jax.random.randint(row_key, (minibatch_size,), 0, state.observation.shape[0])
-        stored = jnp.minimum(state.env_steps, buffer_size)
-        column = jax.random.randint(column_key, (minibatch_size,), 0, stored)
-        return jax.tree.map(lambda buffer: buffer[row, column], state.replay)
-
-    def update(state: DQNState, batch: dict) -> tuple[DQNState, Metrics]:
-        root = jax.random.fold_in(state.rng, state.step)
-        keys = example_keys(jax.random.fold_in(root, 0), batch)
-        sampling = jax.random.fold_in(root, 1)
-        if axis is not None:
-            sampling = jax.random.fold_in(sampling, jax.lax.axis_index(axis))
-
-        def step(state, t):
-            state, finished = act(state, jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys))
-            data = sample(state, jax.random.fold_in(sampling, t))
-            gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target_params, data)
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-            learning = state.env_steps > learning_starts
-            params, opt_state = jax.tree.map(
-                lambda new, old: jnp.where(learning, new, old),
-                (optax.apply_updates(state.params, updates), opt_state),
-                (state.params, state.opt_state),
-            )
-            copy = state.env_steps % target_update_interval == 0
-            target_params = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target_params)
-            state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
-            return state, {"return": finished, "loss": Sum.of(losses), "q": Sum.of(q)}
-
-        state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
-        return state.replace(step=state.step + 1), {name: m.collapse() for name, m in metrics.items()}
-
-    evaluate, predict = episodes(environment, lambda params, x: q_values(params, x[None])[0].argmax())
-    batched = ("environment/*", "observation", "episode_return", "replay/*")
-    return Learner(init, update, evaluate, predict, batched=batched)
+    update = off_policy_update(environment, act, learn, num_steps, 1, minibatch_size, learning_starts, axis)
+    evaluate, predict = episodes(environment, lambda state, x: q_values(state.params, x[None])[0].argmax())
+    return Learner(init, update, evaluate, predict, batched=BATCHED)

@@ -1,23 +1,46 @@
 """Environments as pure functions of one instance, from gymnax (Lange 2022), and the steps of an agent in many of them.
 
+Discrete actions are numbers from 0; continuous actions are vectors in [-1, 1], whatever the bounds of the environment:
+`step` clips them and scales them to its units.
+
 An episode ends by `terminated` (the task is over: no reward follows) or `truncated` (time is up: the value of the last
 observation still counts). `step` then starts the next episode; `final_observation` is the last of the old one.
 """
 
 import difflib
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
+from jax.extend import core
 
 from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
 
-__all__ = ["AgentState", "Environment", "Step", "advance", "episodes", "make", "play", "record", "start"]
+__all__ = [
+    "AGENT_BATCHED",
+    "AgentState",
+    "Environment",
+    "Step",
+    "advance",
+    "check_environment",
+    "episodes",
+    "make",
+    "play",
+    "random_actions",
+    "record",
+    "start",
+    "trace",
+]
+
+AGENT_BATCHED = ("environment/*", "observation", "episode_return")
+"""`Learner.batched` of an `AgentState`."""
 
 
 class Step(NamedTuple):
@@ -39,23 +62,34 @@ class Step(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """Pure functions of one instance of an environment with discrete actions.
+    """Pure functions of one instance of an environment.
 
     Args:
       name: as gymnax lists it.
       reset: key -> (state, observation).
-      step: (key, state, action) -> (state, Step).
-      num_actions: actions are 0 to num_actions - 1.
+      step: (key, state, action) -> (state, Step); a discrete action is [] int, a continuous one [A] in [-1, 1].
+      num_actions: discrete actions are 0 to num_actions - 1; None where actions are continuous.
       observation_shape: of one observation.
       max_steps: after which an episode is truncated.
+      action_low: [A], what -1 stands for; None where actions are discrete.
+      action_high: [A], what 1 stands for.
+      endless: no action ends an episode, only time does.
     """
 
     name: str
     reset: Callable[[jax.Array], tuple[Any, jax.Array]]
     step: Callable[[jax.Array, Any, jax.Array], tuple[Any, Step]]
-    num_actions: int
+    num_actions: int | None
     observation_shape: tuple[int, ...]
     max_steps: int
+    action_low: np.ndarray | None = None
+    action_high: np.ndarray | None = None
+    endless: bool = False
+
+    @property
+    def action_size(self) -> int:
+        """A of a continuous action; 0 where actions are discrete."""
+        return 0 if self.action_low is None else len(self.action_low)
 
 
 @struct.dataclass
@@ -74,17 +108,17 @@ class AgentState(State):
 
 
 def make(name: str) -> Environment:
-    """Build an environment of gymnax with discrete actions.
+    """Build an environment of gymnax.
 
     Args:
-      name: such as "CartPole-v1" or "Breakout-MinAtar".
+      name: such as "CartPole-v1", "Pendulum-v1" or "Breakout-MinAtar".
 
     Returns:
       The environment.
 
     Raises:
       MissingPackage: gymnax is not installed.
-      ValueError: there is no such environment (close names are listed), or its actions are continuous.
+      ValueError: there is no such environment (close names are listed), or its actions are neither numbers nor vectors.
     """
     require("gymnax", what="an environment")
     import gymnax
@@ -93,21 +127,73 @@ def make(name: str) -> Environment:
         near = difflib.get_close_matches(name, gymnax.registered_envs) or sorted(gymnax.registered_envs)
         raise ValueError(f"environment={name!r}: unknown; allowed: names of gymnax such as {', '.join(near)}")
     env, params = gymnax.make(name)
-    num_actions = getattr(env.action_space(params), "n", None)
+    space = env.action_space(params)
+    num_actions, low, high = getattr(space, "n", None), None, None
     if num_actions is None:
-        raise ValueError(f"environment={name!r}: continuous actions; allowed: environments with discrete actions")
+        if not hasattr(space, "low") or len(space.shape) > 1:
+            raise ValueError(f"environment={name!r}: actions are {space}; allowed: discrete actions, and vectors")
+        size = math.prod(space.shape)
+        low, high = (np.broadcast_to(np.asarray(x, np.float32), size) for x in (space.low, space.high))
 
     def reset(key):
         observation, state = env.reset(key, params)
         return _strongly_typed((state, observation))
 
     def step(key, state, action):
+        if low is not None:
+            action = low + (jnp.clip(action, -1, 1) + 1) / 2 * (high - low)
         observation, state, reward, terminated, truncated, info = env.step(key, state, action, params)
-        out = Step(observation, reward.astype("float32"), terminated, truncated, info["final_observation"])
-        return _strongly_typed((state, out))
+        reward = jnp.asarray(reward, jnp.float32).reshape(())
+        return _strongly_typed((state, Step(observation, reward, terminated, truncated, info["final_observation"])))
 
-    shape = tuple(jax.eval_shape(lambda k: env.reset(k, params)[0], jax.random.key(0)).shape)
-    return Environment(name, reset, step, int(num_actions), shape, int(params.max_steps_in_episode))
+    state, first = jax.eval_shape(lambda k: reset(k), jax.random.key(0))
+    over = jax.make_jaxpr(lambda state: env.is_terminated(state, params))(state).jaxpr.outvars[0]
+    return Environment(
+        name,
+        reset,
+        step,
+        None if num_actions is None else int(num_actions),
+        tuple(first.shape),
+        int(params.max_steps_in_episode),
+        low,
+        high,
+        endless=isinstance(over, core.Literal) and not over.val,
+    )
+
+
+def check_environment(
+    environment: Environment, gamma: float, actions: Literal["discrete", "continuous", "any"] = "any"
+) -> None:
+    """Refuse what a learner cannot learn in an environment.
+
+    Args:
+      environment: to learn in.
+      gamma: discount a step.
+      actions: that the learner can choose.
+
+    Raises:
+      ValueError: the actions are of another kind, or values are infinite: `gamma` is 1 and episodes never terminate.
+    """
+    kind = "continuous" if environment.action_size else "discrete"
+    if actions not in ("any", kind):
+        raise ValueError(f"environment={environment.name!r}: {kind} actions; allowed: {actions} actions")
+    if environment.endless and isinstance(gamma, int | float) and gamma >= 1:
+        raise ValueError(f"gamma={gamma}: no episode of {environment.name} terminates; allowed: below 1")
+
+
+def random_actions(environment: Environment, keys: jax.Array) -> jax.Array:
+    """Draw actions uniformly.
+
+    Args:
+      environment: that they are for.
+      keys: [N].
+
+    Returns:
+      [N] int32, or [N, A] in [-1, 1].
+    """
+    if size := environment.action_size:
+        return jax.vmap(lambda key: jax.random.uniform(key, (size,), minval=-1, maxval=1))(keys)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, environment.num_actions))(keys)
 
 
 def _strongly_typed(tree: Any) -> Any:
@@ -149,7 +235,7 @@ def advance(environment: Environment, state: Any, keys: jax.Array, action: jax.A
       environment: of the instances.
       state: an `AgentState`.
       keys: [N] random keys.
-      action: [N] int.
+      action: [N] int, or [N, A].
 
     Returns:
       (state after the step, Step of [N, ...], sum and number of the returns of episodes that ended).
@@ -159,6 +245,39 @@ def advance(environment: Environment, state: Any, keys: jax.Array, action: jax.A
     finished = Sum(jnp.where(done, total, 0).sum(), done.sum(dtype=jnp.int32))
     total = jnp.where(done, 0.0, total)
     return state.replace(environment=env_state, observation=out.observation, episode_return=total), out, finished
+
+
+def trace(
+    environment: Environment,
+    policy: Callable[[jax.Array, Any, jax.Array], tuple[Any, jax.Array]],
+    memory: Any,
+    key: jax.Array,
+    max_steps: int,
+) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+    """Play one episode by a policy that remembers, and keep what happened.
+
+    Args:
+      environment: to play in.
+      policy: `(key, memory, observation) -> (memory, action)`.
+      memory: at the start of an episode.
+      key: random key of the episode.
+      max_steps: T, after which to stop.
+
+    Returns:
+      (states [T, ...] and observations [T, ...] before each action, rewards [T], which steps are of this episode [T]).
+    """
+    state, observation = environment.reset(jax.random.fold_in(key, 0))
+
+    def step(carry, t):
+        state, memory, observation, running = carry
+        keys = jax.random.split(jax.random.fold_in(key, t + 1))
+        remembered, action = policy(keys[1], memory, observation)
+        after, out = environment.step(keys[0], state, action)
+        still = running & ~(out.terminated | out.truncated)
+        reward = jnp.where(running, out.reward, 0.0)
+        return (after, remembered, out.observation, still), (state, observation, reward, running)
+
+    return jax.lax.scan(step, (state, memory, observation, jnp.array(True)), jnp.arange(max_steps))[1]
 
 
 def play(
@@ -175,16 +294,7 @@ def play(
     Returns:
       (return [] float32, length [] int32).
     """
-    state, observation = environment.reset(jax.random.fold_in(key, 0))
-
-    def step(carry, t):
-        state, observation, running = carry
-        keys = jax.random.split(jax.random.fold_in(key, t + 1))
-        state, out = environment.step(keys[0], state, policy(keys[1], observation))
-        still = running & ~(out.terminated | out.truncated)
-        return (state, out.observation, still), (jnp.where(running, out.reward, 0.0), running)
-
-    _, (rewards, running) = jax.lax.scan(step, (state, observation, jnp.array(True)), jnp.arange(max_steps))
+    _, _, rewards, running = trace(environment, lambda k, memory, x: (memory, policy(k, x)), (), key, max_steps)
     return rewards.sum(), running.sum(dtype=jnp.int32)
 
 
@@ -203,26 +313,20 @@ def record(
       (states [T, ...], observations [T, ...], length [] int32), each before its action; only the first `length` are of
       this episode.
     """
-    state, observation = environment.reset(jax.random.fold_in(key, 0))
-
-    def step(carry, t):
-        state, observation, running = carry
-        after, out = environment.step(jax.random.fold_in(key, t + 1), state, policy(observation))
-        still = running & ~(out.terminated | out.truncated)
-        return (after, out.observation, still), (state, observation, running)
-
-    _, (states, observations, running) = jax.lax.scan(
-        step, (state, observation, jnp.array(True)), jnp.arange(max_steps)
-    )
+    remembering = trace(environment, lambda _, memory, x: (memory, policy(x)), (), key, max_steps)
+    states, observations, _, running = remembering
     return states, observations, running.sum(dtype=jnp.int32)
 
 
-def episodes(environment: Environment, policy: Callable[[Any, jax.Array], jax.Array]) -> tuple[Callable, Callable]:
+def episodes(
+    environment: Environment, policy: Callable[..., Any], memory: Callable[[Any], Any] | None = None
+) -> tuple[Callable, Callable]:
     """Build `evaluate` and `predict` of a learner: one whole episode an example.
 
     Args:
       environment: to play in.
-      policy: `(params, observation) -> action`.
+      policy: `(state, observation) -> action`; with `memory`: `(state, memory, observation) -> (memory, action)`.
+      memory: state -> what the policy remembers at the start of an episode; None for a policy without memory.
 
     Returns:
       (evaluate, predict). The number of an episode is `batch["episode"]: [B]`, or `index` where there is none; predict
@@ -230,10 +334,15 @@ def episodes(environment: Environment, policy: Callable[[Any, jax.Array], jax.Ar
     """
 
     def predict(state: Any, batch: dict) -> dict[str, jax.Array]:
+        def choose(key, remembered, observation):
+            if memory is None:
+                return remembered, policy(state, observation)
+            return policy(state, remembered, observation)
+
         def one(key):
-            return play(
-                environment, lambda _, observation: policy(state.params, observation), key, environment.max_steps
-            )
+            first = () if memory is None else memory(state)
+            _, _, rewards, running = trace(environment, choose, first, key, environment.max_steps)
+            return rewards.sum(), running.sum(dtype=jnp.int32)
 
         keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
         total, length = jax.vmap(one)(keys)

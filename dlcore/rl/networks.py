@@ -9,8 +9,22 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv
+from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
+from dlcore.rl.environments import Environment
 
-__all__ = ["ActorCritic", "QNetwork", "Torso"]
+__all__ = [
+    "ActorCritic",
+    "ActorTwinCritic",
+    "CategoricalActor",
+    "GaussianActorCritic",
+    "QNetwork",
+    "SquashedActor",
+    "Torso",
+    "TwinCritic",
+    "actor_critic",
+    "actor_twin_critic",
+    "q_network",
+]
 
 orthogonal = nn.initializers.orthogonal
 
@@ -48,7 +62,7 @@ class Torso(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A policy and a value, each on a torso of its own.
+    """A policy over discrete actions and a value, each on a torso of its own.
 
     Args:
       num_actions: A.
@@ -59,19 +73,218 @@ class ActorCritic(nn.Module):
     width: Annotated[int, Range(1)] = 64
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array) -> tuple[Categorical, jax.Array]:
         """Compute the policy and the value of observations.
 
         Args:
           x: [B, ...].
 
         Returns:
-          (logits of the actions [B, A], values [B]).
+          (distribution over A actions, values [B]).
         """
         actor = Torso(self.width, name="actor_torso")(x)
         critic = Torso(self.width, name="critic_torso")(x)
         logits = nn.Dense(self.num_actions, kernel_init=orthogonal(0.01), name="actor")(actor)
-        return logits, nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
+        return Categorical(logits), nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
+
+
+class GaussianActorCritic(nn.Module):
+    """A policy over continuous actions and a value, each on a torso of its own; one deviation for all observations.
+
+    Args:
+      action_size: A.
+      width: units of each dense layer of the torsos.
+    """
+
+    action_size: int
+    width: Annotated[int, Range(1)] = 64
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[DiagonalGaussian, jax.Array]:
+        """Compute the policy and the value of observations.
+
+        Args:
+          x: [B, ...].
+
+        Returns:
+          (distribution over [A], values [B]).
+        """
+        actor = Torso(self.width, name="actor_torso")(x)
+        critic = Torso(self.width, name="critic_torso")(x)
+        mean = nn.Dense(self.action_size, kernel_init=orthogonal(0.01), name="actor")(actor)
+        log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
+        policy = DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+        return policy, nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
+
+
+def actor_critic(environment: Environment, width: int = 64) -> nn.Module:
+    """Choose the actor and critic of an environment.
+
+    Args:
+      environment: to act in.
+      width: units of each dense layer of the torsos.
+
+    Returns:
+      The module.
+    """
+    if environment.action_size:
+        return GaussianActorCritic(environment.action_size, width)
+    return ActorCritic(environment.num_actions, width)
+
+
+class CategoricalActor(nn.Module):
+    """A policy over discrete actions.
+
+    Args:
+      num_actions: A.
+      width: units of each dense layer of the torso.
+    """
+
+    num_actions: int
+    width: Annotated[int, Range(1)] = 64
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Categorical:
+        """Compute the policy of observations.
+
+        Args:
+          x: [B, ...].
+
+        Returns:
+          The distribution over A actions.
+        """
+        x = Torso(self.width, nn.relu, name="torso")(x)
+        return Categorical(nn.Dense(self.num_actions, kernel_init=orthogonal(0.01), name="logits")(x))
+
+
+class SquashedActor(nn.Module):
+    """A policy over continuous actions in (-1, 1), with a deviation for each observation.
+
+    Args:
+      action_size: A.
+      width: units of each dense layer of the torso.
+    """
+
+    action_size: int
+    width: Annotated[int, Range(1)] = 64
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> TanhGaussian:
+        """Compute the policy of observations.
+
+        Args:
+          x: [B, ...].
+
+        Returns:
+          The distribution over [B, A]; the logarithm of its deviation is between -5 and 2.
+        """
+        x = Torso(self.width, nn.relu, name="torso")(x)
+        mean = nn.Dense(self.action_size, kernel_init=orthogonal(0.01), name="mean")(x)
+        log_std = nn.Dense(self.action_size, kernel_init=orthogonal(0.01), name="log_std")(x)
+        return TanhGaussian(mean, jnp.clip(log_std, -5, 2))
+
+
+class TwinCritic(nn.Module):
+    """Action values by networks that are alike but for their first weights.
+
+    Args:
+      num_outputs: values of each: one for the action that is given, or one for each discrete action.
+      width: units of each dense layer of the torsos.
+      number: of networks.
+    """
+
+    num_outputs: int = 1
+    width: Annotated[int, Range(1)] = 64
+    number: int = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array, action: jax.Array | None = None) -> jax.Array:
+        """Compute action values.
+
+        Args:
+          x: observations [B, D], or [B, ...] without actions.
+          action: [B, A], put beside the observations; None: the values are those of the discrete actions.
+
+        Returns:
+          [number, B] of the actions given, else [number, B, num_outputs].
+        """
+        if action is not None:
+            x = jnp.concatenate([x.astype(jnp.float32), action], -1)
+        copies = nn.vmap(
+            QNetwork, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, axis_size=self.number
+        )
+        values = copies(self.num_outputs, self.width, name="networks")(x)
+        return values if action is None else values[..., 0]
+
+
+class ActorTwinCritic(nn.Module):
+    """A policy and two networks of action values, whose parameters are under "actor" and "critic".
+
+    Args:
+      num_actions: of discrete actions; None where actions are continuous.
+      action_size: of continuous actions; 0 where actions are discrete.
+      width: units of each dense layer.
+    """
+
+    num_actions: int | None
+    action_size: int
+    width: Annotated[int, Range(1)] = 64
+
+    def setup(self) -> None:
+        """Build both networks."""
+        if self.action_size:
+            self.actor = SquashedActor(self.action_size, self.width)
+        else:
+            self.actor = CategoricalActor(self.num_actions, self.width)
+        self.critic = TwinCritic(1 if self.action_size else self.num_actions, self.width)
+
+    def __call__(self, x: jax.Array) -> tuple[TanhGaussian | Categorical, jax.Array]:
+        """Compute both, for initialization.
+
+        Args:
+          x: observations [B, ...].
+
+        Returns:
+          (policy, action values).
+        """
+        policy = self.policy(x)
+        return policy, self.values(x, policy.mode() if self.action_size else None)
+
+    def policy(self, x: jax.Array) -> TanhGaussian | Categorical:
+        """Compute the policy of observations.
+
+        Args:
+          x: [B, ...].
+
+        Returns:
+          The distribution over actions.
+        """
+        return self.actor(x)
+
+    def values(self, x: jax.Array, action: jax.Array | None = None) -> jax.Array:
+        """Compute action values.
+
+        Args:
+          x: observations [B, ...].
+          action: [B, A]; None: of all discrete actions.
+
+        Returns:
+          [2, B], or [2, B, num_actions].
+        """
+        return self.critic(x, action)
+
+
+def actor_twin_critic(environment: Environment, width: int = 64) -> nn.Module:
+    """Build the actor and the twin critic of an environment.
+
+    Args:
+      environment: to act in.
+      width: units of each dense layer.
+
+    Returns:
+      The module.
+    """
+    return ActorTwinCritic(environment.num_actions, environment.action_size, width)
 
 
 class QNetwork(nn.Module):
@@ -97,3 +310,16 @@ class QNetwork(nn.Module):
         """
         x = Torso(self.width, nn.relu, name="torso")(x)
         return nn.Dense(self.num_actions, kernel_init=orthogonal(1.0), name="head")(x)
+
+
+def q_network(environment: Environment, width: int = 128) -> nn.Module:
+    """Build the action values of an environment.
+
+    Args:
+      environment: to act in.
+      width: units of each dense layer of the torso.
+
+    Returns:
+      The module.
+    """
+    return QNetwork(environment.num_actions, width)

@@ -35,7 +35,7 @@ def our_update(name: str, num_seeds: int) -> Callable[[], jax.Array]:
     """A function that updates dlcore's PPO once."""
     environment = environments.make(name)
     learner = ppo.learner(
-        model=networks.ActorCritic(environment.num_actions, 64),
+        model=networks.actor_critic(environment, 64),
         environment=environment,
         optimizer=create_optimizer("adam", 3e-4, clip_norm=0.5),
         num_steps=NUM_STEPS,

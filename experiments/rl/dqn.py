@@ -10,7 +10,7 @@ from dlcore.rl import dqn, networks
 
 
 def build(setup: Setup):
-    return rl.build(setup, dqn.learner, networks.QNetwork, updates=setup.steps * setup.flags.num_steps)
+    return rl.build(setup, dqn.learner, networks.q_network, updates=setup.steps * setup.flags.num_steps)
 
 
 experiment = Experiment(
@@ -30,7 +30,7 @@ experiment = Experiment(
         "select": "best",
     },
     smoke={**rl.SMOKE, "buffer_size": 16, "learning_starts": 2},
-    panels=lambda context: rl.panels(context, networks.QNetwork),
+    panels=lambda context: rl.panels(context, networks.q_network),
     **rl.FIELDS,
 )
 

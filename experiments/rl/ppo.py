@@ -12,7 +12,7 @@ from dlcore.rl import networks, ppo
 
 def build(setup: Setup):
     updates = setup.steps * setup.flags.num_epochs * setup.flags.num_minibatches
-    return rl.build(setup, ppo.learner, networks.ActorCritic, updates)
+    return rl.build(setup, ppo.learner, networks.actor_critic, updates)
 
 
 experiment = Experiment(
@@ -23,7 +23,7 @@ experiment = Experiment(
     modules={"network": networks.ActorCritic},
     defaults={"steps": 200, "batch_size": 32, "num_steps": 64, "eval_every": 50, "select": "last"},
     smoke={**rl.SMOKE, "num_steps": 8},
-    panels=lambda context: rl.panels(context, networks.ActorCritic),
+    panels=lambda context: rl.panels(context, networks.actor_critic),
     **rl.FIELDS,
 )
 

@@ -9,30 +9,24 @@ import pytest
 
 from dlcore.cost.memory import memory_report
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.kits import rl
 from dlcore.rl import environments, networks, ppo
 
 FLAGS = {
-    "environment": "CartPole-v1",
+    **{name: setting.default for name, setting in rl.SETTINGS.items()},
     "num_seeds": 2,
     "batch_size": 4,
     "num_steps": 8,
     "learning_rate": 0.5,
-    "max_grad_norm": 0.5,
     "seed": 0,
+    "network.width": 4,
 }
-GROUPS = {"network": {"width": 4}, "learner": {"num_steps": 8}}
-
-
-class SomeFlags(types.SimpleNamespace):
-    """FLAGS, by name and by group."""
-
-    def group(self, name):
-        return GROUPS[name]
+GROUPS = {"network": ("network.width",), "learner": ("num_steps",)}
 
 
 def setup(**flags):
-    return Setup(SomeFlags(**{**FLAGS, **flags}), {}, 10, None, np.float32)
+    return Setup(Flags({**FLAGS, **flags}, GROUPS), {}, 10, None, np.float32)
 
 
 def test_the_axis_counts_the_steps_of_the_environments():
@@ -59,7 +53,7 @@ def test_the_rate_falls_to_zero():
 
 
 def test_the_optimizers_of_all_seeds_are_counted():
-    learner = rl.build(setup(), ppo.learner, networks.ActorCritic, updates=10)
+    learner = rl.build(setup(), ppo.learner, networks.actor_critic, updates=10)
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
     report = memory_report(state, {})
     assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts
@@ -82,4 +76,4 @@ def test_an_environment_without_pictures_has_no_episode():
     context = types.SimpleNamespace(
         history=[{"step": 1, "split": "train", "return": 1.0}], flags=flags, state=types.SimpleNamespace(params=params)
     )
-    assert [panel.title for panel in rl.panels(context, networks.ActorCritic)] == ["Learning curves"]
+    assert [panel.title for panel in rl.panels(context, networks.actor_critic)] == ["Learning curves"]

@@ -58,8 +58,8 @@ def test_no_gradient_passes_the_target():
 def test_the_buffer_is_a_ring_of_consecutive_steps():
     _, _, state = states(5, 3)
     # Two updates of four steps in a buffer of six: columns 2 to 5 hold steps 2 to 5, columns 0 and 1 steps 6 and 7.
-    assert int(state.env_steps) == 8
-    replay = jax.device_get(state.replay)
+    assert int(state.replay.written) == 8
+    replay = jax.device_get(state.replay.data)
     assert replay.observation.shape == (3, 6, 4)
     order = [2, 3, 4, 5, 0, 1]
     for before, after in itertools.pairwise(order):
@@ -114,7 +114,7 @@ def test_the_share_of_random_actions_falls_linearly_to_its_end():
     # epsilon = 1 - 0.8 t / 4, at least 0.2; a random action is one of four, the best one too. Standard deviation 0.003.
     epsilon = np.array([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
     for action in range(4):
-        share = (np.asarray(state.replay.action) == action).mean(0)
+        share = (np.asarray(state.replay.data.action) == action).mean(0)
         np.testing.assert_allclose(share, epsilon / 4 + (1 - epsilon) * (action == 1), atol=0.015)
 
 

@@ -12,11 +12,6 @@ def test_names_close_to_a_wrong_one_are_listed():
         make("CartPole")
 
 
-def test_continuous_actions_are_refused():
-    with pytest.raises(ValueError, match="continuous"):
-        make("Pendulum-v1")
-
-
 def test_state_and_observation_keep_their_types():
     environment = make("CartPole-v1")
     assert environment.num_actions == 2

@@ -9,7 +9,7 @@ import pytest
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
-from dlcore.rl import environments, networks, ppo
+from dlcore.rl import environments, networks, ppo, rollout
 from dlcore.run import Placement, evaluate, fit, make_mesh
 
 
@@ -21,7 +21,7 @@ def test_advantages_by_hand():
     # gamma = 0.5, lambda = 0.5. delta_2 = 3 + 0 - 1 = 2 (terminated: its next value does not count)
     # delta_1 = 2 + 0.5 * 1 - 2 = 0.5, A_1 = 0.5 + 0.25 * 2 = 1
     # delta_0 = 1 + 0.5 * 2 - 1 = 1, A_0 = 1 + 0.25 * 1 = 1.25
-    advantage = ppo.generalized_advantages(
+    advantage = rollout.generalized_advantages(
         reward=jnp.array([1.0, 2.0, 3.0]),
         value=jnp.array([1.0, 2.0, 1.0]),
         next_value=jnp.array([2.0, 1.0, 99.0]),
@@ -43,10 +43,12 @@ def test_an_episode_cut_off_by_time_keeps_its_value_but_not_what_follows():
         "gae_lambda": 1.0,
     }
     no = jnp.array([False, False])
-    cut = ppo.generalized_advantages(**arguments, terminated=no, done=jnp.array([True, False]))
+    cut = rollout.generalized_advantages(**arguments, terminated=no, done=jnp.array([True, False]))
     np.testing.assert_allclose(cut, [7.0, 7.0])
     # terminated: delta_0 = 1 + 0 - 4 = -3
-    over = ppo.generalized_advantages(**arguments, terminated=jnp.array([True, False]), done=jnp.array([True, False]))
+    over = rollout.generalized_advantages(
+        **arguments, terminated=jnp.array([True, False]), done=jnp.array([True, False])
+    )
     np.testing.assert_allclose(over, [-3.0, 7.0])
 
 
@@ -78,7 +80,7 @@ def test_minibatches_that_do_not_divide_are_an_error():
         num_minibatches=4,
     )
     batch = Source.indices(3)[np.arange(3)]
-    with pytest.raises(ValueError, match="num_minibatches=4: not a divisor; allowed: divisors of 15 steps"):
+    with pytest.raises(ValueError, match="num_minibatches=4: not a divisor; allowed: divisors of 15"):
         jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0), batch), batch)
 
 

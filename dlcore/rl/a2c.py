@@ -1,0 +1,100 @@
+"""Advantage actor-critic: one gradient step on each short rollout (Mnih et al. 2016, arXiv:1602.01783).
+
+    L = -log pi(a_t | s_t) A_t + c_v (V(s_t) - R_t)^2 / 2 - c_e H,     R_t = A_t + V(s_t)
+
+With lambda = 1 the return R_t is the sum of the rewards to the end of the rollout and the value of what follows it. The
+instances step together, which replaces the asynchronous workers of the paper.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.rl.environments import Environment, check_environment, episodes
+from dlcore.rl.rollout import BATCHED, OnPolicyState, collect, generalized_advantages, start_on_policy
+
+__all__ = ["learner"]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    environment: Environment,
+    num_steps: Annotated[int, Range(1)] = 5,
+    num_rollouts: Annotated[int, Range(1)] = 20,
+    gamma: Annotated[float, Range(0, 1)] = 0.99,
+    gae_lambda: Annotated[float, Range(0, 1)] = 1.0,
+    vf_coef: Annotated[float, Range(0)] = 0.5,
+    ent_coef: Annotated[float, Range(0)] = 0.0,
+    normalize_observation: bool = False,
+    normalize_reward: bool = False,
+    axis: str | None = None,
+) -> Learner:
+    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+
+    Args:
+      model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
+      optimizer: any optax transformation.
+      environment: see `dlcore.rl.environments`.
+      num_steps: length of a rollout, followed by one gradient step.
+      num_rollouts: rollouts in one update.
+      gamma: discount a step.
+      gae_lambda: lambda of the advantages; 1 sums all rewards of the rollout.
+      vf_coef: weight of the value loss.
+      ent_coef: weight of the entropy bonus.
+      normalize_observation: subtract the mean and divide by the deviation of all observations so far.
+      normalize_reward: divide rewards by the deviation of the discounted return so far.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner. evaluate and predict play one episode an example, with the most probable action.
+
+    Raises:
+      ValueError: values are infinite in this environment.
+    """
+    check_environment(environment, gamma)
+
+    def apply(params, observation):
+        return model.apply({"params": params}, observation)
+
+    def loss(params, data, advantage):
+        policy, value = apply(params, data.observation.reshape(-1, *data.observation.shape[2:]))
+        action, advantage, old_value = (x.reshape(-1, *x.shape[2:]) for x in (data.action, advantage, data.value))
+        score = -policy.log_prob(action) * advantage
+        error, entropy = 0.5 * jnp.square(value - (advantage + old_value)), policy.entropy()
+        total = score + vf_coef * error - ent_coef * entropy
+        return total.mean(), {"policy_loss": Sum.of(score), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+
+    def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
+        root = jax.random.fold_in(state.rng, state.step)
+
+        def step(state, t):
+            state, data, finished = collect(
+                apply, environment, state, jax.random.fold_in(root, t), batch, num_steps, gamma, axis
+            )
+            advantage = generalized_advantages(
+                data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
+            )
+            gradients, metrics = jax.grad(loss, has_aux=True)(state.params, data, advantage)
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            state = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+            return state, {**metrics, "return": finished}
+
+        state, metrics = jax.lax.scan(step, state, jnp.arange(num_rollouts))
+        return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}
+
+    def init(rng: jax.Array, batch: dict) -> OnPolicyState:
+        return start_on_policy(environment, model, optimizer, rng, batch, normalize_observation, normalize_reward)
+
+    def act(state: OnPolicyState, observation: jax.Array) -> jax.Array:
+        policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])
+        return policy.mode()[0]
+
+    evaluate, predict = episodes(environment, act)
+    return Learner(init, update, evaluate, predict, batched=BATCHED)

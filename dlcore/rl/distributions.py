@@ -1,0 +1,168 @@
+"""Distributions over actions: what a policy's network gives.
+
+    Categorical       log p(a) = logits_a - logsumexp(logits)
+    DiagonalGaussian  log p(a) = sum_i log N(a_i; mu_i, sigma_i)
+    TanhGaussian      a = tanh(u), u ~ DiagonalGaussian;  log p(a) = log p(u) - sum_i log(1 - tanh(u_i)^2)
+
+The last term is 2 (log 2 - u - softplus(-2 u)), which stays finite where tanh(u) rounds to 1 (Haarnoja et al. 2018,
+"Soft actor-critic", arXiv:1801.01290, appendix C, in the form that does not cancel). A squashed action cannot be
+inverted there, so that its density comes with its sample.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+__all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
+
+LOG_2PI = jnp.log(2 * jnp.pi).item()
+
+
+@struct.dataclass
+class Categorical:
+    """One of A actions.
+
+    Args:
+      logits: [..., A].
+    """
+
+    logits: jax.Array
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions.
+
+        Args:
+          key: random key.
+
+        Returns:
+          [...] int32.
+        """
+        return jax.random.categorical(key, self.logits).astype(jnp.int32)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Compute the log-probability of actions.
+
+        Args:
+          action: [...] int.
+
+        Returns:
+          [...].
+        """
+        return jnp.take_along_axis(jax.nn.log_softmax(self.logits), action[..., None], -1)[..., 0]
+
+    def entropy(self) -> jax.Array:
+        """Compute -sum_a p(a) log p(a).
+
+        Returns:
+          [...], in nats.
+        """
+        log_p = jax.nn.log_softmax(self.logits)
+        return -(jnp.exp(log_p) * log_p).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """Choose the most probable action.
+
+        Returns:
+          [...] int32.
+        """
+        return self.logits.argmax(-1).astype(jnp.int32)
+
+
+@struct.dataclass
+class DiagonalGaussian:
+    """A vector of independent normal numbers.
+
+    Args:
+      mean: [..., A].
+      log_std: [..., A].
+    """
+
+    mean: jax.Array
+    log_std: jax.Array
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions; gradients pass to mean and deviation.
+
+        Args:
+          key: random key.
+
+        Returns:
+          [..., A].
+        """
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """Compute the log-density of actions.
+
+        Args:
+          action: [..., A].
+
+        Returns:
+          [...].
+        """
+        chex.assert_equal_shape((action, self.mean))
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return -(0.5 * jnp.square(z) + self.log_std + 0.5 * LOG_2PI).sum(-1)
+
+    def entropy(self) -> jax.Array:
+        """Compute the differential entropy.
+
+        Returns:
+          [...], in nats.
+        """
+        return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
+
+    def mode(self) -> jax.Array:
+        """Choose the densest action.
+
+        Returns:
+          [..., A].
+        """
+        return self.mean
+
+
+@struct.dataclass
+class TanhGaussian:
+    """A vector in (-1, 1): tanh of independent normal numbers.
+
+    Args:
+      mean: [..., A], of the normal numbers.
+      log_std: [..., A], of the normal numbers.
+    """
+
+    mean: jax.Array
+    log_std: jax.Array
+
+    def sample_and_log_prob(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draw actions with their exact log-density; gradients pass to mean and deviation.
+
+        Args:
+          key: random key.
+
+        Returns:
+          (actions [..., A], log-densities [...]).
+        """
+        normal = DiagonalGaussian(self.mean, self.log_std)
+        u = normal.sample(key)
+        log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
+        return jnp.tanh(u), normal.log_prob(u) - log_slope.sum(-1)
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw actions.
+
+        Args:
+          key: random key.
+
+        Returns:
+          [..., A].
+        """
+        return self.sample_and_log_prob(key)[0]
+
+    def mode(self) -> jax.Array:
+        """Squash the mean, the median of each number.
+
+        Returns:
+          [..., A].
+        """
+        return jnp.tanh(self.mean)

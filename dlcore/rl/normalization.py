@@ -1,0 +1,145 @@
+"""Observations and rewards of unit size, by statistics of all instances that the agent's state keeps.
+
+The moments of batches are joined as in Chan, Golub & LeVeque 1983. Rewards are divided by the deviation of the
+discounted return so far, R_t = gamma R_{t-1} + r_t, and keep their sign and mean (Engstrom et al. 2020, "Implementation
+matters in deep policy gradients", arXiv:2005.12729).
+"""
+
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+__all__ = ["NORMALIZER_BATCHED", "Moments", "Normalizer"]
+
+NORMALIZER_BATCHED = ("normalizer/discounted",)
+"""`Learner.batched` of a `Normalizer` in the field `normalizer`."""
+
+
+@struct.dataclass
+class Moments:
+    """Mean and variance of all that was seen.
+
+    Args:
+      count: [] float32.
+      mean: [...].
+      variance: [...], of the population.
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+    @classmethod
+    def start(cls, shape: tuple[int, ...]) -> Self:
+        """Have seen next to nothing: mean 0, variance 1.
+
+        Args:
+          shape: of one example.
+
+        Returns:
+          The moments.
+        """
+        return cls(jnp.full((), 1e-4, jnp.float32), jnp.zeros(shape, jnp.float32), jnp.ones(shape, jnp.float32))
+
+    def update(self, x: jax.Array, axis: str | None = None) -> Self:
+        """See a batch.
+
+        Args:
+          x: [N, ...].
+          axis: name of the mapped axis under pmap; the batch is then that of all replicas.
+
+        Returns:
+          The moments after it.
+        """
+        x = x.astype(jnp.float32)
+        count, mean, square = jnp.float32(len(x)), x.mean(0), jnp.square(x).mean(0)
+        if axis is not None:
+            mean, square = jax.lax.pmean((mean, square), axis)
+            count = jax.lax.psum(count, axis)
+        variance = jnp.maximum(square - jnp.square(mean), 0)
+        total, delta = self.count + count, mean - self.mean
+        joined = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total
+        return Moments(total, self.mean + delta * count / total, joined / total)
+
+
+@struct.dataclass
+class Normalizer:
+    """What an agent's observations and rewards are divided by.
+
+    Args:
+      observation: moments of [...]; None leaves observations as they are.
+      discounted: [N] float32, discounted rewards so far in the running episodes.
+      reward: moments of `discounted`; None leaves rewards as they are.
+    """
+
+    observation: Moments | None
+    discounted: jax.Array
+    reward: Moments | None
+
+    @classmethod
+    def start(cls, observation: jax.Array, observations: bool, rewards: bool) -> Self:
+        """Begin with the first observations.
+
+        Args:
+          observation: [N, ...].
+          observations: normalize them.
+          rewards: normalize them.
+
+        Returns:
+          The normalizer.
+        """
+        seen = Moments.start(observation.shape[1:]).update(observation) if observations else None
+        return cls(seen, jnp.zeros(len(observation), jnp.float32), Moments.start(()) if rewards else None)
+
+    def see(
+        self,
+        observation: jax.Array,
+        reward: jax.Array,
+        done: jax.Array,
+        gamma: float | jax.Array,
+        axis: str | None = None,
+    ) -> Self:
+        """See one step of all instances.
+
+        Args:
+          observation: [N, ...].
+          reward: [N].
+          done: [N] bool, the episode is over.
+          gamma: discount a step.
+          axis: name of the mapped axis under pmap.
+
+        Returns:
+          The normalizer after it.
+        """
+        seen = self.observation if self.observation is None else self.observation.update(observation, axis)
+        discounted = gamma * self.discounted + reward
+        rewards = self.reward if self.reward is None else self.reward.update(discounted, axis)
+        return Normalizer(seen, jnp.where(done, 0.0, discounted), rewards)
+
+    def of_observation(self, x: jax.Array) -> jax.Array:
+        """Normalize observations.
+
+        Args:
+          x: [..., as one observation].
+
+        Returns:
+          The same shape; where observations are normalized, between -10 and 10.
+        """
+        if self.observation is None:
+            return x
+        return jnp.clip((x - self.observation.mean) / jnp.sqrt(self.observation.variance + 1e-8), -10, 10)
+
+    def of_reward(self, reward: jax.Array) -> jax.Array:
+        """Divide rewards by the deviation of the discounted return.
+
+        Args:
+          reward: [...].
+
+        Returns:
+          The same shape; where rewards are normalized, between -10 and 10.
+        """
+        if self.reward is None:
+            return reward
+        return jnp.clip(reward / jnp.sqrt(self.reward.variance + 1e-8), -10, 10)

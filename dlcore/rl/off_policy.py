@@ -1,0 +1,137 @@
+"""What learners from a replay buffer share: act, store, draw a minibatch, descend.
+
+A technique gives two functions: how it acts, and how it learns from a minibatch. One update of `fit` is a scan of
+`num_steps` steps of all instances, each followed by `gradient_steps` gradient steps, once the buffer has begun to fill.
+With N instances the gradient steps an environment step are gradient_steps / N.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dlcore.learner import Metrics, example_keys
+from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance
+from dlcore.rl.replay import Replay, Transition
+
+__all__ = ["BATCHED", "OffPolicyState", "average_targets", "off_policy_update", "start_off_policy"]
+
+BATCHED = (*AGENT_BATCHED, "replay/data/*")
+"""`Learner.batched` of an `OffPolicyState`."""
+
+
+@struct.dataclass
+class OffPolicyState(AgentState):
+    """State of an agent with a replay buffer.
+
+    Args:
+      target_params: parameters of the target networks.
+      replay: the last steps of each instance.
+    """
+
+    target_params: Any
+    replay: Replay
+
+
+def start_off_policy(
+    agent: AgentState, environment: Environment, target_params: Any, buffer_size: int, minibatch_size: int
+) -> OffPolicyState:
+    """Add a replay buffer and target networks to an agent.
+
+    Args:
+      agent: at step 0.
+      environment: that it acts in.
+      target_params: parameters of the target networks.
+      buffer_size: steps of each instance that the buffer holds.
+      minibatch_size: steps that are drawn at once.
+
+    Returns:
+      The state.
+
+    Raises:
+      ValueError: the buffer holds fewer steps than are drawn at once.
+    """
+    x, scalar = agent.observation, agent.episode_return
+    size = environment.action_size
+    action = jnp.zeros((len(x), size), jnp.float32) if size else jnp.zeros(len(x), jnp.int32)
+    example = Transition(x, action, scalar, scalar.astype(bool), x)
+    replay = Replay.empty(example, buffer_size, minibatch_size)
+    return OffPolicyState(**vars(agent), target_params=target_params, replay=replay)
+
+
+def average_targets(targets: Any, params: Any, tau: float | jax.Array) -> Any:
+    """Move the target networks a little towards the networks (Lillicrap et al. 2016, arXiv:1509.02971).
+
+    Args:
+      targets: parameters of the target networks.
+      params: parameters of the networks.
+      tau: share of the way.
+
+    Returns:
+      (1 - tau) targets + tau params.
+    """
+    return jax.tree.map(lambda target, new: target + tau * (new - target), targets, params)
+
+
+def off_policy_update(
+    environment: Environment,
+    act: Callable[[OffPolicyState, jax.Array], jax.Array],
+    learn: Callable[[OffPolicyState, Transition, jax.Array], tuple[OffPolicyState, Metrics]],
+    num_steps: int,
+    gradient_steps: int,
+    minibatch_size: int,
+    learning_starts: int,
+    axis: str | None = None,
+) -> Callable[[OffPolicyState, dict], tuple[OffPolicyState, Metrics]]:
+    """Build `Learner.update`.
+
+    Args:
+      environment: of the instances.
+      act: (state, keys [N]) -> actions of the instances.
+      learn: (state, minibatch, key) -> (state, metrics): one gradient step, and what follows it.
+      num_steps: steps of each instance in one update.
+      gradient_steps: after each step of the instances.
+      minibatch_size: steps of a minibatch.
+      learning_starts: steps of each instance before the first gradient step.
+      axis: name of the mapped axis under pmap; each replica draws its own instances' steps.
+
+    Returns:
+      (state, batch) -> (state, metrics).
+    """
+
+    def update(state: OffPolicyState, batch: dict) -> tuple[OffPolicyState, Metrics]:
+        root = jax.random.fold_in(state.rng, state.step)
+        keys, sampling = example_keys(jax.random.fold_in(root, 0), batch), jax.random.fold_in(root, 1)
+        if axis is not None:
+            sampling = jax.random.fold_in(sampling, jax.lax.axis_index(axis))
+
+        def gradient_step(state, key):
+            minibatch, noise = jax.random.split(key)
+            learnt, metrics = learn(state, state.replay.sample(minibatch, minibatch_size), noise)
+            learning = state.replay.written > learning_starts
+            state = state.replace(
+                **{
+                    name: jax.tree.map(
+                        lambda new, old: jnp.where(learning, new, old), getattr(learnt, name), getattr(state, name)
+                    )
+                    for name in ("params", "opt_state", "target_params")
+                }
+            )
+            return state, metrics
+
+        def step(state, t):
+            key = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys)
+            action = act(state, key[:, 0])
+            after, out, finished = advance(environment, state, key[:, 1], action)
+            seen = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+            after = after.replace(replay=state.replay.add(seen))
+            draws = jax.random.split(jax.random.fold_in(sampling, t), gradient_steps)
+            after, metrics = jax.lax.scan(gradient_step, after, draws)
+            return after, {"return": finished, **{name: metric.collapse() for name, metric in metrics.items()}}
+
+        state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
+        return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}
+
+    return update

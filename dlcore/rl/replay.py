@@ -1,0 +1,98 @@
+"""A replay buffer: the last L steps of each instance of an environment, in the state of the agent.
+
+Lin 1992, "Self-improving reactive agents based on reinforcement learning, planning and teaching". The next observation
+of a step is stored with it, so that the last one of an episode is what the action led to, and not the next episode's
+first.
+"""
+
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+__all__ = ["Replay", "Transition"]
+
+
+class Transition(NamedTuple):
+    """One step of an instance.
+
+    Args:
+      observation: before the action.
+      action: int, or [A].
+      reward: of the step.
+      terminated: bool, the task is over.
+      next_observation: the observation that the action led to, before any new episode.
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    next_observation: jax.Array
+
+
+@struct.dataclass
+class Replay:
+    """A ring of steps.
+
+    Args:
+      data: Transition of [N, L, ...].
+      written: [] int32, steps that each instance has written so far.
+    """
+
+    data: Transition
+    written: jax.Array
+
+    @classmethod
+    def empty(cls, example: Transition, size: int, minibatch_size: int) -> Self:
+        """Make room.
+
+        Args:
+          example: Transition of [N, ...], for shapes and types.
+          size: L.
+          minibatch_size: what will be drawn at once.
+
+        Returns:
+          The buffer, of zeros.
+
+        Raises:
+          ValueError: the buffer holds fewer steps than are drawn at once.
+        """
+        instances = len(example.reward)
+        if instances * size < minibatch_size:
+            raise ValueError(
+                f"buffer_size={size}: {instances * size} steps of {instances} instances; allowed: at least "
+                f"minibatch_size={minibatch_size} steps"
+            )
+        data = jax.tree.map(lambda x: jnp.zeros((instances, size, *x.shape[1:]), x.dtype), example)
+        return cls(data, jnp.zeros((), jnp.int32))
+
+    def add(self, step: Transition) -> Self:
+        """Write one step of each instance over the oldest.
+
+        Args:
+          step: Transition of [N, ...].
+
+        Returns:
+          The buffer after it.
+        """
+        column = self.written % self.data.reward.shape[1]
+        data = jax.tree.map(lambda buffer, x: buffer.at[:, column].set(x), self.data, step)
+        return Replay(data, self.written + 1)
+
+    def sample(self, key: jax.Array, count: int) -> Transition:
+        """Draw steps uniformly, with replacement.
+
+        Args:
+          key: random key.
+          count: B.
+
+        Returns:
+          Transition of [B, ...].
+        """
+        row_key, column_key = jax.random.split(key)
+        instances, size = self.data.reward.shape
+        row = jax.random.randint(row_key, (count,), 0, instances)
+        column = jax.random.randint(column_key, (count,), 0, jnp.minimum(self.written, size))
+        return jax.tree.map(lambda buffer: buffer[row, column], self.data)

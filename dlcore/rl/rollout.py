@@ -1,0 +1,178 @@
+"""Rollouts of a policy in many instances, and what their actions were worth (learners on the policy share them).
+
+Advantages by Schulman et al. 2015, arXiv:1506.02438:
+
+    delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)
+    A_t     = delta_t + gamma lambda (1 - done_t) A_{t+1}
+
+s'_t is the state that the action led to, so that an episode cut off by time still counts the value of its last state.
+With lambda = 1 the sum of A and V is the n-step return.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Sum, example_keys
+from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance, start
+from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
+
+__all__ = ["BATCHED", "OnPolicyState", "Rollout", "collect", "generalized_advantages", "start_on_policy"]
+
+BATCHED = (*AGENT_BATCHED, *NORMALIZER_BATCHED)
+"""`Learner.batched` of an `OnPolicyState`."""
+
+
+@struct.dataclass
+class OnPolicyState(AgentState):
+    """State of an agent that learns from what its policy does now.
+
+    Args:
+      normalizer: of observations and rewards.
+    """
+
+    normalizer: Normalizer
+
+
+class Rollout(NamedTuple):
+    """Steps of N instances of an environment.
+
+    Args:
+      observation: [T, N, ...], before the action.
+      action: [T, N] int, or [T, N, A].
+      log_prob: [T, N], of the action under the policy that took it.
+      value: [T, N], V(s).
+      reward: [T, N], as it is learned from.
+      terminated: [T, N] bool.
+      done: [T, N] bool, terminated or truncated.
+      next_value: [T, N], V(s').
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    value: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    done: jax.Array
+    next_value: jax.Array
+
+
+def start_on_policy(
+    environment: Environment,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    rng: jax.Array,
+    batch: dict,
+    normalize_observation: bool,
+    normalize_reward: bool,
+) -> OnPolicyState:
+    """Reset the instances and initialize the model.
+
+    Args:
+      environment: to act in.
+      model: `__call__(observations [B, ...]) -> (distribution, values [B])`.
+      optimizer: of the model's parameters.
+      rng: root key.
+      batch: `{"index": [N]}`, one entry an instance.
+      normalize_observation: by running moments.
+      normalize_reward: by the running deviation of the return.
+
+    Returns:
+      The state at step 0.
+    """
+    agent = start(environment, model, optimizer, rng, batch)
+    normalizer = Normalizer.start(agent.observation, normalize_observation, normalize_reward)
+    return OnPolicyState(**vars(agent), normalizer=normalizer)
+
+
+def collect(
+    apply: Callable[[Any, jax.Array], tuple[Any, jax.Array]],
+    environment: Environment,
+    state: OnPolicyState,
+    rng: jax.Array,
+    batch: dict,
+    num_steps: int,
+    gamma: float | jax.Array,
+    axis: str | None = None,
+) -> tuple[OnPolicyState, Rollout, Sum]:
+    """Act by the policy, and value what was seen.
+
+    The scan over time runs the policy alone; all values are computed after it, at once.
+
+    Args:
+      apply: (params, observations [B, ...]) -> (distribution, values [B]).
+      environment: of the instances.
+      state: of the agent.
+      rng: root key of this rollout.
+      batch: `{"index": [N]}`.
+      num_steps: T.
+      gamma: discount a step, of the running return that rewards are normalized by.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      (state after T steps, Rollout, sum and number of the returns of episodes that ended).
+    """
+    keys = jax.vmap(lambda t: jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(example_keys(rng, batch)))
+    keys = keys(jnp.arange(num_steps))
+
+    def step(state: OnPolicyState, key: jax.Array):
+        seen = state.normalizer.of_observation(state.observation)
+        policy, _ = apply(state.params, seen)
+        action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
+        after, out, finished = advance(environment, state, key[:, 1], action)
+        done = out.terminated | out.truncated
+        normalizer = after.normalizer.see(out.observation, out.reward, done, gamma, axis)
+        reward = normalizer.of_reward(out.reward)
+        final = state.normalizer.of_observation(out.final_observation)
+        data = (seen, action, policy.log_prob(action), reward, out.terminated, done, final)
+        return after.replace(normalizer=normalizer), (data, finished)
+
+    state, (data, finished) = jax.lax.scan(step, state, keys)
+    observation, action, log_prob, reward, terminated, done, final = data
+
+    def values(x: jax.Array) -> jax.Array:
+        return apply(state.params, x.reshape(-1, *x.shape[2:]))[1].reshape(x.shape[:2])
+
+    rollout = Rollout(observation, action, log_prob, values(observation), reward, terminated, done, values(final))
+    return state, rollout, finished.collapse()
+
+
+def generalized_advantages(
+    reward: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    terminated: jax.Array,
+    done: jax.Array,
+    gamma: float | jax.Array,
+    gae_lambda: float | jax.Array,
+) -> jax.Array:
+    """Estimate the advantages A_t of a rollout (GAE).
+
+    Args:
+      reward: [T, ...].
+      value: [T, ...], V(s_t).
+      next_value: [T, ...], V(s'_t).
+      terminated: [T, ...] bool, after which nothing has value.
+      done: [T, ...] bool, terminated or truncated.
+      gamma: discount a step.
+      gae_lambda: share of the next step's advantage; 0 gives delta_t.
+
+    Returns:
+      [T, ...].
+    """
+    chex.assert_equal_shape((reward, value, next_value, terminated, done))
+    delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
+
+    def backward(following, now):
+        delta, done = now
+        advantage = delta + gamma * gae_lambda * jnp.where(done, 0.0, following)
+        return advantage, advantage
+
+    return jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True)[1]

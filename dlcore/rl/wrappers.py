@@ -1,0 +1,164 @@
+"""Environments made of other environments: a shorter time, hidden velocities, stacked frames, repeated actions."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.rl.environments import Environment, Step
+
+__all__ = ["POSITIONS", "mask_velocities", "repeat_actions", "stack_frames", "time_limit"]
+
+POSITIONS = {
+    "CartPole-v1": (0, 2),
+    "Pendulum-v1": (0, 1),
+    "Acrobot-v1": (0, 1, 2, 3),
+    "MountainCar-v0": (0,),
+    "MountainCarContinuous-v0": (0,),
+}
+"""Entries of the observation that are positions, by environment."""
+
+
+class _Timed(NamedTuple):
+    inner: Any
+    time: jax.Array
+
+
+class _Stacked(NamedTuple):
+    inner: Any
+    frames: jax.Array
+
+
+def mask_velocities(environment: Environment) -> Environment:
+    """Leave velocities out of the observations, so that one observation does not tell the state.
+
+    Args:
+      environment: a key of `POSITIONS`.
+
+    Returns:
+      The environment.
+
+    Raises:
+      ValueError: it is not known which observations are velocities.
+    """
+    if environment.name not in POSITIONS:
+        raise ValueError(
+            f"environment={environment.name!r}: no velocities to hide are known; allowed: {', '.join(POSITIONS)}"
+        )
+    kept = np.array(POSITIONS[environment.name])
+
+    def reset(key: jax.Array):
+        state, observation = environment.reset(key)
+        return state, observation[kept]
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        state, out = environment.step(key, state, action)
+        return state, out._replace(observation=out.observation[kept], final_observation=out.final_observation[kept])
+
+    return environment._replace(reset=reset, step=step, observation_shape=(len(kept),))
+
+
+def time_limit(environment: Environment, max_steps: int) -> Environment:
+    """Truncate episodes earlier.
+
+    Args:
+      environment: whose own limit is later.
+      max_steps: of an episode.
+
+    Returns:
+      The environment.
+
+    Raises:
+      ValueError: `max_steps` is not between 1 and the environment's own limit.
+    """
+    if not 1 <= max_steps <= environment.max_steps:
+        raise ValueError(f"max_steps={max_steps}: out of range; allowed: 1 to {environment.max_steps}")
+
+    def reset(key: jax.Array):
+        state, observation = environment.reset(key)
+        return _Timed(state, jnp.zeros((), jnp.int32)), observation
+
+    def step(key: jax.Array, state: _Timed, action: jax.Array):
+        inner, out = environment.step(jax.random.fold_in(key, 0), state.inner, action)
+        late = state.time + 1 >= max_steps
+        ended = out.terminated | out.truncated
+        fresh, first = environment.reset(jax.random.fold_in(key, 1))
+        cut = late & ~ended
+        inner, observation = jax.tree.map(
+            lambda new, old: jnp.where(cut, new, old), (fresh, first), (inner, out.observation)
+        )
+        time = jnp.where(late | ended, 0, state.time + 1)
+        truncated = out.truncated | (late & ~out.terminated)
+        return _Timed(inner, time), out._replace(observation=observation, truncated=truncated)
+
+    return environment._replace(reset=reset, step=step, max_steps=max_steps)
+
+
+def stack_frames(environment: Environment, num_frames: int) -> Environment:
+    """Observe the last observations, joined along the last axis; the first of an episode is repeated.
+
+    Args:
+      environment: with observations [..., D].
+      num_frames: K.
+
+    Returns:
+      The environment, with observations [..., K D], the newest last.
+
+    Raises:
+      ValueError: `num_frames` is not positive.
+    """
+    if num_frames < 1:
+        raise ValueError(f"num_frames={num_frames}: out of range; allowed: at least 1")
+    *front, depth = environment.observation_shape
+
+    def joined(frames: jax.Array) -> jax.Array:
+        return jnp.concatenate(list(frames), -1)
+
+    def repeated(observation: jax.Array) -> jax.Array:
+        return jnp.repeat(observation[None], num_frames, 0)
+
+    def reset(key: jax.Array):
+        state, observation = environment.reset(key)
+        frames = repeated(observation)
+        return _Stacked(state, frames), joined(frames)
+
+    def step(key: jax.Array, state: _Stacked, action: jax.Array):
+        inner, out = environment.step(key, state.inner, action)
+        final = jnp.concatenate([state.frames[1:], out.final_observation[None]])
+        frames = jnp.where(out.terminated | out.truncated, repeated(out.observation), final)
+        out = out._replace(observation=joined(frames), final_observation=joined(final))
+        return _Stacked(inner, frames), out
+
+    return environment._replace(reset=reset, step=step, observation_shape=(*front, num_frames * depth))
+
+
+def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
+    """Take each action several times in turn, until an episode ends; rewards are summed.
+
+    Args:
+      environment: to act in.
+      num_repeats: times.
+
+    Returns:
+      The environment, whose steps are so much longer.
+
+    Raises:
+      ValueError: `num_repeats` is not positive.
+    """
+    if num_repeats < 1:
+        raise ValueError(f"num_repeats={num_repeats}: out of range; allowed: at least 1")
+
+    def step(key: jax.Array, state: Any, action: jax.Array):
+        def once(carry, key):
+            state, out = carry
+            over = out.terminated | out.truncated
+            after, new = environment.step(key, state, action)
+            new = new._replace(reward=out.reward + new.reward)
+            return jax.tree.map(lambda a, b: jnp.where(over, b, a), (after, new), (state, out)), None
+
+        keys = jax.random.split(key, num_repeats)
+        carry: tuple[Any, Step] = environment.step(keys[0], state, action)
+        return jax.lax.scan(once, carry, keys[1:])[0]
+
+    return environment._replace(step=step, max_steps=-(-environment.max_steps // num_repeats))

@@ -1,0 +1,30 @@
+"""Balance a pole by advantage actor-critic, five seeds at once.
+
+python -m experiments.rl.a2c                                         (not run)
+python -m experiments.rl.a2c --environment=Acrobot-v1                (not run)
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import rl
+from dlcore.main import main
+from dlcore.rl import a2c, networks
+
+
+def build(setup: Setup):
+    return rl.build(setup, a2c.learner, networks.actor_critic, updates=setup.steps * setup.flags.num_rollouts)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=a2c.learner,
+    build=build,
+    modules={"network": networks.ActorCritic},
+    defaults={"steps": 300, "batch_size": 16, "learning_rate": 2e-3, "eval_every": 50, "select": "last"},
+    smoke={**rl.SMOKE, "num_rollouts": 2},
+    panels=lambda context: rl.panels(context, networks.actor_critic),
+    **rl.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)
