@@ -18,12 +18,14 @@ __all__ = [
     "CategoricalActor",
     "GaussianActorCritic",
     "QNetwork",
+    "RecurrentActorCritic",
     "SquashedActor",
     "Torso",
     "TwinCritic",
     "actor_critic",
     "actor_twin_critic",
     "q_network",
+    "recurrent_actor_critic",
 ]
 
 orthogonal = nn.initializers.orthogonal
@@ -323,3 +325,64 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
       The module.
     """
     return QNetwork(environment.num_actions, width)
+
+
+class RecurrentActorCritic(nn.Module):
+    """A policy and a value that remember: a dense layer, an LSTM, and two heads.
+
+    Args:
+      num_actions: of discrete actions; None where actions are continuous.
+      action_size: of continuous actions; 0 where actions are discrete.
+      width: units of the dense layer and of the LSTM.
+    """
+
+    num_actions: int | None
+    action_size: int
+    width: Annotated[int, Range(1)] = 64
+
+    @nn.compact
+    def __call__(self, memory: Any, x: jax.Array) -> tuple[Any, tuple[Categorical | DiagonalGaussian, jax.Array]]:
+        """Take one step.
+
+        Args:
+          memory: the LSTM's two vectors, [B, width] each.
+          x: observations [B, D].
+
+        Returns:
+          (memory after it, (distribution over actions, values [B])).
+        """
+        x = nn.tanh(nn.Dense(self.width, kernel_init=orthogonal(np.sqrt(2)), name="encoder")(x.astype(jnp.float32)))
+        memory, x = nn.OptimizedLSTMCell(self.width, name="lstm")(memory, x)
+        size = self.action_size or self.num_actions
+        scores = nn.Dense(size, kernel_init=orthogonal(0.01), name="actor")(x)
+        if self.action_size:
+            log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
+            policy = DiagonalGaussian(scores, jnp.broadcast_to(log_std, scores.shape))
+        else:
+            policy = Categorical(scores)
+        return memory, (policy, nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(x)[..., 0])
+
+    @nn.nowrap
+    def memory(self, count: int) -> tuple[jax.Array, jax.Array]:
+        """Make the memory at the start of an episode.
+
+        Args:
+          count: B.
+
+        Returns:
+          Two arrays of zeros, [B, width].
+        """
+        return jnp.zeros((count, self.width), jnp.float32), jnp.zeros((count, self.width), jnp.float32)
+
+
+def recurrent_actor_critic(environment: Environment, width: int = 64) -> nn.Module:
+    """Build the remembering actor and critic of an environment.
+
+    Args:
+      environment: to act in.
+      width: units of the dense layer and of the LSTM.
+
+    Returns:
+      The module.
+    """
+    return RecurrentActorCritic(environment.num_actions, environment.action_size, width)

@@ -1,0 +1,196 @@
+"""Proximal policy optimization of a policy with a memory, for environments whose observations do not tell the state.
+
+The objective is that of `dlcore.rl.ppo`; the policy is an LSTM (as in sb3-contrib's RecurrentPPO; for partial
+observations Hausknecht & Stone 2015, arXiv:1507.06527).
+
+    h_t, pi_t, V_t = f(h_{t-1} (1 - done_{t-1}), s_t)          the memory is cleared where an episode has ended
+    V(s'_t)        = f(h_t, s'_t)                              the value of what an action led to needs h_t uncleared
+
+A minibatch is whole sequences of some instances: time is not cut. A rollout begins with the memory that the last one
+ended with; later passes over it begin with that same memory, which older parameters made.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
+from dlcore.rl.environments import Environment, advance, check_environment, episodes
+from dlcore.rl.normalization import Normalizer
+from dlcore.rl.ppo import clipped_surrogate_loss, improve
+from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages
+
+__all__ = ["RecurrentState", "learner", "unroll"]
+
+
+@struct.dataclass
+class RecurrentState(OnPolicyState):
+    """State of an agent with a memory.
+
+    Args:
+      memory: a pytree of [N, ...], after the last observation.
+      fresh: [N] bool, an episode begins with the next observation.
+    """
+
+    memory: Any
+    fresh: jax.Array
+
+
+def _cleared(memory: Any, fresh: jax.Array) -> Any:
+    return jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
+
+
+def unroll(
+    model: nn.Module, params: Any, memory: Any, observation: jax.Array, fresh: jax.Array
+) -> tuple[Any, Any, jax.Array]:
+    """Run the model over sequences.
+
+    Args:
+      model: `__call__(memory, observations [N, ...]) -> (memory, (distribution, values [N]))`.
+      params: of the model.
+      memory: [N, ...] before the first observation.
+      observation: [T, N, ...].
+      fresh: [T, N] bool, an episode begins with the observation.
+
+    Returns:
+      (memories after each observation [T, N, ...], distributions [T, N, ...], values [T, N]).
+    """
+
+    def step(memory, now):
+        x, fresh = now
+        memory, (policy, value) = model.apply({"params": params}, _cleared(memory, fresh), x)
+        return memory, (memory, policy, value)
+
+    return jax.lax.scan(step, memory, (observation, fresh))[1]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    environment: Environment,
+    num_steps: Annotated[int, Range(1)] = 128,
+    num_epochs: Annotated[int, Range(1)] = 4,
+    num_minibatches: Annotated[int, Range(1)] = 4,
+    gamma: Annotated[float, Range(0, 1)] = 0.99,
+    gae_lambda: Annotated[float, Range(0, 1)] = 0.95,
+    clip_eps: Annotated[float, Range(0)] = 0.2,
+    vf_coef: Annotated[float, Range(0)] = 0.5,
+    ent_coef: Annotated[float, Range(0)] = 0.0,
+    normalize_observation: bool = False,
+    normalize_reward: bool = False,
+    axis: str | None = None,
+) -> Learner:
+    """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
+
+    Args:
+      model: `__call__(memory, observations [B, ...]) -> (memory, (distribution over actions, values [B]))`, and
+        `memory(B)`, the memory at the start of an episode, of zeros.
+      optimizer: any optax transformation.
+      environment: see `dlcore.rl.environments`.
+      num_steps: length of a rollout, through which gradients pass.
+      num_epochs: passes over each rollout.
+      num_minibatches: gradient steps in a pass; divides the number of instances.
+      gamma: discount a step.
+      gae_lambda: lambda of the advantages.
+      clip_eps: how far the probability ratio may leave 1 before its gradient is cut.
+      vf_coef: weight of the value loss.
+      ent_coef: weight of the entropy bonus.
+      normalize_observation: subtract the mean and divide by the deviation of all observations so far.
+      normalize_reward: divide rewards by the deviation of the discounted return so far.
+      axis: name of the mapped axis under pmap; advantages are normalized over it.
+
+    Returns:
+      The learner. evaluate and predict play one episode an example, with the most probable action.
+
+    Raises:
+      ValueError: values are infinite in this environment, or `num_minibatches` does not divide the number of instances
+        (when update is traced).
+    """
+    check_environment(environment, gamma)
+
+    def init(rng: jax.Array, batch: dict) -> RecurrentState:
+        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
+        memory = model.memory(len(batch["index"]))
+        params = model.init(jax.random.fold_in(rng, 1), memory, observation)["params"]
+        return RecurrentState(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 2),
+            params=params,
+            opt_state=optimizer.init(params),
+            environment=env_state,
+            observation=observation,
+            episode_return=jnp.zeros(batch["index"].shape, jnp.float32),
+            normalizer=Normalizer.start(observation, normalize_observation, normalize_reward),
+            memory=memory,
+            fresh=jnp.ones(batch["index"].shape, bool),
+        )
+
+    def collect(state: RecurrentState, rng: jax.Array, batch: dict):
+        keys = jax.vmap(
+            lambda t: jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(example_keys(rng, batch))
+        )(jnp.arange(num_steps))
+
+        def step(state: RecurrentState, key: jax.Array):
+            seen, fresh = state.normalizer.of_observation(state.observation), state.fresh
+            memory, (policy, value) = model.apply({"params": state.params}, _cleared(state.memory, fresh), seen)
+            action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
+            after, out, finished = advance(environment, state, key[:, 1], action)
+            done = out.terminated | out.truncated
+            normalizer = after.normalizer.see(out.observation, out.reward, done, gamma, axis)
+            final = state.normalizer.of_observation(out.final_observation)
+            _, (_, next_value) = model.apply({"params": state.params}, memory, final)
+            log_prob, reward = policy.log_prob(action), normalizer.of_reward(out.reward)
+            data = Rollout(seen, action, log_prob, value, reward, out.terminated, done, next_value)
+            return after.replace(normalizer=normalizer, memory=memory, fresh=done), (data, fresh, finished)
+
+        state, (data, fresh, finished) = jax.lax.scan(step, state, keys)
+        return state, data, fresh, finished.collapse()
+
+    def minibatch_loss(params, minibatch):
+        memory, fresh, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
+        memory = jax.tree.map(lambda h: h[0], memory)
+        _, policy, value = unroll(model, params, memory, data.observation, fresh)
+        mean, variance = advantage.mean(), jnp.square(advantage).mean()
+        if axis is not None:
+            mean, variance = jax.lax.pmean((mean, variance), axis)
+        normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
+        surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
+        error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
+        total = surrogate + vf_coef * error - ent_coef * entropy
+        return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+
+    def update(state: RecurrentState, batch: dict) -> tuple[RecurrentState, Metrics]:
+        root = jax.random.fold_in(state.rng, state.step)
+        before = state.memory
+        state, data, fresh, finished = collect(state, jax.random.fold_in(root, 0), batch)
+        advantage = generalized_advantages(
+            data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
+        )
+        sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (fresh, data, advantage, advantage + data.value))
+        first = jax.tree.map(lambda h: h[:, None], before)
+        params, opt_state, metrics = improve(
+            minibatch_loss,
+            optimizer,
+            state.params,
+            state.opt_state,
+            (first, *sequences),
+            jax.random.fold_in(root, 1),
+            num_epochs,
+            num_minibatches,
+        )
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return state, {**metrics, "return": finished}
+
+    def act(state: RecurrentState, memory: Any, observation: jax.Array):
+        seen = state.normalizer.of_observation(observation)[None]
+        memory, (policy, _) = model.apply({"params": state.params}, memory, seen)
+        return memory, policy.mode()[0]
+
+    evaluate, predict = episodes(environment, act, memory=lambda state: model.memory(1))
+    return Learner(init, update, evaluate, predict, batched=(*BATCHED, "memory/*", "fresh"))

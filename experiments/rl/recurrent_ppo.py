@@ -1,0 +1,41 @@
+"""Balance a pole whose velocities are hidden, by a policy with an LSTM, five seeds at once.
+
+python -m experiments.rl.recurrent_ppo                                                  (not run)
+python -m experiments.rl.ppo --mask_velocities --steps=400                              (not run: without memory)
+python -m experiments.rl.ppo --mask_velocities --stack_frames=4 --steps=400             (not run: four observations)
+
+CartPole-v1 shows its agent two positions; `--nomask_velocities` shows the velocities too.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import rl
+from dlcore.main import main
+from dlcore.rl import networks, recurrent_ppo
+
+
+def build(setup: Setup):
+    updates = setup.steps * setup.flags.num_epochs * setup.flags.num_minibatches
+    return rl.build(setup, recurrent_ppo.learner, networks.recurrent_actor_critic, updates)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=recurrent_ppo.learner,
+    build=build,
+    modules={"network": networks.RecurrentActorCritic},
+    defaults={
+        "mask_velocities": True,
+        "steps": 200,
+        "batch_size": 32,
+        "num_steps": 128,
+        "eval_every": 50,
+        "select": "last",
+    },
+    smoke={**rl.SMOKE, "num_steps": 8},
+    panels=lambda context: rl.panels(context, networks.recurrent_actor_critic),
+    **rl.FIELDS,
+)
+
+if __name__ == "__main__":
+    main(experiment)
