@@ -1,0 +1,47 @@
+"""Environments whose values are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.rl.environments import Environment, Step
+
+
+def constant_reward(terminates: bool, action_size: int = 0, reward: float = 1.0, every: int = 1) -> Environment:
+    """One state, a constant reward, episodes of `every` steps that are over, or cut off by time.
+
+    Its value is r where the first step is the last, and r / (1 - gamma) where time alone ends an episode.
+    """
+
+    def reset(key):
+        return jnp.zeros((), jnp.int32), jnp.ones(1)
+
+    def step(key, time, action):
+        done = time + 1 >= every
+        no = jnp.zeros_like(done)
+        out = Step(
+            jnp.ones(1), jnp.float32(reward), done if terminates else no, no if terminates else done, jnp.ones(1)
+        )
+        return jnp.where(done, 0, time + 1).astype(jnp.int32), out
+
+    bounds = (-np.ones(action_size, np.float32), np.ones(action_size, np.float32)) if action_size else (None, None)
+    return Environment("constant", reset, step, None if action_size else 2, (1,), every, *bounds)
+
+
+def target(action_size: int = 1, best: float = 0.4) -> Environment:
+    """One step of one state: the reward is minus the squared distance of the action from the best one."""
+
+    def reset(key):
+        return jnp.zeros((), jnp.int32), jnp.ones(1)
+
+    def step(key, state, action):
+        yes, no = jnp.array(True), jnp.array(False)
+        return state, Step(jnp.ones(1), -jnp.square(action - best).sum(), yes, no, jnp.ones(1))
+
+    bounds = (-np.ones(action_size, np.float32), np.ones(action_size, np.float32))
+    return Environment("target", reset, step, None, (1,), 1, *bounds)
+
+
+def keys_of(seed: int, count: int) -> jax.Array:
+    """Random keys."""
+    return jax.random.split(jax.random.key(seed), count)

@@ -1,0 +1,206 @@
+"""A2C, SAC, TD3, DDPG and recurrent PPO: values after time-outs and ends, known optima, and what is refused."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.optim import create_optimizer
+from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
+from tests.rl.corridors import constant_reward, target
+
+GAMMA = 0.8
+LEARNERS = {
+    "a2c": (a2c.learner, networks.actor_critic, {"num_rollouts": 200, "num_steps": 5}, 0, 2),
+    "ppo": (ppo.learner, networks.actor_critic, {"num_steps": 16, "num_epochs": 20}, 0, 20),
+    "recurrent_ppo": (recurrent_ppo.learner, networks.recurrent_actor_critic, {"num_steps": 8, "num_epochs": 40}, 0, 5),
+    "dqn": (dqn.learner, networks.q_network, {"num_steps": 600, "target_update_interval": 5}, 0, 1),
+    "sac": (sac.learner, networks.actor_twin_critic, {"num_steps": 600, "tau": 0.05}, 1, 1),
+    "discrete sac": (sac.learner, networks.actor_twin_critic, {"num_steps": 600, "tau": 0.05}, 0, 1),
+    "td3": (td3.learner, networks.actor_twin_critic, {"num_steps": 600, "tau": 0.05}, 1, 1),
+}
+
+
+def trained(learner, network, environment, updates, width=8, **fields):
+    """The state after some updates, the model, the learner and the last metrics."""
+    model, instances = network(environment, width=width), 4
+    made = learner(
+        model=model,
+        environment=environment,
+        optimizer=create_optimizer("adam", 0.01),
+        gamma=GAMMA,
+        **fields,
+    )
+    batch = Source.indices(instances)[np.arange(instances)]
+    state, update = jax.jit(made.init)(jax.random.key(0), batch), jax.jit(made.update)
+    for _ in range(updates):
+        state, metrics = update(state, batch)
+    return state, model, made, metrics
+
+
+def value_of(name, state, model):
+    """The value of the one observation."""
+    x, params = jnp.ones((1, 1)), {"params": state.params}
+    if name == "dqn":
+        return float(model.apply(params, x).max())
+    if name == "recurrent_ppo":
+        return float(model.apply(params, model.memory(1), x)[1][1][0])
+    if "sac" in name or name == "td3":
+        return float(model.apply(params, x)[1].mean())
+    return float(model.apply(params, x)[1][0])
+
+
+@pytest.mark.parametrize("terminates", [False, True])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_an_end_by_time_counts_the_value_of_what_follows(name, terminates):
+    learner, network, fields, action_size, updates = LEARNERS[name]
+    if "sac" in name:  # without its reward of entropy
+        fields = {**fields, "initial_temperature": 1e-6, "learn_temperature": False}
+    if name in ("sac", "discrete sac", "td3", "dqn"):
+        fields = {**fields, "buffer_size": 64, "minibatch_size": 16, "learning_starts": 4}
+    environment = constant_reward(terminates, action_size)
+    state, model, *_ = trained(learner, network, environment, updates, **fields)
+    # r / (1 - gamma) = 5 where time alone ends episodes; r = 1 where the first step is the last.
+    assert value_of(name, state, model) == pytest.approx(1.0 if terminates else 5.0, rel=0.06)
+
+
+@pytest.mark.covers("RL-07")
+@pytest.mark.parametrize("kind", ["sac", "td3"])
+def test_the_best_vector_is_found(kind):
+    learner = sac.learner if kind == "sac" else functools.partial(td3.learner, exploration_noise=0.5, tau=0.02)
+    fields = {"num_steps": 500, "buffer_size": 256, "minibatch_size": 64, "learning_starts": 50}
+    state, model, made, metrics = trained(learner, networks.actor_twin_critic, target(2, 0.4), 2, width=32, **fields)
+    policy, _ = model.apply({"params": state.params}, jnp.ones((1, 1)))
+    np.testing.assert_allclose(policy.mode()[0], 0.4, atol=0.15)
+    batch = Source.indices(4)[np.arange(4)]
+    assert (jax.jit(made.predict)(state, batch)["return"] > -0.05).all()
+    if kind == "sac":  # the temperature holds the entropy at -A; uniform actions have 2 log 2 = 1.4
+        assert metrics["entropy"].compute() == pytest.approx(-2.0, abs=0.6)
+
+
+def test_the_soft_value_of_all_actions_is_that_of_their_samples():
+    q = jnp.array([[[1.0, 2.0, 0.5]], [[1.5, 1.0, 3.0]]])
+    p = jnp.array([[0.2, 0.5, 0.3]])
+    # min_k Q = (1, 1, 0.5): sum_a p (Q - alpha log p)
+    by_hand = (p[0] * (np.array([1, 1, 0.5]) - 0.3 * np.log(p[0]))).sum()
+    assert sac.soft_value(q, jnp.log(p), 0.3, p)[0] == pytest.approx(float(by_hand), rel=1e-6)
+    assert sac.soft_value(q[..., 2], jnp.log(p[:, 2]), 0.3)[0] == pytest.approx(0.5 - 0.3 * np.log(0.3), rel=1e-6)
+
+
+def test_td3_waits_with_the_actor_and_the_targets():
+    environment = constant_reward(False, 1)
+    made = td3.learner(
+        model=networks.actor_twin_critic(environment, 8),
+        environment=environment,
+        optimizer=create_optimizer("adam", 0.01),
+        num_steps=1,
+        buffer_size=8,
+        minibatch_size=4,
+        learning_starts=0,
+        policy_delay=2,
+    )
+    batch = Source.indices(4)[np.arange(4)]
+    states, update = [jax.jit(made.init)(jax.random.key(0), batch)], jax.jit(made.update)
+    for _ in range(2):
+        states.append(update(states[-1], batch)[0])
+    for part in (lambda s: s.params["actor"]["mean"], lambda s: s.target_params["critic"]):
+        first, second, third = map(part, states)
+        chex.assert_trees_all_equal(first, second)
+        changed = jax.tree.map(lambda a, b: (a != b).any(), second, third)
+        assert any(jax.tree.leaves(changed))
+
+
+@pytest.mark.covers("RL-12")
+def test_a_sequence_is_unrolled_as_it_was_played():
+    environment = environments.make("CartPole-v1")
+    model = networks.recurrent_actor_critic(environment, 6)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(5, 2, 4)), jnp.float32)
+    fresh = jnp.array([[True, False], [False, False], [False, True], [False, False], [True, False]])
+    params = model.init(jax.random.key(0), model.memory(2), x[0])["params"]
+    start = jax.tree.map(lambda h: h + 0.3, model.memory(2))
+    memories, policy, value = recurrent_ppo.unroll(model, params, start, x, fresh)
+    for n, pieces in enumerate([[(0, 4), (4, 5)], [(0, 2), (2, 5)]]):
+        for begin, end in pieces:
+            memory = jax.tree.map(lambda h: h[n : n + 1], start if begin == 0 and not fresh[0, n] else model.memory(2))
+            for t in range(begin, end):
+                memory, (one, v) = model.apply({"params": params}, memory, x[t, n][None])
+                np.testing.assert_allclose(policy.logits[t, n], one.logits[0], rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(value[t, n], v[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(memories[0][4, 1], memory[0][0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_pass_meets_the_policy_that_acted():
+    # With a learning rate of 0 every probability ratio is 1: the surrogate is minus the mean normalized advantage, 0.
+    environment = environments.make("CartPole-v1")
+    for learner, network in (
+        (ppo.learner, networks.actor_critic),
+        (recurrent_ppo.learner, networks.recurrent_actor_critic),
+    ):
+        made = learner(
+            model=network(environment, 8),
+            environment=environment,
+            optimizer=create_optimizer("sgd", 0.0),
+            num_steps=40,
+            num_minibatches=1,
+            num_epochs=1,
+            normalize_observation=True,
+        )
+        batch = Source.indices(4)[np.arange(4)]
+        state, update = jax.jit(made.init)(jax.random.key(0), batch), jax.jit(made.update)
+        for _ in range(2):
+            state, metrics = update(state, batch)
+        assert metrics["policy_loss"].compute() == pytest.approx(0.0, abs=2e-5)
+        assert metrics["entropy"].compute() == pytest.approx(np.log(2), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("learner", "name", "fields", "problem"),
+    [
+        (dqn.learner, "Pendulum-v1", {}, "continuous actions; allowed: discrete actions"),
+        (td3.learner, "CartPole-v1", {}, "discrete actions; allowed: continuous actions"),
+        (
+            sac.learner,
+            "Pendulum-v1",
+            {"gamma": 1.0},
+            "gamma=1.0: no episode of Pendulum-v1 terminates; allowed: below 1",
+        ),
+        (ppo.learner, "Pendulum-v1", {"gamma": 1.0}, "no episode of Pendulum-v1 terminates"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(learner, name, fields, problem):
+    with pytest.raises(ValueError, match=problem):
+        learner(model=None, optimizer=None, environment=environments.make(name), **fields)
+
+
+def test_gamma_of_1_is_allowed_where_episodes_terminate():
+    assert not environments.make("CartPole-v1").endless
+    assert not environments.make("MountainCarContinuous-v0").endless
+    assert environments.make("Pendulum-v1").endless
+
+
+def test_a_buffer_smaller_than_a_minibatch_is_refused():
+    environment = environments.make("Pendulum-v1")
+    made = sac.learner(
+        model=networks.actor_twin_critic(environment, 8),
+        environment=environment,
+        optimizer=create_optimizer("adam", 0.01),
+        buffer_size=8,
+    )
+    with pytest.raises(ValueError, match="buffer_size=8: 16 steps of 2 instances; allowed: at least"):
+        jax.eval_shape(made.init, jax.random.key(0), Source.indices(2)[np.arange(2)])
+
+
+def test_actions_are_scaled_to_the_units_of_the_environment():
+    environment = environments.make("Pendulum-v1")
+    assert (environment.num_actions, environment.action_size) == (None, 1)
+    np.testing.assert_array_equal([environment.action_low, environment.action_high], [[-2.0], [2.0]])
+    state, _ = environment.reset(jax.random.key(0))
+    for action, torque in ((0.25, 0.5), (-1.0, -2.0), (3.0, 2.0)):
+        after, out = environment.step(jax.random.key(1), state, jnp.array([action]))
+        assert float(after.last_u) == pytest.approx(torque)
+        assert out.reward.shape == ()

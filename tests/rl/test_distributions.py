@@ -1,0 +1,55 @@
+"""Densities against scipy and by integration."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
+
+
+def test_a_categorical_is_its_softmax():
+    p = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
+    found = Categorical(jnp.log(p) + 3)
+    np.testing.assert_allclose(found.log_prob(jnp.array([1, 2])), np.log([0.5, 0.8]), rtol=1e-5)
+    np.testing.assert_allclose(found.entropy(), stats.entropy(p, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(found.mode(), [1, 2])
+    drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 20_000))
+    np.testing.assert_allclose((drawn[:, 0, None] == np.arange(3)).mean(0), p[0], atol=0.012)
+
+
+def test_a_diagonal_gaussian_is_scipy_s():
+    mean, log_std = jnp.array([[0.5, -1.0]]), jnp.array([[0.3, -0.7]])
+    found, x = DiagonalGaussian(mean, log_std), jnp.array([[0.1, 0.2]])
+    scale = np.exp(log_std)
+    np.testing.assert_allclose(found.log_prob(x), stats.norm.logpdf(x, mean, scale).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(found.entropy(), stats.norm.entropy(mean, scale).sum(-1), rtol=1e-5)
+    drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 20_000))[:, 0]
+    np.testing.assert_allclose(drawn.mean(0), mean[0], atol=0.03)
+    np.testing.assert_allclose(drawn.std(0), scale[0], rtol=0.03)
+
+
+def test_a_squashed_gaussian_s_density_is_that_of_its_samples():
+    found = TanhGaussian(jnp.array([0.3]), jnp.array([-0.2]))
+    actions, log_prob = jax.vmap(found.sample_and_log_prob)(jax.random.split(jax.random.key(0), 40_000))
+    u = np.arctanh(np.asarray(actions[:, 0], np.float64))
+    inside = np.abs(actions[:, 0]) < 0.999
+    by_hand = stats.norm.logpdf(u, 0.3, np.exp(-0.2)) - np.log1p(-np.square(np.asarray(actions[:, 0], np.float64)))
+    np.testing.assert_allclose(log_prob[inside], by_hand[inside], rtol=2e-3, atol=2e-3)
+    # The density integrates to 1: E[1 / p] over samples in an interval is its length.
+    within = (actions[:, 0] > -0.5) & (actions[:, 0] < 0.7)
+    assert (np.exp(-log_prob) * within).mean() == pytest.approx(1.2, rel=0.03)
+    assert found.mode()[0] == pytest.approx(np.tanh(0.3))
+
+
+def test_far_tails_stay_finite():
+    found = TanhGaussian(jnp.array([30.0, -30.0]), jnp.array([0.0, 0.0]))
+
+    def value(mean):
+        return TanhGaussian(mean, found.log_std).sample_and_log_prob(jax.random.key(0))[1]
+
+    number, slope = jax.value_and_grad(value)(found.mean)
+    assert np.isfinite(number)
+    # log(1 - tanh(u)^2) ~ log 4 - 2 |u|: the density at the sample grows by 2 a unit of u.
+    np.testing.assert_allclose(slope, [2.0, -2.0], rtol=1e-4)

@@ -1,0 +1,38 @@
+"""What a ring holds, and what is drawn from it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.rl.replay import Replay, Transition
+
+
+def step(number, instances=2):
+    x = jnp.full((instances, 3), number, jnp.float32) + jnp.arange(instances)[:, None] * 100
+    scalar = jnp.full(instances, number, jnp.float32)
+    return Transition(x, scalar.astype(jnp.int32), scalar, jnp.zeros(instances, bool), x + 0.5)
+
+
+def test_the_last_steps_stay_and_the_oldest_go():
+    replay = Replay.empty(step(0), 4, 8)
+    for t in range(6):
+        replay = replay.add(step(t))
+    assert int(replay.written) == 6
+    np.testing.assert_array_equal(np.sort(replay.data.reward[0]), [2, 3, 4, 5])
+    np.testing.assert_array_equal(replay.data.next_observation, replay.data.observation + 0.5)
+
+
+def test_only_what_was_written_is_drawn_and_all_of_it():
+    replay = Replay.empty(step(0), 8, 4)
+    for t in range(1, 4):
+        replay = replay.add(step(t))
+    drawn = replay.sample(jax.random.key(0), 600)
+    assert set(np.unique(drawn.reward)) == {1, 2, 3}
+    assert {float(x) for x in np.unique(drawn.observation[:, 0] // 100)} == {0, 1}
+    np.testing.assert_array_equal(drawn.next_observation, drawn.observation + 0.5)
+
+
+def test_a_buffer_smaller_than_a_minibatch_is_refused():
+    with pytest.raises(ValueError, match="buffer_size=4: 8 steps of 2 instances; allowed: at least minibatch_size=9"):
+        Replay.empty(step(0), 4, 9)

@@ -1,0 +1,80 @@
+"""Environments made of others: what is hidden, stacked, repeated, cut off."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.rl.environments import Environment, Step, make
+from dlcore.rl.wrappers import mask_velocities, repeat_actions, stack_frames, time_limit
+
+
+def counter(length=5):
+    """Counts its steps; the action is the reward; episodes are over after `length` steps."""
+
+    def reset(key):
+        return jnp.zeros((), jnp.int32), jnp.zeros(1)
+
+    def step(key, count, action):
+        count = count + 1
+        over = count == length
+        shown = jnp.where(over, 0, count)
+        out = Step(shown[None] * 1.0, action * 1.0, over, jnp.array(False), count[None] * 1.0)
+        return shown.astype(jnp.int32), out
+
+    return Environment("counter", reset, step, 2, (1,), length)
+
+
+def steps(environment, actions):
+    state, first = environment.reset(jax.random.key(0))
+    outs = []
+    for t, action in enumerate(actions):
+        state, out = environment.step(jax.random.key(t), state, jnp.int32(action))
+        outs.append(jax.tree.map(lambda x: np.asarray(x).tolist(), out))
+    return np.asarray(first).tolist(), outs
+
+
+def test_velocities_are_hidden():
+    hidden, shown = mask_velocities(make("CartPole-v1")), make("CartPole-v1")
+    key = jax.random.key(1)
+    (state, observation), (_, whole) = hidden.reset(key), shown.reset(key)
+    np.testing.assert_array_equal(observation, whole[jnp.array([0, 2])])
+    _, out = hidden.step(key, state, jnp.int32(1))
+    _, full = shown.step(key, state, jnp.int32(1))
+    np.testing.assert_array_equal(out.final_observation, full.final_observation[jnp.array([0, 2])])
+    assert hidden.observation_shape == (2,)
+    with pytest.raises(ValueError, match="environment='Catch-bsuite': no velocities to hide are known"):
+        mask_velocities(make("Catch-bsuite"))
+
+
+def test_time_cuts_an_episode_off_and_starts_the_next():
+    _, outs = steps(time_limit(counter(5), 3), [1] * 7)
+    assert [o.truncated for o in outs] == [False, False, True, False, False, True, False]
+    assert not any(o.terminated for o in outs)
+    assert [o.final_observation for o in outs] == [[1], [2], [3], [1], [2], [3], [1]]
+    assert outs[2].observation == [0]
+    with pytest.raises(ValueError, match="max_steps=6: out of range; allowed: 1 to 5"):
+        time_limit(counter(5), 6)
+
+
+def test_an_episode_that_is_over_at_the_limit_is_not_cut_off():
+    _, outs = steps(time_limit(counter(5), 5), [1] * 6)
+    assert [o.terminated for o in outs] == [False] * 4 + [True, False]
+    assert not any(o.truncated for o in outs)
+    assert outs[5].final_observation == [1]
+
+
+def test_frames_are_stacked_and_begin_anew():
+    first, outs = steps(stack_frames(counter(3), 2), [1] * 4)
+    assert first == [0, 0]
+    assert [o.observation for o in outs] == [[0, 1], [1, 2], [0, 0], [0, 1]]
+    assert [o.final_observation for o in outs] == [[0, 1], [1, 2], [2, 3], [0, 1]]
+    assert stack_frames(make("Breakout-MinAtar"), 2).observation_shape == (10, 10, 8)
+
+
+def test_repeated_actions_sum_rewards_and_stop_at_the_end():
+    _, outs = steps(repeat_actions(counter(5), 3), [1, 1, 1])
+    assert [o.reward for o in outs] == [3, 2, 3]  # the second action meets the end after two steps
+    assert [o.terminated for o in outs] == [False, True, False]
+    assert [o.final_observation for o in outs] == [[3], [5], [3]]
+    assert repeat_actions(counter(5), 3).max_steps == 2
