@@ -1,7 +1,7 @@
 """Pictures of reinforcement learning's environments, drawn from their states.
 
 Cart and pole, mountain car and acrobot are drawn as in their papers (Barto, Sutton & Anderson 1983; Moore 1990;
-Sutton 1996); an observation that is an image (MinAtar's) is shown itself, a color a channel.
+Sutton 1996), the pendulum as a rod; an observation that is an image (MinAtar's) is shown itself, a color a channel.
 """
 
 import math
@@ -25,8 +25,8 @@ def draw_environment(name: str, state: Any, observation: np.ndarray) -> np.ndarr
 
     Args:
       name: as gymnax lists it.
-      state: of gymnax, of one instance: x, theta for CartPole; position for MountainCar; joint_angle1, joint_angle2 for
-        Acrobot.
+      state: of gymnax, of one instance: x, theta for CartPole; position for both of MountainCar; joint_angle1,
+        joint_angle2 for Acrobot; theta for Pendulum.
       observation: of this moment.
 
     Returns:
@@ -92,6 +92,15 @@ def _acrobot(state: Any) -> np.ndarray:
     return _shrunk(picture)
 
 
+def _pendulum(state: Any) -> np.ndarray:
+    """The rod points up at angle 0 and turns counterclockwise, as the reward has it."""
+    picture, draw = _canvas()
+    x, y, length, theta = picture.width / 2, picture.height / 2, 200, float(state.theta)
+    draw.line((x, y, x - length * math.sin(theta), y - length * math.cos(theta)), fill=rgb(VERMILION), width=32)
+    draw.ellipse((x - 20, y - 20, x + 20, y + 20), fill=_INK)
+    return _shrunk(picture)
+
+
 def _channels(observation: np.ndarray) -> np.ndarray:
     """[H, W, C] of zeros and ones as colors, a later channel on top, enlarged to about 280 pixels."""
     picture = np.zeros((*observation.shape[:2], 3), np.uint8)
@@ -101,4 +110,10 @@ def _channels(observation: np.ndarray) -> np.ndarray:
     return picture.repeat(scale, 0).repeat(scale, 1)
 
 
-_DRAWN = {"CartPole": _cart_pole, "MountainCar": _mountain_car, "Acrobot": _acrobot}
+_DRAWN = {
+    "CartPole": _cart_pole,
+    "MountainCar": _mountain_car,
+    "MountainCarContinuous": _mountain_car,
+    "Acrobot": _acrobot,
+    "Pendulum": _pendulum,
+}

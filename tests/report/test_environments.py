@@ -40,6 +40,15 @@ def test_the_acrobot_hangs_at_angle_zero():
     assert second > first > 140
 
 
+def test_the_pendulum_stands_at_angle_zero_and_turns_to_the_left():
+    (x, up), (left, middle) = (
+        columns(draw_environment("Pendulum-v1", types.SimpleNamespace(theta=angle), np.zeros(3)), VERMILION)
+        for angle in (0.0, np.pi / 2)
+    )
+    assert (x, up < 100, left < 250) == (pytest.approx(280, abs=3), True, True)
+    assert middle == pytest.approx(140, abs=6)
+
+
 def test_image_observations_are_shown_and_others_are_not():
     board = np.zeros((10, 10, 4))
     board[2, 3, 1] = 1
