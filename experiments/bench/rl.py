@@ -178,12 +178,7 @@ def peer_update(case: Case) -> Callable[[], None]:
         policy,
         make_vec_env(case.environment, case.instances, seed=0, wrapper_class=wrapper),
         device="cpu",
-        policy_kwargs={"net_arch": [case.width] * (1 if "Lstm" in policy else 2)}
-        | (
-            {"lstm_hidden_size": case.width, "shared_lstm": True, "enable_critic_lstm": False}
-            if "Lstm" in policy
-            else {}
-        ),
+        policy_kwargs=layers,
         **case.arguments,
     )
     return lambda: model.learn(case.steps, reset_num_timesteps=False) and None
