@@ -9,6 +9,8 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv
+from dlcore.nn.recurrent import orthogonal_by_gate
+from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
 from dlcore.rl.environments import Environment
 
@@ -340,7 +342,16 @@ class RecurrentActorCritic(nn.Module):
     action_size: int
     width: Annotated[int, Range(1)] = 64
 
-    @nn.compact
+    def setup(self) -> None:
+        """Build the layers."""
+        self.encoder = nn.Dense(self.width, kernel_init=orthogonal(np.sqrt(2)))
+        self.gates = nn.Dense(4 * self.width)
+        self.hidden_kernel = self.param("hidden_kernel", orthogonal_by_gate(4), (self.width, 4 * self.width))
+        self.actor = nn.Dense(self.action_size or self.num_actions, kernel_init=orthogonal(0.01))
+        self.critic = nn.Dense(1, kernel_init=orthogonal(1.0))
+        if self.action_size:
+            self.log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
+
     def __call__(self, memory: Any, x: jax.Array) -> tuple[Any, tuple[Categorical | DiagonalGaussian, jax.Array]]:
         """Take one step.
 
@@ -351,16 +362,32 @@ class RecurrentActorCritic(nn.Module):
         Returns:
           (memory after it, (distribution over actions, values [B])).
         """
-        x = nn.tanh(nn.Dense(self.width, kernel_init=orthogonal(np.sqrt(2)), name="encoder")(x.astype(jnp.float32)))
-        memory, x = nn.OptimizedLSTMCell(self.width, name="lstm")(memory, x)
-        size = self.action_size or self.num_actions
-        scores = nn.Dense(size, kernel_init=orthogonal(0.01), name="actor")(x)
-        if self.action_size:
-            log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
-            policy = DiagonalGaussian(scores, jnp.broadcast_to(log_std, scores.shape))
-        else:
-            policy = Categorical(scores)
-        return memory, (policy, nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(x)[..., 0])
+        memory = lstm_cell(memory, self._inputs(x), memory[0] @ self.hidden_kernel)
+        return memory, self._heads(memory[0])
+
+    def sequence(
+        self, memory: Any, x: jax.Array, fresh: jax.Array
+    ) -> tuple[Any, tuple[Categorical | DiagonalGaussian, jax.Array]]:
+        """Take T steps; all but the LSTM's own loop is computed for all of them at once.
+
+        Args:
+          memory: before the first step.
+          x: observations [T, B, D].
+          fresh: [T, B] bool, the memory is cleared before this step.
+
+        Returns:
+          (memory after the last step, (distributions [T, B, ...], values [T, B])).
+        """
+        kernel = self.hidden_kernel
+
+        def step(memory, now):
+            a, fresh = now
+            memory = jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
+            memory = lstm_cell(memory, a, memory[0] @ kernel)
+            return memory, memory[0]
+
+        memory, hidden = jax.lax.scan(step, memory, (self._inputs(x), fresh))
+        return memory, self._heads(hidden)
 
     @nn.nowrap
     def memory(self, count: int) -> tuple[jax.Array, jax.Array]:
@@ -373,6 +400,15 @@ class RecurrentActorCritic(nn.Module):
           Two arrays of zeros, [B, width].
         """
         return jnp.zeros((count, self.width), jnp.float32), jnp.zeros((count, self.width), jnp.float32)
+
+    def _inputs(self, x: jax.Array) -> jax.Array:
+        return self.gates(nn.tanh(self.encoder(x.astype(jnp.float32))))
+
+    def _heads(self, x: jax.Array) -> tuple[Categorical | DiagonalGaussian, jax.Array]:
+        scores, value = self.actor(x), self.critic(x)[..., 0]
+        if not self.action_size:
+            return Categorical(scores), value
+        return DiagonalGaussian(scores, jnp.broadcast_to(self.log_std, scores.shape)), value
 
 
 def recurrent_actor_critic(environment: Environment, width: int = 64) -> nn.Module:

@@ -24,7 +24,7 @@ from dlcore.rl.normalization import Normalizer
 from dlcore.rl.ppo import clipped_surrogate_loss, improve
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages
 
-__all__ = ["RecurrentState", "learner", "unroll"]
+__all__ = ["RecurrentState", "learner"]
 
 
 @struct.dataclass
@@ -42,30 +42,6 @@ class RecurrentState(OnPolicyState):
 
 def _cleared(memory: Any, fresh: jax.Array) -> Any:
     return jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
-
-
-def unroll(
-    model: nn.Module, params: Any, memory: Any, observation: jax.Array, fresh: jax.Array
-) -> tuple[Any, Any, jax.Array]:
-    """Run the model over sequences.
-
-    Args:
-      model: `__call__(memory, observations [N, ...]) -> (memory, (distribution, values [N]))`.
-      params: of the model.
-      memory: [N, ...] before the first observation.
-      observation: [T, N, ...].
-      fresh: [T, N] bool, an episode begins with the observation.
-
-    Returns:
-      (memories after each observation [T, N, ...], distributions [T, N, ...], values [T, N]).
-    """
-
-    def step(memory, now):
-        x, fresh = now
-        memory, (policy, value) = model.apply({"params": params}, _cleared(memory, fresh), x)
-        return memory, (memory, policy, value)
-
-    return jax.lax.scan(step, memory, (observation, fresh))[1]
 
 
 @check_arguments
@@ -89,8 +65,9 @@ def learner(
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
     Args:
-      model: `__call__(memory, observations [B, ...]) -> (memory, (distribution over actions, values [B]))`, and
-        `memory(B)`, the memory at the start of an episode, of zeros.
+      model: `__call__(memory, observations [B, ...]) -> (memory, (distribution over actions, values [B]))`; `sequence`,
+        the same over [T, B, ...] with `fresh: [T, B]` that clears the memory; and `memory(B)`, zeros, the memory at the
+        start of an episode.
       optimizer: any optax transformation.
       environment: see `dlcore.rl.environments`.
       num_steps: length of a rollout, through which gradients pass.
@@ -113,6 +90,9 @@ def learner(
         (when update is traced).
     """
     check_environment(environment, gamma)
+
+    def apply(params, memory, observation):
+        return model.apply({"params": params}, memory, observation)
 
     def init(rng: jax.Array, batch: dict) -> RecurrentState:
         env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
@@ -138,24 +118,25 @@ def learner(
 
         def step(state: RecurrentState, key: jax.Array):
             seen, fresh = state.normalizer.of_observation(state.observation), state.fresh
-            memory, (policy, value) = model.apply({"params": state.params}, _cleared(state.memory, fresh), seen)
+            memory, (policy, value) = apply(state.params, _cleared(state.memory, fresh), seen)
             action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
             after, out, finished = advance(environment, state, key[:, 1], action)
             done = out.terminated | out.truncated
             normalizer = after.normalizer.see(out.observation, out.reward, done, gamma, axis)
             final = state.normalizer.of_observation(out.final_observation)
-            _, (_, next_value) = model.apply({"params": state.params}, memory, final)
             log_prob, reward = policy.log_prob(action), normalizer.of_reward(out.reward)
-            data = Rollout(seen, action, log_prob, value, reward, out.terminated, done, next_value)
-            return after.replace(normalizer=normalizer, memory=memory, fresh=done), (data, fresh, finished)
+            data = Rollout(seen, action, log_prob, value, reward, out.terminated, done, value)
+            after = after.replace(normalizer=normalizer, memory=memory, fresh=done)
+            return after, (data, fresh, memory, final, finished)
 
-        state, (data, fresh, finished) = jax.lax.scan(step, state, keys)
-        return state, data, fresh, finished.collapse()
+        state, (data, fresh, memories, final, finished) = jax.lax.scan(step, state, keys)
+        _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
+        return state, data._replace(next_value=next_value.reshape(data.value.shape)), fresh, finished.collapse()
 
     def minibatch_loss(params, minibatch):
         memory, fresh, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
         memory = jax.tree.map(lambda h: h[0], memory)
-        _, policy, value = unroll(model, params, memory, data.observation, fresh)
+        _, (policy, value) = model.apply({"params": params}, memory, data.observation, fresh, method="sequence")
         mean, variance = advantage.mean(), jnp.square(advantage).mean()
         if axis is not None:
             mean, variance = jax.lax.pmean((mean, variance), axis)
@@ -189,7 +170,7 @@ def learner(
 
     def act(state: RecurrentState, memory: Any, observation: jax.Array):
         seen = state.normalizer.of_observation(observation)[None]
-        memory, (policy, _) = model.apply({"params": state.params}, memory, seen)
+        memory, (policy, _) = apply(state.params, memory, seen)
         return memory, policy.mode()[0]
 
     evaluate, predict = episodes(environment, act, memory=lambda state: model.memory(1))
