@@ -282,9 +282,15 @@ def discounted_sum(rewards: jax.Array, gamma: float | jax.Array) -> jax.Array:
     return jnp.tensordot(jnp.asarray(gamma, rewards.dtype) ** jnp.arange(rewards.shape[0]), rewards, 1)
 
 
+def _draw(key: jax.Array, probability: jax.Array) -> jax.Array:
+    """An index [] int32, by one random number whatever the length: where the cumulative sum exceeds it."""
+    total = jnp.cumsum(probability)
+    return jnp.searchsorted(total, jax.random.uniform(key) * total[-1], side="right").astype(jnp.int32)
+
+
 def _outcome(mdp: MDP, key: jax.Array, state: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(next state, reward), drawn."""
-    k = jax.random.categorical(key, jnp.log(jnp.asarray(mdp.probability)[state, action]))
+    k = _draw(key, jnp.asarray(mdp.probability)[state, action])
     return jnp.asarray(mdp.successor)[state, action, k], jnp.asarray(mdp.reward)[state, action, k]
 
 
@@ -301,12 +307,12 @@ def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Traj
       The trajectory; where the episode ends earlier, it stays in the absorbing state for reward 0.
     """
     policy = jnp.broadcast_to(jnp.asarray(policy), (num_steps, mdp.num_states, mdp.num_actions))
-    first = jax.random.categorical(jax.random.fold_in(key, 0), jnp.log(jnp.asarray(mdp.start))).astype(jnp.int32)
+    first = _draw(jax.random.fold_in(key, 0), jnp.asarray(mdp.start))
 
     def step(state, t_and_policy):
         t, policy = t_and_policy
         choose, move = jax.random.split(jax.random.fold_in(key, t + 1))
-        action = jax.random.categorical(choose, jnp.log(policy[state]))
+        action = _draw(choose, policy[state])
         after, reward = _outcome(mdp, move, state, action)
         return after, Trajectory(state, action, reward, after, ~jnp.asarray(mdp.absorbing)[state])
 
@@ -357,7 +363,7 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
         return jnp.asarray(observations, jnp.float32)[state]
 
     def reset(key):
-        state = jax.random.categorical(key, jnp.log(jnp.asarray(mdp.start))).astype(jnp.int32)
+        state = _draw(key, jnp.asarray(mdp.start))
         return (state, jnp.zeros((), jnp.int32)), observe(state)
 
     def step(key, before, action):

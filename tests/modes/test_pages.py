@@ -105,6 +105,7 @@ WITHOUT_LOSS = {
     "interpretability.style_transfer",
     "rl.dqn",
     "rl.ppo",
+    "rl.q_learning",
     "self_supervised.synthetic_properties",
     "semi_supervised.gan_classifier",
     "transfer.domain_adaptation",
