@@ -3,9 +3,9 @@
 python -m experiments.rl.q_learning
 python -m experiments.rl.q_learning --environment=pit       (not run)
 
-`q_error` is the largest distance of a value to the best one, which value iteration finds. It is 0.025 after 2.56 million
-steps (the seeds: 0.029, 0.038, 0.013, 0.028, 0.015), and below 0.05 in each seed from 1.28 million steps on; 3.5 min on
-a core shared with other jobs.
+`q_error` is the largest distance of a value to the best one, which value iteration finds. It is 0.025 after 2.56
+million steps (the seeds: 0.029, 0.038, 0.013, 0.028, 0.015), and below 0.05 in each seed from 1.28 million steps on;
+3.5 min on a core shared with other jobs.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Inverse reinforcement learning: the likelihood of paths by enumeration, its gradient by autodiff, and a reward found."""
+"""Inverse reinforcement learning: likelihoods by enumeration, their gradient by autodiff, and a reward found."""
 
 import itertools
 
