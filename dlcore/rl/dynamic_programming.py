@@ -88,7 +88,12 @@ def solve_policy(mdp: MDP, policy: jax.Array) -> jax.Array:
       ValueError: gamma is 1 and some state never reaches an absorbing one under the policy.
     """
     check_endings(mdp, policy)
-    policy, states = jnp.asarray(policy), jnp.arange(mdp.num_states)
+    return _solve_policy(mdp, policy)
+
+
+@jax.jit
+def _solve_policy(mdp, policy):
+    states = jnp.arange(mdp.num_states)
     flow = policy[..., None] * mdp.probability * ~mdp.absorbing[:, None, None]
     moves = jnp.zeros((mdp.num_states, mdp.num_states), flow.dtype).at[states[:, None, None], mdp.successor].add(flow)
     rewards = (policy * expected_reward(mdp)).sum(-1)

@@ -60,7 +60,7 @@ def score_function_gradients(
         weight = jax.lax.stop_gradient(cost(x)) - baseline
         return jax.grad(lambda p: weight * log_probability(p, x))(params)
 
-    return jax.vmap(one)(keys)
+    return jax.jit(jax.vmap(one))(keys)
 
 
 def pathwise_gradients(
@@ -79,7 +79,7 @@ def pathwise_gradients(
     Returns:
       Gradients of the structure of `params`, [N, ...] each.
     """
-    return jax.vmap(lambda key: jax.grad(lambda p: cost(sample(p, key)))(params))(keys)
+    return jax.jit(jax.vmap(lambda key: jax.grad(lambda p: cost(sample(p, key)))(params)))(keys)
 
 
 def enumerated_gradient(

@@ -12,6 +12,7 @@ the gradient of its weights is what the demonstrations have more of each feature
 reward changes no policy: rewards are found up to it, and the mean over states is set to 0.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -56,6 +57,7 @@ class Explanation(NamedTuple):
     gap: jax.Array
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def soft_policy(mdp: MDP, reward: jax.Array, horizon: int) -> jax.Array:
     """Act by soft value iteration, so that a path is the likelier the larger its reward.
 
@@ -72,7 +74,6 @@ def soft_policy(mdp: MDP, reward: jax.Array, horizon: int) -> jax.Array:
         ahead = reward[:, None] + (mdp.probability * values[mdp.successor]).sum(-1)
         return jax.nn.logsumexp(ahead, -1), jax.nn.softmax(ahead)
 
-    reward = jnp.asarray(reward)
     return jax.lax.scan(step, jnp.zeros_like(reward), length=horizon, reverse=True)[1]
 
 
@@ -147,24 +148,21 @@ def explain(
     return _explain(mdp, visits(demonstrations), features, demonstrations.states.shape[1], steps, learning_rate, l2)
 
 
+@functools.partial(jax.jit, static_argnums=(3, 4))
 def _explain(mdp, shown, features, horizon, steps, learning_rate, l2):
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def led_to(weights):
-        policy = soft_policy(mdp, jnp.asarray(features) @ weights, horizon)
+        policy = soft_policy(mdp, features @ weights, horizon)
         return policy, state_distributions(mdp, policy, horizon).sum(0)
 
     def step(carry, _):
         weights, state = carry
-        excess = jnp.asarray(features).T @ (shown - led_to(weights)[1])
+        excess = features.T @ (shown - led_to(weights)[1])
         updates, state = optimizer.update(l2 * weights - excess, state)
         return (optax.apply_updates(weights, updates), state), jnp.abs(excess).max()
 
-    @jax.jit
-    def run():
-        weights = jnp.zeros(features.shape[1])
-        (weights, _), gap = jax.lax.scan(step, (weights, optimizer.init(weights)), length=steps)
-        reward = jnp.asarray(features) @ weights
-        return Explanation(weights, reward - reward.mean(), *led_to(weights), gap)
-
-    return run()
+    weights = jnp.zeros(features.shape[1])
+    (weights, _), gap = jax.lax.scan(step, (weights, optimizer.init(weights)), length=steps)
+    reward = features @ weights
+    return Explanation(weights, reward - reward.mean(), *led_to(weights), gap)

@@ -10,6 +10,7 @@ An absorbing state ends an episode: every action stays there, for reward 0. Arra
 have the precision of jax (`jax.enable_x64`).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -294,6 +295,7 @@ def _outcome(mdp: MDP, key: jax.Array, state: jax.Array, action: jax.Array) -> t
     return jnp.asarray(mdp.successor)[state, action, k], jnp.asarray(mdp.reward)[state, action, k]
 
 
+@functools.partial(jax.jit, static_argnums=3)
 def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Trajectory:
     """Draw one trajectory; the same key draws the same.
 
@@ -319,6 +321,7 @@ def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Traj
     return jax.lax.scan(step, first, (jnp.arange(num_steps), policy))[1]
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def state_distributions(mdp: MDP, policy: jax.Array, num_steps: int) -> jax.Array:
     """Compute where a policy is at each time, by a forward pass.
 
