@@ -76,7 +76,7 @@ def test_episodes_repeat_by_key_and_are_cut_off():
     )
 
     def walked(key, policy):
-        return play(environment, policy, key, environment.max_steps)
+        return play(environment, policy, key, 50)
 
     walk = jax.jit(lambda key, action: walked(key, lambda key, seen: action))
     np.testing.assert_allclose(walk(jax.random.key(0), RIGHT), [-3 + 1, 3])

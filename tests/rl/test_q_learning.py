@@ -65,6 +65,10 @@ def test_an_end_is_worth_nothing_and_a_cut_off_what_follows():
     settings = {"num_steps": 400, "gamma": 0.8, "step_power": 0.6}
     endless, _ = trained(mdp.as_environment(one_state(False), 3), 2, **settings)
     np.testing.assert_allclose(endless.params, 10, atol=0.05)
+    # State 0 pays nothing and leads to state 1, which stays and pays 2: worth 8 and 10, whatever the next start is.
+    uneven = mdp.make([[[1]], [[1]]], np.ones((2, 1, 1)), [[[0]], [[2]]], gamma=0.8, start=[1, 0])
+    started, _ = trained(mdp.as_environment(uneven, 3), 2, **settings)
+    np.testing.assert_allclose(started.params[:, 0], [8, 10], atol=0.05)
     ending, _ = trained(mdp.as_environment(one_state(True), 3), 2, **settings)
     np.testing.assert_allclose(ending.params[0], 2, atol=1e-5)
 
