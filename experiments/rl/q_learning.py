@@ -51,9 +51,10 @@ def q_error(grid: gridworld.GridWorld, num_seeds: int) -> Evaluator:
 
     def finish(tables):
         tables = np.asarray(tables).reshape(num_seeds, grid.mdp.num_states, grid.mdp.num_actions)
-        errors = np.abs(tables - best_values(grid))[:, ~grid.mdp.absorbing].max((1, 2))
+        errors = np.abs(tables - best)[:, ~grid.mdp.absorbing].max((1, 2))
         return dict(zip(names, map(float, (errors.mean(), *errors)), strict=False))
 
+    best = best_values(grid)
     names = ("q_error", *(f"q_error/seed{k}" for k in range(num_seeds) if num_seeds > 1))
     return Evaluator(
         add=lambda tables, outputs, rows: tables, finish=finish, names=names, start=lambda state: state.params
