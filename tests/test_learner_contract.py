@@ -621,6 +621,7 @@ MOVES = {
     "rl.td3": Move("q", -1, 30, ("--buffer_size=256", "--minibatch_size=64")),
     "rl.dqn": Move("q", 1, 60, ("--num_steps=16", "--buffer_size=256", "--minibatch_size=64")),
     "rl.ppo": Move("return", 1, 60, ("--num_steps=32", "--batch_size=16")),
+    "rl.q_learning": Move("td_error", -1, 40, ("--num_steps=50", "--batch_size=16")),
     "self_supervised.audio_visual": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.deep_cluster": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),
     "self_supervised.dino": Move("center_norm", 1, 10),

@@ -106,6 +106,7 @@ WITHOUT_LOSS = {
     "rl.a2c",
     "rl.dqn",
     "rl.ppo",
+    "rl.q_learning",
     "rl.recurrent_ppo",
     "rl.sac",
     "rl.td3",

@@ -1,0 +1,119 @@
+"""Q-learning with a table: an action's value moves towards its reward and the best value of the next state.
+
+Watkins & Dayan 1992, Machine Learning 8.
+
+    Q(s, a) <- Q(s, a) + alpha (r + gamma (1 - terminated) max_a' Q(s', a') - Q(s, a)),   alpha = 1 / n(s, a)^p
+
+n counts the visits of a cell of the table; 1/2 < p <= 1 converges wherever every cell is visited for ever. The table
+starts at random. s' is the state that the action led to, so that an episode cut off by time still counts the value of
+its last state. The N instances share one table: where m of them visit a cell at once, the mean of their errors counts
+by min(1, m / n^p). Actions are epsilon-greedy.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
+from dlcore.rl.environments import AgentState, Environment, advance, episodes
+
+__all__ = ["QLearningState", "learner"]
+
+
+@struct.dataclass
+class QLearningState(AgentState):
+    """State of an agent whose `params` are the table [S, A].
+
+    Args:
+      visits: [S, A] int32, how often each cell was updated.
+    """
+
+    visits: jax.Array
+
+
+@check_arguments
+def learner(
+    *,
+    environment: Environment,
+    num_steps: Annotated[int, Range(1)] = 100,
+    gamma: Annotated[float, Range(0, 1)] = 0.9,
+    epsilon: Annotated[float, Range(0, 1)] = 0.8,
+    step_power: Annotated[float, Range(0, 1)] = 0.8,
+    initial_std: Annotated[float, Range(0)] = 0.1,
+    axis: str | None = None,
+) -> Learner:
+    """Learn a table of action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
+
+    Args:
+      environment: whose observations are one-hot vectors [S], as of `dlcore.rl.gridworld.environment`.
+      num_steps: steps of each instance in one update.
+      gamma: discount a step.
+      epsilon: share of random actions.
+      step_power: p; 0 replaces a value by its newest target, 1 averages all targets.
+      initial_std: standard deviation of the table at the start.
+      axis: name of the mapped axis under pmap; the replicas' errors are added up.
+
+    Returns:
+      The learner. evaluate and predict play one episode an example, greedily.
+
+    Raises:
+      ValueError: the environment's observations are no one-hot vectors.
+    """
+    seen = np.asarray(environment.reset(jax.random.key(0))[1])
+    if seen.ndim != 1 or np.flatnonzero(seen).size != 1 or seen.max() != 1:
+        raise ValueError(
+            f"environment={environment.name!r}: observations of shape {list(seen.shape)} that number no state; "
+            "allowed: one-hot vectors [S], such as a grid's"
+        )
+    table_shape = (len(seen), environment.num_actions)
+
+    def init(rng: jax.Array, batch: dict) -> QLearningState:
+        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
+        table = initial_std * jax.random.normal(jax.random.fold_in(rng, 1), table_shape)
+        return QLearningState(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 2),
+            params=table,
+            opt_state=optax.EmptyState(),
+            environment=env_state,
+            observation=observation,
+            episode_return=jnp.zeros(batch["index"].shape, jnp.float32),
+            visits=jnp.zeros(table_shape, jnp.int32),
+        )
+
+    def choose(key, values):
+        explore, which = jax.random.split(key)
+        random = jax.random.randint(which, (), 0, environment.num_actions)
+        return jnp.where(jax.random.bernoulli(explore, epsilon), random, values.argmax()).astype(jnp.int32)
+
+    def update(state: QLearningState, batch: dict) -> tuple[QLearningState, Metrics]:
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+
+        def step(state, t):
+            choosing, moving = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)), out_axes=1)(keys)
+            table, now = state.params, state.observation.argmax(-1)
+            action = jax.vmap(choose)(choosing, table[now])
+            state, out, finished = advance(environment, state, moving, action)
+            following = table[out.final_observation.argmax(-1)].max(-1)
+            target = out.reward + gamma * jnp.where(out.terminated, 0.0, following)
+            error = target - table[now, action]
+            total = jnp.zeros(table_shape).at[now, action].add(error)
+            count = jnp.zeros(table_shape, jnp.int32).at[now, action].add(1)
+            if axis is not None:
+                total, count = jax.lax.psum((total, count), axis)
+            visits = state.visits + count
+            # m / n^p of the mean of m errors is their sum over n^p; at most the mean itself.
+            table = table + total / jnp.maximum(jnp.maximum(visits.astype(jnp.float32), 1) ** step_power, count)
+            metrics = {"return": finished, "td_error": Sum.of(jnp.abs(error))}
+            return state.replace(params=table, visits=visits), metrics
+
+        state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
+        return state.replace(step=state.step + 1), {name: m.collapse() for name, m in metrics.items()}
+
+    evaluate, predict = episodes(environment, lambda table, seen: table[seen.argmax()].argmax())
+    batched = ("environment/*", "observation", "episode_return")
+    return Learner(init, update, evaluate, predict, batched=batched)

@@ -1,0 +1,94 @@
+"""Inverse reinforcement learning: likelihoods by enumeration, their gradient by autodiff, and a reward found."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.rl import gridworld, inverse, mdp
+from experiments.rl import inverse as study
+
+
+def small(slip=0.0):
+    return gridworld.make("...\n.#.\nS..", slip=slip).mdp
+
+
+@pytest.mark.covers("RL-09")
+def test_a_path_is_as_likely_as_the_exponential_of_its_reward():
+    # Without slips a path's probability is exp(sum of rewards) over the sum of all 4^4 paths from the start.
+    process, horizon = small(), 4
+    reward = np.random.default_rng(0).normal(size=8)
+    policy = np.asarray(inverse.soft_policy(process, reward, horizon))
+    np.testing.assert_allclose(policy.sum(-1), 1, rtol=1e-5)
+    totals, likelihoods, counts = [], [], np.zeros((4**horizon, 8))
+    for row, actions in enumerate(itertools.product(range(4), repeat=horizon)):
+        state, total, probability = int(process.start.argmax()), 0.0, 1.0
+        for t, action in enumerate(actions):
+            total, probability = total + reward[state], probability * policy[t, state, action]
+            counts[row, state] += 1
+            state = process.successor[state, action, 0]
+        totals.append(total)
+        likelihoods.append(probability)
+    expected = np.exp(totals) / np.exp(totals).sum()
+    np.testing.assert_allclose(likelihoods, expected, rtol=1e-4)
+    occupancy = mdp.state_distributions(process, policy, horizon).sum(0)
+    np.testing.assert_allclose(occupancy, expected @ counts, atol=1e-5)
+
+
+@pytest.mark.covers("RL-09")
+def test_the_gradient_is_the_difference_of_occupancies():
+    process, horizon = small(), 6
+    reward = np.random.default_rng(1).normal(size=8)
+    shown = inverse.demonstrate(process, inverse.soft_policy(process, -reward, horizon), jax.random.key(0), 20)
+
+    def log_likelihood(reward):
+        policy = inverse.soft_policy(process, reward, horizon)
+        return jnp.log(policy[jnp.arange(horizon), shown.states, shown.actions]).sum(1).mean()
+
+    occupancy = mdp.state_distributions(process, inverse.soft_policy(process, reward, horizon), horizon).sum(0)
+    np.testing.assert_allclose(jax.grad(log_likelihood)(reward), inverse.visits(shown) - occupancy, atol=1e-4)
+
+
+@pytest.mark.covers("RL-09")
+def test_a_reward_is_found_by_its_features():
+    numbers, maps = study.trial(5, 3, 300, 8, 150, 0)
+    assert numbers["tau, features"] >= 0.8 > numbers["tau, visits"] + 0.1
+    assert numbers["total variation, features"] <= 0.05 < numbers["total variation, uniform policy"]
+    assert all(values.shape == (5, 5) for values in maps.values())
+
+
+def test_the_found_policy_meets_the_demonstrations():
+    process = small(0.2)
+    features = np.eye(8)[:, [0, 2, 5]]
+    expert = inverse.soft_policy(process, features @ [1.0, -1.0, 0.5], 6)
+    shown = inverse.demonstrate(process, expert, jax.random.key(1), 100)
+    found = inverse.explain(process, shown, features, steps=200)
+    np.testing.assert_allclose(features.T @ found.occupancy, features.T @ inverse.visits(shown), atol=2e-3)
+    assert found.gap[-1] < 0.01 < found.gap[0]
+    np.testing.assert_allclose(found.reward.mean(), 0, atol=1e-6)
+    assert inverse.visits(shown).sum() == pytest.approx(6)
+
+
+def test_bad_demonstrations_get_one_clear_error():
+    process = small()
+    zeros = np.zeros((2, 3), int)
+    for shown, features, message in (
+        (inverse.Demonstrations(zeros, zeros, 25), None, "demonstrations: of 25 states; allowed: of the process's 8"),
+        (inverse.Demonstrations(zeros + 8, zeros, 8), None, r"demonstrations: not \[N, T\] numbers of states; allowed"),
+        (inverse.Demonstrations(zeros[0], zeros, 8), None, r"demonstrations: not \[N, T\] numbers of states; allowed"),
+        (inverse.Demonstrations(zeros, zeros, 8), np.ones((5, 2)), r"features: shape \[5, 2\]; allowed: \[8, F\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            inverse.explain(process, shown, features)
+
+
+def test_the_verdict_turns():
+    good = {"tau, features": [0.9], "tau, cells": [0.6], "tau, visits": [0.5], "total variation, features": [0.03]}
+    good |= {f"total variation, {name}": [0.1] for name in ("cells", "visits", "uniform policy")}
+    assert study.report(good).holds
+    swapped = good | {"tau, features": good["tau, visits"], "tau, visits": good["tau, features"]}
+    assert not study.report(swapped).holds
+    assert not study.report(good | {"tau, visits": [0.85]}).holds
+    assert not study.report(good | {"total variation, features": [0.1]}).holds

@@ -1,0 +1,35 @@
+"""The four differences to supervised learning, small, and that no verdict survives a swap of agent and twin."""
+
+import numpy as np
+import pytest
+
+from experiments.rl import supervised_differences as study
+
+
+@pytest.mark.covers("RL-11")
+def test_each_difference_is_measured_and_swapped_arms_fail():
+    noises, missing = study.noise(30), study.derivatives(4000)
+    delays = {length: study.delay(length, 4, 20_000) for length in (4, 12)}
+    shifts, maps = study.shift(8000)
+    assert noises["agent"].std() > 0.05 > noises["twin"].std() == 0
+    assert missing["agent"] == pytest.approx(1), "no derivative passes a drawn action"
+    assert missing["agent, score function"] < 0.2
+    assert missing["twin"] < 1e-5
+    assert (delays[12]["agent"] > 4 * delays[4]["agent"].mean()).all()
+    assert shifts["agent"] > 0.2 > shifts["twin"]
+    for values in maps.values():
+        np.testing.assert_allclose(np.nansum(values), 1, rtol=1e-5)
+    assert study.report(noises, delays, missing, shifts).holds
+
+    def swapped(arms):
+        return arms | {"agent": arms["twin"], "twin": arms["agent"]}
+
+    assert not study.report(swapped(noises), delays, missing, shifts).holds
+    assert not study.report(noises, {n: swapped(d) for n, d in delays.items()}, missing, shifts).holds
+    assert not study.report(noises, delays, swapped(missing), shifts).holds
+    assert not study.report(noises, delays, missing | {"agent, score function": 1.0}, shifts).holds
+    assert not study.report(noises, delays, missing, swapped(shifts)).holds
+
+
+def test_the_power_of_a_length_by_hand():
+    assert study.power([2, 4, 8], [[4, 4], [16, 16], [64, 64]]) == pytest.approx(2)
