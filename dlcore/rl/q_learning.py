@@ -114,6 +114,6 @@ def learner(
         state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
         return state.replace(step=state.step + 1), {name: m.collapse() for name, m in metrics.items()}
 
-    evaluate, predict = episodes(environment, lambda table, seen: table[seen.argmax()].argmax())
+    evaluate, predict = episodes(environment, lambda state, seen: state.params[seen.argmax()].argmax())
     batched = ("environment/*", "observation", "episode_return")
     return Learner(init, update, evaluate, predict, batched=batched)
