@@ -1,4 +1,6 @@
-"""Advantage actor-critic: one gradient step on each short rollout (Mnih et al. 2016, arXiv:1602.01783).
+"""Advantage actor-critic: one gradient step on each short rollout.
+
+Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning", arXiv:1602.01783.
 
     L = -log pi(a_t | s_t) A_t + c_v (V(s_t) - R_t)^2 / 2 - c_e H,     R_t = A_t + V(s_t)
 

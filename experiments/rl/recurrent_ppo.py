@@ -4,7 +4,8 @@ python -m experiments.rl.recurrent_ppo                                          
 python -m experiments.rl.ppo --mask_velocities --steps=400                              (not run: without memory)
 python -m experiments.rl.ppo --mask_velocities --stack_frames=4 --steps=400             (not run: four observations)
 
-CartPole-v1 shows its agent two positions; `--nomask_velocities` shows the velocities too.
+CartPole-v1 shows its agent two positions; `--nomask_velocities` shows the velocities too. Positions are small numbers:
+without `--normalize_observation` nothing was learned in 800,000 steps.
 """
 
 from dlcore.experiment import Experiment, Setup
@@ -26,9 +27,15 @@ experiment = Experiment(
     modules={"network": networks.RecurrentActorCritic},
     defaults={
         "mask_velocities": True,
-        "steps": 200,
-        "batch_size": 32,
-        "num_steps": 128,
+        "normalize_observation": True,
+        "steps": 300,
+        "batch_size": 16,
+        "num_steps": 64,
+        "num_epochs": 10,
+        "num_minibatches": 2,
+        "learning_rate": 1e-3,
+        "gamma": 0.98,
+        "gae_lambda": 0.8,
         "eval_every": 50,
         "select": "last",
     },
