@@ -21,7 +21,7 @@ from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.rl.environments import Environment, check_environment, episodes
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
 
-__all__ = ["clipped_surrogate_loss", "improve", "learner"]
+__all__ = ["clipped_surrogate_loss", "improve", "learner", "objective"]
 
 
 def clipped_surrogate_loss(
@@ -40,6 +40,44 @@ def clipped_surrogate_loss(
     """
     ratio = jnp.exp(log_prob - old_log_prob)
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
+
+
+def objective(
+    policy: Any,
+    value: jax.Array,
+    data: Rollout,
+    advantage: jax.Array,
+    target: jax.Array,
+    *,
+    clip_eps: float | jax.Array = 0.2,
+    vf_coef: float | jax.Array = 0.5,
+    ent_coef: float | jax.Array = 0.0,
+    axis: str | None = None,
+) -> tuple[jax.Array, Metrics]:
+    """Compute L of a minibatch, with advantages normalized in it.
+
+    Args:
+      policy: distributions over the actions [...], by the parameters that learn.
+      value: [...], by the same.
+      data: what was done, [...].
+      advantage: [...], A.
+      target: [...], R.
+      clip_eps: eps.
+      vf_coef: c_v.
+      ent_coef: c_e.
+      axis: name of the mapped axis under pmap; advantages are normalized over it.
+
+    Returns:
+      (mean loss, metrics).
+    """
+    mean, variance = advantage.mean(), jnp.square(advantage).mean()
+    if axis is not None:
+        mean, variance = jax.lax.pmean((mean, variance), axis)
+    normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
+    surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
+    error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
+    total = surrogate + vf_coef * error - ent_coef * entropy
+    return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
 
 
 def improve(
@@ -134,17 +172,10 @@ def learner(
     def apply(params, observation):
         return model.apply({"params": params}, observation)
 
+    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
+
     def minibatch_loss(params, minibatch):
-        data, advantage, target = minibatch
-        policy, value = apply(params, data.observation)
-        mean, variance = advantage.mean(), jnp.square(advantage).mean()
-        if axis is not None:
-            mean, variance = jax.lax.pmean((mean, variance), axis)
-        normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
-        surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
-        error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
-        total = surrogate + vf_coef * error - ent_coef * entropy
-        return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+        return objective(*apply(params, minibatch[0].observation), *minibatch, **weights)
 
     def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)

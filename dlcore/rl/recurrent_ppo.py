@@ -18,10 +18,10 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
+from dlcore.learner import Learner, Metrics, Range, check_arguments, example_keys
 from dlcore.rl.environments import Environment, advance, check_environment, episodes
 from dlcore.rl.normalization import Normalizer
-from dlcore.rl.ppo import clipped_surrogate_loss, improve
+from dlcore.rl.ppo import improve, objective
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages
 
 __all__ = ["RecurrentState", "learner"]
@@ -133,18 +133,13 @@ def learner(
         _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
         return state, data._replace(next_value=next_value.reshape(data.value.shape)), fresh, finished.collapse()
 
+    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
+
     def minibatch_loss(params, minibatch):
         memory, fresh, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
         memory = jax.tree.map(lambda h: h[0], memory)
         _, (policy, value) = model.apply({"params": params}, memory, data.observation, fresh, method="sequence")
-        mean, variance = advantage.mean(), jnp.square(advantage).mean()
-        if axis is not None:
-            mean, variance = jax.lax.pmean((mean, variance), axis)
-        normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
-        surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
-        error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
-        total = surrogate + vf_coef * error - ent_coef * entropy
-        return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+        return objective(policy, value, data, advantage, target, **weights)
 
     def update(state: RecurrentState, batch: dict) -> tuple[RecurrentState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
