@@ -50,6 +50,7 @@ WITH_LOSS = {
     "segmentation.panoptic",
     "segmentation.pspnet",
     "segmentation.unet",
+    "rl.behavior_cloning",
     "self_supervised.audio_visual",
     "self_supervised.clip",
     "self_supervised.colorization",
