@@ -1,5 +1,7 @@
 """The shared part of the experiments that imitate: an expert, its demonstrations as data, returns side by side."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,14 +12,17 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import earlier_phase, rl
+from dlcore.kits.trivial_policies import trivial_returns
 from dlcore.learner import Range
 from dlcore.rl import demonstrations as demos
+from dlcore.rl import networks
 
 __all__ = ["NUM_RECORDED", "SETTINGS", "comparison", "data", "panels", "record_expert"]
 
 NUM_RECORDED = 16
 """Episodes in the file of an expert."""
-_NUM_RANDOM = 100
+_SAME = ("environment", "time_limit", "mask_velocities", "stack_frames", "repeat_actions")
+"""What the default expert acts in."""
 
 SETTINGS = {
     **rl.SETTINGS,
@@ -46,37 +51,40 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
     Raises:
       ValueError: a file or a folder is not what its flag says.
     """
-    from dlcore.rl import environments, networks
-
-    environment = environments.make(flags.environment)
+    environment = rl.environment_of(flags)
     path = flags.demonstrations
     keys = jax.random.split(jax.random.key(0), NUM_RECORDED)
     if path is None and flags.expert is None and flags.smoke:
-        model = networks.ActorCritic(environment.num_actions)
         _, observation = environment.reset(jax.random.key(0))
+        model = networks.actor_critic(environment)
         params = model.init(jax.random.key(0), observation[None])["params"]
         return demos.record(environment, _greedy(model, params), keys[:1])
     if path is None:
-        words = [f"--environment={flags.environment}", "--num_seeds=1", f"--steps={flags.expert_steps}"]
-        folder = earlier_phase.find_or_train(flags, "expert", "rl.ppo", words[:2] if flags.smoke else words)
-        path = folder / "demonstrations.npz"
+        words = [f"--{name}={flags.get(name)}" for name in _SAME]
+        words += ["--num_seeds=1", *([] if flags.smoke else [f"--steps={flags.expert_steps}"])]
+        path = earlier_phase.find_or_train(flags, "expert", "rl.ppo", words) / "demonstrations.npz"
         if not path.exists():
-            phase = earlier_phase.load(folder)
-            theirs = environments.make(phase.flags.environment)
-            model = networks.ActorCritic(theirs.num_actions, **phase.flags.group("network"))
-            seeds, several = phase.flags.num_seeds, phase.flags.num_seeds > 1
-            params = [
-                jax.tree.map(lambda x, k=k: x[k], phase.params) if several else phase.params for k in range(seeds)
-            ]
-            recorded = [demos.record(theirs, _greedy(model, p), keys) for p in params]
-            demos.save(path, max(recorded, key=lambda episodes: episodes.mean_return))
+            demos.save(path, _recorded(path.parent, keys))
     found = demos.load(path)
     demos.check(found, environment)
     return found
 
 
-def _greedy(model: Any, params: Any) -> Any:
-    return lambda key, observation: model.apply({"params": params}, observation[None])[0].argmax(-1)[0]
+def _recorded(folder: Path, keys: jax.Array) -> demos.Demonstrations:
+    """Episodes of the best seed of a run of rl.ppo."""
+    phase = earlier_phase.load(folder)
+    if phase.flags.normalize_observation:
+        allowed = "a run without --normalize_observation"
+        raise ValueError(f"expert={str(folder)!r}: the expert sees normalized observations; allowed: {allowed}")
+    environment, seeds = rl.environment_of(phase.flags), phase.flags.num_seeds
+    model = networks.actor_critic(environment, **phase.flags.group("network"))
+    params = [jax.tree.map(lambda x, k=k: x[k] if seeds > 1 else x, phase.params) for k in range(seeds)]
+    recorded = [demos.record(environment, _greedy(model, one), keys) for one in params]
+    return max(recorded, key=lambda episodes: episodes.mean_return)
+
+
+def _greedy(model: Any, params: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    return lambda key, observation: model.apply({"params": params}, observation[None])[0].mode()[0]
 
 
 def data(flags: Flags) -> Splits:
@@ -92,12 +100,8 @@ def data(flags: Flags) -> Splits:
     Raises:
       ValueError: the demonstrations are of another environment, or there are too few.
     """
-    from dlcore.rl import environments
-
-    environment = environments.make(flags.environment)
+    environment = rl.environment_of(flags)
     recorded = record_expert(flags)
-    keys = jax.random.split(jax.random.key(1), _NUM_RANDOM)
-    random = demos.record(environment, lambda key, _: environments.random_actions(environment, key[None])[0], keys)
     chosen = recorded.first(
         min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
     )
@@ -106,8 +110,7 @@ def data(flags: Flags) -> Splits:
     spec = {
         **splits.spec,
         "expert_return": recorded.mean_return,
-        "random_return": random.mean_return,
-        "observation_shape": list(environment.observation_shape),
+        **trivial_returns(environment),
     }
     note = f"{len(pairs['action'])} steps of {len(chosen.length)} episodes; expert's return {recorded.mean_return:.1f}"
     return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(note,))

@@ -18,44 +18,53 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
-from dlcore.rl.distributions import Categorical, DiagonalGaussian
+from dlcore.rl.distributions import DiagonalGaussian
 from dlcore.rl.environments import Environment, episodes
-from dlcore.rl.networks import Torso
+from dlcore.rl.networks import CategoricalActor, Torso
 
-__all__ = ["Policy", "learner"]
+__all__ = ["GaussianActor", "actor", "learner"]
 
 
-class Policy(nn.Module):
-    """A policy without a value.
+class GaussianActor(nn.Module):
+    """A policy over continuous actions, with one deviation for all observations.
 
     Args:
-      num_actions: A, the number of discrete actions; None for continuous ones.
-      action_size: A, the length of a continuous action.
+      action_size: A.
       width: units of each dense layer of the torso.
     """
 
-    num_actions: int | None
-    action_size: int = 0
+    action_size: int
     width: Annotated[int, Range(1)] = 64
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> Categorical | DiagonalGaussian:
+    def __call__(self, x: jax.Array) -> DiagonalGaussian:
         """Compute the policy of observations.
 
         Args:
           x: [B, ...].
 
         Returns:
-          A distribution over B actions.
+          The distribution over [B, A].
         """
-        init = nn.initializers.orthogonal(0.01)
-        out = nn.Dense(self.num_actions or self.action_size, kernel_init=init, name="head")(
-            Torso(self.width, name="torso")(x)
-        )
-        if self.num_actions is not None:
-            return Categorical(out)
+        x = Torso(self.width, nn.relu, name="torso")(x)
+        mean = nn.Dense(self.action_size, kernel_init=nn.initializers.orthogonal(0.01), name="mean")(x)
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
-        return DiagonalGaussian(out, jnp.broadcast_to(jnp.maximum(log_std, -5.0), out.shape))
+        return DiagonalGaussian(mean, jnp.broadcast_to(jnp.maximum(log_std, -5.0), mean.shape))
+
+
+def actor(environment: Environment, width: int = 64) -> nn.Module:
+    """Choose the policy of an environment.
+
+    Args:
+      environment: to act in.
+      width: units of each dense layer of the torso.
+
+    Returns:
+      The module.
+    """
+    if environment.action_size:
+        return GaussianActor(environment.action_size, width)
+    return CategoricalActor(environment.num_actions, width)
 
 
 @check_arguments

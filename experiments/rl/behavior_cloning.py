@@ -12,11 +12,11 @@ sixteen of its episodes in that run's folder as demonstrations.npz. A random pol
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits import imitation, rl
 from dlcore.main import main
-from dlcore.rl import behavior_cloning
+from dlcore.rl import behavior_cloning, networks
 
 
 def build(setup: Setup):
-    return rl.build(setup, behavior_cloning.learner, behavior_cloning.Policy, setup.steps)
+    return rl.build(setup, behavior_cloning.learner, behavior_cloning.actor, setup.steps)
 
 
 experiment = Experiment(
@@ -24,7 +24,7 @@ experiment = Experiment(
     doc=__doc__,
     learner=behavior_cloning.learner,
     build=build,
-    modules={"network": behavior_cloning.Policy},
+    modules={"network": networks.CategoricalActor},
     defaults={"steps": 2000, "batch_size": 32, "learning_rate": 1e-3, "eval_every": 1000, "select": "last"},
     smoke={"steps": 2, "batch_size": 4, "num_seeds": 3, "eval_every": 2},
     panels=imitation.panels,

@@ -106,6 +106,7 @@ WITHOUT_LOSS = {
     "interpretability.style_transfer",
     "rl.a2c",
     "rl.dqn",
+    "rl.model_based",
     "rl.ppo",
     "rl.q_learning",
     "rl.recurrent_ppo",

@@ -54,7 +54,7 @@ def test_continuous_loss_by_hand():
 
 
 def test_the_deviation_of_a_continuous_policy_is_bounded():
-    policy = behavior_cloning.Policy(None, 2, 4)
+    policy = behavior_cloning.GaussianActor(2, 4)
     x = jnp.ones((3, 5))
     params = policy.init(jax.random.key(0), x)["params"]
     found = policy.apply({"params": params | {"log_std": jnp.array([-99.0, 1.0])}}, x)
@@ -73,7 +73,7 @@ def test_four_episodes_are_enough_to_balance_the_pole():
     expert = demonstrations.record(environment, balance, jax.random.split(jax.random.key(0), 4))
     assert expert.mean_return == 500
     learner = behavior_cloning.learner(
-        model=behavior_cloning.Policy(2, width=32),
+        model=behavior_cloning.actor(environment, 32),
         optimizer=create_optimizer("adam", 3e-3),
         environment=environment,
     )
