@@ -5,22 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import earlier_phase, rl
 from dlcore.kits.trivial_policies import trivial_returns
-from dlcore.learner import Range
+from dlcore.learner import Evaluator, Range
+from dlcore.optim import create_optimizer
+from dlcore.rl import behavior_cloning, networks
 from dlcore.rl import demonstrations as demos
-from dlcore.rl import networks
 
-__all__ = ["NUM_RECORDED", "SETTINGS", "comparison", "data", "panels", "record_expert"]
+__all__ = ["NUM_RECORDED", "SETTINGS", "adversarial_data", "clone", "comparison", "data", "panels", "record_expert"]
 
 NUM_RECORDED = 16
 """Episodes in the file of an expert."""
+_CLONE_STEPS = 1000
+"""Each on all steps that were selected."""
 _SAME = ("environment", "time_limit", "mask_velocities", "stack_frames", "repeat_actions")
 """What the default expert acts in."""
 
@@ -58,7 +63,7 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
         _, observation = environment.reset(jax.random.key(0))
         model = networks.actor_critic(environment)
         params = model.init(jax.random.key(0), observation[None])["params"]
-        return demos.record(environment, _greedy(model, params), keys[:1])
+        return demos.record(environment, _greedy(model, params), keys[:4])
     if path is None:
         words = [f"--{name}={flags.get(name)}" for name in _SAME]
         words += ["--num_seeds=1", *([] if flags.smoke else [f"--steps={flags.expert_steps}"])]
@@ -100,28 +105,75 @@ def data(flags: Flags) -> Splits:
     Raises:
       ValueError: the demonstrations are of another environment, or there are too few.
     """
-    environment = rl.environment_of(flags)
-    recorded = record_expert(flags)
-    chosen = recorded.first(
-        min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
-    )
-    pairs = demos.select(chosen, flags.every, flags.seed)
-    splits = rl.data(flags)
-    spec = {
-        **splits.spec,
-        "expert_return": recorded.mean_return,
-        **trivial_returns(environment),
-    }
-    note = f"{len(pairs['action'])} steps of {len(chosen.length)} episodes; expert's return {recorded.mean_return:.1f}"
+    return _splits(flags, absorbing=False)
+
+
+def adversarial_data(flags: Flags) -> Splits:
+    """Select the steps to learn from, and number the environments to act in.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      As `data`, with two training sources: `demonstrations`, which also has `absorbing`, and `environments`.
+
+    Raises:
+      ValueError: the demonstrations are of another environment, or there are too few.
+    """
+    splits = _splits(flags, absorbing=True)
+    return splits._replace(train={"demonstrations": splits.train, "environments": rl.data(flags).train})
+
+
+def _splits(flags: Flags, absorbing: bool) -> Splits:
+    environment, recorded, splits = rl.environment_of(flags), record_expert(flags), rl.data(flags)
+    count = min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
+    pairs = demos.select(recorded.first(count), flags.every, flags.seed, absorbing)
+    spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}
+    note = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
     return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(note,))
 
 
-def comparison(context: Any, **others: float) -> Any:
+def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure on the test split a policy that is cloned from the same steps.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: of `adversarial_data`.
+      split: "valid", for which there is no measure, or "test".
+
+    Returns:
+      The evaluators, with `clone_return`.
+    """
+
+    def measure(acc) -> dict[str, float]:
+        environment, shown = rl.environment_of(setup.flags), splits.train["demonstrations"].arrays
+        keep = ~shown["absorbing"]
+        pairs = {name: jnp.asarray(shown[name][keep]) for name in ("observation", "action")}
+        pairs["index"] = jnp.arange(int(keep.sum()))
+        learner = behavior_cloning.learner(
+            model=behavior_cloning.actor(environment),
+            optimizer=create_optimizer("adam", 1e-3),
+            environment=environment,
+        )
+
+        @jax.jit
+        def trained(key):
+            first = learner.init(key, pairs)
+            steps = 2 if setup.flags.smoke else _CLONE_STEPS
+            state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), first, None, steps)
+            return learner.predict(state, splits.test[np.arange(len(splits.test))])["return"].mean()
+
+        return {"clone_return": float(trained(jax.random.key(setup.flags.seed)))}
+
+    measured = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
+    return [] if split == "valid" else [measured]
+
+
+def comparison(context: Any) -> Any:
     """Show the return beside those of the expert and of a random policy.
 
     Args:
       context: the run's ReportContext.
-      **others: mean returns of other policies, by name.
 
     Returns:
       The panel.
@@ -130,7 +182,9 @@ def comparison(context: Any, **others: float) -> Any:
 
     returns = np.asarray(context.outputs["return"])
     by_seed = returns.reshape(len(returns), -1).mean(0)
-    rows = {"expert": context.spec["expert_return"], "this policy": float(by_seed.mean()), **others}
+    rows = {"expert": context.spec["expert_return"], "this policy": float(by_seed.mean())}
+    if "clone_return" in context.numbers:
+        rows["behavior cloning of the same steps"] = context.numbers["clone_return"]
     rows["random policy"] = context.spec["random_return"]
     table_rows = [{"": name, "mean return": round(value, 1)} for name, value in rows.items()]
     if len(by_seed) > 1:

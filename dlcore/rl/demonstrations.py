@@ -156,16 +156,19 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
         raise ValueError(f"demonstrations={recorded!r}: actions are {given}; allowed: {expected}")
 
 
-def select(demonstrations: Demonstrations, every: int = 1, seed: int = 0) -> dict[str, np.ndarray]:
+def select(
+    demonstrations: Demonstrations, every: int = 1, seed: int = 0, absorbing: bool = False
+) -> dict[str, np.ndarray]:
     """Take every k-th step of each episode.
 
     Args:
       demonstrations: the episodes.
       every: k; the first step of an episode is a random one of its first k.
       seed: of the first steps.
+      absorbing: add a row of zeros for each episode that terminated, and say which they are.
 
     Returns:
-      {"observation": [M, ...], "action": [M] or [M, A]}.
+      {"observation": [M, ...], "action": [M] or [M, A]}, and with `absorbing` its [M] bool.
 
     Raises:
       ValueError: `every` is not positive.
@@ -176,4 +179,9 @@ def select(demonstrations: Demonstrations, every: int = 1, seed: int = 0) -> dic
     rows = [np.arange(start, length, every) for start, length in zip(starts, demonstrations.length, strict=True)]
     episode = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     step = np.concatenate(rows)
-    return {"observation": demonstrations.observation[episode, step], "action": demonstrations.action[episode, step]}
+    pairs = {"observation": demonstrations.observation[episode, step], "action": demonstrations.action[episode, step]}
+    if not absorbing:
+        return pairs
+    ends = int(demonstrations.terminated.sum())
+    rows = {name: np.concatenate([x, np.zeros((ends, *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
+    return {**rows, "absorbing": np.arange(len(step) + ends) >= len(step)}

@@ -106,6 +106,7 @@ WITHOUT_LOSS = {
     "interpretability.style_transfer",
     "rl.a2c",
     "rl.dqn",
+    "rl.gail",
     "rl.model_based",
     "rl.ppo",
     "rl.q_learning",
