@@ -96,7 +96,7 @@ def trained(learner, steps):
 
 @pytest.mark.parametrize(("absorbing", "reward", "terminated"), [(False, "positive", 0.5), (True, "negative", 1.0)])
 def test_a_constant_reward_is_worth_r_over_1_minus_gamma_unless_the_end_is_the_end(absorbing, reward, terminated):
-    """A discriminator that says nothing gives r = log 2 or -log 2; gamma is 1/2, and values are of (1 - gamma) r = r / 2.
+    """A discriminator that says nothing gives r = log 2 or -log 2; gamma is 1/2, and the policy learns from r / 2.
 
     Cut off by time: V = r / 2 / (1 - gamma) = r. Terminated: V = r / 2 without an absorbing state, and r with it.
     """
