@@ -1,15 +1,16 @@
 """Balance a pole as an expert does, from 50 steps of one of its episodes and without the reward, five seeds at once.
 
-python -m experiments.rl.gail
-python -m experiments.rl.gail --reward=negative
-python -m experiments.rl.gail --discriminator_steps=0
-python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false
-python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false --reward=negative
-python -m experiments.rl.gail --num_demonstrations=4
+python -m experiments.rl.gail        (mean return 495 of 500, each of the five at least 477; 7 min beside other jobs)
+python -m experiments.rl.gail --reward=negative                                             (not run)
+python -m experiments.rl.gail --num_demonstrations=4                                        (not run)
+python -m experiments.rl.gail --discriminator_steps=0                                       (not run)
+python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false                     (not run)
+python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false --reward=negative   (not run)
 
-The first command first trains `experiments.rl.ppo`, a run of its own that the next command finds again. In the third,
-fourth and fifth the discriminator says nothing: what they reach is the reward's bias, and no imitation. `clone_return`
-is what behavior cloning reaches from the same steps.
+The first command first trains `experiments.rl.ppo`, a run of its own that the next command finds again. In the last
+three the discriminator says nothing: what they reach is the reward's bias, and no imitation. `clone_return` is what
+behavior cloning reaches from the same steps: 500, since an expert that acts by its most probable action is easy to
+clone.
 """
 
 from dlcore.experiment import Experiment, Setup

@@ -1,12 +1,14 @@
 """Swing a pendulum up by planning in a model learnt from 1,600 steps, three seeds at once.
 
-python -m experiments.rl.model_based
-python -m experiments.rl.model_based --known_reward=false
-python -m experiments.rl.model_based --iterations=1 --num_elites=1 --population=300      (random shooting)
-python -m experiments.rl.model_based --warm_start=false
+python -m experiments.rl.model_based        (mean return -173, the three -202, -130 and -186; 11 min beside other jobs)
+python -m experiments.rl.model_based --known_reward=false                                        (not run)
+python -m experiments.rl.model_based --iterations=1 --num_elites=1 --population=300              (not run)
+python -m experiments.rl.model_based --warm_start=false                                          (not run)
 
-Each step is one episode of 200 steps and the training of the model after it; the first two episodes are random.
-`model_error` and `no_change_error` are measured in the episodes of the test.
+The return is that of ten test episodes. Random actions return -1,233 and no torque -1,246. Each step is one episode of
+200 steps and the training of the model after it; the first two episodes are random. `model_error` is the squared error
+of the next observation in the episodes of the test, 0.0002, and `no_change_error` that of predicting that nothing
+changes, 0.51. The third command plans by random shooting.
 """
 
 from dlcore.experiment import Experiment, Setup
