@@ -620,6 +620,8 @@ MOVES = {
     "rl.sac": Move("q", -1, 30, ("--buffer_size=256", "--minibatch_size=64")),
     "rl.td3": Move("q", -1, 30, ("--buffer_size=256", "--minibatch_size=64")),
     "rl.dqn": Move("q", 1, 60, ("--num_steps=16", "--buffer_size=256", "--minibatch_size=64")),
+    "rl.gail": Move("d_loss"),
+    "rl.model_based": Move(flags=("--num_updates=20", "--minibatch_size=32")),
     "rl.ppo": Move("return", 1, 60, ("--num_steps=32", "--batch_size=16")),
     "rl.q_learning": Move("td_error", -1, 40, ("--num_steps=50", "--batch_size=16")),
     "self_supervised.audio_visual": Move(steps=120, flags=("--model.width=16", "--batch_size=64")),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -81,7 +82,8 @@ def load(folder: Path) -> EarlierPhase:
     experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
     flags, spec = run.flags, run.config()["spec"]
-    _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
+    batch = experiment.example(spec) if experiment.example else batch_at(run.pipelines(experiment.data(flags)), 0)
+    _, state = restore_state(run, experiment.build(run.setup(spec)), batch, flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
     return EarlierPhase(flags, spec, jax.tree.map(np.asarray, jax.device_get(params)))
 

@@ -1,0 +1,30 @@
+"""Returns of policies that have learnt nothing, to stand beside those that have."""
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.rl.environments import Environment, play, random_actions
+
+__all__ = ["EPISODES", "trivial_returns"]
+
+EPISODES = 100
+
+
+def trivial_returns(environment: Environment) -> dict[str, float]:
+    """Play a hundred episodes by each policy.
+
+    Args:
+      environment: to play in.
+
+    Returns:
+      Mean returns: "random_return" of uniform actions and, where actions are continuous, "zero_return" of zeros.
+    """
+    policies = {"random_return": lambda key, _: random_actions(environment, key[None])[0]}
+    if size := environment.action_size:
+        policies["zero_return"] = lambda key, _: jnp.zeros(size)
+    keys = jax.random.split(jax.random.key(1), EPISODES)
+
+    def mean(policy):
+        return jax.jit(jax.vmap(lambda key: play(environment, policy, key, environment.max_steps)[0]))(keys).mean()
+
+    return {name: float(mean(policy)) for name, policy in policies.items()}

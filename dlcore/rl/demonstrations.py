@@ -1,0 +1,187 @@
+"""Demonstrations: episodes of an expert as arrays, in a file, and the steps of them that a learner may see.
+
+Sub-sampling every k-th step, from a random one of the first k, leaves the states of an episode and takes away how
+many there are, as Ho & Ermon 2016 (arXiv:1606.03476) did, so that cloning has it hard.
+"""
+
+import functools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.rl.environments import Environment
+
+__all__ = ["Demonstrations", "check", "load", "record", "save", "select"]
+
+
+class Demonstrations(NamedTuple):
+    """Episodes of an expert; only the first `length` steps of each are of it.
+
+    Args:
+      environment: its name.
+      observation: [E, T, ...], before the action.
+      action: [E, T] int, or [E, T, A].
+      length: [E] int.
+      terminated: [E] bool, the episode ended before its time was up.
+      total: [E], the episodes' returns.
+    """
+
+    environment: str
+    observation: np.ndarray
+    action: np.ndarray
+    length: np.ndarray
+    terminated: np.ndarray
+    total: np.ndarray
+
+    @property
+    def mean_return(self) -> float:
+        """The expert's."""
+        return float(np.mean(self.total))
+
+    def first(self, count: int) -> "Demonstrations":
+        """Take the first episodes.
+
+        Args:
+          count: how many.
+
+        Returns:
+          Those.
+
+        Raises:
+          ValueError: there are fewer.
+        """
+        if not 1 <= count <= len(self.length):
+            raise ValueError(f"demonstrations={count}: not that many; allowed: 1 to {len(self.length)} episodes")
+        return Demonstrations(self.environment, *(x[:count] for x in self[1:]))
+
+
+def record(
+    environment: Environment, policy: Callable[[jax.Array, jax.Array], jax.Array], keys: jax.Array
+) -> Demonstrations:
+    """Play episodes to their ends.
+
+    Args:
+      environment: to play in.
+      policy: `(key, observation) -> action`.
+      keys: [E], one an episode.
+
+    Returns:
+      The episodes.
+    """
+
+    def step(carry, t, key):
+        state, observation, running = carry
+        environment_key, action_key = jax.random.split(jax.random.fold_in(key, t + 1))
+        action = policy(action_key, observation)
+        state, out = environment.step(environment_key, state, action)
+        still = running & ~(out.terminated | out.truncated)
+        seen = (observation, action, jnp.where(running, out.reward, 0.0), running, running & out.terminated)
+        return (state, out.observation, still), seen
+
+    def one(key):
+        first = (*environment.reset(jax.random.fold_in(key, 0)), jnp.array(True))
+        times = jnp.arange(environment.max_steps)
+        return jax.lax.scan(functools.partial(step, key=key), first, times)[1]
+
+    observation, action, reward, running, terminated = map(np.asarray, jax.jit(jax.vmap(one))(keys))
+    length = running.sum(1).astype(np.int32)
+    return Demonstrations(environment.name, observation, action, length, terminated.any(1), reward.sum(1))
+
+
+def save(path: Path | str, demonstrations: Demonstrations) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+      path: ends in .npz.
+      demonstrations: the episodes.
+    """
+    part = Path(path).with_suffix(".part.npz")
+    np.savez_compressed(part, **demonstrations._asdict())
+    part.replace(path)
+
+
+def load(path: Path | str) -> Demonstrations:
+    """Read a file of `save`.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The episodes.
+
+    Raises:
+      ValueError: it is no such file.
+    """
+    problem = "no demonstrations; allowed: a file of dlcore.rl.demonstrations.save, such as RUN/demonstrations.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in Demonstrations._fields}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"demonstrations={str(path)!r}: {problem}") from error
+    return Demonstrations(**arrays | {"environment": str(arrays["environment"])})
+
+
+def check(demonstrations: Demonstrations, environment: Environment) -> None:
+    """Check that episodes are of an environment.
+
+    Args:
+      demonstrations: the episodes.
+      environment: in which a learner imitates them.
+
+    Raises:
+      ValueError: they are of another one, or their observations or actions have another form.
+    """
+    recorded, wanted = demonstrations.environment, environment.name
+    if recorded != wanted:
+        raise ValueError(f"environment={wanted!r}: the demonstrations are of another; allowed: {recorded}")
+    shape = demonstrations.observation.shape[2:]
+    if shape != environment.observation_shape:
+        expected = environment.observation_shape
+        raise ValueError(f"demonstrations={recorded!r}: observations of shape {shape}; allowed: {expected}")
+    size, action = environment.action_size, demonstrations.action
+    if size:
+        fits, expected = action.shape[2:] == (size,), f"vectors of {size}"
+    else:
+        whole = np.issubdtype(action.dtype, np.integer) and action.ndim == 2
+        played = action[np.arange(action.shape[1]) < demonstrations.length[:, None]] if whole else np.zeros(1)
+        fits = whole and 0 <= played.min() <= played.max() < environment.num_actions
+        expected = f"whole numbers from 0 to {environment.num_actions - 1}"
+    if not fits:
+        given = f"{action.dtype} of shape {action.shape[2:]}"
+        raise ValueError(f"demonstrations={recorded!r}: actions are {given}; allowed: {expected}")
+
+
+def select(
+    demonstrations: Demonstrations, every: int = 1, seed: int = 0, absorbing: bool = False
+) -> dict[str, np.ndarray]:
+    """Take every k-th step of each episode.
+
+    Args:
+      demonstrations: the episodes.
+      every: k; the first step of an episode is a random one of its first k.
+      seed: of the first steps.
+      absorbing: add a row of zeros for each episode that terminated, and say which they are.
+
+    Returns:
+      {"observation": [M, ...], "action": [M] or [M, A]}, and with `absorbing` its [M] bool.
+
+    Raises:
+      ValueError: `every` is not positive.
+    """
+    if every < 1:
+        raise ValueError(f"every={every}: too small; allowed: at least 1")
+    starts = np.random.default_rng(seed).integers(0, np.minimum(every, demonstrations.length))
+    rows = [np.arange(start, length, every) for start, length in zip(starts, demonstrations.length, strict=True)]
+    episode = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    step = np.concatenate(rows)
+    pairs = {"observation": demonstrations.observation[episode, step], "action": demonstrations.action[episode, step]}
+    if not absorbing:
+        return pairs
+    ends = int(demonstrations.terminated.sum())
+    rows = {name: np.concatenate([x, np.zeros((ends, *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
+    return {**rows, "absorbing": np.arange(len(step) + ends) >= len(step)}

@@ -1,0 +1,271 @@
+"""Generative adversarial imitation (GAIL): PPO whose reward is how much an action looks like an expert's.
+
+Ho & Ermon 2016, arXiv:1606.03476; the penalty by Gulrajani et al. 2017, arXiv:1704.00028, and what follows the end of
+an episode by Kostrikov et al. 2019, "Discriminator-actor-critic", arXiv:1809.02925.
+
+    discriminator   D = sigmoid(f(s, a));   ascend  E_expert log D + E_policy log(1 - D) - c E (|grad f| - 1)^2
+    policy          r = -log(1 - D)  (positive)   or   log D  (negative);   then PPO
+
+A positive reward asks the policy to stay alive and a negative one to end the episode, whatever D says: with a constant
+D, -log(1 - D) alone balances a pole, and a good return is then no sign of imitation. With `absorbing` the task goes on
+after its end in a state of its own, in which D is asked, too: an end has the value r(absorbing) / (1 - gamma), and a
+constant reward asks for nothing. An episode that is cut off by time counts the value of its last state either way. The
+policy learns from (1 - gamma) r, so that a value is a mean of rewards and the critic starts close.
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.losses.adversarial import discriminator_loss
+from dlcore.rl.environments import Environment, check_environment, episodes
+from dlcore.rl.ppo import clipped_surrogate_loss, improve
+from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
+
+__all__ = ["Discriminator", "GAILState", "features", "imitation_reward", "learner"]
+
+
+class Discriminator(nn.Module):
+    """The logit of "an expert's", which is 0 for everything at first.
+
+    Args:
+      width: units of each of two dense layers.
+    """
+
+    width: Annotated[int, Range(1)] = 64
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Compute logits.
+
+        Args:
+          x: [B, D], of `features`.
+
+        Returns:
+          [B].
+        """
+        for _ in range(2):
+            x = nn.tanh(nn.Dense(self.width)(x))
+        return nn.Dense(1, kernel_init=nn.initializers.zeros)(x)[..., 0]
+
+
+@struct.dataclass
+class GAILState(OnPolicyState):
+    """State of an agent with a discriminator.
+
+    Args:
+      discriminator: its parameters.
+      discriminator_opt_state: of their optimizer.
+    """
+
+    discriminator: Any
+    discriminator_opt_state: Any
+
+
+def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, num_actions: int | None) -> jax.Array:
+    """Put what the discriminator sees in a row: nothing of an absorbing state but that it is one.
+
+    Args:
+      observation: [B, ...].
+      action: [B] int, or [B, A].
+      absorbing: [B] bool.
+      num_actions: of discrete actions; None for continuous ones.
+
+    Returns:
+      [B, D].
+    """
+    action = action if num_actions is None else jax.nn.one_hot(action, num_actions)
+    seen = jnp.concatenate([observation.reshape(len(observation), -1), action], -1).astype(jnp.float32)
+    flag = absorbing[:, None]
+    return jnp.concatenate([jnp.where(flag, 0.0, seen), flag], -1)
+
+
+def imitation_reward(logits: jax.Array, kind: Literal["positive", "negative"]) -> jax.Array:
+    """-log(1 - D) or log D, of D = sigmoid(logits).
+
+    Args:
+      logits: [...].
+      kind: positive, which rewards survival, or negative, which rewards the end.
+
+    Returns:
+      [...].
+    """
+    return jax.nn.softplus(logits) if kind == "positive" else -jax.nn.softplus(-logits)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    discriminator: nn.Module,
+    optimizer: optax.GradientTransformation,
+    discriminator_optimizer: optax.GradientTransformation,
+    environment: Environment,
+    reward: Literal["positive", "negative"] = "positive",
+    absorbing: bool = True,
+    discriminator_steps: Annotated[int, Range(0)] = 4,
+    gradient_penalty: Annotated[float, Range(0)] = 1.0,
+    num_steps: Annotated[int, Range(1)] = 128,
+    num_epochs: Annotated[int, Range(1)] = 4,
+    num_minibatches: Annotated[int, Range(1)] = 4,
+    gamma: Annotated[float, Range(0, 1)] = 0.99,
+    gae_lambda: Annotated[float, Range(0, 1)] = 0.95,
+    clip_eps: Annotated[float, Range(0)] = 0.2,
+    vf_coef: Annotated[float, Range(0)] = 0.5,
+    ent_coef: Annotated[float, Range(0)] = 0.0,
+    normalize_observation: bool = True,
+    axis: str | None = None,
+) -> Learner:
+    """Imitate an expert without the environment's reward, which is only reported.
+
+    A batch is `{"environments": {"index": [N]}, "demonstrations": {"observation": [B, ...], "action": [B] or [B, A],
+    "absorbing": [B] bool, "index": [B]}}`.
+
+    Args:
+      model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
+      discriminator: `__call__(features [B, D]) -> logits [B]`.
+      optimizer: of the model.
+      discriminator_optimizer: of the discriminator.
+      environment: see `dlcore.rl.environments`.
+      reward: positive, -log(1 - D), which rewards survival, or negative, log D, which rewards the end of an episode.
+      absorbing: let the task go on after its end, in a state that the discriminator sees, so that no reward is for
+        survival alone.
+      discriminator_steps: gradient steps of the discriminator in an update, each on all demonstrations of the batch;
+        with 0 it says nothing, and what is learnt is the bias of the reward.
+      gradient_penalty: c, weight of the penalty on the slope of the logit between expert and policy.
+      num_steps: length of a rollout: steps of each instance in one update.
+      num_epochs: passes of the policy over each rollout.
+      num_minibatches: gradient steps in a pass; divides N x num_steps.
+      gamma: discount a step.
+      gae_lambda: lambda of the advantages.
+      clip_eps: how far the probability ratio may leave 1 before its gradient is cut.
+      vf_coef: weight of the value loss.
+      ent_coef: weight of the entropy bonus.
+      normalize_observation: of policy and discriminator, by the running moments of what the policy saw.
+      axis: name of the mapped axis under pmap; advantages are normalized over it.
+
+    Returns:
+      The learner. evaluate and predict play one episode an example, with the most probable action, and report the
+      environment's reward.
+
+    Raises:
+      ValueError: values are infinite.
+    """
+    check_environment(environment, gamma)
+    if absorbing and isinstance(gamma, int | float) and gamma >= 1:
+        raise ValueError(f"gamma={gamma}: absorbing states go on forever; allowed: below 1, or absorbing=False")
+
+    scale = jnp.where(gamma < 1, 1 - gamma, 1.0)
+
+    def apply(params, observation):
+        return model.apply({"params": params}, observation)
+
+    def logits_of(params, x):
+        return discriminator.apply({"params": params}, x)
+
+    def seen(observation, action, absorbed):
+        return features(observation, action, absorbed, environment.num_actions)
+
+    def nothing(count: int) -> jax.Array:
+        """[count, D], the absorbing state."""
+        action = jnp.zeros(count, jnp.int32) if environment.num_actions else jnp.zeros((count, environment.action_size))
+        return seen(jnp.zeros((count, *environment.observation_shape)), action, jnp.ones(count, bool))
+
+    def init(rng: jax.Array, batch: dict) -> GAILState:
+        agent = start_on_policy(
+            environment, model, optimizer, rng, batch["environments"], normalize_observation, normalize_reward=False
+        )
+        params = discriminator.init(jax.random.fold_in(rng, 3), nothing(1))["params"]
+        return GAILState(
+            **vars(agent), discriminator=params, discriminator_opt_state=discriminator_optimizer.init(params)
+        )
+
+    def judge_loss(params, expert: jax.Array, policy: jax.Array, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        real, fake = logits_of(params, expert), logits_of(params, policy)
+        losses = discriminator_loss(real, fake)
+        share = jax.random.uniform(key, (len(expert), 1))
+        slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(share * expert + (1 - share) * policy)
+        penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)
+        right = jnp.concatenate([real > 0, fake < 0])
+        metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(right)}
+        return losses.mean() + gradient_penalty * penalty.mean(), metrics
+
+    def judge(state: GAILState, expert: jax.Array, data: Rollout, rng: jax.Array) -> tuple[GAILState, Metrics]:
+        """Train the discriminator on the expert's rows [B, D] and as many of the rollout and the ends in it."""
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
+        rows = seen(flat.observation, flat.action, jnp.zeros_like(flat.terminated))
+        pool = jnp.concatenate([rows, nothing(len(rows))])
+        weights = jnp.concatenate([jnp.ones(len(rows)), flat.terminated & absorbing])
+
+        def descend(carry, t):
+            params, opt_state = carry
+            which, between = jax.random.split(jax.random.fold_in(rng, t))
+            policy = pool[jax.random.choice(which, len(pool), (len(expert),), p=weights / weights.sum())]
+            gradients, metrics = jax.grad(judge_loss, has_aux=True)(params, expert, policy, between)
+            updates, opt_state = discriminator_optimizer.update(gradients, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), metrics
+
+        carry = state.discriminator, state.discriminator_opt_state
+        (params, opt_state), metrics = jax.lax.scan(descend, carry, jnp.arange(discriminator_steps))
+        metrics = {name: metric.collapse() for name, metric in metrics.items()} if discriminator_steps else {}
+        return state.replace(discriminator=params, discriminator_opt_state=opt_state), metrics
+
+    def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
+        data, advantage, target = minibatch
+        policy, value = apply(params, data.observation)
+        mean, variance = advantage.mean(), jnp.square(advantage).mean()
+        if axis is not None:
+            mean, variance = jax.lax.pmean((mean, variance), axis)
+        normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
+        surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
+        error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
+        total = surrogate + vf_coef * error - ent_coef * entropy
+        return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+
+    def rewarded(params, data: Rollout) -> Rollout:
+        """The rollout with the discriminator's rewards, and the value of what follows an end."""
+
+        def of(x):
+            return scale * imitation_reward(logits_of(params, x), reward)
+
+        rewards = jax.vmap(lambda x, a, over: of(seen(x, a, jnp.zeros_like(over))))
+        data = data._replace(reward=rewards(data.observation, data.action, data.terminated))
+        if not absorbing:
+            return data
+        forever = of(nothing(1))[0] / (1 - gamma)
+        next_value = jnp.where(data.terminated, forever, data.next_value)
+        return data._replace(next_value=next_value, terminated=jnp.zeros_like(data.terminated))
+
+    def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
+        root = jax.random.fold_in(state.rng, state.step)
+        acting, judging, improving = (jax.random.fold_in(root, k) for k in range(3))
+        if axis is not None:
+            judging = jax.random.fold_in(judging, jax.lax.axis_index(axis))
+        state, data, finished = collect(
+            apply, environment, state, acting, batch["environments"], num_steps, gamma, axis
+        )
+        shown = batch["demonstrations"]
+        observation = state.normalizer.of_observation(shown["observation"])
+        state, judged = judge(state, seen(observation, shown["action"], shown["absorbing"]), data, judging)
+        data = rewarded(state.discriminator, data)
+        advantage = generalized_advantages(
+            data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
+        )
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
+        params, opt_state, metrics = improve(
+            minibatch_loss, optimizer, state.params, state.opt_state, flat, improving, num_epochs, num_minibatches
+        )
+        metrics = {**judged, **metrics, "reward": Sum.of(data.reward / scale), "return": finished}
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    def act(state: GAILState, observation: jax.Array) -> jax.Array:
+        policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])
+        return policy.mode()[0]
+
+    evaluate, predict = episodes(environment, act)
+    return Learner(init, update, evaluate, predict, batched=BATCHED)

@@ -1,0 +1,360 @@
+"""Planning in a learnt model: the next observation by a network, the next action by the cross-entropy method.
+
+Nagabandi, Kahn, Fearing & Levine 2018, "Neural network dynamics for model-based deep reinforcement learning with
+model-free fine-tuning", arXiv:1708.02596; ensembles and the planner as in Chua, Calandra, McAllister & Levine 2018,
+arXiv:1805.12114; the cross-entropy method by Rubinstein 1999.
+
+    model    s' = s + sigma_d f(z(s), a) + mu_d              z(s) = (s - mu_s) / sigma_s
+    loss     |f(z(s), a) - (s' - s - mu_d) / sigma_d|^2 / 2   for each of the ensemble, on its own minibatches
+    plan     a_0 ... a_{H-1} ~ N(m, v);  m, v <- mean and variance of the elites, those of the largest return
+    act      the first action of m;  the next plan starts from m moved by one step, its last action 0
+
+mu and sigma are the mean and deviation of what was seen so far. The return of a plan is the mean over the ensemble of
+its rewards, sum_t r(s_t, a_t, s_{t+1}); the reward is a known function, or learnt as one more number of f. The planner
+does not know that an episode may end, so that this is for environments that do not terminate. The agent acts at random
+until it has taken `random_steps` steps, and the model is trained anew after each update's steps, from its last weights.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance, check_environment, random_actions
+from dlcore.rl.replay import Replay, Transition
+
+__all__ = ["REWARDS", "Dynamics", "ModelBasedState", "Statistics", "cross_entropy_method", "learner", "pendulum_reward"]
+
+Reward = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def pendulum_reward(observation: jax.Array, action: jax.Array, next_observation: jax.Array) -> jax.Array:
+    """-(angle^2 + velocity^2 / 10 + torque^2 / 1000), the torque being twice the action.
+
+    Args:
+      observation: [..., 3], (cos, sin, velocity) before the action.
+      action: [..., 1] in [-1, 1].
+      next_observation: not used.
+
+    Returns:
+      [...].
+    """
+    del next_observation
+    cosine, sine, velocity = jnp.moveaxis(observation, -1, 0)
+    torque = 2 * jnp.clip(action[..., 0], -1, 1)
+    return -(jnp.square(jnp.arctan2(sine, cosine)) + 0.1 * jnp.square(velocity) + 0.001 * jnp.square(torque))
+
+
+REWARDS: dict[str, Reward] = {"Pendulum-v1": pendulum_reward}
+"""Rewards known as functions of (observation, action, next observation), by environment."""
+
+
+class Dynamics(nn.Module):
+    """An ensemble of networks of the normalized change of the observation.
+
+    Args:
+      num_outputs: numbers that each predicts.
+      width: units of each of two dense layers.
+      ensemble: number of networks.
+    """
+
+    num_outputs: int
+    width: Annotated[int, Range(1)] = 64
+    ensemble: Annotated[int, Range(1)] = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Predict by each network from inputs of its own.
+
+        Args:
+          x: [E, B, D], normalized.
+
+        Returns:
+          [E, B, num_outputs].
+        """
+        for i, units in enumerate((self.width, self.width, self.num_outputs)):
+            init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=0)
+            kernel = self.param(f"kernel{i}", init, (self.ensemble, x.shape[-1], units))
+            bias = self.param(f"bias{i}", nn.initializers.zeros, (self.ensemble, 1, units))
+            x = jnp.einsum("ebd,edu->ebu", x, kernel) + bias
+            x = nn.silu(x) if i < 2 else x
+        return x
+
+
+@struct.dataclass
+class Statistics:
+    """Mean and deviation of what was seen.
+
+    Args:
+      input_mean: [D], of observations.
+      input_std: [D].
+      output_mean: [O], of what is predicted: changes, and the reward where it is learnt.
+      output_std: [O].
+    """
+
+    input_mean: jax.Array
+    input_std: jax.Array
+    output_mean: jax.Array
+    output_std: jax.Array
+
+
+@struct.dataclass
+class ModelBasedState(AgentState):
+    """State of an agent that plans.
+
+    Args:
+      replay: what it has seen.
+      statistics: of the replay.
+      plan: [N, H, A], the running plan of each instance.
+    """
+
+    replay: Replay
+    statistics: Statistics
+    plan: jax.Array
+
+
+def cross_entropy_method(
+    score: Callable[[jax.Array], jax.Array],
+    key: jax.Array,
+    mean: jax.Array,
+    std: jax.Array | float = 1.0,
+    *,
+    population: int = 100,
+    num_elites: int = 10,
+    iterations: int = 4,
+) -> jax.Array:
+    """Maximize a function over the cube [-1, 1]^D by samples alone.
+
+    Each iteration draws a population around the mean, clips it to the cube, and fits mean and deviation to the elites.
+    The mean itself is one of the population.
+
+    Args:
+      score: [P, ...] -> [P], larger is better.
+      key: random key.
+      mean: [...], where the search starts.
+      std: [...] or a number, how far it looks at first.
+      population: P, candidates of an iteration.
+      num_elites: candidates that the next iteration is fitted to; all of them where it is P.
+      iterations: how often; one with a single elite is random shooting.
+
+    Returns:
+      [...], the last mean.
+
+    Raises:
+      ValueError: there are fewer candidates than elites.
+    """
+    if not 1 <= num_elites <= population:
+        raise ValueError(f"num_elites={num_elites}: not among the candidates; allowed: 1 to population={population}")
+
+    def step(carry, i):
+        mean, std = carry
+        noise = jax.random.normal(jax.random.fold_in(key, i), (population, *mean.shape)).at[0].set(0.0)
+        candidates = jnp.clip(mean + std * noise, -1, 1)
+        _, best = jax.lax.top_k(score(candidates), num_elites)
+        elites = candidates[best]
+        return (elites.mean(0), elites.std(0)), None
+
+    std = jnp.broadcast_to(jnp.asarray(std, mean.dtype), mean.shape)
+    return jax.lax.scan(step, (mean, std), jnp.arange(iterations))[0][0]
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    environment: Environment,
+    reward: Reward | None = None,
+    num_steps: Annotated[int, Range(1)] = 200,
+    num_updates: Annotated[int, Range(1)] = 500,
+    minibatch_size: Annotated[int, Range(1)] = 64,
+    buffer_size: Annotated[int, Range(1)] = 4000,
+    random_steps: Annotated[int, Range(1)] = 400,
+    horizon: Annotated[int, Range(1)] = 20,
+    population: Annotated[int, Range(1)] = 100,
+    num_elites: Annotated[int, Range(1)] = 10,
+    iterations: Annotated[int, Range(1)] = 3,
+    warm_start: bool = True,
+    axis: str | None = None,
+) -> Learner:
+    """Learn a model and plan in it; the batch is `{"index": [N]}`, one entry an instance of the environment.
+
+    Args:
+      model: `__call__(inputs [E, B, D + A]) -> outputs [E, B, O]` of E networks; see `Dynamics`.
+      optimizer: any optax transformation.
+      environment: of continuous actions; see `dlcore.rl.environments`.
+      reward: (observations [..., D], actions [..., A], next observations [..., D]) -> [...]; None learns it, as the
+        last of O = D + 1 outputs.
+      num_steps: steps of each instance in one update.
+      num_updates: gradient steps after them.
+      minibatch_size: steps that each network sees in a gradient step.
+      buffer_size: steps of each instance that are kept.
+      random_steps: steps of each instance before the first plan, rounded up to whole updates.
+      horizon: H, steps that a plan looks ahead.
+      population: plans that an iteration of the planner compares.
+      num_elites: the best of them, which the next iteration starts from.
+      iterations: of the planner for each action.
+      warm_start: start from the last plan moved by one step; else from no action.
+      axis: name of the mapped axis under pmap; each replica samples its own environments' steps.
+
+    Returns:
+      The learner. evaluate and predict play one episode an example; predict also gives each episode's "model_error",
+      the mean squared error of the next observation over deviations of the change, and "no_change_error", that of
+      predicting that nothing changes.
+
+    Raises:
+      ValueError: actions are discrete or observations are no vectors; there are fewer candidates than elites.
+    """
+    shape, size = environment.observation_shape, environment.action_size
+    check_environment(environment, 0.0, "continuous")
+    if len(shape) != 1:
+        raise ValueError(f"environment={environment.name!r}: observations of shape {shape}; allowed: vectors")
+    if num_elites > population:
+        raise ValueError(f"num_elites={num_elites}: not among the candidates; allowed: 1 to population={population}")
+    (dimensions,) = shape
+
+    def predicted(params, statistics: Statistics, observation: jax.Array, action: jax.Array) -> jax.Array:
+        """[E, B, D] and [E, B, A] -> [E, B, O], in deviations."""
+        inputs = (observation - statistics.input_mean) / statistics.input_std
+        return model.apply({"params": params}, jnp.concatenate([inputs, jnp.clip(action, -1, 1)], -1))
+
+    def imagine(params, statistics: Statistics, observation: jax.Array, action: jax.Array):
+        """[E, B, D] and [E, B, A] -> next observations [E, B, D] and rewards [E, B]."""
+        out = predicted(params, statistics, observation, action) * statistics.output_std + statistics.output_mean
+        after = observation + out[..., :dimensions]
+        return after, out[..., dimensions] if reward is None else reward(observation, action, after)
+
+    def members(x: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(x, (model.ensemble, *x.shape))
+
+    def plan(state: ModelBasedState, key: jax.Array, observation: jax.Array, before: jax.Array) -> jax.Array:
+        def score(candidates):
+            first = members(jnp.broadcast_to(observation, (population, dimensions)))
+            _, rewards = jax.lax.scan(
+                lambda x, action: imagine(state.params, state.statistics, x, members(action)),
+                first,
+                jnp.moveaxis(candidates, 1, 0),
+            )
+            return jnp.nan_to_num(rewards.sum(0).mean(0), nan=-jnp.inf)
+
+        guess = jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if warm_start else jnp.zeros_like(before)
+        options = {"population": population, "num_elites": num_elites, "iterations": iterations}
+        return cross_entropy_method(score, key, guess, **options)
+
+    def init(rng: jax.Array, batch: dict) -> ModelBasedState:
+        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
+        n, outputs = len(observation), dimensions + (reward is None)
+        inputs = members(jnp.concatenate([observation, jnp.zeros((n, size))], -1))
+        params = model.init(jax.random.fold_in(rng, 1), inputs)["params"]
+        scalar = jnp.zeros(n)
+        example = Transition(observation, jnp.zeros((n, size)), scalar, scalar.astype(bool), observation)
+        return ModelBasedState(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 2),
+            params=params,
+            opt_state=optimizer.init(params),
+            environment=env_state,
+            observation=observation,
+            episode_return=scalar,
+            replay=Replay.empty(example, buffer_size, minibatch_size),
+            statistics=Statistics(*(make(k) for k in (dimensions, outputs) for make in (jnp.zeros, jnp.ones))),
+            plan=jnp.zeros((n, horizon, size)),
+        )
+
+    def targets(data: Transition) -> jax.Array:
+        change = data.next_observation - data.observation
+        return change if reward is not None else jnp.concatenate([change, data.reward[..., None]], -1)
+
+    def measured(replay: Replay) -> Statistics:
+        written = jnp.arange(buffer_size) < replay.written
+        share = written / (written.sum() * replay.data.reward.shape[0])
+
+        def average(x):
+            mean = jnp.einsum("l,nld->d", share, x)
+            return mean if axis is None else jax.lax.pmean(mean, axis)
+
+        def moments(x):
+            variance = average(jnp.square(x - average(x)))
+            return average(x), jnp.where(variance > 1e-12, jnp.sqrt(variance), 1.0)
+
+        return Statistics(*moments(replay.data.observation), *moments(targets(replay.data)))
+
+    def act(state: ModelBasedState, keys: jax.Array, random: jax.Array):
+        """One step of each instance: (state, returns of episodes that ended)."""
+
+        def planned():
+            plans = jax.vmap(plan, (None, 0, 0, 0))(state, keys[:, 0], state.observation, state.plan)
+            return plans, plans[:, 0]
+
+        plans, action = jax.lax.cond(random, lambda: (state.plan, random_actions(environment, keys[:, 0])), planned)
+        after, out, finished = advance(environment, state, keys[:, 1], action)
+        seen = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+        done = (out.terminated | out.truncated)[:, None, None]
+        return after.replace(replay=state.replay.add(seen), plan=jnp.where(done, 0.0, plans)), finished
+
+    def model_loss(params, statistics: Statistics, data: Transition) -> tuple[jax.Array, jax.Array]:
+        out = predicted(params, statistics, data.observation, data.action)
+        wanted = (targets(data) - statistics.output_mean) / statistics.output_std
+        losses = 0.5 * jnp.square(out - wanted).mean(-1)
+        return losses.mean(1).sum(), losses.ravel()
+
+    def update(state: ModelBasedState, batch: dict) -> tuple[ModelBasedState, Metrics]:
+        root = jax.random.fold_in(state.rng, state.step)
+        keys = example_keys(jax.random.fold_in(root, 0), batch)
+        sampling = jax.random.fold_in(root, 1)
+        if axis is not None:
+            sampling = jax.random.fold_in(sampling, jax.lax.axis_index(axis))
+        random = state.step * num_steps < random_steps
+        state, finished = jax.lax.scan(
+            lambda state, t: act(state, jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys), random),
+            state,
+            jnp.arange(num_steps),
+        )
+        statistics = measured(state.replay)
+
+        def descend(carry, t):
+            params, opt_state = carry
+            data = state.replay.sample(jax.random.fold_in(sampling, t), model.ensemble * minibatch_size)
+            data = jax.tree.map(lambda x: x.reshape(model.ensemble, minibatch_size, *x.shape[1:]), data)
+            gradients, losses = jax.grad(model_loss, has_aux=True)(params, statistics, data)
+            updates, opt_state = optimizer.update(gradients, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), Sum.of(losses)
+
+        carry = state.params, state.opt_state
+        (params, opt_state), losses = jax.lax.scan(descend, carry, jnp.arange(num_updates))
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, statistics=statistics)
+        return state, {"return": finished.collapse(), "loss": losses.collapse()}
+
+    def predict(state: ModelBasedState, batch: dict) -> dict[str, jax.Array]:
+        def one(key):
+            first = (*environment.reset(jax.random.fold_in(key, 0)), jnp.zeros((horizon, size)), jnp.array(True))
+
+            def step(carry, t):
+                env_state, observation, before, running = carry
+                environment_key, plan_key = jax.random.split(jax.random.fold_in(key, t + 1))
+                plans = plan(state, plan_key, observation, before)
+                guess, _ = imagine(state.params, state.statistics, *map(members, (observation[None], plans[:1])))
+                env_state, out = environment.step(environment_key, env_state, plans[0])
+                scale = state.statistics.output_std[:dimensions]
+                errors = [(x - out.final_observation) / scale for x in (guess.mean(0)[0], observation)]
+                seen = [out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)]
+                still = running & ~(out.terminated | out.truncated)
+                return (env_state, out.observation, plans, still), jnp.where(running, jnp.stack(seen), 0.0)
+
+            _, seen = jax.lax.scan(step, first, jnp.arange(environment.max_steps))
+            return seen.sum(0)
+
+        keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
+        total, length, model_error, no_change_error = jax.vmap(one)(keys).T
+        errors = {"model_error": model_error / length, "no_change_error": no_change_error / length}
+        return {"return": total, "length": length.astype(jnp.int32), **errors}
+
+    def evaluate(state: ModelBasedState, batch: dict) -> Metrics:
+        return {name: Sum.of(values, mask_of(batch)) for name, values in predict(state, batch).items()}
+
+    return Learner(init, update, evaluate, predict, batched=(*AGENT_BATCHED, "replay/data/*", "plan"))

@@ -1,0 +1,68 @@
+"""Balance a pole as an expert does, from 50 steps of one of its episodes and without the reward, five seeds at once.
+
+python -m experiments.rl.gail        (mean return 495 of 500, each of the five at least 477; 7 min beside other jobs)
+python -m experiments.rl.gail --reward=negative                                             (not run)
+python -m experiments.rl.gail --num_demonstrations=4                                        (not run)
+python -m experiments.rl.gail --discriminator_steps=0                                       (not run)
+python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false                     (not run)
+python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false --reward=negative   (not run)
+
+The first command first trains `experiments.rl.ppo`, a run of its own that the next command finds again. In the last
+three the discriminator says nothing: what they reach is the reward's bias, and no imitation. `clone_return` is what
+behavior cloning reaches from the same steps: 500, since an expert that acts by its most probable action is easy to
+clone.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.setting import Setting
+from dlcore.kits import imitation, rl
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.rl import gail, networks
+
+
+def build(setup: Setup):
+    from dlcore.optim import create_optimizer
+
+    flags = setup.flags
+
+    def learner(**arguments):
+        return gail.learner(
+            discriminator=gail.Discriminator(**flags.group("discriminator")),
+            discriminator_optimizer=create_optimizer("adam", flags.discriminator_learning_rate, axis=setup.axis),
+            **arguments,
+        )
+
+    updates = setup.steps * flags.num_epochs * flags.num_minibatches
+    return rl.build(setup, learner, networks.actor_critic, updates)
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=gail.learner,
+    build=build,
+    modules={"network": networks.ActorCritic, "discriminator": gail.Discriminator},
+    defaults={
+        "num_demonstrations": 1,
+        "every": 10,
+        "steps": 150,
+        "batch_size": 32,
+        "num_steps": 64,
+        "ent_coef": 0.003,
+        "eval_every": 50,
+        "select": "last",
+    },
+    smoke={**rl.SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
+    evaluators=imitation.clone,
+    panels=lambda context: [imitation.comparison(context), *rl.panels(context, networks.actor_critic)],
+    **rl.FIELDS
+    | {
+        "data": imitation.adversarial_data,
+        "settings": imitation.SETTINGS
+        | {"discriminator_learning_rate": Setting(1e-3, "of the discriminator's Adam", limits=Range(0))},
+    },
+)
+
+if __name__ == "__main__":
+    main(experiment)

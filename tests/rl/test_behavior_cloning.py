@@ -1,0 +1,99 @@
+"""The loss by hand, and a pole that is balanced after four episodes of a controller."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.learner import State
+from dlcore.optim import create_optimizer
+from dlcore.rl import behavior_cloning, demonstrations, environments
+from dlcore.rl.distributions import Categorical, DiagonalGaussian
+
+
+class Fixed(nn.Module):
+    """A policy that knows one number: the logit of action 1, or the mean of a unit Gaussian."""
+
+    continuous: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        number = jnp.broadcast_to(self.param("number", nn.initializers.ones, (1,)), (len(x), 1))
+        if self.continuous:
+            return DiagonalGaussian(number, jnp.zeros_like(number))
+        return Categorical(jnp.concatenate([jnp.zeros_like(number), number], -1))
+
+
+def loss_of(model, action, mask):
+    environment = environments.make("CartPole-v1")
+    if model.continuous:
+        environment = environment._replace(num_actions=None, action_low=-np.ones(1), action_high=np.ones(1))
+    learner = behavior_cloning.learner(model=model, optimizer=create_optimizer("sgd", 0.1), environment=environment)
+    n = len(action)
+    batch = {"observation": jnp.zeros((n, 4)), "action": jnp.array(action), "index": jnp.arange(n), "mask": mask}
+    state = learner.init(jax.random.key(0), batch)
+    value, metrics = learner.loss(state.params, state, batch)
+    return float(value), {name: metric.compute() for name, metric in metrics.items()}
+
+
+def test_discrete_loss_by_hand():
+    # logits 0 and 1: p(1) = e / (1 + e); -log p(1) = log(1 + 1/e), -log p(0) = log(1 + e); the third row is padding
+    value, metrics = loss_of(Fixed(), [1, 0, 0], jnp.array([1.0, 1.0, 0.0]))
+    expected = (np.log1p(np.exp(-1)) + np.log1p(np.e)) / 2
+    assert value == pytest.approx(expected, rel=1e-6)
+    assert metrics == {"loss": pytest.approx(expected, rel=1e-6), "accuracy": 0.5}
+
+
+def test_continuous_loss_by_hand():
+    # N(a; 1, 1) at a = 3: -log = 2^2 / 2 + log(2 pi) / 2
+    value, metrics = loss_of(Fixed(continuous=True), [[3.0], [9.0]], jnp.array([1.0, 0.0]))
+    assert value == pytest.approx(2 + 0.5 * np.log(2 * np.pi), rel=1e-6)
+    assert set(metrics) == {"loss"}
+
+
+def test_the_deviation_of_a_continuous_policy_is_bounded():
+    policy = behavior_cloning.GaussianActor(2, 4)
+    x = jnp.ones((3, 5))
+    params = policy.init(jax.random.key(0), x)["params"]
+    found = policy.apply({"params": params | {"log_std": jnp.array([-99.0, 1.0])}}, x)
+    np.testing.assert_allclose(found.log_std, [[-5, 1]] * 3)
+    assert found.mean.shape == (3, 2)
+
+
+def balance(key, x):
+    """A controller by hand: lean against the fall, and slowly back to the middle."""
+    return (0.1 * x[0] + 0.3 * x[1] + 2 * x[2] + x[3] > 0).astype(jnp.int32)
+
+
+@pytest.mark.covers("RL-09")
+def test_four_episodes_are_enough_to_balance_the_pole():
+    environment = environments.make("CartPole-v1")
+    expert = demonstrations.record(environment, balance, jax.random.split(jax.random.key(0), 4))
+    assert expert.mean_return == 500
+    learner = behavior_cloning.learner(
+        model=behavior_cloning.actor(environment, 32),
+        optimizer=create_optimizer("adam", 3e-3),
+        environment=environment,
+    )
+    source = Source(demonstrations.select(expert))
+    everything = source[np.arange(len(source))]
+    first = jax.jit(learner.init)(jax.random.key(1), source[np.arange(8)])
+
+    @jax.jit
+    def train(state):
+        def step(state: State, t):
+            rows = jax.random.randint(jax.random.fold_in(state.rng, t), (64,), 0, len(source))
+            return learner.update(state, jax.tree.map(lambda x: jnp.asarray(x)[rows], everything))
+
+        return jax.lax.scan(step, state, jnp.arange(500))
+
+    state, metrics = train(first)
+    play = jax.jit(learner.evaluate)
+    episodes = Source.indices(10)[np.arange(10)]
+    assert play(first, episodes)["return"].compute() < 100
+    assert play(state, episodes)["return"].compute() >= 450
+    losses = metrics["loss"].total / metrics["loss"].count
+    assert losses[-50:].mean() < 0.3 < losses[0]
+    assert state.step == 500
