@@ -24,7 +24,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.losses.adversarial import discriminator_loss
 from dlcore.rl.environments import Environment, check_environment, episodes
-from dlcore.rl.ppo import clipped_surrogate_loss, improve
+from dlcore.rl.ppo import improve, objective
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
 
 __all__ = ["Discriminator", "GAILState", "features", "imitation_reward", "learner"]
@@ -215,17 +215,10 @@ def learner(
         metrics = {name: metric.collapse() for name, metric in metrics.items()} if discriminator_steps else {}
         return state.replace(discriminator=params, discriminator_opt_state=opt_state), metrics
 
+    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
+
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
-        data, advantage, target = minibatch
-        policy, value = apply(params, data.observation)
-        mean, variance = advantage.mean(), jnp.square(advantage).mean()
-        if axis is not None:
-            mean, variance = jax.lax.pmean((mean, variance), axis)
-        normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
-        surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
-        error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
-        total = surrogate + vf_coef * error - ent_coef * entropy
-        return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+        return objective(*apply(params, minibatch[0].observation), *minibatch, **weights)
 
     def rewarded(params, data: Rollout) -> Rollout:
         """The rollout with the discriminator's rewards, and the value of what follows an end."""
