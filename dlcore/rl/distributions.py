@@ -9,6 +9,8 @@ The last term is 2 (log 2 - u - softplus(-2 u)), which stays finite where tanh(u
 inverted there, so that its density comes with its sample.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from flax import struct
 
 __all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
 
-LOG_2PI = jnp.log(2 * jnp.pi).item()
+LOG_2PI = math.log(2 * math.pi)
 
 
 @struct.dataclass
