@@ -387,4 +387,5 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
         num_actions=mdp.num_actions,
         observation_shape=shape,
         max_steps=max_steps,
+        endless=not mdp.absorbing.any(),
     )

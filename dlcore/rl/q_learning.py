@@ -19,7 +19,14 @@ import optax
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
-from dlcore.rl.environments import AgentState, Environment, advance, episodes
+from dlcore.rl.environments import (
+    AGENT_BATCHED,
+    AgentState,
+    Environment,
+    advance,
+    check_environment,
+    episodes,
+)
 
 __all__ = ["QLearningState", "learner"]
 
@@ -61,8 +68,10 @@ def learner(
       The learner. evaluate and predict play one episode an example, greedily.
 
     Raises:
-      ValueError: the environment's observations are no one-hot vectors.
+      ValueError: the environment's observations are no one-hot vectors, its actions are continuous, or its episodes
+        never terminate and `gamma` is 1.
     """
+    check_environment(environment, gamma, "discrete")
     seen = np.asarray(environment.reset(jax.random.key(0))[1])
     if seen.ndim != 1 or np.flatnonzero(seen).size != 1 or seen.max() != 1:
         raise ValueError(
@@ -115,5 +124,4 @@ def learner(
         return state.replace(step=state.step + 1), {name: m.collapse() for name, m in metrics.items()}
 
     evaluate, predict = episodes(environment, lambda state, seen: state.params[seen.argmax()].argmax())
-    batched = ("environment/*", "observation", "episode_return")
-    return Learner(init, update, evaluate, predict, batched=batched)
+    return Learner(init, update, evaluate, predict, batched=AGENT_BATCHED)

@@ -9,6 +9,7 @@ from dlcore.data.source import Source
 from dlcore.rl import dynamic_programming, gridworld, mdp, q_learning
 from dlcore.rl.environments import Environment
 from experiments.rl import q_learning as page
+from tests.rl.corridors import constant_reward
 
 
 def trained(environment, updates, instances=8, seed=0, **settings):
@@ -19,11 +20,6 @@ def trained(environment, updates, instances=8, seed=0, **settings):
     for _ in range(updates):
         state, metrics = update(state, batch)
     return jax.device_get(state), metrics
-
-
-def one_state(absorbing):
-    """Every action pays 2, and ends the episode where state 1 absorbs; otherwise state 1 goes back to state 0."""
-    return mdp.make([[[1]], [[0]]], np.ones((2, 1, 1)), 2.0, gamma=0.8, absorbing=[1] if absorbing else [])
 
 
 @pytest.mark.covers("RL-04")
@@ -63,13 +59,13 @@ def test_steps_of_one_over_the_visits_average_the_targets():
 def test_an_end_is_worth_nothing_and_a_cut_off_what_follows():
     # A reward of 2 for ever, cut off after 3 steps, is worth 2 / (1 - 0.8) = 10; one that ends is worth 2.
     settings = {"num_steps": 400, "gamma": 0.8, "step_power": 0.6}
-    endless, _ = trained(mdp.as_environment(one_state(False), 3), 2, **settings)
+    endless, _ = trained(constant_reward(False, reward=2.0, every=3), 2, **settings)
     np.testing.assert_allclose(endless.params, 10, atol=0.05)
     # State 0 pays nothing and leads to state 1, which stays and pays 2: worth 8 and 10, whatever the next start is.
     uneven = mdp.make([[[1]], [[1]]], np.ones((2, 1, 1)), [[[0]], [[2]]], gamma=0.8, start=[1, 0])
     started, _ = trained(mdp.as_environment(uneven, 3), 2, **settings)
     np.testing.assert_allclose(started.params[:, 0], [8, 10], atol=0.05)
-    ending, _ = trained(mdp.as_environment(one_state(True), 3), 2, **settings)
+    ending, _ = trained(constant_reward(True, reward=2.0), 2, **settings)
     np.testing.assert_allclose(ending.params[0], 2, atol=1e-5)
 
 
@@ -101,10 +97,14 @@ def test_the_pages_error_is_the_largest_of_free_cells():
     assert page.q_error(grid, 1).finish(tables[1]) == pytest.approx({"q_error": 0.25})
 
 
-def test_observations_that_number_no_state_are_refused():
+def test_what_a_table_cannot_learn_is_refused():
     grid = gridworld.make("..G")
     with pytest.raises(ValueError, match=r"environment='gridworld': observations of shape \[2\] that number no state"):
         q_learning.learner(environment=gridworld.environment(grid, observation="coordinates"))
+    endless = mdp.as_environment(gridworld.make("...").mdp, 5)
+    with pytest.raises(ValueError, match=r"gamma=1\.0: no episode of mdp terminates; allowed: below 1"):
+        q_learning.learner(environment=endless, gamma=1.0)
+    q_learning.learner(environment=gridworld.environment(grid), gamma=1.0)
     picture = Environment("picture", lambda key: (0, jnp.ones((2, 2))), None, 2, (2, 2), 5)
     with pytest.raises(ValueError, match="allowed: one-hot vectors"):
         q_learning.learner(environment=picture)
