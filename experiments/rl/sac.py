@@ -1,8 +1,9 @@
 """Swing a pendulum up by soft actor-critic, five seeds at once.
 
-python -m experiments.rl.sac                                                  (not run)
-python -m experiments.rl.sac --environment=MountainCarContinuous-v0 --repeat_actions=8 --steps=400   (not run)
-python -m experiments.rl.sac --environment=CartPole-v1                        (not run)
+python -m experiments.rl.sac                                         (mean return -142.5, at most -150 after 8,000 of
+                                                                      20,000 environment steps a seed; 2 min)
+python -m experiments.rl.sac --environment=MountainCarContinuous-v0 --repeat_actions=8               (95.5; 4 min)
+python -m experiments.rl.sac --environment=CartPole-v1                                               (not run)
 
 A seed takes 20,000 environment steps, with one gradient step for each. Discrete actions are summed over. The car on the
 mountain meets its goal by random pushes only if each lasts: `--repeat_actions`.
