@@ -8,9 +8,10 @@ python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false         
 python -m experiments.rl.gail --discriminator_steps=0 --absorbing=false --reward=negative   (not run)
 
 The first command first trains `experiments.rl.ppo`, a run of its own that the next command finds again. In the last
-three the discriminator says nothing: what they reach is the reward's bias, and no imitation. `clone_return` is what
-behavior cloning reaches from the same steps: 500, since an expert that acts by its most probable action is easy to
-clone.
+three the discriminator says nothing: what they reach is the reward's bias, and no imitation. After 100 steps one seed
+returned 23 with absorbing states, and 500 after 50 steps without them: survival alone balances the pole.
+`clone_return` is what behavior cloning reaches from the same steps: 500, since an expert that acts by its most probable
+action is easy to clone.
 """
 
 from dlcore.experiment import Experiment, Setup

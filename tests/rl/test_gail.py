@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
@@ -68,13 +69,12 @@ def lights() -> Environment:
 def build(environment, **options):
     return gail.learner(
         model=networks.actor_critic(environment, 8),
-        discriminator=gail.Discriminator(8),
         optimizer=create_optimizer("adam", 1e-2),
         discriminator_optimizer=create_optimizer("adam", 3e-2),
         environment=environment,
         num_steps=8,
         normalize_observation=False,
-        **options,
+        **{"discriminator": gail.Discriminator(8)} | options,
     )
 
 
@@ -94,15 +94,24 @@ def trained(learner, steps):
     return lambda batch: several(init(jax.random.key(0), batch), batch)
 
 
-@pytest.mark.parametrize(("absorbing", "reward", "terminated"), [(False, "positive", 0.5), (True, "negative", 1.0)])
-def test_a_constant_reward_is_worth_r_over_1_minus_gamma_unless_the_end_is_the_end(absorbing, reward, terminated):
-    """A discriminator that says nothing gives r = log 2 or -log 2; gamma is 1/2, and the policy learns from r / 2.
+class Known(nn.Module):
+    """The logit log 3 for the absorbing state and 0 for all else."""
 
-    Cut off by time: V = r / 2 / (1 - gamma) = r. Terminated: V = r / 2 without an absorbing state, and r with it.
+    @nn.compact
+    def __call__(self, x):
+        return x[..., -1] * jnp.log(3.0) * self.param("one", nn.initializers.ones, ())
+
+
+@pytest.mark.parametrize(("absorbing", "terminated"), [(False, 0.5), (True, 1.5)])
+def test_a_constant_reward_is_worth_r_over_1_minus_gamma_unless_the_end_is_the_end(absorbing, terminated):
+    """Rewards are r = log 2, and 2 r of the absorbing state; gamma is 1/2, and the policy learns from r / 2.
+
+    Cut off by time: V = r / 2 / (1 - gamma) = r. Terminated: V = r / 2, and with an absorbing state half of 2 r more.
     """
-    learner = build(ends(), absorbing=absorbing, reward=reward, discriminator_steps=0, gamma=0.5, vf_coef=1.0)
+    known = {"discriminator": Known(), "discriminator_steps": 0}
+    learner = build(ends(), absorbing=absorbing, gamma=0.5, vf_coef=1.0, **known)
     state = trained(learner, 80)(batch_of(lambda x: (x > 0).astype(int)))
-    r = np.log(2) if reward == "positive" else -np.log(2)
+    r = np.log(2)
     _, value = networks.actor_critic(ends(), 8).apply({"params": state.params}, jnp.array([[0.0], [1.0]]))
     np.testing.assert_allclose(value, [r, terminated * r], atol=0.03)
 
