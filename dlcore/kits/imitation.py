@@ -189,8 +189,9 @@ def comparison(context: Any) -> Any:
     table_rows = [{"": name, "mean return": round(value, 1)} for name, value in rows.items()]
     if len(by_seed) > 1:
         table_rows[1]["by seed"] = ", ".join(f"{value:.1f}" for value in by_seed)
-    count = context.flags.num_demonstrations
-    return table(table_rows, "Returns", f"{count} episodes shown, every step number {context.flags.every} of them.")
+    count, every = context.flags.num_demonstrations, context.flags.every
+    steps = "all steps" if every == 1 else f"one step in {every}"
+    return table(table_rows, "Returns", f"The expert showed {steps} of {count} episode{'s' if count > 1 else ''}.")
 
 
 def panels(context: Any) -> list:

@@ -37,10 +37,11 @@ experiment = Experiment(
         "lr_schedule": "constant",
         "max_grad_norm": 1e3,
         "reward_scale": 0.1,
+        "eval_episodes": 100,
         "eval_every": 20,
         "select": "last",
     },
-    smoke={**rl.SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2},
+    smoke={**rl.SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
     panels=lambda context: rl.panels(context, networks.actor_twin_critic),
     **rl.FIELDS,
 )
