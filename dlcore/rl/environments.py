@@ -108,7 +108,7 @@ class AgentState(State):
 
 
 def make(name: str) -> Environment:
-    """Build an environment of gymnax.
+    """Build an environment of gymnax. MinAtar's boards, of zeros and ones, are bool, so that a replay of them is small.
 
     Args:
       name: such as "CartPole-v1", "Pendulum-v1" or "Breakout-MinAtar".
@@ -135,16 +135,20 @@ def make(name: str) -> Environment:
         size = math.prod(space.shape)
         low, high = (np.broadcast_to(np.asarray(x, np.float32), size) for x in (space.low, space.high))
 
+    def seen(observation):
+        return observation.astype(bool) if name.endswith("-MinAtar") else observation
+
     def reset(key):
         observation, state = env.reset(key, params)
-        return _strongly_typed((state, observation))
+        return _strongly_typed((state, seen(observation)))
 
     def step(key, state, action):
         if low is not None:
             action = low + (jnp.clip(action, -1, 1) + 1) / 2 * (high - low)
         observation, state, reward, terminated, truncated, info = env.step(key, state, action, params)
         reward = jnp.asarray(reward, jnp.float32).reshape(())
-        return _strongly_typed((state, Step(observation, reward, terminated, truncated, info["final_observation"])))
+        final = seen(info["final_observation"])
+        return _strongly_typed((state, Step(seen(observation), reward, terminated, truncated, final)))
 
     state, first = jax.eval_shape(lambda k: reset(k), jax.random.key(0))
     over = jax.make_jaxpr(lambda state: env.is_terminated(state, params))(state).jaxpr.outvars[0]

@@ -26,6 +26,14 @@ def test_state_and_observation_keep_their_types():
     assert (out.observation.shape, out.reward.dtype) == ((4,), jnp.float32)
 
 
+def test_boards_are_bool_and_every_observation_is_of_the_first_s_type():
+    environment = make("Breakout-MinAtar")
+    state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    _, out = jax.eval_shape(environment.step, jax.random.key(0), state, jax.ShapeDtypeStruct((), jnp.int32))
+    assert {x.dtype for x in (observation, out.observation, out.final_observation)} == {jnp.dtype(bool)}
+    assert observation.shape == environment.observation_shape == (10, 10, 4)
+
+
 def test_pushing_one_way_falls_and_starts_again():
     environment = make("CartPole-v1")
     state, _ = jax.jit(environment.reset)(jax.random.key(0))
