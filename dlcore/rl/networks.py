@@ -26,6 +26,7 @@ __all__ = [
     "TwinCritic",
     "actor_critic",
     "actor_twin_critic",
+    "lstm_sequence",
     "q_network",
     "recurrent_actor_critic",
 ]
@@ -329,6 +330,54 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
     return QNetwork(environment.num_actions, width)
 
 
+def _lstm_loop(kernel, memory, inputs, fresh, added=None):
+    """(memory after T steps, hidden states [T, B, H], those that each step began with [T, B, H])."""
+
+    def step(memory, now):
+        a, fresh, more = now
+        memory = jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
+        before, u = memory[0], memory[0] @ kernel
+        memory = lstm_cell(memory, a, u if more is None else u + more)
+        return memory, (memory[0], before)
+
+    memory, (hidden, before) = jax.lax.scan(step, memory, (inputs, fresh, added))
+    return memory, hidden, before
+
+
+@jax.custom_vjp
+def lstm_sequence(kernel: jax.Array, memory: Any, inputs: jax.Array, fresh: jax.Array) -> tuple[Any, jax.Array]:
+    """Run an LSTM over time; the gradient of its kernel is one product after the loop, and no sum within it.
+
+    Args:
+      kernel: [H, 4 H], of the hidden state.
+      memory: (h, c) before the first step, [B, H] each.
+      inputs: [T, B, 4 H], the input terms of the gates.
+      fresh: [T, B] bool, the memory is cleared before this step.
+
+    Returns:
+      (memory after the last step, hidden states [T, B, H]).
+    """
+    return _lstm_loop(kernel, memory, inputs, fresh)[:2]
+
+
+def _lstm_forward(kernel, memory, inputs, fresh):
+    def run(memory, inputs, added):
+        memory, hidden, before = _lstm_loop(kernel, memory, inputs, fresh, added)
+        return (memory, hidden), before
+
+    out, pull, before = jax.vjp(run, memory, inputs, jnp.zeros_like(inputs), has_aux=True)
+    return out, (pull, before)
+
+
+def _lstm_backward(kept, gradients):
+    pull, before = kept
+    memory, inputs, added = pull(gradients)
+    return jnp.einsum("tbh,tbg->hg", before, added), memory, inputs, None
+
+
+lstm_sequence.defvjp(_lstm_forward, _lstm_backward)
+
+
 class RecurrentActorCritic(nn.Module):
     """A policy and a value that remember: a dense layer, an LSTM, and two heads.
 
@@ -378,15 +427,7 @@ class RecurrentActorCritic(nn.Module):
         Returns:
           (memory after the last step, (distributions [T, B, ...], values [T, B])).
         """
-        kernel = self.hidden_kernel
-
-        def step(memory, now):
-            a, fresh = now
-            memory = jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
-            memory = lstm_cell(memory, a, memory[0] @ kernel)
-            return memory, memory[0]
-
-        memory, hidden = jax.lax.scan(step, memory, (self._inputs(x), fresh))
+        memory, hidden = lstm_sequence(self.hidden_kernel, memory, self._inputs(x), fresh)
         return memory, self._heads(hidden)
 
     @nn.nowrap
