@@ -90,6 +90,15 @@ def test_the_best_vector_is_found(kind):
         assert metrics["entropy"].compute() == pytest.approx(-2.0, abs=0.6)
 
 
+@pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
+def test_a_policy_of_vectors_moves_to_the_best_one(name):
+    learner, network, *_ = LEARNERS[name]
+    state, _, made, _ = trained(learner, network, target(2, 0.4), 100, num_steps=16, num_epochs=8, ent_coef=1e-3)
+    played = jax.jit(made.predict)(state, Source.indices(4)[np.arange(4)])
+    assert (played["return"] > -0.02).all()  # minus the squared distance of the mode; that of no action is -0.32
+    assert (state.params["log_std"] < -0.3).all()
+
+
 def test_the_soft_value_of_all_actions_is_that_of_their_samples():
     q = jnp.array([[[1.0, 2.0, 0.5]], [[1.5, 1.0, 3.0]]])
     p = jnp.array([[0.2, 0.5, 0.3]])
