@@ -391,7 +391,18 @@ HEADLINES = {
     "{:.2f}, {:.2f} and {:.2f} on procedural scenes": ["scenes-fcos", "scenes-retinanet", "scenes-faster-rcnn"],
     "IoU {:.3f} and {:.3f} on procedural scenes": ["scenes-unet", "scenes-deeplab"],
     "reach {:.1f} % on digits": ["digits-features"],
-    "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN)": ["ppo-cartpole", "dqn-cartpole"],
+    "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN), {:.0f} (A2C); Pendulum: {:.0f} (TD3)": [
+        "ppo-cartpole",
+        "dqn-cartpole",
+        "a2c-cartpole",
+        "td3-pendulum",
+    ],
+    "{:.0f} (cloning), {:.0f} (GAIL from 50 steps of an expert); Pendulum: {:.0f} by planning": [
+        "behavior-cloning-cartpole",
+        "gail-cartpole",
+        "model-based-pendulum",
+    ],
+    "{:.0f} of 500 without velocities, where PPO reaches {:.0f}": ["recurrent-ppo-cartpole", "ppo-cartpole-hidden"],
 }
 """Phrases of README.md, with the rows whose means they show."""
 
