@@ -1,4 +1,7 @@
-"""A2C, SAC, TD3, DDPG and recurrent PPO: values after time-outs and ends, known optima, and what is refused."""
+"""A2C, SAC, TD3, DDPG and recurrent PPO: values after time-outs and ends, known optima, and what is refused.
+
+About 60 CPU seconds: the steps of seven learners are compiled for two environments each.
+"""
 
 import functools
 
