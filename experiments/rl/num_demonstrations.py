@@ -157,7 +157,7 @@ def study(
     num_seeds: int = 3,
     every: int = 50,
     counts: tuple[int, ...] = (1, 2, 4, 8),
-    expert_steps: int = 120,
+    expert_steps: int = 200,
     clone_steps: int = 1000,
     gail_steps: int = 150,
 ) -> StudyResult:
