@@ -10,7 +10,8 @@ A positive reward asks the policy to stay alive and a negative one to end the ep
 D, -log(1 - D) alone balances a pole, and a good return is then no sign of imitation. With `absorbing` the task goes on
 after its end in a state of its own, in which D is asked, too: an end has the value r(absorbing) / (1 - gamma), and a
 constant reward asks for nothing. An episode that is cut off by time counts the value of its last state either way. The
-policy learns from (1 - gamma) r, so that a value is a mean of rewards and the critic starts close.
+policy learns from (1 - gamma) r, so that a value is a mean of rewards and the critic starts close. Where steps of an
+expert are sub-sampled and its ends are not, ends weigh too much: an expert that falls is then imitated by falling.
 """
 
 from typing import Annotated, Any, Literal
