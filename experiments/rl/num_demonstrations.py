@@ -11,7 +11,7 @@ return of GAIL exceeds that of the clone by 50 or more.
 Reference: Ho & Ermon 2016, "Generative adversarial imitation learning", figure 1.
 
 Measured: from 1, 2, 4 and 8 episodes, of ten steps each, cloning returns 18, 65, 81 and 500, and GAIL 499, 500, 496 and
-500, as the expert does; three seeds, 4 minutes on one core.
+500, as the expert does; three seeds, 3 minutes on one core.
 """
 
 from typing import NamedTuple
