@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
@@ -19,8 +20,20 @@ from dlcore.learner import Evaluator, Range
 from dlcore.optim import create_optimizer
 from dlcore.rl import behavior_cloning, networks
 from dlcore.rl import demonstrations as demos
+from dlcore.rl.environments import Environment
 
-__all__ = ["NUM_RECORDED", "SETTINGS", "adversarial_data", "clone", "comparison", "data", "panels", "record_expert"]
+__all__ = [
+    "NUM_RECORDED",
+    "SETTINGS",
+    "adversarial_data",
+    "clone",
+    "clone_return",
+    "comparison",
+    "data",
+    "greedy",
+    "panels",
+    "record_expert",
+]
 
 NUM_RECORDED = 16
 """Episodes in the file of an expert."""
@@ -63,7 +76,7 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
         _, observation = environment.reset(jax.random.key(0))
         model = networks.actor_critic(environment)
         params = model.init(jax.random.key(0), observation[None])["params"]
-        return demos.record(environment, _greedy(model, params), keys[:4])
+        return demos.record(environment, greedy(model, params), keys[:4])
     if path is None:
         words = [f"--{name}={flags.get(name)}" for name in _SAME]
         words += ["--num_seeds=1", *([] if flags.smoke else [f"--steps={flags.expert_steps}"])]
@@ -84,11 +97,20 @@ def _recorded(folder: Path, keys: jax.Array) -> demos.Demonstrations:
     environment, seeds = rl.environment_of(phase.flags), phase.flags.num_seeds
     model = networks.actor_critic(environment, **phase.flags.group("network"))
     params = [jax.tree.map(lambda x, k=k: x[k] if seeds > 1 else x, phase.params) for k in range(seeds)]
-    recorded = [demos.record(environment, _greedy(model, one), keys) for one in params]
+    recorded = [demos.record(environment, greedy(model, one), keys) for one in params]
     return max(recorded, key=lambda episodes: episodes.mean_return)
 
 
-def _greedy(model: Any, params: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def greedy(model: nn.Module, params: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Act by the most probable action of an actor and critic.
+
+    Args:
+      model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
+      params: of the model.
+
+    Returns:
+      (key, observation) -> action.
+    """
     return lambda key, observation: model.apply({"params": params}, observation[None])[0].mode()[0]
 
 
@@ -133,6 +155,35 @@ def _splits(flags: Flags, absorbing: bool) -> Splits:
     return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(note,))
 
 
+def clone_return(
+    environment: Environment, shown: dict[str, np.ndarray], played: dict, steps: int
+) -> Callable[[jax.Array], jax.Array]:
+    """Prepare to clone an expert from its steps, and to play.
+
+    Args:
+      environment: to play in.
+      shown: of `dlcore.rl.demonstrations.select` with `absorbing`; its absorbing rows are left out.
+      played: the batch of the episodes to play.
+      steps: of Adam, each on all of `shown`.
+
+    Returns:
+      A function from a random key to the mean return [].
+    """
+    keep = ~shown["absorbing"]
+    pairs = {name: jnp.asarray(shown[name][keep]) for name in ("observation", "action")}
+    pairs["index"] = jnp.arange(int(keep.sum()))
+    learner = behavior_cloning.learner(
+        model=behavior_cloning.actor(environment), optimizer=create_optimizer("adam", 1e-3), environment=environment
+    )
+
+    def trained(key):
+        first = learner.init(key, pairs)
+        state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), first, None, steps)
+        return learner.predict(state, played)["return"].mean()
+
+    return trained
+
+
 def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure on the test split a policy that is cloned from the same steps.
 
@@ -146,24 +197,10 @@ def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """
 
     def measure(acc) -> dict[str, float]:
-        environment, shown = rl.environment_of(setup.flags), splits.train["demonstrations"].arrays
-        keep = ~shown["absorbing"]
-        pairs = {name: jnp.asarray(shown[name][keep]) for name in ("observation", "action")}
-        pairs["index"] = jnp.arange(int(keep.sum()))
-        learner = behavior_cloning.learner(
-            model=behavior_cloning.actor(environment),
-            optimizer=create_optimizer("adam", 1e-3),
-            environment=environment,
-        )
-
-        @jax.jit
-        def trained(key):
-            first = learner.init(key, pairs)
-            steps = 2 if setup.flags.smoke else _CLONE_STEPS
-            state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), first, None, steps)
-            return learner.predict(state, splits.test[np.arange(len(splits.test))])["return"].mean()
-
-        return {"clone_return": float(trained(jax.random.key(setup.flags.seed)))}
+        shown, played = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
+        steps = 2 if setup.flags.smoke else _CLONE_STEPS
+        trained = clone_return(rl.environment_of(setup.flags), shown, played, steps)
+        return {"clone_return": float(jax.jit(trained)(jax.random.key(setup.flags.seed)))}
 
     measured = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
     return [] if split == "valid" else [measured]

@@ -181,10 +181,10 @@ def _episode(context: Any, network: Callable) -> list:
     def played(key):
         return environments.trace(environment, policy, memory, key, environment.max_steps)
 
-    states, seen, _, running = jax.device_get(jax.jit(played)(jax.random.key(flags.seed)))
+    episode = jax.device_get(jax.jit(played)(jax.random.key(flags.seed)))
+    states, seen, length = episode.state, episode.observation, int(episode.running.sum())
     while hasattr(states, "inner"):
         states = states.inner
-    length = int(running.sum())
     every = max(1, length // _MOST_FRAMES)
     moments = range(0, length, every)
     frames = [draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), seen[t]) for t in moments]

@@ -16,7 +16,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.rl.environments import Environment, check_environment, episodes
+from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.rollout import BATCHED, OnPolicyState, collect, generalized_advantages, start_on_policy
 
 __all__ = ["learner"]
@@ -92,7 +92,8 @@ def learner(
         return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}
 
     def init(rng: jax.Array, batch: dict) -> OnPolicyState:
-        return start_on_policy(environment, model, optimizer, rng, batch, normalize_observation, normalize_reward)
+        params = params_of(model)
+        return start_on_policy(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
 
     def act(state: OnPolicyState, observation: jax.Array) -> jax.Array:
         policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])

@@ -4,17 +4,15 @@ Sub-sampling every k-th step, from a random one of the first k, leaves the state
 many there are, as Ho & Ermon 2016 (arXiv:1606.03476) did, so that cloning has it hard.
 """
 
-import functools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dlcore.rl.environments import Environment
+from dlcore.rl.environments import Environment, trace
 
 __all__ = ["Demonstrations", "check", "load", "record", "save", "select"]
 
@@ -74,23 +72,20 @@ def record(
       The episodes.
     """
 
-    def step(carry, t, key):
-        state, observation, running = carry
-        environment_key, action_key = jax.random.split(jax.random.fold_in(key, t + 1))
-        action = policy(action_key, observation)
-        state, out = environment.step(environment_key, state, action)
-        still = running & ~(out.terminated | out.truncated)
-        seen = (observation, action, jnp.where(running, out.reward, 0.0), running, running & out.terminated)
-        return (state, out.observation, still), seen
-
     def one(key):
-        first = (*environment.reset(jax.random.fold_in(key, 0)), jnp.array(True))
-        times = jnp.arange(environment.max_steps)
-        return jax.lax.scan(functools.partial(step, key=key), first, times)[1]
+        played = trace(environment, lambda key, memory, x: (memory, policy(key, x)), (), key, environment.max_steps)
+        return played._replace(state=None)
 
-    observation, action, reward, running, terminated = map(np.asarray, jax.jit(jax.vmap(one))(keys))
-    length = running.sum(1).astype(np.int32)
-    return Demonstrations(environment.name, observation, action, length, terminated.any(1), reward.sum(1))
+    episode = jax.device_get(jax.jit(jax.vmap(one))(keys))
+    length = episode.running.sum(1).astype(np.int32)
+    return Demonstrations(
+        environment.name,
+        episode.observation,
+        episode.action,
+        length,
+        episode.terminated.any(1),
+        episode.reward.sum(1),
+    )
 
 
 def save(path: Path | str, demonstrations: Demonstrations) -> None:

@@ -17,7 +17,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.rl.environments import Environment, check_environment, episodes, random_actions, start
+from dlcore.rl.environments import Environment, check_environment, episodes, epsilon_greedy, params_of, start
 from dlcore.rl.off_policy import BATCHED, OffPolicyState, off_policy_update, start_off_policy
 from dlcore.rl.replay import Transition
 
@@ -96,7 +96,7 @@ def learner(
         return model.apply({"params": params}, observation)
 
     def init(rng: jax.Array, batch: dict) -> OffPolicyState:
-        agent = start(environment, model, optimizer, rng, batch)
+        agent = start(environment, params_of(model), optimizer, rng, batch)
         return start_off_policy(agent, environment, agent.params, buffer_size, minibatch_size)
 
     def td_loss(params, target_params, data: Transition):
@@ -109,10 +109,7 @@ def learner(
     def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
         falling = 1 - (1 - exploration_final_eps) * state.replay.written / exploration_steps
         epsilon = jnp.maximum(exploration_final_eps, falling)
-        keys = jax.vmap(jax.random.split)(keys)
-        explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])
-        greedy = q_values(state.params, state.observation).argmax(-1)
-        return jnp.where(explore, random_actions(environment, keys[:, 1]), greedy).astype(jnp.int32)
+        return epsilon_greedy(environment, keys, q_values(state.params, state.observation), epsilon)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target_params, data)

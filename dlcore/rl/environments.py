@@ -27,14 +27,16 @@ __all__ = [
     "AGENT_BATCHED",
     "AgentState",
     "Environment",
+    "Episode",
     "Step",
     "advance",
     "check_environment",
     "episodes",
+    "epsilon_greedy",
     "make",
+    "params_of",
     "play",
     "random_actions",
-    "record",
     "start",
     "trace",
 ]
@@ -90,6 +92,26 @@ class Environment(NamedTuple):
     def action_size(self) -> int:
         """A of a continuous action; 0 where actions are discrete."""
         return 0 if self.action_low is None else len(self.action_low)
+
+
+class Episode(NamedTuple):
+    """What happened in T steps, of which the first ones are of one episode.
+
+    Args:
+      state: [T, ...], before the action.
+      observation: [T, ...], before the action.
+      action: [T] int, or [T, A].
+      reward: [T], 0 behind the end.
+      running: [T] bool, the step is of the episode.
+      terminated: [T] bool, the task is over with this step of the episode.
+    """
+
+    state: Any
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    running: jax.Array
+    terminated: jax.Array
 
 
 @struct.dataclass
@@ -150,7 +172,7 @@ def make(name: str) -> Environment:
         final = seen(info["final_observation"])
         return _strongly_typed((state, Step(seen(observation), reward, terminated, truncated, final)))
 
-    state, first = jax.eval_shape(lambda k: reset(k), jax.random.key(0))
+    state, first = jax.eval_shape(reset, jax.random.key(0))
     over = jax.make_jaxpr(lambda state: env.is_terminated(state, params))(state).jaxpr.outvars[0]
     return Environment(
         name,
@@ -200,19 +222,54 @@ def random_actions(environment: Environment, keys: jax.Array) -> jax.Array:
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, environment.num_actions))(keys)
 
 
+def epsilon_greedy(
+    environment: Environment, keys: jax.Array, values: jax.Array, epsilon: float | jax.Array
+) -> jax.Array:
+    """Choose the most valued actions, and random ones now and then.
+
+    Args:
+      environment: with discrete actions.
+      keys: [N].
+      values: [N, num_actions].
+      epsilon: share of random actions.
+
+    Returns:
+      [N] int32.
+    """
+    keys = jax.vmap(jax.random.split)(keys)
+    explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])
+    return jnp.where(explore, random_actions(environment, keys[:, 1]), values.argmax(-1)).astype(jnp.int32)
+
+
 def _strongly_typed(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
 
 
+def params_of(model: nn.Module) -> Callable[[jax.Array, jax.Array], Any]:
+    """Initialize a model by observations alone.
+
+    Args:
+      model: called with observations [N, ...].
+
+    Returns:
+      (key, observations) -> parameters.
+    """
+    return lambda key, observation: model.init(key, observation)["params"]
+
+
 def start(
-    environment: Environment, model: nn.Module, optimizer: optax.GradientTransformation, rng: jax.Array, batch: dict
+    environment: Environment,
+    init: Callable[[jax.Array, jax.Array], Any],
+    optimizer: optax.GradientTransformation,
+    rng: jax.Array,
+    batch: dict,
 ) -> AgentState:
-    """Reset the instances and initialize the model.
+    """Reset the instances and initialize what is learned.
 
     Args:
       environment: to act in.
-      model: called with observations [N, ...].
-      optimizer: of the model's parameters.
+      init: (key, observations [N, ...]) -> parameters.
+      optimizer: of the parameters.
       rng: root key.
       batch: `{"index": [N]}`, one entry an instance.
 
@@ -220,7 +277,7 @@ def start(
       The state at step 0.
     """
     env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
-    params = model.init(jax.random.fold_in(rng, 1), observation)["params"]
+    params = init(jax.random.fold_in(rng, 1), observation)
     return AgentState(
         step=jnp.zeros((), jnp.int32),
         rng=jax.random.fold_in(rng, 2),
@@ -257,7 +314,7 @@ def trace(
     memory: Any,
     key: jax.Array,
     max_steps: int,
-) -> tuple[Any, jax.Array, jax.Array, jax.Array]:
+) -> Episode:
     """Play one episode by a policy that remembers, and keep what happened.
 
     Args:
@@ -268,7 +325,7 @@ def trace(
       max_steps: T, after which to stop.
 
     Returns:
-      (states [T, ...] and observations [T, ...] before each action, rewards [T], which steps are of this episode [T]).
+      The episode.
     """
     state, observation = environment.reset(jax.random.fold_in(key, 0))
 
@@ -278,8 +335,9 @@ def trace(
         remembered, action = policy(keys[1], memory, observation)
         after, out = environment.step(keys[0], state, action)
         still = running & ~(out.terminated | out.truncated)
-        reward = jnp.where(running, out.reward, 0.0)
-        return (after, remembered, out.observation, still), (state, observation, reward, running)
+        reward, terminated = jnp.where(running, out.reward, 0.0), running & out.terminated
+        seen = Episode(state, observation, action, reward, running, terminated)
+        return (after, remembered, out.observation, still), seen
 
     return jax.lax.scan(step, (state, memory, observation, jnp.array(True)), jnp.arange(max_steps))[1]
 
@@ -298,28 +356,8 @@ def play(
     Returns:
       (return [] float32, length [] int32).
     """
-    _, _, rewards, running = trace(environment, lambda k, memory, x: (memory, policy(k, x)), (), key, max_steps)
-    return rewards.sum(), running.sum(dtype=jnp.int32)
-
-
-def record(
-    environment: Environment, policy: Callable[[jax.Array], jax.Array], key: jax.Array, max_steps: int
-) -> tuple[Any, jax.Array, jax.Array]:
-    """Play one episode, and keep what happened.
-
-    Args:
-      environment: to play in.
-      policy: `observation -> action`.
-      key: random key of the episode.
-      max_steps: T, after which to stop.
-
-    Returns:
-      (states [T, ...], observations [T, ...], length [] int32), each before its action; only the first `length` are of
-      this episode.
-    """
-    remembering = trace(environment, lambda _, memory, x: (memory, policy(x)), (), key, max_steps)
-    states, observations, _, running = remembering
-    return states, observations, running.sum(dtype=jnp.int32)
+    episode = trace(environment, lambda k, memory, x: (memory, policy(k, x)), (), key, max_steps)
+    return episode.reward.sum(), episode.running.sum(dtype=jnp.int32)
 
 
 def episodes(
@@ -345,8 +383,8 @@ def episodes(
 
         def one(key):
             first = () if memory is None else memory(state)
-            _, _, rewards, running = trace(environment, choose, first, key, environment.max_steps)
-            return rewards.sum(), running.sum(dtype=jnp.int32)
+            episode = trace(environment, choose, first, key, environment.max_steps)
+            return episode.reward.sum(), episode.running.sum(dtype=jnp.int32)
 
         keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
         total, length = jax.vmap(one)(keys)

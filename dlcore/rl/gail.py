@@ -24,7 +24,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.losses.adversarial import discriminator_loss
-from dlcore.rl.environments import Environment, check_environment, episodes
+from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.ppo import improve, objective
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
 
@@ -179,7 +179,13 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> GAILState:
         agent = start_on_policy(
-            environment, model, optimizer, rng, batch["environments"], normalize_observation, normalize_reward=False
+            environment,
+            params_of(model),
+            optimizer,
+            rng,
+            batch["environments"],
+            normalize_observation,
+            normalize_reward=False,
         )
         params = discriminator.init(jax.random.fold_in(rng, 3), nothing(1))["params"]
         return GAILState(

@@ -25,7 +25,15 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
-from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance, check_environment, random_actions
+from dlcore.rl.environments import (
+    AgentState,
+    Environment,
+    advance,
+    check_environment,
+    random_actions,
+    start,
+)
+from dlcore.rl.off_policy import BATCHED, empty_replay
 from dlcore.rl.replay import Replay, Transition
 
 __all__ = ["REWARDS", "Dynamics", "ModelBasedState", "Statistics", "cross_entropy_method", "learner", "pendulum_reward"]
@@ -247,21 +255,15 @@ def learner(
         return cross_entropy_method(score, key, guess, **options)
 
     def init(rng: jax.Array, batch: dict) -> ModelBasedState:
-        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
-        n, outputs = len(observation), dimensions + (reward is None)
-        inputs = members(jnp.concatenate([observation, jnp.zeros((n, size))], -1))
-        params = model.init(jax.random.fold_in(rng, 1), inputs)["params"]
-        scalar = jnp.zeros(n)
-        example = Transition(observation, jnp.zeros((n, size)), scalar, scalar.astype(bool), observation)
+        n, outputs = len(batch["index"]), dimensions + (reward is None)
+
+        def params(key, observation):
+            return model.init(key, members(jnp.concatenate([observation, jnp.zeros((n, size))], -1)))["params"]
+
+        agent = start(environment, params, optimizer, rng, batch)
         return ModelBasedState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 2),
-            params=params,
-            opt_state=optimizer.init(params),
-            environment=env_state,
-            observation=observation,
-            episode_return=scalar,
-            replay=Replay.empty(example, buffer_size, minibatch_size),
+            **vars(agent),
+            replay=empty_replay(agent, environment, buffer_size, minibatch_size),
             statistics=Statistics(*(make(k) for k in (dimensions, outputs) for make in (jnp.zeros, jnp.ones))),
             plan=jnp.zeros((n, horizon, size)),
         )
@@ -357,4 +359,4 @@ def learner(
     def evaluate(state: ModelBasedState, batch: dict) -> Metrics:
         return {name: Sum.of(values, mask_of(batch)) for name, values in predict(state, batch).items()}
 
-    return Learner(init, update, evaluate, predict, batched=(*AGENT_BATCHED, "replay/data/*", "plan"))
+    return Learner(init, update, evaluate, predict, batched=(*BATCHED, "plan"))

@@ -10,13 +10,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from dlcore.learner import Metrics, example_keys
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance
 from dlcore.rl.replay import Replay, Transition
 
-__all__ = ["BATCHED", "OffPolicyState", "average_targets", "off_policy_update", "start_off_policy"]
+__all__ = [
+    "BATCHED",
+    "OffPolicyState",
+    "average_targets",
+    "descend_parts",
+    "empty_replay",
+    "off_policy_update",
+    "start_off_policy",
+]
 
 BATCHED = (*AGENT_BATCHED, "replay/data/*")
 """`Learner.batched` of an `OffPolicyState`."""
@@ -33,6 +42,27 @@ class OffPolicyState(AgentState):
 
     target_params: Any
     replay: Replay
+
+
+def empty_replay(agent: AgentState, environment: Environment, buffer_size: int, minibatch_size: int) -> Replay:
+    """Make room for what an agent will see.
+
+    Args:
+      agent: at step 0.
+      environment: that it acts in.
+      buffer_size: steps of each instance that the buffer holds.
+      minibatch_size: steps that are drawn at once.
+
+    Returns:
+      The buffer.
+
+    Raises:
+      ValueError: it holds fewer steps than are drawn at once.
+    """
+    x, scalar = agent.observation, agent.episode_return
+    size = environment.action_size
+    action = jnp.zeros((len(x), size), jnp.float32) if size else jnp.zeros(len(x), jnp.int32)
+    return Replay.empty(Transition(x, action, scalar, scalar.astype(bool), x), buffer_size, minibatch_size)
 
 
 def start_off_policy(
@@ -53,11 +83,7 @@ def start_off_policy(
     Raises:
       ValueError: the buffer holds fewer steps than are drawn at once.
     """
-    x, scalar = agent.observation, agent.episode_return
-    size = environment.action_size
-    action = jnp.zeros((len(x), size), jnp.float32) if size else jnp.zeros(len(x), jnp.int32)
-    example = Transition(x, action, scalar, scalar.astype(bool), x)
-    replay = Replay.empty(example, buffer_size, minibatch_size)
+    replay = empty_replay(agent, environment, buffer_size, minibatch_size)
     return OffPolicyState(**vars(agent), target_params=target_params, replay=replay)
 
 
@@ -73,6 +99,26 @@ def average_targets(targets: Any, params: Any, tau: float | jax.Array) -> Any:
       (1 - tau) targets + tau params.
     """
     return jax.tree.map(lambda target, new: target + tau * (new - target), targets, params)
+
+
+def descend_parts(
+    optimizer: optax.GradientTransformation, gradients: dict[str, Any], state: OffPolicyState
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take one step of an optimizer whose state is kept for each part of the parameters.
+
+    Args:
+      optimizer: of every part.
+      gradients: by part.
+      state: whose `params` and `opt_state` have these parts.
+
+    Returns:
+      (params, opt_state) after it, by part.
+    """
+    params, opt_state = {}, {}
+    for name, gradient in gradients.items():
+        updates, opt_state[name] = optimizer.update(gradient, state.opt_state[name], state.params[name])
+        params[name] = optax.apply_updates(state.params[name], updates)
+    return params, opt_state
 
 
 def off_policy_update(

@@ -18,7 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.rl.environments import Environment, check_environment, episodes
+from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
 
 __all__ = ["clipped_surrogate_loss", "improve", "learner", "objective"]
@@ -202,7 +202,8 @@ def learner(
         return state, {**metrics, "return": finished}
 
     def init(rng: jax.Array, batch: dict) -> OnPolicyState:
-        return start_on_policy(environment, model, optimizer, rng, batch, normalize_observation, normalize_reward)
+        params = params_of(model)
+        return start_on_policy(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
 
     def act(state: OnPolicyState, observation: jax.Array) -> jax.Array:
         policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])

@@ -26,6 +26,8 @@ from dlcore.rl.environments import (
     advance,
     check_environment,
     episodes,
+    epsilon_greedy,
+    start,
 )
 
 __all__ = ["QLearningState", "learner"]
@@ -81,23 +83,11 @@ def learner(
     table_shape = (len(seen), environment.num_actions)
 
     def init(rng: jax.Array, batch: dict) -> QLearningState:
-        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
-        table = initial_std * jax.random.normal(jax.random.fold_in(rng, 1), table_shape)
-        return QLearningState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 2),
-            params=table,
-            opt_state=optax.EmptyState(),
-            environment=env_state,
-            observation=observation,
-            episode_return=jnp.zeros(batch["index"].shape, jnp.float32),
-            visits=jnp.zeros(table_shape, jnp.int32),
-        )
+        def params(key, observation):
+            return initial_std * jax.random.normal(key, table_shape)
 
-    def choose(key, values):
-        explore, which = jax.random.split(key)
-        random = jax.random.randint(which, (), 0, environment.num_actions)
-        return jnp.where(jax.random.bernoulli(explore, epsilon), random, values.argmax()).astype(jnp.int32)
+        agent = start(environment, params, optax.identity(), rng, batch)
+        return QLearningState(**vars(agent), visits=jnp.zeros(table_shape, jnp.int32))
 
     def update(state: QLearningState, batch: dict) -> tuple[QLearningState, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
@@ -105,7 +95,7 @@ def learner(
         def step(state, t):
             choosing, moving = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)), out_axes=1)(keys)
             table, now = state.params, state.observation.argmax(-1)
-            action = jax.vmap(choose)(choosing, table[now])
+            action = epsilon_greedy(environment, choosing, table[now], epsilon)
             state, out, finished = advance(environment, state, moving, action)
             following = table[out.final_observation.argmax(-1)].max(-1)
             target = out.reward + gamma * jnp.where(out.terminated, 0.0, following)

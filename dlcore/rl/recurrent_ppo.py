@@ -18,11 +18,10 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, check_arguments, example_keys
+from dlcore.learner import Learner, Metrics, Range, check_arguments
 from dlcore.rl.environments import Environment, advance, check_environment, episodes
-from dlcore.rl.normalization import Normalizer
 from dlcore.rl.ppo import improve, objective
-from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages
+from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages, start_on_policy, step_keys
 
 __all__ = ["RecurrentState", "learner"]
 
@@ -95,27 +94,15 @@ def learner(
         return model.apply({"params": params}, memory, observation)
 
     def init(rng: jax.Array, batch: dict) -> RecurrentState:
-        env_state, observation = jax.vmap(environment.reset)(example_keys(jax.random.fold_in(rng, 0), batch))
         memory = model.memory(len(batch["index"]))
-        params = model.init(jax.random.fold_in(rng, 1), memory, observation)["params"]
-        return RecurrentState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 2),
-            params=params,
-            opt_state=optimizer.init(params),
-            environment=env_state,
-            observation=observation,
-            episode_return=jnp.zeros(batch["index"].shape, jnp.float32),
-            normalizer=Normalizer.start(observation, normalize_observation, normalize_reward),
-            memory=memory,
-            fresh=jnp.ones(batch["index"].shape, bool),
-        )
+
+        def params(key, observation):
+            return model.init(key, memory, observation)["params"]
+
+        agent = start_on_policy(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
+        return RecurrentState(**vars(agent), memory=memory, fresh=jnp.ones(batch["index"].shape, bool))
 
     def collect(state: RecurrentState, rng: jax.Array, batch: dict):
-        keys = jax.vmap(
-            lambda t: jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(example_keys(rng, batch))
-        )(jnp.arange(num_steps))
-
         def step(state: RecurrentState, key: jax.Array):
             seen, fresh = state.normalizer.of_observation(state.observation), state.fresh
             memory, (policy, value) = apply(state.params, _cleared(state.memory, fresh), seen)
@@ -129,7 +116,7 @@ def learner(
             after = after.replace(normalizer=normalizer, memory=memory, fresh=done)
             return after, (data, fresh, memory, final, finished)
 
-        state, (data, fresh, memories, final, finished) = jax.lax.scan(step, state, keys)
+        state, (data, fresh, memories, final, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))
         _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
         return state, data._replace(next_value=next_value.reshape(data.value.shape)), fresh, finished.collapse()
 

@@ -16,14 +16,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Sum, example_keys
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance, start
 from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
 
-__all__ = ["BATCHED", "OnPolicyState", "Rollout", "collect", "generalized_advantages", "start_on_policy"]
+__all__ = ["BATCHED", "OnPolicyState", "Rollout", "collect", "generalized_advantages", "start_on_policy", "step_keys"]
 
 BATCHED = (*AGENT_BATCHED, *NORMALIZER_BATCHED)
 """`Learner.batched` of an `OnPolicyState`."""
@@ -66,7 +65,7 @@ class Rollout(NamedTuple):
 
 def start_on_policy(
     environment: Environment,
-    model: nn.Module,
+    init: Callable[[jax.Array, jax.Array], Any],
     optimizer: optax.GradientTransformation,
     rng: jax.Array,
     batch: dict,
@@ -77,8 +76,8 @@ def start_on_policy(
 
     Args:
       environment: to act in.
-      model: `__call__(observations [B, ...]) -> (distribution, values [B])`.
-      optimizer: of the model's parameters.
+      init: (key, observations [N, ...]) -> parameters.
+      optimizer: of the parameters.
       rng: root key.
       batch: `{"index": [N]}`, one entry an instance.
       normalize_observation: by running moments.
@@ -87,9 +86,26 @@ def start_on_policy(
     Returns:
       The state at step 0.
     """
-    agent = start(environment, model, optimizer, rng, batch)
+    agent = start(environment, init, optimizer, rng, batch)
     normalizer = Normalizer.start(agent.observation, normalize_observation, normalize_reward)
     return OnPolicyState(**vars(agent), normalizer=normalizer)
+
+
+def step_keys(rng: jax.Array, batch: dict, num_steps: int) -> jax.Array:
+    """Derive the keys of a rollout: one to choose an action by and one to move by, for each step of each instance.
+
+    Args:
+      rng: root key of the rollout.
+      batch: `{"index": [N]}`.
+      num_steps: T.
+
+    Returns:
+      [T, N, 2] keys.
+    """
+    keys = example_keys(rng, batch)
+    return jax.vmap(lambda t: jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys))(
+        jnp.arange(num_steps)
+    )
 
 
 def collect(
@@ -119,8 +135,6 @@ def collect(
     Returns:
       (state after T steps, Rollout, sum and number of the returns of episodes that ended).
     """
-    keys = jax.vmap(lambda t: jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(example_keys(rng, batch)))
-    keys = keys(jnp.arange(num_steps))
 
     def step(state: OnPolicyState, key: jax.Array):
         seen = state.normalizer.of_observation(state.observation)
@@ -134,7 +148,7 @@ def collect(
         data = (seen, action, policy.log_prob(action), reward, out.terminated, done, final)
         return after.replace(normalizer=normalizer), (data, finished)
 
-    state, (data, finished) = jax.lax.scan(step, state, keys)
+    state, (data, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))
     observation, action, log_prob, reward, terminated, done, final = data
 
     def values(x: jax.Array) -> jax.Array:

@@ -21,8 +21,15 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.rl.environments import Environment, check_environment, episodes, random_actions, start
-from dlcore.rl.off_policy import BATCHED, OffPolicyState, average_targets, off_policy_update, start_off_policy
+from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
+from dlcore.rl.off_policy import (
+    BATCHED,
+    OffPolicyState,
+    average_targets,
+    descend_parts,
+    off_policy_update,
+    start_off_policy,
+)
 from dlcore.rl.replay import Transition
 
 __all__ = ["learner", "soft_value"]
@@ -126,7 +133,7 @@ def learner(
         return total.mean(), {name: Sum.of(numbers) for name, numbers in metrics.items()}
 
     def init(rng: jax.Array, batch: dict) -> OffPolicyState:
-        agent = start(environment, model, optimizer, rng, batch)
+        agent = start(environment, params_of(model), optimizer, rng, batch)
         params = {**agent.params, "log_temperature": jnp.full((), math.log(initial_temperature), jnp.float32)}
         agent = agent.replace(params=params, opt_state={name: optimizer.init(part) for name, part in params.items()})
         return start_off_policy(agent, environment, {"critic": params["critic"]}, buffer_size, minibatch_size)
@@ -138,10 +145,7 @@ def learner(
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
-        params, opt_state = {}, {}
-        for name, gradient in gradients.items():
-            updates, opt_state[name] = optimizer.update(gradient, state.opt_state[name], state.params[name])
-            params[name] = optax.apply_updates(state.params[name], updates)
+        params, opt_state = descend_parts(optimizer, gradients, state)
         target_params = average_targets(state.target_params, {"critic": params["critic"]}, tau)
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
         return state, {**metrics, "temperature": Sum.of(jnp.exp(params["log_temperature"])[None])}

@@ -18,8 +18,15 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.rl.environments import Environment, check_environment, episodes, random_actions, start
-from dlcore.rl.off_policy import BATCHED, OffPolicyState, average_targets, off_policy_update, start_off_policy
+from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
+from dlcore.rl.off_policy import (
+    BATCHED,
+    OffPolicyState,
+    average_targets,
+    descend_parts,
+    off_policy_update,
+    start_off_policy,
+)
 from dlcore.rl.replay import Transition
 
 __all__ = ["learner"]
@@ -98,7 +105,7 @@ def learner(
         return (critic - value).mean(), {name: Sum.of(numbers) for name, numbers in metrics.items()}
 
     def init(rng: jax.Array, batch: dict) -> OffPolicyState:
-        agent = start(environment, model, optimizer, rng, batch)
+        agent = start(environment, params_of(model), optimizer, rng, batch)
         opt_state = {name: optimizer.init(part) for name, part in agent.params.items()}
         agent = agent.replace(opt_state={**opt_state, "count": jnp.zeros((), jnp.int32)})
         return start_off_policy(agent, environment, agent.params, buffer_size, minibatch_size)
@@ -113,10 +120,8 @@ def learner(
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
         count = state.opt_state["count"] + 1
         now = count % (policy_delay if twin else 1) == 0
-        params, opt_state = {}, {"count": count}
-        for name, gradient in gradients.items():
-            updates, opt_state[name] = optimizer.update(gradient, state.opt_state[name], state.params[name])
-            params[name] = optax.apply_updates(state.params[name], updates)
+        params, opt_state = descend_parts(optimizer, gradients, state)
+        opt_state["count"] = count
         waiting = (params["actor"], opt_state["actor"]), (state.params["actor"], state.opt_state["actor"])
         params["actor"], opt_state["actor"] = jax.tree.map(lambda new, old: jnp.where(now, new, old), *waiting)
         targets = average_targets(state.target_params, params, jnp.where(now, tau, 0.0))

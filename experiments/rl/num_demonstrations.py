@@ -22,10 +22,12 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.kits.imitation import clone_return, greedy
+from dlcore.kits.trivial_policies import trivial_returns
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
-from dlcore.rl import behavior_cloning, demonstrations, environments, gail, networks, ppo
+from dlcore.rl import demonstrations, environments, gail, networks, ppo
 
 INSTANCES, NUM_STEPS, EPISODES = 32, 64, 20
 
@@ -58,28 +60,13 @@ def expert_of(environment: environments.Environment, steps: int) -> demonstratio
     for _ in range(steps):
         state, _ = update(state, batch)
 
-    def policy(key, observation):
-        return model.apply({"params": state.params}, observation[None])[0].mode()[0]
-
-    return demonstrations.record(environment, policy, jax.random.split(jax.random.key(1), 8))
+    return demonstrations.record(environment, greedy(model, state.params), jax.random.split(jax.random.key(1), 8))
 
 
 def clone(environment: environments.Environment, shown: dict, steps: int, num_seeds: int) -> np.ndarray:
     """[seeds] returns of clones."""
-    learner = behavior_cloning.learner(
-        model=behavior_cloning.actor(environment), optimizer=create_optimizer("adam", 1e-3), environment=environment
-    )
-    pairs = {name: jnp.asarray(shown[name][~shown["absorbing"]]) for name in ("observation", "action")}
-    pairs["index"] = jnp.arange(len(pairs["action"]))
-
-    @jax.jit
-    @jax.vmap
-    def trained(key):
-        state = learner.init(key, pairs)
-        state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), state, None, steps)
-        return learner.predict(state, {"index": jnp.arange(EPISODES)})["return"].mean()
-
-    return np.asarray(trained(jax.random.split(jax.random.key(2), num_seeds)))
+    trained = clone_return(environment, shown, {"index": jnp.arange(EPISODES)}, steps)
+    return np.asarray(jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(2), num_seeds)))
 
 
 def imitate(environment: environments.Environment, shown: dict, steps: int, num_seeds: int) -> np.ndarray:
@@ -102,20 +89,6 @@ def imitate(environment: environments.Environment, shown: dict, steps: int, num_
         state, _ = update(state, batch)
     played = jax.jit(jax.vmap(learner.predict, (0, None)))(state, {"index": jnp.arange(EPISODES)})
     return np.asarray(played["return"]).mean(1)
-
-
-def random_return(environment: environments.Environment) -> float:
-    """Mean return of random actions."""
-
-    def one(key):
-        return environments.play(
-            environment,
-            lambda key, _: environments.random_actions(environment, key[None])[0],
-            key,
-            environment.max_steps,
-        )[0]
-
-    return float(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(4), EPISODES)).mean())
 
 
 def report(returns: Returns, figures: dict | None = None) -> StudyResult:
@@ -184,7 +157,7 @@ def study(
         shown = demonstrations.select(expert.first(count), every, seed=0, absorbing=True)
         arms["cloning"][count] = clone(environment, shown, clone_steps, num_seeds)
         arms["GAIL"][count] = imitate(environment, shown, gail_steps, num_seeds)
-    returns = Returns(expert.mean_return, random_return(environment), arms)
+    returns = Returns(expert.mean_return, trivial_returns(environment)["random_return"], arms)
     return report(returns, {"returns": draw(returns)})
 
 

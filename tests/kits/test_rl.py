@@ -61,8 +61,8 @@ def test_the_optimizers_of_all_seeds_are_counted():
 
 def test_an_episode_is_recorded_until_it_ends():
     environment = environments.make("CartPole-v1")
-    states, seen, length = environments.record(environment, lambda observation: 1, jax.random.key(0), 30)
-    n = int(length)
+    episode = environments.trace(environment, lambda key, memory, x: (memory, 1), (), jax.random.key(0), 30)
+    states, seen, n = episode.state, episode.observation, int(episode.running.sum())
     assert 5 < n < 15  # pushed to the right alone, the pole falls
     np.testing.assert_array_equal(states.time[:n], np.arange(n))
     np.testing.assert_allclose(states.theta[:n], seen[:n, 2])
