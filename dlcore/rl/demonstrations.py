@@ -163,7 +163,9 @@ def select(
       absorbing: add a row of zeros for each episode that terminated, and say which they are.
 
     Returns:
-      {"observation": [M, ...], "action": [M] or [M, A]}, and with `absorbing` its [M] bool.
+      {"observation": [M, ...], "action": [M] or [M, A]}, and with `absorbing` its [M] bool and "weight" [M] float32: 1
+      for a step; for the end of an episode the share of its steps that is taken, since a step that is left out weighs
+      nothing, either.
 
     Raises:
       ValueError: `every` is not positive.
@@ -177,6 +179,8 @@ def select(
     pairs = {"observation": demonstrations.observation[episode, step], "action": demonstrations.action[episode, step]}
     if not absorbing:
         return pairs
-    ends = int(demonstrations.terminated.sum())
-    rows = {name: np.concatenate([x, np.zeros((ends, *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
-    return {**rows, "absorbing": np.arange(len(step) + ends) >= len(step)}
+    over = demonstrations.terminated
+    share = np.array([len(row) for row in rows])[over] / demonstrations.length[over]
+    ended = {name: np.concatenate([x, np.zeros((len(share), *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
+    weight = np.concatenate([np.ones(len(step)), share]).astype(np.float32)
+    return {**ended, "absorbing": np.arange(len(weight)) >= len(step), "weight": weight}

@@ -23,7 +23,6 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.losses.adversarial import discriminator_loss
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.ppo import improve, objective
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
@@ -125,7 +124,7 @@ def learner(
     """Imitate an expert without the environment's reward, which is only reported.
 
     A batch is `{"environments": {"index": [N]}, "demonstrations": {"observation": [B, ...], "action": [B] or [B, A],
-    "absorbing": [B] bool, "index": [B]}}`.
+    "absorbing": [B] bool, "weight": [B], "index": [B]}}`, as `dlcore.rl.demonstrations.select` makes them.
 
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
@@ -192,9 +191,9 @@ def learner(
             **vars(agent), discriminator=params, discriminator_opt_state=discriminator_optimizer.init(params)
         )
 
-    def judge_loss(params, expert: jax.Array, policy: jax.Array, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def judge_loss(params, expert, weight, policy, key: jax.Array) -> tuple[jax.Array, Metrics]:
         real, fake = logits_of(params, expert), logits_of(params, policy)
-        losses = discriminator_loss(real, fake)
+        losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)
         share = jax.random.uniform(key, (len(expert), 1))
         slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(share * expert + (1 - share) * policy)
         penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)
@@ -202,7 +201,9 @@ def learner(
         metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(right)}
         return losses.mean() + gradient_penalty * penalty.mean(), metrics
 
-    def judge(state: GAILState, expert: jax.Array, data: Rollout, rng: jax.Array) -> tuple[GAILState, Metrics]:
+    def judge(
+        state: GAILState, expert: jax.Array, weight: jax.Array, data: Rollout, rng: jax.Array
+    ) -> tuple[GAILState, Metrics]:
         """Train the discriminator on the expert's rows [B, D] and as many of the rollout and the ends in it."""
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
         rows = seen(flat.observation, flat.action, jnp.zeros_like(flat.terminated))
@@ -213,7 +214,7 @@ def learner(
             params, opt_state = carry
             which, between = jax.random.split(jax.random.fold_in(rng, t))
             policy = pool[jax.random.choice(which, len(pool), (len(expert),), p=weights / weights.sum())]
-            gradients, metrics = jax.grad(judge_loss, has_aux=True)(params, expert, policy, between)
+            gradients, metrics = jax.grad(judge_loss, has_aux=True)(params, expert, weight, policy, between)
             updates, opt_state = discriminator_optimizer.update(gradients, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), metrics
 
@@ -251,7 +252,8 @@ def learner(
         )
         shown = batch["demonstrations"]
         observation = state.normalizer.of_observation(shown["observation"])
-        state, judged = judge(state, seen(observation, shown["action"], shown["absorbing"]), data, judging)
+        expert = seen(observation, shown["action"], shown["absorbing"])
+        state, judged = judge(state, expert, shown["weight"], data, judging)
         data = rewarded(state.discriminator, data)
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda

@@ -35,6 +35,9 @@ def test_ends_of_episodes_become_absorbing_rows():
     rows = demonstrations.select(episodes, absorbing=True)
     np.testing.assert_array_equal(rows["absorbing"], [False] * 5 + [True])
     np.testing.assert_array_equal(rows["observation"], [1] * 5 + [0])
+    np.testing.assert_array_equal(rows["weight"], [1] * 6)
+    np.testing.assert_array_equal(demonstrations.select(episodes, 2, absorbing=True)["weight"][-1], 0.5)
+    np.testing.assert_array_equal(demonstrations.select(episodes, 9, absorbing=True)["weight"], [1, 1, 0.5])
 
 
 def ends() -> Environment:
@@ -81,6 +84,7 @@ def build(environment, **options):
 def batch_of(action):
     observation = np.linspace(-1, 1, LIGHTS, dtype=np.float32)[:, None]
     shown = {"observation": observation, "action": action(observation[:, 0]), "absorbing": np.zeros(LIGHTS, bool)}
+    shown["weight"] = np.ones(LIGHTS, np.float32)
     return {"environments": Source.indices(16)[np.arange(16)], "demonstrations": Source(shown)[np.arange(LIGHTS)]}
 
 
@@ -114,6 +118,26 @@ def test_a_constant_reward_is_worth_r_over_1_minus_gamma_unless_the_end_is_the_e
     r = np.log(2)
     _, value = networks.actor_critic(ends(), 8).apply({"params": state.params}, jnp.array([[0.0], [1.0]]))
     np.testing.assert_allclose(value, [r, terminated * r], atol=0.03)
+
+
+class Line(nn.Module):
+    """A logit for the absorbing state and one for all else."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(x[..., -1:])[..., 0]
+
+
+def test_the_end_of_a_sub_sampled_episode_weighs_what_its_steps_do():
+    """Of the policy's rows a third are ends, and so are half of the expert's, of weight w: odds 3 w / (1 + w)."""
+    half = np.arange(LIGHTS) % 2 == 0
+    for weight in (0.05, 0.5):
+        learner = build(ends(), discriminator=Line(), discriminator_steps=20, gradient_penalty=0.0, gamma=0.5)
+        batch = batch_of(lambda x: (x > 0).astype(int))
+        batch["demonstrations"] |= {"absorbing": half, "weight": np.where(half, weight, 1).astype(np.float32)}
+        (layer,) = trained(learner, 20)(batch).discriminator.values()
+        logit = float(layer["kernel"][0, 0] + layer["bias"][0])
+        np.testing.assert_allclose(logit, np.log(3 * weight / (1 + weight)), atol=0.25)
 
 
 @pytest.mark.covers("RL-09")
