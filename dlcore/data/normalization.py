@@ -30,7 +30,7 @@ def normalizer(
       dtype: of computation; at least float32 is used.
 
     Returns:
-      Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float.
+      Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float; a gray image [B, H, W, 1] becomes C channels.
     """
     mean, std = np.asarray(mean), np.asarray(std)
     dtype = jnp.promote_types(dtype, jnp.float32)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Splits", "map_sources"]
+__all__ = ["Splits", "map_sources", "metric_label"]
 
 
 class Splits(NamedTuple):
@@ -14,7 +14,8 @@ class Splits(NamedTuple):
       valid: a source, or None.
       test: a source, or None.
       spec: JSON-able facts that `build` needs (class names, image shape, statistics of the training split); they are
-        kept in config.json, so that a run can be used without its data.
+        kept in config.json, so that a run can be used without its data. `spec["about"]`, {metric: text}, is put behind
+        the name of a metric that says nothing without it, such as what a distance is measured in.
       notes: lines to print once.
       shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
         one a sample).
@@ -36,6 +37,20 @@ class Splits(NamedTuple):
         sizes: list[int] = []
         map_sources(lambda source, ratio: sizes.append(-(-len(source) // ratio)), self.train, self.batch_ratios)
         return max(sizes)
+
+
+def metric_label(name: str, spec: Mapping[str, Any]) -> str:
+    """Put behind a metric's name what it says nothing without.
+
+    Args:
+      name: of the metric.
+      spec: `Splits.spec`.
+
+    Returns:
+      Such as "accuracy", or "frechet_distance (resnet8_cifar, 1,000 samples, 10,000 real)".
+    """
+    about = spec.get("about", {}).get(name)
+    return f"{name} ({about})" if about else name
 
 
 def map_sources(function: Callable[[Any, int], Any], train: Any, ratios: Mapping[str, int]) -> Any:

@@ -1,5 +1,7 @@
 """What experiments that generate images share: data, and distances to real images in a classifier's features."""
 
+from pathlib import Path
+
 import numpy as np
 
 from dlcore.data.source import Source
@@ -21,6 +23,13 @@ NUM_REAL = 10_000
 SETTINGS = {
     **{k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")},
     **trained_network.SETTINGS,
+    "frechet_network": Setting(
+        None,
+        "whose features the Fréchet distance is over, as --network, such as the Inception of published distances "
+        "(`dlcore convert FILE --model=inception_v3_fid`); by default that of --network",
+        str | None,
+        essential=True,
+    ),
     "num_samples": Setting(1000, "drawn for the Fréchet distance at each evaluation", limits=Range(2)),
 }
 
@@ -35,27 +44,45 @@ def data(flags: Flags) -> Splits:
       The splits; the report shows the first NUM_SHOWN samples.
     """
     splits = images.data(flags)
+    path = flags.frechet_network or flags.network
+    if path is None:
+        name = trained_network.DEFAULT_MODEL
+    else:
+        argument = "frechet_network" if flags.frechet_network else "network"
+        name = _of_images(path, argument, splits.spec["image_shape"]).name
+    train, test = (f"{min(NUM_REAL, len(real)):,}" for real in (splits.train, splits.test))
     note = (
-        f"frechet_distance and kid: {flags.num_samples:,} samples against up to {NUM_REAL:,} real images, of the "
-        "training split while training and of the test split at the end, in a classifier's pooled features"
+        f"frechet_distance and kid: {flags.num_samples:,} samples against {train} real images of the training split "
+        f"while training, {test} of the test split at the end, in features of {name}"
     )
-    return splits._replace(shown=Source.indices(NUM_SHOWN, "samples"), notes=(*splits.notes, note))
+    about = {"frechet_distance": f"{name}, {flags.num_samples:,} samples, {test} real"}
+    return splits._replace(
+        shown=Source.indices(NUM_SHOWN, "samples"), notes=(*splits.notes, note), spec={**splits.spec, "about": about}
+    )
+
+
+def _of_images(path: str | Path, argument: str, image_shape: tuple[int, ...]) -> trained_network.TrainedNetwork:
+    """Load a network for images of a shape: they are resized to its side, and gray ones fill its three channels."""
+    channels = image_shape[-1]
+    network = trained_network.load_network(path, argument, channels=None if channels == 1 else channels)
+    resized = network.input_size is None and network.side != image_shape[0]
+    return network._replace(input_size=network.side) if resized else network
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure distances of samples to the training images ("valid") or the test images ("test").
 
     Args:
-      setup: with the flags of SETTINGS; `--network` names the classifier whose features count.
+      setup: with the flags of SETTINGS; `--frechet_network`, or else `--network`, names whose features count.
       splits: the data.
       split: "valid" or "test".
 
     Returns:
       The Fréchet distance and the kernel distance.
     """
-    source = trained_network.find_or_train(setup.flags)
-    network = trained_network.load_network(source, channels=setup.spec["image_shape"][-1])
-    features = trained_network.feature_extractor(network)
+    path = setup.flags.frechet_network
+    argument, source = ("frechet_network", path) if path else ("network", trained_network.find_or_train(setup.flags))
+    features = trained_network.feature_extractor(_of_images(source, argument, setup.spec["image_shape"]))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
     reference = features(real[np.sort(order)])[0]

@@ -53,7 +53,7 @@ SETTINGS = {
 
 SAMPLED = {
     **SETTINGS,
-    **{k: generative.SETTINGS[k] for k in ("network", "network_steps", "num_samples")},
+    **{k: generative.SETTINGS[k] for k in ("network", "network_steps", "frechet_network", "num_samples")},
     "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
 }
 """SETTINGS of models that sample."""

@@ -291,8 +291,9 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
-      batches of 256 images, so that one shape is compiled.
+      batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled.
     """
+    size = 256 if (network.input_size or network.side) <= 64 else 32
     model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
 
     @jax.jit
@@ -304,10 +305,10 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
 
     def extract(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = []
-        for first in range(0, len(images), 256):
-            piece = np.asarray(images[first : first + 256])
+        for first in range(0, len(images), size):
+            piece = np.asarray(images[first : first + size])
             rows = len(piece)
-            piece = np.concatenate([piece, np.zeros((256 - rows, *piece.shape[1:]), piece.dtype)])
+            piece = np.concatenate([piece, np.zeros((size - rows, *piece.shape[1:]), piece.dtype)])
             parts.append([np.asarray(x)[:rows] for x in apply(network.variables, piece)])
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

@@ -13,10 +13,14 @@ head.)
 Layout, names and epsilon are torchvision's; the loss is that of `dlcore.models.googlenet.auxiliary_loss`. A keeps one
 branch with a 5x5 kernel, as the published network does. Published weights need `transform_input=True`: they were
 trained on pixels in [-1, 1], not standardized ones.
+
+`inception_v3_fid` is the network of 2015 whose 2,048 averaged features published Fréchet distances (FID) are over. It
+has 1,008 classes, its averages leave out the padding, and 7c takes a maximum in place of the average. Its weights are
+in the file pt_inception-2015-12-05-6726825d.pth of the GitHub releases of mseitzer/pytorch-fid.
 """
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -54,14 +58,23 @@ class InceptionBlock(nn.Module):
     Args:
       features: channels of the pooled branch in A, of the inner layers in C; unused in the others.
       width_mult: multiplier of all channels.
+      pool: what the pooled branch of A, C and E takes of 3x3: average, of the map and zeros around it; inside, of the
+        map alone; or max.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int = 0
     width_mult: float = 1.0
+    pool: Literal["average", "inside", "max"] = "average"
     dtype: Any = None
     axis_name: str | None = None
+
+    def pooled(self, x: jax.Array) -> jax.Array:
+        """Pool x, [B, H, W, C], over 3x3 at stride 1."""
+        if self.pool == "max":
+            return max_pool(x, (3, 3), padding=1)
+        return avg_pool(x, (3, 3), padding=1, count_include_pad=self.pool == "average")
 
     def conv(self, name: str, features: int, size: tuple[int, int], x: jax.Array, train: bool, stride: int = 1):
         """Convolve x, [B, H, W, C] -> [B, H, W, features]; at stride 2 without padding."""
@@ -99,7 +112,7 @@ class InceptionA(InceptionBlock):
             conv("branch1x1", 64, POINT, x),
             conv("branch5x5_2", 64, (5, 5), five),
             conv("branch3x3dbl_3", 96, (3, 3), double),
-            conv("branch_pool", self.features, POINT, avg_pool(x, (3, 3), padding=1)),
+            conv("branch_pool", self.features, POINT, self.pooled(x)),
         ]
         return jnp.concatenate(branches, -1)
 
@@ -151,7 +164,7 @@ class InceptionC(InceptionBlock):
             conv("branch1x1", 192, POINT, x),
             conv("branch7x7_3", 192, COLUMN, seven),
             conv("branch7x7dbl_5", 192, ROW, double),
-            conv("branch_pool", 192, POINT, avg_pool(x, (3, 3), padding=1)),
+            conv("branch_pool", 192, POINT, self.pooled(x)),
         ]
         return jnp.concatenate(branches, -1)
 
@@ -205,7 +218,7 @@ class InceptionE(InceptionBlock):
             conv("branch3x3_2b", 384, (3, 1), three),
             conv("branch3x3dbl_3a", 384, (1, 3), double),
             conv("branch3x3dbl_3b", 384, (3, 1), double),
-            conv("branch_pool", 192, POINT, avg_pool(x, (3, 3), padding=1)),
+            conv("branch_pool", 192, POINT, self.pooled(x)),
         ]
         return jnp.concatenate(branches, -1)
 
@@ -216,6 +229,7 @@ class AuxiliaryHead(InceptionBlock):
     Args:
       features: unused.
       width_mult: multiplier of all channels.
+      pool: unused.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       num_classes: number of classes, the length of the logits.
@@ -270,6 +284,7 @@ class InceptionV3(nn.Module):
       width_mult: multiplier of all channels.
       stem: imagenet: as published, for sides of at least 75; cifar: a 3x3 convolution of stride 1, for at least 7.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
+      fid: pool as the network of published Fréchet distances.
       dropout: probability of dropping a value before the head in training.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
@@ -283,6 +298,7 @@ class InceptionV3(nn.Module):
     width_mult: float = 1.0
     stem: str = "imagenet"
     transform_input: bool = False
+    fid: bool = False
     dropout: float = 0.5
     dtype: Any = None
     axis_name: str | None = None
@@ -340,7 +356,8 @@ class InceptionV3(nn.Module):
         for name in self.modules:
             kind, features = MODULES[name]
             module = remat(kind, self.remat, static_argnums=(2,))
-            x = maps[f"Mixed_{name}"] = module(features, name=f"Mixed_{name}", **fields)(x, train)
+            pool = "average" if not self.fid else "max" if name == "7c" else "inside"
+            x = maps[f"Mixed_{name}"] = module(features, pool=pool, name=f"Mixed_{name}", **fields)(x, train)
             if name == "6e" and self.aux and (auxiliary or self.is_initializing()):
                 head = AuxiliaryHead(num_classes=self.num_classes, head_init=self.head_init, name="AuxLogits", **fields)
                 auxiliaries["aux"] = head(x, train)
@@ -365,5 +382,8 @@ class InceptionV3(nn.Module):
         return max_pool(x, (3, 3), (2, 2)), {"Conv2d_2b_3x3": first, "Conv2d_4a_3x3": x}
 
 
-MODELS = {"inception_v3": functools.partial(InceptionV3)}
-INPUT_SHAPES = {"inception_v3": (299, 299, 3)}
+MODELS = {
+    "inception_v3": functools.partial(InceptionV3),
+    "inception_v3_fid": functools.partial(InceptionV3, num_classes=1008, aux=False, transform_input=True, fid=True),
+}
+INPUT_SHAPES = dict.fromkeys(MODELS, (299, 299, 3))

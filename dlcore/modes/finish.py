@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, metric_label
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.html import is_share
@@ -72,7 +72,7 @@ def finish(
         "command": provenance.command(),
         "seed": flags.seed,
         "dataset": spec.get("dataset", ""),
-        "metric": f"test {run.experiment.headline}",
+        "metric": f"test {metric_label(run.experiment.headline, spec)}",
         "value": value,
         "step": step,
         "wall_seconds": round(seconds, 1),
@@ -126,7 +126,7 @@ def _report(
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value, counts = context.numbers.get(run.experiment.headline), context.spec.get("counts", "examples")
     cards = {
-        f"test {run.experiment.headline}": _card(run.experiment.headline, value),
+        f"test {metric_label(run.experiment.headline, context.spec)}": _card(run.experiment.headline, value),
         f"test {counts}": f"{len(context.data.test):,}",
         "parameters": f"{parameters:,}",
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),

@@ -7,9 +7,9 @@ import pytest
 from dlcore.data.digits import digits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, metric_label
 from dlcore.kits import generative
-from dlcore.kits.trained_network import feature_extractor, find_or_train, load_network
+from dlcore.kits.trained_network import PACKED, feature_extractor, find_or_train, load_network
 from experiments.generative.ddpm import experiment
 
 
@@ -58,6 +58,32 @@ def test_real_images_are_nearer_than_noise(resolved, folder):
     )
     assert same == pytest.approx(0, abs=1e-5)
     assert same < near < far
+
+
+def test_distances_in_the_features_of_a_network_for_other_images(resolved):
+    """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
+    flags = resolved.flags.replace(frechet_network=str(PACKED))
+    splits = experiment.data(flags)
+    (measure,) = generative.evaluators(resolved.setup_of(splits)._replace(flags=flags), splits, "test")
+    real = splits.test.arrays["image"]
+    numbers = measure.finish(measure.add(None, {"sample": real}, None))
+    assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-3)
+    network = load_network()
+    large = np.repeat(jax.image.resize(real, (len(real), 32, 32, 1), "linear"), 3, -1)
+    expected, _ = feature_extractor(network)(np.asarray(large))
+    ((found, _),) = measure.add(None, {"sample": real}, None)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_name_of_the_distance_says_what_it_is_over(resolved):
+    spec = experiment.data(resolved.flags).spec
+    number = len(digits("test"))
+    assert metric_label("frechet_distance", spec) == f"frechet_distance (resnet8_cifar, 6 samples, {number} real)"
+    assert metric_label("kid", spec) == "kid"
+    flags = resolved.flags.replace(frechet_network=str(PACKED))
+    assert experiment.data(flags).spec["about"]["frechet_distance"].startswith(load_network().name)
+    with pytest.raises(ValueError, match="frechet_network='nothing': holds no trained network"):
+        experiment.data(resolved.flags.replace(frechet_network="nothing"))
 
 
 def test_samples_are_what_predict_runs_over(resolved):

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
-from dlcore.models.inception_v3 import InceptionV3
+from dlcore.models.inception_v3 import InceptionA, InceptionV3
 from dlcore.ops import max_pool, receptive_field
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.training import compiled, draw, losses
@@ -32,6 +32,44 @@ def test_inception_v3_equals_torchvision():
 def test_parameter_counts():
     assert parameter_count("inception_v3", aux=False) == 23_834_568
     assert parameter_count("inception_v3") == 27_161_264
+
+
+def test_the_network_of_published_distances():
+    """It differs in its classes, and in how A, C and E pool; all else is the network that equals torchvision's."""
+    assert parameter_count("inception_v3_fid") == 23_834_568 + 8 * 2049
+    model, x = create_model("inception_v3_fid"), jnp.zeros((1, 299, 299, 3))
+    maps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), x, method="features")[0])
+    assert maps["Mixed_7c"].shape == (1, 8, 8, 2048)
+
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 2))
+    padded = np.pad(np.asarray(x)[0], ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (0, 1))
+    expected = {
+        "average": np.nansum(windows, (-2, -1)) / 9,
+        "inside": np.nanmean(windows, (-2, -1)),
+        "max": np.nanmax(windows, (-2, -1)),
+    }
+    for pool, value in expected.items():
+        found = InceptionA(pool=pool).pooled(x)[0]
+        np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
+
+
+def test_which_module_pools_how():
+    pools = {}
+
+    def see(next_function, args, kwargs, context):
+        if context.method_name == "pooled":
+            pools[context.module.name] = context.module.pool
+        return next_function(*args, **kwargs)
+
+    x = jnp.zeros((1, 8, 8, 3))
+    for fid in (False, True):
+        with nn.intercept_methods(see):
+            model = InceptionV3(**SMALL, fid=fid, aux=False)
+            jax.eval_shape(model.init, jax.random.key(0), x)
+        assert set(pools) == {f"Mixed_{name}" for name in ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b", "7c")}
+        assert pools.pop("Mixed_7c") == ("max" if fid else "average")
+        assert set(pools.values()) == {"inside" if fid else "average"}
 
 
 @pytest.mark.covers("ZO-10")
