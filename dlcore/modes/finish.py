@@ -121,7 +121,7 @@ def _report(
 
     first, *others = (run.experiment.panels or _curves)(context)
     panels = [first, *hook_panels, *others]
-    panels.append(memory_panel(result.memory, _residual_bytes(run, context, batch)))
+    panels.append(memory_panel(result.memory, set(run.flags), _residual_bytes(run, context, batch)))
     parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
     rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value, counts = context.numbers.get(run.experiment.headline), context.spec.get("counts", "examples")

@@ -142,7 +142,7 @@ def _write(
     path.write_text(
         render(
             f"{run.experiment.name}: profile",
-            [table(shown, title=title, note=note), memory_panel(memory)],
+            [table(shown, title=title, note=note), memory_panel(memory, set(run.flags))],
             cards | of_each,
             subtitle=summary,
             details=details,

@@ -123,6 +123,7 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
         axes.plot(xs, ys, color=SERIES[number], linewidth=width, **marker)
     axes.set_xlabel(x)
     axes.margins(x=0.02)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.xaxis.get_major_locator().set_params(nbins=5 if size[0] < 5 else 8)
     axes.xaxis.set_major_formatter(_thousands())
     if all((xs == np.rint(xs)).all() for xs, _ in lines.values()):

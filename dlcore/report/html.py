@@ -29,6 +29,9 @@ SHARES = {
     "recall",
 }
 
+DISTANCES = {"distance", "error", "l1", "mse"}
+"""Words of metrics that are no shares, whatever else they name, such as map_l1."""
+
 
 def render(
     title: str,
@@ -68,9 +71,10 @@ def is_share(metric: str) -> bool:
       metric: its name, such as "test accuracy", "map" or "probe".
 
     Returns:
-      True where a word of the name is one of those in `SHARES`.
+      True where a word of the name is one of those in `SHARES`, and none is one of `DISTANCES`.
     """
-    return not SHARES.isdisjoint(re.findall(r"[a-z0-9]+", metric.lower()))
+    words = set(re.findall(r"[a-z0-9]+", metric.lower()))
+    return not SHARES.isdisjoint(words) and DISTANCES.isdisjoint(words)
 
 
 def definition_table(rows: Mapping[str, Any]) -> str:

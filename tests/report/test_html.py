@@ -88,6 +88,7 @@ def test_page_follows_the_readers_light_or_dark_mode():
         ("probe_untrained", True),
         ("loss", False),
         ("frechet_distance", False),
+        ("map_l1", False),
     ],
 )
 def test_shares_are_known_by_name(name, share):

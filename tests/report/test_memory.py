@@ -6,7 +6,7 @@ from dlcore.report.memory import memory_panel
 
 
 def test_shares_and_the_advice_on_the_largest_part():
-    panel = memory_panel({"parameters": 3 * 2**20, "batch": 2**20})
+    panel = memory_panel({"parameters": 3 * 2**20, "batch": 2**20}, {"sharding"})
     assert panel.title == "Memory of a step: 4.0 MiB"
     assert "75.0%" in panel.html
     assert "fsdp" in panel.note
@@ -14,13 +14,18 @@ def test_shares_and_the_advice_on_the_largest_part():
 
 @pytest.mark.covers("TR-28")
 def test_temporaries_are_made_less_by_recomputation():
-    panel = memory_panel({"parameters": 10, "temporaries": 1000}, 800)
-    assert "model.remat" in panel.note
+    panel = memory_panel({"parameters": 10, "temporaries": 1000}, {"model.remat", "batch_size"}, 800)
+    assert panel.note.endswith("Less: a smaller --batch_size, --model.remat=full.")
     assert "stored for the backward pass" in panel.html
-    assert memory_panel({}).note == ""
+    assert memory_panel({}, ()).note == ""
+
+
+def test_flags_that_a_run_does_not_have_are_not_advised():
+    assert memory_panel({"temporaries": 1000}, {"batch_size", "seed"}).note.endswith("Less: a smaller --batch_size.")
+    assert memory_panel({"temporaries": 1000}, {"seed"}).note == ""
 
 
 def test_parts_of_no_size_are_left_out():
-    html = memory_panel({"parameters": 10, "optimizer": 0}).html
+    html = memory_panel({"parameters": 10, "optimizer": 0}, ()).html
     assert "parameters" in html
     assert "optimizer" not in html
