@@ -553,6 +553,7 @@ def test_every_page_takes_a_first_step(name):
         return
     experiment = resolved.experiment
     data = experiment.data(resolved.flags)
+    assert data.spec.get("dataset"), "the ledger takes no row without"
     batch = batch_at(resolved.pipelines(data), 0)
     setup = resolved.setup_of(data)
     check_first_step(experiment.build(setup), batch)

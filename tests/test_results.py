@@ -425,3 +425,14 @@ def test_the_readme_shows_each_seed_of_its_first_command():
     text = " ".join((root / "README.md").read_text(encoding="utf-8").split())
     assert f"the mean of three seeds: {first}, {second} and {third} %" in text
     assert f"accuracy {row['values']['0']:.4f}, loss" in text
+
+
+def test_no_docstring_says_of_a_command_in_the_ledger_that_it_was_not_run():
+    root = Path(__file__).resolve().parents[1]
+    rows = ledger.read(root / "experiments" / "results.jsonl")
+    measured = {row["command"].replace("$DATA_DIR", "D"): row["id"] for row in rows if row.get("mean") is not None}
+    for path in sorted((root / "experiments").rglob("*.py")):
+        doc = re.sub(r"\s*\\\\\n\s*", " ", path.read_text(encoding="utf-8"))
+        said = {command.strip() for command in re.findall(r"^(python -m [^(\n]*)\([^)]*not run", doc, re.MULTILINE)}
+        wrong = {measured[command] for command in said & measured.keys()}
+        assert not wrong, f"{path}: {wrong}"

@@ -7,7 +7,7 @@ python -m experiments.rl.ppo --environment=Pendulum-v1 --normalize_observation -
 python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batch_size=64 --steps=400 \\
     --lr_schedule=constant --eval_every=100 --learning_rate=1e-3 --ent_coef=0.01                  (return 7.0; 8 min)
 python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batch_size=64 --steps=1000 \\
-    --eval_every=250 --learning_rate=1e-3 --ent_coef=0.01         (not run to its end; return 16.5 after 250 steps)
+    --eval_every=250 --learning_rate=1e-3 --ent_coef=0.01         (return 15.3; 16 min on one core)
 """
 
 from dlcore.experiment import Experiment, Setup

@@ -44,7 +44,7 @@ def data(flags: Flags) -> Splits:
         for part, name in zip(parts[1:], names[1:], strict=True)
     )
     baselines = masked_language_model.two_sided_table_accuracy(parts[0], parts[2], len(vocabulary.characters))
-    spec = {"vocabulary": vocabulary.characters, "window": window, "baselines": baselines}
+    spec = {"dataset": flags.dataset, "vocabulary": vocabulary.characters, "window": window, "baselines": baselines}
     notes = "test accuracy without a network: " + ", ".join(f"{name} {v:.3f}" for name, v in baselines.items())
     return Splits(train, valid, test, spec, (notes,), shown=Source({"text": test.arrays["text"][:SHOWN]}, name="shown"))
 

@@ -4,7 +4,7 @@ python -m experiments.vision_language.caption       (99.7 % of the captions equa
                                                      is on the shape that is named; 10 min on one core)
 python -m experiments.vision_language.caption --model=rnn --recurrent.inject=every_step   (not run)
 python -m experiments.vision_language.caption --model=lstm                                (not run)
-python -m experiments.vision_language.caption --model=transformer                         (not run)
+python -m experiments.vision_language.caption --model=transformer                         (99.9 % and 76 %; 23 min)
 python -m experiments.vision_language.caption --dataset=flickr8k --data_dir=D --batch_size=32 --captions_per_image=2 \\
     --augment=color --attention.dropout=0.3 --attention.hidden_size=384 --ema=0.999 --label_smoothing=0.1 \\
     --learning_rate=0.001 --steps=3000 --eval_every=250 --blind_steps=1000                (not run)
