@@ -1,12 +1,15 @@
 """Teach a small BERT to fill in the characters that are hidden in a text.
 
 python -m experiments.sequence.masked_language_model                                     (a few embedded pages; not run)
-python -m experiments.sequence.masked_language_model --dataset=shakespeare --data_dir=D --steps=4000 \\
+python -m experiments.sequence.masked_language_model --dataset=shakespeare --data_dir=D --steps=3000 \\
     --eval_every=500                                                                                          (not run)
 
 The accuracy is that of the hidden characters, 15 % of a text. The report shows it beside those of the most frequent
 character and of a table of what stood most often between the same two neighbors, which sees both of them unhidden:
 14.9 % and 46.9 % on Shakespeare, 18.4 % and 45.7 % on the pages.
+
+The window is short because the first thing to learn is to look at a hidden character's neighbors: attention starts out
+spread over the window, and with 64 characters the accuracy of 600 steps was still 21 %.
 """
 
 import math
@@ -93,11 +96,11 @@ experiment = Experiment(
     modules={"model": BERT},
     settings={
         **{k: sequence.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction", "test_fraction")},
-        "window": Setting(64, "characters of a text that the model reads at once", limits=Range(2), essential=True),
+        "window": Setting(16, "characters of a text that the model reads at once", limits=Range(2), essential=True),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
-        "model.num_layers": 4,
+        "model.num_layers": 2,
         "model.num_heads": 4,
         "model.width": 128,
         "model.mlp_features": 512,
@@ -106,9 +109,9 @@ experiment = Experiment(
         "warmup": 0.05,
         "weight_decay": 0.05,
         "clip_norm": 1.0,
-        "steps": 600,
-        "batch_size": 64,
-        "eval_batch_size": 64,
+        "steps": 800,
+        "batch_size": 256,
+        "eval_batch_size": 256,
         "eval_every": 100,
     },
     smoke={
