@@ -23,7 +23,7 @@ from dlcore.vision_language.networks import SentenceEncoder
 from dlcore.vision_language.references import draw_references
 from dlcore.vision_language.video_caption import ClipEncoder
 
-__all__ = ["DualEncoder", "learner", "seen_of"]
+__all__ = ["DualEncoder", "learner", "seen_of", "softmax_contrast"]
 
 _LARGEST_SCALE = 100.0
 
