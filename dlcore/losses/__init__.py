@@ -31,6 +31,7 @@ from dlcore.losses.contrastive import (
     info_nce_loss,
     nt_xent_loss,
     nt_xent_scores,
+    siglip_loss,
     uniformity_loss,
 )
 from dlcore.losses.detection import (
@@ -133,6 +134,7 @@ __all__ = [
     "pairwise_distances",
     "sample_semi_hard_negatives",
     "sequence_loss",
+    "siglip_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "softmax",

@@ -6,10 +6,12 @@
     DCL         NT-Xent without k+ in the denominator, so that its push does not fade once the positive is close, as
                 NT-Xent's does in small batches. It may be negative.
     CLIP        InfoNCE over cosines of N pairs, from each side: the other N - 1 of the batch are the negatives
+    SigLIP      -log sigma(z_ij (t cos_ij + b)) for each of N x N pairs, z = 1 for those that belong together, else -1
     alignment   |a - b|^2            uniformity   log mean over pairs e^{-t |x - y|^2}
 
 van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020, arXiv:2002.05709; Wang & Isola 2020, arXiv:2005.10242;
-Yeh et al. 2021, arXiv:2110.06848 (DCL); Radford et al. 2021, arXiv:2103.00020 (CLIP).
+Yeh et al. 2021, arXiv:2110.06848 (DCL); Radford et al. 2021, arXiv:2103.00020 (CLIP); Zhai et al. 2023,
+arXiv:2303.15343 (SigLIP).
 
 InfoNCE and alignment take batch axes. The others couple the examples of a batch: they take [N, D] and return one
 number.
@@ -30,6 +32,7 @@ __all__ = [
     "info_nce_loss",
     "nt_xent_loss",
     "nt_xent_scores",
+    "siglip_loss",
     "uniformity_loss",
 ]
 
@@ -181,6 +184,32 @@ def clip_loss(
         for s in (scores, scores.T)
     )
     return sum(sides) / 2
+
+
+def siglip_loss(
+    a: jax.Array, b: jax.Array, scale: float | jax.Array, bias: float | jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """SigLIP's loss: whether each of the N x N pairs of a batch belongs together, apart from all others.
+
+    Args:
+      a: [N, D], embeddings of images.
+      b: [N, D], embeddings of their captions.
+      scale: t > 0 that multiplies the cosines; it starts at 10.
+      bias: added to the scaled cosines; it starts at -10, since most pairs do not belong together.
+      mask: [N]; pairs of mask 0 do not count, and no other is compared with them. None counts all.
+
+    Returns:
+      Scalar, in nats: the sum over captions, averaged over images.
+
+    Raises:
+      ValueError: the shapes do not fit together.
+    """
+    check_shapes(a=(a, "N D"), b=(b, "N D"), scale=(scale, ""), bias=(bias, ""), mask=(mask, "N"))
+    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
+    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
+    signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1
+    losses = jax.nn.softplus(-signs * (scale * a @ b.T + bias))
+    return masked_mean(jnp.where(keep, losses, 0).sum(1), keep)
 
 
 def alignment_loss(a: jax.Array, b: jax.Array) -> jax.Array:

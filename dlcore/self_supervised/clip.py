@@ -1,8 +1,11 @@
 """CLIP: captions in place of labels. An image finds its own caption among those of the batch, and a caption its image.
 
-Radford et al. 2021, arXiv:2103.00020; the network is `dlcore.models.clip`.
+Radford et al. 2021, arXiv:2103.00020; Zhai et al. 2023, arXiv:2303.15343 (SigLIP, with a learned b); the networks are
+in `dlcore.models.clip`.
 
-    s_ij = e^s cos(f(image_i), g(text_j)),   L = 1/2N sum_i -log softmax_j(s_ij)_i - log softmax_j(s_ji)_i,   e^s <= 100
+    s_ij = e^s cos(f(image_i), g(text_j)),   e^s <= 100
+    CLIP     L = 1/2N sum_i -log softmax_j(s_ij)_i - log softmax_j(s_ji)_i
+    SigLIP   L = 1/N sum_ij -log sigma(z_ij (s_ij + b)),   z_ij = 1 for i = j, else -1
     zero-shot: the class whose prompts' mean vector, "a photo of a dog" and the like, is nearest to the image
 
 The learner is that of `dlcore.vision_language.retrieval`, under which vectors of all replicas are gathered, with their
@@ -10,7 +13,7 @@ gradients. After each step s is put back to at most log 100, where the loss woul
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, State, check_arguments
+from dlcore.losses import siglip_loss
 from dlcore.models.clip import LARGEST_SCALE
 from dlcore.vision_language import retrieval
 
@@ -47,14 +51,16 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    loss: Literal["softmax", "sigmoid"] = "softmax",
     axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": [B, H, W, C], "captions": [B, R, T] int32, "index": [B]}`; labels are not used.
 
     Args:
-      model: `CLIP`, or any with its call and a parameter `logit_scale`.
+      model: `CLIP` or `SigLIP`, or any with its call and a parameter `logit_scale`; for sigmoid also `logit_bias`.
       optimizer: any optax transformation.
       preprocess: images to the model's input.
+      loss: softmax, CLIP's, or sigmoid, SigLIP's.
       axis: name of the mapped axis under pmap; the other pairs come from all replicas.
 
     Returns:
@@ -64,7 +70,12 @@ def learner(
     Raises:
       ValueError: of `init`: a batch has captions without images, or images without captions.
     """
-    base = retrieval.learner(model=model, optimizer=optimizer, preprocess=preprocess, axis=axis)
+
+    def sigmoid_contrast(params, images, captions, scale, mask):
+        return siglip_loss(images, captions, scale.reshape(()), params["logit_bias"].reshape(()), mask)
+
+    contrast = sigmoid_contrast if loss == "sigmoid" else retrieval.softmax_contrast
+    base = retrieval.learner(model=model, optimizer=optimizer, preprocess=preprocess, contrast=contrast, axis=axis)
 
     def init(rng: jax.Array, batch: dict) -> State:
         if missing := {"image", "captions"} - set(batch):

@@ -23,7 +23,7 @@ from dlcore.vision_language.networks import SentenceEncoder
 from dlcore.vision_language.references import draw_references
 from dlcore.vision_language.video_caption import ClipEncoder
 
-__all__ = ["DualEncoder", "learner", "seen_of"]
+__all__ = ["DualEncoder", "learner", "seen_of", "softmax_contrast"]
 
 _LARGEST_SCALE = 100.0
 
@@ -89,12 +89,31 @@ def seen_of(batch: dict) -> jax.Array:
     return batch["clip"] if "clip" in batch else batch["image"]
 
 
+def softmax_contrast(
+    params: Any, clips: jax.Array, sentences: jax.Array, scale: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """Contrast the pairs of a batch by CLIP's loss.
+
+    Args:
+      params: not used.
+      clips: [B, D].
+      sentences: [B, D].
+      scale: 1/tau.
+      mask: [B].
+
+    Returns:
+      The loss [].
+    """
+    return clip_loss(clips, sentences, 1 / scale, mask)
+
+
 @check_arguments
 def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda clip: clip,
+    contrast: Callable[..., jax.Array] = softmax_contrast,
     axis: str | None = None,
 ) -> Learner:
     """Train two encoders of `{"clip" or "image": [B, ...], "captions": [B, R, T] int32, "index": [B]}`.
@@ -103,6 +122,7 @@ def learner(
       model: `__call__(clip, tokens) -> (clips [B, D], sentences [B, D], 1/tau)`.
       optimizer: any optax transformation.
       preprocess: clips or images to the model's input.
+      contrast: (parameters, clips [B, D], sentences [B, D], 1/tau, mask [B]) -> the loss.
       axis: name of the mapped axis under pmap; the other pairs come from all replicas.
 
     Returns:
@@ -114,12 +134,12 @@ def learner(
     def embed(params, batch, captions):
         return model.apply({"params": params}, preprocess(seen_of(batch)), captions)
 
-    def contrast(params, batch, captions, axis=None):
+    def objective(params, batch, captions, axis=None):
         clips, sentences, scale = embed(params, batch, captions)
         mask = mask_of(batch)
         if axis is not None:
             clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
-        value = clip_loss(clips, sentences, 1 / scale, mask)
+        value = contrast(params, clips, sentences, scale, mask)
         scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)
         right = scores.argmax(-1) == jnp.arange(len(scores))
         count = mask.sum().astype(jnp.int32)
@@ -132,13 +152,13 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return contrast(params, batch, batch["captions"][:, 0])
+        return objective(params, batch, batch["captions"][:, 0])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
         captions = draw_references(keys, batch["captions"], 1)[:, 0]
-        objective = jax.value_and_grad(lambda params: contrast(params, batch, captions, axis), has_aux=True)
-        (value, metrics), gradients = objective(state.params)
+        differentiate = jax.value_and_grad(lambda params: objective(params, batch, captions, axis), has_aux=True)
+        (value, metrics), gradients = differentiate(state.params)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -1,6 +1,7 @@
 """Learn from captions in place of labels by CLIP, and classify by prompts without a labeled image.
 
 python -m experiments.self_supervised.clip                                     (zero-shot 81 %, text_r10 96 %)
+python -m experiments.self_supervised.clip --loss=sigmoid                      (SigLIP; not run)
 python -m experiments.self_supervised.clip --dataset=flickr8k --data_dir=D --image_size=128 --clip.patch_size=16 \\
     --clip.vision_width=128 --batch_size=128 --steps=4000                                             (not run)
 
@@ -22,7 +23,7 @@ from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits import optimizer, vision_language, vision_language_results
 from dlcore.main import main
-from dlcore.models.clip import CLIP
+from dlcore.models.clip import CLIP, SigLIP
 from dlcore.self_supervised import clip
 
 CLASSES = [(color, shape) for color in COLORS for shape in CAPTIONED_SHAPES]
@@ -35,7 +36,8 @@ def network(setup: Setup) -> CLIP:
     flags, spec = setup.flags, setup.spec
     words = vision_language.vocabulary(spec)
     fields = {"image_size": spec["image_shape"][0], "window": spec["batch"]["captions"][0][-1], "dtype": setup.dtype}
-    return CLIP(len(words), END, **{**flags.group("clip"), **fields})
+    kind = SigLIP if flags.loss == "sigmoid" else CLIP
+    return kind(len(words), END, **{**flags.group("clip"), **fields})
 
 
 def build(setup: Setup):

@@ -1,7 +1,7 @@
 """Say what moves in a clip, and where to: "the red circle moves left".
 
 python -m experiments.vision_language.video_caption                        (all sentences right; 10 min on one core)
-python -m experiments.vision_language.video_caption --shuffled             (not run)
+python -m experiments.vision_language.video_caption --shuffled             (23 % right)
 
 The frames of a hopping path without their order say nothing of the direction, one of four.
 """

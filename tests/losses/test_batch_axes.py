@@ -125,6 +125,7 @@ LOSSES = {
 WITHOUT_BATCH_AXES = {
     "they couple the examples": {
         *("clip_loss", "decoupled_contrastive_loss", "mined_triplet_loss", "nt_xent_loss", "nt_xent_scores"),
+        "siglip_loss",
         *("pairwise_distances", "sample_semi_hard_negatives", "triplet_kinds", "uniformity_loss"),
     },
     "they reduce a batch": {"full_loss", "masked_mean", "multi_task_loss"},
@@ -201,6 +202,7 @@ def test_integer_labels_are_classes_also_where_the_batch_has_as_many_rows_as_cla
         ("hinge_embedding_loss", ((4,), (4, 1)), r"y=float32\[4, 1\]: .*; allowed: \[4\]"),
         ("nt_xent_loss", ((2, 4, 3), (2, 4, 3)), r"a=float32\[2, 4, 3\]: .*; allowed: \[N, D\]"),
         ("clip_loss", ((4, 3), (5, 3)), r"b=float32\[5, 3\]: .*; allowed: \[4, 3\]"),
+        ("siglip_loss", ((4, 3), (5, 3), (), ()), r"b=float32\[5, 3\]: .*; allowed: \[4, 3\]"),
         ("uniformity_loss", ((3,),), r"z=float32\[3\]: .*; allowed: \[N, D\]"),
         ("pairwise_distances", ((2, 4, 3),), r"embeddings=float32\[2, 4, 3\]: .*; allowed: \[N, D\]"),
         ("info_nce_loss", ((2, 3), (2, 3), (5, 4)), r"negatives=float32\[5, 4\]: .*; allowed: \[K, 3\]"),

@@ -14,6 +14,7 @@ from dlcore.losses.contrastive import (
     info_nce_loss,
     nt_xent_loss,
     nt_xent_scores,
+    siglip_loss,
     uniformity_loss,
 )
 
@@ -93,6 +94,24 @@ def test_clip_loss_of_equal_embeddings_is_log_n():
     assert clip_loss(jnp.ones((5, 2)), jnp.ones((5, 2))) == pytest.approx(np.log(5), rel=1e-5)
     # orthogonal pairs, tau = 1: log(e + 1) - 1
     assert clip_loss(jnp.eye(2), 3 * jnp.eye(2), 1.0) == pytest.approx(np.log(np.e + 1) - 1, rel=1e-5)
+
+
+def test_siglip_loss_judges_each_pair_by_itself():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    mask = np.array([1, 1, 0, 1, 0], np.float32)
+    total = 0.0
+    for i in (0, 1, 3):
+        for j in (0, 1, 3):
+            cosine = a[i] @ b[j] / np.linalg.norm(a[i]) / np.linalg.norm(b[j])
+            total += np.log1p(np.exp(-(1 if i == j else -1) * (4 * cosine - 2)))
+    a[2], b[4] = np.nan, 100
+    value, gradient = jax.value_and_grad(siglip_loss)(a, b, 4.0, -2.0, mask)
+    np.testing.assert_allclose(value, total / 3, rtol=1e-5)
+    assert (gradient[mask == 0] == 0).all()
+    # at the start of training, cosines of 0: N - 1 negatives that cost little, and a positive that costs 10
+    start = siglip_loss(jnp.eye(8)[:4], jnp.eye(8)[4:], 10.0, -10.0)
+    assert start == pytest.approx(np.log1p(np.exp(10)) + 3 * np.log1p(np.exp(-10)), rel=1e-5)
 
 
 def test_masked_images_are_no_negatives_and_no_anchors():

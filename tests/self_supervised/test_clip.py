@@ -9,7 +9,7 @@ import pytest
 from dlcore.data.source import Source
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.losses import clip_loss
-from dlcore.models.clip import CLIP
+from dlcore.models.clip import CLIP, SigLIP
 from dlcore.self_supervised import clip
 
 MODEL = CLIP(
@@ -54,6 +54,28 @@ def test_the_scale_stays_at_most_100(started):
     far = state.replace(params={**state.params, "logit_scale": jnp.float32(6.0)})
     after, _ = update(far, rows)
     assert float(after.params["logit_scale"]) == pytest.approx(np.log(100), rel=1e-6)
+
+
+def test_an_update_of_siglip_by_hand(started):
+    _, rows, *_ = started
+    fields = {
+        name: getattr(MODEL, name) for name in ("window", "image_size", "patch_size", "vision_width", "text_width")
+    }
+    model = SigLIP(8, 2, **fields, vision_depth=1, vision_heads=2, text_depth=1, text_heads=2)
+    learner = clip.learner(model=model, optimizer=optax.sgd(0.1), loss="sigmoid")
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+
+    def by_hand(params):
+        s = model.apply({"params": params}, rows["image"], rows["captions"][:, 0], method="logits")
+        return -jax.nn.log_sigmoid(jnp.where(jnp.eye(3) > 0, s, -s)).sum() / 3
+
+    value, gradient = jax.jit(jax.value_and_grad(by_hand))(state.params)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
+    want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
+    want["logit_scale"] = jnp.minimum(want["logit_scale"], np.log(100))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params, want)
+    assert float(gradient["logit_bias"][0]) != 0
 
 
 @pytest.mark.covers("SS-20")
