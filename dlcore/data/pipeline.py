@@ -207,19 +207,21 @@ def settings(pipelines: Any) -> dict[str, Any]:
     return pipelines.settings
 
 
-def epochs(settings: Mapping[str, Any], step: int) -> float | None:
+def epochs(settings: Mapping[str, Any], step: int, batch_size: int) -> float | None:
     """Count how often training has gone through its data; of several sources, through that which lasts longest.
 
     Args:
       settings: of one pipeline, or of each in a (nested) dict.
       step: steps that were made.
+      batch_size: of a pipeline whose settings do not say it.
 
     Returns:
       The epochs; None where no source has a length.
     """
     if isinstance(settings.get("length"), int):
-        return step * settings["batch_size"] / settings["length"] if settings["length"] else None
-    parts = [epochs(part, step) for part in settings.values() if isinstance(part, Mapping)]
+        taken = step * settings.get("batch_size", batch_size)
+        return taken / settings["length"] if settings["length"] else None
+    parts = [epochs(part, step, batch_size) for part in settings.values() if isinstance(part, Mapping)]
     return min((part for part in parts if part is not None), default=None)
 
 

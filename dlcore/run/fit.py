@@ -337,7 +337,7 @@ class _Run:
         )
 
     def _epoch(self, step: int) -> float | None:
-        passed = epochs(settings(self.arguments.train), step)
+        passed = epochs(settings(self.arguments.train), step, self._examples_per_step())
         return None if passed is None else round(passed, 3)
 
     def _evaluate(self, step: int, carry: Carry) -> float | None:

@@ -139,9 +139,10 @@ def test_transform_draws_by_seed_epoch_and_example_whatever_the_batch():
 
 def test_epochs_are_those_of_the_source_that_lasts_longest():
     both = {"few": Pipeline(source(20), 10), "more": {"inner": Pipeline(source(90), 30)}}
-    assert epochs(settings(both["few"]), 3) == pytest.approx(1.5)
-    assert epochs(settings(both), 3) == pytest.approx(1.0)
-    assert epochs({"few": {"source": "endless"}}, 3) is None
+    assert epochs(settings(both["few"]), 3, 1) == pytest.approx(1.5)
+    assert epochs(settings(both), 3, 1) == pytest.approx(1.0)
+    assert epochs({"few": {"source": "endless"}}, 3, 1) is None
+    assert epochs({"source": "streams", "length": 12}, 3, 8) == pytest.approx(2.0)
 
 
 def test_settings_are_json_and_tell_pipelines_apart():
