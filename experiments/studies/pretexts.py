@@ -48,6 +48,7 @@ PRETEXTS = (
     "dino",
 )
 IN_COLOR = ("colorization", "cross_channel")
+TITLES = {"knn": "k-NN", "probe": "linear probe"}
 TIMED_STEPS = 5
 
 
@@ -115,7 +116,7 @@ def draw(results, names):
                 axes.plot(values, [place] * len(values), "o", color=color, alpha=0.5, markersize=4)
                 axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=2)
         axes.set_yticks(range(len(names)), names if axes is np.atleast_1d(all_axes)[0] else [""] * len(names))
-        axes.set(xlabel="test accuracy, %", title=measure.replace("_", " ") + ("" if measure != "knn" else " (k-NN)"))
+        axes.set(xlabel="test accuracy, %", title=TITLES.get(measure) or f"fine-tuned, {measure.split('_')[-1]} labels")
         axes.grid(alpha=0.3, axis="x")
     figure.text(0.01, 0.01, "gray: untrained", fontsize=8, color=GRAY)
     return figure
@@ -123,7 +124,7 @@ def draw(results, names):
 
 def measure_order(name: str) -> tuple[int, str]:
     """k-NN, the probe, then fine-tuning."""
-    return ["knn", "probe"].index(name) if name in ("knn", "probe") else 2, name
+    return list(TITLES).index(name) if name in TITLES else len(TITLES), name
 
 
 def study(
