@@ -16,7 +16,7 @@ import numpy as np
 from dlcore.data.prefetch import prefetch
 from dlcore.data.source import Source
 
-__all__ = ["Pipeline", "Transform", "batch_at", "padded_batches", "settings", "steps_per_epoch"]
+__all__ = ["Pipeline", "Transform", "batch_at", "epochs", "padded_batches", "settings", "steps_per_epoch"]
 
 Transform = Callable[[dict, np.random.Generator], dict]
 
@@ -205,6 +205,24 @@ def settings(pipelines: Any) -> dict[str, Any]:
     if isinstance(pipelines, Mapping):
         return {name: settings(pipeline) for name, pipeline in pipelines.items()}
     return pipelines.settings
+
+
+def epochs(settings: Mapping[str, Any], step: int, batch_size: int) -> float | None:
+    """Count how often training has gone through its data; of several sources, through that which lasts longest.
+
+    Args:
+      settings: of one pipeline, or of each in a (nested) dict.
+      step: steps that were made.
+      batch_size: of a pipeline whose settings do not say it.
+
+    Returns:
+      The epochs; None where no source has a length.
+    """
+    if isinstance(settings.get("length"), int):
+        taken = step * settings.get("batch_size", batch_size)
+        return taken / settings["length"] if settings["length"] else None
+    parts = [epochs(part, step, batch_size) for part in settings.values() if isinstance(part, Mapping)]
+    return min((part for part in parts if part is not None), default=None)
 
 
 def padded_batches(

@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from dlcore.cost.memory import memory_report
-from dlcore.data.pipeline import batch_at, settings
+from dlcore.data.pipeline import batch_at, epochs, settings
 from dlcore.data.prefetch import Prefetch
 from dlcore.learner import Evaluator, Learner, Metrics
 from dlcore.run.checkpoint import check_writable
@@ -337,8 +337,8 @@ class _Run:
         )
 
     def _epoch(self, step: int) -> float | None:
-        length = settings(self.arguments.train).get("length")
-        return round(step * self._examples_per_step() / length, 3) if isinstance(length, int) and length else None
+        passed = epochs(settings(self.arguments.train), step, self._examples_per_step())
+        return None if passed is None else round(passed, 3)
 
     def _evaluate(self, step: int, carry: Carry) -> float | None:
         """Log a row of validation; the score to save with, where it is the best so far."""

@@ -84,7 +84,7 @@ def our_steps(learner: Learner, images: np.ndarray, batch_size: int, num_steps: 
             "index": start + jnp.arange(batch_size),
         }
         state, metrics = learner.update(state, batch)
-        return state, metrics["loss"].total / batch_size
+        return state, metrics["loss"].total / metrics["loss"].count
 
     run_all = jax.jit(lambda state: jax.lax.scan(step, state, None, num_steps), donate_argnums=0)
     state = jax.jit(learner.init)(jax.random.key(0), {"image": data[:batch_size], "index": jnp.arange(batch_size)})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.data.device import device_resident
-from dlcore.data.pipeline import Pipeline, batch_at, padded_batches, settings, steps_per_epoch
+from dlcore.data.pipeline import Pipeline, batch_at, epochs, padded_batches, settings, steps_per_epoch
 from dlcore.data.source import Source
 
 
@@ -135,6 +135,14 @@ def test_transform_draws_by_seed_epoch_and_example_whatever_the_batch():
     np.testing.assert_array_equal(drawn(8)[1], second)
     assert len(np.unique(np.concatenate([first, second])[:, 0])) == 24
     assert (drawn(12, seed=4)[0] != first).any()
+
+
+def test_epochs_are_those_of_the_source_that_lasts_longest():
+    both = {"few": Pipeline(source(20), 10), "more": {"inner": Pipeline(source(90), 30)}}
+    assert epochs(settings(both["few"]), 3, 1) == pytest.approx(1.5)
+    assert epochs(settings(both), 3, 1) == pytest.approx(1.0)
+    assert epochs({"few": {"source": "endless"}}, 3, 1) is None
+    assert epochs({"source": "streams", "length": 12}, 3, 8) == pytest.approx(2.0)
 
 
 def test_settings_are_json_and_tell_pipelines_apart():

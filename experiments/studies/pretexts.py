@@ -1,0 +1,185 @@
+"""Does learning without labels beat an encoder that learnt nothing, and which pretext does it best in the same time?
+
+python -m experiments.studies.pretexts                                                                    (not run)
+python -m experiments.studies.pretexts --dataset=fashion_mnist --data_dir=D --seconds=300 --fine_tune=500 (not run)
+python -m experiments.studies.pretexts --dataset=cifar10 --data_dir=D --seconds=600 --fine_tune=500       (not run)
+
+Every pretext is trained by its own page, with the page's own settings, on the same images and the same encoder, a small
+residual network; MAE, which hides patches, has its small ViT. A pretext takes as many steps as `--seconds` hold: its
+steps are timed first, after compilation. Then the labels come: k-NN, a linear probe, and fine-tuning with a few of
+them, each beside the same encoder with its initial weights. Color pretexts need color and are left out of gray images.
+The claim holds where the k-NN accuracy of the best pretext is above that of its untrained encoder with every seed.
+
+References: Kolesnikov, Zhai & Beyer 2019, "Revisiting self-supervised visual representation learning",
+arXiv:1901.09005; Goyal et al. 2019, "Scaling and benchmarking self-supervised visual representation learning",
+arXiv:1905.01235.
+"""
+
+import tempfile
+import time
+from typing import Annotated
+
+import jax
+import numpy as np
+
+from dlcore.data.pipeline import batch_at
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.run.metrics_writer import read_metrics
+
+PRETEXTS = (
+    "rotation",
+    "relative_patch",
+    "jigsaw",
+    "exemplar",
+    "deep_cluster",
+    "inpainting",
+    "super_resolution_pretext",
+    "colorization",
+    "cross_channel",
+    "mae",
+    "simclr",
+    "moco",
+    "dino",
+)
+IN_COLOR = ("colorization", "cross_channel")
+TITLES = {"knn": "k-NN", "probe": "linear probe"}
+TIMED_STEPS = 5
+
+
+def run_of(pretext: str, words: tuple[str, ...]) -> ResolvedRun:
+    """The run of a pretext's page."""
+    experiment = find_experiment(f"self_supervised.{pretext}")
+    return ResolvedRun(experiment, resolve(experiment, list(words)))
+
+
+def step_seconds(run: ResolvedRun) -> float:
+    """Seconds of a training step after compilation, the median of a few."""
+    data = run.experiment.data(run.flags)
+    learner = run.experiment.build(run.setup_of(data))
+    batch = batch_at(run.pipelines(data), 0)
+    update, seconds = jax.jit(learner.update), []
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    for _ in range(TIMED_STEPS + 2):
+        begun = time.perf_counter()
+        state, _ = jax.block_until_ready(update(state, batch))
+        seconds.append(time.perf_counter() - begun)
+    return float(np.median(seconds[2:]))
+
+
+def measured(run: ResolvedRun) -> dict[str, float]:
+    """Train, and read what the page measures on the test split."""
+    from dlcore.modes.train import train
+
+    train(run)
+    (row,) = [row for row in read_metrics(run.folder) if row["split"] == "test"]
+    return row
+
+
+def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], length: str) -> StudyResult:
+    """Judge {pretext: {measure: values of the seeds}}."""
+    gains = {name: 100 * (row["knn"] - row["knn_untrained"]) for name, row in results.items()}
+    ranked = sorted(gains, key=lambda name: gains[name].mean(), reverse=True)
+    best = gains[ranked[0]]
+    holds = bool((best > 0).all())
+    said = [f"{name} {100 * results[name]['knn'].mean():.1f}% ({gains[name].mean():+.1f})" for name in ranked]
+    above = sum(bool(gain.mean() > 0) for gain in gains.values())
+    verdict = (
+        f"k-NN after {length} of training, and points above the untrained encoder: {', '.join(said)}. {above} of "
+        f"{len(gains)} pretexts gain. The best is above it with {'every' if holds else 'NOT every'} seed."
+    )
+    numbers = {
+        f"{name}, {measure}": values.tolist() for name, row in results.items() for measure, values in row.items()
+    }
+    numbers |= {f"{name}, steps": count for name, count in steps.items()}
+    return StudyResult(
+        numbers,
+        verdict,
+        {"pretexts": draw(results, ranked[::-1])},
+        holds,
+        headline=Headline("points of k-NN gained by the best pretext", best),
+    )
+
+
+def draw(results, names):
+    measures = sorted({m for row in results.values() for m in row if f"{m}_untrained" in row}, key=measure_order)
+    figure, all_axes = new_figure((3.2 * len(measures) + 1.4, 0.9 + 0.34 * len(names)), 1, len(measures))
+    for axes, measure in zip(np.atleast_1d(all_axes), measures, strict=True):
+        for place, name in enumerate(names):
+            for key, color in ((f"{measure}_untrained", GRAY), (measure, BLUE)):
+                values = 100 * results[name][key]
+                axes.plot(values, [place] * len(values), "o", color=color, alpha=0.5, markersize=4)
+                axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=color, lw=2)
+        axes.set_yticks(range(len(names)), names if axes is np.atleast_1d(all_axes)[0] else [""] * len(names))
+        axes.set(xlabel="test accuracy, %", title=TITLES.get(measure) or f"fine-tuned, {measure.split('_')[-1]} labels")
+        axes.grid(alpha=0.3, axis="x")
+    figure.text(0.01, 0.01, "gray: untrained", fontsize=8, color=GRAY)
+    return figure
+
+
+def measure_order(name: str) -> tuple[int, str]:
+    """k-NN, the probe, then fine-tuning."""
+    return list(TITLES).index(name) if name in TITLES else len(TITLES), name
+
+
+def study(
+    *,
+    pretexts: tuple[str, ...] = PRETEXTS,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    seconds: Annotated[float, Range(0)] = 60.0,
+    num_seeds: Annotated[int, Range(1)] = 3,
+    fine_tune: Annotated[float, Range(0)] = 100.0,
+    num_steps: int | None = None,
+    miniature: bool = False,
+) -> StudyResult:
+    """Train every pretext for the same time, and judge its features.
+
+    Args:
+      pretexts: pages of `experiments.self_supervised`.
+      dataset: as of the pages.
+      data_dir: as of the pages.
+      seconds: of training, compilation and measuring apart.
+      num_seeds: repetitions, each with its own weights and batches.
+      fine_tune: labels of the fine-tuning, a number or below 1 a share.
+      num_steps: steps of every pretext, in place of `seconds`.
+      miniature: whether the pages do a smoke run, to try the study out.
+
+    Returns:
+      The numbers, the verdict, the figure, and whether the claim holds.
+
+    Raises:
+      ValueError: a pretext is unknown.
+    """
+    if unknown := [name for name in pretexts if name not in PRETEXTS]:
+        raise ValueError(f"pretexts={unknown[0]}: unknown; allowed: {', '.join(PRETEXTS)}")
+    shared = [f"--dataset={dataset}", f"--fine_tune={fine_tune:g}", "--noprogress"]
+    shared += [f"--data_dir={data_dir}"] if data_dir else []
+    results, steps = {}, {}
+    with tempfile.TemporaryDirectory() as runs:
+        shared = [*(["--smoke"] if miniature else []), *shared, f"--runs={runs}"]
+        plain = run_of("rotation", (*shared,))
+        gray = plain.experiment.data(plain.flags).spec["image_shape"][-1] == 1
+        for name in (name for name in pretexts if not (gray and name in IN_COLOR)):
+            steps[name] = num_steps or max(1, round(seconds / step_seconds(run_of(name, (*shared,)))))
+            length = (f"--steps={steps[name]}", f"--eval_every={steps[name]}")
+            rows = [measured(run_of(name, (*shared, *length, f"--seed={seed}"))) for seed in range(num_seeds)]
+            kept = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
+            results[name] = {key: np.array([row[key] for row in rows]) for key in kept}
+    return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s")
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"pretexts": ("rotation",), "num_seeds": 1, "num_steps": 2, "fine_tune": 20.0, "miniature": True},
+)
+
+if __name__ == "__main__":
+    main(experiment)
