@@ -1,6 +1,6 @@
 """Learn features of images by DINO, without labels and without negatives, and measure them by k-NN and a linear probe.
 
-python -m experiments.self_supervised.dino                                                            (not run)
+python -m experiments.self_supervised.dino                                      (k-NN 62 %, untrained 82 %)
 python -m experiments.self_supervised.dino --model=vit_tiny_cifar --model.image_size=16 --model.patch_size=4 \\
     --model.width=64 --model.depth=3 --model.num_heads=4 --model.mlp_features=256                     (not run)
 python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
