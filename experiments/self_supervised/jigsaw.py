@@ -1,6 +1,6 @@
 """Learn features by solving jigsaw puzzles, and judge them by k-NN, a probe and fine-tuning.
 
-python -m experiments.self_supervised.jigsaw                      (24 orders of 2 x 2: 90 % right; k-NN 73 %, untrained 82 %)
+python -m experiments.self_supervised.jigsaw        (24 orders of 2 x 2: 90 % right; k-NN 73 %, untrained 82 %)
 python -m experiments.self_supervised.jigsaw --grid=3 --input_size=24                      (64 orders of 3 x 3; not run)
 python -m experiments.self_supervised.jigsaw --gap=0 --jitter=0 --by_piece=false             (borders may tell; not run)
 python -m experiments.self_supervised.jigsaw --dataset=fashion_mnist --data_dir=D --steps=2500 \\
