@@ -392,13 +392,13 @@ HEADLINES = {
     "IoU {:.3f} and {:.3f} on procedural scenes": ["scenes-unet", "scenes-deeplab"],
     "of masks {:.2f} on procedural scenes": ["scenes-mask-rcnn"],
     "reach {:.1f} % on digits": ["digits-features"],
-    "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN), {:.0f} (A2C); Pendulum: {:.0f} (TD3); Breakout of MinAtar: {:.0f} (PPO)": [
+    "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN), {:.0f} (A2C); Pendulum: {:.0f} (TD3)": [
         "ppo-cartpole",
         "dqn-cartpole",
         "a2c-cartpole",
         "td3-pendulum",
-        "ppo-breakout-1000",
     ],
+    "Breakout of MinAtar: {:.0f} (PPO)": ["ppo-breakout-1000"],
     "{:.0f} (cloning), {:.0f} (GAIL from 50 steps of an expert); Pendulum: {:.0f} by planning": [
         "behavior-cloning-cartpole",
         "gail-cartpole",
