@@ -10,8 +10,8 @@ from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.resolve import read_config, resolve
-from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
+from dlcore.experiment.resolve import read_config
+from dlcore.experiment.resolved_run import open_run, restore_state
 
 __all__ = ["EarlierPhase", "check_same", "find_or_train", "load", "words_of"]
 
@@ -53,16 +53,10 @@ def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> P
         if not (folder / "config.json").exists() or read_config(folder)["experiment"] != name:
             raise ValueError(f"{argument}={given!r}: no such run; allowed: the folder of a run of {name}")
         return folder
-    from dlcore.modes.train import train
-    from dlcore.run.progress import say
+    from dlcore.modes.train import train_page
 
-    experiment = find_experiment(name)
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
-    run = ResolvedRun(experiment, resolve(experiment, [*(["--smoke"] if flags.smoke else []), *words, *passed]))
-    if not (run.folder / "result.json").exists():
-        say(f"phase 1: {run.folder}")
-        train(run)
-    return run.folder
+    return train_page(name, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 
 def load(folder: Path) -> EarlierPhase:

@@ -24,8 +24,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalizer
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.resolve import read_config, resolve
-from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
+from dlcore.experiment.resolve import read_config
+from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.experiment.setting import Setting
 from dlcore.kits import images
 from dlcore.learner import Range
@@ -246,10 +246,8 @@ def find_or_train(flags: Flags) -> Path:
     """
     if flags.network is not None:
         return Path(flags.network)
-    from dlcore.modes.train import train
-    from dlcore.run.progress import say
+    from dlcore.modes.train import train_page
 
-    experiment = find_experiment("classification.supervised")
     words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
     words += [
         f"--model={DEFAULT_MODEL}",
@@ -259,11 +257,7 @@ def find_or_train(flags: Flags) -> Path:
     words += [
         f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
     ]
-    run = ResolvedRun(experiment, resolve(experiment, words))
-    if not (run.folder / "result.json").exists():
-        say(f"training a small classifier: {run.folder}")
-        train(run)
-    return run.folder
+    return train_page("classification.supervised", words, "training a small classifier")
 
 
 def default_model(flags: Flags, **fields: Any) -> nn.Module:

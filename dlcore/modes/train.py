@@ -1,11 +1,14 @@
 """`--mode=train`: train an experiment, or resume it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dlcore.data.pipeline import batch_at
+from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
+from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
 from dlcore.experiment.run_data import check_resumed, known_data, write_data
 from dlcore.experiment.setting import FlagError
@@ -20,7 +23,7 @@ from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
 
-__all__ = ["MODE", "fit_arguments", "train"]
+__all__ = ["MODE", "fit_arguments", "train", "train_page"]
 
 SOURCES = "sources.json"
 SHOWN = 5
@@ -73,6 +76,26 @@ def train(run: ResolvedRun) -> int:
         if not _is_finished(run):  # by another process, while this one waited
             _train(run)
     return 0
+
+
+def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
+    """Find the finished run of another page, or train it, as a command of its own would.
+
+    Args:
+      name: of the page, such as generative.autoencoder_kl.
+      words: of its command line.
+      purpose: what the run is for, printed before it.
+
+    Returns:
+      The run's folder.
+    """
+    experiment = find_experiment(name)
+    run = ResolvedRun(experiment, resolve(experiment, list(words)))
+    if not (run.folder / RESULT).exists():
+        say(f"{purpose}: {run.folder}")
+        with provenance.inner_command(f"experiments.{name}", words):
+            train(run)
+    return run.folder
 
 
 def _is_finished(run: ResolvedRun) -> bool:

@@ -9,11 +9,26 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["changed_files", "command", "commit", "devices", "hardware", "process_seconds", "sources", "versions"]
+__all__ = [
+    "changed_files",
+    "command",
+    "commit",
+    "devices",
+    "hardware",
+    "inner_command",
+    "process_seconds",
+    "sources",
+    "versions",
+]
 
 IMPORTED = time.monotonic()
+_INNER: ContextVar[tuple[str, float] | None] = ContextVar("inner_command", default=None)
+"""The command that runs within this process' own, and when it began."""
 PACKAGES = ("dlcore", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -138,12 +153,32 @@ def _cpu() -> str:
     return f"{name}, {widest}" if widest else name
 
 
+@contextmanager
+def inner_command(module: str, words: Sequence[str]) -> Iterator[None]:
+    """Record what runs inside as a command of its own, such as the first phase of a page.
+
+    Args:
+      module: such as experiments.generative.autoencoder_kl.
+      words: of its command line.
+
+    Yields:
+      Nothing.
+    """
+    token = _INNER.set((shlex.join(["python", "-m", module, *words]), time.monotonic()))
+    try:
+        yield
+    finally:
+        _INNER.reset(token)
+
+
 def process_seconds() -> float:
-    """Measure the age of this process.
+    """Measure the age of this process, or how long its inner command runs.
 
     Returns:
       Seconds since it began, imports included.
     """
+    if inner := _INNER.get():
+        return time.monotonic() - inner[1]
     try:
         fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
         started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -153,11 +188,13 @@ def process_seconds() -> float:
 
 
 def command() -> str:
-    """Reconstruct the command line of this process.
+    """Reconstruct the command line of this process, or of its inner command.
 
     Returns:
       Text for a shell, such as "python -m experiments.classification.supervised --seed=1".
     """
+    if inner := _INNER.get():
+        return inner[0]
     if Path(sys.argv[0]).name == "dlcore" and sys.argv[1:2] == ["run"]:
         return shlex.join(["python", "-m", f"experiments.{sys.argv[2].removeprefix('experiments.')}", *sys.argv[3:]])
     spec = getattr(sys.modules["__main__"], "__spec__", None)

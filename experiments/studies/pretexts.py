@@ -72,12 +72,12 @@ def step_seconds(run: ResolvedRun) -> float:
     return float(np.median(seconds[2:]))
 
 
-def measured(run: ResolvedRun) -> dict[str, float]:
-    """Train, and read what the page measures on the test split."""
-    from dlcore.modes.train import train
+def measured(pretext: str, words: tuple[str, ...]) -> dict[str, float]:
+    """Train a pretext by its page, and read what that measures on the test split."""
+    from dlcore.modes.train import train_page
 
-    train(run)
-    (row,) = [row for row in read_metrics(run.folder) if row["split"] == "test"]
+    folder = train_page(f"self_supervised.{pretext}", words, pretext)
+    (row,) = [row for row in read_metrics(folder) if row["split"] == "test"]
     return row
 
 
@@ -168,7 +168,7 @@ def study(
         for name in (name for name in pretexts if not (gray and name in IN_COLOR)):
             steps[name] = num_steps or max(1, round(seconds / step_seconds(run_of(name, (*shared,)))))
             length = (f"--steps={steps[name]}", f"--eval_every={steps[name]}")
-            rows = [measured(run_of(name, (*shared, *length, f"--seed={seed}"))) for seed in range(num_seeds)]
+            rows = [measured(name, (*shared, *length, f"--seed={seed}")) for seed in range(num_seeds)]
             kept = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
             results[name] = {key: np.array([row[key] for row in rows]) for key in kept}
     return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s")

@@ -1,5 +1,7 @@
 """The default classifier, its features, and the measures of an experiment that generates images, in a smoke run."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -30,6 +32,12 @@ def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder
     assert find_or_train(resolved.flags) == folder
     assert (folder / "result.json").stat().st_mtime_ns == written
     assert find_or_train(resolved.flags.replace(network=str(folder))) == folder
+
+
+def test_the_default_classifier_is_recorded_as_a_command_of_its_own(resolved, folder):
+    for name in ("config.json", "result.json"):
+        command = json.loads((folder / name).read_text())["command"]
+        assert command.startswith("python -m experiments.classification.supervised --dataset=digits --steps=1"), command
 
 
 def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder):

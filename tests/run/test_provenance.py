@@ -28,6 +28,18 @@ def test_the_command_is_what_a_shell_takes(argv, module, text, monkeypatch):
     assert provenance.command() == (text if text.startswith("python") else f"python -m experiments.{text}")
 
 
+def test_what_runs_within_a_command_has_its_own(monkeypatch):
+    spec = types.SimpleNamespace(name="experiments.outer")
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace(__spec__=spec))
+    monkeypatch.setattr(sys, "argv", ["outer.py", "--seed=1"])
+    age = provenance.process_seconds()
+    with provenance.inner_command("experiments.inner", ["--name=a b"]):
+        assert provenance.command() == "python -m experiments.inner '--name=a b'"
+        assert 0 <= provenance.process_seconds() < age
+    assert provenance.command() == "python -m experiments.outer --seed=1"
+    assert provenance.process_seconds() >= age
+
+
 def test_the_code_that_runs_is_digested():
     digests = provenance.sources()
     path = Path(provenance.__file__)
