@@ -105,14 +105,14 @@ def test_low_density_is_an_area():
 
 @pytest.fixture(scope="module")
 def trained():
-    """{complement: (learner, state before, after one step, after 300 steps)}."""
+    """{complement: (learner, state before, after one step, after 1,000 steps)}."""
     found = {}
     for complement in (False, True):
         learner, state = make(
             generator_optimizer=optax.adam(0.01), complement=complement, density_weight=3.0, density_quantile=0.05
         )
         run = jax.jit(lambda s, n, u=learner.update: jax.lax.fori_loop(0, n, lambda _, s: u(s, points())[0], s))
-        found[complement] = (learner, state, run(state, 1), run(state, 300))
+        found[complement] = (learner, state, run(state, 1), run(state, 1000))
     return found
 
 
