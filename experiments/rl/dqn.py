@@ -2,7 +2,7 @@
 
 python -m experiments.rl.dqn        (mean return 482 of 500, four of the five seeds 500; 4 min beside other jobs)
 python -m experiments.rl.dqn --environment=Breakout-MinAtar --num_seeds=1 --steps=1500 --eval_every=250 \\
-    --buffer_size=4096 --exploration_steps=4000 --target_update_interval=200 --learning_rate=3e-4 (return 17; 9 min)
+    --buffer_size=4096 --exploration_steps=4000 --target_update_interval=200 --learning_rate=3e-4   (return 17; 9 min)
 """
 
 from dlcore.experiment import Experiment, Setup
