@@ -1,7 +1,5 @@
 """What experiments that generate images share: data, and distances to real images in a classifier's features."""
 
-from pathlib import Path
-
 import numpy as np
 
 from dlcore.data.source import Source
@@ -44,12 +42,8 @@ def data(flags: Flags) -> Splits:
       The splits; the report shows the first NUM_SHOWN samples.
     """
     splits = images.data(flags)
-    path = flags.frechet_network or flags.network
-    if path is None:
-        name = trained_network.DEFAULT_MODEL
-    else:
-        argument = "frechet_network" if flags.frechet_network else "network"
-        name = _of_images(path, argument, splits.spec["image_shape"]).name
+    known = flags.frechet_network or flags.network  # otherwise a network is yet to be trained
+    name = _network(flags, splits.spec["image_shape"]).name if known else trained_network.DEFAULT_MODEL
     train, test = (f"{min(NUM_REAL, len(real)):,}" for real in (splits.train, splits.test))
     note = (
         f"frechet_distance and kid: {flags.num_samples:,} samples against {train} real images of the training split "
@@ -61,8 +55,10 @@ def data(flags: Flags) -> Splits:
     )
 
 
-def _of_images(path: str | Path, argument: str, image_shape: tuple[int, ...]) -> trained_network.TrainedNetwork:
-    """Load a network for images of a shape: they are resized to its side, and gray ones fill its three channels."""
+def _network(flags: Flags, image_shape: tuple[int, ...]) -> trained_network.TrainedNetwork:
+    """Load the network of the features: images are resized to its side, and gray ones fill its three channels."""
+    argument = "frechet_network" if flags.frechet_network else "network"
+    path = flags.frechet_network or trained_network.find_or_train(flags)
     channels = image_shape[-1]
     network = trained_network.load_network(path, argument, channels=None if channels == 1 else channels)
     resized = network.input_size is None and network.side != image_shape[0]
@@ -80,9 +76,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     Returns:
       The Fréchet distance and the kernel distance.
     """
-    path = setup.flags.frechet_network
-    argument, source = ("frechet_network", path) if path else ("network", trained_network.find_or_train(setup.flags))
-    features = trained_network.feature_extractor(_of_images(source, argument, setup.spec["image_shape"]))
+    features = trained_network.feature_extractor(_network(setup.flags, setup.spec["image_shape"]))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
     reference = features(real[np.sort(order)])[0]

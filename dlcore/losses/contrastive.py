@@ -90,8 +90,7 @@ def nt_xent_scores(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
-    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
-    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
+    keep, a, b = _kept_units(a, b, mask)
     others, first = (a, b, keep), 0
     if axis is not None:
         others = jax.lax.all_gather(others, axis, tiled=True)
@@ -175,8 +174,7 @@ def clip_loss(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
-    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
-    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
+    keep, a, b = _kept_units(a, b, mask)
     scores, own = a @ b.T / temperature, jnp.arange(len(a))
     allowed = keep | (own == own[:, None])
     sides = (
@@ -205,8 +203,7 @@ def siglip_loss(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), scale=(scale, ""), bias=(bias, ""), mask=(mask, "N"))
-    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
-    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
+    keep, a, b = _kept_units(a, b, mask)
     signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1
     losses = jax.nn.softplus(-signs * (scale * a @ b.T + bias))
     return masked_mean(jnp.where(keep, losses, 0).sum(1), keep)
@@ -258,6 +255,13 @@ def _unit(z: jax.Array) -> jax.Array:
     """Rows [N, D] at length 1; a row of zeros stays."""
     z = at_least_float32(z)
     return z * jax.lax.rsqrt(jnp.maximum(jnp.square(z).sum(-1, keepdims=True), 1e-12))
+
+
+def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Which pairs count [N] bool, and both sides of length 1; what does not count has no say, not even as NaN."""
+    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
+    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
+    return keep, a, b
 
 
 def _mean_over_views(losses: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -17,6 +17,7 @@ arXiv:1905.01235.
 
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import jax
@@ -52,10 +53,10 @@ TITLES = {"knn": "k-NN", "probe": "linear probe"}
 TIMED_STEPS = 5
 
 
-def run_of(pretext: str, words: tuple[str, ...]) -> ResolvedRun:
+def run_of(pretext: str, words: Sequence[str]) -> ResolvedRun:
     """The run of a pretext's page."""
     experiment = find_experiment(f"self_supervised.{pretext}")
-    return ResolvedRun(experiment, resolve(experiment, list(words)))
+    return ResolvedRun(experiment, resolve(experiment, words))
 
 
 def step_seconds(run: ResolvedRun) -> float:
@@ -72,7 +73,7 @@ def step_seconds(run: ResolvedRun) -> float:
     return float(np.median(seconds[2:]))
 
 
-def measured(pretext: str, words: tuple[str, ...]) -> dict[str, float]:
+def measured(pretext: str, words: Sequence[str]) -> dict[str, float]:
     """Train a pretext by its page, and read what that measures on the test split."""
     from dlcore.modes.train import train_page
 
@@ -163,12 +164,12 @@ def study(
     results, steps = {}, {}
     with tempfile.TemporaryDirectory() as runs:
         shared = [*(["--smoke"] if miniature else []), *shared, f"--runs={runs}"]
-        plain = run_of("rotation", (*shared,))
+        plain = run_of("rotation", shared)
         gray = plain.experiment.data(plain.flags).spec["image_shape"][-1] == 1
         for name in (name for name in pretexts if not (gray and name in IN_COLOR)):
-            steps[name] = num_steps or max(1, round(seconds / step_seconds(run_of(name, (*shared,)))))
-            length = (f"--steps={steps[name]}", f"--eval_every={steps[name]}")
-            rows = [measured(name, (*shared, *length, f"--seed={seed}")) for seed in range(num_seeds)]
+            steps[name] = num_steps or max(1, round(seconds / step_seconds(run_of(name, shared))))
+            length = [f"--steps={steps[name]}", f"--eval_every={steps[name]}"]
+            rows = [measured(name, [*shared, *length, f"--seed={seed}"]) for seed in range(num_seeds)]
             kept = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
             results[name] = {key: np.array([row[key] for row in rows]) for key in kept}
     return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s")

@@ -41,6 +41,6 @@ def test_pretexts_run_by_their_pages_and_gray_images_leave_color_out():
 
 
 def test_a_step_is_timed_and_an_unknown_pretext_refused():
-    assert 0 < study.step_seconds(study.run_of("rotation", ("--smoke", "--noprogress"))) < 10
+    assert 0 < study.step_seconds(study.run_of("rotation", ["--smoke", "--noprogress"])) < 10
     with pytest.raises(ValueError, match="pretexts=puzzles: unknown; allowed: rotation, relative_patch"):
         study.study(pretexts=("puzzles",))
