@@ -62,7 +62,10 @@ experiment = Experiment(
         "mask_head": partial(MaskHead, channels=32, num_convs=2),
         "unet": partial(UNet, widths=(12, 24, 48)),
     },
-    defaults={name: value for name, value in kit.DEFAULTS.items() if name not in ("detections_per_img", *TWO_STAGE)},
+    defaults={
+        **{name: value for name, value in kit.DEFAULTS.items() if name not in ("detections_per_img", *TWO_STAGE)},
+        "steps": 600,
+    },
     smoke={
         "steps": 4,
         "batch_size": 8,
