@@ -11,7 +11,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import detection_results, images, optimizer
+from dlcore.kits import detection_results, images, init_from, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 
 __all__ = [
@@ -49,6 +49,7 @@ SETTINGS = {
         tuple[float, float] | None,
         Range(0.01),
     ),
+    **init_from.SETTINGS,
     **optimizer.SETTINGS,
 }
 
@@ -244,6 +245,7 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
         "data": partial(data, masks=masks, keypoints=keypoints, stuff=stuff),
         "model": "resnet8_cifar",
         "settings": SETTINGS,
+        "start": init_from.start,
         "monitor": measure,
         "headline": measure,
         "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},

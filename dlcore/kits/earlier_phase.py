@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax.core import FrozenDict
 
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
@@ -23,11 +24,13 @@ class EarlierPhase(NamedTuple):
       flags: its settings.
       spec: of its data.
       params: its parameters as they were tested: their average where the run keeps one.
+      model_state: its other variables, such as running statistics; {} where there are none.
     """
 
     flags: Flags
     spec: dict
     params: Any
+    model_state: Any = FrozenDict()
 
 
 def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
@@ -66,7 +69,7 @@ def load(folder: Path) -> EarlierPhase:
       folder: of the run.
 
     Returns:
-      Its settings, facts and parameters.
+      Its settings, facts and variables.
 
     Raises:
       FileNotFoundError: the run has no checkpoint.
@@ -79,7 +82,8 @@ def load(folder: Path) -> EarlierPhase:
     batch = experiment.example(spec) if experiment.example else batch_at(run.pipelines(experiment.data(flags)), 0)
     _, state = restore_state(run, experiment.build(run.setup(spec)), batch, flags.select)
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
-    return EarlierPhase(flags, spec, jax.tree.map(np.asarray, jax.device_get(params)))
+    held = jax.tree.map(np.asarray, jax.device_get((params, getattr(state, "model_state", {}))))
+    return EarlierPhase(flags, spec, *held)
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:

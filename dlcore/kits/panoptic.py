@@ -196,6 +196,8 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
 
 FIELDS = {
     **detection.fields(masks=True, stuff=True),
+    "settings": {name: setting for name, setting in detection.SETTINGS.items() if name != "init_from"},
+    "start": lambda setup: None,
     "monitor": "pq",
     "headline": "pq",
     "example": detection_results.example,

@@ -11,7 +11,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, optimizer, segmentation_results
+from dlcore.kits import backbone, images, init_from, optimizer, segmentation_results
 from dlcore.learner import Learner, Range
 from dlcore.segmentation import semantic
 
@@ -81,6 +81,7 @@ SETTINGS = {
         float | None,
         Range(0, 0.99),
     ),
+    **init_from.SETTINGS,
     **optimizer.SETTINGS,
 }
 
@@ -301,6 +302,7 @@ FIELDS = {
     "learner": semantic.learner,
     "data": data,
     "settings": SETTINGS,
+    "start": init_from.start,
     "monitor": "mean_iou",
     "headline": "mean_iou",
     "expected_loss": lambda setup: float(np.log(setup.spec["num_classes"])),

@@ -2,9 +2,10 @@
 
 python -m experiments.detection.mask_rcnn        (mAP of masks 88.5 %, of boxes 89.4 %; 41 min on one core)
 python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --image_size=256,320 --batch_size=8 \\
-    --epochs=60 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=6,9 --eval_every=128    (not run)
+    --epochs=40 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=6,9 --eval_every=128    (not run)
 
-For the second D is as for experiments.detection.fcos; its annotations have segmentations.
+For the second D is as for experiments.detection.fcos; its annotations have segmentations. Few images learn more from
+weights than from nothing: `--init_from=RUN` takes the modules that this network has in common with that of another run.
 """
 
 from functools import partial

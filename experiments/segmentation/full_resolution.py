@@ -1,7 +1,7 @@
 """Segment colored shapes, or your own images and masks, without ever leaving the full resolution.
 
 python -m experiments.segmentation.full_resolution        (not run)
-python -m experiments.segmentation.full_resolution --full.layers=16 --full.channels=16        (not run)
+python -m experiments.segmentation.full_resolution --full.layers=16        (not run)
 
 Each layer of L widens what a pixel sees by 2, to 1 + 2 L: 17 pixels with 8 layers, where a shape has up to 48, so that
 the network sees parts of it. What each layer costs: `--mode=profile`. Your own images: as for
@@ -24,7 +24,7 @@ experiment = Experiment(
     doc=__doc__,
     build=build,
     modules={"full": FullResolutionNet},
-    defaults={**segmentation.DEFAULTS, "full.channels": 16},
+    defaults={**segmentation.DEFAULTS, "full.channels": 16, "steps": 400},
     smoke={**segmentation.SMOKE, "full.layers": 2, "full.channels": 4},
     **segmentation.FIELDS,
 )

@@ -1,0 +1,127 @@
+"""Weights that a detector or a segmenter starts from: another network with the same modules, or one as its backbone.
+
+python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_from=RUN
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.setting import Setting
+from dlcore.kits import earlier_phase, optimizer, trained_network
+
+__all__ = ["SETTINGS", "fit_modules", "start"]
+
+SETTINGS = {
+    "init_from": Setting(
+        None,
+        "weights to start from: the folder of a run, of which the modules that both networks have are taken; or of a "
+        "classifier for the backbone, also as a folder of `dlcore convert` or a packed .npz",
+        str | None,
+        essential=True,
+    ),
+}
+
+_NAMED = 5
+"""Leaves that an error names; it counts the others."""
+
+
+def start(setup: Setup) -> Callable[[Any], Any] | None:
+    """Start from the weights of `--init_from`.
+
+    Args:
+      setup: with the flags of SETTINGS and the optimizer's.
+
+    Returns:
+      State -> State with the weights and a new optimizer state, which says what starts anew; None without
+      `--init_from`.
+
+    Raises:
+      ValueError: when applied: there are no such weights, or they do not fit.
+    """
+    source = setup.flags.get("init_from")
+    if source is None:
+        return None
+    name = f"init_from={source!r}"
+
+    def replace(state):
+        from dlcore.run.progress import say
+
+        wanted = {"params": state.params, **state.model_state}
+        weights, classes = _weights(source, setup.flags.get("model"), wanted, name)
+        variables, anew = fit_modules(weights, wanted, classes == list(setup.spec["class_names"]), name)
+        if anew:
+            say(f"{name}: does not give {', '.join(anew)}, which start anew")
+        params = variables.pop("params")
+        transformation = optimizer.build(setup)
+        return state.replace(params=params, model_state=variables, opt_state=jax.jit(transformation.init)(params))
+
+    return replace
+
+
+def _weights(source: str, model: str | None, wanted: dict, name: str) -> tuple[dict, list[str] | None]:
+    """Variables in modules named as in `wanted`, and the names of the classes that they tell apart."""
+    if (Path(source) / "config.json").exists():
+        phase = earlier_phase.load(Path(source))
+        given, variables = phase.flags.get("model"), {"params": phase.params, **phase.model_state}
+        classes = phase.spec.get("class_names")
+    else:
+        network = trained_network.load_network(source, "init_from")
+        given, variables, classes = network.name, network.variables, list(network.class_names)
+    if not variables["params"].keys() & wanted["params"].keys() and "backbone" in wanted["params"]:
+        variables = {kind: {"backbone": layers} for kind, layers in variables.items()}  # a classifier
+    if "backbone" in variables["params"].keys() & wanted["params"].keys() and given != model:
+        raise ValueError(f"{name}: its backbone is {given}; allowed: {model}, as --model here")
+    return variables, classes
+
+
+def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "weights") -> tuple[Any, list[str]]:
+    """Put trained weights in place of initial ones, module by module.
+
+    A module is a key of `params`, such as backbone or mask_head. Those that only one of the two networks has are left
+    as they are; of a backbone also the head and the stages that the network does not use.
+
+    Args:
+      weights: collection -> module -> tree of arrays.
+      variables: the initial variables, in the same form.
+      same_classes: False lets leaves differ in their last axis, which is where layers name classes; these layers start
+        anew.
+      name: of the argument in the error.
+
+    Returns:
+      (the variables with the weights, the modules and layers that keep their initial values).
+
+    Raises:
+      ValueError: there is no common module, or in one a leaf is missing, left over or of another shape.
+    """
+    from dlcore.run.sharding import leaf_paths, path_of
+
+    common = weights["params"].keys() & variables["params"].keys()
+    if not common:
+        has, wants = (", ".join(sorted(tree["params"])) for tree in (weights, variables))
+        raise ValueError(f"{name}: has the modules {has}; allowed: weights with one or more of {wants}")
+    leaves = {p: leaf for p, leaf in leaf_paths(weights) if p.split("/")[1] in common}
+    wanted = {p: leaf for p, leaf in leaf_paths(variables) if p.split("/")[1] in common}
+    differ = {p for p in leaves.keys() & wanted.keys() if leaves[p].shape != wanted[p].shape}
+    ends = {_layer(p) for p in differ if not same_classes and leaves[p].shape[:-1] == wanted[p].shape[:-1]}
+    anew = {p for p in wanted if _layer(p) in ends}
+    bad = [f"{p} is missing" for p in wanted if p not in leaves]
+    bad += [f"{p} is left over" for p in leaves if p not in wanted and p.split("/")[1] != "backbone"]
+    bad += [f"{p} is {leaves[p].shape}, not {wanted[p].shape}" for p in sorted(differ - anew)]
+    if bad:
+        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise ValueError(f"{name}: {'; '.join(bad[:_NAMED])}{more}; allowed: weights of the same layers")
+
+    def chosen(path: tuple, leaf: Any) -> Any:
+        place = path_of(path)
+        return leaves[place].astype(leaf.dtype) if place in wanted and place not in anew else leaf
+
+    kept = sorted({*(variables["params"].keys() - common), *(layer.split("/", 1)[1] for layer in ends)})
+    return jax.tree_util.tree_map_with_path(chosen, variables), kept
+
+
+def _layer(path: str) -> str:
+    return path.rpartition("/")[0]
