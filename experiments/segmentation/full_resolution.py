@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, without ever leaving the full resolution.
 
-python -m experiments.segmentation.full_resolution        (not run)
+python -m experiments.segmentation.full_resolution        (mean IoU 0.201: it sees parts of a shape only; 7 min)
 python -m experiments.segmentation.full_resolution --full.layers=16        (not run)
 
 Each layer of L widens what a pixel sees by 2, to 1 + 2 L: 17 pixels with 8 layers, where a shape has up to 48, so that
