@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,7 +148,6 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> Non
     from dlcore.report.figure import figure_panel, figure_png
     from dlcore.report.html import render
     from dlcore.report.study_text import claim_panels, reference_panels
-    from dlcore.report.tables import table
 
     config = {"experiment": study.name, "settings": values, **_provenance(), "versions": provenance.versions()}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -158,13 +157,35 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> Non
     for name, figure in result.figures.items():
         (folder / f"{name}.png").write_bytes(figure_png(figure))
         panels.append(figure_panel(name.replace("_", " "), figure))
-    panels.append(table({k: _short(v) for k, v in result.numbers.items()}, title="Numbers"))
+    panels.append(_number_panel(result.numbers))
     panels += reference_panels(study.doc)
     summary = {"time": duration(provenance.process_seconds())}
     if result.holds is not None:
         summary = {"the claim": "held" if result.holds else "did not hold", **summary}
     details = {"Settings": {"command": config["command"], **values}, "Environment": config["versions"]}
     (folder / "report.html").write_text(render(study.name, panels, summary, details=details))
+
+
+def _number_panel(numbers: Mapping[str, Any]) -> Any:
+    """The plain numbers in one list, and those that are rows of the same names in a table."""
+    from dlcore.report.panel import Panel
+    from dlcore.report.tables import table
+
+    plain = {name: _short(value) for name, value in numbers.items() if not isinstance(value, Mapping)}
+    groups: dict[tuple, list[dict]] = {}
+    for name, row in numbers.items():
+        if isinstance(row, Mapping):
+            cells = {str(k): _cell(v) for k, v in row.items()}
+            groups.setdefault(tuple(cells), []).append({"": name, **cells})
+    parts = [table(rows) for rows in ([plain] if plain else []) + list(groups.values())]
+    return Panel("Numbers", "".join(part.html for part in parts))
+
+
+def _cell(value: Any) -> Any:
+    """A number of Python, which a table sets as one; else text."""
+    if isinstance(value, Mapping) or np.ndim(value):
+        return _short(value)
+    return value.item() if hasattr(value, "item") else value
 
 
 def _provenance() -> dict[str, Any]:
@@ -205,6 +226,8 @@ def _tolerance(numbers: np.ndarray, relative: float) -> float:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_short(v)}" for name, v in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple | np.ndarray):

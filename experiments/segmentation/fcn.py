@@ -5,10 +5,10 @@ python -m experiments.segmentation.fcn --dataset=folder --data_dir=D --batch_siz
     --model.stem=imagenet --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
 
 The shapes are small, so the ResNet keeps a stride of 2 by dilation; a map of full size is scored too and joined by a
-transposed convolution. The paper's FCN-8s: `--model.stem=imagenet --model.dilate= --fcn.skips=layer3,layer2`.
-Such coarse scores find these shapes, but not their edges: `--model=resnet8_cifar --model.width=16 --model.stem_stride=2
---fcn.stage=stage4 --fcn.skips=stage3,stage2,stage1`, of strides 16 to 2, reached a mean IoU of 0.714. Torchvision's form
-enlarges one map: `--model=resnet50 --model.width=64 --model.stages=3,4,6,3 --model.stem=imagenet
+transposed convolution. The paper's FCN-8s is `--model.stem=imagenet --model.dilate= --fcn.skips=layer3,layer2`. Such
+coarse scores find these shapes, but not their edges: strides 16 to 2 (`--model=resnet8_cifar --model.width=16
+--model.stem_stride=2 --fcn.stage=stage4 --fcn.skips=stage3,stage2,stage1`) reached a mean IoU of 0.714. Torchvision's
+form enlarges one map: `--model=resnet50 --model.width=64 --model.stages=3,4,6,3 --model.stem=imagenet
 --model.dilate=false,true,true --fcn.skips= --fcn.upsampling=bilinear --fcn.aux_stage=layer3`. D is as for
 experiments.segmentation.unet.
 """

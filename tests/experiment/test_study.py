@@ -25,6 +25,7 @@ def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyRe
     figure = Figure()
     figure.subplots().plot([1, 2])
     numbers = {"mean": np.float64(noise), "values": np.arange(seeds)}
+    numbers |= {f"{layers} layers": {"patch": 1 + 2 * layers, "cost": np.float32(layers)} for layers in (1, 2)}
     return StudyResult(numbers, f"{seeds} seeds <b> at {noise}", {"two_lines": figure}, holds=noise < 1)
 
 
@@ -42,6 +43,8 @@ def test_the_folder_of_a_lab(tmp_path, capsys):
     assert config["versions"]["jax"]
     report = (folder / "report.html").read_text()
     assert '<svg style="max-width' in report
+    assert '<th></th><th class="number">patch</th><th class="number">cost</th>' in report
+    assert '<tr><td>2 layers</td><td class="number">5</td><td class="number">2</td></tr>' in report, "rows, not braces"
     assert "var(--c1)" in report
     assert "5 seeds &lt;b&gt; at 0.25" in report
     out = capsys.readouterr().out
