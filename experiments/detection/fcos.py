@@ -4,6 +4,9 @@ python -m experiments.detection.fcos        (mAP@[.5:.95] 0.87 on test scenes, 3
 python -m experiments.detection.fcos --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=30 \\
     --fcos.channels=64 --learning_rate=0.002 --eval_every=128        (BCCD's blood cells: mAP@.5 0.84, 14 min)
 
+With `--epochs=60 --eval_every=256` the second reaches 0.857 in 17 minutes on one core: white cells 0.976, red 0.846,
+platelets 0.749.
+
 For the second D holds instances_train.json, instances_val.json, instances_test.json and images.zip or images/. Choose
 `--fcos.stages` and `--regress_range` by the size of the boxes: on stage3, whose stride is 8, the farthest side of a box
 is at most 8 * regress_range pixels away, and larger boxes are stage4's.
