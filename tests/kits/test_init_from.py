@@ -20,12 +20,16 @@ WIDTH = "--model.width=4"
 def network(classes: int, fill: float, *modules: str) -> dict:
     """Variables of a network with a backbone and other modules, whose last layer names classes."""
     layers = {"norm": {"scale": np.full((4,), fill)}, "class": {"kernel": np.full((4, classes), fill)}}
-    layers["class"]["bias"] = np.full((classes,), fill)
+    layers["class"] |= {"bias": np.full((classes,), fill), "gain": np.full((1,), fill)}
     backbone = {"conv": {"kernel": np.full((3, 3, 3, 4), fill)}}
     return {
         "params": {"backbone": backbone, **dict.fromkeys(modules, layers)},
         "batch_stats": {"backbone": {"mean": np.full((4,), fill)}},
     }
+
+
+def layer_of_zeros(classes: int) -> dict:
+    return network(classes, 0.0, "box_head")["params"]["box_head"]["class"]
 
 
 def test_all_that_both_networks_have_is_taken():
@@ -39,10 +43,10 @@ def test_all_that_both_networks_have_is_taken():
     assert anew == []
 
 
-def test_layers_that_name_other_classes_start_anew_with_their_biases():
+def test_layers_that_name_other_classes_start_anew_as_a_whole():
     fitted, anew = fit_modules(network(3, 1.0, "box_head"), network(5, 0.0, "box_head"), False)
     assert anew == ["box_head/class"]
-    np.testing.assert_array_equal(fitted["params"]["box_head"]["class"]["kernel"], np.zeros((4, 5)))
+    jax.tree.map(np.testing.assert_array_equal, fitted["params"]["box_head"]["class"], layer_of_zeros(5))
     np.testing.assert_array_equal(fitted["params"]["box_head"]["norm"]["scale"], np.ones(4))
     np.testing.assert_array_equal(fitted["batch_stats"]["backbone"]["mean"], np.ones(4))
 
