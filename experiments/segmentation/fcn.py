@@ -1,6 +1,6 @@
 """Segment colored shapes, or your own images and masks, with a fully convolutional network.
 
-python -m experiments.segmentation.fcn        (mean IoU 0.899 after --epochs=8)
+python -m experiments.segmentation.fcn        (mean IoU 0.943; 33 min on one core; after --epochs=8 0.899)
 python -m experiments.segmentation.fcn --dataset=folder --data_dir=D --batch_size=8 --epochs=60 --model.width=16 \\
     --model.stem=imagenet --class_weights=median --eval_every=460        (CamVid at 180 x 240: not run)
 
