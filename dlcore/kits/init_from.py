@@ -53,7 +53,7 @@ def start(setup: Setup) -> Callable[[Any], Any] | None:
         wanted = {"params": state.params, **state.model_state}
         weights, classes = _weights(source, setup.flags.get("model"), wanted, name)
         variables, anew = fit_modules(weights, wanted, classes == list(setup.spec["class_names"]), name)
-        if anew:
+        if anew := [module for module in anew if module != "backbone/head"]:  # which no detector uses
             say(f"{name}: does not give {', '.join(anew)}, which start anew")
         params = variables.pop("params")
         transformation = optimizer.build(setup)
