@@ -3,7 +3,7 @@
 python -m experiments.detection.mask_rcnn        (mAP of masks 88.5 %, of boxes 89.4 %; 41 min on one core)
 python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --image_size=256,320 --batch_size=8 \\
     --epochs=40 --faster_rcnn.aspect_ratios=2.7 --faster_rcnn.scales=4,6,9 \\
-    --eval_every=200        (Penn-Fudan's 120 images of people: AP50 of masks 74.2 %, of boxes 84.5 %; 14 min on one core)
+    --eval_every=200        (Penn-Fudan, 120 images of people: AP50 of masks 74.2 %, of boxes 84.5 %; 14 min)
 
 For the second D is as for experiments.detection.fcos; its annotations have segmentations. How many training boxes the
 anchors can find is printed before training: of people, who are 2.7 times as high as wide, square anchors find 26 %,
