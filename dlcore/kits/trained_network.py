@@ -25,9 +25,8 @@ from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalizer
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
-from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.experiment.setting import Setting
-from dlcore.kits import images
+from dlcore.kits import earlier_phase, images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.torch_weights import read_npz
@@ -179,17 +178,12 @@ def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]
 
 
 def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    from dlcore.optim import parameter_ema
-
-    experiment = find_experiment(read_config(folder)["experiment"])
-    run = open_run(folder, experiment)
-    flags, config = run.flags, run.config()
-    spec = config["spec"]
-    if "class_names" not in spec or experiment.model is None:
+    config = read_config(folder)
+    experiment = find_experiment(config["experiment"])
+    if "class_names" not in config["spec"] or experiment.model is None:
         raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
-    _, state = restore_state(run, experiment.build(run.setup(spec)), experiment.example(spec), flags.select)
-    params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
-    variables = jax.tree.map(np.asarray, jax.device_get({"params": params, **state.model_state}))
+    flags, spec, params, model_state = earlier_phase.load(folder)
+    variables = {"params": params, **model_state}
     if {"backbone", "projection"} <= params.keys():  # an `Embedder`
         if not headless:
             raise ValueError(f"{name}: a run of {experiment.name}, without a head; allowed: runs of a classifier")
