@@ -21,6 +21,7 @@ from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
 from dlcore.run.preemption import Preempted
 from dlcore.run.processes import joined, leave
+from dlcore.run.xla_flags import use_fast_cpu_convolutions
 
 __all__ = ["MODES", "main", "mode_of", "run"]
 
@@ -51,6 +52,7 @@ def main(experiment: Experiment | Study, argv: list[str] | None = None) -> None:
       SystemExit: with 1 (an error, a failed check), 2 (bad flags) or 75 (run me again).
     """
     argv = sys.argv[1:] if argv is None else argv
+    use_fast_cpu_convolutions()
     with compiled_fast(wants_smoke(argv)):
         status = run_study(experiment, argv) if isinstance(experiment, Study) else run(experiment, argv)
     if status:

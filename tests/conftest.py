@@ -21,6 +21,7 @@ def _prepare_environment() -> None:
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",  # most programs run once: LLVM's optimization takes longer than it saves
         "--xla_cpu_use_fusion_emitters=false",  # the older emitters compile in a third of the time
+        "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",  # as dlcore.run.xla_flags, for jaxlib 0.10
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",  # eight devices on two busy cores: not a deadlock
         "--xla_cpu_collective_timeout_seconds=600",
     )

@@ -26,6 +26,7 @@ from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_p
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
 from dlcore.run.progress import say
+from dlcore.run.xla_flags import use_fast_cpu_convolutions
 from dlcore.search.methods import METHODS, Outcome, Search
 from dlcore.search.metric import check_metric, sense_of
 from dlcore.search.report import ranked, search_report, text_table
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__.strip() + "\n\n" + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in OWN.items()))
         return 0 if argv else 2
+    use_fast_cpu_convolutions()
     try:
         return search(argv[0], argv[1:])
     except FlagError as error:

@@ -114,7 +114,7 @@ def predicted(case: Case) -> Memory:
 
 def measured(name: str, device: bool) -> Memory:
     """The memory of a device in a step that is run, in a process of its own."""
-    flags = f"--xla_force_host_platform_device_count={num_devices(CASES[name])}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={num_devices(CASES[name])}"
     code = f"import json; from experiments.bench import planned_memory as m; print(json.dumps(m.execute({name!r})))"
     cpu = {} if device else {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     done = subprocess.run(
