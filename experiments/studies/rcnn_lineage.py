@@ -177,7 +177,7 @@ def report(numbers: dict, rows: dict[str, dict[str, float]], num_proposals: int)
     verdict = (
         "; ".join(
             f"{name}: mAP {row['map']:.3f} (at .5: {row['map50']:.3f}), {row['ms']:.0f} ms an image and "
-            f"{row['with proposals']:.0f} with its proposals, {row['calls']} calls of the backbone"
+            f"{row['with proposals']:.0f} with its proposals, {row['calls']} call(s) of the backbone"
             for name, row in rows.items()
         )
         + "."
