@@ -8,8 +8,8 @@ was timed is as many times as fast as its peer as it should be. Where RoIAlign, 
 other results than the peer, the bench stops with an error.
 
 Measured on two quiet cores beside torch 2.13 and torchvision 0.28: RoIAlign 29 times as fast and its gradient 1.66,
-suppression 2.8, a step of Faster R-CNN 1.20, DeepLab's forward pass 0.98; a step of a U-Net 0.80, and 0.62 where PyTorch
-has its channels last.
+suppression 2.8, a step of Faster R-CNN 1.20, DeepLab's forward pass 0.98; a step of a U-Net 0.80, and 0.62 where
+PyTorch has its channels last.
 """
 
 import functools

@@ -1,21 +1,20 @@
 """Put all detectors and segmenters of the ledger into one table: metric, parameters, ms an image, minutes to train.
 
-python -m experiments.bench.detectors        (scenes; DATA_DIR=D for rows on real data: the folder of that data set)
+python -m experiments.bench.detectors                  (the rows on generated scenes)
+python -m experiments.bench.detectors --data_dir=D     (those on real data, too: D/bccd, D/camvid, D/penn_fudan)
 
 Each measured row of the topics detection and segmentation gives a line: its number and its training time are those of
 the ledger; the network is built again by the row's command, its parameters are counted, and `predict` is timed on one
 image (processor milliseconds, the least of some calls, with weights as initialized; suppression is of fixed size, so
-that its time does not depend on them). A row whose network cannot be built here (other data) keeps its other columns.
+that its time does not depend on them). A row whose data are not here keeps the columns of the ledger.
 """
 
 import importlib
-import os
 import shlex
 import statistics
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -23,13 +22,13 @@ import numpy as np
 from dlcore.experiment import Experiment, Headline, Study, StudyResult
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
 from experiments import ledger
 
 TOPICS = ("detection", "segmentation")
 LEDGER = Path(__file__).resolve().parents[1] / "results.jsonl"
-HEADS = ("Dataset", "Row", "Metric", "Value", "Parameters", "ms an image", "Minutes to train")
 FEW = {"num_scenes": 64}
 """Settings that make data small, where only its shapes are needed."""
 
@@ -46,14 +45,15 @@ def module_of(command: str) -> str:
     return command.split()[2].removeprefix("experiments.")
 
 
-def network_of(command: str, repeats: int) -> tuple[int, float]:
+def network_of(command: str, data_dir: str, repeats: int) -> tuple[int, float]:
     """Build the network of a command: (parameters, processor milliseconds of predict on one image)."""
     experiment = importlib.import_module(f"experiments.{module_of(command)}").experiment
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{command}: trains nothing; allowed: an experiment with a learner")
-    words = [os.path.expandvars(word) for word in shlex.split(command)[3:]]
+    words = [word.replace("$DATA_DIR", data_dir) for word in shlex.split(command)[3:]]
     few = {name: value for name, value in FEW.items() if name in experiment.settings}
-    words = [word for word in words if not word.startswith(tuple(f"--{name}=" for name in few))]
+    unused = tuple(f"--{name}=" for name in (*few, "init_from"))
+    words = [word for word in words if not word.startswith(unused)]
     resolved = ResolvedRun(experiment, resolve(experiment, [*words, *(f"--{k}={v}" for k, v in few.items())]))
     splits = experiment.data(resolved.flags)
     learner = experiment.build(resolved.setup_of(splits))
@@ -69,76 +69,66 @@ def network_of(command: str, repeats: int) -> tuple[int, float]:
     return sum(leaf.size for leaf in jax.tree.leaves(state.params)), 1000 * min(times)
 
 
-def line_of(row: dict[str, Any], repeats: int) -> dict[str, Any]:
-    """The columns of one row of the ledger; None for what cannot be measured here, and why."""
-    line = {
-        "Dataset": row["dataset"],
-        "Row": row["id"],
-        "Metric": row["metric"],
-        "Value": row["mean"],
-        "Minutes to train": statistics.fmean(row["wall_seconds"].values()) / 60,
+def line_of(row: dict[str, Any], data_dir: str, repeats: int) -> dict[str, Any]:
+    """The columns of one row of the ledger; None for what is not measured as its data are not here."""
+    needs = "$DATA_DIR" in row["command"]
+    folder = Path(data_dir) / row["dataset"]
+    if needs and data_dir and not folder.is_dir():
+        raise ValueError(f"data_dir={data_dir}: no folder {row['dataset']} in it, which {row['id']} needs")
+    built = network_of(row["command"], str(folder), repeats) if data_dir or not needs else (None, None)
+    return {
+        "data": row["dataset"],
+        "metric": row["metric"].removeprefix("test "),
+        "value": row["mean"],
+        "parameters": built[0],
+        "ms an image": built[1],
+        "minutes to train": statistics.fmean(row["wall_seconds"].values()) / 60,
     }
-    try:
-        parameters, milliseconds = network_of(row["command"], repeats)
-    except (ValueError, OSError, ImportError) as error:
-        return line | {"Parameters": None, "ms an image": None, "why": str(error).partition("\n")[0]}
-    return line | {"Parameters": parameters, "ms an image": milliseconds}
 
 
-def markdown(lines: Sequence[dict[str, Any]]) -> str:
-    """Render lines as a table."""
-
-    def cell(value: Any) -> str:
-        if value is None:
-            return "–"
-        return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    table = [HEADS, ["---"] * len(HEADS), *([cell(line[head]) for head in HEADS] for line in lines)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in table)
-
-
-def study(*, results: str = "", num_repeats: int = 5, only: str = "") -> StudyResult:
+def study(
+    *, results: str = "", data_dir: str = "", num_repeats: Annotated[int, Range(1)] = 5, only: str = ""
+) -> StudyResult:
     """Build the table.
 
     Args:
       results: a ledger; this checkout's by default.
+      data_dir: holds a folder for each data set of the rows on real data; empty leaves their networks out.
       num_repeats: calls of predict that are timed.
       only: rows whose id contains this text; empty takes all.
 
     Returns:
-      The numbers, the verdict (the table), and a figure.
+      The lines by row, the best of each data set and metric, and a figure.
     """
     rows = [row for row in rows_of(Path(results) if results else LEDGER) if only in row["id"]]
     if not rows:
         raise ValueError(f"only={only!r}: no measured row of {', '.join(TOPICS)}; allowed: a part of an id")
-    lines = [line_of(row, num_repeats) for row in rows]
-    numbers = {}
-    for line in lines:
-        parts = [f"{line['Metric']} {line['Value']:.4g}", f"{line['Minutes to train']:.3g} min"]
-        if line["Parameters"] is None:
-            parts.append(line["why"])
-        else:
-            parts += [f"{line['Parameters']:,} parameters", f"{line['ms an image']:.3g} ms an image"]
-        numbers[f"{line['Dataset']}: {line['Row']}"] = "; ".join(parts)
-    verdict = f"{len(lines)} networks:\n{markdown(lines)}"
+    lines = {row["id"]: line_of(row, data_dir, num_repeats) for row in rows}
+    best: dict[tuple[str, str], str] = {}
+    for name, line in lines.items():
+        best.setdefault((line["data"], line["metric"]), name)
+    verdict = f"{len(lines)} networks. The best: " + "; ".join(
+        f"{data}, {metric}: {name} {lines[name]['value']:.3f}" for (data, metric), name in best.items()
+    )
     headline = Headline("networks in the table", len(lines), "ledger")
-    return StudyResult(numbers, verdict, {"trade": draw(lines)}, headline=headline)
+    return StudyResult(lines, verdict + ".", {"networks": draw(lines)}, headline=headline)
 
 
-def draw(lines: Sequence[dict[str, Any]]):
-    figure, axes = new_figure((6.0, 3.8))
-    known = [line for line in lines if line["ms an image"] is not None]
-    groups = list(dict.fromkeys((line["Dataset"], line["Metric"]) for line in known))
-    for group, color in zip(groups, PALETTE, strict=False):
-        chosen = [line for line in known if (line["Dataset"], line["Metric"]) == group]
-        points = [line["ms an image"] for line in chosen], [line["Value"] for line in chosen]
-        axes.plot(*points, "o", color=color, label=", ".join(group))
-        for x, y, line in zip(*points, chosen, strict=True):
-            axes.annotate(line["Row"].partition(".")[2], (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
-    axes.set(xlabel="processor ms an image", ylabel="metric", xscale="log")
-    if groups:
-        axes.legend(frameon=False, fontsize=7)
-    axes.grid(alpha=0.3)
+def draw(lines: dict[str, dict[str, Any]]):
+    """Draw a row of dots for each network: its metric, its time on an image, and its training time."""
+    columns = (("value", "metric"), ("ms an image", "processor ms an image"), ("minutes to train", "minutes to train"))
+    figure, panels = new_figure((8.0, 1.0 + 0.24 * len(lines)), 1, len(columns), sharey=True, width_ratios=(2, 1, 1))
+    groups = list(dict.fromkeys((line["data"], line["metric"]) for line in lines.values()))
+    for axes, (name, label) in zip(panels, columns, strict=True):
+        for place, line in enumerate(lines.values()):
+            if line[name] is not None:
+                color = PALETTE[groups.index((line["data"], line["metric"])) % len(PALETTE)]
+                axes.plot(line[name], place, "o", color=color, markersize=5)
+        axes.set(xlabel=label, xlim=(0, 1) if name == "value" else (0, None))
+        axes.grid(alpha=0.3)
+    names = [f"{name}  ({line['metric'].replace('_', ' ')})" for name, line in lines.items()]
+    panels[0].set_yticks(range(len(lines)), names, fontsize=8)
+    panels[0].set_ylim(len(lines) - 0.5, -0.5)
     return figure
 
 

@@ -7,8 +7,8 @@ The network, optimizer and batch are those of the VAE of pytorch/examples: 784-4
 takes `num_steps` steps in one `lax.scan`, batches drawn on the device, and makes the pixels binary at each step;
 PyTorch takes as many steps in a loop, on batches in memory, of gray pixels. The claim is 3x.
 
-Measured on one core of an AMD EPYC, beside other jobs: 1.40x eager PyTorch, 1.24x by processor time. The claim did not
-hold. Of 14.5 ms of processor time a step, 11 are left without Adam's part, most of them matrix products that PyTorch
+Measured on two quiet cores: 1.12x eager PyTorch; on one core, beside other jobs, 1.40x. The claim did not hold. Of 14.5
+ms of processor time a step, 11 are left without Adam's part, most of them matrix products that PyTorch
 has too (18 ms in all).
 """
 

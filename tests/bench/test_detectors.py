@@ -7,7 +7,7 @@ import pytest
 
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from experiments.bench.detectors import LEDGER, line_of, markdown, network_of, rows_of, study
+from experiments.bench.detectors import LEDGER, line_of, network_of, rows_of, study
 from experiments.detection import fcos
 
 SMALL = "--model.width=8 --fcos.channels=16 --fcos.num_convs=1 --image_size=48,48 --topk_candidates=20"
@@ -49,7 +49,7 @@ def test_rows_of_other_topics_studies_and_recipes_are_left_out(tmp_path):
 @pytest.mark.covers("DE-23")
 def test_the_network_of_a_row_is_built_by_its_command():
     command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"
-    parameters, milliseconds = network_of(command, 1)
+    parameters, milliseconds = network_of(command, "", 1)
     resolved = ResolvedRun(fcos.experiment, resolve(fcos.experiment, [*SMALL.split(), "--num_scenes=10"]))
     splits = fcos.experiment.data(resolved.flags)
     learner = fcos.experiment.build(resolved.setup_of(splits))
@@ -59,15 +59,24 @@ def test_the_network_of_a_row_is_built_by_its_command():
 
 
 @pytest.mark.covers("DE-23")
-def test_a_line_takes_value_and_minutes_from_the_ledger_and_says_what_is_missing():
-    line = line_of(row_of("x", "python -m experiments.detection.fcos --dataset=coco --data_dir=$NOWHERE", 0.5), 1)
-    assert line["Value"] == 0.5
-    assert line["Minutes to train"] == 1.5
-    assert line["Parameters"] is None
-    assert "NOWHERE" in line["why"]
-    table = markdown([line, line | {"Parameters": 1234567, "ms an image": 12.345}])
-    assert table.splitlines()[2] == "| scenes | x | test map | 0.5 | – | – | 1.5 |"
-    assert table.splitlines()[3] == "| scenes | x | test map | 0.5 | 1,234,567 | 12.3 | 1.5 |"
+def test_a_line_takes_value_and_minutes_from_the_ledger_and_the_rest_from_the_network(tmp_path):
+    real = row_of("x", "python -m experiments.detection.fcos --dataset=coco --data_dir=$DATA_DIR", 0.5, dataset="cells")
+    blank = {"parameters": None, "ms an image": None}
+    assert line_of(real, "", 1) == {"data": "cells", "metric": "map", "value": 0.5, "minutes to train": 1.5, **blank}
+    with pytest.raises(ValueError, match="no folder cells in it, which x needs"):
+        line_of(real, str(tmp_path), 1)
+
+    small = row_of("y", f"python -m experiments.detection.fcos {SMALL}", 0.7)
+    other = row_of("z", "python -m experiments.detection.fcos --data_dir=$DATA_DIR", 0.9, dataset="cells")
+    ledger = tmp_path / "results.jsonl"
+    ledger.write_text("".join(json.dumps(row) + "\n" for row in (real, small, other)))
+    result = study(results=str(ledger), num_repeats=1)
+    assert list(result.numbers) == ["z", "x", "y"]
+    assert result.numbers["y"]["parameters"] > 1000
+    assert result.verdict == "3 networks. The best: cells, map: z 0.900; scenes, map: y 0.700."
+    left, _, right = result.figures["networks"].axes
+    assert [line.get_xdata()[0] for line in left.lines] == [0.9, 0.5, 0.7]
+    assert [line.get_xdata()[0] for line in right.lines] == [1.5] * 3
 
 
 def test_no_row_is_an_error():
