@@ -8,8 +8,8 @@ takes `num_steps` steps in one `lax.scan`, batches drawn on the device, and make
 PyTorch takes as many steps in a loop, on batches in memory, of gray pixels. The claim is 3x.
 
 Measured on two quiet cores: 1.12x eager PyTorch; on one core, beside other jobs, 1.40x. The claim did not hold. Of 14.5
-ms of processor time a step, 11 are left without Adam's part, most of them matrix products that PyTorch has too (18 ms in
-all).
+ms of processor time a step, 11 are left without Adam's part, most of them matrix products, which PyTorch has too (18 ms
+in all).
 """
 
 import os
