@@ -6,12 +6,14 @@ import numpy as np
 
 from dlcore.data.episodes import episodes
 from dlcore.data.source import Source
+from dlcore.evaluators.episodes import episode_accuracy
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Range
+from dlcore.learner import Evaluator, Range
 
-__all__ = ["SETTINGS", "data", "example", "panels"]
+__all__ = ["SETTINGS", "data", "evaluators", "example", "panels"]
 
 SETTINGS = {
     "dataset": Setting(
@@ -26,10 +28,17 @@ SETTINGS = {
     "characters": Setting(200, "strokes: characters to train on", limits=Range(10, 14000)),
     "image_size": Setting(16, "strokes: side in pixels", limits=Range(8)),
     "test_episodes": Setting(1000, "episodes of the test", limits=Range(2)),
+    "also": Setting(
+        (),
+        "other episodes that the test measures, too: classes and supports of each, such as 5x5,20x1",
+        tuple[str, ...],
+    ),
 }
 
 TRAIN_EPISODES = 20_000
 """Of an epoch."""
+
+TEST_SEED = 10**6 + 1
 
 UNSEEN = 100
 """Characters of strokes to validate and to test on, of each."""
@@ -50,14 +59,15 @@ def data(flags: Flags) -> Splits:
       ValueError: an episode is wider than the classes, or longer than a class, or needs a description that is missing.
       FileNotFoundError: the folder has no Omniglot.
     """
-    train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+    train, valid, test, notes = _characters(flags)
+    _others(flags, test)
     shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
     wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
     measured = max(2, flags.test_episodes // 5)
     splits = (
         episodes(train, TRAIN_EPISODES, **wide, seed=flags.seed),
         episodes(valid, measured, **shared, seed=10**6),  # the same at every seed of a run
-        episodes(test, flags.test_episodes, **shared, seed=10**6 + 1),
+        episodes(test, flags.test_episodes, **shared, seed=TEST_SEED),
     )
     counts = [len(np.unique(part.arrays["label"])) for part in (train, valid, test)]
     spec = {
@@ -68,6 +78,43 @@ def data(flags: Flags) -> Splits:
         **shared,
     }
     return Splits(*splits, spec, notes)
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure the test's other episodes.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: of `data`.
+      split: validation has none.
+
+    Returns:
+      An evaluator for each of `--also`.
+    """
+    if split != "test" or not setup.flags.also:
+        return []
+    return [episode_accuracy(source) for source in _others(setup.flags, _characters(setup.flags)[2])]
+
+
+def _characters(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    return (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+
+
+def _others(flags: Flags, test: Source) -> list[Source]:
+    """The episodes of `--also`."""
+    allowed = "classes x supports, such as --also=5x5,20x1"
+    if flags.also and flags.shot == 0:
+        raise FlagError("--also: needs a network that learns from supports, not --shot=0; allowed: --shot=1 or more")
+    sources = []
+    for text in flags.also:
+        way, _, shot = text.partition("x")
+        if not (way.isdecimal() and shot.isdecimal() and int(shot) > 0):
+            raise FlagError(f"--also={text}: not understood; allowed: {allowed}")
+        if (int(way), int(shot)) == (flags.way, flags.shot) or flags.also.count(text) > 1:
+            raise FlagError(f"--also={text}: is measured already; allowed: other {allowed}")
+        sizes = {"way": int(way), "shot": int(shot), "query": flags.query}
+        sources.append(episodes(test, flags.test_episodes, **sizes, seed=TEST_SEED))
+    return sources
 
 
 def _omniglot(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:

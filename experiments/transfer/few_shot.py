@@ -5,6 +5,8 @@ python -m experiments.transfer.few_shot --shot=5                                
 python -m experiments.transfer.few_shot --shot=0                                                      (not run)
 python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --batch_size=1 --steps=800 \\
     --eval_every=400                                          (93.8 ± 0.4 %; pixels 44.2, untrained 45.6; 6 minutes)
+python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --batch_size=1 --steps=2000 \\
+    --net.channels=64 --also=5x5,20x1,20x5 --eval_every=500 --eval_batch_size=4                       (not run)
 
 Measured on 1,000 episodes, each number beside means of pixels and the untrained network. A class of the zero-shot
 episodes is known by the strokes that it consists of, not by an image; all its characters are new. Omniglot here has
@@ -64,6 +66,7 @@ experiment = Experiment(
     plain={"weight_decay": 0.0},
     example=few_shot.example,
     schedule=optimizer.schedule,
+    evaluators=few_shot.evaluators,
     panels=few_shot.panels,
 )
 

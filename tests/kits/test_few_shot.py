@@ -1,5 +1,7 @@
 """The characters of the splits are others, and what cannot be drawn is refused in one line."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,11 @@ def test_omniglot_says_that_it_is_partial(folder):
         ({"dataset": "omniglot"}, FlagError, "--dataset=omniglot: needs --data_dir"),
         ({"dataset": "omniglot", "data_dir": "nowhere"}, FileNotFoundError, "data_dir='nowhere': has no omniglot28"),
         ({"way": 101}, ValueError, "way=101: an episode of .* cannot have so many classes; allowed: 2 to 4[08]"),
+        ({"also": ("20",)}, FlagError, "--also=20: not understood; allowed: classes x supports"),
+        ({"also": ("5x1",)}, FlagError, "--also=5x1: is measured already"),
+        ({"also": ("5x5", "5x5")}, FlagError, "--also=5x5: is measured already"),
+        ({"also": ("5x5",), "shot": 0}, FlagError, "--also: needs a network that learns from supports"),
+        ({"also": ("101x1",)}, ValueError, "way=101: an episode of .* cannot have so many classes"),
         ({"shot": 16}, ValueError, "shot=16, query=5: a class of .* has 20 examples"),
     ],
 )
@@ -70,3 +77,30 @@ def test_what_cannot_be_drawn_is_refused(changes, error, message):
 def test_omniglot_describes_no_characters(folder):
     with pytest.raises(ValueError, match="shot=0: omniglot/background describes no classes; allowed: 1 or more"):
         few_shot.data(flags(dataset="omniglot", data_dir=folder, shot=0))
+
+
+@pytest.mark.covers("TL-09")
+def test_the_test_measures_other_episodes_of_the_same_characters():
+    """A network that finds the class of all queries but the last of an episode, and one that always says the first."""
+    splits = few_shot.data(flags(also=("5x5", "3x2"), query=2))
+    setup = SimpleNamespace(flags=flags(also=("5x5", "3x2"), query=2))
+    assert few_shot.evaluators(setup, splits, "valid") == []
+    for evaluator, (way, shot) in zip(few_shot.evaluators(setup, splits, "test"), ((5, 5), (3, 2)), strict=True):
+        rows = evaluator.source[np.arange(4)]
+        assert rows["support"].shape[1:3] == (way, shot)
+        assert rows["query"].shape[1:3] == (way, 2)
+        seen = {image.tobytes() for image in splits.test.arrays["query"]._episodes.source.arrays["image"]}
+        assert {image.tobytes() for image in rows["query"].reshape(-1, 8, 8, 1)} <= seen
+        right = np.eye(way)[np.arange(way).repeat(2)]
+        almost, first = right.copy(), np.zeros_like(right)
+        almost[-1], first[:, 0] = almost[0], 1
+        acc = evaluator.add(None, {"logits": np.stack([almost, almost])}, _part(rows, 2))
+        numbers = evaluator.finish(evaluator.add(acc, {"logits": np.stack([first, first])}, _part(rows, 2)))
+        accuracies = np.array([1 - 1 / (2 * way)] * 2 + [1 / way] * 2)
+        assert tuple(numbers) == evaluator.names == (f"accuracy_{way}way{shot}shot", f"interval_{way}way{shot}shot")
+        assert numbers[evaluator.names[0]] == pytest.approx(accuracies.mean())
+        assert numbers[evaluator.names[1]] == pytest.approx(1.96 * accuracies.std(ddof=1) / 2, rel=1e-4)
+
+
+def _part(rows, count):
+    return {name: value[:count] for name, value in rows.items()}
