@@ -33,6 +33,10 @@ from dlcore.run.progress import duration, say
 __all__ = ["Headline", "Study", "StudyResult", "run_study"]
 
 
+MANY = 24
+"""Numbers of one name that are printed; of more, their range."""
+
+
 class Headline(NamedTuple):
     """The number of a study that the ledger keeps and `--rerun` compares, beside whether the claim held.
 
@@ -231,5 +235,8 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple | np.ndarray):
+        array = np.asarray(value)
+        if array.ndim == 1 and array.size > MANY and np.issubdtype(array.dtype, np.number):
+            return f"{array.size} numbers from {array.min():.6g} to {array.max():.6g}, median {np.median(array):.6g}"
         return ", ".join(_short(v) for v in np.asarray(value).tolist())
     return str(value)

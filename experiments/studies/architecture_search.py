@@ -1,6 +1,6 @@
 """Does a controller trained by reinforcement find better networks than random search?
 
-python -m experiments.studies.architecture_search
+python -m experiments.studies.architecture_search        (33 minutes on a quiet core)
 
 All 729 cells of `dlcore.classification.architecture_search` are trained on the digits, twice each: the mean validation
 accuracy is the truth that searches are compared by. Then, for each seed, a controller trained by REINFORCE and random
@@ -9,8 +9,11 @@ claim holds where the controller's proposals are in the top 5 % on every seed an
 
 The length of a child's training decides whether there is anything to find. With 80 steps at half the learning rate the
 same cell differs by 0.08 from seed to seed, as much as the cells do, and the best trial is the luckiest one (the
-controllers' cells had 65.7 %, those of random search 73.9 %). With 200 steps two trainings correlate by 0.94. The
-search itself has not been run to the end at that length yet.
+controllers' cells had 65.7 %, those of random search 73.9 %). With 200 steps two trainings correlate by 0.94: good and
+bad cells are told apart, and the controllers soon train good ones alone. But among the cells above 90 % the spread from
+seed to seed, .016, is larger than that of the cells, .014, so that one training cannot say which of them is in the top
+5 %, whoever searches. The claim does not hold, and random search proposes as good a cell from 100 children: every
+twentieth is in the top 5 %.
 
 References: Zoph & Le 2016, arXiv:1611.01578; Dong & Yang 2020, arXiv:2001.00326 (a space small enough to train every
 cell).
@@ -80,10 +83,11 @@ def draw(truth, curves, random_curves, proposals, at_random):
         left.fill_between(trials[len(kernel) - 1 :], smooth.min(0), smooth.max(0), color=color, alpha=0.15)
     left.set(xlabel="children trained", ylabel="validation accuracy of the last ten", title="Children along the search")
     left.legend(frameon=False)
-    right.hist(truth, bins=40, color="0.8")
+    right.hist(truth, bins=160, range=(0, 1), color="0.8")
     for rows, name, color in ((proposals, "controller", blue), (at_random, "random", orange)):
         for i, row in enumerate(rows):
             right.axvline(truth[row], color=color, label=name if i == 0 else None, alpha=0.7)
+    right.set_xlim(min(np.quantile(truth, 0.4), truth[proposals].min(), truth[at_random].min()) - 0.01, 1)
     right.set(xlabel="accuracy of a cell", ylabel="cells", title="The proposed among all cells")
     right.legend(loc="upper left", frameon=False)
     return figure
@@ -139,8 +143,11 @@ def study(
     choices = np.array([row_of(np.asarray(run.choice)) for run in runs])
     random_proposals = np.array([row_of(np.asarray(trials[rewards.argmax()])) for trials, rewards in others])
     verdict, holds = judge(truth, proposals, random_proposals)
-    verdict += f" The likeliest cell of the controllers has {truth[choices].mean():.1%}."
     curves, random_curves = np.stack([run.rewards for run in runs]), np.stack([rewards for _, rewards in others])
+    verdict += (
+        f" The likeliest cell of the controllers has {truth[choices].mean():.1%}; their last children have "
+        f"{curves[:, -(curves.shape[1] // 4) :].mean():.1%} on average, random ones {random_curves.mean():.1%}."
+    )
     numbers = {
         "truth": truth.tolist(),
         "controller: accuracy of the proposed cell": truth[proposals].tolist(),

@@ -10,6 +10,8 @@ References: Ronneberger, Fischer & Brox 2015, arXiv:1505.04597 (U-Net); Cheng et
 IoU).
 """
 
+from typing import Annotated
+
 import numpy as np
 
 from dlcore.data.augment import random_flip_example
@@ -17,6 +19,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.segmentation import scene_maps
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, VERMILION, new_figure
@@ -27,11 +30,14 @@ from dlcore.segmentation.unet import UNet
 ARMS = {"with skips": True, "without": False}
 
 
-def measure(skips: bool, seed: int, train, test, widths: tuple[int, ...], steps: int, batch_size: int) -> np.ndarray:
+def measure(
+    skips: bool, seed: int, train, test, widths: tuple[int, ...], steps: int, batch_size: int, rate: float = 5e-3
+) -> np.ndarray:
     """Mean IoU and boundary IoU of a U-Net after training: [2]."""
+    schedule = create_schedule("cosine", rate, steps, steps // 10)
     learner = semantic.learner(
         model=UNet(len(train.class_names), widths, skips=skips),
-        optimizer=create_optimizer("adamw", create_schedule("cosine", 5e-3, steps, steps // 10), weight_decay=0.05),
+        optimizer=create_optimizer("adamw", schedule, weight_decay=0.05),
         preprocess=normalizer((0.5,) * 3, (0.25,) * 3),
         augment=random_flip_example(0.5, 0.5),
     )
@@ -78,6 +84,7 @@ def study(
     num_seeds: int = 3,
     steps: int = 400,
     batch_size: int = 16,
+    learning_rate: Annotated[float, Range(0)] = 5e-3,
     size: int = 64,
     num_scenes: int = 2000,
     widths: tuple[int, ...] = (8, 16, 32, 64),
@@ -88,6 +95,7 @@ def study(
       num_seeds: repetitions, each with its own weights and batches.
       steps: training steps of each run.
       batch_size: scenes a step.
+      learning_rate: of AdamW, after its warm-up.
       size: side of the scenes, in pixels.
       num_scenes: for training; a fifth as many to test.
       widths: channels of the U-Net at each size.
@@ -97,9 +105,9 @@ def study(
     """
     fields = {"size": size, "smallest": size // 6, "largest": size // 2}
     train, test = scene_maps(num_scenes, 0, **fields), scene_maps(max(8, num_scenes // 5), 1, **fields)
+    settings = (train, test, widths, steps, batch_size, learning_rate)
     results = {
-        name: np.stack([measure(skips, seed, train, test, widths, steps, batch_size) for seed in range(num_seeds)])
-        for name, skips in ARMS.items()
+        name: np.stack([measure(skips, seed, *settings) for seed in range(num_seeds)]) for name, skips in ARMS.items()
     }
     return report(results)
 

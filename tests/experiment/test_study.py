@@ -24,7 +24,7 @@ def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyRe
         raise ValueError("seeds and noise do not fit")
     figure = Figure()
     figure.subplots().plot([1, 2])
-    numbers = {"mean": np.float64(noise), "values": np.arange(seeds)}
+    numbers = {"mean": np.float64(noise), "values": np.arange(seeds), "many": np.linspace(0, 1, 101)}
     numbers |= {f"{layers} layers": {"patch": 1 + 2 * layers, "cost": np.float32(layers)} for layers in (1, 2)}
     return StudyResult(numbers, f"{seeds} seeds <b> at {noise}", {"two_lines": figure}, holds=noise < 1)
 
@@ -49,6 +49,9 @@ def test_the_folder_of_a_lab(tmp_path, capsys):
     assert "5 seeds &lt;b&gt; at 0.25" in report
     out = capsys.readouterr().out
     assert "verdict: 5 seeds <b> at 0.25" in out
+    assert "101 numbers from 0 to 1, median 0.5" in out, "of many numbers the range"
+    assert "101 numbers from 0 to 1, median 0.5" in report
+    assert len(numbers["many"]) == 101, "and all of them in the file"
     assert f"report: {folder / 'report.html'}" in out
     run_study(LAB, [f"--runs={tmp_path}", "--noise=0.5"])
     assert len(list((tmp_path / "topic.study").iterdir())) == 2, "other settings, another folder"
