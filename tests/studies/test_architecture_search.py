@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlcore.classification.architecture_search import Search
 from experiments.studies import architecture_search as study
 
 
+@pytest.mark.covers("ZO-23")
 def test_the_verdict_follows_the_numbers():
     truth = np.linspace(0, 1, 101)
     verdict, holds = study.judge(truth, np.array([99, 97]), np.array([90, 98]))
