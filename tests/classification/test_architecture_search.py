@@ -1,7 +1,7 @@
 """The space, the child network, and a controller that learns a reward one can compute by hand.
 
 The catalog's row ZO-23 asks for a search that beats random search on real children. `studies.architecture_search` ran
-it to the end, and the claim does not hold there: what is covered here are the children, the controller and its gradient.
+it to the end, and the claim does not hold there: covered here are the children, the controller and its gradient.
 """
 
 import jax
