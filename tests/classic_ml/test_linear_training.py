@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.svm import LinearSVC
 
 from dlcore.classic_ml import linear, linear_training
 from dlcore.data.digits import digits
@@ -87,13 +88,20 @@ def test_softmax_on_digits_reaches_scikit_learns_accuracy(c, expected):
 
 
 @pytest.mark.covers("DD-16")
-def test_the_squared_hinge_on_digits_reaches_scikit_learns_accuracy():
-    """LinearSVC(C=1) on pixels from 0 to 16, of which L-BFGS is near the minimum after 200 steps."""
+def test_the_squared_hinge_on_digits_reaches_scikit_learns_minimum():
+    """LinearSVC(C=1), which penalizes the bias too, so that its minimum of our objective is a little higher.
+
+    On pixels from 0 to 16 the problem is so badly conditioned that 200 steps end far from the minimum, at an accuracy
+    that rounding decides.
+    """
     (train, test), label, test_label = data()
-    w, _ = linear_training.minimize(
-        train * 16, label, num_classes=10, loss="squared_hinge", l2=1 / len(train), steps=200
-    )
-    assert accuracy(w, test * 16, test_label) >= 0.90
+    settings = {"loss": "squared_hinge", "l2": 1 / len(train)}
+    w, _ = linear_training.minimize(train, label, num_classes=10, steps=200, **settings)
+    peer = LinearSVC(C=1, dual=False, tol=1e-6).fit(np.asarray(train, np.float64), label)
+    theirs = linear.Linear(*(jnp.asarray(part, jnp.float32) for part in (peer.coef_, peer.intercept_)))
+    ours, least = (float(linear.objective(x, train, label, *settings.values())[0]) for x in (w, theirs))
+    assert 0.95 * least < ours < least
+    assert accuracy(w, test, test_label) >= 0.90
 
 
 @pytest.mark.covers("DD-16")
