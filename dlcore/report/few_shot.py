@@ -27,12 +27,12 @@ def accuracies(numbers: Mapping[str, float], spec: Mapping[str, Any]) -> Panel:
     """
     rows = [{"": text, "accuracy, %": round(100 * numbers[name], 2)} for name, text in ROWS.items() if name in numbers]
     rows[0]["95 % interval"] = f"± {100 * numbers['interval']:.2f}"
+    rows.append({"": "chance", "accuracy, %": round(100 / spec["way"], 2)})
     for name in [name for name in numbers if name.startswith("accuracy_")]:
         half = numbers[name.replace("accuracy", "interval")]
         way, shot = name.removeprefix("accuracy_").removesuffix("shot").split("way")
         title = f"this network, {way}-way {shot}-shot"
         rows.append({"": title, "accuracy, %": round(100 * numbers[name], 2), "95 % interval": f"± {100 * half:.2f}"})
-    rows.append({"": "chance", "accuracy, %": round(100 / spec["way"], 2)})
     train, _, test = spec["characters"]
     kind = f"{spec['shot']}-shot" if spec["shot"] else "zero-shot, classes described by attributes"
     note = f"{spec['way']}-way {kind}; {test} characters that training, on {train} others, has not seen."

@@ -13,7 +13,7 @@ def test_the_accuracy_stands_beside_what_is_trivial():
     assert "5-way 1-shot; 100 characters that training, on 200 others, has not seen." in panel.note
     more = {"accuracy_20way5shot": 0.913, "interval_20way5shot": 0.002}
     rows = accuracies(numbers | more, {"way": 5, "shot": 1, "characters": [200, 100, 100]}).html.split("<tr>")
-    assert all(text in rows[5] for text in ("this network, 20-way 5-shot", "91.3", "± 0.20"))
+    assert all(text in rows[6] for text in ("this network, 20-way 5-shot", "91.3", "± 0.20"))
     described = accuracies({"accuracy": 0.4, "interval": 0.01}, {"way": 4, "shot": 0, "characters": [9, 9, 9]})
     assert "zero-shot" in described.note
     assert "pixels" not in described.html
