@@ -171,7 +171,7 @@ p { margin: .4rem 0; max-width: 90ch; }
   margin: 1.4rem 0 0; }
 .cards div, section, details { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
 .cards div { flex: 1 1 112px; min-width: max-content; padding: 12px 14px; }
-.cards dt { width: 0; min-width: 100%; }
+.cards dt { width: 0; min-width: 100%; overflow-wrap: anywhere; }
 .cards dd { white-space: nowrap; font-size: 1.4rem; }
 dt { font-size: .85rem; }
 dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere;

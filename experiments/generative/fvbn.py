@@ -4,13 +4,13 @@ python -m experiments.generative.fvbn
 python -m experiments.generative.fvbn --model=nade
 python -m experiments.generative.fvbn --model=fvbn
 python -m experiments.generative.fvbn --conditional --levels=16
-python -m experiments.generative.fvbn --dataset=mnist --data_dir=D --epochs=40 --batch_size=256
+python -m experiments.generative.fvbn --dataset=mnist --data_dir=D --epochs=40 --batch_size=256      (91.8 nats, 9 min)
 python -m experiments.generative.fvbn --mode=predict --run=RUN --output=FOLDER
 python -m experiments.generative.fvbn --mode=predict --run=RUN --input=IMAGE --output=FOLDER
 
 The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
 image in nats, of pixels that were binarized anew. With --epochs=150 MADE reaches 23.0 nats on validation images, where
-independent pixels have 26.9 on test images; the other commands were not run in full.
+independent pixels have 26.9 on test images; on MNIST these have 205.8. The other commands were not run in full.
 """
 
 from typing import Literal
