@@ -21,7 +21,6 @@ def _prepare_environment() -> None:
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",  # most programs run once: LLVM's optimization takes longer than it saves
         "--xla_cpu_use_fusion_emitters=false",  # the older emitters compile in a third of the time
-        "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",  # as dlcore.run.xla_flags, for jaxlib 0.10
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",  # eight devices on two busy cores: not a deadlock
         "--xla_cpu_collective_timeout_seconds=600",
     )
@@ -35,6 +34,9 @@ def _prepare_environment() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "jax-tests"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    from dlcore.run.xla_flags import use_fast_cpu_convolutions  # jax reads the above as soon as dlcore is imported
+
+    use_fast_cpu_convolutions()
 
 
 _prepare_environment()
