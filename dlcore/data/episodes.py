@@ -104,15 +104,15 @@ class EpisodeArray:
     """
 
     def __init__(self, episodes: Episodes, part: str, count: int):
-        self._episodes, self._part = episodes, part
+        self.episodes, self._part = episodes, part
         row = self._read(0)
         self.shape, self.dtype = (count, *row.shape), row.dtype
         self.settings = {**episodes.settings, "part": part}
 
     def _read(self, index: int) -> np.ndarray:
         if self._part == "attributes":
-            return self._episodes.attributes(index)
-        images, shot = self._episodes.images(index), self._episodes.shot
+            return self.episodes.attributes(index)
+        images, shot = self.episodes.images(index), self.episodes.shot
         return images[:, :shot] if self._part == "support" else images[:, shot:]
 
     def __len__(self) -> int:

@@ -39,6 +39,7 @@ TRAIN_EPISODES = 20_000
 """Of an epoch."""
 
 TEST_SEED = 10**6 + 1
+"""The same at every seed of a run."""
 
 UNSEEN = 100
 """Characters of strokes to validate and to test on, of each."""
@@ -59,8 +60,8 @@ def data(flags: Flags) -> Splits:
       ValueError: an episode is wider than the classes, or longer than a class, or needs a description that is missing.
       FileNotFoundError: the folder has no Omniglot.
     """
-    train, valid, test, notes = _characters(flags)
-    _others(flags, test)
+    train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+    _others(flags, test)  # what cannot be drawn is an error before training
     shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
     wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
     measured = max(2, flags.test_episodes // 5)
@@ -91,13 +92,10 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     Returns:
       An evaluator for each of `--also`.
     """
-    if split != "test" or not setup.flags.also:
+    if split != "test":
         return []
-    return [episode_accuracy(source) for source in _others(setup.flags, _characters(setup.flags)[2])]
-
-
-def _characters(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
-    return (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+    characters = splits.test.arrays["query"].episodes.source
+    return [episode_accuracy(source) for source in _others(setup.flags, characters)]
 
 
 def _others(flags: Flags, test: Source) -> list[Source]:

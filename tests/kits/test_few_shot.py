@@ -89,7 +89,7 @@ def test_the_test_measures_other_episodes_of_the_same_characters():
         rows = evaluator.source[np.arange(4)]
         assert rows["support"].shape[1:3] == (way, shot)
         assert rows["query"].shape[1:3] == (way, 2)
-        seen = {image.tobytes() for image in splits.test.arrays["query"]._episodes.source.arrays["image"]}
+        seen = {image.tobytes() for image in splits.test.arrays["query"].episodes.source.arrays["image"]}
         assert {image.tobytes() for image in rows["query"].reshape(-1, 8, 8, 1)} <= seen
         right = np.eye(way)[np.arange(way).repeat(2)]
         almost, first = right.copy(), np.zeros_like(right)
