@@ -238,5 +238,5 @@ def _short(value: Any) -> str:
         array = np.asarray(value)
         if array.ndim == 1 and array.size > MANY and np.issubdtype(array.dtype, np.number):
             return f"{array.size} numbers from {array.min():.6g} to {array.max():.6g}, median {np.median(array):.6g}"
-        return ", ".join(_short(v) for v in np.asarray(value).tolist())
+        return ", ".join(_short(v) for v in array.tolist())
     return str(value)

@@ -1,6 +1,6 @@
 """Does a controller trained by reinforcement find better networks than random search?
 
-python -m experiments.studies.architecture_search        (33 minutes on a quiet core)
+python -m experiments.studies.architecture_search        (52 minutes on one core, beside other jobs)
 
 All 729 cells of `dlcore.classification.architecture_search` are trained on the digits, twice each: the mean validation
 accuracy is the truth that searches are compared by. Then, for each seed, a controller trained by REINFORCE and random
@@ -144,16 +144,17 @@ def study(
     random_proposals = np.array([row_of(np.asarray(trials[rewards.argmax()])) for trials, rewards in others])
     verdict, holds = judge(truth, proposals, random_proposals)
     curves, random_curves = np.stack([run.rewards for run in runs]), np.stack([rewards for _, rewards in others])
+    last = curves[:, -(curves.shape[1] // 4) :].mean(1)
     verdict += (
         f" The likeliest cell of the controllers has {truth[choices].mean():.1%}; their last children have "
-        f"{curves[:, -(curves.shape[1] // 4) :].mean():.1%} on average, random ones {random_curves.mean():.1%}."
+        f"{last.mean():.1%} on average, random ones {random_curves.mean():.1%}."
     )
     numbers = {
         "truth": truth.tolist(),
         "controller: accuracy of the proposed cell": truth[proposals].tolist(),
         "controller: accuracy of its likeliest cell": truth[choices].tolist(),
         "random: accuracy of the proposed cell": truth[random_proposals].tolist(),
-        "controller: mean reward, last quarter": curves[:, -(curves.shape[1] // 4) :].mean(1).tolist(),
+        "controller: mean reward, last quarter": last.tolist(),
         "random: mean reward": random_curves.mean(1).tolist(),
     }
     return StudyResult(

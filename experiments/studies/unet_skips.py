@@ -36,10 +36,10 @@ ARMS = {"with skips": True, "without": False}
 
 
 def measure(
-    skips: bool, seed: int, train, test, widths: tuple[int, ...], steps: int, batch_size: int, rate: float = 5e-3
+    skips: bool, seed: int, train, test, widths: tuple[int, ...], steps: int, batch_size: int, learning_rate: float
 ) -> np.ndarray:
     """Mean IoU and boundary IoU of a U-Net after training: [2]."""
-    schedule = create_schedule("cosine", rate, steps, steps // 10)
+    schedule = create_schedule("cosine", learning_rate, steps, steps // 10)
     learner = semantic.learner(
         model=UNet(len(train.class_names), widths, skips=skips),
         optimizer=create_optimizer("adamw", schedule, weight_decay=0.05),

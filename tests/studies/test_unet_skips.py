@@ -42,13 +42,13 @@ def test_each_arm_has_its_network(monkeypatch):
     train = study.scene_maps(4, size=24, smallest=4, largest=12)
     for skips in study.ARMS.values():
         with pytest.raises(Stop):
-            study.measure(skips, 0, train, train, (2, 4), 2, 4)
+            study.measure(skips, 0, train, train, (2, 4), 2, 4, 5e-3)
     assert list(dict.fromkeys(seen)) == [((2, 4), True), ((2, 4), False)]
 
 
 def test_a_short_run_measures_the_test_scenes():
     train, test = (study.scene_maps(n, n, size=24, smallest=4, largest=12) for n in (8, 3))
-    values = study.measure(True, 0, train, test, (2, 4), 30, 8)
+    values = study.measure(True, 0, train, test, (2, 4), 30, 8, 5e-3)
     assert values.shape == (2,)
     assert (values >= 0).all()
     assert values[0] > 0.1  # the background, of six classes
