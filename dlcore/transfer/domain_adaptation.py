@@ -9,9 +9,11 @@
             arXiv:1502.02791
     coral   D = |Cov(f_s) - Cov(f_t)|^2 / (4 d^2)      Sun & Saenko 2016, arXiv:1607.01719
 
-The network normalizes each example by itself (group norm), and source and target pass it apart: batch statistics over
-both would mix the domains, and those of the target alone would be an adaptation that the comparison hides. Beside the
-adapted network learns its twin: the same weights at first, the same batches, strength 0.
+As in Ganin et al., domains are told apart by the maps of the last convolution, two layers before the classes, and the
+network has no normalization: batch statistics over both domains would mix them, and those of the target alone would be
+an adaptation that the comparison hides. (With group norm, and domains told apart by the features, DANN ended 23 points
+below its twin on blended MNIST after 600 steps; as it stands, 25 above.) Distances compare the features of the layer
+before the classes. Beside the adapted network learns its twin: the same weights at first, the same batches, strength 0.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,7 @@ from flax import linen as nn
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import Conv, GroupNorm
+from dlcore.nn import Conv
 from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
@@ -42,14 +44,14 @@ class AdaptationNet(nn.Module):
 
     Args:
       num_classes: of the source and the target.
-      channels: of the convolutional layers, multiples of 8; each halves the side.
-      width: D, of the features.
+      channels: of the convolutional layers; each halves the side.
+      width: D, of the features, and of the classifier of domains.
       dtype: of computation; None takes the parameters'.
     """
 
     num_classes: int
-    channels: tuple[int, ...] = (16, 32)
-    width: Annotated[int, Range(1)] = 64
+    channels: tuple[int, ...] = (32, 64)
+    width: Annotated[int, Range(1)] = 128
     dtype: Any = None
 
     @nn.compact
@@ -64,15 +66,17 @@ class AdaptationNet(nn.Module):
           `features: [B, D]`, `logits: [B, num_classes]`, `domain: [B]` logits of the target.
         """
         for i, channels in enumerate(self.channels):
-            x = Conv(channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
-            x = nn.relu(GroupNorm(8, dtype=self.dtype, name=f"norm{i}")(x))
+            x = nn.relu(Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
             x = max_pool(x, (2, 2), (2, 2))
-        features = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="features")(x.reshape(len(x), -1)))
-        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+        maps = x.reshape(len(x), -1)
+        maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
+        h = maps
+        for i in range(2):
+            h = nn.relu(nn.Dense(self.width, name=f"dense{i}")(h))
         return {
-            "features": features,
-            "logits": nn.Dense(self.num_classes, name="head")(features),
-            "domain": DomainClassifier(name="domain")(features, strength),
+            "features": h,
+            "logits": nn.Dense(self.num_classes, name="head")(h),
+            "domain": DomainClassifier(self.width, name="domain")(maps, strength),
         }
 
 
