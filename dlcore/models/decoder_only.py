@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["DecoderOnly"]
 
@@ -45,7 +46,7 @@ class DecoderOnly(nn.Module):
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)
-        x = self.embedded(tokens.astype(jnp.int32), position, train)
+        x = split_batch(self.embedded(tokens.astype(jnp.int32), position, train))
         after = []
         for i, block in enumerate(self.blocks):
             if cache is None:
@@ -88,7 +89,7 @@ class DecoderOnly(nn.Module):
         return cache, self._logits(last)[:, 0]
 
     def _logits(self, x: jax.Array) -> jax.Array:
-        logits = self.logits(x)
+        logits = split_batch(self.logits(x))
         return logits.astype(logits_dtype(logits.dtype))
 
     @nn.nowrap

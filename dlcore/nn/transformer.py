@@ -21,6 +21,7 @@ from dlcore.nn.attention import Initializer, MultiHeadAttention
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.group_norm import LayerNorm, RMSNorm
 from dlcore.nn.stochastic import StochasticDepth
+from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["FeedForward", "TransformerBlock", "TransformerDecoderBlock", "TransformerEncoderBlock", "drop_path"]
 
@@ -241,6 +242,7 @@ class TransformerEncoderBlock(TransformerBlock):
                 x = x + drop_path(scaled(branch(norm(x)), i), self.drop_path_rate, train)
             else:
                 x = norm(x + drop_path(scaled(branch(x), i), self.drop_path_rate, train))
+            x = split_batch(x)
         return x
 
 
@@ -312,7 +314,7 @@ class TransformerDecoderBlock(TransformerBlock):
             norm = self._norm(i)
             x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
             # Else XLA:CPU sums the residual stream anew, from all branches before, for whatever reads it.
-            x = jax.lax.optimization_barrier(x)
+            x = split_batch(jax.lax.optimization_barrier(x))
         return x if cache is None else (x, after)
 
     @nn.nowrap

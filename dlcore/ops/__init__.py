@@ -49,7 +49,7 @@ from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
 from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
-from dlcore.ops.split_sequence import split_sequence
+from dlcore.ops.split_sequence import split_batch, split_sequence
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
@@ -119,6 +119,7 @@ __all__ = [
     "roi_pool",
     "safe_sqrt",
     "same_padding",
+    "split_batch",
     "split_sequence",
     "top_detections",
     "unpatchify",

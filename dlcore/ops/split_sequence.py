@@ -9,7 +9,27 @@ axis `spatial`. XLA's partitioner then computes each device's part, and gathers 
 import jax
 from jax.sharding import PartitionSpec
 
-__all__ = ["split_sequence"]
+__all__ = ["split_batch", "split_sequence"]
+
+
+def split_batch(x: jax.Array) -> jax.Array:
+    """Keep the leading axis split over `data`, where the program has a mesh with it.
+
+    Where parameters are split over `data` too (`--sharding=fsdp`), the partitioner must choose what to gather: the
+    parameters of a layer, or the whole batch's features. What a layer returns passes through here, so that it gathers
+    parameters.
+
+    Args:
+      x: [B, ...].
+
+    Returns:
+      x itself; the same where there is no such mesh, it is inside `shard_map`, or B does not divide.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if "data" not in mesh.auto_axes or "spatial" in mesh.axis_names or x.shape[0] % mesh.shape["data"]:
+        return x
+    free = PartitionSpec.UNCONSTRAINED
+    return jax.lax.with_sharding_constraint(x, PartitionSpec("data", *[free] * (x.ndim - 1)))
 
 
 def split_sequence(x: jax.Array) -> jax.Array:

@@ -14,7 +14,9 @@ a parameter's path and has its shape (momenta, averages, teachers) follows that 
 
 The rows of images are split where the mesh has an axis `spatial`: every device convolves a band of the image and asks
 its neighbors for the rows at the edges (XLA's partitioner does it: Lepikhin et al. 2020, arXiv:2006.16668); for tokens
-made of patches that is a split of the sequence. Learners of texts split theirs by `dlcore.ops.split_sequence`.
+made of patches that is a split of the sequence. Learners of texts split theirs by `dlcore.ops.split_sequence`. Under
+fsdp `dlcore.ops.split_batch` keeps features split by examples behind each branch of a transformer: else the
+partitioner splits them where kernels are split, and gathers the whole batch's.
 """
 
 import math

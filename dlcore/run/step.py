@@ -20,7 +20,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from dlcore.learner import Learner, Metrics
 from dlcore.run.sharding import (
     DATA,
-    SPATIAL,
     Rule,
     batch_shardings,
     leaf_paths,
@@ -261,7 +260,7 @@ class Program:
             out_shardings=shardings,
             donate_argnums=donated,
         )
-        with jax.set_mesh(self._mesh) if SPATIAL in self._mesh.shape else contextlib.nullcontext():
+        with jax.set_mesh(self._mesh) if self._mesh.size > 1 else contextlib.nullcontext():
             return step.lower(self.abstract_carry, self.batch)
 
     def compile(self) -> None:
