@@ -5,10 +5,10 @@ python -m experiments.transfer.domain_adaptation --technique=mmd                
 python -m experiments.transfer.domain_adaptation --technique=coral --strength=30                             (not run)
 python -m experiments.transfer.domain_adaptation --shift=inverted                                            (not run)
 python -m experiments.transfer.domain_adaptation --dataset=mnist --data_dir=D --patches=cifar10 \\
-    --steps=2000                                                                                             (not run)
+    --steps=2000                                                                                 (56.3 %, 31.2 without)
 
-On 1,297 digits adaptation brings next to nothing, one seed: what the literature shows (Ganin et al.: 52.3 to 76.7 %)
-was on MNIST's 60,000.
+On 1,297 digits adaptation brings next to nothing, on MNIST's 60,000 it does, as in the literature (Ganin et al.: 52.3 to
+76.7 %, with patches of BSDS); one seed each.
 
 The target are other digits, blended with patches of photographs: |digit - patch|, as MNIST-M, with scikit-learn's
 sample photographs or CIFAR-10 in place of BSDS. Its labels are for measuring alone. `source_only_accuracy` is that of
