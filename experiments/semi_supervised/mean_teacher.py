@@ -2,9 +2,9 @@
 
 python -m experiments.semi_supervised.mean_teacher
 python -m experiments.semi_supervised.mean_teacher --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
-    --labels_per_class=10 --batch_size=64 --ramp_steps=1500
+    --labels_per_class=10 --batch_size=64 --ramp_steps=1500               (92.9 %, its twin 86.2 %)
 
-None of the commands was run.
+One seed; the first command was not run.
 """
 
 from functools import partial
