@@ -93,7 +93,8 @@ def definition_table(rows: Mapping[str, Any]) -> str:
 def _cards(summary: Mapping[str, str]) -> str:
     if not summary:
         return ""
-    cards = (f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(v))}</dd></div>" for name, v in summary.items())
+    named = ((escape(str(name)).replace("_", "_<wbr>"), escape(str(v))) for name, v in summary.items())
+    cards = (f"<div><dt>{name}</dt><dd>{v}</dd></div>" for name, v in named)
     return f'<dl class="cards">{"".join(cards)}</dl>'
 
 
