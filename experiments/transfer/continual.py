@@ -2,7 +2,7 @@
 
 python -m experiments.transfer.continual                      (a minute; naive, replay, EWC and joint below)
 python -m experiments.transfer.continual --dataset=mnist --data_dir=D --hidden=400,400 --steps=2000 \\
-    --batch_size=128 --buffer=200 --num_seeds=3                                                       (not run)
+    --batch_size=128 --buffer=200 --num_seeds=3                   (33 minutes of one core; below)
 
 Five tasks: 0 or 1, 2 or 3, and so on. The scenario says what is known in use: `task` the pair, `domain` neither pair
 nor asked for (even or odd), `class` nothing. Elastic weight consolidation cannot help in the scenario `class` (none
@@ -11,8 +11,16 @@ digits. The claims: in the scenario `class` replay ends 20 points above naive tr
 it. That EWC forgets less than half as much was claimed first and is false: 15.7 points of 21.5, at the best of the
 strengths 1e3 to 1e8 on these very tasks (the Fisher information of a network that is sure of all images is small).
 
-Reference: van de Ven & Tolias 2019, arXiv:1904.07734. Split MNIST there, MLP 400-400, 2,000 steps a task: none 87.2,
-59.2 and 19.9 % (task, domain, class), EWC 98.6, 64.0 and 20.0, joint 97.9 to 99.7.
+Measured on MNIST, accuracy in % after the five tasks, three seeds, beside van de Ven & Tolias' (task, domain, class):
+
+    naive     97.8  59.3  19.9      theirs 87.2  59.2  19.9
+    EWC       99.4  61.1  20.0             98.6  64.0  20.0
+    replay    99.6  96.0  92.9      200 images of each class in memory
+    joint     99.8  98.8  97.8             97.9 to 99.7
+
+With the task known our naive training forgets less than theirs, 2.5 points; the other scenarios agree.
+
+Reference: van de Ven & Tolias 2019, arXiv:1904.07734: Split MNIST, MLP 400-400, 2,000 steps a task.
 """
 
 from typing import Annotated, Literal
