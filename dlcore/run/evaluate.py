@@ -69,7 +69,8 @@ class Evaluation:
         host, sums = None, None
         for count, batch in enumerate(batches, 1):
             batch = self.put(batch)
-            sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
+            with self.placement.context():
+                sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
             self.placement.pace(sums)
             if count % fold_every == 0:
                 host, sums = fold(host, sums.on_host()), None
@@ -93,7 +94,8 @@ class Evaluation:
 
         for batch in batches:
             device = self.put(batch)
-            out, rows = self._predict(state, device), batch
+            with self.placement.context():
+                out, rows = self._predict(state, device), batch
             if jax.process_count() > 1:
                 out, rows = multihost_utils.process_allgather((out, device), tiled=True)
             keep = np.asarray(rows["mask"]) > 0

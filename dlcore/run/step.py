@@ -66,6 +66,16 @@ class Placement:
         """The `axis` of learners and of `cross_replica`: the mapped axis under pmap, None under jit."""
         return AXIS if self.spmd == "pmap" else None
 
+    def context(self) -> contextlib.AbstractContextManager:
+        """Make the mesh known to what is traced inside; `dlcore.ops.split_batch` and `split_sequence` ask for it.
+
+        Returns:
+          `jax.set_mesh` of several devices under jit; else nothing.
+        """
+        if self.mesh.size > 1 and self.spmd == "jit":
+            return jax.set_mesh(self.mesh)
+        return contextlib.nullcontext()
+
     def pace(self, arrays: Any) -> None:
         """Wait for arrays on several CPU devices; elsewhere do nothing.
 
@@ -260,7 +270,7 @@ class Program:
             out_shardings=shardings,
             donate_argnums=donated,
         )
-        with jax.set_mesh(self._mesh) if self._mesh.size > 1 else contextlib.nullcontext():
+        with self.placement.context():
             return step.lower(self.abstract_carry, self.batch)
 
     def compile(self) -> None:

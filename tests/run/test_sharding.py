@@ -21,6 +21,7 @@ from dlcore.models import create_model
 from dlcore.models.gpt2 import GPT2
 from dlcore.optim import track_parameter_ema
 from dlcore.run import Placement, fit, make_mesh
+from dlcore.run.evaluate import Evaluation
 from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, path_of, put_batch, state_shardings
 from dlcore.run.step import Program
 from dlcore.sequence import language_model
@@ -195,6 +196,32 @@ def test_fsdp_gathers_parameters_and_not_the_batch():
     assert sent["all-gather"] <= 1.1 * size, sent
     assert sum(sent.values()) <= 3 * size, sent
     assert part < 0.25 * whole
+
+
+def test_training_evaluation_and_prediction_know_the_mesh():
+    """What `split_batch` asks for."""
+    seen = []
+
+    def look(state, batch):
+        seen.append(jax.sharding.get_abstract_mesh().axis_names)
+        return {"x": Sum.of(batch["index"] * 1.0, mask_of(batch))}
+
+    learner = Learner(
+        lambda rng, batch: State(jnp.zeros((), jnp.int32), rng, {}, {}),
+        lambda state, batch: (state.replace(step=state.step + 1), look(state, batch)),
+        look,
+        lambda state, batch: {"x": look(state, batch)["x"].total * batch["index"]},
+    )
+    batch = {"index": np.arange(8), "mask": np.ones(8, np.float32)}
+    placement = Placement(make_mesh("data:8"), "fsdp")
+    program = Program(learner, batch, placement, 0)
+    state = program.init(batch).state
+    program.compile()
+    assert seen[-1] == ("data",)
+    for run in (Evaluation(learner, placement).metrics, Evaluation(learner, placement).outputs):
+        seen.clear()
+        run(state, [batch, batch])
+        assert set(seen) == {("data",)}
 
 
 VIT = {"image_size": 32, "width": 64, "depth": 1, "num_heads": 4, "mlp_features": 128}
