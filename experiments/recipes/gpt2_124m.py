@@ -1,7 +1,8 @@
 """GPT-2 of 124 M parameters on a text of 16-bit tokens, such as OpenWebText, from scratch.
 
 python -m experiments.recipes.gpt2_124m --data_dir=D             (recipe, not run: nanoGPT reports 2.85 nats)
-python -m experiments.recipes.gpt2_124m --mode=plan --topology=v5e:4x4 --precision=bf16
+python -m experiments.recipes.gpt2_124m --mode=plan --topology=v5e:4x4 --precision=bf16 --meshes=data:16 \\
+    --rules=fsdp --model.remat=full     (fits: 10.0 GiB a chip, at least 154 ms a step; not without recomputation)
 python -m experiments.recipes.gpt2_124m --smoke --data_dir=D     (a tiny network on the same files)
 
 Radford et al. 2019. The settings are nanoGPT's: AdamW at 6e-4, with 2,000 steps of warm-up and a cosine over 600,000

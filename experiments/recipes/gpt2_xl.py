@@ -1,7 +1,7 @@
 """GPT-2 of 1.5 B parameters on a text of 16-bit tokens, such as OpenWebText, from scratch.
 
 python -m experiments.recipes.gpt2_xl --data_dir=D             (recipe, not run; 2.54 nats by the published weights)
-python -m experiments.recipes.gpt2_xl --mode=plan --topology=v5e:4x4 --precision=bf16
+python -m experiments.recipes.gpt2_xl --mode=plan --topology=v5e:4x4 --precision=bf16 --meshes=data:16 --rules=fsdp
 python -m experiments.recipes.gpt2_xl --smoke --data_dir=D     (a tiny network on the same files)
 
 Radford et al. 2019. The settings are those of `gpt2_124m`, but for the size, a learning rate of 2e-4 and activations
