@@ -5,7 +5,7 @@ python -m experiments.recipes.gpt2_xl --mode=plan --topology=v5e:4x4 --precision
 python -m experiments.recipes.gpt2_xl --smoke --data_dir=D     (a tiny network on the same files)
 
 Radford et al. 2019. The settings are those of `gpt2_124m`, but for the size, a learning rate of 2e-4 and activations
-that are computed again in the backward pass.
+that are computed again in the backward pass. By its plan a step takes 14.9 GiB of a chip and at least 1.97 s.
 """
 
 import dataclasses
