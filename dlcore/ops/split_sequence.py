@@ -1,4 +1,4 @@
-"""Split long sequences over devices.
+"""Split long sequences over devices, and keep batches split.
 
 The leading axis of a batch is split over the mesh's axis `data` when it is put on the devices. A sequence is often cut
 out of a longer row inside the step, where its sharding is lost; here the program is told to split it over the mesh's
@@ -23,7 +23,8 @@ def split_batch(x: jax.Array) -> jax.Array:
       x: [B, ...].
 
     Returns:
-      x itself; the same where there is no such mesh, it is inside `shard_map`, or B does not divide.
+      x itself; the same where there is no such mesh, the mesh has `spatial` too, x is inside `shard_map`, or B does
+      not divide.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if "data" not in mesh.auto_axes or "spatial" in mesh.axis_names or x.shape[0] % mesh.shape["data"]:

@@ -68,11 +68,10 @@ class AdaptationNet(nn.Module):
         for i, channels in enumerate(self.channels):
             x = nn.relu(Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
             x = max_pool(x, (2, 2), (2, 2))
-        maps = x.reshape(len(x), -1)
-        maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
-        h = maps
+        h = maps = x.reshape(len(x), -1)
         for i in range(2):
-            h = nn.relu(nn.Dense(self.width, name=f"dense{i}")(h))
+            h = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"dense{i}")(h))
+        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         return {
             "features": h,
             "logits": nn.Dense(self.num_classes, name="head")(h),
