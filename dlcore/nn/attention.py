@@ -169,7 +169,11 @@ def dot_product_attention(
 
     def fused(query, key, value, mask, bias):
         mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
-        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal)
+        known = {}
+        if (length % 2 or size % 2) and mask is None and bias is None:  # cuDNN's backward pass wants even lengths
+            query, key, value = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value))
+            known["key_value_seq_lengths"] = jnp.full(key.shape[:1], size, jnp.int32)
+        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal, **known)[:, :length]
 
     arrays = query, key, value, mask, bias
     fits = query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and (length == size or not is_causal)
@@ -199,9 +203,13 @@ _fused_attention = functools.partial(jax.nn.dot_product_attention, implementatio
 
 
 def _accepts(fused: Callable, arrays: tuple) -> bool:
-    """Whether the kernel is installed and takes these shapes; decided by tracing, without a device."""
+    """Whether the kernel is installed and takes these shapes, forward and backward; decided by tracing alone."""
+
+    def total(arrays):
+        return fused(*arrays).astype(jnp.float32).sum()
+
     try:
-        jax.eval_shape(fused, *arrays)
+        jax.eval_shape(jax.grad(total, allow_int=True), arrays)
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return False
     return True

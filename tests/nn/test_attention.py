@@ -297,6 +297,42 @@ def test_softmax_is_in_float32_and_weights_are_dropped_in_training_only():
         assert attention_weights(jnp.ones((3, 2, 8)), jnp.ones((3, 2, 8))).dtype == jnp.float64
 
 
+@pytest.mark.parametrize(("length", "size", "is_causal"), [(7, 7, False), (7, 7, True), (6, 5, False), (8, 8, True)])
+def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch, length, size, is_causal):
+    """The stand-in refuses in its backward pass what JAX's binding of cuDNN refuses (197 tokens of ViT-B/16)."""
+    calls = []
+
+    @jax.custom_vjp
+    def picky(query, key):
+        return query
+
+    def forward(query, key):
+        if query.shape[1] % 2 or key.shape[1] % 2:
+            raise NotImplementedError("Unsupported sequence length")
+        return query, None
+
+    picky.defvjp(forward, lambda _, cotangent: (cotangent, None))
+
+    def kernel(query, key, value, *args, **kwargs):
+        calls.append(query.shape[1])
+        return jax.nn.dot_product_attention(picky(query, key), key, value, *args, **kwargs, implementation="xla")
+
+    q, k, v = (normal(seed, 2, n, 2, 8).astype(jnp.bfloat16) for seed, n in enumerate((length, size, size)))
+
+    def loss(*arrays):
+        return (dot_product_attention(*arrays, is_causal=is_causal).astype(jnp.float32) ** 2).sum()
+
+    wanted = jax.grad(loss, (0, 1, 2))(q, k, v)
+    assert not calls
+    monkeypatch.setattr("dlcore.nn.attention._fused_attention", kernel)
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arrays, cuda, default: cuda(*arrays))
+    got = jax.grad(loss, (0, 1, 2))(q, k, v)
+    assert calls
+    assert not any(n % 2 for n in calls)
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a.astype(np.float32), b.astype(np.float32), atol=0.05, rtol=0.05)
+
+
 def test_bad_input_is_named():
     x = jnp.zeros((2, 5, 8))
     with pytest.raises(ValueError, match=r"query.shape=\(2, 5, 8\) and key.shape=\(2, 5, 7\)"):
