@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.embed import Embed
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = [
@@ -166,7 +167,7 @@ class Controller(nn.Module):
         """
         count = len(OPERATIONS)
         before = jnp.concatenate([jnp.full((1,), count), architecture[:-1]])
-        inputs = nn.Embed(count + 1, self.hidden_size, name="embed")(before)
+        inputs = Embed(count + 1, self.hidden_size, name="embed")(before)
         outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), name="lstm")(inputs)
         return jax.nn.log_softmax(nn.Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
 

@@ -23,6 +23,7 @@ from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.attention import dot_product_attention
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.patches import patchify, unpatchify
@@ -275,7 +276,7 @@ class UNetEncoder(nn.Module):
         features = 4 * self.channels[0]
         embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(waves.astype(dtype))
         if self.num_classes is not None:
-            embedding += nn.Embed(self.num_classes, features, dtype=dtype, name="class_embedding")(label)
+            embedding += Embed(self.num_classes, features, dtype=dtype, name="class_embedding")(label)
         return embedding
 
     @nn.nowrap

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn.attention import MultiHeadAttention
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import grid_positions
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -54,7 +55,7 @@ class _Conditioning(nn.Module):
         waves = timestep_embedding(t, WAVES, cosine_first=True, ends_at_period=self.ends_at_period)
         c = TimestepEmbedding(self.width, _EMBED, self.dtype, name="timestep_embedder")(waves)
         if self.num_classes is not None:
-            embed = nn.Embed(self.num_classes + 1, self.width, embedding_init=_EMBED, dtype=self.dtype, name="classes")
+            embed = Embed(self.num_classes + 1, self.width, embedding_init=_EMBED, dtype=self.dtype, name="classes")
             c += embed(label)
         return c
 

@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.generative.levels import encode, num_outputs, to_logits
 from dlcore.learner import Range
+from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
 
 __all__ = ["FVBN", "MADE", "NADE", "made_masks"]
@@ -257,7 +258,7 @@ class MADE(nn.Module):
         for i, mask in enumerate(masks):
             h = self._masked(h, mask, nn.initializers.he_normal(), f"hidden{i}")
             if i == 0 and self.num_classes:
-                h += nn.Embed(self.num_classes, h.shape[-1], name="label")(label)
+                h += Embed(self.num_classes, h.shape[-1], name="label")(label)
             h = nn.relu(h)
         zeros = nn.initializers.zeros
         logits = sum(

@@ -26,6 +26,7 @@ from flax import linen as nn
 from dlcore.generative.levels import check_blocks, encode, num_outputs, to_logits
 from dlcore.learner import Range
 from dlcore.nn import Conv, MaskedConv
+from dlcore.nn.embed import Embed
 from dlcore.nn.masked_conv import causal_kernel_mask
 
 __all__ = ["PixelCNN"]
@@ -61,7 +62,7 @@ class _Layer(nn.Module):
         self.out = MaskedConv(self.features, (1, 1), "B", self.colors, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.num_classes:
-            self.label = nn.Embed(self.num_classes, 2 * wide, dtype=self.dtype)
+            self.label = Embed(self.num_classes, 2 * wide, dtype=self.dtype)
 
     def biases(self, label: jax.Array | None) -> list:
         """Of the class, for the vertical and the horizontal stack, [B, 1, 1, 2 F] each."""
@@ -123,7 +124,7 @@ class PixelCNN(nn.Module):
         ]
         self.layers = [first, *others]
         if self.embedding_dim:
-            self.embedding = nn.Embed(self.colors * self.levels, self.embedding_dim, dtype=self.dtype)
+            self.embedding = Embed(self.colors * self.levels, self.embedding_dim, dtype=self.dtype)
         options = {"colors": self.colors, "dtype": self.dtype}
         self.head = MaskedConv(self.head_features, (1, 1), **options)
         zeros = nn.initializers.zeros

@@ -26,6 +26,7 @@ from flax import linen as nn
 from dlcore.generative.levels import check_blocks, encode, num_outputs, to_logits
 from dlcore.learner import Range
 from dlcore.nn import Conv, MaskedConv
+from dlcore.nn.embed import Embed
 from dlcore.nn.masked_conv import causal_kernel_mask
 from dlcore.nn.recurrent_cells import lstm_cell
 
@@ -157,7 +158,7 @@ class PixelRNN(nn.Module):
         )
         self.own = nn.Dense(self.features, dtype=self.dtype)
         if self.num_classes:
-            self.label = nn.Embed(self.num_classes, self.features, dtype=self.dtype)
+            self.label = Embed(self.num_classes, self.features, dtype=self.dtype)
         self.layers = [_Layer(self.features, self.colors, self.dtype) for _ in range(self.num_layers)]
         options = {"colors": self.colors, "dtype": self.dtype}
         self.head = MaskedConv(self.head_features, (1, 1), **options)

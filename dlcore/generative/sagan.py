@@ -24,6 +24,7 @@ from flax import linen as nn
 from dlcore.generative.dcgan import num_levels
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, SAGANAttention, SpectralNorm
+from dlcore.nn.embed import Embed
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["ConditionalBatchNorm", "Discriminator", "Generator"]
@@ -179,7 +180,7 @@ class Discriminator(nn.Module):
         logit = wrap(nn.Dense(1, kernel_init=INIT, name="head"), f)[:, 0]
         if not self.num_classes:
             return logit
-        embedding = nn.Embed(self.num_classes, f.shape[-1], embedding_init=INIT, name="classes")
+        embedding = Embed(self.num_classes, f.shape[-1], embedding_init=INIT, name="classes")
         return logit + (wrap(embedding, y) * f).sum(-1)
 
 

@@ -20,6 +20,7 @@ from dlcore.data.shape_grid import Placed
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.ddpm import Condition
 from dlcore.learner import Evaluator, Range
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.transformer import TransformerEncoderBlock
@@ -52,7 +53,7 @@ class WordEncoder(nn.Module):
         Returns:
           [B, T, D].
         """
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=nn.initializers.normal(1.0), name="embed")(tokens)
+        x = Embed(self.vocab_size, self.width, embedding_init=nn.initializers.normal(1.0), name="embed")(tokens)
         x += sinusoidal_encoding(tokens.shape[1], self.width)
         for k in range(self.depth):
             x = TransformerEncoderBlock(self.num_heads, 4 * self.width, pre_norm=True, name=f"blocks_{k}")(x)

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.encoder_decoder import EncoderDecoder
 from dlcore.nn.activations import gelu, relu, silu
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.remat import Remat, remat
@@ -112,8 +113,8 @@ class BART(EncoderDecoder):
             self.logits_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
 
     @nn.nowrap
-    def _table(self, rows: int) -> nn.Embed:
-        return nn.Embed(rows, self.width, embedding_init=nn.initializers.normal(0.02), dtype=self.dtype)
+    def _table(self, rows: int) -> Embed:
+        return Embed(rows, self.width, embedding_init=nn.initializers.normal(0.02), dtype=self.dtype)
 
     @nn.nowrap
     def _block(self, block: Any, train: int) -> Any:

@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn.activations import gelu
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.remat import Remat, remat
@@ -93,8 +94,8 @@ class BERT(nn.Module):
             raise ValueError(f"head={self.head!r}: unknown; allowed: tokens, pooled")
         init = nn.initializers.normal(0.02)
 
-        def embed(size: int) -> nn.Embed:
-            return nn.Embed(size, self.width, embedding_init=init, dtype=self.dtype)
+        def embed(size: int) -> Embed:
+            return Embed(size, self.width, embedding_init=init, dtype=self.dtype)
 
         self.word_embeddings = embed(self.vocab_size)
         self.position_embeddings = embed(self.window)

@@ -32,6 +32,7 @@ from dlcore.nn import (
     TransformerEncoderBlock,
     causal_mask,
 )
+from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
 
@@ -138,8 +139,8 @@ class CLIP(nn.Module):
         self.vision_blocks = blocks(self.vision_depth, self.vision_width, self.vision_heads)
         self.vision_norm = LayerNorm(self.epsilon)
         init = nn.initializers.normal(0.02)
-        self.token_embed = nn.Embed(self.vocab_size, self.text_width, embedding_init=init, dtype=self.dtype)
-        self.text_positions = nn.Embed(
+        self.token_embed = Embed(self.vocab_size, self.text_width, embedding_init=init, dtype=self.dtype)
+        self.text_positions = Embed(
             self.window, self.text_width, embedding_init=nn.initializers.normal(0.01), dtype=self.dtype
         )
         self.text_blocks = blocks(self.text_depth, self.text_width, self.text_heads)

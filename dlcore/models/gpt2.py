@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.decoder_only import DecoderOnly
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerDecoderBlock
@@ -83,8 +84,8 @@ class GPT2(DecoderOnly):
     def setup(self):
         """Build the embeddings, the blocks and the last norm."""
         init = nn.initializers.normal(0.02)
-        self.wte = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
-        self.wpe = nn.Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
+        self.wte = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
+        self.wpe = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3, 8))
         self.blocks = [self._block(block, i) for i in range(self.num_layers)]

@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.decoder_only import DecoderOnly
 from dlcore.nn.activations import silu
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerDecoderBlock
@@ -78,7 +79,7 @@ class Llama(DecoderOnly):
     def setup(self):
         """Build the embedding, the blocks, the last norm and the head."""
         init = nn.initializers.normal(0.02)
-        self.embed_tokens = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
+        self.embed_tokens = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
         block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3, 8))
         self.blocks = [self._block(block, name=f"blocks_{i}") for i in range(self.num_layers)]
         self.norm = RMSNorm(self.epsilon, dtype=self.dtype)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.encoder_decoder import EncoderDecoder
 from dlcore.nn.activations import relu
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.position import RelativePositionBuckets
 from dlcore.nn.remat import Remat, remat
@@ -95,7 +96,7 @@ class T5(EncoderDecoder):
     def setup(self):
         """Build the embedding, the tables of positions, the blocks and the last norms."""
         normal = nn.initializers.normal
-        self.shared = nn.Embed(self.vocab_size, self.width, embedding_init=normal(1.0), dtype=self.dtype)
+        self.shared = Embed(self.vocab_size, self.width, embedding_init=normal(1.0), dtype=self.dtype)
         buckets = functools.partial(RelativePositionBuckets, self.num_heads, self.num_buckets, self.max_distance)
         self.encoder_bias, self.decoder_bias = buckets(bidirectional=True), buckets(bidirectional=False)
         self.encoder = [self._block(TransformerEncoderBlock, 2) for _ in range(self.encoder_layers)]

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.encoder_decoder import EncoderDecoder
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
@@ -59,9 +60,9 @@ class Transformer(EncoderDecoder):
     def setup(self):
         """Build the embeddings, the blocks and the last norm of each stack."""
         init = nn.initializers.normal(0.02)
-        self.embed = nn.Embed(self.vocab_size, self.features, embedding_init=init, dtype=self.dtype)
+        self.embed = Embed(self.vocab_size, self.features, embedding_init=init, dtype=self.dtype)
         if self.source_vocab_size is not None:
-            self.source_embed = nn.Embed(self.source_vocab_size, self.features, embedding_init=init, dtype=self.dtype)
+            self.source_embed = Embed(self.source_vocab_size, self.features, embedding_init=init, dtype=self.dtype)
         self.encoder = [self._block(TransformerEncoderBlock) for _ in range(self.encoder_layers)]
         self.decoder = [self._block(TransformerDecoderBlock) for _ in range(self.decoder_layers)]
         self.encoder_norm, self.decoder_norm = (LayerNorm(dtype=self.dtype) for _ in range(2))

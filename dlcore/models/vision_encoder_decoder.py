@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models import vit
 from dlcore.models.encoder_decoder import EncoderDecoder
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerDecoderBlock
@@ -152,8 +153,8 @@ class VisionEncoderDecoder(EncoderDecoder):
             remat=self.remat,
         )
         init = nn.initializers.normal(0.02)
-        self.wte = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
-        self.wpe = nn.Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
+        self.wte = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
+        self.wpe = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         block = remat(TransformerDecoderBlock, self.remat, static_argnums=(3,))
         self.decoder = [

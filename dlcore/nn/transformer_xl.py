@@ -20,6 +20,7 @@ from flax import struct
 from dlcore.learner import Range
 from dlcore.nn.activations import gelu
 from dlcore.nn.attention import attention_weights
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.transformer import FeedForward
@@ -156,7 +157,7 @@ class TransformerXL(nn.Module):
           (memory after it, logits [B, T, V], at least float32); the first loss is log V.
         """
         init, length = nn.initializers.normal(0.02), tokens.shape[1]
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="embed")(
+        x = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="embed")(
             tokens.astype(jnp.int32)
         )
         known = jnp.arange(self.memory) >= self.memory - memory.length[:, None]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 
 __all__ = ["CharRNN"]
@@ -40,7 +41,7 @@ class CharRNN(nn.Module):
         """Build the embedding (if any), the recurrent layers and the head, which starts at zero."""
         unit = nn.initializers.normal(1.0)
         if self.embedding_dim:
-            self.embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=unit, dtype=self.dtype)
+            self.embed = Embed(self.vocab_size, self.embedding_dim, embedding_init=unit, dtype=self.dtype)
         self.recurrent = RecurrentStack(
             self.hidden_size,
             self.num_layers,

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import RootMeanSquare
+from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.optim import apply_gradients
 
@@ -61,7 +62,7 @@ class PatternNet(nn.Module):
     def setup(self):
         """Name the parts; those that a pattern does not use get no parameters."""
         if self.num_tokens:
-            self.embed = nn.Embed(self.num_tokens, self.hidden_size, dtype=self.dtype)
+            self.embed = Embed(self.num_tokens, self.hidden_size, dtype=self.dtype)
         else:
             self.enter = nn.Dense(self.hidden_size, dtype=self.dtype)
         self.feed = nn.Dense(self.hidden_size, use_bias=False, dtype=self.dtype)

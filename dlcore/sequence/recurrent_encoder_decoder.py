@@ -25,6 +25,7 @@ from flax import linen as nn
 from dlcore.data.words import PAD
 from dlcore.learner import Range
 from dlcore.nn.additive_attention import AdditiveAttention
+from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import BidirectionalRecurrent, orthogonal_by_gate
 from dlcore.nn.recurrent_cells import gru_cell
 
@@ -60,11 +61,9 @@ class RecurrentEncoderDecoder(nn.Module):
     def setup(self):
         """Build the embeddings, the encoder's two directions, the decoder and the layer before the logits."""
         init = nn.initializers.normal(self.embedding_dim**-0.5)
-        self.embed = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
+        self.embed = Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         if self.source_vocab_size is not None:
-            self.source_embed = nn.Embed(
-                self.source_vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype
-            )
+            self.source_embed = Embed(self.source_vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         self.encoder = BidirectionalRecurrent(self.hidden_size, "gru", unroll=self.unroll, dtype=self.dtype)
         self.bridge = nn.Dense(self.hidden_size, dtype=self.dtype)
         self.decoder = _Decoder(self.hidden_size, self.attention == "additive", self.unroll, self.dtype)

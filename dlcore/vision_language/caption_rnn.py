@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import Recurrent
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
 
@@ -70,7 +71,7 @@ class CaptionRNN(nn.Module):
             raise ValueError(f"inject={self.inject!r}: unknown; allowed: initial, every_step")
         self.squeeze = nn.Dense(self.image_channels, dtype=self.dtype)
         self.image = nn.Dense(self.image_features, dtype=self.dtype)
-        self.embed = nn.Embed(
+        self.embed = Embed(
             self.vocab_size, self.embedding_dim, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype
         )
         self.recurrent = Recurrent(self.hidden_size, self.cell, dtype=self.dtype)

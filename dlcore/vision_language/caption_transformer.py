@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn.attention import causal_mask
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from dlcore.vision_language.caption_rnn import last_map
@@ -56,8 +57,8 @@ class CaptionTransformer(nn.Module):
         self.place = _Place()
         self.encoder = [self._block(TransformerEncoderBlock) for _ in range(self.encoder_layers)]
         self.memory_norm = LayerNorm(dtype=self.dtype)
-        self.embed = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
-        self.position = nn.Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
+        self.embed = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype)
+        self.position = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.blocks = [self._block(TransformerDecoderBlock) for _ in range(self.decoder_layers)]
         self.norm = LayerNorm(dtype=self.dtype)
         self.head = nn.Dense(self.vocab_size, dtype=self.dtype)

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from dlcore.data.words import PAD
 from dlcore.nn import Conv
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.nn.recurrent import RecurrentStack
 
@@ -78,7 +79,7 @@ class SentenceEncoder(nn.Module):
           [B, H], the state after the last token that is not PAD.
         """
         init = nn.initializers.normal(1.0)  # a word must change the GRU's state from the start
-        x = nn.Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype, name="embed")(tokens)
+        x = Embed(self.vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype, name="embed")(tokens)
         gru = RecurrentStack(self.features, 1, "gru", dtype=self.dtype, name="gru")
         _, h = gru(gru.initial_carry(tokens.shape[0]), x)
         return last_valid(h, tokens)

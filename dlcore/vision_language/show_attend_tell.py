@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn.additive_attention import AdditiveAttention
+from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
@@ -62,7 +63,7 @@ class ShowAttendTell(nn.Module):
         """Build the layers."""
         self.grid = nn.Dense(self.image_features, dtype=self.dtype)
         self.norm = LayerNorm(dtype=self.dtype)
-        self.embed = nn.Embed(
+        self.embed = Embed(
             self.vocab_size, self.embedding_dim, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype
         )
         self.bridge = nn.Dense(2 * self.hidden_size, dtype=self.dtype)

@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import write
@@ -109,7 +110,7 @@ class VideoCaptioner(nn.Module):
     def setup(self):
         """Build encoder, embedding, decoder, output layer and head, which starts at zero."""
         self.clip = ClipEncoder(self.channels, self.strides, self.hidden_size, dtype=self.dtype)
-        self.embed = nn.Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype)
+        self.embed = Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype)
         self.decoder = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype)
         self.output = nn.Dense(self.hidden_size, dtype=self.dtype)
         self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)

@@ -1,0 +1,33 @@
+"""A table of vectors, one for each token or class."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+__all__ = ["Embed"]
+
+
+class Embed(nn.Embed):
+    """Look up a vector for each index; its gradient is summed in the parameters' dtype.
+
+    flax's own casts the table before it reads, so that with `dtype=jnp.bfloat16` the gradients of a token that occurs
+    a thousand times are summed in bfloat16, where a sum of 256 ones stays at 256. Here the rows are read first.
+    Fields, parameters and `attend` are flax's.
+    """
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Look up vectors.
+
+        Args:
+          inputs: integers [...] below `num_embeddings`.
+
+        Returns:
+          [..., features] in `dtype`, or in that of the parameters where it is None; NaN for an index beyond the table.
+
+        Raises:
+          ValueError: the inputs are no integers.
+        """
+        if not jnp.issubdtype(inputs.dtype, jnp.integer):
+            raise ValueError(f"inputs={inputs.dtype}: not an index; allowed: integers below {self.num_embeddings}")
+        rows = jnp.take(self.embedding, inputs, axis=0)
+        return rows if self.dtype is None else rows.astype(self.dtype)

@@ -1,0 +1,34 @@
+"""Lookup tables beside flax's, and the sums of their gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.nn import Embed
+
+
+def test_equals_flax_in_float32():
+    tokens = jnp.arange(12).reshape(3, 4) % 5
+    ours, theirs = Embed(5, 6), nn.Embed(5, 6)
+    variables = ours.init(jax.random.key(0), tokens)
+    np.testing.assert_array_equal(ours.apply(variables, tokens), theirs.apply(variables, tokens))
+    x = ours.apply(variables, tokens)
+    np.testing.assert_array_equal(
+        ours.apply(variables, x, method="attend"), theirs.apply(variables, x, method="attend")
+    )
+
+
+def test_a_frequent_token_gets_the_whole_sum_of_its_gradients():
+    """In bfloat16 a sum of 1,000 ones stops at 256."""
+    layer, tokens = Embed(3, 2, dtype=jnp.bfloat16), jnp.zeros(1000, jnp.int32)
+    variables = layer.init(jax.random.key(0), tokens)
+    assert layer.apply(variables, tokens).dtype == jnp.bfloat16
+    gradient = jax.grad(lambda v: layer.apply(v, tokens).astype(jnp.float32).sum())(variables)["params"]["embedding"]
+    np.testing.assert_array_equal(gradient, [[1000, 1000], [0, 0], [0, 0]])
+
+
+def test_indices_that_are_no_integers_are_named():
+    with pytest.raises(ValueError, match="inputs=float32: not an index; allowed: integers below 3"):
+        Embed(3, 2).init(jax.random.key(0), jnp.zeros(4))
