@@ -1,6 +1,6 @@
 """Learn features by telling of which image a view is, each a class of its own, and judge them by the protocol.
 
-python -m experiments.self_supervised.exemplar                                                               (not run)
+python -m experiments.self_supervised.exemplar             (pretext 72 %; k-NN 95.8 %, untrained 81.2 %; 3 min)
 python -m experiments.self_supervised.exemplar --dataset=fashion_mnist --data_dir=D --exemplars=2000 \\
     --model.stem_stride=2 --model.width=16 --steps=6000 --fine_tune=200,2000                                 (not run)
 

@@ -3,9 +3,9 @@
 python -m experiments.semi_supervised.vat
 python -m experiments.semi_supervised.vat --entropy_weight=1                  (VAT+EntMin)
 python -m experiments.semi_supervised.vat --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
-    --labels_per_class=10 --batch_size=64
+    --labels_per_class=10 --batch_size=64                                     (93.3 %, its twin 86.2 %)
 
-None of the commands was run.
+One seed; the other commands were not run.
 """
 
 from functools import partial

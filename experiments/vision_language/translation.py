@@ -5,11 +5,11 @@ python -m experiments.vision_language.translation --model=attention
 python -m experiments.vision_language.translation --dataset=multi30k --data_dir=D --vocabulary=byte_pairs \\
     --vocabulary_size=4000 --length=26 --buckets=3 --batch_size=32 --epochs=6 --eval_every=600 --learning_rate=1e-3 \\
     --label_smoothing=0.1 --transformer.features=256 --transformer.hidden_features=512 \\
-    --transformer.encoder_layers=3 --transformer.decoder_layers=3 --transformer.dropout_rate=0.1          (not run)
+    --transformer.encoder_layers=3 --transformer.decoder_layers=3 --transformer.dropout_rate=0.1       (BLEU-4 37.5)
 python -m experiments.vision_language.translation --dataset=multi30k --data_dir=D --vocabulary=byte_pairs \\
     --vocabulary_size=4000 --length=26 --buckets=3 --batch_size=32 --epochs=8 --eval_every=600 --learning_rate=1e-3 \\
     --label_smoothing=0.1 --model=attention --rnn.hidden_size=256 --rnn.embedding_dim=256 \\
-    --rnn.dropout_rate=0.3                                        (not run; --model=rnn: without attention)
+    --rnn.dropout_rate=0.3                                      (BLEU-4 35.2; 22.5 by --model=rnn, without attention)
 python -m experiments.vision_language.translation --mode=evaluate --run=RUN --beam_size=4
 python -m experiments.vision_language.translation --mode=predict --run=RUN --input="der hund sieht ein haus ."
 
