@@ -51,7 +51,7 @@ experiment = Experiment(
     doc=__doc__,
     learner=frame_order.learner,
     build=build,
-    defaults={**pretext.DEFAULTS, "stride": 1, "head.hidden": 256, "head.side": 4, "steps": 1000, "batch_size": 64},
+    defaults={**pretext.DEFAULTS, "stride": 3, "head.hidden": 256, "head.side": 4, "steps": 400, "batch_size": 64},
     expected_loss=lambda setup: math.log(frame_order.NUM_CLASSES),
     panels=partial(
         pretext.panels,
