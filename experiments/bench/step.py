@@ -21,6 +21,7 @@ norm, and removes the barriers that would stop it before it fuses.
 """
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -124,6 +125,7 @@ def measure(
       num_repeats: turns of each, shuffled.
       seed: a label of the run in the ledger; nothing else depends on it.
     """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch wants memory of the same GPU
     device, numbers = jax.devices()[0], {}
     best = peak(device, "float32" if precision == "f32" else "bfloat16")
     for name in models:
