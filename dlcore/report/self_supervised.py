@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
+MARKERS = "o^sDv"
+"""Of the first ten classes, of the next ten, and so on."""
 
 
 def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel:
@@ -234,8 +236,8 @@ def feature_plane(
     points = centered @ axes[:2].T
     figure, ax = new_figure((7, 5))
     for c in np.unique(labels):
-        color = COLORS[c % len(COLORS)]
-        ax.scatter(*points[labels == c].T, s=7, color=color, label=str(class_names[c]), alpha=0.8)
+        look = {"color": COLORS[c % len(COLORS)], "marker": MARKERS[c // len(COLORS) % len(MARKERS)]}
+        ax.scatter(*points[labels == c].T, s=7, label=str(class_names[c]), alpha=0.8, **look)
     ax.set(xticks=[], yticks=[])
     ax.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     share = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
