@@ -1,10 +1,11 @@
 """Learn features by telling whether three frames of a clip are in order, and judge them by the protocol.
 
-python -m experiments.self_supervised.frame_order                                                            (not run)
+python -m experiments.self_supervised.frame_order              (pretext 100 %; k-NN 60.4 %, untrained 31.6 %; 12 min)
 python -m experiments.self_supervised.frame_order --model.width=16 --num_clips=8000 --steps=4000             (not run)
 
 The clips show a colored shape that moves over a textured ground. Features are those of single frames, judged by what
-they say of the shape and its color, which the pretext never names.
+they say of the shape and its color, which the pretext never names. With `--stride=1` the order was not learnt in 1,000
+steps: a shape moves too little from frame to frame for maps of 8 x 8.
 """
 
 import math

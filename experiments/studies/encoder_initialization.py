@@ -1,6 +1,6 @@
 """Does an encoder that learned to reproduce images without labels help a classifier that has few labels?
 
-python -m experiments.studies.encoder_initialization
+python -m experiments.studies.encoder_initialization                       (85.7 %, from scratch 83.5 %)
 
 A denoising autoencoder learns all training digits without their labels. Then a classifier, the encoder and a new layer
 for the logits, learns 100 labeled digits, ten of each class: once from the encoder's weights, once from scratch. All

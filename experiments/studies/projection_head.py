@@ -1,6 +1,6 @@
 """Are the features before a projection head better than what the head gives?
 
-python -m experiments.studies.projection_head                                                         (not run)
+python -m experiments.studies.projection_head                        (93.2 % off h and off z: the claim does not hold)
 
 A small perceptron f and a head g learn by NT-Xent from two moved, scaled and noisy views of each digit. The loss sees
 z = g(h) alone, h = f(x). Afterwards a linear probe with the labels of the training images reads the class off h, off z,
