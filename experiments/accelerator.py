@@ -91,12 +91,6 @@ ITEMS = (
         10,
     ),
     Item(
-        "unet-skips",
-        "do skips find edges at the page's size?",
-        "studies.unet_skips --size=96 --steps=2000 --batch_size=32 --widths=16,32,64,96",
-        10,
-    ),
-    Item(
         "fashion-noisy",
         "40 % wrong labels on Fashion-MNIST",
         f"semi_supervised.noisy_labels {FASHION} --augment=none --model.stem_stride=2 --model.width=32 --steps=14000"

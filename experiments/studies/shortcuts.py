@@ -1,6 +1,6 @@
 """Can a pretext be solved by what nobody meant it to teach, and do guards prevent it?
 
-python -m experiments.studies.shortcuts                                                               (not run)
+python -m experiments.studies.shortcuts              (open 28.5 %, without shortcuts 22.8 %; guarded 13.9 and 14.1 %)
 
 A perceptron tells which of its eight neighbors a patch of a photograph is. The photographs have a lens that spreads red
 outwards and blue inwards, as lenses do. Three nets learn from them:
