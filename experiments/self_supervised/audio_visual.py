@@ -1,6 +1,6 @@
 """Learn features by telling whether a sound belongs to a clip, and judge them by the protocol.
 
-python -m experiments.self_supervised.audio_visual                                                           (not run)
+python -m experiments.self_supervised.audio_visual              (pretext 99 %; k-NN 98.6 %, untrained 85.0 %; 12 min)
 python -m experiments.self_supervised.audio_visual --num_clips=8000 --model.width=16 --steps=4000            (not run)
 
 A ball bounces in a box and clicks at each contact. Features are those of single frames, judged by which wall the ball

@@ -1,11 +1,12 @@
 """Learn features by sharpening enlarged images, and judge them by k-NN, a probe and fine-tuning.
 
-python -m experiments.self_supervised.super_resolution_pretext                       (crops of two photographs; not run)
+python -m experiments.self_supervised.super_resolution_pretext                                (crops of two photographs)
 python -m experiments.self_supervised.super_resolution_pretext --factor=4                                    (not run)
 python -m experiments.self_supervised.super_resolution_pretext --dataset=cifar10 --data_dir=D --model.width=32 \\
     --steps=5000 --fine_tune=500,5000                                                                        (not run)
 
-`psnr` is in dB; `psnr_bicubic` is that of bicubic interpolation.
+`psnr` is in dB; `psnr_bicubic` is that of bicubic interpolation. The first command ends at 34.40 dB on test crops, where
+bicubic has 34.41; nearest neighbors find the place in the photographs of 30.2 % (untrained 29.4 %).
 """
 
 from functools import partial

@@ -1,11 +1,12 @@
 """Learn what a renderer drew, so that it holds for photographs: a classifier of domains works against the features.
 
-python -m experiments.self_supervised.synthetic_properties                                            (not run)
-python -m experiments.self_supervised.synthetic_properties --adversary=0                              (not run)
+python -m experiments.self_supervised.synthetic_properties                               (photo_accuracy 55.8 %)
+python -m experiments.self_supervised.synthetic_properties --adversary=0                 (53.7 %)
 
 The renderer draws a disc or a square and knows its kind, place, size and brightness. The photographs are other such
 shapes under uneven light, with stripes and noise; their labels are for measuring alone. `photo_accuracy` should be
-higher with the adversary than without, and `domain_accuracy` near .5.
+higher with the adversary than without, and `domain_accuracy` near .5. It is .48 (.99 without), but little is won: the
+shapes of photographs are found little above chance, with seed 1 58.3 % and 55.1 %.
 """
 
 import jax.numpy as jnp
