@@ -5,8 +5,8 @@ python -m experiments.self_supervised.super_resolution_pretext --factor=4       
 python -m experiments.self_supervised.super_resolution_pretext --dataset=cifar10 --data_dir=D --model.width=32 \\
     --steps=5000 --fine_tune=500,5000                                                                        (not run)
 
-`psnr` is in dB; `psnr_bicubic` is that of bicubic interpolation. The first command ends at 34.40 dB on test crops, where
-bicubic has 34.41; nearest neighbors find the place in the photographs of 30.2 % (untrained 29.4 %).
+`psnr` is in dB; `psnr_bicubic` is that of bicubic interpolation. The first command ends at 34.40 dB on test crops,
+where bicubic has 34.41; nearest neighbors find the place in the photographs of 30.2 % (untrained 29.4 %).
 """
 
 from functools import partial
