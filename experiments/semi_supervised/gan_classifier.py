@@ -1,12 +1,12 @@
 """Learn digits from four labels of each, and by telling other images of digits from made ones.
 
-python -m experiments.semi_supervised.gan_classifier
+python -m experiments.semi_supervised.gan_classifier                     (83.6 %, its twin 79.6 %)
 python -m experiments.semi_supervised.gan_classifier --complement        (made images lie between the classes)
 python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=D --augment=auto --steps=5000 \\
     --labels_per_class=10 --batch_size=64
 
 `low_density` is how often a made image is less likely than a real one, under a kernel density of the classifier's
-features. None of the commands was run to its end.
+features. One seed; the other commands were not run.
 """
 
 from functools import partial

@@ -1,13 +1,13 @@
 """Learn digits from four labels of each, and from the network's own guesses of the others.
 
-python -m experiments.semi_supervised.pseudo_label
+python -m experiments.semi_supervised.pseudo_label                              (95.2 %, its twin 83.2 %)
 python -m experiments.semi_supervised.pseudo_label --weighting=threshold
 python -m experiments.semi_supervised.pseudo_label --weighting=confidence
 python -m experiments.semi_supervised.pseudo_label --generation=100           (self-training: labels in rounds)
 python -m experiments.semi_supervised.pseudo_label --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
     --labels_per_class=10 --batch_size=64 --ramp_steps=1500
 
-None of the commands was run.
+One seed; the other commands were not run.
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """Learn digits from four labels of each, and from the direction in which the others' answers change most.
 
-python -m experiments.semi_supervised.vat
+python -m experiments.semi_supervised.vat                                     (95.2 %, its twin 83.2 %)
 python -m experiments.semi_supervised.vat --entropy_weight=1                  (VAT+EntMin)
 python -m experiments.semi_supervised.vat --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
     --labels_per_class=10 --batch_size=64                                     (93.3 %, its twin 86.2 %)
