@@ -1,6 +1,6 @@
 """Learn digits from four labels of each, and from images without one, by FixMatch.
 
-python -m experiments.semi_supervised.fixmatch
+python -m experiments.semi_supervised.fixmatch                            (92.8 %, its twin 83.4 %)
 python -m experiments.semi_supervised.fixmatch --steps=200              (83.2 %, its twin 81.0 %)
 python -m experiments.semi_supervised.fixmatch --alignment              (guesses corrected towards equal classes)
 python -m experiments.semi_supervised.fixmatch --thresholds=class       (a lower bar for classes learned slowly)
