@@ -314,7 +314,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", default=[], metavar="ITEM", help="these items, in this order")
     parser.add_argument("--minutes", type=float, default=25.0, help="time for all (default 25)")
     parser.add_argument("--out", help=f"folder of the results (default {DEFAULT_OUT}, or {DEFAULT_OUT}-smoke)")
-    parser.add_argument("--data_dir", default=os.environ.get("DATA_DIR"), help="folder of the datasets")
+    parser.add_argument(
+        "--data_dir", default=os.environ.get("DATA_DIR"), help="folder that holds tfds, text and flickr8k"
+    )
     parser.add_argument("--smoke", action="store_true", help="the pages' small settings, in seconds each")
     return parser
 

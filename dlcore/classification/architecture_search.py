@@ -22,8 +22,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.nn import BatchNorm, Conv
-from dlcore.nn.embed import Embed
+from dlcore.nn import BatchNorm, Conv, Embed
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = [

@@ -21,9 +21,8 @@ from flax import linen as nn
 
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
-from dlcore.nn import Conv, GroupNorm
+from dlcore.nn import Conv, Embed, GroupNorm
 from dlcore.nn.attention import dot_product_attention
-from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.patches import patchify, unpatchify

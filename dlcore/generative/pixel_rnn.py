@@ -25,8 +25,7 @@ from flax import linen as nn
 
 from dlcore.generative.levels import check_blocks, encode, num_outputs, to_logits
 from dlcore.learner import Range
-from dlcore.nn import Conv, MaskedConv
-from dlcore.nn.embed import Embed
+from dlcore.nn import Conv, Embed, MaskedConv
 from dlcore.nn.masked_conv import causal_kernel_mask
 from dlcore.nn.recurrent_cells import lstm_cell
 

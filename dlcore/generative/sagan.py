@@ -23,8 +23,7 @@ from flax import linen as nn
 
 from dlcore.generative.dcgan import num_levels
 from dlcore.learner import Range
-from dlcore.nn import BatchNorm, Conv, SAGANAttention, SpectralNorm
-from dlcore.nn.embed import Embed
+from dlcore.nn import BatchNorm, Conv, Embed, SAGANAttention, SpectralNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["ConditionalBatchNorm", "Discriminator", "Generator"]

@@ -151,8 +151,7 @@ class BART(EncoderDecoder):
         x = self.shared(tokens)
         if self.positions == "learned":
             table, norm = getattr(self, f"{side}_positions"), getattr(self, f"{side}_norm")
-            place = jnp.take(table.embedding, positions + OFFSET, 0, mode="fill")  # NaN beyond the window
-            x = norm(x + place.astype(x.dtype))
+            x = norm(x + table(positions + OFFSET))  # NaN beyond the window
         else:
             waves = sinusoidal_encoding(positions, self.width)
             waves = jnp.concatenate([waves[..., ::2], waves[..., 1::2]], -1)

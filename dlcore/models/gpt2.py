@@ -14,7 +14,6 @@ import functools
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -119,9 +118,8 @@ class GPT2(DecoderOnly):
         Returns:
           [B, T, width].
         """
-        place = jnp.take(self.wpe.embedding, position, 0, mode="fill")  # NaN beyond the window
-        word = self.wte(tokens)
-        return self.drop(word + place.astype(word.dtype), deterministic=not train)
+        place = self.wpe(position)  # NaN beyond the window
+        return self.drop(self.wte(tokens) + place, deterministic=not train)
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Compare with the embedding of every token.

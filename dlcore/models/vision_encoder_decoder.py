@@ -13,7 +13,6 @@ import functools
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -206,9 +205,8 @@ class VisionEncoderDecoder(EncoderDecoder):
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
-        word = self.wte(tokens)
-        place = jnp.take(self.wpe.embedding, positions, 0, mode="fill")  # NaN beyond the window
-        return self.drop(word + place.astype(word.dtype), deterministic=not train)
+        place = self.wpe(positions)  # NaN beyond the window
+        return self.drop(self.wte(tokens) + place, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
         """Normalize what the decoder gives.

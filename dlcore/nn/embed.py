@@ -29,5 +29,5 @@ class Embed(nn.Embed):
         """
         if not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ValueError(f"inputs={inputs.dtype}: not an index; allowed: integers below {self.num_embeddings}")
-        rows = jnp.take(self.embedding, inputs, axis=0)
+        rows = jnp.take(self.embedding, inputs, axis=0, mode="fill")
         return rows if self.dtype is None else rows.astype(self.dtype)

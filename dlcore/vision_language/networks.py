@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.data.words import PAD
-from dlcore.nn import Conv
-from dlcore.nn.embed import Embed
+from dlcore.nn import Conv, Embed
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.nn.recurrent import RecurrentStack
 

@@ -6,8 +6,8 @@ python -m experiments.generative.vae --dataset=mnist --data_dir=D --vae.hidden=5
     --epochs=100 --importance_samples=500                         (MNIST: ELBO 92.0 nats, IWAE-500 87.1)
 
 `elbo_nll_nats_dynamic` and `iwaeK_nll_nats_dynamic` bound -log p of an image in nats from above, of pixels that were
-binarized anew; lower is better. The second command edits shapes by factors that are known. The
-third ends at 90.6 nats on training images.
+binarized anew; lower is better. The second command edits shapes by factors that are known. The third
+ends at 90.6 nats on training images.
 """
 
 from dlcore.experiment import Experiment, Setup

@@ -5,7 +5,7 @@ python -m experiments.self_supervised.frame_order --model.width=16 --num_clips=8
 
 The clips show a colored shape that moves over a textured ground. Features are those of single frames, judged by what
 they say of the shape and its color, which the pretext never names. With `--stride=1` the order was not learnt in 1,000
-steps: a shape moves too little from frame to frame for maps of 8 x 8.
+steps (50.6 %).
 """
 
 import math
