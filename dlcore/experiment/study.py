@@ -118,6 +118,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         provenance.commit()  # before the files can change
         check_writable(folder)
         _check_settings(study, folder, values)
+        say(f"{study.name}: run folder {folder}")
         result = study.function(**values)
     except (ValueError, OSError, MissingPackage) as error:
         if flags.traceback:

@@ -33,6 +33,7 @@ from dlcore.classification.architecture_search import (
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.run.progress import say
 from experiments.studies.small_runs import shuffled_digits
 
 
@@ -137,6 +138,7 @@ def study(
 
     truth = np.mean([rewards_of(jax.random.key(1000 + i), everything[:num_cells]) for i in range(num_repeats)], 0)
     truth = np.concatenate([truth, np.zeros(len(everything) - len(truth))])
+    say(f"{len(everything[:num_cells])} cells are trained; the searches follow")
     runs = [search(jax.random.key(seed)) for seed in range(num_seeds)]
     others = [at_random(jax.random.key(500 + seed)) for seed in range(num_seeds)]
     proposals = np.array([row_of(np.asarray(run.architectures[run.rewards.argmax()])) for run in runs])

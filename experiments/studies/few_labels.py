@@ -41,6 +41,7 @@ from dlcore.kits.trained_network import load_network
 from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.run.progress import say
 from dlcore.run.weights import fit_weights
 from dlcore.semi_supervised import fixmatch
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
@@ -239,6 +240,7 @@ def study(
             results[name][seed] = way(seed)
             times.append(time.perf_counter())
         seconds[name] = np.diff(times).min()  # only the first compiles
+        say(f"{name}: {100 * results[name].mean():.1f}%")
     return report(results, seconds, 10 * per_class)
 
 

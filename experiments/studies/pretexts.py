@@ -37,6 +37,7 @@ from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from dlcore.run.metrics_writer import read_metrics
+from dlcore.run.progress import say
 
 PRETEXTS = (
     "rotation",
@@ -177,6 +178,7 @@ def study(
             rows = [measured(name, [*shared, *length, f"--seed={seed}"]) for seed in range(num_seeds)]
             kept = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
             results[name] = {key: np.array([row[key] for row in rows]) for key in kept}
+            say(f"{name}, {steps[name]} steps: k-NN {100 * results[name]['knn'].mean():.1f}%")
     return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s")
 
 

@@ -33,6 +33,7 @@ from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.run.progress import say
 from experiments.studies.small_detectors import (
     mean_average_precision,
     milliseconds,
@@ -166,6 +167,7 @@ def study(
             "calls": backbone_calls(learner, state, rows_of(test, np.arange(1))),
         }
         numbers |= {f"{name}: {what}": value for what, value in rows[name].items()}
+        say(f"{name}: mAP {rows[name]['map']:.3f}")
     return report(numbers, rows, num_proposals)
 
 

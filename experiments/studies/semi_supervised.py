@@ -30,6 +30,7 @@ from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.report.figure import BLUE, GRAY, new_figure
+from dlcore.run.progress import say
 from dlcore.semi_supervised import (
     fixmatch,
     ict,
@@ -204,10 +205,10 @@ def study(
         )
     rows = drawn_rows(data, per_class, num_seeds)
     made = learners(steps, width, len(data.labels), learning_rate)
-    results = {
-        name: accuracies(made[name](), data, rows, steps, batch_size, unlabeled_ratio)
-        for name in (SUPERVISED, *techniques)
-    }
+    results = {}
+    for name in (SUPERVISED, *techniques):
+        results[name] = accuracies(made[name](), data, rows, steps, batch_size, unlabeled_ratio)
+        say(f"{name}: {100 * results[name].mean():.1f}%")
     return report(results, per_class)
 
 

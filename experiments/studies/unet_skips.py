@@ -29,6 +29,7 @@ from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule, use_ema
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 from dlcore.run import evaluate, fit
+from dlcore.run.progress import say
 from dlcore.segmentation import semantic
 from dlcore.segmentation.unet import UNet
 
@@ -49,6 +50,7 @@ def measure(
     learner = use_ema(learner)
     state = fit(learner, Pipeline(train, batch_size, seed), steps=steps, seed=seed, progress=False).state
     measures = evaluate(learner, state, test, batch_size=50)
+    say(f"seed {seed}, skips={skips}: mean IoU {measures['mean_iou']:.3f}")
     return np.array([measures["mean_iou"], measures["boundary/boundary_iou"]])
 
 

@@ -32,6 +32,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure
+from dlcore.run.progress import say
 from dlcore.transfer.continual import SCENARIOS, STRATEGIES, Recipe, TaskData, forgetting, learn_in_turn
 
 CLASSES_PER_TASK = 2
@@ -146,6 +147,7 @@ def study(
             results[scenario, strategy] = learn_in_turn(
                 net, train, test, scenario=scenario, strategy=strategy, seeds=num_seeds, recipe=recipe
             )
+            say(f"{scenario}, {strategy}: {100 * results[scenario, strategy][:, -1].mean():.1f}%")
     return report(results, dataset, fisher)
 
 

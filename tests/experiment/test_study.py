@@ -48,6 +48,7 @@ def test_the_folder_of_a_lab(tmp_path, capsys):
     assert "var(--c1)" in report
     assert "5 seeds &lt;b&gt; at 0.25" in report
     out = capsys.readouterr().out
+    assert out.startswith(f"topic.study: run folder {folder}\n"), "said before the work"
     assert "verdict: 5 seeds <b> at 0.25" in out
     assert "101 numbers from 0 to 1, median 0.5" in out, "of many numbers the range"
     assert "101 numbers from 0 to 1, median 0.5" in report
