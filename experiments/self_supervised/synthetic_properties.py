@@ -1,12 +1,12 @@
 """Learn what a renderer drew, so that it holds for photographs: a classifier of domains works against the features.
 
-python -m experiments.self_supervised.synthetic_properties                               (photo_accuracy 55.8 %)
-python -m experiments.self_supervised.synthetic_properties --adversary=0                 (53.7 %)
+python -m experiments.self_supervised.synthetic_properties                               (photo_accuracy 77.4 %)
+python -m experiments.self_supervised.synthetic_properties --adversary=0                 (53.3 %)
 
 The renderer draws a disc or a square and knows its kind, place, size and brightness. The photographs are other such
-shapes under uneven light, with stripes and noise; their labels are for measuring alone. `photo_accuracy` should be
-higher with the adversary than without, and `domain_accuracy` near .5. It is .48 (.99 without), but little is won: the
-shapes of photographs are found little above chance, with seed 1 58.3 % and 55.1 %.
+shapes under uneven light, with stripes and noise; their labels are for measuring alone. With the adversary
+`photo_accuracy` is higher, the error of the factors (`photo_factor_error`, 1 for their mean) falls from 1.55 to 0.38,
+and the domains are told apart in 68 % (100 % without). One seed; labels of the photographs themselves bring 87 %.
 """
 
 import jax.numpy as jnp
@@ -105,9 +105,10 @@ experiment = Experiment(
     modules={"net": PropertyNet},
     settings=SETTINGS,
     defaults={
-        "learning_rate": 1e-3,
-        "weight_decay": 0.01,
-        "clip_norm": 5.0,
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
         "steps": 3000,
         "batch_size": 64,
         "eval_every": 500,

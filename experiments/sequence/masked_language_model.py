@@ -2,7 +2,7 @@
 
 python -m experiments.sequence.masked_language_model                                     (a few embedded pages: 44.6 %)
 python -m experiments.sequence.masked_language_model --dataset=shakespeare --data_dir=D --steps=3000 \\
-    --eval_every=500                                                                                          (not run)
+    --eval_every=500                                                                        (60.1 %; 11 min on one core)
 
 The accuracy is that of the hidden characters, 15 % of a text. The report shows it beside those of the most frequent
 character and of a table of what stood most often between the same two neighbors, which sees both of them unhidden:

@@ -10,14 +10,17 @@ from dlcore.data.factor_shapes import factor_shapes, seen_by_camera
 from dlcore.self_supervised import synthetic_properties
 from experiments.self_supervised.synthetic_properties import pairs
 
-NET = synthetic_properties.PropertyNet(2, 4, (8, 8), 8)
+NET = synthetic_properties.PropertyNet(2, 4, (8, 8), 16)
 
 
 def toy(adversary=1.0):
     return synthetic_properties.learner(
-        model=NET, optimizer=optax.adam(3e-3), strength=lambda step: 1.0, factor_scale=jnp.full(4, 0.1),
+        model=NET,
+        optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.02, momentum=0.9)),
+        strength=lambda step: 1.0,
+        factor_scale=jnp.ones(4),
         adversary=adversary,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +41,24 @@ def test_the_labels_of_photographs_reach_no_update_but_the_measure(rows):
     assert first["accuracy"].compute() == second["accuracy"].compute()
     renamed, _ = update(state, rows | {"label": 1 - rows["label"]})
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), renamed.params["shape"], one.params["shape"])
-    assert max(jax.tree.leaves(moved)) > 1e-4, "the renderer's labels are learnt from"
+    assert max(jax.tree.leaves(moved)) > 1e-5, "the renderer's labels are learnt from"
 
 
 @pytest.mark.covers("SS-22")
 def test_domains_become_alike_with_the_adversary_alone(rows):
-    """The classifier of domains ends near .5 with it; without it the domains are told apart."""
+    """The classifier of domains knows little with it, over the last 300 of 500 steps; without it nearly everything."""
     told = {}
     for adversary in (0.0, 1.0):
         learner = toy(adversary)
         state = jax.jit(learner.init)(jax.random.key(1), rows)
 
-        @jax.jit
-        def run(state, learner=learner):
-            return jax.lax.fori_loop(0, 300, lambda _, s: learner.update(s, rows)[0], state)
+        def step(state, _, learner=learner):
+            state, metrics = learner.update(state, rows)
+            return state, metrics["domain_accuracy"].total / metrics["domain_accuracy"].count
 
-        told[adversary] = learner.evaluate(run(state), rows)["domain_accuracy"].compute()
-    assert told[0.0] > told[1.0] + 0.15, told
-    assert told[1.0] < 0.65, told
+        told[adversary] = float(jax.jit(lambda s, step=step: jax.lax.scan(step, s, length=500)[1][200:].mean())(state))
+    assert told[0.0] > 0.95, told
+    assert told[1.0] < 0.7, told
 
 
 def test_a_camera_makes_other_pixels_of_the_same_shape():
