@@ -22,7 +22,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.nn import BatchNorm, Conv, Embed
+from dlcore.nn import BatchNorm, Conv, Dense, Embed
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = [
@@ -81,7 +81,7 @@ class CellNet(nn.Module):
             for j in range(1, 4):
                 nodes.append(sum(self._edge(nodes[i], architecture, cell, i, j, train) for i in range(j)))
             x = nodes[-1]
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(global_avg_pool(x))
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(global_avg_pool(x))
 
     def _edge(self, x: jax.Array, architecture: jax.Array, cell: int, i: int, j: int, train: bool) -> jax.Array:
         name = f"cell{cell}_{i}{j}"
@@ -168,7 +168,7 @@ class Controller(nn.Module):
         before = jnp.concatenate([jnp.full((1,), count), architecture[:-1]])
         inputs = Embed(count + 1, self.hidden_size, name="embed")(before)
         outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), name="lstm")(inputs)
-        return jax.nn.log_softmax(nn.Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
+        return jax.nn.log_softmax(Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
 
 
 def sample(key: jax.Array, controller: Controller, params: Any) -> jax.Array:

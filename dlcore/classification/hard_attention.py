@@ -21,7 +21,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
-from dlcore.nn import Conv
+from dlcore.nn import Conv, Dense
 from dlcore.ops import affine_grid, grid_sample, max_pool
 from dlcore.optim import apply_gradients
 from dlcore.rl.policy_gradient import score_weights
@@ -50,8 +50,8 @@ class GlimpseNetwork(nn.Module):
         self.look = [Conv(self.width, (3, 3), dtype=self.dtype) for _ in range(2)]
         self.place = Conv(1, (1, 1), kernel_init=zeros, dtype=self.dtype)
         self.see = [Conv(self.width * n, (3, 3), dtype=self.dtype) for n in (1, 2)]
-        self.dense = nn.Dense(4 * self.width, dtype=self.dtype)
-        self.head = nn.Dense(self.num_classes, kernel_init=zeros, dtype=self.dtype)
+        self.dense = Dense(4 * self.width, dtype=self.dtype)
+        self.head = Dense(self.num_classes, kernel_init=zeros, dtype=self.dtype)
 
     def locate(self, scene: jax.Array) -> jax.Array:
         """Look at a coarse view, a mean for each place.

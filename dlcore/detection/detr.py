@@ -26,7 +26,7 @@ from flax import linen as nn
 from dlcore.detection.dense import detector_learner, named_maps
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
-from dlcore.nn import Conv, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
+from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
 from dlcore.nn.position import sinusoidal_encoding_2d
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
@@ -143,7 +143,7 @@ class DETR(nn.Module):
             queries = layer(queries, memory, train, position=place, memory_position=position)
             states.append(norm(queries))
         found = jnp.stack(states, 1)
-        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
+        dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
         logits = dense(self.num_classes + 1, name="class_labels_classifier")(found)
         for i in range(2):
             found = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(found))

@@ -25,7 +25,7 @@ from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid, assign_levels
 from dlcore.detection.sampling import Sampled
 from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
-from dlcore.nn import logits_dtype
+from dlcore.nn import Dense, logits_dtype
 from dlcore.ops.boxes import decode_boxes, encode_boxes
 from dlcore.ops.roi import multiscale_roi_align
 
@@ -73,11 +73,11 @@ class BoxHead(nn.Module):
         x = x.reshape(*x.shape[:2], -1)
         for name in ("fc6", "fc7"):
             init = nn.initializers.he_normal()
-            x = nn.relu(nn.Dense(self.channels, dtype=self.dtype, kernel_init=init, name=name)(x))
+            x = nn.relu(Dense(self.channels, dtype=self.dtype, kernel_init=init, name=name)(x))
         x = x.astype(logits_dtype(x.dtype))
 
         def last(name, features, std):
-            return nn.Dense(features, dtype=x.dtype, kernel_init=nn.initializers.normal(std), name=name)(x)
+            return Dense(features, dtype=x.dtype, kernel_init=nn.initializers.normal(std), name=name)(x)
 
         logits = last("cls_score", 1 + self.num_classes, 0.01)
         deltas = last("bbox_pred", 4 * (1 + self.num_classes), 0.001)

@@ -24,7 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, exampl
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
-from dlcore.nn import Conv, logits_dtype
+from dlcore.nn import Conv, Dense, logits_dtype
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
 from dlcore.optim import apply_gradients
 
@@ -78,9 +78,9 @@ class Localizer(nn.Module):
         shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
         shared = shared.astype(logits_dtype(shared.dtype))
         height, width = shared.shape[1:3]
-        logits = nn.Dense(self.num_classes, name="cls_score")(shared)
+        logits = Dense(self.num_classes, name="cls_score")(shared)
         box, weight = (
-            nn.Dense(features, name=name, kernel_init=nn.initializers.normal(0.01))(shared)
+            Dense(features, name=name, kernel_init=nn.initializers.normal(0.01))(shared)
             for name, features in (("bbox_pred", 4), ("weight", 1))
         )
         y, x = ((jnp.arange(count) + 0.5) / count for count in (height, width))

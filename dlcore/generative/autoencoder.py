@@ -25,6 +25,7 @@ from dlcore.generative.latents import arcs
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
+from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.optim import apply_gradients
 
@@ -80,7 +81,7 @@ class Autoencoder(nn.Module):
         """Dense layers, all but the last with ReLU."""
         dtype = compute_dtype(self.dtype, x, self.variables)
         for i, size in enumerate(sizes):
-            x = nn.Dense(size, dtype=dtype, name=f"{name}{i}")(x if i == 0 else nn.relu(x))
+            x = Dense(size, dtype=dtype, name=f"{name}{i}")(x if i == 0 else nn.relu(x))
         return x
 
     def __call__(self, x: jax.Array) -> jax.Array:

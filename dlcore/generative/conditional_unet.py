@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
-from dlcore.nn import Conv, Embed, GroupNorm
+from dlcore.nn import Conv, Dense, Embed, GroupNorm
 from dlcore.nn.attention import dot_product_attention
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -61,7 +61,7 @@ class ResnetBlock(nn.Module):
         h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm1")(x))
         h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
         if embedding is not None:
-            dense = nn.Dense(self.features, dtype=self.dtype, name="time_emb_proj")
+            dense = Dense(self.features, dtype=self.dtype, name="time_emb_proj")
             h += dense(nn.silu(embedding))[:, None, None]
         h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm2")(h))
         h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=_ZEROS, name="conv2")(h)
@@ -85,11 +85,11 @@ class _Attention(nn.Module):
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} channels")
 
         def project(name: str, tokens: jax.Array) -> jax.Array:
-            tokens = nn.Dense(features, self.use_bias, dtype=self.dtype, name=name)(tokens)
+            tokens = Dense(features, self.use_bias, dtype=self.dtype, name=name)(tokens)
             return tokens.reshape(*tokens.shape[:-1], self.num_heads, -1)
 
         y = dot_product_attention(project("to_q", x), project("to_k", context), project("to_v", context))
-        out = nn.Dense(features, dtype=self.dtype, kernel_init=self.out_kernel_init, name="to_out_0")
+        out = Dense(features, dtype=self.dtype, kernel_init=self.out_kernel_init, name="to_out_0")
         return out(y.reshape(x.shape))
 
 
@@ -136,9 +136,9 @@ class _TransformerBlock(nn.Module):
 
         x += _Attention(self.num_heads, dtype=self.dtype, name="attn1")(norm("norm1"))
         x += _Attention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
-        h = nn.Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
+        h = Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
         h, gate = jnp.split(h, 2, -1)
-        return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * nn.gelu(gate, approximate=False))
+        return x + Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * nn.gelu(gate, approximate=False))
 
 
 class SpatialTransformer(nn.Module):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import BatchNorm, Conv, leaky_relu
+from dlcore.nn import BatchNorm, Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["Discriminator", "Generator", "num_levels"]
@@ -73,7 +73,7 @@ class Generator(nn.Module):
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         conv = functools.partial(Conv, kernel_size=(3, 3), dtype=dtype, kernel_init=INIT)
         features = self.width * 2**levels
-        x = nn.Dense(height * width // 4**levels * features, dtype=dtype, kernel_init=INIT, name="stem")(z)
+        x = Dense(height * width // 4**levels * features, dtype=dtype, kernel_init=INIT, name="stem")(z)
         x = x.reshape(-1, height // 2**levels, width // 2**levels, features)
         x = nn.relu(norm(name="stem_norm")(x))
         for k in range(levels):
@@ -118,4 +118,4 @@ class Discriminator(nn.Module):
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"conv{k}_norm")(x)
             x = leaky_relu(x, 0.2)
         x = x.reshape(x.shape[0], -1).astype(logits_dtype(x.dtype))
-        return nn.Dense(1, kernel_init=INIT, name="head")(x)[:, 0]
+        return Dense(1, kernel_init=INIT, name="head")(x)[:, 0]

@@ -21,6 +21,7 @@ from flax import linen as nn
 
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.attention import MultiHeadAttention
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
@@ -70,7 +71,7 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
         width, init = x.shape[-1], nn.initializers.xavier_uniform()
-        modulation = nn.Dense(6 * width, kernel_init=_ZEROS, dtype=self.dtype, name="modulation")(nn.silu(c))
+        modulation = Dense(6 * width, kernel_init=_ZEROS, dtype=self.dtype, name="modulation")(nn.silu(c))
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, -1)
         attend = MultiHeadAttention(self.num_heads, dtype=self.dtype, kernel_init=init, name="attn")
         x += gate1[:, None] * attend(_modulate(_norm(self.dtype)(x), shift1, scale1))
@@ -131,7 +132,7 @@ class DiT(nn.Module):
             raise ValueError(f"x={height}x{width}: sides do not divide; allowed: multiples of patch_size={p}")
         dtype = compute_dtype(self.dtype, x, self.variables)
         embed = _Conditioning(self.width, self.num_classes, self.ends_at_period, dtype, name="conditioning")
-        x = nn.Dense(self.width, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name="patch_embed")(
+        x = Dense(self.width, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name="patch_embed")(
             patchify(x, p)
         )
         x += jnp.asarray(grid_positions(height // p, width // p, self.width), x.dtype)
@@ -142,7 +143,7 @@ class DiT(nn.Module):
                 name = f"transformer_blocks_{k}_conditioning"
                 own = _Conditioning(self.width, self.num_classes, self.ends_at_period, dtype, name=name)(t, label)
             x = _Block(self.num_heads, self.mlp_ratio, dtype, name=f"transformer_blocks_{k}")(x, own)
-        modulation = nn.Dense(2 * self.width, kernel_init=_ZEROS, dtype=dtype, name="proj_out_1")(nn.silu(c))
+        modulation = Dense(2 * self.width, kernel_init=_ZEROS, dtype=dtype, name="proj_out_1")(nn.silu(c))
         x = _modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(logits_dtype(x.dtype))
-        x = nn.Dense(p * p * out, kernel_init=_ZEROS, name="proj_out_2")(x)
+        x = Dense(p * p * out, kernel_init=_ZEROS, name="proj_out_2")(x)
         return unpatchify(x, p, height, width)

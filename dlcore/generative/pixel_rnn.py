@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from dlcore.generative.levels import check_blocks, encode, num_outputs, to_logits
 from dlcore.learner import Range
-from dlcore.nn import Conv, Embed, MaskedConv
+from dlcore.nn import Conv, Dense, Embed, MaskedConv
 from dlcore.nn.masked_conv import causal_kernel_mask
 from dlcore.nn.recurrent_cells import lstm_cell
 
@@ -44,8 +44,8 @@ class _Direction(nn.Module):
     def setup(self):
         gates = 4 * self.features
         self.inputs = MaskedConv(gates, (1, 1), "B", self.colors, dtype=self.dtype)
-        self.left = nn.Dense(gates, use_bias=False, dtype=self.dtype)
-        self.above = nn.Dense(gates, use_bias=False, dtype=self.dtype)
+        self.left = Dense(gates, use_bias=False, dtype=self.dtype)
+        self.above = Dense(gates, use_bias=False, dtype=self.dtype)
 
     def cell(self, a: jax.Array, left: States, above: jax.Array) -> States:
         """One step of pixels [..., 4 F], whose gates are within each color's block."""
@@ -155,7 +155,7 @@ class PixelRNN(nn.Module):
             mask=jnp.asarray(mask, jnp.float32),
             dtype=self.dtype,
         )
-        self.own = nn.Dense(self.features, dtype=self.dtype)
+        self.own = Dense(self.features, dtype=self.dtype)
         if self.num_classes:
             self.label = Embed(self.num_classes, self.features, dtype=self.dtype)
         self.layers = [_Layer(self.features, self.colors, self.dtype) for _ in range(self.num_layers)]

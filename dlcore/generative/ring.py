@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.nn import leaky_relu
+from dlcore.nn import Dense, leaky_relu
 
 __all__ = ["PointDiscriminator", "PointGenerator", "ring_centers", "ring_points"]
 
@@ -61,8 +61,8 @@ class _Perceptron(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for k in range(self.depth):
-            x = leaky_relu(nn.Dense(self.width, name=f"hidden{k}")(x), 0.2)
-        return nn.Dense(self.features, name="head")(x)
+            x = leaky_relu(Dense(self.width, name=f"hidden{k}")(x), 0.2)
+        return Dense(self.features, name="head")(x)
 
 
 class PointGenerator(nn.Module):

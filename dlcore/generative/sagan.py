@@ -23,7 +23,7 @@ from flax import linen as nn
 
 from dlcore.generative.dcgan import num_levels
 from dlcore.learner import Range
-from dlcore.nn import BatchNorm, Conv, Embed, SAGANAttention, SpectralNorm
+from dlcore.nn import BatchNorm, Conv, Dense, Embed, SAGANAttention, SpectralNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["ConditionalBatchNorm", "Discriminator", "Generator"]
@@ -119,7 +119,7 @@ class Generator(nn.Module):
             return BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=name)(x)
 
         sides = height // 2**levels, width // 2**levels
-        x = wrap(nn.Dense(sides[0] * sides[1] * features(0), dtype=dtype, kernel_init=INIT, name="stem"), z)
+        x = wrap(Dense(sides[0] * sides[1] * features(0), dtype=dtype, kernel_init=INIT, name="stem"), z)
         x = x.reshape(-1, *sides, features(0))
         for k in range(1, levels + 1):
             if self.attention and k == levels:
@@ -176,7 +176,7 @@ class Discriminator(nn.Module):
             if self.attention and k == 0:
                 x = wrap(SAGANAttention(dtype=dtype, name="attention"), x)
         f = nn.relu(x).astype(logits_dtype(x.dtype)).sum((1, 2))
-        logit = wrap(nn.Dense(1, kernel_init=INIT, name="head"), f)[:, 0]
+        logit = wrap(Dense(1, kernel_init=INIT, name="head"), f)[:, 0]
         if not self.num_classes:
             return logit
         embedding = Embed(self.num_classes, f.shape[-1], embedding_init=INIT, name="classes")

@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from dlcore.generative.dcgan import num_levels
 from dlcore.learner import Range
-from dlcore.nn import AdaptiveInstanceNorm, Conv, leaky_relu
+from dlcore.nn import AdaptiveInstanceNorm, Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["Generator", "Mapping", "Synthesis", "noise_sizes"]
@@ -61,7 +61,7 @@ class Mapping(nn.Module):
         """
         w = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8)
         for k in range(self.depth):
-            w = leaky_relu(nn.Dense(z.shape[-1], dtype=self.dtype, name=f"dense{k}")(w), 0.2)
+            w = leaky_relu(Dense(z.shape[-1], dtype=self.dtype, name=f"dense{k}")(w), 0.2)
         return w
 
 

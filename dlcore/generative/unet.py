@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import Conv, GroupNorm
+from dlcore.nn import Conv, Dense, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["ResidualBlock", "SelfAttention", "TimestepEmbedding", "UNet", "timestep_embedding"]
@@ -81,7 +81,7 @@ class TimestepEmbedding(nn.Module):
           [B, features].
         """
         first, second = (
-            nn.Dense(self.features, dtype=self.dtype, kernel_init=self.kernel_init, name=f"linear_{k}") for k in (1, 2)
+            Dense(self.features, dtype=self.dtype, kernel_init=self.kernel_init, name=f"linear_{k}") for k in (1, 2)
         )
         return second(nn.silu(first(waves)))
 
@@ -114,7 +114,7 @@ class ResidualBlock(nn.Module):
         """
         h = nn.silu(_norm(x.shape[-1], self.dtype, "norm1")(x))
         h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
-        h += nn.Dense(self.features, dtype=self.dtype, name="step")(nn.silu(embedding))[:, None, None]
+        h += Dense(self.features, dtype=self.dtype, name="step")(nn.silu(embedding))[:, None, None]
         h = nn.silu(_norm(self.features, self.dtype, "norm2")(h))
         h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="conv2")(h)
         if x.shape[-1] != self.features:
@@ -190,8 +190,8 @@ class UNet(nn.Module):
             raise ValueError(f"x={height}x{width}: sides do not divide; allowed: {allowed}")
         dtype = compute_dtype(self.dtype, x, self.variables)
         embedding = timestep_embedding(t, self.width).astype(x.dtype)
-        embedding = nn.silu(nn.Dense(4 * self.width, dtype=dtype, name="step1")(embedding))
-        embedding = nn.Dense(4 * self.width, dtype=dtype, name="step2")(embedding)
+        embedding = nn.silu(Dense(4 * self.width, dtype=dtype, name="step1")(embedding))
+        embedding = Dense(4 * self.width, dtype=dtype, name="step2")(embedding)
 
         x = x.reshape(b, height // p, p, width // p, p, channels).swapaxes(2, 3)
         x = x.reshape(b, height // p, width // p, p * p * channels)

@@ -26,6 +26,7 @@ from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
+from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.optim import apply_gradients
 
@@ -100,8 +101,8 @@ class VAE(nn.Module):
     def _layers(self, name: str, x: jax.Array, hidden: tuple[int, ...], heads: dict[str, int]) -> list[jax.Array]:
         dtype = compute_dtype(self.dtype, x, self.variables)
         for i, size in enumerate(hidden):
-            x = nn.relu(nn.Dense(size, dtype=dtype, name=f"{name}{i}")(x))
-        outputs = [nn.Dense(size, dtype=dtype, name=f"{name}_{head}")(x) for head, size in heads.items()]
+            x = nn.relu(Dense(size, dtype=dtype, name=f"{name}{i}")(x))
+        outputs = [Dense(size, dtype=dtype, name=f"{name}_{head}")(x) for head, size in heads.items()]
         return [y.astype(logits_dtype(y.dtype)) for y in outputs]
 
 

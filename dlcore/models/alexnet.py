@@ -21,7 +21,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, initializers, local_response_norm
+from dlcore.nn import Conv, Dense, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
@@ -89,10 +89,10 @@ class AlexNet(nn.Module):
         dropout = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
         for name in ("classifier_1", "classifier_4"):
             x = dropout()(x) if self.towers == 1 else x
-            x = nn.relu(nn.Dense(self.hidden, dtype=dtype, name=name, **self._inits(x.shape[-1], 1.0))(x))
+            x = nn.relu(Dense(self.hidden, dtype=dtype, name=name, **self._inits(x.shape[-1], 1.0))(x))
             x = dropout()(x) if self.towers == 2 else x
         x = x.astype(logits_dtype(x.dtype))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
         """Return the map of convolution i after its ReLU, and the input of the next layer."""

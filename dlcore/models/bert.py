@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.activations import gelu
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
@@ -118,9 +119,9 @@ class BERT(nn.Module):
             for _ in range(self.num_layers)
         ]
         if self.head == "pooled":
-            self.pooler = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
+            self.pooler = Dense(self.width, dtype=self.dtype, kernel_init=init)
         else:
-            self.transform = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)
+            self.transform = Dense(self.width, dtype=self.dtype, kernel_init=init)
             self.transform_norm = LayerNorm(self.epsilon, dtype=self.dtype)
             self.head_bias = self.param("head_bias", nn.initializers.zeros, (self.vocab_size,))
 

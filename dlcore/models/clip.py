@@ -26,6 +26,7 @@ from dlcore.learner import Range
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import (
     Conv,
+    Dense,
     LayerNorm,
     LearnedPositions,
     MultiHeadAttention,
@@ -104,10 +105,10 @@ class CLIP(nn.Module):
         normal = nn.initializers.normal
         self.class_token = self.param("class_token", normal(self.vision_width**-0.5), (1, 1, self.vision_width))
         self.vision_pre_norm = LayerNorm(self.epsilon, dtype=self.dtype)
-        self.vision_head = nn.Dense(
+        self.vision_head = Dense(
             self.embedding_size, use_bias=False, dtype=self.dtype, kernel_init=normal(self.vision_width**-0.5)
         )
-        self.text_head = nn.Dense(
+        self.text_head = Dense(
             self.embedding_size, use_bias=False, dtype=self.dtype, kernel_init=normal(self.text_width**-0.5)
         )
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), ())
@@ -257,7 +258,7 @@ class SigLIP(CLIP):
         self.probe_attn = MultiHeadAttention(self.vision_heads, dtype=self.dtype)
         self.probe_norm = LayerNorm(self.epsilon, dtype=self.dtype)
         self.probe_mlp = FeedForward(self.mlp_ratio * self.vision_width, self.ACTIVATION, dtype=self.dtype)
-        self.text_head = nn.Dense(self.vision_width, dtype=self.dtype)
+        self.text_head = Dense(self.vision_width, dtype=self.dtype)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), (1,))
         self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), (1,))
 

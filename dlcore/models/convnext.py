@@ -18,7 +18,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, LayerNorm, drop_path, gelu
+from dlcore.nn import Conv, Dense, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -55,7 +55,7 @@ class ConvNeXtBlock(nn.Module):
           [B, H, W, C].
         """
         channels = x.shape[-1]
-        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
+        dense = functools.partial(Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)
         y = Conv(
             channels,
             (7, 7),
@@ -142,7 +142,7 @@ class ConvNeXt(nn.Module):
             maps[f"stage{i + 1}"] = x
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = LayerNorm(EPSILON, dtype=x.dtype, name="classifier_0")(x)
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

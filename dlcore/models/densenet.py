@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dropout
+from dlcore.nn import BatchNorm, Conv, Dense, Dropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, global_avg_pool, max_pool
@@ -217,7 +217,7 @@ class DenseNet(nn.Module):
                 x = Transition(x.shape[-1] // 2, **fields, name=f"transition{i}")(x, train)
         x = maps[name] = nn.relu(norm(name="norm5")(x))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

@@ -27,7 +27,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
-from dlcore.nn import Dropout, StochasticDepth
+from dlcore.nn import Dense, Dropout, StochasticDepth
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -258,7 +258,7 @@ class EfficientNet(nn.Module):
         x = maps["last"] = layer(width, 1, name=f"features_{len(layers) + 1}")(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 def _v1(width: float, depth: float, dropout: float, **fields: Any) -> functools.partial:

@@ -25,7 +25,7 @@ from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, initializers
+from dlcore.nn import BatchNorm, Conv, Dense, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
@@ -256,10 +256,10 @@ class AuxiliaryHead(nn.Module):
         )
         x = conv(adaptive_avg_pool(x, 4), train).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         kernel_init = initializers.normal(0.01) if self.batch_norm else initializers.xavier_uniform()
-        x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=kernel_init, name="fc1")(x))
+        x = nn.relu(Dense(self.hidden, dtype=self.dtype, kernel_init=kernel_init, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x.astype(logits_dtype(x.dtype))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
 class GoogLeNet(nn.Module):
@@ -367,7 +367,7 @@ class GoogLeNet(nn.Module):
                 auxiliaries[aux] = head(name=aux)(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        logits = nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+        logits = Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
         return logits, maps, auxiliaries
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -28,7 +28,7 @@ from flax import linen as nn
 
 from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
 from dlcore.models.inputs import check_images
-from dlcore.nn import initializers
+from dlcore.nn import Dense, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
@@ -256,7 +256,7 @@ class AuxiliaryHead(InceptionBlock):
         last = functools.partial(ConvNorm, features, (5, 5), kernel_init=initializers.normal(0.1), name="conv1")
         x = last(dtype=self.dtype, axis_name=self.axis_name)(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
 MODULES = {
@@ -363,7 +363,7 @@ class InceptionV3(nn.Module):
                 auxiliaries["aux"] = head(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        logits = nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+        logits = Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
         return logits, maps, auxiliaries
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv
+from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import avg_pool, max_pool
 
@@ -77,8 +77,8 @@ class LeNet5(nn.Module):
             x = stages[f"stage{i}"] = pool(x, (2, 2), (2, 2))
         x = x.reshape(x.shape[0], -1)
         for i, size in enumerate((120, 84), 1):
-            x = activation(nn.Dense(size, dtype=dtype, kernel_init=init, name=f"dense{i}")(x))
-        head = nn.Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
+            x = activation(Dense(size, dtype=dtype, kernel_init=init, name=f"dense{i}")(x))
+        head = Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
         return head(x), stages
 
     def _check(self, x: jax.Array) -> None:

@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.decoder_only import DecoderOnly
+from dlcore.nn import Dense
 from dlcore.nn.activations import silu
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import RMSNorm
@@ -84,7 +85,7 @@ class Llama(DecoderOnly):
         self.blocks = [self._block(block, name=f"blocks_{i}") for i in range(self.num_layers)]
         self.norm = RMSNorm(self.epsilon, dtype=self.dtype)
         if not self.tied:
-            self.head = nn.Dense(self.vocab_size, False, dtype=self.dtype, kernel_init=init)
+            self.head = Dense(self.vocab_size, False, dtype=self.dtype, kernel_init=init)
 
     @nn.nowrap
     def _block(self, block: Any = TransformerDecoderBlock, **place: Any) -> Any:

@@ -28,7 +28,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.torch_weights import fill_from_torch
-from dlcore.nn import LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
+from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patchify
 
@@ -101,8 +101,8 @@ class MAE(nn.Module):
             fields = {"pre_norm": True, "activation": gelu, "epsilon": self.epsilon, "dtype": self.dtype}
             return [TransformerEncoderBlock(heads, features, **fields) for _ in range(depth)]
 
-        def dense(features: int) -> nn.Dense:
-            return nn.Dense(features, dtype=self.dtype, kernel_init=init)
+        def dense(features: int) -> Dense:
+            return Dense(features, dtype=self.dtype, kernel_init=init)
 
         self.patch_embed = dense(self.width)
         self.blocks = blocks(self.depth, self.num_heads, self.mlp_features)
@@ -110,7 +110,7 @@ class MAE(nn.Module):
         self.mask_token = self.param("mask_token", token, (1, 1, self.decoder_width))
         self.decoder = blocks(self.decoder_depth, self.decoder_heads, self.decoder_features)
         self.decoder_norm = LayerNorm(self.epsilon)
-        self.decoder_pred = nn.Dense(self.patch_values(), kernel_init=init)
+        self.decoder_pred = Dense(self.patch_values(), kernel_init=init)
         if self.CLASS_TOKEN:
             self.cls_token = self.param("cls_token", token, (1, 1, self.width))
             self.norm = LayerNorm(self.epsilon)

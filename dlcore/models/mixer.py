@@ -18,7 +18,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
+from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 
@@ -149,7 +149,7 @@ class Mixer(nn.Module):
             )(x, train)
             maps[f"block{i + 1}"] = x.reshape(x.shape[0], *grid, self.width)
         x = LayerNorm(EPSILON, dtype=logits_dtype(x.dtype), name="norm")(x).mean(1)
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

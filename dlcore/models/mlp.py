@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
+from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
 __all__ = ["MLP", "MODELS"]
@@ -66,10 +67,10 @@ class MLP(nn.Module):
         x = x.reshape(x.shape[0], -1)
         stages = {}
         for i, size in enumerate(self.hidden, 1):
-            x = nn.Dense(size, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
+            x = Dense(size, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
             x = stages[f"hidden{i}"] = activation(x)
             x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
-        head = nn.Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
+        head = Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
         return head(x), stages
 
     def _check(self, x: jax.Array) -> None:

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
-from dlcore.nn import BatchNorm, Conv, Dropout
+from dlcore.nn import BatchNorm, Conv, Dense, Dropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -162,7 +162,7 @@ class MNASNet(nn.Module):
         x = maps["last"] = nn.relu(layer(x, "layers_", 8 + len(self.settings), 1280, 1))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

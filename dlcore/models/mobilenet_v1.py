@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
-from dlcore.nn import BatchNorm, Conv, relu6
+from dlcore.nn import BatchNorm, Conv, Dense, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -144,7 +144,7 @@ class MobileNetV1(nn.Module):
                 )(x, train)
             maps[f"stage{i + 1}"] = x
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

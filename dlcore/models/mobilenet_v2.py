@@ -19,7 +19,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dropout, relu6
+from dlcore.nn import BatchNorm, Conv, Dense, Dropout, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -208,7 +208,7 @@ class MobileNetV2(nn.Module):
         x = maps["last"] = layer(width, kernel_size=1, name=f"features_{index}")(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {"mobilenet_v2": functools.partial(MobileNetV2)}

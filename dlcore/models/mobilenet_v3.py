@@ -19,7 +19,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
-from dlcore.nn import Dropout, hard_sigmoid, hard_swish
+from dlcore.nn import Dense, Dropout, hard_sigmoid, hard_swish
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -195,9 +195,9 @@ class MobileNetV3(nn.Module):
             return None, maps
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         normal = nn.initializers.normal(0.01)
-        x = hard_swish(nn.Dense(width(self.hidden), dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))
+        x = hard_swish(Dense(width(self.hidden), dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

@@ -22,7 +22,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import standardize_weight
+from dlcore.nn import Dense, standardize_weight
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, conv_general_dilated, global_avg_pool, max_pool
@@ -184,7 +184,7 @@ class NFResNet(nn.Module):
             maps[f"stage{i + 1}"] = x
         x = maps[f"stage{len(self.stages)}"] = nn.relu(x)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {"nf_resnet50": functools.partial(NFResNet)}

@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
+from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -170,7 +171,7 @@ class RegNet(nn.Module):
                 x = block(width, stride, self.group_width, self.se_ratio, **shape, name=name)(x, train)
             maps[f"block{i}"] = x
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 def _variant(depth: int, width: int, slope: float, step: float, group_width: int, squeeze: float) -> functools.partial:

@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
@@ -196,7 +196,7 @@ class ResNetV2(nn.Module):
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="norm")(x))
         maps[f"stage{len(self.stages)}"] = x
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 def _cifar(depth: int) -> functools.partial:

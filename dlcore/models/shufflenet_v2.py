@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
@@ -166,7 +166,7 @@ class ShuffleNetV2(nn.Module):
             maps[f"stage{i}"] = x
         x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last_channel, (1, 1), name="conv5_0")(x)))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

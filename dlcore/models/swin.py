@@ -23,7 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
+from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
@@ -166,7 +166,7 @@ class PatchMerging(nn.Module):
         channels = x.shape[-1]
         x = jnp.concatenate([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
-        return nn.Dense(2 * channels, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="reduction")(x)
+        return Dense(2 * channels, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="reduction")(x)
 
 
 class Swin(nn.Module):
@@ -251,7 +251,7 @@ class Swin(nn.Module):
                 done += 1
             maps[f"stage{i + 1}"] = x
         x = LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean((1, 2))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.encoder_decoder import EncoderDecoder
+from dlcore.nn import Dense
 from dlcore.nn.activations import relu
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import RMSNorm
@@ -104,7 +105,7 @@ class T5(EncoderDecoder):
         self.encoder_norm, self.decoder_norm = (RMSNorm(self.epsilon, dtype=self.dtype) for _ in range(2))
         self.drop = nn.Dropout(self.dropout)
         if not self.tied:
-            self.head = nn.Dense(self.vocab_size, False, dtype=self.dtype, kernel_init=normal(self.width**-0.5))
+            self.head = Dense(self.vocab_size, False, dtype=self.dtype, kernel_init=normal(self.width**-0.5))
 
     @nn.nowrap
     def _block(self, block: Any, train: int) -> Any:

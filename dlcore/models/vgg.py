@@ -20,7 +20,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
@@ -98,13 +98,13 @@ class VGG(nn.Module):
         wide = logits_dtype(x.dtype)
         if published:
             x = adaptive_avg_pool(x, 7).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-            dense = functools.partial(nn.Dense, self.hidden, dtype=dtype, kernel_init=nn.initializers.normal(0.01))
+            dense = functools.partial(Dense, self.hidden, dtype=dtype, kernel_init=nn.initializers.normal(0.01))
             for name in ("classifier_0", "classifier_3"):
                 x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
             x = x.astype(wide)
         else:
             x = global_avg_pool(x.astype(wide))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
     def _stage(self, x: jax.Array, train: bool, i: int, layer: int, dtype: Any) -> dict[str, jax.Array]:
         """Return the maps of stage i, whose first layer is torchvision's features[layer]."""

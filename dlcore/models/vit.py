@@ -25,7 +25,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
+from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
@@ -186,7 +186,7 @@ class ViT(nn.Module):
     def _head(self, x: jax.Array, name: str) -> jax.Array:
         if self.num_classes == 0:
             return x
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)
 
 
 def _variant(width: int, depth: int, num_heads: int, mlp_features: int, patch_size: int, **fields: Any):

@@ -21,7 +21,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
@@ -165,7 +165,7 @@ class Xception(nn.Module):
         x = nn.relu(norm(name="bn3")(SeparableConv(self.exit_widths[1], dtype=dtype, name="conv3")(x)))
         x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.exit_widths[2], dtype=dtype, name="conv4")(x)))
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {"legacy_xception": functools.partial(Xception)}

@@ -20,7 +20,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -228,7 +228,7 @@ class AlignedXception(nn.Module):
         last = block(self.exit_widths[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
         x = maps["exit"] = last(x, train)
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
 
 MODELS = {

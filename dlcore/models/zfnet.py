@@ -17,7 +17,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, initializers, local_response_norm
+from dlcore.nn import Conv, Dense, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
@@ -76,11 +76,11 @@ class ZFNet(nn.Module):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)
         maps["pool5"] = x
         x = adaptive_avg_pool(x, 6).reshape(x.shape[0], -1)
-        dense = functools.partial(nn.Dense, self.hidden, dtype=dtype, kernel_init=initializers.normal(0.01))
+        dense = functools.partial(Dense, self.hidden, dtype=dtype, kernel_init=initializers.normal(0.01))
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
         x = x.astype(logits_dtype(x.dtype))
-        return nn.Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
         """Return the map of convolution i after its ReLU, and the input of the next layer."""

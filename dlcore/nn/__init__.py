@@ -45,6 +45,7 @@ from dlcore.nn.conv_pattern import FullyConnected, PatternNet, conv_pattern, exp
 from dlcore.nn.conv_recurrent import ConvRecurrent
 from dlcore.nn.conv_transpose import ConvTranspose
 from dlcore.nn.deformable import DeformableConv
+from dlcore.nn.dense import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.graph_conv import GraphConv, neighbor_sum
 from dlcore.nn.group_norm import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, local_response_norm
@@ -131,6 +132,7 @@ __all__ = [
     "ConvRecurrent",
     "ConvTranspose",
     "DeformableConv",
+    "Dense",
     "DepthwiseSeparableConv",
     "DropConnect",
     "Dropout",

@@ -38,6 +38,8 @@ from jax.nn import (
     tanh,
 )
 
+from dlcore.nn.dense import Dense
+
 __all__ = [
     "Maxout",
     "PReLU",
@@ -254,7 +256,7 @@ class Maxout(nn.Module):
           [..., features].
         """
         width = self.features * self.pieces
-        dense = nn.Dense(
+        dense = Dense(
             width,
             use_bias=self.use_bias,
             dtype=self.dtype,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.attention import Initializer
+from dlcore.nn.dense import Dense
 
 __all__ = ["AdditiveAttention"]
 
@@ -40,8 +41,8 @@ class AdditiveAttention(nn.Module):
     def setup(self):
         """Build the three layers."""
 
-        def dense(features: int) -> nn.Dense:
-            return nn.Dense(features, use_bias=False, dtype=self.dtype, kernel_init=self.kernel_init)
+        def dense(features: int) -> Dense:
+            return Dense(features, use_bias=False, dtype=self.dtype, kernel_init=self.kernel_init)
 
         self.query, self.key, self.score = dense(self.features), dense(self.features), dense(1)
 

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.cache import Cache, Memory
+from dlcore.nn.dense import Dense
 from dlcore.nn.rotary import rotary
 
 __all__ = [
@@ -252,9 +253,7 @@ class SelfAttention(nn.Module):
         """
 
         def project(features: int, name: str) -> jax.Array:
-            layer = nn.Dense(
-                features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name
-            )
+            layer = Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
             return layer(x)[..., None, :]
 
         query, key = project(self.qk_features, "query"), project(self.qk_features, "key")
@@ -345,8 +344,8 @@ class MultiHeadAttention(nn.Module):
         size = inner // self.num_heads
         kv_inner = num_kv_heads * size
 
-        def dense(features: int, name: str, init: Initializer) -> nn.Dense:
-            return nn.Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
+        def dense(features: int, name: str, init: Initializer) -> Dense:
+            return Dense(features, use_bias=self.use_bias, dtype=self.dtype, kernel_init=init, name=name)
 
         def by_head(x: jax.Array) -> jax.Array:
             return x.reshape(*x.shape[:-1], -1, size)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.conv import Conv
+from dlcore.nn.dense import Dense
 from dlcore.ops.pooling import max_pool
 
 __all__ = ["FullyConnected", "PatternNet", "conv_pattern", "expand_pattern"]
@@ -121,7 +122,7 @@ class FullyConnected(nn.Module):
         Returns:
           [B, features].
         """
-        return nn.Dense(self.features, dtype=self.dtype, name="dense")(x.reshape(x.shape[0], -1))
+        return Dense(self.features, dtype=self.dtype, name="dense")(x.reshape(x.shape[0], -1))
 
 
 class PatternNet(nn.Module):
@@ -184,4 +185,4 @@ class PatternNet(nn.Module):
                 x = nn.relu(x)
         x = x.reshape(x.shape[0], -1)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)
+        return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.nn.dense import Dense
+
 __all__ = ["GraphConv", "neighbor_sum"]
 
 
@@ -88,5 +90,5 @@ class GraphConv(nn.Module):
           [N, features].
         """
         neighbors = neighbor_sum(f, adjacency, edges, edge_mask)
-        own = nn.Dense(self.features, use_bias=self.use_bias, dtype=self.dtype, name="self")(f)
-        return own + nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="neighbors")(neighbors)
+        own = Dense(self.features, use_bias=self.use_bias, dtype=self.dtype, name="self")(f)
+        return own + Dense(self.features, use_bias=False, dtype=self.dtype, name="neighbors")(neighbors)

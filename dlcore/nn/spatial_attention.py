@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.attention import Initializer, attention_weights, dot_product_attention
+from dlcore.nn.dense import Dense
 from dlcore.ops.im2col import im2col
 from dlcore.ops.pooling import max_pool
 
@@ -31,9 +32,9 @@ __all__ = ["LocalAttention", "NonLocalBlock", "SAGANAttention"]
 KINDS = ("embedded_gaussian", "gaussian", "dot_product")
 
 
-def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bool = True) -> nn.Dense:
+def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bool = True) -> Dense:
     """A 1x1 convolution, on any number of axes."""
-    return nn.Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=init, name=name)
+    return Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=init, name=name)
 
 
 class NonLocalBlock(nn.Module):

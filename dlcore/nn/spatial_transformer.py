@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.nn.dense import Dense
 from dlcore.ops.grid_sample import affine_grid, grid_sample
 
 __all__ = ["SpatialTransformer", "rotation_theta"]
@@ -74,9 +75,7 @@ class SpatialTransformer(nn.Module):
         if self.kind not in counts:
             raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(counts)}")
         features = self.localization(x)
-        outputs = nn.Dense(counts[self.kind], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="theta")(
-            features
-        )
+        outputs = Dense(counts[self.kind], kernel_init=nn.initializers.zeros, dtype=self.dtype, name="theta")(features)
         if self.kind == "affine":
             theta = outputs.reshape(-1, 2, 3) + np.eye(2, 3, dtype=np.float32)
         else:

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.nn.dense import Dense
+
 __all__ = ["AdaptiveInstanceNorm", "ConditionalInstanceNorm", "adaptive_instance_norm"]
 
 
@@ -105,7 +107,7 @@ class AdaptiveInstanceNorm(nn.Module):
         """
         if style.ndim != 2 or len(style) != len(x):
             raise ValueError(f"style.shape={style.shape}: does not fit x.shape={x.shape}; allowed: ({x.shape[0]}, D)")
-        affine = nn.Dense(
+        affine = Dense(
             2 * x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=self.kernel_init, name="affine"
         )
         scale, bias = jnp.split(affine(style), 2, -1)

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.nn.attention import Initializer, MultiHeadAttention
 from dlcore.nn.cache import Cache, Memory
+from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import LayerNorm, RMSNorm
 from dlcore.nn.stochastic import StochasticDepth
 from dlcore.ops.split_sequence import split_batch
@@ -81,8 +82,8 @@ class FeedForward(nn.Module):
           [..., D].
         """
 
-        def dense(features: int, name: str, init: Initializer) -> nn.Dense:
-            return nn.Dense(
+        def dense(features: int, name: str, init: Initializer) -> Dense:
+            return Dense(
                 features, self.use_bias, dtype=self.dtype, kernel_init=init, bias_init=self.bias_init, name=name
             )
 

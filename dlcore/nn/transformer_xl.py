@@ -20,6 +20,7 @@ from flax import struct
 from dlcore.learner import Range
 from dlcore.nn.activations import gelu
 from dlcore.nn.attention import attention_weights
+from dlcore.nn.dense import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
@@ -91,7 +92,7 @@ class RelativeAttention(nn.Module):
         size = features // self.num_heads
 
         def project(name: str, a: jax.Array, bias: bool = True) -> jax.Array:
-            layer = nn.Dense(features, use_bias=bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            layer = Dense(features, use_bias=bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
             return layer(a).reshape(*a.shape[:-1], self.num_heads, size)
 
         query, key, value = project("query", x), project("key", context), project("value", context)
@@ -108,7 +109,7 @@ class RelativeAttention(nn.Module):
         )
         self.sow("intermediates", "weights", weights)
         y = jnp.einsum("bhts,bshd->bthd", weights.astype(value.dtype), value)
-        return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name="proj")(
+        return Dense(features, dtype=self.dtype, kernel_init=self.kernel_init, name="proj")(
             y.reshape(*x.shape[:-1], features)
         )
 
@@ -175,6 +176,6 @@ class TransformerXL(nn.Module):
             mlp = FeedForward(4 * self.width, gelu, dtype=self.dtype, kernel_init=init, name=f"mlp_{i}")
             x = x + mlp(LayerNorm(dtype=self.dtype, name=f"norm2_{i}")(x))
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
-        logits = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="head")(x)
+        logits = Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="head")(x)
         after = SegmentMemory(tuple(states), jnp.minimum(memory.length + length, self.memory))
         return after, logits.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -9,7 +9,7 @@ Salimans & Kingma 2016, arXiv:1602.07868; Miyato, Kataoka, Koyama & Yoshida 2018
 SAGAN); Qiao, Wang, Liu, Shen & Yuille 2019, arXiv:1903.10520 (standardization).
 
 Kernels are flax's, [..., inputs, outputs]: one vector v for each entry of the last axis. `WeightNorm` and
-`SpectralNorm` are flax's wrappers of a layer: SpectralNorm(nn.Dense(4))(x, update_stats=train) keeps u in
+`SpectralNorm` are flax's wrappers of a layer: SpectralNorm(Dense(4))(x, update_stats=train) keeps u in
 `batch_stats`. flax's WeightNorm starts with g = 1; torch's starts with g = |v|, which does not change the layer.
 Standardization adds eps to the variance, as the authors' code does; the paper adds it to the deviation.
 """

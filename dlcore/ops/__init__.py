@@ -31,6 +31,7 @@ from dlcore.ops.boxes import (
 )
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.deformable_convolution import deform_conv
+from dlcore.ops.dense import dense_dot_general
 from dlcore.ops.depthwise import (
     MAX_DEPTHWISE_TAPS,
     depthwise_conv,
@@ -85,6 +86,7 @@ __all__ = [
     "conv_winograd",
     "decode_boxes",
     "deform_conv",
+    "dense_dot_general",
     "depthwise_conv",
     "depthwise_kernel_gradient",
     "depthwise_transpose",

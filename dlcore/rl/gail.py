@@ -23,6 +23,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.nn import Dense
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.ppo import improve, objective
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
@@ -50,8 +51,8 @@ class Discriminator(nn.Module):
           [B].
         """
         for _ in range(2):
-            x = nn.tanh(nn.Dense(self.width)(x))
-        return nn.Dense(1, kernel_init=nn.initializers.zeros)(x)[..., 0]
+            x = nn.tanh(Dense(self.width)(x))
+        return Dense(1, kernel_init=nn.initializers.zeros)(x)[..., 0]
 
 
 @struct.dataclass

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import Conv
+from dlcore.nn import Conv, Dense
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
@@ -62,7 +62,7 @@ class Torso(nn.Module):
             x, layers = nn.relu(Conv(16, (3, 3), padding="VALID", kernel_init=init, name="conv")(x)), 1
         x = x.reshape(x.shape[0], -1)
         for i in range(1, layers + 1):
-            x = self.activation(nn.Dense(self.width, kernel_init=init, name=f"dense{i}")(x))
+            x = self.activation(Dense(self.width, kernel_init=init, name=f"dense{i}")(x))
         return x
 
 
@@ -89,8 +89,8 @@ class ActorCritic(nn.Module):
         """
         actor = Torso(self.width, name="actor_torso")(x)
         critic = Torso(self.width, name="critic_torso")(x)
-        logits = nn.Dense(self.num_actions, kernel_init=orthogonal(0.01), name="actor")(actor)
-        return Categorical(logits), nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
+        logits = Dense(self.num_actions, kernel_init=orthogonal(0.01), name="actor")(actor)
+        return Categorical(logits), Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
 
 
 class GaussianActorCritic(nn.Module):
@@ -116,10 +116,10 @@ class GaussianActorCritic(nn.Module):
         """
         actor = Torso(self.width, name="actor_torso")(x)
         critic = Torso(self.width, name="critic_torso")(x)
-        mean = nn.Dense(self.action_size, kernel_init=orthogonal(0.01), name="actor")(actor)
+        mean = Dense(self.action_size, kernel_init=orthogonal(0.01), name="actor")(actor)
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
         policy = DiagonalGaussian(mean, jnp.broadcast_to(log_std, mean.shape))
-        return policy, nn.Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
+        return policy, Dense(1, kernel_init=orthogonal(1.0), name="critic")(critic)[..., 0]
 
 
 def actor_critic(environment: Environment, width: int = 64) -> nn.Module:
@@ -159,7 +159,7 @@ class CategoricalActor(nn.Module):
           The distribution over A actions.
         """
         x = Torso(self.width, nn.relu, name="torso")(x)
-        return Categorical(nn.Dense(self.num_actions, kernel_init=orthogonal(0.01), name="logits")(x))
+        return Categorical(Dense(self.num_actions, kernel_init=orthogonal(0.01), name="logits")(x))
 
 
 class SquashedActor(nn.Module):
@@ -184,8 +184,8 @@ class SquashedActor(nn.Module):
           The distribution over [B, A]; the logarithm of its deviation is between -5 and 2.
         """
         x = Torso(self.width, nn.relu, name="torso")(x)
-        mean = nn.Dense(self.action_size, kernel_init=orthogonal(0.01), name="mean")(x)
-        log_std = nn.Dense(self.action_size, kernel_init=orthogonal(0.01), name="log_std")(x)
+        mean = Dense(self.action_size, kernel_init=orthogonal(0.01), name="mean")(x)
+        log_std = Dense(self.action_size, kernel_init=orthogonal(0.01), name="log_std")(x)
         return TanhGaussian(mean, jnp.clip(log_std, -5, 2))
 
 
@@ -314,7 +314,7 @@ class QNetwork(nn.Module):
           [B, A].
         """
         x = Torso(self.width, nn.relu, name="torso")(x)
-        return nn.Dense(self.num_actions, kernel_init=orthogonal(1.0), name="head")(x)
+        return Dense(self.num_actions, kernel_init=orthogonal(1.0), name="head")(x)
 
 
 def q_network(environment: Environment, width: int = 128) -> nn.Module:
@@ -393,11 +393,11 @@ class RecurrentActorCritic(nn.Module):
 
     def setup(self) -> None:
         """Build the layers."""
-        self.encoder = nn.Dense(self.width, kernel_init=orthogonal(np.sqrt(2)))
-        self.gates = nn.Dense(4 * self.width)
+        self.encoder = Dense(self.width, kernel_init=orthogonal(np.sqrt(2)))
+        self.gates = Dense(4 * self.width)
         self.hidden_kernel = self.param("hidden_kernel", orthogonal_by_gate(4), (self.width, 4 * self.width))
-        self.actor = nn.Dense(self.action_size or self.num_actions, kernel_init=orthogonal(0.01))
-        self.critic = nn.Dense(1, kernel_init=orthogonal(1.0))
+        self.actor = Dense(self.action_size or self.num_actions, kernel_init=orthogonal(0.01))
+        self.critic = Dense(1, kernel_init=orthogonal(1.0))
         if self.action_size:
             self.log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
 

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.nn import Dense
 from dlcore.ops import adaptive_avg_pool
 from dlcore.self_supervised.networks import pooled
 from dlcore.self_supervised.pretext import Task, pretext_learner
@@ -55,10 +56,10 @@ class AudioVisual(nn.Module):
         maps = self.backbone.features(frames.reshape(-1, *frames.shape[2:]), train)
         last = list(maps.values())[-1]
         last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        seen = nn.relu(nn.Dense(self.width, name="seen")(adaptive_avg_pool(last, self.side).reshape(count, length, -1)))
-        heard = nn.relu(nn.Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
-        heard = nn.relu(nn.Dense(self.width, name="heard")(heard))
-        logits = nn.Dense(NUM_CLASSES, name="head")((seen * heard).mean(1))
+        seen = nn.relu(Dense(self.width, name="seen")(adaptive_avg_pool(last, self.side).reshape(count, length, -1)))
+        heard = nn.relu(Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
+        heard = nn.relu(Dense(self.width, name="heard")(heard))
+        logits = Dense(NUM_CLASSES, name="head")((seen * heard).mean(1))
         return logits, pooled(maps).reshape(count, length, -1)
 
     def features(self, x: jax.Array, train: bool = False) -> jax.Array:

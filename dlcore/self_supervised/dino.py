@@ -30,7 +30,7 @@ from flax import struct
 from dlcore.data.augment import to_float
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import BatchNorm, gelu
+from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
@@ -99,11 +99,11 @@ class DINONet(nn.Module):
         # The variance is kept at every width, so that z, whose length is lost, is not all bias; .02 at width 2,048.
         init, z = nn.initializers.lecun_normal(), h
         for i in range(2):
-            z = nn.Dense(self.hidden_features, kernel_init=init, name=f"head{i}")(z)
+            z = Dense(self.hidden_features, kernel_init=init, name=f"head{i}")(z)
             if self.batch_norm:
                 z = BatchNorm(not train, axis_name=self.axis_name, name=f"head{i}_bn")(z)
             z = gelu(z)
-        z = nn.Dense(self.bottleneck, kernel_init=init, name="head2")(z)
+        z = Dense(self.bottleneck, kernel_init=init, name="head2")(z)
         prototypes = self.param("prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
         return {"features": h, "logits": unit(z) @ unit(prototypes).astype(z.dtype).T}
 

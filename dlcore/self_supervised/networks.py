@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range, State
-from dlcore.nn import BatchNorm
+from dlcore.nn import BatchNorm, Dense
 from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
@@ -66,11 +66,11 @@ class Embedder(nn.Module):
         """
         z = h = pooled(self.backbone.features(x, train))
         if self.head != "linear":
-            z = nn.Dense(h.shape[-1], use_bias=self.head == "mlp", name="hidden")(z)
+            z = Dense(h.shape[-1], use_bias=self.head == "mlp", name="hidden")(z)
             if self.head == "mlp_norm":
                 z = BatchNorm(not train, axis_name=self.axis_name, name="hidden_bn")(z)
             z = nn.relu(z)
-        return {"features": h, "embeddings": unit(nn.Dense(self.proj_dim, name="projection")(z))}
+        return {"features": h, "embeddings": unit(Dense(self.proj_dim, name="projection")(z))}
 
 
 def init_variables(model: nn.Module, rng: jax.Array, images: Any) -> dict:

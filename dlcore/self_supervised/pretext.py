@@ -18,6 +18,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.nn import Dense
 from dlcore.ops import adaptive_avg_pool
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
@@ -73,8 +74,8 @@ class PieceClassifier(nn.Module):
         last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
         x = adaptive_avg_pool(last, self.side).reshape(count, -1)
         if self.hidden:
-            x = nn.relu(nn.Dense(self.hidden, name="hidden")(x))
-        return nn.Dense(self.num_classes, name="head")(x), pooled(maps).reshape(count, parts, -1)
+            x = nn.relu(Dense(self.hidden, name="hidden")(x))
+        return Dense(self.num_classes, name="head")(x), pooled(maps).reshape(count, parts, -1)
 
     def features(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Encode whole images.

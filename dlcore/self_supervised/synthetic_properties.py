@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import Conv
+from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
@@ -64,12 +64,12 @@ class PropertyNet(nn.Module):
             x = max_pool(x, (2, 2), (2, 2))
         features = maps = x.reshape(len(x), -1)
         for i in range(2):
-            features = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"dense{i}")(features))
+            features = nn.relu(Dense(self.width, dtype=self.dtype, name=f"dense{i}")(features))
         features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
         return {
             "features": features,
-            "shape": nn.Dense(self.num_classes, name="shape")(features),
-            "factors": nn.Dense(self.num_factors, name="factors")(features),
+            "shape": Dense(self.num_classes, name="shape")(features),
+            "factors": Dense(self.num_factors, name="factors")(features),
             "domain": DomainClassifier(self.width, name="domain")(maps, strength),
         }
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 
@@ -50,7 +51,7 @@ class CharRNN(nn.Module):
             self.dtype,
             nn.initializers.lecun_normal() if self.embedding_dim else unit,
         )
-        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+        self.head = Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
 
     def start(self, batch_size: int) -> Any:
         """Make the zero carry.

@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean, mse_loss
+from dlcore.nn import Dense
 from dlcore.nn.ode import odeint
 from dlcore.optim import apply_gradients
 
@@ -47,8 +48,8 @@ class VectorField(nn.Module):
         """
         x = h
         for i in range(self.num_layers):
-            x = jnp.tanh(nn.Dense(self.hidden_size, name=f"hidden{i}")(x))
-        return nn.Dense(h.shape[-1], name="head")(x)
+            x = jnp.tanh(Dense(self.hidden_size, name=f"hidden{i}")(x))
+        return Dense(h.shape[-1], name="head")(x)
 
 
 @check_arguments

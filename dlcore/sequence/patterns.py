@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import RootMeanSquare
+from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.optim import apply_gradients
@@ -64,13 +65,13 @@ class PatternNet(nn.Module):
         if self.num_tokens:
             self.embed = Embed(self.num_tokens, self.hidden_size, dtype=self.dtype)
         else:
-            self.enter = nn.Dense(self.hidden_size, dtype=self.dtype)
-        self.feed = nn.Dense(self.hidden_size, use_bias=False, dtype=self.dtype)
+            self.enter = Dense(self.hidden_size, dtype=self.dtype)
+        self.feed = Dense(self.hidden_size, use_bias=False, dtype=self.dtype)
         options = {"num_layers": self.num_layers, "cell": self.cell, "dtype": self.dtype}
         self.reader = RecurrentStack(self.hidden_size, bidirectional=self.bidirectional, **options)
         self.writer = RecurrentStack(self.hidden_size, **options)
-        self.hidden = nn.Dense(self.hidden_size, dtype=self.dtype)
-        self.head = nn.Dense(self.num_outputs, dtype=self.dtype)
+        self.hidden = Dense(self.hidden_size, dtype=self.dtype)
+        self.head = Dense(self.num_outputs, dtype=self.dtype)
 
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None, *, pattern: str) -> jax.Array:
         """Answer.

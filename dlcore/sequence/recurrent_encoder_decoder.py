@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.data.words import PAD
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.additive_attention import AdditiveAttention
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import BidirectionalRecurrent, orthogonal_by_gate
@@ -65,9 +66,9 @@ class RecurrentEncoderDecoder(nn.Module):
         if self.source_vocab_size is not None:
             self.source_embed = Embed(self.source_vocab_size, self.embedding_dim, embedding_init=init, dtype=self.dtype)
         self.encoder = BidirectionalRecurrent(self.hidden_size, "gru", unroll=self.unroll, dtype=self.dtype)
-        self.bridge = nn.Dense(self.hidden_size, dtype=self.dtype)
+        self.bridge = Dense(self.hidden_size, dtype=self.dtype)
         self.decoder = _Decoder(self.hidden_size, self.attention == "additive", self.unroll, self.dtype)
-        self.readout = nn.Dense(self.embedding_dim, dtype=self.dtype, kernel_init=nn.initializers.zeros)
+        self.readout = Dense(self.embedding_dim, dtype=self.dtype, kernel_init=nn.initializers.zeros)
         self.bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,))
         self.dropout = nn.Dropout(self.dropout_rate)
 
@@ -183,9 +184,9 @@ class _Decoder(nn.Module):
     dtype: Any
 
     def setup(self):
-        self.input = nn.Dense(3 * self.features, dtype=self.dtype)
-        self.context = nn.Dense(3 * self.features, use_bias=False, dtype=self.dtype)
-        self.hidden = nn.Dense(3 * self.features, dtype=self.dtype, kernel_init=orthogonal_by_gate(3))
+        self.input = Dense(3 * self.features, dtype=self.dtype)
+        self.context = Dense(3 * self.features, use_bias=False, dtype=self.dtype)
+        self.hidden = Dense(3 * self.features, dtype=self.dtype, kernel_init=orthogonal_by_gate(3))
         if self.attends:
             self.attend = AdditiveAttention(self.features, dtype=self.dtype)
 

@@ -26,7 +26,7 @@ from flax import linen as nn
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import Conv
+from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
@@ -70,11 +70,11 @@ class AdaptationNet(nn.Module):
             x = max_pool(x, (2, 2), (2, 2))
         h = maps = x.reshape(len(x), -1)
         for i in range(2):
-            h = nn.relu(nn.Dense(self.width, dtype=self.dtype, name=f"dense{i}")(h))
+            h = nn.relu(Dense(self.width, dtype=self.dtype, name=f"dense{i}")(h))
         h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         return {
             "features": h,
-            "logits": nn.Dense(self.num_classes, name="head")(h),
+            "logits": Dense(self.num_classes, name="head")(h),
             "domain": DomainClassifier(self.width, name="domain")(maps, strength),
         }
 

@@ -17,6 +17,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn import Dense
 
 __all__ = ["DomainClassifier", "domain_losses", "reversal_strength", "reverse_gradient"]
 
@@ -79,8 +80,8 @@ class DomainClassifier(nn.Module):
         Returns:
           [B], above 0 where it takes an example for one of the second domain.
         """
-        h = nn.relu(nn.Dense(self.hidden_features, name="hidden")(reverse_gradient(features, strength)))
-        return nn.Dense(1, name="logit")(h)[..., 0]
+        h = nn.relu(Dense(self.hidden_features, name="hidden")(reverse_gradient(features, strength)))
+        return Dense(1, name="logit")(h)[..., 0]
 
 
 def domain_losses(logits: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:

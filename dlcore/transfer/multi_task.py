@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, State, Sum, mask_of
 from dlcore.losses import masked_mean, multi_task_loss
+from dlcore.nn import Dense
 from dlcore.optim import apply_gradients
 
 __all__ = ["HeadsNet", "learner", "turned_images"]
@@ -43,7 +44,7 @@ class HeadsNet(nn.Module):
           task -> logits [B, classes].
         """
         features = self.trunk(images)
-        return {name: nn.Dense(count, name=f"head_{name}")(features) for name, count in self.classes}
+        return {name: Dense(count, name=f"head_{name}")(features) for name, count in self.classes}
 
 
 def turned_images(images: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:

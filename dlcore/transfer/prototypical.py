@@ -21,7 +21,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, State, Sum, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.interval import HalfInterval
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 
@@ -74,7 +74,7 @@ class PrototypicalNet(nn.Module):
             x = BatchNorm(not train, axis_name=self.axis_name, dtype=self.dtype, name=f"norm{i}")(x)
             x = max_pool(nn.relu(x), (2, 2), (2, 2))
         x = x.reshape(len(x), -1).astype(jnp.promote_types(x.dtype, jnp.float32))
-        return x, None if attributes is None else nn.Dense(x.shape[-1], name="description")(attributes)
+        return x, None if attributes is None else Dense(x.shape[-1], name="description")(attributes)
 
 
 def prototype_logits(queries: jax.Array, prototypes: jax.Array) -> jax.Array:

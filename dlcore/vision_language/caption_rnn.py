@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import Recurrent
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
@@ -69,18 +70,18 @@ class CaptionRNN(nn.Module):
         """Build the layers."""
         if self.inject not in ("initial", "every_step"):
             raise ValueError(f"inject={self.inject!r}: unknown; allowed: initial, every_step")
-        self.squeeze = nn.Dense(self.image_channels, dtype=self.dtype)
-        self.image = nn.Dense(self.image_features, dtype=self.dtype)
+        self.squeeze = Dense(self.image_channels, dtype=self.dtype)
+        self.image = Dense(self.image_features, dtype=self.dtype)
         self.embed = Embed(
             self.vocab_size, self.embedding_dim, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype
         )
         self.recurrent = Recurrent(self.hidden_size, self.cell, dtype=self.dtype)
         kind = RECURRENT_CELLS[self.cell]
         if self.inject == "initial":
-            self.inject_state = [nn.Dense(self.hidden_size, dtype=self.dtype) for _ in range(kind.states)]
+            self.inject_state = [Dense(self.hidden_size, dtype=self.dtype) for _ in range(kind.states)]
         else:
-            self.inject_term = nn.Dense(kind.gates * self.hidden_size, use_bias=False, dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, dtype=self.dtype)
+            self.inject_term = Dense(kind.gates * self.hidden_size, use_bias=False, dtype=self.dtype)
+        self.head = Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.attention import causal_mask
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
@@ -53,7 +54,7 @@ class CaptionTransformer(nn.Module):
     def setup(self):
         """Build the layers."""
         init = nn.initializers.normal(0.02)
-        self.grid = nn.Dense(self.width, dtype=self.dtype)
+        self.grid = Dense(self.width, dtype=self.dtype)
         self.place = _Place()
         self.encoder = [self._block(TransformerEncoderBlock) for _ in range(self.encoder_layers)]
         self.memory_norm = LayerNorm(dtype=self.dtype)
@@ -61,7 +62,7 @@ class CaptionTransformer(nn.Module):
         self.position = Embed(self.window, self.width, embedding_init=init, dtype=self.dtype)
         self.blocks = [self._block(TransformerDecoderBlock) for _ in range(self.decoder_layers)]
         self.norm = LayerNorm(dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, dtype=self.dtype)
+        self.head = Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def _block(self, kind: Any, **fields: Any) -> Any:

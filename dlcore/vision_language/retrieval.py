@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import clip_loss
+from dlcore.nn import Dense
 from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import SentenceEncoder
 from dlcore.vision_language.references import draw_references
@@ -66,7 +67,7 @@ class DualEncoder(nn.Module):
         scale = self.param("log_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
 
         def embedded(x, name):
-            x = nn.Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name=name)(x)
+            x = Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name=name)(x)
             x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
             return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
 

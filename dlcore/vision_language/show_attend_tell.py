@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.nn import Dense
 from dlcore.nn.additive_attention import AdditiveAttention
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
@@ -61,15 +62,15 @@ class ShowAttendTell(nn.Module):
 
     def setup(self):
         """Build the layers."""
-        self.grid = nn.Dense(self.image_features, dtype=self.dtype)
+        self.grid = Dense(self.image_features, dtype=self.dtype)
         self.norm = LayerNorm(dtype=self.dtype)
         self.embed = Embed(
             self.vocab_size, self.embedding_dim, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype
         )
-        self.bridge = nn.Dense(2 * self.hidden_size, dtype=self.dtype)
+        self.bridge = Dense(2 * self.hidden_size, dtype=self.dtype)
         self.decoder = _Decoder(self.hidden_size, self.attention_features, self.dtype)
-        self.readout = nn.Dense(self.hidden_size, dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, dtype=self.dtype)
+        self.readout = Dense(self.hidden_size, dtype=self.dtype)
+        self.head = Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
@@ -171,10 +172,10 @@ class _Decoder(nn.Module):
     dtype: Any
 
     def setup(self):
-        self.input = nn.Dense(4 * self.features, dtype=self.dtype)
-        self.context = nn.Dense(4 * self.features, use_bias=False, dtype=self.dtype)
-        self.hidden = nn.Dense(4 * self.features, dtype=self.dtype, kernel_init=orthogonal_by_gate(4))
-        self.gate = nn.Dense(1, dtype=self.dtype)
+        self.input = Dense(4 * self.features, dtype=self.dtype)
+        self.context = Dense(4 * self.features, use_bias=False, dtype=self.dtype)
+        self.hidden = Dense(4 * self.features, dtype=self.dtype, kernel_init=orthogonal_by_gate(4))
+        self.gate = Dense(1, dtype=self.dtype)
         self.attend = AdditiveAttention(self.attention_features, dtype=self.dtype)
 
     def __call__(

@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.optim import apply_gradients
@@ -62,8 +63,8 @@ class ClipEncoder(nn.Module):
           [B, D], of the state after the last pair of frames and the mean of the frames.
         """
 
-        def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, dtype=self.dtype, name=name)
+        def dense(features: int, name: str) -> Dense:
+            return Dense(features, dtype=self.dtype, name=name)
 
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
@@ -112,8 +113,8 @@ class VideoCaptioner(nn.Module):
         self.clip = ClipEncoder(self.channels, self.strides, self.hidden_size, dtype=self.dtype)
         self.embed = Embed(self.vocab_size, self.embedding_dim, dtype=self.dtype)
         self.decoder = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype)
-        self.output = nn.Dense(self.hidden_size, dtype=self.dtype)
-        self.head = nn.Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
+        self.output = Dense(self.hidden_size, dtype=self.dtype)
+        self.head = Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype)
 
     def encode(self, clip: jax.Array) -> Any:
         """Read a clip.

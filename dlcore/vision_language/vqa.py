@@ -28,6 +28,7 @@ from flax import linen as nn
 from dlcore.data.words import PAD
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.nn import Dense
 from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, with_coordinates
 
@@ -77,7 +78,7 @@ class RelationNetwork(nn.Module):
             raise ValueError(f"hidden_size={size}: no multiple of num_heads={heads}; allowed: multiples of it")
 
         def dense(features, name, **kwargs):
-            return nn.Dense(features, dtype=self.dtype, name=name, **kwargs)
+            return Dense(features, dtype=self.dtype, name=name, **kwargs)
 
         def by_head(x):
             return x.reshape(*x.shape[:-1], heads, -1)
