@@ -188,7 +188,7 @@ LONG, BLOCKS = 128, 4
 256 tokens on two cores."""
 
 
-def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True) -> jax.Array:
+def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop=lambda weights: weights) -> jax.Array:
     """Attention with heads before tokens: XLA:CPU multiplies such batches of matrices without moving them."""
     query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
     if is_causal:
@@ -196,7 +196,7 @@ def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True) -> j
         mask = earlier if mask is None else mask & earlier
     wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
     scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
-    weights = _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
+    weights = drop(_softmax_of_scores(scores, query.shape[-1], mask, bias, scale))
     return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
 
 
@@ -378,13 +378,16 @@ class MultiHeadAttention(nn.Module):
             mask, is_causal = seen if mask is None else seen & mask, False
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
-        if self.is_mutable_collection("intermediates") or (train and self.dropout_rate > 0):
+        drop = functools.partial(nn.Dropout(self.dropout_rate), deterministic=not train)
+        if self.is_mutable_collection("intermediates"):
             if is_causal:
                 earlier = causal_mask(q.shape[-3], k.shape[-3])
                 mask = earlier if mask is None else mask & earlier
             weights = attention_weights(q, k, mask=mask, bias=bias, scale=self.scale)
             self.sow("intermediates", "weights", weights)
-            y = _mean_of_values(nn.Dropout(self.dropout_rate)(weights, deterministic=not train), v)
+            y = _mean_of_values(drop(weights), v)
+        elif train and self.dropout_rate > 0:
+            y = _attend(q, k, v, self.scale, mask, bias, is_causal, drop)
         else:
             y = dot_product_attention(q, k, v, mask=mask, bias=bias, scale=self.scale, is_causal=is_causal)
         y = dense(features, "proj", self.out_kernel_init or self.kernel_init)(y.reshape(*y.shape[:-2], inner))
