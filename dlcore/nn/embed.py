@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+
+from dlcore.ops.dense import dense_dot_general
 
 __all__ = ["Embed"]
 
@@ -12,7 +15,7 @@ class Embed(nn.Embed):
 
     flax's own casts the table before it reads, so that with `dtype=jnp.bfloat16` the gradients of a token that occurs
     a thousand times are summed in bfloat16, where a sum of 256 ones stays at 256. Here the rows are read first.
-    Fields, parameters and `attend` are flax's.
+    Fields and parameters are flax's.
     """
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -31,3 +34,15 @@ class Embed(nn.Embed):
             raise ValueError(f"inputs={inputs.dtype}: not an index; allowed: integers below {self.num_embeddings}")
         rows = jnp.take(self.embedding, inputs, axis=0, mode="fill")
         return rows if self.dtype is None else rows.astype(self.dtype)
+
+    def attend(self, query: jax.Array) -> jax.Array:
+        """Multiply queries with every vector, for logits by the table that reads tokens.
+
+        Args:
+          query: [..., features].
+
+        Returns:
+          [..., num_embeddings], in the dtype of both by promotion, or in `dtype`.
+        """
+        query, table = promote_dtype(query, self.embedding, dtype=self.dtype)
+        return dense_dot_general(query, table.T, (((query.ndim - 1,), (0,)), ((), ())))
