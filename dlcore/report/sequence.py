@@ -87,13 +87,20 @@ def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], note: str = ""
     """
     figures = []
     for text, filled, hidden in texts:
-        shown = "".join("\u2581" if h else escape(c) for c, h in zip(text, hidden, strict=True))
+        given = "".join("\u2581" if h else _visible(c) for c, h in zip(text, hidden, strict=True))
         marks = []
         for right, put, h in zip(text, filled, hidden, strict=True):
             tag = "b" if put == right else "del"
-            mark = escape(put if put.strip() else {"\n": "\u21b5"}.get(put, "\u2423"))
-            marks.append(f"<{tag}>{mark}</{tag}>" if h else escape(put))
-        body = f"{shown}\n<br>{''.join(marks)}"
+            marks.append(f"<{tag}>{_visible(put, blank=True)}</{tag}>" if h else _visible(put))
+        rows = {"given": given, "filled in": "".join(marks), "text": "".join(map(_visible, text))}
+        body = "\n".join(f"{name:12}{row}" for name, row in rows.items())
         figures.append(f'<figure><pre style="white-space:pre-wrap;margin:.3em 0 1.2em">{body}</pre></figure>')
     meaning = "Bold characters were filled in right, struck out ones wrong. "
     return Panel("Hidden characters", "".join(figures), meaning + note)
+
+
+def _visible(character: str, blank: bool = False) -> str:
+    """A character in one line of HTML: the end of a line as an arrow, and with `blank` a space as a bracket."""
+    if character == "\n":
+        return "\u21b5"
+    return "\u2423" if blank and not character.strip() else escape(character)

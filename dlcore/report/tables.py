@@ -37,7 +37,7 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
       The panel.
     """
     if isinstance(rows, Mapping):
-        return Panel(title, definition_table(rows), note)
+        return Panel(title, definition_table({name: _cell(value) for name, value in rows.items()}), note)
     names = list(dict.fromkeys(name for row in rows for name in row))
     numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
     kinds = {name: ' class="number"' if name in numeric else "" for name in names}

@@ -81,7 +81,10 @@ def panels(context: Any) -> list:
     losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
     return [
         filled_text(texts),
-        table(accuracies, title="Accuracy on hidden characters of the test text"),
+        table(
+            [{"": name, "accuracy, %": round(100 * value, 1)} for name, value in accuracies.items()],
+            "Accuracy on hidden characters of the test text",
+        ),
         *triage_panels(losses, floor=None),
         curves(context.history),
     ]
