@@ -6,7 +6,8 @@ Tarvainen & Valpola 2017, arXiv:1703.01780.
     l_u = 1/C || softmax f(x_u, eta; theta) - softmax f(x_u, eta'; theta') ||^2
 
 The distance is that of two predictions, for two views with noise eta and eta' (augmentation and dropout), never that of
-the weights. The teacher takes no gradient and is what is measured.
+the weights. The teacher takes no gradient and is what is measured. Labeled and unlabeled images pass the student apart:
+batch norm then shows it the same kind of batch as the teacher, and only the labeled images move the batch statistics.
 """
 
 from typing import Annotated, Any
@@ -61,7 +62,8 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         first, second = (augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2))
-        (logits, answer), model_state = networks.student(labeled["image"], first)
+        (logits,), model_state = networks.student(labeled["image"])
+        (answer,), _ = networks.student(first)
         target = jax.nn.softmax(networks.teacher(second))
         losses = mean_squared(jax.nn.softmax(answer), target)
         supervised, metrics = supervised_terms(logits, labeled)

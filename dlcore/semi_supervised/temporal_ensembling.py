@@ -6,7 +6,8 @@ Laine & Aila 2017, arXiv:1610.02242.
     l_u = 1/C || z_u - Z_u / (1 - alpha^{v_u}) ||^2                    v_u visits before this one; 0 at the first
 
 One pass for each image, where the Pi-model takes two, and a table Z of [N, C] numbers. The paper updates it after each
-epoch; here a row changes at its visit, and the bias correction counts visits of that row, not steps.
+epoch; here a row changes at its visit, and the bias correction counts visits of that row, not steps. Labeled and
+unlabeled images pass the network apart, as in `dlcore.semi_supervised.pi_model`.
 """
 
 from typing import Annotated, Any
@@ -100,7 +101,8 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
-        (logits, answer), model_state = networks.student(labeled["image"], augmented(augment, rng, unlabeled))
+        (logits,), model_state = networks.student(labeled["image"])
+        (answer,), _ = networks.student(augmented(augment, rng, unlabeled))
         index, mask, prediction = unlabeled["index"], mask_of(unlabeled), jax.nn.softmax(answer)
         seen = memory["visits"][index] > 0
         losses = seen * mean_squared(prediction, corrected(memory, index, alpha))
