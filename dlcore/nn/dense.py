@@ -14,8 +14,10 @@ __all__ = ["Dense"]
 class Dense(nn.Dense):
     """flax's dense layer, whose weight gradient is fast on a CPU for inputs of three and more dimensions.
 
-    Fields, parameters and results are flax's; only the order of sums in the gradient of the weights differs, see
-    `dlcore.ops.dense_dot_general`.
+    Fields, parameters and results are flax's; only the order of sums in the gradient of the weights differs.
+
+    Args:
+      dot_general: the product, `dlcore.ops.dense_dot_general`.
     """
 
     dot_general: Callable[..., jax.Array] | Any = dense_dot_general

@@ -34,13 +34,13 @@ LEARNERS = {
 }
 
 
-def trained(learner, network, environment, updates, width=8, **fields):
+def trained(learner, network, environment, updates, width=8, learning_rate=0.01, **fields):
     """The state after some updates, the model, the learner and the last metrics."""
     model, instances = network(environment, width=width), 4
     made = learner(
         model=model,
         environment=environment,
-        optimizer=create_optimizer("adam", 0.01),
+        optimizer=create_optimizer("adam", learning_rate),
         gamma=GAMMA,
         **fields,
     )
@@ -95,10 +95,12 @@ def test_the_best_vector_is_found(kind):
 
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
 def test_a_policy_of_vectors_moves_to_the_best_one(name):
+    """Slowly: at a rate of 0.01 the deviation collapses, and the mode then drifts, whatever the seed."""
     learner, network, *_ = LEARNERS[name]
-    state, _, made, _ = trained(learner, network, target(2, 0.4), 100, num_steps=16, num_epochs=8, ent_coef=1e-3)
+    fields = {"learning_rate": 0.002, "num_steps": 64, "num_epochs": 4, "ent_coef": 1e-3}
+    state, _, made, _ = trained(learner, network, target(2, 0.4), 100, **fields)
     played = jax.jit(made.predict)(state, Source.indices(4)[np.arange(4)])
-    assert (played["return"] > -0.02).all()  # minus the squared distance of the mode; that of no action is -0.32
+    assert (played["return"] > -0.005).all()  # minus the squared distance of the mode; that of no action is -0.32
     assert (state.params["log_std"] < -0.3).all()
 
 
