@@ -1,10 +1,10 @@
 """Learn digits from four labels of each, and from what the network predicted of the others before.
 
-python -m experiments.semi_supervised.temporal_ensembling               (77.4 %, its twin 83.2 %)
+python -m experiments.semi_supervised.temporal_ensembling               (84.0 %, its twin 83.2 %)
 python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
     --labels_per_class=10 --batch_size=64 --ramp_steps=1500
 
-One seed; the second command was not run. In 400 steps the first command loses against its twin.
+One seed (seed 1: 83.0 % and 81.2 %, seed 2: 87.2 % and 87.2 %); the second command was not run.
 """
 
 from functools import partial
