@@ -15,16 +15,17 @@ the run was trained on before.
 
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, changes, count_in
 from dlcore.data.source import Source
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 
 __all__ = ["FILE", "Comparison", "check_resumed", "compared", "data_for", "fingerprints", "known_data", "write_data"]
@@ -168,7 +169,7 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
     """
     flags, spec = run.flags.replace(run=str(run.folder)), config["spec"]
     if "image_shape" in spec and flags.get("image_size", 0) is None:
-        flags = flags.replace(image_size=tuple(spec["image_shape"][:2]))
+        flags = flags.replace(image_size=_image_size(run.experiment.settings["image_size"], spec["image_shape"]))
     splits = run.experiment.data(flags)
     before, now = spec.get("image_shape"), splits.spec.get("image_shape")
     if before is not None and now is not None and list(before) != list(now):
@@ -178,6 +179,12 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
         if before is not None and now is not None and list(before) != list(now):
             splits = _renumbered(splits, name, arrays, before, now, run.folder)
     return splits
+
+
+def _image_size(setting: Setting, shape: Sequence[int]) -> int | tuple[int, int]:
+    """The side of square images; height and width where they differ, or where the setting takes a pair."""
+    pair = any(get_origin(kind) is tuple for kind in get_args(setting.type))
+    return (shape[0], shape[1]) if pair or shape[0] != shape[1] else shape[0]
 
 
 def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any, now: Any, folder: Path) -> Splits:

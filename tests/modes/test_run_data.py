@@ -11,6 +11,7 @@ from PIL import Image
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import data_for, known_data, write_data
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.main import run
 from experiments.classification.supervised import experiment
@@ -160,6 +161,30 @@ def test_images_of_another_size_are_measured_in_the_size_of_the_run(trained, cap
     assert evaluated(capsys, trained, f"--data_dir={trained / 'large'}")["accuracy"] == 1
     argv = ["--mode=evaluate", f"--run={trained / 'run'}", f"--data_dir={trained / 'large'}", "--image_size=8"]
     assert "trained on images of [6, 6, 3]; allowed: such images, not [8, 8, 3]" in failed(capsys, *argv)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "given"),
+    [
+        (int | None, [8, 8, 3], 8),
+        (int | None, [6, 8, 3], (6, 8)),
+        (tuple[int, int] | None, [8, 8, 3], (8, 8)),
+    ],
+)
+def test_a_page_gets_the_size_of_the_runs_images_as_its_flag_takes_it(tmp_path, kind, shape, given):
+    """A side where the flag is a side: captions of Flickr8k could not be evaluated with a pair."""
+    seen = []
+
+    def data(flags):
+        seen.append(flags.image_size)
+        return Splits(None, None, None, {})
+
+    page = SimpleNamespace(data=data, settings={"image_size": Setting(None, "", kind)})
+    data_for(
+        SimpleNamespace(folder=tmp_path, experiment=page, flags=resolve(experiment, [])),
+        {"spec": {"image_shape": shape}},
+    )
+    assert seen == [given]
 
 
 def test_boxes_are_renumbered_and_padding_stays(tmp_path):
