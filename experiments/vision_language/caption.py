@@ -9,6 +9,8 @@ python -m experiments.vision_language.caption --dataset=flickr8k --data_dir=D --
     --augment=color --attention.dropout=0.3 --attention.hidden_size=384 --ema=0.999 --label_smoothing=0.1 \\
     --learning_rate=0.001 --steps=3000 --eval_every=250 --blind_steps=1000
                                                (CIDEr-D 0.213, without the image 0.072; BLEU-4 10.0; 45 min on one core)
+python -m experiments.vision_language.caption --mode=evaluate --run=RUN_DIR --beam_size=3
+                                                                   (0.244, without the image 0.104; BLEU-4 12.1; 4 min)
 python -m experiments.vision_language.caption --mode=predict --run=RUN_DIR --input=IMAGE  (a caption of your image)
 
 D holds captions_train.json.gz, captions_val.json.gz, captions_test.json.gz, train.zip, val.zip and test.zip. The best
