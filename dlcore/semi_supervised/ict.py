@@ -7,6 +7,7 @@ Verma, Kawaguchi, Lamb, Kannala, Solin, Bengio & Lopez-Paz 2019, arXiv:1903.0382
 
 p' is the prediction of the mean teacher, x_v another image of the batch. A network that is linear between images, as
 far as its predictions go, has no such loss. The paper draws one lam for a batch; here each image draws its own.
+Labeled and mixed images pass the student apart, as in `dlcore.semi_supervised.pi_model`.
 """
 
 from typing import Annotated, Any
@@ -66,7 +67,8 @@ def learner(
         view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
         target = jax.nn.softmax(networks.teacher(view))
         mixed, target = mixup(jax.random.fold_in(rng, 1), view, target, alpha, mask_of(unlabeled))
-        (logits, answer), model_state = networks.student(labeled["image"], mixed)
+        (logits,), model_state = networks.student(labeled["image"])
+        (answer,), _ = networks.student(mixed)
         losses = mean_squared(jax.nn.softmax(answer), target)
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
