@@ -5,8 +5,9 @@
 
 A batch holds two streams, {"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}. A technique says
 what l_u is: it gets the networks of a step and its own memory. The second mean is over all unlabeled examples, those
-that a technique rejects too: a few accepted ones must not weigh as much as all. `student` is one forward pass over all
-images of a step, so that batch norm sees one batch. A teacher follows the student, weights and batch statistics: it
+that a technique rejects too: a few accepted ones must not weigh as much as all. `student` is one forward pass over the
+images that it is given, which batch norm sees as one batch: techniques of pseudo-labels give it all images of a step,
+those of consistency labeled and unlabeled ones apart. A teacher follows the student, weights and batch statistics: it
 averages them, e <- d e + (1 - d) w with d = min(decay, (1 + t) / (10 + t)), and is then what is measured, or it is a
 snapshot of the student.
 
