@@ -18,14 +18,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, changes, count_in
 from dlcore.data.source import Source
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError, Setting, takes_several
 from dlcore.experiment.splits import Splits
 
 __all__ = ["FILE", "Comparison", "check_resumed", "compared", "data_for", "fingerprints", "known_data", "write_data"]
@@ -183,8 +183,8 @@ def data_for(run: ResolvedRun, config: dict) -> Splits:
 
 def _image_size(setting: Setting, shape: Sequence[int]) -> int | tuple[int, int]:
     """The side of square images; height and width where they differ, or where the setting takes a pair."""
-    pair = any(get_origin(kind) is tuple for kind in get_args(setting.type))
-    return (shape[0], shape[1]) if pair or shape[0] != shape[1] else shape[0]
+    pair = takes_several("image_size", setting) or shape[0] != shape[1]
+    return (shape[0], shape[1]) if pair else shape[0]
 
 
 def _renumbered(splits: Splits, fact: str, arrays: tuple[str, ...], before: Any, now: Any, folder: Path) -> Splits:

@@ -27,6 +27,7 @@ __all__ = [
     "module_settings",
     "read_value",
     "settings_of",
+    "takes_several",
     "text_of",
 ]
 
@@ -119,6 +120,19 @@ def kind_name(name: str, setting: Setting) -> str:
     kind = _kind_of_setting(name, setting)
     base = kind.base[0] if isinstance(kind.base, tuple) else kind.base
     return "|".join(map(str, kind.choices)) or base.__name__ + (",..." if kind.many else "")
+
+
+def takes_several(name: str, setting: Setting) -> bool:
+    """Say whether a flag takes several values, as a pair of height and width.
+
+    Args:
+      name: of the flag.
+      setting: the flag.
+
+    Returns:
+      Whether it does.
+    """
+    return _kind_of_setting(name, setting).many
 
 
 def _read(name: str, kind: _Kind, text: Any) -> Any:

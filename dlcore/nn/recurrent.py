@@ -26,7 +26,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
-from dlcore.ops.dense import dense_dot_general
+from dlcore.ops.dense import dense_product
 
 __all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
 
@@ -156,8 +156,7 @@ class Recurrent(nn.Module):
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
         wide = jnp.promote_types(jnp.promote_types(carry[0].dtype, w_h.dtype), jnp.float32)
         carry = jax.tree.map(lambda h: h.astype(wide), carry)
-        by_time = dense_dot_general(x.swapaxes(0, 1), w_x, (((2,), (0,)), ((), ())))
-        a = by_time.astype(wide) + b_x
+        a = dense_product(x.swapaxes(0, 1), w_x).astype(wide) + b_x
         a = a if term is None else a + term.astype(wide)
 
         def over_time(before, inputs):

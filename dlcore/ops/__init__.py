@@ -31,7 +31,7 @@ from dlcore.ops.boxes import (
 )
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.deformable_convolution import deform_conv
-from dlcore.ops.dense import dense_dot_general
+from dlcore.ops.dense import dense_dot_general, dense_product
 from dlcore.ops.depthwise import (
     MAX_DEPTHWISE_TAPS,
     depthwise_conv,
@@ -87,6 +87,7 @@ __all__ = [
     "decode_boxes",
     "deform_conv",
     "dense_dot_general",
+    "dense_product",
     "depthwise_conv",
     "depthwise_kernel_gradient",
     "depthwise_transpose",

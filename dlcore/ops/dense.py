@@ -15,7 +15,23 @@ import jax
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-__all__ = ["dense_dot_general"]
+__all__ = ["dense_dot_general", "dense_product"]
+
+
+def dense_product(x: jax.Array, w: jax.Array, precision: Any = None, preferred_element_type: Any = None) -> jax.Array:
+    """Multiply rows with a matrix, with the gradient above.
+
+    Args:
+      x: [..., D].
+      w: [D, K].
+      precision: as in `lax.dot_general`.
+      preferred_element_type: as in `lax.dot_general`.
+
+    Returns:
+      [..., K].
+    """
+    options = precision, preferred_element_type
+    return (_dense if x.ndim > 2 else _product)(options, x, w)
 
 
 def dense_dot_general(
@@ -25,7 +41,7 @@ def dense_dot_general(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Multiply as `lax.dot_general` does, with the gradient above where `rhs` is a matrix.
+    """Multiply as `lax.dot_general` does: `dense_product` in its signature, which flax asks for.
 
     Args:
       lhs: x, [..., D].
@@ -40,9 +56,9 @@ def dense_dot_general(
     (contracted, batch) = dimension_numbers
     layer = ((lhs.ndim - 1,), (0,)), ((), ())
     given = tuple(map(tuple, contracted)), tuple(map(tuple, batch))
-    if lhs.ndim < 3 or rhs.ndim != 2 or given != layer:
+    if rhs.ndim != 2 or given != layer:
         return lax.dot_general(lhs, rhs, dimension_numbers, precision, preferred_element_type)
-    return _dense((precision, preferred_element_type), lhs, rhs)
+    return dense_product(lhs, rhs, precision, preferred_element_type)
 
 
 def _product(options: tuple, x: jax.Array, w: jax.Array) -> jax.Array:

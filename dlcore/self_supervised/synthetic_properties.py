@@ -22,9 +22,9 @@ from flax import linen as nn
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import Conv, Dense
-from dlcore.ops import max_pool
+from dlcore.nn import Dense
 from dlcore.optim import apply_gradients
+from dlcore.transfer.domain_adaptation import maps_and_features
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
 
 __all__ = ["PropertyNet", "learner"]
@@ -58,14 +58,7 @@ class PropertyNet(nn.Module):
         Returns:
           `features: [B, D]`, `shape: [B, num_classes]` logits, `factors: [B, num_factors]`, `domain: [B]` logits.
         """
-        x = (x - 0.5) / 0.25
-        for i, channels in enumerate(self.channels):
-            x = nn.relu(Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
-            x = max_pool(x, (2, 2), (2, 2))
-        features = maps = x.reshape(len(x), -1)
-        for i in range(2):
-            features = nn.relu(Dense(self.width, dtype=self.dtype, name=f"dense{i}")(features))
-        features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+        maps, features = maps_and_features((x - 0.5) / 0.25, self.channels, self.width, self.dtype)
         return {
             "features": features,
             "shape": Dense(self.num_classes, name="shape")(features),

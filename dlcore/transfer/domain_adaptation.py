@@ -16,7 +16,7 @@ below its twin on blended MNIST after 600 steps; as it stands, 25 above.) Distan
 before the classes. Beside the adapted network learns its twin: the same weights at first, the same batches, strength 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -31,12 +31,35 @@ from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
 
-__all__ = ["MULTIPLES", "AdaptationNet", "coral_distance", "learner", "mmd_distance"]
+__all__ = ["MULTIPLES", "AdaptationNet", "coral_distance", "learner", "maps_and_features", "mmd_distance"]
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Of the mean squared distance: widths of the kernels of MMD."""
 
 TWINS = ("adapted", "source_only")
+
+
+def maps_and_features(
+    x: jax.Array, channels: Sequence[int], width: int, dtype: Any = None
+) -> tuple[jax.Array, jax.Array]:
+    """Build the layers below the heads, in a module's `nn.compact` method: convolutions, then two dense layers.
+
+    Args:
+      x: [B, H, W, C].
+      channels: of the convolutional layers; each halves the side.
+      width: D, of the dense layers.
+      dtype: of computation; None takes the parameters'.
+
+    Returns:
+      (the maps of the last convolution in a row [B, M], which domains are told apart by; the features [B, D]).
+    """
+    for i, count in enumerate(channels):
+        x = nn.relu(Conv(count, (3, 3), dtype=dtype, name=f"conv{i}")(x))
+        x = max_pool(x, (2, 2), (2, 2))
+    h = maps = x.reshape(len(x), -1)
+    for i in range(2):
+        h = nn.relu(Dense(width, dtype=dtype, name=f"dense{i}")(h))
+    return maps, h.astype(jnp.promote_types(h.dtype, jnp.float32))
 
 
 class AdaptationNet(nn.Module):
@@ -65,13 +88,7 @@ class AdaptationNet(nn.Module):
         Returns:
           `features: [B, D]`, `logits: [B, num_classes]`, `domain: [B]` logits of the target.
         """
-        for i, channels in enumerate(self.channels):
-            x = nn.relu(Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
-            x = max_pool(x, (2, 2), (2, 2))
-        h = maps = x.reshape(len(x), -1)
-        for i in range(2):
-            h = nn.relu(Dense(self.width, dtype=self.dtype, name=f"dense{i}")(h))
-        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        maps, h = maps_and_features(x, self.channels, self.width, self.dtype)
         return {
             "features": h,
             "logits": Dense(self.num_classes, name="head")(h),

@@ -41,7 +41,7 @@ def test_the_labels_of_photographs_reach_no_update_but_the_measure(rows):
     assert first["accuracy"].compute() == second["accuracy"].compute()
     renamed, _ = update(state, rows | {"label": 1 - rows["label"]})
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), renamed.params["shape"], one.params["shape"])
-    assert max(jax.tree.leaves(moved)) > 1e-5, "the renderer's labels are learnt from"
+    assert max(jax.tree.leaves(moved)) > 1e-4, "the renderer's labels are learnt from"
 
 
 @pytest.mark.covers("SS-22")
@@ -57,8 +57,8 @@ def test_domains_become_alike_with_the_adversary_alone(rows):
             return state, metrics["domain_accuracy"].total / metrics["domain_accuracy"].count
 
         told[adversary] = float(jax.jit(lambda s, step=step: jax.lax.scan(step, s, length=500)[1][200:].mean())(state))
-    assert told[0.0] > 0.95, told
-    assert told[1.0] < 0.7, told
+    assert told[0.0] > max(0.95, told[1.0] + 0.15), told
+    assert told[1.0] < 0.65, told
 
 
 def test_a_camera_makes_other_pixels_of_the_same_shape():
