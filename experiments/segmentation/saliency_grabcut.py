@@ -29,6 +29,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.saliency import gradient_saliency
 from dlcore.main import main
 from dlcore.nn import Conv, GroupNorm
+from dlcore.ops import global_avg_pool, max_pool
 from dlcore.report.figure import new_figure
 from dlcore.segmentation.grabcut import grabcut
 from experiments.studies.small_detectors import standardize
@@ -46,7 +47,10 @@ class Classifier(nn.Module):
         for i, (factor, stride) in enumerate([(1, 2), (2, 1), (2, 2), (4, 1)]):
             x = Conv(factor * self.width, (3, 3), stride, padding=1, name=f"conv{i}")(x)
             x = nn.relu(GroupNorm(4, name=f"norm{i}")(x))
-        return nn.Dense(NOTHING + 1, name="head")(jnp.concatenate([x.max((1, 2)), x.mean((1, 2))], -1))
+        # Not x.max((1, 2)): its gradient compares x with the maximum, and is 0 / 0 where XLA computes x twice, rounded
+        # in two ways.
+        pooled = [max_pool(x, x.shape[1:3])[:, 0, 0], global_avg_pool(x)]
+        return nn.Dense(NOTHING + 1, name="head")(jnp.concatenate(pooled, -1))
 
 
 def single_objects(count: int, seed: int, size: int, empty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,15 @@
 """GrabCut: the cut against all 2^N sides, its prices by hand, and an object on two colors."""
 
 import itertools
+import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.segmentation.grabcut import color_model, grabcut, largest_component, minimum_cut, neighbor_weights
+from experiments.segmentation import saliency_grabcut
 
 
 @pytest.mark.covers("SG-10")
@@ -95,3 +99,12 @@ def test_only_the_largest_part_stays():
 def test_bad_input_is_named(saliency, settings, text):
     with pytest.raises(ValueError, match=text):
         grabcut(np.zeros((4, 4, 3)), saliency, **settings)
+
+
+def test_the_saliency_pages_gradient_compares_no_pixel_for_equality():
+    """x == max(x) holds nowhere where XLA computes x twice and rounds it in two ways: the gradient is 0 / 0 then."""
+    net, x = saliency_grabcut.Classifier(4), jnp.ones((2, 16, 16, 3))
+    variables = net.init(jax.random.key(0), x)
+    program = str(jax.make_jaxpr(jax.grad(lambda x: net.apply(variables, x).sum()))(x))
+    assert "conv_general_dilated" in program
+    assert not re.search(r":bool\S* = eq ", program)
