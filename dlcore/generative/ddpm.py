@@ -210,13 +210,24 @@ def learner(
       [B]` in the batch it draws between the samples of two indices.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, or samples shall be guided without a condition.
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, or the first
+        step of the sampler, from almost pure noise to x_s, would multiply an error of the predicted noise by more than
+        100: sqrt(abar_s / abar_t), where nothing is clipped.
     """
     if num_inference_steps > num_timesteps:
         raise ValueError(f"num_inference_steps={num_inference_steps}: too many; allowed: at most {num_timesteps=}")
     if condition is None and guidance != 1:
         raise ValueError(f"guidance={guidance}: the network takes no condition; allowed: 1")
     abar = alphas_cumprod(SCHEDULES[beta_schedule](num_timesteps))
+    if prediction == "epsilon" and not clip_sample:
+        grid = sampling_grid(abar, timesteps(num_timesteps, num_inference_steps, spacing), sigmas=sigmas)
+        growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
+        if growth > 100:
+            raise ValueError(
+                f"spacing={spacing} with beta_schedule={beta_schedule}, prediction=epsilon and clip_sample=False: the "
+                f"first of {num_inference_steps} steps multiplies the error of the predicted noise by {growth:.0f}; "
+                "allowed: prediction=v, clip_sample=True, spacing=leading, or another schedule"
+            )
     options = {
         "sampler": sampler,
         "num_inference_steps": num_inference_steps,

@@ -43,6 +43,7 @@ experiment = Experiment(
         "num_inference_steps": 50,
         "spacing": "trailing",
         "beta_schedule": "cosine",
+        "prediction": "v",
         "clip_sample": False,
         "eval_every": 1500,
         "select": "last",

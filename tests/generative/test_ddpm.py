@@ -250,6 +250,20 @@ def test_settings_that_cannot_be_are_named():
         small(num_inference_steps=30)
 
 
+def test_a_first_step_that_would_blow_up_is_named():
+    """Cosine betas end in pure noise, so that x0 = (x - eps) / 5e-5 unless it is clipped or v is predicted."""
+    many = {"num_timesteps": 1000, "num_inference_steps": 50, "beta_schedule": "cosine", "clip_sample": False}
+    with pytest.raises(ValueError, match=r"spacing=trailing .*multiplies the error .* by \d{3}; allowed"):
+        small(**many, spacing="trailing")
+    for other in (
+        {"prediction": "v"},
+        {"clip_sample": True},
+        {"beta_schedule": "scaled_linear"},
+        {"spacing": "leading"},
+    ):
+        small(**{**many, "spacing": "trailing", **other})
+
+
 def test_a_batch_of_nothing_but_padding_is_finite():
     learner = small()
     rows = {**images(2), "mask": np.zeros(2, np.float32)}

@@ -57,6 +57,7 @@ def test_latents_are_smaller_have_variance_one_and_samples_decode():
         num_timesteps=10,
         num_inference_steps=2,
         sampler="ddim",
+        prediction="v",
         clip_sample=False,
     )
     batch = images(256)
