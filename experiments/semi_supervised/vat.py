@@ -2,10 +2,11 @@
 
 python -m experiments.semi_supervised.vat                                     (95.2 %, its twin 83.2 %)
 python -m experiments.semi_supervised.vat --entropy_weight=1                  (VAT+EntMin)
-python -m experiments.semi_supervised.vat --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
-    --labels_per_class=10 --batch_size=64                                     (93.3 %, its twin 86.2 %)
+python -m experiments.semi_supervised.vat --dataset=mnist --data_dir=D --augment=auto --steps=1500 \\
+    --labels_per_class=10 --batch_size=64 --entropy_weight=1                  (98.9 %, its twin 87.1 %)
 
-One seed; the other commands were not run.
+One seed. The last without the entropy and for 3,000 steps: 93.3 % at the end, and 98 to 99 % on the validation images
+until step 2,300. The second command was not run.
 """
 
 from functools import partial
