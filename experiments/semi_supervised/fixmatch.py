@@ -1,4 +1,4 @@
-"""Learn digits from four labels of each, and from images without one, by FixMatch.
+"""Learn digits from a few labels of each, and from images without one, by FixMatch.
 
 python -m experiments.semi_supervised.fixmatch                            (92.8 %, its twin 83.4 %)
 python -m experiments.semi_supervised.fixmatch --steps=200              (83.2 %, its twin 81.0 %)
