@@ -9,6 +9,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.generative.control_net import edge_map
+from dlcore.generative.super_resolution import enlarged
 from dlcore.kits import diffusion, image_prediction
 
 __all__ = ["describe", "edge_inputs", "kind_inputs", "panels", "small_inputs", "write"]
@@ -123,10 +124,16 @@ def panels(context: Any) -> list:
 
     shown, outputs, n = context.data.shown.arrays, context.outputs, NUM_SHOWN
     note = "The first test images, unselected."
-    if "sample" in outputs:
-        given = "source" if "source" in shown else "low"
-        rows = {"given": _as_large(shown[given][:n], shown["image"].shape), "translated": outputs["sample"][:n]}
-        rows["wanted"] = _as_float(shown["image"][:n])
+    if "low" in shown:
+        low = _as_float(shown["low"][:n])
+        factor = shown["image"].shape[1] // low.shape[1]
+        rows = {method: np.asarray(enlarged(low, factor, method)) for method in ("nearest", "bicubic")}
+        rows |= {"this run": outputs["sample"][:n], "true": _as_float(shown["image"][:n])}
+        rows = {name: _middle(np.clip(images, 0, 1)) for name, images in rows.items()}
+        tables = [sample_rows(rows, "Enlarged", "The middle of the first test images, unselected.")]
+    elif "sample" in outputs:
+        rows = {"given": _as_float(shown["source"][:n]), "translated": outputs["sample"][:n]}
+        rows["true"] = _as_float(shown["image"][:n])
         tables = [sample_rows(rows, "Translations", note)]
     else:
         tables = []
@@ -143,8 +150,7 @@ def _as_float(pixels: np.ndarray) -> np.ndarray:
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
 
 
-def _as_large(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Enlarged by whole numbers to [., H, W, C] of a shape."""
-    factor = shape[1] // pixels.shape[1]
-    pixels = _as_float(pixels).repeat(factor, 1).repeat(factor, 2)
-    return np.broadcast_to(pixels, (*pixels.shape[:3], shape[-1]))
+def _middle(images: np.ndarray) -> np.ndarray:
+    """Their middle, half as high and wide: [N, H, W, C] -> [N, H / 2, W / 2, C]."""
+    height, width = images.shape[1:3]
+    return images[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
