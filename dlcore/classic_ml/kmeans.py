@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.classic_ml.points import check_points, squared_distances
+from dlcore.classic_ml.points import check_points
 
 __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 
@@ -191,11 +191,14 @@ def _assign(x, centers, block):
     """(labels [N], squared distances [N], sums of each center's points [K, D], their number [K, 1]).
 
     Distances come from the differences themselves, since |x|^2 - 2 x·c + |c|^2 loses digits. On a CPU a comparison with
-    the minimum is faster than an argmin, and adding rows than a product with one-hot labels.
+    the minimum is faster than an argmin, and adding rows than a product with one-hot labels. What is compared is the
+    output of one matrix product, [x, 1]·[-2 c, |c|^2]: sums of products that XLA computes twice, once for the minimum
+    and once for the comparison, may be rounded in two ways, and no center equals the minimum then.
     """
     num_centers, num_blocks = len(centers), -(-len(x) // block)
     block = -(-len(x) // num_blocks)
     pad = num_blocks * block - len(x)
+    sides = jnp.concatenate([-2 * centers, jnp.square(centers).sum(1, keepdims=True)], 1).T
 
     def add_rows(rows, labels):
         return jax.ops.segment_sum(rows, labels, num_centers)
@@ -206,11 +209,11 @@ def _assign(x, centers, block):
 
     def one_block(args):
         x, real = args
-        squares = squared_distances(x, centers)
-        nearest = squares == squares.min(1, keepdims=True)
+        rows = jnp.concatenate([x, jnp.ones((block, 1), x.dtype)], 1)
+        farther = jnp.matmul(rows, sides, precision=jax.lax.Precision.HIGHEST)  # |x - c|^2, less |x|^2
+        nearest = farther == farther.min(1, keepdims=True)
         labels = jnp.where(nearest, jnp.arange(num_centers), num_centers - 1).min(1)
-        rows = jnp.concatenate([x, jnp.ones((block, 1), x.dtype)], 1) * real[:, None]
-        total = jax.lax.platform_dependent(rows, labels, cpu=add_rows, default=multiply)
+        total = jax.lax.platform_dependent(rows * real[:, None], labels, cpu=add_rows, default=multiply)
         return labels, jnp.square(x - centers[labels]).sum(1), total
 
     blocks = jnp.pad(x, ((0, pad), (0, 0))).reshape(num_blocks, block, x.shape[1])

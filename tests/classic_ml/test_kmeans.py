@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from dlcore.classic_ml import kmeans as module
 from dlcore.classic_ml.kmeans import kmeans, kmeans_plus_plus, lloyd, nearest_center
 from dlcore.data.digits import digits
 
@@ -102,3 +103,16 @@ def test_bad_arguments():
         lloyd(x, x, max_iterations=0)
     with pytest.raises(ValueError, match="x: has values that are not finite"):
         kmeans(key, np.array([[np.nan]]), 1)
+
+
+@pytest.mark.parametrize("num_centers", [2, 3, 33])
+@pytest.mark.parametrize("dim", [1, 2, 7])
+def test_every_point_has_its_nearest_center(dim, num_centers):
+    """Of 300 points on a line 61 had the other of two centers: XLA rounded each distance in two ways, for the minimum
+    and for the comparison with it. Compiled as outside of these tests, which leave LLVM's optimization out."""
+    x = np.random.default_rng(0).normal(size=(300, dim)).astype(np.float32)
+    optimized = {"xla_backend_optimization_level": 3}
+    labels, distance = module._nearest_center.lower(x, x[:num_centers], 1024).compile(optimized)(x, x[:num_centers])
+    true = np.square(x[:, None].astype(np.float64) - x[:num_centers]).sum(-1)
+    np.testing.assert_allclose(true[np.arange(300), labels], true.min(1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(distance, true.min(1), rtol=1e-4, atol=1e-5)
