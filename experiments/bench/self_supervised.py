@@ -1,6 +1,6 @@
 """Compare self-supervised training steps, augmentation included, with PyTorch, and k-means with scikit-learn.
 
-python -m experiments.bench.self_supervised                                                           (not run)
+python -m experiments.bench.self_supervised
 python -m experiments.bench.self_supervised --tasks=mae --patch_size=2 --batch_size=128 --depth=12    (not run)
 
 SimCLR and DINO: a residual network for CIFAR. Ours draws the views inside the compiled step; PyTorch's come from its
@@ -10,6 +10,9 @@ form; no augmentation. All networks, optimizers (Adam, without decay) and batche
 
 `augmentation's share` is the time of ours that the views alone take. `MAE's encoder, FLOPs by the full ViT's` is read
 off the compiled programs. The claims: at least as fast as each peer, and the encoder at .45 of the full ViT at most.
+
+Measured on two quiet cores (AMD EPYC): SimCLR .85x and DINO .96x PyTorch, the views 3 % of each step; MAE 1.37x
+transformers, its encoder .24 of the FLOPs; k-means .76x scikit-learn. Three of the four claims of speed did not hold.
 """
 
 import os
