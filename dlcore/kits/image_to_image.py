@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from dlcore.data.augment.crops import center_crop
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
@@ -129,7 +131,9 @@ def panels(context: Any) -> list:
         factor = shown["image"].shape[1] // low.shape[1]
         rows = {method: np.asarray(enlarged(low, factor, method)) for method in ("nearest", "bicubic")}
         rows |= {"this run": outputs["sample"][:n], "true": _as_float(shown["image"][:n])}
-        rows = {name: _middle(np.clip(images, 0, 1)) for name, images in rows.items()}
+        half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
+        middle = jax.vmap(lambda image: center_crop(image, half))
+        rows = {name: np.asarray(middle(np.clip(images, 0, 1))) for name, images in rows.items()}
         tables = [sample_rows(rows, "Enlarged", "The middle of the first test images, unselected.")]
     elif "sample" in outputs:
         rows = {"given": _as_float(shown["source"][:n]), "translated": outputs["sample"][:n]}
@@ -148,9 +152,3 @@ def panels(context: Any) -> list:
 
 def _as_float(pixels: np.ndarray) -> np.ndarray:
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
-
-
-def _middle(images: np.ndarray) -> np.ndarray:
-    """Their middle, half as high and wide: [N, H, W, C] -> [N, H / 2, W / 2, C]."""
-    height, width = images.shape[1:3]
-    return images[:, height // 4 : height - height // 4, width // 4 : width - width // 4]

@@ -12,8 +12,8 @@ python -m experiments.bench.sequence --what=attention --num_repeats=9
 
 Without PyTorch only jax's attention is compared. PyTorch takes as many threads as there are cores.
 
-Measured on two cores (AMD EPYC): GPT 0.99x and 1.39x eager PyTorch, and in a run of `--what=gpt` minutes before 1.12x
-and 1.49x; attention 0.99x the better of both; the bidirectional LSTM 0.79x. The claims did not hold, by a hair.
+Measured on two quiet cores (AMD EPYC): GPT 1.06x and 1.43x eager PyTorch (0.99x and 1.39x on another day); attention
+0.99x the better of both; the bidirectional LSTM 0.76x (0.79x). All claims held but the LSTM's.
 """
 
 import functools

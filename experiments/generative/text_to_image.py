@@ -8,8 +8,8 @@ python -m experiments.generative.text_to_image --image_size=48 --grid=3 --unet.p
 
 Images and captions are drawn by a program. `object_correctness` is the share of the named objects (color and shape)
 that are seen in the samples, read without a network, which finds 98 % of those in real images; `shuffled_correctness`
-takes the prompt of another sample: 60 % and 6 % by the first command, 65 % with `--mode=evaluate
---guidance=2.5` and 68 % with 5. The last command was not run.
+takes the prompt of another sample: 60 % and 6 % by the first command. Its run has 65 % with
+`--mode=evaluate --guidance=2.5` and 68 % with 5. The last command was not run.
 """
 
 from dlcore.experiment import Experiment, Setup
