@@ -190,14 +190,19 @@ LONG, BLOCKS = 128, 4
 
 def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop=lambda weights: weights) -> jax.Array:
     """Attention with heads before tokens: XLA:CPU multiplies such batches of matrices without moving them."""
-    query, key, value = (x.swapaxes(-2, -3) for x in (query, key, value))
+    query, key, value = map(_swap_heads, (query, key, value))
     if is_causal:
         earlier = causal_mask(query.shape[-2], key.shape[-2])
         mask = earlier if mask is None else mask & earlier
     wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
     scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
     weights = drop(_softmax_of_scores(scores, query.shape[-1], mask, bias, scale))
-    return jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value).swapaxes(-2, -3)
+    return _swap_heads(jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value))
+
+
+def _swap_heads(x: jax.Array) -> jax.Array:
+    """Give [..., H, T, D] for [..., T, H, D], and back."""
+    return x.swapaxes(-2, -3)
 
 
 _fused_attention = functools.partial(jax.nn.dot_product_attention, implementation="cudnn")
@@ -360,7 +365,7 @@ class MultiHeadAttention(nn.Module):
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
             q, k, v = map(by_head, jnp.split(qkv, (inner, inner + kv_inner), axis=-1))
         elif known:
-            q, k, v = project("query", query), cache.key, cache.value
+            q, k, v = project("query", query), *map(_swap_heads, (cache.key, cache.value))
         else:
             key = query if key is None else key
             q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
@@ -370,11 +375,11 @@ class MultiHeadAttention(nn.Module):
             q, k = (rotary(x, position, self.rotary) for x in (q, k))
         if isinstance(cache, Memory):
             mask = cache.mask if known else mask
-            cache = cache.replace(key=k, value=v, mask=mask)
+            cache = cache if known else Memory(_swap_heads(k), _swap_heads(v), mask)
         elif cache is not None:
             chex.assert_rank(query, 3)
             cache = cache.append(k, v)
-            k, v, seen = cache.key, cache.value, cache.visible(query.shape[1])
+            k, v, seen = _swap_heads(cache.key), _swap_heads(cache.value), cache.visible(query.shape[1])
             mask, is_causal = seen if mask is None else seen & mask, False
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))

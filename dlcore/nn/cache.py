@@ -6,7 +6,8 @@
 Arrays have a static length L, so nothing compiles again while a sequence grows. Rows have their own lengths: prompts of
 several lengths are padded at the end and read together, and `rewind` then sets each row's true length; a padded key is
 invisible until the next token of its row overwrites it. A cache is an argument and a result of a call, not module
-state, so training does not know of it. Shazeer 2019, arXiv:1911.02150 (what incremental decoding costs).
+state, so training does not know of it. It stores heads before tokens, the order in which attention multiplies: else
+each step would copy the whole cache. Shazeer 2019, arXiv:1911.02150 (what incremental decoding costs).
 """
 
 from typing import Any, Self
@@ -24,8 +25,8 @@ class Cache:
     """Keys and values of one layer's self-attention. All leaves lead with the batch: beams reorder them by `take`.
 
     Args:
-      key: [B, L, H, D], of which the first `length` of each row are set.
-      value: [B, L, H, D].
+      key: [B, H, L, D], of which the first `length` of each row are set.
+      value: [B, H, L, D].
       length: [B] int32, tokens read so far.
     """
 
@@ -52,7 +53,7 @@ class Cache:
         """
         if min(batch_size, length) < 1:
             raise ValueError(f"batch_size={batch_size}, length={length}: empty; allowed: at least 1")
-        key, value = (jnp.zeros((batch_size, length, num_heads, features), dtype) for _ in range(2))
+        key, value = (jnp.zeros((batch_size, num_heads, length, features), dtype) for _ in range(2))
         return cls(key, value, jnp.zeros(batch_size, jnp.int32))
 
     def append(self, key: jax.Array, value: jax.Array) -> Self:
@@ -68,7 +69,7 @@ class Cache:
         Raises:
           ValueError: T is above L.
         """
-        new, room = key.shape[1], self.key.shape[1]
+        new, room = key.shape[1], self.key.shape[2]
         if new > room:
             raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {room}")
         chex.assert_equal_shape([key, value])
@@ -76,8 +77,8 @@ class Cache:
         value = jnp.where(fits, value, jnp.nan)
 
         def write(stored: jax.Array, rows: jax.Array) -> jax.Array:
-            rows = rows.astype(stored.dtype)
-            return jax.vmap(lambda a, b, i: jax.lax.dynamic_update_slice_in_dim(a, b, i, 0))(stored, rows, self.length)
+            rows = rows.swapaxes(1, 2).astype(stored.dtype)
+            return jax.vmap(lambda a, b, i: jax.lax.dynamic_update_slice_in_dim(a, b, i, 1))(stored, rows, self.length)
 
         return Cache(write(self.key, key), write(self.value, value), self.length + new)
 
@@ -91,7 +92,7 @@ class Cache:
           [B, 1, T, L] bool.
         """
         position = self.length[:, None] - num_queries + jnp.arange(num_queries)
-        return (jnp.arange(self.key.shape[1]) <= position[..., None])[:, None]
+        return (jnp.arange(self.key.shape[2]) <= position[..., None])[:, None]
 
     def rewind(self, length: jax.Array) -> Self:
         """Forget what came after the first tokens of each row.
@@ -112,8 +113,8 @@ class Memory:
     `Memory()` is empty: the first call, with the encoder's output, fills it.
 
     Args:
-      key: [B, S, H, D], or None.
-      value: [B, S, H, D], or None.
+      key: [B, H, S, D], or None.
+      value: [B, H, S, D], or None.
       mask: [B, 1, 1, S] bool, True where there is a token; None: everywhere.
     """
 

@@ -19,7 +19,7 @@ def test_every_row_appends_behind_its_own_tokens():
     cache = Cache.zeros(2, 5, 1, 1).append(*numbered(2, 3))
     cache = cache.rewind(jnp.asarray([3, 1])).append(*numbered(2, 2, first=7))
     np.testing.assert_array_equal(cache.length, [5, 3])
-    np.testing.assert_array_equal(cache.key[..., 0, 0], [[1, 2, 3, 7, 8], [1, 7, 8, 0, 0]])
+    np.testing.assert_array_equal(cache.key[:, 0, :, 0], [[1, 2, 3, 7, 8], [1, 7, 8, 0, 0]])
     np.testing.assert_array_equal(cache.value, 10 * cache.key)
 
 
@@ -41,7 +41,7 @@ def test_a_row_that_is_full_gets_nan_and_the_others_do_not():
     cache = Cache.zeros(2, 3, 1, 1).append(*numbered(2, 3)).rewind(jnp.asarray([3, 2]))
     after = cache.append(*numbered(2, 1, first=9))
     assert bool(jnp.isnan(after.value[0]).any())
-    np.testing.assert_array_equal(after.value[1, :, 0, 0], [10, 20, 90])
+    np.testing.assert_array_equal(after.value[1, 0, :, 0], [10, 20, 90])
     attention, x = MultiHeadAttention(1), normal(0, 2, 1, 1)
     _, variables = build(attention, x)
     y, _ = attention.apply(variables, x, cache=cache)
@@ -87,7 +87,7 @@ def test_a_memory_is_projected_once():
     whole, variables = build(attention, x, keys, mask=mask)
     y, memory = attention.apply(variables, x, keys, mask=mask, cache=Memory())
     np.testing.assert_array_equal(y, whole)
-    assert memory.key.shape == memory.value.shape == (2, 4, 2, 4)
+    assert memory.key.shape == memory.value.shape == (2, 2, 4, 4)
     y, after = attention.apply(variables, x[:, 1:2], cache=memory)
     np.testing.assert_allclose(y, whole[:, 1:2], atol=1e-6)
     assert after.key is memory.key
