@@ -1,11 +1,13 @@
 """Count the captions a second that a transformer writes with its cache, and without, as a ratio measured in one run.
 
-python -m experiments.bench.captions
-python -m experiments.bench.captions --num_images=1000 --width=256 --decoder_layers=3 --vocab_size=2054
+python -m experiments.bench.captions                        (6.2x: 621 captions a second and 100, two cores)
+python -m experiments.bench.captions --batch_size=500 --num_repeats=3
 
 Both write greedily, by the same modules and parameters, from grids that are encoded already. With the cache a word
 costs one row of attention in each block, and the image's keys and values are computed once. Without it the decoder
 reads all words and the image again for each word. The claim is ten times as many captions a second, and the same words.
+On two cores it does not hold: a third of the time with the cache goes into products of one word with the image, which
+are as slow as reading memory is. The second command was not run.
 """
 
 import functools
