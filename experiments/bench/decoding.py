@@ -9,9 +9,9 @@ scaled to all of them. Where torch and transformers are installed, `GPT2LMHeadMo
 turns on as many threads as there are cores. The claims: with the cache 10x as fast as without at 256 new tokens, as
 fast as transformers at batch 1 and 1.2x as fast at batch 8, and the same tokens with the cache as without.
 
-Measured on two quiet cores (AMD EPYC): 65 tokens a second at batch 1 and 251 at batch 8, 9.7x and 33x the naive peer
-and 2.1x and 2.0x transformers 5.23; the tokens are the same. The claim of 10x at batch 1 did not hold (15x in an
-earlier run, in which both were slower).
+Measured on two quiet cores (AMD EPYC): 59 tokens a second at batch 1 and 288 at batch 8, 8.6x and 40x the naive peer
+and 1.9x and 2.5x transformers 5.23; the tokens are the same. The claim of 10x at batch 1 did not hold (other runs: 9.7x
+and 15x; both sides vary).
 """
 
 import functools
