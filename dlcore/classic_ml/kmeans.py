@@ -22,7 +22,8 @@ from dlcore.classic_ml.points import check_points
 
 __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 
-_BLOCK = 1024
+_DISTANCES = 2**20
+"""Distances in memory at a time, where the block is not given."""
 
 
 class KMeans(NamedTuple):
@@ -46,7 +47,13 @@ class KMeans(NamedTuple):
 
 
 def kmeans(
-    key: jax.Array, x: Any, num_clusters: int, *, restarts: int = 10, max_iterations: int = 100, block: int = _BLOCK
+    key: jax.Array,
+    x: Any,
+    num_clusters: int,
+    *,
+    restarts: int = 10,
+    max_iterations: int = 100,
+    block: int | None = None,
 ) -> KMeans:
     """Cluster points by k-means, the best of several runs from k-means++ starts.
 
@@ -56,7 +63,7 @@ def kmeans(
       num_clusters: K, in [1, N].
       restarts: number of runs.
       max_iterations: of each run, at most.
-      block: points at a time.
+      block: points at a time; None: as many as have about a million distances.
 
     Returns:
       The run with the lowest inertia.
@@ -68,19 +75,19 @@ def kmeans(
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
     for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("block", block)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
     return _best_of(key, x, num_clusters, restarts, max_iterations, block)
 
 
-def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int = _BLOCK) -> KMeans:
+def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None = None) -> KMeans:
     """Iterate Lloyd's algorithm from given centers until no center moves.
 
     Args:
       x: [N, D], finite.
       centers: [K, D], initial centers.
       max_iterations: at most.
-      block: points at a time.
+      block: points at a time; None: as many as have about a million distances.
 
     Returns:
       KMeans.
@@ -95,13 +102,13 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int = _BLOC
     return _from_centers(x, centers, max_iterations, block)
 
 
-def nearest_center(x: Any, centers: Any, *, block: int = _BLOCK) -> tuple[jax.Array, jax.Array]:
+def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[jax.Array, jax.Array]:
     """Assign points to their nearest center; of equal distances the first center wins.
 
     Args:
       x: [N, D], finite.
       centers: [K, D].
-      block: points at a time.
+      block: points at a time; None: as many as have about a million distances.
 
     Returns:
       (labels [N], squared distances [N]).
@@ -191,14 +198,16 @@ def _assign(x, centers, block):
     """(labels [N], squared distances [N], sums of each center's points [K, D], their number [K, 1]).
 
     Distances come from the differences themselves, since |x|^2 - 2 x·c + |c|^2 loses digits. On a CPU a comparison with
-    the minimum is faster than an argmin, and adding rows than a product with one-hot labels. What is compared is the
-    output of one matrix product, [x, 1]·[-2 c, |c|^2]: sums of products that XLA computes twice, once for the minimum
-    and once for the comparison, may be rounded in two ways, and no center equals the minimum then.
+    the minimum is faster than an argmin, minima over rows than over columns, and adding rows than a product with
+    one-hot labels. What is compared is the output of one matrix product, [-2 c, |c|^2]·[x, 1]: sums of products that
+    XLA computes twice, once for the minimum and once for the comparison, may be rounded in two ways, and no center
+    equals the minimum then.
     """
-    num_centers, num_blocks = len(centers), -(-len(x) // block)
+    num_centers = len(centers)
+    num_blocks = -(-len(x) // (block or max(1, _DISTANCES // num_centers)))
     block = -(-len(x) // num_blocks)
     pad = num_blocks * block - len(x)
-    sides = jnp.concatenate([-2 * centers, jnp.square(centers).sum(1, keepdims=True)], 1).T
+    sides = jnp.concatenate([-2 * centers, jnp.square(centers).sum(1, keepdims=True)], 1)
 
     def add_rows(rows, labels):
         return jax.ops.segment_sum(rows, labels, num_centers)
@@ -210,10 +219,11 @@ def _assign(x, centers, block):
     def one_block(args):
         x, real = args
         rows = jnp.concatenate([x, jnp.ones((block, 1), x.dtype)], 1)
-        farther = jnp.matmul(rows, sides, precision=jax.lax.Precision.HIGHEST)  # |x - c|^2, less |x|^2
-        nearest = farther == farther.min(1, keepdims=True)
-        labels = jnp.where(nearest, jnp.arange(num_centers), num_centers - 1).min(1)
-        total = jax.lax.platform_dependent(rows * real[:, None], labels, cpu=add_rows, default=multiply)
+        farther = jnp.matmul(sides, rows.T, precision=jax.lax.Precision.HIGHEST)  # [K, block] |x - c|^2 less |x|^2
+        index = jnp.arange(num_centers)[:, None]
+        labels = jnp.where(farther == farther.min(0), index, num_centers - 1).min(0)
+        counted = jnp.where(real, labels, num_centers)
+        total = jax.lax.platform_dependent(rows, counted, cpu=add_rows, default=multiply)
         return labels, jnp.square(x - centers[labels]).sum(1), total
 
     blocks = jnp.pad(x, ((0, pad), (0, 0))).reshape(num_blocks, block, x.shape[1])
