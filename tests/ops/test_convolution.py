@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dlcore.ops import conv_general_dilated
+from dlcore.ops import conv_general_dilated, convolution
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 CANONICAL = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"
@@ -428,6 +428,40 @@ def test_vmap_over_images_weights_and_both(case):
             for function in (conv_general_dilated, lax.conv_general_dilated)
         )
         assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("case", ["3x3 stride 2", "uneven everything", "grouped and strided", "transposed"])
+def test_kernel_gradients_summed_over_blocks_of_images(case, monkeypatch):
+    x, w = operands(case, 0)
+    want = gradients(convolve(lax.conv_general_dilated, case))(x, w)
+    monkeypatch.setattr(convolution, "_num_blocks", lambda lhs, cotangent: len(lhs))
+    conv = convolve(conv_general_dilated, case)
+    text = jax.jit(gradients(conv)).lower(x, w).as_text()
+    assert "stablehlo.while" in text
+    assert_close(jax.jit(gradients(conv))(x, w), want)
+    assert_close(jax.jit(hessian_product(conv))(x, w), hessian_product(convolve(lax.conv_general_dilated, case))(x, w))
+    mapped = jax.jit(jax.vmap(gradients(conv, 1), (0, None)))(jnp.stack([x, 2 * x]), w)
+    assert_close(mapped[0], want[1])
+    small = jax.jit(gradients(conv, 1))(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16))
+    assert small.dtype == jnp.bfloat16
+    np.testing.assert_allclose(small.astype(np.float32), want[1], rtol=0, atol=0.03 * np.abs(want[1]).max())
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+    specs = (PartitionSpec("data"), PartitionSpec())
+    shards = jax.shard_map(gradients(conv, 1), mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
+    assert_close(jax.jit(shards)(x, w), want[1])
+
+
+def test_blocks_are_equal_large_and_for_one_device(monkeypatch):
+    def blocks(images, side, channels):
+        x = jax.ShapeDtypeStruct((images, side, side, channels), jnp.float32)
+        return convolution._num_blocks(x, x)
+
+    assert blocks(128, 32, 16) == 1, "each turn of the loop would sum over these eight devices"
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert blocks(128, 32, 16) == 8, "of 16 images and 1 MiB"
+    assert blocks(128, 8, 64) == 4, "of 512 KiB"
+    assert blocks(120, 32, 16) == 6, "7 do not divide 120"
+    assert blocks(127, 32, 16) == blocks(16, 256, 64) == blocks(512, 4, 4) == 1
 
 
 @pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise", "1x1"])
