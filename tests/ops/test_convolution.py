@@ -461,7 +461,8 @@ def test_blocks_are_equal_large_and_for_one_device(monkeypatch):
     assert blocks(128, 32, 16) == 8, "of 16 images and 1 MiB"
     assert blocks(128, 8, 64) == 4, "of 512 KiB"
     assert blocks(120, 32, 16) == 6, "7 do not divide 120"
-    assert blocks(127, 32, 16) == blocks(16, 256, 64) == blocks(512, 4, 4) == 1
+    assert blocks(8, 64, 64) == blocks(16, 256, 64) == 2, "halves of at least 4"
+    assert blocks(127, 32, 16) == blocks(6, 256, 64) == blocks(512, 4, 4) == 1
 
 
 @pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise", "1x1"])
