@@ -26,7 +26,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
-from dlcore.ops.dense import dense_product, product_with_tangent
+from dlcore.ops.dense import dense_product
 
 __all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
 
@@ -59,8 +59,7 @@ def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
             f"the {rows} rows"
         )
     if not isinstance(lengths, jax.core.Tracer) and rows:
-        known = np.asarray(lengths)  # else a jax.Array would be traced inside jit
-        low, high = known.min(), known.max()
+        low, high = np.min(lengths), np.max(lengths)
         if low < 0 or high > steps:
             raise ValueError(f"lengths={low if low < 0 else high}: out of range; allowed: 0 to the {steps} steps of x")
     return jnp.asarray(lengths)
@@ -141,16 +140,17 @@ class Recurrent(nn.Module):
           ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
         kind = self._kind
+        step, gates = kind.step, kind.gates
         chex.assert_rank(x, 3)
-        width = kind.gates * self.features
+        width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
-        w_h = self.param("hidden_kernel", orthogonal_by_gate(kind.gates), (self._outputs, width))
-        w_p = peephole = None
+        w_h = self.param("hidden_kernel", orthogonal_by_gate(gates), (self._outputs, width))
+        w_p = None
         if self.proj_features is not None:
             w_p = self.param("projection", nn.initializers.lecun_normal(), (self.features, self.proj_features))
         if kind.peepholes:
             shape = (kind.peepholes, self.features)
-            peephole = self.param("peephole", nn.initializers.zeros, shape)
+            step = functools.partial(step, peephole=self.param("peephole", nn.initializers.zeros, shape))
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
@@ -159,12 +159,21 @@ class Recurrent(nn.Module):
         a = dense_product(x.swapaxes(0, 1), w_x).astype(wide) + b_x
         a = a if term is None else a + term.astype(wide)
 
+        def over_time(before, inputs):
+            a, counts = inputs
+            u = (before[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
+            carry = step(before, a, u)
+            if w_p is not None:
+                carry = ((carry[0].astype(w_h.dtype) @ w_p.astype(w_h.dtype)).astype(wide), *carry[1:])
+            if counts is None:
+                return carry, carry[0]
+            carry = jax.tree.map(lambda new, old: jnp.where(counts, new, old), carry, before)
+            return carry, jnp.where(counts, carry[0], 0)
+
         counts = None
         if lengths is not None:
             counts = (jnp.arange(x.shape[1])[:, None] < _checked(lengths, x))[..., None]
-        rest = {"carry": carry, "input": a, "bias": b_h, "projection": w_p, "peephole": peephole}
-        loop = _over_time_of_sums if kind.of_sums else _over_time
-        carry, h = loop(kind.step, self.unroll, w_h, rest, counts)
+        carry, h = jax.lax.scan(over_time, carry, (a, counts), unroll=self.unroll)
         return carry, h.swapaxes(0, 1)
 
     def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:
@@ -172,46 +181,6 @@ class Recurrent(nn.Module):
         if forget is None:
             return bias
         return bias.at[forget * self.features : (forget + 1) * self.features].set(self.forget_bias)
-
-
-def _over_time(step: Any, unroll: int, w_h: jax.Array, rest: dict, counts: jax.Array | None) -> tuple[Carry, jax.Array]:
-    """The loop over time: (carry after it, outputs [T, B, H])."""
-    wide, w_p, options = rest["input"].dtype, rest["projection"], {}
-    if rest["peephole"] is not None:
-        options["peephole"] = rest["peephole"]
-
-    def product(h, w):
-        return (h.astype(w_h.dtype) @ w.astype(w_h.dtype)).astype(wide)
-
-    def one(before, inputs):
-        a, counts = inputs
-        carry = step(before, a, product(before[0], w_h) + rest["bias"], **options)
-        if w_p is not None:
-            carry = (product(carry[0], w_p), *carry[1:])
-        if counts is None:
-            return carry, carry[0]
-        carry = jax.tree.map(lambda new, old: jnp.where(counts, new, old), carry, before)
-        return carry, jnp.where(counts, carry[0], 0)
-
-    return jax.lax.scan(one, rest["carry"], (rest["input"], counts), unroll=unroll)
-
-
-_over_time_of_sums = jax.custom_jvp(_over_time, nondiff_argnums=(0, 1))
-"""The loop of a cell that sees a + u alone, with a derivative of its own."""
-
-
-@_over_time_of_sums.defjvp
-def _tangent(step: Any, unroll: int, primals: tuple, tangents: tuple) -> tuple:
-    """Let dW_h act as a change of the inputs, da_t = h_(t-1) dW_h: one product for all t, and so is its transpose.
-
-    JAX's own backward loop adds h' du to the gradient of W_h in each step.
-    """
-    (w_h, rest, counts), (dw, drest, _) = primals, tangents
-    loop = functools.partial(_over_time, step, unroll, w_h, counts=counts)
-    (carry, h), linear = jax.linearize(lambda rest: loop(rest=rest), rest)
-    before = jnp.concatenate([rest["carry"][0][None], h[:-1]]).astype(w_h.dtype)
-    da = drest["input"] + product_with_tangent(before, dw).astype(rest["input"].dtype)
-    return (carry, h), linear(drest | {"input": da})
 
 
 def orthogonal_by_gate(gates: int) -> Any:

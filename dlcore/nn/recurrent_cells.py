@@ -183,7 +183,6 @@ class RecurrentCell(NamedTuple):
       states: number of arrays in the carry.
       forget: which of the gates forgets; None where none does.
       peepholes: vectors [H] of weights from the cell to its gates.
-      of_sums: the step sees the sum a + u alone.
     """
 
     step: Callable[..., Carry]
@@ -191,14 +190,13 @@ class RecurrentCell(NamedTuple):
     states: int
     forget: int | None = None
     peepholes: int = 0
-    of_sums: bool = True
 
 
 RECURRENT_CELLS = {
     "rnn": RecurrentCell(rnn_cell, 1, 1),
     "relu_rnn": RecurrentCell(relu_rnn_cell, 1, 1),
     "lstm": RecurrentCell(lstm_cell, 4, 2, forget=1),
-    "gru": RecurrentCell(gru_cell, 3, 1, of_sums=False),
+    "gru": RecurrentCell(gru_cell, 3, 1),
     "lstm_no_forget": RecurrentCell(no_forget_lstm_cell, 3, 2),
     "lstm_no_output": RecurrentCell(no_output_lstm_cell, 3, 2, forget=1),
     "lstm_coupled": RecurrentCell(coupled_lstm_cell, 3, 2, forget=0),

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-__all__ = ["dense_dot_general", "dense_product", "product_with_tangent"]
+__all__ = ["dense_dot_general", "dense_product"]
 
 
 def dense_product(x: jax.Array, w: jax.Array, precision: Any = None, preferred_element_type: Any = None) -> jax.Array:
@@ -70,25 +70,6 @@ def _product_of_rows(options: tuple, x: jax.Array, w: jax.Array) -> jax.Array:
     return rows.reshape(*x.shape[:-1], w.shape[1])
 
 
-def product_with_tangent(
-    x: jax.Array, dw: jax.Array, precision: Any = None, preferred_element_type: Any = None
-) -> jax.Array:
-    """Multiply rows with a tangent of a matrix, for a rule of `jax.custom_jvp`: its transpose is the gradient above.
-
-    Args:
-      x: [..., D].
-      dw: [D, K].
-      precision: as in `lax.dot_general`.
-      preferred_element_type: as in `lax.dot_general`.
-
-    Returns:
-      [..., K].
-    """
-    options = precision, preferred_element_type
-    of_rows, plain = (functools.partial(product, options) for product in (_product_of_rows, _product))
-    return lax.platform_dependent(x, dw, cpu=of_rows, default=plain)
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _dense(options: tuple, x: jax.Array, w: jax.Array) -> jax.Array:
     return _product(options, x, w)
@@ -102,5 +83,6 @@ def _tangent(options: tuple, primals: tuple, tangents: tuple) -> tuple[jax.Array
     if not isinstance(dx, SymbolicZero):
         parts.append(_product(options, dx, w))
     if not isinstance(dw, SymbolicZero):
-        parts.append(product_with_tangent(x, dw, *options))
+        of_rows, plain = (functools.partial(product, options) for product in (_product_of_rows, _product))
+        parts.append(lax.platform_dependent(x, dw, cpu=of_rows, default=plain))
     return _product(options, x, w), sum(parts[1:], parts[0])  # one of them has a tangent, or nobody asks

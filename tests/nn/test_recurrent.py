@@ -1,6 +1,5 @@
 """Recurrent layers against torch's golden outputs and gradients, and by hand."""
 
-import re
 from pathlib import Path
 
 import jax
@@ -8,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.nn import recurrent
 from dlcore.nn.recurrent import BidirectionalRecurrent, Recurrent, RecurrentStack, reverse_sequences
-from dlcore.nn.recurrent_cells import RECURRENT_CELLS
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_seq_attn.npz")
 TORCH = {"input_kernel": "weight_ih", "hidden_kernel": "weight_hh", "input_bias": "bias_ih", "hidden_bias": "bias_hh"}
@@ -198,45 +195,6 @@ def test_what_stands_in_the_padding_changes_no_output_and_no_gradient():
     first, second = (jax.grad(measured, has_aux=True)(params, v) for v in (x, other))
     jax.tree.map(np.testing.assert_array_equal, first[1], second[1])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), first[0], second[0])
-
-
-def loops_of(cell, **fields):
-    """Gradient, derivative along a direction and product with the Hessian, by the layer's loop and by JAX's own."""
-    layer, lengths = Recurrent(4, cell, **fields), jnp.asarray([5, 0, 3])
-    x = jax.random.normal(jax.random.key(0), (3, 5, 2))
-    carry = jax.tree.map(lambda c: c + 0.5, layer.initial_carry(3))
-    params = layer.init(jax.random.key(1), carry, x)["params"]
-    params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), params)
-    at = params, carry, x
-    along = jax.tree.map(lambda p: jnp.sin(1.0 + jnp.arange(p.size)).reshape(p.shape), at)
-
-    def loss(at):
-        after, h = layer.apply({"params": at[0]}, at[1], at[2], lengths)
-        return jnp.sin(h).sum() + sum(jnp.square(c).sum() for c in after)
-
-    def slope(at):
-        return jax.jvp(loss, (at,), (along,))[1]
-
-    return jax.jit(lambda at: (jax.grad(loss)(at), slope(at), jax.grad(slope)(at)))(at)
-
-
-@pytest.mark.parametrize(("cell", "proj_features"), [*((cell, None) for cell in RECURRENT_CELLS), ("lstm", 3)])
-def test_derivatives_of_all_kinds_are_those_of_jax(cell, proj_features, monkeypatch):
-    ours = loops_of(cell, proj_features=proj_features)
-    monkeypatch.setattr(recurrent, "_over_time_of_sums", recurrent._over_time)
-    theirs = loops_of(cell, proj_features=proj_features)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
-
-
-def test_the_backward_loop_of_an_lstm_sums_no_gradient_of_the_recurrent_kernel():
-    layer, x = Recurrent(7, "lstm"), jnp.ones((3, 5, 2))
-    carry = layer.initial_carry(3)
-    params = layer.init(jax.random.key(0), carry, x)
-    text = str(jax.make_jaxpr(jax.grad(lambda p: layer.apply(p, carry, x)[1].sum()))(params))
-    results = re.findall(r"([^\n]*) = scan\[", text)
-    assert len(results) == 2, "forward and backward"
-    assert not any("f32[7,28]" in r for r in results)
-    assert "f32[7,28]" in text
 
 
 def test_full_lengths_change_nothing_and_an_empty_row_keeps_its_carry():
