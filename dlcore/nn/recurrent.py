@@ -59,7 +59,8 @@ def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
             f"the {rows} rows"
         )
     if not isinstance(lengths, jax.core.Tracer) and rows:
-        low, high = np.min(lengths), np.max(lengths)
+        known = np.asarray(lengths)  # else a jax.Array would be traced inside jit
+        low, high = known.min(), known.max()
         if low < 0 or high > steps:
             raise ValueError(f"lengths={low if low < 0 else high}: out of range; allowed: 0 to the {steps} steps of x")
     return jnp.asarray(lengths)

@@ -234,6 +234,14 @@ def test_lengths_that_do_not_fit_are_named(lengths, problem):
         layer.apply({"params": params}, carry, x, lengths)
 
 
+def test_lengths_may_be_an_array_of_jax_inside_jit():
+    x, lengths = jnp.arange(6.0).reshape(2, 3), jnp.asarray([2, 3])
+    np.testing.assert_array_equal(jax.jit(lambda x: reverse_sequences(x, lengths))(x), [[1, 0, 2], [5, 4, 3]])
+    longer = lengths + 1
+    with pytest.raises(ValueError, match="lengths=4: out of range"):
+        jax.jit(lambda x: reverse_sequences(x, longer))(x)
+
+
 @pytest.mark.covers("SQ-02")
 def test_a_projected_lstm_by_hand():
     """h' = W_p (o tanh c'), which the gates of the next step see: torch's `proj_size`."""
