@@ -11,8 +11,9 @@ form; no augmentation. All networks, optimizers (Adam, without decay) and batche
 `augmentation's share` is the time of ours that the views alone take. `MAE's encoder, FLOPs by the full ViT's` is read
 off the compiled programs. The claims: at least as fast as each peer, and the encoder at .45 of the full ViT at most.
 
-Measured on two quiet cores (AMD EPYC): SimCLR .85x and DINO .96x PyTorch, the views 3 % of each step; MAE 1.37x
-transformers, its encoder .24 of the FLOPs; k-means .76x scikit-learn. Three of the four claims of speed did not hold.
+Measured on two quiet cores (AMD EPYC): SimCLR .97x (.85x to 1.09x in other runs) and DINO 1.10x PyTorch, the views 3 %
+of each step; MAE 1.27x transformers, its encoder .24 of the FLOPs; k-means .91x scikit-learn (1.18x in another run).
+Two of the four claims of speed hold, and two are within the noise of what is claimed.
 """
 
 import os

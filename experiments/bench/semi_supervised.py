@@ -3,8 +3,8 @@
 python -m experiments.bench.semi_supervised                                (not run)
 python -m experiments.bench.semi_supervised --width=16 --batch_size=8 --num_steps=1 --num_repeats=3
 
-On two quiet cores the second command found FixMatch at .77x eager PyTorch, augmentation 11 % of its step, and VAT at
-1.99 supervised steps more. A step of 15 times as many images takes 40 times as long: the maps leave the cache.
+On two quiet cores the second command found FixMatch at .76x eager PyTorch, augmentation 13 % of its step, and VAT at
+1.53 supervised steps more.
 
 FixMatch: a residual network for CIFAR, B labeled images and 7 B unlabeled ones a step. Ours draws weak and strong views
 inside the compiled step; PyTorch's come from its loader (`--workers` processes; 0 draws them in the same process), one
