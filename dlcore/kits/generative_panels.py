@@ -33,12 +33,14 @@ __all__ = [
 
 NUM_NEAREST = 12
 """Samples that are shown with their nearest training images."""
+MOST_COLUMNS = 16
+"""Most classes whose samples are shown in a column each."""
 NUM_WALKS = 6
 """Walks between images, dimensions of a traversal, and factors that are edited."""
 
 
 def panels(context: Any) -> list:
-    """Show the first samples, the curves, and real images.
+    """Show the first samples, of classes that were asked for in a column each, the curves, and real images.
 
     Args:
       context: the ReportContext.
@@ -49,14 +51,19 @@ def panels(context: Any) -> list:
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_grid
 
-    flags, test = context.flags, context.data.test
-    network = flags.network or f"a classifier trained for {flags.network_steps} steps"
+    flags, test, samples = context.flags, context.data.test, context.outputs["sample"]
+    network, columns, classes = flags.network or f"a classifier trained for {flags.network_steps} steps", 8, ""
+    if "label" in context.data.shown.arrays and context.spec["num_classes"] <= MOST_COLUMNS:
+        columns = context.spec["num_classes"]
+        samples = samples[: max(1, len(samples) // columns) * columns]
+        classes = f" A column a class: {', '.join(map(str, context.spec['class_names']))}."
     note = (
-        f"The first {NUM_SHOWN}, unselected. Fréchet distance {context.numbers['frechet_distance']:.2f} over "
-        f"{flags.num_samples:,} samples and {min(NUM_REAL, len(test)):,} test images, in the features of {network}."
+        f"The first {len(samples)}, unselected.{classes} Fréchet distance "
+        f"{context.numbers['frechet_distance']:.2f} over {flags.num_samples:,} samples and "
+        f"{min(NUM_REAL, len(test)):,} test images, in the features of {network}."
     )
     return [
-        sample_grid(context.outputs["sample"], "Samples", note),
+        sample_grid(samples, "Samples", note, columns),
         curves(context.history),
         sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
     ]

@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits import diffusion, earlier_phase, first_stage, prompts
+from dlcore.kits import diffusion, earlier_phase, first_stage, generative_panels, prompts
+from dlcore.report import curves
+from dlcore.report import generative as report
 from experiments.generative import latent_diffusion, text_to_image
 
 SPEC = {"class_names": ["0", "1", "2"], "num_classes": 3, "image_shape": [4, 4, 1]}
@@ -54,6 +57,30 @@ def test_samples_are_written_one_by_one_and_together(tmp_path):
     assert Image.open(files[0]).size == (128, 128)
     rows = diffusion.describe(outputs, SPEC)
     assert rows[0]["text"].startswith("4 x 4 pixels")
+
+
+@pytest.mark.parametrize(("asked_for", "columns", "told"), [(True, 3, "A column a class: 0, 1, 2."), (False, 8, "")])
+def test_samples_of_a_class_stand_in_its_column(asked_for, columns, told, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, "sample_grid", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(curves, "curves", lambda history: None)
+    shown = diffusion.class_source(64, 3) if asked_for else Source.indices(64, "samples")
+    test = Source({"image": np.zeros((5, 4, 4, 1))}, 5)
+    context = SimpleNamespace(
+        flags=SimpleNamespace(network=None, network_steps=2, num_samples=64),
+        data=SimpleNamespace(test=test, shown=shown),
+        outputs={"sample": np.arange(64) % 3},
+        spec=SPEC,
+        numbers={"frechet_distance": 1.0},
+        history=[],
+    )
+    generative_panels.panels(context)
+    samples, _, note, in_a_row = drawn[0]
+    assert in_a_row == columns
+    assert told in note
+    if asked_for:
+        assert (samples.reshape(-1, columns) == [0, 1, 2]).all()
+    assert f"The first {len(samples)}, unselected." in note
 
 
 def test_consistency_is_the_share_of_the_classes_asked_for():
