@@ -23,7 +23,7 @@ SETTINGS = {
     "base": Setting(
         None, "the folder of a run of generative.text_to_image; by default one is trained", str | None, essential=True
     ),
-    "base_steps": Setting(2500, "training steps of the default base", limits=Range(1)),
+    "base_steps": Setting(4000, "training steps of the default base", limits=Range(1)),
 }
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
