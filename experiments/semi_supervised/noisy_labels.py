@@ -8,8 +8,8 @@ python -m experiments.semi_supervised.noisy_labels --dataset=fashion_mnist --dat
     --model.stem_stride=2 --model.width=32 --steps=14000 --batch_size=128 --eval_every=1000
 
 The first command reaches 84.0 %, where plain cross-entropy ends at 69.0 % and has 77.6 % where it is stopped early, by
-true labels of the validation split (one seed). The others were not run. On Fashion-MNIST
-cross-entropy should end at 75 % or less, and generalized cross-entropy or co-teaching at 82 % or more.
+true labels of the validation split (one seed). On Fashion-MNIST the last reaches 88.6 %: cross-entropy ends at 58.9 %,
+and has 88.0 % where it is stopped early. The others were not run.
 """
 
 import math

@@ -5,7 +5,7 @@ python -m experiments.semi_supervised.pseudo_label --weighting=threshold
 python -m experiments.semi_supervised.pseudo_label --weighting=confidence
 python -m experiments.semi_supervised.pseudo_label --generation=100           (self-training: labels in rounds)
 python -m experiments.semi_supervised.pseudo_label --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\
-    --labels_per_class=10 --batch_size=64 --ramp_steps=1500
+    --labels_per_class=10 --batch_size=64 --ramp_steps=1500                     (95.5 %, its twin 86.2 %)
 
 One seed; the other commands were not run.
 """
