@@ -4,7 +4,7 @@ python -m experiments.self_supervised.dino                                      
 python -m experiments.self_supervised.dino --model=vit_tiny_cifar --model.image_size=16 --model.patch_size=4 \\
     --model.width=64 --model.depth=3 --model.num_heads=4 --model.mlp_features=256                     (not run)
 python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
-    --model.width=16 --steps=1200 --eval_every=600                                                    (not run)
+    --model.width=16 --steps=10000 --eval_every=5000                               (k-NN 78 %, untrained 69 %)
 
 A small network needs batch norm in the head (`--head.batch_norm`), since its features hardly differ from image to
 image, and prototypes that stand still (`--freeze`, in epochs): they would turn away from all images, until outputs are
