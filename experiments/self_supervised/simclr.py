@@ -3,8 +3,11 @@
 python -m experiments.self_supervised.simclr
 python -m experiments.self_supervised.simclr --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
     --model.width=16 --steps=1200 --eval_every=600
+python -m experiments.self_supervised.simclr --dataset=cifar10 --data_dir=D --model.width=32 --steps=800 \\
+    --eval_every=400
 
-The last command reaches k-NN 78.4 % (69.6 % before training) and probe 81.1 % (72.7 %), the mean of three seeds.
+The second command reaches k-NN 78.4 % (69.6 % before training) and probe 81.1 % (72.7 %), the mean of three seeds; the
+last k-NN 47.3 % (32.0 %) and probe 53.3 % (39.3 %), one seed, in half an hour.
 """
 
 from functools import partial
