@@ -127,7 +127,7 @@ class EncoderDecoder(nn.Module):
         positions = before.length[:, None] + jnp.arange(tokens.shape[1])
         x, bias = (
             self.embedded("decoder", tokens, positions, False),
-            self.bias("decoder", positions, before.key.shape[1]),
+            self.bias("decoder", positions, before.room),
         )
         for block, cache in zip(self.decoder, carry["caches"], strict=True):
             x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), bias=bias, cache=cache)

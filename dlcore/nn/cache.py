@@ -56,6 +56,11 @@ class Cache:
         key, value = (jnp.zeros((batch_size, num_heads, length, features), dtype) for _ in range(2))
         return cls(key, value, jnp.zeros(batch_size, jnp.int32))
 
+    @property
+    def room(self) -> int:
+        """L, the most tokens that it holds."""
+        return self.key.shape[2]
+
     def append(self, key: jax.Array, value: jax.Array) -> Self:
         """Store the keys and values of the next T tokens of every row.
 
@@ -69,7 +74,7 @@ class Cache:
         Raises:
           ValueError: T is above L.
         """
-        new, room = key.shape[1], self.key.shape[2]
+        new, room = key.shape[1], self.room
         if new > room:
             raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {room}")
         chex.assert_equal_shape([key, value])
@@ -92,7 +97,7 @@ class Cache:
           [B, 1, T, L] bool.
         """
         position = self.length[:, None] - num_queries + jnp.arange(num_queries)
-        return (jnp.arange(self.key.shape[2]) <= position[..., None])[:, None]
+        return (jnp.arange(self.room) <= position[..., None])[:, None]
 
     def rewind(self, length: jax.Array) -> Self:
         """Forget what came after the first tokens of each row.
