@@ -204,7 +204,8 @@ def _assign(x, centers, block):
     equals the minimum then.
     """
     num_centers = len(centers)
-    num_blocks = -(-len(x) // (block or max(1, _DISTANCES // num_centers)))
+    block = max(1, _DISTANCES // num_centers) if block is None else block
+    num_blocks = -(-len(x) // block)
     block = -(-len(x) // num_blocks)
     pad = num_blocks * block - len(x)
     sides = jnp.concatenate([-2 * centers, jnp.square(centers).sum(1, keepdims=True)], 1)

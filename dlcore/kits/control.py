@@ -23,7 +23,9 @@ SETTINGS = {
     "base": Setting(
         None, "the folder of a run of generative.text_to_image; by default one is trained", str | None, essential=True
     ),
-    "base_steps": Setting(4000, "training steps of the default base", limits=Range(1)),
+    "base_steps": Setting(
+        None, "training steps of the default base; by default those of its page", int | None, Range(1)
+    ),
 }
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
@@ -80,7 +82,7 @@ def start(setup: Setup):
 
     def replace(state):
         flags = setup.flags
-        words = [] if flags.smoke else [f"--steps={flags.base_steps}"]
+        words = [] if flags.smoke or flags.base_steps is None else [f"--steps={flags.base_steps}"]
         words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
         words += earlier_phase.words_of(flags, "unet", "words")
         folder = earlier_phase.find_or_train(flags, "base", "generative.text_to_image", words)

@@ -55,7 +55,7 @@ def panels(context: Any) -> list:
     network, columns, classes = flags.network or f"a classifier trained for {flags.network_steps} steps", 8, ""
     if "label" in context.data.shown.arrays and context.spec["num_classes"] <= MOST_COLUMNS:
         columns = context.spec["num_classes"]
-        samples = samples[: max(1, len(samples) // columns) * columns]
+        samples = samples[: len(samples) // columns * columns]
         classes = f" A column a class: {', '.join(map(str, context.spec['class_names']))}."
     note = (
         f"The first {len(samples)}, unselected.{classes} Fréchet distance "

@@ -125,10 +125,8 @@ class EncoderDecoder(nn.Module):
         memory, caches = carry.get("memory", {}), []
         before = carry["caches"][0]["self"]
         positions = before.length[:, None] + jnp.arange(tokens.shape[1])
-        x, bias = (
-            self.embedded("decoder", tokens, positions, False),
-            self.bias("decoder", positions, before.room),
-        )
+        x = self.embedded("decoder", tokens, positions, False)
+        bias = self.bias("decoder", positions, before.room)
         for block, cache in zip(self.decoder, carry["caches"], strict=True):
             x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), bias=bias, cache=cache)
             caches.append(cache)
