@@ -74,9 +74,7 @@ def kmeans(
     x = check_points("x", x)
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
-    for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("block", block)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
+    _check_counts(restarts=restarts, max_iterations=max_iterations, block=block)
     return _best_of(key, x, num_clusters, restarts, max_iterations, block)
 
 
@@ -93,12 +91,11 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None 
       KMeans.
 
     Raises:
-      ValueError: `x` or `centers` are not finite points of the same dimension, or `max_iterations` is below 1.
+      ValueError: `x` or `centers` are not finite points of the same dimension, or a count is below 1.
     """
     x = check_points("x", x)
     centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")
+    _check_counts(max_iterations=max_iterations, block=block)
     return _from_centers(x, centers, max_iterations, block)
 
 
@@ -114,11 +111,18 @@ def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[j
       (labels [N], squared distances [N]).
 
     Raises:
-      ValueError: `x` or `centers` are not finite points of the same dimension.
+      ValueError: `x` or `centers` are not finite points of the same dimension, or `block` is below 1.
     """
     x = check_points("x", x)
     centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
+    _check_counts(block=block)
     return _nearest_center(x, centers, block)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
 
 
 @functools.partial(jax.jit, static_argnums=2)

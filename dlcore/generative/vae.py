@@ -26,7 +26,7 @@ from dlcore.generative.likelihood import bernoulli_log_likelihood, binarize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
-from dlcore.nn import Dense
+from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.optim import apply_gradients
 
@@ -41,19 +41,21 @@ PIXEL_LOG_VARIANCE = (-6.0, 2.0)
 
 
 class VAE(nn.Module):
-    """Fully connected: in both nets hidden ReLU layers, then two parallel layers, of the mean and of log sigma^2.
+    """In both nets hidden ReLU layers, then two parallel outputs, the mean and log sigma^2; or logits of Bernoullis.
 
-    With a Bernoulli likelihood the decoder has one, of the logits.
+    Convolutions of stride 2 may stand before the encoder's dense layers; the decoder is the mirror image.
 
     Args:
       shape: (H, W, C) of an image.
-      hidden: units of the encoder's hidden layers; the decoder has them in reverse.
+      widths: channels of the convolutions, each of which halves the sides; none makes the nets fully connected.
+      hidden: units of the encoder's dense layers; the decoder has them in reverse.
       latent_dim: dimensions of the code.
       likelihood: of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
       dtype: of computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
+    widths: Annotated[tuple[int, ...], Range(1)] = ()
     hidden: Annotated[tuple[int, ...], Range(1)] = (500,)
     latent_dim: Annotated[int, Range(1)] = 20
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
@@ -68,8 +70,13 @@ class VAE(nn.Module):
         Returns:
           (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
         """
-        heads = {"mean": self.latent_dim, "log_variance": self.latent_dim}
-        mean, log_variance = self._layers("encoder", x.reshape(x.shape[0], -1), self.hidden, heads)
+        _ = self.grid
+        for k, width in enumerate(self.widths):
+            x = nn.relu(self._layer(f"down{k}", Conv, x, width, (4, 4), 2, padding=1))
+        x = self._dense("encoder", x.reshape(x.shape[0], -1), self.hidden)
+        mean, log_variance = (
+            _logits(self._layer(f"encoder_{head}", Dense, x, self.latent_dim)) for head in ("mean", "log_variance")
+        )
         return mean, jnp.clip(log_variance, *LOG_VARIANCE)
 
     def decode(self, z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -81,9 +88,14 @@ class VAE(nn.Module):
         Returns:
           (logits [B, H, W, C], None) of a Bernoulli likelihood; (mean, log variance) of a Gaussian one.
         """
-        size = int(np.prod(self.shape))
-        heads = {"logits": size} if self.likelihood == "bernoulli" else {"mean": size, "log_variance": size}
-        first, *rest = (y.reshape(-1, *self.shape) for y in self._layers("decoder", z, self.hidden[::-1], heads))
+        x = self._dense("decoder", z, self.hidden[::-1])
+        if self.widths:
+            x = nn.relu(self._layer("decoder_map", Dense, x, int(np.prod(self.grid)) * self.widths[-1]))
+            x = x.reshape(-1, *self.grid, self.widths[-1])
+        for k in range(len(self.widths) - 1, 0, -1):
+            x = nn.relu(self._layer(f"up{k}", ConvTranspose, x, self.widths[k - 1], (4, 4), 2, 1))
+        heads = ("logits",) if self.likelihood == "bernoulli" else ("mean", "log_variance")
+        first, *rest = (self._pixels(f"decoder_{head}", x) for head in heads)
         return first, jnp.clip(rest[0], *PIXEL_LOG_VARIANCE) if rest else None
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -97,13 +109,40 @@ class VAE(nn.Module):
         """
         return self.decode(self.encode(x)[0])
 
-    @nn.compact
-    def _layers(self, name: str, x: jax.Array, hidden: tuple[int, ...], heads: dict[str, int]) -> list[jax.Array]:
-        dtype = compute_dtype(self.dtype, x, self.variables)
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) after the convolutions.
+
+        Raises:
+          ValueError: the sides cannot be halved so often.
+        """
+        factor = 2 ** len(self.widths)
+        height, width, _ = self.shape
+        if height % factor or width % factor:
+            raise ValueError(
+                f"shape={tuple(self.shape)}: sides cannot be halved {len(self.widths)} times, as widths={self.widths} "
+                f"asks; allowed: multiples of {factor}"
+            )
+        return height // factor, width // factor
+
+    def _dense(self, name: str, x: jax.Array, hidden: tuple[int, ...]) -> jax.Array:
         for i, size in enumerate(hidden):
-            x = nn.relu(Dense(size, dtype=dtype, name=f"{name}{i}")(x))
-        outputs = [Dense(size, dtype=dtype, name=f"{name}_{head}")(x) for head, size in heads.items()]
-        return [y.astype(logits_dtype(y.dtype)) for y in outputs]
+            x = nn.relu(self._layer(f"{name}{i}", Dense, x, size))
+        return x
+
+    def _pixels(self, name: str, x: jax.Array) -> jax.Array:
+        if self.widths:
+            return _logits(self._layer(name, ConvTranspose, x, self.shape[-1], (4, 4), 2, 1))
+        return _logits(self._layer(name, Dense, x, int(np.prod(self.shape)))).reshape(-1, *self.shape)
+
+    @nn.compact
+    def _layer(self, name: str, kind: type[nn.Module], x: jax.Array, *arguments, **options) -> jax.Array:
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        return kind(*arguments, dtype=dtype, name=name, **options)(x)
+
+
+def _logits(x: jax.Array) -> jax.Array:
+    return x.astype(logits_dtype(x.dtype))
 
 
 def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:

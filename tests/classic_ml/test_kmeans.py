@@ -101,6 +101,9 @@ def test_bad_arguments():
         lloyd(x, np.zeros((2, 3)))
     with pytest.raises(ValueError, match="max_iterations=0:"):
         lloyd(x, x, max_iterations=0)
+    for function in (lloyd, nearest_center):
+        with pytest.raises(ValueError, match="block=0:"):
+            function(x, x, block=0)
     with pytest.raises(ValueError, match="x: has values that are not finite"):
         kmeans(key, np.array([[np.nan]]), 1)
 
