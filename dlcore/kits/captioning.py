@@ -199,11 +199,9 @@ def _augmentation(setup: Setup) -> Callable | None:
 
     if setup.flags.augment == "none":
         return None
-    mean, std = np.asarray(setup.spec["mean"], np.float32), np.asarray(setup.spec["std"], np.float32)
     shift = augment.random_shift(max(1, setup.spec["image_shape"][0] // 16))
     jitter = augment.color_jitter(0.3, 0.3, 0.3) if setup.flags.augment == "color" else lambda key, image: image
-    both = augment.compose(shift, jitter)
-    return lambda key, image: (both(key, (image * std + mean).clip(0, 1)) - mean) / std
+    return augment.on_unit(augment.compose(shift, jitter), setup.spec["mean"], setup.spec["std"])
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:

@@ -19,9 +19,11 @@ from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
 
 __all__ = [
+    "AUGMENT_SETTING",
     "CAPTION_SETTINGS",
     "CLIP_SETTINGS",
     "QUESTION_SETTINGS",
+    "augmentation",
     "caption_data",
     "clip_data",
     "example",
@@ -32,6 +34,13 @@ __all__ = [
     "vocabulary",
 ]
 
+AUGMENT_SETTING = {
+    "augment": Setting(
+        "none",
+        "of training images: crop shows 30 to 100 %; photo: that, mirrored at random, with jitter of light and color",
+        Literal["none", "crop", "photo"],
+    ),
+}
 CAPTION_SETTINGS = {
     "dataset": Setting(
         "shapes",
@@ -216,6 +225,25 @@ def preprocess(setup: Setup) -> Callable[[jax.Array], jax.Array]:
       Images or clips, uint8 -> normalized floats.
     """
     return normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype)
+
+
+def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """Build the augmentation that `--augment` names.
+
+    Args:
+      setup: with mean, standard deviation and the flags of AUGMENT_SETTING.
+
+    Returns:
+      `(key, normalized image) -> image`; None for none.
+    """
+    from dlcore.data import augment
+
+    if setup.flags.augment == "none":
+        return None
+    view = augment.random_resized_crop((0.3, 1.0))
+    if setup.flags.augment == "photo":
+        view = augment.compose(view, augment.random_flip(), augment.color_jitter(0.3, 0.3, 0.3))
+    return augment.on_unit(view, setup.spec["mean"], setup.spec["std"])
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

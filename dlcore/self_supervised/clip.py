@@ -51,6 +51,7 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     loss: Literal["softmax", "sigmoid"] = "softmax",
     axis: str | None = None,
 ) -> Learner:
@@ -60,6 +61,7 @@ def learner(
       model: `CLIP` or `SigLIP`, or any with its call and a parameter `logit_scale`; for sigmoid also `logit_bias`.
       optimizer: any optax transformation.
       preprocess: images to the model's input.
+      augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image; None for none.
       loss: softmax, CLIP's, or sigmoid, SigLIP's.
       axis: name of the mapped axis under pmap; the other pairs come from all replicas.
 
@@ -75,7 +77,9 @@ def learner(
         return siglip_loss(images, captions, scale.reshape(()), params["logit_bias"].reshape(()), mask)
 
     contrast = sigmoid_contrast if loss == "sigmoid" else retrieval.softmax_contrast
-    base = retrieval.learner(model=model, optimizer=optimizer, preprocess=preprocess, contrast=contrast, axis=axis)
+    base = retrieval.learner(
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, contrast=contrast, axis=axis
+    )
 
     def init(rng: jax.Array, batch: dict) -> State:
         if missing := {"image", "captions"} - set(batch):

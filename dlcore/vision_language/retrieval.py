@@ -114,6 +114,7 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda clip: clip,
+    augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     contrast: Callable[..., jax.Array] = softmax_contrast,
     axis: str | None = None,
 ) -> Learner:
@@ -123,6 +124,7 @@ def learner(
       model: `__call__(clip, tokens) -> (clips [B, D], sentences [B, D], 1/tau)`.
       optimizer: any optax transformation.
       preprocess: clips or images to the model's input.
+      augment: `(key, image or clip) -> the same`, applied to each preprocessed training example; None for none.
       contrast: (parameters, clips [B, D], sentences [B, D], 1/tau, mask [B]) -> the loss.
       axis: name of the mapped axis under pmap; the other pairs come from all replicas.
 
@@ -132,11 +134,11 @@ def learner(
       `sentence` [B, D], the latter of the first reference.
     """
 
-    def embed(params, batch, captions):
-        return model.apply({"params": params}, preprocess(seen_of(batch)), captions)
+    def embed(params, seen, captions):
+        return model.apply({"params": params}, seen, captions)
 
-    def objective(params, batch, captions, axis=None):
-        clips, sentences, scale = embed(params, batch, captions)
+    def objective(params, batch, seen, captions, axis=None):
+        clips, sentences, scale = embed(params, seen, captions)
         mask = mask_of(batch)
         if axis is not None:
             clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
@@ -153,12 +155,14 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return objective(params, batch, batch["captions"][:, 0])
+        return objective(params, batch, preprocess(seen_of(batch)), batch["captions"][:, 0])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-        captions = draw_references(keys, batch["captions"], 1)[:, 0]
-        differentiate = jax.value_and_grad(lambda params: objective(params, batch, captions, axis), has_aux=True)
+        captions, seen = draw_references(keys, batch["captions"], 1)[:, 0], preprocess(seen_of(batch))
+        if augment is not None:
+            seen = jax.vmap(augment)(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), seen)
+        differentiate = jax.value_and_grad(lambda params: objective(params, batch, seen, captions, axis), has_aux=True)
         (value, metrics), gradients = differentiate(state.params)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
@@ -166,7 +170,7 @@ def learner(
         return loss(state.params, state, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        clips, sentences, _ = embed(state.params, batch, batch["captions"][:, 0])
+        clips, sentences, _ = embed(state.params, preprocess(seen_of(batch)), batch["captions"][:, 0])
         return {"clip": clips, "sentence": sentences}
 
     return Learner(init, update, evaluate, predict, loss)

@@ -47,6 +47,7 @@ def build(setup: Setup):
         model=network(setup),
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
+        augment=vision_language.augmentation(setup),
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
@@ -93,6 +94,7 @@ experiment = Experiment(
     modules={"clip": CLIP},
     settings={
         **vision_language.CAPTION_SETTINGS,
+        **vision_language.AUGMENT_SETTING,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={

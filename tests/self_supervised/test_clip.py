@@ -48,6 +48,17 @@ def test_an_update_by_hand(started):
     assert float(clip_loss(seen, read, 1 / scale)) == pytest.approx(float(value), rel=1e-5)
 
 
+def test_training_images_are_augmented_and_others_are_not(started):
+    plain, rows, state, update = started
+    learner = clip.learner(model=MODEL, optimizer=optax.sgd(0.1), augment=lambda key, image: image[:, ::-1])
+    mirrored = {**rows, "image": rows["image"][:, :, ::-1]}
+    _, metrics = jax.jit(learner.update)(state, rows)
+    assert metrics["loss"].compute() == pytest.approx(update(state, mirrored)[1]["loss"].compute(), rel=1e-5)
+    assert metrics["loss"].compute() != pytest.approx(update(state, rows)[1]["loss"].compute(), rel=1e-4)
+    for name, value in plain.predict(state, rows).items():
+        np.testing.assert_array_equal(learner.predict(state, rows)[name], value)
+
+
 @pytest.mark.covers("SS-20")
 def test_the_scale_stays_at_most_100(started):
     _, rows, state, update = started

@@ -55,6 +55,7 @@ lazy_exports(
         "mirror_orders": "examples",
         "mixup": "mixing",
         "normalize": "color",
+        "on_unit": "compose",
         "perspective_warp": "warp",
         "posterize": "tone",
         "rand_augment": "policies",

@@ -1,11 +1,12 @@
 """Augmentations in a row. An augmentation is a function `(key, image [H, W, C] float) -> image`, run inside jit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-__all__ = ["Augmentation", "compose", "identity"]
+__all__ = ["Augmentation", "compose", "identity", "on_unit"]
 
 Augmentation = Callable[[Any, jax.Array], jax.Array]
 
@@ -46,5 +47,25 @@ def compose(*augmentations: Augmentation) -> Augmentation:
         for i, part in enumerate(augmentations):
             image = part(None if key is None else jax.random.fold_in(key, i), image)
         return image
+
+    return apply
+
+
+def on_unit(augmentation: Augmentation, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
+    """Apply an augmentation of images in [0, 1] to normalized ones.
+
+    Args:
+      augmentation: `(key, image in [0, 1]) -> image`.
+      mean: [C], what the images were normalized by.
+      std: [C], what the images were normalized by.
+
+    Returns:
+      `(key, normalized image) -> normalized image`.
+    """
+    mean, std = jnp.asarray(mean), jnp.asarray(std)
+
+    def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
+        center, scale = mean.astype(image.dtype), std.astype(image.dtype)
+        return (augmentation(key, jnp.clip(image * scale + center, 0, 1)) - center) / scale
 
     return apply

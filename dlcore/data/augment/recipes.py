@@ -49,13 +49,6 @@ def classification_augmentation(
     def on_black(function: Augmentation) -> Augmentation:
         return lambda key, image: function(key, image - black.astype(image.dtype)) + black.astype(image.dtype)
 
-    def on_unit(function: Augmentation) -> Augmentation:
-        def apply(key, image):
-            unit = jnp.clip(image * std.astype(image.dtype) + mean.astype(image.dtype), 0, 1)
-            return (function(key, unit) - mean.astype(image.dtype)) / std.astype(image.dtype)
-
-        return apply
-
     pixels = max(1, round(side / 8))
     shift = augment.random_shift(max(1, pixels // 2))
     plain = {
@@ -70,8 +63,8 @@ def classification_augmentation(
         return plain
     extra = {
         "cutout": augment.cutout(max(1, side // 2)),
-        "rand_augment": on_unit(augment.rand_augment(fill=0.5)),
-        "auto_augment": on_unit(augment.auto_augment(fill=0.5)),
+        "rand_augment": augment.on_unit(augment.rand_augment(fill=0.5), mean, std),
+        "auto_augment": augment.on_unit(augment.auto_augment(fill=0.5), mean, std),
     }[strong]
     return extra if plain is None else augment.compose(plain, extra)
 
