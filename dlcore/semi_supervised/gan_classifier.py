@@ -15,8 +15,9 @@ boundaries come to lie there. With `complement` the generator is paid for such i
     and the classifier   + H(softmax s(x)) of unlabeled images                        sure of a class
 
 p is a kernel density of the real images' features in the batch, where the paper has a PixelCNN++ trained on images, and
-t the log-density below which the fewest real ones lie. The classifier sees real and made images in batches of their
-own, and keeps the statistics of the real ones. `low_density` measures whether made images lie where real ones are rare.
+t the log-density below which the fewest real ones lie. The classifier sees labeled, unlabeled and made images in one
+batch: where batch norm normalizes made images by themselves, their mean features are those of real ones from the start,
+and nothing is left to match. `low_density` measures whether made images lie where real ones are rare.
 """
 
 from typing import Annotated, Any
@@ -209,9 +210,9 @@ def learner(
         made, _, _ = make(state.params, state.model_state, keys[2], unlabeled, keys[3])
 
         def discriminate(params):
-            logits, statistics = classify(params, state.model_state, jnp.concatenate([known, others]))
-            logits, real = logits[: len(known)], logits[len(known) :]
-            fake, _ = classify(params, state.model_state, made)
+            everything = jnp.concatenate([known, others, made])
+            logits, statistics = classify(params, state.model_state, everything)
+            logits, real, fake = jnp.split(logits, [len(known), len(known) + len(others)])
             losses = softmax_cross_entropy_loss(logits, labeled["label"])
             unsupervised = real_losses(real) + made_losses(fake)
             if complement:
@@ -223,8 +224,7 @@ def learner(
 
         def generate(params):
             images, statistics, _ = make(params, state.model_state, keys[4], unlabeled, keys[5])
-            own = features(params, state.model_state, images)
-            theirs = jax.lax.stop_gradient(features(state.params, state.model_state, others))
+            theirs, own = jnp.split(features(params, state.model_state, jnp.concatenate([others, images])), 2)
             distance = feature_distance(theirs, own, mask)
             value, extras = distance, {"feature_distance": distance}
             if complement:

@@ -4,12 +4,15 @@ python -m experiments.self_supervised.dino                                      
 python -m experiments.self_supervised.dino --model=vit_tiny_cifar --model.image_size=16 --model.patch_size=4 \\
     --model.width=64 --model.depth=3 --model.num_heads=4 --model.mlp_features=256                     (not run)
 python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\
-    --model.width=16 --steps=10000 --eval_every=5000                               (k-NN 78 %, untrained 69 %)
+    --model.width=16 --steps=10000 --eval_every=5000 --teacher_temperature=0.09,0.09       (k-NN 79 %, untrained 69 %)
 
 A small network needs batch norm in the head (`--head.batch_norm`), since its features hardly differ from image to
 image, and prototypes that stand still (`--freeze`, in epochs): they would turn away from all images, until outputs are
 uniform (entropy .63 after 500 steps where they stand still, .82 and rising where they learn). The report shows where a
 ViT attends.
+In 10,000 steps a teacher at the paper's temperatures becomes sure of one prototype for each image (entropy .015; k-NN
+78 %, probe 79.9 %); at .09 it does not (.58; probe 79.7 %), and at the student's .1 little is learned (2,000 steps: .86,
+k-NN as untrained).
 Watch `entropy` (the teacher's, by its largest: 1 is a collapse to uniform outputs), `usage` (0: one output for all
 images), `kl` (0: nothing to learn) and `center_norm`.
 """

@@ -74,6 +74,31 @@ def test_features_are_matched_in_their_means():
     assert float(feature_distance(real, made, mask)) == pytest.approx((0**2 + 2**2) / 2)
 
 
+class Normalized(Classifier):
+    """Its features are normalized over the batch."""
+
+    def setup(self):
+        self.norm = nn.BatchNorm(use_scale=False, use_bias=False)
+        self.head = nn.Dense(2)
+
+    def __call__(self, x, train=False):
+        return self.head(self.features(x, train)["points"].reshape(len(x), -1))
+
+    def features(self, x, train=False):
+        return {"points": self.norm(x, use_running_average=not train)}
+
+
+@pytest.mark.covers("SE-10")
+def test_batch_norm_leaves_the_mean_features_of_made_images_apart_from_those_of_real_ones():
+    """Made points begin at about .5 and real ones lie about .1: in a joint batch, two clusters at -1 and 1."""
+    rows = points()
+    rows = {name: {**part, "image": 0.1 + 0.1 * (part["image"] - 0.5)} for name, part in rows.items()}
+    settings = {"optimizer": optax.sgd(0.0), "generator_optimizer": optax.sgd(0.0), "latent_dim": 4}
+    learner = gan.learner(model=Normalized(), generator=Generator(), **settings)
+    _, metrics = jax.jit(learner.update)(learner.init(jax.random.key(0), rows), rows)
+    assert 2 < metrics["feature_distance"].compute() < 4.1
+
+
 @pytest.mark.covers("SE-11")
 def test_the_complements_terms_by_hand():
     orthogonal, mask = jnp.array([[2.0, 0, 0], [0, 3, 0], [5, 5, 5]]), jnp.array([1.0, 1, 0])
