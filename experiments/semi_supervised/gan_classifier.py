@@ -1,4 +1,4 @@
-"""Learn digits from a few labels of each, and by telling other images of digits from made ones.
+"""Learn classes from a few labels of each, and by telling other images from made ones.
 
 python -m experiments.semi_supervised.gan_classifier                     (83.6 %, its twin 79.6 %)
 python -m experiments.semi_supervised.gan_classifier --complement        (made images lie between the classes)
