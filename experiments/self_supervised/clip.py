@@ -4,13 +4,14 @@ python -m experiments.self_supervised.clip                                     (
 python -m experiments.self_supervised.clip --num_images=24000 --steps=7000 --eval_every=3500
 python -m experiments.self_supervised.clip --loss=sigmoid                      (SigLIP; not run)
 python -m experiments.self_supervised.clip --dataset=flickr8k --data_dir=D --image_size=128 --clip.patch_size=16 \\
-    --clip.vision_width=128 --batch_size=128 --steps=4000                                             (not run)
+    --clip.vision_width=128 --batch_size=128 --steps=2500 --augment=photo                              (text_r10 11.0 %)
 
 Shapes: `zero_shot` is the share of new images of one shape that get their color and shape, one of 24, by the nearest
 prompts ("a red circle at the top left", "there is a red circle at the bottom", ...). Every caption is of an image of
 one or two shapes; no image has a label. The second command has three times the images and reaches 96 %, where more
 steps alone do not: 4,500 on 8,000 images give 88 %. `text_r10` is the share of images whose own caption is among the 10
-nearest of the test split (1,000 in flickr8k), `r10` that of captions.
+nearest of the test split (1,000 in flickr8k, where chance is 1 %), `r10` that of captions. Without
+`--augment` the 4,000 photographs are learned by heart, and `text_r10` stays below 9 % (validation). One seed.
 """
 
 import jax
