@@ -403,8 +403,8 @@ def recall_panels(context: Any) -> list:
             [texts[k] for k in found],
             [[text] for text in texts[:_SHOWN]],
             "What is found",
-            "What lies nearest to each of the first test sentences, which stands last. In bold: the caption of what was "
-            "found, red where that is another.",
+            "What lies nearest to each of the first test sentences, which stands last. In bold: the caption of what "
+            "was found, red where that is another.",
         ),
         table(rows, "Recall", f"Over the {len(texts):,} pairs of the test split.")._replace(half=True),
         *triage_panels(context.history, floor=None),
