@@ -4,6 +4,7 @@ python -m experiments.transfer.fine_tuning                              (92.6 %:
 python -m experiments.transfer.fine_tuning --parts=*                    (95.8 %: all of it from the start)
 python -m experiments.transfer.fine_tuning --parts=head:10              (60.2 %: the network stays as it is)
 python -m experiments.transfer.fine_tuning --parts=* --init_from=none   (94.4 %: from random weights)
+python -m experiments.transfer.fine_tuning --dataset=mnist --data_dir=D --labels_per_class=20 --parts=* --init_from=RUN
 python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
     --model=resnet18 --init_from=FOLDER --parts=head,layer4*:0.1@0.3,*:0.01@0.6
 python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
@@ -13,6 +14,11 @@ FOLDER holds published weights (`dlcore convert`) or is a run of your own. Which
 much data, similar or different, is printed first, by a linear classifier on each stage: a network of CIFAR-10 is
 different from digits, so that its third stage separates them better than its last. The report says what each phase
 bought. One seed; the last two commands were not run.
+
+RUN is one on the embedded digits, `experiments.classification.supervised --model=vgg9_cifar --model.stages=2,2,2,2
+--model.width=24 --input_size=32 --steps=1000 --batch_size=50 --eval_every=500`. With 200 labels of MNIST all of it
+reaches 97.8 %, random weights 95.8 %, and the head alone 91.1 % (three seeds): 200 moved and turned images teach better
+features than those of small blurred digits.
 """
 
 import math
