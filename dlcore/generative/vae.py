@@ -47,18 +47,18 @@ class VAE(nn.Module):
 
     Args:
       shape: (H, W, C) of an image.
-      widths: channels of the convolutions, each of which halves the sides; none makes the nets fully connected.
       hidden: units of the encoder's dense layers; the decoder has them in reverse.
       latent_dim: dimensions of the code.
       likelihood: of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
+      widths: channels of the convolutions, each of which halves the sides; none makes the nets fully connected.
       dtype: of computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
-    widths: Annotated[tuple[int, ...], Range(1)] = ()
     hidden: Annotated[tuple[int, ...], Range(1)] = (500,)
     latent_dim: Annotated[int, Range(1)] = 20
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    widths: Annotated[tuple[int, ...], Range(1)] = ()
     dtype: Any = None
 
     def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
