@@ -25,7 +25,7 @@ from flax import struct
 
 from dlcore.generative.autoregressive import log_likelihood, sample
 from dlcore.generative.latents import arcs
-from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.pixels import denormalize, halved_sides, normalize
 from dlcore.learner import Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
@@ -78,14 +78,7 @@ class VQVAE(nn.Module):
         Raises:
           ValueError: the sides cannot be halved so often.
         """
-        height, width, _ = self.shape
-        factor = 2**self.downsamplings
-        if height % factor or width % factor:
-            raise ValueError(
-                f"shape={tuple(self.shape)}: sides cannot be halved {self.downsamplings} times; allowed: multiples of "
-                f"{factor}"
-            )
-        return height // factor, width // factor
+        return halved_sides(self.shape, self.downsamplings)
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Compute what the codes are nearest to.

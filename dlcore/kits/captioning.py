@@ -200,7 +200,7 @@ def _augmentation(setup: Setup) -> Callable | None:
     if setup.flags.augment == "none":
         return None
     shift = augment.random_shift(max(1, setup.spec["image_shape"][0] // 16))
-    jitter = augment.color_jitter(0.3, 0.3, 0.3) if setup.flags.augment == "color" else lambda key, image: image
+    jitter = augment.color_jitter(0.3, 0.3, 0.3) if setup.flags.augment == "color" else augment.identity
     return augment.on_unit(augment.compose(shift, jitter), setup.spec["mean"], setup.spec["std"])
 
 

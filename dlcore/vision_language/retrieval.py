@@ -134,11 +134,11 @@ def learner(
       `sentence` [B, D], the latter of the first reference.
     """
 
-    def embed(params, seen, captions):
-        return model.apply({"params": params}, seen, captions)
+    def view(batch):
+        return preprocess(seen_of(batch))
 
     def objective(params, batch, seen, captions, axis=None):
-        clips, sentences, scale = embed(params, seen, captions)
+        clips, sentences, scale = model.apply({"params": params}, seen, captions)
         mask = mask_of(batch)
         if axis is not None:
             clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
@@ -150,18 +150,17 @@ def learner(
         return value, metrics
 
     def init(rng: jax.Array, batch: dict) -> State:
-        clip, tokens = preprocess(seen_of(batch)), batch["captions"][:, 0]
-        params = model.init(jax.random.fold_in(rng, 0), clip, tokens)["params"]
+        params = model.init(jax.random.fold_in(rng, 0), view(batch), batch["captions"][:, 0])["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return objective(params, batch, preprocess(seen_of(batch)), batch["captions"][:, 0])
+        return objective(params, batch, view(batch), batch["captions"][:, 0])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-        captions, seen = draw_references(keys, batch["captions"], 1)[:, 0], preprocess(seen_of(batch))
+        captions, seen = draw_references(keys, batch["captions"], 1)[:, 0], view(batch)
         if augment is not None:
-            seen = jax.vmap(augment)(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys), seen)
+            seen = jax.vmap(lambda key, x: augment(jax.random.fold_in(key, 1), x))(keys, seen)
         differentiate = jax.value_and_grad(lambda params: objective(params, batch, seen, captions, axis), has_aux=True)
         (value, metrics), gradients = differentiate(state.params)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
@@ -170,7 +169,7 @@ def learner(
         return loss(state.params, state, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        clips, sentences, _ = embed(state.params, preprocess(seen_of(batch)), batch["captions"][:, 0])
+        clips, sentences, _ = model.apply({"params": state.params}, view(batch), batch["captions"][:, 0])
         return {"clip": clips, "sentence": sentences}
 
     return Learner(init, update, evaluate, predict, loss)
