@@ -9,8 +9,8 @@ python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm -
 The third command draws clothes after 10 epochs, 39 minutes on two busy cores: Fréchet distance 4.1, against 6.9 of the
 GAN. The last measures a finished run by another sampler: 1,000 ancestral steps reach 1.6, where 50 steps of DDIM have
 4.1 (3.1 with --eta=1). The first command draws digits: Fréchet distance .91 by 50 steps of DDIM, 1.05 by 1,000
-ancestral ones; after only 300 steps of training (--steps=300) these are 7.0 and 4.9. So few steps cost quality only
-while the network is young. The second command was not run in full.
+ancestral ones; after only 300 steps of training (--steps=300) these are 7.0 and 4.9. So on digits few steps cost
+quality only while the network is young. The second command was not run in full.
 
 These distances are over a small classifier of the same images. Published ones are over an Inception of 2015: get
 pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_fid --out=inception_fid`, and add

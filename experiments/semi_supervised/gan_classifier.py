@@ -6,9 +6,9 @@ python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=
     --labels_per_class=10 --batch_size=64 --learning_rate=0.001 --generator_learning_rate=0.002         (89.2 %)
 
 `low_density` is how often a made image is less likely than a real one, under a kernel density of the classifier's
-features. On MNIST the twin reaches 85.4 %; with the default rates the classifier tells made images at once, and learns
-nothing from them. On digits two other seeds lose to their twins (77.0 and 78.0 %, against 84.2 and 87.6). The command
-with `--complement` was not run.
+features. On MNIST the twin reaches 85.4 %. At the default rates the classifier is sure of what is made after 600 steps
+(D .01, real images .99), and after 700 it has 80 % of 100 validation images, its twin 91. On digits two other seeds
+lose to their twins (77.0 and 78.0 %, against 84.2 and 87.6). The command with `--complement` was not run.
 """
 
 from functools import partial
