@@ -2,7 +2,7 @@
 
 python -m experiments.self_supervised.clip                                     (zero-shot 81 %, text_r10 96 %)
 python -m experiments.self_supervised.clip --num_images=24000 --steps=7000 --eval_every=3500
-python -m experiments.self_supervised.clip --loss=sigmoid                      (SigLIP; not run)
+python -m experiments.self_supervised.clip --loss=sigmoid                     (zero-shot 69 %, text_r10 81 %)
 python -m experiments.self_supervised.clip --dataset=flickr8k --data_dir=D --image_size=128 --clip.patch_size=16 \\
     --clip.vision_width=128 --batch_size=128 --steps=2500 --augment=photo                              (text_r10 11.0 %)
 
