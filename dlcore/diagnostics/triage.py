@@ -147,7 +147,10 @@ def fit_triage(
     if len(valid) < FEWEST:
         return [Finding("unclear", f"{accuracies}: too few points to judge the fit, {len(valid)}")]
     findings = []
-    rise, error = _change(valid[-max(len(valid) // 3, FEWEST) :])
+    third = max(math.ceil(len(valid) / 3), 2)
+    rise, error = _change(valid[-max(third, FEWEST) :])
+    if third < FEWEST:  # too few for a line: what rose early rises no more
+        rise = min(rise, valid[-1] - valid[-third])
     if rise > max(0.01, 2 * error):
         words = f"{accuracies}: still rising, by {100 * rise:.2g} points in the last third; train longer"
         findings.append(Finding("train longer", words))
@@ -198,7 +201,7 @@ def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.0
 
 
 def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
-    """Find where a validation loss was lowest before it rose.
+    """Find where a validation loss, smoothed by running medians, was lowest before it rose.
 
     Args:
       loss: [N].
@@ -246,7 +249,7 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
     steps, loss = curves["valid", "loss"]
     turn = turning_point(loss) if len(loss) else None
     if turn is not None:
-        sentences.append(f"the validation loss was lowest at {steps[turn]:g}, {loss[turn]:.3g}, and rises: stop there")
+        sentences.append(f"the validation loss, smoothed, was lowest at {steps[turn]:g}, and rises: stop there")
     return sentences
 
 

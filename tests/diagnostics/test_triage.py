@@ -78,6 +78,8 @@ def test_the_words_about_the_fit():
     words = t.fit_triage([0.99] * 6, [0.71] * 6)[0].message
     assert words == "train accuracy 99 %, validation 71 %: over-fitting; more data or stronger regularization"
     assert t.fit_triage([0.9], [0.5] * 4)[0].kind == "unclear"
+    assert [found.kind for found in t.fit_triage([0.5], [0.1, 0.4, 0.5, 0.5, 0.5])] == ["more capacity"]  # rose early
+    assert "still rising, by 10 points in the last third" in t.fit_triage([0.5], [0.1, 0.2, 0.3, 0.4, 0.5])[0].message
     assert "points in the last third; train longer" in t.fit_triage(accuracy(0.8, 1), accuracy(0.8, 1))[0].message
 
 
@@ -145,7 +147,7 @@ def test_a_history_is_told_in_sentences():
     assert rate == "learning rate good: the loss falls, from 2.3 to 0.5"
     assert lower == "the training loss stays at 0.5 from 890 on: lower the rate there, or stop"  # the knee is at 900
     assert "train accuracy 99 %, validation 71 %: over-fitting" in fit
-    assert stop.startswith("the validation loss was lowest at 2")
+    assert stop.startswith("the validation loss, smoothed, was lowest at 2")
     assert t.triage(history(2.3 + 0.01 * STEPS))[0].startswith("learning rate too high: the loss rose from 2.3 to 4")
 
 
