@@ -223,7 +223,8 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
 def _protocol(flags: Flags, splits: Splits) -> str:
     size = len(splits.train)
     bank, counts = min(flags.bank_size, size), fine_tune_counts(flags, size, splits.spec["num_classes"])
-    tuned = f"; fine-tuning with {' and '.join(f'{c:,}' for c in counts)} labels" if counts else ""
+    numbers = " and ".join(f"{count:,}" for count in counts)
+    tuned = f"; fine-tuning with {numbers} labels, {flags.fine_tune_steps:,} steps of 64 images" if counts else ""
     return (
         f"k-NN with k = {min(flags.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
         f"{bank:,} training images{tuned}; each beside the untrained encoder. The learner gets no label."

@@ -61,7 +61,7 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
     assert (found["knn"], found["probe"]) == (found["knn_untrained"], found["probe_untrained"])
     text = self_supervised.notes(setup, data)[0]
     assert text.startswith("k-NN with k = 5 and temperature 0.07, linear probe: by the labels of 100 training images; ")
-    assert "fine-tuning with 10 and 20 labels" in text
+    assert f"fine-tuning with 10 and 20 labels, {setup.flags.fine_tune_steps} steps of 64 images" in text
 
 
 def test_the_encoder_of_fine_tuning_is_the_learners(started):
