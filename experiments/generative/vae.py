@@ -4,6 +4,8 @@ python -m experiments.generative.vae                    (ELBO 23.4 nats, IWAE-50
 python -m experiments.generative.vae --dataset=factors --vae.likelihood=gaussian --vae.latent_dim=8
 python -m experiments.generative.vae --dataset=mnist --data_dir=D --vae.hidden=500,500 --vae.latent_dim=50 \\
     --epochs=300 --importance_samples=500                         (MNIST: ELBO 91.3 nats, IWAE-500 86.4)
+python -m experiments.generative.vae --dataset=mnist --data_dir=D --vae.widths=32,64 --vae.hidden=500 \\
+    --vae.latent_dim=50 --epochs=60 --importance_samples=500      (convolutions: ELBO 89.5, IWAE-500 84.9)
 
 `elbo_nll_nats_dynamic` and `iwaeK_nll_nats_dynamic` bound -log p of an image in nats from above, of pixels that were
 binarized anew; lower is better. The second command edits shapes by factors that are known. The third

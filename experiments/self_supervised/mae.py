@@ -1,8 +1,8 @@
 """Learn an encoder of images by filling in masked patches, and measure it by fine-tuning, k-NN and a linear probe.
 
 python -m experiments.self_supervised.mae                   (fine-tuned with 117 labels 94.8 %, untrained 88.4 %)
-python -m experiments.self_supervised.mae --dataset=fashion_mnist --data_dir=D --steps=12000 \\
-    --batch_size=256 --fine_tune=500,5000 --eval_every=3000                                           (not run)
+python -m experiments.self_supervised.mae --dataset=fashion_mnist --data_dir=D --steps=3000 \\
+    --batch_size=256 --fine_tune=500,5000 --eval_every=1500   (with 500 labels 76.8 %, untrained 70.4 %)
 python -m experiments.self_supervised.mae --dataset=cifar10 --data_dir=D --mae.patch_size=4 --norm_pix_loss \\
     --steps=12000 --batch_size=256 --fine_tune=500,5000                                               (not run)
 
