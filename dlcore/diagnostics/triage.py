@@ -149,7 +149,7 @@ def fit_triage(
     findings = []
     third = max(math.ceil(len(valid) / 3), 2)
     rise, error = _change(valid[-max(third, FEWEST) :])
-    if third < FEWEST:  # too few for a line: what rose early rises no more
+    if third < FEWEST:  # the line is longer than the third, and what rose early may rise no more
         rise = min(rise, valid[-1] - valid[-third])
     if rise > max(0.01, 2 * error):
         words = f"{accuracies}: still rising, by {100 * rise:.2g} points in the last third; train longer"

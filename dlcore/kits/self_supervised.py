@@ -64,7 +64,9 @@ SETTINGS = {
         tuple[float, ...],
         Range(0),
     ),
-    "fine_tune_steps": Setting(300, "updates of a fine-tuning, of 64 images", limits=Range(1)),
+    "fine_tune_steps": Setting(
+        Recipe().steps, f"updates of a fine-tuning, of {Recipe().batch_size} images", limits=Range(1)
+    ),
     "supervised": Setting(False, "at the end, train the encoder by the bank's labels too, to compare"),
 }
 """Of every pretext."""
@@ -220,11 +222,17 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
     return [_protocol(setup.flags, splits)]
 
 
+def _recipe(flags: Flags) -> Recipe:
+    return Recipe(steps=flags.fine_tune_steps)
+
+
 def _protocol(flags: Flags, splits: Splits) -> str:
     size = len(splits.train)
     bank, counts = min(flags.bank_size, size), fine_tune_counts(flags, size, splits.spec["num_classes"])
     numbers = " and ".join(f"{count:,}" for count in counts)
-    tuned = f"; fine-tuning with {numbers} labels, {flags.fine_tune_steps:,} steps of 64 images" if counts else ""
+    recipe = _recipe(flags)
+    length = f"{recipe.steps:,} steps of {recipe.batch_size} images"
+    tuned = f"; fine-tuning with {numbers} labels, {length}" if counts else ""
     return (
         f"k-NN with k = {min(flags.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
         f"{bank:,} training images{tuned}; each beside the untrained encoder. The learner gets no label."
@@ -304,7 +312,7 @@ def evaluators(
             encoder=encoder(setup),
             counts=counts,
             num_classes=setup.spec["num_classes"],
-            recipe=Recipe(steps=flags.fine_tune_steps),
+            recipe=_recipe(flags),
             supervised=min(flags.bank_size, len(data.train)) if flags.supervised else 0,
             k=flags.knn_k,
             seed=flags.seed,

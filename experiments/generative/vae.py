@@ -5,11 +5,12 @@ python -m experiments.generative.vae --dataset=factors --vae.likelihood=gaussian
 python -m experiments.generative.vae --dataset=mnist --data_dir=D --vae.hidden=500,500 --vae.latent_dim=50 \\
     --epochs=300 --importance_samples=500                         (MNIST: ELBO 91.3 nats, IWAE-500 86.4)
 python -m experiments.generative.vae --dataset=mnist --data_dir=D --vae.widths=32,64 --vae.hidden=500 \\
-    --vae.latent_dim=50 --epochs=60 --importance_samples=500      (convolutions: ELBO 89.5, IWAE-500 84.9)
+    --vae.latent_dim=50 --epochs=60 --importance_samples=500 --eval_every=30000    (ELBO 89.5, IWAE-500 84.9)
 
 `elbo_nll_nats_dynamic` and `iwaeK_nll_nats_dynamic` bound -log p of an image in nats from above, of pixels that were
 binarized anew; lower is better. The second command edits shapes by factors that are known. The third
-ends at 89.0 nats on training images; 100 epochs give 92.0 and 87.1, and 90.6 on training images.
+ends at 89.0 nats on training images; 100 epochs give 92.0 and 87.1, and 90.6 on training images. The last has
+convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 """
 
 from dlcore.experiment import Experiment, Setup

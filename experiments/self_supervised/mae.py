@@ -6,7 +6,8 @@ python -m experiments.self_supervised.mae --dataset=fashion_mnist --data_dir=D -
 python -m experiments.self_supervised.mae --dataset=cifar10 --data_dir=D --mae.patch_size=4 --norm_pix_loss \\
     --steps=12000 --batch_size=256 --fine_tune=500,5000                                               (not run)
 
-`loss` is the squared error of the masked patches, `mean_patch` that of the mean of the image's seen patches.
+`loss` is the squared error of the masked patches, `mean_patch` that of the mean of the image's seen patches. On
+Fashion-MNIST the loss ends at a quarter of it; the second command's numbers are means of three seeds.
 """
 
 from functools import partial
