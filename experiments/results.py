@@ -89,12 +89,19 @@ def _published(arguments: argparse.Namespace) -> dict[str, Any] | None:
 def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     candidates, published = [ledger.candidate(run) for run in arguments.add], _published(arguments)
     row = ledger.merge(candidates, arguments.id, arguments.tolerance, published, arguments.note or "")
-    if arguments.replace:
-        ledger.replace(row, path)
-    elif row["id"] in {old["id"] for old in ledger.read(path)}:
-        raise ValueError(f"--id={row['id']}: is in {path} already; allowed: a new id, or --replace")
-    else:
+    old = {line["id"]: line for line in ledger.read(path)}.get(row["id"])
+    if old is None:
         ledger.append(row, path)
+    elif not arguments.replace:
+        raise ValueError(f"--id={row['id']}: is in {path} already; allowed: a new id, or --replace")
+    elif old["note"] and arguments.note is None:
+        raise ValueError(
+            f"--replace: the row {row['id']} has the note {old['note']!r}, which may be of the old number; "
+            "allowed: with --note=TEXT, or --note= for none"
+        )
+    else:
+        same = all(row[field] == old[field] for field in ("dataset", "metric"))
+        ledger.replace(row | {"published": published or (old["published"] if same else None)}, path)
     print(f"{row['id']}: {row['metric']} {_value(row)}")
 
 

@@ -196,12 +196,29 @@ def test_errors_say_what_to_do(measured, capsys, monkeypatch, arguments, message
 
 def test_replace_puts_a_row_in_the_place_of_the_old_one(measured):
     arguments = ["--add", str(measured / "runs" / "seed1"), "--replace", "--published=0.97", "--source=Someone 2015"]
-    assert results.main(arguments, measured) == 0
+    assert results.main([*arguments, "--note="], measured) == 0
     (row,) = rows(measured)
     assert row["values"] == {"1": pytest.approx(0.91)}
     text = (measured / "experiments" / "README.md").read_text()
     assert "| 97.00 % (Someone 2015) |" in text
     assert "| 91.00 % (seed 1) |" in text
+
+
+def test_replace_keeps_the_published_number_and_asks_for_the_note(measured, capsys):
+    (row,) = rows(measured)
+    published = {"value": 0.97, "source": "Someone 2015"}
+    ledger.replace(row | {"published": published, "note": "its twin 90.1"}, measured / "experiments" / "results.jsonl")
+    arguments = ["--add", str(measured / "runs" / "seed1"), "--replace"]
+    before = rows(measured)
+    assert results.main(arguments, measured) == 2
+    assert "has the note 'its twin 90.1'" in capsys.readouterr().err
+    assert rows(measured) == before
+    assert results.main([*arguments, "--note=its twin 89.9"], measured) == 0
+    (after,) = rows(measured)
+    assert (after["note"], after["published"]) == ("its twin 89.9", published)
+    ledger.replace(after | {"metric": "test loss"}, measured / "experiments" / "results.jsonl")
+    assert results.main([*arguments, "--note="], measured) == 0
+    assert rows(measured)[0]["published"] is None
 
 
 def test_annotate_changes_what_a_row_is_compared_with_and_nothing_else(measured):
