@@ -4,11 +4,16 @@ python -m experiments.semi_supervised.gan_classifier                     (81.4 %
 python -m experiments.semi_supervised.gan_classifier --complement        (made images lie between the classes)
 python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=D --augment=auto --steps=1500 \\
     --labels_per_class=10 --batch_size=64 --learning_rate=0.001 --generator_learning_rate=0.002         (89.2 %)
+python -m experiments.semi_supervised.gan_classifier --dataset=mnist --data_dir=D --augment=none --model=mlp \\
+    --model.hidden=1000,500,250,250,250 --steps=12000 --labels_per_class=10 --batch_size=64 --learning_rate=0.001 \\
+    --generator_learning_rate=0.001 --eval_every=1000                           (96.2 %, two seeds, 33 minutes each)
 
 `low_density` is how often a made image is less likely than a real one, under a kernel density of the classifier's
-features. On MNIST the twin reaches 85.4 %. At the default rates the classifier is sure of what is made after 600 steps
-(D .01, real images .99), and after 700 it has 80 % of 100 validation images, its twin 91. On digits two other seeds
-lose to their twins (77.0 and 78.0 %, against 84.2 and 87.6). The command with `--complement` was not run.
+features. A classifier without batch normalization gains most: the MLP of the last command is 25 and 28 points above its
+twins, and 6,000 steps gave seed 0 the same 96.4 % as 12,000. The ResNet of the third command has a twin of 85.4 %. At
+the default rates it is sure of what is made after 600 steps (D .01, real images .99), and after 700 it has 80 % of 100
+validation images, its twin 91. On digits two other seeds lose to their twins (77.0 and 78.0 %, against 84.2 and 87.6).
+The command with `--complement` was not run.
 """
 
 from functools import partial
