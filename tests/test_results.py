@@ -206,8 +206,9 @@ def test_replace_puts_a_row_in_the_place_of_the_old_one(measured):
 
 def test_replace_keeps_the_published_number_and_asks_for_the_note(measured, capsys):
     (row,) = rows(measured)
+    path = measured / "experiments" / "results.jsonl"
     published = {"value": 0.97, "source": "Someone 2015"}
-    ledger.replace(row | {"published": published, "note": "its twin 90.1"}, measured / "experiments" / "results.jsonl")
+    ledger.replace(row | {"published": published, "note": "its twin 90.1"}, path)
     arguments = ["--add", str(measured / "runs" / "seed1"), "--replace"]
     before = rows(measured)
     assert results.main(arguments, measured) == 2
@@ -216,7 +217,7 @@ def test_replace_keeps_the_published_number_and_asks_for_the_note(measured, caps
     assert results.main([*arguments, "--note=its twin 89.9"], measured) == 0
     (after,) = rows(measured)
     assert (after["note"], after["published"]) == ("its twin 89.9", published)
-    ledger.replace(after | {"metric": "test loss"}, measured / "experiments" / "results.jsonl")
+    ledger.replace(after | {"metric": "test loss"}, path)
     assert results.main([*arguments, "--note="], measured) == 0
     assert rows(measured)[0]["published"] is None
 
