@@ -167,16 +167,20 @@ def test_the_classifier_descends_its_three_terms(trained):
 
 @pytest.mark.covers("SE-11")
 def test_a_complement_lies_where_real_images_are_rare(trained):
-    areas, spread = {}, {}
-    for complement, (learner, _, _, state) in trained.items():
-        batch = points(100, seed=1)
-        outputs = jax.jit(learner.predict)(state, batch["unlabeled"])
-        areas[complement] = area_of_low_density(np.asarray(outputs["features"]), np.asarray(outputs["sample_features"]))
-        spread[complement] = outputs["sample"].reshape(-1, 2).mean(0)
-        np.testing.assert_allclose(outputs["sample"].reshape(-1, 2), outputs["sample_features"], atol=1e-6)
+    """The median of five seeds: one seed's area moves between .86 and .97 from step to step and by machine."""
+    areas, spread, batch = {}, {}, points(100, seed=1)
+    for complement, (learner, _, _, _) in trained.items():
+        states = jax.jit(jax.vmap(lambda seed, init=learner.init: init(jax.random.key(seed), points())))(jnp.arange(5))
+        step = jax.vmap(lambda state, update=learner.update: update(state, points())[0])
+        states = jax.jit(lambda states, step=step: jax.lax.fori_loop(0, 1500, lambda _, s: step(s), states))(states)
+        outputs = jax.jit(jax.vmap(learner.predict, (0, None)))(states, batch["unlabeled"])
+        pairs = zip(np.asarray(outputs["features"]), np.asarray(outputs["sample_features"]), strict=True)
+        areas[complement] = np.median([area_of_low_density(real, made) for real, made in pairs])
+        spread[complement] = outputs["sample"].reshape(5, -1, 2).mean(1)
+        np.testing.assert_allclose(outputs["sample"].reshape(5, -1, 2), outputs["sample_features"], atol=1e-6)
     assert areas[True] > 0.9
-    np.testing.assert_allclose(spread[False], [0.5, 0.5], atol=0.1)
-    assert areas[True] >= areas[False]
+    np.testing.assert_allclose(spread[False], np.full((5, 2), 0.5), atol=0.1)
+    assert areas[False] < 0.5
 
 
 def test_no_gradient_depends_on_the_hidden_label(trained):
