@@ -97,8 +97,8 @@ def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> S
         more = ""
         if name != "random" and "random" in areas:
             gain = area - areas["random"]
-            error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-            more = f" ({gain.mean():+.2f} ± {error:.2f})"
+            error = f" ± {gain.std(ddof=1) / np.sqrt(len(gain)):.2f}" if len(gain) > 1 else ""
+            more = f" ({gain.mean():+.2f}{error})"
             numbers[f"gain over random, {name}, points"] = gain.tolist()
         lines.append(f"{name} {area.mean():.2f} %{more}")
     if {"margin", "random"} <= areas.keys():
@@ -107,7 +107,7 @@ def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> S
         headline = Headline("area under the curve gained by margin, points", gain, dataset)
     verdict = (
         f"Area under the curve from {counts[0]} to {counts[-1]} labels: {', '.join(lines)}; "
-        "in brackets the difference from random, paired by seed, with its standard error."
+        "in brackets the difference from random, paired by seed, with its standard error if seeds are several."
     )
     return StudyResult(numbers, verdict, {"accuracy": draw(curves, counts)}, holds, headline)
 

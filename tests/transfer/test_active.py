@@ -88,5 +88,7 @@ def test_the_verdict_turns():
     good = page.report(curves, np.array([20, 40]), "digits")
     assert good.holds
     assert "margin 67.50 % (+7.50 ± 2.50), random 60.00 %" in good.verdict
+    alone = page.report({name: curve[:1] for name, curve in curves.items()}, np.array([20, 40]), "digits")
+    assert "±" not in alone.verdict, "one seed has no standard error"
     swapped = dict(zip(curves, reversed(curves.values()), strict=True))
     assert not page.report(swapped, np.array([20, 40]), "digits").holds
