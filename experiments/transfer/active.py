@@ -107,7 +107,7 @@ def report(curves: dict[str, np.ndarray], counts: np.ndarray, dataset: str) -> S
         headline = Headline("area under the curve gained by margin, points", gain, dataset)
     verdict = (
         f"Area under the curve from {counts[0]} to {counts[-1]} labels: {', '.join(lines)}; "
-        "in brackets the difference from random, paired by seed, with its standard error if seeds are several."
+        "in brackets the difference from random, paired by seed, with its standard error where there are several seeds."
     )
     return StudyResult(numbers, verdict, {"accuracy": draw(curves, counts)}, holds, headline)
 
