@@ -45,6 +45,7 @@ from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.nms import nms, top_detections
+from dlcore.ops.onednn import has_onednn, use_onednn, without_onednn
 from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -100,6 +101,7 @@ __all__ = [
     "generalized_box_iou",
     "global_avg_pool",
     "grid_sample",
+    "has_onednn",
     "heatmaps_to_keypoints",
     "im2col",
     "is_kernel",
@@ -126,5 +128,7 @@ __all__ = [
     "split_sequence",
     "top_detections",
     "unpatchify",
+    "use_onednn",
     "winograd_multiplications",
+    "without_onednn",
 ]

@@ -12,7 +12,9 @@ backward pass is therefore written as NHWC/HWIO convolutions of transposed opera
 `lax.platform_dependent` chooses when the program is lowered: a program for a TPU or a GPU keeps lax's form. Where
 windows do not overlap (1x1, patches, a kernel as large as its input) the convolution is a dot product on every
 platform: on a CPU the weight gradient of a 1x1 convolution is then six times cheaper. A depthwise convolution (as many
-groups as channels) is a sum of multiplied shifted images on a CPU, `dlcore.ops.depthwise`.
+groups as channels) is a sum of multiplied shifted images on a CPU, `dlcore.ops.depthwise`. An input with gaps between
+its pixels (a transposed convolution, and the gradient by the input of a strided one) is convolved there by as many
+kernels as a gap has phases, without the zeros. `dlcore.ops.onednn` can hand what remains to oneDNN.
 
 The kernel's gradient sums over images. On one CPU device it goes through them in blocks that fit into the cache, in a
 loop, which takes half the time: of a whole batch XLA would compute the activation before the convolution once more,
@@ -216,7 +218,9 @@ def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 def _conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     lax_form = functools.partial(_lax_conv, window)
     if not _is_depthwise(window, lhs, rhs):
-        return lax_form(lhs, rhs)
+        if not _has_phases(window, lhs, rhs):
+            return lax_form(lhs, rhs)
+        return lax.platform_dependent(lhs, rhs, cpu=functools.partial(_by_phases, window), default=lax_form)
     dtype = window.preferred_element_type or lhs.dtype
     shifted = functools.partial(_with_window, depthwise_conv, window, dtype)
     return lax.platform_dependent(lhs, rhs, cpu=shifted, default=lax_form)
@@ -298,6 +302,50 @@ def _depthwise_lhs_gradient(window: _Window, lhs: Any, rhs: jax.Array, cotangent
 
 def _depthwise_rhs_gradient(window: _Window, rhs: Any, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
     return _with_window(depthwise_kernel_gradient, window, rhs.dtype, lhs, cotangent, rhs.shape)
+
+
+def _has_phases(window: _Window, lhs: Any, rhs: Any) -> bool:
+    """Whether the input has gaps of zeros between its pixels, and nothing else that `_by_phases` does not know."""
+    plain = window.groups == window.rhs_dilation[0] == window.rhs_dilation[1] == 1 and window.strides == (1, 1)
+    return plain and max(window.lhs_dilation) > 1 and 0 not in lhs.shape and 0 not in rhs.shape
+
+
+def _by_phases(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    """Convolve an input that has d - 1 zeros between its pixels without computing any of their products.
+
+    y[d a + r] = sum_j k[t + d j] x[a + j + (r + t - l) / d],   t = (l - r) mod d,   l the low padding
+
+    One convolution for each remainder r along rows and columns; the d x d results are interleaved.
+    """
+    sizes = [
+        n + low + high - k + 1
+        for n, k, (low, high) in zip(
+            _dilated(lhs.shape[1:3], window.lhs_dilation), rhs.shape[:2], window.padding, strict=True
+        )
+    ]
+    counts = [-(-size // d) for size, d in zip(sizes, window.lhs_dilation, strict=True)]
+    plain = window._replace(lhs_dilation=(1, 1))
+
+    def phase(*remainders: int) -> jax.Array:
+        x, kernel, padding = lhs, rhs, []
+        for axis in range(2):
+            d, r, low = window.lhs_dilation[axis], remainders[axis], window.padding[axis][0]
+            first = (low - r) % d
+            kernel = lax.slice_in_dim(kernel, min(first, kernel.shape[axis]), None, d, axis)
+            start = (r + first - low) // d
+            end = counts[axis] + kernel.shape[axis] - 1 + start
+            before, after = max(start, 0), min(end, lhs.shape[axis + 1])
+            x = lax.slice_in_dim(x, min(before, after), after, 1, axis + 1)
+            padding.append((before - start, end - after))
+        if 0 in kernel.shape or 0 in x.shape:
+            shape = (len(lhs), *counts, rhs.shape[3])
+            return _equally_varying(jnp.zeros(shape, window.preferred_element_type or lhs.dtype), lhs)[0]
+        return _lax_conv(plain._replace(padding=tuple(padding)), x, kernel)
+
+    rows, columns = (range(d) for d in window.lhs_dilation)
+    y = jnp.stack([jnp.stack([phase(r, s) for s in columns], 3) for r in rows], 2)
+    y = y.reshape(len(y), *(n * d for n, d in zip(counts, window.lhs_dilation, strict=True)), -1)
+    return y[:, : sizes[0], : sizes[1]]
 
 
 def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> np.ndarray:

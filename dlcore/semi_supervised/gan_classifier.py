@@ -17,9 +17,12 @@ boundaries come to lie there. With `complement` the generator is paid for such i
 p is a kernel density of the real images' features in the batch, where the paper has a PixelCNN++ trained on images, and
 t the log-density below which the fewest real ones lie. The classifier sees labeled, unlabeled and made images in one
 batch: where batch norm normalizes made images by themselves, their mean features are those of real ones from the start,
-and nothing is left to match. `low_density` measures whether made images lie where real ones are rare.
+and nothing is left to match. Dropout in the classifier stands in for the normal noise in its layers of Salimans et al.
+As in their program, the average of the classifier's weights is what is measured, e <- d e + (1 - d) w. `low_density`
+measures whether made images lie where real ones are rare.
 """
 
+from functools import partial
 from typing import Annotated, Any
 
 import jax
@@ -27,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from flax import struct
 
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.outlier import auroc
@@ -37,9 +41,10 @@ from dlcore.generative.pixels import denormalize
 from dlcore.generative.two_players import Players, PlayerState
 from dlcore.learner import Evaluator, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
-from dlcore.semi_supervised.two_streams import augmented, streams
+from dlcore.semi_supervised.two_streams import augmented, averaging, streams
 
 __all__ = [
+    "GanClassifierState",
     "area_of_low_density",
     "density_excess",
     "feature_distance",
@@ -49,6 +54,17 @@ __all__ = [
     "pull_away",
     "real_losses",
 ]
+
+
+@struct.dataclass
+class GanClassifierState(PlayerState):
+    """Both players, and the classifier that is measured.
+
+    Args:
+      teacher: {"params", "model_state"}, the average of the classifier's.
+    """
+
+    teacher: Any
 
 
 def real_losses(logits: jax.Array) -> jax.Array:
@@ -144,6 +160,7 @@ def learner(
     density_weight: Annotated[float, Range(0)] = 1.0,
     density_quantile: Annotated[float, Range(0, 1)] = 0.1,
     entropy_weight: Annotated[float, Range(0)] = 0.1,
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
     axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}` by a GAN.
@@ -162,6 +179,7 @@ def learner(
       density_weight: complement: of the excess of density.
       density_quantile: complement: share of the real images that counts as rare.
       entropy_weight: complement: of the classifier's entropy on unlabeled images.
+      ema_decay: of the average of the classifier, which is measured; 0 measures the classifier itself.
       axis: name of the mapped axis under pmap.
 
     Returns:
@@ -174,21 +192,27 @@ def learner(
         {"discriminator": optimizer, "generator": generator_optimizer},
     )
     judge = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
+    average = averaging(ema_decay)
 
     def latent(rng, batch):
         return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(example_keys(rng, batch))
 
-    def init(rng: jax.Array, batch: dict) -> PlayerState:
+    def init(rng: jax.Array, batch: dict) -> GanClassifierState:
         labeled, _, _ = streams(batch)
         inputs = {"discriminator": (preprocess(labeled["image"]),), "generator": (latent(rng, labeled),)}
-        return PlayerState(**players.init(rng, inputs))
+        start = PlayerState(**players.init(rng, inputs))
+        return GanClassifierState(**vars(start), teacher=jax.tree.map(jnp.copy, weights(start)))
 
-    def classify(params, model_state, images):
-        return players.apply("discriminator", params, model_state, images)
+    def weights(state):
+        return {"params": state.params["discriminator"], "model_state": state.model_state["discriminator"]}
 
-    def features(params, model_state, images, train=True):
-        options = {"train": train, "method": "features"}
-        maps, _ = players.apply("discriminator", params, model_state, images, **options)
+    def classify(params, model_state, images, dropout):
+        return players.apply("discriminator", params, model_state, images, rngs={"dropout": dropout})
+
+    def features(params, model_state, images, dropout=None):
+        options = {"train": dropout is not None, "method": "features"}
+        rngs = {} if dropout is None else {"dropout": dropout}
+        maps, _ = players.apply("discriminator", params, model_state, images, rngs=rngs, **options)
         last = list(maps.values())[-1]
         return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
 
@@ -201,8 +225,9 @@ def learner(
             images = augmented(augment, view, {**batch, "image": images})
         return images, statistics, x
 
-    def update(state: PlayerState, batch: dict) -> tuple[PlayerState, Metrics]:
-        keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(6)]
+    def update(state: GanClassifierState, batch: dict) -> tuple[GanClassifierState, Metrics]:
+        keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(8)]
+        dropout = keys[6:] if axis is None else [jax.random.fold_in(k, jax.lax.axis_index(axis)) for k in keys[6:]]
         labeled, unlabeled, _ = streams(batch)
         parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
         known, others = (augmented(augment, key, part) for key, part in zip(keys, parts, strict=False))
@@ -211,7 +236,7 @@ def learner(
 
         def discriminate(params):
             everything = jnp.concatenate([known, others, made])
-            logits, statistics = classify(params, state.model_state, everything)
+            logits, statistics = classify(params, state.model_state, everything, dropout[0])
             logits, real, fake = jnp.split(logits, [len(known), len(known) + len(others)])
             losses = softmax_cross_entropy_loss(logits, labeled["label"])
             unsupervised = real_losses(real) + made_losses(fake)
@@ -224,7 +249,8 @@ def learner(
 
         def generate(params):
             images, statistics, _ = make(params, state.model_state, keys[4], unlabeled, keys[5])
-            theirs, own = jnp.split(features(params, state.model_state, jnp.concatenate([others, images])), 2)
+            everything = jnp.concatenate([others, images])
+            theirs, own = jnp.split(features(params, state.model_state, everything, dropout[1]), 2)
             distance = feature_distance(theirs, own, mask)
             value, extras = distance, {"feature_distance": distance}
             if complement:
@@ -244,20 +270,24 @@ def learner(
             "d_fake": Sum.of(1 - jnp.exp(-made_losses(fake)), mask),
             **{name: Sum(value * count, count) for name, value in extras.items()},
         }
-        return state.replace(step=state.step + 1, model_state=statistics), metrics
+        state = state.replace(step=state.step + 1, model_state=statistics)
+        return state.replace(teacher=average.follow(state.teacher, weights(state), state.step)), metrics
 
-    def judged(state: PlayerState) -> SupervisedState:
-        own = (part["discriminator"] for part in (state.params, state.opt_state, state.model_state))
-        return SupervisedState(state.step, state.rng, *own)
+    def judged(state: GanClassifierState) -> SupervisedState:
+        measured = state.teacher
+        return SupervisedState(
+            state.step, state.rng, measured["params"], state.opt_state["discriminator"], measured["model_state"]
+        )
 
-    def predict(state: PlayerState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: GanClassifierState, batch: dict) -> dict[str, jax.Array]:
         flat, _, _ = streams(batch)
         made, _, sample = make(state.params, state.model_state, state.rng, flat, train=False)
-        networks = (state.params, state.model_state)
+        networks = ({"discriminator": state.teacher[part]} for part in ("params", "model_state"))
+        of = partial(features, *networks)
         return judge.predict(judged(state), flat) | {
-            "features": features(*networks, preprocess(flat["image"]), train=False),
+            "features": of(preprocess(flat["image"])),
             "sample": sample,
-            "sample_features": features(*networks, made, train=False),
+            "sample_features": of(made),
         }
 
     return Learner(

@@ -8,14 +8,15 @@ Winograd's F(2x2, 3x3), on images and kernels of several sizes; then depthwise c
 shifted images on a CPU, and dilated ones, beside their form as plain convolutions of every d-th pixel. Forward and
 backward (both gradients), each as the median of interleaved turns. Only dlcore's replacement is claimed to win.
 
-On a CPU, lax is timed once more as jaxlib 0.10 compiles it by default, by YNNPACK, which dlcore's command lines turn
-off (`dlcore.run.xla_flags`).
+On a CPU, lax is timed twice more: as XLA compiles it without the calls of oneDNN that dlcore's command lines bring
+(`dlcore.ops.onednn`), by Eigen, and as jaxlib 0.10 compiles it by default, by YNNPACK (`dlcore.run.xla_flags`).
 
 Not run in full. Measured by a shorter script on two busy cores (AMD EPYC, jax 0.10.2; processor time; batch 8 of
 32x32x64), lax over dlcore: depthwise 3x3 19x forward, 23x and 6x for the gradients of image and kernel; 7x7 16x, 15x
 and 7.6x.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -27,14 +28,17 @@ from jax import lax
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
-from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd
+from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd, without_onednn
 from dlcore.ops.winograd import winograd_multiplications
 from dlcore.run import provenance
 from dlcore.run.xla_flags import CPU_CONVOLUTIONS
 from experiments.bench.timing import Times, bar_chart, interleaved, ratio
 
-YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"}
-"""Has one program's convolutions computed by YNNPACK."""
+PLAIN = {
+    "lax by Eigen": {},
+    "lax by YNNPACK": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"},
+}
+"""lax without oneDNN, and the options of XLA's compiler that it takes."""
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -95,18 +99,22 @@ def normal(seed: int, *shape: int) -> jax.Array:
 def timed(functions: dict[str, Callable], x: jax.Array, w: jax.Array, num_repeats: int) -> dict[str, dict[str, Times]]:
     """{"forward", "backward"} -> times of each algorithm, after a comparison of its result with lax's."""
     if jax.default_backend() == "cpu" and CPU_CONVOLUTIONS in os.environ.get("XLA_FLAGS", ""):
-        functions = functions | {"lax by YNNPACK": functions["lax"]}
-    options = {"lax by YNNPACK": YNNPACK}
-    forward = {name: jax.jit(f).lower(x, w).compile(options.get(name)) for name, f in functions.items()}
+        functions = functions | dict.fromkeys(PLAIN, functions["lax"])
+
+    def compiled(name: str, f: Callable) -> Callable:
+        fresh = jax.jit(lambda *args: f(*args))  # what was lowered once is not lowered anew
+        with without_onednn() if name in PLAIN else contextlib.nullcontext():
+            return fresh.lower(x, w).compile(PLAIN.get(name))
+
+    forward = {name: compiled(name, f) for name, f in functions.items()}
     want = forward["lax"](x, w)
     for name, f in forward.items():
         error = float(jnp.abs(f(x, w) - want).max() / jnp.abs(want).max())
         if error > 1e-4:
             raise ValueError(f"{name} differs from lax by {error:.1e} of the largest value; allowed: 1e-4")
 
-    def backward(name, f):
-        gradient = jax.jit(jax.grad(lambda x, w: jnp.vdot(f(x, w), want), (0, 1)))
-        return gradient.lower(x, w).compile(options.get(name))
+    def backward(name: str, f: Callable) -> Callable:
+        return compiled(name, jax.grad(lambda x, w: jnp.vdot(f(x, w), want), (0, 1)))
 
     both = {"forward": forward, "backward": {name: backward(name, f) for name, f in functions.items()}}
     return {

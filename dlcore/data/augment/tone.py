@@ -195,10 +195,9 @@ def equalize(image: jax.Array) -> jax.Array:
 
     def channel(plane: jax.Array) -> jax.Array:
         level = plane.astype(jnp.int32)
-        ranked = jnp.sort(level.ravel())
-        below = jnp.searchsorted(ranked, jnp.arange(256, dtype=jnp.int32), method="scan_unrolled")
-        highest = ranked[-1]
-        step = below[highest] // 255
+        counts = jnp.zeros(256, jnp.int32).at[level].add(1)
+        below = jnp.cumsum(counts) - counts
+        step = below[level.max()] // 255
         table = jnp.clip((below + step // 2) // jnp.maximum(step, 1), 0, 255)
         return jnp.where(step == 0, level, table[level]).astype(jnp.uint8)
 

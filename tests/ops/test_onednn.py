@@ -1,0 +1,122 @@
+"""oneDNN's convolutions: equal to XLA's, chosen where they are known to work, and left out everywhere else.
+
+The tests' processes keep compiled programs on disk, which these cannot be; so a process without does the work.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dlcore.ops import has_onednn, onednn
+
+pytestmark = pytest.mark.skipif(not has_onednn(), reason="this jaxlib's oneDNN was not tried")
+
+PROGRAM = """
+import json
+import jax, jax.numpy as jnp, numpy as np
+from flax import linen as nn
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from dlcore.cost.compiled import compiled_cost
+from dlcore.ops import conv_general_dilated, use_onednn, without_onednn
+
+use_onednn()
+D = ("NHWC", "HWIO", "NHWC")
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+def convolve(strides=(1, 1), padding="SAME", dilation=(1, 1), groups=1, gaps=(1, 1)):
+    return lambda x, w: lax.conv_general_dilated(x, w, strides, padding, gaps, dilation, D, groups)
+
+def called(f, *args, **how):
+    return "__onednn" in jax.jit(lambda *args: f(*args), **how).lower(*args).as_text()
+
+def difference(f, *args):
+    ours = jax.jit(lambda *args: f(*args))(*args)
+    with without_onednn():
+        theirs = jax.jit(lambda *args: f(*args))(*args)
+    return max(float(jnp.abs(a - b).max() / jnp.abs(b).max())
+               for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True))
+
+x, w = normal(0, 4, 24, 20, 16), normal(1, 3, 3, 16, 32)
+windows = {
+    "same": convolve(),
+    "strided": convolve((2, 1)),
+    "uneven padding": convolve(padding=((0, 2), (3, 1))),
+    "dilated": convolve(padding="VALID", dilation=(2, 3)),
+    "loop": lambda x, w: lax.fori_loop(0, 2, lambda _, y: convolve()(x + y.mean(), w), convolve()(x, w)),
+    "mapped": lambda x, w: jax.vmap(convolve(), (0, None))(jnp.stack([x, 2 * x]), w),
+    "mapped kernels": lambda x, w: jax.vmap(convolve(), (None, 0))(x, jnp.stack([w, 2 * w])),
+    "gradients": jax.grad(lambda x, w: jnp.sin(conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=D)).sum(),
+                          (0, 1)),
+}
+small = x[:1, :8, :8]
+left = {
+    "small": (convolve(), small, w),
+    "large kernel": (convolve(padding="VALID"), x, normal(2, 8, 8, 16, 32)),
+    "negative padding": (convolve(padding=((-1, 2), (1, 1))), x, w),
+    "groups": (convolve(groups=2), x, w[:, :, :8]),
+    "gaps": (convolve(padding=((1, 1), (1, 1)), gaps=(2, 2)), x, w),
+    "bfloat16": (convolve(), x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)),
+    "channels first": (lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "SAME"), x.transpose(0, 3, 1, 2),
+                       w.transpose(3, 2, 0, 1)),
+    "1-D": (lambda x, w: lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")),
+            normal(3, 4, 480, 16), normal(4, 3, 16, 128)),
+}
+mesh = jax.make_mesh((2,), ("data",))
+spread = NamedSharding(mesh, PartitionSpec("data"))
+exported = jax.export.export(jax.jit(convolve()))(x, w)
+result = {
+    "called": {name: called(f, x, w) for name, f in windows.items()},
+    "difference": {name: difference(f, x, w) for name, f in windows.items()},
+    "left": {name: called(*case) for name, case in left.items()},
+    "two devices": called(convolve(), jax.device_put(x, spread), w),
+    "exported": "__onednn" in exported.mlir_module(),
+    "exported difference": float(jnp.abs(exported.call(x, w) - convolve()(x, w)).max()),
+    "flops": compiled_cost(nn.Conv(32, (3, 3), use_bias=False), jax.ShapeDtypeStruct(x.shape, x.dtype)).flops,
+}
+with without_onednn():
+    result["without"] = called(convolve(), x, w)
+jax.config.update("jax_compilation_cache_dir", "unused")
+result["saved"] = called(convolve(), x, w)
+print(json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def result():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_COMPIL", "JAX_PERS"))}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_results_equal_those_of_xla(result):
+    assert set(result["called"].values()) == {True}
+    assert max(result["difference"].values()) < 1e-5, result["difference"]
+
+
+def test_what_it_cannot_compute_or_save_stays_with_xla(result):
+    assert set(result["left"].values()) == {False}, result["left"]
+    for name in ("two devices", "exported", "without", "saved"):
+        assert result[name] is False, name
+    assert result["exported difference"] < 1e-4
+
+
+def test_the_flops_of_a_compiled_model_are_those_without_it(result):
+    taps = (3 * 24 - 2) * (3 * 20 - 2)  # of one channel; those on padding do not count
+    assert result["flops"] == 2 * 4 * taps * 16 * 32
+
+
+def test_it_keeps_out_of_untried_versions(monkeypatch):
+    monkeypatch.setattr(onednn, "version", lambda package: "0.12.0" if package == "jaxlib" else "0.10.2")
+    assert not onednn.has_onednn()
+    monkeypatch.setattr(onednn.mlir, "register_lowering", lambda *args, **kwargs: pytest.fail("registered"))
+    onednn.use_onednn()
