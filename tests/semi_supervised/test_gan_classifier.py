@@ -204,6 +204,46 @@ def test_a_complement_lies_where_real_images_are_rare():
     assert areas[False] < 0.5
 
 
+@pytest.mark.covers("SE-10")
+def test_what_is_measured_is_the_average_of_the_classifier(trained):
+    learner, state, after, _ = trained
+    share = 2 / 11  # (1 + t) / (10 + t) after the first step
+    old, new = state.params["discriminator"], after.params["discriminator"]
+    average = jax.tree.map(lambda e, w: share * e + (1 - share) * w, old, new)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), after.teacher["params"], average)
+    images = points()["unlabeled"]
+    want = Classifier().apply({"params": average}, images["image"])
+    np.testing.assert_allclose(learner.predict(after, images)["logits"], want, rtol=1e-4, atol=1e-6)
+    learner, state = make_small(complement=False, ema_decay=0.0)
+    after = train(learner.update, state, 1)
+    jax.tree.map(np.testing.assert_array_equal, after.teacher["params"], after.params["discriminator"])
+
+
+class Dropped(Classifier):
+    """Its features are the points, each number of which training drops half of the time."""
+
+    @nn.compact
+    def features(self, x, train=False):
+        return {"points": nn.Dropout(0.5, deterministic=not train)(x)}
+
+
+def test_dropout_acts_on_what_is_matched_in_training_alone():
+    rows, still = points(), optax.sgd(0.0)
+    found = []
+    for model in (Classifier(), Dropped()):
+        learner = gan.learner(
+            model=model, optimizer=still, generator=Generator(), generator_optimizer=still, latent_dim=4
+        )
+        state = learner.init(jax.random.key(0), rows)
+        update = jax.jit(learner.update)
+        metrics = [update(state.replace(step=jnp.int32(step)), rows)[1] for step in range(2)]
+        found.append([m["feature_distance"].compute() for m in metrics])
+        np.testing.assert_allclose(
+            learner.predict(state, rows["unlabeled"])["features"], rows["unlabeled"]["image"].reshape(-1, 2)
+        )
+    assert found[0][0] != found[1][0] != found[1][1], "another draw at each step"
+
+
 def test_no_gradient_depends_on_the_hidden_label(trained):
     learner, state, after, _ = trained
     other = points()
