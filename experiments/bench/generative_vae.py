@@ -7,9 +7,9 @@ The network, optimizer and batch are those of the VAE of pytorch/examples: 784-4
 takes `num_steps` steps in one `lax.scan`, batches drawn on the device, and makes the pixels binary at each step;
 PyTorch takes as many steps in a loop, on batches in memory, of gray pixels. The claim is 3x.
 
-Measured on two quiet cores: 1.12x eager PyTorch; on one core, beside other jobs, 1.40x. The claim did not hold. Of 14.5
-ms of processor time a step, 11 are left without Adam's part, most of them matrix products, which PyTorch has too (18 ms
-in all).
+Measured on two quiet cores: 1.12x eager PyTorch (AMD EPYC), .90x and 1.00x (Intel Xeon); on one core, beside other
+jobs, 1.40x. The claim did not hold, and cannot on these: matrix products alone take 2.0 of PyTorch's 5.1 ms a step on
+the Intel Xeon, so a step that did nothing else would have 2.5x. Random bits for the pixels take 1.5 ms of ours.
 """
 
 import os

@@ -5,7 +5,7 @@ python -m experiments.bench.image_to_image --num_repeats=5
 
 Residual generators of 6 blocks after two halvings, patch discriminators of three, a pool of 50, Adam, images of 64 x
 64, batch 1. Both start from the same weights, and their generators' outputs are compared. The claim is 0.8x. Measured
-on two quiet cores: 1.06x.
+on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN): 1.21x.
 """
 
 import os

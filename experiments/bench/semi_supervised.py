@@ -1,10 +1,10 @@
 """Compare FixMatch's step, RandAugment included, with PyTorch's, and VAT's with a supervised step.
 
-python -m experiments.bench.semi_supervised                                (not run)
-python -m experiments.bench.semi_supervised --width=16 --batch_size=8 --num_steps=1 --num_repeats=3
+python -m experiments.bench.semi_supervised
+python -m experiments.bench.semi_supervised --width=16 --batch_size=8 --num_steps=1 --num_repeats=9
 
-On two quiet cores the second command found FixMatch at .76x eager PyTorch, augmentation 13 % of its step, and VAT at
-1.53 supervised steps more.
+On two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN) the first command found FixMatch at 1.33x eager
+PyTorch, augmentation 3 % of its step, and VAT at 1.36 supervised steps more; the second 1.09x, 8 % and 1.55.
 
 FixMatch: a residual network for CIFAR, B labeled images and 7 B unlabeled ones a step. Ours draws weak and strong views
 inside the compiled step; PyTorch's come from its loader (`--workers` processes; 0 draws them in the same process), one
