@@ -10,7 +10,7 @@ The peer is the diffusers library's UNet2DModel, written out below in torch alon
 otherwise: residual blocks, attention in the middle and at the lowest level, nearest resize. Both sides start from the
 same weights; `difference` is the largest between their outputs over the standard deviation.
 
-Measured on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN, `dlcore.ops.onednn`), 64 images, nine turns
+Measured on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN), 64 images, nine turns
 (`--num_repeats=9`): a step has 0.90x the speed of eager torch (0.87x and 1.07x in other runs of three turns), the loop
 of 50 steps 1.17x. With 8 images, the default, .79x and .93x. A single call takes fresh memory for its temporaries,
 which the loop takes once.
