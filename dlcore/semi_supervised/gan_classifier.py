@@ -18,8 +18,8 @@ p is a kernel density of the real images' features in the batch, where the paper
 t the log-density below which the fewest real ones lie. The classifier sees labeled, unlabeled and made images in one
 batch: where batch norm normalizes made images by themselves, their mean features are those of real ones from the start,
 and nothing is left to match. Dropout in the classifier stands in for the normal noise in its layers of Salimans et al.
-As in their program, the average of the classifier's weights is what is measured, e <- d e + (1 - d) w. `low_density`
-measures whether made images lie where real ones are rare.
+With `ema_decay` d the average of the classifier's weights is what is measured, as in their program, e <- d e + (1 - d)
+w. `low_density` measures whether made images lie where real ones are rare.
 """
 
 from functools import partial
@@ -160,7 +160,7 @@ def learner(
     density_weight: Annotated[float, Range(0)] = 1.0,
     density_quantile: Annotated[float, Range(0, 1)] = 0.1,
     entropy_weight: Annotated[float, Range(0)] = 0.1,
-    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
+    ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0,
     axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}` by a GAN.
