@@ -40,6 +40,8 @@ COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{\s*$")
 SHAPE = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]")
 NOISE = re.compile(r"^(cond|while|body|scan|checkpoint|rematted_computation|closed_call|pjit|branch_\d+_fun)$|\.")
 """Parts of an op_name that are no module: what JAX puts around, and the methods of modules (Class.method)."""
+ONEDNN = "__onednn$convolution"
+"""The custom call of `dlcore.ops.onednn`; a trace adds it to the instruction's name."""
 KINDS = {
     "h100": "h100",
     "h200": "h200",
@@ -123,7 +125,8 @@ def instructions(text: str) -> dict[str, Instruction]:
                 continue
             shapes[name] = _shapes(rest[: opcode.start(1)])
             arguments = rest[opcode.end() :].split("), ")[0]
-            lines[name] = (opcode[1], rest, re.findall(r"%([\w.\-]+)", arguments), here)
+            kind = "convolution" if f'"{ONEDNN}"' in rest else opcode[1]
+            lines[name] = (kind, rest, re.findall(r"%([\w.\-]+)", arguments), here)
             inside.setdefault(here, []).append(name)
     flops = {
         name: _flops(opcode, rest, [shapes.get(o, []) for o in operands], shapes[name])
@@ -161,7 +164,8 @@ def _flops(opcode: str, rest: str, operands: list, result: list) -> float:
         return 2.0 * out * math.prod(left[int(a)] for a in axes[1].split(",") if a) if axes else 0.0
     if opcode == "convolution":
         labels = re.search(r"dim_labels=\w+_(\w+)->", rest)
-        return 2.0 * out * math.prod(right) / right[labels[1].index("o")] if labels else 0.0
+        features = labels[1].index("o") if labels else -1  # oneDNN's kernels are HWIO
+        return 2.0 * out * math.prod(right) / right[features]
     return 0.0
 
 
@@ -203,7 +207,7 @@ def trace_times(folder: Path | str) -> dict[str, float]:
             for event in line.events:
                 operation = dict(event.stats).get("hlo_op")
                 if operation is not None:
-                    seconds[operation] += event.duration_ns * 1e-9
+                    seconds[operation.removesuffix(ONEDNN)] += event.duration_ns * 1e-9
     return dict(seconds)
 
 

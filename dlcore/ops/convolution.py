@@ -338,13 +338,13 @@ def _by_phases(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
             x = lax.slice_in_dim(x, min(before, after), after, 1, axis + 1)
             padding.append((before - start, end - after))
         if 0 in kernel.shape or 0 in x.shape:
-            shape = (len(lhs), *counts, rhs.shape[3])
+            shape = (lhs.shape[0], *counts, rhs.shape[3])
             return _equally_varying(jnp.zeros(shape, window.preferred_element_type or lhs.dtype), lhs)[0]
         return _lax_conv(plain._replace(padding=tuple(padding)), x, kernel)
 
     rows, columns = (range(d) for d in window.lhs_dilation)
     y = jnp.stack([jnp.stack([phase(r, s) for s in columns], 3) for r in rows], 2)
-    y = y.reshape(len(y), *(n * d for n, d in zip(counts, window.lhs_dilation, strict=True)), -1)
+    y = y.reshape(y.shape[0], *(n * d for n, d in zip(counts, window.lhs_dilation, strict=True)), -1)
     return y[:, : sizes[0], : sizes[1]]
 
 

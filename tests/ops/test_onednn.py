@@ -15,12 +15,14 @@ from dlcore.ops import has_onednn, onednn
 pytestmark = pytest.mark.skipif(not has_onednn(), reason="this jaxlib's oneDNN was not tried")
 
 PROGRAM = """
-import json
+import json, tempfile
 import jax, jax.numpy as jnp, numpy as np
 from flax import linen as nn
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from dlcore.cost.compiled import compiled_cost
+from dlcore.cost.profiled_operations import hot_operations, trace_times
+from dlcore.cost.roofline import CHIPS
 from dlcore.ops import conv_general_dilated, use_onednn, without_onednn
 
 use_onednn()
@@ -67,6 +69,11 @@ left = {
     "1-D": (lambda x, w: lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")),
             normal(3, 4, 480, 16), normal(4, 3, 16, 128)),
 }
+program = jax.jit(convolve()).lower(x, w).compile()
+with tempfile.TemporaryDirectory() as folder:
+    with jax.profiler.trace(folder):
+        program(x, w).block_until_ready()
+    hot = hot_operations(trace_times(folder), program.as_text(), 1, CHIPS["h100"])
 mesh = jax.make_mesh((2,), ("data",))
 spread = NamedSharding(mesh, PartitionSpec("data"))
 exported = jax.export.export(jax.jit(convolve()))(x, w)
@@ -77,6 +84,7 @@ result = {
     "two devices": called(convolve(), jax.device_put(x, spread), w),
     "exported": "__onednn" in exported.mlir_module(),
     "exported difference": float(jnp.abs(exported.call(x, w) - convolve()(x, w)).max()),
+    "profiled": [(row.opcode, row.flops) for row in hot],
     "flops": compiled_cost(nn.Conv(32, (3, 3), use_bias=False), jax.ShapeDtypeStruct(x.shape, x.dtype)).flops,
 }
 with without_onednn():
@@ -113,6 +121,10 @@ def test_what_it_cannot_compute_or_save_stays_with_xla(result):
 def test_the_flops_of_a_compiled_model_are_those_without_it(result):
     taps = (3 * 24 - 2) * (3 * 20 - 2)  # of one channel; those on padding do not count
     assert result["flops"] == 2 * 4 * taps * 16 * 32
+
+
+def test_a_profile_knows_what_it_is_and_its_products(result):
+    assert ["convolution", 2 * 4 * 24 * 20 * 9 * 16 * 32] in result["profiled"]
 
 
 def test_it_keeps_out_of_untried_versions(monkeypatch):
