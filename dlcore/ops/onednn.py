@@ -37,7 +37,11 @@ _left_to_xla: ContextVar[bool] = ContextVar("left_to_xla", default=False)
 
 
 def has_onednn() -> bool:
-    """Tell whether the installed jax and jaxlib are ones whose oneDNN can be called."""
+    """Tell whether oneDNN can be called here.
+
+    Returns:
+      True under the versions of jax and jaxlib that were tried, on x86 Linux.
+    """
     tried = all(version(package).startswith(TRIED) for package in ("jax", "jaxlib"))
     return tried and sys.platform == "linux" and platform.machine() == "x86_64"
 
@@ -53,7 +57,11 @@ def use_onednn() -> None:
 
 @contextlib.contextmanager
 def without_onednn() -> Iterator[None]:
-    """Compile programs inside it as if `use_onednn` had not been called: XLA counts no FLOPs of its calls."""
+    """Compile programs inside it as if `use_onednn` had not been called: XLA counts no FLOPs of its calls.
+
+    Yields:
+      Nothing.
+    """
     token = _left_to_xla.set(True)
     try:
         yield
