@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.roofline import CHIPS, Chip
+from dlcore.ops.onednn import CUSTOM_CALL
 
 __all__ = [
     "HotOperation",
@@ -40,8 +41,6 @@ COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{\s*$")
 SHAPE = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]")
 NOISE = re.compile(r"^(cond|while|body|scan|checkpoint|rematted_computation|closed_call|pjit|branch_\d+_fun)$|\.")
 """Parts of an op_name that are no module: what JAX puts around, and the methods of modules (Class.method)."""
-ONEDNN = "__onednn$convolution"
-"""The custom call of `dlcore.ops.onednn`; a trace adds it to the instruction's name."""
 KINDS = {
     "h100": "h100",
     "h200": "h200",
@@ -125,7 +124,7 @@ def instructions(text: str) -> dict[str, Instruction]:
                 continue
             shapes[name] = _shapes(rest[: opcode.start(1)])
             arguments = rest[opcode.end() :].split("), ")[0]
-            kind = "convolution" if f'"{ONEDNN}"' in rest else opcode[1]
+            kind = "convolution" if f'"{CUSTOM_CALL}"' in rest else opcode[1]
             lines[name] = (kind, rest, re.findall(r"%([\w.\-]+)", arguments), here)
             inside.setdefault(here, []).append(name)
     flops = {
@@ -207,7 +206,7 @@ def trace_times(folder: Path | str) -> dict[str, float]:
             for event in line.events:
                 operation = dict(event.stats).get("hlo_op")
                 if operation is not None:
-                    seconds[operation.removesuffix(ONEDNN)] += event.duration_ns * 1e-9
+                    seconds[operation.removesuffix(CUSTOM_CALL)] += event.duration_ns * 1e-9
     return dict(seconds)
 
 

@@ -27,6 +27,8 @@ from jax.interpreters import mlir
 
 __all__ = ["has_onednn", "use_onednn", "without_onednn"]
 
+CUSTOM_CALL = "__onednn$convolution"
+"""Its name in a program; a trace adds it to the name of the instruction."""
 TRIED = ("0.10.",)
 """Versions of jaxlib whose private call is known."""
 LEAST_FLOPS, MOST_TAPS = 2**22, 49
@@ -74,7 +76,7 @@ def _lower(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
 
     if _is_suitable(ctx, params):
         config = json.dumps({"onednn_conv_config": _config(params)})
-        return jax.ffi.ffi_lowering("__onednn$convolution", backend_config=config, api_version=1)(ctx, *operands)
+        return jax.ffi.ffi_lowering(CUSTOM_CALL, backend_config=config, api_version=1)(ctx, *operands)
     return _conv_general_dilated_lower(ctx, *operands, **params, expand_complex_convolutions=True)
 
 

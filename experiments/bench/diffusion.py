@@ -1,7 +1,7 @@
 """Time a denoising step of a U-Net and a loop of DDIM beside eager PyTorch of the same widths.
 
 python -m experiments.bench.diffusion
-python -m experiments.bench.diffusion --batch_size=64 --channels=32,64,64
+python -m experiments.bench.diffusion --batch_size=64 --channels=32,64,64 --num_repeats=9
 
     step    one call of the network on a batch: the same blocks, weights and inputs on both sides
     loop    `steps` calls and DDIM's updates: one jitted scan here, a Python loop there
@@ -10,10 +10,9 @@ The peer is the diffusers library's UNet2DModel, written out below in torch alon
 otherwise: residual blocks, attention in the middle and at the lowest level, nearest resize. Both sides start from the
 same weights; `difference` is the largest between their outputs over the standard deviation.
 
-Measured on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN), 64 images, nine turns
-(`--num_repeats=9`): a step has 0.90x the speed of eager torch (0.87x and 1.07x in other runs of three turns), the loop
-of 50 steps 1.17x. With 8 images, the default, .79x and .93x. A single call takes fresh memory for its temporaries,
-which the loop takes once.
+Measured on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN), by the second command: a step
+has 0.90x the speed of eager torch (0.87x and 1.07x in other runs of three turns), the loop of 50 steps 1.17x. With 8
+images, the default, 0.79x and 0.93x. A single call takes fresh memory for its temporaries, which the loop takes once.
 """
 
 from importlib.util import find_spec

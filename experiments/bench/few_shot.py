@@ -9,8 +9,8 @@ the paper's program does, with the same network and Adam. The test of this file 
 episodes, and compares their losses. The claim: at least 1.5 times PyTorch's episodes a second.
 
 Measured on two quiet cores (Intel Xeon with AVX-512, convolutions by oneDNN): 1.15x PyTorch's with 8 episodes a step,
-1.53x with one, as PyTorch takes them (nine pairs of turns). The claim is about 8 a step and does not hold: the maps of
-8 episodes leave the cache.
+and 1.52x with one, as PyTorch takes them. The claim is about 8 a step and does not hold: the maps
+of 8 episodes leave the cache.
 
 Reference: Snell, Swersky & Zemel 2017, "Prototypical networks for few-shot learning", arXiv:1703.05175.
 """
