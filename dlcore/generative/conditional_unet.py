@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, Embed, GroupNorm
+from dlcore.nn.activations import gelu
 from dlcore.nn.attention import dot_product_attention
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -138,7 +139,7 @@ class _TransformerBlock(nn.Module):
         x += _Attention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
         h = Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
         h, gate = jnp.split(h, 2, -1)
-        return x + Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * nn.gelu(gate, approximate=False))
+        return x + Dense(x.shape[-1], dtype=self.dtype, name="ff_out")(h * gelu(gate))
 
 
 class SpatialTransformer(nn.Module):

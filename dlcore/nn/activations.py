@@ -14,6 +14,7 @@ al. 2013, arXiv:1302.4389 (maxout).
 by default: Maas et al. have 0.01, others 0.1 or 0.2. flax's PReLU has one slope for all channels, 0.01 at first.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -108,7 +109,11 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     Returns:
       [...].
     """
-    return jax.nn.gelu(x, approximate=approximate)
+    if approximate:
+        return jax.nn.gelu(x)
+    x = jnp.asarray(x, jnp.result_type(x, 0.0))
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 1 + erf loses the small values of a narrow type
+    return (wide * (0.5 * (1 + jax.lax.erf(wide * math.sqrt(0.5))))).astype(x.dtype)
 
 
 def stochastic_gelu(rng: jax.Array, x: jax.Array) -> jax.Array:

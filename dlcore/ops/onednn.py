@@ -1,13 +1,16 @@
-"""Hand 2-D convolutions on a CPU to oneDNN, a library that jaxlib contains and that XLA does not call for them.
+"""Hand 2-D convolutions and matrix products on a CPU to oneDNN, a library that jaxlib contains and XLA does not call.
 
-XLA:CPU computes a convolution by Eigen. oneDNN takes less time for the forward pass and for the gradient by the input
-(`experiments.bench.conv_algorithms` measures by how much). XLA's code generator knows how to call it, as the custom
-call `__onednn$convolution`, but the pass that would choose it is not part of jaxlib. `use_onednn` makes the choice
-where JAX lowers `lax.conv_general_dilated` for a CPU. What JAX traces, differentiates and maps stays as it is.
+XLA:CPU computes a convolution by Eigen and a product by YNNPACK or Eigen. oneDNN takes less time for convolutions and
+their gradients by the input, and for most products: gradients of kernels, and the many small products of attention
+(`experiments.bench.conv_algorithms` and `experiments.bench.matmul` measure by how much). XLA's code generator knows how
+to call it, as the custom calls `__onednn$convolution` and `__onednn$matmul`, but the pass that would choose them is not
+part of jaxlib. `use_onednn` makes the choice where JAX lowers `lax.conv_general_dilated` and `lax.dot_general` for a
+CPU. What JAX traces, differentiates and maps stays as it is.
 
-The call is private to XLA, its FLOPs are not in XLA's count, and a program that has it cannot be saved. So convolutions
-stay with XLA under versions of jax that were not tried, in programs of several devices, in exported ones, and while JAX
-keeps a compilation cache on disk. Convolutions with groups or gaps in the input stay with XLA too.
+The calls are private to XLA, their FLOPs are not in XLA's count, and a program that has one cannot be saved. So all
+stays with XLA under versions of jax that were not tried, in programs of several devices, in exported ones, and while
+JAX keeps a compilation cache on disk. Convolutions with groups or gaps in the input, small products and those with a
+vector stay with XLA too.
 """
 
 import contextlib
@@ -15,25 +18,27 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo as hlo
 from jax.interpreters import mlir
 
 __all__ = ["has_onednn", "use_onednn", "without_onednn"]
 
-CUSTOM_CALL = "__onednn$convolution"
-"""Its name in a program; a trace adds it to the name of the instruction."""
+CONVOLUTION, PRODUCT = "__onednn$convolution", "__onednn$matmul"
+"""Names of the calls in a program; a trace adds them to the name of the instruction."""
 TRIED = ("0.10.",)
 """Versions of jaxlib whose private call is known."""
-LEAST_FLOPS, MOST_TAPS = 2**22, 49
-"""Smaller convolutions and larger kernels stay with XLA: a gradient by the kernel, whose kernel is as large as the map,
-is slower by oneDNN."""
+LEAST_FLOPS, MOST_TAPS = {CONVOLUTION: 2**22, PRODUCT: 2**20}, 49
+"""Smaller ones and larger kernels stay with XLA: the gradient of a convolution by its kernel is one with a kernel as
+large as the map, and slower by oneDNN."""
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 _left_to_xla: ContextVar[bool] = ContextVar("left_to_xla", default=False)
 
@@ -49,12 +54,13 @@ def has_onednn() -> bool:
 
 
 def use_onednn() -> None:
-    """Have oneDNN compute convolutions of CPU programs that are compiled afterwards, where it is available.
+    """Have oneDNN compute convolutions and products of CPU programs compiled afterwards, where it is available.
 
-    It counts for the whole process, and for convolutions of other libraries too. Calling it again changes nothing.
+    It counts for the whole process, and for other libraries' too. Calling it again changes nothing.
     """
     if has_onednn():
-        mlir.register_lowering(lax.conv_general_dilated_p, _lower, platform="cpu")
+        mlir.register_lowering(lax.conv_general_dilated_p, _lower_convolution, platform="cpu")
+        mlir.register_lowering(lax.dot_general_p, _lower_product, platform="cpu", cacheable=False)
 
 
 @contextlib.contextmanager
@@ -71,28 +77,34 @@ def without_onednn() -> Iterator[None]:
         _left_to_xla.reset(token)
 
 
-def _lower(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+def _can_call(ctx: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
+    """Tell whether the program may have calls of oneDNN, and all arrays are float32."""
+    module = ctx.module_context
+    if _left_to_xla.get() or module.lowering_parameters.for_export or jax.config.jax_compilation_cache_dir is not None:
+        return False
+    if getattr(module.axis_context, "num_devices", None) != 1 or params["out_sharding"] is not None:
+        return False
+    return {x.dtype for x in (*ctx.avals_in, *ctx.avals_out)} == {np.dtype(np.float32)}
+
+
+def _lower_convolution(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
     from jax._src.lax.convolution import _conv_general_dilated_lower
 
-    if _is_suitable(ctx, params):
+    if _can_call(ctx, params) and _is_suitable(ctx, params):
         config = json.dumps({"onednn_conv_config": _config(params)})
-        return jax.ffi.ffi_lowering(CUSTOM_CALL, backend_config=config, api_version=1)(ctx, *operands)
+        return jax.ffi.ffi_lowering(CONVOLUTION, backend_config=config, api_version=1)(ctx, *operands)
     return _conv_general_dilated_lower(ctx, *operands, **params, expand_complex_convolutions=True)
 
 
 def _is_suitable(ctx: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
-    module, (x, kernel), (y,) = ctx.module_context, ctx.avals_in, ctx.avals_out
-    if _left_to_xla.get() or module.lowering_parameters.for_export or jax.config.jax_compilation_cache_dir is not None:
+    (_, kernel), (y,) = ctx.avals_in, ctx.avals_out
+    if params["dimension_numbers"] != _NHWC or max(params["lhs_dilation"]) > 1:
         return False
-    if getattr(module.axis_context, "num_devices", None) != 1 or params["dimension_numbers"] != _NHWC:
-        return False
-    if {x.dtype, kernel.dtype, y.dtype} != {np.dtype(np.float32)} or params["out_sharding"] is not None:
-        return False
-    if params["feature_group_count"] > 1 or params["batch_group_count"] > 1 or max(params["lhs_dilation"]) > 1:
+    if params["feature_group_count"] > 1 or params["batch_group_count"] > 1:
         return False
     taps = math.prod(kernel.shape[:2])
     flops = 2 * math.prod(y.shape) * taps * kernel.shape[2]
-    return min(map(min, params["padding"])) >= 0 and taps <= MOST_TAPS and flops >= LEAST_FLOPS
+    return min(map(min, params["padding"])) >= 0 and taps <= MOST_TAPS and flops >= LEAST_FLOPS[CONVOLUTION]
 
 
 def _config(params: dict[str, Any]) -> dict[str, Any]:
@@ -112,3 +124,84 @@ def _config(params: dict[str, Any]) -> dict[str, Any]:
             "window_dilations": params["rhs_dilation"],
         },
     }
+
+
+def _lower_product(ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any) -> Any:
+    from jax._src.lax.lax import _dot_general_lower
+
+    (a_summed, b_summed), (a_batch, b_batch) = params["dimension_numbers"]
+    left, right = (
+        _Operand(x, aval.shape, batch, _others(aval.shape, batch, summed), summed)
+        for x, aval, batch, summed in zip((a, b), ctx.avals_in, (a_batch, b_batch), (a_summed, b_summed), strict=True)
+    )
+    batch, rows, columns = left.size(left.batch), left.size(left.free), right.size(right.free)
+    is_precision = params["precision"] is None or isinstance(params["precision"], tuple)
+    is_large = min(rows, columns) > 1 and 2 * batch * rows * columns * left.size(left.summed) >= LEAST_FLOPS[PRODUCT]
+    if not (is_precision and is_large and _can_call(ctx, params)):
+        return _dot_general_lower(ctx, a, b, **params, platform="cpu")
+    given = left, right
+    left, right = left.without_transpose(), right.without_transpose()
+    if all(x.is_summed_first() for x in (*given, left, right)):  # a gradient: JAX transposes it, and two cancel
+        y = _multiply(ctx, right.matrices(), left.matrices(), True, False, (batch, columns, rows))
+        y = hlo.transpose(y, ir.DenseI64ArrayAttr.get([0, 2, 1]))
+    else:
+        transposed = left.is_summed_first(), not right.is_summed_first()
+        y = _multiply(ctx, left.matrices(), right.matrices(), *transposed, (batch, rows, columns))
+    return [_reshape(y, ctx.avals_out[0].shape)]
+
+
+class _Operand(NamedTuple):
+    """An operand of a product: a value of the program, and which of its axes are batched, free and summed."""
+
+    value: Any
+    shape: tuple[int, ...]
+    batch: tuple[int, ...]
+    free: tuple[int, ...]
+    summed: tuple[int, ...]
+
+    def size(self, axes: Sequence[int]) -> int:
+        return math.prod(self.shape[axis] for axis in axes)
+
+    def is_summed_first(self) -> bool:
+        """Whether it lies in memory as [batch, summed, free]."""
+        wide = [axis for axis in (*self.batch, *self.summed, *self.free) if self.shape[axis] > 1]
+        return wide == sorted(wide)
+
+    def without_transpose(self) -> "_Operand":
+        """The same product's operand before transposes, such as y's in x @ y.T, for which XLA would copy y."""
+        owner = self.value.owner
+        if getattr(owner, "name", "") != "stablehlo.transpose":
+            return self
+        axes = list(ir.DenseI64ArrayAttr(owner.attributes["permutation"]))
+        shape = tuple(self.shape[axes.index(axis)] for axis in range(len(axes)))
+        groups = (tuple(axes[axis] for axis in group) for group in (self.batch, self.free, self.summed))
+        return _Operand(owner.operands[0], shape, *groups).without_transpose()
+
+    def matrices(self) -> Any:
+        """The value as [batch, summed, free] where it lies so in memory, else as [batch, free, summed]."""
+        inner = (self.summed, self.free) if self.is_summed_first() else (self.free, self.summed)
+        groups = (self.batch, *inner)
+        order = [axis for group in groups for axis in group]
+        wide = [axis for axis in order if self.shape[axis] > 1]
+        value = self.value if wide == sorted(wide) else hlo.transpose(self.value, ir.DenseI64ArrayAttr.get(order))
+        return _reshape(value, [self.size(group) for group in groups])
+
+
+def _others(shape: Sequence[int], *groups: Sequence[int]) -> tuple[int, ...]:
+    return tuple(axis for axis in range(len(shape)) if all(axis not in group for group in groups))
+
+
+def _reshape(x: Any, shape: Sequence[int]) -> Any:
+    return hlo.reshape(ir.RankedTensorType.get(list(shape), ir.F32Type.get()), x)
+
+
+def _multiply(ctx: Any, a: Any, b: Any, transpose_a: bool, transpose_b: bool, shape: tuple[int, ...]) -> Any:
+    """Matrices [B, ., .] -> [B, M, N]; a batch of one as one product."""
+    shapes = [ir.RankedTensorType(x.type).shape for x in (a, b)] + [list(shape)]
+    if shape[0] == 1:
+        shapes = [sizes[1:] for sizes in shapes]
+        a, b = _reshape(a, shapes[0]), _reshape(b, shapes[1])
+    arrays = [jax.core.ShapedArray(sizes, np.float32) for sizes in shapes]
+    ctx = ctx.replace(avals_in=arrays[:2], avals_out=arrays[2:])
+    config = json.dumps({"onednn_matmul_config": {"transpose_a": transpose_a, "transpose_b": transpose_b}})
+    return _reshape(jax.ffi.ffi_lowering(PRODUCT, backend_config=config, api_version=1)(ctx, a, b)[0], shape)

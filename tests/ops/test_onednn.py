@@ -1,4 +1,4 @@
-"""oneDNN's convolutions: equal to XLA's, chosen where they are known to work, and left out everywhere else.
+"""oneDNN's convolutions and products: equal to XLA's, chosen where they are known to work, and left out elsewhere.
 
 The tests' processes keep compiled programs on disk, which these cannot be; so a process without does the work.
 """
@@ -69,10 +69,46 @@ left = {
     "1-D": (lambda x, w: lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")),
             normal(3, 4, 480, 16), normal(4, 3, 16, 128)),
 }
-program = jax.jit(convolve()).lower(x, w).compile()
+a, b = normal(5, 200, 96), normal(6, 96, 120)
+q, k = normal(7, 3, 40, 4, 32), normal(8, 3, 50, 4, 32)
+parts, kernels = normal(9, 2, 1, 60, 5, 1, 20), normal(10, 5, 1, 20, 70)
+
+def attend(q, k):
+    weights = jax.nn.softmax(jnp.einsum("bthd,bshd->bhts", q, k))
+    return jnp.einsum("bhts,bshd->bthd", weights, jnp.sin(k))
+
+def slope(f):
+    return jax.grad(lambda *args: jnp.sin(f(*args)).sum(), (0, 1))
+
+products = {
+    "plain": (lambda a, b: a @ b, a, b),
+    "second transposed": (lambda a, b: a @ b.T, a, b.T),
+    "both transposed": (lambda a, b: a.T @ b.T, a.T, b.T),
+    "first transposed": (lambda a, b: a.T @ b, a.T, b),
+    "sums over rows": (lambda a, b: lax.dot_general(a, b, (((0,), (0,)), ((), ()))), a.T, b),
+    "gradients": (slope(lambda a, b: a @ b), a, b),
+    "gradients, transposed": (slope(lambda a, b: a @ b.T), a, b.T),
+    "attention": (attend, q, k),
+    "gradients of attention": (slope(attend), q, k),
+    "patches": (lambda x, w: lax.dot_general(x, w, (((3, 4, 5), (0, 1, 2)), ((), ()))), parts, kernels),
+    "in other orders": (lambda x, w: jnp.einsum("abcdef,dfbg->gcae", x, w), parts, kernels.transpose(0, 2, 1, 3)),
+    "mapped": (lambda a, b: jax.vmap(jnp.matmul, (2, 1), 1)(jnp.stack([a, 2 * a], 2), jnp.stack([b, b - 1], 1)), a, b),
+    "loop": (lambda a, b: lax.fori_loop(0, 2, lambda _, y: (a + y.mean()) @ b, a @ b), a, b),
+    "highest precision": (lambda a, b: jnp.matmul(a, b, precision="highest"), a, b),
+}
+left_products = {
+    "small": (lambda a, b: a[:20] @ b, a, b),
+    "of a vector": (lambda a, b: a @ b[:, 0], jnp.tile(a, (60, 1)), b),
+    "one row": (lambda a, b: a @ b, normal(11, 1, 2000), normal(12, 2000, 300)),
+    "bfloat16": (lambda a, b: a @ b, a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)),
+    "wider result": (lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32), a.astype(jnp.bfloat16),
+                     b.astype(jnp.bfloat16)),
+    "an algorithm": (lambda a, b: lax.dot(a, b, precision="BF16_BF16_F32"), a, b),
+}
+program = jax.jit(lambda x, w, a, b: (convolve()(x, w), a @ b, a.T @ a[:, :60])).lower(x, w, a, b).compile()
 with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
-        program(x, w).block_until_ready()
+        jax.block_until_ready(program(x, w, a, b))
     hot = hot_operations(trace_times(folder), program.as_text(), 1, CHIPS["h100"])
 mesh = jax.make_mesh((2,), ("data",))
 spread = NamedSharding(mesh, PartitionSpec("data"))
@@ -81,16 +117,21 @@ result = {
     "called": {name: called(f, x, w) for name, f in windows.items()},
     "difference": {name: difference(f, x, w) for name, f in windows.items()},
     "left": {name: called(*case) for name, case in left.items()},
+    "products called": {name: called(*case) for name, case in products.items()},
+    "products' difference": {name: difference(*case) for name, case in products.items()},
+    "products left": {name: called(*case) for name, case in left_products.items()},
+    "copies": jax.jit(lambda a, b: a @ b.T).lower(a, b.T).compile().as_text().count(" copy("),
     "two devices": called(convolve(), jax.device_put(x, spread), w),
+    "product on two devices": called(lambda a, b: a @ b, jax.device_put(a, spread), b),
     "exported": "__onednn" in exported.mlir_module(),
     "exported difference": float(jnp.abs(exported.call(x, w) - convolve()(x, w)).max()),
     "profiled": [(row.opcode, row.flops) for row in hot],
     "flops": compiled_cost(nn.Conv(32, (3, 3), use_bias=False), jax.ShapeDtypeStruct(x.shape, x.dtype)).flops,
 }
 with without_onednn():
-    result["without"] = called(convolve(), x, w)
+    result["without"] = called(convolve(), x, w) or called(lambda a, b: a @ b, a, b)
 jax.config.update("jax_compilation_cache_dir", "unused")
-result["saved"] = called(convolve(), x, w)
+result["saved"] = called(convolve(), x, w) or called(lambda a, b: a @ b, a, b)
 print(json.dumps(result))
 """
 
@@ -109,11 +150,15 @@ def result():
 def test_results_equal_those_of_xla(result):
     assert set(result["called"].values()) == {True}
     assert max(result["difference"].values()) < 1e-5, result["difference"]
+    assert [name for name, called in result["products called"].items() if not called] == []
+    assert max(result["products' difference"].values()) < 1e-5, result["products' difference"]
+    assert result["copies"] == 0
 
 
 def test_what_it_cannot_compute_or_save_stays_with_xla(result):
     assert set(result["left"].values()) == {False}, result["left"]
-    for name in ("two devices", "exported", "without", "saved"):
+    assert set(result["products left"].values()) == {False}, result["products left"]
+    for name in ("two devices", "product on two devices", "exported", "without", "saved"):
         assert result[name] is False, name
     assert result["exported difference"] < 1e-4
 
@@ -125,6 +170,8 @@ def test_the_flops_of_a_compiled_model_are_those_without_it(result):
 
 def test_a_profile_knows_what_it_is_and_its_products(result):
     assert ["convolution", 2 * 4 * 24 * 20 * 9 * 16 * 32] in result["profiled"]
+    assert ["dot", 2 * 200 * 96 * 120] in result["profiled"]
+    assert ["dot", 2 * 96 * 200 * 60] in result["profiled"]
 
 
 def test_it_keeps_out_of_untried_versions(monkeypatch):
