@@ -103,13 +103,19 @@ def attention_weights(
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
     _check_attention(query, key, mask)
+    return _softmax_of_scores(_scores("...thd,...shd->...hts", query, key, scale), mask, bias)
+
+
+def _scores(formula: str, query: jax.Array, key: jax.Array, scale: float | None) -> jax.Array:
+    """Scaled scores, at least float32. The queries are scaled, being fewer, unless their type is too narrow for it."""
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
-    scores = jnp.einsum("...thd,...shd->...hts", query, key, preferred_element_type=wide)
-    return _softmax_of_scores(scores, query.shape[-1], mask, bias, scale)
+    if query.dtype == wide:
+        return jnp.einsum(formula, query * scale, key)
+    return jnp.einsum(formula, query, key, preferred_element_type=wide) * scale
 
 
-def _softmax_of_scores(scores, features, mask, bias, scale) -> jax.Array:
-    scores = scores * (features**-0.5 if scale is None else scale)
+def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Array | None) -> jax.Array:
     if bias is not None:
         scores = scores + bias
     if mask is not None:
@@ -194,9 +200,8 @@ def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop
     if is_causal:
         earlier = causal_mask(query.shape[-2], key.shape[-2])
         mask = earlier if mask is None else mask & earlier
-    wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
-    scores = jnp.einsum("...td,...sd->...ts", query, key, preferred_element_type=wide)
-    weights = drop(_softmax_of_scores(scores, query.shape[-1], mask, bias, scale))
+    scores = _scores("...td,...sd->...ts", query, key, scale)
+    weights = drop(_softmax_of_scores(scores, mask, bias))
     return _swap_heads(jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value))
 
 

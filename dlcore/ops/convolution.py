@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dlcore.ops.convolution_phases import conv_by_phases
 from dlcore.ops.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 
 __all__ = ["conv_general_dilated"]
@@ -305,47 +306,19 @@ def _depthwise_rhs_gradient(window: _Window, rhs: Any, lhs: jax.Array, cotangent
 
 
 def _has_phases(window: _Window, lhs: Any, rhs: Any) -> bool:
-    """Whether the input has gaps of zeros between its pixels, and nothing else that `_by_phases` does not know."""
+    """Whether the input has gaps of zeros between its pixels, and nothing else that `conv_by_phases` does not know."""
     plain = window.groups == window.rhs_dilation[0] == window.rhs_dilation[1] == 1 and window.strides == (1, 1)
     return plain and max(window.lhs_dilation) > 1 and 0 not in lhs.shape and 0 not in rhs.shape
 
 
 def _by_phases(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-    """Convolve an input that has d - 1 zeros between its pixels without computing any of their products.
-
-    y[d a + r] = sum_j k[t + d j] x[a + j + (r + t - l) / d],   t = (l - r) mod d,   l the low padding
-
-    One convolution for each remainder r along rows and columns; the d x d results are interleaved.
-    """
-    sizes = [
-        n + low + high - k + 1
-        for n, k, (low, high) in zip(
-            _dilated(lhs.shape[1:3], window.lhs_dilation), rhs.shape[:2], window.padding, strict=True
-        )
-    ]
-    counts = [-(-size // d) for size, d in zip(sizes, window.lhs_dilation, strict=True)]
-    plain = window._replace(lhs_dilation=(1, 1))
-
-    def phase(*remainders: int) -> jax.Array:
-        x, kernel, padding = lhs, rhs, []
-        for axis in range(2):
-            d, r, low = window.lhs_dilation[axis], remainders[axis], window.padding[axis][0]
-            first = (low - r) % d
-            kernel = lax.slice_in_dim(kernel, min(first, kernel.shape[axis]), None, d, axis)
-            start = (r + first - low) // d
-            end = counts[axis] + kernel.shape[axis] - 1 + start
-            before, after = max(start, 0), min(end, lhs.shape[axis + 1])
-            x = lax.slice_in_dim(x, min(before, after), after, 1, axis + 1)
-            padding.append((before - start, end - after))
+    def convolve(x: jax.Array, kernel: jax.Array, padding: tuple, counts: Sequence[int]) -> jax.Array:
         if 0 in kernel.shape or 0 in x.shape:
-            shape = (lhs.shape[0], *counts, rhs.shape[3])
-            return _equally_varying(jnp.zeros(shape, window.preferred_element_type or lhs.dtype), lhs)[0]
-        return _lax_conv(plain._replace(padding=tuple(padding)), x, kernel)
+            zeros = jnp.zeros((x.shape[0], *counts, kernel.shape[3]), window.preferred_element_type or x.dtype)
+            return _equally_varying(zeros, lhs)[0]
+        return _lax_conv(window._replace(lhs_dilation=(1, 1), padding=padding), x, kernel)
 
-    rows, columns = (range(d) for d in window.lhs_dilation)
-    y = jnp.stack([jnp.stack([phase(r, s) for s in columns], 3) for r in rows], 2)
-    y = y.reshape(y.shape[0], *(n * d for n, d in zip(counts, window.lhs_dilation, strict=True)), -1)
-    return y[:, : sizes[0], : sizes[1]]
+    return conv_by_phases(convolve, lhs, rhs, window.padding, window.lhs_dilation)
 
 
 def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
