@@ -10,6 +10,9 @@ A network that has them is asked for less:
     start(shape, label) -> cache,   row(cache, x, y, label) -> cache, once a row,
     step(cache, x, (y, column, color), label) -> (cache, logits [B, levels])
 
+Or it has `reach()`: the logits of a pixel depend on no pixel further than so many rows above and columns to each side.
+A whole pass is then one over these.
+
 Where the first pixels are given, the others are drawn from their exact distribution under the model.
 """
 
@@ -69,7 +72,8 @@ def sample(
         rest is drawn given them; a dimension is never drawn given a later one.
       temperature: what logits are divided by: below 1 samples are more probable and less diverse, 0 takes the most
         probable level of each dimension.
-      cached: use the network's `step`, where it has one, in place of whole passes; the samples are the same.
+      cached: use the network's `step`, where it has one, in place of passes over all that a dimension depends on; the
+        samples are the same.
 
     Returns:
       [B, H, W, C] int32 in [0, levels).
@@ -82,6 +86,8 @@ def sample(
     given, known = given.astype(jnp.int32), jnp.broadcast_to(known, x.shape)
     cached = cached and hasattr(model, "step")
     has_rows = cached and hasattr(model, "row")
+    reach = model.reach() if hasattr(model, "reach") else max(height, width)
+    rows, columns = min(height, reach + 1), min(width, 2 * reach + 1)
 
     def draw(key, logits, d):
         if temperature == 0:
@@ -94,7 +100,10 @@ def sample(
         if cached:
             cache, logits = model.apply(variables, cache, x, place, label, method="step")
         else:
-            logits = model.apply(variables, x, label)[:, *place]
+            y, column, color = place
+            top, left = jnp.clip(y - reach, 0, height - rows), jnp.clip(column - reach, 0, width - columns)
+            seen = jax.lax.dynamic_slice(x, (0, top, left, 0), (len(x), rows, columns, colors))
+            logits = model.apply(variables, seen, label)[:, y - top, column - left, color]
         value = jax.vmap(draw, (0, 0, None))(keys, logits, d)
         value = jnp.where(known[:, *place], given[:, *place], value)
         return (x.at[:, *place].set(value), cache), None

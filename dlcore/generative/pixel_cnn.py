@@ -159,6 +159,14 @@ class PixelCNN(nn.Module):
             h = layer.right(_pad(h, half, 2), across, label, train)
         return self._outputs(h)
 
+    def reach(self) -> int:
+        """Count the pixels that all kernels together see.
+
+        Returns:
+          Rows above a pixel, which are as many as the columns to each of its sides.
+        """
+        return self.first_kernel // 2 + self.num_layers * (self.kernel_size // 2)
+
     def start(self, shape: Sequence[int], label: jax.Array | None) -> dict[str, list]:
         """Begin a sample: what is above and left of an image is zero.
 

@@ -79,6 +79,20 @@ def test_a_dimension_depends_on_each_before_it_and_on_none_after(model, shape):
     assert (measured[np.tril_indices(n, -1)] > 0).all()
 
 
+@pytest.mark.covers("GE-05")
+def test_a_pixel_sees_as_far_as_the_reach_says_and_not_further():
+    model, side = cnn(num_layers=2, first_kernel=5), 12
+    shape = (side, side, 1)
+    measured = jax.jit(lambda params: dependence(model, params, shape, jax.random.key(0)))(randomized(model, shape))
+    y, column = np.divmod(np.arange(side**2), side)
+    far = np.maximum(y[:, None] - y, np.abs(column[:, None] - column))  # of the pixels before, and those after
+    seen = np.asarray(measured) > 0
+    assert model.reach() == far[seen].max() == 4
+    assert seen[y[:, None] - y == 4].any()
+    assert seen[column[:, None] - column == 4].any()
+    assert seen[column - column[:, None] == 4].any()
+
+
 def test_the_measure_of_dependence_sees_a_leak():
     leaky = MADE(2, hidden_sizes=(8,))
     params = randomized(leaky, GRAY)
@@ -99,6 +113,7 @@ def test_the_measure_of_dependence_sees_a_leak():
         covered("GE-03", NADE(3, 2, hidden_size=5), GRAY),
         covered("GE-04", rnn(3, 2, num_layers=2), (3, 3, 2)),
         covered("GE-05", cnn(3, 2, num_classes=2, num_layers=2, embedding_dim=3), (4, 3, 2)),
+        covered("GE-05", cnn(), (6, 9, 1)),
     ],
 )
 def test_keeping_states_draws_the_same_samples(model, shape):
