@@ -11,8 +11,8 @@ from experiments.bench import few_shot as bench
 
 def test_a_turn_trains_on_all_episodes():
     drawn = episodes(stroke_characters(range(6)), 4, way=3, shot=2, query=2)
-    for per_step, steps in ((4, 1), (2, 2)):
-        run = bench.our_steps(bench.our_learner(4), drawn, per_step)
+    for per_step, steps, in_turn in ((4, 1, False), (2, 2, False), (2, 2, True)):
+        run = bench.our_steps(bench.our_learner(4, per_step if in_turn else 1), drawn, per_step, in_turn)
         losses = np.asarray([run() for _ in range(5)])
         assert losses.shape == (5, steps)
         assert losses[-1].mean() < losses[0].mean()
