@@ -235,7 +235,7 @@ def _prepared(rows: jax.Array, queries: jax.Array, metric: str | Metric):
 
 
 def _product(queries: jax.Array, rows: jax.Array) -> jax.Array:
-    return jnp.matmul(queries, rows.T, precision="highest")
+    return jnp.einsum("qd,nd->qn", queries, rows, precision="highest")
 
 
 def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:

@@ -49,5 +49,5 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     Returns:
       [N, M], none negative.
     """
-    products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+    products = jnp.einsum("nd,md->nm", x, y, precision=jax.lax.Precision.HIGHEST)
     return jnp.maximum(jnp.square(x).sum(1)[:, None] - 2 * products + jnp.square(y).sum(1)[None], 0)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["conv_by_phases"]
+__all__: list[str] = []
 
 
 def conv_by_phases(

@@ -10,7 +10,8 @@ CPU. What JAX traces, differentiates and maps stays as it is.
 The calls are private to XLA, their FLOPs are not in XLA's count, and a program that has one cannot be saved. So all
 stays with XLA under versions of jax that were not tried, in programs of several devices, in exported ones, and while
 JAX keeps a compilation cache on disk. Convolutions with groups or gaps in the input, small products and those with a
-vector stay with XLA too.
+vector stay with XLA too. A product of the call has its operands as they lie in memory: XLA copies y for `x @ y.T`, and
+does not for `jnp.einsum("md,nd->mn", x, y)`.
 """
 
 import contextlib
@@ -60,7 +61,7 @@ def use_onednn() -> None:
     """
     if has_onednn():
         mlir.register_lowering(lax.conv_general_dilated_p, _lower_convolution, platform="cpu")
-        mlir.register_lowering(lax.dot_general_p, _lower_product, platform="cpu", cacheable=False)
+        mlir.register_lowering(lax.dot_general_p, _lower_product, platform="cpu")
 
 
 @contextlib.contextmanager
@@ -129,25 +130,33 @@ def _config(params: dict[str, Any]) -> dict[str, Any]:
 def _lower_product(ctx: mlir.LoweringRuleContext, a: Any, b: Any, **params: Any) -> Any:
     from jax._src.lax.lax import _dot_general_lower
 
-    (a_summed, b_summed), (a_batch, b_batch) = params["dimension_numbers"]
-    left, right = (
-        _Operand(x, aval.shape, batch, _others(aval.shape, batch, summed), summed)
-        for x, aval, batch, summed in zip((a, b), ctx.avals_in, (a_batch, b_batch), (a_summed, b_summed), strict=True)
-    )
-    batch, rows, columns = left.size(left.batch), left.size(left.free), right.size(right.free)
-    is_precision = params["precision"] is None or isinstance(params["precision"], tuple)
-    is_large = min(rows, columns) > 1 and 2 * batch * rows * columns * left.size(left.summed) >= LEAST_FLOPS[PRODUCT]
-    if not (is_precision and is_large and _can_call(ctx, params)):
+    left, right = _operands(ctx, (a, b), params["dimension_numbers"])
+    if not (_can_call(ctx, params) and _is_large(left, right, params)):
         return _dot_general_lower(ctx, a, b, **params, platform="cpu")
-    given = left, right
-    left, right = left.without_transpose(), right.without_transpose()
-    if all(x.is_summed_first() for x in (*given, left, right)):  # a gradient: JAX transposes it, and two cancel
+    batch, rows, columns = left.size(left.batch), left.size(left.free), right.size(right.free)
+    if left.is_summed_first() and right.is_summed_first():  # a gradient: JAX transposes it, and two transposes cancel
         y = _multiply(ctx, right.matrices(), left.matrices(), True, False, (batch, columns, rows))
         y = hlo.transpose(y, ir.DenseI64ArrayAttr.get([0, 2, 1]))
     else:
         transposed = left.is_summed_first(), not right.is_summed_first()
         y = _multiply(ctx, left.matrices(), right.matrices(), *transposed, (batch, rows, columns))
     return [_reshape(y, ctx.avals_out[0].shape)]
+
+
+def _operands(ctx: mlir.LoweringRuleContext, values: Sequence[Any], dimension_numbers: Any) -> list["_Operand"]:
+    operands = []
+    for value, aval, summed, batch in zip(values, ctx.avals_in, *dimension_numbers, strict=True):
+        free = tuple(axis for axis in range(aval.ndim) if axis not in {*summed, *batch})
+        operands.append(_Operand(value, aval.shape, batch, free, summed))
+    return operands
+
+
+def _is_large(left: "_Operand", right: "_Operand", params: dict[str, Any]) -> bool:
+    """Tell whether both operands are matrices whose product is worth a call, in float32's own precision."""
+    rows, columns = left.size(left.free), right.size(right.free)
+    flops = 2 * left.size(left.batch) * rows * columns * left.size(left.summed)
+    is_plain = params["precision"] is None or isinstance(params["precision"], tuple)
+    return is_plain and min(rows, columns) > 1 and flops >= LEAST_FLOPS[PRODUCT]
 
 
 class _Operand(NamedTuple):
@@ -167,16 +176,6 @@ class _Operand(NamedTuple):
         wide = [axis for axis in (*self.batch, *self.summed, *self.free) if self.shape[axis] > 1]
         return wide == sorted(wide)
 
-    def without_transpose(self) -> "_Operand":
-        """The same product's operand before transposes, such as y's in x @ y.T, for which XLA would copy y."""
-        owner = self.value.owner
-        if getattr(owner, "name", "") != "stablehlo.transpose":
-            return self
-        axes = list(ir.DenseI64ArrayAttr(owner.attributes["permutation"]))
-        shape = tuple(self.shape[axes.index(axis)] for axis in range(len(axes)))
-        groups = (tuple(axes[axis] for axis in group) for group in (self.batch, self.free, self.summed))
-        return _Operand(owner.operands[0], shape, *groups).without_transpose()
-
     def matrices(self) -> Any:
         """The value as [batch, summed, free] where it lies so in memory, else as [batch, free, summed]."""
         inner = (self.summed, self.free) if self.is_summed_first() else (self.free, self.summed)
@@ -185,10 +184,6 @@ class _Operand(NamedTuple):
         wide = [axis for axis in order if self.shape[axis] > 1]
         value = self.value if wide == sorted(wide) else hlo.transpose(self.value, ir.DenseI64ArrayAttr.get(order))
         return _reshape(value, [self.size(group) for group in groups])
-
-
-def _others(shape: Sequence[int], *groups: Sequence[int]) -> tuple[int, ...]:
-    return tuple(axis for axis in range(len(shape)) if all(axis not in group for group in groups))
 
 
 def _reshape(x: Any, shape: Sequence[int]) -> Any:
