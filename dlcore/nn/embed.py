@@ -5,8 +5,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from dlcore.ops.dense import dense_product
-
 __all__ = ["Embed"]
 
 
@@ -45,4 +43,4 @@ class Embed(nn.Embed):
           [..., num_embeddings], in the dtype of both by promotion, or in `dtype`.
         """
         query, table = promote_dtype(query, self.embedding, dtype=self.dtype)
-        return dense_product(query, table.T)
+        return jnp.einsum("...d,vd->...v", query, table)

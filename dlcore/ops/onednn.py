@@ -9,9 +9,9 @@ CPU. What JAX traces, differentiates and maps stays as it is.
 
 The calls are private to XLA, their FLOPs are not in XLA's count, and a program that has one cannot be saved. So all
 stays with XLA under versions of jax that were not tried, in programs of several devices, in exported ones, and while
-JAX keeps a compilation cache on disk. Convolutions with groups or gaps in the input, small products and those with a
-vector stay with XLA too. A product of the call has its operands as they lie in memory: XLA copies y for `x @ y.T`, and
-does not for `jnp.einsum("md,nd->mn", x, y)`.
+JAX keeps a compilation cache on disk. Convolutions with groups or gaps in the input, small products and those of few
+rows or columns stay with XLA too. A product of the call has its operands as they lie in memory: XLA copies y for
+`x @ y.T`, and does not for `jnp.einsum("md,nd->mn", x, y)`.
 """
 
 import contextlib
@@ -40,6 +40,8 @@ TRIED = ("0.10.",)
 LEAST_FLOPS, MOST_TAPS = {CONVOLUTION: 2**22, PRODUCT: 2**20}, 49
 """Smaller ones and larger kernels stay with XLA: the gradient of a convolution by its kernel is one with a kernel as
 large as the map, and slower by oneDNN."""
+LEAST_SIDE = 32
+"""Rows and columns of one product, below which nothing is won, and a copy that XLA makes for the call is dear."""
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 _left_to_xla: ContextVar[bool] = ContextVar("left_to_xla", default=False)
 
@@ -156,7 +158,8 @@ def _is_large(left: "_Operand", right: "_Operand", params: dict[str, Any]) -> bo
     rows, columns = left.size(left.free), right.size(right.free)
     flops = 2 * left.size(left.batch) * rows * columns * left.size(left.summed)
     is_plain = params["precision"] is None or isinstance(params["precision"], tuple)
-    return is_plain and min(rows, columns) > 1 and flops >= LEAST_FLOPS[PRODUCT]
+    least = LEAST_SIDE if left.size(left.batch) == 1 else 2
+    return is_plain and min(rows, columns) >= least and flops >= LEAST_FLOPS[PRODUCT]
 
 
 class _Operand(NamedTuple):

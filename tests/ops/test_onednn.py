@@ -99,6 +99,7 @@ products = {
 left_products = {
     "small": (lambda a, b: a[:20] @ b, a, b),
     "of a vector": (lambda a, b: a @ b[:, 0], jnp.tile(a, (60, 1)), b),
+    "few rows": (lambda a, b: a[:20] @ b, normal(13, 20, 800), normal(14, 800, 90)),
     "one row": (lambda a, b: a @ b, normal(11, 1, 2000), normal(12, 2000, 300)),
     "bfloat16": (lambda a, b: a @ b, a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)),
     "wider result": (lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32), a.astype(jnp.bfloat16),
