@@ -9,7 +9,7 @@ loader (`--workers` processes; 0 draws them in the same process), one image afte
 full size, a mirror, brightness and contrast. MAE: a small ViT, against ViTMAEForPreTraining of transformers of the same
 form; no augmentation. All networks, optimizers (Adam, without decay) and batches are equal in size. A turn lasts a
 second at least (`--least_seconds`), after a call that is not timed: PyTorch's threads spin for a while after its turn,
-and memory that it gave back makes the next page faults of ours 20 times dearer.
+and memory that it gave back makes the next page faults of ours 8 times dearer.
 
 `augmentation's share` is the time of ours that the views alone take. `MAE's encoder, FLOPs by the full ViT's` is read
 off the compiled programs. The claims: at least as fast as each peer, and the encoder at .45 of the full ViT at most.
