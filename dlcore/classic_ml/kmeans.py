@@ -25,6 +25,7 @@ __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 _DISTANCES = 2**20
 """Distances in memory at a time, where the block is not given."""
 _PAIRED_ROWS = 256
+"""Centers whose distances are compared in pairs; more would take long to compile."""
 
 
 class KMeans(NamedTuple):
@@ -224,9 +225,8 @@ def _assign(x, centers, block):
     def one_block(args):
         x, real = args
         rows = jnp.concatenate([x, jnp.ones((block, 1), x.dtype)], 1)
-        farther = jnp.einsum(
-            "kd,nd->kn", sides, rows, precision=jax.lax.Precision.HIGHEST
-        )  # [K, block] |x - c|^2 less |x|^2
+        # [K, block], |x - c|^2 less |x|^2
+        farther = jnp.einsum("kd,nd->kn", sides, rows, precision=jax.lax.Precision.HIGHEST)
         labels = _lowest_row(farther)
         counted = jnp.where(real, labels, num_centers)
         total = jax.lax.platform_dependent(rows, counted, cpu=add_rows, default=multiply)
@@ -243,9 +243,9 @@ def _lowest_row(values: jax.Array) -> jax.Array:
     """The row of the smallest value of each column [K, N], the first of equal ones.
 
     Rows that are compared in pairs, and the winners again, are one pass over the values, which takes a fifth of the
-    time of a minimum and a comparison with it, and these a third of an argmin's (100 rows, two cores). Pairs of many
-    rows would take long to compile.
+    time of a minimum and a comparison with it, and these less than an argmin (100 rows, two cores).
     """
+    last = len(values) - 1
     index = jnp.broadcast_to(jnp.arange(len(values))[:, None], values.shape)
     best = [(values[k], index[k]) for k in range(len(values))] if len(values) <= _PAIRED_ROWS else []
     while len(best) > 2:
@@ -254,4 +254,4 @@ def _lowest_row(values: jax.Array) -> jax.Array:
         best = winners + best[2 * len(winners) :]
     if best:
         values, index = map(jnp.stack, zip(*best, strict=True))
-    return jnp.where(values == values.min(0), index, index.max()).min(0)
+    return jnp.where(values == values.min(0), index, last).min(0)
