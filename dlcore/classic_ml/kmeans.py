@@ -170,18 +170,21 @@ def _from_centers(x, centers, max_iterations, block) -> KMeans:
 @functools.partial(jax.jit, static_argnums=2)
 def _nearest_center(x, centers, block):
     mean = centers.mean(0)
-    return _assign(x - mean, centers - mean, block)[:2]
+    labels, distance, *_ = _assign(*_rows(x - mean, len(centers), block), centers - mean)
+    return labels[: len(x)], distance[: len(x)]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _lloyd(x, centers, max_iterations, block) -> KMeans:
+    rows, num_blocks = _rows(x, len(centers), block)
+
     def move(centers):
         """(the next centers, the inertia of these, whether an empty one was moved)."""
-        _, distance, total, count = _assign(x, centers, block)
+        _, distance, total, count = _assign(rows, num_blocks, centers)
         empty = count[:, 0] == 0
         moved = jnp.where(count > 0, total / jnp.maximum(count, 1), centers)
         reseed = empty.any() & (distance.max() > 0)
-        far = jnp.where(reseed, x[distance.argmax()], moved[empty.argmax()])
+        far = jnp.where(reseed, rows[distance.argmax(), :-1], moved[empty.argmax()])
         return moved.at[empty.argmax()].set(far), distance.sum(), reseed
 
     def unfinished(carry):
@@ -194,14 +197,23 @@ def _lloyd(x, centers, max_iterations, block) -> KMeans:
 
     start = (jnp.int32(0), centers, jnp.zeros(max_iterations + 1, x.dtype), jnp.bool(True), jnp.int32(0))
     i, centers, history, _, reseeded = jax.lax.while_loop(unfinished, iterate, start)
-    labels, distance, *_ = _assign(x, centers, block)
+    labels, distance, *_ = _assign(rows, num_blocks, centers)
     history = jnp.where(jnp.arange(max_iterations + 1) < i, history, distance.sum())
-    return KMeans(centers, labels, distance.sum(), history, i, reseeded)
+    return KMeans(centers, labels[: len(x)], distance.sum(), history, i, reseeded)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _assign(x, centers, block):
-    """(labels [N], squared distances [N], sums of each center's points [K, D], their number [K, 1]).
+def _rows(x, num_centers, block):
+    """(points [n, D + 1] that fill blocks of equal size, their number); the last column is 1, after all points 0."""
+    block = max(1, _DISTANCES // num_centers) if block is None else block
+    num_blocks = -(-len(x) // block)
+    block = -(-len(x) // num_blocks)
+    rows = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1)
+    return jnp.pad(rows, ((0, num_blocks * block - len(x)), (0, 0))), num_blocks
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _assign(rows, num_blocks, centers):
+    """(labels [n], squared distances, sums of each center's points [K, D], their number [K, 1]).
 
     Distances come from the differences themselves, since |x|^2 - 2 x·c + |c|^2 loses digits. On a CPU minima over rows
     are faster than over columns, and adding rows than a product with one-hot labels. What is compared is the output of
@@ -209,10 +221,6 @@ def _assign(x, centers, block):
     for the comparison, may be rounded in two ways, and no center equals the minimum then.
     """
     num_centers = len(centers)
-    block = max(1, _DISTANCES // num_centers) if block is None else block
-    num_blocks = -(-len(x) // block)
-    block = -(-len(x) // num_blocks)
-    pad = num_blocks * block - len(x)
     sides = jnp.concatenate([-2 * centers, jnp.square(centers).sum(1, keepdims=True)], 1)
 
     def add_rows(rows, labels):
@@ -222,21 +230,35 @@ def _assign(x, centers, block):
         own = jax.nn.one_hot(labels, num_centers, dtype=rows.dtype)
         return jnp.matmul(own.T, rows, precision=jax.lax.Precision.HIGHEST)
 
-    def one_block(args):
-        x, real = args
-        rows = jnp.concatenate([x, jnp.ones((block, 1), x.dtype)], 1)
+    def one_block(rows):
         # [K, block], |x - c|^2 less |x|^2
         farther = jnp.einsum("kd,nd->kn", sides, rows, precision=jax.lax.Precision.HIGHEST)
-        labels = _lowest_row(farther)
-        counted = jnp.where(real, labels, num_centers)
-        total = jax.lax.platform_dependent(rows, counted, cpu=add_rows, default=multiply)
-        return labels, jnp.square(x - centers[labels]).sum(1), total
+        labels, real = _lowest_row(farther), rows[:, -1]
+        total = jax.lax.platform_dependent(rows, labels, cpu=add_rows, default=multiply)
+        return labels, real * _squared_norms(rows[:, :-1] - centers[labels]), total
 
-    blocks = jnp.pad(x, ((0, pad), (0, 0))).reshape(num_blocks, block, x.shape[1])
-    real = (jnp.arange(len(x) + pad) < len(x)).reshape(num_blocks, block)
-    labels, distance, total = jax.lax.map(one_block, (blocks, real))
-    total = total.sum(0)
-    return labels.reshape(-1)[: len(x)], distance.reshape(-1)[: len(x)], total[:, :-1], total[:, -1:]
+    if num_blocks == 1:
+        labels, distance, total = one_block(rows)
+    else:
+        labels, distance, totals = jax.lax.map(one_block, rows.reshape(num_blocks, -1, rows.shape[1]))
+        total = totals.sum(0)
+    return labels.reshape(-1), distance.reshape(-1), total[:, :-1], total[:, -1:]
+
+
+def _squared_norms(x: jax.Array) -> jax.Array:
+    """Squared lengths of rows [N, D], [N].
+
+    On a CPU the halves of a row are added to each other until one number is left: XLA fuses that with what made the
+    row, and gives a sum to YNNPACK, which wants all squares in memory (three times as long for 128 numbers).
+    """
+
+    def halve(squares):
+        while squares.shape[1] > 1:
+            half = -(-squares.shape[1] // 2)
+            squares = squares[:, :half] + jnp.pad(squares[:, half:], ((0, 0), (0, 2 * half - squares.shape[1])))
+        return squares[:, 0]
+
+    return jax.lax.platform_dependent(jnp.square(x), cpu=halve, default=lambda squares: squares.sum(1))
 
 
 def _lowest_row(values: jax.Array) -> jax.Array:
