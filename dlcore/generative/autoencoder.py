@@ -183,12 +183,13 @@ def learner(
         x, noisy, mask = to_float(batch["image"]), seen(batch, rng), mask_of(batch)
         codes = apply(params, noisy, "encode")
         y = apply(params, codes, "decode")
-        losses = jnp.square(y - x).reshape(x.shape[0], -1).sum(-1)
+        flat = (x.shape[0], -1)
+        losses = jnp.square(y.reshape(flat) - x.reshape(flat)).sum(-1)
         clipped = jnp.clip(y, 0, 1)
         quality = jax.vmap(psnr)(clipped, x)
         metrics = {
             "loss": Sum.of(losses, mask),
-            "mse": Sum.of(jnp.square(clipped - x).reshape(x.shape[0], -1).mean(-1), mask),
+            "mse": Sum.of(jnp.square(clipped.reshape(flat) - x.reshape(flat)).mean(-1), mask),
             "psnr": Sum.of(quality, mask),
         }
         if kind == "sparse":

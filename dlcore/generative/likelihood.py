@@ -9,6 +9,8 @@ anew. Nats under different rules are of different data, so the names of the metr
 "likelihood" of the gray values themselves is none: it does not sum to 1.
 
     bits a dimension = nats of an image / (dimensions ln 2)
+
+Sums run over flat images: XLA:CPU needs 20 times as long for a sum over rows, columns and one color.
 """
 
 import math
@@ -113,9 +115,9 @@ def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     Returns:
       [B] float32, in nats.
     """
-    logits = logits.astype(logits_dtype(logits.dtype))
-    x = x.astype(logits.dtype)
-    return -optax.sigmoid_binary_cross_entropy(logits, x).reshape(x.shape[0], -1).sum(-1)
+    logits = logits.reshape(x.shape[0], -1).astype(logits_dtype(logits.dtype))
+    x = x.reshape(logits.shape).astype(logits.dtype)
+    return -optax.sigmoid_binary_cross_entropy(logits, x).sum(-1)
 
 
 def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
@@ -128,8 +130,9 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     Returns:
       [B] float32, in nats.
     """
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits.astype(logits_dtype(logits.dtype)), x)
-    return -nats.reshape(x.shape[0], -1).sum(-1)
+    x = x.reshape(x.shape[0], -1)
+    logits = logits.reshape(*x.shape, -1).astype(logits_dtype(logits.dtype))
+    return -optax.softmax_cross_entropy_with_integer_labels(logits, x).sum(-1)
 
 
 def independent_log_likelihood(train: jax.Array, x: jax.Array, levels: int = 2) -> jax.Array:
