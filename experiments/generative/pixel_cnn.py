@@ -2,8 +2,8 @@
 
 python -m experiments.generative.pixel_cnn
 python -m experiments.generative.pixel_cnn --conditional --levels=16
-python -m experiments.generative.pixel_cnn --dataset=mnist --data_dir=D --batch_size=8 --steps=40000 --eval_every=20000 \\
-    --pixel_cnn.dropout=0 --pixel_cnn.first_kernel=15 --pixel_cnn.num_layers=8               (82.3 nats, 60 minutes)
+python -m experiments.generative.pixel_cnn --dataset=mnist --data_dir=D --batch_size=8 --steps=40000 \\
+    --eval_every=20000 --pixel_cnn.dropout=0 --pixel_cnn.first_kernel=15 --pixel_cnn.num_layers=8  (82.3 nats, 60 min)
 python -m experiments.generative.pixel_cnn --dataset=cifar10 --data_dir=D --levels=256 --pixel_cnn.features=96 \\
     --pixel_cnn.head_features=192 --pixel_cnn.num_layers=12
 python -m experiments.generative.pixel_cnn --mode=predict --run=RUN --output=FOLDER

@@ -24,8 +24,8 @@ second command reaches 91.0 % of 100 validation images, its twin 81.0 %; the 500
 its end it accepts 41 % of the guesses, 1 % of them wrong. On MNIST the twin of the 40 labels reaches 65.8 %, and 3.8 %
 of the accepted guesses are wrong, .6 % with `--alignment`; that of the 100 labels reaches 86.2 %. On
 Fashion-MNIST the twins reach 74.9 and 83.7 %, and 11.3 and 6.2 % of the accepted guesses are wrong at the end: clothes
-look alike. On CIFAR-10 the twins reach 38.6 and 38.2 %, and 39.8 and 35.4 % of the accepted guesses are wrong. One seed;
-the other commands were not run.
+look alike. On CIFAR-10 the twins reach 38.6 and 38.2 %, and 39.8 and 35.4 % of the accepted guesses are wrong. One
+seed; the other commands were not run.
 """
 
 from functools import partial
