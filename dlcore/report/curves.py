@@ -18,6 +18,8 @@ MAX_POINTS = 1000
 _FIRST_SPLITS = ("train", "valid", "test")
 _HEADLINES = ("loss", "accuracy", "map", "return", "knn", "frechet_distance")
 _NUM_LARGE = 2
+_SQUEEZED = 8
+"""A chart is cut if an early value stands above the others by so many times what nine tenths of all span."""
 _HOUSEKEEPING = ("learning_rate", "examples_per_second", "environment_steps_per_second")
 _NOT_PLOTTED = {"step", "split", "seconds", "epoch"}
 
@@ -134,9 +136,22 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
         _logarithmic(axes)
     elif everything.max() >= 10_000:
         axes.yaxis.set_major_formatter(_thousands())
-    label = f"{name} over {x}"
-    caption = f"<b>{escape(name)}</b>{_keys(name, lines, splits)}"
+    label, above = f"{name} over {x}", ""
+    if axes.get_yscale() == "linear" and (top := _top(lines)) is not None:
+        axes.set_ylim(top=top)
+        axes.set_ylim(bottom=everything.min() - 0.05 * (top - everything.min()))
+        above = f"earlier up to {_number(everything.max(), _is_share(name, everything))}"
+    caption = f"<b>{escape(name)}</b>{_keys(name, lines, splits)} {above}".rstrip()
     return f"<figure><figcaption>{caption}</figcaption>{chart_svg(figure, label)}</figure>"
+
+
+def _top(lines: dict) -> float | None:
+    """Where to cut a chart whose early values squeeze the others to a line; None where nothing is squeezed."""
+    values = [y[np.isfinite(y)] for _, y in lines.values()]
+    low, high = np.percentile(np.concatenate(values), (5, 95))
+    top = 2 * high - low
+    earlier, later = max(y.max() for y in values), max(y[len(y) // 4 :].max() for y in values)
+    return top if low < high and earlier > low + _SQUEEZED * (high - low) and later <= top else None
 
 
 def _keys(name: str, lines: dict, splits: list[str]) -> str:

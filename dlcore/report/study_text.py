@@ -105,11 +105,16 @@ def reference_panels(doc: str) -> list[Panel]:
 
 
 def _paragraphs(paragraphs: tuple[str, ...]) -> str:
-    """Paragraphs as HTML: those with indented lines keep their lines."""
-    return "".join(
-        f"<pre>{escape(part)}</pre>" if re.search(r"^    ", part, re.MULTILINE) else f"<p>{_marked(part)}</p>"
-        for part in paragraphs
-    )
+    """Paragraphs as HTML: those with indented lines keep their lines, and "- " begins an item of a list."""
+    return "".join(map(_paragraph, paragraphs))
+
+
+def _paragraph(text: str) -> str:
+    if re.search(r"^    ", text, re.MULTILINE):
+        return f"<pre>{escape(text)}</pre>"
+    if text.startswith("- "):
+        return "<ul>" + "".join(f"<li>{_marked(item)}</li>" for item in text[2:].split("\n- ")) + "</ul>"
+    return f"<p>{_marked(text)}</p>"
 
 
 def _marked(text: str) -> str:

@@ -9,7 +9,7 @@ from dlcore.experiment import catalog
 from dlcore.experiment.catalog import experiment_names
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
-from dlcore.report.study_text import sentences, study_text
+from dlcore.report.study_text import claim_panels, sentences, study_text
 
 
 def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyResult:
@@ -204,6 +204,11 @@ def test_a_docstring_is_taken_apart():
     assert text.method == ("First.", "    a = b")
     assert text.references == ("A 2020, arXiv:2001.00001 (one)", 'B 2021, "Two"')
     assert text.measured == ("Measured in 3 s: 5.",)
+
+
+def test_dashes_become_a_list():
+    method = claim_panels("A claim.\n\n- one: `a`\n  and more\n- two", "Yes.", True)[1]
+    assert " ".join(method.html.split()) == "<ul><li>one: <code>a</code> and more</li><li>two</li></ul>"
 
 
 def test_a_verdict_is_parted_into_sentences():

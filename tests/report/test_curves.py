@@ -25,6 +25,17 @@ def test_line_has_the_histories_shape():
     np.testing.assert_allclose((y - y[0]) / (y[1] - y[0]), (np.array(values) - 5) / (1 - 5), atol=1e-3)
 
 
+def test_a_high_first_value_does_not_squeeze_the_others():
+    values = [550.0, *np.linspace(90, 80, 99)]
+    html = curves([row(k, nats=v) for k, v in enumerate(values)]).html
+    (line,) = lines(html)
+    assert "earlier up to 550" in html
+    height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', html)[1])
+    assert np.ptp(line[1:, 1]) > 0.3 * height
+    whole = curves([row(k, nats=v) for k, v in enumerate([*values, 400.0])]).html
+    assert "earlier up to" not in whole
+
+
 def test_every_number_is_plotted_and_headlines_come_first():
     history = [
         row(s, seconds=1.0, note="x", grad_norm=1.0 + s, accuracy=0.5, loss=1.0, learning_rate=0.1, bins=[1])
