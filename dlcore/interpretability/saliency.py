@@ -1,23 +1,68 @@
-"""Gradient saliency: how strongly each pixel moves the score of a class.
+"""Saliency by gradients: how strongly each pixel moves the score of a class.
 
-Simonyan, Vedaldi & Zisserman 2013, "Deep inside convolutional networks", arXiv:1312.6034, section 3.
+    gradient               M_ij  = max_c | d s_k(x) / d x_ijc |              Simonyan et al. 2013, 1312.6034
+    SmoothGrad             the mean of d s_k(x + n) / dx over Gaussian n     Smilkov et al. 2017, arXiv:1706.03825
+    integrated gradients   (x - x0) mean_a d s_k(x0 + a (x - x0)) / dx       Sundararajan, Taly & Yan 2017, 1703.01365
 
-    M_ij = max_c | d s_k(x) / d x_ijc |
-
-s_k is the score before the softmax: the probability would rise by the fall of the others, too.
+s_k is the score before the softmax: the probability would rise by the fall of the others, too. Guided backpropagation
+and the deconvnet are the gradient of a score whose ReLUs have another rule (`dlcore.interpretability.relu_rules`).
 """
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["gradient_saliency"]
+__all__ = [
+    "gradient_saliency",
+    "input_gradient",
+    "integrated_gradients",
+    "integration_points",
+    "pixel_saliency",
+    "smooth_gradient",
+]
+
+Score = Callable[[jax.Array], jax.Array]
+"""Images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics)."""
+
+Rule = Literal["gauss_legendre", "right", "midpoint"]
 
 
-def gradient_saliency(
-    score: Callable[[jax.Array], jax.Array], images: jax.Array, labels: jax.Array | None = None
-) -> jax.Array:
+def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+    """Differentiate the score of a class with respect to the pixels.
+
+    Args:
+      score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
+      images: [B, H, W, C] float.
+      labels: [B] int, whose scores; None for the highest of each image.
+
+    Returns:
+      [B, H, W, C].
+    """
+
+    def chosen(x: jax.Array) -> jax.Array:
+        scores = score(x)
+        best = scores.argmax(-1) if labels is None else labels
+        return jnp.take_along_axis(scores, best[:, None], 1).sum()
+
+    return jax.grad(chosen)(images)
+
+
+def pixel_saliency(gradient: jax.Array) -> jax.Array:
+    """Take the strongest channel of each pixel.
+
+    Args:
+      gradient: [..., H, W, C], or any attribution to single values.
+
+    Returns:
+      [..., H, W], not negative.
+    """
+    return jnp.abs(gradient).max(-1)
+
+
+def gradient_saliency(score: Score, images: jax.Array, labels: jax.Array | None = None) -> jax.Array:
     """Measure how strongly each pixel moves the score of a class.
 
     Args:
@@ -28,10 +73,104 @@ def gradient_saliency(
     Returns:
       [B, H, W], not negative.
     """
+    return pixel_saliency(input_gradient(score, images, labels))
 
-    def chosen(x: jax.Array) -> jax.Array:
-        scores = score(x)
-        best = scores.argmax(-1) if labels is None else labels
-        return jnp.take_along_axis(scores, best[:, None], 1).sum()
 
-    return jnp.abs(jax.grad(chosen)(images)).max(-1)
+def smooth_gradient(
+    score: Score,
+    images: jax.Array,
+    key: jax.Array,
+    labels: jax.Array | None = None,
+    *,
+    samples: int = 25,
+    noise: float = 0.15,
+) -> jax.Array:
+    """Average the gradient over noisy copies of each image (SmoothGrad).
+
+    Args:
+      score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
+      images: [B, H, W, C] float.
+      key: PRNG key of the noise.
+      labels: [B] int, whose scores; None for the highest of each image without noise.
+      samples: noisy copies of each image.
+      noise: standard deviation, as a share of the range of an image's values.
+
+    Returns:
+      [B, H, W, C].
+
+    Raises:
+      ValueError: no sample, or negative noise.
+    """
+    if samples < 1 or noise < 0:
+        raise ValueError(f"samples={samples}, noise={noise}: out of range; allowed: samples >= 1, noise >= 0")
+    labels = score(images).argmax(-1) if labels is None else labels
+    axes = tuple(range(1, images.ndim))
+    sigma = noise * (images.max(axes, keepdims=True) - images.min(axes, keepdims=True))
+
+    def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        noisy = images + sigma * jax.random.normal(key, images.shape, images.dtype)
+        return total + input_gradient(score, noisy, labels), None
+
+    return jax.lax.scan(add, jnp.zeros_like(images), jax.random.split(key, samples))[0] / samples
+
+
+def integration_points(steps: int, rule: Rule = "gauss_legendre") -> tuple[np.ndarray, np.ndarray]:
+    """Choose where on the way from 0 to 1 an integral is sampled.
+
+    Args:
+      steps: number of points.
+      rule: gauss_legendre (exact for polynomials of degree 2 steps - 1), right (i / steps from i = 1) or midpoint.
+
+    Returns:
+      points [steps] in [0, 1], and their weights [steps], whose sum is 1.
+
+    Raises:
+      ValueError: no step, or an unknown rule.
+    """
+    if steps < 1 or rule not in get_args(Rule):
+        allowed = ", ".join(get_args(Rule))
+        raise ValueError(f"steps={steps}, rule={rule!r}: allowed: steps >= 1, and one of {allowed}")
+    if rule == "gauss_legendre":
+        points, weights = np.polynomial.legendre.leggauss(steps)
+        return (points + 1) / 2, weights / 2
+    offset = 1.0 if rule == "right" else 0.5
+    return (np.arange(steps) + offset) / steps, np.full(steps, 1 / steps)
+
+
+def integrated_gradients(
+    score: Score,
+    images: jax.Array,
+    labels: jax.Array | None = None,
+    *,
+    baseline: jax.Array | float = 0.0,
+    steps: int = 50,
+    rule: Rule = "gauss_legendre",
+) -> jax.Array:
+    """Attribute the difference of a score from that of a baseline to the pixels.
+
+    Their sum is s_k(x) - s_k(x0), up to the error of the integral ("completeness").
+
+    Args:
+      score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
+      images: [B, H, W, C] float.
+      labels: [B] int, whose scores; None for the highest of each image.
+      baseline: x0, in the units of `images`; anything that broadcasts to them: black, the mean, a blurred copy.
+      steps: gradients on the way.
+      rule: of `integration_points`.
+
+    Returns:
+      [B, H, W, C].
+
+    Raises:
+      ValueError: as `integration_points`.
+    """
+    points, weights = integration_points(steps, rule)
+    labels = score(images).argmax(-1) if labels is None else labels
+    way = images - baseline
+
+    def add(total: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        point, weight = step
+        return total + weight * input_gradient(score, baseline + point * way, labels), None
+
+    steps_ = (jnp.asarray(points, images.dtype), jnp.asarray(weights, images.dtype))
+    return way * jax.lax.scan(add, jnp.zeros_like(images), steps_)[0]

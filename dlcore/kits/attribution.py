@@ -1,0 +1,168 @@
+"""Why does a network name this class? Maps of several techniques for the same images, and a picture of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.interpretability.cam import Forward, class_activation_map, grad_cam, layers_in_order, resize_map
+from dlcore.interpretability.occlusion import occlusion_map
+from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, with_relu
+from dlcore.interpretability.saliency import input_gradient, integrated_gradients, pixel_saliency, smooth_gradient
+
+__all__ = ["ANY_NETWORK", "METHODS", "Explained", "Method", "attribution_maps", "draw_maps"]
+
+Method = Callable[["Explained", jax.Array, jax.Array], jax.Array]
+"""(the network, images in its units [B, H, W, C], labels [B]) -> maps [B, H, W]."""
+
+
+class Explained(NamedTuple):
+    """A network and what is asked of it.
+
+    Args:
+      forward: images [B, H, W, C] in the network's units -> (logits [B, K], {layer: map [B, h, w, D]}).
+      layer: that Grad-CAM looks at; None for the last that is computed.
+      window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
+      key: PRNG key of SmoothGrad's noise.
+      kernel: [D, K], of a head that is one dense layer on the mean of the map; None where there is no such head.
+    """
+
+    forward: Forward
+    layer: str | None
+    window: int
+    key: jax.Array
+    kernel: jax.Array | None = None
+
+    def score(self, x: jax.Array) -> jax.Array:
+        """Logits [B, K] of images [B, H, W, C]."""
+        return self.forward(x)[0]
+
+
+def _with_relu(rule: Callable[[jax.Array], jax.Array]) -> Method:
+    def method(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
+        return pixel_saliency(input_gradient(with_relu(explained.score, rule), x, labels))
+
+    return method
+
+
+def _occlusion(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
+    def probabilities(images: jax.Array) -> jax.Array:
+        return jax.nn.softmax(explained.score(images))
+
+    window, mean = explained.window, x.mean((1, 2), keepdims=True)
+    return occlusion_map(probabilities, x, labels, window=window, stride=max(1, window // 4), value=mean)
+
+
+def _grad_cam(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
+    return resize_map(grad_cam(explained.forward, x, labels, explained.layer), x.shape[1:3])
+
+
+def _cam(explained: Explained, x: jax.Array, labels: jax.Array) -> jax.Array:
+    maps, layer = explained.forward(x)[1], explained.layer or layers_in_order(explained.forward, x)[-1]
+    if layer not in maps:
+        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(maps)}")
+    if explained.kernel is None or explained.kernel.ndim != 2 or explained.kernel.shape[0] != maps[layer].shape[-1]:
+        raise ValueError(f"methods='cam': the head is not one dense layer on the mean of {layer}; allowed: grad_cam")
+    return resize_map(jnp.maximum(class_activation_map(maps[layer], explained.kernel, labels), 0), x.shape[1:3])
+
+
+METHODS: dict[str, Method] = {
+    "gradient": lambda e, x, labels: pixel_saliency(input_gradient(e.score, x, labels)),
+    "smooth_gradient": lambda e, x, labels: pixel_saliency(smooth_gradient(e.score, x, e.key, labels)),
+    "integrated_gradients": lambda e, x, labels: jnp.abs(integrated_gradients(e.score, x, labels).sum(-1)),
+    "guided_backprop": _with_relu(guided_relu),
+    "deconvnet": _with_relu(deconvnet_relu),
+    "occlusion": _occlusion,
+    "grad_cam": _grad_cam,
+    "cam": _cam,
+}
+ANY_NETWORK = tuple(name for name in METHODS if name != "cam")
+"""Methods that ask nothing of the head."""
+
+
+def attribution_maps(
+    forward: Callable[[Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
+    variables: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    methods: Sequence[str] = ANY_NETWORK,
+    *,
+    kernel: Any = None,
+    layer: str | None = None,
+    window: int = 8,
+    seed: int = 0,
+    batch_size: int = 32,
+) -> dict[str, np.ndarray]:
+    """Compute the maps of several techniques.
+
+    Args:
+      forward: (variables, images [B, H, W, C] in the network's units) -> (logits [B, K], {layer: map [B, h, w, D]}).
+      variables: of the network.
+      images: [N, H, W, C] float, in the network's units.
+      labels: [N] int, the classes to explain.
+      methods: of METHODS.
+      kernel: [D, K], of a head that is one dense layer on the mean of the map; CAM needs it.
+      layer: that Grad-CAM looks at; None for the last that is computed.
+      window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
+      seed: of SmoothGrad's noise.
+      batch_size: images at once.
+
+    Returns:
+      {method: [N, H, W] float32}.
+
+    Raises:
+      ValueError: a method is unknown, or what it needs is not there: a ReLU, a layer, a window that fits.
+    """
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f"methods={method!r}: unknown; allowed: {', '.join(METHODS)}")
+    maps, size = {}, min(batch_size, len(images))
+    for method in methods:
+
+        @jax.jit
+        def run(variables, x, labels, method=METHODS[method]):
+            explained = Explained(lambda x: forward(variables, x), layer, window, jax.random.key(seed), kernel)
+            return method(explained, x, labels)
+
+        parts = []
+        for first in range(0, len(images), size):
+            rows = np.minimum(np.arange(first, first + size), len(images) - 1)
+            parts.append(np.asarray(run(variables, images[rows], np.asarray(labels)[rows])))
+        maps[method] = np.concatenate(parts)[: len(images)]
+    return maps
+
+
+def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence[str]) -> Any:
+    """Draw images, and over each a map as colors, from 0 to its own maximum.
+
+    Args:
+      pictures: [N, H, W, C] uint8 or in [0, 1].
+      maps: {technique: [N, H, W]}.
+      names: N titles.
+
+    Returns:
+      A matplotlib Figure: a row an image, a column a technique.
+    """
+    from dlcore.report.figure import new_figure
+    from dlcore.report.pictures import to_uint8
+
+    pictures = to_uint8(pictures)
+    rows, columns = len(pictures), 1 + len(maps)
+    figure, axes = new_figure((1.35 * columns + 0.6, 1.5 * rows), rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for row, (line, picture, name) in enumerate(zip(axes, pictures, names, strict=True)):
+        line[0].imshow(picture.squeeze(), cmap="gray")
+        line[0].set_title(name, fontsize=8)
+        for ax, (method, values) in zip(line[1:], maps.items(), strict=True):
+            ax.imshow(picture.mean(-1), cmap="gray", alpha=0.5)
+            top = max(float(values[row].max()), 1e-12)
+            drawn = ax.imshow(values[row].clip(0) / top, cmap="magma", vmin=0, vmax=1, alpha=0.75)
+            if row == 0:
+                ax.set_title(method.replace("_", " "), fontsize=8)
+    bar = figure.colorbar(drawn, ax=list(axes[:, -1]), fraction=0.08, pad=0.08, ticks=[0, 1])
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("share of the map's maximum", fontsize=7)
+    return figure

@@ -1,0 +1,134 @@
+"""Show which pixels speak for the class that a network names, by CAM, Grad-CAM, occlusion and gradients.
+
+python -m experiments.interpretability.attribution        (a small network of digits, trained first)
+python -m experiments.interpretability.attribution --network=runs/classification.supervised/HASH --input=PHOTO
+python -m experiments.interpretability.attribution --network=weights/resnet50 --input=FOLDER \\
+    --methods=gradient,grad_cam,cam --window=32
+python -m experiments.interpretability.attribution --network=weights/vit_b_16 --input=PHOTO --methods=grad_cam \\
+    --layer=block11 --explain=tabby
+
+The report shows each image beside its maps. `--explain` asks why it might be another
+class. CAM is there for networks whose head is one dense layer on the mean of the last map: the mean of its map is then
+the class's logit without the bias, and the largest difference is among the numbers. Guided backpropagation and the
+deconvnet draw edges of any object, whatever the class; `experiments.studies.attribution` measures all of them.
+
+References: Zhou et al. 2016, arXiv:1512.04150; Selvaraju et al. 2017, arXiv:1610.02391; Zeiler & Fergus 2013,
+arXiv:1311.2901; Simonyan et al. 2013, arXiv:1312.6034; Springenberg et al. 2014, arXiv:1412.6806; Smilkov et al. 2017,
+arXiv:1706.03825; Sundararajan et al. 2017, arXiv:1703.01365.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.decoding import load_image
+from dlcore.data.image_classification import load
+from dlcore.data.image_folder import list_images
+from dlcore.data.normalization import normalizer
+from dlcore.experiment import Study, StudyResult
+from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
+from dlcore.kits.attribution import ANY_NETWORK, attribution_maps, draw_maps
+from dlcore.kits.trained_network import TrainedNetwork, load_network
+from dlcore.main import main
+from dlcore.modes.train import train_page
+
+DIGITS = ["--augment=shift", "--model=resnet8_cifar", "--model.width=16", "--eval_every=100000"]
+"""How the network of digits is trained."""
+
+
+def pictures_of(network: TrainedNetwork, path: str | None, most: int) -> tuple[np.ndarray, list[str]]:
+    """Images [N, H, W, C] uint8 of the network's size, and their names: files, or a test digit of each class."""
+    if path is not None:
+        files = list_images(path)[:most]
+        images = np.stack([load_image(file, network.side, len(network.mean)) for file in files])
+        return images, [Path(file).name for file in files]
+    test = load("digits").test
+    if tuple(test.class_names) != network.class_names:
+        raise ValueError("input=None: digits are shown to a network of digits only; allowed: an image file or a folder")
+    label = test.arrays["label"]
+    rows = [int(np.flatnonzero(label == k)[0]) for k in range(10)][:most]
+    return test.arrays["image"][rows], [f"a {label[row]}" for row in rows]
+
+
+def head_kernel(variables: Any, features: jax.Array) -> np.ndarray | None:
+    """The kernel [D, K] of a head that is one dense layer over the channels of the map; None where it is not."""
+    kernel = variables["params"].get("head", {}).get("kernel")
+    return kernel if kernel is not None and kernel.ndim == 2 and len(kernel) == features.shape[-1] else None
+
+
+def study(
+    *,
+    network: str | None = None,
+    input: str | None = None,
+    methods: tuple[str, ...] = (),
+    explain: str | None = None,
+    layer: str | None = None,
+    window: int = 0,
+    steps: int = 400,
+    most: int = 10,
+    seed: int = 0,
+) -> StudyResult:
+    """Explain the classes that a network names.
+
+    Args:
+      network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of digits is trained.
+      input: an image file or a folder of images; by default a test digit of each class.
+      methods: of the maps; by default all that suit the network.
+      explain: name of the class to explain; by default the one that the network names.
+      layer: that CAM and Grad-CAM look at; by default the last one whose map the head sees.
+      window: side of the window of occlusion, in pixels; 0 for a quarter of the image.
+      steps: of training the network of digits.
+      most: images, at most.
+      seed: of training and of SmoothGrad's noise.
+
+    Returns:
+      The class and probability of each image, and the figure.
+    """
+    if network is None:
+        words = [*DIGITS, f"--steps={steps}", f"--seed={seed}"]
+        network = str(train_page("classification.supervised", words, "training a network of digits"))
+    trained = load_network(network)
+    images, names = pictures_of(trained, input, most)
+    x = np.asarray(normalizer(trained.mean, trained.std, size=trained.input_size)(jnp.asarray(images)))
+    variables = trained.variables
+
+    def forward(variables, x):
+        return logits_and_maps(trained.model, variables)(x)
+
+    logits, features = jax.jit(forward)(variables, x)
+    if explain is not None and explain not in trained.class_names:
+        raise ValueError(f"explain={explain!r}: unknown; allowed: {', '.join(trained.class_names[:20])}")
+    labels = np.asarray(logits.argmax(1)) if explain is None else np.full(len(x), trained.class_names.index(explain))
+    layer = layer or default_layer(trained.model, layers_in_order(lambda x: forward(variables, x), x[:1]))
+    kernel = head_kernel(variables, features[layer]) if layer in features else None
+    maps = attribution_maps(
+        forward,
+        variables,
+        x,
+        labels,
+        methods or (*ANY_NETWORK, *(["cam"] if kernel is not None else [])),
+        kernel=kernel,
+        layer=layer,
+        window=window or max(2, x.shape[1] // 4),
+        seed=seed,
+    )
+    probability = np.asarray(jax.nn.softmax(logits))[np.arange(len(x)), labels]
+    said = [f"{trained.class_names[k]} ({p:.0%})" for k, p in zip(labels, probability, strict=True)]
+    numbers: dict[str, Any] = {f"probability, {name}": float(p) for name, p in zip(names, probability, strict=True)}
+    if "cam" in maps:
+        means = class_activation_map(features[layer], kernel, jnp.asarray(labels)).mean((1, 2))
+        wanted = (logits - variables["params"]["head"]["bias"])[np.arange(len(x)), labels]
+        numbers["largest difference of the mean of CAM from the logit"] = float(jnp.abs(means - wanted).max())
+    shown = [f"{name}: {words}" for name, words in zip(names, said, strict=True)]
+    verdict = f"Explained at layer {layer}: " + "; ".join(shown) + "."
+    pictures = np.asarray(jax.image.resize(images.astype(np.float32), (*x.shape[:3], images.shape[3]), "nearest")) / 255
+    return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, shown)})
+
+
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 2, "most": 2})
+
+if __name__ == "__main__":
+    main(experiment)

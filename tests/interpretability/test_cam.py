@@ -1,0 +1,127 @@
+"""Class activation maps: CAM and Grad-CAM by hand, of each other, of every kind of network, and beside PyTorch's."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.interpretability.cam import (
+    class_activation_map,
+    default_layer,
+    grad_cam,
+    layer_gradient,
+    layers_in_order,
+    logits_and_maps,
+    resize_map,
+)
+from dlcore.models import create_model
+
+LABELS = jnp.array([1, 3])
+
+
+def network(name, side=32, **fields):
+    """A small network with a random head, two images, and its function."""
+    model = create_model(name, num_classes=5, head_init=jax.nn.initializers.normal(0.3), **fields)
+    images = jax.random.normal(jax.random.key(1), (2, side, side, 3))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    return model, variables, images
+
+
+@functools.cache
+def small_resnet():
+    return network("resnet8_cifar", width=4, stages=(1, 1))
+
+
+@pytest.mark.covers("VI-08")
+def test_the_mean_of_cam_is_the_logit_without_its_bias():
+    model, variables, images = small_resnet()
+    logits, maps = logits_and_maps(model, variables)(images)
+    head = variables["params"]["head"]
+    cam = class_activation_map(maps["stage2"], head["kernel"], LABELS)
+    assert cam.shape == maps["stage2"].shape[:3]
+    np.testing.assert_allclose(cam.mean((1, 2)), (logits - head["bias"])[jnp.arange(2), LABELS], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.covers("VI-09")
+def test_behind_a_mean_and_a_dense_layer_grad_cam_is_cam():
+    """d s_k / d A_hwd = w_dk / hw: its mean is w_dk / hw, too."""
+    model, variables, images = small_resnet()
+    forward = logits_and_maps(model, variables)
+    features = forward(images)[1]["stage2"]
+    cam = class_activation_map(features, variables["params"]["head"]["kernel"], LABELS) / features[0, :, :, 0].size
+    assert (cam < 0).any()
+    assert (cam > 0).any()
+    signed = jax.jit(functools.partial(grad_cam, forward, labels=LABELS, relu=False))(images)
+    np.testing.assert_allclose(signed, cam, atol=1e-6)
+    np.testing.assert_allclose(grad_cam(forward, images, LABELS), np.maximum(cam, 0), atol=1e-6)
+
+
+@pytest.mark.covers("VI-09")
+def test_of_a_resnet18_it_is_that_of_torch(resnet18):
+    forward = logits_and_maps(resnet18.model, resnet18.variables)
+
+    @jax.jit
+    def maps(x):
+        return grad_cam(forward, x, resnet18.labels, "layer4"), grad_cam(forward, x, resnet18.labels, relu=False)
+
+    for name, got in zip(("gradcam", "gradcam_pre_relu"), maps(resnet18.images), strict=True):
+        resnet18.check(name, got)
+
+
+@pytest.mark.covers("VI-09")
+def test_grad_cam_of_an_inner_layer_by_hand():
+    """A = 2 x of 1 x 2 pixels, s = (sum A^2, 0): d s / dA = 2 A, whose mean is 2 (a + b) over 2 pixels."""
+
+    def forward(x):
+        inner = 2 * x
+        return jnp.stack([jnp.square(inner).sum((1, 2, 3)), 0 * inner.sum((1, 2, 3))], -1), {"in": inner, "out": -inner}
+
+    x = jnp.array([1.0, 2]).reshape(1, 1, 2, 1)
+    features, gradient = layer_gradient(forward, x, jnp.array([0]), "in")
+    assert features.ravel().tolist() == [2, 4]
+    assert gradient.ravel().tolist() == [4, 8]
+    assert grad_cam(forward, x, layer="in").ravel().tolist() == [6 * 2, 6 * 4]
+    with pytest.raises(ValueError, match="layer='out': the scores do not depend on it"):
+        grad_cam(forward, x)
+    with pytest.raises(ValueError, match="layer='middle': unknown; allowed: in, out"):
+        grad_cam(forward, x, layer="middle")
+
+
+VIT = {"image_size": 32, "patch_size": 8, "depth": 3, "width": 16, "num_heads": 2, "mlp_features": 16}
+
+
+@pytest.mark.parametrize(("name", "fields"), [("vit_s_16", VIT), ("vit_s_16", {**VIT, "pool": "mean"}), ("lenet5", {})])
+def test_layers_of_other_networks_have_gradients(name, fields):
+    model, variables, images = network(name, **fields)
+    forward = logits_and_maps(model, variables)
+    layer = default_layer(model, layers_in_order(forward, images))
+    features, gradient = layer_gradient(forward, images, LABELS, layer)
+    assert features.shape == gradient.shape
+    assert features.ndim == 4
+    assert (np.abs(gradient).reshape(2, -1).max(1) > 0).all()
+
+
+@pytest.mark.covers("VI-09")
+def test_a_map_of_patches_has_the_gradient_of_its_tokens():
+    """The default is the block before the last, whose patches the head sees through the last one's attention."""
+    model, variables, images = network("vit_s_16", **VIT)
+    forward = logits_and_maps(model, variables)
+    assert default_layer(model, layers_in_order(forward, images)) == "block2"
+    last = layer_gradient(forward, images, LABELS, "block3")[1]
+    assert not np.any(last)
+    np.testing.assert_array_equal(layer_gradient(forward, images, LABELS, "block2")[0], forward(images)[1]["block2"])
+
+
+def test_a_model_that_gives_no_maps_is_named():
+    from flax import linen as nn
+
+    with pytest.raises(ValueError, match="model=Dense: does not give its maps"):
+        logits_and_maps(nn.Dense(2), {"params": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}})(jnp.ones((1, 3)))
+
+
+def test_maps_are_resized_as_torch_does():
+    """Centers of 4 pixels fall at -.25, .25, .75 and 1.25 of 2: 0, .25, .75, 1."""
+    got = resize_map(jnp.array([[[0.0, 1.0]]]), (2, 4))
+    np.testing.assert_allclose(got, [[[0, 0.25, 0.75, 1]] * 2], atol=1e-6)

@@ -1,0 +1,62 @@
+"""Scores of attribution maps, by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.interpretability.scores import (
+    area_under_curve,
+    box_of_map,
+    deletion_insertion,
+    pointing_game,
+    rank_correlation,
+)
+
+
+def test_the_largest_value_points():
+    maps = np.array([[[0, 3], [1, 2]], [[0, 3], [4, 2]], [[5, 5], [0, 0]]])
+    masks = np.array([[[0, 1], [0, 0]], [[0, 1], [0, 1]], [[0, 1], [0, 0]]], bool)
+    assert pointing_game(maps, masks).tolist() == [True, False, False]
+    with pytest.raises(ValueError, match=r"masks\.shape=\(2, 2\): maps are \(3, 2, 2\)"):
+        pointing_game(maps, masks[0])
+
+
+def test_the_box_is_around_the_largest_part_above_a_share_of_the_maximum():
+    values = np.zeros((6, 8))
+    values[1, 1] = 10.0  # the maximum stands alone
+    values[3:5, 4:7] = 2.5
+    values[4, 7] = 1.5
+    assert box_of_map(values, 0.2).tolist() == [4, 3, 7, 5]
+    assert box_of_map(values, 0.1).tolist() == [4, 3, 8, 5]
+    assert box_of_map(values, 0.5).tolist() == [1, 1, 2, 2]
+    assert box_of_map(-values).tolist() == [0, 0, 8, 6]
+    with pytest.raises(ValueError, match=r"share=1\.5: out of range"):
+        box_of_map(values, 1.5)
+
+
+def test_deletion_and_insertion_follow_the_order_of_the_map():
+    """Pixels 1, 2, 4, 8; the map ranks 8, then 1, then the others: deletion leaves 15, 7, 6, 4, 0."""
+
+    def score(x):
+        return jnp.stack([0 * x.sum((1, 2, 3)), x.sum((1, 2, 3))], -1)
+
+    image = jnp.array([1.0, 2, 4, 8]).reshape(1, 2, 2, 1)
+    order = jnp.array([[[3.0, 1.0], [1.0, 9.0]]])
+    deletion, insertion = deletion_insertion(score, image, order, jnp.array([1]), steps=4)
+    assert deletion.tolist() == [[15, 7, 6, 4, 0]]
+    assert insertion.tolist() == [[0, 8, 9, 11, 15]]
+    # Halves: trapezoids (7.5 + 7 + 6 + 4 + 0) / 4
+    assert area_under_curve(deletion).tolist() == [(7.5 + 7 + 6 + 4) / 4]
+    deletion, insertion = deletion_insertion(score, image, order, jnp.array([1]), steps=2, baseline=1.0)
+    assert deletion.tolist() == [[15, 8, 4]]
+    assert insertion.tolist() == [[4, 11, 15]]
+    with pytest.raises(ValueError, match="steps=0"):
+        deletion_insertion(score, image, order, jnp.array([1]), steps=0)
+
+
+def test_rank_correlation_sees_order_only():
+    a = np.array([[[1.0, 2], [3, 4]]])
+    assert rank_correlation(a, np.exp(a)).tolist() == pytest.approx([1])
+    assert rank_correlation(a, -a).tolist() == pytest.approx([-1])
+    # Ranks 2 1 3 4: 1 - 6 (1 + 1) / (4 * 15) = .8
+    assert rank_correlation(a, np.array([[[5.0, 2], [8, 9]]])).tolist() == pytest.approx([0.8])
