@@ -47,6 +47,9 @@ def logits_and_maps(model: nn.Module, variables: Any) -> Forward:
 
     Returns:
       Images [B, H, W, C] -> (logits [B, K], {layer: map}).
+
+    Raises:
+      ValueError: when called: the model gives no maps.
     """
 
     def forward(images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

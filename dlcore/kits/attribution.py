@@ -36,7 +36,14 @@ class Explained(NamedTuple):
     kernel: jax.Array | None = None
 
     def score(self, x: jax.Array) -> jax.Array:
-        """Logits [B, K] of images [B, H, W, C]."""
+        """Compute the logits.
+
+        Args:
+          x: [B, H, W, C], images in the network's units.
+
+        Returns:
+          [B, K].
+        """
         return self.forward(x)[0]
 
 

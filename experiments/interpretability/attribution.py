@@ -28,7 +28,7 @@ from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
 from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
-from dlcore.experiment import Study, StudyResult
+from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
 from dlcore.kits.attribution import ANY_NETWORK, attribution_maps, draw_maps
 from dlcore.kits.trained_network import TrainedNetwork, load_network
@@ -125,7 +125,10 @@ def study(
     shown = [f"{name}: {words}" for name, words in zip(names, said, strict=True)]
     verdict = f"Explained at layer {layer}: " + "; ".join(shown) + "."
     pictures = np.asarray(jax.image.resize(images.astype(np.float32), (*x.shape[:3], images.shape[3]), "nearest")) / 255
-    return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, shown)})
+    headline = Headline(
+        "mean probability of the explained classes", probability, "digits" if input is None else "images"
+    )
+    return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, shown)}, headline=headline)
 
 
 experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"steps": 2, "most": 2})

@@ -17,6 +17,13 @@ pixels speak for the true name. Each map is asked four questions:
 The claim holds where the pointing game is at least .95 for occlusion, .90 for Grad-CAM and .85 for the gradient, all of
 them above the three that look at no network.
 
+Measured (three networks, right for 97 % of the scenes): occlusion .95, SmoothGrad .96, guided backpropagation .96, the
+gradient .93, integrated gradients .90, the deconvnet .85, Grad-CAM .83; the strongest edge .75, the middle .38. The
+claim does not hold: Grad-CAM lights single corners of a shape, often from outside. Its CorLoc is .19, where SmoothGrad
+has .66. The known failure of guided backpropagation, that random weights draw the same picture, does not show in
+networks this small: rank correlation .31, the gradient .47. What covers must not look like an object: with middle gray
+instead of the image's mean color occlusion pointed right in .75 of the scenes, not .89 (windows of 10, one network).
+
 References: Zeiler & Fergus 2013, arXiv:1311.2901; Simonyan et al. 2013, arXiv:1312.6034; Zhou et al. 2016,
 arXiv:1512.04150; Selvaraju et al. 2017, arXiv:1610.02391; Petsiuk et al. 2018, arXiv:1806.07421; Adebayo et al. 2018,
 arXiv:1810.03292.
