@@ -12,7 +12,7 @@ from dlcore.interpretability.occlusion import occlusion_map
 from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, with_relu
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients, pixel_saliency, smooth_gradient
 
-__all__ = ["ANY_NETWORK", "METHODS", "Explained", "Method", "attribution_maps", "draw_maps"]
+__all__ = ["ANY_NETWORK", "METHODS", "TITLES", "Explained", "Method", "attribution_maps", "draw_maps"]
 
 Method = Callable[["Explained", jax.Array, jax.Array], jax.Array]
 """(the network, images in its units [B, H, W, C], labels [B]) -> maps [B, H, W]."""
@@ -87,6 +87,12 @@ METHODS: dict[str, Method] = {
 }
 ANY_NETWORK = tuple(name for name in METHODS if name != "cam")
 """Methods that ask nothing of the head."""
+TITLES = {name: name.replace("_", " ") for name in METHODS} | {
+    "smooth_gradient": "SmoothGrad",
+    "grad_cam": "Grad-CAM",
+    "cam": "CAM",
+}
+"""What a person reads."""
 
 
 def attribution_maps(
@@ -168,7 +174,7 @@ def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence
             top = max(float(values[row].max()), 1e-12)
             drawn = ax.imshow(values[row].clip(0) / top, cmap="magma", vmin=0, vmax=1, alpha=0.75)
             if row == 0:
-                ax.set_title(method.replace("_", " "), fontsize=8)
+                ax.set_title(TITLES.get(method, method), fontsize=8)
     bar = figure.colorbar(drawn, ax=list(axes[:, -1]), fraction=0.08, pad=0.08, ticks=[0, 1])
     bar.ax.tick_params(labelsize=7)
     bar.set_label("share of the map's maximum", fontsize=7)

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.augment import to_float
 from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
 from dlcore.data.image_folder import list_images
@@ -68,7 +69,7 @@ def study(
     layer: str | None = None,
     window: int = 0,
     steps: int = 400,
-    most: int = 10,
+    most: int = 8,
     seed: int = 0,
 ) -> StudyResult:
     """Explain the classes that a network names.
@@ -124,7 +125,7 @@ def study(
         numbers["largest difference of the mean of CAM from the logit"] = float(jnp.abs(means - wanted).max())
     shown = [f"{name}: {words}" for name, words in zip(names, said, strict=True)]
     verdict = f"Explained at layer {layer}: " + "; ".join(shown) + "."
-    pictures = np.asarray(jax.image.resize(images.astype(np.float32), (*x.shape[:3], images.shape[3]), "nearest")) / 255
+    pictures = np.asarray(jax.image.resize(to_float(images), (*x.shape[:3], images.shape[3]), "nearest"))
     headline = Headline(
         "mean probability of the explained classes", probability, "digits" if input is None else "images"
     )

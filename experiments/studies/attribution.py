@@ -46,7 +46,7 @@ from dlcore.interpretability.scores import (
     pointing_game,
     rank_correlation,
 )
-from dlcore.kits.attribution import ANY_NETWORK, attribution_maps, draw_maps
+from dlcore.kits.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
 from dlcore.main import main
 from dlcore.nn import Conv, GroupNorm
 from dlcore.ops import global_avg_pool, max_pool
@@ -205,7 +205,7 @@ def report(mean: dict, each: list[float], middle: float, test: dict[str, np.ndar
     order = sorted(ANY_NETWORK, key=lambda name: -pointing[name])
     verdict = (
         "The largest value lies in the object's box: "
-        + ", ".join(f"{name.replace('_', ' ')} {pointing[name]:.2f}" for name in order)
+        + ", ".join(f"{TITLES[name]} {pointing[name]:.2f}" for name in order)
         + f"; without a network: middle {pointing['middle']:.2f}, strongest edge {pointing['edges']:.2f}, random "
         f"{pointing['random']:.2f}. Insertion {scores['grad_cam']['insertion']:.2f} and deletion "
         f"{scores['grad_cam']['deletion']:.2f} in Grad-CAM's order, {scores['random']['insertion']:.2f} and "
@@ -230,7 +230,7 @@ def draw_pointing(pointing: dict[str, float]):
     figure, ax = new_figure((6.5, 3.2))
     names = sorted(pointing, key=pointing.get)
     colors = [BLUE if name in ANY_NETWORK else GRAY for name in names]
-    bars = ax.barh([name.replace("_", " ") for name in names], [pointing[name] for name in names], color=colors)
+    bars = ax.barh([TITLES.get(name, name) for name in names], [pointing[name] for name in names], color=colors)
     ax.bar_label(bars, [f"{pointing[name]:.2f}" for name in names], padding=3, fontsize=8)
     ax.set_xlim(0, 1.08)
     ax.set_xlabel("share of the scenes whose object's box holds the map's largest value")

@@ -71,8 +71,10 @@ def test_integrated_gradients_by_hand():
 
 def test_integrated_gradients_are_complete_from_any_baseline():
     """a^3 b falls from 24 to 1 * 2 = 2 at the baseline (1, 2)."""
-    got = integrated_gradients(cubic, PIXELS, baseline=jnp.array([[[1.0], [2.0]]]), steps=4)
-    np.testing.assert_allclose(got.sum(), 22, rtol=1e-6)
+    both = jnp.concatenate([PIXELS, PIXELS + 1])
+    for chunk in (1, 3, 8):
+        got = integrated_gradients(cubic, both, baseline=jnp.array([[[1.0], [2.0]]]), steps=4, chunk=chunk)
+        np.testing.assert_allclose(got.sum((1, 2, 3)), [22, 27 * 4 - 2], rtol=1e-6)
 
 
 def test_smooth_gradient_averages_the_gradient_over_noise():
@@ -89,6 +91,7 @@ def test_smooth_gradient_averages_the_gradient_over_noise():
         (lambda: integration_points(0), "steps=0"),
         (lambda: integration_points(4, "left"), "rule='left'.*gauss_legendre, right, midpoint"),
         (lambda: smooth_gradient(cubic, PIXELS, jax.random.key(0), samples=0), "samples=0"),
+        (lambda: integrated_gradients(cubic, PIXELS, chunk=0), "chunk=0"),
         (lambda: smooth_gradient(cubic, PIXELS, jax.random.key(0), noise=-1.0), "noise=-1.0"),
     ],
 )

@@ -59,7 +59,7 @@ def test_the_picture_has_a_row_an_image_and_a_column_a_technique():
     maps = {"gradient": np.zeros((2, 4, 4)), "grad_cam": np.ones((2, 4, 4))}
     figure = draw_maps(np.zeros((2, 4, 4, 1), np.uint8), maps, ["one", "two"])
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles[:6] == ["one", "gradient", "grad cam", "two", "", ""]
+    assert titles[:6] == ["one", "gradient", "Grad-CAM", "two", "", ""]
 
 
 @pytest.mark.covers("VI-08")

@@ -32,7 +32,7 @@ def verdict(**pointing):
 def test_the_verdict_turns():
     good = verdict()
     assert good.holds
-    assert "occlusion 0.97, grad cam 0.93, gradient 0.90, " in good.verdict
+    assert "occlusion 0.97, Grad-CAM 0.93, gradient 0.90, " in good.verdict
     assert "middle 0.40, strongest edge 0.70, random 0.10" in good.verdict
     assert good.headline.values == [0.9, 0.96]
     assert good.numbers["mean share of the box"] == 16 / 64
