@@ -1,0 +1,125 @@
+"""What a unit looks for: the patches that excite it most, cut out by its receptive field.
+
+Zeiler & Fergus 2013, "Visualizing and understanding convolutional networks", arXiv:1311.2901, figure 2.
+
+    patch of unit (h, w, d) in image n = the pixels that its receptive field covers, A_nhwd the largest of the channel
+
+A receptive field at the border reaches outside of the image: those pixels are filled.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from dlcore.cost.receptive_field import Field, after, of_image
+from dlcore.diagnostics.trace import inner_jaxpr
+
+__all__ = ["Patches", "Reach", "receptive_field", "top_patches"]
+
+
+class Reach(NamedTuple):
+    """The pixels that a place of a map sees along one side of the image: [step i + first, step i + last].
+
+    Args:
+      step: pixels from one place to the next.
+      first: pixel that place 0 sees first; negative in the padding.
+      last: pixel that place 0 sees last.
+    """
+
+    step: int
+    first: int
+    last: int
+
+
+class Patches(NamedTuple):
+    """The patches that excite a channel most, one an image, the strongest first.
+
+    Args:
+      pixels: [K, h, w, C], filled outside of the image.
+      activations: [K], of the unit.
+      images: [K] int, whose image.
+      places: [K, 2] int, row and column of the unit in its map.
+    """
+
+    pixels: np.ndarray
+    activations: np.ndarray
+    images: np.ndarray
+    places: np.ndarray
+
+
+def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int, ...]) -> tuple[Reach, Reach]:
+    """Read off a network which pixels a place of its map sees.
+
+    Args:
+      function: images [B, H, W, C] -> map [B, h, w, D].
+      shape: of the images.
+
+    Returns:
+      The reach along the height and along the width.
+
+    Raises:
+      ValueError: a place sees the whole image, as behind attention or a global pooling.
+    """
+    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
+    field = _fields(closed.jaxpr, [of_image(shape)])[0]
+    reaches = []
+    for axis in (1, 2):
+        span = None if field is None else field.get(axis)
+        if span is None or not np.isfinite([span.low, span.high]).all() or set(span.steps) != {axis}:
+            raise ValueError("function: a place of its map sees all of the image; allowed: layers of local windows")
+        reaches.append(Reach(round(span.steps[axis]), int(np.floor(span.low)), int(np.ceil(span.high))))
+    return reaches[0], reaches[1]
+
+
+def _fields(jaxpr: core.Jaxpr, inputs: list[Field]) -> list[Field]:
+    known: dict[Any, Field] = dict.fromkeys(jaxpr.constvars) | dict(zip(jaxpr.invars, inputs, strict=True))
+    read = lambda atom: None if isinstance(atom, core.Literal) else known[atom]  # noqa: E731
+    for equation in jaxpr.eqns:
+        fields, inner = [read(atom) for atom in equation.invars], inner_jaxpr(equation)
+        results = after(equation, fields) if inner is None else _fields(inner.jaxpr, fields)
+        known |= dict(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def top_patches(
+    maps: np.ndarray, images: np.ndarray, channel: int, reach: tuple[Reach, Reach], count: int = 9, fill: float = 0.0
+) -> Patches:
+    """Cut out the patches that excite a channel most.
+
+    Args:
+      maps: [N, h, w, D], of the images.
+      images: [N, H, W, C], as they are to be shown.
+      channel: d.
+      reach: of a place of the map, as `receptive_field` reads it off.
+      count: K, patches; each is from another image.
+      fill: value of pixels outside of an image.
+
+    Returns:
+      The patches.
+
+    Raises:
+      ValueError: there is no such channel, or there are fewer images than patches.
+    """
+    if not 0 <= channel < maps.shape[-1]:
+        raise ValueError(f"channel={channel}: unknown; allowed: 0 to {maps.shape[-1] - 1}")
+    if not 1 <= count <= len(images):
+        raise ValueError(f"count={count}: out of range; allowed: 1 to {len(images)}, the number of images")
+    values = np.asarray(maps)[..., channel]
+    best = values.reshape(len(values), -1)
+    order = np.argsort(-best.max(1), kind="stable")[:count]
+    places = np.stack(np.unravel_index(best[order].argmax(1), values.shape[1:]), 1)
+    size = [r.last - r.first + 1 for r in reach]
+    pixels = np.full((count, *size, images.shape[-1]), fill, images.dtype)
+    for k, (n, place) in enumerate(zip(order, places, strict=True)):
+        start = [r.step * i + r.first for r, i in zip(reach, place, strict=True)]
+        inside = [
+            slice(max(s, 0), min(s + length, side))
+            for s, length, side in zip(start, size, images.shape[1:3], strict=True)
+        ]
+        target = [slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True)]
+        pixels[k][tuple(target)] = images[n][tuple(inside)]
+    return Patches(pixels, best[order].max(1), order, places)

@@ -1,0 +1,76 @@
+"""DeepDream: its gradient beside PyTorch's, steps that rise, and octaves by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.interpretability.deep_dream import ascend, deep_dream, octave_sizes, squared_norm
+
+
+@pytest.mark.covers("VI-14")
+def test_of_a_resnet18_the_gradient_is_that_of_torch(resnet18):
+    def norm(x):
+        return squared_norm(resnet18.model.apply(resnet18.variables, x, method="features")["layer4"])
+
+    resnet18.check("dream", jax.jit(jax.grad(norm))(resnet18.images))
+
+
+@pytest.mark.covers("VI-14")
+def test_a_step_by_hand_and_one_that_is_left_out():
+    """F = mean (2x - 1)^2 of pixels .75, .5: 1/2 (.25 + 0); g = (2 .5, 0), |g| mean .5: the first moves by 2 s."""
+    image = jnp.array([0.75, 0.5]).reshape(1, 2, 1)
+    moved, values = ascend(
+        lambda x: squared_norm(2 * x - 1), image, jax.random.key(0), steps=1, step_size=0.05, jitter=0
+    )
+    np.testing.assert_allclose(moved.ravel(), [0.85, 0.5], atol=1e-6)
+    np.testing.assert_allclose(values, [[0.125, 0.245]], atol=1e-6)
+    # A peak at .8: a step of .1 would pass it, .05 reaches it, and no later one is taken.
+    peaked = lambda x: -jnp.abs(x[0, 0, 0] - 0.8)  # noqa: E731
+    moved, values = ascend(peaked, image, jax.random.key(0), steps=6, step_size=0.1, jitter=0)
+    np.testing.assert_allclose(moved[0, 0, 0], 0.8, atol=0.01)
+    assert (values[:, 1] >= values[:, 0]).all()
+    assert (values[0, 1] == values[0, 0]).all()
+
+
+@pytest.mark.covers("VI-14")
+def test_the_norm_rises_at_every_step_and_pixels_stay_in_their_range():
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+
+    def norm(image):
+        x = jax.lax.conv_general_dilated(
+            image[None] - 0.5, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return squared_norm(jax.nn.relu(x))
+
+    image = jax.random.uniform(jax.random.key(2), (45, 50, 3))
+    dreamt, values = deep_dream(norm, image, jax.random.key(0), octaves=3, steps=5, jitter=2)
+    assert dreamt.shape == image.shape
+    assert 0 <= dreamt.min() <= dreamt.max() <= 1
+    assert len(values) == 2, "32 x 36 and 45 x 50; 23 x 26 is too small"
+    for risen in values:
+        assert (risen[:, 1] > risen[:, 0]).all()
+    assert norm(dreamt) > 1.5 * norm(image)
+    again = deep_dream(norm, image, jax.random.key(0), octaves=3, steps=5, jitter=2)[0]
+    np.testing.assert_array_equal(again, dreamt)
+    assert (deep_dream(norm, image, jax.random.key(1), octaves=3, steps=5, jitter=2)[0] != dreamt).any(), "the shifts"
+
+
+def test_shifts_are_taken_back():
+    """An objective of one pixel's neighborhood moves no other pixel, whatever the shift."""
+    image = jnp.full((6, 6, 1), 0.5)
+    moved = ascend(lambda x: x.sum(), image, jax.random.key(3), steps=3, step_size=0.01, jitter=3)[0]
+    np.testing.assert_allclose(moved, 0.53, atol=1e-6)
+    marked = image.at[2, 4].set(0.9)
+    moved = ascend(lambda x: (x * (x > 0.8)).sum(), marked, jax.random.key(3), steps=3, step_size=1e-4, jitter=3)[0]
+    assert np.argwhere(np.abs(moved - marked)[..., 0] > 1e-6).tolist() == [[2, 4]]
+
+
+def test_octaves():
+    assert octave_sizes((64, 128), 3, 2.0, smallest=16) == [(16, 32), (32, 64), (64, 128)]
+    assert octave_sizes((64, 128), 3, 2.0) == [(32, 64), (64, 128)]
+    assert octave_sizes((20, 20), 3, 2.0) == [(20, 20)]
+    with pytest.raises(ValueError, match=r"octaves=0, scale=1\.4"):
+        octave_sizes((64, 64), 0, 1.4)
+    with pytest.raises(ValueError, match=r"octaves=2, scale=1\.0"):
+        octave_sizes((64, 64), 2, 1.0)
