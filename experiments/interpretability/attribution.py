@@ -127,7 +127,7 @@ def study(
     verdict = f"Explained at layer {layer}: " + "; ".join(shown) + "."
     pictures = np.asarray(jax.image.resize(to_float(images), (*x.shape[:3], images.shape[3]), "nearest"))
     headline = Headline(
-        "mean probability of the explained classes", probability, "digits" if input is None else "images"
+        "mean probability of the explained classes", float(probability.mean()), "digits" if input is None else "images"
     )
     return StudyResult(numbers, verdict, {"maps": draw_maps(pictures, maps, shown)}, headline=headline)
 

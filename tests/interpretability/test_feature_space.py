@@ -59,7 +59,7 @@ def test_features_that_know_the_class_have_neighbors_of_it(folder, monkeypatch):
     shown = result.figures["filters"].axes[0].images[0].get_array()
     kernel = load_network().variables["params"]["conv1_1"]["kernel"]
     np.testing.assert_array_equal(shown, filter_grid(np.asarray(kernel), 64, 8))
-    assert result.verdict.startswith("The nearest of 40 training images is of the test image's class for 100.0%")
+    assert result.verdict.startswith("The nearest of 36 training images is of the test image's class for 100.0%")
 
 
 def test_features_that_know_nothing_do_not_hold(folder, monkeypatch):
