@@ -1,0 +1,146 @@
+"""A network that learned to name shapes has units that stand for one shape; a random network has fewer.
+
+python -m experiments.interpretability.dissection
+
+A small network learns to name the single shape of a scene, and sees no mask. Dissection then asks of each unit of its
+last map whether the places that excite it most are those of one shape (IoU above .04: a detector), and how selective
+its mean is for one class. Beside it stand the same network before training, and a planted unit: the true mask of the
+squares, at the map's resolution, among noise.
+
+The claim holds where the planted unit is found (IoU of at least .5 with squares, below .1 with all others) and the
+trained network has more detectors than the random one.
+
+References: Bau et al. 2017, arXiv:1704.05796; Morcos et al. 2018, arXiv:1803.06959.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.masks import unpack_masks
+from dlcore.data.scenes import SHAPES, scenes
+from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.interpretability.dissection import DETECTOR, activation_thresholds, class_selectivity, concept_iou
+from dlcore.main import main
+from dlcore.report.figure import BLUE, GRAY, new_figure
+from experiments.studies.attribution import Classifier, fit
+from experiments.studies.small_detectors import standardize
+
+PLANTED = SHAPES.index("square")
+
+
+def single_shapes(count: int, seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images [N, H, W, 3] uint8, labels [N], and the mask of each shape [N, H, W, 5]."""
+    limits = {"smallest": size // 4, "largest": size // 2}
+    arrays = scenes(count, seed, size=size, max_boxes=1, empty=0, masks=True, **limits).arrays
+    labels, mask = arrays["labels"][:, 0], unpack_masks(arrays["masks"], size)[:, 0]
+    return arrays["image"], labels, mask[..., None] & (labels[:, None, None, None] == np.arange(len(SHAPES)))
+
+
+def planted_map(masks: np.ndarray, like: np.ndarray, seed: int) -> np.ndarray:
+    """One channel of the size of `like` [N, h, w, D]: the share of each cell that a square covers, and some noise."""
+    count, height, width = like.shape[:3]
+    cells = masks[..., PLANTED].reshape(count, height, masks.shape[1] // height, width, masks.shape[2] // width)
+    noise = 0.01 * np.random.default_rng(seed).random((count, height, width))
+    return (cells.mean((2, 4)) + noise)[..., None].astype(np.float32)
+
+
+def study(
+    *,
+    num_train: int = 3000,
+    num_test: int = 300,
+    image_size: int = 48,
+    width: int = 12,
+    steps: int = 1500,
+    batch_size: int = 32,
+    share: float = 0.02,
+    seed: int = 0,
+) -> StudyResult:
+    """Train a classifier of scenes, and dissect its last map.
+
+    Args:
+      num_train: training scenes of one shape.
+      num_test: scenes that are dissected.
+      image_size: their side, in pixels, a multiple of 4.
+      width: channels of the first layer.
+      steps: of training.
+      batch_size: scenes a step.
+      share: of the places that are a unit's most exciting ones; a shape covers about as many.
+      seed: of weights, batches and noise.
+
+    Returns:
+      The numbers, the verdict, the figures, and whether the claim holds.
+    """
+    images, labels, _ = single_shapes(num_train, 0, image_size)
+    test, truth, masks = single_shapes(num_test, 1, image_size)
+    net, x = Classifier(width), np.asarray(standardize(jnp.asarray(test)))
+    run = jax.jit(net.apply)
+    networks = {
+        "trained": fit(net, images, labels, steps, batch_size, seed),
+        "untrained": net.init(jax.random.key(seed + 1), x[:1]),
+    }
+    iou, selectivity = {}, {}
+    for name, variables in networks.items():
+        logits, maps = run(variables, x)
+        iou[name] = np.asarray(concept_iou(maps["last"], masks, activation_thresholds(maps["last"], share)))
+        selectivity[name] = class_selectivity(np.asarray(maps["last"].mean((1, 2))), truth).index
+        if name == "trained":
+            right = float((np.asarray(logits).argmax(1) == truth).mean())
+            planted = jnp.asarray(planted_map(masks, np.asarray(maps["last"]), seed))
+            iou["planted"] = np.asarray(concept_iou(planted, masks, jnp.array([0.5])))
+    return report(iou, selectivity, right)
+
+
+def report(iou: dict[str, np.ndarray], selectivity: dict[str, np.ndarray], right: float) -> StudyResult:
+    """The numbers, the verdict and the figures."""
+    numbers: dict[str, Any] = {"accuracy": right}
+    detectors = {}
+    for name in ("trained", "untrained"):
+        best = iou[name].max(1)
+        detectors[name] = int((best > DETECTOR).sum())
+        numbers[f"detectors, {name}"] = detectors[name]
+        numbers[f"concepts with a detector, {name}"] = len(set(iou[name].argmax(1)[best > DETECTOR].tolist()))
+        numbers[f"selectivity, {name}"] = float(selectivity[name].mean())
+        numbers |= {f"best IoU, {shape}, {name}": float(v) for shape, v in zip(SHAPES, iou[name].max(0), strict=True)}
+    found, others = float(iou["planted"][0, PLANTED]), float(np.delete(iou["planted"][0], PLANTED).max())
+    numbers |= {"IoU of the planted unit": found, "IoU of the planted unit with other shapes": others}
+    units = len(iou["trained"])
+    best = ", ".join(f"{shape} {numbers[f'best IoU, {shape}, trained']:.2f}" for shape in SHAPES)
+    verdict = (
+        f"{detectors['trained']} of {units} units of the trained network are detectors of a shape, "
+        f"{detectors['untrained']} of {len(iou['untrained'])} of the untrained one; the best IoU: {best}. Mean "
+        f"selectivity {numbers['selectivity, trained']:.2f} and {numbers['selectivity, untrained']:.2f}. The planted "
+        f"unit has an IoU of {found:.2f} with squares, at most {others:.2f} with others. The network names "
+        f"{right:.0%} of the scenes."
+    )
+    holds = found >= 0.5 and others < 0.1 and detectors["trained"] > detectors["untrained"]
+    headline = Headline("units that detect a shape", detectors["trained"], "scenes of one shape", tolerance=0.3)
+    return StudyResult(numbers, verdict, {"units": draw(iou)}, bool(holds), headline)
+
+
+def draw(iou: dict[str, np.ndarray]):
+    """The best IoU of each unit, the largest first."""
+    figure, ax = new_figure((6.5, 3.2))
+    for name, color in (("trained", BLUE), ("untrained", GRAY)):
+        best = np.sort(iou[name].max(1))[::-1]
+        ax.plot(np.arange(1, len(best) + 1), best, ".-", color=color, label=name)
+    ax.axhline(DETECTOR, color=GRAY, linewidth=1, linestyle="--")
+    ax.text(1, DETECTOR, " a detector from here", fontsize=7, va="bottom")
+    ax.set_xlabel("unit, the best first")
+    ax.set_ylabel("IoU with its best shape")
+    ax.set_ylim(0)
+    ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+experiment = Study(
+    file=__file__,
+    doc=__doc__,
+    function=study,
+    smoke={"num_train": 16, "num_test": 10, "image_size": 32, "width": 4, "steps": 2, "batch_size": 4},
+)
+
+if __name__ == "__main__":
+    main(experiment)

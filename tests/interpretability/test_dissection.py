@@ -1,0 +1,85 @@
+"""Network dissection: planted detectors, and numbers by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.interpretability.dissection import activation_thresholds, class_selectivity, concept_iou
+from experiments.interpretability import dissection as page
+
+
+@pytest.mark.covers("VI-20")
+def test_iou_over_the_data_set_by_hand():
+    """Two images of 2 x 2; the first channel is active at (0, 0) and (0, 1) of the first, the second nowhere.
+
+    Concept 0 is at (0, 0) and (1, 0) of the first: 1 of 3. Concept 1 is at (0, 0), (0, 1) of the first and at (1, 1) of
+    the second: 2 of 3. Sums over images come before the ratio: the mean of the images' ratios would be (1 + 0) / 2."""
+    maps = np.zeros((2, 2, 2, 2), np.float32)
+    maps[0, 0, :, 0] = 1
+    masks = np.zeros((2, 2, 2, 2), bool)
+    masks[0, :, 0, 0] = True
+    masks[0, 0, :, 1] = masks[1, 1, 1, 1] = True
+    got = concept_iou(jnp.asarray(maps), jnp.asarray(masks), jnp.array([0.5, 0.5]))
+    np.testing.assert_allclose(got, [[1 / 3, 2 / 3], [0, 0]], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"masks\.shape=\(1, 2, 2, 2\): maps are \(2, 2, 2, 2\)"):
+        concept_iou(jnp.asarray(maps), jnp.asarray(masks[:1]), jnp.array([0.5, 0.5]))
+
+
+@pytest.mark.covers("VI-20")
+def test_thresholds_are_the_top_share_of_each_channel():
+    values = jnp.arange(1000.0).reshape(10, 10, 10, 1) * jnp.array([1.0, -1.0])
+    got = activation_thresholds(values, 0.01)
+    assert [(values[..., d] > got[d]).sum() for d in range(2)] == [10, 10]
+    with pytest.raises(ValueError, match=r"share=1\.0: out of range"):
+        activation_thresholds(values, 1.0)
+
+
+@pytest.mark.covers("VI-20")
+def test_a_planted_detector_is_found_among_noise():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((40, 16, 16, 3), bool)
+    for n in range(40):
+        y, x = rng.integers(0, 12, 2)
+        masks[n, y : y + 4, x : x + 4, n % 3] = True
+    maps = rng.random((40, 16, 16, 5)).astype(np.float32)
+    maps[..., 3] += 2 * masks[..., 1]
+    share = masks[..., 1].mean()
+    got = np.asarray(
+        concept_iou(jnp.asarray(maps), jnp.asarray(masks), activation_thresholds(jnp.asarray(maps), share))
+    )
+    assert got[3, 1] > 0.9
+    assert got[3, [0, 2]].max() < 0.05
+    assert np.delete(got, 3, 0).max() < 0.1
+
+
+@pytest.mark.covers("VI-21")
+def test_selectivity_by_hand():
+    """Means by class (3, 1, 0), (2, 2, 2), none: (3 - .5) / (3 + .5) = 5/7 with two images of each class; 0; 0."""
+    labels = np.array([4, 4, 7, 7, 9, 9])
+    activations = np.array([[2, 2, 0], [4, 2, 0], [1, 2, 0], [1, 2, 0], [0, 2, 0], [0, 2, 0]], np.float32)
+    got = class_selectivity(activations, labels)
+    np.testing.assert_allclose(got.index, [5 / 7, 0, 0], rtol=1e-6)
+    assert got.classes[0] == 4
+    with pytest.raises(ValueError, match="labels: 1 class"):
+        class_selectivity(activations, np.zeros(6))
+
+
+@pytest.mark.covers("VI-20", "VI-21")
+def test_the_verdict_turns():
+    iou = {
+        "trained": np.full((4, 5), 0.06),
+        "untrained": np.full((4, 5), 0.01),
+        "planted": np.array([[0.02, 0.7, 0, 0, 0]]),
+    }
+    selectivity = {"trained": np.array([0.8, 0.6]), "untrained": np.array([0.1, 0.1])}
+    good = page.report(iou, selectivity, 0.97)
+    assert good.holds
+    assert "4 of 4 units of the trained network" in good.verdict
+    assert not page.report({**iou, "trained": iou["untrained"], "untrained": iou["trained"]}, selectivity, 0.97).holds
+    assert not page.report({**iou, "planted": iou["planted"][:, ::-1]}, selectivity, 0.97).holds
+
+
+def test_a_miniature():
+    result = page.study(num_train=8, num_test=10, image_size=32, width=4, steps=1, batch_size=2)
+    assert {"detectors, trained", "detectors, untrained", "selectivity, trained"} <= result.numbers.keys()
+    assert result.numbers["IoU of the planted unit"] >= 0.5
