@@ -7,6 +7,10 @@ last map whether the places that excite it most are those of one shape (IoU abov
 its mean is for one class. Beside it stand the same network before training, and a planted unit: the true mask of the
 squares, at the map's resolution, among noise.
 
+Measured: 43 of 48 units of the trained network are detectors, of all five shapes (best IoU: circle .30, triangle .19,
+ring .18, square .16, cross .13); 24 of the untrained one, of two shapes: any blob has a little in common with a shape.
+Mean selectivity .10 and .06. The planted unit has .89 with squares.
+
 The claim holds where the planted unit is found (IoU of at least .5 with squares, below .1 with all others) and the
 trained network has more detectors than the random one.
 

@@ -78,11 +78,12 @@ def test_integrated_gradients_are_complete_from_any_baseline():
 
 
 def test_smooth_gradient_averages_the_gradient_over_noise():
-    """E (a + n)^2 = a^2 + s^2: with s = .5 of the range 3 - 2, d/da is 3 (4 + .25) 3 = 38.25, not 36."""
-    got = smooth_gradient(cubic, PIXELS, jax.random.key(0), jnp.array([0]), samples=20000, noise=0.5)
-    np.testing.assert_allclose(got.ravel(), [38.25, 8 + 3 * 2 * 0.25], rtol=0.02)
-    still = smooth_gradient(cubic, PIXELS, jax.random.key(0), samples=2, noise=0.0)
-    np.testing.assert_allclose(still, input_gradient(cubic, PIXELS), rtol=1e-6)
+    """E (a + n)^2 = a^2 + s^2: with s = .25 of the range 4 - 2, d/da of (2, 4) is 3 (4 + .25) 4 = 51, not 48."""
+    pixels = jnp.array([[[[2.0], [4.0]]]])
+    got = smooth_gradient(cubic, pixels, jax.random.key(0), jnp.array([0]), samples=20000, noise=0.25)
+    np.testing.assert_allclose(got.ravel(), [51, 8 + 3 * 2 * 0.25], rtol=0.02)
+    still = smooth_gradient(cubic, pixels, jax.random.key(0), samples=2, noise=0.0)
+    np.testing.assert_allclose(still, input_gradient(cubic, pixels), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
