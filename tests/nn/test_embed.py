@@ -15,9 +15,9 @@ def test_equals_flax_in_float32():
     variables = ours.init(jax.random.key(0), tokens)
     np.testing.assert_array_equal(ours.apply(variables, tokens), theirs.apply(variables, tokens))
     x = ours.apply(variables, tokens)
-    np.testing.assert_array_equal(
-        ours.apply(variables, x, method="attend"), theirs.apply(variables, x, method="attend")
-    )
+    # Ours is another form of the product, whose sums are in another order on processors without AVX-512.
+    logits = (layer.apply(variables, x, method="attend") for layer in (ours, theirs))
+    np.testing.assert_allclose(*logits, rtol=2e-6, atol=2e-7)
 
 
 def test_a_frequent_token_gets_the_whole_sum_of_its_gradients():
