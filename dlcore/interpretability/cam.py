@@ -74,16 +74,16 @@ def layers_in_order(forward: Forward, images: jax.Array) -> tuple[str, ...]:
     Returns:
       The names of the maps.
     """
+    return tuple(_traced(forward, images)[1])
+
+
+def _traced(forward: Forward, images: jax.Array) -> tuple[core.ClosedJaxpr, dict[str, int]]:
+    """The program, and where the maps stand among its outputs, in the order in which they are computed."""
     closed, shapes = jax.make_jaxpr(forward, return_shape=True)(images)
+    paths = [path for path, _ in jax.tree.leaves_with_path(shapes)]  # JAX has sorted the dict
+    places = {path[1].key: place for place, path in enumerate(paths) if path[0].idx == 1}
     made = {v: number for number, equation in enumerate(closed.jaxpr.eqns) for v in equation.outvars}
-    places = _places(shapes)
-    return tuple(sorted(places, key=lambda layer: made.get(closed.jaxpr.outvars[places[layer]], -1)))
-
-
-def _places(shapes: tuple[Any, dict[str, Any]]) -> dict[str, int]:
-    """Where the maps stand among the outputs, whose dict JAX has sorted."""
-    paths = [path for path, _ in jax.tree.leaves_with_path(shapes)]
-    return {path[1].key: place for place, path in enumerate(paths) if path[0].idx == 1}
+    return closed, dict(sorted(places.items(), key=lambda item: made.get(closed.jaxpr.outvars[item[1]], -1)))
 
 
 def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
@@ -130,12 +130,11 @@ def layer_gradient(
     Raises:
       ValueError: there is no such layer, or the scores do not depend on it.
     """
-    layers = layers_in_order(forward, images)
-    layer = layers[-1] if layer is None else layer
-    if layer not in layers:
-        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(layers)}")
-    closed, shapes = jax.make_jaxpr(forward, return_shape=True)(images)
-    place = _places(shapes)[layer]
+    closed, places = _traced(forward, images)
+    layer = list(places)[-1] if layer is None else layer
+    if layer not in places:
+        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(places)}")
+    place = places[layer]
     variable, moves = _read_by_the_network(closed.jaxpr, closed.jaxpr.outvars[place], layer)
 
     def score(addition: jax.Array) -> tuple[jax.Array, jax.Array]:

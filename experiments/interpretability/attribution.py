@@ -36,8 +36,12 @@ from dlcore.kits.trained_network import TrainedNetwork, load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
 
-DIGITS = ["--augment=shift", "--model=resnet8_cifar", "--model.width=16", "--eval_every=100000"]
-"""How the network of digits is trained."""
+
+def digits_network(steps: int, seed: int) -> str:
+    """The folder of a small network of digits, which is trained unless it was before."""
+    words = ["--augment=shift", "--model=resnet8_cifar", "--model.width=16", "--eval_every=100000"]
+    words += [f"--steps={steps}", f"--seed={seed}"]
+    return str(train_page("classification.supervised", words, "training a network of digits"))
 
 
 def pictures_of(network: TrainedNetwork, path: str | None, most: int) -> tuple[np.ndarray, list[str]]:
@@ -89,8 +93,7 @@ def study(
       The class and probability of each image, and the figure.
     """
     if network is None:
-        words = [*DIGITS, f"--steps={steps}", f"--seed={seed}"]
-        network = str(train_page("classification.supervised", words, "training a network of digits"))
+        network = digits_network(steps, seed)
     trained = load_network(network)
     images, names = pictures_of(trained, input, most)
     x = np.asarray(normalizer(trained.mean, trained.std, size=trained.input_size)(jnp.asarray(images)))

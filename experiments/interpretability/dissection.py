@@ -23,24 +23,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.data.masks import unpack_masks
-from dlcore.data.scenes import SHAPES, scenes
+from dlcore.data.scenes import SHAPES
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.dissection import DETECTOR, activation_thresholds, class_selectivity, concept_iou
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure
-from experiments.studies.attribution import Classifier, fit
+from experiments.studies.scene_classifier import Classifier, fit, single_shapes
 from experiments.studies.small_detectors import standardize
 
 PLANTED = SHAPES.index("square")
-
-
-def single_shapes(count: int, seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images [N, H, W, 3] uint8, labels [N], and the mask of each shape [N, H, W, 5]."""
-    limits = {"smallest": size // 4, "largest": size // 2}
-    arrays = scenes(count, seed, size=size, max_boxes=1, empty=0, masks=True, **limits).arrays
-    labels, mask = arrays["labels"][:, 0], unpack_masks(arrays["masks"], size)[:, 0]
-    return arrays["image"], labels, mask[..., None] & (labels[:, None, None, None] == np.arange(len(SHAPES)))
 
 
 def planted_map(masks: np.ndarray, like: np.ndarray, seed: int) -> np.ndarray:
@@ -77,12 +68,13 @@ def study(
     Returns:
       The numbers, the verdict, the figures, and whether the claim holds.
     """
-    images, labels, _ = single_shapes(num_train, 0, image_size)
-    test, truth, masks = single_shapes(num_test, 1, image_size)
-    net, x = Classifier(width), np.asarray(standardize(jnp.asarray(test)))
+    drawn, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
+    truth = test["label"]
+    masks = test["mask"][..., None] & (truth[:, None, None, None] == np.arange(len(SHAPES)))
+    net, x = Classifier(width), np.asarray(standardize(jnp.asarray(test["image"])))
     run = jax.jit(net.apply)
     networks = {
-        "trained": fit(net, images, labels, steps, batch_size, seed),
+        "trained": fit(net, drawn["image"], drawn["label"], steps, batch_size, seed),
         "untrained": net.init(jax.random.key(seed + 1), x[:1]),
     }
     iou, selectivity = {}, {}

@@ -38,18 +38,16 @@ from dlcore.kits.classification import first_kernel
 from dlcore.kits.trained_network import PACKED, TrainedNetwork, feature_extractor, load_network
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
 from dlcore.report.filters import filter_grid
 from dlcore.report.pictures import to_uint8
-from experiments.interpretability.attribution import DIGITS
+from experiments.interpretability.attribution import digits_network
 
 
 def find_network(dataset: str, network: str | None, class_names: tuple[str, ...], steps: int, seed: int):
     """The network that is named, that ships with dlcore for CIFAR-10, or that is trained on digits."""
     if network is None and dataset == "digits":
-        words = [*DIGITS, f"--steps={steps}", f"--seed={seed}"]
-        network = str(train_page("classification.supervised", words, "training a network of digits"))
+        network = digits_network(steps, seed)
     elif network is None and dataset == "cifar10":
         network = str(PACKED)
     elif network is None:

@@ -20,70 +20,15 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import linen as nn
 
 from dlcore.classical_vision.otsu import otsu_threshold
-from dlcore.data.masks import unpack_masks
-from dlcore.data.scenes import SHAPES, scenes
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.saliency import gradient_saliency
 from dlcore.main import main
-from dlcore.nn import Conv, GroupNorm
-from dlcore.ops import global_avg_pool, max_pool
 from dlcore.report.figure import new_figure
 from dlcore.segmentation.grabcut import grabcut
+from experiments.studies.scene_classifier import NOTHING, Classifier, fit, single_shapes
 from experiments.studies.small_detectors import standardize
-
-NOTHING = len(SHAPES)
-
-
-class Classifier(nn.Module):
-    """Images [B, H, W, 3] -> scores [B, 6]: of each shape, and of none."""
-
-    width: int = 16
-
-    @nn.compact
-    def __call__(self, x):
-        for i, (factor, stride) in enumerate([(1, 2), (2, 1), (2, 2), (4, 1)]):
-            x = Conv(factor * self.width, (3, 3), stride, padding=1, name=f"conv{i}")(x)
-            x = nn.relu(GroupNorm(4, name=f"norm{i}")(x))
-        # Not x.max((1, 2)): its gradient compares x with the maximum, and is 0 / 0 where XLA computes x twice, rounded
-        # in two ways.
-        pooled = [max_pool(x, x.shape[1:3])[:, 0, 0], global_avg_pool(x)]
-        return nn.Dense(NOTHING + 1, name="head")(jnp.concatenate(pooled, -1))
-
-
-def single_objects(count: int, seed: int, size: int, empty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images [N, H, W, 3] uint8, labels [N] (NOTHING where empty) and masks [N, H, W] of scenes."""
-    limits = {"smallest": size // 4, "largest": size // 2}
-    arrays = scenes(count, seed, size=size, max_boxes=1, empty=empty, masks=True, **limits).arrays
-    labels = np.where(arrays["box_mask"][:, 0], arrays["labels"][:, 0], NOTHING)
-    return arrays["image"], labels, unpack_masks(arrays["masks"], size)[:, 0]
-
-
-def train(images: np.ndarray, labels: np.ndarray, width: int, steps: int, batch_size: int, seed: int):
-    """Train the classifier on flipped and turned scenes: its score function."""
-    net, key = Classifier(width), jax.random.key(seed)
-    optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0, 4e-3, max(1, steps // 10), max(2, steps)))
-    params = net.init(key, standardize(images[:1]))["params"]
-
-    @jax.jit
-    def step(params, state, x, y):
-        def loss(params):
-            logits = net.apply({"params": params}, standardize(x))
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return optax.apply_updates(params, updates), state
-
-    state, rng = optimizer.init(params), np.random.default_rng(seed)
-    for _ in range(steps):
-        rows = rng.integers(0, len(labels), batch_size)
-        x = images[rows]
-        x = np.rot90(x[:, :, :: rng.choice([-1, 1])], rng.integers(4), (1, 2))
-        params, state = step(params, state, np.ascontiguousarray(x), labels[rows])
-    return lambda x: net.apply({"params": params}, x)
 
 
 def intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
@@ -127,10 +72,15 @@ def study(
     """
     from scipy.ndimage import gaussian_filter
 
-    images, labels, masks = single_objects(num_train, 0, image_size, 1 / 6)
-    score = train(images, labels, width, steps, batch_size, seed)
-    ellipse = center_ellipse(masks[labels < NOTHING])
-    images, labels, masks = single_objects(num_test, 2, image_size, 0.0)
+    drawn, net = single_shapes(num_train, 0, image_size, empty=1 / 6), Classifier(width, NOTHING + 1)
+    variables = fit(net, drawn["image"], drawn["label"], steps, batch_size, seed)
+    ellipse = center_ellipse(drawn["mask"][drawn["label"] < NOTHING])
+    test = single_shapes(num_test, 2, image_size)
+    images, labels, masks = test["image"], test["label"], test["mask"]
+
+    def score(x):
+        return net.apply(variables, x)[0]
+
     x = standardize(jnp.asarray(images))
     right = float((np.asarray(jax.jit(score)(x)).argmax(1) == labels).mean())
     maps = np.asarray(jax.jit(lambda x: gradient_saliency(score, x))(x))

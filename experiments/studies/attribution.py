@@ -34,10 +34,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 
-from dlcore.data.scenes import SHAPES, scenes
+from dlcore.data.scenes import SHAPES
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.scores import (
     area_under_curve,
@@ -48,55 +47,13 @@ from dlcore.interpretability.scores import (
 )
 from dlcore.kits.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
 from dlcore.main import main
-from dlcore.nn import Conv, GroupNorm
-from dlcore.ops import global_avg_pool, max_pool
 from dlcore.ops.boxes import box_iou
 from dlcore.report.figure import BLUE, GRAY, new_figure
+from experiments.studies.scene_classifier import Classifier, fit, single_shapes
 from experiments.studies.small_detectors import standardize
 
 WANTED = {"occlusion": 0.95, "grad_cam": 0.90, "gradient": 0.85}
 """Least share of the maps that must point at the object."""
-
-
-class Classifier(nn.Module):
-    """Images [B, H, W, 3] -> (logits [B, 5], {"last": map [B, H / 4, W / 4, 4 width]})."""
-
-    width: int = 12
-
-    @nn.compact
-    def __call__(self, x):
-        for i, (factor, stride) in enumerate([(1, 2), (2, 1), (2, 2), (4, 1)]):
-            x = Conv(factor * self.width, (3, 3), stride, padding=1, name=f"conv{i}")(x)
-            x = nn.relu(GroupNorm(4, name=f"norm{i}")(x))
-        pooled = [max_pool(x, x.shape[1:3])[:, 0, 0], global_avg_pool(x)]
-        return nn.Dense(len(SHAPES), name="head")(jnp.concatenate(pooled, -1)), {"last": x}
-
-
-def fit(net: nn.Module, images: np.ndarray, labels: np.ndarray, steps: int, batch_size: int, seed: int):
-    """Train on flipped and turned scenes: the variables."""
-    optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0, 4e-3, max(1, steps // 10), max(2, steps)))
-    variables = net.init(jax.random.key(seed), standardize(images[:1]))
-
-    @jax.jit
-    def step(variables, state, x, y):
-        def loss(variables):
-            return optax.softmax_cross_entropy_with_integer_labels(net.apply(variables, standardize(x))[0], y).mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(variables), state, variables)
-        return optax.apply_updates(variables, updates), state
-
-    state, rng = optimizer.init(variables), np.random.default_rng(seed)
-    for _ in range(steps):
-        rows = rng.integers(0, len(labels), batch_size)
-        x = np.rot90(images[rows][:, :, :: rng.choice([-1, 1])], rng.integers(4), (1, 2))
-        variables, state = step(variables, state, np.ascontiguousarray(x), labels[rows])
-    return variables
-
-
-def single_objects(count: int, seed: int, size: int) -> dict[str, np.ndarray]:
-    """Scenes with one shape: image [N, H, W, 3] uint8, label [N], box [N, 4] in pixels."""
-    arrays = scenes(count, seed, size=size, max_boxes=1, empty=0, smallest=size // 4, largest=size // 2).arrays
-    return {"image": arrays["image"], "label": arrays["labels"][:, 0], "box": arrays["boxes"][:, 0]}
 
 
 def masks_of(boxes: np.ndarray, size: int) -> np.ndarray:
@@ -171,7 +128,7 @@ def study(
     Returns:
       The numbers, the verdict, the figures, and whether the claim holds.
     """
-    data, test = single_objects(num_train, 0, image_size), single_objects(num_test, 1, image_size)
+    data, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     x = np.asarray(standardize(jnp.asarray(test["image"])))
     sides = (data["box"][:, 2:] - data["box"][:, :2]).mean(0)
     middle = np.tile(np.concatenate([image_size / 2 - sides / 2, image_size / 2 + sides / 2]), (num_test, 1))
