@@ -1,21 +1,51 @@
-"""The surroundings of the tests: eight CPU devices, a compilation cache, hypothesis, and the catalogue.
+"""The surroundings of the tests: eight CPU devices, a compilation cache, hypothesis, the tiers and the catalogue.
 
 `pytest --catalog` runs nothing and prints, area by area, which rows of catalog.csv a test claims by
 `@pytest.mark.covers("LO-01")`. A marker that names no row fails the collection of its file in every run; the ID of an
-alias stands for the row that it is an alias of. `-m slow` and `-m contract` run the tests that a plain run leaves out,
-and `--cpu` prints the processor seconds of each file.
+alias stands for the row that it is an alias of.
+
+A plain run is the default tier. `@pytest.mark.slow` moves a test to the tier of `-m slow`; of a parametrized test,
+`slow(unless=[...])` leaves the named cases in the default tier, and `slow(only=[...])` moves the named ones alone
+(names are the IDs in brackets, or fnmatch patterns of them). `-m contract` runs the weekly tier. `--cpu` prints the
+processor seconds of each file and fails the run where a test or a file of the default tier is above its budget;
+`--cpu=3` allows three times the budget, for a slow or busy machine.
+
+DLCORE_TESTS_COMPILE=user compiles as a user's program does: no cheaper compiler settings, no compilation cache (it
+keeps oneDNN out), one device. tests/test_compiled_as_users_do.py runs the numeric tests in this way.
 """
 
 import csv
+import fnmatch
+import gc
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
+AS_USERS_COMPILE = os.environ.get("DLCORE_TESTS_COMPILE") == "user"
+
+TEST_BUDGET, FILE_BUDGET = 1.0, 10.0
+"""Processor seconds of a test, and of the tests of a file, in the default tier."""
 
 
 def _prepare_environment() -> None:
     """Settings that jax reads when it is imported (what the caller has set stays), and `experiments` to import."""
+    sys.dont_write_bytecode = False  # pytest rewrites the assertions of 600 files: 15 s a run where it keeps none
+    if str(HERE.parent) not in sys.path:
+        sys.path.insert(0, str(HERE.parent))
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if AS_USERS_COMPILE:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    else:
+        _compile_cheaply()
+    from dlcore.run.xla_flags import use_fast_cpu_convolutions  # jax reads the above as soon as dlcore is imported
+
+    use_fast_cpu_convolutions()
+
+
+def _compile_cheaply() -> None:
+    """Eight devices, a compiler that does little, and a cache of its programs."""
     flags = os.environ.get("XLA_FLAGS", "")
     wanted = (
         "--xla_force_host_platform_device_count=8",
@@ -28,15 +58,9 @@ def _prepare_environment() -> None:
         if flag.partition("=")[0] not in flags:
             flags = f"{flags} {flag}".strip()
     os.environ["XLA_FLAGS"] = flags
-    if str(HERE.parent) not in sys.path:
-        sys.path.insert(0, str(HERE.parent))
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE.parent / ".cache" / "jax-tests"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    from dlcore.run.xla_flags import use_fast_cpu_convolutions  # jax reads the above as soon as dlcore is imported
-
-    use_fast_cpu_convolutions()
 
 
 _prepare_environment()
@@ -74,7 +98,14 @@ CATALOG = read_catalog()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--catalog", action="store_true", help="print what the tests cover of catalog.csv; run nothing")
-    parser.addoption("--cpu", action="store_true", help="print the processor seconds of each test file")
+    parser.addoption(
+        "--cpu",
+        nargs="?",
+        type=float,
+        const=1.0,
+        metavar="FACTOR",
+        help="print the processor seconds of each file; fail where the default tier is above FACTOR times its budget",
+    )
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -104,13 +135,49 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add a test's processor seconds to its file's."""
-    file = report.nodeid.partition("::")[0]
-    _SECONDS[file] = _SECONDS.get(file, 0.0) + getattr(report, "processor_seconds", 0.0)
+    """Add up a test's processor seconds."""
+    seconds = _SECONDS if {"slow", "contract"}.isdisjoint(report.keywords) else _SLOW_SECONDS
+    seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + getattr(report, "processor_seconds", 0.0)
 
 
 _CLOCK = pytest.StashKey[float]()
 _SECONDS: dict[str, float] = {}
+_SLOW_SECONDS: dict[str, float] = {}
+
+
+def by_file(seconds: dict[str, float]) -> dict[str, float]:
+    """{test: seconds} -> {file: seconds}, the longest first."""
+    files: dict[str, float] = {}
+    for test, value in seconds.items():
+        file = test.partition("::")[0]
+        files[file] = files.get(file, 0.0) + value
+    return dict(sorted(files.items(), key=lambda pair: -pair[1]))
+
+
+def above_budget(seconds: dict[str, float], factor: float) -> list[str]:
+    """A line for each test and each file of the default tier that is above `factor` times its budget."""
+    tests = [(test, value, TEST_BUDGET * factor) for test, value in seconds.items()]
+    files = [(file, value, FILE_BUDGET * factor) for file, value in by_file(seconds).items()]
+    return [
+        f"{name}: {value:.1f} s of processor time; allowed: {limit:g} s without @pytest.mark.slow"
+        for name, value, limit in tests + files
+        if value > limit
+    ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run under --cpu where the default tier is above its budget."""
+    factor = session.config.option.cpu
+    if factor and session.exitstatus == 0 and above_budget(_SECONDS, factor):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the collection made out of garbage collections, and have fewer: they took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -143,20 +210,57 @@ def pytest_make_collect_report(collector: pytest.Collector):
     return report
 
 
+def case_is_slow(case: str, unless: Sequence[str] | None = None, only: Sequence[str] = ("*",)) -> bool:
+    """Whether `@pytest.mark.slow(unless=..., only=...)` means the case with this ID; names may be fnmatch patterns."""
+    names = only if unless is None else unless
+    named = any(case == name or fnmatch.fnmatchcase(case, name) for name in names)
+    return named == (unless is None)
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test is in another tier than the default one."""
+    marker = item.get_closest_marker("slow")
+    if item.get_closest_marker("contract") or marker is None:
+        return bool(item.get_closest_marker("contract"))
+    return not marker.kwargs or case_is_slow(item.callspec.id, **marker.kwargs)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note what is covered, then leave the slow and the contract tests out unless -m or a test's own name chose."""
-    if config.option.catalog:
-        config.stash[_COVERED] = {
-            CATALOG[row] for item in items if not item.get_closest_marker("skip") for row in claimed_rows(item)
-        }
-    elif not config.option.markexpr:
+    """Sort the tests into tiers, note what each covers, and leave out what neither -m nor a test's own name chose."""
+    proved: dict[bool, set[str]] = {False: set(), True: set()}
+    for item in items:
+        slow = is_slow(item)
+        if not slow:
+            item.own_markers[:] = [marker for marker in item.own_markers if marker.name != "slow"]
+        if not item.get_closest_marker("skip"):
+            proved[slow] |= {CATALOG[row] for row in claimed_rows(item)}
+    config.stash[COVERED] = proved[False] | proved[True]
+    whole = not config.option.keyword and [*map(str, config.args)] == [*config.getini("testpaths")]
+    config.stash[SLOW_ONLY] = sorted(proved[True] - proved[False]) if whole else None
+    if not AS_USERS_COMPILE:  # tests/test_compiled_as_users_do.py runs them
+        items[:] = [item for item in items if not item.get_closest_marker("user_compile")]
+    if not config.option.catalog and not config.option.markexpr:
         left_out = {item for item in items if any(map(item.get_closest_marker, ("contract", "slow")))}
         if left_out and not any("::" in argument for argument in config.args):
             config.hook.pytest_deselected(items=list(left_out))
             items[:] = [item for item in items if item not in left_out]
 
 
-_COVERED = pytest.StashKey[set[str]]()
+COVERED = pytest.StashKey[set[str]]()
+SLOW_ONLY = pytest.StashKey[list[str] | None]()
+
+
+@pytest.fixture
+def slow_only(request: pytest.FixtureRequest) -> list[str] | None:
+    """Rows that no test of the default tier proves; None where only a part of the tests was collected."""
+    return request.config.stash[SLOW_ONLY]
+
+
+@pytest.fixture
+def surroundings() -> dict:
+    """This file's functions, for the tests of what they do."""
+    return globals()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -168,12 +272,15 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the processor seconds by file, or the catalogue: one line an area, with what is missing."""
     if config.option.cpu:
-        for file, seconds in sorted(_SECONDS.items(), key=lambda pair: -pair[1]):
+        for file, seconds in by_file(_SECONDS | _SLOW_SECONDS).items():
             terminalreporter.write_line(f"{seconds:8.1f} s  {file}")
-        terminalreporter.write_line(f"{sum(_SECONDS.values()):8.1f} s of processor time in {len(_SECONDS)} files")
+        for tier, spent in (("default tier", _SECONDS), ("slow", _SLOW_SECONDS)):
+            terminalreporter.write_line(f"{sum(spent.values()):8.1f} s of processor time, {tier}, {len(spent)} tests")
+        for line in above_budget(_SECONDS, config.option.cpu):
+            terminalreporter.write_line(line, red=True)
     if not config.option.catalog:
         return
-    covered = config.stash.get(_COVERED, set())
+    covered = config.stash.get(COVERED, set())
     areas: dict[str, list[str]] = {}
     for row in (row for row, stands_for in CATALOG.items() if row == stands_for):
         areas.setdefault(row.split("-")[0], []).append(row)
@@ -181,4 +288,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         missing = [row for row in rows if row not in covered]
         line = f"{area} {len(rows) - len(missing)}/{len(rows)}"
         terminalreporter.write_line(f"{line} missing: {' '.join(missing)}" if missing else line)
+    for row in config.stash.get(SLOW_ONLY, None) or ():
+        terminalreporter.write_line(f"{row}: no test of the default tier proves it")
     terminalreporter.write_line(f"catalogue: {len(covered)} of {sum(map(len, areas.values()))} rows are covered")

@@ -95,6 +95,65 @@ def test_contract_tests_run_only_where_asked_for(project, arguments, expected):
     assert (status, ran) == (0, expected)
 
 
+def test_every_row_that_has_a_proof_has_one_in_the_default_tier(slow_only):
+    """Checked where all tests are collected; one file alone says nothing."""
+    assert not slow_only, f"{slow_only}: give each a test of at most a second; -m slow may hold more"
+
+
+@pytest.mark.parametrize(
+    ("marker", "expected"),
+    [
+        ({}, [True, True, True]),
+        ({"unless": ["tiny"]}, [False, True, True]),
+        ({"only": ["large-*"]}, [False, True, True]),
+        ({"only": ["large-4"]}, [False, True, False]),
+    ],
+)
+def test_cases_of_a_parametrized_test_are_sorted_into_tiers(surroundings, marker, expected):
+    assert [surroundings["case_is_slow"](case, **marker) for case in ("tiny", "large-4", "large-8")] == expected
+
+
+def test_tests_and_files_above_their_budget_are_named(surroundings):
+    seconds = {"a.py::one": 0.9, "a.py::two": 1.5, **{f"b.py::{i}": 0.6 for i in range(20)}}
+    assert surroundings["by_file"](seconds) == pytest.approx({"b.py": 12.0, "a.py": 2.4})
+    assert surroundings["above_budget"](seconds, 1.0) == [
+        "a.py::two: 1.5 s of processor time; allowed: 1 s without @pytest.mark.slow",
+        "b.py: 12.0 s of processor time; allowed: 10 s without @pytest.mark.slow",
+    ]
+    assert surroundings["above_budget"](seconds, 2.0) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "expected"), [([], {"hinge", "quick"}), (["-m", "slow"], {"quick-not", "late"})])
+def test_tiers(project, arguments, expected):
+    body = """
+import pytest
+
+@pytest.mark.slow(unless=["quick"])
+@pytest.mark.parametrize("name", ["quick", "quick-not"])
+def test_cases(name):
+    open("ran", "a").write(name + " ")
+
+@pytest.mark.slow
+def test_late():
+    open("ran", "a").write("late ")
+"""
+    (project / "tests" / "test_more.py").write_text(body)
+    status, _, ran = run_pytest(project, "-n", "0", *arguments)
+    assert (status, ran) == (0, expected)
+
+
+@pytest.mark.slow
+def test_the_run_fails_where_a_test_is_above_its_budget(project):
+    body = "import time\n\ndef test_more():\n    end = time.process_time() + 0.3\n"
+    body += "    while time.process_time() < end:\n        pass\n"
+    (project / "tests" / "test_more.py").write_text(body)
+    assert run_pytest(project, "-n", "2", "--cpu=10")[0] == 0
+    status, output, _ = run_pytest(project, "-n", "2", "--cpu=0.1")
+    assert status == 1
+    assert "test_more: 0." in output
+
+
 def test_surroundings_of_this_session():
     import os
 

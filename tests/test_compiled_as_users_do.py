@@ -1,0 +1,37 @@
+"""The numeric tests, and one step of every experiment, compiled exactly as a user's program is.
+
+All other tests run with a compiler that optimizes little, with a compilation cache (which keeps oneDNN out), and on
+eight virtual devices. What a fused, vectorized or oneDNN program computes is seen here alone.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tests/ops", "tests/nn"],
+        ["tests/losses", "tests/metrics", "tests/classic_ml"],
+        ["tests/test_learner_contract.py", "-m", "user_compile"],
+    ],
+    ids=["layers", "losses_metrics_and_classic_ml", "first_step_of_every_page"],
+)
+def test_results_hold_as_users_compile(arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "JAX_", "PYTEST"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        env=environment | {"DLCORE_TESTS_COMPILE": "user"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
