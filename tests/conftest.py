@@ -168,7 +168,7 @@ def above_budget(seconds: dict[str, float], factor: float) -> list[str]:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run under --cpu where the default tier is above its budget."""
-    factor = session.config.option.cpu
+    factor = None if hasattr(session.config, "workerinput") else session.config.option.cpu
     if factor and session.exitstatus == 0 and above_budget(_SECONDS, factor):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -1,7 +1,4 @@
-"""Tables of whole networks: published multiply-adds, AlexNet by hand, receptive fields, any module.
-
-Above 20 CPU seconds because eighteen networks are traced whole, at one to two seconds each.
-"""
+"""Tables of whole networks: published multiply-adds, AlexNet by hand, receptive fields, any module."""
 
 import csv
 import gzip

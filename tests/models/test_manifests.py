@@ -6,7 +6,7 @@ for the first variant of each family and for the small networks, a digest for th
 in number and width alone. The published state dicts of torchvision and timm fit them name by name, and the
 sharding rules split them. The formulas of `dlcore.cost` give the parameters of every layer.
 
-Above 20 CPU seconds: each of more than a hundred models, of up to 300 layers, is traced once.
+The default tier traces the first variant of each family once for all tests; the slow tier traces the others.
 """
 
 import functools
@@ -86,6 +86,7 @@ def digest(found):
     return f"{len(found)} leaves, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
+@pytest.mark.slow(unless=first_variants())
 @pytest.mark.parametrize("name", list_models())
 def test_variables_are_as_promised(name):
     path, digests = MANIFESTS / f"{name}.json", json.loads(DIGESTS.read_text())
@@ -100,6 +101,7 @@ def test_variables_are_as_promised(name):
 
 
 @pytest.mark.covers("ZO-26")
+@pytest.mark.slow(unless=first_variants())
 @pytest.mark.parametrize("name", sorted(set(list_models()) & set(PUBLISHED)))
 def test_names_shapes_and_count_are_the_published_ones(name):
     entries = {key: np.broadcast_to(np.float32(0), shape) for key, shape in PUBLISHED[name]["entries"]}
@@ -110,6 +112,7 @@ def test_names_shapes_and_count_are_the_published_ones(name):
 
 
 @pytest.mark.covers("CO-01")
+@pytest.mark.slow(unless=first_variants())
 @pytest.mark.parametrize("name", list_models())
 def test_the_formulas_are_the_leaves_of_every_model(name):
     """Layer by layer; what a module holds besides (class tokens, layer scales) is a vector of its width."""

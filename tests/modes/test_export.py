@@ -1,7 +1,4 @@
-"""An exported run gives what `predict` gives, for any number of examples, in a process that has no dlcore.
-
-Above 20 CPU seconds because models of five families are lowered for three platforms each.
-"""
+"""An exported run gives what `predict` gives, for any number of examples, in a process that has no dlcore."""
 
 import json
 import subprocess

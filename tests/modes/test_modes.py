@@ -1,7 +1,4 @@
-"""evaluate, predict and sanity from the command line, on one small run; and sanity on experiments with planted bugs.
-
-Above 20 CPU seconds because a sound experiment, and one without its planted bug, train for up to 1,300 steps.
-"""
+"""evaluate, predict and sanity from the command line, on one small run; and sanity on experiments with planted bugs."""
 
 import dataclasses
 import json

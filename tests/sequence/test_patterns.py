@@ -1,7 +1,4 @@
-"""The five patterns: what each output may depend on, by hand and by gradients, and what each learns.
-
-22 processor seconds: each pattern is a program of its own, compiled forwards and, for most, backwards.
-"""
+"""The five patterns: what each output may depend on, by hand and by gradients, and what each learns."""
 
 import jax
 import jax.numpy as jnp
