@@ -15,6 +15,7 @@ def test_models_are_listed_with_their_counts(capsys):
     assert "32x32x3" in line
 
 
+@pytest.mark.slow
 def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
     assert cli.main(["experiments"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -29,6 +30,7 @@ def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
     assert {line.split(".")[0] for line in capsys.readouterr().out.splitlines()} == {"rl", "  rl"}
 
 
+@pytest.mark.slow
 def test_an_experiment_is_run_by_its_name(tmp_path, capsys):
     words = ["--model=mlp", "--model.hidden=4", "--steps=1", f"--run_dir={tmp_path / 'run'}", "--noprogress"]
     assert cli.main(["run", "classification.supervised", *words]) == 0

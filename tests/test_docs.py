@@ -159,6 +159,7 @@ def test_the_two_commands_stand_in_the_readme():
     assert [lines.count(command) for command in COMMANDS] == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_importers_example_runs():
     values = {}
     exec(blocks("README.md", "python")[0], values)
@@ -166,6 +167,7 @@ def test_the_importers_example_runs():
     assert values["losses"].tolist() == pytest.approx([math.log(10)] * 2, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_trainers_example_runs():
     values = {}
     exec(blocks("README.md", "python")[1], values)
@@ -173,6 +175,7 @@ def test_the_trainers_example_runs():
     assert values["measures"]["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_the_readme_s_zoo():
     names = torch_names("resnet18")
     shapes = jax.eval_shape(lambda: create_model("resnet18").init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
@@ -187,6 +190,7 @@ def test_the_readme_s_zoo():
     assert next(iter(values["stages"])) == "stem"
 
 
+@pytest.mark.slow
 def test_the_readme_s_language_model():
     fields = {"num_layers": 1, "num_heads": 2, "width": 8}
     code = blocks("README.md", "python")[3].replace('("gpt2")', '("gpt2", **fields)')
@@ -263,6 +267,7 @@ def is_new_technique(line, topics):
     return link is not None and link[1] in topics
 
 
+@pytest.mark.slow
 def test_the_index_of_dlcore_is_complete():
     experiment = ROOT / "dlcore" / "README.md"
     head, _, rest = experiment.read_text(encoding="utf-8").partition(BEGIN)

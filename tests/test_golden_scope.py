@@ -121,6 +121,7 @@ def test_every_case_has_a_test_that_opens_the_file(file):
 SKIPS = re.compile(r"pytest\.skip\(|importorskip|mark\.skip|mark\.xfail|skipif")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-14")
 def test_no_test_that_opens_a_golden_can_be_skipped():
     """Parity with PyTorch, torchvision, timm, transformers and scikit-learn is measured on every machine."""

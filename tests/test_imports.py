@@ -182,6 +182,7 @@ def test_every_room_of_the_package_has_its_place_in_a_layer():
     assert rooms - RANK.keys() == set()
 
 
+@pytest.mark.slow
 def test_imports_point_only_left():
     wrong = [
         f"{path}: {text}"
@@ -219,6 +220,7 @@ def circle(graph):
     return next((loop for loop in (search(module, []) for module in sorted(graph)) if loop), None)
 
 
+@pytest.mark.slow
 def test_no_two_files_import_each_other():
     loop = circle(imports_of_files(sources("dlcore")))
     assert loop is None, " -> ".join(loop)
@@ -230,6 +232,7 @@ def test_the_check_of_circles_sees_one():
     assert circle({"a": {"a"}}) == ["a", "a"]
 
 
+@pytest.mark.slow
 def test_experiments_import_nothing_of_launch():
     wrong = [
         f"{path}, line {line}: {name}"
@@ -240,6 +243,7 @@ def test_experiments_import_nothing_of_launch():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_every_exception_is_used_and_says_why():
     used = {
         (Path(path).parts[1], name.split(".")[1])
@@ -252,6 +256,7 @@ def test_every_exception_is_used_and_says_why():
     assert all(len(reason.split()) > 2 for reason in ALLOWED.values())
 
 
+@pytest.mark.slow
 def test_importing_makes_no_arrays_and_asks_for_no_devices():
     wrong = [
         f"{path}: {text}" for path in sources("dlcore", "experiments", "launch") for text in work_on_import(parse(path))
@@ -259,6 +264,7 @@ def test_importing_makes_no_arrays_and_asks_for_no_devices():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow(unless=["dlcore.report.tables"])
 @pytest.mark.parametrize("module", ["dlcore.losses", "dlcore.models", "dlcore.metrics", "dlcore.report.tables"])
 def test_import_is_light(module):
     if not (ROOT / module.replace(".", "/")).exists() and not (ROOT / f"{module.replace('.', '/')}.py").exists():

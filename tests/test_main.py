@@ -56,6 +56,7 @@ def one_line(capsys, status, *words):
 # What a run leaves
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_finished_run(finished):
     _, folder = finished
     names = {p.name for p in folder.iterdir()}
@@ -127,6 +128,7 @@ def test_a_finished_run_prints_its_report_and_changes_nothing(finished, capsys):
     assert len(list(folder.parent.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
     runs = tmp_path / "runs"
     shutil.copytree(finished[0], runs)
@@ -158,6 +160,7 @@ def test_a_damaged_file_of_the_run_is_named(finished, tmp_path, capsys, name, co
     one_line(capsys, run(experiment, [*SMALL, f"--run_dir={folder}"]), *words)
 
 
+@pytest.mark.slow
 def test_a_resume_says_which_code_changed(finished, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(finished[1], folder)
@@ -188,6 +191,7 @@ def dying(at):
     return dataclasses.replace(experiment, hooks=lambda setup: [hook])
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0"]
     with pytest.raises(Died):
@@ -202,6 +206,7 @@ def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
     assert left == right
 
 
+@pytest.mark.slow
 def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, capsys):
     """`--fresh`: "train again where the run had finished". A resolved that was told to requeue had not."""
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0", "--fresh"]
@@ -293,6 +298,7 @@ def test_precision_reaches_the_model_and_not_the_parameters(tmp_path):
 # Placements
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [["--spmd=pmap"], ["--mesh=data:4,model:2", "--sharding=fsdp+tensor", "--model.hidden=64"], ["--device_data"]],
@@ -335,6 +341,7 @@ def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
     assert status == 2
 
 
+@pytest.mark.slow
 def test_steps_that_make_no_update_are_told(tmp_path, capsys):
     words = [*SMALL, f"--run_dir={tmp_path}", "--accumulate=3", "--noprogress"]
     noting = dataclasses.replace(experiment, notes=lambda setup, data: [f"{len(data.train)} for {setup.steps} steps"])
@@ -346,6 +353,7 @@ def test_steps_that_make_no_update_are_told(tmp_path, capsys):
     one_line(capsys, 2, "--accumulate=5: no update in 4 steps; allowed: 1 to 4")
 
 
+@pytest.mark.slow
 def test_the_last_seed_is_a_seed(tmp_path):
     words = ["--model=mlp", "--model.hidden=4", "--steps=1", "--eval_every=1", "--noprogress", "--batch_size=8"]
     assert run(experiment, [*words, f"--run_dir={tmp_path}", "--seed=4294967295"]) == 0
@@ -431,6 +439,7 @@ def on_folder(folder, tmp_path, *words):
     ]
 
 
+@pytest.mark.slow
 def test_grey_and_rgba_images_in_one_folder_are_converted_and_that_is_said_once(capsys, tmp_path):
     folder = pictures(tmp_path / "data", modes=("L", "RGBA", "RGB"))
     assert run(experiment, on_folder(folder, tmp_path)) == 0
@@ -456,6 +465,7 @@ def test_one_class_only(capsys, tmp_path):
     one_line(capsys, run(experiment, on_folder(folder, tmp_path)), "class")
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_named_or_skipped_with_a_count(capsys, tmp_path):
     folder = pictures(tmp_path / "data")
     (folder / "dog" / "3.png").write_bytes(b"no image")
@@ -492,6 +502,7 @@ def test_a_label_out_of_range(capsys, tmp_path):
     one_line(capsys, status, "label 10", "[0, 10)")
 
 
+@pytest.mark.slow
 def test_training_that_blows_up(capsys, tmp_path):
     words = ["--optimizer=sgd", "--learning_rate=1e30", "--warmup=0", "--schedule=constant", "--steps=20"]
     status = run(experiment, [*SMALL, *words, f"--run_dir={tmp_path / 'run'}"])
@@ -502,6 +513,7 @@ def test_training_that_blows_up(capsys, tmp_path):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_exit_status(capsys, tmp_path, monkeypatch):
     from dlcore.run.checkpoint import Checkpoints
 
@@ -543,6 +555,7 @@ def test_bugs_are_not_dressed_up_as_user_errors(tmp_path):
         run(dataclasses.replace(experiment, build=build), [*SMALL, f"--run_dir={tmp_path / 'run'}"])
 
 
+@pytest.mark.slow
 def test_a_page_is_named_by_its_place():
     assert experiment.name == "classification.supervised"
     assert Experiment(file="/x/topic/name.py", doc="", learner=print, data=print, build=print).name == "topic.name"

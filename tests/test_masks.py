@@ -175,6 +175,7 @@ def arrays(case, under):
     return made
 
 
+@pytest.mark.slow(unless=["dice_loss", "tversky_loss", "multiclass_dice_loss"])
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_under_the_mask_reaches_value_or_gradient(name):
     function, *case = CASES[name]

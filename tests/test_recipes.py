@@ -61,6 +61,7 @@ def test_there_are_the_recipes_that_people_know():
     assert {"resnet50", "vit_s16", "convnext_tiny", "mobilenet_v2", "deit_tiny_distilled"} <= set(RECIPES)
 
 
+@pytest.mark.slow(unless=["gpt2_124m", "gpt2_xl"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_smoke_settings_make_a_step(name):
     _, before, after, metrics = abstract_step(name, ["--smoke"])
@@ -68,6 +69,7 @@ def test_smoke_settings_make_a_step(name):
     assert ({"loss"} if name in DIFFUSION else {"loss", "accuracy"}) <= set(metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_full_scale_makes_a_step(name):
     resolved, state, after, _ = abstract_step(name, [], IMAGENET)

@@ -49,6 +49,7 @@ def grow(program, leaves, side):
     return values[-1].sum() + (values[-1] * values[0]).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-01", "BP-03")
 @settings(max_examples=10)
 @given(
@@ -231,6 +232,7 @@ def test_gradients_accumulate_until_they_are_zeroed():
     np.testing.assert_allclose(w.grad, 2 * whole, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-12")
 def test_the_accumulating_optimiser_makes_micro_batches_one_batch():
     rng = np.random.default_rng(3)

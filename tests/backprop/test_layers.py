@@ -90,6 +90,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow(unless=["affine", "relu", "sigmoid"])
 @pytest.mark.covers("BP-09")
 @pytest.mark.parametrize("name", CASES)
 def test_forward_and_backward_are_jaxs_and_the_measured_slopes(name):
@@ -114,6 +115,7 @@ def test_forward_and_backward_are_jaxs_and_the_measured_slopes(name):
         assert relative_error(got[i], measured) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-09")
 def test_the_losses_and_their_gradients():
     scores, label = array(4, 3), np.array([0, 2, 1, 2])

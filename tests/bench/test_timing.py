@@ -80,6 +80,7 @@ def test_every_bench_is_a_study_with_a_smoke_run(name):
     assert not parameters.keys() & {"batch", "rate", "repeats", "seeds"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bench", [conv_algorithms, knn])
 def test_a_bench_leaves_a_report(bench, tmp_path):
     assert run_study(bench.experiment, ["--smoke", "--num_repeats=1", f"--run_dir={tmp_path}"]) == 0

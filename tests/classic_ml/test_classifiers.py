@@ -9,6 +9,7 @@ from dlcore.classic_ml.classifiers import CLASSIFIERS
 from dlcore.data.digits import digits
 
 
+@pytest.mark.slow(unless=["nearest neighbor, L1", "nearest neighbor, L2", "Gaussian naive Bayes"])
 @pytest.mark.covers("DD-01")
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_collect_train_and_evaluate_on_new_images(name):

@@ -25,6 +25,7 @@ def test_one_iteration_by_hand():
     assert (int(found.num_iterations), int(found.reseeded)) == (2, 0)  # the second moves nothing
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-23")
 def test_lloyd_is_scikit_learns():
     """The case `kmeans` of ml_sklearn: Lloyd from the first rows, to convergence."""
@@ -38,6 +39,7 @@ def test_lloyd_is_scikit_learns():
         np.testing.assert_array_equal(labels, GOLDENS["kmeans/out.predict"])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-23")
 def test_digits():
     from sklearn.metrics import adjusted_rand_score
@@ -73,6 +75,7 @@ def test_a_center_too_many_for_the_points_stays_and_is_not_reseeded_for_ever():
     assert (int(found.num_iterations), int(found.reseeded)) == (1, 0)
 
 
+@pytest.mark.slow
 def test_k_means_plus_plus_prefers_what_is_far():
     # two heaps: after one of them, the squared distance to its own points is 0, so the other heap is always chosen
     x = np.repeat([[0.0, 0], [5, 5]], [30, 2], axis=0)

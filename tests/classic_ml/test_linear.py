@@ -49,6 +49,7 @@ def test_losses_are_worked_numbers():
     )
 
 
+@pytest.mark.slow(only=["softmax"])
 @pytest.mark.covers("DD-15", "DD-16")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_by_hand_are_jaxs(loss):
@@ -71,6 +72,7 @@ def test_the_gradient_of_softmax_is_p_minus_onehot_times_x():
     np.testing.assert_allclose(gradient.weights, np.outer(p - np.eye(4)[label], x), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-15", "DD-16")
 def test_the_losses_of_a_batch_are_those_of_dlcore_losses():
     w, x, label = problem()

@@ -19,6 +19,7 @@ def test_closed_forms_are_scikit_learns(case, l2):
     np.testing.assert_allclose(GOLDENS["data/Xt"] @ w + b, GOLDENS[f"{case}/out.pred"], rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-22")
 def test_momentum_converges_to_least_squares():
     x, y = GOLDENS["data/X"], GOLDENS["ols/in.target"]

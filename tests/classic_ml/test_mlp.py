@@ -107,6 +107,7 @@ def test_twenty_examples_are_learned_by_heart():
     assert (mlp.predict(model, data["image"]) == data["label"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-18")
 def test_two_layers_beat_one_on_digits():
     train, test = (digits(split).arrays for split in ("train", "test"))

@@ -76,6 +76,7 @@ def test_accuracies_on_digits(metric, expected):
     assert {k: accuracy[k] for k in expected} == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-03")
 def test_predictions_are_scikit_learns_on_digits_and_noise():
     """A little noise, because scikit-learn leaves open which of two equal distances is nearer."""

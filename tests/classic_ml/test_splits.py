@@ -48,6 +48,7 @@ def test_folds_are_scikit_learns(n, folds):
         assert len(train) + len(valid) == n
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-06")
 def test_k_is_chosen_by_cross_validation_as_scikit_learn_scores_it():
     from sklearn.model_selection import KFold, cross_val_score

@@ -15,6 +15,7 @@ GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz"
 GREY = GOLDENS["data/grey"]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("FE-02")
 def test_hog_is_scikit_images():
     """The case `hog` of classical_vision: 9 orientations, cells of 8, blocks of 2, L2-Hys."""
@@ -101,6 +102,7 @@ def test_a_ramp_by_hand():
     np.testing.assert_allclose(got[:, 0], 0.5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("FE-02")
 def test_a_linear_classifier_on_hog_beats_one_on_pixels():
     train, test = digits("train").arrays, digits("test").arrays

@@ -41,6 +41,7 @@ def started(learner, batch, seed=0):
     return state.replace(params=params)
 
 
+@pytest.mark.slow
 def test_a_crop_is_a_slice():
     scene = jnp.arange(2.0 * 6 * 8).reshape(2, 6, 8, 1)
     glimpse = crop(scene, jnp.array([[4.5, 2.5], [0.5, 5.5]]), 3)
@@ -56,6 +57,7 @@ def test_places_and_those_in_a_box():
     assert inside.tolist() == [[True, True, False, False], [False, True, False, True], [True, False, True, False]]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-30")
 def test_the_score_function_estimates_the_gradient_of_the_expected_reward():
     """Of one scene, E[r] = sum_l a_l r_l over 16 places; 4,000 draws estimate its slope, and that of the entropy."""
@@ -82,6 +84,7 @@ def test_the_score_function_estimates_the_gradient_of_the_expected_reward():
         np.testing.assert_allclose(change, wanted, atol=0.1 * np.abs(wanted).max() + 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-30")
 def test_a_soft_glimpse_is_the_mean_of_all():
     batch = stripes(3)
@@ -97,6 +100,7 @@ def test_a_soft_glimpse_is_the_mean_of_all():
     assert looks == pytest.approx(float((out["attention"] * inside).sum(-1).mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-30")
 @pytest.mark.parametrize("attention", ["hard", "soft", "random"])
 def test_attention_learns_to_look_at_the_patch_that_tells(attention):
@@ -115,6 +119,7 @@ def test_attention_learns_to_look_at_the_patch_that_tells(attention):
         assert metrics["accuracy"] > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["hard", "random"])
 def test_a_glimpse_in_use_depends_on_its_example_alone(attention):
     batch = stripes(6)
@@ -128,6 +133,7 @@ def test_a_glimpse_in_use_depends_on_its_example_alone(attention):
     assert best.all() == (attention == "hard")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["hard", "soft", "random"])
 def test_padding_changes_nothing(attention):
     batch = stripes(4)

@@ -111,6 +111,7 @@ def test_updates_equal_a_manual_optax_loop():
     assert int(state.step) == 3
 
 
+@pytest.mark.slow(unless=["mlp"])
 @pytest.mark.covers("TR-06")
 @pytest.mark.parametrize("name", ["mlp", "lenet5", "resnet8_cifar"])
 def test_the_initial_loss_is_log_c(name):
@@ -126,6 +127,7 @@ def test_the_initial_loss_is_log_c(name):
     assert metrics["loss"].compute() == pytest.approx(2.302585, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-07")
 def test_the_loss_rises_with_the_penalty_by_half_the_squared_norm_of_the_kernels():
     def with_l2(l2):
@@ -142,6 +144,7 @@ def test_the_loss_rises_with_the_penalty_by_half_the_squared_norm_of_the_kernels
     assert with_l2(1.0).loss(state.params, state, rows)[1]["loss"].compute() == pytest.approx(losses[0], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_penalty_and_weight_decay_are_of_the_same_parameters():
     """A loss whose value only the penalty changes has gradients where an optimizer without gradients decays."""
     model = create_model("vit_tiny_cifar", depth=1, pool="token")
@@ -199,6 +202,7 @@ def test_masked_examples_change_nothing_even_if_they_are_not_numbers():
     assert int(right["confusion"].compute().sum()) == 12
 
 
+@pytest.mark.slow
 def test_metrics_of_a_whole_split_are_exact():
     learner = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.1))
     rows = batch(37)
@@ -233,6 +237,7 @@ def test_prediction_needs_no_label():
 # Preprocessing and augmentation
 
 
+@pytest.mark.slow
 def test_preprocessing_is_used_everywhere_and_augmentation_in_training_alone():
     shift = make_learner(
         model=Linear(1.0), optimizer=optax.sgd(0.0), preprocess=lambda x: x + 1, augment=lambda key, image: image * 5
@@ -253,6 +258,7 @@ def test_preprocessing_is_used_everywhere_and_augmentation_in_training_alone():
     assert shift.update(state, rows)[1]["loss"].compute() == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_augmentation_differs_by_example_and_by_step_and_not_by_batch_order():
     seen = []
 
@@ -306,6 +312,7 @@ def per_replica(learner, rows, state, devices=2):
     return jax.pmap(learner.update, axis_name="data", devices=jax.devices()[:devices])(stacked, split)
 
 
+@pytest.mark.slow
 def test_dropout_differs_across_replicas():
     """The same two examples on both replicas, indices too: only the replica can make them differ."""
     half = batch(2)
@@ -316,6 +323,7 @@ def test_dropout_differs_across_replicas():
     assert totals[0] != totals[1]
 
 
+@pytest.mark.slow
 def test_augmentation_is_the_same_on_any_number_of_replicas():
     def augment(key, image):
         return image * jax.random.uniform(key)
@@ -329,6 +337,7 @@ def test_augmentation_is_the_same_on_any_number_of_replicas():
     assert metrics["loss"].collapse().compute() == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_pmapped_updates_equal_a_single_device():
     rows = batch(16)
     single = make_learner(model=Linear(), optimizer=optax.sgd(0.5), l2=0.1)
@@ -344,6 +353,7 @@ def test_pmapped_updates_equal_a_single_device():
 # Batch statistics
 
 
+@pytest.mark.slow
 def test_batch_statistics_move_in_training_alone():
     learner = make_learner(model=Normed(), optimizer=optax.sgd(0.1))
     rows = batch()
@@ -361,6 +371,7 @@ def test_batch_statistics_move_in_training_alone():
     np.testing.assert_allclose(one, learner.predict(after, rows)["logits"][:1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_those_of_all_replicas():
     """Replica 1 sees other images than replica 0: both must end with the statistics of the whole batch."""
     rows = batch(8)
@@ -387,6 +398,7 @@ def test_a_model_that_does_not_join_its_statistics_has_them_averaged():
 # Optimisers that want more, searches that map
 
 
+@pytest.mark.slow
 def test_a_line_search_gets_value_and_function():
     learner = make_learner(model=Linear(), optimizer=optax.lbfgs(memory_size=3))
     rows = batch()
@@ -430,6 +442,7 @@ def test_a_root_key_is_kept_and_depends_on_the_seed():
     assert math.isfinite(first_loss(learner))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-13", "RG-26")
 @pytest.mark.parametrize("kind", ["mixup_alpha", "cutmix_alpha"])
 def test_mixing_trains_on_blended_images_and_labels_and_measures_on_plain_ones(kind):
@@ -472,6 +485,7 @@ class TwoHeads(nn.Module):
         return nn.Dense(CLASSES, kernel_init=start, name="head")(x), {"middle": middle}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-09")
 def test_auxiliary_heads_count_three_tenths_in_training_and_nothing_in_evaluation():
     rows = {"image": jax.random.normal(jax.random.key(5), (6, 2, 2, 1)), "label": jnp.arange(6), "index": jnp.arange(6)}

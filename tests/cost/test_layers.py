@@ -53,6 +53,7 @@ def of_model(name, **fields):
     return layer_costs(create_model(name, **fields), jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32))
 
 
+@pytest.mark.slow(unless=["alexnet", "resnet18", "squeezenet1_0", "vgg16"])
 @pytest.mark.covers("CO-02")
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_multiply_adds_are_torchvisions(name):
@@ -64,6 +65,7 @@ def test_multiply_adds_are_torchvisions(name):
     assert sums.parameters == published[name]["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CO-02", "CO-11")
 def test_the_products_of_attention_are_counted():
     """ViT-B/16: 12 layers of 2 N^2 C with N = 197; without them torchvision's 17.564 would be 16.849."""
@@ -145,6 +147,7 @@ def positive(model, side):
     return jax.tree.map(lambda v: jnp.full(v.shape, (v.ndim > 1) / max(math.prod(v.shape[:-1]), 1)), shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CO-05")
 def test_gradients_of_vgg16_reach_212_pixels():
     """pool5 of VGG-16's own layers and poolings, an eighth as wide. Unit 3 begins at 32 * 3 - 90."""
@@ -162,6 +165,7 @@ def test_gradients_of_vgg16_reach_212_pixels():
     assert (last - first + 1).tolist() == [212, 212]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CO-05")
 def test_gradients_of_alexnet_reach_195_pixels():
     """Unit 3 of pool5 begins at 32 * 3 - 66 and ends at 224, the last but two of 227."""
@@ -234,6 +238,7 @@ def test_folding_keeps_the_sums():
         fold(layers, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CO-01")
 def test_modules_that_do_not_run_are_told():
     layers = of_model("googlenet")

@@ -56,6 +56,7 @@ def walk(jaxpr, fields):
 EXACT = set(NETWORKS) - {"transposed", "split and joined", "two paths", "concatenated", "the mean of all"}
 
 
+@pytest.mark.slow(unless=["convolutions", "dilated", "patches"])
 @pytest.mark.covers("CO-05")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_pixel_with_a_gradient_is_inside_the_field(name):

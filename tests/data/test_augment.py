@@ -58,6 +58,7 @@ def test_shifts_are_rolls_with_zeros_and_all_are_drawn_alike():
     assert counts.max() < 75
 
 
+@pytest.mark.slow(only=["0-0"])
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (2, 0), (-3, 1), (1, -2), (7, 7), (-8, 0)])
 def test_affine_moves_by_whole_pixels_as_a_roll(down, right):
     moved = augment.affine(IMAGE, translate=(down, right))
@@ -79,6 +80,7 @@ def test_flip_reverses_exactly_half_of_the_time():
     assert (which(many(augment.random_flip(1.0)), [np.asarray(IMAGE), np.asarray(IMAGE)[:, ::-1]]) == 1).all()
 
 
+@pytest.mark.slow(only=["1-7"])
 @pytest.mark.parametrize("size", [8, 7])
 @pytest.mark.parametrize("turns", [1, 2, 3, -1])
 def test_quarter_turns_equal_rot90(size, turns):
@@ -92,6 +94,7 @@ def test_random_affine_of_a_fixed_angle_is_that_rotation():
     )
 
 
+@pytest.mark.slow
 def test_enlarging_by_two_reads_every_half_pixel():
     # Output pixel j of a row of 5 (center 2) reads 2 + (j - 2) / 2 = 1, 1.5, 2, 2.5, 3.
     row = jnp.asarray([0.0, 10.0, 20.0, 30.0, 40.0])
@@ -106,6 +109,7 @@ def test_shear_moves_a_row_by_its_distance_from_the_center():
     np.testing.assert_allclose(augment.affine(image, shear=45.0), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_drawn_maps_stay_inside_their_ranges():
     # A bright pixel at the center of 9 x 17 moves by at most 0.25 * 9 = 2.25 pixels up and down, 4.25 left and right.
     image = jnp.zeros((9, 17, 1)).at[4, 8].set(1)
@@ -130,6 +134,7 @@ ALL = augment.compose(
 )
 
 
+@pytest.mark.slow
 def test_batches_equal_a_loop_and_depend_on_the_key_alone():
     keys = KEYS[:4]
     together = many(ALL, keys=keys)

@@ -122,6 +122,7 @@ def policy_outputs():
     return outputs, jax.jit(jax.vmap(apply_operation, (0, None, None)))(jnp.arange(15), IMAGE, 0.0)
 
 
+@pytest.mark.slow(only=["adjust_sharpness", "equalize", "rotate"])
 @pytest.mark.covers("RG-27")
 @pytest.mark.parametrize("place", range(len(POLICY_CASES)), ids=list(POLICY_CASES))
 def test_policy_operations_are_those_transforms(place, policy_outputs):

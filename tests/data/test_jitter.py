@@ -29,6 +29,7 @@ def test_equals_torchvision(case, function):
     np.testing.assert_allclose(jax.jit(function)(IMAGE).transpose(2, 0, 1), GOLDEN[f"{case}/out"], atol=3e-6)
 
 
+@pytest.mark.slow
 def test_factor_one_and_shift_zero_leave_the_image():
     for adjust, neutral in (
         (jitter.adjust_brightness, 1.0),
@@ -42,6 +43,7 @@ def test_factor_one_and_shift_zero_leave_the_image():
     np.testing.assert_array_equal(jitter.color_jitter()(key, IMAGE), IMAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-16")
 def test_random_factors_keep_to_their_range():
     keys = jax.random.split(jax.random.key(0), 200)
@@ -67,6 +69,7 @@ def test_gray_makes_channels_equal_with_its_probability():
     np.testing.assert_array_equal(out[~equal][0], IMAGE)
 
 
+@pytest.mark.slow
 def test_blur_keeps_the_mean_of_a_flat_image_and_bad_numbers_are_named():
     flat = jnp.full((6, 6, 1), 0.3)
     np.testing.assert_allclose(jitter.random_blur(probability=1.0)(jax.random.key(0), flat), flat, rtol=1e-6)

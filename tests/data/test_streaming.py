@@ -287,6 +287,7 @@ def test_an_image_that_cannot_be_read_is_named_too(tmp_path):
         images[:]
 
 
+@pytest.mark.slow
 def test_workers_work_at_once_and_end_with_their_images():
     together = threading.Barrier(3, timeout=5)
 

@@ -253,6 +253,7 @@ def test_splits_of_several_shapes_are_refused(tmp_path):
     assert load("mixed", tmp_path, image_size=8, valid_fraction=0.2).image_shape == (8, 8, 3)
 
 
+@pytest.mark.slow
 def test_the_classification_page_trains_on_streamed_records(tmp_path, monkeypatch, capsys):
     from dlcore.main import run
     from dlcore.run.metrics_writer import read_metrics

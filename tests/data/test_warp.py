@@ -30,6 +30,7 @@ IDENTITIES = {
 }
 
 
+@pytest.mark.slow(only=["bilinear-affine"])
 @pytest.mark.covers("RG-17")
 @pytest.mark.parametrize("name", IDENTITIES)
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
@@ -37,6 +38,7 @@ def test_neutral_numbers_leave_the_image(name, interpolation):
     np.testing.assert_array_equal(augment.warp_image(IMAGE, IDENTITIES[name], interpolation), IMAGE)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-17")
 def test_four_quarter_turns_are_none():
     square = IMAGE[:, :8]
@@ -49,6 +51,7 @@ def test_four_quarter_turns_are_none():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-15")
 def test_flips_are_involutions_and_the_warp_is_the_flip():
     for flip in (augment.flip_horizontal, augment.flip_vertical):
@@ -74,6 +77,7 @@ def test_forward_and_inverse_undo_each_other(name):
     np.testing.assert_allclose(augment.warp_points(warp.inverse(points), warp), points, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-17")
 def test_stretch_translation_and_the_lens_by_hand():
     points = jnp.array([[5.0, 4.0], [7.0, 5.0]])
@@ -90,6 +94,7 @@ def test_stretch_translation_and_the_lens_by_hand():
     assert float(augment.lens_warp((6, 8), 0.3).forward(jnp.array([8.0, 6.0]))[0]) < 8
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-17")
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
@@ -135,6 +140,7 @@ moving = jax.jit(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-17")
 def test_boxes_that_leave_are_not_valid_and_others_are_cut():
     boxes = jnp.array([[0.0, 0, 4, 4], [4, 2, 8, 6], [7, 0, 10, 8]])
@@ -148,6 +154,7 @@ def test_boxes_that_leave_are_not_valid_and_others_are_cut():
     assert augment.warp_boxes(jnp.zeros((0, 4)), right, SIZE)[0].shape == (0, 4)
 
 
+@pytest.mark.slow
 def test_dtypes_fill_and_traced_numbers():
     levels = (IMAGE * 255).astype(jnp.uint8)
     warp = augment.affine_warp(SIZE, translate=(2.0, 0.0))
@@ -161,6 +168,7 @@ def test_dtypes_fill_and_traced_numbers():
     np.testing.assert_allclose(many[0], IMAGE, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_range_of_what_is_drawn():
     draw = augment.random_warp(translate=0.25)
     moved = jax.vmap(lambda key: draw(key, SIZE).forward(jnp.zeros(2)))(jax.random.split(jax.random.key(0), 200))
@@ -197,6 +205,7 @@ def test_other_bad_arguments():
         augment.perspective_warp(jnp.zeros((3, 2)), jnp.zeros((4, 2)))
 
 
+@pytest.mark.slow(only=["-70.0-shear2"])
 @pytest.mark.covers("RG-17")
 @pytest.mark.parametrize(("angle", "shear"), [(0.0, (20.0, 30.0)), (35.0, (20.0, -10.0)), (-70.0, (0.0, 25.0))])
 def test_affine_is_torchvisions_with_angle_and_shears_negated(angle, shear):

@@ -62,6 +62,7 @@ def test_anchors_are_retinanets():
     np.testing.assert_array_equal(anchors.boxes.reshape(-1)[:: stored["stride"]], golden["anchors"].reshape(-1))
 
 
+@pytest.mark.slow(unless=["matcher.0.5.0.4.0"])
 @pytest.mark.covers("DE-22")
 @pytest.mark.parametrize("case", CASES)
 def test_it_equals_torchvision(case):
@@ -88,6 +89,7 @@ def test_ties_go_to_the_first_box_and_the_best_anchors_of_a_box_are_kept():
     np.testing.assert_array_equal(match_anchors(low, allow_low_quality_matches=True), [0, 0, -1])  # both that are best
 
 
+@pytest.mark.slow
 def test_padding_and_boxes_without_area_match_nothing():
     anchors = jnp.array([[0.0, 0, 4, 4], [8, 8, 12, 12]])
     boxes = jnp.array([[2.0, 2, 2, 2], [0, 0, 4, 4], [8, 8, 12, 12]])

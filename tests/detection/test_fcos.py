@@ -27,11 +27,13 @@ def torchvision_detector():
     return FCOS(create_model("resnet50"), 91, ("layer2", "layer3", "layer4"))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_it_has_torchvisions_number_of_parameters():
     assert parameters(torchvision_detector()) == 32_269_600
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-19", "DE-20")
 def test_pyramid_heads_and_losses_equal_torchvision():
     golden, model = Golden("tvdet_fcos_resnet50_fpn"), torchvision_detector()
@@ -73,6 +75,7 @@ def test_centerness_by_hand():
     assert float(fcos.centerness(jnp.zeros(4))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_which_box_a_location_is_matched_to():
     # Locations at 0, 8, ..., 56 along both axes on stride 8 (farthest side in (0, 16]) and 0, 16, 32, 48 on stride 16.
@@ -96,6 +99,7 @@ def test_which_box_a_location_is_matched_to():
     np.testing.assert_array_equal(coarse, want)
 
 
+@pytest.mark.slow
 def test_a_small_radius_leaves_the_edge_of_a_box_alone():
     grid = Grid.of([(8, 8)], (64, 64))
     box, valid = jnp.array([[1.0, 1, 63, 63]]), jnp.ones(1, bool)
@@ -104,6 +108,7 @@ def test_a_small_radius_leaves_the_edge_of_a_box_alone():
     assert int((fcos.match(grid, box, valid, 100.0) >= 0).sum()) == 49  # all inside: 8 to 56
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_perfect_outputs_cost_nothing_but_the_entropy_and_give_the_boxes_back():
     grid = Grid.of([(8, 8), (4, 4)], (64, 64))
@@ -195,6 +200,7 @@ def state(learner):
     return learner.init(jax.random.key(0), source(6)[:])
 
 
+@pytest.mark.slow
 def test_the_scale_of_a_level_multiplies_its_exponents():
     model = FCOS(Small(), 3, ("fine", "coarse"), 4, "none", 1, 2, "exp")
     x = jax.random.normal(jax.random.key(1), (1, 32, 32, 3))
@@ -207,6 +213,7 @@ def test_the_scale_of_a_level_multiplies_its_exponents():
     assert np.ptp(before.distances[0, 16:]) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_an_image_without_a_box_has_finite_losses_and_gradients(learner, state):
     rows = source(6)[:]
@@ -227,6 +234,7 @@ def test_an_image_without_a_box_has_finite_losses_and_gradients(learner, state):
     }
 
 
+@pytest.mark.slow
 def test_padding_of_boxes_and_of_examples_changes_nothing(learner, state):
     rows = source(6)[:]
     plain = learner.evaluate(state, rows)
@@ -243,6 +251,7 @@ def test_padding_of_boxes_and_of_examples_changes_nothing(learner, state):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     """Images have different numbers of boxes, so the losses' divisor must be the whole batch's."""
@@ -255,6 +264,7 @@ def test_eight_devices_equal_one(spmd):
     )
 
 
+@pytest.mark.slow
 def test_metrics_do_not_depend_on_the_batch_split(learner, state):
     data = source(9)
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
@@ -262,6 +272,7 @@ def test_metrics_do_not_depend_on_the_batch_split(learner, state):
     assert whole == pytest.approx(parts, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_only_training_is_augmented(state):
     def drop_all(key, example):
         return {**example, "box_mask": example["box_mask"] & False}
@@ -277,6 +288,7 @@ def test_unknown_stages_are_named():
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
+@pytest.mark.slow
 def test_centerness_at_an_edge_has_a_finite_gradient():
     distances = jnp.array([[0.0, 1, 2, 1], [1, 1, 1, 1], [0, 0, 0, 0], [1, 4, 1, 1]])
     np.testing.assert_allclose(fcos.centerness(distances), [0, 1, 0, 0.5])

@@ -23,6 +23,7 @@ def planted(height=32, width=40):
     return image, np.array([[3, 4, 13, 16], [20, 14, 36, 29]], np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-04")
 def test_boxes_of_planted_objects_are_found_exactly_and_none_twice():
     image, boxes = planted()
@@ -93,6 +94,7 @@ def test_bad_input_is_named(image, settings, text):
         selective_search(image, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-04")
 def test_recall_on_scenes_is_above_that_of_as_many_random_boxes():
     result = study(num_scenes=4, image_size=64)

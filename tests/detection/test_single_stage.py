@@ -29,6 +29,7 @@ def outputs(logits, anchors=FOUR, deltas=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-15")
 def test_losses_by_hand():
     """One box on the first anchor and a half; C = 2 classes and background, all logits 0: each entropy is log 3."""
@@ -58,6 +59,7 @@ def test_anchors_on_no_box_are_of_the_background_class_and_labels_come_after_it(
     assert float(wrong["classification"]) == pytest.approx(50, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-15")
 def test_an_ignored_anchor_has_no_part_in_the_loss():
     # The second box leaves its best anchor at IoU 36 / (64 + 64 - 28 ...): between low and high, but it is its best.
@@ -103,6 +105,7 @@ def test_degenerate_boxes_cost_a_finite_amount():
         chex.assert_tree_all_finite(gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-15")
 def test_perfect_outputs_give_the_boxes_back():
     anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0), aspect_ratios=(0.5, 1.0, 2.0))
@@ -174,6 +177,7 @@ def source(count):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-15")
 def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
     learner, rows = build(), source(2)[:]
@@ -186,6 +190,7 @@ def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
     np.testing.assert_allclose(chance[..., 1:], 0.01 / 3, atol=0.003)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
@@ -197,6 +202,7 @@ def test_eight_devices_equal_one(spmd):
     )
 
 
+@pytest.mark.slow
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"bg_iou_thresh=0.6: .*at most fg_iou_thresh=0.5"):
         build(bg_iou_thresh=0.6)

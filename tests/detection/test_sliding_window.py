@@ -36,6 +36,7 @@ def likeness(template, crops):
     return jnp.exp(-jnp.square(crops - template).sum((1, 2, 3)))[:, None]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-03")
 def test_the_planted_object_is_found_among_every_crop():
     rng = np.random.default_rng(0)
@@ -59,6 +60,7 @@ def test_the_planted_object_is_found_among_every_crop():
     assert float(found["scores"][0]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_do_not_change_the_scores():
     image = jnp.asarray(np.random.default_rng(1).uniform(size=(6, 6, 2)), jnp.float32)
     boxes = all_boxes(6, 6)
@@ -79,6 +81,7 @@ def test_windows_on_a_grid():
     assert boxes.tolist() == [[0, 0, 2, 2], [2, 0, 4, 2], [0, 0, 4, 3]]
 
 
+@pytest.mark.slow
 def test_crops_have_the_class_of_what_they_overlap():
     images, boxes, labels = plant("train", 3, 14, 0)
     crops, targets = crops_of(images, boxes, labels, 6, 0)

@@ -55,6 +55,7 @@ def test_each_candidate_is_as_likely_as_another():
     np.testing.assert_allclose(share, [0.5] * 4 + [0.5] * 8, atol=0.05)  # 2 of 4 positives, 4 of 8 negatives
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13")
 def test_proposals_are_labeled_by_the_boxes_which_are_proposals_too():
     boxes, labels = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 40], [0, 0, 0, 0]]), jnp.array([3, 1, -1])
@@ -124,6 +125,7 @@ def state(learner):
 LOSSES = {"loss", "rpn_objectness", "rpn_box", "classification", "box", "mask", "keypoint"}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13", "SG-06", "SG-08")
 def test_an_image_without_a_box_trains_as_background_and_nothing_compiles_twice(learner, state):
     rows = rows_of(6)[:]
@@ -153,6 +155,7 @@ def test_an_image_without_a_box_trains_as_background_and_nothing_compiles_twice(
     chex.assert_tree_all_finite(found)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13", "SG-06", "SG-08")
 def test_evaluation_repeats_and_padding_changes_nothing(learner, state):
     rows = rows_of(6)[:]
@@ -183,6 +186,7 @@ def on_one_device():
     return trained(Placement(make_mesh("data:1", jax.devices()[:1])))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13")
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd, on_one_device):
@@ -190,6 +194,7 @@ def test_eight_devices_equal_one(spmd, on_one_device):
     chex.assert_trees_all_close(on_one_device, eight, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13")
 def test_no_gradient_goes_through_the_proposals(learner, state):
     """The deltas of the region proposal network learn by their own loss alone: without positives, not at all."""
@@ -204,6 +209,7 @@ def test_no_gradient_goes_through_the_proposals(learner, state):
 # Fast R-CNN
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-10")
 def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
     windows = window_proposals((32, 32), scales=(1.0, 2.0))
@@ -236,6 +242,7 @@ def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
     assert not learner.predict(state, nobody)["valid"].any()
 
 
+@pytest.mark.slow
 def test_bad_settings_are_named():
     for stage in ("rpn", "box"):
         with pytest.raises(ValueError, match=rf"{stage}_bg_iou_thresh=0.9: .*at most {stage}_fg_iou_thresh"):

@@ -240,6 +240,7 @@ def test_what_drowns_in_rounding_is_not_compared():
     assert check(lambda p: p["b"] ** 2)["a/w"].verdict is None, "an array that the loss does not see"
 
 
+@pytest.mark.slow
 def test_a_given_gradient_is_what_is_checked():
     assert check(smooth, gradient=jax.grad(smooth))["a/w"].verdict == "happy"
     half = lambda p: jax.tree.map(lambda g: g / 2, jax.grad(smooth)(p))  # noqa: E731

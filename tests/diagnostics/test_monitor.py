@@ -41,6 +41,7 @@ def see(model, optimizer=None):
     return learner, state, jax.device_get(jax.jit(lambda s: snapshot(learner, s, BATCH))(state))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-09", "TR-10")
 def test_the_ratio_of_an_sgd_step_is_rate_times_gradient_over_weight():
     learner, state, seen = see(Net(bias=0.1))
@@ -72,6 +73,7 @@ def test_ratios_outside_of_the_band_are_remarked_on(rate, advice):
         assert findings({**seen, "updates": {"a/kernel": edge}}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-19")
 def test_dead_units_are_found_and_a_leaky_activation_has_none():
     dead = see(Net(bias=-100.0))[2]
@@ -88,6 +90,7 @@ def test_dead_units_are_found_and_a_leaky_activation_has_none():
     assert float(activations(lambda x: half(x), jnp.ones((5, 2)) * 3)["relu"]["dead"]) == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-20")
 @pytest.mark.parametrize(("scale", "kind"), [(0.1, "vanishing"), (30.0, "exploding"), (1.4, None)])
 def test_signals_that_vanish_or_explode_with_depth_are_found(scale, kind):
@@ -98,6 +101,7 @@ def test_signals_that_vanish_or_explode_with_depth_are_found(scale, kind):
     assert (sizes[1] / sizes[0] < 1e-3, sizes[1] / sizes[0] > 1e3) == (kind == "vanishing", kind == "exploding")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-20")
 @pytest.mark.parametrize(("factor", "kind"), [(0.1, "vanishing"), (10.0, "exploding"), (2.0, None)])
 def test_gradients_that_differ_from_the_first_to_the_last_kernel_are_found(factor, kind):
@@ -128,6 +132,7 @@ def test_what_is_not_finite_is_named():
     assert "head/kernel" not in first.message
 
 
+@pytest.mark.slow
 def test_saturation_is_measured():
     seen = see(Net(activation=jnp.tanh, scale=50.0))[2]["activations"]["tanh"]
     assert seen["saturated"] > 0.9
@@ -138,6 +143,7 @@ def test_saturation_is_measured():
     assert findings({"updates": {}, "gradients": {}, "activations": {"tanh": seen}})[0].kind == "saturated"
 
 
+@pytest.mark.slow
 def test_histograms_count_every_value_and_names_are_the_modules():
     model = create_model("resnet8_cifar", num_classes=10)
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))

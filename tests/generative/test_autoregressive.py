@@ -38,6 +38,7 @@ def rnn(levels=2, colors=1, **fields):
     return PixelRNN(levels, colors, **{"features": 4, "head_features": 8, "num_layers": 1, "first_kernel": 3, **fields})
 
 
+@pytest.mark.slow(unless=["model0-*", "model1-*", "model2-*", "model4-*", "model5-*", "model6-*"])
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
@@ -59,6 +60,7 @@ def test_the_probabilities_of_all_images_sum_to_one(model, shape):
     assert nats.std() > 0.2
 
 
+@pytest.mark.slow(unless=["model0-*", "model1-*", "model2-*", "model4-*", "model5-*", "model6-*"])
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
@@ -79,6 +81,7 @@ def test_a_dimension_depends_on_each_before_it_and_on_none_after(model, shape):
     assert (measured[np.tril_indices(n, -1)] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-05")
 def test_a_pixel_sees_as_far_as_the_reach_says_and_not_further():
     model, side = cnn(num_layers=2, first_kernel=5), 12
@@ -93,6 +96,7 @@ def test_a_pixel_sees_as_far_as_the_reach_says_and_not_further():
     assert seen[column - column[:, None] == 4].any()
 
 
+@pytest.mark.slow
 def test_the_measure_of_dependence_sees_a_leak():
     leaky = MADE(2, hidden_sizes=(8,))
     params = randomized(leaky, GRAY)
@@ -106,6 +110,7 @@ def test_the_measure_of_dependence_sees_a_leak():
     assert (np.triu(dependence(Flipped(), params, GRAY, jax.random.key(0))) > 0).any()
 
 
+@pytest.mark.slow(unless=["model0-shape0"])
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
@@ -138,6 +143,7 @@ def test_samples_can_be_drawn_in_half_precision(model):
     assert (shapes.shape, shapes.dtype) == ((2, *GRAY), jnp.int32)
 
 
+@pytest.mark.slow
 def test_samples_and_completions_have_the_models_probabilities():
     """4,096 draws of a 2x2 image against its 16 probabilities: the sum of squared deviations, each over its expected
     count, is chi-square of 15 degrees (99.9 % below 37.7); with the upper row given 3 degrees are left (16.3)."""
@@ -165,6 +171,7 @@ def test_samples_and_completions_have_the_models_probabilities():
     assert chi_square(found[4:8], p[4:8] / p[4:8].sum()) < 16.3
 
 
+@pytest.mark.slow
 def test_at_temperature_zero_each_dimension_has_its_most_probable_level():
     model = FVBN(3)
     params, keys = randomized(model, GRAY), jax.random.split(jax.random.key(0), 3)
@@ -198,6 +205,7 @@ def trained():
     return learner, state
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-03")
 def test_a_chain_learns_what_independent_pixels_cannot(trained):
     """Three fair coins of two copies each: 3 bits an image, where independent pixels need 6."""
@@ -208,6 +216,7 @@ def test_a_chain_learns_what_independent_pixels_cannot(trained):
     assert measured["loss"] == pytest.approx(measured["nll_nats_dynamic"] / 6, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_predictions_are_samples_and_keep_what_is_known(trained):
     learner, state = trained
     predict = jax.jit(learner.predict)

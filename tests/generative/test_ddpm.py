@@ -54,6 +54,7 @@ def small(optimizer=None, **settings):
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:5]})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-24")
 def test_the_loss_is_that_of_the_noise_that_was_drawn():
     """A constant c predicts eps with error mean((eps - c)^2): eps are the draws of the examples' keys."""
@@ -70,6 +71,7 @@ def test_the_loss_is_that_of_the_noise_that_was_drawn():
     assert learner.evaluate(state, masked)["loss"].compute() == pytest.approx(want[[0, 2]].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-24")
 def test_the_network_is_given_the_noisy_example_and_its_step():
     """x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps with t counted from 0 and abar of the same t."""
@@ -99,6 +101,7 @@ def test_the_network_is_given_the_noisy_example_and_its_step():
     assert t.max() < 50
 
 
+@pytest.mark.slow
 def test_the_initial_loss_of_the_unet_is_one():
     learner = small(num_timesteps=1000)
     rows = images(128)
@@ -128,6 +131,7 @@ LABELED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-26")
 def test_training_drops_conditions_and_evaluation_none():
     """Only rows of `Embed` that were seen get a gradient: all of them the null class under a dropout of 1."""
@@ -144,6 +148,7 @@ def test_training_drops_conditions_and_evaluation_none():
     assert loss == same
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-26", "GE-29")
 def test_guided_samples_lie_on_the_line_of_both_predictions():
     """eps = x w(y): guidance w draws as a class whose number is 3/4 + w (y - 3) / 4; 0 as the null class, 1 as y."""
@@ -200,6 +205,7 @@ def mmd(x, y, scale=0.1):
     return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-24")
 def test_two_moons_are_learned():
     learner = ddpm.learner(
@@ -222,6 +228,7 @@ def test_two_moons_are_learned():
     assert distance(last) < 0.2 * distance(first), (distance(first), distance(last))
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_their_batch():
     learner = small(sampler="ddpm")
     state = learner.init(jax.random.key(0), images())
@@ -233,6 +240,7 @@ def test_samples_do_not_depend_on_their_batch():
     np.testing.assert_allclose(predict(state, Source.indices(5)[[3, 1]])["sample"], five[np.array([3, 1])], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     source = Pipeline(Source({"image": images(16)["image"]}), 8)
@@ -264,6 +272,7 @@ def test_a_first_step_that_would_blow_up_is_named():
         small(**{**many, "spacing": "trailing", **other})
 
 
+@pytest.mark.slow
 def test_a_batch_of_nothing_but_padding_is_finite():
     learner = small()
     rows = {**images(2), "mask": np.zeros(2, np.float32)}

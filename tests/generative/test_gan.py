@@ -54,6 +54,7 @@ def toy(rate=0.1, w=0.0, b=0.0, **settings):
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:4]})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-13")
 def test_one_step_by_hand():
     """D ascends on real and fake, then G descends against the new D, on new noise."""
@@ -107,6 +108,7 @@ def test_against_a_sure_discriminator_only_the_non_saturating_generator_moves():
     assert (moved["non_saturating"] > 200 * moved["minimax"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-13")
 def test_the_generator_finds_the_data():
     learner = toy(rate=0.1, r1=0.5, ema=0.9)
@@ -117,6 +119,7 @@ def test_the_generator_finds_the_data():
     np.testing.assert_allclose(drawn.mean(0), 1.5, atol=0.2)
 
 
+@pytest.mark.slow
 def test_the_penalty_is_half_the_squared_slope_on_real_examples():
     """logit = w x: the slope is w everywhere, so that the step of w gains -rate r1 w."""
     rows = points()
@@ -127,6 +130,7 @@ def test_the_penalty_is_half_the_squared_slope_on_real_examples():
     np.testing.assert_allclose(having["b"], without["b"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_samples_come_from_the_average():
     rows = points()
     learner = toy(rate=0.5, w=0.3, ema=0.5)
@@ -157,6 +161,7 @@ def small(axis=None, rate=0.01, **settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     source = Pipeline(Source({"image": images(32)["image"]}), 16)
@@ -170,6 +175,7 @@ def test_eight_devices_equal_one(spmd):
     chex.assert_trees_all_close(left.generator_ema, right.generator_ema, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same(tmp_path):
     source = Pipeline(Source({"image": images(32)["image"]}), 16)
     options = {"placement": Placement(make_mesh("data:1", jax.devices()[:1])), "progress": False}
@@ -181,6 +187,7 @@ def test_a_resumed_run_is_the_same(tmp_path):
         chex.assert_trees_all_equal(getattr(whole.state, name), getattr(resumed.state, name))
 
 
+@pytest.mark.slow
 def test_degenerate_batches_stay_finite():
     """All images alike, so that batch variances are 0; and a batch of nothing but padding."""
     learner = small(r1=1.0)
@@ -195,6 +202,7 @@ def test_degenerate_batches_stay_finite():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after.params, metrics)))
 
 
+@pytest.mark.slow
 def test_predict_needs_indices_alone_and_no_neighbors():
     learner = small()
     state = learner.init(jax.random.key(0), images())
@@ -206,6 +214,7 @@ def test_predict_needs_indices_alone_and_no_neighbors():
     np.testing.assert_allclose(predict(state, Source.indices(5)[[4, 0]])["sample"], five[[4, 0]], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-15")
 def test_the_ring_tells_a_collapsed_generator_from_a_trained_one():
     """Untrained, all samples lie at one place; trained, on both modes of a small ring."""

@@ -156,6 +156,7 @@ def test_guidance_is_one_call_between_the_unconditional_and_the_conditional_netw
     np.testing.assert_allclose(guide(network, y, null, 3.0)(x, t), without + 3 * (given - without), atol=1e-5)
 
 
+@pytest.mark.slow(only=["ddpm-1"])
 @pytest.mark.covers("GE-24")
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -182,6 +183,7 @@ def gaussian(bar_of, mean=0.3, deviation=0.2):
     return denoise
 
 
+@pytest.mark.slow(unless=["ddim-200-extra1", "dpmpp-200-extra3"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize(
     ("name", "steps", "extra"),
@@ -197,6 +199,7 @@ def test_a_gaussian_is_drawn_with_its_moments(name, steps, extra):
     assert x.std() == pytest.approx(0.2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_second_order_needs_fewer_steps():
     """From one start, 10 steps of DPM-Solver++ are nearer to the exact path's end than 10 of DDIM."""
     keys = jax.random.split(jax.random.key(2), 64)
@@ -208,6 +211,7 @@ def test_second_order_needs_fewer_steps():
     assert np.abs(second - exact).mean() < 0.5 * np.abs(coarse - exact).mean()
 
 
+@pytest.mark.slow(only=["ddpm"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_have_their_shape_and_depend_on_their_key_alone(name):
@@ -240,6 +244,7 @@ def test_clipping_keeps_the_clean_example_inside():
         assert np.abs(end).max() <= 1 + 1e-5, name
 
 
+@pytest.mark.slow(only=["ddpm"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_interpolation_runs_from_one_sample_to_the_other(name):
@@ -251,6 +256,7 @@ def test_interpolation_runs_from_one_sample_to_the_other(name):
     assert all(np.abs(path[1] - end).max() > 0.1 for end in ends)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-29")
 def test_noise_halfway_lies_on_the_arc():
     keys = jax.random.split(jax.random.key(4), 2)
@@ -263,6 +269,7 @@ def test_noise_halfway_lies_on_the_arc():
     assert np.linalg.norm(path[0, 0]) > 0.95 * min(np.linalg.norm(a), np.linalg.norm(b))
 
 
+@pytest.mark.slow(unless=["ddim", "dpmpp"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_conditioned_mixture_is_its_component(name):

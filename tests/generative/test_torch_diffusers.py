@@ -31,18 +31,21 @@ def check(file, model, order):
     check_output(golden, meta, "sample", nchw(output))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-24")
 def test_a_unet_equals_the_librarys():
     model = ConditionalUNet(**SMALL, num_heads=2, cosine_first=False, ends_at_period=True)
     check("df_unet2d", model, ("sample", "timestep"))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-24")
 def test_a_unet_of_classes_equals_the_librarys():
     model = ConditionalUNet(**SMALL, attention_levels=(), num_heads=None, head_features=8, num_classes=5)
     check("df_unet2d_class", model, ("sample", "timestep", "class_labels"))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-26")
 def test_a_unet_with_cross_attention_equals_the_librarys():
     model = ConditionalUNet(**SMALL, attention_levels=(0,), num_heads=2)
@@ -64,6 +67,7 @@ def test_a_control_net_equals_the_librarys():
     check_output(golden, meta, "mid", nchw(middle))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-25")
 def test_an_autoencoder_equals_the_librarys():
     golden, meta, (decoded, mean, logvar) = run("df_autoencoder_kl", AutoencoderKL((8, 16), groups=4), ("x",))
@@ -87,6 +91,7 @@ def test_a_dit_equals_the_librarys():
     check("df_dit", DiT(**DIT, shared_embedding=False), ("hidden_states", "timestep", "class_labels"))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-31")
 def test_one_embedding_of_a_dit_takes_equal_entries_alone():
     _, _, weights = read_golden("df_dit")

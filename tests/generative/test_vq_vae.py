@@ -43,6 +43,7 @@ def test_codes_are_the_nearest_and_gradients_pass_straight_through():
     np.testing.assert_array_equal(gradient, np.arange(8).reshape(2, 2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_the_codebook_is_an_average_by_hand():
     book = Codebook(jnp.array([[1.0], [2]]), jnp.array([4.0, 4]), jnp.array([[4.0], [8]]))
@@ -56,6 +57,7 @@ def test_the_codebook_is_an_average_by_hand():
     chex.assert_trees_all_equal(padding, book)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_a_dead_code_restarts_at_an_output_that_counts():
     """Code 2 has 1 of 301 counts, below 3 % of a third; code 1, unused in this batch, is not dead yet."""
@@ -84,6 +86,7 @@ def test_usage_and_perplexity_are_of_all_examples_and_not_of_batches():
     assert CodebookPerplexity(jnp.array([4, 2, 2])).compute() == pytest.approx(2**1.5)
 
 
+@pytest.mark.slow
 def test_the_first_codebook_are_outputs_without_a_repetition():
     z = jnp.arange(40.0).reshape(20, 2)
     book = codebook_from(jax.random.key(0), z, 20)
@@ -119,6 +122,7 @@ def learned():
     return learner, states, rows
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_each_phase_trains_its_own_net_and_reports_its_own_metrics(learned):
     _, states, (early, late) = learned
@@ -134,6 +138,7 @@ def test_each_phase_trains_its_own_net_and_reports_its_own_metrics(learned):
     assert late["prior_bits"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_codes_are_used_reconstruct_and_have_a_prior_that_knows_them(learned):
     learner, states, _ = learned
@@ -149,6 +154,7 @@ def test_codes_are_used_reconstruct_and_have_a_prior_that_knows_them(learned):
     assert halves[0].merge(halves[1]).compute() == pytest.approx(after["perplexity"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_samples_of_the_prior_decode_and_do_not_depend_on_their_batch(learned):
     learner, states, _ = learned
@@ -161,6 +167,7 @@ def test_samples_of_the_prior_decode_and_do_not_depend_on_their_batch(learned):
     np.testing.assert_allclose(predict(states[400], Source.indices(64)[[5, 3]])["sample"], drawn[[5, 3]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_path_has_its_ends(learned):
     learner, states, _ = learned
     image = digits("test").arrays["image"][:2]
@@ -172,6 +179,7 @@ def test_the_path_has_its_ends(learned):
     np.testing.assert_allclose(out["path"][:, -1], out["reconstruction"][::-1], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_the_codebook_is_averaged_over_replicas():
     """Eight replicas of four outputs are one batch of 32; a restart takes the same output, of any of them, on all."""
@@ -192,6 +200,7 @@ def test_the_codebook_is_averaged_over_replicas():
     assert any(np.array_equal(fresh[0], row) for row in z[mask])
 
 
+@pytest.mark.slow
 def test_a_size_that_cannot_be_halved_is_named():
     with pytest.raises(ValueError, match=r"shape=\(10, 8, 1\): sides cannot be halved 2 times; allowed: mult"):
         VQVAE((10, 8, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 8, 1)))

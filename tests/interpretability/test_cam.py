@@ -34,6 +34,7 @@ def small_resnet():
     return network("resnet8_cifar", width=4, stages=(1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-08")
 def test_the_mean_of_cam_is_the_logit_without_its_bias():
     model, variables, images = small_resnet()
@@ -44,6 +45,7 @@ def test_the_mean_of_cam_is_the_logit_without_its_bias():
     np.testing.assert_allclose(cam.mean((1, 2)), (logits - head["bias"])[jnp.arange(2), LABELS], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-09")
 def test_behind_a_mean_and_a_dense_layer_grad_cam_is_cam():
     """d s_k / d A_hwd = w_dk / hw: its mean is w_dk / hw, too."""
@@ -58,6 +60,7 @@ def test_behind_a_mean_and_a_dense_layer_grad_cam_is_cam():
     np.testing.assert_allclose(grad_cam(forward, images, LABELS), np.maximum(cam, 0), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-09")
 def test_of_a_resnet18_it_is_that_of_torch(resnet18):
     forward = logits_and_maps(resnet18.model, resnet18.variables)
@@ -92,6 +95,7 @@ def test_grad_cam_of_an_inner_layer_by_hand():
 VIT = {"image_size": 32, "patch_size": 8, "depth": 3, "width": 16, "num_heads": 2, "mlp_features": 16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "fields"), [("vit_s_16", VIT), ("vit_s_16", {**VIT, "pool": "mean"}), ("lenet5", {})])
 def test_layers_of_other_networks_have_gradients(name, fields):
     model, variables, images = network(name, **fields)
@@ -103,6 +107,7 @@ def test_layers_of_other_networks_have_gradients(name, fields):
     assert (np.abs(gradient).reshape(2, -1).max(1) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-09")
 def test_a_map_of_patches_has_the_gradient_of_its_tokens():
     """The default is the block before the last, whose patches the head sees through the last one's attention."""
@@ -121,6 +126,7 @@ def test_a_model_that_gives_no_maps_is_named():
         logits_and_maps(nn.Dense(2), {"params": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}})(jnp.ones((1, 3)))
 
 
+@pytest.mark.slow
 def test_maps_are_resized_as_torch_does():
     """Centers of 4 pixels fall at -.25, .25, .75 and 1.25 of 2: 0, .25, .75, 1."""
     got = resize_map(jnp.array([[[0.0, 1.0]]]), (2, 4))

@@ -47,6 +47,7 @@ def test_it_is_of_the_score_and_not_of_the_loss():
     np.testing.assert_array_equal(got, np.ones((1, 2, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-06")
 def test_of_a_resnet18_both_gradients_are_those_of_torch(resnet18):
     def maps(x):
@@ -69,6 +70,7 @@ def test_integrated_gradients_by_hand():
         np.testing.assert_allclose(got.ravel(), [72 * integral, 24 * integral], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete_from_any_baseline():
     """a^3 b falls from 24 to 1 * 2 = 2 at the baseline (1, 2)."""
     both = jnp.concatenate([PIXELS, PIXELS + 1])
@@ -77,6 +79,7 @@ def test_integrated_gradients_are_complete_from_any_baseline():
         np.testing.assert_allclose(got.sum((1, 2, 3)), [22, 27 * 4 - 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_smooth_gradient_averages_the_gradient_over_noise():
     """E (a + n)^2 = a^2 + s^2: with s = .25 of the range 4 - 2, d/da of (2, 4) is 3 (4 + .25) 4 = 51, not 48."""
     pixels = jnp.array([[[[2.0], [4.0]]]])

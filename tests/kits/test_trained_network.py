@@ -63,6 +63,7 @@ def assert_half_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), a, b)
 
 
+@pytest.mark.slow(only=["run"])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_run_starts_from_it(kind, sources, weights, splits):
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={sources[kind]}")
@@ -71,6 +72,7 @@ def test_a_run_starts_from_it(kind, sources, weights, splits):
     assert_half_close({"params": state.params, **state.model_state}, dict(weights))
 
 
+@pytest.mark.slow
 def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, splits, capsys):
     contrastive = ResolvedRun(moco, resolve(moco, ["--smoke", *MODEL, "--model.stages=1", f"--run_dir={tmp_path}"]))
     setup = contrastive.setup_of(splits)
@@ -100,6 +102,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
         supervised.start(setup)(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
 
 
+@pytest.mark.slow(only=["run"])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_student_learns_from_it(kind, sources, weights, splits):
     setup = setup_of(distillation, splits, f"--network={sources[kind]}")
@@ -111,6 +114,7 @@ def test_a_student_learns_from_it(kind, sources, weights, splits):
     jax.eval_shape(learner.update, started, splits.train[:2])
 
 
+@pytest.mark.slow(only=["run"])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_samples_are_measured_by_it(kind, sources, splits):
     flags = resolve(ddpm, ["--smoke", f"--network={sources[kind]}"])
@@ -119,6 +123,7 @@ def test_samples_are_measured_by_it(kind, sources, splits):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_accuracy_is_that_of_the_runs_averaged_parameters(sources):
     network = load_network(sources["run"])
     assert (network.side, network.input_size, network.class_names) == (8, 16, tuple("0123456789"))
@@ -145,6 +150,7 @@ def test_the_network_that_dlcore_ships():
     assert np.isfinite(jax.jit(network.model.apply)(network.variables, image - network.mean)).all()
 
 
+@pytest.mark.slow(unless=["generative.ddpm"])
 @pytest.mark.parametrize("page", [distillation, ddpm], ids=lambda page: page.name)
 def test_the_default_network_has_not_seen_the_pages_test_images(page, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)

@@ -132,6 +132,7 @@ def test_a_job_is_pickled_without_its_process(tmp_path):
     assert (again.folder, again.program, again.process) == (resolved.folder, resolved.program, None)
 
 
+@pytest.mark.slow
 def test_submitit_starts_a_pre_empted_trial_again(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     own, _, _ = sweep._take_apart(["--cluster=local", "--jobs=1", "--hours=1"])
@@ -151,6 +152,7 @@ def test_submitit_starts_a_pre_empted_trial_again(tmp_path, monkeypatch):
     assert "Requeued job" in logs
 
 
+@pytest.mark.slow
 def test_a_sweep_scores_its_trials_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     asked = []

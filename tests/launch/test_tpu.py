@@ -74,6 +74,7 @@ def test_a_dry_run_prints_the_whole_course_and_calls_nothing(tmp_path):
     assert asked.stdout.splitlines() == PAGE[1:]
 
 
+@pytest.mark.slow
 def test_it_waits_runs_and_deletes(tmp_path):
     states = ["NONE", "WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"]
     status, calls, out = run(tmp_path, [*WORDS, *PAGE], states, ["0 0 0 0"])
@@ -81,17 +82,20 @@ def test_it_waits_runs_and_deletes(tmp_path):
     assert "the request is PROVISIONING" in out
 
 
+@pytest.mark.slow
 def test_what_can_go_on_runs_again_on_the_same_slice(tmp_path):
     status, calls, out = run(tmp_path, [*WORDS, *PAGE], ["ACTIVE"], ["75 75", "134 137", "0 0"])
     assert (status, calls) == (0, ["scp", "pip", *["-m experiments"] * 3, "delete"])
     assert "attempt 2: the workers ended with 134 137" in out
 
 
+@pytest.mark.slow
 def test_an_error_of_one_worker_ends_it(tmp_path):
     status, calls, _ = run(tmp_path, [*WORDS, "--keep", *PAGE], ["ACTIVE"], ["134 1 75", "0 0"])
     assert (status, calls) == (1, ["scp", "pip", "-m experiments"])
 
 
+@pytest.mark.slow
 def test_a_slice_that_was_taken_away_is_asked_for_again(tmp_path):
     states = ["ACTIVE", "SUSPENDED", "SUSPENDED", "NONE", "ACTIVE"]
     status, calls, _ = run(tmp_path, [*WORDS, *PAGE], states, ["", "0 0"])
@@ -99,12 +103,14 @@ def test_a_slice_that_was_taken_away_is_asked_for_again(tmp_path):
     assert (status, calls) == (0, ["scp", "pip", "-m experiments", *again])
 
 
+@pytest.mark.slow
 def test_restarts_have_a_limit(tmp_path):
     status, calls, out = run(tmp_path, [*WORDS, "--restarts=2", *PAGE], ["ACTIVE"], ["75"])
     assert (status, calls.count("-m experiments")) == (75, 3)
     assert "it has started again 2 times" in out
 
 
+@pytest.mark.slow(unless=["environment0-calls0"])
 @pytest.mark.parametrize(
     ("environment", "calls"), [({"CREATE": "1"}, ["create"]), ({"PREPARE": "1"}, ["create", "scp", "pip", "delete"])]
 )

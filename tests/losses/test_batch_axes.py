@@ -142,6 +142,7 @@ def test_every_loss_is_here():
     assert {name.split()[0] for name in LOSSES} | set().union(*WITHOUT_BATCH_AXES.values()) == set(losses.__all__)
 
 
+@pytest.mark.slow(unless=["alignment_loss", "binary_cross_entropy_loss", "binary_cross_entropy_loss weighted"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_is_its_examples(name):
     loss, *arrays = LOSSES[name]
@@ -164,6 +165,7 @@ def test_batch_axes_do_not_broadcast(name):
                 jax.eval_shape(loss, *arrays[:i], wrong, *arrays[i + 1 :])
 
 
+@pytest.mark.slow
 def test_five_boxes_at_once():
     a = jnp.array([[0.0, 0, 2, 2]] * 5)
     b = a + jnp.arange(5.0)[:, None] * jnp.array([1.0, 0, 1, 0])
@@ -175,6 +177,7 @@ def test_five_boxes_at_once():
         losses.generalized_iou_loss(a, b[0])
 
 
+@pytest.mark.slow
 def test_integer_labels_are_classes_also_where_the_batch_has_as_many_rows_as_classes():
     logits = jnp.array([[3.2, 5.1, -1.7], [0.0, 0, 0], [1.0, 2, 3]])
     got = losses.softmax_cross_entropy_loss(logits, jnp.array([0, 1, 2]))

@@ -40,6 +40,7 @@ def test_equal_scores_cost_log_c(classes, smoothing):
     assert float(loss) == pytest.approx(math.log(classes), rel=1e-6)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 def test_equals_scikit_learn(seed):
     rng = np.random.default_rng(seed)
@@ -52,6 +53,7 @@ def test_equals_scikit_learn(seed):
     assert float(losses.mean()) == pytest.approx(log_loss(label, probabilities, labels=range(4)), rel=1e-5)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 0.7]))
 def test_gradient_is_softmax_minus_target(seed, smoothing):
     rng = np.random.default_rng(seed)
@@ -157,6 +159,7 @@ def test_weights_of_no_hinge_loss_are_not_unique():
     assert [float(multiclass_hinge_loss(k * w @ x, 0)) for k in (1, 2)] == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-01")
 @given(st.integers(0, 10_000))
 def test_hinge_gradient_counts_the_classes_that_come_too_close(seed):

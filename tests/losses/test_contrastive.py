@@ -31,6 +31,7 @@ def test_info_nce_of_equal_scores_is_log_n_and_by_hand():
     assert info_nce_loss(q, q, negatives, 0.5) == pytest.approx(want, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-18", "SS-13")
 def test_nt_xent_by_hand():
     # All the same: log(2N - 1), N = 4: log 7. Two orthogonal pairs at tau = 1/2: log(1 + 2 e^-2).
@@ -59,6 +60,7 @@ def test_decoupled_by_hand():
     assert decoupled_contrastive_loss(same, same, 0.3) == pytest.approx(np.log(6), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_decoupled_is_nt_xent_without_the_positive_below():
     """log(e^l - 1) of a view's NT-Xent l = log(1 + sum e^{s-} / e^{s+}); its push does not fade with it."""
     a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
@@ -78,6 +80,7 @@ def test_decoupled_is_nt_xent_without_the_positive_below():
     assert slopes[1] > 1e-2
 
 
+@pytest.mark.slow
 def test_pairs_under_the_mask_are_no_negatives_of_clip():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 5, 3)).astype(np.float32)
@@ -90,12 +93,14 @@ def test_pairs_under_the_mask_are_no_negatives_of_clip():
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_clip_loss_of_equal_embeddings_is_log_n():
     assert clip_loss(jnp.ones((5, 2)), jnp.ones((5, 2))) == pytest.approx(np.log(5), rel=1e-5)
     # orthogonal pairs, tau = 1: log(e + 1) - 1
     assert clip_loss(jnp.eye(2), 3 * jnp.eye(2), 1.0) == pytest.approx(np.log(np.e + 1) - 1, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_siglip_loss_judges_each_pair_by_itself():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 5, 3)).astype(np.float32)
@@ -114,6 +119,7 @@ def test_siglip_loss_judges_each_pair_by_itself():
     assert start == pytest.approx(np.log1p(np.exp(10)) + 3 * np.log1p(np.exp(-10)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_masked_images_are_no_negatives_and_no_anchors():
     a, b = jax.random.normal(jax.random.key(0), (2, 5, 3))
     mask = jnp.array([1.0, 1.0, 0.0, 1.0, 0.0])
@@ -122,6 +128,7 @@ def test_masked_images_are_no_negatives_and_no_anchors():
     assert uniformity_loss(a, mask=mask) == pytest.approx(float(uniformity_loss(a[keep])), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3])
 def test_degenerate_batches_are_finite(rows):
     zero = jnp.zeros((rows, 4))
@@ -146,6 +153,7 @@ def test_scores_leave_out_the_view_itself_alone():
     np.testing.assert_array_equal(positives, [3, 4, 5, 0, 1, 2])
 
 
+@pytest.mark.slow
 def test_replicas_share_their_negatives():
     a, b = jax.random.normal(jax.random.key(0), (2, 8, 3))
     whole = jax.grad(lambda a, b: nt_xent_loss(a, b, 0.5))(a, b)
@@ -160,6 +168,7 @@ def test_replicas_share_their_negatives():
     np.testing.assert_allclose(parts[1].reshape(8, 3) / 4, whole, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-12")
 def test_alignment_and_uniformity_by_hand():
     assert alignment_loss(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])) == 2

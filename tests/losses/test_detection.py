@@ -59,6 +59,7 @@ OVERLAP = {
 }
 
 
+@pytest.mark.slow(only=["generalized_box_iou_loss.none"])
 @pytest.mark.covers("LO-13")
 @pytest.mark.parametrize("case", OVERLAP)
 def test_overlap_losses_equal_torchvision(case):
@@ -69,6 +70,7 @@ def test_overlap_losses_equal_torchvision(case):
     np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-13")
 def test_iou_loss_and_its_gradient_equal_torchvision():
     a, b, cotangent, want = (jnp.asarray(BOXES[f"box_iou/{k}"]) for k in ("in.a", "in.b", "in.cot", "out"))
@@ -97,6 +99,7 @@ def test_overlap_losses_by_hand():
     assert float(losses.complete_iou_loss(box, wide)) == pytest.approx(0.5 + v**2 / (0.5 + v), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-13")
 def test_equal_boxes_cost_nothing_and_disjoint_ones_are_pulled_together():
     box, far = jnp.array([0.0, 0, 2, 2]), jnp.array([3.0, 0, 5, 2])
@@ -110,6 +113,7 @@ def test_equal_boxes_cost_nothing_and_disjoint_ones_are_pulled_together():
         assert float(loss(box - 0.1 * gradient, far)) < float(value)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-13")
 def test_empty_boxes_have_finite_losses_and_gradients():
     point, line, box = jnp.full(4, 3.0), jnp.array([1.0, 3, 4, 3]), jnp.array([0.0, 0, 2, 2])
@@ -121,6 +125,7 @@ def test_empty_boxes_have_finite_losses_and_gradients():
                 assert np.isfinite(gradients).all()
 
 
+@pytest.mark.slow
 def test_focal_loss_with_a_root_is_flat_where_it_is_sure():
     value, gradient = jax.value_and_grad(losses.sigmoid_focal_loss)(jnp.array([1e4]), jnp.ones(1), 0.25, 0.5)
     assert float(value) == 0

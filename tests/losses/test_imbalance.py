@@ -64,6 +64,7 @@ def test_margins_by_hand():
     np.testing.assert_allclose(ldam_margins(jnp.array([16, 81, 1])), [0.25, 0.5 / 3, 0.5], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-22")
 def test_ldam_asks_the_label_for_its_margin():
     scores, margins = jnp.array([0.7, 0.2]), jnp.array([0.5, 0.1])

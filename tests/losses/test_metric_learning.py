@@ -64,6 +64,7 @@ def by_loops(distances, label, margin):
     return kinds
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-16")
 def test_a_constructed_set_falls_into_the_three_bins():
     # On a line, margin 2, plain distances: the anchor at 0, its positive at 3; negatives at 1 (hard), 4 (semi-hard:
@@ -74,6 +75,7 @@ def test_a_constructed_set_falls_into_the_three_bins():
     assert triplets == [{(0, 1, 4), (1, 0, 4)}, {(0, 1, 3)}, {(0, 1, 2), (1, 0, 2), (1, 0, 3)}]
 
 
+@pytest.mark.slow(only=["0"])
 @pytest.mark.covers("LO-16")
 @pytest.mark.parametrize("seed", range(3))
 def test_kinds_equal_loops(seed):
@@ -93,6 +95,7 @@ def test_kinds_equal_loops(seed):
         assert float(mined_triplet_loss(jnp.asarray(z), label, 1.5, kind)) == pytest.approx(mean, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-16")
 def test_sampled_negatives_are_semi_hard_and_random():
     rng = np.random.default_rng(1)
@@ -111,6 +114,7 @@ def test_sampled_negatives_are_semi_hard_and_random():
     assert drawn.sum() > 0.9 * semi_hard.sum()
 
 
+@pytest.mark.slow
 def test_a_batch_without_triplets_costs_nothing():
     with pytest.raises(ValueError, match="kind='easy': unknown; allowed: all, semi_hard, hard"):
         mined_triplet_loss(jnp.zeros((3, 2)), jnp.zeros(3, int), kind="easy")
@@ -140,6 +144,7 @@ def test_pairs_and_rankings_by_hand():
     assert [float(margin_ranking_loss(1.0, 2.0, y, 0.5)) for y in (1, -1)] == [1.5, 0]
 
 
+@pytest.mark.slow
 def test_equal_pairs_and_zero_vectors_have_finite_gradients():
     for a, b in ((A, A), (P, P), (A, P)):
         for loss in (contrastive_loss, cosine_embedding_loss):
@@ -153,6 +158,7 @@ def test_nan_is_not_taken_for_a_distance_of_zero():
     assert np.isnan(pairwise_distances(jnp.stack([nothing, jnp.zeros(2)]), squared=False)[0, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-15")
 def test_triplets_by_the_sum_of_absolute_differences():
     # |a - p| = 1 + 2 = 3, |a - n| = 2 + .5 = 2.5, |p - n| = 1 + 1.5 = 2.5 - and the third root of cubes for p = 3.

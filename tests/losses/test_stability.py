@@ -46,6 +46,7 @@ LOGITS = {
 EDGES = np.array([[1e4, 0, -1e4], [-1e4, 1e4, 1e4], [0, 0, 0]], np.float32)
 
 
+@pytest.mark.slow(unless=["binary_cross_entropy_loss", "multiclass_hinge_loss", "squared_hinge_loss"])
 @pytest.mark.parametrize("name", LOGITS)
 def test_large_and_equal_scores_have_finite_losses_and_gradients(name):
     values, gradients = jax.jit(jax.vmap(jax.value_and_grad(LOGITS[name])))(EDGES)
@@ -54,6 +55,7 @@ def test_large_and_equal_scores_have_finite_losses_and_gradients(name):
     assert np.isfinite(gradients).all()
 
 
+@pytest.mark.slow(unless=["binary_cross_entropy_loss", "multiclass_hinge_loss", "squared_hinge_loss"])
 @pytest.mark.parametrize("name", LOGITS)
 def test_bfloat16_scores_are_computed_in_float32(name):
     """What is lost is the rounding of the input, not that of the sum."""
@@ -66,6 +68,7 @@ def test_bfloat16_scores_are_computed_in_float32(name):
     np.testing.assert_allclose(got[1].astype(jnp.float32), want[1], rtol=0.02, atol=0.04 * np.abs(want[1]).max() + 4e-3)
 
 
+@pytest.mark.slow
 def test_every_loss_of_scores_or_embeddings_is_here():
     """The rest take boxes, maps, losses or scalars, and have their corners in their own file."""
     elsewhere = {

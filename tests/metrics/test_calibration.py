@@ -43,6 +43,7 @@ def test_bins_are_closed_above(num_bins):
     assert lowest["bin_count"][0] == 1
 
 
+@pytest.mark.slow
 def test_calibrated_predictions_have_no_error():
     logits, label = calibrated(0, 200_000)
     got = Calibration.of(logits, label).compute()
@@ -84,6 +85,7 @@ def test_label_smoothing_improves_calibration():
 count = jax.jit(Calibration.of)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**16), st.integers(1, 63))
 def test_result_is_independent_of_the_batch_split_and_padding(seed, cut):
     logits, label = calibrated(seed, 64)
@@ -116,6 +118,7 @@ def test_bad_input_is_named(arguments, message):
         Calibration.of(**{"logits": jnp.zeros((3, 2)), "labels": jnp.zeros(3, int)} | arguments)
 
 
+@pytest.mark.slow
 def test_the_golden():
     with np.load("tests/goldens/metrics_sklearn.npz") as golden:
         p, y = golden["ece/in.prob"], golden["ece/in.y"]

@@ -60,6 +60,7 @@ def compute(metrics):
     return {name: metric.compute() for name, metric in metrics.items()}
 
 
+@pytest.mark.slow(unless=["True"])
 @pytest.mark.covers("ME-01")
 @pytest.mark.parametrize("ties", [False, True])
 def test_accuracy_equals_sklearn(ties):

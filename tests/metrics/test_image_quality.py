@@ -16,6 +16,7 @@ def pair(golden, case):
     return (golden[f"{case}/in.{n}"] for n in "ab")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-15")
 @pytest.mark.parametrize("case", ["gauss", "uniform7", "rgb", "uint8"])
 def test_ssim_equals_scikit_image(case):
@@ -48,6 +49,7 @@ def test_psnr_equals_scikit_image():
         assert float(nrmse(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(float(golden["nrmse/out"]), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-15")
 def test_by_hand():
     # Off by a tenth of the range everywhere: 10 log10(1 / .01) = 20 dB; by 25.5 gray levels of 255 too.
@@ -59,6 +61,7 @@ def test_by_hand():
     assert float(ssim(a, a + 0.2)) == pytest.approx((0.48 + 1e-4) / (0.52 + 1e-4), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-15")
 def test_one_for_equal_pictures_and_less_with_noise():
     rng = np.random.default_rng(0)
@@ -87,6 +90,7 @@ def test_errors(call, message):
         call(jnp.zeros((16, 16)))
 
 
+@pytest.mark.slow
 def test_equal_images_have_finite_gradients():
     image = jnp.arange(12.0).reshape(3, 4) / 12
     for measure in (psnr, nrmse):

@@ -15,6 +15,7 @@ from tests.models.training import compiled, losses
 SMALL = {"widths": (4, 8, 8, 8, 4), "hidden": 16}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-02")
 def test_alexnet_equals_torchvision():
     hidden = {"classifier.1": "classifier_1"}
@@ -45,6 +46,7 @@ def test_five_convolutions_and_three_dense_layers(name, side):
     assert feature_info(model, (side, side, 3))["pool5"]["channels"] == 256
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-02")
 def test_two_towers_meet_in_the_third_convolution_only():
     model = AlexNet(towers=2, **SMALL)
@@ -83,6 +85,7 @@ def test_two_towers_meet_in_the_third_convolution_only():
     np.testing.assert_allclose(got["relu5"], want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-02")
 def test_initial_values_of_2012():
     x = jnp.zeros((1, 67, 67, 3))
@@ -100,6 +103,7 @@ def test_initial_values_of_2012():
     assert jnp.std(params["features_6"]["kernel"]) == pytest.approx(0.01, rel=0.05)
 
 
+@pytest.mark.slow
 def test_initial_values_of_torch():
     params = jax.jit(AlexNet(hidden=64).init)(jax.random.key(0), jnp.zeros((1, 63, 63, 3)))["params"]
     limit = 1 / np.sqrt(5 * 5 * 64)  # uniform within 1 / sqrt(inputs), kernel and bias
@@ -107,6 +111,7 @@ def test_initial_values_of_torch():
         assert 0.9 * limit < jnp.abs(leaf).max() <= limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("towers", [1, 2])
 def test_it_learns(towers):
     model = AlexNet(num_classes=2, towers=towers, dropout=0.0, **SMALL)
@@ -116,6 +121,7 @@ def test_it_learns(towers):
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("towers", [1, 2])
 def test_dropout_acts_in_training_alone(towers):
     assert create_model("alexnet").dropout == 0.5

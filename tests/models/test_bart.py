@@ -31,12 +31,14 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-15")
 @pytest.mark.parametrize(("file", "name", "start"), [("hf_bart", "bart_base", 2), ("hf_marian", "marian", 39)])
 def test_bart_and_marian_equal_transformers(file, name, start):
     check_encoder_decoder(file, name, start, **FIELDS, pad_token=1 if start == 2 else 39)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-15")
 def test_parameter_counts():
     assert parameter_count("bart_base") == 139_420_416
@@ -54,6 +56,7 @@ def tiny(request):
     return model, draw(model, source, tokens), source, tokens
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-15")
 def test_decoding_with_the_cache_equals_decoding_without(tiny):
     model, variables, source, tokens = tiny
@@ -61,6 +64,7 @@ def test_decoding_with_the_cache_equals_decoding_without(tiny):
     check_cached(*reader(model, variables, source, 7), tokens, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-15")
 def test_greedy_tokens_are_those_without_a_cache(tiny):
     model, variables, source, tokens = tiny
@@ -77,6 +81,7 @@ def test_greedy_tokens_are_those_without_a_cache(tiny):
     np.testing.assert_array_equal(run(source, tokens[:, 0]), want)
 
 
+@pytest.mark.slow
 def test_padding_of_the_source_is_not_seen(tiny):
     model, variables, source, tokens = tiny
     run = jax.jit(model.apply)
@@ -86,6 +91,7 @@ def test_padding_of_the_source_is_not_seen(tiny):
     assert float(jnp.abs(everything - logits)[1].max()) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_bias_of_the_logits_is_loaded_and_added():
     """It is zeros in the golden; published Marian models have learned it."""
     _, _, weights = read_golden("hf_marian")

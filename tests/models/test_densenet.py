@@ -19,6 +19,7 @@ MODULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-17")
 def test_densenet_equals_torchvision():
     check_golden("tv_densenet121", "densenet121", MODULES)
@@ -30,6 +31,7 @@ def test_training_equals_torchvision():
     check_training("tv_densenet121", "densenet121")
 
 
+@pytest.mark.slow(unless=["densenet121-7978856"])
 @pytest.mark.covers("ZO-17")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -45,6 +47,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-17")
 def test_a_name_states_the_number_of_layers():
     """Convolutions and the head: 1 + 2 layers + transitions + 1, 1 + 2 58 + 3 + 1 = 121."""
@@ -62,6 +65,7 @@ def kernels(model):
     return {path.removesuffix("/kernel"): shape for path, shape in paths.items() if path.endswith("/kernel")}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-17")
 def test_layer_i_takes_k0_and_k_of_every_layer_before():
     found = kernels(create_model("densenet121"))
@@ -78,6 +82,7 @@ def test_layer_i_takes_k0_and_k_of_every_layer_before():
     assert found["head"] == (width, 1000) == (1024, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-17")
 def test_a_block_concatenates_its_input_and_all_that_its_layers_gave():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 6))
@@ -111,10 +116,12 @@ def test_a_transition_is_a_convolution_and_a_pooling():
     np.testing.assert_allclose(got[0, ..., 0], [[7, 11], [23, 27]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(DenseNet(stages=(2, 1), growth_rate=4, stem_width=8, dropout=0.2), (8, 24, 24, 3))
 
 
+@pytest.mark.slow
 def test_dropout_is_of_training_alone():
     model = DenseNet(
         stages=(1, 1), growth_rate=4, stem_width=4, dropout=0.5, stem="cifar", head_init=nn.initializers.normal()
@@ -126,6 +133,7 @@ def test_dropout_is_of_training_alone():
     jax.eval_shape(model.apply, variables, x)  # asks for no rng
 
 
+@pytest.mark.slow
 def test_strides_stems_and_sizes():
     assert feature_info(create_model("densenet121")) == {
         "stem": {"stride": 2, "channels": 64},

@@ -21,11 +21,13 @@ MODULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 def test_efficientnet_equals_torchvision():
     check_golden("tv_efficientnet_b0", "efficientnet_b0", MODULES)
 
 
+@pytest.mark.slow(unless=["efficientnet_b0-5288548-0.39"])
 @pytest.mark.covers("ZO-22")
 @pytest.mark.parametrize(
     ("name", "count", "billions"),  # 0.39, 0.70, 1.8, 4.2, 9.9 and 37 in the paper's table 2
@@ -56,6 +58,7 @@ def test_compound_scaling():
         compound_scale(1, beta=0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 @pytest.mark.parametrize("phi", [1, 4, 7])
 def test_the_cost_of_a_scaled_network_grows_as_two_to_the_phi(phi):
@@ -92,6 +95,7 @@ def names_and_kernels(setting, channels=8):
     return {path.removesuffix("/kernel"): shape for path, shape in paths.items() if path.endswith("/kernel")}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 def test_every_axis_of_the_search_is_a_field_of_a_stage():
     base = StageSetting(6, 3, 1, 8, 2)
@@ -126,6 +130,7 @@ def shapes(model):
     return [path for path in paths if path.endswith("0/kernel")]
 
 
+@pytest.mark.slow
 def test_stochastic_depth_drops_whole_examples_of_a_block():
     x = jax.random.normal(jax.random.key(0), (64, 4, 4, 4))
     block = MBConv(StageSetting(2, 3, 1, 4, 1), survival=0.75)
@@ -143,6 +148,7 @@ def test_stochastic_depth_drops_whole_examples_of_a_block():
     np.testing.assert_array_equal(compiled(block, variables, x, False), compiled(always, variables, x, False))
 
 
+@pytest.mark.slow
 def test_survival_falls_linearly_over_the_blocks():
     seen = []
 
@@ -185,6 +191,7 @@ def test_constants_of_batch_norm_are_those_of_the_published_weights():
     }
 
 
+@pytest.mark.slow
 def test_one_step():
     settings = (StageSetting(1, 3, 1, 8, 1, fused=True), StageSetting(2, 3, 2, 8, 2))
     model = EfficientNet(settings=settings, stem_width=8, last_channel=16, momentum=0.99)

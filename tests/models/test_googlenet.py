@@ -23,6 +23,7 @@ def in_use(model, variables, x):
     return model.apply(variables, x, method=heads_in_use)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-07", "ZO-09")
 def test_googlenet_equals_torchvision():
     pooled = {"maxpool1": lambda maps: max_pool(maps["conv1"], (3, 3), (2, 2), ceil_mode=True)}
@@ -35,6 +36,7 @@ def test_googlenet_equals_torchvision():
         check_output(golden, meta, name, logits)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-07")
 def test_parameter_counts():
     assert parameter_count("googlenet", aux=False) == 6_624_904
@@ -57,6 +59,7 @@ def test_module_3a_in_both_forms():
     assert module_parameters(batch_norm=False, largest_kernel=5) == 163_328 + 368 == 163_696
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-07")
 def test_nine_modules_22_layers_and_one_dense_layer():
     model, x = create_model("googlenet", aux=False), jnp.zeros((1, 224, 224, 3))
@@ -73,6 +76,7 @@ def test_nine_modules_22_layers_and_one_dense_layer():
     assert [info[f"inception{name}"]["channels"] for name in MODULES] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-08")
 def test_the_naive_module_with_the_goldens_weights():
     """Its 1x1 branch is that of 3b in the golden; the other kernels are drawn by the golden's rule."""
@@ -136,6 +140,7 @@ def small():
     return model, variables, x, jax.jit(lambda variables: in_use(model, variables, x))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-09")
 def test_auxiliary_heads_are_absent_in_use(small):
     model, variables, x, _ = small
@@ -150,6 +155,7 @@ def test_auxiliary_heads_are_absent_in_use(small):
         jax.eval_shape(lambda: in_use(bare, without, x))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-09")
 def test_the_heads_stand_behind_4a_and_4d(small):
     """A nan in a layer comes out wherever its map goes."""
@@ -189,6 +195,7 @@ def test_the_loss_of_the_auxiliary_heads_weighs_three_tenths():
     assert float(auxiliary_loss(logits, heads, one_hot)) == pytest.approx(main + 0.3 * (first + second), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_published_weights_take_symmetric_pixels():
     x = jax.random.uniform(jax.random.key(0), (1, 8, 8, 3))
     model = GoogLeNet(**SMALL | {"modules": ()}, aux=False, head_init=nn.initializers.normal(1.0))
@@ -198,6 +205,7 @@ def test_published_weights_take_symmetric_pixels():
     np.testing.assert_allclose(got, compiled(model, variables, 2 * x - 1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_alone():
     model = create_model("googlenet")
     assert (model.dropout, model.aux_dropout) == (0.2, 0.7)
@@ -213,6 +221,7 @@ def test_dropout_acts_in_training_alone():
         np.testing.assert_array_equal(jax.jit(drop)(variables), 1)  # the bias of the head alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [True, False])
 def test_it_learns(norm):
     model = GoogLeNet(**SMALL | {"modules": ("5a",)}, batch_norm=norm, dropout=0.0, aux=False)
@@ -221,6 +230,7 @@ def test_it_learns(norm):
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         GoogLeNet(stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

@@ -19,6 +19,7 @@ def heads_in_use(model, x):
     return model.auxiliary(x, train=False)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-10")
 def test_inception_v3_equals_torchvision():
     pooled = {"maxpool2": lambda maps: max_pool(maps["Conv2d_4a_3x3"], (3, 3), (2, 2))}
@@ -28,12 +29,14 @@ def test_inception_v3_equals_torchvision():
     check_output(golden, meta, "aux", heads["aux"])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-10")
 def test_parameter_counts():
     assert parameter_count("inception_v3", aux=False) == 23_834_568
     assert parameter_count("inception_v3") == 27_161_264
 
 
+@pytest.mark.slow
 def test_the_network_of_published_distances():
     """It differs in its classes, and in how A, C and E pool; all else is the network that equals torchvision's."""
     assert parameter_count("inception_v3_fid") == 23_834_568 + 8 * 2049
@@ -54,6 +57,7 @@ def test_the_network_of_published_distances():
         np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_which_module_pools_how():
     pools = {}
 
@@ -98,6 +102,7 @@ def test_how_kernels_are_taken_apart():
         assert [k[:2] for k in kernels(f"Mixed_{name}", "branch3x3")] == [(1, 1), (1, 3), (3, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-10")
 def test_sizes_and_channels():
     x = jnp.zeros((1, 299, 299, 3))
@@ -117,6 +122,7 @@ def test_sizes_and_channels():
     assert [small[f"Mixed_{name}"]["stride"] for name in ("5d", "6e", "7c")] == [1, 2, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-09")
 def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
     model = InceptionV3(**SMALL, modules=("6a", "6e", "7a"))
@@ -147,6 +153,7 @@ def test_the_auxiliary_head_stands_behind_6e_and_is_absent_in_use():
         bare.apply(without, x, method=heads_in_use)
 
 
+@pytest.mark.slow
 def test_it_learns():
     model = InceptionV3(**SMALL, modules=("6a", "7b"), dropout=0.0)
     values = losses(model, 8, rate=0.003)
@@ -154,6 +161,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_dropout_and_symmetric_pixels():
     assert create_model("inception_v3").dropout == 0.5
     x = jax.random.uniform(jax.random.key(0), (1, 8, 8, 3))
@@ -167,6 +175,7 @@ def test_dropout_and_symmetric_pixels():
     np.testing.assert_array_equal(dropped, 0)
 
 
+@pytest.mark.slow
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         InceptionV3(stem="tiny").init(jax.random.key(0), jnp.zeros((1, 75, 75, 3)))

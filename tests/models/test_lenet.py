@@ -30,6 +30,7 @@ def test_61706_parameters_at_every_size(size):
     assert sum(counts.values()) == 61_706
 
 
+@pytest.mark.slow(unless=["max-relu", "max-tanh"])
 @pytest.mark.covers("ZO-01")
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("pooling", ["avg", "max"])
@@ -52,6 +53,7 @@ def test_is_the_stated_composition(activation, pooling):
     np.testing.assert_allclose(logits, x @ p["head"]["kernel"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_28_is_padded_by_two_and_8_is_resized():
     model = create_model("lenet5", head_init=nn.initializers.lecun_normal())
     variables = jax.jit(model.init)(jax.random.key(0), images())

@@ -16,6 +16,7 @@ from tests.models.training import check_step, compiled, draw
 MODULES = {"bn1": lambda maps: maps["stem"], "blocks.1": lambda m: m["stage2"], "blocks.4": lambda m: m["stage5"]}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-19")
 def test_mobilenet_equals_timm():
     check_golden("timm_mobilenetv1_100", "mobilenetv1_100", MODULES)
@@ -55,6 +56,7 @@ def test_the_cost_goes_with_the_squares_of_alpha_and_rho():
     assert multiply_adds(MobileNetV1(width_mult=0.5), 448) / full == pytest.approx(1, rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-19")
 def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
     channels = lambda **fields: [s["channels"] for s in feature_info(MobileNetV1(**fields), (128, 128, 3)).values()]  # noqa: E731
@@ -94,6 +96,7 @@ def test_kernels_are_drawn_as_in_timm():
     assert float(kernels["conv_pw"]["kernel"].std()) == pytest.approx(np.sqrt(2 / 256), rel=0.05)
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(MobileNetV1(settings=((16, 1, 1), (24, 2, 2)), width_mult=0.5), (8, 16, 16, 3))
 

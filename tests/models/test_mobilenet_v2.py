@@ -14,11 +14,13 @@ from tests.models.parity import check_golden, check_training
 from tests.models.training import check_step, compiled, draw
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-20")
 def test_mobilenet_v2_equals_torchvision():
     check_golden("tv_mobilenet_v2", "mobilenet_v2", {"features.18": lambda maps: maps["last"]})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-20")
 def test_training_equals_torchvision():
     check_training("tv_mobilenet_v2", "mobilenet_v2", dropout=0.0)
@@ -77,6 +79,7 @@ def test_channels_are_rounded_to_eights_but_never_by_more_than_a_tenth_down():
     assert round_channels(50, 16) == 48
 
 
+@pytest.mark.slow
 def test_strides_stems_and_widths():
     info = feature_info(create_model("mobilenet_v2"))
     assert [s["stride"] for s in info.values()] == [2, 2, 4, 8, 16, 16, 32, 32, 32]
@@ -95,10 +98,12 @@ def test_channels_other_than_those_it_was_built_with_are_an_error():
         model.apply(variables, x[..., :1])
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(MobileNetV2(settings=((1, 8, 1, 1), (6, 8, 2, 2)), width_mult=0.5), (8, 16, 16, 3))
 
 
+@pytest.mark.slow
 def test_dropout_is_of_training_alone():
     model = MobileNetV2(settings=((1, 8, 1, 1),), head_init=nn.initializers.normal())
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))

@@ -12,12 +12,14 @@ from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step
 
 
+@pytest.mark.slow
 def test_it_equals_timm():
     stages = {"stem": lambda maps: maps["stem"], "stages.0": lambda maps: maps["stage1"]}
     stages["stages.3"] = "stages_3_2"
     check_golden("timm_nf_resnet50", "nf_resnet50", stages)
 
 
+@pytest.mark.slow
 def test_counts_and_strides():
     assert parameter_count("nf_resnet50") == 25_557_032
     info = feature_info(create_model("nf_resnet50"))

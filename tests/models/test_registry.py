@@ -153,6 +153,7 @@ def test_models_of_tokens_compute_in_bfloat16_and_give_float32_logits(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(cache)} <= {jnp.dtype(t) for t in ("bfloat16", "int32", "bool")}
 
 
+@pytest.mark.slow(only=["bart_base", "t5_small"])
 @pytest.mark.parametrize("name", SMALL)
 def test_recomputing_blocks_of_models_of_tokens_changes_no_variable_and_trains(name):
     model, inputs, variables = abstract_tokens(name, remat="full")
@@ -165,6 +166,7 @@ def test_recomputing_blocks_of_models_of_tokens_changes_no_variable_and_trains(n
     assert "checkpoint" in text or "remat" in text, "nothing is recomputed"
 
 
+@pytest.mark.slow(unless=["alexnet", "all_cnn_c", "deit_tiny_patch16_224"])
 @pytest.mark.parametrize("name", first_variants())
 def test_every_model_takes_the_common_fields_and_gives_float32_logits(name):
     fields = SHALLOW.get(name, {})
@@ -185,6 +187,7 @@ def test_every_model_takes_the_common_fields_and_gives_float32_logits(name):
     assert all(m.shape[0] == 2 and m.dtype == jnp.bfloat16 for m in maps.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_the_initial_loss_is_exactly_log_c(name):
     model = create_model(name, num_classes=7, **LIGHT[name])
@@ -194,6 +197,7 @@ def test_the_initial_loss_is_exactly_log_c(name):
     assert np.all(jax.jit(model.apply)(jax.tree.map(lambda v: v + 0.01, variables), images(name)) != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIGHT)
 def test_float64_parameters_compute_in_float64_whatever_the_field_says(name):
     model = create_model(name, dtype=jnp.bfloat16, head_init=nn.initializers.lecun_normal(), **LIGHT[name])
@@ -213,6 +217,7 @@ def abstract(model, name):
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *input_shape(name))), train=False))
 
 
+@pytest.mark.slow(unless=["alexnet", "all_cnn_c", "deit_tiny_patch16_224"])
 @pytest.mark.parametrize("name", [name for name in first_variants() if name not in ("mlp", "lenet5", "vgg9_cifar")])
 def test_recomputing_blocks_changes_no_variable_and_trains(name):
     fields = SHALLOW.get(name, {})

@@ -19,6 +19,7 @@ MODULES = {
 }
 
 
+@pytest.mark.slow
 def test_regnet_equals_torchvision():
     check_golden("tv_regnet_y_400mf", "regnet_y_400mf", MODULES)
 
@@ -67,6 +68,7 @@ def test_x_has_no_squeeze_and_excitation_and_groups_divide_widths(name):
     assert all(width % min(model.group_width, width) == 0 for width in widths)
 
 
+@pytest.mark.slow
 def test_a_block_by_hand():
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 8))
     block = RegNetBlock(8, group_width=4, se_ratio=0.25)
@@ -91,6 +93,7 @@ def test_strides():
     assert list(info) == ["stem", "block1", "block2", "block3", "block4"]
 
 
+@pytest.mark.slow
 def test_one_step():
     model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
     check_step(model, (8, 16, 16, 3))

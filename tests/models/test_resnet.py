@@ -24,22 +24,26 @@ def ends(*names):
 LAYERS = ends("layer1", "layer2", "layer3", "layer4")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-11", "ZO-13")
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_resnets_equal_torchvision(name):
     check_golden(f"tv_{name}", name, LAYERS)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-11")
 def test_training_equals_torchvision():
     check_training("tv_resnet18", "resnet18")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-15")
 def test_resnext_equals_torchvision():
     check_golden("tv_resnext50_32x4d", "resnext50_32x4d", LAYERS)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-16")
 def test_seresnet_equals_timm():
     check_golden("timm_seresnet50", "seresnet50", LAYERS)
@@ -62,6 +66,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-15")
 def test_a_grouped_convolution_is_split_transform_merge():
     x = jax.random.normal(jax.random.key(0), (2, 6, 6, 32))
@@ -102,6 +107,7 @@ def test_squeeze_and_excitation_by_hand():
     np.testing.assert_allclose(out[0, 0], [[0.952574, 0.755081], [2.857722, 2.265244]], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-16")
 def test_squeeze_and_excitation_equals_torchvision():
     golden = np.load(GOLDENS / "tvops_misc.npz")
@@ -115,6 +121,7 @@ def test_squeeze_and_excitation_equals_torchvision():
     np.testing.assert_allclose(pull(nhwc(get["in.cot"]))[0], nhwc(get["grad.x"]), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-13")
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
 def test_the_gradient_passes_fifty_blocks(block):
@@ -156,6 +163,7 @@ def test_strides_and_stems():
     assert [stage["stride"] for stage in cifar.values()] == [1, 1, 2, 4, 8]
 
 
+@pytest.mark.slow
 def test_bad_fields_are_named():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
         create_model("resnet18", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))

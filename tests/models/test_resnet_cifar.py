@@ -50,6 +50,7 @@ def test_parameter_count(name, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(name)["params"])) == count
 
 
+@pytest.mark.slow(only=["resnet110_cifar"])
 @pytest.mark.parametrize("name", [*list_models("resnet*_cifar"), *list_models("plain*_cifar")])
 def test_a_name_states_the_number_of_layers(name):
     depth = int("".join(filter(str.isdigit, name)))
@@ -72,6 +73,7 @@ def test_shortcut_takes_every_second_pixel_and_adds_zero_channels():
         shortcut_a(jnp.ones((1, 4, 4, 2)), 1, 1)
 
 
+@pytest.mark.slow(unless=["2"])
 @pytest.mark.covers("ZO-12")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_block_adds_its_shortcut_before_the_last_relu(stride):
@@ -96,6 +98,7 @@ def test_a_block_with_zero_scale_is_its_shortcut():
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 def test_stages():
     model = CifarResNet(stages=(1, 2, 1), width=4)
     variables = jax.jit(model.init)(jax.random.key(0), images())
@@ -125,6 +128,7 @@ def test_stages():
     )
 
 
+@pytest.mark.slow
 def test_a_stem_of_stride_two_halves_every_map():
     model = CifarResNet(stages=(1, 1, 1), width=4, stem_stride=2)
     variables = jax.jit(model.init)(jax.random.key(0), images())
@@ -139,6 +143,7 @@ def test_a_stem_of_stride_two_halves_every_map():
         model.apply(variables, images()[:, :7])
 
 
+@pytest.mark.slow
 def test_training_uses_and_updates_batch_statistics():
     model = small()
     variables = jax.jit(model.init)(jax.random.key(0), images())
@@ -150,6 +155,7 @@ def test_training_uses_and_updates_batch_statistics():
     assert not np.allclose(logits, apply(variables, images()), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_kernels_are_he_normal_by_fan_out():
     params = jax.jit(create_model("resnet8_cifar", width=64).init)(jax.random.key(0), images())["params"]
     for name, features in (("stage1_block0", 64), ("stage2_block0", 128)):
@@ -157,6 +163,7 @@ def test_kernels_are_he_normal_by_fan_out():
         assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (9 * features)), rel=0.02)
 
 
+@pytest.mark.slow
 def test_remat_changes_neither_names_nor_gradients():
     plain, remat = small(), small(remat="full")
     variables = jax.jit(plain.init)(jax.random.key(0), images())
@@ -167,6 +174,7 @@ def test_remat_changes_neither_names_nor_gradients():
     assert_trees_close(*(m.lower().compile()(variables, images()) for m in (ours, theirs)))
 
 
+@pytest.mark.slow
 def test_under_pmap_the_step_is_that_of_the_whole_batch():
     whole, split = small(), small(axis_name="data")
     x = images(batch=8)
@@ -180,6 +188,7 @@ def test_under_pmap_the_step_is_that_of_the_whole_batch():
     assert_trees_close(jax.tree.map(lambda v: v.sum(0), gradients), gradient, 1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_its_batch():
     model = CifarResNet(stages=(1, 1), width=16)
     x, labels = images(batch=16), jnp.arange(16) % 10

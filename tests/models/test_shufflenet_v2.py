@@ -18,6 +18,7 @@ MODULES = {"maxpool": lambda maps: nn.max_pool(maps["stem"], (3, 3), (2, 2), [(1
 MODULES |= {f"stage{i}": lambda maps, i=i: maps[f"stage{i}"] for i in (2, 3, 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-21")
 def test_shufflenet_equals_torchvision():
     check_golden("tv_shufflenet_v2_x1_0", "shufflenet_v2_x1_0", MODULES)
@@ -79,6 +80,7 @@ def test_strides_and_widths():
     assert [tuple(s.values()) for s in info.values()] == [(2, 24), (8, 116), (16, 232), (32, 464), (32, 1024)]
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(ShuffleNetV2(stages=(2,), widths=(16,), stem_width=8, last_channel=16), (8, 16, 16, 3))
 

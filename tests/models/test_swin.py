@@ -28,6 +28,7 @@ def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-24")
 def test_swin_equals_torchvision():
     modules = {"features.0": "features_0_2", "features.1": lambda maps: maps["stage1"], "features.2": "features_2"}
@@ -46,6 +47,7 @@ def weights_by_rule(name, **fields):
     return state_dict
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-24")
 def test_sides_that_neither_windows_nor_merging_divide_equal_torchvision():
     """Patches of 22 x 18 make 11 x 9, padded to 12 x 12; merged 6 x 5, padded to 8 x 8. Its numbers, in float64."""
@@ -58,6 +60,7 @@ def test_sides_that_neither_windows_nor_merging_divide_equal_torchvision():
     np.testing.assert_allclose(jax.jit(create_model("swin_t", **TINY).apply)(variables, x), want, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-24", "AT-12")
 def test_swin_equals_transformers_stage_by_stage():
     golden, meta, weights = read_golden("hf_swin")
@@ -106,6 +109,7 @@ def test_swin_equals_transformers_stage_by_stage():
     check_output(golden, meta, "last_hidden_state", outputs["norm"].reshape(2, -1, 32))
 
 
+@pytest.mark.slow(only=["swin_b-87768224"])
 @pytest.mark.covers("AT-24")
 @pytest.mark.parametrize(("name", "count"), [("swin_t", 28_288_354), ("swin_s", 49_606_258), ("swin_b", 87_768_224)])
 def test_parameter_counts(name, count):
@@ -133,6 +137,7 @@ def test_the_mask_of_a_shift_by_hand():
     np.testing.assert_array_equal(both[3], np.eye(4))  # four corners of the image meet in the last window
 
 
+@pytest.mark.slow(unless=["2"])
 @pytest.mark.covers("AT-24")
 @pytest.mark.parametrize("shift", [0, 2])
 def test_attention_stays_in_windows_and_does_not_cross_pieces(shift):
@@ -153,6 +158,7 @@ def test_attention_stays_in_windows_and_does_not_cross_pieces(shift):
         np.testing.assert_array_equal(seen(row, column), want, err_msg=f"{row}, {column}")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-24")
 def test_blocks_alternate_and_the_grid_is_a_quarter():
     info = feature_info(create_model("swin_t"))
@@ -199,6 +205,7 @@ def test_cost_is_linear_in_the_size_of_the_image():
     assert flops(everywhere, (1, 56**2, 4)) / flops(everywhere, (1, 28**2, 4)) == pytest.approx(16, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-12")
 def test_moving_the_image_by_a_window_moves_the_map():
     """There are no absolute positions: content moved by one window gives the same numbers there."""
@@ -211,6 +218,7 @@ def test_moving_the_image_by_a_window_moves_the_map():
     assert not np.allclose(still, run(variables, x), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_step_of_training_lowers_the_loss():
     model = create_model("swin_t", remat="full", drop_path=0.1, **TINY | {"stages": (2,), "num_heads": (2,)})
     values = losses(model, side=12, steps=5, batch=8)

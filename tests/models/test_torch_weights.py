@@ -45,6 +45,7 @@ def test_a_wrong_shape_is_named():
         load_torch("resnet18", weights, replace_head=True)
 
 
+@pytest.mark.slow
 def test_a_head_of_another_size_is_dropped_only_on_demand():
     with pytest.raises(ValueError, match=r"2 of a wrong shape: .*fc\.weight.*replace_head=True"):
         load_torch("resnet18", small(), num_classes=10)
@@ -103,6 +104,7 @@ def test_junk_and_cut_files_are_one_clear_error(tmp_path, ending):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_names_that_training_scripts_add_are_taken_off(tmp_path):
     plain = small()
     for prefix in ("module.", "state_dict.", "model.", "_orig_mod.", "_orig_mod.module.", "state_dict.model."):

@@ -25,6 +25,7 @@ def halved(x):
     return max_pool(x, (2, 2), (2, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-04")
 def test_vgg16_equals_torchvision():
     torch = {"features.4": lambda m: halved(m["stage1"]), "features.16": lambda m: halved(m["relu3_3"])}
@@ -62,6 +63,7 @@ def test_stages_halve_the_map_and_double_the_channels():
     assert shapes["classifier_0"]["kernel"].shape == (7 * 7 * 16, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [PUBLISHED, {"stages": (1, 1), "width": 4}])
 def test_it_learns_with_and_without_remat(fields):
     model = VGG(num_classes=2, dropout=0.0, **fields)
@@ -90,6 +92,7 @@ def test_parameter_count_of_the_small_one():
     assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == 659_016 + 1_440 + 1_930
 
 
+@pytest.mark.slow
 def test_maps_follow_one_another():
     model = VGG(stages=(1, 2), width=4)
     variables = draw(model, images())

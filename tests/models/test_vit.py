@@ -28,6 +28,7 @@ def build(model, size=8, batch=2):
     return jax.tree.map(lambda v: v + 0.1 * noise.normal(size=v.shape).astype(v.dtype), variables), x
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-21", "AT-22")
 def test_vit_equals_torchvision():
     layers = {f"encoder.layers.encoder_layer_{i}": f"blocks_{i}" for i in (0, 6)}
@@ -84,6 +85,7 @@ def test_vit_equals_transformers_block_by_block():
     check_output(golden, meta, "pooler_output", pooled)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-21")
 def test_the_classifier_equals_transformers():
     golden, meta, weights = read_golden("hf_vit_cls")
@@ -99,6 +101,7 @@ def test_the_classifier_equals_transformers():
     np.testing.assert_allclose(loss, golden["loss"][0], rtol=1e-5)
 
 
+@pytest.mark.slow(only=["vit_h_14-632045800"])
 @pytest.mark.covers("AT-21")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -122,6 +125,7 @@ def test_larger_patches_are_cheaper():
     assert 4 < flops(4) / flops(8) < 16
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-21")
 def test_the_patch_convolution_is_reshape_and_dense():
     model = tiny()
@@ -135,6 +139,7 @@ def test_the_patch_convolution_is_reshape_and_dense():
     np.testing.assert_allclose(got.reshape(2, 4, 8), want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-22")
 def test_the_class_token_is_learned_stands_first_and_is_what_the_head_sees():
     model = tiny()
@@ -168,6 +173,7 @@ def test_with_the_mean_over_patches_there_is_no_class_token():
     np.testing.assert_allclose(logits, want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-11")
 def test_logits_at_another_size_are_those_of_an_interpolated_table():
     """At run time and by load_torch: a model of 16 with the weights of one of 24."""
@@ -215,6 +221,7 @@ def test_names_of_older_files_load():
     jax.tree.map(np.testing.assert_array_equal, new, old)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-21", "AT-28")
 @pytest.mark.parametrize("fields", [{"remat": "full", "dropout": 0.1}, {"patch_size": 1, "pool": "mean", "depth": 1}])
 def test_a_step_of_training_lowers_the_loss(fields):
@@ -224,6 +231,7 @@ def test_a_step_of_training_lowers_the_loss(fields):
     assert values[-1] < values[0]
 
 
+@pytest.mark.slow
 def test_features_are_maps_of_patches():
     info = feature_info(create_model("vit_tiny_cifar"), (32, 32, 3))
     assert info == {f"block{i}": {"stride": 4, "channels": 192} for i in range(1, 7)}

@@ -14,15 +14,18 @@ from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-18")
 def test_xception_equals_timm():
     check_golden("timm_legacy_xception", "legacy_xception")
 
 
+@pytest.mark.slow
 def test_aligned_xception_equals_timm():
     check_golden("timm_xception41", "xception41", {"stem": lambda maps: maps["stem"]})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-18")
 def test_parameters_and_multiplications():
     parameters, operations = cost(Xception(), 299)
@@ -72,6 +75,7 @@ def test_a_block_by_hand(stride):
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-18")
 def test_flows():
     """Entry of three, middle of eight of three convolutions, exit; strides and channels of the paper's figure 5."""
@@ -126,6 +130,7 @@ def test_the_stride_of_an_aligned_block_is_in_its_last_depthwise_convolution():
     assert seen == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_aligned_stages():
     info = feature_info(create_model("xception65"), (128, 128, 3))
     assert [(name, *stage.values()) for name, stage in info.items()] == [
@@ -137,9 +142,11 @@ def test_aligned_stages():
     ]
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(Xception(stem_widths=(8, 8), entry_widths=(8,), middle_blocks=0, exit_widths=(8, 8, 8)), (8, 24, 24, 3))
 
 
+@pytest.mark.slow
 def test_one_step_of_an_aligned_one():
     check_step(AlignedXception(entry_widths=(8,), middle_blocks=0, exit_widths=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))

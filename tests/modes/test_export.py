@@ -31,6 +31,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-08")
 def test_a_run_exported_is_what_the_run_predicts(trained):
     manifest, weights, function = load_exported(trained / "export")
@@ -53,6 +54,7 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
         function(weights, {"image": np.zeros((2, 9, 9, 1), np.float32)})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-08")
 def test_the_loader_runs_without_this_package(trained, tmp_path):
     check = "import runpy, sys; sys.path = [p for p in sys.path if p not in ('', '.')]\n"
@@ -92,6 +94,7 @@ def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
             loaded_predict(bad, folder)
 
 
+@pytest.mark.slow(only=["size0-1.0"])
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875])
 @pytest.mark.parametrize("size", [(64, 64), (64, 96), (48, 32), (20, 30)])
 def test_the_loader_resizes_as_training_data_were(tmp_path, size, crop_pct):
@@ -123,6 +126,7 @@ def test_the_manifest_states_the_input_and_all_may_read_it(trained):
     assert input_rule({}, {"observation": {}}, {"probabilities": 0}) is None
 
 
+@pytest.mark.slow
 def test_a_second_export_replaces_the_first_and_nothing_else(trained, capsys):
     folder = trained / "export"
     (folder / "stale").touch()
@@ -141,6 +145,7 @@ def test_a_second_export_replaces_the_first_and_nothing_else(trained, capsys):
     (folder / "manifest.json").write_text(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields"),
     [

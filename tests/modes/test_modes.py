@@ -63,6 +63,7 @@ def failed(capsys, *words):
 # evaluate
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_exact_numbers_of_the_run(trained, capsys):
     before = snapshot(trained)
     got = json.loads(output(capsys, "--mode=evaluate", f"--run={trained}", "--format=json"))
@@ -78,6 +79,7 @@ def test_evaluate_gives_the_exact_numbers_of_the_run(trained, capsys):
     assert snapshot(trained) == before, "looking changes nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["1000", "48"])
 def test_evaluate_does_not_depend_on_the_batch(trained, capsys, size):
     words = ("--mode=evaluate", f"--run={trained}", "--format=json", f"--eval_batch_size={size}")
@@ -87,6 +89,7 @@ def test_evaluate_does_not_depend_on_the_batch(trained, capsys, size):
     assert got["loss"] == pytest.approx(want["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_other_splits_and_checkpoints(trained, capsys):
     base = ("--mode=evaluate", f"--run={trained}", "--format=json")
     rows = read_metrics(trained)
@@ -280,6 +283,7 @@ class Small(nn.Module):
         return nn.Dense(10, dtype=self.dtype, kernel_init=self.head, name="head")(x)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-06", "TR-07", "TR-08")
 def test_a_sound_experiment_passes(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -301,6 +305,7 @@ def wrong_tanh(x):
 wrong_tanh.defvjp(lambda x: (jnp.tanh(x), x), lambda x, g: (-g * (1 - jnp.tanh(x) ** 2),))
 
 
+@pytest.mark.slow
 def test_a_gradient_of_the_wrong_sign_fails(capsys):
     model = lambda setup: Small(activation=wrong_tanh, dtype=setup.dtype)  # noqa: E731
     verdicts, out = table(capsys, planted(model), status=1)
@@ -315,6 +320,7 @@ def test_a_head_that_does_not_start_at_zero_fails():
     assert passed(INITIAL, planted(model)) is False
 
 
+@pytest.mark.slow
 def test_labels_that_leak_fail():
     """The label is painted into the first row of the image, in training and validation alike."""
 
@@ -336,6 +342,7 @@ def test_labels_that_leak_fail():
     assert passed(SHUFFLED, planted(wrap=wrap)) is False
 
 
+@pytest.mark.slow
 def test_labels_that_are_not_of_their_images_fail():
     """The training labels are permuted; twenty examples can still be memorized."""
 
@@ -412,6 +419,7 @@ def test_a_validation_split_too_small_to_tell_does_not_fail(monkeypatch):
         assert not seen, "nothing is trained"
 
 
+@pytest.mark.slow
 def test_what_sanity_switches_off_is_every_regularization_there_is():
     """Each parameter of the learners and field of the models that blurs the fit of few examples, by its name."""
     from inspect import signature
@@ -432,15 +440,18 @@ def test_what_sanity_switches_off_is_every_regularization_there_is():
     assert passed(OVERFIT, experiment, "--model.hidden=64", *words) is True
 
 
+@pytest.mark.slow
 def test_a_penalty_that_does_nothing_fails():
     assert passed(PENALTY, planted(l2=0.0)) is False
 
 
+@pytest.mark.slow
 def test_a_learner_that_cannot_memorize_fails():
     assert passed(OVERFIT, experiment, "--learning_rate=0") is False
     assert passed(INITIAL, experiment, "--learning_rate=0") is True
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_a_number_fails():
     """NaN compares with nothing: it must not come out as the smallest error."""
 
@@ -477,6 +488,7 @@ def tripled(x):
 tripled.defvjp(lambda x: (x, None), lambda _, g: (jax.tree.map(lambda g: 3 * g, g),))
 
 
+@pytest.mark.slow
 def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
     """Of the first class alone there is nothing to learn but its name, nor of any images that are learned by heart."""
     words = ["--dataset=folder", f"--data_dir={sorted_folder(tmp_path / 'data')}", "--image_size=8"]
@@ -494,6 +506,7 @@ def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_trainings_and_gradients_start_where_the_run_would(trained):
     """At a learning rate of 0 the labels are known only to a network that starts from a trained one."""
     still = ("--learning_rate=0",)
@@ -507,6 +520,7 @@ def test_trainings_and_gradients_start_where_the_run_would(trained):
     assert passed(GRADIENT, lost) is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "examples"), [(64, 8), (96, 4), (300, 2)])
 def test_a_gradient_check_takes_fewer_examples_where_they_are_large(size, examples):
     seen = []

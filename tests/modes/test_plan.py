@@ -40,6 +40,7 @@ def of_mlp():
     return learner_of(resolved("--optimizer=adam"))
 
 
+@pytest.mark.slow
 def test_the_state_and_the_batch_are_counted_to_the_byte(of_mlp):
     """Adam: two moments for each parameter, its count, and the schedule's; beside them the step and the key."""
     learner, batch = of_mlp
@@ -291,6 +292,7 @@ def test_a_recipe_needs_no_data():
     assert batch["image"].shape == (1, 64, 64, 3)
 
 
+@pytest.mark.slow
 def test_the_mode_from_end_to_end(tmp_path, capsys):
     assert run(experiment, [*MLP, "--mode=plan", "--topology=h100:2", "--meshes=data:2", f"--run_dir={tmp_path}"]) == 0
     out = capsys.readouterr().out
@@ -318,6 +320,7 @@ def test_simulated_devices_have_no_limit_and_no_speed():
     assert "best" not in text
 
 
+@pytest.mark.slow(only=["arguments2-asks for 3 devices; allowed: the 2"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

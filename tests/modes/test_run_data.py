@@ -71,6 +71,7 @@ def failed(capsys, *argv, of=experiment):
     return lines[-1]
 
 
+@pytest.mark.slow
 def test_config_json_says_what_the_data_was(trained, capsys):
     data = json.loads((trained / "run" / "config.json").read_text())["data"]
     assert list(data) == ["test", "train", "valid"]
@@ -85,6 +86,7 @@ def test_config_json_says_what_the_data_was(trained, capsys):
     assert "finished before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_images_that_are_added_are_said_and_none_that_was_trained_on_is_measured(trained, capsys):
     before = evaluated(capsys, trained)
     put(trained / "pets", "dog", 30, first=40)
@@ -104,6 +106,7 @@ def test_images_that_are_added_are_said_and_none_that_was_trained_on_is_measured
     assert "finished before" in out
 
 
+@pytest.mark.slow
 def test_a_split_that_is_drawn_anew_is_refused(trained, capsys):
     argv = ["--mode=evaluate", f"--run={trained / 'run'}", "--seed=1"]
     said = failed(capsys, *argv)
@@ -114,6 +117,7 @@ def test_a_split_that_is_drawn_anew_is_refused(trained, capsys):
     assert evaluated(capsys, trained, "--split=train")["trained_on"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_on_its_own_data_only(trained, capsys):
     (trained / "run" / "result.json").unlink()
     gone = next(iter(sorted((trained / "pets" / "cat").iterdir())))
@@ -215,6 +219,7 @@ def test_several_sources_and_sources_of_positions_are_recorded(tmp_path):
     assert known["test"].keys is None
 
 
+@pytest.mark.slow
 def test_another_text_of_equal_vocabulary_is_said(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name in ("one", "two"):

@@ -136,6 +136,7 @@ def test_leaky_relu_by_hand(slope):
     np.testing.assert_allclose(activations.leaky_relu(x), [-0.02, 0, 3], rtol=1e-6)
 
 
+@pytest.mark.slow(unless=["False"])
 @pytest.mark.covers("AC-05")
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_prelu_learns_from_what_is_negative(per_channel):
@@ -173,6 +174,7 @@ def test_selu_by_hand(wide):
     assert (y.mean(), y.var()) == pytest.approx((0, 1), abs=6e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AC-07")
 @pytest.mark.parametrize(("f", "stays"), [(activations.selu, True), (activations.tanh, False), (jax.nn.relu, False)])
 def test_fifty_selu_layers_keep_mean_and_variance(f, stays):
@@ -188,6 +190,7 @@ def test_fifty_selu_layers_keep_mean_and_variance(f, stays):
     assert normal == stays
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AC-08")
 def test_gelu_by_hand(wide):
     # P(X <= 1) = 0.8413447, P(X <= -1) = 0.1586553
@@ -202,6 +205,7 @@ def test_gelu_by_hand(wide):
     assert np.abs(activations.gelu(POINTS, True) - activations.gelu(POINTS)).max() < 5e-4
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AC-08")
 def test_gelu_is_the_mean_of_a_dropout_led_by_the_data():
     x = jnp.array([-2.0, -0.5, 0.3, 1.0, 2.5])
@@ -232,6 +236,7 @@ def test_maxout_can_be_a_relu(slope):
     np.testing.assert_allclose(layer.apply({"params": params}, x), activations.leaky_relu(x, slope), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AC-10")
 def test_maxout_is_the_largest_of_its_layers_and_has_as_many_parameters():
     layer, x = activations.Maxout(5), jax.random.normal(jax.random.key(0), (4, 3))
@@ -247,6 +252,7 @@ def test_maxout_is_the_largest_of_its_layers_and_has_as_many_parameters():
         activations.maxout(jnp.zeros(4), 3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AC-11")
 @given(st.integers(0, 10_000))
 def test_positive_inputs_make_a_neurons_weights_move_together(seed):

@@ -28,6 +28,7 @@ def count(layer, *inputs):
     return sum(p.size for p in jax.tree.leaves(jax.eval_shape(layer.init, jax.random.key(0), *inputs)["params"]))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-02")
 def test_scaled_dot_products_equal_torch_and_so_do_gradients(golden):
     q, k, v, cot = (jnp.asarray(golden[f"sdpa.causal/in.{n}"]).swapaxes(1, 2) for n in ("q", "k", "v", "cot"))
@@ -37,6 +38,7 @@ def test_scaled_dot_products_equal_torch_and_so_do_gradients(golden):
         np.testing.assert_allclose(got.swapaxes(1, 2), golden[f"sdpa.causal/{name}"], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow(unless=["bfloat16"])
 @pytest.mark.covers("AT-02")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_equals_jax_with_mask_bias_and_scale(dtype):
@@ -70,6 +72,7 @@ def test_scores_have_variance_one_whatever_the_dimension_of_queries():
     assert float(attention_weights(q, k, scale=1.0)[0].max(-1).mean()) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-02", "AT-05")
 def test_self_attention_is_its_formula_and_scales_by_the_query_dimension():
     """D_X = 9, D_Q = 4, D_V = 5: the root is that of 4."""
@@ -85,6 +88,7 @@ def test_self_attention_is_its_formula_and_scales_by_the_query_dimension():
     assert build(SelfAttention(4), x)[0].shape == (2, 6, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-08")
 def test_one_head_is_single_self_attention():
     x, layer = normal(0, 2, 6, 8), MultiHeadAttention(1, use_bias=False)
@@ -110,6 +114,7 @@ def split_params(params):
     return {**parts, "proj": params["proj"]}
 
 
+@pytest.mark.slow(only=["plain-True"])
 @pytest.mark.covers("AT-05", "AT-08")
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("case", ["plain", "causal", "key_padding"])
@@ -134,6 +139,7 @@ def test_multi_head_attention_equals_torch(golden, case, fused):
     np.testing.assert_allclose(pull(golden[f"{name}/in.cot"])[0], golden[f"{name}/grad.x"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-08")
 def test_gradients_of_the_fused_weights_equal_torch(golden):
     params, x = fused_params(golden, "MHA.plain"), golden["MHA.plain/in.x"]
@@ -195,6 +201,7 @@ def test_keys_say_where_to_look_and_values_what_is_seen():
     assert out.shape == (1, 3, 6)
 
 
+@pytest.mark.slow(unless=["layer1"])
 @pytest.mark.covers("AT-06")
 @pytest.mark.parametrize("layer", [SelfAttention(8), MultiHeadAttention(2, fused_qkv=True)])
 def test_permuted_inputs_give_permuted_outputs(layer):
@@ -211,6 +218,7 @@ def test_permuted_inputs_give_permuted_outputs(layer):
     assert np.abs(run(x[:, order], causal) - run(x, causal)[:, order]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-07")
 def test_an_output_depends_on_no_later_input():
     """d out_t / d x_s is exactly 0 for s > t, and not 0 for s <= t: the mask hides the keys behind the query alone."""
@@ -254,6 +262,7 @@ def test_cross_attention_reads_the_memory_and_equals_torch(golden):
     np.testing.assert_array_equal(other[1], out[1])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-08")
 def test_equals_flax():
     x, theirs = normal(0, 2, 6, 12), linen.MultiHeadDotProductAttention(3)
@@ -283,6 +292,7 @@ def test_a_query_that_may_look_nowhere_gets_the_mean():
     np.testing.assert_allclose(got, jnp.broadcast_to(value.mean(0), (2, 1, 3)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_softmax_is_in_float32_and_weights_are_dropped_in_training_only():
     q = normal(0, 3, 2, 8).astype(jnp.bfloat16)
     assert attention_weights(q, q).dtype == jnp.float32
@@ -297,6 +307,7 @@ def test_softmax_is_in_float32_and_weights_are_dropped_in_training_only():
         assert attention_weights(jnp.ones((3, 2, 8)), jnp.ones((3, 2, 8))).dtype == jnp.float64
 
 
+@pytest.mark.slow(unless=["7-7-True"])
 @pytest.mark.parametrize(("length", "size", "is_causal"), [(7, 7, False), (7, 7, True), (6, 5, False), (8, 8, True)])
 def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch, length, size, is_causal):
     """The stand-in refuses in its backward pass what JAX's binding of cuDNN refuses (197 tokens of ViT-B/16)."""
@@ -333,6 +344,7 @@ def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch
         np.testing.assert_allclose(a.astype(np.float32), b.astype(np.float32), atol=0.05, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_bad_input_is_named():
     x = jnp.zeros((2, 5, 8))
     with pytest.raises(ValueError, match=r"query.shape=\(2, 5, 8\) and key.shape=\(2, 5, 7\)"):

@@ -23,6 +23,7 @@ def parameter_count(module, x):
     return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(module.init, jax.random.key(0), x)))
 
 
+@pytest.mark.slow(unless=["shape1-fields1", "shape5-fields5", "shape6-fields6"])
 @pytest.mark.parametrize(
     ("shape", "fields"),
     [
@@ -65,6 +66,7 @@ def test_its_gradients_are_written_for_a_cpu():
     assert "x[i, 0, 1, o]->" not in program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_compute_dtype(dtype):
     layer, x = Conv(6, (3, 3), dtype=dtype), images(2, 8, 8, 4)
@@ -133,6 +135,7 @@ def test_1x1_is_a_linear_layer_on_each_pixel():
     np.testing.assert_allclose(got, linen.Dense(32).apply(dense, x), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-07")
 def test_depthwise_channels_do_not_see_each_other():
     layer, x = Conv(5, (3, 3), feature_group_count=5), images(1, 6, 6, 5)

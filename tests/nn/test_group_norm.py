@@ -155,6 +155,7 @@ def test_groups_must_divide_the_channels():
         GroupNorm(2, 3).init(KEY, values(1, 2, 2, 6))
 
 
+@pytest.mark.slow
 def test_group_norm_is_flax_with_its_gradients():
     x, cotangent = values(2, 3, 4, 6), values(2, 3, 4, 6, seed=7)
     params = {"params": {"scale": values(6, seed=2), "bias": values(6, seed=3)}}
@@ -176,6 +177,7 @@ def test_local_response_norm_equals_torch():
     np.testing.assert_allclose(pull(last(get["in.cot"]))[0], last(get["grad.x"]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-18")
 def test_local_response_norm_by_hand():
     # alexnet's 5, 1e-4, .75, 2 are the defaults: the middle of 1, 2, 3, 4, 5 has 55 beside it, 3 / (2 + 55e-4 / 5)^.75

@@ -129,6 +129,7 @@ def layers(init, activation, width, depth, examples=16):
     return run(KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-02")
 def test_small_weights_fade_geometrically_in_tanh():
     std = np.asarray(layers(initializers.normal(0.01), jnp.tanh, 512, 6).std((1, 2)))
@@ -138,6 +139,7 @@ def test_small_weights_fade_geometrically_in_tanh():
     assert std[-1] < 2e-4
 
 
+@pytest.mark.slow(unless=["512-0-0.05"])
 @pytest.mark.covers("IN-03")
 @pytest.mark.parametrize(("width", "low", "high"), [(512, 0, 0.05), (4096, 0.30, 0.45)])
 def test_large_weights_saturate_wide_tanh_layers(width, low, high):
@@ -153,6 +155,7 @@ def test_large_weights_saturate_wide_tanh_layers(width, low, high):
         assert np.median(slopes) < 0.12
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-05")
 def test_xavier_keeps_tanh_and_loses_relu():
     std = np.asarray(layers(initializers.xavier_normal(), jnp.tanh, 512, 10).std((1, 2)))
@@ -165,6 +168,7 @@ def test_xavier_keeps_tanh_and_loses_relu():
     assert second[-1] == pytest.approx(2**-10, rel=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-06")
 def test_kaiming_keeps_twenty_relu_layers():
     for init, keeps in ((initializers.kaiming_normal(), True), (initializers.torch_default(), False)):
@@ -184,6 +188,7 @@ def cross_entropy(params, x, labels, activation=jax.nn.relu):
     return -jnp.take_along_axis(scores, labels[:, None], 1).mean()
 
 
+@pytest.mark.slow(unless=["tanh"])
 @pytest.mark.covers("IN-01")
 @pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh])
 def test_a_constant_start_never_tells_units_apart_and_zero_never_moves(activation):
@@ -209,6 +214,7 @@ def test_a_constant_start_never_tells_units_apart_and_zero_never_moves(activatio
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(stuck)) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-08")
 def test_a_slightly_positive_bias_leaves_fewer_units_dead():
     x = jax.random.normal(KEY, (4, 64))
@@ -230,6 +236,7 @@ def test_a_slightly_positive_bias_leaves_fewer_units_dead():
     assert positive[-1] == 0 < zero[-1]  # where weights are small the bias outweighs them
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-09")
 def test_a_residual_branch_that_ends_in_zero_is_the_identity_and_its_variance_stays():
     def variances(last, depth=20, width=256):
@@ -251,6 +258,7 @@ def test_a_residual_branch_that_ends_in_zero_is_the_identity_and_its_variance_st
     assert growth[-1] / growth[0] == pytest.approx(3**19, rel=0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-10")
 def test_a_residual_block_whose_last_scale_is_zero_starts_as_the_identity():
     x = jax.nn.relu(jax.random.normal(KEY, (4, 6, 6, 8)))  # as it comes out of the block before
@@ -273,6 +281,7 @@ def test_a_residual_block_whose_last_scale_is_zero_starts_as_the_identity():
     np.testing.assert_array_equal(gradient["conv1"]["kernel"], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-11")
 def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen():
     x = jax.random.normal(KEY, (2, 4, 4, 8))

@@ -65,6 +65,7 @@ def layout(x):
     return jnp.moveaxis(jnp.asarray(x), 1, -1)
 
 
+@pytest.mark.slow(unless=["batch_norm2d"])
 @pytest.mark.parametrize(
     "case",
     [
@@ -245,6 +246,7 @@ def test_zero_scale_makes_a_block_start_as_the_identity():
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], jnp.zeros(3))
 
 
+@pytest.mark.slow(only=["True-layer0", "True-layer2"])
 @pytest.mark.covers("NO-10")
 @pytest.mark.parametrize(
     "layer",
@@ -327,6 +329,7 @@ def test_a_mean_far_above_the_deviation_costs_no_precision(offset):
     np.testing.assert_allclose(var, x.astype(np.float64).var((0, 1, 2)), rtol=3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-09")
 def test_the_moments_have_the_derivatives_of_the_plain_form():
     x = jax.random.normal(jax.random.key(0), (5, 2, 3)) + 2

@@ -84,6 +84,7 @@ def gradients(gradient, dtype, steps, method="rk4"):
     return jax.grad(loss, (0, 1, 2))(theta, h, times)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-19")
 @pytest.mark.parametrize(("dtype", "tolerance", "steps"), [(np.float32, 1e-4, 20), (np.float64, 1e-8, 200)])
 def test_the_adjoint_equals_the_gradient_of_the_steps(dtype, tolerance, steps):
@@ -94,6 +95,7 @@ def test_the_adjoint_equals_the_gradient_of_the_steps(dtype, tolerance, steps):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 
 
+@pytest.mark.slow
 def test_the_adjoint_differs_from_the_steps_by_the_error_of_the_solver():
     """Otherwise the test above would compare the steps with themselves."""
     with jax.enable_x64(True):
@@ -115,6 +117,7 @@ def test_the_gradient_of_the_decay_is_the_closed_form():
     np.testing.assert_allclose([d_k, d_h, *d_t], [-1.5 * h, h / 2, 0.8 * h, 0, -0.8 * h], rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_adjoint_maps_over_a_batch_with_times_of_its_own():
     times = jnp.array([[0.0, 0.5, 1.0], [0.0, 0.1, 0.7]])
     h = jnp.array([[1.0], [2.0]])

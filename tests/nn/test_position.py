@@ -53,6 +53,7 @@ def test_a_shift_is_one_linear_map_for_all_positions(shift):
     np.testing.assert_allclose(table[shift:], table[:-shift] @ turn.T, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-11")
 def test_the_table_on_another_grid_is_torch_bicubic():
     """The golden's numbers behind a class token's row, and those of torch 2 for 14 x 14 to 24 x 24 (224 to 384)."""
@@ -83,6 +84,7 @@ def test_the_table_on_another_grid_is_torch_bicubic():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-11")
 def test_a_learned_table_has_a_row_a_patch_and_one_for_the_class_token():
     x = jnp.zeros((2, 197, 6))

@@ -25,6 +25,7 @@ def carry_of(case: str, layer: int, where: str) -> tuple:
     return tuple(jnp.asarray(GOLDEN[f"{case}/{n}"][layer]) for n in names if f"{case}/{n}" in GOLDEN.files)
 
 
+@pytest.mark.slow(only=["1-lstm", "1-rnn"])
 @cells
 @pytest.mark.parametrize("unroll", [1, 2])
 def test_a_layer_equals_torch_forward_and_backward(cell, unroll):
@@ -57,6 +58,7 @@ def test_two_layers_equal_torch(cell):
         np.testing.assert_allclose(after[i][0], GOLDEN[f"{case}/out.hn"][i], atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-04")
 def test_a_stack_of_one_is_the_layer():
     x = jax.random.normal(jax.random.key(0), (2, 5, 3))
@@ -89,6 +91,7 @@ def test_the_recurrent_kernel_starts_orthogonal_and_the_forget_gate_open():
     np.testing.assert_array_equal(params["input_bias"], np.r_[np.zeros(4), np.ones(4), np.zeros(8)])
 
 
+@pytest.mark.slow
 def test_a_carry_goes_on_where_it_stopped():
     x = jax.random.normal(jax.random.key(0), (2, 6, 3))
     layer = Recurrent(4, "gru")
@@ -148,6 +151,7 @@ def ragged(module, dtype=np.float64, features=3):
     return jax.tree.map(lambda p: rng.normal(size=p.shape).astype(dtype), shapes), carry, x
 
 
+@pytest.mark.slow(only=["rnn-None"])
 @pytest.mark.covers("SQ-05")
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 @pytest.mark.parametrize("cell", COVERS)
@@ -166,6 +170,7 @@ def test_the_reversed_input_gives_the_outputs_reversed_and_swapped_where_the_wei
         assert (np.asarray(g) != np.asarray(h)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-05")
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_padded_row_is_the_row_alone(bidirectional):
@@ -180,6 +185,7 @@ def test_a_padded_row_is_the_row_alone(bidirectional):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b[0], atol=1e-6), after, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-05")
 def test_what_stands_in_the_padding_changes_no_output_and_no_gradient():
     stack = RecurrentStack(4, 2, "gru", bidirectional=True)
@@ -242,6 +248,7 @@ def test_lengths_may_be_an_array_of_jax_inside_jit():
         jax.jit(lambda x: reverse_sequences(x, longer))(x)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-02")
 def test_a_projected_lstm_by_hand():
     """h' = W_p (o tanh c'), which the gates of the next step see: torch's `proj_size`."""

@@ -116,6 +116,7 @@ def test_variants_that_become_the_lstm():
 
 
 # D = 3, H = 5: (3 + 5 + 2) * 5 = 50 a gate, and three peepholes of 5
+@pytest.mark.slow(only=["lstm_no_forget-150-None"])
 @pytest.mark.covers("SQ-20")
 @pytest.mark.parametrize(
     ("cell", "count", "forget"),
@@ -136,6 +137,7 @@ def test_the_parameters_of_a_variant(cell, count, forget):
     assert ("peephole" in params) == (cell == "lstm_peephole")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-20")
 def test_peepholes_get_a_gradient_through_time():
     layer = Recurrent(4, "lstm_peephole")

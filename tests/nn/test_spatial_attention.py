@@ -46,6 +46,7 @@ def test_a_non_local_block_is_its_sum_over_positions(kind):
     np.testing.assert_allclose(got.reshape(6, 4), want, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-26")
 def test_the_embedded_gaussian_is_softmax_attention():
     x = normal(0, 2, 3, 3, 8)
@@ -58,6 +59,7 @@ def test_the_embedded_gaussian_is_softmax_attention():
     np.testing.assert_allclose(got.reshape(2, 9, 8), want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-26")
 def test_pooled_keys_keep_the_shape_and_what_is_not_allowed_is_named():
     x = normal(0, 2, 4, 4, 8)
@@ -86,6 +88,7 @@ def test_sagan_attention_starts_as_the_identity_and_then_is_its_formula():
     np.testing.assert_allclose(got.reshape(2, 12, 16), x.reshape(2, 12, 16) + 0.7 * o, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-27")
 def test_a_window_over_the_whole_image_is_global_attention():
     x, layer = normal(0, 2, 3, 4, 8), LocalAttention(2, window=7, relative_bias=False)
@@ -96,6 +99,7 @@ def test_a_window_over_the_whole_image_is_global_attention():
     assert not np.allclose(smaller, got, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-27")
 def test_local_attention_is_attention_over_each_neighborhood():
     """Pixel by pixel: those of the 3 x 3 around it that exist, with the bias of their offset."""

@@ -147,6 +147,7 @@ def test_dropconnect_masks_weights_not_activations():
     np.testing.assert_array_equal(layer.apply(variables, ones[:1], deterministic=True)[0], kernel.sum(0))
 
 
+@pytest.mark.slow
 def test_dropconnect_of_a_batch_shares_one_mask():
     layer = stochastic.DropConnect(3, per_example=False, bias_init=linen.initializers.ones)
     x = jnp.ones((5, 4))
@@ -172,6 +173,7 @@ class Residual(linen.Module):
         return x + depth(branch, deterministic=not train)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-10")
 def test_stochastic_depth_from_residual_to_identity():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(64, 3)), jnp.float32)
@@ -205,6 +207,7 @@ def test_survival_falls_linearly_with_depth():
     assert stochastic.survival_probabilities(1, 0.8) == (0.8,)
 
 
+@pytest.mark.slow(unless=["float32"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_dtypes_stay_and_degenerate_inputs_are_finite(dtype):
     key = jax.random.key(0)

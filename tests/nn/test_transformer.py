@@ -34,6 +34,7 @@ def test_parameters_at_512_and_2048():
     assert count(block, jax.ShapeDtypeStruct((1, 4, 512), jnp.float32)) == 3_152_384 == 1_050_624 + 2_048 + 2_099_712
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-13")
 def test_a_post_norm_block_ends_in_normalized_tokens_and_its_perceptron_is_per_token():
     x = 3 * normal(0, 2, 6, 8)
@@ -45,6 +46,7 @@ def test_a_post_norm_block_ends_in_normalized_tokens_and_its_perceptron_is_per_t
     np.testing.assert_allclose(mlp.apply(params, x)[:, 2], mlp.apply(params, x[:, 2]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_drop_path_leaves_out_whole_branches_of_examples():
     """Both branches of a pre-norm block dropped: the example is as it was."""
     x, block = normal(0, 64, 3, 8), TransformerEncoderBlock(2, 16, pre_norm=True, drop_path_rate=0.5)
@@ -55,6 +57,7 @@ def test_drop_path_leaves_out_whole_branches_of_examples():
     assert not np.isclose(out, still).all((1, 2)).any()
 
 
+@pytest.mark.slow
 def test_dropout_is_off_in_use():
     x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 16, dropout_rate=0.5, attention_dropout_rate=0.5)
     still, variables = build(block, x)
@@ -64,6 +67,7 @@ def test_dropout_is_off_in_use():
     assert not np.allclose(noisy, plain)
 
 
+@pytest.mark.slow(unless=["pre"])
 @pytest.mark.covers("AT-14")
 @pytest.mark.parametrize("kind", ["post", "pre"])
 def test_the_decoder_block_equals_torch(golden, kind):  # noqa: F811
@@ -92,6 +96,7 @@ def test_parameters_of_a_decoder_block_at_512_and_2048():
     assert count(TransformerDecoderBlock(8, 2048, cross=False), x) == 3_152_384  # that of an encoder block
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-14")
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_a_decoder_block_decodes_with_a_cache_as_without(pre_norm):
@@ -112,6 +117,7 @@ def test_a_decoder_block_decodes_with_a_cache_as_without(pre_norm):
     np.testing.assert_array_equal(cache["self"].length, [6, 6])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-14")
 def test_a_decoder_block_sees_no_later_token_but_all_of_the_memory():
     x, memory = normal(0, 1, 4, 8), normal(1, 1, 3, 8)
@@ -125,6 +131,7 @@ def test_a_decoder_block_sees_no_later_token_but_all_of_the_memory():
     assert bool((of_memory > 0).all())
 
 
+@pytest.mark.slow
 def test_the_gate_and_the_norm_are_their_formulas():
     x, mlp = normal(0, 2, 3, 4), FeedForward(6, jax.nn.silu, gated=True, use_bias=False)
     out, variables = build(mlp, x)
@@ -139,6 +146,7 @@ def test_the_gate_and_the_norm_are_their_formulas():
         build(TransformerEncoderBlock(2, 6, norm="batch"), x)
 
 
+@pytest.mark.slow
 def test_the_factor_of_the_scores_is_a_field():
     """Scores of factor 1 are those of 1 / sqrt(4) with queries twice as long."""
     x, block = normal(0, 2, 3, 8), TransformerEncoderBlock(2, 6, fused_qkv=False, scale=1.0)

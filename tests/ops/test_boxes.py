@@ -31,6 +31,7 @@ def test_wrong_shapes_are_errors(call):
         call()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-08")
 def test_iou_by_hand():
     a = jnp.array([[0.0, 0, 10, 10]])
@@ -50,6 +51,7 @@ def test_iou_by_hand():
     np.testing.assert_allclose(ops.box_iou(3 * a, 3 * b), ops.box_iou(a, b), rtol=1e-6)  # scale does not matter
 
 
+@pytest.mark.slow
 def test_empty_boxes_overlap_nothing_and_have_finite_gradients():
     point = jnp.array([[3.0, 3, 3, 3]])
     assert float(ops.box_iou(point, point)[0, 0]) == 0
@@ -59,6 +61,7 @@ def test_empty_boxes_overlap_nothing_and_have_finite_gradients():
     assert float(ops.box_area(jnp.array([5.0, 5, 2, 9]))) == 0
 
 
+@pytest.mark.slow(unless=["generalized_box_iou-generalized_box_iou"])
 @pytest.mark.covers("DE-08")
 @pytest.mark.parametrize(
     ("name", "function"), [("box_iou", ops.box_iou), ("generalized_box_iou", ops.generalized_box_iou)]
@@ -147,6 +150,7 @@ def test_deltas_go_there_and_back_and_stay_finite():
     assert np.isfinite(ops.decode_boxes(jnp.array([0.0, 0, 1000, 1000]), boxes[0])).all()  # e^1000 is not
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-08")
 @pytest.mark.parametrize("name", ["distance_box_iou", "complete_box_iou"])
 def test_matrices_with_centers_and_aspect_ratios_equal_torchvisions(name):
@@ -158,6 +162,7 @@ def test_matrices_with_centers_and_aspect_ratios_equal_torchvisions(name):
     assert np.isfinite(jax.grad(lambda a: getattr(ops, name)(a, point).sum())(point)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-08")
 def test_boxes_around_masks_end_where_torchvisions_last_pixel_ends():
     masks = GOLDEN["masks_to_boxes/in.masks"]

@@ -120,6 +120,7 @@ def compiled():
     return {case: [both(convolve(function, case)) for function in functions] for case in CASES}
 
 
+@pytest.mark.slow(unless=["3x3 stride 2", "7x7 stride 2, a row left over", "uneven everything"])
 @pytest.mark.parametrize("case", CASES)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_values_and_gradients_equal_lax(compiled, case, seed):
@@ -127,6 +128,7 @@ def test_values_and_gradients_equal_lax(compiled, case, seed):
     assert_close(ours(*operands(case, seed)), theirs(*operands(case, seed)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-01")
 def test_value_and_weight_gradient_by_loops():
     # y[p, q, o] = sum over k, l, c of x[2p + k, 2q + l, c] w[k, l, c, o]; d sum(g y) / dw is the same sum with g for w.
@@ -148,6 +150,7 @@ def test_value_and_weight_gradient_by_loops():
     np.testing.assert_array_equal(pull(jnp.asarray(g, jnp.float32))[1], dw)
 
 
+@pytest.mark.slow(only=["depthwise-arguments4", "s2p1-arguments1"])
 @pytest.mark.covers("CV-01", "CV-09")
 @pytest.mark.parametrize(
     ("case", "arguments"),
@@ -203,6 +206,7 @@ def test_scanned_gradients_equal_unscanned_ones(case):
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], scanned), one(*step))
 
 
+@pytest.mark.slow(only=["depthwise"])
 @pytest.mark.parametrize(
     "case", ["3x3", "uneven everything", "grouped and strided", "depthwise", "transposed", "patches"]
 )
@@ -215,6 +219,7 @@ def test_reverse_over_reverse_equals_lax(case):
     assert_close(ours, theirs, 3e-5)
 
 
+@pytest.mark.slow
 def test_reverse_over_reverse_in_float64_equals_differences():
     with jax.enable_x64(True):
         conv = convolve(conv_general_dilated, "uneven everything")
@@ -339,6 +344,7 @@ def test_an_unused_input_gradient_is_not_computed():
     assert len(re.findall(r"= \S+ convolution\(", program)) == 2
 
 
+@pytest.mark.slow(unless=["None-1x1", "None-patches"])
 @pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise, transposed", "1x1", "patches"])
 @pytest.mark.parametrize("preferred", [None, jnp.float32])
 def test_bfloat16(case, preferred):
@@ -428,6 +434,7 @@ def test_errors_are_those_of_lax():
         conv_general_dilated(x, w.astype(jnp.bfloat16), (1, 1), "SAME", dimension_numbers=NHWC)
 
 
+@pytest.mark.slow(unless=["1x1"])
 @pytest.mark.parametrize("case", ["3x3 stride 2", "depthwise", "1x1"])
 def test_vmap_over_images_weights_and_both(case):
     x, w = operands(case, 0)
@@ -440,6 +447,7 @@ def test_vmap_over_images_weights_and_both(case):
         assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["3x3 stride 2", "uneven everything", "grouped and strided", "transposed"])
 def test_kernel_gradients_summed_over_blocks_of_images(case, monkeypatch):
     x, w = operands(case, 0)
@@ -475,6 +483,7 @@ def test_blocks_are_equal_large_and_for_one_device(monkeypatch):
     assert blocks(127, 32, 16) == blocks(6, 256, 64) == blocks(512, 4, 4) == 1
 
 
+@pytest.mark.slow(only=["depthwise"])
 @pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise", "1x1"])
 def test_gradients_on_a_mesh_and_in_shard_map(case):
     x, w = operands(case, 0)

@@ -28,6 +28,7 @@ def close(got, want, tolerance=1e-5):
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(np.abs(want).max(), 1e-9))
 
 
+@pytest.mark.slow(unless=["True"])
 @pytest.mark.covers("CV-32")
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_affine_grid_equals_torch(align_corners):
@@ -37,6 +38,7 @@ def test_affine_grid_equals_torch(align_corners):
     close(pull(jnp.asarray(data["in.cot"]))[0], data["grad.theta"])
 
 
+@pytest.mark.slow(only=["bilinear.zeros.False"])
 @pytest.mark.covers("CV-32")
 @pytest.mark.parametrize("case", ["bilinear.zeros.False", "bilinear.border.True", "nearest.zeros.False"])
 def test_grid_sample_equals_torch(case):
@@ -94,6 +96,7 @@ def explicit(image, u, v, method, padding, align_corners):
     )
 
 
+@pytest.mark.slow(only=["bilinear-zeros-False"])
 @pytest.mark.covers("CV-32")
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
@@ -112,6 +115,7 @@ def test_every_method_and_padding_by_hand(method, padding, align_corners):
     np.testing.assert_allclose(got[0, :, 0, 0], want, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 @pytest.mark.parametrize(("method", "padding"), [("bilinear", "reflection"), ("bicubic", "border")])
 def test_gradients_are_slopes(method, padding):
@@ -131,6 +135,7 @@ def test_gradients_are_slopes(method, padding):
             assert float(jnp.vdot(gradients[i], direction)) == pytest.approx(float(ahead - behind) / 2e-6, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 def test_the_identity_and_a_quarter_turn():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 2)), jnp.float32)
@@ -143,6 +148,7 @@ def test_the_identity_and_a_quarter_turn():
         np.testing.assert_allclose(got[0], jnp.rot90(x[0]), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-22")
 def test_bilinear_by_hand():
     # Row .75, column .25 of [[0, 1], [2, 3]]: 0 + .25 1 + .75 2 = 1.75; x first or y first.
@@ -155,6 +161,7 @@ def test_bilinear_by_hand():
     assert 0.75 * left + 0.25 * right == 1.75
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-33")
 @pytest.mark.parametrize("case", ["v1", "v2"])
 def test_deformable_convolution_equals_torchvision(case):
@@ -185,6 +192,7 @@ def test_deformable_convolution_equals_torchvision(case):
     close(dw, data["grad.w"].transpose(2, 3, 1, 0), 1e-4)
 
 
+@pytest.mark.slow(unless=["2"])
 @pytest.mark.covers("CV-33")
 @pytest.mark.parametrize("groups", [1, 2])
 def test_without_offsets_it_is_a_convolution(groups):
@@ -209,6 +217,7 @@ def test_without_offsets_it_is_a_convolution(groups):
     close(moved, again)
 
 
+@pytest.mark.slow
 def test_far_away_points_are_finite():
     x = jnp.ones((1, 3, 3, 1))
     grid = jnp.asarray([[[[1e30, -1e30], [jnp.inf, 0.0]]]])

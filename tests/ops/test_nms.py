@@ -39,6 +39,7 @@ def some_boxes(seed, count=60):
 suppress = jax.jit(nms)
 
 
+@pytest.mark.slow(only=["0.1-0"])
 @pytest.mark.covers("DE-09")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.7])
@@ -51,6 +52,7 @@ def test_it_equals_a_loop_over_the_boxes_ties_included(seed, threshold):
     np.testing.assert_array_equal(np.flatnonzero(kept), np.sort(by_loop(boxes, scores, threshold, groups)))
 
 
+@pytest.mark.slow(only=["0.3"])
 @pytest.mark.covers("DE-09")
 @pytest.mark.parametrize("threshold", ["0.3", "0.5", "0.7"])
 def test_it_equals_torchvision(threshold):
@@ -62,6 +64,7 @@ def test_it_equals_torchvision(threshold):
         np.testing.assert_array_equal(np.asarray(order)[np.asarray(valid)], GOLDEN[f"{case}/out"])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-09")
 def test_suppression_is_idempotent():
     boxes, scores, _ = some_boxes(7)
@@ -69,6 +72,7 @@ def test_suppression_is_idempotent():
     np.testing.assert_array_equal(suppress(boxes, scores, 0.3, valid=once), once)
 
 
+@pytest.mark.slow
 def test_a_dropped_box_drops_nothing():
     # Each box overlaps the next by 6 of 14 (0.43) and the one after by 2 of 18: first, third and fifth stay.
     boxes = np.array([[4 * i, 0, 4 * i + 10, 1] for i in range(5)], np.float32)
@@ -76,12 +80,14 @@ def test_a_dropped_box_drops_nothing():
     np.testing.assert_array_equal(suppress(boxes, scores, 0.4), [True, False, True, False, True])
 
 
+@pytest.mark.slow
 def test_of_equal_scores_the_earlier_stays_and_the_best_comes_first():
     boxes = np.tile(np.array([[0, 0, 4, 4]], np.float32), (3, 1))
     np.testing.assert_array_equal(suppress(boxes, np.zeros(3, np.float32), 0.5), [True, False, False])
     np.testing.assert_array_equal(suppress(boxes, np.array([0, 1, 0], np.float32), 0.5), [False, True, False])
 
 
+@pytest.mark.slow
 def test_padding_is_never_kept_and_suppresses_nothing():
     boxes, scores, groups = some_boxes(3, 20)
     wide = np.concatenate([boxes, np.tile(np.array([[0, 0, 100, 100]], np.float32), (5, 1))])
@@ -92,6 +98,7 @@ def test_padding_is_never_kept_and_suppresses_nothing():
     assert not suppress(boxes, scores, 0.2, valid=np.zeros(20, bool)).any()
 
 
+@pytest.mark.slow
 def test_it_is_the_same_under_vmap():
     batches = [some_boxes(seed, 30) for seed in range(3)]
     boxes, scores = (np.stack([b[i] for b in batches]) for i in range(2))

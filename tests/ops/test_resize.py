@@ -41,6 +41,7 @@ CASES = {f"interpolate.{name}": interpolation(f"interpolate.{name}") for name in
 }
 
 
+@pytest.mark.slow(only=["adaptive_max_pool2d.3x4"])
 @pytest.mark.covers("CV-22", "CV-23", "CV-24", "CV-31")
 @pytest.mark.parametrize("case", CASES)
 def test_equals_torch(case):
@@ -105,6 +106,7 @@ def test_constants_stay_and_sizes_of_one_work(method, arguments):
         np.testing.assert_allclose(resize(jnp.full((1, 1, 2), 7.0), size, method, **arguments), 7, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dtypes_and_axes():
     assert resize(jnp.ones((3, 4, 1), jnp.bfloat16), (6, 6)).dtype == jnp.bfloat16
     assert resize(jnp.ones((2, 3, 4, 5, 1)), (6, 6, 6), scale=None).shape == (2, 6, 6, 6, 1)
@@ -124,6 +126,7 @@ def test_pixel_shuffle_by_hand_and_back():
     np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(y, 3), 3), y)
 
 
+@pytest.mark.slow
 def test_adaptive_pooling_that_divides_is_plain_pooling():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 4, 3)), jnp.float32)
     np.testing.assert_allclose(adaptive_avg_pool(x, (3, 2)), avg_pool(x, (2, 2), (2, 2)), atol=1e-6)
@@ -160,6 +163,7 @@ def test_bilinear_copies_an_axis_whose_size_stays():
     np.testing.assert_allclose(resize(x, scale=(2.0, 1.1)), resize(x, (6, 5)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ties_of_adaptive_max_pooling_go_to_the_first_pixel_in_row_major_order():
     x = jnp.array([[0.0, 1, 0, 2], [1, 0, 2, 0], [3, 3, 3, 3], [3, 3, 3, 3]])[..., None]
     got = jax.grad(lambda v: adaptive_max_pool(v, 2).sum())(x)

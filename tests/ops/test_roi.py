@@ -28,6 +28,7 @@ def check(case, crop):
     np.testing.assert_allclose(gradient.transpose(0, 3, 1, 2), DATA[f"{case}/grad.x"], atol=1e-5)
 
 
+@pytest.mark.slow(unless=["roi_align.al1.sr2.sc0.5"])
 @pytest.mark.covers("DE-12")
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_align")])
 def test_align_equals_torchvision(case):
@@ -35,6 +36,7 @@ def test_align_equals_torchvision(case):
     check(case, lambda x, boxes: roi_align(x, boxes, **arguments | {"output_size": tuple(arguments["output_size"])}))
 
 
+@pytest.mark.slow(unless=["roi_pool.sc1"])
 @pytest.mark.covers("DE-11")
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_pool")])
 def test_pool_equals_torchvision(case):
@@ -42,6 +44,7 @@ def test_pool_equals_torchvision(case):
     check(case, lambda x, boxes: roi_pool(x, boxes, (3, 2), arguments["spatial_scale"]))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-12", "DE-20")
 def test_multiscale_align_equals_torchvision():
     case = "multiscale_roi_align"
@@ -53,6 +56,7 @@ def test_multiscale_align_equals_torchvision():
     np.testing.assert_allclose(out.transpose(0, 3, 1, 2), DATA[f"{case}/out"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-12")
 def test_align_is_exact_on_a_ramp():
     # x = 8 i + j. Aligned, the box begins at 1.5 - .5 = 1 and its bins are 2 long: samples at 1.5, 2.5 | 3.5, 4.5,
@@ -65,6 +69,7 @@ def test_align_is_exact_on_a_ramp():
     np.testing.assert_allclose(roi_align(ramp, moved, 2)[0, ..., 0], [[22.75, 24.75], [38.75, 40.75]], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-11")
 def test_pool_of_whole_pixels_is_max_pooling():
     x = jax.random.normal(jax.random.key(0), (8, 8, 3))
@@ -76,6 +81,7 @@ def test_pool_of_whole_pixels_is_max_pooling():
     np.testing.assert_array_equal(roi_pool(x, jnp.array([[20.0, 20, 30, 30]]), 2), np.zeros((1, 2, 2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-11")
 def test_of_equal_values_the_first_gets_the_gradient():
     box = jnp.array([[0.0, 0, 3, 3]])
@@ -84,6 +90,7 @@ def test_of_equal_values_the_first_gets_the_gradient():
     assert float(gradient.sum()) == 1
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing(monkeypatch):
     levels = [jax.random.normal(jax.random.key(i), (s, s, 4)) for i, s in enumerate((16, 8))]
     corner, size = jax.random.uniform(jax.random.key(2), (2, 7, 2)) * 60
@@ -102,6 +109,7 @@ def test_chunks_change_nothing(monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), chunked, gradient)
 
 
+@pytest.mark.slow
 def test_boxes_without_area_stay_finite():
     x, boxes = jnp.ones((6, 6, 1)), jnp.array([[2.0, 2, 2, 2], [3, 3, 1, 1], [0, 0, 0, 0], [-9, -9, -5, -5]])
     for ratio in (2, -1):
@@ -112,6 +120,7 @@ def test_boxes_without_area_stay_finite():
             assert not out[3].any()
 
 
+@pytest.mark.slow
 def test_what_is_refused():
     x, boxes = jnp.zeros((4, 4, 1)), jnp.zeros((1, 4))
     with pytest.raises(ValueError, match="sampling_ratio=0"):

@@ -38,6 +38,7 @@ def close(got, want, tolerance=1e-4):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-34", "CV-01")
 @settings(max_examples=8, deadline=None)
 @given(

@@ -66,6 +66,7 @@ def test_max_unpool_equals_torch():
     np.testing.assert_array_equal(got_gradient, gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-21")
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), window=st.sampled_from([(2, 2), (3, 1), (2, 3)]))
@@ -77,6 +78,7 @@ def test_pooling_again_gives_the_same(seed, window):
     np.testing.assert_array_equal(again, y)
 
 
+@pytest.mark.slow
 def test_positions_with_padding_strides_and_ties():
     # 3x3 windows at stride 2 over a 4x4 board, padded by one: each names the row * 4 + column of its maximum.
     board = image([[1.0, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])
@@ -88,6 +90,7 @@ def test_positions_with_padding_strides_and_ties():
     np.testing.assert_array_equal(first[0, :, :, 0], [[0, 1], [4, 5]])  # among equals the first, never the padding
 
 
+@pytest.mark.slow
 def test_infinities_nans_and_integers():
     lowest = jnp.full((1, 2, 2, 1), -jnp.inf)
     y, indices = max_pool_with_indices(lowest, 2, 2, 1)

@@ -34,6 +34,7 @@ def with_l2(decay, tx):
     return optax.chain(optax.add_decayed_weights(decay, mask=kernels), tx)
 
 
+@pytest.mark.slow(only=["lamb-want4"])
 @pytest.mark.parametrize(
     ("name", "want"),
     [
@@ -137,6 +138,7 @@ def test_sgd_by_hand():
     assert float(params[0, 0]) == pytest.approx(1.61, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_clipping_by_the_global_norm_comes_first():
     # [3, 4] has norm 5: clipped to 1 it is [.6, .8]. Each leaf by itself would be clipped to [1, 1].
     tx = create_optimizer("sgd", 1.0, momentum=0.0, clip_norm=1.0)
@@ -152,6 +154,7 @@ def test_clipping_by_the_global_norm_comes_first():
     chex.assert_trees_all_close(small, free)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_accumulation_is_the_mean_over_k_steps_and_one_update(name):
     options = {"momentum": 0.9, "weight_decay": 0.1, "clip_norm": 0.7}
@@ -204,6 +207,7 @@ def test_bad_arguments(arguments, message):
         create_optimizer(**{"name": "sgd", "learning_rate": 0.1, **arguments})
 
 
+@pytest.mark.slow(only=["adam", "lamb", "sgd"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_numbers_may_be_traced(name):
     """A search maps over them: the mapped trajectory is that of each number."""
@@ -224,6 +228,7 @@ def rates(schedule, steps):
     return [float(schedule(t)) for t in steps]
 
 
+@pytest.mark.slow
 def test_warm_up_rises_linearly_from_zero_and_ends_at_the_peak():
     for name in SCHEDULES:
         schedule = create_schedule(name, 2.0, 100, warmup=10)
@@ -271,6 +276,7 @@ def test_bad_schedules():
             create_schedule("cosine", 1.0, 10, warmup)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-12")
 def test_micro_batches_make_the_step_of_the_large_batch():
     """SGD with momentum on a network without a norm across examples: three updates of 32 as twelve steps of 8."""

@@ -77,6 +77,7 @@ def from_torch(case):
     return optax.chain(optax.add_decayed_weights(decay), TORCH[name](**arguments))
 
 
+@pytest.mark.slow(unless=["SGD.momentum", "SGD.nesterov", "RMSprop"])
 @pytest.mark.covers("OP-03", "OP-04", "OP-05", "OP-06", "OP-07", "OP-08", "OP-10")
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ELSEWHERE])
 def test_ten_steps_are_torchs(case):
@@ -143,6 +144,7 @@ MARKS = {
 }
 
 
+@pytest.mark.slow(unless=["gradient_descent", "momentum", "momentum_99"])
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.covers(*MARKS[n])] if n in MARKS else []) for n in PAIRS]
 )
@@ -163,6 +165,7 @@ def test_gradient_descent_on_a_quadratic_has_a_closed_form():
     np.testing.assert_allclose(np.array(iterates), want, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("OP-01")
 def test_no_other_direction_falls_faster_than_against_the_gradient():
     def f(w):
@@ -176,6 +179,7 @@ def test_no_other_direction_falls_faster_than_against_the_gradient():
     np.testing.assert_allclose(best, -g / jnp.linalg.norm(g), atol=1.5e-2)
 
 
+@pytest.mark.slow(only=["1"])
 @pytest.mark.covers("OP-02")
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_the_mean_of_the_minibatch_gradients_is_the_full_gradient(size):
@@ -301,6 +305,7 @@ def test_adam_on_a_step_schedule():
     np.testing.assert_allclose(seen, want, rtol=1e-5)
 
 
+@pytest.mark.slow(only=["adadelta", "rprop"])
 @pytest.mark.parametrize("name", [n for n in by_hand.__all__ if n not in ("ByHandState", "nesterov_look_ahead")])
 def test_zero_and_huge_gradients_stay_finite_and_dtypes_stay(name):
     tx = getattr(by_hand, name)(0.1)
@@ -343,6 +348,7 @@ def test_without_params():
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 
 
+@pytest.mark.slow(unless=["False"])
 @pytest.mark.parametrize("rate_inside", [False, True])
 def test_dampening_by_hand(rate_inside):
     # v: 2; .9 2 + .25 4 = 2.8; .9 2.8 + .25 (-1) = 2.27. torch: the first velocity is the gradient itself.

@@ -75,6 +75,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow(only=["CosineAnnealingWarmRestarts"])
 @pytest.mark.parametrize(
     "case",
     [
@@ -118,6 +119,7 @@ def test_plateau_is_torchs_on_a_scripted_measure():
     assert len(set(got)) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SC-05")
 def test_plateau_by_hand_and_optaxs():
     # Patience 1, factor .5: the second measurement in a row without progress halves the rate.
@@ -190,6 +192,7 @@ def test_restarts_rise_at_once_and_last_longer():
     assert rates(schedules.cosine_restarts(1.0, 4), [0, 2, 4, 6]) == pytest.approx([1, 0.5, 1, 0.5])
 
 
+@pytest.mark.slow
 @given(first=st.integers(1, 1000), factor=st.integers(2, 5), n=st.integers(0, 7))
 def test_restarts_stand_where_they_should(first, factor, n):
     start = first * (factor**n - 1) // (factor - 1)

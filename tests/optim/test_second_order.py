@@ -122,6 +122,7 @@ def test_ten_steps_of_two_iterations_are_torchs():
     np.testing.assert_allclose(rows, GOLDEN["LBFGS/quad"], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("OP-14")
 def test_full_batch_logistic_regression_reaches_scipys_optimum():
     rng = np.random.default_rng(0)

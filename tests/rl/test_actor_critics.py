@@ -63,6 +63,7 @@ def value_of(name, state, model):
     return float(model.apply(params, x)[1][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminates", [False, True])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_an_end_by_time_counts_the_value_of_what_follows(name, terminates):
@@ -79,6 +80,7 @@ def test_an_end_by_time_counts_the_value_of_what_follows(name, terminates):
     assert value_of(name, state, model) == pytest.approx(1.0 if terminates else 5.0, rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-07")
 @pytest.mark.parametrize("kind", ["sac", "td3"])
 def test_the_best_vector_is_found(kind):
@@ -93,6 +95,7 @@ def test_the_best_vector_is_found(kind):
         assert metrics["entropy"].compute() == pytest.approx(-2.0, abs=0.6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
 def test_a_policy_of_vectors_moves_to_the_best_one(name):
     """Slowly: at a rate of 0.01 the deviation collapses, and the mode then drifts, whatever the seed."""
@@ -113,6 +116,7 @@ def test_the_soft_value_of_all_actions_is_that_of_their_samples():
     assert sac.soft_value(q[..., 2], jnp.log(p[:, 2]), 0.3)[0] == pytest.approx(0.5 - 0.3 * np.log(0.3), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_td3_waits_with_the_actor_and_the_targets():
     environment = constant_reward(False, 1)
     made = td3.learner(
@@ -136,6 +140,7 @@ def test_td3_waits_with_the_actor_and_the_targets():
         assert any(jax.tree.leaves(changed))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-12")
 def test_a_sequence_is_unrolled_as_it_was_played():
     environment = environments.make("CartPole-v1")
@@ -156,6 +161,7 @@ def test_a_sequence_is_unrolled_as_it_was_played():
     np.testing.assert_allclose(last[0][1], memory[0][0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_first_pass_meets_the_policy_that_acted():
     # With a learning rate of 0 every probability ratio is 1: the surrogate is minus the mean normalized advantage, 0.
     environment = environments.make("CartPole-v1")
@@ -217,6 +223,7 @@ def test_a_buffer_smaller_than_a_minibatch_is_refused():
         jax.eval_shape(made.init, jax.random.key(0), Source.indices(2)[np.arange(2)])
 
 
+@pytest.mark.slow
 def test_actions_are_scaled_to_the_units_of_the_environment():
     environment = environments.make("Pendulum-v1")
     assert (environment.num_actions, environment.action_size) == (None, 1)

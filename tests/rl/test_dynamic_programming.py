@@ -49,6 +49,7 @@ def test_the_table_of_sutton_and_barto(float64):
     np.testing.assert_allclose(sweeps[1:, 3], [-1, -2, -3])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-02")
 def test_values_are_those_of_the_inverse_and_of_many_trajectories(float64):
     process = random_process(0)
@@ -98,6 +99,7 @@ def test_each_sweep_contracts_by_gamma(float64, policy):
             assert np.abs(after[0] - after[1]).max() <= process.gamma * np.abs(a - b).max() + 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-03")
 def test_value_iteration_equals_policy_iteration_and_every_policy(float64):
     for process in (slippery(), random_process(3), sutton()):

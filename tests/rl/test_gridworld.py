@@ -66,6 +66,7 @@ def test_the_environment_moves_as_the_process_says(slip):
     assert not out.observation[ended][:, [3, 6]].any()  # of the next episode
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-01")
 def test_episodes_repeat_by_key_and_are_cut_off():
     grid = gridworld.make(gridworld.corridor(3), step_reward=-1.0)

@@ -48,6 +48,7 @@ def test_absorbing_states_stay_for_nothing():
     np.testing.assert_array_equal(process.start, [1, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-01")
 def test_trajectories_follow_the_process_and_repeat_by_key():
     transition, reward, kwargs = random_process(1)
@@ -78,6 +79,7 @@ def test_distributions_by_hand():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-01")
 def test_an_environment_ends_by_absorption_or_by_time():
     environment = mdps.as_environment(two_states(), max_steps=3)

@@ -124,6 +124,7 @@ def test_every_kind_of_leaf_comes_back_byte_for_byte(tmp_path):
     np.testing.assert_array_equal(jax.random.normal(back.rng, (3,)), jax.random.normal(state.rng, (3,)))
 
 
+@pytest.mark.slow(only=["saved0-wanted0-shard0"])
 @pytest.mark.parametrize(
     ("saved", "wanted", "shard"),
     [
@@ -509,6 +510,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert file.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_is_named(tmp_path):
     """As a user without rights: root may write anywhere, so the check runs under another user's."""
     folder = tmp_path / "locked"

@@ -53,6 +53,7 @@ def source(n):
     return Source({"x": np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)}, n)
 
 
+@pytest.mark.slow(unless=["1-eight", "1-pmap", "7-eight"])
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 @pytest.mark.parametrize("size", [1, 7, 21, 1000])
 def test_every_example_counts_once_whatever_the_batch_and_the_mesh(size, placement):
@@ -144,6 +145,7 @@ def spread(acc):
     return {"median": float(np.median(predicted)), "order": index}
 
 
+@pytest.mark.slow(only=["one"])
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 def test_evaluators_see_every_example_once_in_order_without_padding(placement):
     data, other = source(21), source(5)

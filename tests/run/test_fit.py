@@ -129,6 +129,7 @@ def checkpoints(folder):
 # The log
 
 
+@pytest.mark.slow(only=["1"])
 @pytest.mark.parametrize("log_every", [1, 3, 5, 12, 50])
 def test_metrics_are_exact_whatever_is_logged(log_every, monkeypatch):
     """Each row is the mean over the examples of its steps; device sums go to the host in between, too."""
@@ -166,6 +167,7 @@ def test_the_learning_rate_of_the_last_step_is_logged():
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.2, 0.4])
 
 
+@pytest.mark.slow
 def test_a_long_run_logs_every_fifty_steps():
     assert [row["step"] for row in train(1020, log_every=None).history] == [1, *range(50, 1001, 50), 1020]
 
@@ -189,6 +191,7 @@ def large_counts(rows: int) -> dict:
     return {"accuracy": share, "iou": MeanIoU(matrix, jnp.int32(0)), "below": Sum(jnp.int32(-PIXELS))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_counts_of_1024_steps_do_not_overflow(spmd):
     """2^21 pixels a step and 1024 steps are 2^31, one more than int32 holds."""
@@ -199,6 +202,7 @@ def test_counts_of_1024_steps_do_not_overflow(spmd):
     assert row["below"] == -PIXELS * steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2**31 - 1, -(2**31)])
 def test_the_largest_counts_of_a_step_add_up(count, tmp_path):
     """At the edge of int32, over a resume whose checkpoint lies between two log lines."""
@@ -215,6 +219,7 @@ def test_counts_of_a_validation_do_not_overflow():
     assert evaluate(learner, None, source(160), batch_size=4, placement=ONE)["n"] == 160 * 2**28
 
 
+@pytest.mark.slow
 def test_what_is_logged_does_not_change_what_is_learnt(tmp_path):
     quiet = train(8, log_every=100)
     busy = train(8, log_every=1, folder=tmp_path, valid=source(10), eval_every=1, saving=Saving(steps=1))
@@ -268,6 +273,7 @@ def test_the_log_file_is_the_history(tmp_path):
     assert list((tmp_path).glob("*tfevents*")) or list(tmp_path.rglob("*tfevents*"))
 
 
+@pytest.mark.slow
 def test_a_result_prints_in_ten_lines_and_shows_its_curves(tmp_path):
     result = train(8, folder=tmp_path, valid=source(12), saving=Saving(seconds=0, monitor="loss", mode="min"))
     lines = repr(result).splitlines()
@@ -298,6 +304,7 @@ def test_progress_says_something_and_silence_nothing(capsys):
 # Validation
 
 
+@pytest.mark.slow(only=["4-eight"])
 @pytest.mark.parametrize("placement", [ONE, Placement(make_mesh("data:8"))], ids=["one", "eight"])
 @pytest.mark.parametrize("size", [4, 13, 256])
 def test_every_validation_example_counts_exactly_once(size, placement):
@@ -353,6 +360,7 @@ def test_a_score_that_is_not_a_number_ends_the_run_and_is_never_the_best(tmp_pat
     assert Checkpoints(tmp_path / "checkpoints", read_only=True).best_step() == 2
 
 
+@pytest.mark.slow
 def test_the_best_is_remembered_over_a_resume(tmp_path):
     """A score below it is no reason to save, before and after."""
     learner = scores([0.1, 0.9, 0.2, 0.3, 0.4, 0.5])
@@ -379,6 +387,7 @@ def test_a_monitor_that_is_not_measured(tmp_path):
 # When it saves
 
 
+@pytest.mark.slow
 def test_saving_by_steps_by_seconds_and_at_the_end(tmp_path):
     train(7, folder=tmp_path / "end", saving=Saving(seconds=0))
     assert checkpoints(tmp_path / "end") == [7]
@@ -419,6 +428,7 @@ def test_arguments_out_of_range(tmp_path, options, message):
 # Resume
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-13")
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
     """Cut in the middle of a log window whose sums lie partly on the host, partly on the device."""
@@ -457,6 +467,7 @@ def test_time_before_a_resume_counts(tmp_path):
     assert result.seconds > result.seconds_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"),
     [("data:8", "data:1"), ("data:1", "data:8"), ("data:8", "data:4,model:2"), ("pmap", "data:2")],
@@ -480,6 +491,7 @@ def test_another_number_of_devices_goes_on_to_a_tolerance(tmp_path, first, then)
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_start_runs_once_and_never_on_a_resume(tmp_path):
     calls = []
 
@@ -522,6 +534,7 @@ def test_another_model_is_refused_by_its_first_differing_leaf(tmp_path):
     assert ((tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)) == before
 
 
+@pytest.mark.slow
 def test_two_pipelines_are_a_dict_of_batches(tmp_path):
     base = regression()
     both = Learner(
@@ -555,12 +568,14 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     train(4, folder=tmp_path)
     longer = train(8, folder=tmp_path)
     chex.assert_trees_all_equal(plain(longer.state), plain(train(8).state))
 
 
+@pytest.mark.slow
 def test_a_finished_run_whose_newest_checkpoint_is_damaged_is_finished_again(tmp_path):
     whole = train(8, folder=tmp_path, saving=Saving(seconds=0, steps=4))
     for path in (tmp_path / "checkpoints" / "8").rglob("*"):
@@ -582,6 +597,7 @@ def test_a_finished_run_without_checkpoints_is_never_an_untrained_state(tmp_path
     chex.assert_trees_all_equal(plain(whole.state), plain(again.state))
 
 
+@pytest.mark.slow
 def test_phases_are_folders_of_their_own_and_a_finished_one_is_skipped(tmp_path):
     first = train(4, folder=tmp_path, phase="one")
     with pytest.raises(CutOff):
@@ -631,6 +647,7 @@ def test_hooks_are_called_at_log_and_validation_steps_with_named_numbers():
     assert hook.metrics[-1]["valid/loss"] == last["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_a_hook_that_returns_a_state_replaces_the_runs(spmd, tmp_path):
     placement = Placement(make_mesh("data:8"), spmd=spmd)
@@ -716,6 +733,7 @@ def test_patience_counts_measurements_and_not_log_lines(tmp_path):
     assert (result.step, result.stopped) == (12, True)
 
 
+@pytest.mark.slow
 def test_patience_goes_on_after_a_kill(tmp_path):
     learner = scores([0.9] + [0.5] * 19)
     options = {
@@ -772,6 +790,7 @@ def test_a_folder_that_cannot_be_written_fails_before_any_data_is_read(tmp_path)
     assert file.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_at_the_end_and_the_same_call_finishes_later(tmp_path, caplog):
     wide = regression(width=90_000)  # 360 kB of noise in each array: no compression helps
     options = {"learner": wide, "steps": 6, "folder": tmp_path, "saving": Saving(seconds=0, steps=2)}
@@ -798,12 +817,14 @@ def test_an_error_of_the_data_comes_out_as_it_is():
         train(8, pipe=Cut(pipeline(), 5))
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_over_the_devices_still_trains():
     even = train(3, pipe=pipeline(10), placement=ONE)
     odd = train(3, pipe=pipeline(10), placement=Placement(make_mesh("data:8")))
     np.testing.assert_allclose(even.state.params["w"], odd.state.params["w"], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_state_that_comes_back_is_alive():
     for spmd in ("jit", "pmap"):
         placement = Placement(make_mesh("data:8"), spmd=spmd)

@@ -144,6 +144,7 @@ def test_trouble_with_tensorboard_is_raised_by_flush(tmp_path, monkeypatch):
     writer.close()
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_before_the_first_row():
     code = "import sys, dlcore.run.metrics_writer as w; sys.exit('tensorboardX' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -81,6 +81,7 @@ def failing(fault=fine, pipe=None, placement=None, steps=12, learner=learner, **
     return str(caught.value)
 
 
+@pytest.mark.slow(only=["1"])
 @pytest.mark.parametrize("log_every", [1, 4, 100])
 def test_a_loss_that_is_infinite_is_named_by_its_step_and_metrics(log_every):
     message = failing(infinite_loss, log_every=log_every)
@@ -91,6 +92,7 @@ def test_a_loss_that_is_infinite_is_named_by_its_step_and_metrics(log_every):
     assert "parameters" not in message, "they do not depend on it"
 
 
+@pytest.mark.slow(only=["1"])
 @pytest.mark.parametrize("log_every", [1, 4, 100])
 def test_a_gradient_that_is_not_finite_is_named_by_its_step_and_leaf(log_every):
     """The loss of that step is fine, that of the next is not: the step that did it is the one to be named."""
@@ -117,6 +119,7 @@ def test_the_replay_starts_at_the_last_checkpoint(tmp_path, every):
     assert kept == list(range(every, BAD + 1, every)) if every else kept == []
 
 
+@pytest.mark.slow
 def test_nothing_bad_is_saved_or_logged(tmp_path):
     failing(bad_gradient, folder=tmp_path, log_every=1, saving=Saving(seconds=0, steps=1))
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -161,6 +164,7 @@ def test_parameters_that_a_hook_spoils():
     assert "no longer finite" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", [placed(count=8), placed("pmap", 8)], ids=["mesh", "pmap"])
 def test_on_several_devices(placement, tmp_path):
     message = failing(
@@ -225,6 +229,7 @@ def with_optimizer(tx, scale=1.0):
     return base._replace(init=init, update=update, loss=None)
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_stands_still_for_ever_is_an_error(tmp_path):
     """Squares of gradients of 1e25 are infinite in Adam's nu: every update is 0, and every number of the log fine."""
     options = {"folder": tmp_path, "log_every": 4, "saving": Saving(seconds=0, steps=1)}
@@ -244,6 +249,7 @@ OPTIMIZERS_BY_NAME = {
 }
 
 
+@pytest.mark.slow(unless=["backtracking"])
 @pytest.mark.parametrize("name", OPTIMIZERS_BY_NAME)
 def test_no_optimizer_is_taken_for_broken(name, tmp_path):
     """Some hold infinities by design (the best value before the first, the errors of a line search), over a resume."""
@@ -273,6 +279,7 @@ def with_statistics(fault):
     return base._replace(init=init, update=update, evaluate=evaluate, loss=None)
 
 
+@pytest.mark.slow(unless=["12"])
 @pytest.mark.parametrize("eval_every", [1, 12])
 def test_running_statistics_that_are_not_finite(eval_every, tmp_path):
     options = {"folder": tmp_path, "log_every": 12, "valid": source(), "eval_every": eval_every}

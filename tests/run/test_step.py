@@ -124,6 +124,7 @@ def test_placements_that_cannot_be():
     assert Placement(make_mesh("data:4,model:2")).data_size == 4
 
 
+@pytest.mark.slow
 def test_every_placement_starts_from_the_same_bits():
     first = Program(regression(), batch(), one_device(), 0).init(batch()).state
     for placement in (eight(), eight("pmap"), Placement(make_mesh("data:4,model:2"), "fsdp+tensor")):
@@ -209,6 +210,7 @@ def test_weak_types_do_not_compile_twice():
     assert program.traces == 1
 
 
+@pytest.mark.slow(unless=["jit"])
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_logging_compiles_nothing_after_the_first_time(spmd):
     """Taking the sums at a log step must not build a new function each time."""
@@ -274,6 +276,7 @@ def spoiled(at, value):
     return metrics
 
 
+@pytest.mark.slow(unless=["inf-jit"])
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_the_first_bad_step_is_kept_with_its_metrics(value, spmd):
@@ -354,6 +357,7 @@ def test_rows_keep_their_order_over_replicas():
     chex.assert_trees_all_equal(data(left.keys), data(right.keys))
 
 
+@pytest.mark.slow
 def test_metrics_of_replicas_are_joined():
     def metrics(state, batch, losses):
         return {"top": Max(batch["index"].max()), "rows": Sum(jnp.int32(losses.shape[0])), "lr": Last(jnp.float32(0.1))}

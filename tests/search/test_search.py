@@ -61,6 +61,7 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_trials_in_one_step_score_as_alone_and_are_not_trained_twice(tmp_path, capsys):
     trials = [{"learning_rate": rate} for rate in (1e-3, 1e-2, 1e-1)]
     options = {"metric": "loss", "monitor_mode": "min"}
@@ -91,6 +92,7 @@ def test_what_can_share_a_program():
     assert groups(trials, []) == [[0], [1], [2]]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-16")
 def test_the_command_ranks_warns_at_the_edge_and_reports(tmp_path, capsys):
     words = ["learning_rate=log:1e-6:1e-2", *FLAGS, "--metric=loss", f"--out={tmp_path}"]
@@ -105,6 +107,7 @@ def test_the_command_ranks_warns_at_the_edge_and_reports(tmp_path, capsys):
     assert "at the upper end" in report
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-15")
 def test_coarse_to_fine_narrows_the_interval(tmp_path, capsys):
     words = ["learning_rate=log:1e-6:10", *FLAGS, "--metric=loss", f"--out={tmp_path}", "--trials=12"]
@@ -114,6 +117,7 @@ def test_coarse_to_fine_narrows_the_interval(tmp_path, capsys):
     assert np.ptp(rates[6:]) < 0.6 * np.ptp(rates[:6])
 
 
+@pytest.mark.slow
 def test_halving_and_a_population_from_the_command(tmp_path, capsys):
     words = ["learning_rate=log:1e-4:1", *FLAGS, "--metric=loss"]
     out = printed(capsys, *words, "--method=halving", "--trials=4", "--reduction_factor=2", f"--out={tmp_path / 'h'}")
@@ -131,6 +135,7 @@ def test_halving_and_a_population_from_the_command(tmp_path, capsys):
     assert [entry["step"] for entry in lineage] == [10, 20]
 
 
+@pytest.mark.slow
 def test_choices_run_alone_and_blown_up_trials_are_counted(tmp_path, capsys):
     words = ["optimizer=sgd,adamw", *FLAGS, "--steps=5", f"--out={tmp_path / 'a'}", "--method=grid"]
     assert "trial 1: optimizer=adamw" in printed(capsys, *words)
@@ -139,6 +144,7 @@ def test_choices_run_alone_and_blown_up_trials_are_counted(tmp_path, capsys):
     assert [row["score"] is None for row in rows(tmp_path / "b")] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_recorded_and_the_others_go_on(tmp_path, capsys):
     words = ["init_from=none,/nowhere", *FLAGS, "--steps=3", "--method=grid"]
     out = printed(capsys, *words, f"--out={tmp_path / 'a'}")
@@ -188,6 +194,7 @@ def valid_rows(folder):
     return [row for row in log if row["split"] == "valid"]
 
 
+@pytest.mark.slow
 def test_a_trial_trains_and_measures_what_train_does(page, tmp_path, capsys):
     flags = [*FLAGS, "--steps=4", "--eval_every=2", "--log_every=2"]
     assert run(page, [*flags, "--learning_rate=0.02", f"--run_dir={tmp_path / 'train'}"]) == 0
@@ -204,6 +211,7 @@ def test_a_trial_trains_and_measures_what_train_does(page, tmp_path, capsys):
     assert 0 <= retrain(PAGE, flags, best, tmp_path)["zeros"] <= 1
 
 
+@pytest.mark.slow
 def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
     words = ["learning_rate=0.01,0.02", *FLAGS, f"--out={tmp_path}"]
     error = printed(capsys, *words, "--metric=foo", status=2)
@@ -248,6 +256,7 @@ def test_survivors_of_halving_come_first():
     assert ranked(trials, "min") == [1, 4, 0, 3, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-17")
 def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     """The checkpoint that is kept is the argmax over validations, and holds its parameters."""

@@ -36,6 +36,7 @@ def test_prices_of_a_cut_by_hand():
     np.testing.assert_allclose(weights, [5, 5, far, far, far / np.sqrt(2), far / np.sqrt(2)])
 
 
+@pytest.mark.slow
 def test_the_color_model_is_highest_at_the_chosen_colors():
     rng = np.random.default_rng(0)
     pixels = rng.normal([[0.2, 0.2, 0.2]] * 50 + [[0.8, 0.1, 0.1]] * 50 + [[0.1, 0.9, 0.5]] * 50, 0.02)
@@ -53,6 +54,7 @@ def planted():
     return (image + rng.normal(0, 0.02, image.shape)).clip(0, 1), disk
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-10")
 def test_a_blurred_spot_on_the_object_is_enough():
     image, disk = planted()
@@ -101,6 +103,7 @@ def test_bad_input_is_named(saliency, settings, text):
         grabcut(np.zeros((4, 4, 3)), saliency, **settings)
 
 
+@pytest.mark.slow
 def test_the_saliency_pages_gradient_compares_no_pixel_for_equality():
     """x == max(x) holds nowhere where XLA computes x twice and rounds it in two ways: the gradient is 0 / 0 then."""
     net, x = saliency_grabcut.Classifier(4, 6), jnp.ones((2, 16, 16, 3))

@@ -72,6 +72,7 @@ def logits_of(state, rows):
     return Small().apply({"params": state.params, **state.model_state}, rows["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-12")
 def test_it_is_classification_of_the_pixels_that_count(learner, state):
     rows = source()[:]
@@ -103,6 +104,7 @@ def test_weights_divide_by_the_weights_of_the_labels(state):
     assert float(value) == pytest.approx((w * losses).sum() / w.sum(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-12")
 @pytest.mark.parametrize("overlap", ["none", "dice"])
 def test_void_alone_costs_nothing_and_moves_nothing(overlap):
@@ -116,6 +118,7 @@ def test_void_alone_costs_nothing_and_moves_nothing(overlap):
     assert learner.evaluate(state, rows)["mean_iou"].compute() is None
 
 
+@pytest.mark.slow
 def test_the_loss_of_overlap_is_that_of_images_with_a_class(state):
     rows = source()[:]
     logits, plain = logits_of(state, rows)["out"], jitted().loss(state.params, state, rows)[0]
@@ -128,6 +131,7 @@ def test_the_loss_of_overlap_is_that_of_images_with_a_class(state):
         assert float(value) == pytest.approx(float(plain) + 2 * want, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_learns_at_half_weight_and_counts_in_training_alone(learner, state):
     rows = source()[:]
     after, _ = learner.update(state, rows)
@@ -153,6 +157,7 @@ def test_padding_and_what_lies_under_void_change_nothing(learner, state):
     np.testing.assert_array_equal(padded["boundary"].either, plain["boundary"].either)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     """Images have different numbers of pixels that count, so the losses' divisor must be the whole batch's."""
@@ -166,6 +171,7 @@ def test_eight_devices_equal_one(spmd):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-12")
 def test_metrics_do_not_depend_on_the_batch_split_and_are_read_by_name(learner, state):
     placement = Placement(make_mesh("data:1", jax.devices()[:1]))
@@ -184,6 +190,7 @@ def test_metrics_do_not_depend_on_the_batch_split_and_are_read_by_name(learner, 
     assert whole["accuracy"] == pytest.approx((predicted == labels)[keep].mean())
 
 
+@pytest.mark.slow
 def test_labels_move_with_the_image_and_in_training_alone(state):
     """Under a mirrored image the loss is that of the mirrored labels."""
     rows = source()[:]

@@ -94,6 +94,7 @@ def test_gaps_and_jitter_keep_pieces_apart():
     assert set(second[:, 0] - first[:, -1] - 1) == {2, 3, 4}  # 9 - 6 - 1 = 2 pixels between, up to 10 - 5 - 1 = 4
 
 
+@pytest.mark.slow
 def test_pieces_of_their_own_brightness_are_made_alike():
     image = jax.random.uniform(jax.random.key(0), (4, 4, 1)) * jnp.array([0.1, 0.1, 1, 1])[:, None, None]
     pieces = cut(jax.random.key(1), image, 2, by_piece=True)
@@ -151,6 +152,7 @@ def test_a_sound_that_is_displaced_is_the_clips_own():
         correspondence(4)(jax.random.key(0), example)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-24")
 def test_sound_and_frames_meet_in_their_products():
     """Without a sound, or turned around in time with its frames, the answer is what it must be."""
@@ -187,6 +189,7 @@ def trained():
     return learner, first, state, rows
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-01", "SS-02")
 def test_a_network_learns_turns_without_any_label(trained):
     learner, first, state, rows = trained
@@ -196,6 +199,7 @@ def test_a_network_learns_turns_without_any_label(trained):
     assert after > 0.95
 
 
+@pytest.mark.slow
 def test_predict_says_what_evaluate_measures_and_shows_the_first_features(trained):
     learner, first, state, rows = trained
     out, start = jax.jit(learner.predict)(state, rows), jax.jit(learner.predict)(first, rows)
@@ -207,6 +211,7 @@ def test_predict_says_what_evaluate_measures_and_shows_the_first_features(traine
     np.testing.assert_allclose(start["features"], start["untrained"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_examples_without_a_class_take_no_part(trained):
     _, _, state, rows = trained
     model = PieceClassifier(Backbone(), 4, hidden=16, side=2)

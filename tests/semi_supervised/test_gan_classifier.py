@@ -52,6 +52,7 @@ def make(rate=0.1, **settings):
     return learner, learner.init(jax.random.key(0), points())
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-10")
 def test_the_logsumexp_form_is_the_softmax_of_k_plus_one_classes():
     logits = jnp.asarray(np.random.default_rng(0).normal(0, 3, (7, 5)), jnp.float32)
@@ -88,6 +89,7 @@ class Normalized(Classifier):
         return {"points": self.norm(x, use_running_average=not train)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-10")
 def test_batch_norm_leaves_the_mean_features_of_made_images_apart_from_those_of_real_ones():
     """Made points begin at about .5 and real ones lie about .1: in a joint batch, two clusters at -1 and 1."""
@@ -99,6 +101,7 @@ def test_batch_norm_leaves_the_mean_features_of_made_images_apart_from_those_of_
     assert 2 < metrics["feature_distance"].compute() < 4.1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-11")
 def test_the_complements_terms_by_hand():
     orthogonal, mask = jnp.array([[2.0, 0, 0], [0, 3, 0], [5, 5, 5]]), jnp.array([1.0, 1, 0])
@@ -171,6 +174,7 @@ def assert_one_step(before, after, entropy_weight):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params["discriminator"], want)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-10")
 def test_the_classifier_descends_its_three_terms(trained):
     _, state, after, last = trained
@@ -186,6 +190,7 @@ def test_the_classifier_of_a_complement_descends_the_entropy_of_unlabeled_images
     assert_one_step(state, train(learner.update, state, 1), entropy_weight=0.7)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-11")
 def test_a_complement_lies_where_real_images_are_rare():
     """The median of five seeds: after 1,000 steps and more, the area of one is between .86 and .98."""
@@ -204,6 +209,7 @@ def test_a_complement_lies_where_real_images_are_rare():
     assert areas[False] < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-10")
 def test_what_is_measured_is_the_average_of_the_classifier(trained):
     learner, state = make_small(complement=False, ema_decay=0.999)
@@ -227,6 +233,7 @@ class Dropped(Classifier):
         return {"points": nn.Dropout(0.5, deterministic=not train)(x)}
 
 
+@pytest.mark.slow
 def test_dropout_acts_on_what_is_matched_in_training_alone():
     rows, still = points(), optax.sgd(0.0)
     found = []
@@ -244,6 +251,7 @@ def test_dropout_acts_on_what_is_matched_in_training_alone():
     assert found[0][0] != found[1][0] != found[1][1], "another draw at each step"
 
 
+@pytest.mark.slow
 def test_no_gradient_depends_on_the_hidden_label(trained):
     learner, state, after, _ = trained
     other = points()

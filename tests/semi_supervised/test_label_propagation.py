@@ -17,6 +17,7 @@ def moons():
     return x, y, labels
 
 
+@pytest.mark.slow(unless=["spreading-oracle1"])
 @pytest.mark.covers("SE-01")
 @pytest.mark.parametrize(
     ("method", "oracle"),
@@ -52,6 +53,7 @@ def test_one_step_by_hand():
     assert found.steps == 1
 
 
+@pytest.mark.slow
 def test_a_point_out_of_reach_has_no_distribution():
     found = propagate(np.array([[0.0], [0.1], [100]]), [0, 1, -1], method="spreading")
     assert found.distributions[2].tolist() == [0, 0]

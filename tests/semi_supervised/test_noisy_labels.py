@@ -69,6 +69,7 @@ def test_the_smallest_losses_of_the_examples_by_hand():
     assert smallest(losses, jnp.ones(5), 0.41).tolist() == [0, 1, 1, 1, 0], "5 * .41 = 2.05, rounded up"
 
 
+@pytest.mark.slow(unless=["forward-<lambda>"])
 @pytest.mark.covers("SE-14")
 @pytest.mark.parametrize(
     ("method", "loss"),
@@ -92,6 +93,7 @@ def test_each_network_descends_its_own_loss(method, loss):
     jax.tree.map(np.testing.assert_array_equal, state.params["technique"], state.params["cross_entropy"])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-14")
 def test_each_of_two_networks_learns_from_what_the_other_finds_easy():
     learner, state = make("co_teaching", forget_rate=0.5, forget_steps=0)
@@ -132,6 +134,7 @@ def test_no_gradient_depends_on_the_truth(method):
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
+@pytest.mark.slow
 def test_the_best_network_is_kept():
     learner, state = make()
     step, keep = jax.jit(learner.update), KeepBest()

@@ -84,6 +84,7 @@ def darken(key, image):
     return 0.5 * image
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-09")
 def test_fixmatch_learns_the_strong_view_from_confident_guesses_of_the_weak():
     learner, state = start(fixmatch, strong=darken, threshold=0.6, unlabeled_weight=2.0)
@@ -127,6 +128,7 @@ def test_distribution_alignment_and_class_thresholds():
     np.testing.assert_allclose(fixmatch.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fixmatch_remembers_what_it_guessed():
     data = batch()
     p = softmax(logits(start(fixmatch, strong=darken)[1].params, data["unlabeled"]["image"]))
@@ -156,6 +158,7 @@ def test_pseudo_labels_are_weighted_as_asked(weighting):
     assert metrics["mask_rate"] == pytest.approx((confidence >= 0.6).mean() if weighting == "threshold" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-01")
 def test_a_generation_learns_the_labels_of_the_one_before():
     learner, state = start(pseudo_label, generation=2, unlabeled_weight=1.0, rate=2.0)
@@ -192,6 +195,7 @@ def test_mean_teacher_compares_predictions_not_weights():
     assert value == pytest.approx(supervised_loss(state, data) + 3 * distance.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-04")
 def test_student_and_teacher_see_different_noise():
     learner, state = start(mean_teacher, augment=noise)
@@ -203,6 +207,7 @@ def test_student_and_teacher_see_different_noise():
 # The Pi-model
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-02")
 def test_the_pi_model_of_a_deterministic_network_costs_nothing():
     for model, augment, is_zero in (
@@ -227,6 +232,7 @@ def supervised_of(state, data):
     return learner.loss(state.params, state, data)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-02")
 def test_the_pi_model_gives_gradients_to_both_passes():
     learner, state = start(pi_model, Linear(), augment=noise, unlabeled_weight=1.0)
@@ -244,6 +250,7 @@ def test_the_pi_model_gives_gradients_to_both_passes():
 # Temporal ensembling
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-03")
 def test_the_table_is_corrected_by_visits_and_padding_writes_nothing():
     memory = {"ensemble": jnp.zeros((4, 2)), "visits": jnp.zeros(4, jnp.int32)}
@@ -280,6 +287,7 @@ def test_temporal_ensembling_pulls_towards_earlier_predictions():
 # Virtual adversarial training
 
 
+@pytest.mark.slow(unless=["0.001"])
 @pytest.mark.covers("SE-05")
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
 def test_the_adversarial_direction_is_the_top_eigenvector_of_the_fisher_matrix(scale):
@@ -298,6 +306,7 @@ def test_the_adversarial_direction_is_the_top_eigenvector_of_the_fisher_matrix(s
         assert fisher > 0.5 * values[-1], "one iteration goes most of the way"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-05")
 def test_vat_costs_the_divergence_at_epsilon():
     learner, state = start(vat, Linear(scale=2.0), epsilon=0.5, iterations=30, unlabeled_weight=3.0)
@@ -319,6 +328,7 @@ def test_vat_costs_the_divergence_at_epsilon():
     assert measured(zero, state, data)[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-05")
 def test_vat_gives_no_gradient_to_the_plain_prediction_nor_to_the_direction():
     learner, state = start(vat, epsilon=1.0)
@@ -336,6 +346,7 @@ def test_vat_gives_no_gradient_to_the_plain_prediction_nor_to_the_direction():
     assert float(slope) == pytest.approx(float(chord(1e-2) - chord(-1e-2)) / 2e-2, rel=2e-2)
 
 
+@pytest.mark.slow
 def test_entropy_is_added_to_vat():
     data = batch()
     (plain, state), (more, _) = start(vat), start(vat, entropy_weight=0.5)
@@ -357,6 +368,7 @@ class Affine(nn.Module):
         return jnp.log(jnp.stack([share, 1 - share], -1))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-07")
 def test_interpolation_costs_a_linear_network_nothing_and_others_something():
     rng = np.random.default_rng(4)
@@ -392,6 +404,7 @@ def test_sharpening_goes_to_one_hot():
     np.testing.assert_allclose(mixmatch.sharpen(p, 1e-3), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-08")
 def test_mixmatch_without_mixing_is_the_distance_from_sharpened_guesses():
     learner, state = start(mixmatch, alpha=0.0, temperature=0.5, unlabeled_weight=4.0)
@@ -402,6 +415,7 @@ def test_mixmatch_without_mixing_is_the_distance_from_sharpened_guesses():
     assert value == pytest.approx(supervised_loss(state, data) + 4 * np.square(p - q).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-08")
 def test_mixmatch_averages_its_guess_over_views():
     learner, state = start(mixmatch, augment=noise, alpha=0.0, temperature=1.0, num_views=2)
@@ -410,6 +424,7 @@ def test_mixmatch_averages_its_guess_over_views():
     assert measured(learner, state, batch())[1]["unlabeled_loss"] > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-08")
 def test_an_image_stays_nearer_to_itself_than_to_its_partner():
     images, targets = jnp.arange(64.0).reshape(64, 1, 1, 1), jnp.eye(64)

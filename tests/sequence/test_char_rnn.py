@@ -48,6 +48,7 @@ def nats_by_hand(params, carry, text):
     return jnp.stack(losses, 1), h
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-10")
 def test_a_chunk_of_everything_is_full_back_propagation():
     model, text = CharRNN(5, 3, cell="rnn"), tokens()
@@ -63,6 +64,7 @@ def test_a_chunk_of_everything_is_full_back_propagation():
     assert metrics["perplexity"].compute() == pytest.approx(float(jnp.exp(nats.mean())), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_first_chunk_from_a_zero_carry_without_padding():
     """`loss` by hand: 4 characters of 2 of the 3 rows, whatever the state carries."""
     model, text = CharRNN(5, 3, cell="rnn"), tokens(3)
@@ -77,6 +79,7 @@ def test_the_loss_is_that_of_the_first_chunk_from_a_zero_carry_without_padding()
     assert float(learner.loss(state.params, state, batch(text))[0]) == pytest.approx(float(nats.mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-10")
 def test_the_state_passes_from_chunk_to_chunk_and_the_gradient_does_not():
     # Token 4 comes in the first chunk alone: its embedding shapes the second chunk's loss through the carry, but gets
@@ -109,6 +112,7 @@ def test_chunks_go_through_the_streams_and_start_over_one_further_on():
         char_rnn.chunk_at(text, 0, 10)
 
 
+@pytest.mark.slow
 def test_a_pass_starts_from_a_zero_carry():
     text = tokens()
     learner = toy(CharRNN(5, 3), optax.sgd(0.0))
@@ -121,6 +125,7 @@ def test_a_pass_starts_from_a_zero_carry():
     assert losses[0] != losses[1]
 
 
+@pytest.mark.slow
 def test_evaluation_reads_every_row_to_its_end_whatever_the_chunk():
     text, length = tokens(3, 12), np.array([11, 11, 6], np.int32)
     model = CharRNN(5, 3, cell="rnn")
@@ -135,6 +140,7 @@ def test_evaluation_reads_every_row_to_its_end_whatever_the_chunk():
         assert metrics["bits"].compute() == pytest.approx(want / np.log(2), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-07", "SQ-16")
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
@@ -159,6 +165,7 @@ def test_a_small_text_is_learnt_by_heart_and_written_down_again(cell):
     assert vocabulary.decode(out["tokens"][0][: out["length"][0]]) == "orld, hello there."
 
 
+@pytest.mark.slow
 def test_drawn_samples_depend_on_the_index_alone():
     text = tokens(4)
     learner = toy(CharRNN(5, 3), sample_length=12)
@@ -196,6 +203,7 @@ def plain(state):
     return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     learner, source, one = runs("jit", 1)
@@ -208,6 +216,7 @@ def test_eight_devices_equal_one(spmd):
     assert values[0]["loss"] == pytest.approx(values[1]["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical(tmp_path):
     _, _, whole = runs("jit", 1, tmp_path / "whole")
     runs("jit", 1, tmp_path / "cut", steps=2)
@@ -215,6 +224,7 @@ def test_a_resumed_run_is_bit_identical(tmp_path):
     chex.assert_trees_all_equal(plain(whole.state), plain(resumed.state))
 
 
+@pytest.mark.slow
 def test_the_order_of_later_batches_does_not_matter():
     text = tokens(3)
     learner = toy(CharRNN(5, 3))

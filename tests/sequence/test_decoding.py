@@ -28,6 +28,7 @@ def test_temperature_zero_is_the_largest_logit_and_one_follows_the_softmax():
     np.testing.assert_allclose(np.bincount(draws[0.5], minlength=3) / 2000, np.array([4, 25, 9]) / 38, atol=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-14")
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_each_sequence_ends_with_its_stop_token_or_at_the_greatest_length(temperature):
@@ -57,6 +58,7 @@ def test_decoding_stops_once_all_have():
     assert seen == [0]
 
 
+@pytest.mark.slow
 def test_a_sequence_does_not_depend_on_its_neighbors():
     def step(carry, tokens):
         return carry, jnp.ones((len(tokens), 5))
@@ -70,6 +72,7 @@ def test_a_sequence_does_not_depend_on_its_neighbors():
         generate(step, (), start, keys(4), 0)
 
 
+@pytest.mark.slow
 def test_top_k_and_top_p_rule_out_improbable_tokens():
     logits = jnp.log(jnp.array([0.1, 0.4, 0.2, 0.3]))
     kept = lambda **limits: np.flatnonzero(np.isfinite(filter_logits(logits, **limits))).tolist()  # noqa: E731
@@ -112,6 +115,7 @@ def all_sequences(table, first, length, stop):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 def test_a_wide_beam_finds_the_most_probable_finished_sequences(penalty):
     for seed in range(3):
@@ -134,6 +138,7 @@ def test_a_wide_beam_finds_the_most_probable_finished_sequences(penalty):
             np.testing.assert_allclose(scores[row, 0], exact[best] / (7 / 6) ** penalty, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 2.0])
 def test_a_beam_of_one_is_greedy(penalty):
     for seed in range(5):
@@ -147,6 +152,7 @@ def test_a_beam_of_one_is_greedy(penalty):
         beam_search(step, jnp.zeros(8, int), first, 5, 4, 3)
 
 
+@pytest.mark.slow
 def test_beams_carry_their_own_past():
     """The best sequence begins with the second-best token: its beam must bring along its own count."""
     first = jnp.log(jnp.array([[0.5, 0.4, 0.1]]))
@@ -161,6 +167,7 @@ def test_beams_carry_their_own_past():
     np.testing.assert_allclose(scores[0, 0], np.log(0.4) + jax.nn.log_softmax(jnp.array([0.0, 0.0, 9.0]))[2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_row_goes_on_while_an_alive_hypothesis_can_beat_the_finished_ones():
     """Two beams: END at once (e^-3) and 0 END (e^-1.2 e^-4) finish first; 0 1 END (e^-1.2 e^-0.05 e^-0.05) is best."""
     first = jnp.array([[-1.2, -9.0, -3.0]])
@@ -182,6 +189,7 @@ def test_no_sentence_shows_what_is_forbidden():
     assert set(np.flatnonzero(np.isinf(logits[0]))) == {PAD, START, UNKNOWN}
 
 
+@pytest.mark.slow(unless=["1"])
 @pytest.mark.parametrize("beam_size", [1, 2])
 def test_a_sentence_is_written_after_start_up_to_its_end_with_padding_behind(beam_size):
     # UNKNOWN is what each step finds most probable; the next is a countdown from the carry to END.

@@ -39,6 +39,7 @@ STEPS = {"one_to_one": 1, "one_to_many": 4, "many_to_one": 1, "many_to_many": 5,
 """Answers of a network of four output steps to five steps of input (one, where the pattern begins with "one")."""
 
 
+@pytest.mark.slow(unless=["many_to_many"])
 @pytest.mark.covers("SQ-06")
 @each
 def test_each_output_depends_on_the_inputs_that_its_pattern_shows_it(pattern):
@@ -58,6 +59,7 @@ def test_only_the_first_pattern_has_no_recurrence():
         assert ({"reader", "writer"} & set(params) == set()) == (pattern == "one_to_one"), pattern
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-06")
 @pytest.mark.parametrize("feedback", ["own", "zeros"])
 def test_after_the_one_input_come_zeros_or_the_own_output(feedback):
@@ -73,6 +75,7 @@ def test_after_the_one_input_come_zeros_or_the_own_output(feedback):
     np.testing.assert_allclose(got, jnp.concatenate(want, 1), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-06")
 def test_a_decoder_goes_on_from_the_encoder_after_its_last_valid_step_and_feeds_back_probabilities():
     model, x = net(categorical=True, steps=2), inputs("many_to_many_delayed")
@@ -91,6 +94,7 @@ def test_a_decoder_goes_on_from_the_encoder_after_its_last_valid_step_and_feeds_
             fed = jax.nn.softmax(y) @ params["feed"]["kernel"]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-06", "SQ-15")
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_one_answer_comes_after_the_last_step_that_counts(bidirectional):
@@ -110,6 +114,7 @@ def batch(pattern, categorical, rows=2):
     return {"input": inputs(pattern, rows), "target": target, "index": jnp.arange(rows)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-06")
 def test_losses_and_measures_by_hand():
     learner = compiled(patterns.learner(model=net(), optimizer=optax.sgd(0.1), pattern="many_to_many"))
@@ -128,6 +133,7 @@ def test_losses_and_measures_by_hand():
     assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(nats.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-06", "SQ-16")
 @pytest.mark.parametrize("pattern", ["one_to_many", "many_to_many_delayed"])
 def test_what_is_written_can_be_learned_by_heart(pattern):
@@ -148,6 +154,7 @@ def test_what_is_written_can_be_learned_by_heart(pattern):
     np.testing.assert_array_equal(measure.predict(state, rows)["output"].argmax(-1), strings)
 
 
+@pytest.mark.slow(only=["many_to_one-wrong2-target.shape=\\\\(2, 2, 3\\\\): does not fit the answers"])
 @pytest.mark.parametrize(
     ("pattern", "wrong", "message"),
     [
@@ -199,6 +206,7 @@ def test_the_steps_and_the_corrections_of_a_track_rebuild_it():
     assert page.rmse(tracked["target"], 0) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-18")
 def test_the_network_is_measured_beside_the_filter():
     train, test = (tracking.seen(tracks(20, seed, 20)) for seed in (0, 1))

@@ -58,6 +58,7 @@ def wider(x, columns):
     return np.pad(x, ((0, 0), (0, columns)))
 
 
+@pytest.mark.slow(unless=["0.1"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_mean_over_the_tokens_of_all_targets(states, smoothing):
     """By hand: 4 + 3 tokens (END counts, PAD and the masked third row do not)."""
@@ -73,6 +74,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_all_targets(states, smoothing):
     assert int(metrics["accuracy"].count) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-12", "SQ-13", "AT-15")
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_changes_nothing(states, name):
@@ -89,6 +91,7 @@ def test_padding_changes_nothing(states, name):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow(unless=["additive"])
 @pytest.mark.covers("SQ-12", "SQ-13", "AT-15")
 @pytest.mark.parametrize("name", MODELS)
 def test_steps_with_a_carry_equal_teacher_forcing(states, name):
@@ -107,6 +110,7 @@ def test_steps_with_a_carry_equal_teacher_forcing(states, name):
     assert np.abs(forced(name, state, PAIRS["source"][::-1], tokens) - want)[0].max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-12", "SQ-13", "AT-15")
 @pytest.mark.parametrize("name", MODELS)
 def test_prediction_is_greedy_and_ends(states, name):
@@ -130,6 +134,7 @@ def test_prediction_is_greedy_and_ends(states, name):
         np.testing.assert_allclose(out["alignment"][1, :, 2:], 0, atol=1e-6)  # behind `w END`
 
 
+@pytest.mark.slow
 def test_a_wide_beam_finds_the_most_probable_output(states):
     """Of all that end within two tokens: END, or one of five words and END."""
     state = states["transformer"]
@@ -147,6 +152,7 @@ def test_a_wide_beam_finds_the_most_probable_output(states):
     assert out["alignment"].shape == (3, 2, 4)
 
 
+@pytest.mark.slow
 def test_below_full_teacher_forcing_the_model_reads_its_own_choices(states):
     """At a share of 0, by hand: the choices of a first pass are the inputs of the second, START stays, no gradient."""
     state = states["none"].replace(opt_state=optax.sgd(0.1).init(states["none"].params))
@@ -169,6 +175,7 @@ def test_below_full_teacher_forcing_the_model_reads_its_own_choices(states):
     assert not np.allclose(right.params["embed"]["embedding"], after.params["embed"]["embedding"])
 
 
+@pytest.mark.slow
 def test_replicas_with_different_numbers_of_tokens_take_the_mean_over_all(states):
     state = states["none"].replace(opt_state=optax.sgd(0.1).init(states["none"].params))
     one, _ = jax.jit(toy("none").update)(state, {k: v[:2] for k, v in PAIRS.items()})
@@ -208,6 +215,7 @@ def reversals():
     return held_out, results
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-12", "SQ-13")
 def test_attention_reverses_what_one_vector_cannot_hold(reversals):
     batch, results = reversals

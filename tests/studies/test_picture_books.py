@@ -19,6 +19,7 @@ from experiments.studies import (
 )
 
 
+@pytest.mark.slow(only=["relu"])
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_a_deep_net_has_the_activation_of_its_name(name):
     net, x = activations.DeepNet(name, 1, 4), jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
@@ -38,6 +39,7 @@ def test_a_deep_net_has_the_activation_of_its_name(name):
     np.testing.assert_allclose(hidden, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_activations_smoke_and_verdict():
     result = activations.experiment.function(**activations.experiment.smoke)
     assert result.holds is None
@@ -49,6 +51,7 @@ def test_activations_smoke_and_verdict():
     assert not activations.judge({**accuracy, "silu": np.array([0.15, 0.95])})
 
 
+@pytest.mark.slow
 def test_layers_of_the_tour_see_and_share_what_they_say():
     """A convolution, a locally connected and a fully connected layer: no line of the list fits another of them."""
     names = ("convolution 3x3", "locally connected 3x3", "masked 5x5 (PixelCNN)")
@@ -61,6 +64,7 @@ def test_layers_of_the_tour_see_and_share_what_they_say():
     assert fits == [[i == j for j in range(3)] for i in range(3)]
 
 
+@pytest.mark.slow
 def test_disjoint_boxes_need_more_than_iou():
     result = box_losses.experiment.function(num_places=3, steps=60, learning_rate=0.1, seed=0)
     last = {name: result.numbers[f"{name}: last distance"] for name in box_losses.LOSSES}
@@ -79,6 +83,7 @@ def test_the_verdict_on_box_losses_follows_the_numbers():
     assert not box_losses.judge({**last, "DIoU": 0.4}, 0.0)
 
 
+@pytest.mark.slow
 def test_distorted_pictures_have_the_error_asked_for_and_ssim_tells_them_apart():
     result = image_distances.experiment.function(image="china", height=64, psnr_db=24.9, seed=0)
     scores = {name.split(":")[0]: values for name, values in result.numbers.items()}
@@ -100,6 +105,7 @@ def test_the_verdict_on_image_distances_follows_the_numbers():
     assert not image_distances.judge({**scores, "noise": (25.1, 0, 0.5)})
 
 
+@pytest.mark.slow
 def test_the_long_tail_has_its_counts_and_its_losses_favor_rare_classes():
     counts = long_tail.counts_of(100, 50.0)
     assert counts.tolist() == [100, 65, 42, 27, 18, 11, 7, 5, 3, 2]
@@ -121,6 +127,7 @@ def test_the_long_tail_has_its_counts_and_its_losses_favor_rare_classes():
     assert frequent["LDAM"] == pytest.approx(np.log(9 + np.exp(-0.7521)) + 0.7521, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_long_tail_smoke_and_verdict():
     result = long_tail.experiment.function(**long_tail.experiment.smoke)
     assert all(len(result.numbers[f"{name}: rarest"]) == 1 for name in ("cross-entropy", "focal", "LDAM"))
@@ -129,6 +136,7 @@ def test_the_long_tail_smoke_and_verdict():
     assert not long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.2)})
 
 
+@pytest.mark.slow(only=["all triplets", "contrastive", "softmax"])
 @pytest.mark.parametrize("name", metric_learning.OBJECTIVES)
 def test_every_metric_loss_prefers_classes_that_lie_together(name):
     """Two classes at right angles; the embedding of one example, moved toward the other class, costs more."""
@@ -139,6 +147,7 @@ def test_every_metric_loss_prefers_classes_that_lie_together(name):
     assert loss(mixed, None, labels) > loss(apart, None, labels) + 1e-3
 
 
+@pytest.mark.slow
 def test_metric_learning_smoke_and_verdict():
     result = metric_learning.experiment.function(**metric_learning.experiment.smoke)
     assert 0.25 < result.numbers["pixels"] <= 1
@@ -148,6 +157,7 @@ def test_metric_learning_smoke_and_verdict():
     assert not metric_learning.judge({**scores, "untrained": np.array([0.61, 0.6]), "hard triplets": np.zeros(2)})
 
 
+@pytest.mark.slow
 def test_geometry_metrics_see_what_they_are_known_to_see():
     result = geometry_metrics.experiment.function(side=24, num_points=600, seed=0)
     assert result.numbers["depth, scale: abs_rel"] == pytest.approx(0.2, rel=1e-4)
@@ -170,6 +180,7 @@ def test_the_verdict_on_geometry_metrics_follows_the_numbers():
     assert not geometry_metrics.judge(errors, {**scores, "noise": scores["outliers"], "outliers": scores["noise"]})
 
 
+@pytest.mark.slow
 def test_schedules_have_their_shapes_and_the_verdict_follows_the_numbers():
     ways = schedules.all_schedules(0.1, 80)
     rates = {name: [float(way(t)) for t in (0, 10, 40, 79)] for name, way in ways.items()}
@@ -186,6 +197,7 @@ def test_schedules_have_their_shapes_and_the_verdict_follows_the_numbers():
     assert not schedules.judge({**loss, "cosine": np.array([0.25]), "constant": np.array([0.3])})
 
 
+@pytest.mark.slow
 def test_paths_of_optimizers_are_theirs_and_the_verdict_follows_the_numbers():
     """From (-1.2, 1) the gradient is (-215.6, -88) and f = 24.2."""
     start = np.array(optimizer_paths.START)
@@ -207,6 +219,7 @@ def test_paths_of_optimizers_are_theirs_and_the_verdict_follows_the_numbers():
     assert optimizer_paths.experiment.function(**optimizer_paths.experiment.smoke).figures
 
 
+@pytest.mark.slow
 def test_poolings_keep_what_they_are_known_to_keep():
     image = jnp.arange(1.0, 49.0).reshape(1, 4, 4, 3) / 48
     back = jax.device_get(poolings.round_trips(image, jax.random.key(0)))

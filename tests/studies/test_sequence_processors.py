@@ -8,6 +8,7 @@ import pytest
 from experiments.studies import sequence_processors as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-20")
 @pytest.mark.parametrize(("length", "size", "convolutions"), [(9, 3, 4), (10, 3, 5), (13, 5, 3), (7, 2, 6)])
 def test_the_steps_until_all_is_seen(length, size, convolutions):
@@ -25,6 +26,7 @@ def test_too_few_layers_do_not_see_all():
     assert study.steps_of(make(claimed - 1), 9) is None
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-20")
 @pytest.mark.parametrize(("name", "layers"), [("recurrent", 1), ("convolution", 2), ("self-attention", 1)])
 def test_what_is_seen_is_where_the_slope_is(name, layers):
@@ -45,6 +47,7 @@ def test_the_layers_of_a_stack_have_weights_of_their_own():
     assert not np.allclose(kernel[0], kernel[1])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-20")
 def test_it_measures_and_the_verdict_turns():
     result = study.study(lengths=(8,), width=4, batch_size=1, num_repeats=1)

@@ -37,6 +37,7 @@ def test_every_cell_compiles_and_begins_with_prose(path):
             assert not re.search(r"data\.test|\.test\b", cell.source) or path.stem[:8] in ("lesson_1", "lesson_6")
 
 
+@pytest.mark.slow
 def test_the_first_lesson_counts_the_parts_and_chooses():
     outputs = ran(PATHS[0])
     printed = "\n".join(output.printed for output in outputs)
@@ -45,6 +46,7 @@ def test_the_first_lesson_counts_the_parts_and_chooses():
     assert sum(len(output.figures) for output in outputs) == 4
 
 
+@pytest.mark.slow
 def test_the_third_lesson_starts_at_chance_and_learns_twenty_by_heart():
     printed = "\n".join(output.printed for output in ran(PATHS[2]))
     assert "loss before training: 2.3026" in printed  # log 10

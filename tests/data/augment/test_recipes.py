@@ -27,6 +27,7 @@ def photograph(channels=3):
     return jax.random.uniform(jax.random.key(1), (SIDE, SIDE, channels))
 
 
+@pytest.mark.slow(only=["affine"])
 @pytest.mark.parametrize("name", CLASSIFICATION[1:])
 def test_plain_recipes_bring_in_black(name):
     mean, std = jnp.array(MEAN), jnp.array(STD)
@@ -40,6 +41,7 @@ def test_plain_recipes_bring_in_black(name):
         np.testing.assert_allclose(pixels.min((0, 1, 2)), 0, atol=1e-6)
 
 
+@pytest.mark.slow(unless=["cutout"])
 @pytest.mark.parametrize("strong", STRONG)
 def test_strong_recipes_follow_a_plain_one(strong):
     assert classification_augmentation("none", SIDE, MEAN, STD) is None
@@ -55,6 +57,7 @@ def test_strong_recipes_follow_a_plain_one(strong):
         assert (results != np.asarray(image)).any((1, 2, 3)).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", VIEWS)
 def test_views_differ_and_keep_shape_and_scale(kind):
     channels = 3 if kind == "color" else 1
