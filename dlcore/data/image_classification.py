@@ -236,6 +236,9 @@ def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
         notes += (f"{folder.path}: gray and color images together, all converted to {mode}",)
     if folder.num_outside:
         notes += (f"{folder.path}: images outside the class folders, left out: {folder.num_outside}",)
+    if without := folder.without_images:
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        notes += (f"{folder.path}: folders without an image, left out: {', '.join(without[:5])}{more}",)
     return notes
 
 

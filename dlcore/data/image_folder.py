@@ -2,21 +2,30 @@
 
 The folder that an image lies in is its class, named by its path below the root ("cat", "animals/cat"); folders that
 wrap everything are left out of the name. Where the root holds `train` and `test` (or `val`) folders, these are the
-splits. No image is opened here.
+splits, by the names of `split_names`; a folder beside them is an error, and so are the same classes under several
+folders that are no splits. No image is opened here.
 """
 
 import functools
 import io
+import itertools
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from dlcore.data.split_names import allowed_names, check_one_name, split_of
+
 __all__ = ["EXTENSIONS", "ImageFile", "ImageFolder", "is_image", "list_folder", "list_images"]
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-_SPLITS = {"train": "train", "val": "valid", "valid": "valid", "validation": "valid", "test": "test"}
+EXTENSIONS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif", ".avifs"),
+    *(".heic", ".heif", ".jp2", ".j2k", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".qoi"),
+)
+"""What makes a file an image by its name; one that Pillow cannot decode (.heic, without a plugin) is named in an error,
+not left out."""
+_SHOWN = 5
 
 
 class ImageFile(NamedTuple):
@@ -48,6 +57,7 @@ class ImageFolder(NamedTuple):
       num_outside: images that lie in no class folder and are left out.
       main: the split that decides classes and size: `train`, or `all` where there are no splits.
       zipped: whether the files are members of a .zip.
+      without_images: folders whose files are no images by their names, each with an ending: "birds (.raw)".
     """
 
     name: str
@@ -57,6 +67,7 @@ class ImageFolder(NamedTuple):
     num_outside: int
     main: str
     zipped: bool
+    without_images: tuple[str, ...] = ()
 
 
 class _Entry(NamedTuple):
@@ -82,10 +93,12 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds no image, no class folders or too few, or a split has a class that train lacks.
+      ValueError: `path` holds no image, no class folders or too few; a split has a class that train lacks; a folder
+        beside the splits is none of them, or one split has two folders; or several folders that are no splits hold the
+        same classes.
     """
     path = Path(path)
-    entries = _entries(path)
+    entries, without = _entries(path)
     groups = _by_split(str(path), entries)
     names = _class_names(str(path), groups, min_classes)
     number = {class_name: label for label, class_name in enumerate(names)}
@@ -104,7 +117,7 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
     }
     num_outside = len(entries) - sum(map(len, groups.values()))
     main = "train" if "train" in splits else "all"
-    return ImageFolder(path.resolve().name, str(path), splits, names, num_outside, main, path.is_file())
+    return ImageFolder(path.resolve().name, str(path), splits, names, num_outside, main, path.is_file(), without)
 
 
 def list_images(path: str | Path) -> list[Path]:
@@ -125,13 +138,20 @@ def list_images(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
-    files = []
+    return _listed(path)[0]
+
+
+def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The images below a folder, sorted, and the folders without any."""
+    images, others = [], []
     for folder, names in _walk(path):
         below = folder.relative_to(path)
-        files += [folder / name for name in names if is_image((below / name).parts)]
-    if not files:
+        for name in names:
+            (images if is_image((below / name).parts) else others).append(folder / name)
+    if not images:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
-    return sorted(files)
+    parts = ([file.relative_to(path).parts for file in files] for files in (images, others))
+    return sorted(images), _without_images(*parts)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -159,16 +179,28 @@ def is_image(parts: tuple[str, ...]) -> bool:
     Returns:
       True for an image.
     """
-    visible = not any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return visible and parts[-1].lower().endswith(EXTENSIONS)
+    return _is_visible(parts) and parts[-1].lower().endswith(EXTENSIONS)
 
 
-def _entries(path: Path) -> list[_Entry]:
+def _is_visible(parts: tuple[str, ...]) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _without_images(images: Iterable[tuple[str, ...]], others: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Folders below the root whose files are no images by their names, with an ending of them."""
+    some = {parts[:depth] for parts in images for depth in range(len(parts))}
+    endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in others if _is_visible(parts)}
+    return tuple(f"{'/'.join(folder)} ({endings[folder]})" for folder in sorted(set(endings) - some - {()}))
+
+
+def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
+    """The images, and the folders without any."""
     if path.is_dir():
-        return [
-            _Entry(str(f), f.relative_to(path).parts, functools.partial(open, f, "rb"), _size(f))
-            for f in list_images(path)
+        images, without = _listed(path)
+        entries = [
+            _Entry(str(f), f.relative_to(path).parts, functools.partial(open, f, "rb"), _size(f)) for f in images
         ]
+        return entries, without
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: no such folder or .zip")
     if not zipfile.is_zipfile(path):
@@ -181,10 +213,12 @@ def _entries(path: Path) -> list[_Entry]:
     }
     if not members:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
-    return [
+    entries = [
         _Entry(f"{path}:{name}", PurePosixPath(name).parts, functools.partial(_open_member, archive, name), size)
         for name, size in sorted(members.items())
     ]
+    others = {member.filename for member in archive.infolist() if not member.is_dir()} - members.keys()
+    return entries, _without_images(*([PurePosixPath(name).parts for name in names] for names in (members, others)))
 
 
 def _size(path: Path) -> int:
@@ -203,17 +237,52 @@ def _by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
     entries = _unwrapped(entries)
     if not entries:
         raise ValueError(f"path={path!r}: its images lie in no class folders; put those of each class in a folder")
-    top = {entry.parts[0] for entry in entries}
-    splits = {name: _SPLITS[name.lower()] for name in top if name.lower() in _SPLITS}
-    if "train" not in splits.values() or len(set(splits.values())) < 2:
+    top = sorted({entry.parts[0] for entry in entries})
+    splits = {name: split for name in top if (split := split_of(name))}
+    deep = {entry.parts[0] for entry in entries if len(entry.parts) > 2}
+    if len(set(splits.values())) < 2 and not deep & set(splits):  # a class may be called train
+        _check_repeats(path, entries)
         return {"all": entries}
+    if unknown := [name for name in top if name not in splits]:
+        raise ValueError(
+            f"path={path!r}: folder {unknown[0]!r} beside {', '.join(splits)} is no split; allowed: {allowed_names()}"
+        )
+    if "train" not in splits.values():
+        raise ValueError(
+            f"path={path!r}: holds {', '.join(splits)} and no training split; allowed: a folder 'train', too"
+        )
+    check_one_name(splits, f"path={path!r}")
     groups: dict[str, list[_Entry]] = {}
-    for name, split in sorted(splits.items()):
+    for name, split in splits.items():
         inside = [entry._replace(parts=entry.parts[1:]) for entry in entries if entry.parts[0] == name]
         if any(len(entry.parts) < 2 for entry in inside):
             raise ValueError(f"path={path!r}: images lie in {name!r} itself; put those of each class in a folder")
-        groups.setdefault(split, []).extend(inside)
+        groups[split] = inside
     return groups
+
+
+def _check_repeats(path: str, entries: list[_Entry]) -> None:
+    """Refuse the same classes under several folders: most likely splits of other names, by which classes multiply."""
+    below: dict[str, set[str]] = {}
+    for entry in entries:
+        below.setdefault(entry.parts[0], set()).add("/".join(entry.parts[1:-1]))
+    for name, other in itertools.combinations(sorted(below), 2):
+        shared = below[name] & below[other]
+        if len(shared) > 1 and 2 * len(shared) >= min(len(below[name]), len(below[other])):
+            shown = ", ".join(repr(c) for c in sorted(shared)[:_SHOWN])
+            raise ValueError(
+                f"path={path!r}: the classes {shown} are below {name!r} and below {other!r}; allowed: splits called "
+                f"{allowed_names()}, or each class once (rename folders whose classes differ by where they lie)"
+            )
+    for name, classes in below.items():
+        children = sorted({c.split("/")[0] for c in classes if split_of(c.split("/")[0])})
+        if len({split_of(child) for child in children}) > 1:
+            raise ValueError(
+                f"path={path!r}: the splits {', '.join(children)} are below {name!r}, which is not all; allowed: "
+                "splits as the only folders, or below one that holds everything"
+            )
+        if deeper := [e._replace(parts=e.parts[1:]) for e in entries if e.parts[0] == name and len(e.parts) > 2]:
+            _check_repeats(path, deeper)
 
 
 def _unwrapped(entries: list[_Entry]) -> list[_Entry]:

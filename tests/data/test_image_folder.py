@@ -49,12 +49,13 @@ def test_a_zip_of_a_folder_equals_the_folder(pets, tmp_path):
 
 def test_every_format_is_read(tmp_path):
     names = ["a.png", "b.JPG", "c.jpeg", "d.bmp", "e.gif", "f.webp", "g.ppm", "h.tif"]
+    names += ["i.jfif", "j.jpe", "k.avif", "l.tga", "m.apng", "n.dib"]
     flat = np.full((8, 8, 3), 128, np.uint8)
     for i, name in enumerate(names):
         put(tmp_path / "xy"[i % 2] / name, pixels=flat)
     (tmp_path / "x" / "notes.txt").write_text("not an image")
     source = folder_source(tmp_path)
-    assert len(source) == 8
+    assert len(source) == len(names)
     assert np.abs(source.arrays["image"].astype(int) - 128).max() <= 2
 
 
@@ -227,6 +228,68 @@ def test_split_folders_are_splits(tmp_path):
     put(tmp_path / "root" / "test" / "0.png")
     with pytest.raises(ValueError, match="images lie in 'test' itself"):
         folder_splits(tmp_path / "root")
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("Training", "Testing"), ["train", "test"]),
+        (("train", "eval"), ["train", "test"]),
+        (("TRAIN", "Dev", "test"), ["train", "valid", "test"]),
+        (("training", "validation"), ["train", "valid"]),
+    ],
+)
+def test_the_usual_names_are_splits_in_any_case(tmp_path, names, splits):
+    for name in names:
+        for label in "ab":
+            put(tmp_path / "root" / name / label / "0.png")
+    found = folder_splits(tmp_path / "root")
+    assert sorted(found) == sorted(splits)
+    assert all(source.class_names == ("a", "b") and len(source) == 2 for source in found.values())
+
+
+@pytest.mark.parametrize(
+    ("folders", "problem"),
+    [
+        (("train/a", "train/b", "test/a", "holdout/a"), "folder 'holdout' beside test, train is no split; allowed: "),
+        (("train/a", "train/b", "holdout/a"), "folder 'holdout' beside train is no split; allowed: train, training, "),
+        (("val/a", "val/b", "test/a", "test/b"), "holds test, val and no training split"),
+        (("train/a", "Training/a", "val/a"), "'Training' and 'train' are both the train split"),
+        (("fold1/a", "fold1/b", "fold2/a", "fold2/b"), "the classes 'a', 'b' are below 'fold1' and below 'fold2'"),
+        (("fold1/a", "fold1/b", "fold1/c", "fold2/a", "fold2/b", "fold2/d"), "'a', 'b' are below 'fold1'"),
+        (("pets/train/a", "pets/test/a", "samples"), "the splits test, train are below 'pets', which is not all"),
+        (("x/fold1/a", "x/fold1/b", "x/fold2/a", "x/fold2/b", "y"), "'a', 'b' are below 'fold1' and below 'fold2'"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "'test', 'train' are below 'cat' and below 'dog'"),
+    ],
+)
+def test_folders_that_would_be_merged_or_become_classes_are_refused(tmp_path, folders, problem):
+    for folder in folders:
+        put(tmp_path / "root" / folder / "0.png")
+    with pytest.raises(ValueError, match=problem):
+        folder_splits(tmp_path / "root")
+
+
+def test_a_class_may_be_called_train_and_classes_may_share_a_folder_name(tmp_path):
+    for folder in ("train", "bus", "car"):
+        put(tmp_path / "vehicles" / folder / "0.png")
+    assert folder_source(tmp_path / "vehicles").class_names == ("bus", "car", "train")
+    for folder in ("x/images", "y/images", "z/healthy", "z/scab", "w/healthy", "w/blight"):
+        put(tmp_path / "nested" / folder / "0.png")
+    assert len(folder_source(tmp_path / "nested").class_names) == 6
+
+
+def test_a_class_folder_without_images_is_noted(pets, tmp_path):
+    root, _ = pets
+    (root / "emu").mkdir()
+    (root / "emu" / "0.raw").write_bytes(b"pixels")
+    (root / "cat" / "list.txt").write_text("0.png")
+    (root / "README").write_text("pets")
+    expected = "folders without an image, left out: emu (.raw)"
+    assert folder_source(root).notes == (f"{root}: {expected}",)
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        for file in sorted(root.rglob("*.*")):
+            archive.write(file, file.relative_to(root))
+    assert folder_source(tmp_path / "pets.zip").notes[0].endswith(expected)
 
 
 def test_load_splits_a_folder_without_splits_by_seed(tmp_path):
