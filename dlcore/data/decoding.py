@@ -16,6 +16,7 @@ never below twice the target.
 
 import io
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from typing import IO, Any, Literal, NamedTuple
 import numpy as np
 
 from dlcore.data.image_folder import ImageFile
-from dlcore.data.image_headers import is_sideways, target_size
+from dlcore.data.image_headers import target_size
+from dlcore.data.image_pixels import is_sideways, opened, orientation, to_pixels
 from dlcore.data.workers import DECODERS, try_each
 from dlcore.extras import require
 
@@ -37,10 +39,17 @@ __all__ = [
     "load_center_crop",
     "load_image",
     "random_box",
+    "stretched",
 ]
 
 _GAP = 2.0
 _TRIES = 10
+_DRAFTED = ("JPEG", "MPO")
+"""Formats that Pillow can decode at a part of their size; their headers say all of their size and orientation."""
+_PLAIN = (*_DRAFTED, "PNG", "BMP", "WEBP")
+"""Formats that OpenCV decodes where they are gray or RGB of 8 bits."""
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd8\xff]")
+"""Not the stuffed zeros and restart markers among the pixels."""
 
 
 class Box(NamedTuple):
@@ -144,17 +153,36 @@ def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels:
 
     Returns:
       [h, w, channels] uint8.
+
+    Raises:
+      ValueError: the file is no image, `channels` is another, or the pixels are 32-bit integers or floats.
+      OSError: the file is cut off or damaged.
     """
     from PIL import Image, ImageOps
 
-    with Image.open(file) as opened:
-        image = _to_mode(opened, channels)
+    with opened(file) as image:
+        image = to_pixels(image, channels)
     if size is not None:
         height, width = size
         if image.size != (width, height):
             image = ImageOps.fit(image, (width, height), method=Image.Resampling.BILINEAR)
     pixels: Any = np.asarray(image, np.uint8)
     return pixels[..., None] if channels == 1 else pixels
+
+
+def stretched(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image to a size, whatever its shape (bilinear, antialiased).
+
+    Args:
+      image: [H, W, 3] uint8.
+      size: (h, w) of the result.
+
+    Returns:
+      [h, w, 3] uint8.
+    """
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def decode_box(
@@ -173,7 +201,8 @@ def decode_box(
       size: (h, w) of the result.
       channels: 1 (gray) or 3 (RGB).
       decoder: pillow, or opencv, which reads a box that shrinks less than twice bilinearly without antialiasing, as
-        tf.image.resize does, and averages over the area beyond; it is faster, with other pixels.
+        tf.image.resize does, and averages over the area beyond; it is faster, with other pixels. It decodes gray and
+        RGB images of 8 bits in JPEG, PNG, BMP and WebP; Pillow decodes all others.
       orient: turn the image as its EXIF orientation says.
 
     Returns:
@@ -249,14 +278,18 @@ def random_box(
 def _by_pillow(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
-        turned = orient and is_sideways(image)
-        height, width = image.size if turned else image.size[::-1]
-        box = choose(height, width)
-        reduce = min(box.height / size[0], box.width / size[1]) / _GAP
-        if image.format == "JPEG" and reduce >= 2:
-            image.draft(None, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
-        image = _to_mode(image, channels, orient, keep_gray=True)
+    with opened(io.BytesIO(data)) as image:
+        if image.format in _DRAFTED:
+            height, width = image.size if orient and is_sideways(image) else image.size[::-1]
+            box = choose(height, width)
+            reduce = min(box.height / size[0], box.width / size[1]) / _GAP
+            if reduce >= 2:
+                image.draft(None, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
+            image = to_pixels(image, channels, orient, keep_gray=True)
+        else:
+            image = to_pixels(image, channels, orient, keep_gray=True)
+            width, height = image.size
+            box = choose(height, width)
         down, across = image.height / height, image.width / width
         left, top = box.left * across, box.top * down
         right, bottom = left + box.width * across, top + box.height * down
@@ -271,12 +304,18 @@ def _by_pillow(data: bytes, choose: Callable, size: tuple[int, int], channels: i
 
 def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
     cv2 = _opencv()
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-64:]:
+    with opened(io.BytesIO(data)) as header:
+        plain = header.format in _PLAIN and header.mode in ("L", "RGB") and "transparency" not in header.info
+        turn = orientation(header) if orient else 1
+    if not plain or (header.format == "PNG" and b"eXIf" in data):
+        return _by_pillow(data, choose, size, channels, orient)
+    if data[:2] == b"\xff\xd8" and not _is_whole_jpeg(data):
         raise ValueError("the JPEG is cut off")  # OpenCV would fill the rest with gray and say nothing
     flags = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags if orient else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise ValueError("OpenCV does not know its format; decoder 'pillow' may")
+        raise ValueError("OpenCV cannot decode it; decoder 'pillow' may")
+    image = _turned(image, turn)
     box = choose(*image.shape[:2])
     top, left = round(box.top), round(box.left)
     cut = image[top : round(box.top + box.height), left : round(box.left + box.width)]
@@ -285,28 +324,27 @@ def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: i
     return cv2.flip(image, 1) if box.mirrored else image
 
 
+def _turned(image: np.ndarray, turn: int) -> np.ndarray:
+    """[H, W, ...] as the EXIF orientation `turn` says: 5 to 8 swap the axes, then each is reversed or not."""
+    image = image.swapaxes(0, 1) if turn >= 5 else image
+    down, across = (-1 if turn in numbers else 1 for numbers in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(image[::down, ::across])
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Whether the end marker follows the first picture; that of a thumbnail, or bytes behind the end, do not count."""
+    place = 2
+    while marker := _JPEG_MARKER.search(data, place):
+        kind, place = data[marker.end() - 1], marker.end()
+        if kind == 0xD9:
+            return True
+        place += int.from_bytes(data[place : place + 2], "big")  # a segment's length; after SOS pixels follow
+    return False
+
+
 def _opencv():
     require("cv2", what="decoder='opencv'")
     import cv2
 
     cv2.setNumThreads(1)
     return cv2
-
-
-def _to_mode(image: Any, channels: int, orient: bool = True, keep_gray: bool = False) -> Any:
-    """An opened Pillow image as mode L (1 channel) or RGB (3); with `keep_gray` mode L stays, for the caller to repeat.
-
-    It may be changed in place. Raises ValueError for other channels and for floating-point images.
-    """
-    from PIL import Image, ImageOps
-
-    if channels not in (1, 3):
-        raise ValueError(f"channels={channels!r}: unknown; allowed: 1, 3")
-    if orient:
-        ImageOps.exif_transpose(image, in_place=True)
-    if image.mode == "F":
-        raise ValueError("32-bit floating-point images are not supported; allowed: 8 and 16 bits")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-    mode = "L" if channels == 1 else "RGB"
-    return image if image.mode == mode or (keep_gray and image.mode == "L") else image.convert(mode)

@@ -1,10 +1,11 @@
 """Flickr8k: photographs with five captions each, in the official splits.
 
 Hodosh, Young & Hockenmaier 2013. A split is two files: captions_SPLIT.json(.gz), {file name: [captions]}, and SPLIT.zip
-or a folder SPLIT of the images.
+or a folder SPLIT of the images. SPLIT is one of the names of `split_names`, as train, val and test.
 """
 
 import gzip
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.data.decoding import decode_image, stretched
+from dlcore.data.image_folder import is_image
+from dlcore.data.split_names import check_one_name, split_of
+from dlcore.data.workers import unreadable
+
 __all__ = ["FLICKR8K", "CaptionedImages", "flickr8k"]
 
 FLICKR8K = {"train": "train", "valid": "val", "test": "test"}
-"""Split -> its name in the files."""
+"""Split -> its name in the published files."""
 
 
 class CaptionedImages(NamedTuple):
@@ -46,7 +52,8 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
     Raises:
       FileNotFoundError: the folder, a file or an image that has captions is missing.
-      ValueError: an image has no caption, a file cannot be read, or `image_size` is below 1.
+      ValueError: an image has no caption, a file cannot be read, a split is there under two names, or `image_size` is
+        below 1.
     """
     folder = Path(folder)
     if image_size < 1:
@@ -55,7 +62,17 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
         raise FileNotFoundError(
             f"data_dir={str(folder)!r}: no folder there; allowed: the folder of captions_train.json.gz"
         )
-    return {split: _split(folder, stem, image_size, f"flickr8k ({split})") for split, stem in FLICKR8K.items()}
+    stems = _stems(folder)
+    return {split: _split(folder, stems[split], image_size, f"flickr8k ({split})") for split in FLICKR8K}
+
+
+def _stems(folder: Path) -> dict[str, str]:
+    """Split -> its name in the files of a folder: one that is there, else the published one."""
+    files = (path.name.removesuffix(".gz") for path in sorted(folder.glob("captions_*.json*")))
+    stems = (name.removeprefix("captions_").removesuffix(".json") for name in files)
+    found = {stem: split for stem in stems if (split := split_of(stem))}
+    check_one_name(found, f"data_dir={str(folder)!r}")
+    return FLICKR8K | {split: stem for stem, split in found.items()}
 
 
 def _split(folder: Path, stem: str, size: int, name: str) -> CaptionedImages:
@@ -95,7 +112,7 @@ class _Files:
             raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {stem}.zip nor a folder {stem}")
         self.zip = zipfile.ZipFile(self.path) if self.path.is_file() else None
         listed = self.zip.namelist() if self.zip else [str(p.relative_to(self.path)) for p in self.path.rglob("*")]
-        self.names = [name for name in listed if Path(name).suffix.lower() in (".jpg", ".jpeg", ".png")]
+        self.names = [name for name in listed if is_image(Path(name).parts)]
 
     def __enter__(self):
         return self
@@ -105,10 +122,9 @@ class _Files:
             self.zip.close()
 
     def decode(self, name: str, size: int) -> np.ndarray:
-        from PIL import Image
-
         try:
-            with self.zip.open(name) if self.zip else (self.path / name).open("rb") as file, Image.open(file) as image:
-                return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.uint8)
-        except OSError as error:
-            raise ValueError(f"{self.path}: image {name} cannot be read ({error})") from None
+            with self.zip.open(name) if self.zip else (self.path / name).open("rb") as file:
+                image = decode_image(io.BytesIO(file.read()), None, 3)
+        except Exception as error:
+            raise ValueError(unreadable([(f"{self.path}: image {name}", error)], False)) from None
+        return stretched(image, (size, size))

@@ -9,6 +9,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from dlcore.data.image_folder import ImageFile, ImageFolder
+from dlcore.data.image_pixels import is_sideways, opened
 from dlcore.data.workers import try_each
 
 __all__ = [
@@ -16,7 +17,6 @@ __all__ = [
     "ImageHeaders",
     "check_headers",
     "evenly",
-    "is_sideways",
     "kept_share",
     "read_header",
     "target_size",
@@ -113,27 +113,13 @@ def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
 
     Returns:
       ((H, W) after the EXIF orientation, whether the image is gray).
-    """
-    from PIL import Image
 
-    with Image.open(file) as image:
+    Raises:
+      ValueError: the file is no image.
+    """
+    with opened(file) as image:
         width, height = image.size[::-1] if is_sideways(image) else image.size
         return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
-
-
-def is_sideways(image: Any) -> bool:
-    """Tell whether the EXIF orientation swaps height and width, without decoding the pixels.
-
-    Args:
-      image: Pillow image, opened.
-
-    Returns:
-      True for orientations 5 to 8.
-    """
-    from PIL import ExifTags, Image
-
-    # Not image.getexif(): that of a PNG decodes the pixels.
-    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5
 
 
 def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from dlcore.data.decoding import Box, center_box, decode_box, decode_image, rand
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import ImageHeaders, evenly
 from dlcore.data.source import Source
-from dlcore.data.workers import Workers, try_each
+from dlcore.data.workers import Workers, try_each, unreadable
 
 __all__ = ["StreamedImages", "random_crops", "sample_of", "stream_files", "streamed", "streaming_note"]
 
@@ -43,6 +43,7 @@ class StreamedImages:
       crop_pct: share of the scaled image that the center crop keeps; 1 for images that all have `size`.
       crop: range of the areas of the random boxes that `drawn` gives (`random_box`); None gives the center there too.
       orient: turn images as their EXIF orientation says.
+      skippable: whether the data may be loaded with `skip_bad`, for errors.
       workers: threads that decode.
 
     Raises:
@@ -57,6 +58,7 @@ class StreamedImages:
     crop_pct: float = 0.875
     crop: tuple[float, float] | None = None
     orient: bool = True
+    skippable: bool = False
     workers: Workers = field(default_factory=Workers)
 
     dtype = np.dtype(np.uint8)
@@ -175,7 +177,7 @@ class StreamedImages:
                 raise
             except Exception as error:
                 name = self.name_of(int(records[i]))
-                raise ValueError(f"{name} cannot be read as an image ({error})") from error
+                raise ValueError(unreadable([(name, error)], self.skippable)) from error
 
         return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), decode)
 
@@ -214,7 +216,9 @@ def stream_files(
             return data.read()
 
     read, records = from_zip if zipped else from_folder, np.arange(len(files))
-    images = StreamedImages(read, paths.__getitem__, records, tuple(size), channels, headers.crop_pct, workers=workers)
+    images = StreamedImages(
+        read, paths.__getitem__, records, tuple(size), channels, headers.crop_pct, skippable=True, workers=workers
+    )
     return images, files
 
 

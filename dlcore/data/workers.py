@@ -123,7 +123,7 @@ def unreadable(bad: list[tuple[str, Exception]], skippable: bool = True) -> str:
     """
     names = [f"{name} cannot be read as an image ({error})" for name, error in bad[:1]]
     names += [name for name, _ in bad[1:_SHOWN]]
-    or_skip = ", or leave such files out by skip_bad" if skippable else ""
+    or_skip = ", or leave such files out by --skip_bad (skip_bad=True)" if skippable else ""
     if len(bad) == 1:
         return f"{names[0]}; remove it{or_skip}"
     more = f", and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""

@@ -269,16 +269,14 @@ def image_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     Returns:
       (source of `image`, paths).
     """
-    from PIL import Image
-
-    from dlcore.data.decoding import load_image
+    from dlcore.data.decoding import load_image, stretched
     from dlcore.data.image_folder import list_images
     from dlcore.kits.image_prediction import read_all
 
     height, width, _ = spec["image_shape"]
 
     def read(path: Path) -> np.ndarray:
-        return np.asarray(Image.fromarray(load_image(path)).resize((width, height), Image.Resampling.BILINEAR))
+        return stretched(load_image(path), (height, width))
 
     images, paths = read_all(list_images(Path(flags.input)), read, None)
     return Source({"image": np.asarray(images)}, len(paths)), [str(p) for p in paths]

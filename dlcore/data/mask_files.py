@@ -1,0 +1,62 @@
+"""Masks of classes in image files: the one reader, which gives the numbers that the file holds.
+
+A mask has one channel, the number of each pixel's class: gray of 1 to 16 bits, 32-bit integers, or a palette, whose
+index counts, not its color. Pillow spreads gray of 2 and 4 bits, and a PGM of another maximum than 255, over 0 to 255;
+that is undone. A mask is turned as its own EXIF orientation says.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.image_pixels import opened, upright
+
+__all__ = ["decode_mask"]
+
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+
+
+def decode_mask(data: bytes) -> np.ndarray:
+    """Decode a mask.
+
+    Args:
+      data: encoded image.
+
+    Returns:
+      [H, W] int32, the numbers that the file holds.
+
+    Raises:
+      ValueError: the file is no image, has several channels or fractions, or a format that does not keep numbers.
+      OSError: the file is cut off or damaged.
+    """
+    with opened(io.BytesIO(data)) as image:
+        if kind := _lossy(image, data):
+            raise ValueError(f"a mask in {kind}, which does not keep numbers; allowed: PNG, or another without loss")
+        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+            raise ValueError(f"a mask of mode {image.mode}; allowed: one channel, the number of each pixel's class")
+        spread = _spread(image, data)
+        values = np.asarray(upright(image)).astype(np.int32)
+    return values if spread is None else np.rint(values / spread).astype(np.int32)
+
+
+def _lossy(image: Any, data: bytes) -> str | None:
+    if image.format in _LOSSY:
+        return image.format
+    if image.format == "WEBP" and b"VP8L" not in data[:64]:
+        return "lossy WebP"
+    return "a TIFF by JPEG or WebP" if image.info.get("compression") in _LOSSY_TIFF else None
+
+
+def _spread(image: Any, data: bytes) -> float | None:
+    """What Pillow multiplies the numbers of a gray image by; None for 1."""
+    if image.mode == "P" or image.mode == "1":
+        return None
+    if image.format == "PNG" and data[25] == 0 and data[24] < 8:  # IHDR: color type gray, bit depth
+        return 255 / (2 ** data[24] - 1)
+    if image.format == "TIFF" and (bits := image.tag_v2.get(258, (8,))[0]) < 8:  # BitsPerSample
+        return 255 / (2**bits - 1)
+    if image.format == "PPM" and isinstance(image.tile[0].args, tuple):
+        return (255 if image.mode == "L" else 65535) / image.tile[0].args[-1]
+    return None
