@@ -1,7 +1,14 @@
-"""Data in COCO's format: a JSON of boxes, masks and keypoints, and a folder or zip of images, resized to one size."""
+"""Data in COCO's format: a JSON of boxes, masks and keypoints, and a folder or zip of images, resized to one size.
+
+The JSON is checked before an image is read. Images are decoded by `decode_image`, turned as their EXIF orientation
+says, and must then have the width and height that the JSON states, by which boxes, masks and keypoints are scaled.
+"""
 
 import contextlib
+import dataclasses
+import io
 import json
+import posixpath
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.decoding import decode_image, stretched
 from dlcore.data.image_headers import target_size
+from dlcore.data.image_pixels import opened, orientation
 from dlcore.data.masks import pack_masks, segmentation_to_mask
 from dlcore.data.source import Source
+from dlcore.data.split_names import allowed_names, check_one_name, split_of
+from dlcore.data.workers import unreadable
 
 __all__ = ["coco_source", "coco_splits"]
-
-_SPLITS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 
 
 def coco_splits(
@@ -28,8 +37,9 @@ def coco_splits(
     """Load the splits of a folder of COCO data; see `coco_source`.
 
     Args:
-      data_dir: folder with instances_train.json and, optionally, instances_val.json and instances_test.json, and with
-        the images in images.zip, images/ or its only zip. With `keypoints` person_keypoints_train.json, ... go first.
+      data_dir: folder with instances_train.json and, optionally, instances_val.json and instances_test.json (or other
+        names of `split_names`), and with the images in images.zip, images/ or its only zip. With `keypoints`
+        person_keypoints_train.json, ... go first.
       image_size: side, or (H, W), that every image is stretched to.
       max_boxes: room for the boxes of an image.
       masks: also read masks.
@@ -40,7 +50,8 @@ def coco_splits(
 
     Raises:
       FileNotFoundError: the folder, its training annotations or its images are missing.
-      ValueError: as `coco_source`; the labels of all splits are numbered by the categories of train.
+      ValueError: as `coco_source`, and a split has two files, or train has nothing to learn from; the labels of all
+        splits are numbered by the categories of train.
     """
     folder = Path(data_dir)
     if not folder.is_dir():
@@ -50,21 +61,52 @@ def coco_splits(
     images = next((p for p in places if p.exists()), None)
     if images is None:
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds neither images.zip nor images/, nor one other zip")
-    kinds = ("person_keypoints", "instances") if keypoints else ("instances",)
-    annotations = {}
-    for split, names in _SPLITS.items():
-        files = (folder / f"{kind}_{name}.json" for kind in kinds for name in names)
-        if (path := next((p for p in files if p.exists()), None)) is not None:
-            annotations[split] = path
-    if "train" not in annotations:
-        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds no instances_train.json")
+    annotations, notes = _annotation_files(folder, keypoints)
     categories = _read(annotations["train"])["categories"]
-    return {
+    sources = {
         split: coco_source(
             path, images, image_size, max_boxes, None if split == "train" else categories, masks, keypoints
         )
         for split, path in annotations.items()
     }
+    sources["train"] = dataclasses.replace(sources["train"], notes=(*notes, *sources["train"].notes))
+    return {split: _with_objects(source, split, annotations[split]) for split, source in sources.items()}
+
+
+def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Split -> its file of annotations, those with keypoints first; and a note on files that are no split."""
+    found, others = {}, []
+    for kind in ("person_keypoints", "instances") if keypoints else ("instances",):
+        files = {path.stem.removeprefix(f"{kind}_"): path for path in sorted(folder.glob(f"{kind}_*.json"))}
+        check_one_name((name for name in files if split_of(name)), f"{folder}/{kind}_*.json")
+        for name, path in files.items():
+            if (split := split_of(name)) is None:
+                others.append(path.name)
+            else:
+                found.setdefault(split, path)
+    if "train" not in found:
+        there = f" but {', '.join(others)}; allowed names of splits: {allowed_names()}" if others else ""
+        raise FileNotFoundError(f"data_dir={str(folder)!r}: holds no instances_train.json{there}")
+    notes = (f"{folder.name}: not read, no splits by their names ({allowed_names()}): {', '.join(others)}",)
+    return {split: found[split] for split in ("train", "valid", "test") if split in found}, notes if others else ()
+
+
+def _with_objects(source: Source, split: str, path: Path) -> Source:
+    """The source: one without anything to learn from is an error as train, and gets a note as another split."""
+    boxes, crowds = int(source.arrays["box_mask"].sum()), int(source.arrays["crowd"].sum())
+    points = source.arrays["keypoints"][source.arrays["box_mask"]][..., 2] if "keypoints" in source.arrays else None
+    if boxes and (points is None or points.any()):
+        learned = set(source.arrays["labels"][source.arrays["box_mask"]].tolist())
+        missing = [name for label, name in enumerate(source.class_names) if label not in learned]
+        if split != "train" or not missing:
+            return source
+        note = f"{path.name}: categories without a box to learn from: {', '.join(missing)}"
+        return dataclasses.replace(source, notes=(*source.notes, note))
+    what = "no keypoint" if boxes else "no box"
+    said = f"{path}: {what} in {len(source)} images ({boxes} boxes, {crowds} of groups, iscrowd=1)"
+    if split == "train":
+        raise ValueError(f"{said}; allowed: one or more to learn from")
+    return dataclasses.replace(source, notes=(*source.notes, f"{said}: nothing is there to measure"))
 
 
 def coco_source(
@@ -85,8 +127,9 @@ def coco_source(
     `keypoints: [N, M, K, 3] float32` (x, y, visibility; COCO's pixel 0 has its center at 0.5). The names of the
     examples are those of the image files.
 
-    Boxes without area are left out, and a note names them. A box may reach out of its image by a pixel, by which it is
-    cut. Anything else that is wrong is an error that names the annotation.
+    Boxes without area are left out, and a note names them; a note also names boxes that are less than a pixel wide or
+    high once resized. A box may reach out of its image by a pixel, by which it is cut. Anything else that is wrong is
+    an error that names the file and the image or annotation.
 
     Args:
       annotations: JSON file of instances.
@@ -95,8 +138,7 @@ def coco_source(
         keypoints with it.
       max_boxes: M, room for the boxes of an image.
       categories: those that give the labels their numbers, dicts with `id` and `name`, as a training file has them; the
-        categories of this file are found among them by name, and by id where a name is there twice. None takes those of
-        this file.
+        categories of this file are found among them by name. None takes those of this file.
       masks: read `segmentation`, run lengths or polygons.
       keypoints: read `keypoints`; the categories that have some must have the same.
 
@@ -104,10 +146,11 @@ def coco_source(
       The source.
 
     Raises:
-      ValueError: an image has more than `max_boxes` boxes; two images or categories share an id; a box has a category
-        that is not among `categories`, or lies outside its image, has a negative side, or numbers that are none; a mask
-        is missing, of another size than its image or a polygon of two points; keypoints are more or less than their
-        names, or outside; or the annotations are not COCO's.
+      ValueError: an image has more than `max_boxes` boxes, cannot be read, or has another size than the annotations
+        say; `file_name` leaves the folder; two images or categories share an id, or two categories a name; a box has a
+        category that is not among `categories`, or lies outside its image, has a negative side, or numbers that are
+        none; a mask is missing, of another size than its image or a polygon of two points; keypoints are more or less
+        than their names, or outside; or the annotations are not COCO's, or lack a field.
       FileNotFoundError: a file is missing.
     """
     annotations, images = Path(annotations), Path(images)
@@ -116,8 +159,8 @@ def coco_source(
             raise FileNotFoundError(f"no such file: {path}")
     content = _read(annotations)
     size = target_size(image_size)
-    for kind in ("images", "categories"):
-        _check_ids(content[kind], kind, annotations)
+    if categories is not None:
+        _check_categories(categories, annotations)
     categories = sorted(content["categories"] if categories is None else categories, key=lambda c: c["id"])
     rows, notes = _by_image(content, categories, annotations)
     try:
@@ -139,7 +182,7 @@ def coco_source(
         arrays["masks"] = np.zeros((count, max_boxes, height, -(-width // 8)), np.uint8)
     if keypoints:
         arrays["keypoints"] = np.zeros((count, max_boxes, len(names), 3), np.float32)
-    sizes, empty = np.zeros(count, np.int64), []
+    sizes, empty, tiny, turned = np.zeros(count, np.int64), [], [], []
     with _Images(images) as read:
         for i, image in enumerate(content["images"]):
             own = rows[image["id"]]
@@ -148,11 +191,13 @@ def coco_source(
                     f"max_boxes={max_boxes}: image {image['file_name']} in {annotations} has {len(own)} boxes, "
                     f"annotation {own[max_boxes][0]['id']} is the first without room; allowed: {len(own)} or more"
                 )
-            arrays["image"][i] = read(image["file_name"], size)
-            sizes[i] = read.size_of(image["file_name"])
+            pixels, sizes[i], is_turned = read(image, annotations)
+            arrays["image"][i] = stretched(pixels, size)
+            turned += [image["file_name"]] if is_turned and own else []
             scale = np.array([width / image["width"], height / image["height"]])
             for j, (note, label, box) in enumerate(own):
-                arrays["boxes"][i, j] = box * np.tile(scale, 2)
+                arrays["boxes"][i, j] = box = box * np.tile(scale, 2)
+                tiny += [note["id"]] if (box[2:] - box[:2]).min() < 1 else []
                 arrays["labels"][i, j] = label
                 arrays["crowd"][i, j] = bool(note.get("iscrowd", 0))
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
@@ -165,6 +210,17 @@ def coco_source(
                         arrays["keypoints"][i, j] = _keypoints(note["keypoints"], names, image, scale)
     if empty:
         notes += (f"{annotations.name}: {len(empty)} masks have no pixel at {height} by {width}: {_listed(empty)}",)
+    if tiny:
+        notes += (
+            f"{annotations.name}: {len(tiny)} boxes are less than a pixel wide or high at {height} by {width}: "
+            f"{_listed(tiny)}",
+        )
+    if turned:
+        notes += (
+            f"{annotations.name}: {len(turned)} images are turned as their EXIF orientation says; their annotations "
+            f"are taken as drawn on the turned images: {', '.join(turned[:5])}"
+            + (" and others" if len(turned) > 5 else ""),
+        )
     files = np.array([image["file_name"] for image in content["images"]], object)
     class_names = tuple(c["name"] for c in categories)
     return Source(arrays, count, class_names, annotations.stem, notes, files, sizes, names)
@@ -172,6 +228,10 @@ def coco_source(
 
 def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The names of the keypoints, which the categories share; empty where no category has some."""
+    for c in categories:
+        names = c.get("keypoints") or []
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"category {c['name']!r}: keypoints={names!r}; allowed: a list of names")
     found = {tuple(c["keypoints"]): c["name"] for c in categories if c.get("keypoints")}
     if len(found) > 1:
         one, other = list(found.values())[:2]
@@ -189,8 +249,17 @@ def _by_image(
     rows: dict[int, list] = {key: [] for key in images}
     flat = []
     for position, note in enumerate(content["annotations"]):
+        if not isinstance(note, dict):
+            raise ValueError(
+                f"{path}: annotation number {position} is {_kind(note)}; allowed: an object with bbox, ..."
+            )
         note.setdefault("id", f"number {position}")
         with _blamed(path, note):
+            for key in ("image_id", "category_id"):
+                if not _is_int(note.get(key)):
+                    raise ValueError(f"{key}={note.get(key)!r}: no id; allowed: an int, that of an entry")
+            if note.get("iscrowd", 0) not in (0, 1):
+                raise ValueError(f"iscrowd={note['iscrowd']!r}: neither; allowed: 0, 1")
             if note.get("image_id") not in images:
                 raise ValueError(f"image_id={note.get('image_id')}: no such image")
             if note.get("category_id") not in names:
@@ -213,8 +282,8 @@ def _by_image(
 def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
     """Corners of a box [x, y, width, height], cut to its image; of no area where COCO's has none."""
     try:
-        x, y, w, h = (float(v) for v in bbox)
-    except (TypeError, ValueError):
+        x, y, w, h = _numbers(bbox)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"bbox={bbox}: not a box; allowed: [x, y, width, height] in pixels") from None
     if not np.isfinite([x, y, w, h]).all():
         raise ValueError(f"bbox={bbox}: not finite; allowed: numbers")
@@ -224,6 +293,13 @@ def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
     if min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
         raise ValueError(f"bbox={bbox}: outside image {image['file_name']}; allowed: within {width} by {height} pixels")
     return np.clip([x, y, x + w, y + h], 0, [width, height, width, height])
+
+
+def _numbers(values: Any) -> list[float]:
+    """Numbers of a JSON list; TypeError where it is no list of them."""
+    if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
+        raise TypeError("no list of numbers")
+    return [float(v) for v in values]
 
 
 def _mask(note: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
@@ -243,6 +319,10 @@ def _keypoints(
     values: Sequence[float], names: Sequence[str], image: Mapping[str, Any], scale: np.ndarray
 ) -> np.ndarray:
     """[K, 3] (x, y, visibility) in pixels of the resized image; zeros where there is none."""
+    try:
+        values = _numbers(values)
+    except (TypeError, ValueError):
+        raise ValueError(f"keypoints={values!r}: no list of numbers; allowed: x, y, visibility of each name") from None
     if len(values) != 3 * len(names):
         raise ValueError(f"keypoints: {len(values)} numbers; allowed: {3 * len(names)}, three for each name")
     points = np.array(values, float).reshape(-1, 3)
@@ -264,7 +344,7 @@ def _blamed(path: Path, note: Mapping[str, Any]) -> Iterator[None]:
     """Name the file and the annotation in errors."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"{path}: annotation {note['id']}: {error}") from None
 
 
@@ -281,24 +361,60 @@ def _read(path: Path) -> dict[str, Any]:
     wanted = {"images", "annotations", "categories"}
     if missing := wanted - set(content if isinstance(content, dict) else ()):
         raise ValueError(f"{path} is not COCO's: it has no {sorted(missing)}")
+    for kind in sorted(wanted):
+        if not isinstance(content[kind], list):
+            raise ValueError(f"{path} is not COCO's: {kind} is {_kind(content[kind])}; allowed: a list")
+    if not content["images"]:
+        raise ValueError(f"{path}: images is empty; allowed: one or more")
+    _check_entries(content["images"], "images", {"file_name": str, "width": int, "height": int}, path)
+    _check_categories(content["categories"], path)
     return content
 
 
-def _check_ids(entries: list[dict], kind: str, path: Path) -> None:
+def _check_categories(categories: Sequence[Any], path: Path) -> None:
+    _check_entries(categories, "categories", {"name": str}, path)
+    named: dict[str, Any] = {}
+    for category in categories:
+        if (other := named.setdefault(category["name"], category)) is not category:
+            raise ValueError(
+                f"{path}: categories {other['id']} and {category['id']} are both called {category['name']!r}; allowed: "
+                "each name once"
+            )
+
+
+def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type], path: Path) -> None:
+    """Check that entries have an id of their own and the fields, of their types: sizes positive, names not empty."""
     seen: dict[int, dict] = {}
-    for entry in entries:
+    for position, entry in enumerate(entries):
+        where = f"{path}: {kind}[{position}]"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where} is {_kind(entry)}; allowed: an object with {', '.join(('id', *fields))}")
+        for key, form in {"id": int, **fields}.items():
+            value = entry.get(key)
+            fits = _is_int(value) and (key == "id" or value > 0) if form is int else isinstance(value, str) and value
+            if not fits:
+                problem = "is missing" if key not in entry else f"is {value!r}"
+                allowed = "an int" if key == "id" else "a positive int" if form is int else "a text"
+                raise ValueError(f"{where}, id {entry.get('id')!r}: {key} {problem}; allowed: {allowed}")
         if (other := seen.setdefault(entry["id"], entry)) is not entry:
-            key = "file_name" if kind == "images" else "name"
+            key = next(iter(fields))
             raise ValueError(
                 f"{path}: two {kind} have the id {entry['id']}, {other[key]!r} and {entry[key]!r}; allowed: one each"
             )
 
 
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"of type {type(value).__name__}"
+
+
 def _numbered(own: list[dict], categories: list[dict]) -> dict[int, int | None]:
     """Id of a file's own category -> its number among the sorted categories; None where it is not among them."""
-    by_pair = {(c["id"], c["name"]): i for i, c in enumerate(categories)}
-    by_name = {c["name"]: i for i, c in reversed(list(enumerate(categories)))}
-    return {c["id"]: by_pair.get((c["id"], c["name"]), by_name.get(c["name"])) for c in own}
+    by_name = {c["name"]: i for i, c in enumerate(categories)}
+    return {c["id"]: by_name.get(c["name"]) for c in own}
 
 
 class _Images:
@@ -315,19 +431,29 @@ class _Images:
         if self.zip is not None:
             self.zip.close()
 
-    def _place(self, name: str) -> str:
-        for place in (name, f"images/{name}"):
-            if place in self.known if self.zip else (self.path / place).exists():
+    def _place(self, name: str, annotations: Path) -> str:
+        inside = posixpath.normpath(name.replace("\\", "/"))
+        if inside.startswith("/") or inside.split("/")[0] == "..":
+            raise ValueError(f"{annotations}: file_name={name!r} leaves {self.path}; allowed: a path below it")
+        for place in (name, f"images/{name}", inside, f"images/{inside}"):
+            if place in self.known if self.zip else (self.path / place).is_file():
                 return place
-        raise FileNotFoundError(f"image {name} is not in {self.path}")
+        raise FileNotFoundError(f"{annotations}: image {name} is not in {self.path}")
 
-    def size_of(self, name: str) -> int:
-        place = self._place(name)
-        return self.zip.getinfo(place).file_size if self.zip else (self.path / place).stat().st_size
-
-    def __call__(self, name: str, size: tuple[int, int]) -> np.ndarray:
-        from PIL import Image
-
-        place = self._place(name)
-        with self.zip.open(place) if self.zip else (self.path / place).open("rb") as file, Image.open(file) as image:
-            return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR), np.uint8)
+    def __call__(self, image: Mapping[str, Any], annotations: Path) -> tuple[np.ndarray, int, bool]:
+        """Pixels [H, W, 3] of an entry of `images`, bytes of its file, and whether EXIF turned it."""
+        name = image["file_name"]
+        place = self._place(name, annotations)
+        try:
+            content = self.zip.read(place) if self.zip else (self.path / place).read_bytes()
+            pixels, turned = decode_image(io.BytesIO(content), None, 3), orientation(opened(io.BytesIO(content))) > 1
+        except Exception as error:
+            raise ValueError(unreadable([(f"{self.path / place}", error)], False)) from None
+        height, width = pixels.shape[:2]
+        if (height, width) != (image["height"], image["width"]):
+            hint = ", once turned as its EXIF orientation says," if turned else ""
+            raise ValueError(
+                f"{annotations}: image {name} (id {image['id']}) is said to be {image['width']} wide and "
+                f"{image['height']} high; allowed: as the file{hint} is, {width} wide and {height} high"
+            )
+        return pixels, len(content), turned

@@ -5,6 +5,7 @@ eight times smaller in memory and on its way to the device.
 """
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
@@ -119,14 +120,22 @@ def segmentation_to_mask(
       [H, W] bool.
 
     Raises:
-      ValueError: run lengths of another size, or a polygon with less than three points or a coordinate too many.
+      ValueError: run lengths of another size or without their fields, or a polygon that is no list of numbers, or has
+        less than three points or a coordinate too many.
       MissingPackage: pycocotools is not installed.
     """
     if isinstance(segmentation, Mapping):
+        if not isinstance(segmentation.get("size"), list | tuple) or segmentation.get("counts") is None:
+            raise ValueError(f"run lengths with {', '.join(segmentation) or 'nothing'}; allowed: size and counts")
         if tuple(segmentation["size"]) != tuple(size):
             raise ValueError(f"a mask of size {tuple(segmentation['size'])}; allowed: that of its image, {tuple(size)}")
         return rle_to_mask(segmentation)
-    for polygon in segmentation:
+    for polygon in segmentation if isinstance(segmentation, list | tuple) else [segmentation]:
+        numbers = isinstance(polygon, list | tuple) and all(
+            isinstance(v, Real) and not isinstance(v, bool) for v in polygon
+        )
+        if not numbers:
+            raise ValueError(f"a polygon {str(polygon)[:40]}; allowed: a list of polygons, each a list of numbers")
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(f"a polygon of {len(polygon)} coordinates; allowed: three points or more, x and y each")
         if not np.isfinite(np.asarray(polygon, float)).all():

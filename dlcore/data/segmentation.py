@@ -1,10 +1,12 @@
 """Images with a class for every pixel: folders and zips of images and masks, Cityscapes, ADE20K, and drawn scenes.
 
 A source holds `image: [N, H, W, 3] uint8` and `semantic: [N, H, W] uint8`, the class of each pixel, 255 (`VOID`) where
-there is none. Images are resized by antialiased bilinear interpolation, masks to the nearest pixel.
+there is none. Images are resized by antialiased bilinear interpolation, masks to the nearest pixel. Images are decoded
+by `decode_image`, masks by `decode_mask`, each turned as its own EXIF orientation says.
 
-    pairs       train.zip, val.zip, test.zip, or folders of these names, each with images/ and masks/ of the same names;
-                or one folder or .zip with images/ and masks/. classes.json may hold {"classes": [...], "void": 255}
+    pairs       train.zip, val.zip, test.zip, or folders of these names (those of `split_names`), each with images/ and
+                masks/ of the same names; or images/ and masks/ with folders of splits in them, or without any.
+                classes.json may hold {"classes": [names], "void": 255, "values": [numbers of the classes in masks]}
     cityscapes  leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, gtFine/SPLIT/CITY/X_gtFine_labelIds.png      19 classes
     ade20k      images/{training,validation}/X.jpg, annotations/{training,validation}/X.png           150 classes
 
@@ -23,12 +25,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.data.augment.examples import VOID
-from dlcore.data.decoding import decode_image
+from dlcore.data.decoding import decode_image, stretched
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
+from dlcore.data.image_pixels import opened, orientation
+from dlcore.data.mask_files import decode_mask
 from dlcore.data.masks import unpack_masks
 from dlcore.data.scenes import SHAPES, STUFF, scenes
 from dlcore.data.source import Source
+from dlcore.data.split_names import allowed_names, check_one_name, split_of
+from dlcore.data.workers import unreadable
 
 __all__ = [
     "ADE20K_CLASSES",
@@ -67,7 +73,11 @@ CITYSCAPES = {
 _CITYSCAPES_IDS = 34
 
 SCENE_CLASSES = ("background", *SHAPES)
-_SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+_SHOWN = 8
+_MOST_UNNAMED = 64
+"""Classes without a classes.json; more numbers are most likely shades, of masks that were resized or smoothed."""
+_CLASSES = "classes.json"
+_TWO = '{"classes": ["background", "foreground"], "values": [0, 255]}'
 
 
 class _Table(NamedTuple):
@@ -87,6 +97,16 @@ class _Pair(NamedTuple):
     key: str
 
 
+class _Row(NamedTuple):
+    """A decoded pair: the numbers that its mask holds, and whether the image was turned and the mask was not."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    num_bytes: int
+    values: np.ndarray
+    turned: bool
+
+
 def segmentation_splits(
     data_dir: str | Path, image_size: int | tuple[int, int] | None = None, layout: str | None = None
 ) -> dict[str, Source]:
@@ -104,8 +124,9 @@ def segmentation_splits(
     Raises:
       FileNotFoundError: there is no such folder or .zip.
       ValueError: it holds no pairs, an image lacks its mask or a mask its image, a mask is of another size than its
-        image, in color, or has a value that is no class (of train, without classes.json); or sizes differ and
-        `image_size` is None. The message names the file.
+        image, in color, in a lossy format, or has a value that is no class (of train, without classes.json); the
+        training masks hold fewer than two classes, or without classes.json numbers with gaps; a folder beside splits is
+        none of them; or sizes differ and `image_size` is None. The message names the file.
     """
     path = Path(data_dir)
     if not path.exists():
@@ -113,22 +134,73 @@ def segmentation_splits(
     layout = _layout_of(path) if layout is None else layout
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r}: unknown; allowed: {', '.join(LAYOUTS)}")
-    names, void, table, pairs = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
+    names, table, pairs, notes = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
     if not pairs.get("train"):
         raise ValueError(f"data_dir={str(data_dir)!r}: holds no training images with masks; allowed: those of {layout}")
     size = None if image_size is None else target_size(image_size)
-    sources = {"train": _load(pairs["train"], size, table)}
-    if not names:  # those of train: a validation mask may hold no other
-        labels = sources["train"].arrays["semantic"]
-        names = tuple(str(k) for k in range(1 + int(labels[labels != VOID].max(initial=0))))
-        table = _numbered(len(names), void)
-    sources |= {split: _load(pairs[split], size, table) for split in ("valid", "test") if pairs.get(split)}
+    sources, values = {}, {}
+    for split in ("train", "valid", "test"):
+        if pairs.get(split):
+            sources[split], values[split] = _load(pairs[split], size, table)
+        if split == "train" and not names:  # a validation mask may hold no other numbers than those of train
+            names = _names_of(values["train"], str(data_dir))
+            table = _numbered(len(names), VOID)
+            notes += (f"{path.name}: no classes.json; {len(names)} classes, the numbers in the training masks",)
     if len({s.arrays["image"].shape[1:] for s in sources.values()}) > 1:
         raise ValueError("image_size=None: the splits have images of different sizes; allowed: height,width")
     return {
-        split: Source(s.arrays, len(s), names, f"{path.stem} ({split})", s.notes, s.names, s.sizes)
+        split: Source(
+            s.arrays,
+            len(s),
+            names,
+            f"{path.stem} ({split})",
+            (*notes, *s.notes, *_classes_seen(s, split, names, values[split], str(data_dir))),
+            s.names,
+            s.sizes,
+        )
         for split, s in sources.items()
     }
+
+
+def _names_of(values: np.ndarray, data_dir: str) -> tuple[str, ...]:
+    """Names of classes that are numbers, of the numbers in the training masks."""
+    found = values[values != VOID]
+    if len(found) < 2:
+        raise ValueError(_one_class(data_dir, values))
+    if len(found) <= found.max() or len(found) > _MOST_UNNAMED:
+        raise ValueError(
+            f"data_dir={data_dir!r}: the training masks hold {len(values)} values, {_listed(values)}; allowed: without "
+            f"classes.json up to {_MOST_UNNAMED} classes, numbered from 0 without gaps, and {VOID} for void (shades "
+            f"come from masks that were resized or smoothed); or with the values in classes.json, such as {_TWO}"
+        )
+    return tuple(map(str, found))
+
+
+def _classes_seen(
+    source: Source, split: str, names: tuple[str, ...], values: np.ndarray, data_dir: str
+) -> tuple[str, ...]:
+    """Note the classes without a pixel; train needs two classes, every split a pixel that is not void."""
+    counts = class_pixels(source, len(names))[0]
+    if not counts.any() or (split == "train" and (counts > 0).sum() < 2):
+        raise ValueError(_one_class(data_dir, values, split))
+    missing = [name for name, count in zip(names, counts, strict=True) if not count]
+    return (f"{source.name or split}: classes without a pixel: {_listed(missing)}",) if missing else ()
+
+
+def _one_class(data_dir: str, values: np.ndarray, split: str = "train") -> str:
+    which = {"train": "training", "valid": "validation"}.get(split, split)
+    few = "fewer than two classes" if split == "train" else "no class"
+    return (
+        f"data_dir={data_dir!r}: the {which} masks hold {_listed(values)}, {few} besides void ({VOID}, without "
+        "classes.json); allowed: 0 for the background and 1 for the foreground, or the masks' values, and a void "
+        f"that is none of them, in classes.json, such as {_TWO}"
+    )
+
+
+def _listed(values: Any) -> str:
+    shown = [str(value) for value in values]
+    more = f" and {len(shown) - _SHOWN} more, to {shown[-1]}" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
 
 
 def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any) -> Source:
@@ -178,8 +250,8 @@ def _layout_of(path: Path) -> str:
     return "ade20k" if (path / "annotations" / "training").is_dir() else "pairs"
 
 
-_Content = tuple[tuple[str, ...], int, _Table, dict[str, list[_Pair]]]
-"""Names of the classes (none where no file says them), the masks' own void, their table, and the pairs by split."""
+_Content = tuple[tuple[str, ...], _Table, dict[str, list[_Pair]], tuple[str, ...]]
+"""Names of the classes (none where no file says them), the table of the masks, the pairs by split, and notes."""
 
 
 def _numbered(num_classes: int, void: int) -> _Table:
@@ -202,7 +274,7 @@ def _cityscapes(path: Path) -> _Content:
             for image in images
         ]
         pairs[split] = [_on_disk(image, mask, path) for image, mask in zip(images, masks, strict=True)]
-    return tuple(CITYSCAPES.values()), VOID, table, pairs
+    return tuple(CITYSCAPES.values()), table, pairs, ()
 
 
 def _ade20k(path: Path) -> _Content:
@@ -219,7 +291,7 @@ def _ade20k(path: Path) -> _Content:
     for split, folder in (("train", "training"), ("valid", "validation")):
         images = sorted((path / "images" / folder).glob("*.jpg"))
         pairs[split] = [_on_disk(image, path / "annotations" / folder / f"{image.stem}.png", path) for image in images]
-    return names, VOID, table, pairs
+    return names, table, pairs, ()
 
 
 def _on_disk(image: Path, mask: Path, root: Path) -> _Pair:
@@ -230,24 +302,19 @@ def _on_disk(image: Path, mask: Path, root: Path) -> _Pair:
 
 def _pairs(path: Path) -> _Content:
     files = _files(path)
-    content = next((read() for name, read in files.items() if PurePosixPath(name).name == "classes.json"), None)
-    names, void = (), VOID
-    if content is not None:
-        try:
-            described = json.loads(content)
-            names, void = tuple(map(str, described["classes"])), int(described.get("void", VOID))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
-    if not 0 <= void <= VOID or len(names) > VOID:
-        raise ValueError(f"{path}: classes.json has void {void} and {len(names)} classes; allowed: 0 to 255 of both")
-    groups: dict[str, dict[str, dict[str, str]]] = {}
+    names, table = _described(path, [read() for name, read in files.items() if PurePosixPath(name).name == _CLASSES])
+    kinds = {}
     for name in files:
         parts = PurePosixPath(name).parts
-        kind = next((i for i in range(len(parts) - 1) if parts[i] in ("images", "masks")), None)
-        if kind is None or not is_image(parts):
-            continue
+        kind = next((i for i in range(len(parts) - 1) if parts[i].lower() in ("images", "masks")), None)
+        if kind is not None and is_image(parts):
+            kinds[name] = kind
+    split_by_name, notes = _splits_of(kinds, path)
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for name, kind in kinds.items():
+        parts = PurePosixPath(name).parts
         key = str(PurePosixPath(*parts[:kind], *parts[kind + 1 :]).with_suffix(""))
-        group = groups.setdefault(_split_of(parts[:kind]), {"images": {}, "masks": {}})[parts[kind]]
+        group = groups.setdefault(split_by_name[name], {"images": {}, "masks": {}})[parts[kind].lower()]
         if key in group:
             raise ValueError(f"{path}: {group[key]} and {name} have one name; allowed: an image and a mask of a name")
         group[key] = name
@@ -267,12 +334,64 @@ def _pairs(path: Path) -> _Content:
             )
             for key, image in sorted(group["images"].items())
         ]
-    return names, void, _numbered(len(names) or VOID, void), pairs
+    return names, table, pairs, notes
 
 
-def _split_of(parts: tuple[str, ...]) -> str:
-    words = {part.lower() for part in parts}
-    return next((split for split, names in _SPLITS.items() if words & set(names)), "train")
+def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Table]:
+    """Names of the classes and the table of the masks, as classes.json has them; without it no names, all values."""
+    if not contents:
+        return (), _numbered(VOID, VOID)
+    if len(set(contents)) > 1:
+        raise ValueError(f"{path}: several classes.json that differ; allowed: one, or the same in each folder")
+    try:
+        described = json.loads(contents[0])
+        names, void, values = described["classes"], described.get("void"), described.get("values")
+        if not isinstance(names, list) or not isinstance(values, list | None):
+            raise TypeError("a list")
+        names, numbers = tuple(map(str, names)), [int(v) for v in (range(len(names)) if values is None else values)]
+        void = (None if VOID in numbers else VOID) if void is None else int(void)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
+    where = f"{path}: classes.json has"
+    if not 0 <= (void or 0) <= VOID or len(names) > VOID:
+        raise ValueError(f"{where} void {void} and {len(names)} classes; allowed: 0 to 255 of both")
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"{where} classes {_listed(names)}; allowed: two or more, each name once")
+    if len(numbers) != len(names) or len(set(numbers)) < len(names) or not all(0 <= v <= VOID for v in numbers):
+        raise ValueError(f"{where} values {_listed(numbers)}; allowed: {len(names)} different ones from 0 to {VOID}")
+    if void in numbers:
+        raise ValueError(f"{where} void {void}, which is also class {names[numbers.index(void)]!r}; allowed: another")
+    if values is None:
+        return names, _numbered(len(names), void)
+    classes = np.full(256, -1)
+    classes[[v for v in (void, VOID) if v is not None]] = VOID
+    classes[numbers] = np.arange(len(names))
+    return names, _Table(classes, f"{_listed(numbers)}" + ("" if void is None else f", or {void} for void"))
+
+
+def _splits_of(kinds: Mapping[str, int], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Split of each file by its folders, other than images and masks; and a note where no folder is a split."""
+    found, known, other = {}, set(), {}
+    for name, kind in kinds.items():
+        parts = PurePosixPath(name).parts
+        folders = (*parts[:kind], *parts[kind + 1 : -1])
+        here = [folder for folder in folders if split_of(folder)]
+        if len({split_of(folder) for folder in here}) > 1:
+            raise ValueError(f"{path}: {name} is below {' and below '.join(here)}; allowed: one split")
+        known |= set(here)
+        found[name] = split_of(here[0]) if here else None
+        if not here:
+            other.setdefault(folders[0] if folders else parts[kind], name)
+    check_one_name(known, str(path))
+    if known and other:
+        folder, name = next(iter(other.items()))
+        raise ValueError(
+            f"{path}: {name} is in no split, and {', '.join(sorted(known))} are there; allowed instead of {folder!r}: "
+            f"{allowed_names()}"
+        )
+    said = sorted(other) if len(set(other) - {"images", "masks"}) > 1 else ()
+    notes = (f"{path}: no folder is a split ({allowed_names()}); training data is all of {_listed(said)}",)
+    return {name: split or "train" for name, split in found.items()}, notes if said else ()
 
 
 def _files(path: Path) -> Mapping[str, Callable[[], bytes]]:
@@ -297,44 +416,61 @@ def _members(path: Path, prefix: str) -> dict[str, Callable[[], bytes]]:
     return {f"{prefix}{name}": lambda name=name: archive.read(name) for name in members}
 
 
-def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> Source:
-    """Decode the pairs of one split in threads; the first error by name is raised."""
+def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> tuple[Source, np.ndarray]:
+    """Decode the pairs of one split in threads, and the values of its masks; the first error by name is raised."""
     with ThreadPoolExecutor() as pool:
         rows = list(pool.map(lambda pair: _decoded(pair, size, table), pairs))
-    for pair, (image, _, _) in zip(pairs, rows, strict=True):
-        if image.shape != rows[0][0].shape:
+    for pair, row in zip(pairs, rows, strict=True):
+        if row.image.shape != rows[0].image.shape:
             raise ValueError(
-                f"image_size=None: {pair.image} has {image.shape[:2]} pixels, {pairs[0].image} "
-                f"{rows[0][0].shape[:2]}; allowed: height,width that all are resized to"
+                f"image_size=None: {pair.image} has {row.image.shape[:2]} pixels, {pairs[0].image} "
+                f"{rows[0].image.shape[:2]}; allowed: height,width that all are resized to"
             )
-    arrays = {"image": np.stack([row[0] for row in rows]), "semantic": np.stack([row[1] for row in rows])}
+    arrays = {"image": np.stack([row.image for row in rows]), "semantic": np.stack([row.labels for row in rows])}
     names = np.array([pair.key for pair in pairs], object)
-    return Source(arrays, len(pairs), names=names, sizes=np.array([row[2] for row in rows], np.int64))
+    notes = ()
+    if turned := [pair.key for pair, row in zip(pairs, rows, strict=True) if row.turned]:
+        notes = (
+            f"{len(turned)} images are turned as their EXIF orientation says; their masks state none and are taken as "
+            f"drawn on the turned images: {_listed(turned)}",
+        )
+    sizes = np.array([row.num_bytes for row in rows], np.int64)
+    values = np.unique(np.concatenate([row.values for row in rows]))
+    return Source(arrays, len(pairs), notes=notes, names=names, sizes=sizes), values
 
 
-def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> tuple[np.ndarray, np.ndarray, int]:
+def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
     from PIL import Image
 
     try:
-        content, content_of_mask = pair.read_image(), pair.read_mask()
+        content = pair.read_image()
         image = decode_image(io.BytesIO(content), None, 3)
+        turned = orientation(opened(io.BytesIO(content))) > 1
     except Exception as error:
-        raise ValueError(f"{pair.image} cannot be read as an image ({error})") from None
+        raise ValueError(unreadable([(pair.image, error)], False)) from None
     try:
-        with Image.open(io.BytesIO(content_of_mask)) as opened:
-            mode, values = opened.mode, np.asarray(opened)
+        content_of_mask = pair.read_mask()
+        turned = orientation(opened(io.BytesIO(content_of_mask))) == 1 and turned
     except Exception as error:
-        raise ValueError(f"{pair.mask} cannot be read as an image ({error})") from None
-    if values.ndim != 2:
-        raise ValueError(f"{pair.mask}: a mask of mode {mode}; allowed: one channel, the number of each pixel's class")
+        raise ValueError(unreadable([(pair.mask, error)], False)) from None
+    try:
+        values = decode_mask(content_of_mask)
+    except ValueError as error:
+        raise ValueError(f"{pair.mask}: {error}") from None
+    except Exception as error:
+        raise ValueError(unreadable([(pair.mask, error)], False)) from None
     if values.shape != image.shape[:2]:
-        raise ValueError(f"{pair.mask}: a mask of {values.shape} pixels; allowed: its image's {image.shape[:2]}")
+        hint = " (which its EXIF orientation turned; the mask states none)" if turned else ""
+        raise ValueError(f"{pair.mask}: a mask of {values.shape} pixels; allowed: its image's {image.shape[:2]}{hint}")
+    found = np.unique(values)
     inside = (values >= 0) & (values <= 255)
     classes = np.where(inside, table.classes[np.where(inside, values, 0).astype(np.uint8)], -1)
     if (classes < 0).any():
-        raise ValueError(f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}")
+        raise ValueError(
+            f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}; the mask holds {_listed(found)}"
+        )
     labels = classes.astype(np.uint8)
     if size is not None and image.shape[:2] != size:
-        image = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+        image = stretched(image, size)
         labels = np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
-    return image, labels, len(content)
+    return _Row(image, labels, len(content), found, turned)

@@ -60,7 +60,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 def read_all(
     paths: list[Path], read: Callable[[Path], np.ndarray], skip_bad: bool | None
 ) -> tuple[np.ndarray, list[Path]]:
-    """Read image files of one shape.
+    """Read image files to images of one shape.
 
     Args:
       paths: of the files.
@@ -71,7 +71,7 @@ def read_all(
       (images [N, H, W, C], their paths).
 
     Raises:
-      ValueError: files cannot be read, or none can; the message names them.
+      ValueError: files cannot be read, or none can, or two have different shapes; the message names them.
     """
     from absl import logging
 
@@ -88,6 +88,12 @@ def read_all(
         raise ValueError(unreadable(bad, skip_bad is False))
     if bad:
         logging.warning("%d of %d files could not be read and were left out", len(bad), len(paths))
+    for path, image in zip(good, images, strict=True):
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"{path} has {image.shape[0]} by {image.shape[1]} pixels, {good[0]} {images[0].shape[0]} by "
+                f"{images[0].shape[1]}; allowed: images of one size"
+            )
     return np.stack(images), good
 
 

@@ -55,7 +55,7 @@ def kind_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
 
 def small_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input` as they are; those of a folder at the size of the first.
+    """Read the images under `--input` as they are; those of a folder must be of one size.
 
     Args:
       flags: `input`, a file or a folder.
@@ -63,13 +63,14 @@ def small_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Returns:
       (source of `low`, paths).
+
+    Raises:
+      ValueError: files cannot be read, or their sizes differ; the message names them.
     """
     from dlcore.data.decoding import load_image
     from dlcore.data.image_folder import list_images
 
-    paths = list_images(Path(flags.input))
-    size = load_image(paths[0]).shape[:2]
-    pixels, good = image_prediction.read_all(paths, lambda path: load_image(path, size), None)
+    pixels, good = image_prediction.read_all(list_images(Path(flags.input)), load_image, None)
     return Source({"low": pixels}, len(good)), [str(path) for path in good]
 
 

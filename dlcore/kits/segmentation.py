@@ -81,6 +81,11 @@ SETTINGS = {
         float | None,
         Range(0, 0.99),
     ),
+    "own_size": Setting(
+        False,
+        "predict: images at their own size, which must be alike, in place of that of the training images",
+        identity=False,
+    ),
     **init_from.SETTINGS,
     **optimizer.SETTINGS,
 }
@@ -214,7 +219,9 @@ def _folder(flags: Flags):
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder or .zip of images and masks")
     splits = segmentation_splits(flags.data_dir, flags.image_size)
-    return complete_splits(splits, flags.valid_fraction, flags.seed)
+    notes = [note for source in splits.values() for note in source.notes]
+    train, valid, test, done = complete_splits(splits, flags.valid_fraction, flags.seed)
+    return train, valid, test, tuple(dict.fromkeys((*notes, *done)))
 
 
 def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str, float]:

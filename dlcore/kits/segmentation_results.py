@@ -29,47 +29,29 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`: at their own size where all are alike, else stretched to that of training.
+    """Read the images under `--input`, stretched to the size of the training images, whatever else lies beside them.
 
     Args:
-      flags: `input`, a file or a folder.
+      flags: `input`, a file or a folder; `own_size` keeps the images' own size, which must be the same for all.
       spec: of the data.
 
     Returns:
       (source, paths).
 
     Raises:
-      ValueError: files cannot be read; the message names them.
+      ValueError: files cannot be read, or own sizes differ; the message names them.
     """
-    from PIL import Image
-
-    from dlcore.data.decoding import load_image
+    from dlcore.data.decoding import load_image, stretched
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
-    height, width, _ = spec["image_shape"]
-    files, shapes = list_images(Path(flags.input)), []
+    size, own = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
 
-    def own(path: Path) -> np.ndarray:
-        image = load_image(path)
-        shapes.append(image.shape)
-        if image.shape != shapes[0]:
-            raise _OtherSize
-        return image
+    def read(path: Path) -> np.ndarray:
+        return load_image(path) if own else stretched(load_image(path), size)
 
-    def stretched(path: Path) -> np.ndarray:
-        image = Image.fromarray(load_image(path))
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-    try:
-        images, paths = read_all(files, own, None)
-    except _OtherSize:
-        images, paths = read_all(files, stretched, None)
+    images, paths = read_all(list_images(Path(flags.input)), read, None)
     return Source({"image": images}, len(paths)), [str(p) for p in paths]
-
-
-class _OtherSize(Exception):
-    """An image of another size than the first."""
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

@@ -78,13 +78,14 @@ def test_categories_are_numbered_by_train(folder):
         coco_splits(folder, 16, 3)
 
 
-def test_a_name_that_is_there_twice_is_told_by_its_id(folder):
+def test_a_name_that_is_there_twice_is_refused(folder):
+    """Measures have the names of classes: one of two would be lost."""
     twice = [{"id": 2, "name": "crane"}, {"id": 9, "name": "crane"}]
     change(folder / "instances_train.json", categories=twice)
-    change(folder / "instances_val.json", categories=twice)
-    boxes = [{"id": 1, "image_id": 0, "category_id": 9, "bbox": [4, 2, 8, 10]}]
-    change(folder / "instances_val.json", annotations=boxes)
-    assert coco_splits(folder, 16, 3)["valid"].arrays["labels"][1, 0] == 1
+    with pytest.raises(ValueError, match="categories 2 and 9 are both called 'crane'; allowed: each name once"):
+        coco_splits(folder, 16, 3)
+    with pytest.raises(ValueError, match="both called 'crane'"):
+        coco_source(folder / "instances_val.json", folder / "images", 16, 3, twice)
 
 
 def test_ids_that_are_there_twice_are_refused(folder):
@@ -139,6 +140,17 @@ def annotate(folder, **entries):
         ({"bbox": [33, 2, 9, 10]}, "outside image a.png; allowed: within 40 by 20 pixels"),
         ({"bbox": [-2, 2, 9, 10]}, "outside image a.png"),
         ({"bbox": [50, 2, 9, 10]}, "outside image a.png"),
+        ({"bbox": ["4", "2", "8", "10"]}, "not a box"),
+        ({"bbox": "4,2,8,10"}, "not a box"),
+        ({"image_id": "0"}, "image_id='0': no id; allowed: an int"),
+        ({"image_id": None}, "image_id=None: no id"),
+        ({"category_id": [9]}, "category_id=.9.: no id"),
+        ({"iscrowd": "0"}, "iscrowd='0': neither; allowed: 0, 1"),
+        ({"iscrowd": None}, "iscrowd=None"),
+        ({"segmentation": [4, 2, 12, 2, 12, 12]}, "a polygon 4; allowed: a list of polygons"),
+        ({"segmentation": [["4", 2, 12, 2, 12, 12]]}, "a polygon .*; allowed: a list of polygons"),
+        ({"segmentation": "polygon"}, "a polygon polygon; allowed"),
+        ({"segmentation": {"counts": [800]}}, "run lengths with counts; allowed: size and counts"),
         ({"category_id": 77}, "category_id=77: no such category; allowed: 2, 9"),
         ({"image_id": 5}, "image_id=5: no such image"),
         ({"segmentation": []}, "it has no segmentation"),
@@ -152,6 +164,113 @@ def test_a_wrong_annotation_is_named_with_its_file(folder, entries, problem):
     with pytest.raises(ValueError, match=rf"^\S*instances_train\.json: annotation 31: .*{problem}") as refused:
         coco_source(folder / "instances_train.json", folder / "images", 16, 3, masks=True)
     assert "\n" not in str(refused.value)
+
+
+def write_turned(path, number):
+    block = Image.Exif()
+    block[0x0112] = number
+    Image.fromarray(np.full((20, 40, 3), 50, np.uint8)).save(path, exif=block)
+
+
+@pytest.mark.parametrize(
+    ("kind", "position", "entries", "problem"),
+    [
+        ("images", 1, {"width": None}, r"images\[1\], id 0: width is None; allowed: a positive int"),
+        ("images", 1, {"width": 0}, "width is 0; allowed: a positive int"),
+        ("images", 1, {"height": "20"}, "height is '20'; allowed: a positive int"),
+        ("images", 1, {"height": True}, "height is True"),
+        ("images", 0, {"file_name": ""}, r"images\[0\], id 7: file_name is ''; allowed: a text"),
+        ("images", 0, {"file_name": 5}, "file_name is 5; allowed: a text"),
+        ("images", 0, {"id": "7"}, r"images\[0\], id '7': id is '7'; allowed: an int"),
+        ("categories", 0, {"name": None}, r"categories\[0\], id 9: name is None; allowed: a text"),
+        ("categories", 0, {"id": 2.5}, "id is 2.5; allowed: an int"),
+        ("images", 1, {"file_name": "../secret.png"}, "file_name='../secret.png' leaves .*images"),
+        ("images", 1, {"file_name": "sub/../../secret.png"}, "leaves .*images; allowed: a path below it"),
+        ("images", 1, {"file_name": "/secret.png"}, "leaves .*images"),
+        ("images", 1, {"file_name": "..\\secret.png"}, "leaves .*images"),
+        ("images", 1, {"width": 20, "height": 40}, "a.png .id 0. is said to be 20 wide and 40 high; .* 40 wide and 20"),
+        ("images", 1, {"width": 20, "height": 20}, "said to be 20 wide and 20 high; allowed: as the file is, 40 wide"),
+    ],
+)
+def test_a_wrong_entry_is_named_with_its_file(folder, kind, position, entries, problem):
+    Image.new("RGB", (40, 20)).save(folder / "secret.png")
+    path = folder / "instances_train.json"
+    content = json.loads(path.read_text())
+    content[kind][position] |= entries
+    change(path, **{kind: content[kind]}, annotations=[])
+    with pytest.raises(ValueError, match=rf"^\S*instances_train\.json: .*{problem}") as refused:
+        coco_source(path, folder / "images", 16, 3)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ({"images": None}, "images is null; allowed: a list"),
+        ({"annotations": {}}, "annotations is of type dict; allowed: a list"),
+        ({"images": []}, "images is empty"),
+        ({"images": [None]}, r"images\[0\] is null; allowed: an object"),
+        ({"annotations": [None]}, "annotation number 0 is null"),
+        ({"images": [{"id": 1}]}, r"images\[0\], id 1: file_name is missing"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(folder, entries, problem):
+    change(folder / "instances_train.json", **entries)
+    with pytest.raises(ValueError, match=problem):
+        coco_splits(folder, 16, 3)
+
+
+def test_a_turned_image_has_the_size_after_the_turn(folder):
+    write_turned(folder / "images" / "a.png", 6)
+    path = folder / "instances_train.json"
+    with pytest.raises(ValueError, match=r"a\.png .* as the file, once turned as its EXIF .*, 20 wide and 40 high"):
+        coco_source(path, folder / "images", 16, 3)
+    content = json.loads(path.read_text())
+    content["images"][1] |= {"width": 20, "height": 40}
+    boxes = [{"id": 1, "image_id": 0, "category_id": 9, "bbox": [5, 10, 10, 20]}]
+    change(path, images=content["images"], annotations=boxes)
+    source = coco_source(path, folder / "images", (40, 40), 3)
+    np.testing.assert_allclose(source.arrays["boxes"][1, 0], [10, 10, 30, 30])  # twice as wide, as high
+    assert any("1 images are turned as their EXIF orientation says" in note for note in source.notes)
+
+
+def test_a_train_file_without_objects_is_refused_and_another_noted(folder):
+    path = folder / "instances_train.json"
+    crowd = {"id": 2, "image_id": 7, "category_id": 2, "bbox": [0, 0, 40, 20], "iscrowd": 1}
+    change(folder / "instances_val.json", annotations=[crowd])
+    assert "no box in 2 images (0 boxes, 1 of groups, iscrowd=1)" in coco_splits(folder, 16, 3)["valid"].notes[-1]
+    for annotations, crowds in (([], 0), ([crowd], 1), ([{**crowd, "iscrowd": 0, "bbox": [1, 1, 0, 5]}], 0)):
+        change(path, annotations=annotations)
+        with pytest.raises(ValueError, match=rf"train.json: no box in 2 images \(0 boxes, {crowds} of groups"):
+            coco_splits(folder, 16, 3)
+
+
+def test_a_category_without_a_box_to_learn_from_is_noted(folder):
+    assert not any("without a box" in note for note in coco_splits(folder, 16, 3)["train"].notes)
+    annotate(folder)  # two of category 9
+    assert coco_splits(folder, 16, 3)["train"].notes[-1].endswith("categories without a box to learn from: early")
+
+
+def test_boxes_under_a_pixel_are_noted(folder):
+    # 20 by 40 becomes 5 by 10: a quarter. 3.9 pixels become 0.975, 4 become 1.
+    annotate(folder, bbox=[4, 2, 3.9, 10])
+    source = coco_source(folder / "instances_train.json", folder / "images", (5, 10), 3)
+    assert source.notes == (
+        "instances_train.json: 1 boxes are less than a pixel wide or high at 5 by 10: annotation 31",
+    )
+    annotate(folder, bbox=[4, 2, 4, 10])
+    assert not coco_source(folder / "instances_train.json", folder / "images", (5, 10), 3).notes
+
+
+def test_names_of_splits_are_those_of_all_readers(folder):
+    (folder / "instances_val.json").rename(folder / "instances_Validation.json")
+    (folder / "instances_more.json").write_text("{}")
+    splits = coco_splits(folder, 16, 3)
+    assert list(splits) == ["train", "valid"]
+    assert splits["train"].notes[0].endswith("testing, eval): instances_more.json")
+    (folder / "instances_dev.json").write_text("{}")
+    with pytest.raises(ValueError, match="'Validation' and 'dev' are both the valid split"):
+        coco_splits(folder, 16, 3)
 
 
 def test_a_box_may_reach_out_by_a_pixel(folder):

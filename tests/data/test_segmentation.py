@@ -114,6 +114,7 @@ def test_ade20k_has_150_classes_from_1(tmp_path):
 
 
 def test_images_and_masks_are_resized_together_and_labels_stay_labels(tmp_path):
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": list("abcdefgh")}))
     mask = np.zeros((8, 12))
     mask[:, 6:] = 7
     pairs(tmp_path, [mask, mask[:4, 4:8]])
@@ -137,6 +138,137 @@ def test_a_wrong_mask_is_named(tmp_path, mask, size, problem):
     pairs(tmp_path, [mask], [size])
     (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c"]}')
     with pytest.raises(ValueError, match=problem):
+        segmentation_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("masks", "problem"),
+    [
+        ([[0, 255]], "the training masks hold 0, 255, fewer than two classes besides void .255"),
+        ([[255, 255]], "the training masks hold 255, fewer than two"),
+        ([[0, 0]], "the training masks hold 0, fewer than two"),
+        ([[0, 200]], r"hold 2 values, 0, 200; allowed: .* numbered from 0 without gaps"),
+        ([[1, 2]], r"hold 2 values, 1, 2; allowed"),
+        ([list(range(256))], r"hold 256 values, 0, 1, .* and 248 more, to 255; allowed: .*resized or smoothed"),
+    ],
+)
+def test_masks_without_two_classes_or_with_shades_say_what_they_hold_and_what_to_write(tmp_path, masks, problem):
+    pairs(tmp_path, [np.array([mask]) for mask in masks])
+    with pytest.raises(ValueError, match=problem) as refused:
+        segmentation_splits(tmp_path)
+    assert '"values": [0, 255]' in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_values_of_classes_may_be_stated(tmp_path):
+    """Foreground 255 and void 128, as many tools draw them."""
+    pairs(tmp_path, [np.array([[0, 255, 128, 255]])])
+    described = {"classes": ["background", "crack"], "values": [0, 255], "void": 128}
+    (tmp_path / "classes.json").write_text(json.dumps(described))
+    train = segmentation_splits(tmp_path)["train"]
+    assert train.class_names == ("background", "crack")
+    np.testing.assert_array_equal(train.arrays["semantic"][0], [[0, 1, VOID, 1]])
+    pairs(tmp_path, [np.array([[0, 255, 7, 3]])])
+    with pytest.raises(ValueError, match=r"value 7; allowed: 0, 255, or 128 for void; the mask holds 0, 3, 7, 255"):
+        segmentation_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("described", "problem"),
+    [
+        ({"classes": ["a"]}, "has classes a; allowed: two or more"),
+        ({"classes": ["a", "b", "a"]}, "has classes a, b, a; allowed: two or more, each name once"),
+        ({"classes": ["a", "b"], "void": 0}, "has void 0, which is also class 'a'"),
+        ({"classes": ["a", "b"], "values": [0, 255], "void": 255}, "has void 255, which is also class 'b'"),
+        ({"classes": ["a", "b"], "values": [0]}, "has values 0; allowed: 2 different ones"),
+        ({"classes": ["a", "b"], "values": [0, 256]}, "has values 0, 256; allowed: 2 different ones from 0 to 255"),
+        ({"classes": "ab"}, "classes.json is no"),
+        ([], "classes.json is no"),
+    ],
+)
+def test_classes_that_contradict_themselves_are_refused(tmp_path, described, problem):
+    pairs(tmp_path, [MASK])
+    (tmp_path / "classes.json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=problem):
+        segmentation_splits(tmp_path)
+
+
+def test_a_class_without_a_pixel_is_noted_and_a_split_of_void_refused(tmp_path):
+    pairs(tmp_path / "train", [np.array([[0, 1]])])
+    pairs(tmp_path / "test", [np.array([[0, 0]])])
+    (tmp_path / "classes.json").write_text('{"classes": ["sky", "road", "car"]}')
+    splits = segmentation_splits(tmp_path)
+    assert splits["train"].notes[-1].endswith("classes without a pixel: car")
+    assert splits["test"].notes[-1].endswith("classes without a pixel: road, car")
+    pairs(tmp_path / "test", [np.array([[255, 255]])])
+    with pytest.raises(ValueError, match="the test masks hold 255, no class besides void"):
+        segmentation_splits(tmp_path)
+    pairs(tmp_path / "train", [np.array([[0, 255]])])
+    with pytest.raises(ValueError, match="the training masks hold 0, 255, fewer than two classes"):
+        segmentation_splits(tmp_path)
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize(("valid", "test"), [("val", "test"), ("Validation", "TESTING"), ("dev", "eval")])
+def test_splits_are_folders_above_or_below_images_and_masks(tmp_path, inner, valid, test):
+    for k, name in enumerate(("Training", valid, test)):
+        for kind, content in (("images", picture(k)), ("masks", MASK)):
+            folder = tmp_path / kind / name if inner else tmp_path / name / kind
+            write(folder / "a.png", png(content))
+    splits = segmentation_splits(tmp_path)
+    assert list(splits) == ["train", "valid", "test"]
+    for k, source in enumerate(splits.values()):
+        assert len(source) == 1
+        np.testing.assert_array_equal(source.arrays["image"][0], picture(k))
+
+
+def test_a_folder_that_is_no_split_is_refused_beside_splits_and_noted_without(tmp_path):
+    pairs(tmp_path / "north", [MASK])
+    pairs(tmp_path / "south", [MASK])
+    source = segmentation_splits(tmp_path)["train"]
+    assert len(source) == 2
+    assert "training data is all of north, south" in source.notes[0]
+    pairs(tmp_path / "train", [MASK])
+    with pytest.raises(ValueError, match=r"north/.* is in no split, and train are there; allowed .*training, val"):
+        segmentation_splits(tmp_path)
+    pairs(tmp_path / "b" / "train", [MASK])
+    pairs(tmp_path / "b" / "Training", [MASK])
+    with pytest.raises(ValueError, match="'Training' and 'train' are both the train split"):
+        segmentation_splits(tmp_path / "b")
+    pairs(tmp_path / "c" / "train" / "test", [MASK])
+    with pytest.raises(ValueError, match="is below train and below test; allowed: one split"):
+        segmentation_splits(tmp_path / "c")
+
+
+def turned(array, number=6):
+    block = Image.Exif()
+    block[0x0112] = number
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(array, np.uint8)).save(buffer, "PNG", exif=block)
+    return buffer.getvalue()
+
+
+def test_masks_are_turned_by_their_own_exif_as_images_are(tmp_path):
+    write(tmp_path / "images" / "0.png", turned(picture(0)))
+    write(tmp_path / "masks" / "0.png", turned(MASK))
+    train = segmentation_splits(tmp_path)["train"]
+    np.testing.assert_array_equal(train.arrays["image"][0], np.rot90(picture(0), -1))
+    np.testing.assert_array_equal(train.arrays["semantic"][0], np.rot90(MASK, -1))
+    assert not any("EXIF" in note for note in train.notes)
+    write(tmp_path / "masks" / "0.png", png(MASK))
+    with pytest.raises(ValueError, match=r"of \(4, 6\) pixels; allowed: its image's \(6, 4\) .which its EXIF"):
+        segmentation_splits(tmp_path)
+    write(tmp_path / "images" / "0.png", turned(picture(0), 3))  # 180 degrees: no size tells
+    source = segmentation_splits(tmp_path)["train"]
+    np.testing.assert_array_equal(source.arrays["semantic"][0], MASK)
+    assert any("1 images are turned as their EXIF orientation says" in note for note in source.notes)
+
+
+def test_a_lossy_mask_is_refused(tmp_path):
+    pairs(tmp_path, [MASK])
+    (tmp_path / "masks" / "0.png").unlink()
+    write(tmp_path / "masks" / "0.jpg", png(200 * (MASK == 1), "JPEG"))
+    with pytest.raises(ValueError, match=r"masks/0.jpg: a mask in JPEG, which does not keep numbers; allowed: PNG"):
         segmentation_splits(tmp_path)
 
 

@@ -41,6 +41,7 @@ def test_scenes_need_no_folder_and_the_splits_differ():
 
 def test_a_folder_without_splits_is_carved(tmp_path):
     pictures(tmp_path, 10)
+    (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c", "d"]}')
     data = segmentation.data(
         flags("--dataset=folder", f"--data_dir={tmp_path}", "--image_size=6,8", "--valid_fraction=0.2")
     )
@@ -48,6 +49,7 @@ def test_a_folder_without_splits_is_carved(tmp_path):
     assert data.test is data.valid
     assert data.spec["image_shape"] == [6, 8, 3]
     assert any("no test split" in note for note in data.notes)
+    assert any("classes without a pixel: d" in note for note in data.notes)
     with pytest.raises(ValueError, match="data_dir=None: missing"):
         segmentation.data(flags("--dataset=folder"))
     with pytest.raises(ValueError, match="scenes are square"):
@@ -99,8 +101,25 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
         assert picture.size == (10, 30)
     (row, _) = segmentation_results.describe({"classes": classes}, spec)
     assert row == {"shares": {"sky": 0.5, "road": 0.5}, "text": "sky 50.0 %  road 50.0 %"}
-    one = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0]
-    assert one.arrays["image"].shape == (1, 12, 20, 3)
+
+
+def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
+    """At the training size, whatever lies beside it; at its own size on request."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        Image.fromarray(rng.integers(0, 256, (12, 20, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    spec = {"class_names": ["sky", "road"], "image_shape": [8, 10, 3]}
+    alone = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0].arrays["image"]
+    alike = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    own = SimpleNamespace(input=str(tmp_path), own_size=True)
+    assert segmentation_results.inputs(own, spec)[0].arrays["image"].shape == (2, 12, 20, 3)
+    Image.fromarray(np.zeros((30, 10, 3), np.uint8)).save(tmp_path / "c.png")
+    mixed = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    assert alone.shape == (1, 8, 10, 3)
+    np.testing.assert_array_equal(alone[0], alike[0])
+    np.testing.assert_array_equal(alone[0], mixed[0])
+    with pytest.raises(ValueError, match=r"c\.png has 30 by 10 pixels, .*a\.png 12 by 20; allowed: images of one size"):
+        segmentation_results.inputs(own, spec)
 
 
 def test_a_run_from_training_to_masks(tmp_path, capsys):
