@@ -19,14 +19,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalizer(
-    mean: Sequence[float], std: Sequence[float], *, size: int | None = None, dtype: jax.typing.DTypeLike = jnp.float32
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    size: int | tuple[int, int] | None = None,
+    dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Callable[[jax.Array], jax.Array]:
     """Build the function from images to a network's input.
 
     Args:
       mean: [C], of the pixels in [0, 1].
       std: [C], of the pixels in [0, 1].
-      size: side that images are resized to (bilinear); None leaves them as they are.
+      size: side, or (H, W), that images are resized to (bilinear); None leaves them as they are.
       dtype: of computation; at least float32 is used.
 
     Returns:
@@ -38,7 +42,8 @@ def normalizer(
     def normalize(images: jax.Array) -> jax.Array:
         images = to_float(images, dtype).astype(dtype)
         if size is not None:
-            images = jax.image.resize(images, (images.shape[0], size, size, images.shape[3]), "linear")
+            sides = np.broadcast_to(size, 2).tolist()
+            images = jax.image.resize(images, (images.shape[0], *sides, images.shape[3]), "linear")
         return (images - mean.astype(dtype)) / std.astype(dtype)
 
     return normalize

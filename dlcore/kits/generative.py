@@ -61,7 +61,7 @@ def _network(flags: Flags, image_shape: tuple[int, ...]) -> trained_network.Trai
     path = flags.frechet_network or trained_network.find_or_train(flags)
     channels = image_shape[-1]
     network = trained_network.load_network(path, argument, channels=None if channels == 1 else channels)
-    resized = network.input_size is None and network.side != image_shape[0]
+    resized = network.input_size is None and tuple(np.broadcast_to(network.side, 2)) != tuple(image_shape[:2])
     return network._replace(input_size=network.side) if resized else network
 
 

@@ -88,7 +88,7 @@ def edges(flags: Flags) -> Splits:
     return Splits(train, valid, test, spec, (*splits.notes, note), shown=test.take(min(64, len(test))))
 
 
-def _in_memory(source: Source, size: int | None) -> np.ndarray:
+def _in_memory(source: Source, size: int | tuple[int, int] | None) -> np.ndarray:
     """[N, H, W, C] uint8, resized."""
     pixels = source.arrays["image"]
     if not isinstance(pixels, np.ndarray):
@@ -97,12 +97,14 @@ def _in_memory(source: Source, size: int | None) -> np.ndarray:
     return pixels if size is None else _resized(pixels, size)
 
 
-def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
+def _resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     from PIL import Image
+
+    height, width = np.broadcast_to(size, 2).tolist()
 
     def one(image: np.ndarray) -> np.ndarray:
         shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        return np.asarray(shown.resize((size, size), Image.Resampling.BILINEAR)).reshape(size, size, -1)
+        return np.asarray(shown.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
 
     return np.stack([one(image) for image in pixels])
 

@@ -26,6 +26,7 @@ __all__ = [
     "is_augmented",
     "preparation",
     "preprocess",
+    "shorter_side",
     "training_versions",
 ]
 
@@ -45,7 +46,8 @@ SETTINGS = {
     ),
     "input_size": Setting(
         None,
-        "side that images are resized to (bilinear); by default images under 16 pixels are doubled",
+        "side of the square that images are resized to (bilinear); by default both sides of images under 16 pixels "
+        "are doubled",
         int | None,
         Range(1),
     ),
@@ -124,20 +126,35 @@ def data(flags: Flags) -> Splits:
     return Splits(train, splits.valid, splits.test, spec, notes)
 
 
-def input_size(flags: Flags, spec: dict) -> int | None:
-    """Find the side that images are resized to.
+def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
+    """Find the size that images are resized to.
 
     Args:
       flags: `input_size`, where the experiment has it.
       spec: with `image_shape`.
 
     Returns:
-      The side in pixels; None leaves images as they are.
+      The side in pixels, (height, width) of images that are not square; None leaves images as they are.
     """
-    if "input_size" not in flags:
+    if "input_size" not in flags or flags.input_size:
+        return flags.get("input_size")
+    height, width = spec["image_shape"][:2]
+    if min(height, width) >= 16:
         return None
-    side = spec["image_shape"][0]
-    return flags.input_size or (2 * side if side < 16 else None)
+    return 2 * height if height == width else (2 * height, 2 * width)
+
+
+def shorter_side(flags: Flags, spec: dict) -> int:
+    """Find the shorter side of the images that the model gets.
+
+    Args:
+      flags: `input_size`, where the experiment has it.
+      spec: with `image_shape`.
+
+    Returns:
+      Pixels.
+    """
+    return int(np.min(input_size(flags, spec) or spec["image_shape"][:2]))
 
 
 def preprocess(setup: Setup):
@@ -176,7 +193,7 @@ def augmentation(flags: Flags, spec: dict):
     name = _recipe(flags, spec)
     if name == "resized_crop_flip" and "crop_pct" in spec:
         name = "none"
-    side = input_size(flags, spec) or spec["image_shape"][0]
+    side = shorter_side(flags, spec)
     strong = flags.get("augment") if flags.get("augment") in STRONG else None
     return classification_augmentation(name, side, spec["mean"], spec["std"], strong)
 
@@ -207,7 +224,7 @@ def preparation(flags: Flags, spec: dict) -> str:
     """
     height, width, _ = spec["image_shape"]
     size = input_size(flags, spec)
-    resized = f", resized to {size} × {size} (bilinear)" if size else ""
+    resized = ", resized to {} × {} (bilinear)".format(*np.broadcast_to(size, 2)) if size else ""
     name = _recipe(flags, spec)
     recipes = [*([] if name == "none" else [name]), *([flags.augment] if flags.augment in STRONG else [])]
     augmented = f"augmented by {' and '.join(recipes)}, anew in each epoch" if recipes else "not augmented"

@@ -124,7 +124,7 @@ def strong_view(flags: Flags, spec: dict):
     Returns:
       `(key, normalized image) -> image`.
     """
-    side = images.input_size(flags, spec) or spec["image_shape"][0]
+    side = images.shorter_side(flags, spec)
     drawn = images.augmentation(flags.replace(augment="auto" if flags.strong == "none" else flags.strong), spec)
     square = cutout(max(1, side // 2))
     return square if drawn is None else compose(drawn, square)

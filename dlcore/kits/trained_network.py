@@ -76,8 +76,8 @@ class TrainedNetwork(NamedTuple):
       mean: [C], of the pixels in [0, 1] that it was trained on.
       std: [C], of the pixels in [0, 1] that it was trained on.
       class_names: of its logits.
-      side: of the images that it was trained on, in pixels.
-      input_size: side that images are resized to first; None does not resize.
+      side: of the images that it was trained on, in pixels; (H, W) where they are not square.
+      input_size: side, or (H, W), that images are resized to first; None does not resize.
     """
 
     name: str
@@ -87,8 +87,8 @@ class TrainedNetwork(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     class_names: tuple[str, ...]
-    side: int
-    input_size: int | None = None
+    side: int | tuple[int, int]
+    input_size: int | tuple[int, int] | None = None
 
 
 def load_network(
@@ -145,9 +145,14 @@ def load_network(
         np.asarray(meta["mean"], np.float32),
         np.asarray(meta["std"], np.float32),
         tuple(meta["class_names"]),
-        meta["side"],
-        meta.get("input_size"),
+        _size(meta["side"]),
+        _size(meta.get("input_size")),
     )
+
+
+def _size(value: Any) -> Any:
+    """A side, or (H, W), which JSON has as a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
@@ -189,12 +194,13 @@ def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, di
             raise ValueError(f"{name}: a run of {experiment.name}, without a head; allowed: runs of a classifier")
         backbones = {kind: leaves["backbone"] for kind, leaves in variables.items() if "backbone" in leaves}
         variables = {kind: {k: v for k, v in layers.items() if k != "head"} for kind, layers in backbones.items()}
+    shape = list(spec["image_shape"])
     result = folder / "result.json"
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
         "model": flags.model,
         "fields": flags.group("model"),
-        "side": spec["image_shape"][0],
+        "side": shape[0] if shape[0] == shape[1] else shape[:2],
         "input_size": images.input_size(flags, spec),
         "mean": spec["mean"],
         "std": spec["std"],
@@ -281,7 +287,7 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
       Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
       batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled.
     """
-    size = 256 if (network.input_size or network.side) <= 64 else 32
+    size = 256 if np.max(network.input_size or network.side) <= 64 else 32
     model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
 
     @jax.jit

@@ -58,12 +58,11 @@ def find_network(dataset: str, network: str | None, class_names: tuple[str, ...]
 def patches_of(network: TrainedNetwork, images: np.ndarray, layer: str | None, channels: int, count: int):
     """The layer, and the strongest patches of its channels that are excited most, [channels] of Patches."""
     normalize = normalizer(network.mean, network.std, size=network.input_size)
-    side = network.input_size or images.shape[1]
 
     def maps_of(variables, x):
         return network.model.apply(variables, x, method="features")
 
-    shape = (1, side, side, images.shape[3])
+    shape = jax.eval_shape(normalize, images[:1]).shape
     layers = jax.eval_shape(lambda x: maps_of(network.variables, x), jax.ShapeDtypeStruct(shape, np.float32))
     local = [name for name in layers if sees_a_part(lambda x, name=name: maps_of(network.variables, x)[name], shape)]
     layer = (local[len(local) // 2] if local else None) if layer is None else layer

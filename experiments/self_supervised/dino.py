@@ -53,7 +53,7 @@ SETTINGS = {
 
 
 def side_of(setup: Setup) -> int:
-    return images.input_size(setup.flags, setup.spec) or setup.spec["image_shape"][0]
+    return images.shorter_side(setup.flags, setup.spec)
 
 
 def vit_without_head(setup: Setup):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.digits import digits
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits, metric_label
@@ -100,3 +101,9 @@ def test_samples_are_what_predict_runs_over(resolved):
     assert len(splits.shown) == generative.NUM_SHOWN
     assert jax.tree.leaves(splits.shown.arrays) == []
     assert "6 samples" in splits.notes[-1]
+
+
+@pytest.mark.parametrize(("shape", "size"), [((32, 32), None), ((32, 64), 32), ((64, 32), 32), ((64, 64), 32)])
+def test_images_are_resized_to_the_network_of_the_features_where_either_side_differs(shape, size):
+    flags = Flags({"frechet_network": None, "network": str(PACKED)})
+    assert generative._network(flags, (*shape, 3)).input_size == size

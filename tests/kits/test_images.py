@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.streaming import streamed
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.kits import image_prediction
@@ -115,3 +117,30 @@ def test_workers_are_no_part_of_a_runs_identity_but_the_decoder_is(folder):
     assert one.identity == other.identity
     assert ResolvedRun(experiment, flags(folder, "--decoder=opencv")).identity != one.identity
     assert streamed(kit.data(other.flags).train).workers.count == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "size", "side"),
+    [
+        ((12, 48), None, (24, 96), 24),  # both sides doubled, not squashed to 24 x 24
+        ((48, 12), None, (96, 24), 24),
+        ((8, 8), None, 16, 16),
+        ((32, 20), None, None, 20),
+        ((12, 48), 32, 32, 32),
+    ],
+)
+def test_small_images_are_doubled_in_their_shape(shape, given, size, side):
+    settings, spec = Flags({"input_size": given}), {"image_shape": [*shape, 3]}
+    assert kit.input_size(settings, spec) == size
+    assert kit.shorter_side(settings, spec) == side
+    prepare = normalizer((0.0,) * 3, (1.0,) * 3, size=kit.input_size(settings, spec))
+    found = jax.eval_shape(prepare, np.zeros((1, *shape, 3), np.uint8)).shape
+    assert found == (1, *(shape if size is None else np.broadcast_to(size, 2)), 3)
+
+
+def test_a_square_is_cut_out_of_images_that_are_higher_than_wide():
+    """Half of the shorter side, 8 of 48 x 16: half of the longer one does not fit."""
+    settings = Flags({"input_size": None, "augment": "cutout", "dataset": "folder"})
+    spec = {"image_shape": [48, 16, 1], "mean": [0.0], "std": [1.0], "dataset": "folder"}
+    augment = kit.augmentation(settings, spec)
+    assert jax.eval_shape(augment, jax.random.key(0), np.ones((48, 16, 1), np.float32)).shape == (48, 16, 1)
