@@ -19,6 +19,7 @@ lowered.
 
 import functools
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -152,8 +153,8 @@ def dot_product_attention(
       mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
       bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
       scale: factor of the scores; None means 1 / sqrt(D).
-      is_causal: hide later keys, as `causal_mask` does. Long sequences are then computed in four blocks of queries,
-        each with the keys that it may see, which spares three eighths of the products.
+      is_causal: hide later keys, as `causal_mask` does. On a CPU long sequences are then computed in four blocks of
+        queries, each with the keys that it may see, which spares three eighths of the products.
 
     Returns:
       [..., T, H, E].
@@ -165,14 +166,15 @@ def dot_product_attention(
     length, size = query.shape[-3], key.shape[-3]
 
     def plain(query, key, value, mask, bias):
-        if is_causal and mask is None and bias is None and length == size >= LONG and length % BLOCKS == 0:
-            ends = [length * i // BLOCKS for i in range(BLOCKS + 1)]
-            blocks = [
-                _attend(query[..., first:last, :, :], key[..., :last, :, :], value[..., :last, :, :], scale)
-                for first, last in itertools.pairwise(ends)
-            ]
-            return jnp.concatenate(blocks, -3)
         return _attend(query, key, value, scale, mask, bias, is_causal)
+
+    def in_blocks(query, key, value, mask, bias):
+        ends = [length * i // BLOCKS for i in range(BLOCKS + 1)]
+        blocks = [
+            _attend(query[..., first:last, :, :], key[..., :last, :, :], value[..., :last, :, :], scale)
+            for first, last in itertools.pairwise(ends)
+        ]
+        return jnp.concatenate(blocks, -3)
 
     def fused(query, key, value, mask, bias):
         mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
@@ -183,15 +185,18 @@ def dot_product_attention(
         return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal, **known)[:, :length]
 
     arrays = query, key, value, mask, bias
+    by_platform = {}
+    if is_causal and mask is None and bias is None and length == size >= LONG and length % BLOCKS == 0:
+        by_platform["cpu"] = in_blocks
     fits = query.ndim == 4 and query.dtype in (jnp.bfloat16, jnp.float16) and (length == size or not is_causal)
     if fits and _accepts(fused, arrays):
-        return jax.lax.platform_dependent(*arrays, cuda=fused, default=plain)
-    return plain(*arrays)
+        by_platform["cuda"] = fused
+    return jax.lax.platform_dependent(*arrays, **by_platform, default=plain) if by_platform else plain(*arrays)
 
 
 LONG, BLOCKS = 128, 4
-"""Tokens from which causal attention is cut into blocks of queries, and their number: the fastest of 1, 2, 4 and 8 for
-256 tokens on two cores."""
+"""Tokens from which causal attention is cut into blocks of queries on a CPU, and their number: the fastest of 1, 2, 4
+and 8 for 256 tokens on two cores."""
 
 
 def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop=lambda weights: weights) -> jax.Array:
@@ -221,9 +226,16 @@ def _accepts(fused: Callable, arrays: tuple) -> bool:
 
     try:
         jax.eval_shape(jax.grad(total, allow_int=True), arrays)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+        _log_refusal(str(error))
         return False
     return True
+
+
+@functools.cache
+def _log_refusal(reason: str) -> None:
+    """Log once why a GPU gets plain attention."""
+    logging.getLogger(__name__).info("cuDNN's fused attention is not used: %s", reason)
 
 
 def _mean_of_values(weights: jax.Array, value: jax.Array) -> jax.Array:

@@ -315,7 +315,8 @@ class TransformerDecoderBlock(TransformerBlock):
             norm = self._norm(i)
             x = x + branch(norm(x)) if self.pre_norm else norm(x + branch(x))
             # Else XLA:CPU sums the residual stream anew, from all branches before, for whatever reads it.
-            x = split_batch(jax.lax.optimization_barrier(x))
+            x = jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+            x = split_batch(x)
         return x if cache is None else (x, after)
 
     @nn.nowrap

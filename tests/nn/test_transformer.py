@@ -121,7 +121,7 @@ def test_a_decoder_block_decodes_with_a_cache_as_without(pre_norm):
 @pytest.mark.covers("AT-14")
 def test_a_decoder_block_sees_no_later_token_but_all_of_the_memory():
     x, memory = normal(0, 1, 4, 8), normal(1, 1, 3, 8)
-    block = TransformerDecoderBlock(2, 16)
+    block = TransformerDecoderBlock(2, 16, cross=False)
     _, variables = build(block, x, memory, mask=causal_mask(4))
     second = jax.jit(
         jax.grad(lambda x, m: (block.apply(variables, x, m, mask=causal_mask(4))[0, 1] ** 3).sum(), (0, 1))
@@ -155,3 +155,24 @@ def test_the_factor_of_the_scores_is_a_field():
     longer = {**params["attn"], "query": jax.tree.map(lambda v: 2 * v, params["attn"]["query"])}
     want = TransformerEncoderBlock(2, 6, fused_qkv=False).apply({"params": {**params, "attn": longer}}, x)
     np.testing.assert_allclose(out, want, atol=1e-5)
+
+
+def test_an_accelerators_program_does_not_depend_on_the_length_and_has_no_barrier():
+    """Blocks of queries and barriers are for a CPU: elsewhere 256 tokens are as many products as 64."""
+    block = TransformerDecoderBlock(2, 16, cross=False)
+
+    def operations(length):
+        """{platform: number of products, exponentials and barriers} of the gradient."""
+        x = jax.ShapeDtypeStruct((1, length, 8), jnp.float32)
+        variables = jax.eval_shape(block.init, jax.random.key(0), x)
+        traced = jax.jit(jax.grad(lambda v, x: block.apply(v, x, is_causal=True).sum())).trace(variables, x)
+        texts = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("tpu", "cuda", "cpu")}
+        kinds = ("dot_general", "exponential", "optimization_barrier")
+        return {name: [text.count(f"stablehlo.{kind}") for kind in kinds] for name, text in texts.items()}
+
+    short, long = operations(64), operations(256)
+    for platform in ("tpu", "cuda"):
+        assert long[platform] == short[platform]
+        assert long[platform][2] == 0
+    assert long["cpu"][0] > long["tpu"][0]
+    assert long["cpu"][2] > 0
