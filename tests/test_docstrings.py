@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 SECTION = re.compile(r"^\s*(Args|Returns|Raises|Yields):\s*(.*)$")
 ENTRY = re.compile(r"^\s+\*{0,2}(\w+)(?: \([^)]*\))?: \S")
@@ -105,6 +107,7 @@ def wrong_files(folder):
             yield f"{path}:{line}: {name}: {text}"
 
 
+@pytest.mark.slow
 def test_public_functions_say_what_they_take_and_give():
     wrong = list(wrong_files(ROOT / "dlcore"))
     assert not wrong, "\n".join(wrong)

@@ -65,6 +65,7 @@ def test_other_submodules_are_reached_as_ever(package):
     assert names["knn"]() == "k"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["data", "data.augment", "evaluators"])
 def test_rooms_export_their_names_and_are_light(room):
     heavy = ["PIL", "sklearn", "tensorflow_datasets", "matplotlib", "scipy", "jax"]

@@ -11,6 +11,8 @@ import os
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = ROOT / "tests" / "goldens" / "public_names.json"
 
@@ -57,6 +59,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "dlcore").r
 PUBLIC = [path for path in FILES if is_public(path) and defines_something(parse(path))]
 
 
+@pytest.mark.slow
 def test_public_names_are_listed_and_exist():
     wrong = []
     for path in PUBLIC:
@@ -70,6 +73,7 @@ def test_public_names_are_listed_and_exist():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_public_names_are_those_of_the_snapshot():
     names = {module_name(path): public_names(parse(path)) for path in PUBLIC}
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):

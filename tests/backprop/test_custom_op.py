@@ -8,6 +8,7 @@ import pytest
 from dlcore.backprop import sigmoid
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-10")
 def test_value_and_gradient_are_the_sigmoids():
     x = jnp.linspace(-8, 8, 33)

@@ -18,6 +18,7 @@ def loss(layers, x, label):
     return optax.softmax_cross_entropy_with_integer_labels(x @ w + b, label).mean()
 
 
+@pytest.mark.slow(only=["widths0"])
 @pytest.mark.covers("BP-08")
 @pytest.mark.parametrize("widths", [(3, 4), (3, 5, 4), (3, 6, 5, 4)])
 def test_gradients_by_hand_are_jaxs(widths):

@@ -46,6 +46,7 @@ def test_rows_of_other_topics_studies_and_recipes_are_left_out(tmp_path):
     assert rows_of(LEDGER), "the ledger has detectors"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-23")
 def test_the_network_of_a_row_is_built_by_its_command():
     command = f"python -m experiments.detection.fcos --num_scenes=4000 {SMALL}"
@@ -58,6 +59,7 @@ def test_the_network_of_a_row_is_built_by_its_command():
     assert milliseconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-23")
 def test_a_line_takes_value_and_minutes_from_the_ledger_and_the_rest_from_the_network(tmp_path):
     real = row_of("x", "python -m experiments.detection.fcos --dataset=coco --data_dir=$DATA_DIR", 0.5, dataset="cells")

@@ -11,6 +11,7 @@ from experiments.bench import matmul
 CPUINFO = "processor : 0\ncpu MHz\t\t: 2500.000\nflags\t\t: fpu fma avx2 {}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-03")
 def test_it_runs_on_a_cpu_and_its_numbers_agree(tmp_path, capsys):
     assert run_study(matmul.experiment, ["--smoke", f"--run_dir={tmp_path}"]) == 0

@@ -20,6 +20,7 @@ def test_both_start_at_the_same_loss(task):
         assert low < losses.min() <= losses.max() < high, (ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_encoder_sees_a_quarter():
     """Of 64 patches 16 and the class token: 17 of 65 tokens, and the attention among them a fifteenth."""
     share = bench.flops_share(bench.our_mae(8, 4, 2), 2, 32)

@@ -28,6 +28,7 @@ def test_the_best_line_is_a_worked_number():
     assert linear_bound(square, np.array([1, 1, 1, 1])) == 1
 
 
+@pytest.mark.slow(only=["xor"])
 @pytest.mark.covers("DD-12")
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_line_stays_near_chance_and_two_layers_do_not(name):
@@ -39,6 +40,7 @@ def test_a_line_stays_near_chance_and_two_layers_do_not(name):
     assert (mlp.predict(layers, new) == new_label).mean() > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-12")
 def test_parity_needs_a_second_layer():
     x, label = parity(6)

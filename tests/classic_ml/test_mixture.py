@@ -16,6 +16,7 @@ GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
 X, XT = GOLDENS["data/X"], GOLDENS["data/Xt"]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-28")
 def test_twenty_steps_are_scikit_learns():
     """The case `gmm` of ml_sklearn: means at the first rows, unit covariances, equal weights, 1e-6 added."""
@@ -29,6 +30,7 @@ def test_twenty_steps_are_scikit_learns():
         np.testing.assert_allclose(r, GOLDENS["gmm/out.resp"], atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-28")
 def test_the_same_live_as_scikit_learn_and_bic():
     from sklearn.mixture import GaussianMixture

@@ -8,6 +8,7 @@ from dlcore.classic_ml.outlier import auroc, is_outlier, rejection_threshold
 from dlcore.data.digits import digits
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-29")
 def test_digits_against_noise():
     train, test = (digits(s).arrays["image"].reshape(-1, 64) for s in ("train", "test"))

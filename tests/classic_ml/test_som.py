@@ -43,6 +43,7 @@ def test_the_errors_by_hand():
     assert float(topographic_error(jnp.array([[0.1, 0.1]]), diagonal, grid_positions((2, 2)))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-27")
 def test_both_errors_fall_on_digits():
     x = digits("test").arrays["image"].reshape(-1, 64)

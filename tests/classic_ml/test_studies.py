@@ -15,6 +15,7 @@ def test_distances():
     assert result.numbers["1-NN accuracy, original"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-12", "DD-13")
 def test_hard_cases():
     result = hard_cases.study(points=300, steps=2000, bits=4)
@@ -31,6 +32,7 @@ def test_universal_approximation():
     assert result.numbers["step"][-1] == pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-11", "DD-17")
 def test_viewpoints():
     result = viewpoints.study(steps=1500, tries=200)
@@ -42,6 +44,7 @@ def test_viewpoints():
         viewpoints.study(hidden=15)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-06")
 def test_choose_k():
     result = choose_k.study(folds=3, limit=300)
@@ -49,6 +52,7 @@ def test_choose_k():
     assert result.numbers["test accuracy of the chosen"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_table_of_classifiers():
     result = classifiers.study(only="nearest")
     assert list(result.numbers) == ["nearest neighbor, L1", "nearest neighbor, L2", "nearest neighbor, cosine"]
@@ -59,6 +63,7 @@ def test_a_table_of_classifiers():
     assert set(classifiers.SETTINGS) <= set(classifiers.CLASSIFIERS)
 
 
+@pytest.mark.slow
 def test_the_bench_measures_a_ratio_for_each_metric():
     result = knn.measure(rows=64, queries=4, num_repeats=1, k=2)
     for metric in ("l1", "l2", "cosine"):

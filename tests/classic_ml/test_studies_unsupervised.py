@@ -6,6 +6,7 @@ import pytest
 from experiments.classic_ml import clustering, density, embedding, neocognitron
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-23", "DD-24")
 def test_clustering_smoke():
     result = clustering.study(**clustering.experiment.smoke)
@@ -20,6 +21,7 @@ def test_tiles():
     np.testing.assert_array_equal(got, [[0, 0, 0.3], [0.3] * 3, [1, 1, 0.3], [0.3] * 3])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-26")
 def test_embedding_smoke():
     result = embedding.study(**embedding.experiment.smoke)
@@ -35,6 +37,7 @@ def test_the_vote_of_neighbors_by_hand():
     assert embedding.neighbors_agree(y, labels, 2) == 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-29")
 def test_density_smoke():
     result = density.study(**density.experiment.smoke)
@@ -44,6 +47,7 @@ def test_density_smoke():
     assert set(result.figures) == {"density"}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-31")
 def test_neocognitron_smoke():
     result = neocognitron.study(**neocognitron.experiment.smoke)

@@ -48,6 +48,7 @@ def test_the_gradient_is_that_of_the_divergence():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-26")
 def test_the_digits_in_the_plane():
     data, labels = digits("test").arrays, digits("test").arrays["label"][:300]

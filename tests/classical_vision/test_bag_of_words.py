@@ -25,6 +25,7 @@ def test_two_words_by_hand():
     np.testing.assert_allclose(parts, np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) / 4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("FE-03")
 def test_codebook_and_encoding_and_a_linear_classifier_on_it():
     train, test = digits("train").arrays, digits("test").arrays
@@ -46,6 +47,7 @@ def test_codebook_and_encoding_and_a_linear_classifier_on_it():
     assert np.abs(same - whole).sum(1).mean() < 0.7 * moved
 
 
+@pytest.mark.slow
 @pytest.mark.covers("FE-03")
 def test_patches_are_cut_from_the_images_and_normalized():
     images = jnp.arange(2 * 5 * 6 * 2, dtype=jnp.float32).reshape(2, 5, 6, 2) ** 1.5

@@ -18,6 +18,7 @@ def test_every_architecture_is_there_once():
     assert len({tuple(row) for row in architectures}) == 729
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_sum_over_its_edges():
     net, x = nas.CellNet(width=2, cells=1), jax.random.normal(jax.random.key(0), (2, 4, 4, 2))
     variables = net.init(jax.random.key(1), x, jnp.zeros(6, jnp.int32))
@@ -39,6 +40,7 @@ def test_a_cell_is_the_sum_over_its_edges():
     np.testing.assert_allclose(logits(0, 0, 0, 2, 0, 0), want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-23")
 def test_children_learn_what_their_architecture_can():
     rng = np.random.default_rng(0)
@@ -51,6 +53,7 @@ def test_children_learn_what_their_architecture_can():
     assert train(jnp.zeros(6, jnp.int32)) < 0.8  # no path from the image to the head
 
 
+@pytest.mark.slow
 def test_the_controller_is_a_distribution_over_architectures():
     controller = nas.Controller(hidden_size=4)
     params = controller.init(jax.random.key(0), jnp.zeros(6, jnp.int32))["params"]
@@ -70,6 +73,7 @@ def test_the_controller_is_a_distribution_over_architectures():
     assert nas.most_likely(controller, params)[0] == first.argmax()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-23")
 def test_the_controller_finds_a_reward_by_its_gradient():
     wanted = jnp.array([2, 0, 1, 2, 1, 0])

@@ -46,6 +46,7 @@ def cross_entropy(logits, label):
     return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
 
+@pytest.mark.slow(unless=["hard-student1", "soft-student1"])
 @pytest.mark.parametrize("student", [Linear(), TwoHeads()])
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_one_step_is_gradient_descent_on_the_written_objective(student, kind):
@@ -74,6 +75,7 @@ def test_one_step_is_gradient_descent_on_the_written_objective(student, kind):
     chex.assert_trees_all_equal(after.teacher, state.teacher)
 
 
+@pytest.mark.slow
 def test_padded_rows_do_not_count():
     learner = distillation.learner(model=Linear(), teacher=Linear(), optimizer=optax.sgd(1.0))
     state = learner.init(jax.random.key(0), ROWS)

@@ -19,6 +19,7 @@ def test_two_members_by_hand():
     np.testing.assert_allclose(jnp.exp(ensemble_log_probabilities(members, "logits")), [[0.66259, 0.33741]], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-22")
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), members=st.integers(1, 5), scale=st.sampled_from([0.1, 3.0, 100.0]))

@@ -27,6 +27,7 @@ def kept(**fields):
     return residual_bytes(forward, variables, BATCH["image"])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-28")
 def test_remat_keeps_less():
     assert kept(remat="full") < 0.5 * kept()
@@ -41,6 +42,7 @@ def test_what_is_kept_by_hand():
     assert again == 4 * (8 * 16 + 16 * 4), "the output of the product is computed again"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-28")
 def test_a_step_by_kind():
     model = create_model("resnet8_cifar", num_classes=10)

@@ -55,6 +55,7 @@ def test_flips(horizontal, vertical, want):
     np.testing.assert_array_equal(moved["box_mask"], VALID)
 
 
+@pytest.mark.slow
 def test_keypoints_change_places_in_a_mirror():
     body = ("nose", "left_eye", "right_eye", "left_only")
     assert mirror_orders(body) == ((0, 2, 1, 3), (0, 2, 1, 3))
@@ -87,6 +88,7 @@ def zoomed():
     return jax.jit(lambda *a: augment_examples(random_zoom_example(0.6, 1.6, 0.0), *a))(keys, images, rows)
 
 
+@pytest.mark.slow
 def test_a_zoom_moves_boxes_with_the_image(zoomed):
     boxes, valid = zoomed["boxes"], zoomed["box_mask"]
     assert not valid[:, 1].any()

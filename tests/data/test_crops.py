@@ -40,6 +40,7 @@ def test_the_average_is_the_mean_of_the_scores_of_each_image():
         np.testing.assert_allclose(got, [crops.mean((1, 2, 3)).mean(), crops.max((1, 2, 3)).mean()], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-14")
 def test_random_scale_and_crop_reads_a_scaled_window():
     ramp = jnp.broadcast_to(jnp.arange(20.0)[None, :, None], (20, 20, 1))

@@ -19,6 +19,7 @@ mixup = jax.jit(augment.mixup)
 cutmix = jax.jit(augment.cutmix)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-13")
 def test_image_and_label_share_their_lambda_and_each_example_has_its_own():
     images, targets = (np.asarray(x) for x in mixup(jax.random.key(0), IMAGES, OWN, 0.4, ONES))
@@ -39,6 +40,7 @@ def test_shares_have_the_moments_of_the_beta_distribution(alpha):
     assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-26")
 def test_the_label_goes_by_the_area_exactly_also_at_the_border():
     n = 200

@@ -12,6 +12,7 @@ def keys(n):
     return jax.random.split(jax.random.key(0), n)
 
 
+@pytest.mark.slow
 def test_a_crop_of_a_ramp_is_a_ramp_inside_it():
     ramp = jnp.broadcast_to(jnp.arange(16.0)[None, :, None], (16, 16, 1))
     out = np.asarray(jax.vmap(lambda k: occlusion.random_resized_crop((0.25, 0.25), (1, 1))(k, ramp))(keys(50)))
@@ -23,12 +24,14 @@ def test_a_crop_of_a_ramp_is_a_ramp_inside_it():
     assert np.ptp(out[:, 8, 8, 0]) > 4  # places differ
 
 
+@pytest.mark.slow
 def test_the_whole_area_is_the_image():
     image = jax.random.uniform(jax.random.key(1), (9, 7, 3))
     out = occlusion.random_resized_crop((1, 1), (7 / 9, 7 / 9))(jax.random.key(0), image)
     np.testing.assert_allclose(out, image, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_erasing_hides_a_box_of_its_area_as_often_as_asked():
     image = jnp.ones((20, 20, 1))
     out = np.asarray(jax.vmap(lambda k: occlusion.random_erasing(0.5, (0.2, 0.2), (1, 1))(k, image))(keys(300)))
@@ -53,6 +56,7 @@ def test_noise_and_bad_numbers():
         occlusion.gaussian_noise(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-12")
 def test_cutout_hides_exactly_one_square():
     image = jax.random.uniform(jax.random.key(5), (9, 12, 3), minval=0.1)

@@ -13,6 +13,7 @@ IMAGE = jnp.asarray(np.random.default_rng(0).random((8, 8, 3)), jnp.float32)
 KEYS = jax.random.split(jax.random.key(0), 40)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-27")
 def test_rand_augment_at_magnitude_zero_is_the_identity_and_above_differs_by_example():
     apply = jax.jit(jax.vmap(lambda key, magnitude: augment.rand_augment(2, magnitude)(key, IMAGE), (0, None)))
@@ -60,6 +61,7 @@ def test_tables_are_the_papers(policy):
     np.testing.assert_allclose(strengths, np.where(ninths == "-", "9", ninths).astype(float) / 9, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-27")
 def test_auto_augment_draws_pairs_by_their_probabilities(monkeypatch):
     # One pair alone: invert with probability .25, then nothing.
@@ -83,6 +85,7 @@ def test_bad_arguments():
         augment.auto_augment("mnist")
 
 
+@pytest.mark.slow(unless=["shear_y-matrix1"])
 @pytest.mark.covers("RG-27")
 @pytest.mark.parametrize(("name", "matrix"), [("shear_x", (1, 0.3, 0, 0, 1, 0)), ("shear_y", (1, 0, 0, 0.3, 1, 0))])
 def test_shears_of_sign_one_are_the_authors(name, matrix):

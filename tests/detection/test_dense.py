@@ -58,6 +58,7 @@ def candidates_of(case):
     return [topk_by_level(s, b, settings["anchors_per_level"], most) for s, b in zip(scores, boxes, strict=True)], extra
 
 
+@pytest.mark.slow(unless=["fcos"])
 @pytest.mark.covers("DE-21")
 @pytest.mark.parametrize("case", ["retinanet", "fcos", "ssd", "fasterrcnn", "rpn"])
 def test_postprocessing_equals_torchvision(case):
@@ -89,6 +90,7 @@ def candidates_with(scores, labels=None):
     return Candidates(boxes, jnp.asarray(scores), labels, jnp.zeros(count, int))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-21")
 def test_ties_keep_the_first_and_an_empty_image_is_all_padding():
     detections = select(
@@ -105,6 +107,7 @@ def test_ties_keep_the_first_and_an_empty_image_is_all_padding():
     np.testing.assert_array_equal(empty["scores"], 0)
 
 
+@pytest.mark.slow
 def test_one_location_may_be_of_two_classes():
     candidates = topk_by_level(jnp.array([[0.9, 0.8]]), jnp.array([[0.0, 0, 4, 4]]), [1], 5)
     detections = select(candidates, (10, 10), score_thresh=0.1, nms_thresh=0.5, detections_per_img=3)
@@ -151,6 +154,7 @@ def toy_learner(axis=None):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_each_part_of_the_loss_is_divided_by_its_weight_in_the_whole_batch():
     """Four images of values 1 to 4 with 0, 1, 2, 1 boxes and weights 2, 1, 0, 1, on one device and on two replicas."""

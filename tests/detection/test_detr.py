@@ -20,6 +20,7 @@ from tests.detection.detectors import Golden, Small, jitted, parameters, source
 image_losses = jax.jit(detr.image_losses)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_it_has_transformers_number_of_parameters():
     """Its configuration has 2 classes by default; the published weights for COCO have 91, which adds 89 * 257."""
@@ -55,6 +56,7 @@ TRUE = ([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.4, 0.5]], [[0.5, 0.5, 0.9, 0.7], [0,
 LABELS, VALID = np.array([[1, 3], [2, -1]]), np.array([[True, True], [True, False]])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_tokens_queries_scores_and_boxes_equal_transformers(golden, theirs):
     outputs, sides, seen = theirs
@@ -65,6 +67,7 @@ def test_tokens_queries_scores_and_boxes_equal_transformers(golden, theirs):
     golden.check(outputs.boxes[:, -1], "pred_boxes")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_matching_and_losses_equal_transformers(golden, theirs):
     outputs, sides, _ = theirs
@@ -84,6 +87,7 @@ def test_matching_and_losses_equal_transformers(golden, theirs):
     assert float(error.sum() / images.sum()) == golden.number("loss_dict.cardinality_error")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_the_match_is_scipys_and_queries_have_no_order():
     rng = np.random.default_rng(0)
@@ -109,6 +113,7 @@ def test_the_match_is_scipys_and_queries_have_no_order():
     chex.assert_trees_all_close(first, second, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_losses_by_hand():
     """Two queries, one box: the second has it at an overlap of a half; all logits 0, one class and no object."""
@@ -143,6 +148,7 @@ def build(axis=None, model=MODEL):
     return detr.learner(model=model, optimizer=optimizer, detections_per_img=4, axis=axis)
 
 
+@pytest.mark.slow
 def test_attention_maps_have_the_form_of_the_image():
     x = jax.random.normal(jax.random.key(1), (2, 32, 64, 3))
     scores, labels, maps = detr.attention_maps(MODEL, jax.jit(MODEL.init)(jax.random.key(0), x), x)
@@ -152,6 +158,7 @@ def test_attention_maps_have_the_form_of_the_image():
     assert labels.max() < 3
 
 
+@pytest.mark.slow
 def test_images_without_boxes_learn_that_no_query_has_an_object():
     learner, rows = jitted(build()), source(4)[:]
     state = learner.init(jax.random.key(0), rows)
@@ -171,6 +178,7 @@ def test_images_without_boxes_learn_that_no_query_has_an_object():
     assert learner.update._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_more_boxes_than_queries_leave_the_dearest_out():
     outputs = Outputs(jnp.zeros((1, 1, 3)), jnp.array([[[0.5, 0.5, 0.2, 0.2]]]))
     boxes = jnp.array([[0.0, 0, 2, 2], [4, 4, 6, 6], [8, 8, 10, 10]])

@@ -16,6 +16,7 @@ def nhwc(x):
     return jnp.asarray(x).transpose(0, 2, 3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-20")
 def test_it_equals_torchvision():
     maps = [nhwc(GOLDEN[f"fpn/in.f{i}"]) for i in range(3)]
@@ -30,6 +31,7 @@ def test_it_equals_torchvision():
         np.testing.assert_allclose(level, want, atol=1e-5 * float(want.std()))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-20")
 def test_levels_of_p6p7_halve_and_have_their_parameters():
     maps = [jnp.zeros((1, 2 * s, s, c)) for s, c in ((16, 3), (8, 4), (4, 5))]
@@ -40,6 +42,7 @@ def test_levels_of_p6p7_halve_and_have_their_parameters():
     assert [x.shape[1:] for x in levels] == [(32, 16, 6), (16, 8, 6), (8, 4, 6), (4, 2, 6), (2, 1, 6)]
 
 
+@pytest.mark.slow
 def test_a_coarse_map_reaches_all_finer_levels_and_no_level_is_coarser_than_its_map():
     maps = [jnp.zeros((1, 8, 8, 2)), jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 2)).at[0, 1, 1].set(1.0)]
     pyramid = FeaturePyramid(3)

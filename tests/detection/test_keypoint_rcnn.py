@@ -12,6 +12,7 @@ from dlcore.models import create_model
 from tests.detection.detectors import GOLDENS, parameters
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-08")
 def test_it_has_torchvisions_number_of_parameters():
     model = FasterRCNN(create_model("resnet50"), 1, keypoint_head=KeypointHead(17))
@@ -28,6 +29,7 @@ def test_maps_are_read_as_torchvision_does():
     np.testing.assert_allclose(scores, golden["keypoints/out.scores"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-08")
 def test_the_mask_of_a_keypoint_is_one_hot():
     boxes = jnp.array([[10.0, 20, 38, 48]] * 2)  # 28 x 28 pixels, so two positions a pixel
@@ -48,6 +50,7 @@ def test_the_mask_of_a_keypoint_is_one_hot():
     assert int(image_losses(logits, positions, counted, jnp.array([False, True]))["keypoint"][1]) == 0
 
 
+@pytest.mark.slow
 def test_boxes_without_area_have_no_keypoints():
     _, counted = keypoint_targets(jnp.array([[[3.0, 3, 2]]]), jnp.array([[3.0, 3, 3, 3]]))
     assert not counted.any()

@@ -46,6 +46,7 @@ def batch_of(boxes, labels, size=(8, 16)):
     }
 
 
+@pytest.mark.slow(unless=["smooth_l1"])
 @pytest.mark.covers("DE-01")
 @pytest.mark.parametrize("kind", ["l2", "smooth_l1"])
 def test_the_loss_and_the_measures_by_hand(kind):
@@ -69,6 +70,7 @@ def test_the_loss_and_the_measures_by_hand(kind):
     assert found["labels"].tolist() == [[1]] * 3
 
 
+@pytest.mark.slow
 def test_images_without_a_box_alone_train_and_are_finite():
     build = localization.learner(model=Fixed(), optimizer=optax.sgd(0.1))
     batch = batch_of([[0, 0, 0, 0]], [-1])
@@ -84,6 +86,7 @@ def test_the_distance_of_each_kind():
     assert float(got) == pytest.approx(0.095 + 0.00125, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-01")
 def test_a_place_is_learnt_where_an_average_would_forget_it():
     """Bright or dark squares of 4 pixels on 16 places: 60 steps find class and box."""

@@ -20,6 +20,7 @@ def test_it_has_torchvisions_number_of_parameters():
     assert parameters(FasterRCNN(create_model("resnet50"), 90, MaskHead(90))) == 44_401_393
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-06")
 def test_a_target_is_the_true_mask_cropped_to_the_proposal():
     masks = jnp.zeros((2, 16, 16), bool).at[0, :, 8:].set(True).at[1, 4:12, 4:12].set(True)
@@ -34,6 +35,7 @@ def test_a_target_is_the_true_mask_cropped_to_the_proposal():
     assert float(shares.sum()) == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_targets_that_are_pasted_back_are_the_true_masks():
     """Of shapes of 16 to 48 pixels, through 28 by 28 and back."""
     rows = scenes(8, 2, size=96, largest=48, masks=True)[:]
@@ -46,6 +48,7 @@ def test_targets_that_are_pasted_back_are_the_true_masks():
     assert iou.min() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-06")
 def test_only_the_map_of_the_true_class_has_a_loss():
     logits = jnp.zeros((3, 2, 2, 4)).at[..., 1].set(100.0)
@@ -58,6 +61,7 @@ def test_only_the_map_of_the_true_class_has_a_loss():
     np.testing.assert_array_equal(seen, [[0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]])
 
 
+@pytest.mark.slow
 def test_the_predicted_class_is_shown_and_padding_is_not():
     logits = jnp.stack([jnp.full((2, 2), v) for v in (9.0, 0.0, np.log(3))], -1)[None].repeat(3, 0)
     shown = probabilities(logits, jnp.array([0, 1, -1]))

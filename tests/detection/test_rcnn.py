@@ -49,6 +49,7 @@ def batch_of(count, proposals):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-06")
 def test_a_region_is_warped_to_a_square_with_its_surroundings():
     ramp = np.broadcast_to(np.arange(16.0)[:, None], (16, 12))[None, ..., None]
@@ -61,6 +62,7 @@ def test_a_region_is_warped_to_a_square_with_its_surroundings():
     np.testing.assert_allclose(wide, [3, 6, 9, 12], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-06")
 @pytest.mark.parametrize("regions", [1, 5])
 def test_n_regions_are_n_calls_of_the_backbone(regions):
@@ -103,6 +105,7 @@ def test_regions_are_positive_negative_or_neutral_by_iou():
     assert kept == {(0, 0, 10, 10): 2, (0, 0, 2, 10): 0}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-06")
 def test_it_learns_to_name_the_proposals_and_leaves_the_background():
     learner, batch = build(4), batch_of(16, 4)
@@ -113,6 +116,7 @@ def test_it_learns_to_name_the_proposals_and_leaves_the_background():
     assert float(found["scores"][:, 0].mean()) > 0.8
 
 
+@pytest.mark.slow
 def test_the_lineage_is_judged_by_calls_and_time():
     rows = {
         name: {"map": 0.8, "map50": 0.9, "ms": ms, "with proposals": ms + 10, "calls": calls}

@@ -34,6 +34,7 @@ def test_it_has_torchvisions_number_of_parameters():
     assert parameters(torchvision_detector()) == 34_014_999
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-18")
 def test_pyramid_heads_and_losses_equal_torchvision():
     golden, model = Golden("tvdet_retinanet_resnet50_fpn"), torchvision_detector()
@@ -82,6 +83,7 @@ def test_losses_by_hand():
     assert float(moved["box"]) == pytest.approx(3 + 0.75)  # |1 - 2 / 8| along y
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-18")
 def test_all_scores_start_at_the_prior():
     """With 0.01 the first focal loss of background is small: -.75 .01^2 log .99 each, not a quarter of log 2."""
@@ -96,6 +98,7 @@ def test_all_scores_start_at_the_prior():
     assert float(empty) == pytest.approx(2 * 80 * 3 * -0.75 * 0.01**2 * np.log(0.99), rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-18")
 def test_perfect_outputs_give_the_boxes_back():
     anchors = Anchors.of([(8, 8), (4, 4)], (64, 64), scales=(2.0, 3.0))
@@ -129,6 +132,7 @@ def build(axis=None, **settings):
     return retinanet.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02), axis), axis=axis, **settings)
 
 
+@pytest.mark.slow
 def test_images_without_boxes_cost_a_finite_amount_and_evaluation_repeats():
     learner, rows = jitted(build()), source(4)[:]
     rows["box_mask"][:] = False
@@ -144,6 +148,7 @@ def test_images_without_boxes_cost_a_finite_amount_and_evaluation_repeats():
     assert learner.update._cache_size() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-18")
 def test_the_loss_is_divided_by_the_foreground_of_all_devices():
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd="pmap"))
@@ -155,6 +160,7 @@ def test_the_loss_is_divided_by_the_foreground_of_all_devices():
     )
 
 
+@pytest.mark.slow
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"bg_iou_thresh=0.6: .*at most fg_iou_thresh=0.5"):
         build(bg_iou_thresh=0.6)

@@ -28,6 +28,7 @@ def test_it_has_torchvisions_number_of_parameters():
     assert parameters(SSD300, (300, 300)) == 35_641_826
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-17")
 def test_levels_heads_boxes_matches_and_losses_equal_torchvision():
     golden = Golden("tvdet_ssd300_vgg16")
@@ -99,6 +100,7 @@ def test_mining_and_losses_by_hand():
     assert float(theirs["classification"]) == 0
 
 
+@pytest.mark.slow
 def test_suppression_by_class_is_that_of_all_classes_together():
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 40, (30, 2))
@@ -123,6 +125,7 @@ MODEL = SSD(
 )
 
 
+@pytest.mark.slow
 def test_images_without_boxes_learn_the_background():
     learner = jitted(ssd.learner(model=MODEL, optimizer=optax.sgd(0.1), topk_candidates=10, detections_per_img=5))
     rows = source(4)[:]
@@ -142,6 +145,7 @@ def test_images_without_boxes_learn_the_background():
     assert learner.update._cache_size() == 1
 
 
+@pytest.mark.slow(only=["fields3-scales=\\\\(0.3, 0.5\\\\)*"])
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

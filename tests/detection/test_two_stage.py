@@ -26,6 +26,7 @@ from tests.detection.detectors import Small, jitted, source
 # Sampling
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13")
 def test_positives_take_their_share_at_most_and_negatives_the_rest():
     positive = jnp.arange(40) < 10

@@ -25,6 +25,7 @@ class Stride64(nn.Module):
         return {"last": Conv(4, (1, 1), 64, padding=0)(x)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-16")
 def test_an_image_of_448_pixels_gives_7_7_30_numbers():
     model = YOLO(Stride64(), 20, "last", num_convs=0)
@@ -101,6 +102,7 @@ def test_where_no_box_overlaps_the_nearest_answers():
     assert float(sums["coordinates"]) == pytest.approx(5 * want, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-16")
 def test_perfect_outputs_give_the_boxes_back():
     outputs = outputs_with([[0.25, 0.75, 0.5, 0.5, 0], [0.5, 0.5, np.sqrt(1 / 3), np.sqrt(1 / 2), 0.9]], [0, 0.8])
@@ -111,6 +113,7 @@ def test_perfect_outputs_give_the_boxes_back():
     assert int(found["labels"][0]) == 1
 
 
+@pytest.mark.slow
 def test_images_without_boxes_learn_that_nothing_is_there():
     model = YOLO(Small(), 3, "fine", num_convs=1, channels=4, num_groups=2)
     learner = jitted(yolo.learner(model=model, optimizer=optax.sgd(0.01), topk_candidates=10, detections_per_img=5))

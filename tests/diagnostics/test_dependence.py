@@ -15,6 +15,7 @@ def seen(function, x=X, axis=0):
     return [sorted(map(int, np.flatnonzero(row))) for row in dependence(function, x, axis)]
 
 
+@pytest.mark.slow
 def test_what_moves_and_adds_elements():
     assert seen(lambda x: x[::-1]) == [[3], [2], [1], [0]]
     assert seen(lambda x: jnp.concatenate([x[1:], jnp.zeros(1)])) == [[1], [2], [3], []]

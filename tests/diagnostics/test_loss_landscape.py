@@ -30,6 +30,7 @@ def test_the_surface_of_a_quadratic():
     np.testing.assert_allclose(found, [[9, 4, 0], [10, 5, 1], [18, 13, 9]])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-22")
 def test_the_center_is_the_loss_of_the_trained_parameters():
     """Least squares, solved: the plane along normalized directions is lowest at its center, with the loss itself."""

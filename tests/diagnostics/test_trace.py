@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from dlcore.diagnostics.trace import draws_random_numbers, run_traced
@@ -14,6 +15,7 @@ def seen(function, *args):
     return run_traced(function, *args, visit=operations.append), operations
 
 
+@pytest.mark.slow
 def test_a_model_runs_as_it_is_and_its_layers_are_named():
     model = create_model("resnet8_cifar", num_classes=10)
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))

@@ -14,6 +14,7 @@ def spread(count, seed=0):
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_by_hand_and_equal_to_the_loss():
     assert uniformity_of(np.array([[1.0, 0.0], [-1.0, 0.0]])) == pytest.approx(-8)  # squared distance 4, times 2
     assert uniformity_of(np.ones((3, 2))) == pytest.approx(0, abs=1e-12)

@@ -31,6 +31,7 @@ def trained(learner, rows, steps):
     return run(jax.jit(learner.init)(jax.random.key(0), rows))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-06")
 def test_a_linear_autoencoder_is_principal_components():
     """Of 32 points with scatter s_i^2 = 16, 9, 4, .25, .16, .04, three dimensions leave (.25 + .16 + .04) / 32."""
@@ -48,6 +49,7 @@ def test_a_linear_autoencoder_is_principal_components():
     assert loss == pytest.approx(best, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-07")
 def test_the_sparse_code_is_as_active_as_it_should_be_and_not_narrow():
     """128 units for 64 pixels; without the penalty they are far more active."""
@@ -67,6 +69,7 @@ def test_the_sparse_code_is_as_active_as_it_should_be_and_not_narrow():
     assert metrics["mse"].compute() < 0.5 * rows["image"].var(0).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-07")
 def test_the_penalties_by_hand():
     # rho = 1/4, a = 1/2: 1/4 ln(1/2) + 3/4 ln(3/2) = -0.173287 + 0.304099
@@ -85,6 +88,7 @@ def test_the_penalties_by_hand():
     assert float(having - without) == pytest.approx(2 * float(jnp.abs(codes).sum() / 3), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-08")
 def test_denoising_gains_over_its_noisy_input():
     """On digits that it was not trained on; the plain autoencoder is given clean images and reports no gain."""
@@ -106,6 +110,7 @@ def test_denoising_gains_over_its_noisy_input():
     assert "psnr_gain" not in plain.evaluate(state, test)
 
 
+@pytest.mark.slow
 def test_the_path_leads_from_one_image_to_the_other():
     rows = batch(3)
     learner = autoencoder.learner(model=Autoencoder((8, 8, 1), hidden=(8,), latent_dim=4), optimizer=optax.sgd(0.1))
@@ -116,6 +121,7 @@ def test_the_path_leads_from_one_image_to_the_other():
     np.testing.assert_allclose(out["path"][:, -1], np.asarray(out["reconstruction"])[[1, 2, 0]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_activations_are_averaged_over_replicas():
     source = Pipeline(Source({"image": batch(32)["image"]}), 16)
     placements = Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd="pmap")
@@ -130,6 +136,7 @@ def test_activations_are_averaged_over_replicas():
     chex.assert_trees_all_close(*map(params, placements), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_of_nothing_but_padding_is_finite():
     for kind in ("sparse", "denoising"):
         model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3, activation=nn.sigmoid)

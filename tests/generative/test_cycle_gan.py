@@ -40,6 +40,7 @@ def values(x):
     return np.asarray(x).ravel().tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-20")
 def test_the_pool_fills_and_then_gives_old_fakes_for_half_of_the_new():
     pool, ones = Pool(jnp.zeros((3, 1, 1, 1)), jnp.zeros((), jnp.int32)), jnp.ones(2)
@@ -83,6 +84,7 @@ def batch(n=64, seed=0):
     return {"a": a, "b": 0.2 + 0.5 * b, "b_of_a": 0.2 + 0.5 * a, "a_of_b": b, "index": np.arange(n, dtype=np.int32)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-20")
 def test_the_way_there_and_back_and_the_true_partner():
     """a' = 0.5 a + 0.2 and b' = 2 b - 0.1 in [-1, 1]; by hand in [0, 1]."""
@@ -103,6 +105,7 @@ def test_the_way_there_and_back_and_the_true_partner():
     assert trained["cycle_l1"].compute() == pytest.approx(raw, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-20")
 def test_a_known_map_is_found_from_unpaired_values():
     """b is 0.2 + a / 2, where the generators start as the identity: the discriminators tell of mean and spread."""

@@ -13,6 +13,7 @@ def test_levels(side, levels):
     assert num_levels(side) == levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 8, 1), (12, 12, 3)])
 def test_images_come_out_and_logits_go_in(shape):
     z = jax.random.normal(jax.random.key(0), (3, 5))
@@ -26,6 +27,7 @@ def test_images_come_out_and_logits_go_in(shape):
     assert not np.allclose(moved["batch_stats"]["stem_norm"]["mean"], variables["batch_stats"]["stem_norm"]["mean"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "shape", "first"),
     [(Discriminator(4), (1, 3, 3, 1), "conv0"), (PointDiscriminator(4, depth=1), (1, 2), "hidden0")],

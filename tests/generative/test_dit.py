@@ -12,6 +12,7 @@ from dlcore.generative import ddpm
 from dlcore.generative.dit import DiT
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-31")
 def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
     model = DiT(width=8, depth=1, num_heads=2, num_classes=3)
@@ -38,6 +39,7 @@ def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
     assert np.abs(run(opened, zeros) - run(opened, ones)).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-31")
 def test_the_published_size():
     """The original's 675,129,632 has 256 x 1,152 positions among its parameters."""

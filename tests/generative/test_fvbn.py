@@ -42,6 +42,7 @@ def test_no_path_through_the_masks_leads_from_a_pixel_to_itself_or_before_and_ea
     np.testing.assert_array_equal(direct, before)
 
 
+@pytest.mark.slow
 def test_one_pixel_alone_is_its_bias():
     for model in (FVBN(2), NADE(2, hidden_size=3), MADE(2, hidden_sizes=(3,))):
         x = jnp.array([0, 1]).reshape(2, 1, 1, 1)

@@ -81,6 +81,7 @@ def test_one_step_by_hand():
     np.testing.assert_allclose(after.params["generator"]["shift"], shift, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-13")
 def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
     """p_G = p_data and D = 1/2: V = -log 4, and on average no player gains."""
@@ -95,6 +96,7 @@ def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
         np.testing.assert_allclose(leaf, old, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-14")
 def test_against_a_sure_discriminator_only_the_non_saturating_generator_moves():
     # Logits near -8 on fake samples: D = 3e-4. Slopes by the logit are -3e-4 (minimax) and -1.

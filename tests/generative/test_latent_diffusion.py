@@ -28,6 +28,7 @@ def test_the_divergence_of_a_wide_normal():
     assert float(kl_to_standard_normal(jnp.float32(0), jnp.float32(0))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-25")
 def test_the_autoencoder_learns_to_decode_what_it_encodes():
     learner = autoencoder_kl.learner(model=SMALL, optimizer=optax.adam(1e-2), kl_weight=1e-4)
@@ -43,6 +44,7 @@ def test_the_autoencoder_learns_to_decode_what_it_encodes():
     assert jax.jit(learner.predict)(state, batch)["mean"].shape == (8, 2, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-25")
 def test_latents_are_smaller_have_variance_one_and_samples_decode():
     model = LatentDiffusion(DiT(width=8, depth=1, num_heads=2, patch_size=1, num_classes=1), SMALL)

@@ -7,6 +7,7 @@ import pytest
 from dlcore.generative.latents import arcs, attribute_direction, edit, principal_directions, slerp, traverse
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-11")
 def test_slerp_keeps_the_length_that_a_line_would_lose():
     a, b = jnp.array([2.0, 0]), jnp.array([0.0, 2])

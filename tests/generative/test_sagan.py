@@ -28,6 +28,7 @@ class ClassLine(nn.Module):
         return (x * self.param("w", nn.initializers.constant(0.3), (3, x.shape[-1]))[y]).sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-16")
 def test_a_conditional_step_by_hand():
     """Hinge slopes: only the rows of the batch's classes move, D first and then G against the new D."""
@@ -66,6 +67,7 @@ def test_a_conditional_step_by_hand():
     np.testing.assert_allclose(learner.predict(after, rows)["sample"] - moved, shift[y], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_latents_that_are_given_and_walks_between_two():
     learner = gan.learner(
         generator=ClassShift(),
@@ -107,6 +109,7 @@ def networks():
     return judge, draw, x, y, jax.jit(judge.init)(jax.random.key(1), x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-22")
 def test_kernels_of_the_discriminator_have_norm_one(networks):
     """After power iterations the first layer's kernel, as it is applied, has the largest singular value 1."""
@@ -123,6 +126,7 @@ def test_kernels_of_the_discriminator_have_norm_one(networks):
     np.testing.assert_allclose(judged({**variables, "params": scaled}, x, y), logits, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-22")
 def test_the_projection_and_the_attention_of_both_players(networks):
     """The class enters the logit linearly by its vector, and attention the map by gamma, 0 at first."""

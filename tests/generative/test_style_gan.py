@@ -14,6 +14,7 @@ def test_each_resolution_takes_noise_twice():
     assert Generator((8, 8, 1)).num_noise == 2 * 16 + 2 * 64
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-17")
 def test_a_style_sets_mean_and_deviation_of_each_channel():
     """After the layer the mean is b(w) and the deviation 1 + a(w), to 1e-5 relative to their size."""
@@ -35,6 +36,7 @@ def drawing():
     return network, z, variables, jax.jit(network.apply)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-17")
 def test_noise_changes_nothing_at_first_and_later_its_layer_alone(drawing):
     _, z, variables, draw = drawing

@@ -57,6 +57,7 @@ def test_a_transformer_of_a_map_equals_the_librarys():
     check("df_t2d_block", SpatialTransformer(num_heads=2, groups=4), ("x", "ctx"))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-27")
 def test_a_control_net_equals_the_librarys():
     model = ControlNet(**SMALL, attention_levels=(0,), num_heads=2, hint_channels=(4, 8))

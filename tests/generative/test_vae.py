@@ -89,6 +89,7 @@ class Linear(nn.Module):
         return self.decode(self.encode(x)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-09")
 def test_the_bounds_lie_below_the_known_likelihood_and_touch_it():
     """x ~ N(0, w^2 + s^2): with the exact posterior each draw gives log p(x); with another one ELBO < IWAE < log p."""
@@ -120,6 +121,7 @@ def learned():
     return learner, rows, trained(learner, rows, 800)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-09")
 def test_a_trained_net_bounds_digits_reconstructs_and_samples(learned):
     learner, rows, state = learned
@@ -140,6 +142,7 @@ def test_a_trained_net_bounds_digits_reconstructs_and_samples(learned):
     assert 0.3 < np.asarray(out["sample"]).var(0).mean() / rows["image"].var(0).mean() < 1.1
 
 
+@pytest.mark.slow
 def test_convolutions_halve_the_sides_and_the_decoder_mirrors_them():
     """Codes are of all pixels; a shape that cannot be halved is refused; on digits the net learns in 300 steps."""
     model = VAE((8, 8, 1), widths=(8, 16), hidden=(32,), latent_dim=4)
@@ -158,6 +161,7 @@ def test_convolutions_halve_the_sides_and_the_decoder_mirrors_them():
             VAE((side, side, 1), widths=(8, 16)).init(jax.random.key(0), jnp.zeros((1, side, side, 1)))
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_their_batch_and_the_path_has_its_ends(learned):
     learner, rows, state = learned
     predict = jax.jit(learner.predict)
@@ -182,6 +186,7 @@ def test_the_codes_of_a_large_beta_say_nothing(learned):
     assert float(metrics[3.0][0] - metrics[1.0][0]) == pytest.approx(2 * kl, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-11")
 def test_editing_moves_a_known_factor_monotonically():
     """The direction of the x position, fitted on training codes, moves the shapes of test images to the right."""
@@ -204,6 +209,7 @@ def test_editing_moves_a_known_factor_monotonically():
     assert np.ptp(row) < 0.3 * np.ptp(column), (row, column)
 
 
+@pytest.mark.slow
 def test_a_batch_of_nothing_but_padding_is_finite(learned):
     learner, rows, state = learned
     empty = {**{k: v[:64] for k, v in rows.items()}, "mask": np.zeros(64, np.float32)}

@@ -44,6 +44,7 @@ def climbed(variables, steps=60, **settings):
     return first, state, evaluate(learner, state, source)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-11")
 def test_it_starts_from_the_mean_image_and_convinces_the_network(variables):
     first, _, numbers = climbed(variables, l2=0.0, blur_sigma=0.0)
@@ -51,6 +52,7 @@ def test_it_starts_from_the_mean_image_and_convinces_the_network(variables):
     assert numbers["probability"] > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-11")
 def test_the_prior_keeps_the_norm_down(variables):
     free, held = (climbed(variables, 30, l2=l2)[2]["norm"] for l2 in (0.0, 20.0))
@@ -64,6 +66,7 @@ def test_small_pixels_are_clipped_to_the_mean(variables):
     assert (np.abs(at_mean - 0.5) < 0.05).all()
 
 
+@pytest.mark.slow
 def test_blur_is_gaussian():
     image = jax.random.normal(jax.random.key(0), (12, 10, 3))
     wanted = ndimage.gaussian_filter(np.asarray(image), (0.7, 0.7, 0), mode="nearest", radius=(4, 4, 0))

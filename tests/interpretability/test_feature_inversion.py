@@ -38,6 +38,7 @@ def inverted(variables, layer, steps=40, **settings):
     return before, evaluate(learner, state, source())
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-13")
 def test_a_shallower_layer_keeps_more_of_the_pixels(variables):
     errors = []
@@ -49,12 +50,14 @@ def test_a_shallower_layer_keeps_more_of_the_pixels(variables):
     assert errors[0] < 0.2 * errors[2]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-13")
 def test_the_prior_smooths(variables):
     rough, smooth = (inverted(variables, "relu2_1", 20, variation_weight=w)[1] for w in (0.0, 10.0))
     assert smooth["variation"] < 0.5 * rough["variation"]
 
 
+@pytest.mark.slow
 def test_features_start_relative_to_the_target(variables):
     """The loss of a black image whose features are 0 is 1: ||0 - phi_0||^2 / ||phi_0||^2."""
     model = VGG(stages=(1,), width=4)

@@ -41,6 +41,7 @@ def blind(network):
     return lambda images: (np.random.default_rng(len(images)).normal(size=(len(images), 10)), None)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-01", "VI-02", "VI-03")
 def test_features_that_know_the_class_have_neighbors_of_it(folder, monkeypatch):
     monkeypatch.setattr(page, "feature_extractor", oracle)
@@ -62,6 +63,7 @@ def test_features_that_know_the_class_have_neighbors_of_it(folder, monkeypatch):
     assert result.verdict.startswith("The nearest of 36 training images is of the test image's class for 100.0%")
 
 
+@pytest.mark.slow
 def test_features_that_know_nothing_do_not_hold(folder, monkeypatch):
     monkeypatch.setattr(page, "feature_extractor", blind)
     result = page.study(data_dir=folder, **SETTINGS)
@@ -71,6 +73,7 @@ def test_features_that_know_nothing_do_not_hold(folder, monkeypatch):
     assert same[0] < 0.5
 
 
+@pytest.mark.slow(unless=["settings1-network=None"])
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -83,6 +86,7 @@ def test_bad_settings_are_named(folder, settings, text):
         page.study(data_dir=folder, **{**SETTINGS, **settings})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-14")
 def test_the_page_of_deep_dream_grows_its_layer():
     result = dream.study(height=40, octaves=2, steps=3, layer="relu2_1")

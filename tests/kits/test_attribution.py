@@ -23,6 +23,7 @@ def images(count):
     return np.random.default_rng(0).normal(size=(count, 8, 8, 2)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_each_method_gives_a_map_of_each_image_whatever_the_batch():
     x, labels, variables = images(5), np.array([0, 1, 0, 1, 0]), {"scale": jnp.float32(2)}
     settings = {"kernel": KERNEL, "window": 4}
@@ -62,6 +63,7 @@ def test_the_picture_has_a_row_an_image_and_a_column_a_technique():
     assert titles[:6] == ["one", "gradient", "Grad-CAM", "two", "", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-08")
 def test_the_page_explains_a_file_by_the_network_that_is_given(tmp_path):
     rng = np.random.default_rng(0)

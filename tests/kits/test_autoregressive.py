@@ -23,6 +23,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_baseline_is_the_entropy_of_pixels_by_themselves():
     """Of 98 training images half have a white left pixel, the right one is black: (49 + 1) / 100, and 99 / 100."""
     flags = resolve(experiment, ["--binarization=threshold"])
@@ -33,6 +34,7 @@ def test_the_baseline_is_the_entropy_of_pixels_by_themselves():
     assert nats == pytest.approx(-np.log(0.5) - np.log(0.99), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_report_has_samples_completions_and_the_baseline(trained):
     html = (trained / "report.html").read_text()
     for words in (
@@ -49,6 +51,7 @@ def test_the_report_has_samples_completions_and_the_baseline(trained):
     assert 40 < line["value"] < 45  # a step from 64 ln 2 = 44.36
 
 
+@pytest.mark.slow
 def test_a_run_draws_samples_of_a_class_as_files(trained, tmp_path, capsys):
     words = ["--mode=predict", f"--run={trained}", "--num_drawn=3", "--sample_class=7", f"--output={tmp_path}"]
     assert run(experiment, words) == 0
@@ -57,6 +60,7 @@ def test_a_run_draws_samples_of_a_class_as_files(trained, tmp_path, capsys):
     assert (tmp_path / "samples.png").exists()
 
 
+@pytest.mark.slow
 def test_a_run_completes_the_upper_half_of_a_file(trained, tmp_path, capsys):
     pixels = np.zeros((8, 8), np.uint8)
     pixels[:4, ::2] = 255

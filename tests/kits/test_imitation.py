@@ -26,6 +26,7 @@ def flags(*words):
     return resolve(find_experiment(PAGE), ["--smoke", *words])
 
 
+@pytest.mark.slow
 def test_the_best_seed_is_recorded_once(expert):
     first = imitation.record_expert(flags(f"--expert={expert}"))
     assert len(first.length) == imitation.NUM_RECORDED
@@ -45,6 +46,7 @@ def test_the_best_seed_is_recorded_once(expert):
     assert len(splits.valid) == len(splits.test) == 20
 
 
+@pytest.mark.slow(only=["words2---demonstrations=nowhere.*"])
 @pytest.mark.parametrize(
     ("words", "message"),
     [

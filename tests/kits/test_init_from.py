@@ -94,6 +94,7 @@ def started(experiment, *words):
     return state, experiment.start(setup)(state)
 
 
+@pytest.mark.slow
 def test_a_detector_starts_from_a_run(tmp_path, capsys):
     source = trained(localization, tmp_path / "run", WIDTH, "--ema=none")
     capsys.readouterr()
@@ -114,6 +115,7 @@ def test_a_detector_starts_from_a_run(tmp_path, capsys):
     assert any(np.array_equal(leaf, kernel) for leaf in averages), "the average starts from the weights, too"
 
 
+@pytest.mark.slow
 def test_a_classifier_gives_the_backbone_and_no_more(tmp_path):
     fields = {"width": 4, "stages": (1, 1, 1, 1), "stem_stride": 2}
     model = create_model("resnet8_cifar", num_classes=7, **fields)

@@ -48,6 +48,7 @@ def test_fewer_images_than_clusters_are_refused():
         built(deep_cluster, "--num_clusters=5000")
 
 
+@pytest.mark.slow(only=["experiments.self_supervised.jigsaw-words2*"])
 @pytest.mark.parametrize(
     ("page", "words", "message"),
     [

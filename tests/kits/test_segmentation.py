@@ -72,6 +72,7 @@ def test_weights_are_those_of_the_training_pixels():
     np.testing.assert_allclose(segmentation.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_augmentation_by_flags():
     spec = {"mean": [0.5] * 3, "std": [0.25] * 3}
     assert segmentation.augmentation(flags("--flip=none"), spec) is None
@@ -122,6 +123,7 @@ def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
         segmentation_results.inputs(own, spec)
 
 
+@pytest.mark.slow
 def test_a_run_from_training_to_masks(tmp_path, capsys):
     """Of one step: the report has its panels, and another size of image is segmented."""
     run = tmp_path / "run"

@@ -47,6 +47,7 @@ def started():
     return run, data, setup, learner, jax.jit(learner.init)(jax.random.key(1), data.test[:4])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-01")
 def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started):
     run, data, setup, learner, state = started
@@ -64,6 +65,7 @@ def test_the_protocol_measures_trained_untrained_and_supervised_encoders(started
     assert f"fine-tuning with 10 and 20 labels, {setup.flags.fine_tune_steps} steps of 64 images" in text
 
 
+@pytest.mark.slow
 def test_the_encoder_of_fine_tuning_is_the_learners(started):
     """Its features of a state are those that `predict` gives, and training mode changes the statistics."""
     _, data, setup, learner, state = started

@@ -41,6 +41,7 @@ def test_a_high_temperature_matches_scores():
     np.testing.assert_allclose(slope, (student - teacher) / 3, atol=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-23")
 def test_hard_distillation_by_hand():
     # class logits (0, log 3): -log p_0 = log 4; distillation logits (log 2, 0), teacher says 0: -log(2/3) = log 1.5

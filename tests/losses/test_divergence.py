@@ -73,6 +73,7 @@ def test_descent_on_the_entropy_makes_a_prediction_sure():
     assert float(entropy_loss(scores)) == pytest.approx(float(entropy(jax.nn.softmax(scores))), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-06", "LO-05")
 def test_zeros_cost_nothing_or_everything_and_have_finite_gradients():
     sure, even, wrong = jnp.array([1.0, 0]), jnp.array([0.5, 0.5]), jnp.array([0.0, 1])

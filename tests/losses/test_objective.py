@@ -16,6 +16,7 @@ def objective(w, lam, reduction="mean", data=True):
     return full_loss(losses if data else 0 * losses, jnp.square(w).sum(), lam, reduction=reduction)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-09")
 def test_the_gradients_of_both_parts():
     with jax.enable_x64(True):
@@ -43,6 +44,7 @@ def test_worked_numbers_masks_and_bad_input():
         full_loss(jnp.zeros(1), reduction="max")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-12")
 def test_a_weight_of_zero_leaves_its_head_alone():
     trunk, heads = jnp.array([0.5, -1.0]), {"classes": jnp.ones((2, 3)), "box": jnp.ones((2, 4))}

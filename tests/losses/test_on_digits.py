@@ -32,6 +32,7 @@ def accuracy(weights, x, y):
     return float(((x @ weights).argmax(1) == y).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-10")
 def test_smoothed_labels_are_better_calibrated_under_label_noise(digits):
     """200 images, 3 in 10 of the labels drawn anew, learned by heart; seen before: ECE 0.17 hard, 0.08 smoothed."""
@@ -54,6 +55,7 @@ def test_smoothed_labels_are_better_calibrated_under_label_noise(digits):
     assert calibration_error(0.1) < 0.7 * calibration_error(0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-20")
 def test_a_student_with_a_teacher_beats_one_alone(digits):
     """40 labels; the teacher saw 1200 and answers for them. Seen before: 77 to 85 % alone, 94 % with the teacher."""
@@ -73,6 +75,7 @@ def test_a_student_with_a_teacher_beats_one_alone(digits):
     assert accuracy(student, x[1200:], y[1200:]) > accuracy(alone, x[1200:], y[1200:]) + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-22")
 def test_class_weights_find_more_of_the_tail(digits):
     """100 zeros down to 3 nines. Seen before: recall of the three rarest 0.37 to 0.49 plain, 0.59 to 0.75 weighted."""

@@ -40,6 +40,7 @@ def test_smooth_l1_becomes_l1():
         np.testing.assert_allclose(slope, [0, 0.25, -0.25, -0.25])
 
 
+@pytest.mark.slow
 def test_likelihood_by_hand_and_where_the_variance_vanishes():
     # (log 4 + 3^2 / 4) / 2; least where the variance is the squared error
     mean, target = jnp.array([3.0]), jnp.zeros(1)

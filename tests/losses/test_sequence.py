@@ -25,6 +25,7 @@ def test_all_steps_or_the_last_one():
         sequence_loss(LOSSES, steps="first")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-23")
 def test_padding_has_no_loss_and_no_gradient():
     """A batch of streams of 5, 3 and 1 steps costs what each costs cut to its length, whatever the padding holds."""
@@ -59,6 +60,7 @@ def by_counting(p, label, blank=0):
     return -math.log(total)
 
 
+@pytest.mark.slow(unless=["label1-0", "label3-1"])
 @pytest.mark.covers("LO-25")
 @pytest.mark.parametrize(("label", "blank"), [([1, 2], 0), ([1, 1], 0), ([2], 0), ([0, 2], 1)])
 def test_ctc_counts_all_paths(label, blank):
@@ -80,6 +82,7 @@ def test_ctc_by_hand():
     assert float(ctc_loss(jnp.zeros((2, 2)), jnp.array([1]), labels_length=0)) == pytest.approx(math.log(4), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-25")
 def test_ctc_is_exact_for_large_scores():
     # Six steps that all say blank with 1e4: one of them has to say the symbol instead, for 1e4.
@@ -91,6 +94,7 @@ def test_ctc_is_exact_for_large_scores():
     assert float(ctc_loss(2 * logits, jnp.array([1, 2, 1, 2, 1, 2]))) == pytest.approx(12e4, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-25")
 def test_ctc_of_a_label_that_does_not_fit_is_infinite_and_flat():
     # a a needs a blank between: three steps

@@ -49,6 +49,7 @@ def test_variation_by_hand():
     assert total_variation_loss(jnp.full((4, 4, 3), 7.0)) == 0
 
 
+@pytest.mark.slow
 def test_total_variation_of_one_row_or_column():
     row = jnp.array([0.0, 1, 3])[None, :, None]
     assert total_variation_loss(row) == total_variation_loss(row.swapaxes(0, 1)) == (1 + 4) / 2

@@ -42,6 +42,7 @@ def test_silog_does_not_see_the_scale_and_the_rest_does():
     assert float(depth_errors(3 * truth, truth)["silog"]) == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-13")
 def test_a_batch_averages_images_and_leaves_out_those_without_truth():
     rng = np.random.default_rng(0)
@@ -58,6 +59,7 @@ def test_a_batch_averages_images_and_leaves_out_those_without_truth():
     assert halves[0].merge(halves[1]).compute() == pytest.approx(result["rmse"].compute())
 
 
+@pytest.mark.slow
 def test_nothing_to_measure_is_finite():
     result = depth_errors(jnp.asarray([[0.0, -1.0]]), jnp.asarray([[0.0, jnp.inf]]))
     assert all(float(v) == 0 for v in result.values())
@@ -69,6 +71,7 @@ def test_nothing_to_measure_is_finite():
         depth_metrics(jnp.ones((2, 2, 2)), jnp.ones((2, 2, 2)), mask=jnp.ones(3))
 
 
+@pytest.mark.slow
 def test_a_perfect_prediction_has_finite_gradients():
     truth = jnp.array([[1.0, 2.0], [4.0, 0.5]])
     jacobian = jax.jacobian(depth_errors)(truth, truth)

@@ -15,6 +15,7 @@ def test_uniform_guesses():
     assert BitsPerDim.of(jnp.full((2, 4, 4, 3), jnp.log(256.0))).compute() == pytest.approx(8, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-09")
 def test_the_exponential_of_the_mean_whatever_the_batch_split():
     logits = jax.random.normal(jax.random.key(0), (7, 6, 11))

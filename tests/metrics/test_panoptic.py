@@ -35,6 +35,7 @@ def test_a_segment_of_the_wrong_class_is_wrong_and_missed():
     assert (perfect["pq"], perfect["sq"], perfect["rq"]) == (1, 1, 1)
 
 
+@pytest.mark.slow
 def test_void_pixels_leave_the_union_and_excuse_what_lies_in_them():
     truth = jnp.array([[[0, 0, 0, -1, -1, -1]]])
     found = jnp.array([[[0, 0, 0, 0, 1, 1]]])
@@ -46,6 +47,7 @@ def test_void_pixels_leave_the_union_and_excuse_what_lies_in_them():
     assert half.compute()["pq_by_class"][0] == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 def test_pixels_without_a_segment_are_missed_and_half_is_no_match():
     truth = jnp.array([[[0, 0, 0, 0]]])
     found = PanopticQuality.of(jnp.array([[[0, 0, -1, -1]]]), jnp.array([[0]]), truth, jnp.array([[0]]), 1)
@@ -53,6 +55,7 @@ def test_pixels_without_a_segment_are_missed_and_half_is_no_match():
     assert (int(found.wrong[0]), int(found.missed[0])) == (1, 1)
 
 
+@pytest.mark.slow
 def test_parts_add_up_and_masked_images_do_not_count():
     whole = PanopticQuality.of(FOUND, LABELS, TRUTH, TRUE_LABELS, 2)
     parts = [PanopticQuality.of(FOUND[i], LABELS[i], TRUTH[i], TRUE_LABELS[i], 2) for i in (slice(0, 1), slice(1, 2))]

@@ -31,6 +31,7 @@ def test_equals_the_golden():
             np.testing.assert_allclose(np.sqrt(got), golden[f"chamfer/out.{name}"], rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-07")
 def test_zero_for_the_same_set_in_any_order_and_only_there():
     p = jnp.asarray(np.random.default_rng(0).normal(size=(9, 3)) + 100, jnp.float32)
@@ -66,6 +67,7 @@ def test_an_outlier_moves_f1_little_and_the_distance_much():
     assert float(chamfer_distance(off, p)) > 100
 
 
+@pytest.mark.slow
 def test_masked_points_are_not_there():
     p, q, mask = line(0, 1, 50), line(0, 2), jnp.asarray([1, 1, 0])
     for reduction in ("sum", "mean"):

@@ -25,6 +25,7 @@ def test_a_worked_matrix_with_void_and_an_absent_class():
     assert worse["mean_iou"] == pytest.approx((1 / 4 + 2 / 4 + 0) / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ME-05")
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), cut=st.integers(1, 4))
@@ -106,6 +107,7 @@ def test_boundary_iou_of_two_squares_by_hand():
     assert (int(edge.either[0]), int(edge.either[1])) == (64 - 36, 0)
 
 
+@pytest.mark.slow
 def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
     from scipy.ndimage import binary_erosion
 

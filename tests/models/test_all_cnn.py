@@ -57,6 +57,7 @@ def test_strides_in_place_of_pooling():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-06")
 def test_layers_by_hand():
     model, x = AllCNN(num_classes=3, width=4), jax.random.normal(jax.random.key(0), (2, 10, 9, 3))
@@ -82,6 +83,7 @@ def test_layers_by_hand():
     np.testing.assert_allclose(model.apply({"params": params}, x), y.mean((1, 2)), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-06")
 def test_it_learns():
     model = AllCNN(num_classes=2, width=4, dropout=0.0, input_dropout=0.0)
@@ -90,6 +92,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_dropout_of_the_image_and_behind_strides_in_training_alone():
     assert (AllCNN().input_dropout, AllCNN().dropout) == (0.2, 0.5)
     x = jnp.ones((2, 12, 12, 3))

@@ -32,6 +32,7 @@ def test_bert_equals_transformers_block_by_block():
         check_output(golden, meta, f"hidden_states.{i}", state[module]["__call__"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17")
 def test_the_head_of_masked_tokens_equals_transformers():
     golden, meta, model, variables, inputs = from_golden("hf_bert_mlm", "bert_base", vocab_size=40, **FIELDS)
@@ -40,6 +41,7 @@ def test_the_head_of_masked_tokens_equals_transformers():
     np.testing.assert_allclose(mean_loss(logits, inputs["labels"]), golden["loss"][0], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17")
 def test_parameter_counts():
     # embeddings (30,522 + 512 + 2) 768 + 1,536; 12 blocks of 7,087,872; pooler 590,592
@@ -49,6 +51,7 @@ def test_parameter_counts():
     assert parameter_count("bert_base") == 109_482_240 + 1_536 + 30_522 == 109_514_298
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17")
 def test_every_token_sees_every_other_but_no_padding():
     model, tokens = create_model("bert_base", **TINY), jnp.asarray([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])
@@ -64,6 +67,7 @@ def test_every_token_sees_every_other_but_no_padding():
     np.testing.assert_allclose(padded[1, :3], run(variables, tokens[1:, :3])[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_is_for_training():
     model, tokens = create_model("bert_base", **TINY), jnp.arange(8)[None]
     variables = draw(model, tokens)

@@ -30,6 +30,7 @@ def clip():
     return (model, *golden_of("hf_clip", model))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_clip_equals_transformers(clip):
     model, golden, meta, variables, images, tokens = clip
@@ -59,6 +60,7 @@ def test_what_follows_the_end_is_not_seen_and_the_scale_has_a_largest_value(clip
     assert float(run(large, tokens)[1]) == 100.0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_siglip_equals_transformers():
     model = SigLIP(**FIELDS)
@@ -76,6 +78,7 @@ def test_siglip_equals_transformers():
     np.testing.assert_allclose(-jax.nn.log_sigmoid(signs * logits).sum() / 2, golden["loss"][0], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_the_published_size():
     inputs = jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 77), jnp.int32)
@@ -83,6 +86,7 @@ def test_the_published_size():
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 151_277_313
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_in_one_line(clip):
     model, *_, variables, images, tokens = clip
     with pytest.raises(ValueError, match=r"patches do not cover the image; allowed: .* multiples of patch_size=8"):

@@ -48,6 +48,7 @@ def counts(params):
     return {name: sum(leaf.size for leaf in jax.tree.leaves(layer)) for name, layer in params.items()}
 
 
+@pytest.mark.slow
 def test_a_sequential_is_its_layers_one_after_the_other():
     layers = [Conv(4, (3, 3)), nn.relu, Scale(), Conv(5, (1, 1)), global_avg_pool, nn.Dense(3)]
     net = nn.Sequential(layers)
@@ -69,6 +70,7 @@ def test_nested_modules_own_their_parameters_and_statistics():
     assert counts(variables["batch_stats"]) == {"block0": 8, "block1": 12}
 
 
+@pytest.mark.slow
 def test_a_gradient_reaches_every_parameter_and_a_custom_layer_acts():
     variables = jax.jit(Net().init)(jax.random.key(0), images())
 

@@ -8,6 +8,7 @@ from dlcore.models.dinov2 import DINOv2, load_torch
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-18")
 def test_it_equals_transformers_block_by_block():
     golden, meta, weights = read_golden("hf_dinov2")

@@ -31,6 +31,7 @@ def test_llama_equals_transformers_block_by_block():
         check_output(golden, meta, f"hidden_states.{i}", state["intermediates"][module]["__call__"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "count"), [("llama2_7b", 6_738_415_616), ("llama2_13b", 13_015_864_320), ("llama3_8b", 8_030_261_248)]
 )
@@ -38,6 +39,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 def test_decoding_with_the_cache_equals_decoding_without(tied):
     model = create_model("llama2_7b", **FIELDS | {"tied": tied, "num_layers": 1})
@@ -50,6 +52,7 @@ def test_decoding_with_the_cache_equals_decoding_without(tied):
     check_cached(lambda cache, x: model.apply(variables, x, cache=cache)[::-1], cache, tokens, whole, prompt=3)
 
 
+@pytest.mark.slow
 def test_prompts_of_several_lengths_are_read_together():
     model = create_model("llama2_7b", **FIELDS | {"num_layers": 1})
     tokens, lengths = jnp.asarray(np.random.default_rng(0).integers(0, 40, (2, 5))), jnp.asarray([5, 3])

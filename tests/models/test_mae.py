@@ -30,6 +30,7 @@ def golden_of(file, model, shape):
     return golden, meta, load_torch(model, weights, shape), inputs
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-19")
 def test_mae_equals_transformers():
     model = NoPositions(3, patch_size=8, decoder_width=16, decoder_features=24, epsilon=1e-12, **FIELDS)
@@ -46,6 +47,7 @@ def test_mae_equals_transformers():
         load_torch(MAE(3, patch_size=8, decoder_width=16, decoder_features=24, **FIELDS), weights, (32, 32, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-19")
 def test_video_mae_equals_transformers():
     """Its targets are normalized in each channel of a patch."""
@@ -81,6 +83,7 @@ def tiny():
     return x, noise, TINY.init(jax.random.key(2), x, noise)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-19")
 def test_the_encoder_sees_nothing_of_masked_patches(tiny):
     x, noise, variables = tiny

@@ -16,6 +16,7 @@ def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-25")
 def test_the_mixer_equals_timm():
     check_golden("timm_mixer_s16_224", "mixer_s16_224", {f"blocks.{i}": f"blocks_{i}" for i in (0, 4)})
@@ -27,6 +28,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-25")
 def test_token_mixing_is_one_perceptron_for_all_channels_and_channel_mixing_one_for_all_tokens():
     x, block = images(1, 6, 4), MixerBlock(3, 5)
@@ -56,6 +58,7 @@ def test_every_patch_reaches_every_other_in_one_block():
     assert (np.abs(slope[0]).sum(-1) > 0).all()
 
 
+@pytest.mark.slow
 def test_a_step_of_training_lowers_the_loss_and_other_sizes_are_named():
     model = create_model("mixer_s16_224", patch_size=4, depth=1, width=8, num_classes=5, remat="full")
     values = losses(model, side=8, steps=5, batch=8)

@@ -11,6 +11,7 @@ def images():
     return jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 5, 2)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_is_the_stated_composition():
     model = create_model("mlp", hidden=(6, 5), activation="tanh", head_init=nn.initializers.ones)
     variables = jax.jit(model.init)(jax.random.key(0), images())

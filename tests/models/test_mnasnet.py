@@ -12,6 +12,7 @@ from tests.models.cost import cost
 from tests.models.training import check_step, compiled, draw
 
 
+@pytest.mark.slow(unless=["0_75-3170208-215", "1_0-4383312-314"])
 @pytest.mark.parametrize(
     ("name", "count", "millions"),
     [("0_5", 2_218_512, 104), ("0_75", 3_170_208, 215), ("1_0", 4_383_312, 314), ("1_3", 6_282_256, 526)],
@@ -42,6 +43,7 @@ def test_a_block_by_hand(features):
     np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_strides_and_widths():
     info = feature_info(create_model("mnasnet1_0"))
     assert [tuple(s.values()) for s in info.values()] == [
@@ -58,5 +60,6 @@ def test_strides_and_widths():
     assert [s["channels"] for s in half.values()] == [8, 16, 24, 40, 48, 96, 160, 1280]
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(MNASNet(settings=((3, 16, 3, 2, 2),), width_mult=0.5), (8, 16, 16, 3), momentum=0.9997)

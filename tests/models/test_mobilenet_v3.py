@@ -12,10 +12,12 @@ from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
 
 
+@pytest.mark.slow
 def test_mobilenet_v3_small_equals_torchvision():
     check_golden("tv_mobilenet_v3_small", "mobilenet_v3_small", {"features.12": lambda maps: maps["last"]})
 
 
+@pytest.mark.slow(unless=["small-2542856-57"])
 @pytest.mark.parametrize(("name", "count", "millions"), [("large", 5_483_032, 217), ("small", 2_542_856, 57)])
 def test_parameters_and_multiplications(name, count, millions):
     """219 and 56 million in the paper's tables 3 and 4."""
@@ -56,6 +58,7 @@ def test_a_block_that_does_not_widen_has_no_first_convolution():
     }
 
 
+@pytest.mark.slow
 def test_strides_and_widths():
     large, small = (feature_info(create_model(f"mobilenet_v3_{name}")) for name in ("large", "small"))
     assert [tuple(s.values()) for s in large.values()] == [
@@ -74,6 +77,7 @@ def test_strides_and_widths():
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
 
 
+@pytest.mark.slow
 def test_one_step():
     settings = (BlockSetting(3, 8, 8, True, False, 2), BlockSetting(5, 16, 8, True, True, 1))
     check_step(MobileNetV3(settings=settings, hidden=16, width_mult=1.0), (8, 16, 16, 3), momentum=0.99)

@@ -55,6 +55,7 @@ def test_gamma_is_what_a_relu_takes():
     assert pytest.approx(np.sqrt(1 / (0.5 - 0.5 / np.pi)), rel=1e-3) == GAMMA_RELU
 
 
+@pytest.mark.slow
 def test_variances_are_those_that_the_blocks_count_on():
     """1 after the shortcut's convolution and 0.04 more a block, where batch norm would make them 1."""
     x = jax.random.normal(jax.random.key(0), (8, 8, 8, 256))
@@ -82,6 +83,7 @@ def test_each_block_is_given_the_variance_of_its_input():
     np.testing.assert_allclose(seen, [1, 1.04, 1.08, 1.12, 1.04])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_block_by_hand(stride):
     x = jax.random.normal(jax.random.key(0), (2, 5, 5, 8))
@@ -106,5 +108,6 @@ def test_a_block_starts_as_the_identity():
     np.testing.assert_array_equal(apply(NFBlock(2), x)[1], x)
 
 
+@pytest.mark.slow
 def test_one_step():
     check_step(NFResNet(stages=(1, 1), width=4, stem="cifar", zero_init_residual=False), (8, 8, 8, 3))

@@ -23,6 +23,7 @@ def test_parameter_count():
     assert parameter_count("nin_cifar") == 60_928 + 535_104 + 370_954 == 966_986
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-05")
 def test_the_logits_are_the_means_of_the_class_maps():
     model, x = create_model("nin_cifar", **SMALL), jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
@@ -37,6 +38,7 @@ def test_the_logits_are_the_means_of_the_class_maps():
     assert sum("kernel" in layer for layer in variables["params"].values()) == 1  # no dense layer behind the maps
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-05")
 def test_a_mlpconv_is_one_perceptron_on_every_patch():
     x = jax.random.normal(jax.random.key(0), (2, 5, 6, 3))
@@ -57,6 +59,7 @@ def test_strides():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-05")
 def test_it_learns():
     model = NetworkInNetwork(num_classes=2, dropout=0.0, **SMALL)
@@ -65,6 +68,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_dropout_acts_after_each_pooling_in_training_alone():
     assert create_model("nin_cifar").dropout == 0.5
     model, x = NetworkInNetwork(dropout=1.0, **SMALL), jax.random.normal(jax.random.key(0), (2, 8, 8, 3))

@@ -13,12 +13,14 @@ from tests.models.training import compiled, draw, losses
 pytestmark = pytest.mark.covers("ZO-14")
 
 
+@pytest.mark.slow
 def test_it_equals_timm():
     stages = {"stem": lambda maps: maps["stem"], "norm": lambda maps: maps["stage4"]}
     stages |= {f"stages.{i}": lambda maps, i=i: maps[f"stage{i + 1}"] for i in range(3)}
     check_golden("timm_resnetv2_50", "resnetv2_50", stages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "last", "channels"), [(PreActBasicBlock, "conv2", 8), (PreActBottleneck, "conv3", 32)]
 )
@@ -59,6 +61,7 @@ def test_counts_and_strides():
     assert strides == [4, 4, 8, 16, 32]
 
 
+@pytest.mark.slow
 def test_a_step_lowers_the_loss():
     model = create_model("preact_resnet20_cifar", stages=(1, 1), width=8)
     values = list(losses(model, side=8, steps=4, batch=8))

@@ -14,6 +14,7 @@ from tests.models.training import losses
 SMALL = {"stem_conv": (8, 3, 1), "stages": (((4, 4),), ((4, 8),))}
 
 
+@pytest.mark.slow
 def test_squeezenet_equals_torchvision():
     check_golden("tv_squeezenet1_0", "squeezenet1_0", {"features": lambda maps: maps["stage3"]})
 
@@ -37,6 +38,7 @@ def test_eight_fires_and_where_the_poolings_are(name, fires, sides):
     assert [maps[name].shape[-1] for name in names] == [model.stem_conv[0]] + [2 * f[-1][1] for f in model.stages]
 
 
+@pytest.mark.slow
 def test_poolings_see_the_window_that_hangs_over_the_edge():
     model = SqueezeNet(num_classes=3, **SMALL)
     x = jax.random.normal(jax.random.key(0), (1, 10, 10, 3))
@@ -46,6 +48,7 @@ def test_poolings_see_the_window_that_hangs_over_the_edge():
     assert max_pool(maps["stem"], (3, 3), (2, 2)).shape[1] == 3
 
 
+@pytest.mark.slow
 def test_it_learns():
     model = SqueezeNet(num_classes=2, dropout=0.0, **SMALL)
     values = losses(model, 8)
@@ -53,6 +56,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_alone():
     assert create_model("squeezenet1_0").dropout == 0.5
     model = SqueezeNet(dropout=1.0, head_init=jax.nn.initializers.ones, **SMALL)

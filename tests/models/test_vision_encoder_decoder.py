@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlcore.models import create_model, load_torch
 from tests.models.parity import check_output, nhwc, parameter_count, read_golden
@@ -23,6 +24,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.slow
 def test_it_equals_transformers_with_and_without_the_cache():
     golden, meta, model, variables, inputs = from_golden("hf_vit_encdec", "vit_gpt2", **FIELDS)
     images, tokens = nhwc(np.asarray(inputs["pixel_values"])), inputs["decoder_input_ids"]
@@ -38,11 +40,13 @@ def test_it_equals_transformers_with_and_without_the_cache():
     check_cached(*reader(model, variables, images, 8), tokens, logits)
 
 
+@pytest.mark.slow
 def test_parameter_count():
     # GPT-2 124,439,808 and 12 cross-attentions with norms 2,363,904; ViT-B/16 86,567,656 less its head 769,000
     assert parameter_count("vit_gpt2") == 124_439_808 + 12 * 2_363_904 + 86_567_656 - 769_000 == 238_605_312
 
 
+@pytest.mark.slow
 def test_older_files_load_too():
     """They have other names in the ViT, and hold each block's causal masks."""
     _, _, weights = read_golden("hf_vit_encdec")

@@ -39,6 +39,7 @@ def test_kernels_and_sizes_of_the_paper():
     assert maps["pool5"].shape == (1, 6, 6, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-03")
 def test_poolings_come_before_the_normalization():
     model, x = ZFNet(**SMALL), jax.random.normal(jax.random.key(0), (2, 53, 53, 3))
@@ -56,6 +57,7 @@ def test_poolings_come_before_the_normalization():
     np.testing.assert_allclose(maps["pool5"], nn.max_pool(maps["relu5"], (3, 3), (2, 2)))
 
 
+@pytest.mark.slow
 def test_it_learns():
     model = ZFNet(num_classes=2, dropout=0.0, **SMALL)
     values = losses(model, 53, batch=2, gain=10)  # 0.01 randn fades in layers as narrow as these

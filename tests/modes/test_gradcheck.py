@@ -51,6 +51,7 @@ def printed(capsys, experiment, *words, status):
     return out if status != 2 else err
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-05")
 def test_data_loss_and_penalty_are_checked_apart_over_every_array(capsys):
     out = printed(capsys, experiment, "--model.hidden=16,16", status=0)
@@ -62,6 +63,7 @@ def test_data_loss_and_penalty_are_checked_apart_over_every_array(capsys):
     assert "nothing to compare" in penalty, "biases are not penalized"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-03")
 def test_a_planted_sign_is_found_and_named(capsys):
     out = printed(capsys, planted(), status=1)
@@ -95,6 +97,7 @@ def test_a_step_that_rounding_swallows_is_refused_before_any_work(capsys, monkey
     assert error in printed(capsys, dataclasses.replace(experiment, data=unread), *words, status=2)
 
 
+@pytest.mark.slow
 def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
     def build(setup):
         return supervised.learner(

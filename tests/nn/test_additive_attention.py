@@ -42,6 +42,7 @@ def test_scores_log_one_and_log_three_weigh_a_quarter_and_three_quarters():
     np.testing.assert_allclose(context[0, 0, 0], 0.75 * np.arctanh(np.log(3) / 2), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-01")
 def test_equals_the_formula_and_weights_sum_to_one(case):
     layer, variables, query, keys = case
@@ -63,6 +64,7 @@ def test_the_keys_are_a_set(case):
     np.testing.assert_allclose(permuted_weights, weights[..., order], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-01")
 def test_padding_changes_nothing_and_gets_no_weight(case):
     """Two more keys behind a mask, whatever they hold, are as if they were not there; the gradient to them is 0."""
@@ -92,6 +94,7 @@ def test_keys_are_projected_once_for_all_queries(case):
     assert text.count("dot_general") == 3  # W s, v and the mean of the keys; no U h
 
 
+@pytest.mark.slow
 def test_a_query_that_may_look_nowhere_gets_the_mean_without_nan(case):
     layer, variables, query, keys = case
     nowhere = jnp.zeros((2, 5), bool)
@@ -102,6 +105,7 @@ def test_a_query_that_may_look_nowhere_gets_the_mean_without_nan(case):
         layer.apply(variables, query, keys, mask=jnp.ones((2, 5)))
 
 
+@pytest.mark.slow
 def test_scores_are_float32_in_half_precision():
     layer, keys = AdditiveAttention(4, dtype=jnp.bfloat16), normal(0, 2, 5, 6).astype(jnp.bfloat16)
     (context, weights), variables = layer.init_with_output(jax.random.key(0), keys, keys)

@@ -29,6 +29,7 @@ def bare_layers(source):
     return found
 
 
+@pytest.mark.slow
 def test_no_file_uses_a_layer_of_flax_that_dlcore_replaces():
     wrong = [
         f"{path.relative_to(PACKAGE.parent)}:{line}: {name} of flax.linen; use {FORBIDDEN[name]}"

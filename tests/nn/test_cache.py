@@ -23,6 +23,7 @@ def test_every_row_appends_behind_its_own_tokens():
     np.testing.assert_array_equal(cache.value, 10 * cache.key)
 
 
+@pytest.mark.slow
 def test_a_token_sees_itself_and_those_before_it_in_its_row():
     cache = Cache.zeros(2, 4, 1, 1).append(*numbered(2, 3)).rewind(jnp.asarray([3, 2]))
     np.testing.assert_array_equal(cache.visible(1)[:, 0], [[[1, 1, 1, 0]], [[1, 1, 0, 0]]])
@@ -37,6 +38,7 @@ def test_rewinding_never_adds_tokens():
     np.testing.assert_array_equal(cache.rewind(jnp.asarray([0, 1, 4])).length, [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_row_that_is_full_gets_nan_and_the_others_do_not():
     cache = Cache.zeros(2, 3, 1, 1).append(*numbered(2, 3)).rewind(jnp.asarray([3, 2]))
     after = cache.append(*numbered(2, 1, first=9))
@@ -70,6 +72,7 @@ def test_attention_token_by_token_equals_causal_attention(fused):
     assert step._cache_size() == 2, "the prompt's program and the token's"
 
 
+@pytest.mark.slow
 def test_a_padded_prompt_leaves_no_trace():
     """Rows of three and one token are read together; the second row's next token overwrites its padding."""
     x, attention = normal(0, 2, 5, 8), MultiHeadAttention(2)
@@ -81,6 +84,7 @@ def test_a_padded_prompt_leaves_no_trace():
     np.testing.assert_allclose(y[1, 0], want[0, -1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_memory_is_projected_once():
     x, keys, attention = normal(0, 2, 3, 8), normal(1, 2, 4, 8), MultiHeadAttention(2)
     mask = jnp.asarray([True, True, False, True])[None, None, None]

@@ -24,6 +24,7 @@ def test_patterns_are_lists_of_layers():
             assert (layers.count("CONV"), layers.count("POOL"), layers.count("FC")) == (4 * n, 4, k)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-30", "CV-25")
 def test_a_pattern_is_a_network():
     net = PatternNet(10, conv_pattern(2, 2, 1), features=(4, 8), hidden_features=16)

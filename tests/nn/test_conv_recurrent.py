@@ -14,6 +14,7 @@ def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-28")
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_on_one_pixel_it_is_the_recurrent_layer(cell):

@@ -29,6 +29,7 @@ def test_the_layer_is_the_function_with_a_bias():
         ConvTranspose(6, (3, 3), feature_group_count=4).init(jax.random.key(0), x)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-10")
 def test_an_even_kernel_at_its_half_as_stride_leaves_no_checkerboard():
     x = jnp.ones((1, 6, 6, 1))
@@ -43,6 +44,7 @@ def test_an_even_kernel_at_its_half_as_stride_leaves_no_checkerboard():
     assert len(np.unique(inner(3, 1))) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-33")
 @pytest.mark.parametrize("modulated", [False, True])
 def test_a_new_deformable_layer_is_a_convolution(modulated):

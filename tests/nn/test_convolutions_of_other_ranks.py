@@ -116,6 +116,7 @@ def test_a_convolution_moves_with_its_input_and_an_average_does_not(seed, move):
     np.testing.assert_allclose(global_avg_pool(circular(moved)), global_avg_pool(circular(x)), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-26")
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), move=st.integers(0, 2))

@@ -27,6 +27,7 @@ def test_by_hand():
     np.testing.assert_allclose(layer.apply({"params": params}, f, edges=EDGES, edge_mask=MASK)[:, 0], want)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-14")
 def test_renaming_the_nodes_renames_the_result():
     rng = np.random.default_rng(0)

@@ -41,6 +41,7 @@ def test_weights_of_full_local_and_shared():
     assert full / local == pytest.approx(8 * 8 / 9)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-15")
 def test_it_is_flax_s_with_rows_in_another_order():
     x = normal(0, 1, 4, 4, 2)
@@ -54,6 +55,7 @@ def test_it_is_flax_s_with_rows_in_another_order():
     np.testing.assert_allclose(got, y, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-15")
 def test_places_do_not_share():
     layer, x = LocallyConnected(2, padding="VALID"), normal(0, 1, 4, 4, 1)
@@ -64,6 +66,7 @@ def test_places_do_not_share():
     np.testing.assert_array_equal(moved, [[False, True], [False, False]])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-15")
 def test_every_place_starts_as_a_full_layer_of_its_window():
     layer, x = LocallyConnected(64, (3, 3)), normal(0, 1, 8, 8, 16)

@@ -22,6 +22,7 @@ def test_masks_by_hand():
     )
 
 
+@pytest.mark.slow(unless=["3"])
 @pytest.mark.covers("CV-27")
 @pytest.mark.parametrize("colors", [1, 3])
 def test_no_gradient_comes_from_the_future(colors):

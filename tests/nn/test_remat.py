@@ -28,6 +28,7 @@ def params():
     return jax.jit(vit("none").init)(jax.random.key(0), IMAGES)["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-11")
 def test_stricter_policies_store_less(params):
     stored = {policy: residual_bytes(loss(vit(policy)), params) for policy in REMAT_POLICIES}
@@ -36,6 +37,7 @@ def test_stricter_policies_store_less(params):
     assert stored["products"] - stored["weights"] >= scores, "the scores of attention, and what follows from them"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-11")
 @pytest.mark.parametrize("policy", ["products", "weights", "full"])
 def test_the_gradients_are_the_same(params, policy):
@@ -54,6 +56,7 @@ class Branch(nn.Module):
         return nn.Dense(5, name="dense")(nn.gelu(x))
 
 
+@pytest.mark.slow
 def test_products_keeps_the_results_of_a_convolution_and_of_a_product_and_nothing_else(capsys):
     def stored(policy):
         block = remat(Branch, policy)()

@@ -27,6 +27,7 @@ def test_scores_depend_on_the_offset_alone():
     assert abs(score(5, 2) - score(5, 3)) > 1e-2
 
 
+@pytest.mark.slow
 def test_attention_turns_tokens_with_a_cache_as_without():
     x, attention = normal(0, 2, 5, 8), MultiHeadAttention(2, rotary=100.0)
     whole, variables = build(attention, x, mask=causal_mask(5))
@@ -37,6 +38,7 @@ def test_attention_turns_tokens_with_a_cache_as_without():
     np.testing.assert_allclose(jnp.concatenate([first, last], 1), whole, atol=1e-5)
 
 
+@pytest.mark.slow(unless=["True"])
 @pytest.mark.parametrize("fused", [False, True])
 def test_grouped_queries_share_keys_and_values(fused):
     """Two heads of keys for four of queries: those of four heads where neighbors are equal."""

@@ -27,6 +27,7 @@ def test_the_share_of_the_weights():
     assert separable / full == pytest.approx(0.1189, abs=1e-4)
 
 
+@pytest.mark.slow(unless=["2"])
 @pytest.mark.covers("CV-08")
 @pytest.mark.parametrize("multiplier", [1, 2])
 def test_it_is_the_convolution_with_the_product_of_its_kernels(multiplier):

@@ -31,6 +31,7 @@ def test_it_starts_as_the_identity(kind):
     np.testing.assert_array_equal(theta, np.broadcast_to(np.eye(2, 3), (2, 2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 def test_a_similarity_turns_scales_and_moves():
     x = jnp.zeros((1, 4, 4, 1))
@@ -50,6 +51,7 @@ def test_a_quarter_turn_as_one_sees_it():
     np.testing.assert_allclose(rotate(x, jnp.asarray([jnp.pi / 2]))[0], jnp.rot90(x[0]), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 def test_it_learns_to_undo_rotation():
     """A bar and a dot at one of many angles: the upright image is the only supervision."""

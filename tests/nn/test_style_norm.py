@@ -18,6 +18,7 @@ def styled(num_styles=3, channels=4):
     return {"params": {"scale": values(num_styles, channels, seed=1), "bias": values(num_styles, channels, seed=2)}}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-17")
 def test_the_style_changes_scale_and_bias_and_nothing_else():
     x, layer, variables = values(3, 5, 4, 4), ConditionalInstanceNorm(3), styled()
@@ -82,6 +83,7 @@ def test_the_output_has_the_styles_statistics(shape):
             assert correlation == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-22")
 def test_a_map_in_its_own_style_is_itself_and_a_flat_one_becomes_the_styles_mean():
     x = values(2, 4, 4, 3)
@@ -97,6 +99,7 @@ def test_a_map_in_its_own_style_is_itself_and_a_flat_one_becomes_the_styles_mean
         adaptive_instance_norm(x, jnp.concatenate([x, x]))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-22")
 def test_a_style_vector_sets_scale_and_bias():
     x, style, layer = values(2, 4, 4, 3), values(2, 5, seed=3), AdaptiveInstanceNorm()

@@ -67,6 +67,7 @@ def params():
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (2, 6)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-19")
 def test_segments_of_any_length_give_what_the_whole_gives(params):
     """A memory as long as the text before makes segments superfluous: a token at a time, or all at once."""
@@ -82,6 +83,7 @@ def test_segments_of_any_length_give_what_the_whole_gives(params):
         assert all(state.shape == (2, 6, 8) for state in memory.states)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-19")
 def test_no_gradient_enters_the_memory_and_none_comes_from_the_future(params):
     memory, _ = jax.jit(MODEL.apply)(params, MODEL.start(2), TOKENS)
@@ -119,6 +121,7 @@ def test_a_model_without_a_memory_carries_none(params):
     np.testing.assert_allclose(logits, jax.jit(MODEL.apply)(params, MODEL.start(2), TOKENS)[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_heads_that_do_not_divide_the_width():
     model = TransformerXL(5, num_heads=3, width=8)
     with pytest.raises(ValueError, match="num_heads=3: not a divisor; allowed: divisors of the 8 features"):
@@ -134,6 +137,7 @@ def asked_later(rng, count, length):
     return tokens, key
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-19")
 @pytest.mark.parametrize("memory", [8, 0])
 def test_a_key_is_remembered_for_more_than_a_window(memory):

@@ -32,6 +32,7 @@ def values(*shape, seed=0, shift=0.5, scale=2.0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape) * scale + shift, jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-20")
 def test_weight_norm_and_its_gradients_equal_torch():
     get = golden("weight_norm")  # torch: (out, in), g (out, 1)
@@ -48,6 +49,7 @@ def test_weight_norm_and_its_gradients_equal_torch():
     np.testing.assert_allclose(layer.apply({"params": params}, jnp.eye(3)).T, get["out"], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-20")
 def test_weight_norm_by_hand():
     # columns (3, 4) and (0, 5), both of length 5, to the lengths 10 and 1
@@ -62,6 +64,7 @@ def test_weight_norm_by_hand():
         weight_norm(v, jnp.ones(3))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-20")
 def test_three_power_iterations_equal_the_golden():
     get = golden("spectral_norm")
@@ -95,6 +98,7 @@ def test_the_largest_singular_value_becomes_1(shape):
     assert float(stretch.max()) <= 1 + 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-20")
 def test_no_gradient_passes_through_the_iteration():
     kernel, u = values(4, 3), jnp.ones(3)
@@ -123,6 +127,7 @@ def test_standardized_weights_have_mean_0_and_variance_1(seed, shape):
     np.testing.assert_allclose(kernel.var(0), 1, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-21")
 def test_standardized_by_hand_and_as_a_layer():
     # column 1, 2, 6: mean 3, variance 14 / 3; a constant column becomes 0

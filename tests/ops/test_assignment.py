@@ -41,6 +41,7 @@ def test_it_equals_scipy(kind):
         assert total(cost[i][:, :n], rows[i, :n]) == pytest.approx(best, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-32")
 def test_no_permutation_is_cheaper():
     cost = np.random.default_rng(1).random((4, 4)).astype(np.float32)
@@ -65,6 +66,7 @@ def test_with_fewer_rows_than_columns_the_dearest_are_left_out():
         assert c[row[chosen], chosen].sum() == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_costs_that_are_no_number_end_the_search_and_are_avoided():
     cost = jnp.array([[jnp.nan, 1.0, jnp.inf], [jnp.inf, 5.0, -jnp.inf], [3.0, jnp.nan, 2.0]])
     assert sorted(np.asarray(assign(cost)).tolist()) == [0, 1, 2]
@@ -72,6 +74,7 @@ def test_costs_that_are_no_number_end_the_search_and_are_avoided():
     assert sorted(np.asarray(assign(jnp.full((3, 3), jnp.nan))).tolist()) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_no_gradient_goes_through_the_answer():
     def loss(cost):
         return cost[assign(cost), jnp.arange(2)].sum()

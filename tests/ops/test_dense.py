@@ -37,6 +37,7 @@ def test_a_dense_layer_is_flaxs(mode):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5), expected, found)
 
 
+@pytest.mark.slow
 def test_the_weight_gradient_copies_nothing_on_a_cpu():
     """flax's copies the transposed cotangent of each of two layers first: 2 x 24 numbers by 320 rows."""
 

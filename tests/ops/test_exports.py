@@ -24,6 +24,7 @@ def test_every_public_name_is_exported(name):
     assert not missing
 
 
+@pytest.mark.slow
 def test_importing_both_is_light():
     heavy = {"orbax", "sklearn", "matplotlib", "scipy", "optax", "PIL"}
     code = f"import sys, dlcore.nn, dlcore.ops; print(*({heavy!r} & set(sys.modules)))"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dlcore.ops import fractional_max_pool, fractional_starts
 
 
+@pytest.mark.slow(only=["25-1.414-17"])
 @pytest.mark.covers("RG-11")
 @pytest.mark.parametrize(
     ("size", "ratio", "want"),
@@ -38,6 +39,7 @@ def test_starts_by_hand():
     np.testing.assert_array_equal(fractional_starts(0.0, 8, 5), [0, 1, 3, 4, 6])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-11")
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), ratio=st.sampled_from([1.2, 1.41, 1.7]), height=st.sampled_from([9, 14]))
@@ -57,6 +59,7 @@ def test_each_output_is_the_largest_of_its_region_and_every_pixel_is_in_one(seed
         assert set(np.concatenate([starts, starts + 1])) == set(range(size))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-11")
 def test_regions_differ_by_key_and_the_gradient_goes_to_the_largest():
     x = jnp.asarray(np.random.default_rng(0).permutation(15 * 15).reshape(15, 15, 1), jnp.float32)

@@ -49,6 +49,7 @@ def test_equals_the_lines_it_stands_for(optimizer):
     assert new.rng is state.rng or (jax.random.key_data(new.rng) == jax.random.key_data(state.rng)).all()
 
 
+@pytest.mark.slow
 def test_a_line_search_gets_value_gradient_and_function():
     optimizer = optax.lbfgs()
 
@@ -73,6 +74,7 @@ def test_a_line_search_gets_value_gradient_and_function():
     )
 
 
+@pytest.mark.slow
 def test_replicas_take_the_same_step():
     optimizer = cross_replica(optax.lbfgs(), "data")
     state = state_of(optimizer)

@@ -67,6 +67,7 @@ class Net(nn.Module):
         return BatchNorm(not train, momentum=self.momentum, unbiased_running_var=False, name="second")(x)
 
 
+@pytest.mark.slow(unless=["0.5"])
 @pytest.mark.covers("RG-28")
 @pytest.mark.parametrize("momentum", [0.9, 0.5])
 def test_statistics_are_the_mean_over_batches_whatever_was_there_and_whatever_the_momentum(momentum):

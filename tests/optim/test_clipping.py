@@ -29,6 +29,7 @@ def test_by_norm_takes_the_root_of_the_sum_of_squares():
     assert float(clipped(clip_by_norm(6.0), gradients)["a"]) == 3.0
 
 
+@pytest.mark.slow(only=["0"])
 @pytest.mark.covers("OP-17")
 @pytest.mark.parametrize("seed", range(3))
 def test_by_norm_is_optaxs(seed):

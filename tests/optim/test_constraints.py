@@ -25,6 +25,7 @@ def run(tx, loss, params, steps):
     return jax.jit(lambda p: jax.lax.scan(step, (p, tx.init(p)), None, steps)[1])(params)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-04")
 def test_columns_longer_than_the_limit_are_scaled_and_others_left():
     w = jnp.array([[3.0, 0.3, 0.0], [4.0, 0.4, 0.0]])
@@ -115,5 +116,6 @@ def test_any_projection_and_bad_arguments():
             tx.update(jnp.ones((2, 2)), tx.init(jnp.ones((2, 2))))
 
 
+@pytest.mark.slow
 def test_a_kernel_of_zeros_has_the_identity_as_its_gradient():
     np.testing.assert_array_equal(jax.grad(lambda w: project_max_norm(w, 1.0).sum())(jnp.zeros((3, 2))), 1)

@@ -50,6 +50,7 @@ def mapped(tx, steps=1):
     return params
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-01")
 def test_the_averaged_gradient_is_that_of_the_whole_batch():
     """SGD at rate 1 moves by minus the gradient: a factor of 8, or one replica's rows alone, would show."""
@@ -76,6 +77,7 @@ def test_shard_map_without_its_check_gives_the_same():
     chex.assert_trees_all_close(jax.jit(step)(PARAMS, X, Y), single(optax.sgd(1.0)), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow(unless=["make0"])
 @pytest.mark.parametrize(
     "make",
     [
@@ -90,6 +92,7 @@ def test_built_optimizers_take_the_axis(make):
         chex.assert_trees_all_close(jax.tree.map(lambda x, r=replica: x[r], got), want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_line_searches_see_global_values():
     tx = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=15))
     steps = 3

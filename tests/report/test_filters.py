@@ -64,6 +64,7 @@ def test_other_depths_show_a_row_of_inputs_a_filter():
         np.testing.assert_allclose(tile(grid, cout, cin, 3)[..., 0], expected, atol=1)
 
 
+@pytest.mark.slow(only=["shape1"])
 @pytest.mark.parametrize("shape", [(1, 1, 3, 1), (16, 16, 3, 300), (3, 3, 64, 64), (11, 11, 1, 5)])
 def test_any_kernel_is_drawn(shape):
     panel = filters(np.random.default_rng(0).normal(size=shape))

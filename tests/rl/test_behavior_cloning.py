@@ -53,6 +53,7 @@ def test_continuous_loss_by_hand():
     assert set(metrics) == {"loss"}
 
 
+@pytest.mark.slow
 def test_the_deviation_of_a_continuous_policy_is_bounded():
     policy = behavior_cloning.GaussianActor(2, 4)
     x = jnp.ones((3, 5))
@@ -67,6 +68,7 @@ def balance(key, x):
     return (0.1 * x[0] + 0.3 * x[1] + 2 * x[2] + x[3] > 0).astype(jnp.int32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-09")
 def test_four_episodes_are_enough_to_balance_the_pole():
     environment = environments.make("CartPole-v1")

@@ -30,6 +30,7 @@ def test_a_diagonal_gaussian_is_scipy_s():
     np.testing.assert_allclose(drawn.std(0), scale[0], rtol=0.03)
 
 
+@pytest.mark.slow
 def test_a_squashed_gaussian_s_density_is_that_of_its_samples():
     found = TanhGaussian(jnp.array([0.3]), jnp.array([-0.2]))
     actions, log_prob = jax.vmap(found.sample_and_log_prob)(jax.random.split(jax.random.key(0), 40_000))
@@ -43,6 +44,7 @@ def test_a_squashed_gaussian_s_density_is_that_of_its_samples():
     assert found.mode()[0] == pytest.approx(np.tanh(0.3))
 
 
+@pytest.mark.slow
 def test_far_tails_stay_finite():
     found = TanhGaussian(jnp.array([30.0, -30.0]), jnp.array([0.0, 0.0]))
 

@@ -55,6 +55,7 @@ def test_no_gradient_passes_the_target():
     np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.slow
 def test_the_buffer_is_a_ring_of_consecutive_steps():
     _, _, state = states(5, 3)
     # Two updates of four steps in a buffer of six: columns 2 to 5 hold steps 2 to 5, columns 0 and 1 steps 6 and 7.
@@ -67,6 +68,7 @@ def test_the_buffer_is_a_ring_of_consecutive_steps():
         np.testing.assert_array_equal(replay.next_observation[going, before], replay.observation[going, after])
 
 
+@pytest.mark.slow
 def test_the_target_network_waits_and_then_copies():
     first, waiting, _ = states(5, 3)
     chex.assert_trees_all_equal(waiting.target_params, first.params)
@@ -74,6 +76,7 @@ def test_the_target_network_waits_and_then_copies():
     chex.assert_trees_all_equal(copied.target_params, copied.params)
 
 
+@pytest.mark.slow
 def test_parameters_stay_until_learning_starts():
     first, state, _ = states(5, 4)
     chex.assert_trees_all_equal(state.params, first.params)
@@ -91,6 +94,7 @@ class SecondOfFour(nn.Module):
         return jnp.broadcast_to(values, (*x.shape[:-1], 4))
 
 
+@pytest.mark.slow
 def test_the_share_of_random_actions_falls_linearly_to_its_end():
     def reset(key):
         return jnp.zeros(()), jnp.zeros(1)
@@ -118,6 +122,7 @@ def test_the_share_of_random_actions_falls_linearly_to_its_end():
         np.testing.assert_allclose(share, epsilon / 4 + (1 - epsilon) * (action == 1), atol=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-05")
 def test_values_of_a_corridor_are_learned():
     # State 0, 1, 2 and the end; action 1 moves right, action 0 stays; only the step into the end pays, 1.

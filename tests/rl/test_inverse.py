@@ -37,6 +37,7 @@ def test_a_path_is_as_likely_as_the_exponential_of_its_reward():
     np.testing.assert_allclose(occupancy, expected @ counts, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-09")
 def test_the_gradient_is_the_difference_of_occupancies():
     process, horizon = small(), 6
@@ -51,6 +52,7 @@ def test_the_gradient_is_the_difference_of_occupancies():
     np.testing.assert_allclose(jax.grad(log_likelihood)(reward), inverse.visits(shown) - occupancy, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-09")
 def test_a_reward_is_found_by_its_features():
     numbers, maps = study.trial(5, 3, 300, 8, 150, 0)
@@ -59,6 +61,7 @@ def test_a_reward_is_found_by_its_features():
     assert all(values.shape == (5, 5) for values in maps.values())
 
 
+@pytest.mark.slow
 def test_the_found_policy_meets_the_demonstrations():
     process = small(0.2)
     features = np.eye(8)[:, [0, 2, 5]]

@@ -19,6 +19,7 @@ def quadratic(x):
     return -jnp.square(x - TARGET).sum((-2, -1))
 
 
+@pytest.mark.slow
 def test_the_planner_finds_the_top_of_a_quadratic():
     options = {"population": 200, "num_elites": 10, "iterations": 12}
     found = cross_entropy_method(quadratic, jax.random.key(0), jnp.zeros((2, 2)), **options)
@@ -29,6 +30,7 @@ def test_the_planner_finds_the_top_of_a_quadratic():
     np.testing.assert_allclose([outside[0, 0], outside[1, 1]], [1, -1], atol=0.02)
 
 
+@pytest.mark.slow
 def test_planning_by_hand():
     """One elite of one iteration is the best candidate; all are elites: their mean. The start is a candidate."""
     mean, key = jnp.zeros((2, 2)), jax.random.key(3)
@@ -107,6 +109,7 @@ def trained():
     return first, state, jax.jit(learner.predict)
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_what_the_action_led_to(trained):
     """No transition of the ring goes from the end of an episode to the start of the next."""
     data = jax.tree.map(lambda x: np.asarray(x[:, : 3 * TIME]), trained[1].replay.data)
@@ -132,6 +135,7 @@ def test_statistics_are_those_of_what_was_seen(trained):
         np.testing.assert_allclose(std, seen.std(0), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-09")
 def test_a_point_is_brought_home_in_a_learnt_model(trained):
     """Beside it: the model before it has learnt, and that nothing changes."""

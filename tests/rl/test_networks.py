@@ -10,6 +10,7 @@ from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.rl.networks import ActorCritic, QNetwork, Torso, lstm_sequence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(4,), (10, 10, 4)])
 def test_shapes(shape):
     x = jnp.ones((3, *shape), jnp.float32)
@@ -18,6 +19,7 @@ def test_shapes(shape):
     chex.assert_shape(QNetwork(5).init_with_output(jax.random.key(0), x)[0], (3, 5))
 
 
+@pytest.mark.slow
 def test_the_first_policy_is_nearly_uniform():
     x = jax.random.normal(jax.random.key(1), (64, 4))
     (policy, _), _ = ActorCritic(3).init_with_output(jax.random.key(0), x)
@@ -33,6 +35,7 @@ def test_vectors_go_through_two_dense_layers():
     np.testing.assert_allclose(out, jnp.tanh(hidden @ params["dense2"]["kernel"]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_go_through_a_convolution_and_one_dense_layer():
     x = jax.random.normal(jax.random.key(1), (3, 5, 6, 2))
     out, variables = Torso(5).init_with_output(jax.random.key(0), x)
@@ -48,6 +51,7 @@ def test_images_go_through_a_convolution_and_one_dense_layer():
     np.testing.assert_allclose(out, jnp.tanh(flat @ params["dense1"]["kernel"]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_lstm_s_loop_are_those_of_its_steps():
     keys = jax.random.split(jax.random.key(0), 5)
     kernel, inputs = 0.5 * jax.random.normal(keys[0], (3, 12)), jax.random.normal(keys[1], (5, 2, 12))

@@ -23,6 +23,7 @@ def estimates(kind, pulls=20_000, groups=8):
     return np.asarray(jax.vmap(gradient)(actions, weights))
 
 
+@pytest.mark.slow(only=["return"])
 @pytest.mark.covers("RL-06")
 @pytest.mark.parametrize("kind", ["return", "to_go", "baseline"])
 def test_the_mean_is_the_analytic_gradient(kind):

@@ -84,6 +84,7 @@ def test_minibatches_that_do_not_divide_are_an_error():
         jax.eval_shape(learner.update, jax.eval_shape(learner.init, jax.random.key(0), batch), batch)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-08")
 def test_the_pole_is_balanced():
     environment = environments.make("CartPole-v1")

@@ -14,6 +14,7 @@ def step(number, instances=2):
     return Transition(x, scalar.astype(jnp.int32), scalar, jnp.zeros(instances, bool), x + 0.5)
 
 
+@pytest.mark.slow
 def test_the_last_steps_stay_and_the_oldest_go():
     replay = Replay.empty(step(0), 4, 8)
     for t in range(6):
@@ -23,6 +24,7 @@ def test_the_last_steps_stay_and_the_oldest_go():
     np.testing.assert_array_equal(replay.data.next_observation, replay.data.observation + 0.5)
 
 
+@pytest.mark.slow
 def test_only_what_was_written_is_drawn_and_all_of_it():
     replay = Replay.empty(step(0), 8, 4)
     for t in range(1, 4):

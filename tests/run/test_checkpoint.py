@@ -106,6 +106,7 @@ def filled(folder: Path, steps=(2, 4), **options) -> None:
 # What is saved comes back
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-13")
 def test_every_kind_of_leaf_comes_back_byte_for_byte(tmp_path):
     state = everything()
@@ -326,6 +327,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow(unless=["every file cut", "arrays cut", "state gone"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, damage, warnings):
     filled(tmp_path)

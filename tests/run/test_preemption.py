@@ -118,6 +118,7 @@ def test_outside_the_main_thread_there_is_no_handler_and_no_failure():
     assert seen == [(False, True)]
 
 
+@pytest.mark.slow
 def test_the_real_page_saves_exits_75_and_the_same_command_finishes(tmp_path):
     command = [
         sys.executable,

@@ -43,6 +43,7 @@ def published(tmp_path_factory):
     return folder, variables
 
 
+@pytest.mark.slow(unless=["npz"])
 @pytest.mark.covers("TL-16")
 @pytest.mark.parametrize("ending", ["safetensors", "npz"])
 def test_convert_keeps_every_value(published, tmp_path, capsys, ending):
@@ -80,6 +81,7 @@ def page_state(folder, *words):
     return setup, state, experiment.start(setup)
 
 
+@pytest.mark.slow
 def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_path, capsys):
     _, variables = published
     grey = jax.tree.map(np.asarray, variables)
@@ -96,6 +98,7 @@ def test_a_page_starts_from_the_weights_and_keeps_its_own_head(published, tmp_pa
     np.testing.assert_array_equal(average["stem_conv"]["kernel"], grey["params"]["stem_conv"]["kernel"])
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_named(published, tmp_path):
     _, variables = published
     save_weights(tmp_path / "w", variables, {"model": MODEL, "num_classes": 7})

@@ -48,6 +48,7 @@ def run(learner, steps=12, **options):
     return fit(learner, Pipeline(TRAIN, 32), steps=steps, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["vmap", "map"])
 def test_trials_together_equal_trials_alone(mapping):
     values = {"learning_rate": [0.01, 0.1, 0.3], "l2": [0.0, 1e-3, 1e-2]}
@@ -63,6 +64,7 @@ def test_trials_together_equal_trials_alone(mapping):
             np.testing.assert_allclose(a, b, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_convolutions_are_mapped_one_by_one_on_a_cpu_and_equal_those_alone():
     of = build(Convolution())
     learner = together(of, {"learning_rate": [0.01, 0.1]})
@@ -84,6 +86,7 @@ def mean_class():
     return Evaluator(add, lambda acc: {"class": float(np.concatenate(acc).mean())}, names=("class",))
 
 
+@pytest.mark.slow
 def test_a_trial_that_blows_up_is_blank_and_the_others_go_on():
     learner = together(build(), {"learning_rate": [0.1, 1e30]})
     result = run(learner, evaluators=[evaluator_of_trials(mean_class(), 2)])
@@ -105,6 +108,7 @@ def test_a_trial_that_blows_up_is_blank_and_the_others_go_on():
         scores_of(rows[-1], "map", 2)
 
 
+@pytest.mark.slow
 def test_selected_trials_keep_their_states_and_values():
     learner = together(build(), {"learning_rate": [0.01, 0.1, 0.2]})
     state = run(learner, 2).state

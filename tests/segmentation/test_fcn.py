@@ -30,6 +30,7 @@ def fcn(**fields):
     return FCN(Halves(), 3, stage="stage3", **fields)
 
 
+@pytest.mark.slow(unless=["4"])
 @pytest.mark.covers("SG-03")
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_transposed_convolution_starts_as_bilinear_interpolation(factor):
@@ -44,6 +45,7 @@ def test_a_transposed_convolution_starts_as_bilinear_interpolation(factor):
     np.testing.assert_allclose(got[inner], want[inner], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-03")
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
 def test_images_of_any_size(upsampling):
@@ -55,6 +57,7 @@ def test_images_of_any_size(upsampling):
         assert {name: out.shape for name, out in shapes.items()} == {"out": (2, *size, 3), "aux": (2, *size, 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-03")
 def test_finer_scores_are_added_to_the_enlarged_coarse_ones():
     model = fcn(skips=("stage2",))

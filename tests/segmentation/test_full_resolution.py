@@ -23,6 +23,7 @@ def test_the_receptive_field_is_1_plus_2l_and_every_layer_costs_the_full_size(la
     assert total(costs).macs == pixel * 12 * 20
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-02")
 def test_what_a_pixel_sees_is_measured_to_be_1_plus_2l_wide():
     model = FullResolutionNet(2, 3, 4)
@@ -34,6 +35,7 @@ def test_what_a_pixel_sees_is_measured_to_be_1_plus_2l_wide():
     assert (rows[0], rows[-1]) == (7 - 3, 7 + 3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-01")
 def test_center_pixels_of_patches_have_the_logits_of_the_dense_network():
     dense, patches = (FullResolutionNet(3, 2, 4, padding=padding) for padding in ("SAME", "VALID"))

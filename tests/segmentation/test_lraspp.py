@@ -9,6 +9,7 @@ from dlcore.models import create_model
 from dlcore.segmentation.lraspp import LRASPP, LRASPPHead
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-05")
 def test_a_closed_gate_leaves_the_fine_scores():
     head = LRASPPHead(3, channels=4)
@@ -25,6 +26,7 @@ def test_a_closed_gate_leaves_the_fine_scores():
     assert np.abs(out["open"] - want).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-05")
 def test_images_of_any_size_on_the_dilated_mobilenet():
     backbone = create_model("mobilenet_v3_large", width_mult=0.25, first_blocks=True, dilate=True)

@@ -29,6 +29,7 @@ def test_logits_are_enlarged_by_half_pixel_centers():
     np.testing.assert_allclose(out[0, :, 0, 0], [0, 0.25, 0.75, 1])
 
 
+@pytest.mark.slow
 def test_group_norm_is_the_same_in_training_and_alone():
     layer = ConvNormRelu(16, norm="group")
     x = jax.random.normal(jax.random.key(0), (3, 6, 6, 2))

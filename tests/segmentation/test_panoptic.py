@@ -21,6 +21,7 @@ def drawn(*texts):
     return jnp.array([pixels == k for k in range(pixels[pixels < 9].max() + 1)])
 
 
+@pytest.mark.slow
 def test_objects_go_before_stuff_and_sure_ones_before_others():
     masks = jnp.stack([drawn("000000", "......")[0], drawn("....00", "....00")[0], drawn("......", "0000..")[0]])
     semantic = rows("012012", "111122")
@@ -38,6 +39,7 @@ def test_objects_go_before_stuff_and_sure_ones_before_others():
     np.testing.assert_array_equal(segments, [[0, 0, 0, 0, 1, 1], [4, 4, 4, 4, 1, 1]])
 
 
+@pytest.mark.slow
 def test_true_segments_are_the_visible_objects_and_the_stuff():
     masks = jnp.stack([drawn("000...")[0], drawn("..00..")[0], drawn(".....0")[0]])
     semantic = jnp.array([[3, 3, 3, 3, 1, 255]])
@@ -48,6 +50,7 @@ def test_true_segments_are_the_visible_objects_and_the_stuff():
     np.testing.assert_array_equal(bare, [[-1, -1, -1, -1, 1, -1]])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-09")
 def test_two_cats_are_one_region_of_a_semantic_map_and_two_objects():
     cats = drawn("..0011..", "..0011..", "..0011..")
@@ -129,6 +132,7 @@ def scene():
     return source, batch
 
 
+@pytest.mark.slow
 def test_two_learners_train_as_one_and_their_predictions_are_merged(scene):
     source, batch = scene
     both = learner(instances=perfect(source)[0], semantic=perfect(source)[1], num_stuff=len(STUFF), min_stuff=0)
@@ -152,6 +156,7 @@ def test_two_learners_train_as_one_and_their_predictions_are_merged(scene):
     assert set(found) <= set(evaluator.names)
 
 
+@pytest.mark.slow
 def test_lost_objects_cost_quality(scene):
     source, batch = scene
     both = learner(instances=perfect(source)[0], semantic=perfect(source)[1], num_stuff=len(STUFF), min_stuff=0)

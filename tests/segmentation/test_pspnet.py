@@ -9,6 +9,7 @@ from dlcore.models import create_model
 from dlcore.segmentation.pspnet import PSPNet, PyramidPooling
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-05")
 def test_the_pyramid_joins_means_over_cells():
     layer = PyramidPooling(bins=(1, 2))
@@ -26,6 +27,7 @@ def test_the_pyramid_joins_means_over_cells():
     np.testing.assert_allclose(out[0, 0, 0, 6:], corner, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-05")
 def test_images_of_any_size():
     backbone = create_model("resnet18", stages=(1, 1, 1, 1), width=4, stem="cifar", dilate=(False, True, True))

@@ -21,6 +21,7 @@ def test_the_costs_of_a_patch_by_hand():
     assert macs(FullResolutionNet(3, 2, 4), 10, 7) == (108 + 144 + 12) * 70
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-01")
 def test_the_claim_holds_on_a_small_scene():
     result = study(**experiment.smoke, num_classes=3)

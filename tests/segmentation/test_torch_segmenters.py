@@ -29,18 +29,21 @@ def parameters(name, **fields):
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-03")
 def test_fcn_has_torchvisions_number_of_parameters():
     assert parameters("fcn_resnet50", aux=True) == 35_322_218
     assert parameters("fcn_resnet50") == 32_957_013
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-05")
 def test_deeplab_and_lraspp_have_torchvisions_number_of_parameters():
     assert parameters("deeplabv3_resnet50", aux=True) == 42_004_074
     assert parameters("lraspp_mobilenet_v3_large") == 3_221_538
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

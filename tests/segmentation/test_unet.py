@@ -30,6 +30,7 @@ def test_ways_down_and_up_at_any_size(down, up, stride):
         assert jax.eval_shape(model.apply, variables, jnp.zeros((2, *size, 3))).shape == (2, *size, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-04")
 def test_without_joined_maps_a_pixel_must_pass_the_coarsest_map():
     """With nothing coming up from the coarse map, a changed pixel reaches the logits by a joined map alone."""
@@ -50,6 +51,7 @@ def test_without_joined_maps_a_pixel_must_pass_the_coarsest_map():
         assert (moved[0, 0] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-04")
 def test_max_unpooling_keeps_edges_where_the_maxima_were():
     model = UNet(2, (4, 6), convs=1, up="max_unpool", skips=False, norm="group")

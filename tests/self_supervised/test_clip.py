@@ -29,6 +29,7 @@ def started():
     return learner, rows, state, jax.jit(learner.update)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_an_update_by_hand(started):
     _, rows, state, update = started
@@ -48,6 +49,7 @@ def test_an_update_by_hand(started):
     assert float(clip_loss(seen, read, 1 / scale)) == pytest.approx(float(value), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_images_are_augmented_and_others_are_not(started):
     plain, rows, state, update = started
     learner = clip.learner(model=MODEL, optimizer=optax.sgd(0.1), augment=lambda key, image: image[:, ::-1])
@@ -67,6 +69,7 @@ def test_the_scale_stays_at_most_100(started):
     assert float(after.params["logit_scale"]) == pytest.approx(np.log(100), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_update_of_siglip_by_hand(started):
     _, rows, *_ = started
     fields = {
@@ -89,6 +92,7 @@ def test_an_update_of_siglip_by_hand(started):
     assert float(gradient["logit_bias"][0]) != 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_zero_shot_takes_the_class_of_the_nearest_prompts(started):
     *_, state, _ = started

@@ -61,6 +61,7 @@ def test_an_empty_cluster_takes_half_of_the_largest():
     np.testing.assert_array_equal(split_largest(x[:4], full, 3), full)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-10")
 def test_clusters_of_features():
     rng = np.random.default_rng(0)
@@ -83,6 +84,7 @@ def test_whitened_features_have_equal_variance_and_length_one():
     assert whiten(x, 1).shape == (500, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-10")
 def test_a_new_head_forgets_its_moments_and_nothing_else():
     learner, rows = toy(), source()[np.arange(8)]
@@ -98,6 +100,7 @@ def test_a_new_head_forgets_its_moments_and_nothing_else():
     assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(before.mu["head"]))
 
 
+@pytest.mark.slow
 def test_labels_are_the_clusters_by_index_and_small_clusters_weigh_more():
     """Of 45 examples 40 are in cluster 0, 4 in 1 and 1 in 2: weights 45 / (3 n), by the index of each row."""
     learner, rows = toy(), source()[np.array([44, 0, 41])]
@@ -144,6 +147,7 @@ def run(folder, pipeline=Pipeline, steps=6):
     return result.state, hook
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-10")
 def test_a_run_that_was_killed_goes_on_with_the_same_clusters(tmp_path):
     whole, first = run(tmp_path / "whole")
@@ -157,6 +161,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_clusters(tmp_path):
     assert min(first.memory["smallest"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-10")
 def test_each_clustering_follows_the_features_and_says_how_it_agrees_with_the_classes():
     """At first the network sees the last pixel alone, which is noise, and then the three that tell the classes."""
@@ -183,6 +188,7 @@ def test_each_clustering_follows_the_features_and_says_how_it_agrees_with_the_cl
         Reclustering(learner, train.take(44), CLUSTERS, 100).begin(state)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-10")
 def test_a_network_learns_its_clusters():
     learner, train = toy(), source()

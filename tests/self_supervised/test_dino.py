@@ -59,6 +59,7 @@ def started():
     return learner, rows, state, jax.jit(learner.update)(state, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-18")
 def test_an_update_by_hand(started):
     _, rows, state, (after, metrics) = started
@@ -95,6 +96,7 @@ def test_an_update_by_hand(started):
     assert metrics["usage"].compute() == pytest.approx(float(-(mean * jnp.log(mean)).sum() / jnp.log(6)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-18")
 def test_the_teacher_gets_no_gradient_and_the_first_epoch_keeps_the_prototypes(started):
     _, rows, state, _ = started
@@ -118,6 +120,7 @@ def test_the_schedule_and_the_center_by_arithmetic():
     np.testing.assert_allclose(center, [9.4, 18.3], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-18")
 def test_metrics_tell_both_collapses(started):
     """A network with one output for all: usage 0; with uniform outputs: entropy 1, KL 0."""
@@ -137,6 +140,7 @@ def test_metrics_tell_both_collapses(started):
     assert one["center_norm"].compute() == pytest.approx(10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     def run(placement):
@@ -147,6 +151,7 @@ def test_eight_devices_equal_one(spmd):
     chex.assert_trees_all_close(plain(one), plain(run(Placement(make_mesh("data:8"), spmd=spmd))), atol=3e-6)
 
 
+@pytest.mark.slow
 def test_a_vit_gives_its_class_token_and_takes_small_crops():
     model = create_model(
         "vit_tiny_cifar", image_size=8, patch_size=2, width=8, depth=1, num_heads=2, mlp_features=8, num_classes=0
@@ -160,6 +165,7 @@ def test_a_vit_gives_its_class_token_and_takes_small_crops():
     assert less["logits"].shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_batch_norm_in_the_head_tells_features_apart_that_hardly_differ():
     class Alike(nn.Module):
         num_classes: int = 0

@@ -29,6 +29,7 @@ def test_targets_and_the_mean_patch_by_hand():
     np.testing.assert_allclose(mae.mean_patch_loss(patches, jnp.asarray([[0.0, 0, 1]]))[0, 2], 2.5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-19")
 def test_the_loss_is_that_of_masked_patches_only(started):
     learner, rows, state, _, predict = started
@@ -43,6 +44,7 @@ def test_the_loss_is_that_of_masked_patches_only(started):
     assert float(value) != pytest.approx(errors.mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_step_draws_other_masks_uses_no_label_and_leaves_padding_out(started):
     learner, rows, state, update, predict = started
     after, metrics = update(state, rows)

@@ -84,6 +84,7 @@ def test_a_queue_of_2000_keeps_two_batches_of_1000():
     assert oldest == [1000, 0, 1000, 0, 1000]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-15")
 def test_an_update_by_hand():
     learner, rows = toy(), source()[np.arange(6)]
@@ -107,6 +108,7 @@ def test_an_update_by_hand():
     assert after.pointer == 6
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-15")
 def test_a_key_encoder_that_stands_still_gets_no_gradient():
     learner, rows = toy(key_momentum=1.0), source()[np.arange(6)]
@@ -156,12 +158,14 @@ def one_device():
     return Placement(make_mesh("data:1", jax.devices()[:1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", False)])
 def test_eight_devices_equal_one(spmd, norm):
     eight = runs(Placement(make_mesh("data:8"), spmd=spmd), norm)
     chex.assert_trees_all_close(plain(runs(one_device(), norm)), plain(eight), atol=3e-6)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical(tmp_path):
     whole = runs(one_device(), True, 4, tmp_path / "whole")
     runs(one_device(), True, 2, tmp_path / "cut")

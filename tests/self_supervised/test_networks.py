@@ -15,6 +15,7 @@ def toy(head):
     return model, init_variables(model, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-16")
 def test_version_two_adds_a_hidden_layer_to_version_one():
     shapes = {head: set(toy(head)[1]["params"]) for head in ("linear", "mlp", "mlp_norm")}
@@ -23,6 +24,7 @@ def test_version_two_adds_a_hidden_layer_to_version_one():
     assert shapes["mlp_norm"] - shapes["mlp"] == {"hidden_bn"}
 
 
+@pytest.mark.slow(unless=["mlp"])
 @pytest.mark.covers("SS-16")
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_heads_of_both_versions_by_hand(head):

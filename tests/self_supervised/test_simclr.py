@@ -56,6 +56,7 @@ def plain(state):
     return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-13")
 def test_an_update_by_hand():
     learner, rows = toy(), source()[np.arange(6)]
@@ -79,6 +80,7 @@ def test_an_update_by_hand():
     chex.assert_trees_all_close(after.params, want, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     def run(placement):
@@ -90,6 +92,7 @@ def test_eight_devices_equal_one(spmd, norm):
     chex.assert_trees_all_close(plain(one), plain(eight), atol=3e-6)
 
 
+@pytest.mark.slow
 def test_predict_gives_the_net_before_its_first_step_too():
     learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
@@ -101,6 +104,7 @@ def test_predict_gives_the_net_before_its_first_step_too():
     assert np.abs(after["features"] - before["features"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_padding_out_and_labels_are_not_used():
     learner, rows = toy(), source()[np.arange(6)]
     state = jax.jit(learner.init)(jax.random.key(0), rows)
@@ -112,6 +116,7 @@ def test_evaluation_leaves_padding_out_and_labels_are_not_used():
             assert metric.compute() == pytest.approx(evaluate(state, rows)[name].compute(), rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_padded_rows_take_no_part_in_training():
     """Loss, gradient and step are those of the rows without padding, whatever the padding holds."""
     learner, rows = toy(), source()[np.arange(6)]
@@ -128,6 +133,7 @@ def test_padded_rows_take_no_part_in_training():
     assert others["loss"].compute() == pytest.approx(metrics["loss"].compute(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-12")
 def test_training_brings_views_together_and_spreads_images():
     learner, rows = toy(0.3), source()[np.arange(16)]

@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlcore.self_supervised.views import alignment, two_views
 
 
+@pytest.mark.slow
 def test_views_differ_and_depend_on_the_key_alone():
     images = np.full((3, 2, 2, 1), 51, np.uint8)  # 0.2
     keys = jax.random.split(jax.random.key(0), 3)

@@ -32,6 +32,7 @@ def test_each_class_gets_its_labels():
     assert np.bincount(given[given != -1]).tolist() == [3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-13")
 def test_the_network_learns_from_unlabeled_points_by_its_weights_alone():
     """With weight 0 points without a label change nothing; with more its answers to them become surer."""
@@ -73,6 +74,7 @@ def test_the_verdict_turns():
     assert not judged((0.8, 0.9, 0.8, 0.95), (0.8, 0.82, 0.9, 0.7)).holds
 
 
+@pytest.mark.slow
 def test_a_small_run():
     result = study.study(num_seeds=1, points=40, steps=2)
     assert list(result.figures) == ["regions"]

@@ -29,6 +29,7 @@ def test_two_steps_of_one_unit_by_hand():
     np.testing.assert_array_equal(d_x[0, :, 0], [6, 2])
 
 
+@pytest.mark.slow(unless=["True"])
 @pytest.mark.covers("SQ-09")
 @pytest.mark.parametrize("linear", [False, True])
 def test_by_hand_equals_jax_grad_of_the_unrolled_loop(linear):
@@ -42,6 +43,7 @@ def test_by_hand_equals_jax_grad_of_the_unrolled_loop(linear):
     assert study.difference(jax.tree.leaves(got), jax.tree.leaves(want)) < 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-09")
 def test_by_hand_by_scan_and_by_engine_are_one():
     drawn = study.problem(1, 4)

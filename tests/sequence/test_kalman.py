@@ -99,6 +99,7 @@ def test_a_thousand_steps_keep_the_covariance_symmetric_and_positive(dtype):
     assert (np.linalg.eigvalsh(covariance.astype(np.float64))[-1] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-18")
 def test_on_tracks_of_its_model_the_error_is_what_the_filter_says_and_no_other_drift_does_better():
     arrays = {name: v.astype(np.float64) for name, v in tracks(200, 0, 40).arrays.items()}

@@ -42,6 +42,7 @@ def naive(model, variables, prompt, count):
     return found[len(prompt) :]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-16")
 def test_logits_with_a_cache_are_those_without_for_prompts_of_several_lengths():
     model = gpt()
@@ -57,6 +58,7 @@ def test_logits_with_a_cache_are_those_without_for_prompts_of_several_lengths():
     np.testing.assert_array_equal(cache[0]["self"].length, lengths + 3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-16", "SQ-14")
 def test_greedy_continuations_are_those_of_reading_everything_again():
     model, text = gpt(12), tokens(3, 4)
@@ -67,6 +69,7 @@ def test_greedy_continuations_are_those_of_reading_everything_again():
         assert list(map(int, row)) == naive(model, variables, prompt[:n], 8)
 
 
+@pytest.mark.slow
 def test_a_full_window_goes_on_from_its_last_half():
     model, text = gpt(6), tokens(2, 5)
     variables, lengths = drawn(model), np.array([5, 2])
@@ -84,6 +87,7 @@ def test_a_full_window_goes_on_from_its_last_half():
             kept, others = [*kept, token], others + 1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-16")
 def test_no_logit_depends_on_a_later_token():
     model = gpt()
@@ -99,6 +103,7 @@ def test_no_logit_depends_on_a_later_token():
     assert (reach[np.tril_indices(6)] > 0).all()
 
 
+@pytest.mark.slow
 def test_the_loss_is_a_mean_over_the_tokens_that_are_a_rows_own():
     model = gpt(5)
     learner = language_model.learner(model=model, optimizer=optax.sgd(0.1))
@@ -118,6 +123,7 @@ def test_the_loss_is_a_mean_over_the_tokens_that_are_a_rows_own():
     assert half["loss"].compute() == pytest.approx(nats[0][keep[0]].mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_each_step_moves_its_windows_and_never_out_of_a_row():
     """With one token repeated in a row, the loss shows which row was read; places come from step and index alone."""
     model = gpt(4)
@@ -136,6 +142,7 @@ def test_each_step_moves_its_windows_and_never_out_of_a_row():
     assert first == pytest.approx(learner.evaluate(state, short)["loss"].compute(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-16")
 def test_a_small_text_is_learnt_far_below_its_unigram_entropy_and_written_down_again():
     text = "hello world, hello there. " * 8
@@ -163,6 +170,7 @@ def test_a_small_text_is_learnt_far_below_its_unigram_entropy_and_written_down_a
     assert written == ["orld, hello there.", "here."]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused():
     model = gpt()
     with pytest.raises(ValueError, match=r"9 tokens; allowed: at most window=8"):

@@ -39,6 +39,7 @@ def toy(model=None, tx=None, **settings):
     return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17")
 def test_of_the_chosen_tokens_eighty_ten_ten():
     tokens = jnp.asarray(texts(1, 200)[0])
@@ -57,6 +58,7 @@ def test_of_the_chosen_tokens_eighty_ten_ten():
     assert hide_tokens(keys[0], tokens[:2], MASK)[1].sum() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17")
 def test_the_loss_is_that_of_the_hidden_tokens_alone():
     learner, text = toy(), texts(3)
@@ -83,6 +85,7 @@ def test_what_is_filled_in_is_a_token_and_the_rest_stays():
     np.testing.assert_array_equal(out["filled"], np.where(out["shown"] == MASK, 5, text))
 
 
+@pytest.mark.slow
 def test_training_moves_its_windows_and_sees_other_tokens_each_time():
     """Rows are two windows long: those of token 5 lie behind the first window, and are reached all the same."""
     text = np.concatenate([texts(8) % 5, np.full((8, 20), 5)], 1).astype(np.uint8)
@@ -104,6 +107,7 @@ def test_baselines_by_hand():
     assert accuracies == {"most frequent token": 0.5, "table of both neighbors": 0.75}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17", "SS-09")
 def test_bert_fills_in_what_both_sides_say():
     """Of a text a, 2 + 2 a + b, b each side tells half of what stands in the middle: .5 by one of them."""

@@ -8,6 +8,7 @@ import pytest
 from dlcore.sequence.networks import CharRNN
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-08")
 def test_an_embedding_is_the_one_hot_vector_times_its_matrix():
     tokens = jax.random.randint(jax.random.key(0), (2, 5), 0, 7)
@@ -34,6 +35,7 @@ def test_a_one_hot_vector_picks_a_row_of_the_kernel():
     np.testing.assert_allclose(h, np.tanh(layer["input_kernel"] + layer["input_bias"]), atol=1e-6)
 
 
+@pytest.mark.slow(only=["gru"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_the_first_logits_are_zero(cell):
     model = CharRNN(7, 4, 2, cell)

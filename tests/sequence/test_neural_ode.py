@@ -30,6 +30,7 @@ def toy(**kwargs):
     return neural_ode.learner(**{"model": Linear(), "optimizer": optax.sgd(0.1), "solver_steps": 40} | kwargs)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_squared_distance_of_all_later_points():
     learner, rows = toy(), batch(-0.5)
     state = learner.init(jax.random.key(0), rows)
@@ -54,6 +55,7 @@ def test_the_rate_of_a_decay_is_found(gradient):
     assert int(state.step) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-19")
 def test_a_network_follows_spirals_that_it_has_not_seen():
     train, test = segments(spirals(4, 0, length=51), 11), spirals(4, 1, length=21)
@@ -86,6 +88,7 @@ def test_an_unknown_method_is_named():
         toy(solver="heun")
 
 
+@pytest.mark.slow
 def test_the_velocity_does_not_depend_on_time():
     field = neural_ode.VectorField(4, 2)
     params = field.init(jax.random.key(0), jnp.zeros(()), jnp.ones(2))

@@ -25,6 +25,7 @@ def gru(h, a, hidden):
     return (1 - z) * np.tanh(a_n + r * u_n) + z * h
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-12", "SQ-13")
 def test_encoder_and_one_step_by_hand(case):
     """The second row, `w END PAD PAD`: two states from each end, s_0, the weights, the context, s_1 and the logits."""
@@ -63,6 +64,7 @@ def test_encoder_and_one_step_by_hand(case):
     np.testing.assert_allclose(model.alignment(sown["intermediates"])[1, 0], [*weights, 0, 0], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-12")
 def test_without_attention_all_goes_through_the_summary():
     """Two sources with the same summary give the same logits: the memory holds nothing else."""
@@ -77,6 +79,7 @@ def test_without_attention_all_goes_through_the_summary():
     assert set(shapes) == {"input", "context", "hidden"}
 
 
+@pytest.mark.slow
 def test_the_first_loss_is_log_v():
     model = RecurrentEncoderDecoder(50, None, "additive", 16, 16)
     source = np.random.default_rng(0).integers(4, 50, (8, 6))

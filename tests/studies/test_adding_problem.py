@@ -15,6 +15,7 @@ def test_steps_are_counted_up_to_the_first_measurement_that_is_low_enough():
     assert study.steps_to(np.array([0.2, 0.02]), 50) is None
 
 
+@pytest.mark.slow
 def test_the_answer_is_read_off_the_last_state():
     x = adding(2, 0, 5).arrays["sequence"]
     net = study.LastAnswer("lstm", 3)
@@ -25,6 +26,7 @@ def test_the_answer_is_read_off_the_last_state():
     np.testing.assert_allclose(net.apply({"params": params}, x), want, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-11")
 def test_a_short_sum_is_learnt():
     options = {"width": 16, "steps": 200, "batch_size": 32, "learning_rate": 0.02, "every": 20}

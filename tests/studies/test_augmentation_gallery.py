@@ -6,6 +6,7 @@ import pytest
 from experiments.studies import augmentation_gallery
 
 
+@pytest.mark.slow
 def test_a_group_of_tiles():
     result = augmentation_gallery.experiment.function(height=24, group="tone")
     assert result.holds

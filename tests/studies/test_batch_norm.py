@@ -21,6 +21,7 @@ def test_the_largest_stable_rate_is_the_end_of_the_run_around_the_best():
     assert largest_stable(np.array([2.3, 2.3, 2.3, np.inf, np.inf]), RATES, 0.5) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-12", "NO-13")
 def test_where_the_nets_normalize():
     x = 3 + 2 * jax.random.normal(KEY, (64, 64))
@@ -89,6 +90,7 @@ def test_each_part_of_the_verdict_turns():
     assert batch_norm.report(*training(none=(0.2, 0.0))).numbers["ratio of the largest stable rates"] == [np.inf] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-13")
 def test_the_smoke_version_of_the_study(monkeypatch):
     """The noisy net's final loss is not looked at: it is traced, not compiled."""
@@ -112,6 +114,7 @@ def test_the_smoke_version_of_the_study(monkeypatch):
     assert noisy > 5 * steady
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-13")
 def test_each_name_stands_for_its_net(monkeypatch):
     """Only a net with batch norm is stable above rate 1, and only a noisy one shifts."""

@@ -27,6 +27,7 @@ def test_the_verdict_on_placement_turns():
     assert not study.report(*placements(diverged=True)).holds  # no rate to judge by
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-12")
 def test_the_smoke_version_of_placement():
     result = study.study(**study.experiment.smoke | {"depth": 1, "steps": 60})
@@ -37,6 +38,7 @@ def test_the_smoke_version_of_placement():
         assert result.numbers[f"test accuracy at the best rate, {label}"][0] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.covers("NO-12")
 def test_each_name_stands_for_its_placement(monkeypatch):
     """Nets are real and training is not: what a net centers, ReLU inputs or logits, decides its share of dead units."""

@@ -7,6 +7,7 @@ import pytest
 from experiments.studies import blurry_samples as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-30")
 def test_waves_have_their_power_and_a_mean_of_images_has_less():
     """A wave of 3 cycles in 8 pixels is above a quarter of a cycle a pixel, one of 1 in 8 is not."""
@@ -43,6 +44,7 @@ def test_the_verdict_turns_where_arms_are_swapped():
     ).holds
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-30")
 def test_a_short_run_of_each_arm_trains_what_its_name_says():
     """After 80 steps the L2 VAE's samples are digits on average and smooth; the GAN alone has no encoder to learn."""

@@ -26,6 +26,7 @@ def test_the_verdict_follows_the_numbers():
     assert not study.judge({"cnn": cnn, "vit": vit}, SIZES, {"cnn": 1000, "vit": 1020})[1]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-34")
 @pytest.mark.parametrize(
     ("width", "shape", "patch_size"), [(16, (8, 8, 1), 2), (16, (28, 28, 1), 4), (32, (32, 32, 3), 4)]
@@ -48,6 +49,7 @@ def test_held_out_digits_are_neither_trained_on_nor_tested():
         study.data_of("digits", None, 1200, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-34")
 def test_a_short_run_learns():
     data, classes = study.data_of("digits", None, 400, 100)
@@ -58,6 +60,7 @@ def test_a_short_run_learns():
     assert min(held[1], test[1]) > 0.25  # chance is .1
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-34")
 def test_the_rate_is_that_of_least_held_out_loss_and_accuracy_is_of_test_digits(monkeypatch):
     def run(model, data, key, count, learning_rate, **settings):

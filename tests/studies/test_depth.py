@@ -27,6 +27,7 @@ def test_the_verdict_follows_the_numbers():
     assert not depth.judge({**loss, "residual 56": np.array([0.2, 0.2])})[1]  # degraded as the plain one
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-12", "ZO-25")
 def test_the_networks_differ_by_their_shortcuts_and_can_be_trained():
     """Traced, not compiled, which would take 15 s."""
@@ -45,6 +46,7 @@ def test_the_networks_differ_by_their_shortcuts_and_can_be_trained():
     assert [depth.network(8, skip, 4).model.skip for skip in (False, True)] == [False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-12", "ZO-25")
 def test_smoke(monkeypatch):
     """One perceptron stands in for all networks: each of those takes seconds to compile."""
@@ -56,6 +58,7 @@ def test_smoke(monkeypatch):
     assert all(np.isfinite(v).all() for v in losses)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-12")
 def test_each_name_stands_for_its_network(monkeypatch):
     calls = []

@@ -13,6 +13,7 @@ def result():
     return study.study(num_layers=3, num_repeats=2, lengths=(1, 7, 30))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-07")
 def test_the_claim_holds_in_each_of_its_parts(result):
     assert result.numbers["checks"] == dict.fromkeys(

@@ -10,6 +10,7 @@ from experiments.studies import encoder_initialization as study
 from experiments.studies.small_runs import shuffled_digits
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-06")
 def test_each_arm_starts_from_its_own_weights(monkeypatch):
     """Where the untrained encoder is dead, scratch answers one class; swapped arms would fail."""
@@ -26,6 +27,7 @@ def test_each_arm_starts_from_its_own_weights(monkeypatch):
     assert study.report(results, 100).holds
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-06")
 def test_the_encoder_learns_before_its_labels():
     model = Autoencoder((8, 8, 1), hidden=(16,), latent_dim=8)

@@ -16,6 +16,7 @@ def smoke():
     return study.study(**SMOKE)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-12")
 def test_mean_and_deviation_of_every_layer_from_four_starts(smoke):
     assert len(study.INITS) == 4
@@ -31,6 +32,7 @@ def test_mean_and_deviation_of_every_layer_from_four_starts(smoke):
     assert deviation["Xavier"][-1] < deviation["Kaiming"][-1]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-12")
 def test_the_bands_hold_at_their_width_and_reject_another_start():
     results = {
@@ -83,6 +85,7 @@ def test_statistics_by_hand():
     assert results["histogram"].shape == (2, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-01")
 def test_zero_never_moves_constant_stays_one_unit_and_the_verdict_would_say_so(smoke, monkeypatch):
     assert "Zero weights never moved, constant ones stayed the same in all units" in smoke.verdict

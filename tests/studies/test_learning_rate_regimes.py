@@ -36,6 +36,7 @@ def test_the_verdict_follows_the_curves():
     assert not story("too low", "high", "too high")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-11")
 def test_real_curves_get_their_names():
     losses = study.curves(np.array([1e-6, 0.03, 30.0]), 1, 2, 100, 32)
@@ -44,6 +45,7 @@ def test_real_curves_get_their_names():
     assert study.names(losses).ravel().tolist() == ["too low", "good", "too high"]
 
 
+@pytest.mark.slow
 def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
     assert result.numbers["rate 1e-06"] == "too low"

@@ -13,6 +13,7 @@ from experiments.studies import model_scaling
 from experiments.studies.small_runs import ZooNet, train
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 def test_every_variant_has_about_four_times_the_work_of_the_base():
     base = model_scaling.work(model_scaling.VARIANTS["base"])
@@ -36,6 +37,7 @@ def test_the_verdict_follows_the_numbers():
     assert "-14.5 points from the best single one (wider), ahead on 0 of 2" in verdict
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 def test_a_network_of_every_resolution_can_be_trained():
     """Traced, not compiled, which would take 15 s."""
@@ -54,6 +56,7 @@ class Linear(nn.Module):
         return nn.Dense(5)(x.mean((1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 def test_smoke(monkeypatch):
     """A linear model stands in for the residual networks: each of those takes seconds to compile."""

@@ -55,6 +55,7 @@ def test_the_table_names_the_winner_of_each_problem_at_its_rate():
     assert result.numbers["best rate at the end of the grid"] == "Adam on bowl"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("OP-20")
 def test_digits_are_learned_at_a_good_rate_and_not_at_a_tiny_one():
     losses, accuracy = study.on_digits(optax.adam, [1e-6, 1e-2], 1, 40, 2)

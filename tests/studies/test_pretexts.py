@@ -32,6 +32,7 @@ def test_the_verdict_turns():
     assert study.report(swapped, steps, "60 s").headline.values == pytest.approx([10, 10]), "MAE is best then"
 
 
+@pytest.mark.slow
 def test_pretexts_run_by_their_pages_and_gray_images_leave_color_out():
     options = {"num_seeds": 1, "num_steps": 1, "fine_tune": 20.0, "miniature": True}
     result = study.study(pretexts=("rotation", "colorization"), **options)
@@ -40,6 +41,7 @@ def test_pretexts_run_by_their_pages_and_gray_images_leave_color_out():
     assert "after 1 steps of training" in result.verdict
 
 
+@pytest.mark.slow
 def test_a_step_is_timed_and_an_unknown_pretext_refused():
     assert 0 < study.step_seconds(study.run_of("rotation", ["--smoke", "--noprogress"])) < 10
     with pytest.raises(ValueError, match="pretexts=puzzles: unknown; allowed: rotation, relative_patch"):

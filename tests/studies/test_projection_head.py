@@ -7,6 +7,7 @@ import pytest
 from experiments.studies import projection_head as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-14")
 def test_each_arm_is_probed_on_its_own_vectors(monkeypatch):
     """The probe answers with the width of what it reads, and whether those are the trained weights' vectors."""
@@ -37,6 +38,7 @@ def test_the_verdict_turns_when_the_arms_are_swapped():
     assert not study.report(results | {"z": np.array([0.90, 0.91, 0.945])}).holds, "every seed must agree"
 
 
+@pytest.mark.slow
 def test_training_moves_f_and_the_head():
     before, after = study.train(1, 2, 8, 1e-3, 0.1)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)

@@ -39,6 +39,7 @@ def test_the_verdict_follows_the_numbers():
     assert not study.judge({**best, "random": np.full(3, 0.6)}, (0.9, 0.02), 3)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TR-14")
 def test_accuracies_depend_on_the_rate_and_hardly_on_dropout():
     trials = np.array([[0.3, 0.0], [0.3, 0.3], [1e-5, 0.0], [1e-5, 0.3]])
@@ -48,6 +49,7 @@ def test_accuracies_depend_on_the_rate_and_hardly_on_dropout():
     assert abs(results[0] - results[1]) < 0.15
 
 
+@pytest.mark.slow
 def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
     assert len(result.numbers["best accuracy, Sobol"]) == 2

@@ -8,6 +8,7 @@ import pytest
 from experiments.studies import recurrent_gradients as study
 
 
+@pytest.mark.slow(only=["0.9"])
 @pytest.mark.covers("SQ-11")
 @pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
 def test_the_linear_cell_follows_the_power_and_tanh_stays_below(scale):
@@ -18,6 +19,7 @@ def test_the_linear_cell_follows_the_power_and_tanh_stays_below(scale):
     assert (tanh > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-11")
 def test_an_lstm_with_open_forget_gates_passes_everything():
     with jax.enable_x64(True):
@@ -47,6 +49,7 @@ def test_the_verdict_turns():
         assert not study.report(*measured(**changed)).holds
 
 
+@pytest.mark.slow
 def test_a_short_run_holds():
     result = study.study(**study.experiment.smoke)
     assert result.holds

@@ -52,6 +52,7 @@ def test_each_name_has_a_learner_and_each_seed_its_labels():
         study.study(batch_size=50)
 
 
+@pytest.mark.slow
 def test_a_short_run_learns():
     """Two kinds of images, all black and all white: a few steps tell them apart."""
     labels = np.arange(40) % 2

@@ -8,6 +8,7 @@ import pytest
 from experiments.studies import shortcuts as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-25")
 def test_the_lens_spreads_red_and_gathers_blue_around_the_center():
     """A white square in the middle: red reaches farther than green, and blue less far; no border is dark."""
@@ -21,6 +22,7 @@ def test_the_lens_spreads_red_and_gathers_blue_around_the_center():
     assert study.lens(jnp.ones((44, 44, 3)), study.SPREAD, 36).min() > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-25")
 def test_guards_part_the_patches_and_take_the_color():
     row = jnp.arange(44.0)[:, None, None] / 44
@@ -67,6 +69,7 @@ def test_every_arm_is_trained_with_its_guards(monkeypatch):
     assert list(result.numbers)[:2] == ["accuracy, open, as trained", "accuracy, open, without shortcuts"]
 
 
+@pytest.mark.slow
 def test_a_short_run_learns_something():
     photo = study.sample_image("china", 427)
     train, test = study.crops(photo, slice(0, 300), 64, 0), study.crops(photo, slice(300, None), 64, 0)

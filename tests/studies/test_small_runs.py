@@ -13,6 +13,7 @@ X = jnp.asarray(np.random.default_rng(0).random((12, 2, 2, 1)), jnp.float32)
 Y = jnp.asarray(np.random.default_rng(1).integers(0, 10, 12), jnp.int32)
 
 
+@pytest.mark.slow
 def test_equals_a_loop_and_keeps_snapshots():
     net, tx, key = SmallNet((8,)), optax.adam(0.05), jax.random.key(3)
     variables, opt_state = jax.jit(lambda key: train(key, net, tx, X, Y, 4, batch_size=6, count=9, snapshots=2))(key)
@@ -54,6 +55,7 @@ def test_the_digits_are_all_there():
     np.testing.assert_array_equal(np.bincount(data.labels), np.bincount(shuffled_digits(2).labels))
 
 
+@pytest.mark.slow
 def test_dropout_drops_units_in_training_alone():
     net, key = SmallNet((16,)), jax.random.key(0)
     variables = net.init(key, X, False)
@@ -70,6 +72,7 @@ def test_dropout_drops_units_in_training_alone():
     np.testing.assert_array_equal(net.apply(variables, X, True, 0.0, rngs={"dropout": key}), plain)
 
 
+@pytest.mark.slow
 def test_training_drops_units():
     """Where all hidden units of a step are dropped, the weights before them get no gradient."""
 

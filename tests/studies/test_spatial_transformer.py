@@ -10,6 +10,7 @@ import pytest
 from experiments.studies import spatial_transformer as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 def test_it_measures_accuracies_and_angles(monkeypatch):
     """The network without a transformer is traced, not compiled: its run is stood in for by the other's."""
@@ -50,6 +51,7 @@ def test_each_column_is_of_its_network(monkeypatch):
     assert result.holds
 
 
+@pytest.mark.slow
 def test_the_transformer_shows_the_classifier_a_turned_image():
     x = jax.random.uniform(jax.random.key(0), (2, 16, 16, 1))
     for transformer in (False, True):

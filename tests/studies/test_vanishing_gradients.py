@@ -23,6 +23,7 @@ def at_the_start():
         return study.study(**study.experiment.smoke).numbers
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-13")
 def test_a_sigmoid_passes_less_than_a_quarter_and_a_residual_block_everything(at_the_start):
     norms = {kind: at_the_start[f"gradient norm by layer, {kind}"] for kind in ("sigmoid", "residual")}
@@ -38,6 +39,7 @@ def test_without_biases_relus_scale_the_output_by_the_gain_to_the_depth():
     np.testing.assert_allclose(large.apply(wider, IMAGES), 2**6 * plain.apply(params, IMAGES), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-13")
 def test_clipping_bounds_each_step():
     net = study.Deep("exploding", 8, 3.0)

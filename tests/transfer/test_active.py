@@ -56,6 +56,7 @@ def threshold(key, labeled):
     return jnp.stack([1 - p, p], -1), x[:, None], ((x >= border) == truth).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-15")
 def test_the_margin_halves_what_random_buys_at_large():
     """Bisection: after six labels the border is known to 1 / 2^6 by the margin, and to about 1 / 7 by random."""

@@ -23,6 +23,7 @@ def logistic(params, x):
     return jax.nn.log_softmax(jnp.stack([jnp.zeros(len(x)), x @ params], -1))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-08")
 def test_the_fisher_information_of_logistic_regression():
     """The gradient of log p(y) is (y - p) x: its square is (y - p)^2 x^2 by the true label, p (1 - p) x^2 on average
@@ -63,6 +64,7 @@ def mean_forgetting(accuracies):
     return np.mean([forgetting(one) for one in accuracies])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-08")
 def test_replay_keeps_classes_that_naive_training_forgets(split_digits):
     recipe = Recipe(steps=120, batch_size=32, learning_rate=3e-3, buffer=10)
@@ -89,6 +91,7 @@ def signals(count, seed):
     return TaskData((x + noise).astype(np.float32), label + 2 * second.astype(np.int32))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-08")
 @pytest.mark.parametrize("fisher", ["model", "empirical"])
 def test_elastic_weights_keep_a_domain_that_naive_training_forgets(fisher):

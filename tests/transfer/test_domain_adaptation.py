@@ -14,6 +14,7 @@ from dlcore.transfer.domain_adaptation import AdaptationNet, coral_distance, mmd
 from dlcore.transfer.gradient_reversal import DomainClassifier
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-13")
 def test_mmd_by_hand():
     """One point each, 2 apart: the mean squared distance of the four pairs is 4 / 2 = 2, k(s, s) = 1, so that the
@@ -93,6 +94,7 @@ def trained():
     return numbers
 
 
+@pytest.mark.slow(unless=["mmd"])
 @pytest.mark.covers("TL-13")
 @pytest.mark.parametrize("technique", ["dann", "mmd"])
 def test_adaptation_gets_a_shifted_target_right(trained, technique):
@@ -115,6 +117,7 @@ def test_the_twin_is_the_same_whatever_its_neighbor_does(trained):
     assert np.abs(adapted["head"]["kernel"] - first["head"]["kernel"]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-13")
 def test_labels_of_the_target_reach_no_update_and_domains_do_not_mix():
     learner = domain_adaptation.learner(

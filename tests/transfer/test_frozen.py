@@ -57,6 +57,7 @@ def gradual():
     return trained([Part("head"), Part("stage3*", 0.1, 0.5)])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-01", "TL-03")
 def test_parts_learn_from_their_start_and_nothing_else_ever(gradual):
     params = [by_module(state.params) for state in gradual]
@@ -84,6 +85,7 @@ def test_the_optimizer_keeps_nothing_of_frozen_leaves(gradual):
     assert 2 * learns <= size(gradual[0].opt_state) <= 2 * learns + 8
 
 
+@pytest.mark.slow
 def test_statistics_of_parts_that_learn_from_the_start_are_tracked():
     first, last = trained([Part("head"), Part("stage3*")], 1)
     statistics = [by_module(state.model_state["batch_stats"]) for state in (first, last)]
@@ -100,6 +102,7 @@ def test_the_gradient_of_frozen_layers_is_not_computed():
     assert head < 0.4 * everything, "a forward pass, of three"
 
 
+@pytest.mark.slow
 def test_the_rest_of_the_network_is_as_in_use():
     """With everything frozen but the head, training computes the logits of evaluation, dropout and all."""
     parts = [Part("head")]

@@ -19,6 +19,7 @@ def test_the_gradient_comes_back_with_the_other_sign():
     assert to_strength == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-22")
 def test_a_classifier_descends_and_its_features_ascend():
     classifier, features = DomainClassifier(4), jax.random.normal(jax.random.key(0), (2, 6, 3))

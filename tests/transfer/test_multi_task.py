@@ -27,6 +27,7 @@ def trained(weights, batch, steps=150):
     return one, first, last
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-07")
 def test_two_tasks_are_learned_as_well_as_each_alone():
     batch, test = points(64, 0), points(500, 1)

@@ -27,6 +27,7 @@ def test_a_logit_is_minus_the_squared_distance():
     np.testing.assert_allclose(logits, [[-25, -1], [-1, -13]], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-09")
 def test_a_prototype_is_the_mean_of_its_supports(learner):
     batch = episodes(stroke_characters(range(6), 8, 8), 4, way=3, shot=2, query=2)[:2]
@@ -48,6 +49,7 @@ def test_a_prototype_is_the_mean_of_its_supports(learner):
     assert metrics["accuracy"].compute() == pytest.approx(right)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-09")
 def test_the_measure_is_inductive(learner):
     """A query's logits do not depend on the other queries of its episode, nor on other episodes."""
@@ -75,6 +77,7 @@ def trained(learner, shot):
     return jax.jit(learner.evaluate)(state, test[:60])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-09")
 def test_one_example_of_an_unseen_character_is_enough(learner):
     metrics = trained(learner, 1)
@@ -85,6 +88,7 @@ def test_one_example_of_an_unseen_character_is_enough(learner):
     assert numbers["pixel_accuracy"] > 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-09")
 def test_a_description_of_an_unseen_character_is_better_than_chance(learner):
     metrics = trained(learner, 0)
@@ -93,6 +97,7 @@ def test_a_description_of_an_unseen_character_is_better_than_chance(learner):
     assert "pixel_accuracy" not in metrics
 
 
+@pytest.mark.slow
 def test_half_of_an_interval_by_hand():
     """1, 2, 3, 4: s^2 = 5/3, so 1.96 sqrt(5/12) = 1.2652; masked values do not count, and two parts add up."""
     whole = HalfInterval.of(jnp.array([1.0, 2, 3, 4, jnp.nan]), jnp.array([1, 1, 1, 1, 0]))

@@ -89,6 +89,7 @@ def test_what_renders_is_installed_with_dlcore():
     assert "pygments" in needed
 
 
+@pytest.mark.slow
 def test_importing_the_renderer_runs_no_lesson():
     code = "import sys, experiments.tutorial.render; print([m for m in sys.modules if 'lesson_' in m])"
     root = Path(__file__).resolve().parents[2]

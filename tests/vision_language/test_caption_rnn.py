@@ -49,6 +49,7 @@ def recurrence_by_hand(params, h, term=0.0):
     return np.stack(logits, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-01")
 def test_the_image_is_the_first_state():
     """h_0 = tanh(V v), and the image has no other way in."""
@@ -78,6 +79,7 @@ class LanguageModel(nn.Module):
         return nn.Dense(7, name="head")(layer(layer.initial_carry(tokens.shape[0]), x)[1])
 
 
+@pytest.mark.slow(unless=["rnn"])
 @pytest.mark.covers("CP-02")
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_without_the_term_it_is_a_language_model_to_the_bit(cell):

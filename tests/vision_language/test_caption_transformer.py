@@ -15,6 +15,7 @@ def small(**fields):
     return model, {"params": {**params, "head": head}}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-05")
 def test_the_cache_changes_nothing():
     model, variables = small()

@@ -41,6 +41,7 @@ def test_coordinates_say_where_a_position_is():
     np.testing.assert_array_equal(grid[0, :, 4:], [[-1, -1], [-1, 0], [-1, 1], [1, -1], [1, 0], [1, 1]])
 
 
+@pytest.mark.slow
 def test_padding_does_not_reach_a_sentence():
     h = jnp.arange(6.0).reshape(2, 3, 1)
     np.testing.assert_array_equal(last_valid(h, jnp.array([[5, 6, PAD], [PAD, PAD, PAD]]))[:, 0], [1, 3])

@@ -13,6 +13,7 @@ CAPTIONS = np.array(
 )
 
 
+@pytest.mark.slow
 def test_different_references_that_exist_are_drawn_equally_often():
     captions = np.zeros((1, 4, 4), np.int32)
     captions[0, 1:] = [[START, 4, END, PAD], [START, 5, 5, END], [START, 6, END, PAD]]
@@ -34,6 +35,7 @@ def test_padding_is_no_target():
     np.testing.assert_allclose(losses, np.log(9), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sentence_counts_up_to_its_end():
     for tokens, right in (
         ([5, 6, END, END, END], True),

@@ -33,6 +33,7 @@ def learner():
     return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-10")
 def test_each_sentence_finds_its_clip(learner):
     batch = pairs()
@@ -52,6 +53,7 @@ def test_each_sentence_finds_its_clip(learner):
     assert learner.evaluate(state, swapped)["accuracy"].compute() == 0.0
 
 
+@pytest.mark.slow
 def test_padding_is_no_negative(learner):
     batch = pairs()
     state = learner.init(jax.random.key(0), batch)
@@ -63,6 +65,7 @@ def test_padding_is_no_negative(learner):
         assert int(got.count) == 5
 
 
+@pytest.mark.slow
 def test_an_image_is_a_clip_of_one_frame(learner):
     batch = pairs()
     still = {**batch, "clip": batch["clip"][:, :1]}

@@ -19,6 +19,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-03")
 def test_every_word_is_written_after_a_look_that_the_last_state_chose():
     model, params = small()
@@ -49,6 +50,7 @@ def test_every_word_is_written_after_a_look_that_the_last_state_chose():
     np.testing.assert_allclose(alignment.sum(-1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-03")
 def test_it_reads_word_by_word_what_it_reads_at_once():
     model, params = small()

@@ -32,6 +32,7 @@ def learner():
     return learner._replace(**{n: jax.jit(getattr(learner, n)) for n in ("init", "update", "evaluate", "predict")})
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-09")
 def test_the_sentence_follows_the_order_of_the_frames(learner):
     batch = moving()
@@ -60,6 +61,7 @@ def test_every_row_ends_at_its_first_end(learner):
         assert not np.isin(tokens, [PAD, START, 3]).any()
 
 
+@pytest.mark.slow
 def test_masks_and_all_references(learner):
     """By hand: a uniform model's accuracy and loss are over 16 first references of 3 words and 8 second ones of 2."""
     batch = moving()

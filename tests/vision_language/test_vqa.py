@@ -43,6 +43,7 @@ def trained(blind, steps=150):
     return learner, state
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-08")
 def test_both_image_and_question_are_needed():
     learner, state = trained("none")
@@ -57,6 +58,7 @@ def test_both_image_and_question_are_needed():
         np.testing.assert_array_equal(learner.predict(state, batch)["logits"], learner.predict(state, other)["logits"])
 
 
+@pytest.mark.slow
 def test_masked_rows_weights_and_kinds():
     learner, batch = toy(), left_or_right()
     state = learner.init(jax.random.key(1), batch)
@@ -73,6 +75,7 @@ def test_masked_rows_weights_and_kinds():
     assert learner.classes(state, batch) == {"answer": 2}
 
 
+@pytest.mark.slow
 def test_training_images_are_augmented_and_others_are_not():
     batch = left_or_right()
     plain, black = toy(tx=optax.sgd(0.1)), toy(tx=optax.sgd(0.1), augment=lambda key, image: 0 * image)
