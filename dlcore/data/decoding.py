@@ -202,7 +202,7 @@ def decode_box(
       channels: 1 (gray) or 3 (RGB).
       decoder: pillow, or opencv, which reads a box that shrinks less than twice bilinearly without antialiasing, as
         tf.image.resize does, and averages over the area beyond; it is faster, with other pixels. It decodes gray and
-        RGB images of 8 bits in JPEG, PNG, BMP and WebP; Pillow decodes all others.
+        RGB images of 8 bits in JPEG, PNG, BMP and WebP; Pillow decodes all others, and those that it cannot.
       orient: turn the image as its EXIF orientation says.
 
     Returns:
@@ -314,7 +314,7 @@ def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: i
     flags = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise ValueError("OpenCV cannot decode it; decoder 'pillow' may")
+        return _by_pillow(data, choose, size, channels, orient)  # it reads the image, or says what is wrong
     image = _turned(image, turn)
     box = choose(*image.shape[:2])
     top, left = round(box.top), round(box.left)

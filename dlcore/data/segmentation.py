@@ -287,6 +287,8 @@ def _ade20k(path: Path) -> _Content:
         names = tuple(row[-1].split(",")[0].strip() for row in rows)
         if len(names) != ADE20K_CLASSES:
             raise ValueError(f"{listing}: {len(names)} classes; allowed: {ADE20K_CLASSES}")
+        twice = {name for name in names if names.count(name) > 1}  # measures are named after classes
+        names = tuple(f"{name} ({k})" if name in twice else name for k, name in enumerate(names, 1))
     pairs = {}
     for split, folder in (("train", "training"), ("valid", "validation")):
         images = sorted((path / "images" / folder).glob("*.jpg"))

@@ -13,7 +13,8 @@ python -m experiments.segmentation.unet --run=RUN --mode=predict --input=IMAGES 
 
 D holds train, val and test, folders or .zip files with images/ and masks/ of the same names, and classes.json with the
 names of the classes; or the tree of Cityscapes or ADE20K. `--unet.stem_stride=1` computes at the full size too, at four
-times the cost. Masks hold the number of each pixel's class, 255 for void.
+times the cost. Masks hold the number of each pixel's class, 255 for void; for others, such as 0 and 255, classes.json
+has "values". Images are predicted at the size of training, at their own by `--own_size`.
 """
 
 from functools import partial

@@ -49,6 +49,18 @@ def test_images_may_lie_in_a_folder(tmp_path):
     assert (flickr8k(tmp_path, 4)["valid"].image == 30).all()
 
 
+def test_splits_may_have_the_names_of_all_readers(tmp_path):
+    written(tmp_path)
+    for old, new in (("val", "dev"), ("test", "Testing")):
+        (tmp_path / f"captions_{old}.json.gz").rename(tmp_path / f"captions_{new}.json.gz")
+        (tmp_path / f"{old}.zip").rename(tmp_path / f"{new}.zip")
+    splits = flickr8k(tmp_path, 4)
+    assert {split: len(images.names) for split, images in splits.items()} == {"train": 2, "valid": 2, "test": 2}
+    (tmp_path / "captions_eval.json").write_text("{}")
+    with pytest.raises(ValueError, match="'Testing' and 'eval' are both the test split; allowed: one of them"):
+        flickr8k(tmp_path, 4)
+
+
 @pytest.mark.parametrize(
     ("captions", "images", "error", "message"),
     [

@@ -101,12 +101,14 @@ def test_ade20k_has_150_classes_from_1(tmp_path):
         write(tmp_path / f"images/{split}/ADE_1.jpg", png(picture(0, (8, 19)), "JPEG"))
         write(tmp_path / f"annotations/{split}/ADE_1.png", png(np.minimum(ids, 150)))
     rows = ["Idx\tRatio\tTrain\tVal\tStuff\tName"]
-    rows += [f"{k}\t0.1\t1\t1\t1\t{'wall' if k == 1 else f'thing {k}'}, other" for k in range(1, ADE20K_CLASSES + 1)]
+    listed = {1: "wall", 131: "screen", 142: "screen"}
+    rows += [f"{k}\t0.1\t1\t1\t1\t{listed.get(k, f'thing {k}')}, other" for k in range(1, ADE20K_CLASSES + 1)]
     (tmp_path / "objectInfo150.txt").write_text("\n".join(rows))
     train = segmentation_splits(tmp_path)["train"]
     labels = train.arrays["semantic"][0].reshape(-1)
     assert len(train.class_names) == 150
     assert train.class_names[:2] == ("wall", "thing 2")
+    assert train.class_names[130:142:11] == ("screen (131)", "screen (142)")  # by number: measures have these names
     assert (labels[0], labels[1], labels[150]) == (VOID, 0, 149)
     write(tmp_path / "annotations/training/ADE_1.png", png(ids))
     with pytest.raises(ValueError, match=r"ADE_1.png: value 151; allowed: 1 to 150, or 0 for others"):

@@ -89,6 +89,11 @@ def test_what_predict_reads_and_writes(tmp_path):
         image_to_image.kind_inputs(flags.replace(input=f"c:{file}"), spec)
     small, _ = image_to_image.small_inputs(SimpleNamespace(input=str(file)), spec)
     assert small.arrays["low"].shape == (1, 10, 10, 3)
+    Image.new("RGB", (6, 4)).save(tmp_path / "two.png")  # not cut to the size of the first
+    with pytest.raises(
+        ValueError, match=r"two\.png has 4 by 6 pixels, .*one\.png 10 by 10; allowed: images of one size"
+    ):
+        image_to_image.small_inputs(SimpleNamespace(input=str(tmp_path)), spec)
     outputs = {"a_of_b": np.random.default_rng(0).random((1, 8, 8, 3))}
     (written,) = image_to_image.write(tmp_path / "out", outputs, source, names, spec)
     assert written.name == "one.png"
