@@ -9,6 +9,7 @@ training examples (dlcore.data.augment.mixing). Auxiliary heads in the middle of
 the weight in training, and no part in evaluation (Szegedy et al. 2014, arXiv:1409.4842).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ __all__ = ["SupervisedState", "learner"]
 
 Transform = Callable[[jax.Array], jax.Array]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @struct.dataclass
@@ -46,6 +48,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
+    loss: Loss | None = None,
     preprocess: Transform = lambda image: image,
     augment: Augment | None = None,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
@@ -60,6 +63,8 @@ def learner(
     Args:
       model: `__call__(x, train: bool) -> logits [B, num_classes]`.
       optimizer: any optax transformation; it receives `value`, `grad` and `value_fn` too, for line searches.
+      loss: `(logits [B, C], labels [B] int) -> [B]`, such as a loss of `dlcore.losses` or your own; None for softmax
+        cross-entropy. With mixup or cutmix, labels in training are probabilities, [B, C] float.
       preprocess: batch of images to the model's input, the same in training and use.
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
       label_smoothing: weight of the uniform distribution in the target.
@@ -72,7 +77,19 @@ def learner(
 
     Returns:
       The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.
+
+    Raises:
+      ValueError: `label_smoothing` beside a loss of your own; in `update`, a loss that does not give one number for
+        each example.
     """
+    if loss is None:
+        loss_of = functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
+    elif isinstance(label_smoothing, int | float) and label_smoothing == 0:
+        loss_of = functools.partial(_one_each, loss)
+    else:
+        raise ValueError(
+            f"label_smoothing={label_smoothing}: of the default loss only; allowed: 0 beside loss=, which may smooth"
+        )
     mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
 
     def init(rng: jax.Array, batch: dict) -> SupervisedState:
@@ -100,9 +117,7 @@ def learner(
     def objective(params, model_state, images, targets, batch, dropout=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
         mask = mask_of(batch)
-        losses, *others = (
-            softmax_cross_entropy_loss(s, targets, label_smoothing) for s in (logits, *auxiliaries.values())
-        )
+        losses, *others = (loss_of(s, targets) for s in (logits, *auxiliaries.values()))
         value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(other, mask) for other in others)
         penalty = l2 * l2_penalty(params, half=True, where=is_kernel)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
@@ -154,3 +169,15 @@ def learner(
         return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)
+
+
+def _one_each(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """A caller's loss, which must give one number for each example."""
+    losses = jnp.asarray(loss(logits, labels))
+    if losses.shape != logits.shape[:1]:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise ValueError(
+            f"loss={name}: gives {losses.shape} for logits {logits.shape}; allowed: one number for each example, "
+            f"{logits.shape[:1]}"
+        )
+    return losses

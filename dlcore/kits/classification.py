@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from dlcore.kits import images
 
-__all__ = ["PLAIN", "first_kernel", "panels", "pictures", "training_images"]
+__all__ = ["PLAIN", "panels", "pictures", "training_images"]
 
 PLAIN = {
     "augment": "none",
@@ -35,26 +34,17 @@ def panels(context: Any) -> list:
     Returns:
       Report panels.
     """
-    from dlcore.report.class_images import best_and_worst
-    from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
+    from dlcore.report.classifier import classifier_panels
     from dlcore.report.curves import curves
-    from dlcore.report.filters import filters
     from dlcore.report.triage import triage_panels
 
     names, test = context.spec["class_names"], context.data.test.arrays
-    numbers = {**context.numbers, **context.arrays}
-    calibration = {k.removeprefix("calibration/"): v for k, v in numbers.items() if k.startswith("calibration/")}
-    confusion, kernel = numbers.get("confusion"), first_kernel(context.state.params)
-    shown, probabilities = (test["image"], test["label"]), context.outputs["probabilities"]
+    measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
     return [
         curves(context.history),
         *triage_panels(context.history, _floor(context), images.is_augmented(context.flags, context.spec)),
         *training_images(context),
-        worst_mistakes(*shown, probabilities, names),
-        *([] if confusion is None else [confusion_matrix(confusion, names)]),
-        *([reliability_diagram(calibration)] if calibration else []),
-        best_and_worst(*shown, probabilities, names),
-        *([] if kernel is None else [filters(kernel)]),
+        *classifier_panels(measures, test["image"], test["label"], probabilities, names, context.state.params),
     ]
 
 
@@ -76,7 +66,7 @@ def training_images(context: Any, count: int = 10, versions: int = 6) -> list:
     first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
     chosen = np.array([first[i] for i in np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)])
     drawn = images.training_versions(flags, spec, train, chosen, versions)
-    note = f"{images.preparation(flags, spec)} The network gets them less their mean, over their standard deviation."
+    note = f"{images.preparation(flags, spec)} The network gets them normalized by mean and standard deviation."
     kinds = [names[label] for label in labels[chosen]]
     return [class_images.training_images(train.arrays["image"][chosen], drawn, kinds, note)]
 
@@ -100,7 +90,7 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     Returns:
       {name: image [H, W, C]}, of those that there are.
     """
-    from dlcore.report.filters import filter_grid
+    from dlcore.report.filters import filter_grid, first_kernel
     from dlcore.report.pictures import to_uint8
 
     shown = {}
@@ -113,16 +103,3 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     if len(worst):
         shown["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
     return shown
-
-
-def first_kernel(params: Any) -> np.ndarray | None:
-    """Find the kernel of the first convolution.
-
-    Args:
-      params: of a model.
-
-    Returns:
-      [h, w, C_in, C_out], of the fewest input channels; None where there is no convolution larger than 1x1.
-    """
-    kernels = [x for x in jax.tree.leaves(params) if x.ndim == 4 and x.shape[0] > 1]
-    return np.asarray(min(kernels, key=lambda k: k.shape[2])) if kernels else None

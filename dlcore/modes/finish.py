@@ -4,15 +4,11 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.experiment.splits import Splits, metric_label
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
-from dlcore.report.html import is_share
 from dlcore.run import provenance
 from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
 from dlcore.run.fit import Result
@@ -20,10 +16,11 @@ from dlcore.run.json_files import write_json
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.processes import is_first, on_host
 from dlcore.run.progress import duration, say
+from dlcore.run.report import REPORT, card, loss_residuals, write_report
 
 __all__ = ["REPORT", "RESULT", "finish"]
 
-REPORT, RESULT = "report.html", "result.json"
+RESULT = "result.json"
 
 
 def finish(
@@ -89,22 +86,6 @@ def finish(
     say(f"{duration(seconds)} in all; report: {report}")
 
 
-def _residual_bytes(run: ResolvedRun, context: ReportContext, batch: Any) -> int | None:
-    """Bytes that the loss of one batch stores for its backward pass; None where the learner has no loss."""
-    from dlcore.cost.memory import residual_bytes
-
-    if context.learner.loss is None or run.flags.spmd == "pmap":
-        return None
-    state = context.state
-    return residual_bytes(lambda params: context.learner.loss(params, state, batch)[0], state.params)
-
-
-def _card(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
-
-
 def _curves(context: ReportContext) -> list:
     """The panels of an experiment that has none of its own."""
     from dlcore.report.curves import curves
@@ -116,37 +97,31 @@ def _curves(context: ReportContext) -> list:
 def _report(
     run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, hook_panels: list, batch: Any
 ) -> Path:
-    from dlcore.report.html import render
-    from dlcore.report.memory import memory_panel
-
     first, *others = (run.experiment.panels or _curves)(context)
     panels = [first, *hook_panels, *others]
-    panels.append(memory_panel(result.memory, set(run.flags), _residual_bytes(run, context, batch)))
-    parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(getattr(context.state, "params", None)))
-    rates = [row["examples_per_second"] for row in context.history if row.get("examples_per_second")]
     value, counts = context.numbers.get(run.experiment.headline), context.spec.get("counts", "examples")
-    cards = {
-        f"test {metric_label(run.experiment.headline, context.spec)}": _card(run.experiment.headline, value),
-        f"test {counts}": f"{len(context.data.test):,}",
-        "parameters": f"{parameters:,}",
-        "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step != result.step else ""),
-        "wall time": duration(seconds),
-        **({"examples/s": f"{np.median(rates):,.0f}"} if rates and counts == "examples" else {}),
-        "waiting for data": f"{result.wait_fraction:.1%}",
-    }
     config = run.config() or {}
-    details = {
-        "Settings": {"command": config.get("command", ""), **{f"--{k}": v for k, v in sorted(run.identity.items())}},
-        "Environment": {
-            "hardware": provenance.hardware(),
-            "commit": config.get("commit"),
-            **config.get("versions", {}),
-        },
-    }
     path = run.folder / REPORT
-    subtitle = (
-        (run.experiment.doc.strip().split("\n")[0])
-        + f"  Dataset: {context.spec.get('dataset', '?')}, seed {run.flags.seed}."
+    write_report(
+        path,
+        run.experiment.name,
+        panels,
+        result,
+        measured={
+            f"test {metric_label(run.experiment.headline, context.spec)}": card(run.experiment.headline, value),
+            f"test {counts}": f"{len(context.data.test):,}",
+        },
+        params=getattr(context.state, "params", None),
+        subtitle=(
+            run.experiment.doc.strip().split("\n")[0]
+            + f"  Dataset: {context.spec.get('dataset', '?')}, seed {run.flags.seed}."
+        ),
+        step=step,
+        seconds=seconds,
+        rates=counts == "examples",
+        flags=set(run.flags),
+        residuals=loss_residuals(context.learner, context.state, batch, run.flags.spmd),
+        settings={"command": config.get("command", ""), **{f"--{k}": v for k, v in sorted(run.identity.items())}},
+        environment={"commit": config.get("commit"), **config.get("versions", {})},
     )
-    path.write_text(render(run.experiment.name, panels, cards, subtitle=subtitle, details=details))
     return path

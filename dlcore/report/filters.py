@@ -1,11 +1,14 @@
 """A convolution's kernel as a picture: a tile a filter."""
 
+from typing import Any
+
+import jax
 import numpy as np
 
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, stretch
 
-__all__ = ["GAP", "filter_grid", "filters"]
+__all__ = ["GAP", "filter_grid", "filters", "first_kernel"]
 
 GAP = 6
 """Transparent pixels between two tiles."""
@@ -73,6 +76,19 @@ def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.
         grid[y : y + height, x : x + width, :3] = np.rint(255 * tile).repeat(scale, 0).repeat(scale, 1)
         grid[y : y + height, x : x + width, 3] = 255
     return grid
+
+
+def first_kernel(params: Any) -> np.ndarray | None:
+    """Find the kernel of the first convolution.
+
+    Args:
+      params: parameters of a model.
+
+    Returns:
+      [h, w, C_in, C_out], of the fewest input channels; None where there is no convolution larger than 1x1.
+    """
+    kernels = [x for x in jax.tree.leaves(params) if x.ndim == 4 and x.shape[0] > 1]
+    return np.asarray(min(kernels, key=lambda k: k.shape[2])) if kernels else None
 
 
 def _columns(tiles: int, cin: int) -> int:

@@ -1,6 +1,6 @@
 """Evaluate and apply a learner over whole sources: every example counts exactly once, in any batch, on any mesh."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,9 @@ from dlcore.run.step import Placement
 from dlcore.run.sums import Sums, fold
 
 __all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "padded", "predict", "scalars"]
+
+DETAILS = "details"
+"""Where `evaluate` puts the measures that are arrays."""
 
 Measures = dict[str, float | np.ndarray | None]
 """Metrics and results of evaluators by name: a number, None where nothing was counted, or an array."""
@@ -201,23 +204,23 @@ def _measure(value: Any) -> float | np.ndarray | None:
     return float(value) if np.ndim(value) == 0 else np.asarray(value)
 
 
-def scalars(measures: Measures) -> dict[str, float | None]:
+def scalars(measures: Mapping[str, Any]) -> dict[str, float | None]:
     """Select the numbers, for logs.
 
     Args:
-      measures: of `evaluate`.
+      measures: of `evaluate` or `Evaluation.measures`.
 
     Returns:
-      The measures that are numbers or None.
+      The measures that are numbers or None, without `details`.
     """
-    return {name: value for name, value in measures.items() if not isinstance(value, np.ndarray)}
+    return {name: value for name, value in measures.items() if not isinstance(value, np.ndarray | dict)}
 
 
 def arrays(measures: Measures) -> dict[str, np.ndarray]:
     """Select the arrays, for reports.
 
     Args:
-      measures: of `evaluate`.
+      measures: of `Evaluation.measures`.
 
     Returns:
       The measures of more than one number.
@@ -249,7 +252,7 @@ def evaluate(
     batch_size: int = 256,
     placement: Placement | None = None,
     evaluators: Sequence[Evaluator] = (),
-) -> Measures:
+) -> dict[str, Any]:
     """Measure a learner over a whole source, every example counted once.
 
     Args:
@@ -261,12 +264,16 @@ def evaluate(
       evaluators: measures of the whole source that sums cannot express, such as mAP.
 
     Returns:
-      name -> number, None where nothing was counted, or array; `scalars` selects the numbers.
+      {name: number, or None where nothing was counted}, and under "details" {name: array} of what is more than one
+      number, such as a confusion matrix or the bins of a calibration.
 
     Raises:
-      ValueError: the source is empty, or an evaluator gives the name of a metric.
+      ValueError: the source is empty, an evaluator gives the name of a metric, or a metric is called "details".
     """
-    return Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
+    measures = Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
+    if DETAILS in measures:
+        raise ValueError(f"metric={DETAILS!r}: the name of the arrays; allowed: any other name")
+    return {**scalars(measures), DETAILS: arrays(measures)}
 
 
 def predict(

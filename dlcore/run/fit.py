@@ -70,6 +70,7 @@ def fit(
     progress: bool = True,
     prefetch: int = 2,
     changed_data: bool = False,
+    report: bool = False,
 ) -> Result:
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
@@ -94,6 +95,8 @@ def fit(
       progress: show a bar or plain lines.
       prefetch: batches to prepare in advance.
       changed_data: resume where the checkpoints were made on other data.
+      report: write report.html into the folder at the end, measured on `valid`: curves, memory, and for a classifier of
+        images its mistakes, confusions and calibration.
 
     Returns:
       The last state, the log, and where the time went.
@@ -104,7 +107,7 @@ def fit(
       CheckpointMismatch: the folder holds checkpoints of another model.
       FolderInUse: another process trains in `folder`.
       Preempted: SIGTERM came; everything is saved and the process should exit with the status it carries.
-      ValueError: an argument is out of range, or the learner breaks the contract.
+      ValueError: an argument is out of range, `report` has no folder, or the learner breaks the contract.
     """
     arguments = _Arguments(
         learner,
@@ -127,10 +130,36 @@ def fit(
         prefetch,
         changed_data,
     )
+    if report and arguments.folder is None:
+        raise ValueError("report=True: there is no folder to write it in; allowed: with folder=PATH, or report=False")
     if arguments.folder is not None:
         check_writable(arguments.folder)
     with locked(arguments.folder):
-        return _Run(arguments).run()
+        run = _Run(arguments)
+        result = run.run()
+        if report:
+            _report(run, result)
+        return result
+
+
+def _report(run: "_Run", result: Result) -> None:
+    from dlcore.run.report import report_fit
+
+    arguments = run.arguments
+    path = report_fit(
+        arguments.folder,
+        arguments.learner,
+        result,
+        run.evaluation,
+        train=arguments.train,
+        valid=arguments.valid,
+        batch=run.example,
+        seed=arguments.seed,
+        evaluators=arguments.evaluators,
+        batch_size=arguments.eval_batch_size,
+    )
+    if arguments.progress:
+        say(f"report: {path}")
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,11 @@ from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.units import Patches, receptive_field, top_patches
-from dlcore.kits.classification import first_kernel
 from dlcore.kits.trained_network import PACKED, TrainedNetwork, feature_extractor, load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import new_figure
-from dlcore.report.filters import filter_grid
+from dlcore.report.filters import filter_grid, first_kernel
 from dlcore.report.pictures import to_uint8
 from experiments.interpretability.attribution import digits_network
 

@@ -82,6 +82,40 @@ def first_loss(learner, rows=None):
     return float(learner.loss(state.params, state, rows)[0])
 
 
+def test_a_loss_of_one_s_own_takes_the_place_of_cross_entropy():
+    """The Brier score, whose value and gradient in the bias of one linear layer are worked out in NumPy."""
+    learner = make_learner(
+        model=Linear(),
+        optimizer=optax.sgd(1.0),
+        loss=lambda logits, labels: jnp.square(jax.nn.softmax(logits) - jax.nn.one_hot(labels, CLASSES)).sum(-1),
+    )
+    rows = batch(mask=np.r_[np.ones(12), np.zeros(4)])
+    state = started(learner, rows)
+    kernel, bias = (np.asarray(state.params["head"][name], np.float64) for name in ("kernel", "bias"))
+    scores = np.exp(rows["image"].reshape(16, -1) @ kernel + bias)
+    p = scores / scores.sum(-1, keepdims=True)
+    error = p - np.eye(CLASSES)[rows["label"]]
+    assert first_loss(learner, rows) == pytest.approx((error**2).sum(-1)[:12].mean(), rel=1e-5)
+    # d/dz_c sum_k e_k^2 = 2 p_c (e_c - sum_k e_k p_k), and the bias is added to z.
+    gradient = (2 * p * (error - (error * p).sum(-1, keepdims=True)))[:12].mean(0)
+    after, metrics = learner.update(state, rows)
+    np.testing.assert_allclose(after.params["head"]["bias"], bias - gradient, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx((error**2).sum(-1)[:12].mean(), rel=1e-5)
+
+
+def test_a_loss_of_another_shape_and_smoothing_beside_an_own_loss_are_refused():
+    def averaged(logits, labels):
+        return logits.mean()
+
+    learner = supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss=averaged)
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch())
+    expected = r"loss=averaged: gives \(\) for logits \(16, 10\); allowed: one number for each example, \(16,\)"
+    with pytest.raises(ValueError, match=expected):
+        jax.eval_shape(learner.update, state, batch())
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1: of the default loss only; allowed: 0 beside loss="):
+        supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss=averaged, label_smoothing=0.1)
+
+
 @pytest.mark.covers("SY-09")
 def test_updates_equal_a_manual_optax_loop():
     """Three steps of softmax cross-entropy with smoothing, a penalty and a masked row, by hand."""
@@ -213,8 +247,8 @@ def test_metrics_of_a_whole_split_are_exact():
     order = np.argsort(-logits, axis=-1)
     assert measures["accuracy"] == (order[:, 0] == rows["label"]).mean()
     assert measures["top5"] == (order[:, :5] == rows["label"][:, None]).any(-1).mean()
-    assert measures["confusion"].sum() == 37
-    assert np.trace(measures["confusion"]) == (order[:, 0] == rows["label"]).sum()
+    assert measures["details"]["confusion"].sum() == 37
+    assert np.trace(measures["details"]["confusion"]) == (order[:, 0] == rows["label"]).sum()
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     assert measures["loss"] == pytest.approx(-log_p[np.arange(37), rows["label"]].mean(), rel=1e-6)
 

@@ -185,4 +185,4 @@ def test_it_is_fed_by_predict():
         learner, {}, Source(arrays), batch_size=5, placement=place, evaluators=[coco_evaluator(["a", "b"])]
     )
     assert measures["map"] == 1
-    assert measures["pr50"].shape == (101, 2)
+    assert measures["details"]["pr50"].shape == (101, 2)

@@ -72,7 +72,7 @@ def test_evaluate_gives_the_exact_numbers_of_the_run(trained, capsys):
         assert got[name] == row[name]
     assert got["loss"] == pytest.approx(row["loss"], rel=1e-6)
     assert (got["examples"], got["split"], got["step"]) == (500, "test", row["step"])
-    confusion = np.array(got["confusion"])
+    confusion = np.array(got["details"]["confusion"])
     assert confusion.sum() == 500
     assert np.trace(confusion) / 500 == got["accuracy"]
     np.testing.assert_array_equal(confusion.sum(1), np.bincount(digits("test").arrays["label"]))

@@ -147,7 +147,7 @@ def test_classes_are_matched_by_name(trained, capsys):
     put(trained / "others", "dog", 30, first=100)
     got = evaluated(capsys, trained, f"--data_dir={trained / 'others'}")
     # All are dogs, class 1 of the run, though they are class 0 of this folder.
-    np.testing.assert_array_equal(np.array(got["confusion"]).sum(1), [0, got["examples"]])
+    np.testing.assert_array_equal(np.array(got["details"]["confusion"]).sum(1), [0, got["examples"]])
     assert got["accuracy"] == 1
     assert got["data_changes"].startswith("none of its")
     put(trained / "others", "emu", 30)

@@ -64,7 +64,7 @@ def test_every_example_counts_once_whatever_the_batch_and_the_mesh(size, placeme
     assert measures["index"] == 210
     assert measures["top"] == x.max()
     assert measures["x"] == pytest.approx(x.mean(), rel=1e-6)
-    np.testing.assert_array_equal(measures["by"], [7, 7, 7])
+    np.testing.assert_array_equal(measures["details"]["by"], [7, 7, 7])
     keys = example_keys(STATE.rng, {"index": jnp.arange(21)})
     assert measures["noise"] == pytest.approx(float(jax.vmap(jax.random.normal)(keys).mean()), rel=1e-5)
 
@@ -134,6 +134,12 @@ def test_metrics_of_several_values_and_of_arrays():
     assert all(isinstance(value, float | type(None)) for value in numbers.values())
 
 
+def test_a_metric_may_not_be_called_details():
+    taken = measure()._replace(evaluate=lambda state, batch: {"details": Sum(jnp.int32(1))})
+    with pytest.raises(ValueError, match="metric='details': the name of the arrays; allowed: any other name"):
+        evaluate(taken, STATE, source(3), placement=one_device())
+
+
 def gather(acc, outputs, rows):
     """Pairs of what was predicted and what it was predicted from, in order."""
     return [*(acc or []), (outputs["x"], rows["x"], rows["index"])]
@@ -153,7 +159,8 @@ def test_evaluators_see_every_example_once_in_order_without_padding(placement):
     measures = evaluate(measure(), STATE, data, batch_size=8, placement=placement, evaluators=evaluators)
     assert measures["median"] == pytest.approx(np.median(data.arrays["x"]))
     assert measures["bank"] == 5
-    np.testing.assert_array_equal(measures["order"], np.arange(21))
+    np.testing.assert_array_equal(measures["details"]["order"], np.arange(21))
+    assert all(isinstance(value, float | None) for name, value in measures.items() if name != "details")
     assert measures["x"] == pytest.approx(float(data.arrays["x"][:, 0].mean()), rel=1e-6)
 
 

@@ -253,6 +253,19 @@ def test_time_between_a_log_line_and_a_validation_is_not_lost(monkeypatch):
     assert {row["examples_per_second"] for row in rows if row["split"] == "train"} == {8.0}
 
 
+def test_a_report_needs_a_folder_and_says_what_was_measured(tmp_path):
+    with pytest.raises(ValueError, match="report=True: there is no folder to write it in; allowed: with folder=PATH"):
+        train(2, report=True)
+    result = train(2, folder=tmp_path / "line", valid=source(10), report=True)
+    page = (tmp_path / "line" / "report.html").read_text()
+    loss = next(row["loss"] for row in result.history if row["split"] == "valid")
+    tile = f"<dt>valid <wbr>loss</dt><dd>{loss:.4g}</dd>"
+    assert tile.replace("<wbr>", "") in page
+    assert "<dt>valid examples</dt><dd>10</dd>" in page
+    assert "Dataset: line, seed 0." in page
+    assert "<h1>line</h1>" in page
+
+
 def test_nothing_is_written_without_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = train(4, saving=Saving(steps=1), valid=source(10))

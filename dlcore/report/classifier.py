@@ -1,0 +1,45 @@
+"""The panels of an image classifier: mistakes, confusions, calibration, best and worst of each class, filters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.report.class_images import best_and_worst
+from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
+from dlcore.report.filters import filters, first_kernel
+from dlcore.report.panel import Panel
+
+__all__ = ["classifier_panels"]
+
+
+def classifier_panels(
+    measures: Mapping[str, Any],
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    params: Any,
+) -> list[Panel]:
+    """Show what a classifier confuses, how sure it is, and what its first layer looks for.
+
+    Args:
+      measures: numbers and arrays by name; `confusion` and `calibration/...` are shown where they are there.
+      images: [N, H, W, C], uint8 or float in [0, 1].
+      labels: [N] int, the true classes.
+      probabilities: [N, K], as predicted.
+      class_names: K names.
+      params: parameters of the model.
+
+    Returns:
+      The panels: those for which there are no numbers are left out.
+    """
+    calibration = {k.removeprefix("calibration/"): v for k, v in measures.items() if k.startswith("calibration/")}
+    confusion, kernel = measures.get("confusion"), first_kernel(params)
+    return [
+        worst_mistakes(images, labels, probabilities, class_names),
+        *([] if confusion is None else [confusion_matrix(confusion, class_names)]),
+        *([reliability_diagram(calibration)] if calibration else []),
+        best_and_worst(images, labels, probabilities, class_names),
+        *([] if kernel is None else [filters(kernel)]),
+    ]

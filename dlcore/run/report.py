@@ -1,0 +1,179 @@
+"""The report of a training, one file report.html: headline numbers, panels, memory, settings and environment."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.cost.memory import residual_bytes
+from dlcore.data.pipeline import settings
+from dlcore.learner import Learner
+from dlcore.report.html import is_share, render
+from dlcore.report.panel import Panel
+from dlcore.run import provenance
+from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
+from dlcore.run.processes import is_first, on_host
+from dlcore.run.progress import duration
+from dlcore.run.result import Result
+
+__all__ = ["REPORT", "card", "loss_residuals", "report_fit", "write_report"]
+
+REPORT = "report.html"
+
+
+def card(name: str, value: float | None) -> str:
+    """Format a number for a headline.
+
+    Args:
+      name: of the metric, which tells a share from other numbers.
+      value: the number; None where nothing was counted.
+
+    Returns:
+      The text: a share in percent.
+    """
+    if value is None:
+        return "–"
+    return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
+
+
+def loss_residuals(learner: Learner, state: Any, batch: Any, spmd: str) -> int | None:
+    """Count the bytes that the loss of one batch stores for its backward pass.
+
+    Args:
+      learner: with a `loss`.
+      state: of the learner, on the host.
+      batch: an example batch.
+      spmd: "jit" or "pmap".
+
+    Returns:
+      Bytes; None where the learner has no loss, and under pmap.
+    """
+    if learner.loss is None or spmd == "pmap":
+        return None
+    return residual_bytes(lambda params: learner.loss(params, state, batch)[0], state.params)
+
+
+def write_report(
+    path: Path,
+    title: str,
+    panels: Sequence[Panel],
+    result: Result,
+    *,
+    measured: Mapping[str, str],
+    params: Any,
+    subtitle: str = "",
+    step: int | None = None,
+    seconds: float | None = None,
+    rates: bool = True,
+    flags: Collection[str] = (),
+    residuals: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the report of a training.
+
+    Args:
+      path: the file.
+      title: the heading.
+      panels: what is shown, in order; the memory of a step is added at the end.
+      result: of `fit`.
+      measured: {name: text} of the first headline numbers.
+      params: parameters, which are counted.
+      subtitle: a line under the title.
+      step: the step that was measured; None for the last.
+      seconds: the time in all; None for that of the steps.
+      rates: whether examples per second mean something here.
+      flags: names of the settings that the advice on memory may name.
+      residuals: bytes that the loss stores for its backward pass.
+      settings: {name: value}, a table at the end.
+      environment: {name: value}, beside the hardware.
+    """
+    from dlcore.report.memory import memory_panel
+
+    parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+    speeds = [row["examples_per_second"] for row in result.history if row.get("examples_per_second")]
+    cards = {
+        **measured,
+        "parameters": f"{parameters:,}",
+        "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step not in (None, result.step) else ""),
+        "wall time": duration(result.seconds if seconds is None else seconds),
+        **({"examples/s": f"{np.median(speeds):,.0f}"} if speeds and rates else {}),
+        "waiting for data": f"{result.wait_fraction:.1%}",
+    }
+    details = {
+        "Settings": dict(settings or {}),
+        "Environment": {"hardware": provenance.hardware(), **(environment or {})},
+    }
+    panels = [*panels, memory_panel(result.memory, flags, residuals)]
+    path.write_text(render(title, panels, cards, subtitle=subtitle, details=details), encoding="utf-8")
+
+
+def report_fit(
+    folder: Path,
+    learner: Learner,
+    result: Result,
+    evaluation: Evaluation,
+    *,
+    train: Any,
+    valid: Any,
+    batch: Any,
+    seed: int,
+    evaluators: Sequence[Any] = (),
+    batch_size: int = 256,
+) -> Path:
+    """Write the report of a call of `fit`, measured on its validation data.
+
+    Args:
+      folder: in which report.html is written.
+      learner: that was trained.
+      result: of the training.
+      evaluation: of the learner.
+      train: the pipeline, which says what data it reads.
+      valid: the validation source; None shows the training alone.
+      batch: an example batch.
+      seed: of the training.
+      evaluators: measures of the whole of `valid`.
+      batch_size: examples a batch.
+
+    Returns:
+      The path of the report.
+    """
+    from dlcore.report.classifier import classifier_panels
+    from dlcore.report.curves import curves
+    from dlcore.report.triage import triage_panels
+
+    measures: dict[str, Any] = {}
+    outputs, measured = None, {}
+    if valid is not None:
+        measures = evaluation.measures(result.state, valid, evaluators, batch_size)
+        if {"image", "label"} <= set(valid.arrays):
+            outputs = evaluation.outputs(result.state, padded(valid, batch_size, evaluation.placement))
+        numbers = {name: value for name, value in scalars(measures).items() if "/" not in name}
+        measured = {f"valid {name}": card(name, value) for name, value in list(numbers.items())[:3]}
+        measured["valid examples"] = f"{len(valid):,}"
+    path, state = folder / REPORT, on_host(result.state)
+    if not is_first():
+        return path
+    params = getattr(state, "params", None)
+    panels = [curves(result.history), *triage_panels(result.history, floor=None)]
+    probabilities = outputs.get("probabilities") if isinstance(outputs, dict) else None
+    if probabilities is not None and probabilities.ndim == 2:
+        names = valid.class_names or tuple(map(str, range(probabilities.shape[1])))
+        shown = {**scalars(measures), **arrays(measures)}
+        panels += classifier_panels(shown, valid.arrays["image"], valid.arrays["label"], probabilities, names, params)
+    name = getattr(valid, "name", "")
+    write_report(
+        path,
+        folder.name,
+        panels,
+        result,
+        measured=measured,
+        params=params,
+        subtitle=f"Dataset: {name}, seed {seed}." if name else f"Seed {seed}.",
+        residuals=loss_residuals(learner, state, batch, evaluation.placement.spmd),
+        settings={"seed": seed, "data": settings(train)},
+        environment=provenance.versions(),
+    )
+    return path
