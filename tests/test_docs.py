@@ -69,7 +69,9 @@ def shown_commands(text):
 
 def all_commands():
     """Every command that the documents and the docstrings of the experiments show."""
-    copies = dict(re.findall(r"^cp experiments/(\S+)\.py experiments/(\S+)\.py$", read("README.md"), re.MULTILINE))
+    copies = dict(
+        re.findall(r"^cp experiments/(\S+)\.py experiments/(\S+)\.py$", read("docs/running.md"), re.MULTILINE)
+    )
     originals = {f"experiments.{b.replace('/', '.')}": f"experiments.{a.replace('/', '.')}" for a, b in copies.items()}
     texts = {path: read(path) for path in PAGES}
     for path in sorted((ROOT / "experiments").rglob("*.py")):
@@ -159,24 +161,52 @@ def test_the_two_commands_stand_in_the_readme():
     assert [lines.count(command) for command in COMMANDS] == [1, 1]
 
 
+def test_the_readme_fits_one_screen():
+    assert len(read("README.md").splitlines()) <= 120
+
+
 @pytest.mark.slow
-def test_the_importers_example_runs():
+def test_the_readme_s_example_runs():
     values = {}
     exec(blocks("README.md", "python")[0], values)
-    # The head starts at zero, so that every class is equally likely: -log(1/10).
-    assert values["losses"].tolist() == pytest.approx([math.log(10)] * 2, abs=1e-6)
-
-
-@pytest.mark.slow
-def test_the_trainers_example_runs():
-    values = {}
-    exec(blocks("README.md", "python")[1], values)
     assert values["result"].step == 100
     assert values["measures"]["accuracy"] > 0.8
 
 
 @pytest.mark.slow
-def test_the_readme_s_zoo():
+def test_an_own_model_loss_data_and_metric(tmp_path, monkeypatch):
+    """The example of docs/api.md, which takes 40 lines."""
+    code, values = blocks("docs/api.md", "python")[0], {}
+    assert len([line for line in code.splitlines() if line]) <= 40
+    monkeypatch.chdir(tmp_path)
+    exec(code, values)
+    measures = values["measures"]
+    assert measures["accuracy"] > 0.9
+    assert 0.5 < measures["confidence"] < 1
+    assert measures["details"]["confusion"].sum() == 128
+    assert all(isinstance(value, float | None) for name, value in measures.items() if name != "details")
+    page = (tmp_path / "runs" / "stripes" / "report.html").read_text()
+    for title in ("Learning curves", "Worst mistakes", "Confusion", "Calibration", "Memory of a step"):
+        assert title in page
+
+
+@pytest.mark.slow
+def test_single_parts_run():
+    values = {}
+    exec(blocks("docs/api.md", "python")[1], values)
+    # The head starts at zero, so that every class is equally likely: -log(1/10).
+    assert values["losses"].tolist() == pytest.approx([math.log(10)] * 2, abs=1e-6)
+
+
+def test_the_fast_convolutions_are_switched_on(monkeypatch):
+    called = []
+    monkeypatch.setattr("dlcore.run.xla_flags.use_fast_cpu_convolutions", lambda: called.append(True))
+    exec(blocks("docs/performance.md", "python")[0], {})
+    assert called == [True]
+
+
+@pytest.mark.slow
+def test_the_zoo_s_example_runs():
     names = torch_names("resnet18")
     shapes = jax.eval_shape(lambda: create_model("resnet18").init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
     leaves = {
@@ -184,16 +214,16 @@ def test_the_readme_s_zoo():
     }
     turned = {path: (*shape[-1:], *shape[-2:-1], *shape[:-2]) for path, shape in leaves.items()}
     values = {"state_dict": {key: np.zeros(turned[path]) for path, key in names.items()}}
-    exec(blocks("README.md", "python")[2], values)
+    exec(blocks("docs/models.md", "python")[0], values)
     assert jax.tree.map(jnp.shape, values["variables"]) == jax.tree.map(jnp.shape, shapes)
     assert values["stages"]["stem"] == {"stride": 2, "channels": 64}
     assert next(iter(values["stages"])) == "stem"
 
 
 @pytest.mark.slow
-def test_the_readme_s_language_model():
+def test_the_language_model_s_example_runs():
     fields = {"num_layers": 1, "num_heads": 2, "width": 8}
-    code = blocks("README.md", "python")[3].replace('("gpt2")', '("gpt2", **fields)')
+    code = blocks("docs/models.md", "python")[1].replace('("gpt2")', '("gpt2", **fields)')
     code = code.replace("state_dict)", "state_dict, **fields)").replace("256", "4")
     model = create_model("gpt2", **fields)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
@@ -210,17 +240,20 @@ def test_the_readme_s_language_model():
     np.testing.assert_array_equal(values["lengths"], 4)
 
 
-def test_every_python_block_of_the_readme_is_run():
-    assert len(blocks("README.md", "python")) == 4
+def test_every_python_block_is_run():
+    """By the tests above; the excerpts of CONTRIBUTING.md have a test of their own."""
+    counts = {path: len(found) for path in PAGES if (found := blocks(path, "python"))}
+    del counts["CONTRIBUTING.md"]
+    assert counts == {"README.md": 1, "docs/api.md": 2, "docs/models.md": 2, "docs/performance.md": 1}
 
 
 def test_the_researchers_two_lines_are_in_the_experiment():
     source = read("experiments/classification/supervised.py")
-    (diff,) = blocks("README.md", "diff")
+    (diff,) = blocks("docs/running.md", "diff")
     changes = [(line[0], line[1:]) for line in diff.splitlines()]
     assert [sign for sign, _ in changes] == ["-", "+"] * 2
     for (_, old), (_, new) in zip(changes[::2], changes[1::2], strict=True):
-        assert source.count(f"{old}\n") == 1, f"README.md changes a line that is not in the experiment: {old}"
+        assert source.count(f"{old}\n") == 1, f"docs/running.md changes a line that is not in the experiment: {old}"
         source = source.replace(old, new)
     values = {"__name__": "mine", "__file__": "experiments/classification/mine.py", "__doc__": "Mine."}
     exec(source, values)

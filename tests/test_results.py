@@ -403,6 +403,17 @@ HEADLINES = {
         "shakespeare-rnn",
     ],
     "{:.2f} nats a character of Tiny Shakespeare with nanoGPT's settings": ["shakespeare-gpt"],
+    "MNIST, ResNet-8: {:.1f} % accuracy": ["mnist-resnet8"],
+    "scenes, Faster R-CNN: mAP@[.5:.95] {:.2f}": ["scenes-faster-rcnn"],
+    "scenes, U-Net: mean IoU {:.3f}": ["scenes-unet"],
+    "Fashion-MNIST, DDPM: Fréchet distance {:.1f}": ["fashion-mnist-ddpm"],
+    "Fashion-MNIST, SimCLR: {:.1f} % by k-NN": ["fashion-mnist-simclr"],
+    "MNIST with 40 labels, FixMatch: {:.1f} % accuracy": ["mnist-fixmatch-40-alignment"],
+    "MNIST with 200 labels, fine-tuning: {:.1f} % accuracy": ["mnist-fine-tuning"],
+    "CartPole, PPO: mean return {:.0f} of 500": ["ppo-cartpole"],
+    "Tiny Shakespeare, GPT: {:.2f} nats a character": ["shakespeare-gpt-long"],
+    "procedural shapes, VQA: {:.1f} % accuracy": ["shapes-vqa"],
+    "digits, HOG and other hand-crafted features: {:.1f} % accuracy": ["digits-features"],
     "distance {:.1f} on Fashion-MNIST |": ["fashion-mnist-gan"],
     "distance {:.1f} on Fashion-MNIST after": ["fashion-mnist-ddpm"],
     "k-NN {:.1f} and {:.1f} %": ["fashion-mnist-moco", "fashion-mnist-simclr"],
@@ -424,7 +435,13 @@ HEADLINES = {
     ],
     "{:.0f} of 500 without velocities, where PPO reaches {:.0f}": ["recurrent-ppo-cartpole", "ppo-cartpole-hidden"],
 }
-"""Phrases of README.md, with the rows whose means they show."""
+"""Phrases of README.md and docs/, with the rows whose means they show."""
+
+
+def documents(root):
+    """README.md and docs/ as one line."""
+    paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return " ".join(" ".join(path.read_text(encoding="utf-8") for path in paths).split())
 
 
 @pytest.mark.parametrize("phrase", HEADLINES)
@@ -435,15 +452,15 @@ def test_the_readmes_headlines_are_the_means_of_the_ledger(phrase):
         means[name]["mean"] * (100 if results.is_share(means[name]["metric"]) and "%" in phrase else 1)
         for name in HEADLINES[phrase]
     ]
-    assert phrase.format(*shown) in " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    assert phrase.format(*shown) in documents(root)
 
 
 def test_the_readme_shows_each_seed_of_its_first_command():
     root = Path(__file__).resolve().parents[1]
     (row,) = [row for row in ledger.read(root / "experiments" / "results.jsonl") if row["id"] == "digits-resnet8"]
     first, second, third = (f"{100 * value:.1f}" for value in row["values"].values())
-    text = " ".join((root / "README.md").read_text(encoding="utf-8").split())
-    assert f"the mean of three seeds: {first}, {second} and {third} %" in text
+    text = documents(root)
+    assert f"test accuracies of {first}, {second} and {third} % with seeds 0, 1 and 2" in text
     assert f"accuracy {row['values']['0']:.4f}, loss" in text
 
 
