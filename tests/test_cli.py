@@ -26,7 +26,7 @@ def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
     files = {path.stem for path in Path("experiments/rl").glob("[!_]*.py")}
     assert {line.split()[0] for line in lines if line.startswith("  rl.")} == {f"rl.{stem}" for stem in files}
     assert any(line.startswith("  studies.depth ") for line in lines), "studies are listed too"
-    assert cli.main(["experiments", "pole"]) == 0
+    assert cli.main(["experiments", "cartpole"]) == 0
     assert {line.split(".")[0] for line in capsys.readouterr().out.splitlines()} == {"rl", "  rl"}
 
 

@@ -1,4 +1,4 @@
-"""Train a small network to answer as a larger one does.
+"""Knowledge distillation: train a small network on the predictions of a larger one.
 
 python -m experiments.classification.distillation                                (96.1 %, three seeds)
 python -m experiments.classification.distillation --kind=soft                    (96.3 %)

@@ -1,4 +1,4 @@
-"""Find the digit in a scene by a glimpse, and classify it: hard attention by REINFORCE, soft, or a random glimpse.
+"""Hard attention by REINFORCE, soft attention or a random glimpse: find the digit in a scene, and classify it.
 
 python -m experiments.classification.hard_attention                     (looks 100 %, accuracy 96.6 %, 90 s of one core)
 python -m experiments.classification.hard_attention --attention=soft                                          (not run)

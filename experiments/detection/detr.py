@@ -1,4 +1,4 @@
-"""Detect colored shapes, or the classes of a data set in COCO's format, with DETR: a set of boxes, no suppression.
+"""Detect colored shapes, or the classes of a data set in COCO's format, with DETR: set prediction without NMS.
 
 python -m experiments.detection.detr        (mAP 76.7 %, AP50 96.2 %; 47 min on a shared core)
 python -m experiments.detection.detr --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=300 \\

@@ -1,4 +1,4 @@
-"""Name and locate the single object of an image with one network and two heads.
+"""Object localization: classify the single object of an image and regress its box, with one network and two heads.
 
 python -m experiments.detection.localization        (mean IoU 0.893, accuracy 0.995 on test scenes of 64 x 64)
 

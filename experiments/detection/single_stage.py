@@ -1,4 +1,4 @@
-"""Detect colored shapes, or the classes of a data set in COCO's format, with a class and a box for each anchor.
+"""Detect colored shapes, or the classes of a data set in COCO's format, with a single-stage anchor-based detector.
 
 python -m experiments.detection.single_stage        (mAP@[.5:.95] 0.86 on test scenes, 5 min)
 python -m experiments.detection.single_stage --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\

@@ -1,4 +1,4 @@
-"""Detect colored shapes, or the classes of a data set in COCO's format, with YOLO's grid of cells.
+"""Detect colored shapes, or the classes of a data set in COCO's format, with YOLO.
 
 python -m experiments.detection.yolo                          (AP at IoU .5 0.989, mAP 0.740)
 python -m experiments.detection.yolo --yolo.stage=stage4      (6 x 6 cells in place of 12 x 12; not run)

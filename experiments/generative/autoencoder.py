@@ -1,4 +1,4 @@
-"""Learn codes of digits that reproduce them: by a bottleneck, by sparse codes, or against noise.
+"""Autoencoders of digits: undercomplete, sparse or denoising.
 
 python -m experiments.generative.autoencoder
 python -m experiments.generative.autoencoder --kind=denoising       (+4.2 dB over the noisy digits, 1,823 steps)

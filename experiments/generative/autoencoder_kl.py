@@ -1,4 +1,4 @@
-"""Encode digits as small maps near a standard normal: the first phase of latent diffusion.
+"""KL-regularized autoencoder of digits: the first phase of latent diffusion.
 
 python -m experiments.generative.autoencoder_kl
 python -m experiments.generative.autoencoder_kl --mode=predict --run=RUN --input=FILES --output=reconstructions

@@ -1,4 +1,4 @@
-"""Let a trained text-to-image network follow edges, in two phases.
+"""ControlNet: condition a trained text-to-image network on edges, in two phases.
 
 python -m experiments.generative.control_net
 python -m experiments.generative.control_net --base=RUN_OF_TEXT_TO_IMAGE

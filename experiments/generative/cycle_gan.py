@@ -1,4 +1,4 @@
-"""Change red ink into blue and back, from digits of which none is shown in both, by CycleGAN.
+"""CycleGAN: translate red digits into blue ones and back, without pairs.
 
 python -m experiments.generative.cycle_gan                     (map_l1 0.008, 2,000 steps)
 python -m experiments.generative.cycle_gan --pool_size=0       (the discriminators see new fakes alone)

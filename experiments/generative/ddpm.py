@@ -1,4 +1,4 @@
-"""Draw digits by denoising diffusion.
+"""DDPM: generate digits by denoising diffusion.
 
 python -m experiments.generative.ddpm
 python -m experiments.generative.ddpm --dataset=mnist --data_dir=D --unet.patch_size=2 --steps=2000

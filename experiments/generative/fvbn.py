@@ -1,4 +1,4 @@
-"""Learn the exact likelihood of digits by fully visible belief networks: MADE, NADE, or a chain of regressions.
+"""Fully visible belief networks of digits with exact likelihood: MADE, NADE, or a chain of logistic regressions.
 
 python -m experiments.generative.fvbn
 python -m experiments.generative.fvbn --model=nade

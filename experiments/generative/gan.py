@@ -1,4 +1,4 @@
-"""Draw digits, or clothes, by a generative adversarial network.
+"""GAN: generate digits, or clothes, by a generative adversarial network.
 
 python -m experiments.generative.gan
 python -m experiments.generative.gan --dataset=fashion_mnist --data_dir=D --steps=1200 --eval_every=300

@@ -1,4 +1,4 @@
-"""Draw digits of a class by diffusion in the latents of an autoencoder, in two phases.
+"""Latent diffusion: generate digits of a class in the latent space of an autoencoder, in two phases.
 
 python -m experiments.generative.latent_diffusion
 python -m experiments.generative.latent_diffusion --first_stage=RUN_OF_AUTOENCODER_KL

@@ -1,4 +1,4 @@
-"""Turn the edges of digits, or of clothes, back into images, by pix2pix.
+"""pix2pix: translate the edges of digits, or of clothes, back into images.
 
 python -m experiments.generative.pix2pix                             (l1 0.038, 3,000 steps)
 python -m experiments.generative.pix2pix --adversarial_weight=0      (the L1 loss alone)

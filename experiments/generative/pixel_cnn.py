@@ -1,4 +1,4 @@
-"""Draw digits pixel by pixel by a gated PixelCNN, whose likelihood is exact.
+"""PixelCNN: generate digits pixel by pixel by gated convolutions, with exact likelihood.
 
 python -m experiments.generative.pixel_cnn
 python -m experiments.generative.pixel_cnn --conditional --levels=16

@@ -1,4 +1,4 @@
-"""Draw digits pixel by pixel by a PixelRNN of diagonal LSTMs, whose likelihood is exact.
+"""PixelRNN: generate digits pixel by pixel by diagonal LSTMs, with exact likelihood.
 
 python -m experiments.generative.pixel_rnn
 python -m experiments.generative.pixel_rnn --conditional --levels=16

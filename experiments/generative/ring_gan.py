@@ -1,4 +1,4 @@
-"""Cover the modes of a ring of points by a generative adversarial network.
+"""GAN on a ring of Gaussians: how many modes does it cover?
 
 python -m experiments.generative.ring_gan                   (8 of 8 modes in 90 s)
 python -m experiments.generative.ring_gan --r1=0            (no gradient penalty: only a few modes)

@@ -1,4 +1,4 @@
-"""Draw digits by a generator of mapped styles and per-layer noise, and walk through its latents.
+"""StyleGAN: generate digits from mapped styles and per-layer noise, and interpolate in the latent space.
 
 python -m experiments.generative.style_gan                     (Fréchet distance 1.19, noise share 1.03)
 python -m experiments.generative.style_gan --mode=predict --run=RUN --output=samples

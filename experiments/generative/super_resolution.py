@@ -1,4 +1,4 @@
-"""Enlarge photographs: SRResNet, and SRGAN with an adversary.
+"""Super-resolution of photographs by SRResNet and SRGAN.
 
 python -m experiments.generative.super_resolution
 python -m experiments.generative.super_resolution --adversarial_weight=0.01                          (SRGAN)

@@ -1,4 +1,4 @@
-"""Draw colored shapes from a sentence, by a U-Net that attends to its words.
+"""Text-to-image diffusion: generate colored shapes from a sentence, by a U-Net with cross-attention.
 
 python -m experiments.generative.text_to_image
 python -m experiments.generative.text_to_image --mode=predict --run=RUN --output=samples \\

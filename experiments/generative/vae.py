@@ -1,4 +1,4 @@
-"""Bound the likelihood of digits, walk through their codes, and draw new ones, by a variational autoencoder.
+"""VAE: bound the likelihood of digits, interpolate in the latent space, and sample new ones.
 
 python -m experiments.generative.vae                    (ELBO 23.4 nats, IWAE-50 22.9, 8x8 digits, 1,823 steps)
 python -m experiments.generative.vae --dataset=factors --vae.likelihood=gaussian --vae.latent_dim=8

@@ -1,4 +1,4 @@
-"""Code digits by a grid of integers, learn what grids are probable, and draw new ones: a VQ-VAE and its prior.
+"""VQ-VAE: encode digits as a grid of codebook indices, learn a prior of the grids, and sample new digits.
 
 python -m experiments.generative.vq_vae           (mse 0.0061, perplexity 59.5 of 64, prior 4.2 of 6 bits)
 python -m experiments.generative.vq_vae --dataset=cifar10 --data_dir=D --vqvae.downsamplings=2 --num_codes=128 \\

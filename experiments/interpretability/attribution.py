@@ -1,4 +1,4 @@
-"""Show which pixels speak for the class that a network names, by CAM, Grad-CAM, occlusion and gradients.
+"""Attribution maps of a classifier: gradients, guided backpropagation, occlusion, CAM and Grad-CAM.
 
 python -m experiments.interpretability.attribution        (a small network of digits, trained first)
 python -m experiments.interpretability.attribution --network=runs/classification.supervised/HASH --input=PHOTO

@@ -1,4 +1,4 @@
-"""Find the image of highest score for each class of a classifier, by gradient ascent from gray.
+"""Class visualization: the image with the highest score of each class, by gradient ascent from gray.
 
 python -m experiments.interpretability.class_image        (probability 0.9998)
 python -m experiments.interpretability.class_image --l2=0 --blur_sigma=0       (no prior: noise)

@@ -1,4 +1,4 @@
-"""Let a network dream on a photograph: its layers draw more of what they see there already.
+"""DeepDream: amplify what the layers of a network see in a photograph, by gradient ascent.
 
 python -m experiments.interpretability.deep_dream        (the mean square of relu3_2 grows 11-fold in 25 s)
 python -m experiments.interpretability.deep_dream --layer=relu2_2 --octaves=2

@@ -1,4 +1,4 @@
-"""Reconstruct a photograph from the features of one layer.
+"""Feature inversion: reconstruct a photograph from the features of one layer.
 
 python -m experiments.interpretability.feature_inversion
 python -m experiments.interpretability.feature_inversion --layer=relu1_1       (or relu2_2, relu4_2)

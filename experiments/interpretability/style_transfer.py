@@ -1,4 +1,4 @@
-"""Paint a photograph in the style of another, by descent on its pixels.
+"""Neural style transfer: render a photograph in the style of another, by optimizing its pixels.
 
 python -m experiments.interpretability.style_transfer        (a minute beside other jobs)
 python -m experiments.interpretability.style_transfer --content=PHOTO --style=PAINTING --height=256

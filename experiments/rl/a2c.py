@@ -1,4 +1,4 @@
-"""Balance a pole by advantage actor-critic, five seeds at once.
+"""A2C (advantage actor-critic) on CartPole, five seeds at once.
 
 python -m experiments.rl.a2c                                                  (500 of 500 for each of the five; 29 s)
 python -m experiments.rl.a2c --environment=Acrobot-v1 --eval_every=150 --eval_episodes=100   (return -84.2; 52 s)

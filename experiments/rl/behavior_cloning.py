@@ -1,4 +1,4 @@
-"""Balance a pole as an expert does, from four of its episodes, five seeds at once.
+"""Behavior cloning on CartPole from four episodes of an expert, five seeds at once.
 
 python -m experiments.rl.behavior_cloning        (return 500 of 500 for each of the five; 1 min, the expert 40 s more)
 python -m experiments.rl.behavior_cloning --num_demonstrations=1 --every=10                   (500: 50 steps suffice)

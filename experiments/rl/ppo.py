@@ -1,4 +1,4 @@
-"""Balance a pole by proximal policy optimization, five seeds at once.
+"""PPO (proximal policy optimization) on CartPole, five seeds at once.
 
 python -m experiments.rl.ppo        (return 500 of 500 for each of the five, 25 s on two cores)
 python -m experiments.rl.ppo --environment=Acrobot-v1 --eval_every=100 --eval_episodes=100      (return -78.4; 44 s)

@@ -1,4 +1,4 @@
-"""Learn the values of a slippery grid by Q-learning with a table, five seeds at once, beside the exact ones.
+"""Tabular Q-learning on a slippery grid, five seeds at once, compared with value iteration.
 
 python -m experiments.rl.q_learning                         (q_error 0.025)
 python -m experiments.rl.q_learning --environment=pit       (q_error 0.006)

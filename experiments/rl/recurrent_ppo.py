@@ -1,4 +1,4 @@
-"""Balance a pole whose velocities are hidden, by a policy with an LSTM, five seeds at once.
+"""Recurrent PPO (LSTM policy) for partial observability: CartPole without velocities, five seeds at once.
 
 python -m experiments.rl.recurrent_ppo                                                          (498 of 500; 4 min)
 python -m experiments.rl.ppo --mask_velocities --normalize_observation                          (44: without memory)

@@ -1,4 +1,4 @@
-"""Swing a pendulum up by soft actor-critic, five seeds at once.
+"""SAC (soft actor-critic) on Pendulum, five seeds at once.
 
 python -m experiments.rl.sac             (mean return -141.9, the five -149.6 to -131.8, above -155 from 6,000 of 20,000
                                           environment steps a seed on; 84 s on one core)

@@ -1,4 +1,4 @@
-"""Swing a pendulum up by TD3, or by DDPG, five seeds at once.
+"""TD3 or DDPG on Pendulum, five seeds at once.
 
 python -m experiments.rl.td3                    (mean return -148.7, the five -155 to -138; 79 s on one core)
 python -m experiments.rl.td3 --kind=ddpg        (not run)

@@ -1,4 +1,4 @@
-"""Give every pixel of a scene its texture or its object: Mask R-CNN and a U-Net, trained side by side and merged.
+"""Panoptic segmentation: Mask R-CNN for objects and a U-Net for background, trained side by side and merged.
 
 python -m experiments.segmentation.panoptic        (PQ 89.0 %; 28 min on one core)
 python -m experiments.segmentation.panoptic --run=RUN --mode=predict --input=IMAGES --output=FOLDER    (in COCO's form)

@@ -1,4 +1,4 @@
-"""Learn features by telling whether a sound belongs to a clip, and judge them by the protocol.
+"""Audio-visual correspondence: learn features by telling whether a sound belongs to a clip.
 
 python -m experiments.self_supervised.audio_visual              (pretext 99 %; k-NN 98.6 %, untrained 85.0 %; 12 min)
 python -m experiments.self_supervised.audio_visual --num_clips=8000 --model.width=16 --steps=4000            (not run)

@@ -1,4 +1,4 @@
-"""Learn from captions in place of labels by CLIP, and classify by prompts without a labeled image.
+"""CLIP: learn image features from captions, and classify zero-shot by prompts.
 
 python -m experiments.self_supervised.clip                                     (zero-shot 81 %, text_r10 96 %)
 python -m experiments.self_supervised.clip --num_images=24000 --steps=7000 --eval_every=3500

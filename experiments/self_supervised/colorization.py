@@ -1,4 +1,4 @@
-"""Learn features by giving gray images their colors back, and judge them by k-NN, a probe and fine-tuning.
+"""Colorization pretext: learn features by predicting the colors of gray images.
 
 python -m experiments.self_supervised.colorization                                            (crops of two photographs)
 python -m experiments.self_supervised.colorization --dataset=cifar10 --data_dir=D --model.width=32 --steps=5000 \\

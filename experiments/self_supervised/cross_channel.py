@@ -1,4 +1,4 @@
-"""Learn features by telling one channel of an image from the others, and judge them by the protocol.
+"""Cross-channel prediction: learn features by predicting one channel of an image from the others.
 
 python -m experiments.self_supervised.cross_channel                                           (red, from green and blue)
 python -m experiments.self_supervised.cross_channel --channel=2                                      (blue; not run)

@@ -1,4 +1,4 @@
-"""Learn features by telling the clusters of the features of before (DeepCluster), and judge them by the protocol.
+"""DeepCluster: learn features by classifying images into clusters of their features.
 
 python -m experiments.self_supervised.deep_cluster                 (k-NN 98.4 %, untrained 82.0 %; 2 min on one core)
 python -m experiments.self_supervised.deep_cluster --dataset=fashion_mnist --data_dir=D --num_clusters=100 \\

@@ -1,4 +1,4 @@
-"""Learn features of images by DINO, without labels and without negatives, and measure them by k-NN and a linear probe.
+"""DINO: learn features by self-distillation with an EMA teacher, without labels and negatives.
 
 python -m experiments.self_supervised.dino                                      (k-NN 62 %, untrained 82 %)
 python -m experiments.self_supervised.dino --model=vit_tiny_cifar --model.image_size=16 --model.patch_size=4 \\

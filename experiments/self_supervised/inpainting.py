@@ -1,4 +1,4 @@
-"""Learn features by painting what was cut out of an image, and judge them by k-NN, a probe and fine-tuning.
+"""Inpainting pretext (context encoder): learn features by filling in a hole of an image.
 
 python -m experiments.self_supervised.inpainting                         (k-NN 88.2 %, untrained 82.0 %; MSE .016)
 python -m experiments.self_supervised.inpainting --dataset=photographs                                       (not run)

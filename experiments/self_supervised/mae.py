@@ -1,4 +1,4 @@
-"""Learn an encoder of images by filling in masked patches, and measure it by fine-tuning, k-NN and a linear probe.
+"""MAE (masked autoencoder): learn features by reconstructing masked patches.
 
 python -m experiments.self_supervised.mae                   (fine-tuned with 117 labels 94.8 %, untrained 88.4 %)
 python -m experiments.self_supervised.mae --dataset=fashion_mnist --data_dir=D --steps=3000 \\

@@ -1,4 +1,4 @@
-"""Learn features of images without labels by momentum contrast, and measure them by k-NN and a linear probe.
+"""MoCo (momentum contrast): learn features by a contrastive loss with a queue of negatives.
 
 python -m experiments.self_supervised.moco                                                     (version 2)
 python -m experiments.self_supervised.moco --embedder.head=linear --temperature=0.07           (version 1; not run)

@@ -1,4 +1,4 @@
-"""Learn features by telling where a patch lies beside another, and judge them by k-NN, a probe and fine-tuning.
+"""Relative patch prediction: learn features by predicting the position of a patch relative to another.
 
 python -m experiments.self_supervised.relative_patch                       (pretext 92 %; k-NN 78.8 %, untrained 86.6 %)
 python -m experiments.self_supervised.relative_patch --gap=0 --jitter=0 --by_piece=false    (borders may tell; not run)

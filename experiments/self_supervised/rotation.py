@@ -1,4 +1,4 @@
-"""Learn features by telling how images were turned (RotNet), and judge them by k-NN, a probe and fine-tuning.
+"""RotNet: learn features by predicting the rotation of an image.
 
 python -m experiments.self_supervised.rotation                             (pretext 88 %; k-NN 53.6 %, untrained 82.0 %)
 python -m experiments.self_supervised.rotation --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\

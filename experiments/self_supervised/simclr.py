@@ -1,4 +1,4 @@
-"""Learn features of images without labels by SimCLR, and measure them by k-NN and a linear probe.
+"""SimCLR: learn features by a contrastive loss between two augmented views of each image.
 
 python -m experiments.self_supervised.simclr
 python -m experiments.self_supervised.simclr --dataset=fashion_mnist --data_dir=D --model.stem_stride=2 \\

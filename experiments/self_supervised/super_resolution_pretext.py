@@ -1,4 +1,4 @@
-"""Learn features by sharpening enlarged images, and judge them by k-NN, a probe and fine-tuning.
+"""Super-resolution pretext: learn features by sharpening enlarged images.
 
 python -m experiments.self_supervised.super_resolution_pretext                                (crops of two photographs)
 python -m experiments.self_supervised.super_resolution_pretext --factor=4                                    (not run)

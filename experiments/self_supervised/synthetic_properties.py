@@ -1,4 +1,4 @@
-"""Learn what a renderer drew, so that it holds for photographs: a classifier of domains works against the features.
+"""Learn features from the labels of a renderer, with adversarial domain adaptation to photographs.
 
 python -m experiments.self_supervised.synthetic_properties                               (photo_accuracy 77.4 %)
 python -m experiments.self_supervised.synthetic_properties --adversary=0                 (53.3 %)

@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from images without one, by FixMatch.
+"""FixMatch: semi-supervised learning by confident pseudo-labels under strong augmentation.
 
 python -m experiments.semi_supervised.fixmatch                            (92.8 %, its twin 83.4 %)
 python -m experiments.semi_supervised.fixmatch --steps=200              (83.2 %, its twin 81.0 %)

@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and by telling other images from made ones.
+"""Semi-supervised GAN: the classifier of a few labeled images is also the discriminator.
 
 python -m experiments.semi_supervised.gan_classifier                     (81.4 %, its twin 79.6 %)
 python -m experiments.semi_supervised.gan_classifier --complement        (made images lie between the classes)

@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from mixtures of the others (interpolation consistency).
+"""ICT (interpolation consistency training): semi-supervised learning by consistency between mixed images.
 
 python -m experiments.semi_supervised.ict                               (89.4 %, its twin 83.4 %)
 python -m experiments.semi_supervised.ict --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\

@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from a teacher that averages the student.
+"""Mean teacher: semi-supervised learning by consistency with an EMA of the student.
 
 python -m experiments.semi_supervised.mean_teacher                      (86.6 %, its twin 83.4 %)
 python -m experiments.semi_supervised.mean_teacher --dataset=mnist --data_dir=D --augment=affine --steps=1500 \\

@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from sharpened guesses of the others, all mixed (MixMatch).
+"""MixMatch: semi-supervised learning by sharpened pseudo-labels and mixup.
 
 python -m experiments.semi_supervised.mixmatch                          (97.0 %, its twin 83.4 %)
 python -m experiments.semi_supervised.mixmatch --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\

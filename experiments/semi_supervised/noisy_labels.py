@@ -1,4 +1,4 @@
-"""Learn digits from labels of which 40 % are wrong.
+"""Learning with label noise: 40 % of the training labels are wrong.
 
 python -m experiments.semi_supervised.noisy_labels
 python -m experiments.semi_supervised.noisy_labels --technique=co_teaching

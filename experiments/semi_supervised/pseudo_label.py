@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from the network's own guesses of the others.
+"""Pseudo-labels: semi-supervised learning on the network's own confident predictions.
 
 python -m experiments.semi_supervised.pseudo_label                              (95.2 %, its twin 83.2 %)
 python -m experiments.semi_supervised.pseudo_label --weighting=threshold

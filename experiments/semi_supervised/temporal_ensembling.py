@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from what the network predicted of the others before.
+"""Temporal ensembling: semi-supervised learning by consistency with averaged earlier predictions.
 
 python -m experiments.semi_supervised.temporal_ensembling               (84.0 %, its twin 83.2 %)
 python -m experiments.semi_supervised.temporal_ensembling --dataset=mnist --data_dir=D --augment=auto --steps=3000 \\

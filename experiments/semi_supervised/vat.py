@@ -1,4 +1,4 @@
-"""Learn classes from a few labels of each, and from the direction in which the others' answers change most.
+"""VAT (virtual adversarial training): semi-supervised learning by consistency under adversarial perturbations.
 
 python -m experiments.semi_supervised.vat                                     (95.2 %, its twin 83.2 %)
 python -m experiments.semi_supervised.vat --entropy_weight=1                  (VAT+EntMin)

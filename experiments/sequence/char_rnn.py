@@ -1,4 +1,4 @@
-"""Teach an LSTM to write, one character after the other.
+"""Character-level language model by an LSTM, a GRU or a vanilla RNN.
 
 python -m experiments.sequence.char_rnn                                      (a few embedded pages)
 python -m experiments.sequence.char_rnn --dataset=shakespeare --data_dir=D --batch_size=64 \\

@@ -1,4 +1,4 @@
-"""Teach a GPT to write, one character after the other.
+"""GPT: a character-level language model.
 
 python -m experiments.sequence.language_model                                      (a few embedded pages)
 python -m experiments.sequence.language_model --dataset=shakespeare --data_dir=D --learning_rate=6e-3 \\

@@ -1,4 +1,4 @@
-"""Teach a small BERT to fill in the characters that are hidden in a text.
+"""BERT: masked language modeling of characters.
 
 python -m experiments.sequence.masked_language_model                                     (a few embedded pages: 44.6 %)
 python -m experiments.sequence.masked_language_model --dataset=shakespeare --data_dir=D --steps=3000 \\

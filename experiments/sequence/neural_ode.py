@@ -1,4 +1,4 @@
-"""Learn the law of motion of a spiral, as a differential equation whose velocity is a network.
+"""Neural ODE: learn the velocity field of a spiral from trajectories.
 
 python -m experiments.sequence.neural_ode                        (mean squared error 1e-4)
 python -m experiments.sequence.neural_ode --gradient=direct      (the gradient of the solver's steps; not run)

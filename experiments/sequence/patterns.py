@@ -1,4 +1,4 @@
-"""One recurrent network in five patterns: an image's class, a tone, a sentence's opinion, a box's depth, a string.
+"""One recurrent network in five patterns: one-to-one, one-to-many, many-to-one and two kinds of many-to-many.
 
 python -m experiments.sequence.patterns                                  (the opinion of a sentence: 100 %)
 python -m experiments.sequence.patterns --pattern=one_to_one             (an 8 x 8 digit, without recurrence: 93 %)

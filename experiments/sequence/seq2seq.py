@@ -1,4 +1,4 @@
-"""Learn to copy, reverse or sort strings, by a transformer or a recurrent network with or without attention.
+"""Seq2seq: copy, reverse or sort strings, by a transformer or a recurrent network with or without attention.
 
 python -m experiments.sequence.seq2seq                                    (reverse, transformer)
 python -m experiments.sequence.seq2seq --task=copy                        (copy, transformer)

@@ -1,4 +1,4 @@
-"""Teach a Transformer-XL to write: a transformer that remembers the segments before the one that it reads.
+"""Transformer-XL: a character-level language model with segment-level recurrence.
 
 python -m experiments.sequence.transformer_xl                                       (a few embedded pages)
 python -m experiments.sequence.transformer_xl --dataset=shakespeare --data_dir=D --batch_size=16 --steps=2000 \\

@@ -1,4 +1,4 @@
-"""Classify digits on photographs by labels of plain digits alone: DANN, MMD or CORAL beside no adaptation.
+"""Domain adaptation from plain digits to digits on photographs: DANN, MMD or CORAL against no adaptation.
 
 python -m experiments.transfer.domain_adaptation                                (52.4 % on the target, 53.0 without)
 python -m experiments.transfer.domain_adaptation --technique=mmd                                (54.0 %, 53.0 without)

@@ -1,4 +1,4 @@
-"""Teach a trained network other classes from few images: its head first, then its last stage, then all of it.
+"""Fine-tuning of a trained network on few images: its head first, then its last stage, then all of it.
 
 python -m experiments.transfer.fine_tuning                              (92.6 %: 10 images of each digit)
 python -m experiments.transfer.fine_tuning --parts=*                    (95.8 %: all of it from the start)

@@ -1,4 +1,4 @@
-"""Describe images in a sentence: colored shapes that a program draws, or the photographs of Flickr8k.
+"""Image captioning: describe colored shapes that a program draws, or the photographs of Flickr8k.
 
 python -m experiments.vision_language.caption       (99.7 % of the captions equal a reference, and 75 % of the attention
                                                      is on the shape that is named; 10 min on one core)

@@ -1,4 +1,4 @@
-"""Find a clip by a sentence: two encoders into one space, trained with CLIP's loss.
+"""Text-to-video retrieval: find a clip by a sentence, by two encoders trained with CLIP's loss.
 
 python -m experiments.vision_language.retrieval        (recall at 1 of 100 %; 15 min on one core)
 python -m experiments.vision_language.retrieval --dataset=flickr8k --data_dir=D --image_size=64     (not run)

@@ -1,4 +1,4 @@
-"""Translate sentences, by a transformer or a recurrent network with or without attention.
+"""Machine translation by a transformer or a recurrent network with or without attention.
 
 python -m experiments.vision_language.translation                        (a small German-English grammar)
 python -m experiments.vision_language.translation --model=attention

@@ -1,4 +1,4 @@
-"""Say what moves in a clip, and where to: "the red circle moves left".
+"""Video captioning: say what moves in a clip, and where to: "the red circle moves left".
 
 python -m experiments.vision_language.video_caption                        (all sentences right; 10 min on one core)
 python -m experiments.vision_language.video_caption --shuffled             (23 % right)

@@ -1,4 +1,4 @@
-"""Answer questions about images of colored shapes: color, shape, count, and which is nearest.
+"""Visual question answering about colored shapes: color, shape, count, and which is nearest.
 
 python -m experiments.vision_language.vqa             (99 % of the answers right, relations 97 %; 11 min on one core)
 python -m experiments.vision_language.vqa --blind=image --steps=6000 --eval_every=3000      (26 % of the answers right)
