@@ -82,6 +82,7 @@ def first_loss(learner, rows=None):
     return float(learner.loss(state.params, state, rows)[0])
 
 
+@pytest.mark.slow
 def test_a_loss_of_one_s_own_takes_the_place_of_cross_entropy():
     """The Brier score, whose value and gradient in the bias of one linear layer are worked out in NumPy."""
     learner = make_learner(

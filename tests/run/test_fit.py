@@ -253,6 +253,7 @@ def test_time_between_a_log_line_and_a_validation_is_not_lost(monkeypatch):
     assert {row["examples_per_second"] for row in rows if row["split"] == "train"} == {8.0}
 
 
+@pytest.mark.slow
 def test_a_report_needs_a_folder_and_says_what_was_measured(tmp_path):
     with pytest.raises(ValueError, match="report=True: there is no folder to write it in; allowed: with folder=PATH"):
         train(2, report=True)
