@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from dlcore.report.html import is_share
+from dlcore.report.measures import is_share
 from experiments import ledger
 
 __all__ = ["main", "render"]

@@ -79,7 +79,7 @@ def load(
       skip_bad: leave out images of a folder that cannot be read, and say how many.
       limit_bytes: most bytes of decoded images; a folder or TFDS split that takes more stays on disk and is streamed.
       workers: threads that decode streamed images; None takes one a core.
-      min_classes: of a folder; fewer are an error.
+      min_classes: of a folder; fewer are an error. At 0 a folder of images needs no class folders.
 
     Returns:
       The splits.

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 
-__all__ = ["EXTENSIONS", "ImageFile", "ImageFolder", "is_image", "list_folder", "list_images"]
+__all__ = ["EXTENSIONS", "UNLABELED", "ImageFile", "ImageFolder", "is_image", "list_folder", "list_images"]
 
 EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".avif", ".avifs"),
@@ -25,6 +25,8 @@ EXTENSIONS = (
 )
 """What makes a file an image by its name; one that Pillow cannot decode (.heic, without a plugin) is named in an error,
 not left out."""
+UNLABELED = "unlabeled"
+"""The one class of images without class folders."""
 _SHOWN = 5
 
 
@@ -86,7 +88,8 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Args:
       path: of the folder or .zip.
-      min_classes: fewer are an error.
+      min_classes: fewer are an error. At 0, images that lie in fewer than two class folders need none: they all have
+        the one class UNLABELED.
 
     Returns:
       Its files by split, with their classes.
@@ -99,14 +102,17 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
     """
     path = Path(path)
     entries, without = _entries(path)
-    groups = _by_split(str(path), entries)
-    names = _class_names(str(path), groups, min_classes)
-    number = {class_name: label for label, class_name in enumerate(names)}
+    by_split = _flat_by_split(str(path), entries) if min_classes == 0 else {}
+    classes = {entry.class_name for group in by_split.values() for entry in group} - {""}
+    flat = min_classes == 0 and len(classes) < 2
+    groups = by_split if flat else _by_split(str(path), entries)
+    names = (UNLABELED,) if flat else _class_names(str(path), groups, min_classes)
+    number = {"" if flat else class_name: label for label, class_name in enumerate(names)}
     splits = {
         split: [
             ImageFile(
                 entry.name,
-                number[entry.class_name],
+                number["" if flat else entry.class_name],
                 entry.open,
                 "/".join(entry.parts if split == "all" else (split, *entry.parts)),
                 entry.size,
@@ -283,6 +289,21 @@ def _check_repeats(path: str, entries: list[_Entry]) -> None:
             )
         if deeper := [e._replace(parts=e.parts[1:]) for e in entries if e.parts[0] == name and len(e.parts) > 2]:
             _check_repeats(path, deeper)
+
+
+def _flat_by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
+    """All images by split, or `all`, wherever they lie below."""
+    while len({entry.parts[0] for entry in entries}) == 1 and all(len(entry.parts) > 1 for entry in entries):
+        entries = [entry._replace(parts=entry.parts[1:]) for entry in entries]
+    top = sorted({entry.parts[0] for entry in entries if len(entry.parts) > 1})
+    splits = {name: split for name in top if (split := split_of(name))}
+    if "train" not in splits.values() or len(set(splits.values())) < 2:
+        return {"all": entries}
+    check_one_name(splits, f"path={path!r}")
+    return {
+        split: [entry._replace(parts=entry.parts[1:]) for entry in entries if entry.parts[0] == name]
+        for name, split in splits.items()
+    }
 
 
 def _unwrapped(entries: list[_Entry]) -> list[_Entry]:

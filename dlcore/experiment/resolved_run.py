@@ -73,11 +73,12 @@ class ResolvedRun:
 
         return Placement(make_mesh(self.flags.mesh), self.flags.sharding, self.flags.spmd)
 
-    def steps(self, train_size: int) -> int:
+    def steps(self, train_size: int, batch_size: int | None = None) -> int:
         """Count the training steps.
 
         Args:
           train_size: training examples.
+          batch_size: examples a step; None takes `--batch_size`.
 
         Returns:
           `--steps`, or the steps of `--epochs` passes.
@@ -86,7 +87,7 @@ class ResolvedRun:
           FlagError: the passes take too many steps, or `--accumulate` needs more steps for one update than there are.
         """
         flags = self.flags
-        steps = flags.steps or max(1, round(flags.epochs * train_size / flags.batch_size))
+        steps = flags.steps or max(1, round(flags.epochs * train_size / (batch_size or flags.batch_size)))
         if steps > STEPS.high:
             raise FlagError(f"--epochs={flags.epochs:g}: {steps:.3g} steps; allowed: at most {STEPS.high} steps")
         if flags.get("accumulate", 1) > steps:
@@ -97,7 +98,7 @@ class ResolvedRun:
         """Put together the argument of the experiment's `build`.
 
         Args:
-          spec: `Splits.spec` with `train_size`.
+          spec: `Splits.spec` with `train_size`, and `batch_size` where that of the flags does not fit the data.
           flags: other settings than the run's.
           dtype: of computation; what `--precision` says by default.
 
@@ -107,8 +108,11 @@ class ResolvedRun:
         import jax.numpy as jnp
 
         flags = flags or self.flags
+        if "batch_size" in spec:
+            flags = flags.replace(batch_size=spec["batch_size"])
         dtype = dtype or {"f32": jnp.float32, "bf16": jnp.bfloat16}[flags.precision]
-        return Setup(flags, spec, self.steps(spec["train_size"]), "data" if flags.spmd == "pmap" else None, dtype)
+        steps = self.steps(spec["train_size"], flags.batch_size)
+        return Setup(flags, spec, steps, "data" if flags.spmd == "pmap" else None, dtype)
 
     def setup_of(self, splits: Splits, flags: Flags | None = None, dtype: Any = None) -> Setup:
         """Put together the argument of the experiment's `build` for data that is loaded.
@@ -121,7 +125,25 @@ class ResolvedRun:
         Returns:
           The setup.
         """
-        return self.setup({**splits.spec, "train_size": splits.train_size}, flags, dtype)
+        fitted, spec = self.fitted_batch_size(splits), {**splits.spec, "train_size": splits.train_size}
+        return self.setup(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
+
+    def fitted_batch_size(self, splits: Splits) -> int | None:
+        """Fit `--batch_size` to data with fewer examples.
+
+        Args:
+          splits: the data.
+
+        Returns:
+          The largest power of two that every training source can fill; None where `--batch_size` fits, was given, or
+          nothing fits.
+        """
+        sizes: list[int] = []
+        map_sources(lambda source, ratio: sizes.append(len(source) // ratio), splits.train, splits.batch_ratios)
+        most = min(sizes, default=0)
+        if "batch_size" in self.flags.given or most < 1 or self.flags.batch_size <= most:
+            return None
+        return 2 ** (most.bit_length() - 1)
 
     def check_network(self, splits: Splits, batch: Any) -> None:
         """Initialize the network abstractly where the command line gives its fields, before anything is computed.
@@ -154,19 +176,21 @@ class ResolvedRun:
         """Values that switch regularization and augmentation off, of the flags that the experiment has."""
         return {name: value for name, value in self.experiment.plain.items() if name in self.flags}
 
-    def eval_every(self, train_size: int) -> int:
+    def eval_every(self, setup: Setup) -> int:
         """Count the steps between two validations.
 
         Args:
-          train_size: training examples.
+          setup: with the data's `train_size` and the batch size.
 
         Returns:
           `--eval_every`, or the steps of an epoch.
         """
-        return self.flags.eval_every or max(1, round(train_size / self.flags.batch_size))
+        return self.flags.eval_every or max(1, round(setup.spec["train_size"] / setup.flags.batch_size))
 
     def pipelines(self, splits: Splits) -> Any:
         """Batch the training data: `--batch_size` examples a step, times the batch ratio of each of several sources.
+
+        Where nobody gave a batch size and the default exceeds the data, it is `fitted_batch_size`.
 
         Args:
           splits: the data.
@@ -179,10 +203,12 @@ class ResolvedRun:
         from dlcore.data.device import device_resident
         from dlcore.data.pipeline import Pipeline
 
+        batch_size = self.fitted_batch_size(splits) or self.flags.batch_size
+
         def batched(source: Any, ratio: int) -> Any:
             pipeline = Pipeline(
                 source,
-                self.flags.batch_size * ratio,
+                batch_size * ratio,
                 self.flags.seed,
                 process_index=jax.process_index(),
                 process_count=jax.process_count(),

@@ -16,6 +16,8 @@ class Splits(NamedTuple):
       spec: JSON-able facts that `build` needs (class names, image shape, statistics of the training split); they are
         kept in config.json, so that a run can be used without its data. `spec["about"]`, {metric: text}, is put behind
         the name of a metric that says nothing without it, such as what a distance is measured in.
+        `spec["trivial"]`, {metric: (value, rule)}, says what a metric is worth without learning where the data know it.
+        `spec["headline"]` names the measure in place of the experiment's where the data have no labels for that.
       notes: lines to print once.
       shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
         one a sample).

@@ -30,11 +30,15 @@ from dlcore.run.checkpoint import check_writable
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import duration, say
 
-__all__ = ["Headline", "Study", "StudyResult", "run_study"]
+__all__ = ["SMOKE", "Headline", "Study", "StudyResult", "run_study"]
 
 
 MANY = 24
 """Numbers of one name that are printed; of more, their range."""
+
+
+SMOKE = "A smoke run: small settings and a few steps. It shows that everything works; its numbers say nothing."
+"""What the report of a smoke run says first."""
 
 
 class Headline(NamedTuple):
@@ -125,7 +129,7 @@ def run_study(study: Study, argv: list[str]) -> int:
             raise
         print(f"error: {error}  (--traceback shows where)", file=sys.stderr)
         return 2 if isinstance(error, FlagError) else 1
-    _write(study, folder, values, result)
+    _write(study, folder, values, result, flags.smoke)
     if result.headline is not None:
         _offer(study, folder, values, result, smoke=flags.smoke)
     for name, value in result.numbers.items():
@@ -149,7 +153,7 @@ def _check_settings(study: Study, folder: Path, values: dict) -> None:
         raise FlagError(f"{folder} was made with other settings: {text}. Choose another --run_dir")
 
 
-def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> None:
+def _write(study: Study, folder: Path, values: dict, result: StudyResult, smoke: bool) -> None:
     from dlcore.report.figure import figure_panel, figure_png
     from dlcore.report.html import render
     from dlcore.report.study_text import claim_panels, reference_panels
@@ -168,7 +172,9 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult) -> Non
     if result.holds is not None:
         summary = {"the claim": "held" if result.holds else "did not hold", **summary}
     details = {"Settings": {"command": config["command"], **values}, "Environment": config["versions"]}
-    (folder / "report.html").write_text(render(study.name, panels, summary, details=details))
+    (folder / "report.html").write_text(
+        render(study.name, panels, summary, details=details, banner=SMOKE if smoke else "")
+    )
 
 
 def _number_panel(numbers: Mapping[str, Any]) -> Any:

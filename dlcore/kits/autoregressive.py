@@ -24,6 +24,7 @@ __all__ = [
     "data",
     "describe",
     "drawn",
+    "fields",
     "independent_nats",
     "inputs",
     "panels",
@@ -34,8 +35,14 @@ __all__ = [
 NUM_COMPLETIONS = 4
 """Lower halves that are drawn for each upper half."""
 
+FOLDER_SIZE = 28
+"""Side that images of a folder get by default: every number of an image is drawn after all others."""
+
 SETTINGS = {
-    **{k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")},
+    **{k: images.SETTINGS[k] for k in ("dataset", "data_dir", "skip_bad", "valid_fraction")},
+    "image_size": images.SETTINGS["image_size"]._replace(
+        help=f"side of the images of a tfds data set, by default their own; of a folder, by default {FOLDER_SIZE}"
+    ),
     **optimizer.SETTINGS,
     "levels": Setting(
         2, "values of a pixel: 2 binarizes it, 256 keeps the data's own", limits=Range(2, 256), essential=True
@@ -70,6 +77,22 @@ def build(setup: Setup, model: Any, **fields: Any) -> Learner:
     return optimizer.averaged(learner, setup)
 
 
+def fields(setup: Setup, prefix: str) -> dict[str, Any]:
+    """Read the fields of a network whose features part into equal blocks, one a color.
+
+    Args:
+      setup: with the flags of the network.
+      prefix: of these flags.
+
+    Returns:
+      {field: value}; `features` and `head_features` that nobody gave are rounded up to multiples of the colors.
+    """
+    found, colors = setup.flags.group(prefix), setup.spec["image_shape"][-1]
+    for name in {"features", "head_features"} - {given.removeprefix(f"{prefix}.") for given in setup.flags.given}:
+        found[name] = -(-found[name] // colors) * colors
+    return found
+
+
 def data(flags: Flags) -> Splits:
     """Load the splits by name.
 
@@ -82,16 +105,20 @@ def data(flags: Flags) -> Splits:
     Raises:
       ValueError: as `dlcore.kits.images.data`; or the images are no intensities.
     """
-    splits = images.data(flags)
+    if flags.dataset == "folder" and flags.image_size is None:
+        flags = flags.replace(image_size=FOLDER_SIZE)
+    splits = images.data(flags, labels=False)
     for name in ("train", "valid", "test"):
         likelihood.check_intensities(getattr(splits, name).arrays["image"], f"{name} images")
-    rule = f"binarized: {flags.binarization}" if flags.levels == 2 else f"{flags.levels} levels"
+    how = f"binarized: {flags.binarization}" if flags.levels == 2 else f"{flags.levels} levels"
     nats, pixels = independent_nats(flags, splits), np.prod(splits.spec["image_shape"])
     bits = float(likelihood.nats_to_bits(nats, pixels))
-    note = f"independent pixels ({rule}) have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
+    note = f"independent pixels ({how}) have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
+    name, rule = autoregressive.likelihood_name(flags.binarization, flags.levels), "independent pixels"
+    trivial = {f"nll_nats_{name}": (nats, rule), f"bits_per_dim_{name}": (bits, rule)}
     return splits._replace(
         shown=Source.indices(NUM_SHOWN, "samples"),
-        spec={**splits.spec, "independent_nats": nats},
+        spec={**splits.spec, "independent_nats": nats, "trivial": trivial},
         notes=(*splits.notes, note),
     )
 

@@ -91,16 +91,18 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The Fréchet distance, the kernel distance and `class_consistency`.
+      The Fréchet distance, the kernel distance and `class_consistency`; the last of several classes only.
     """
-    (distance,) = generative.evaluators(setup, splits, split)
     source = class_source(setup.flags.num_samples, setup.spec["num_classes"])
+    distance = [found._replace(source=source) for found in generative.evaluators(setup, splits, split)]
+    if setup.spec["num_classes"] == 1:
+        return distance
     features = _features(setup.flags, setup.spec)
-    return [distance._replace(source=source), class_consistency(lambda images: features(images)[1], source)]
+    return [*distance, class_consistency(lambda images: features(images)[1], source)]
 
 
 def _features(flags: Flags, spec: dict) -> Callable:
-    network = trained_network.load_network(trained_network.find_or_train(flags), channels=spec["image_shape"][-1])
+    network = generative.network_of(flags.replace(frechet_network=None), spec)
     return trained_network.feature_extractor(network)
 
 
@@ -232,10 +234,9 @@ def panels(context: Any, build: Callable[[Setup], Learner]) -> list:
             vectors, probabilities = features(images)
             own = labels.arrays["label"]
             within = [_spread(vectors[own == k]) for k in np.unique(own) if (own == k).sum() > 1]
-            return {
-                "class consistency": float((probabilities.argmax(1) == own).mean()),
-                "variety within a class": float(np.mean(within)),
-            }
+            consistency = {"class consistency": float((probabilities.argmax(1) == own).mean())}
+            variety = {"variety within a class": float(np.mean(within))}
+            return variety if context.spec["num_classes"] == 1 else consistency | variety
 
         shown += guidance_panel(context, build, labels, measure)
     return [*shown, *triage_panels(context.history, floor=None), *others]

@@ -19,7 +19,7 @@ from dlcore.data.photographs import photo_crops
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, optimizer, self_supervised
+from dlcore.kits import backbone, optimizer, self_supervised
 from dlcore.kits.pretext import enlarge
 from dlcore.learner import Evaluator, Learner, example_keys
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
@@ -49,7 +49,7 @@ def data(flags: Flags) -> Splits:
       The splits.
     """
     if flags.dataset != "photographs":
-        return images.data(flags)
+        return self_supervised.data(flags)
     splits = {name: photo_crops(name, count, flags.seed) for name, count in CROPS.items()}
     train = splits["train"]
     mean, std = channel_statistics(train)

@@ -124,7 +124,7 @@ def start(setup: Setup):
         folder = _first_phase(setup.flags)
         phase = earlier_phase.load(folder)
         earlier_phase.check_same(f"first_stage={str(folder)!r}", phase, setup, "autoencoder")
-        train = images.data(setup.flags).train
+        train = images.data(setup.flags, labels=False).train
         model = model_of(setup.flags.group("autoencoder"), setup.spec, None)
         encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))
         scale = latent_scale(*encode(jnp.asarray(train[: min(NUM_SCALED, len(train))]["image"])))
@@ -150,7 +150,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     if split == "valid" or not result.exists():
         return found
     psnr = {"reconstruction_psnr": json.loads(result.read_text())["value"]}
-    return [*found, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, found[0].source, tuple(psnr))]
+    return [*found, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

@@ -11,7 +11,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import images, trained_network
 from dlcore.learner import Evaluator, Range
 
-__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators"]
+__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_of"]
 
 NUM_SHOWN = 64
 """Samples in the report."""
@@ -41,13 +41,17 @@ def data(flags: Flags) -> Splits:
     Returns:
       The splits; the report shows the first NUM_SHOWN samples.
     """
-    splits = images.data(flags)
-    known = flags.frechet_network or flags.network  # otherwise a network is yet to be trained
-    name = _network(flags, splits.spec["image_shape"]).name if known else trained_network.DEFAULT_MODEL
-    train, test = (f"{min(NUM_REAL, len(real)):,}" for real in (splits.train, splits.test))
+    splits = images.data(flags, labels=False)
+    path = flags.frechet_network or flags.network  # otherwise a network is yet to be trained
+    known = path or flags.smoke or splits.spec["num_classes"] == 1
+    name = network_of(flags, splits.spec).name if known else trained_network.DEFAULT_MODEL
+    why = "; it was trained on CIFAR-10, for the images have no labels to train one by"
+    most = flags.num_samples if flags.smoke else NUM_REAL
+    train, test = (f"{min(most, len(real)):,}" for real in (splits.train, splits.test))
     note = (
         f"frechet_distance and kid: {flags.num_samples:,} samples against {train} real images of the training split "
         f"while training, {test} of the test split at the end, in features of {name}"
+        f"{'' if path or splits.spec['num_classes'] > 1 else why}"
     )
     about = {"frechet_distance": f"{name}, {flags.num_samples:,} samples, {test} real"}
     return splits._replace(
@@ -55,10 +59,22 @@ def data(flags: Flags) -> Splits:
     )
 
 
-def _network(flags: Flags, image_shape: tuple[int, ...]) -> trained_network.TrainedNetwork:
-    """Load the network of the features: images are resized to its side, and gray ones fill its three channels."""
-    argument = "frechet_network" if flags.frechet_network else "network"
-    path = flags.frechet_network or trained_network.find_or_train(flags)
+def network_of(flags: Flags, spec: dict) -> trained_network.TrainedNetwork:
+    """Load the network of the features, or train it: images are resized to its side, gray ones fill its three channels.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data, with `image_shape` and `num_classes`.
+
+    Returns:
+      That of `--frechet_network`, else of `--network`, else a small classifier of the images; of images without labels,
+      and under `--smoke`, the classifier that dlcore ships.
+    """
+    argument, image_shape = "frechet_network" if flags.frechet_network else "network", spec["image_shape"]
+    path = flags.frechet_network or flags.network
+    if path is None:
+        shipped = spec["num_classes"] == 1 or flags.get("smoke")
+        path = trained_network.PACKED if shipped else trained_network.find_or_train(flags)
     channels = image_shape[-1]
     network = trained_network.load_network(path, argument, channels=None if channels == 1 else channels)
     resized = network.input_size is None and tuple(np.broadcast_to(network.side, 2)) != tuple(image_shape[:2])
@@ -74,10 +90,13 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The Fréchet distance and the kernel distance.
+      The Fréchet distance and the kernel distance; nothing where there are fewer than two real images.
     """
-    features = trained_network.feature_extractor(_network(setup.flags, setup.spec["image_shape"]))
+    features = trained_network.feature_extractor(network_of(setup.flags, setup.spec))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
-    order = np.random.default_rng(0).permutation(len(real))[:NUM_REAL]
+    if len(real) < 2:  # no covariance
+        return []
+    most = setup.flags.num_samples if setup.flags.get("smoke") else NUM_REAL
+    order = np.random.default_rng(0).permutation(len(real))[:most]
     reference = features(real[np.sort(order)])[0]
     return [frechet_evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]

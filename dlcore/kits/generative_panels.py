@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.generative import ddpm
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
@@ -52,21 +53,30 @@ def panels(context: Any) -> list:
     from dlcore.report.generative import sample_grid
 
     flags, test, samples = context.flags, context.data.test, context.outputs["sample"]
-    network, columns, classes = flags.network or f"a classifier trained for {flags.network_steps} steps", 8, ""
-    if "label" in context.data.shown.arrays and context.spec["num_classes"] <= MOST_COLUMNS:
+    columns, classes, distance = 8, "", ""
+    if "label" in context.data.shown.arrays and 1 < context.spec["num_classes"] <= MOST_COLUMNS:
         columns = context.spec["num_classes"]
         samples = samples[: len(samples) // columns * columns]
         classes = f" A column a class: {', '.join(map(str, context.spec['class_names']))}."
-    note = (
-        f"The first {len(samples)}, unselected.{classes} Fréchet distance "
-        f"{context.numbers['frechet_distance']:.2f} over {flags.num_samples:,} samples and "
-        f"{min(NUM_REAL, len(test)):,} test images, in the features of {network}."
-    )
+    if context.numbers.get("frechet_distance") is not None:
+        distance = f" Fréchet distance {context.numbers['frechet_distance']:.2f} over {_counts(flags, context)}."
+    note = f"The first {len(samples)}, unselected.{classes}{distance}"
     return [
         sample_grid(samples, "Samples", note, columns),
         curves(context.history),
         sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
     ]
+
+
+def _counts(flags: Flags, context: Any) -> str:
+    about = context.spec.get("about", {}).get("frechet_distance")
+    trained = (
+        "" if flags.network or flags.smoke or context.spec["num_classes"] == 1 else f" ({flags.network_steps} steps)"
+    )
+    if about is None:
+        return f"{flags.num_samples:,} samples and {min(NUM_REAL, len(context.data.test)):,} test images"
+    network, samples, real = about.split(", ")
+    return f"{samples} and {real.removesuffix(' real')} test images, in the features of {network}{trained}"
 
 
 def nearest_training(context: Any) -> Any:

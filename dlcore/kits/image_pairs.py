@@ -49,10 +49,13 @@ UNPAIRED = {
 
 SMALL = {
     "data_dir": Setting(
-        None, "folder of Flickr8k; by default a photograph that comes with scikit-learn", str | None, essential=True
+        None,
+        "folder (or .zip) of images, or of Flickr8k; by default a photograph that comes with scikit-learn",
+        str | None,
+        essential=True,
     ),
     "image_size": Setting(
-        None, "side of the large images; by default 128 of Flickr8k and 64 of the photograph", int | None, Range(4)
+        None, "side of the large images; by default 128 of Flickr8k and 64 of others", int | None, Range(4)
     ),
 }
 
@@ -72,7 +75,7 @@ def edges(flags: Flags) -> Splits:
     Raises:
       ValueError: the images do not fit into memory.
     """
-    splits = images.data(flags)
+    splits = images.data(flags, labels=False)
     size = images.input_size(flags, splits.spec)
 
     def paired(source: Source) -> Source:
@@ -163,7 +166,7 @@ def unpaired_images(flags: Flags) -> Splits:
     if flags.dataset == "folder":
         train, valid, test, notes = _folders(flags)
     else:
-        splits = images.data(flags)
+        splits = images.data(flags, labels=False)
         notes = splits.notes
         size = images.input_size(flags, splits.spec)
 
@@ -238,7 +241,7 @@ def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
 def small_images(flags: Flags, factor: int) -> Splits:
     """Load photographs, with small copies as `low`.
 
-    Without Flickr8k they are pieces of one photograph: of its left for training, of its right for tests.
+    Without `--data_dir` they are pieces of one photograph: of its left for training, of its right for tests.
 
     Args:
       flags: of SMALL.
@@ -247,7 +250,16 @@ def small_images(flags: Flags, factor: int) -> Splits:
     Returns:
       The splits.
     """
-    if flags.data_dir is not None:
+    notes = ()
+    if flags.data_dir is not None and not _is_flickr8k(flags.data_dir):
+        from dlcore.data.image_classification import load
+
+        side, name = flags.image_size or 64, "folder"
+        loaded = load("folder", flags.data_dir, seed=flags.seed, image_size=side, min_classes=0)
+        pixels = {split: _in_memory(getattr(loaded, split), None) for split in ("train", "valid", "test")}
+        pixels = {split: np.broadcast_to(x, (*x.shape[:3], 3)) for split, x in pixels.items()}
+        notes = loaded.notes
+    elif flags.data_dir is not None:
         from dlcore.data.flickr8k import flickr8k
 
         side, name = flags.image_size or 128, "flickr8k"
@@ -266,7 +278,11 @@ def small_images(flags: Flags, factor: int) -> Splits:
         "shapes": {"low": [low, low, 3], "image": [side, side, 3]},
     }
     test = sources["test"]
-    return Splits(sources["train"], sources["valid"], test, spec, shown=test.take(min(64, len(test))))
+    return Splits(sources["train"], sources["valid"], test, spec, notes, test.take(min(64, len(test))))
+
+
+def _is_flickr8k(folder: str) -> bool:
+    return any(Path(folder).glob("captions_*.json*"))
 
 
 def _pieces(side: int) -> dict[str, np.ndarray]:

@@ -74,11 +74,12 @@ AUGMENTATIONS = {
 """What `--augment=auto` stands for; otherwise crop_flip, or resized_crop_flip of streamed images of several sizes."""
 
 
-def data(flags: Flags) -> Splits:
+def data(flags: Flags, labels: bool = True) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
       flags: of SETTINGS.
+      labels: whether the experiment needs labels; without, a folder of images needs no class folders.
 
     Returns:
       The splits; streamed training images are random boxes where the augmentation is resized_crop_flip. A trained run
@@ -105,7 +106,7 @@ def data(flags: Flags) -> Splits:
         skip_bad=flags.skip_bad,
         limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
         workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
-        min_classes=1 if flags.get("run") else 2,
+        min_classes=(1 if flags.get("run") else 2) if labels else 0,
     )
     train, notes, images = splits.train, splits.notes, streamed(splits.train)
     mean, std = channel_statistics(train if images is None else sample_of(train))

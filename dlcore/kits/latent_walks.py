@@ -83,8 +83,7 @@ def evaluators(setup: Setup, splits: Splits, split: str, num_noise: int) -> list
     found = generative.evaluators(setup, splits, split)
     if split != "test":
         return found
-    source = trained_network.find_or_train(setup.flags)
-    network = trained_network.load_network(source, channels=setup.spec["image_shape"][-1])
+    network = generative.network_of(setup.flags.replace(frechet_network=None), setup.spec)
     extract = trained_network.feature_extractor(network)
 
     def features(images: np.ndarray) -> np.ndarray:

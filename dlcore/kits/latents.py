@@ -75,7 +75,7 @@ def data(flags: Flags) -> Splits:
     from dlcore.generative.likelihood import check_intensities
 
     if flags.dataset != "factors":
-        splits = images.data(flags)
+        splits = images.data(flags, labels=False)
         for name in ("train", "valid", "test"):
             arrays = getattr(splits, name).arrays
             if isinstance(arrays["image"], np.ndarray):
@@ -136,8 +136,12 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     Returns:
       The Fréchet distance and the kernel distance; nothing for "valid", and for shapes, which no classifier knows.
     """
-    known = split == "test" and setup.flags.dataset != "factors"
-    return generative.evaluators(setup, splits, split) if known else []
+    if setup.flags.dataset == "factors":
+        return []
+    if split == "valid":
+        generative.network_of(setup.flags, setup.spec)  # a bad --network is an error before training
+        return []
+    return generative.evaluators(setup, splits, split)
 
 
 def drawn(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

@@ -190,7 +190,7 @@ def _episode(context: Any, network: Callable) -> list:
     frames = [draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), seen[t]) for t in moments]
     if not frames or frames[0] is None:
         return []
-    shown = "each step" if every == 1 else f"every {every}th step"
+    shown = "each step" if every == 1 else f"one step in {every}"
     note = f"Seed {seed}, the most probable or most valued action; {length} steps, {shown} shown."
     return [film(frames, "An episode", note, 40 * every)]
 

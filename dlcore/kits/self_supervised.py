@@ -44,6 +44,7 @@ __all__ = [
     "SMOKE",
     "augmentation",
     "build",
+    "data",
     "encoder",
     "evaluators",
     "fine_tune_counts",
@@ -79,10 +80,10 @@ SMOKE = {
     "steps": 2,
     "batch_size": 32,
     "eval_every": 2,
-    "eval_batch_size": 500,
+    "eval_batch_size": 100,
     "bank_size": 100,
     "knn_k": 5,
-    "fine_tune": (20.0,),
+    "fine_tune": (),
     "fine_tune_steps": 1,
 }
 
@@ -103,6 +104,22 @@ def augmentation(flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
       `(key, image [H, W, C] in [0, 1]) -> image`.
     """
     return contrastive_augmentation(AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views)
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name. A folder of images needs no class folders: without labels the loss is the measure.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits.
+    """
+    splits = images.data(flags, labels=False)
+    if splits.spec["num_classes"] > 1:
+        return splits
+    note = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
+    return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, note))
 
 
 def unlabeled(learner: Learner) -> Learner:
@@ -219,7 +236,11 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
     Raises:
       FlagError: `--fine_tune` asks for more labels than there are.
     """
-    return [_protocol(setup.flags, splits)]
+    return [_protocol(setup.flags, splits)] if _has_labels(splits) else []
+
+
+def _has_labels(splits: Splits) -> bool:
+    return splits.spec["num_classes"] > 1
 
 
 def _recipe(flags: Flags) -> Recipe:
@@ -284,7 +305,7 @@ def evaluators(
     Returns:
       The accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained`, `fine_tune_N` and
       `fine_tune_N_untrained`, and with `--supervised` those of the supervised encoder. Of embeddings `uniformity`, and
-      of "test" `probe_head`.
+      of "test" `probe_head`. Of images without labels `uniformity` alone.
     """
     from dlcore.data.bank_and_queries import bank_and_queries
     from dlcore.evaluators.knn import knn
@@ -292,6 +313,8 @@ def evaluators(
     from dlcore.evaluators.uniformity import uniformity
 
     flags, queries = setup.flags, getattr(data, split)
+    if not _has_labels(data):
+        return [uniformity(bank_and_queries(data.train, queries, flags.bank_size, flags.seed))] if embeddings else []
     source = bank_and_queries(data.train, queries, flags.bank_size, flags.seed)
     measures = [
         knn(source, k=flags.knn_k, temperature=TEMPERATURE),
@@ -337,9 +360,12 @@ def panels(context: Any, more: Sequence = ()) -> list:
 
     flags, names, features = context.flags, context.spec["class_names"], context.outputs["features"]
     test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
-    note = f"Accuracy on the test split. {_protocol(flags, context.data)}"
+    tables = []
+    if _has_labels(context.data):
+        note = f"Accuracy on the test split. {_protocol(flags, context.data)}"
+        tables = [report.accuracy_table(context.numbers, note)]
     return [
-        report.accuracy_table(context.numbers, note),
+        *tables,
         *more,
         report.nearest_neighbors(test, labels, features, names),
         report.feature_plane(features, labels, names),
@@ -368,7 +394,7 @@ def view_panels(context: Any) -> list:
 
 
 SHARED = {
-    "data": images.data,
+    "data": data,
     "model": "resnet8_cifar",
     "settings": SETTINGS,
     "monitor": "knn",

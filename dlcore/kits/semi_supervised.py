@@ -88,12 +88,13 @@ def data(flags: Flags) -> Splits:
     """
     splits, seed = images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
     labeled, whole = few_labels(splits.train, flags.labels_per_class, seed), splits.train
-    if flags.batch_size > len(labeled):
+    if "batch_size" in flags.given and flags.batch_size > len(labeled):
         raise FlagError(
             f"--batch_size={flags.batch_size}: more than the {len(labeled)} labeled images of "
             f"--labels_per_class={flags.labels_per_class}; allowed: at most {len(labeled)}"
         )
-    if (count := flags.batch_size * flags.unlabeled_ratio) > len(whole):
+    given = flags.given & {"batch_size", "unlabeled_ratio"}
+    if given and (count := flags.batch_size * flags.unlabeled_ratio) > len(whole):
         raise FlagError(
             f"--unlabeled_ratio={flags.unlabeled_ratio}: {count} unlabeled images a step with "
             f"--batch_size={flags.batch_size}; allowed: at most the {len(whole)} of the training split"

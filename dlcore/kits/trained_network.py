@@ -253,7 +253,7 @@ def find_or_train(flags: Flags) -> Path:
         f"--model={DEFAULT_MODEL}",
         *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
     ]
-    words += ["--augment=none", "--batch_size=128"]
+    words.append("--augment=none")
     words += [
         f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
     ]
@@ -285,7 +285,8 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
-      batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled.
+      batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled; fewer
+      images are padded to a power of two.
     """
     size = 256 if np.max(network.input_size or network.side) <= 64 else 32
     model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
@@ -298,11 +299,11 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
         return last.reshape(last.shape[0], -1, last.shape[-1]).mean(1), jax.nn.softmax(model.apply(variables, x))
 
     def extract(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = []
-        for first in range(0, len(images), size):
-            piece = np.asarray(images[first : first + size])
+        parts, count = [], min(size, 1 << (len(images) - 1).bit_length())
+        for first in range(0, len(images), count):
+            piece = np.asarray(images[first : first + count])
             rows = len(piece)
-            piece = np.concatenate([piece, np.zeros((size - rows, *piece.shape[1:]), piece.dtype)])
+            piece = np.concatenate([piece, np.zeros((count - rows, *piece.shape[1:]), piece.dtype)])
             parts.append([np.asarray(x)[:rows] for x in apply(network.variables, piece)])
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

@@ -2,7 +2,7 @@
 
 from dlcore.kits import detection
 
-__all__ = ["DEFAULTS", "SMALL", "SMOKE"]
+__all__ = ["DEFAULTS", "SMALL", "SMALLEST", "SMOKE"]
 
 SMALL = {
     "stages": ("stage2", "stage3", "stage4"),
@@ -13,6 +13,14 @@ SMALL = {
     "box_channels": 128,
 }
 """Fields of a detector on the small backbone: strides 4 to 16, and crops of boxes below 112 pixels from the first."""
+
+SMALLEST = {
+    "model.stages": (1, 1),
+    "faster_rcnn.stages": ("stage2",),
+    "faster_rcnn.channels": 8,
+    "faster_rcnn.box_channels": 8,
+}
+"""Flags of a detector with one level, for `--smoke`."""
 
 DEFAULTS = {
     **detection.DEFAULTS,

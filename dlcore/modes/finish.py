@@ -1,14 +1,18 @@
 """What follows training: the test, once, the report, and a candidate line for the ledger."""
 
 import datetime
+import sys
 from pathlib import Path
 from typing import Any
 
+from dlcore.diagnostics.trivial import Trivial, trivial_measures
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.experiment.splits import Splits, metric_label
+from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
+from dlcore.report.measures import number_panels, number_text
 from dlcore.run import provenance
 from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
 from dlcore.run.fit import Result
@@ -18,7 +22,7 @@ from dlcore.run.processes import is_first, on_host
 from dlcore.run.progress import duration, say
 from dlcore.run.report import REPORT, card, loss_residuals, write_report
 
-__all__ = ["REPORT", "RESULT", "finish"]
+__all__ = ["REPORT", "RESULT", "finish", "heading"]
 
 RESULT = "result.json"
 
@@ -63,13 +67,14 @@ def finish(
             writer.image(f"test/{name}", picture, step)
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
     report = _report(run, context, result, step, seconds, hook_panels, batch)
-    value = numbers.get(run.experiment.headline)
+    headline = spec.get("headline", run.experiment.headline)
+    value = numbers.get(headline)
     line = {
         "experiment": run.experiment.name,
         "command": provenance.command(),
         "seed": flags.seed,
         "dataset": spec.get("dataset", ""),
-        "metric": f"test {metric_label(run.experiment.headline, spec)}",
+        "metric": f"test {metric_label(headline, spec)}",
         "value": value,
         "step": step,
         "wall_seconds": round(seconds, 1),
@@ -97,31 +102,76 @@ def _curves(context: ReportContext) -> list:
 def _report(
     run: ResolvedRun, context: ReportContext, result: Result, step: int, seconds: float, hook_panels: list, batch: Any
 ) -> Path:
+    data, flags = context.data, run.flags
+    trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
     first, *others = (run.experiment.panels or _curves)(context)
-    panels = [first, *hook_panels, *others]
-    value, counts = context.numbers.get(run.experiment.headline), context.spec.get("counts", "examples")
+    panels = [first, *hook_panels, *others, *number_panels(context.numbers, trivial)]
+    headline = context.spec.get("headline", run.experiment.headline)
+    value, counts = context.numbers.get(headline), context.spec.get("counts", "examples")
     config = run.config() or {}
+    title, subtitle = heading(run, context.spec, data)
     path = run.folder / REPORT
     write_report(
         path,
-        run.experiment.name,
+        title,
         panels,
         result,
         measured={
-            f"test {metric_label(run.experiment.headline, context.spec)}": card(run.experiment.headline, value),
-            f"test {counts}": f"{len(context.data.test):,}",
+            **({} if value is None else {f"test {metric_label(headline, context.spec)}": card(headline, value)}),
+            **_trivial_card(headline, trivial),
+            f"test {counts}": f"{len(data.test):,}",
         },
         params=getattr(context.state, "params", None),
-        subtitle=(
-            run.experiment.doc.strip().split("\n")[0]
-            + f"  Dataset: {context.spec.get('dataset', '?')}, seed {run.flags.seed}."
-        ),
+        subtitle=subtitle,
+        banner=SMOKE if flags.smoke else "",
+        measures=tuple(context.numbers),
         step=step,
         seconds=seconds,
         rates=counts == "examples",
-        flags=set(run.flags),
-        residuals=loss_residuals(context.learner, context.state, batch, run.flags.spmd),
+        flags=set(flags),
+        residuals=loss_residuals(context.learner, context.state, batch, flags.spmd),
         settings={"command": config.get("command", ""), **{f"--{k}": v for k, v in sorted(run.identity.items())}},
         environment={"commit": config.get("commit"), **config.get("versions", {})},
     )
     return path
+
+
+def heading(run: ResolvedRun, spec: dict, data: Splits) -> tuple[str, str]:
+    """Say in a title and a sentence what ran, and on which data.
+
+    Args:
+      run: that was trained.
+      spec: of its data.
+      data: its splits.
+
+    Returns:
+      The title, and a sentence: that of the experiment file on the data that it speaks of, else that of the technique.
+    """
+    experiment, flags = run.experiment, run.flags
+    dataset, folder = spec.get("dataset", ""), flags.get("data_dir")
+    own = dataset == "folder" and folder
+    name = f"the folder {Path(folder).name}" if own else dataset.replace("_", " ")
+    setting = experiment.settings.get("dataset")
+    usual = experiment.defaults.get("dataset", setting.default if setting else dataset)
+    module = sys.modules.get(experiment.learner.__module__)
+    about = experiment.doc if dataset == usual or not (module and module.__doc__) else module.__doc__
+    sentence = about.strip().split("\n\n")[0].replace("\n", " ").rstrip(".:")
+    episodes = spec.get("counts", "examples") != "examples"
+    parts = [
+        ("training", 0 if episodes else data.train_size),
+        ("validation", _length(data.valid)),
+        ("test", _length(data.test)),
+    ]
+    counts = ", ".join(f"{count:,} {part}" for part, count in parts if count)
+    sizes = f" ({counts} {spec.get('counts', 'examples')})" if counts else ""
+    title = f"{experiment.name}: {name}" if name else experiment.name
+    return title, f"{sentence}. Data: {name}{sizes}; seed {flags.seed}." if name else f"{sentence}. Seed {flags.seed}."
+
+
+def _length(source: Any) -> int:
+    return 0 if source is None else len(source)
+
+
+def _trivial_card(headline: str, trivial: dict[str, Trivial]) -> dict[str, str]:
+    found = trivial.get(headline)
+    return {} if found is None else {f"without learning: {found.rule}": number_text(headline, found.value)}

@@ -53,7 +53,7 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
         "placement": run.placement(),
         "log_every": flags.log_every,
         "learning_rate": run.experiment.schedule(setup),
-        "eval_every": run.eval_every(data.train_size),
+        "eval_every": run.eval_every(setup),
     }
 
 
@@ -125,6 +125,8 @@ def _train(run: ResolvedRun) -> None:
     run.check_network(data, batch)
     setup = run.setup_of(data)
     spec = setup.spec
+    if "batch_size" in spec:
+        say(f"note: batches of {spec['batch_size']}, for there are fewer than {flags.batch_size} training examples")
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = run.experiment.build(setup)
@@ -146,7 +148,7 @@ def _train(run: ResolvedRun) -> None:
             flags.checkpoint_seconds,
             flags.checkpoint_steps,
             flags.keep_last,
-            monitor=run.experiment.monitor if data.valid is not None else None,
+            monitor=None if data.valid is None or "headline" in spec else run.experiment.monitor,
             mode=run.experiment.monitor_mode,
         ),
         **{**arguments, "hooks": hooks},

@@ -103,6 +103,7 @@ def themed_svg(figure: "Figure", label: str, variables: Mapping[str, str], **opt
     )
     text = re.sub(r' id="[a-zA-Z]+\d*_\d+"', "", text)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    text = re.sub(r"font-size: ([\d.]+)px", r"font-size: calc(\1px * var(--text, 1))", text)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     return re.sub('#[0-9a-f]{6}(?=[;"])', lambda m: f"var(--{variables[m[0]]})" if m[0] in variables else m[0], text)
 

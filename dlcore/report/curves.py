@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
-from dlcore.report.html import is_share
+from dlcore.report.measures import explained, in_per_cent, number_text
 from dlcore.report.panel import Panel
 
 __all__ = ["MAX_POINTS", "curves", "thin"]
@@ -44,11 +43,11 @@ def curves(
       headlines: numbers that come first and large, by their precedence.
 
     Returns:
-      The panel.
+      The panel; without `html`, so that no report shows it, where nothing was recorded.
     """
     series = _series(history, x)
     if not series:
-        return Panel(title, "<p>Nothing was recorded.</p>")
+        return Panel(title, "")
     splits = list(dict.fromkeys(split for lines in series.values() for split in lines))
     splits = [s for s in _FIRST_SPLITS if s in splits] + [s for s in splits if s not in _FIRST_SPLITS]
     moving = [
@@ -67,7 +66,7 @@ def curves(
         for kind, charts in (("charts", large), ("charts small", small))
         if charts
     )
-    once = [f"<b>{escape(name)}</b> {_keys(name, series[name], splits)}" for name in series if name not in moving]
+    once = [f"{explained(name)} {_keys(name, series[name], splits)}" for name in series if name not in moving]
     return Panel(title, html + (f'<p class="once">Measured once: {" ".join(once)}</p>' if once else ""))
 
 
@@ -117,12 +116,13 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
     """One measure as a captioned chart; the caption is the legend, with the last and the best value."""
     figure, axes = new_chart(size)
     everything = np.concatenate([y[np.isfinite(y)] for _, y in lines.values()])
+    share = _is_share(name, everything)
     for split in (s for s in splits if s in lines):
         number = splits.index(split) % len(SERIES)
         xs, ys = thin(*lines[split])
         marker = {"marker": "o", "markersize": 3.5} if len(xs) <= 40 else {}
         width = 1.1 if len(xs) > 200 else 1.7
-        axes.plot(xs, ys, color=SERIES[number], linewidth=width, **marker)
+        axes.plot(xs, ys, color=SERIES[number], linewidth=width, clip_on=not share, **marker)
     axes.set_xlabel(x)
     axes.margins(x=0.02)
     axes.ticklabel_format(axis="y", useOffset=False)
@@ -130,18 +130,20 @@ def _chart(name: str, lines: dict, splits: list[str], x: str, size: tuple[float,
     axes.xaxis.set_major_formatter(_thousands())
     if all((xs == np.rint(xs)).all() for xs, _ in lines.values()):
         axes.xaxis.get_major_locator().set_params(integer=True)
-    if _is_share(name, everything):
+    if share:
         axes.yaxis.set_major_formatter(percent_ticks())
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0), min(high, 1))
     elif everything.min() > 0 and everything.max() > 30 * everything.min() and not name.endswith(_HOUSEKEEPING):
         _logarithmic(axes)
     elif everything.max() >= 10_000:
         axes.yaxis.set_major_formatter(_thousands())
     label, above = f"{name} over {x}", ""
-    if axes.get_yscale() == "linear" and (top := _top(lines)) is not None:
+    if axes.get_yscale() == "linear" and not share and (top := _top(lines)) is not None:
         axes.set_ylim(top=top)
         axes.set_ylim(bottom=everything.min() - 0.05 * (top - everything.min()))
-        above = f"earlier up to {_number(everything.max(), _is_share(name, everything))}"
-    caption = f"<b>{escape(name)}</b>{_keys(name, lines, splits)} {above}".rstrip()
+        above = f"earlier up to {number_text(name, everything.max())}"
+    caption = f"{explained(name)}{_keys(name, lines, splits)} {above}".rstrip()
     return f"<figure><figcaption>{caption}</figcaption>{chart_svg(figure, label)}</figure>"
 
 
@@ -166,20 +168,15 @@ def _keys(name: str, lines: dict, splits: list[str]) -> str:
 def _last_and_best(name: str, split: str, x: np.ndarray, y: np.ndarray) -> str:
     finite = np.isfinite(y)
     x, y = x[finite], y[finite]
-    share = _is_share(name, y)
-    last = _number(y[-1], share)
+    last = number_text(name, y[-1])
     if split == "train" or len(y) < 2 or not name.endswith(("loss", "error", "accuracy")):
         return last
     best = y.argmax() if name.endswith("accuracy") else y.argmin()
-    return last if y[best] == y[-1] else f"{last} (best {_number(y[best], share)} at {x[best]:g})"
+    return last if y[best] == y[-1] else f"{last} (best {number_text(name, y[best])} at {x[best]:g})"
 
 
 def _is_share(name: str, values: np.ndarray) -> bool:
-    return ("accuracy" in name or is_share(name)) and values.min() >= 0 and values.max() <= 1
-
-
-def _number(value: float, share: bool) -> str:
-    return f"{100 * value:.2f} %" if share else f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return in_per_cent(name) and values.min() >= 0 and values.max() <= 1
 
 
 def _logarithmic(axes) -> None:

@@ -62,6 +62,10 @@ _VARIABLES = {
 }
 """The page's CSS variables by the palette's colors, and by those that matplotlib takes by default."""
 _PIXELS_AN_INCH = 108
+_POINTS_AN_INCH = 72
+_TEXT_PIXELS = 14
+"""Least height of text in a figure on a page of _PAGE_PIXELS."""
+_PAGE_PIXELS = 1150
 _MOST_POINTS = 2000
 
 
@@ -141,9 +145,21 @@ def figure_svg(figure: "Figure", label: str) -> str:
             points = len(artist.get_offsets()) if isinstance(artist, PathCollection) else 0
             if points > _MOST_POINTS or isinstance(artist, QuadMesh):
                 artist.set_rasterized(True)
+    _enlarge_text(figure)
     svg = themed_svg(figure, label, _VARIABLES, bbox_inches="tight", dpi=150)
     width = round(figure.get_size_inches()[0] * _PIXELS_AN_INCH)
     return svg.replace("<svg ", f'<svg style="max-width: {width}px" ', 1)
+
+
+def _enlarge_text(figure: "Figure") -> None:
+    """Make small text as large as the page's where the figure is as wide as a page."""
+    from matplotlib.text import Text
+
+    least = _TEXT_PIXELS / min(_PIXELS_AN_INCH, _PAGE_PIXELS / figure.get_size_inches()[0]) * _POINTS_AN_INCH
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(text.get_fontsize(), least))
+    for axes in figure.axes:
+        axes.tick_params(which="both", labelsize=max(least, 10))
 
 
 def figure_panel(title: str, figure: "Figure | bytes", note: str = "", width: int = 760) -> Panel:

@@ -5,32 +5,15 @@ and can be read on a phone or printed.
 """
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from dlcore.report.figure import BLUE, GREEN, SKY, VERMILION
+from dlcore.report.measures import explained
 from dlcore.report.panel import Panel
 
-__all__ = ["definition_table", "is_share", "render"]
-
-SHARES = {
-    "accuracy",
-    "top5",
-    "map",
-    "map50",
-    "map75",
-    "recall100",
-    "knn",
-    "probe",
-    "probability",
-    "precision",
-    "recall",
-}
-
-DISTANCES = {"distance", "error", "l1", "mse"}
-"""Words of metrics that are no shares, whatever else they name, such as map_l1."""
+__all__ = ["definition_table", "render"]
 
 
 def render(
@@ -39,8 +22,9 @@ def render(
     summary: Mapping[str, str],
     subtitle: str = "",
     details: Mapping[str, Mapping[str, Any]] | None = None,
+    banner: str = "",
 ) -> str:
-    """Write a report as one HTML file. All text but the panels' `html` is escaped.
+    """Write a report as one HTML file. All text but the panels' `html` is escaped; panels without `html` are left out.
 
     Args:
       title: the heading, and the browser's title.
@@ -49,11 +33,14 @@ def render(
       subtitle: a line under the title; empty for none.
       details: named tables that start closed, such as {"Settings": {...}, "Environment": {...}}; empty ones are left
         out.
+      banner: a warning above the title, such as that the run was a smoke test; empty for none.
 
     Returns:
       The file's text.
     """
+    panels = _in_pairs([panel for panel in panels if panel.html])
     return _PAGE.format(
+        banner=f'<p class="banner" role="note">{escape(banner)}</p>' if banner else "",
         title=escape(title),
         style=_STYLE,
         subtitle=f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
@@ -62,19 +49,6 @@ def render(
         panels=_sections(panels),
         details="\n".join(_closed_table(name, rows) for name, rows in (details or {}).items() if rows),
     )
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of a whole, which reads better in per cent.
-
-    Args:
-      metric: its name, such as "test accuracy", "map" or "probe".
-
-    Returns:
-      True where a word of the name is one of those in `SHARES`, and none is one of `DISTANCES`.
-    """
-    words = set(re.findall(r"[a-z0-9]+", metric.lower()))
-    return not SHARES.isdisjoint(words) and DISTANCES.isdisjoint(words)
 
 
 def definition_table(rows: Mapping[str, Any]) -> str:
@@ -93,8 +67,8 @@ def definition_table(rows: Mapping[str, Any]) -> str:
 def _cards(summary: Mapping[str, str]) -> str:
     if not summary:
         return ""
-    named = ((escape(str(name)).replace("_", "_<wbr>"), escape(str(v))) for name, v in summary.items())
-    cards = (f"<div><dt>{name}</dt><dd>{v}</dd></div>" for name, v in named)
+    named = ((explained(str(name), "dt").replace("_", "_<wbr>"), escape(str(v))) for name, v in summary.items())
+    cards = (f"<div>{name}<dd>{v}</dd></div>" for name, v in named)
     return f'<dl class="cards">{"".join(cards)}</dl>'
 
 
@@ -104,6 +78,22 @@ def _contents(panels: Sequence[Panel]) -> str:
     names = (panel.title.partition(":")[0] for panel in panels)
     links = (f'<a href="#panel-{number}">{escape(name)}</a>' for number, name in enumerate(names, 1))
     return f'<nav aria-label="Contents">{"".join(links)}</nav>'
+
+
+def _in_pairs(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels, those of half the width moved up beside one that would stand alone."""
+    rest, ordered, halves = list(panels), [], 0
+    while rest:
+        panel = rest.pop(0)
+        halves = halves + 1 if panel.half else 0
+        ordered.append(panel)
+        if halves % 2 and not (rest and rest[0].half):
+            partner = next((other for other in rest if other.half), None)
+            if partner is not None:
+                rest.remove(partner)
+                ordered.append(partner)
+                halves = 0
+    return ordered
 
 
 def _sections(panels: Sequence[Panel]) -> str:
@@ -137,7 +127,7 @@ _PAGE = """<!DOCTYPE html>
 <style>{style}</style>
 </head>
 <body>
-<header><h1>{title}</h1>{subtitle}{cards}{contents}</header>
+<header>{banner}<h1>{title}</h1>{subtitle}{cards}{contents}</header>
 <main>
 {panels}
 {details}
@@ -167,6 +157,9 @@ h1 { font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: 0; overflo
 h2 { font-size: 1.2rem; line-height: 1.3; margin: 0; }
 p { margin: .4rem 0; max-width: 90ch; }
 .subtitle, .note, figcaption, dt { color: var(--muted); }
+.banner { margin: 0 0 1rem; padding: 10px 14px; max-width: none; border: 1px solid var(--c2); border-radius: 10px;
+  border-left-width: 6px; background: var(--surface); font-weight: 600; }
+[title] { text-decoration: underline dotted var(--muted); text-underline-offset: 3px; cursor: help; }
 .subtitle { overflow-wrap: anywhere; max-width: none; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px;
   margin: 1.4rem 0 0; }
@@ -192,7 +185,7 @@ section details { border: 0; padding: 0; margin: 12px 0 0; } section summary { f
 figure { margin: 0; min-width: 0; }
 section > figure + figure { margin-top: 16px; }
 figcaption { font-size: .88rem; line-height: 1.35; }
-svg { display: block; width: 100%; height: auto; fill: var(--ink); }
+svg { display: block; width: 100%; height: auto; overflow: visible; fill: var(--ink); }
 svg text { font-family: inherit; }
 .charts { display: flex; flex-wrap: wrap; gap: 22px 28px; align-items: end; }
 .charts figure { flex: 1 1 min(100%, 400px); max-width: 820px; }
@@ -226,6 +219,7 @@ td.number, th.number { text-align: right; }
   font-size: .85rem; }
 .confusion th, .confusion td { border: 0; padding: 0; text-align: center; vertical-align: middle; }
 .confusion td { border: 1px solid var(--surface); height: 36px; min-width: 41px; padding: 0 3px; }
+.halves .confusion td { min-width: 33px; padding: 0 1px; } .halves .confusion th { padding: 3px 2px; }
 .confusion th { font-weight: 500; padding: 3px 5px; }
 .confusion tbody th { text-align: right; white-space: nowrap; }
 .confusion thead th.tall { vertical-align: bottom; }
@@ -238,7 +232,8 @@ td.number, th.number { text-align: right; }
 h3:not(:first-child) { margin-top: 18px; }
 h3 { font-size: .95rem; margin: 0 0 6px; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88rem; }
-@media (max-width: 640px) { .wide { grid-column: auto; } .images { grid-template-columns: repeat(3, 1fr); }
+@media (max-width: 640px) { svg { --text: 1.45; } .charts.small svg { --text: 1; }
+  .wide { grid-column: auto; } .images { grid-template-columns: repeat(3, 1fr); }
   .confusion td { min-width: 34px; height: 30px; padding: 0 2px; } .confusion th { padding: 2px 4px; } }
 @media print {
   body { max-width: none; padding: 0; background: none; font-size: 12px; }

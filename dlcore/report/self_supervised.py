@@ -77,7 +77,8 @@ def nearest_neighbors(
         similarity[i] = -np.inf
         near = np.argsort(-similarity, kind="stable")[: min(8, len(images) - 1)]
         correct = int((labels[near] == labels[i]).sum())
-        caption = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
+        of_class = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
+        caption = of_class if len(class_names) > 1 else ""
         html.append(_figure(images[np.r_[i, near]], caption))
     note = "Left the query, then the test images of the most similar features."
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
@@ -239,11 +240,13 @@ def feature_plane(
         look = {"color": COLORS[c % len(COLORS)], "marker": MARKERS[c // len(COLORS) % len(MARKERS)]}
         ax.scatter(*points[labels == c].T, s=7, label=str(class_names[c]), alpha=0.8, **look)
     ax.set(xticks=[], yticks=[])
-    ax.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    labeled = len(class_names) > 1
+    if labeled:
+        ax.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     share = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
     note = (
         f"Unit features of {len(centered):,} test images on their first two principal axes ({share:.0f} % of the "
-        "variance); colors are classes, which training did not see."
+        f"variance){'; colors are classes, which training did not see' if labeled else ''}."
     )
     return figure_panel("Plane of the features", figure, note)._replace(half=True)
 

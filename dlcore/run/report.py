@@ -10,7 +10,8 @@ import numpy as np
 from dlcore.cost.memory import residual_bytes
 from dlcore.data.pipeline import settings
 from dlcore.learner import Learner
-from dlcore.report.html import is_share, render
+from dlcore.report.html import render
+from dlcore.report.measures import legend_panels, number_text
 from dlcore.report.panel import Panel
 from dlcore.run import provenance
 from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
@@ -21,6 +22,8 @@ from dlcore.run.result import Result
 __all__ = ["REPORT", "card", "loss_residuals", "report_fit", "write_report"]
 
 REPORT = "report.html"
+_FACTS = {"step", "split", "seconds", "epoch"}
+"""Of a row of the history, not measures."""
 
 
 def card(name: str, value: float | None) -> str:
@@ -33,9 +36,7 @@ def card(name: str, value: float | None) -> str:
     Returns:
       The text: a share in percent.
     """
-    if value is None:
-        return "–"
-    return f"{value:.2%}" if is_share(name) else f"{value:.4g}"
+    return "–" if value is None else number_text(name, value)
 
 
 def loss_residuals(learner: Learner, state: Any, batch: Any, spmd: str) -> int | None:
@@ -64,6 +65,8 @@ def write_report(
     measured: Mapping[str, str],
     params: Any,
     subtitle: str = "",
+    banner: str = "",
+    measures: Sequence[str] = (),
     step: int | None = None,
     seconds: float | None = None,
     rates: bool = True,
@@ -82,6 +85,8 @@ def write_report(
       measured: {name: text} of the first headline numbers.
       params: parameters, which are counted.
       subtitle: a line under the title.
+      banner: a warning above the title.
+      measures: names of the measures that the legend explains, beside those of the history.
       step: the step that was measured; None for the last.
       seconds: the time in all; None for that of the steps.
       rates: whether examples per second mean something here.
@@ -106,8 +111,10 @@ def write_report(
         "Settings": dict(settings or {}),
         "Environment": {"hardware": provenance.hardware(), **(environment or {})},
     }
-    panels = [*panels, memory_panel(result.memory, flags, residuals)]
-    path.write_text(render(title, panels, cards, subtitle=subtitle, details=details), encoding="utf-8")
+    names = [*measures, *(name for row in result.history for name in row if name not in _FACTS)]
+    panels = [*panels, memory_panel(result.memory, flags, residuals), *legend_panels(names)]
+    page = render(title, panels, cards, subtitle=subtitle, details=details, banner=banner)
+    path.write_text(page, encoding="utf-8")
 
 
 def report_fit(

@@ -150,7 +150,7 @@ def _first_rung(search: Search, last: int, default: int) -> int:
 def _halving(search: Search) -> Outcome:
     own, space, eta = search.own, search.space, search.own.reduction_factor
     _check_shared(search)
-    last, levels = search.base.steps(search.data.train_size), 0
+    last, levels = search.base.setup_of(search.data).steps, 0
     while own.trials // eta ** (levels + 1) >= 1:
         levels += 1
     plan = rungs(own.trials, _first_rung(search, last, last // eta**levels), last, eta)
@@ -161,7 +161,7 @@ def _halving(search: Search) -> Outcome:
 def _hyperband(search: Search) -> Outcome:
     own, space, eta = search.own, search.space, search.own.reduction_factor
     _check_shared(search)
-    last, trials = search.base.steps(search.data.train_size), []
+    last, trials = search.base.setup_of(search.data).steps, []
     brackets = hyperband_brackets(last, eta, _first_rung(search, last, last // eta**3))
     for number, plan in enumerate(brackets):
         values = spaces.random(space, plan[0].trials, own.search_seed + number)
@@ -210,7 +210,7 @@ def _population(search: Search) -> Outcome:
     _check_shared(search)
     run, data = search.base, search.data
     values = spaces.random(space, own.trials, own.search_seed)
-    every = own.exchange or max(1, run.steps(data.train_size) // 10)
+    every = own.exchange or max(1, run.setup_of(data).steps // 10)
     hook = PopulationBasedTraining(space, search.metric, every, monitor_mode, seed=own.search_seed)
     result = run_together(run, data, values, search.folder / "population", hooks=[hook])
     valid = [row for row in result.history if row["split"] == "valid"]

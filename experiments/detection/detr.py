@@ -94,7 +94,7 @@ experiment = Experiment(
         "detr.features": 16,
         "detr.hidden_features": 16,
         "detr.encoder_layers": 1,
-        "detr.decoder_layers": 2,
+        "detr.decoder_layers": 1,
     },
     **{**detection.FIELDS, "panels": panels},
 )

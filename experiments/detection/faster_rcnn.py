@@ -39,7 +39,7 @@ experiment = Experiment(
     build=build,
     modules={"faster_rcnn": partial(FasterRCNN, **kit.SMALL)},
     defaults=kit.DEFAULTS,
-    smoke={**kit.SMOKE, "faster_rcnn.channels": 16, "faster_rcnn.box_channels": 16},
+    smoke={**kit.SMOKE, **kit.SMALLEST},
     notes=anchors.recall_notes(detector),
     **detection.FIELDS,
 )

@@ -44,7 +44,7 @@ experiment = Experiment(
         "keypoint_head": partial(KeypointHead, channels=32, num_convs=2),
     },
     defaults=kit.DEFAULTS,
-    smoke={**kit.SMOKE, "faster_rcnn.channels": 16, "faster_rcnn.box_channels": 16, "keypoint_head.channels": 8},
+    smoke={**kit.SMOKE, **kit.SMALLEST, "keypoint_head.channels": 8},
     notes=anchors.recall_notes(detector),
     **detection.fields(keypoints=True),
 )

@@ -47,7 +47,7 @@ experiment = Experiment(
         "mask_head": partial(MaskHead, channels=32, num_convs=2),
     },
     defaults=kit.DEFAULTS,
-    smoke={**kit.SMOKE, "faster_rcnn.channels": 16, "faster_rcnn.box_channels": 16, "mask_head.channels": 8},
+    smoke={**kit.SMOKE, **kit.SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1},
     notes=anchors.recall_notes(detector),
     **detection.fields(masks=True),
 )

@@ -9,6 +9,8 @@ The latent's sides are 1 / 2^(levels - 1) of the image's. `psnr` is that of the 
 was not run.
 """
 
+from functools import partial
+
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
@@ -30,7 +32,7 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=autoencoder_kl.learner,
-    data=images.data,
+    data=partial(images.data, labels=False),
     build=build,
     modules={"autoencoder": AutoencoderKL},
     settings={**first_stage.SETTINGS, **optimizer.SETTINGS},

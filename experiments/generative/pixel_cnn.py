@@ -28,7 +28,7 @@ def build(setup: Setup):
         PixelCNN,
         colors=setup.spec["image_shape"][-1],
         dtype=setup.dtype,
-        **setup.flags.group("pixel_cnn"),
+        **autoregressive.fields(setup, "pixel_cnn"),
     )
 
 

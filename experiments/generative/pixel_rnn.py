@@ -22,7 +22,7 @@ def build(setup: Setup):
         PixelRNN,
         colors=setup.spec["image_shape"][-1],
         dtype=setup.dtype,
-        **setup.flags.group("pixel_rnn"),
+        **autoregressive.fields(setup, "pixel_rnn"),
     )
 
 

@@ -20,7 +20,7 @@ from dlcore.classic_ml.kmeans import kmeans
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import images, pretext, self_supervised
+from dlcore.kits import pretext, self_supervised
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.metrics.clustering import normalized_mutual_information
@@ -30,7 +30,22 @@ SHEETS = 16
 """Clusters in the report, those with most test images."""
 
 
+def fitted(setup: Setup) -> Setup:
+    """Take half as many clusters as training images where the default exceeds them."""
+    flags, size = setup.flags, setup.spec["train_size"]
+    if flags.num_clusters <= size or "num_clusters" in flags.given:
+        return setup
+    return setup._replace(flags=flags.replace(num_clusters=max(2, size // 2)))
+
+
+def notes(setup: Setup, splits: Splits) -> list[str]:
+    few = fitted(setup).flags.num_clusters
+    more = [f"{few} clusters, for there are {len(splits.train)} training images"]
+    return self_supervised.notes(setup, splits) + (more if few < setup.flags.num_clusters else [])
+
+
 def build(setup: Setup):
+    setup = fitted(setup)
     flags, size = setup.flags, setup.spec["train_size"]
     if flags.num_clusters > size:
         raise FlagError(f"--num_clusters={flags.num_clusters}: more than examples; allowed: at most {size}")
@@ -39,8 +54,8 @@ def build(setup: Setup):
 
 
 def reclustering(setup: Setup) -> deep_cluster.Reclustering:
-    train = images.data(setup.flags).train
-    labels, flags = np.asarray(train.arrays["label"]), setup.flags
+    train = self_supervised.data(setup.flags).train
+    labels, flags = np.asarray(train.arrays["label"]), fitted(setup).flags
     return Sheets(build(setup), train, flags.num_clusters, setup.steps, flags.cluster_dims, labels)
 
 
@@ -74,7 +89,7 @@ def _shown(value: float | None) -> str:
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    num_clusters, seed = setup.flags.num_clusters, setup.flags.seed
+    num_clusters, seed = fitted(setup).flags.num_clusters, setup.flags.seed
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
         return [*(acc or []), (outputs["guess"], rows["label"], rows["image"].reshape(len(rows["image"]), -1))]
@@ -88,6 +103,8 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
             found["nmi_pixels"] = normalized_mutual_information(label, np.asarray(plain.labels))
         return found
 
+    if setup.spec["num_classes"] == 1:
+        return self_supervised.evaluators(setup, splits, split)
     names = ("nmi",) if split == "valid" else ("nmi", "nmi_pixels")
     return [*self_supervised.evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
 
@@ -98,13 +115,14 @@ experiment = Experiment(
     learner=deep_cluster.learner,
     build=build,
     defaults={**pretext.DEFAULTS, "num_clusters": 30, "steps": 1200, "schedule": "constant"},
-    expected_loss=lambda setup: math.log(setup.flags.num_clusters),
+    expected_loss=lambda setup: math.log(fitted(setup).flags.num_clusters),
     hooks=lambda setup: [reclustering(setup)],
     start=lambda setup: reclustering(setup).begin,
     panels=self_supervised.view_panels,
     **{
         **pretext.SHARED,
         "evaluators": evaluators,
+        "notes": notes,
         "smoke": {**pretext.SMOKE, "num_clusters": 5, "eval_every": 1},
         "settings": {
             **self_supervised.CONTRASTIVE["settings"],

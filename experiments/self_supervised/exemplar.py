@@ -30,16 +30,20 @@ MEASURED = 1000
 
 def data(flags: Flags) -> Splits:
     """Load images; an exemplar's class is its place in the training split."""
-    splits = images.data(flags)
-    if flags.exemplars > len(splits.train):
+    splits = self_supervised.data(flags)
+    count = min(flags.exemplars, len(splits.train))
+    if count < flags.exemplars and "exemplars" in flags.given:
         raise FlagError(f"--exemplars={flags.exemplars}: more than images; allowed: at most {len(splits.train)}")
 
     def numbered(source: Source, numbers: np.ndarray) -> Source:
         return dataclasses.replace(source, arrays={**source.arrays, "exemplar": numbers.astype(np.int32)})
 
-    train = splits.train.take(flags.exemplars)
+    train = splits.train.take(count)
     others = {name: getattr(splits, name) for name in ("valid", "test")}
+    note = f"{count} exemplars, all training images; --exemplars={flags.exemplars} are more than there are"
     return splits._replace(
+        spec={**splits.spec, "exemplars": count},
+        notes=(*splits.notes, note) if count < flags.exemplars else splits.notes,
         train=numbered(train, np.arange(len(train))),
         **{name: numbered(source, np.full(len(source), -1)) for name, source in others.items()},
     )
@@ -47,7 +51,8 @@ def data(flags: Flags) -> Splits:
 
 def build(setup: Setup):
     augment = self_supervised.augmentation(setup.flags)
-    return pretext.build(exemplar.learner, setup, setup.flags.exemplars, augment=augment)
+    count = setup.spec.get("exemplars", setup.flags.exemplars)
+    return pretext.build(exemplar.learner, setup, count, augment=augment)
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
@@ -69,7 +74,7 @@ experiment = Experiment(
     build=build,
     learner=exemplar.learner,
     defaults={**pretext.DEFAULTS, "steps": 2000},
-    expected_loss=lambda setup: math.log(setup.flags.exemplars),
+    expected_loss=lambda setup: math.log(setup.spec.get("exemplars", setup.flags.exemplars)),
     panels=panels,
     **{
         **pretext.SHARED,

@@ -393,3 +393,30 @@ def test_single_images_for_predict(pets):
         load_image(root / "bad.png")
     with pytest.raises(FileNotFoundError, match="missing"):
         list_images(root / "missing")
+
+
+@pytest.mark.parametrize("below", [("a.png", "b.png", "c.png"), ("trip/a.png", "trip/b.png", "c.png")])
+def test_images_without_class_folders_have_one_class_where_labels_are_not_needed(tmp_path, below):
+    for name in below:
+        put(tmp_path / "photos" / name)
+    (source,) = folder_splits(tmp_path / "photos", min_classes=0).values()
+    assert len(source) == 3
+    assert source.class_names == ("unlabeled",)
+    np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0])
+    with pytest.raises(ValueError, match=r"class"):
+        folder_splits(tmp_path / "photos")
+
+
+def test_splits_without_class_folders(tmp_path):
+    for name in ("train/a.png", "train/b.png", "test/c.png"):
+        put(tmp_path / "photos" / name)
+    splits = folder_splits(tmp_path / "photos", min_classes=0)
+    assert {name: len(source) for name, source in splits.items()} == {"train": 2, "test": 1}
+    assert list(splits["test"].names) == ["test/c.png"]
+
+
+def test_class_folders_stay_classes_where_labels_are_not_needed(pets):
+    root, _ = pets
+    (source,) = folder_splits(root, min_classes=0).values()
+    assert source.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0, 1, 1])

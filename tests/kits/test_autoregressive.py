@@ -92,6 +92,6 @@ def test_unknown_classes_are_refused(trained, capsys, words, said):
 def test_images_that_are_no_intensities_are_refused(monkeypatch, capsys, tmp_path):
     splits = images.data(resolve(experiment, []))
     bad = Source({**splits.train.arrays, "image": 2 * splits.train.arrays["image"] - 1})
-    monkeypatch.setattr(images, "data", lambda flags: splits._replace(train=bad))
+    monkeypatch.setattr(images, "data", lambda flags, labels: splits._replace(train=bad))
     assert run(experiment, [*SMALL, f"--run_dir={tmp_path}"]) == 1
     assert "train images: values from -1 to 1" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def test_samples_of_a_class_stand_in_its_column(asked_for, columns, told, monkey
     shown = diffusion.class_source(64, 3) if asked_for else Source.indices(64, "samples")
     test = Source({"image": np.zeros((5, 4, 4, 1))}, 5)
     context = SimpleNamespace(
-        flags=SimpleNamespace(network=None, network_steps=2, num_samples=64),
+        flags=SimpleNamespace(network=None, network_steps=2, num_samples=64, smoke=False),
         data=SimpleNamespace(test=test, shown=shown),
         outputs={"sample": np.arange(64) % 3},
         spec=SPEC,

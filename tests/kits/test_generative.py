@@ -1,4 +1,4 @@
-"""The default classifier, its features, and the measures of an experiment that generates images, in a smoke run."""
+"""The default classifier, its features, and the measures of an experiment that generates images."""
 
 import json
 
@@ -20,7 +20,7 @@ from experiments.generative.ddpm import experiment
 def resolved(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     words = ["--smoke", f"--runs={runs}", "--network_steps=1", "--num_samples=6", "--noprogress"]
-    return ResolvedRun(experiment, resolve(experiment, words))
+    return ResolvedRun(experiment, resolve(experiment, words).replace(smoke=False))
 
 
 @pytest.fixture(scope="module")
@@ -110,4 +110,4 @@ def test_samples_are_what_predict_runs_over(resolved):
 @pytest.mark.parametrize(("shape", "size"), [((32, 32), None), ((32, 64), 32), ((64, 32), 32), ((64, 64), 32)])
 def test_images_are_resized_to_the_network_of_the_features_where_either_side_differs(shape, size):
     flags = Flags({"frechet_network": None, "network": str(PACKED)})
-    assert generative._network(flags, (*shape, 3)).input_size == size
+    assert generative.network_of(flags, {"image_shape": (*shape, 3), "num_classes": 10}).input_size == size

@@ -30,7 +30,7 @@ def test_factors_have_the_same_test_split_in_every_run():
 def test_images_that_are_no_intensities_are_refused(monkeypatch):
     splits = latents.data(flags())
     bright = Source({"image": 2 * splits.train.arrays["image"]})
-    monkeypatch.setattr(latents.images, "data", lambda flags: splits._replace(train=bright))
+    monkeypatch.setattr(latents.images, "data", lambda flags, labels: splits._replace(train=bright))
     with pytest.raises(ValueError, match=r"train images: values from 0 to 2, and a likelihood needs intensities"):
         latents.data(flags())
 

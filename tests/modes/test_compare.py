@@ -43,7 +43,7 @@ def test_what_differs_and_what_was_reached(runs, tmp_path, capsys):
     assert lines["train loss, last"] == ["0.25", "0.25"]
     assert lines["steps"] == ["40", "40"]
     page = out.read_text()
-    charts = re.findall(r"<figcaption><b>([^<]+)</b>(.*?)</figcaption>", page)
+    charts = re.findall(r"<figcaption><b[^>]*>([^<]+)</b>(.*?)</figcaption>", page)
     assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss"]
     assert re.findall(r">([^<]+)</span>", charts[1][1]) == [
         "a/run 60.00 % (best 70.00 % at 20)",

@@ -1,6 +1,9 @@
 """Figures take the page's colors."""
 
+import re
+
 import numpy as np
+import pytest
 
 from dlcore.report.figure import BLUE, VERMILION, figure_panel, figure_png, figure_svg, new_figure
 
@@ -33,3 +36,13 @@ def test_a_panel_takes_a_figure_or_a_png():
     assert figure_panel("name", figure, "note").note == "note"
     assert figure_panel("name", figure).html.startswith("<svg")
     assert 'src="data:image/png;base64,' in figure_panel("name", figure_png(figure)).html
+
+
+@pytest.mark.parametrize(("width", "least"), [(7.0, 14 / 108 * 72), (14.0, 14 / (1150 / 14) * 72)])
+def test_text_is_as_large_as_the_pages_however_wide_the_figure(width, least):
+    figure, ax = new_figure((width, 3))
+    ax.plot([0, 1], label="a line")
+    ax.legend(fontsize=4)
+    sizes = [float(size) for size in re.findall(r"font-size: calc\(([\d.]+)px", figure_svg(figure, "a line"))]
+    assert sizes
+    assert min(sizes) >= least - 0.1  # 9.3 points of 108 pixels an inch; 12.3 where a page shows 82 an inch

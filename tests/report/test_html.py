@@ -7,7 +7,8 @@ import pytest
 from dlcore.report.classification import confusion_matrix, worst_mistakes
 from dlcore.report.curves import curves
 from dlcore.report.filters import filters
-from dlcore.report.html import is_share, render
+from dlcore.report.html import render
+from dlcore.report.measures import is_share
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import examples
 from dlcore.report.tables import text
@@ -51,7 +52,9 @@ def test_everything_from_outside_is_escaped():
 
 
 def test_cards_come_in_order_before_the_panels_and_details_last_and_closed():
-    html = render("t", [Panel("Curves", "")], {"one": "1", "two": "2"}, details={"Settings": {"width": 64}, "None": {}})
+    html = render(
+        "t", [Panel("Curves", "<p></p>")], {"one": "1", "two": "2"}, details={"Settings": {"width": 64}, "None": {}}
+    )
     order = [
         html.index(part)
         for part in ("<dt>one</dt><dd>1</dd>", "<dt>two</dt>", "<h2>Curves</h2>", "<details>", "<td>64")
@@ -111,7 +114,7 @@ def test_whole_report_has_no_address_outside_itself():
 
 
 def test_neighbors_of_half_the_width_stand_side_by_side():
-    panels = [Panel("a", ""), Panel("b", "", half=True), Panel("c", "", half=True), Panel("d", "")]
+    panels = [Panel("a", "1"), Panel("b", "2", half=True), Panel("c", "3", half=True), Panel("d", "4")]
     html = render("t", panels, {})
     (row,) = re.findall(r'<div class="halves">(.*?)</div>', html, re.DOTALL)
     assert re.findall("<h2>(.)</h2>", row) == ["b", "c"]
@@ -121,3 +124,20 @@ def test_neighbors_of_half_the_width_stand_side_by_side():
         ("3", "c"),
         ("4", "d"),
     ]
+
+
+def test_panels_without_content_are_left_out():
+    html = render("t", [Panel("full", "<p>1</p>"), Panel("nothing", "")], {})
+    assert re.findall("<h2>(.*?)</h2>", html) == ["full"]
+
+
+def test_banner_stands_above_the_title():
+    html = render("t", [], {}, banner="a <smoke> run")
+    assert html.index("a &lt;smoke&gt; run") < html.index("<h1>")
+    assert 'class="banner"' not in render("t", [], {})
+
+
+def test_cards_of_known_measures_are_explained():
+    html = render("t", [], {"test psnr": "20", "steps": "3"})
+    assert '<dt title="Peak signal-to-noise ratio, in dB' in html
+    assert "<dt>steps</dt>" in html

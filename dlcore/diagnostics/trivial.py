@@ -1,0 +1,99 @@
+"""What a measure is worth without learning: the most frequent class, the mean training image, no detection.
+
+A number says little alone. These stand beside it in the report of a run.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.data.source import Source
+
+__all__ = ["Trivial", "trivial_measures"]
+
+MOST_IMAGES = 2000
+"""Images, at most, that the mean image is taken of, and compared with."""
+
+
+class Trivial(NamedTuple):
+    """The value of a measure without learning.
+
+    Args:
+      value: of the measure.
+      rule: what gives it, such as "the most frequent class".
+    """
+
+    value: float
+    rule: str
+
+
+def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping[str, Any] = {}) -> dict[str, Trivial]:
+    """Compute what answers without learning reach on the test split.
+
+    Args:
+      train: the training source, or a dict of them, of which the one with labels counts.
+      test: the test source, with `label: [N]`, `semantic: [N, H, W]` or `image: [N, H, W, C]`.
+      names: of the run's test measures.
+      known: {measure: (value, rule)} that the data know, such as the likelihood of independent pixels.
+
+    Returns:
+      {measure: its trivial value}, of those measures for which there is one.
+    """
+    names, found = set(names), {name: Trivial(*pair) for name, pair in known.items()}
+    if isinstance(train, Mapping):
+        train = next((part for part in train.values() if isinstance(part, Source) and "label" in part.arrays), None)
+    if isinstance(train, Source) and isinstance(test, Source):
+        found |= _of_labels(train, test, names) | _of_maps(train, test, names) | _of_images(train, test, names)
+    found |= {name: Trivial(0.0, "no detection") for name in names if name in ("map", "map50", "map75", "mask_map")}
+    return {name: trivial for name, trivial in found.items() if name in names}
+
+
+def _of_labels(train: Source, test: Source, names: set[str]) -> dict[str, Trivial]:
+    """Accuracies of the most frequent classes; a pretext's own accuracy, beside k-NN, is of other classes."""
+    seen, true = (_integers(source.arrays.get("label"), 1) for source in (train, test))
+    if seen is None or true is None or not len(seen) or not len(true):
+        return {}
+    order = np.argsort(-np.bincount(seen), kind="stable")
+    first = Trivial(float((true == order[0]).mean()), "the most frequent class")
+    judged = [n for n in names if n.split("_")[0] in ("knn", "probe", "supervised") or n.startswith("fine_tune_")]
+    if judged:
+        return dict.fromkeys(judged, first)
+    accuracies = [name for name in names if name.split("_")[0] == "accuracy" and "way" not in name]
+    five = Trivial(float(np.isin(true, order[:5]).mean()), "the five most frequent classes")
+    return dict.fromkeys(accuracies, first) | {"top5": five}
+
+
+def _of_maps(train: Source, test: Source, names: set[str]) -> dict[str, Trivial]:
+    """Segmentation by the most frequent class everywhere."""
+    seen, true = (_integers(source.arrays.get("semantic"), 3) for source in (train, test))
+    if seen is None or true is None or not {"mean_iou", "pixel_accuracy", "accuracy"} & names:
+        return {}
+    count = len(train.class_names) or int(max(seen.max(), true.max())) + 1
+    seen, true = (maps[:MOST_IMAGES][(maps[:MOST_IMAGES] >= 0) & (maps[:MOST_IMAGES] < count)] for maps in (seen, true))
+    if not len(seen) or not len(true):
+        return {}
+    most = np.bincount(seen, minlength=count).argmax()
+    share, rule = float((true == most).mean()), "the most frequent class everywhere"
+    iou = Trivial(share / len(np.union1d(true, [most])), rule)
+    return {"mean_iou": iou, "pixel_accuracy": Trivial(share, rule), "accuracy": Trivial(share, rule)}
+
+
+def _of_images(train: Source, test: Source, names: set[str]) -> dict[str, Trivial]:
+    """Reconstruction by the mean training image."""
+    seen, true = (source.arrays.get("image") for source in (train, test))
+    both = all(isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 4 and len(x) for x in (seen, true))
+    if not both or seen.shape[1:] != true.shape[1:] or not {"psnr", "mse", "l1"} & names:
+        return {}
+    difference = true[:MOST_IMAGES] / 255 - seen[:MOST_IMAGES].mean(0) / 255
+    squared, rule = np.square(difference).mean((1, 2, 3)), "the mean training image"
+    return {
+        "psnr": Trivial(float(-10 * np.log10(np.maximum(squared, 1e-12)).mean()), rule),
+        "mse": Trivial(float(squared.mean()), rule),
+        "l1": Trivial(float(np.abs(difference).mean()), rule),
+    }
+
+
+def _integers(array: Any, rank: int) -> np.ndarray | None:
+    is_classes = isinstance(array, np.ndarray) and array.ndim == rank and np.issubdtype(array.dtype, np.integer)
+    return array.astype(np.int64) if is_classes else None

@@ -1,0 +1,50 @@
+"""What a measure is worth without learning."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.diagnostics.trivial import trivial_measures
+
+
+def labeled(label, **arrays):
+    return Source({"label": np.array(label, np.int32), **arrays}, len(label), ("a", "b", "c"))
+
+
+def test_accuracy_of_the_most_frequent_training_class():
+    found = trivial_measures(labeled([0, 1, 1, 2]), labeled([1, 1, 0, 2, 2]), ["accuracy", "top5", "loss"])
+    assert found["accuracy"] == (2 / 5, "the most frequent class")  # class 1: two of five
+    assert found["top5"].value == 1
+    assert "loss" not in found
+
+
+def test_labels_judge_features_where_there_are_any():
+    found = trivial_measures(labeled([0, 0, 1]), labeled([0, 1]), ["accuracy", "knn", "fine_tune_20_untrained"])
+    assert found.keys() == {"knn", "fine_tune_20_untrained"}  # the accuracy is the pretext's
+    assert found["knn"].value == 1 / 2
+
+
+def test_segmentation_by_one_class():
+    maps = np.array([[[0, 0], [0, 1]]], np.int32)
+    source = Source({"semantic": maps}, 1, ("ground", "thing"))
+    found = trivial_measures(source, source, ["mean_iou", "pixel_accuracy"])
+    assert found["pixel_accuracy"].value == 3 / 4
+    assert found["mean_iou"].value == (3 / 4 + 0) / 2  # of ground 3 of 4 pixels, of thing none
+
+
+def test_the_mean_image():
+    train = Source({"image": np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)}, 2)
+    test = Source({"image": np.array([255], np.uint8).reshape(1, 1, 1, 1)}, 1)
+    found = trivial_measures(train, test, ["psnr", "mse", "l1"])
+    assert found["l1"].value == pytest.approx(0.5)  # 1 - 1/2
+    assert found["mse"].value == pytest.approx(0.25)
+    assert found["psnr"].value == pytest.approx(6.0206, abs=1e-4)  # -10 log10(1/4)
+
+
+def test_what_the_data_know_counts():
+    found = trivial_measures(None, None, ["nll_nats_dynamic"], {"nll_nats_dynamic": (90.0, "independent pixels")})
+    assert found == {"nll_nats_dynamic": (90.0, "independent pixels")}
+
+
+def test_detection_without_detections():
+    assert trivial_measures(None, None, ["map", "recall100"])["map"].value == 0

@@ -1,0 +1,69 @@
+"""Names of measures are explained, and their numbers are written in one way."""
+
+import pytest
+
+from dlcore.report.measures import MEASURES, describe, explained, legend_panels, number_panels, number_text
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("kl", "Kullback-Leibler divergence"),
+        ("calibration/mce", "Maximum calibration error"),
+        ("map50/cat", "Mean average precision at IoU .5 of cat"),
+        ("test accuracy", "Accuracy"),
+        ("frechet_distance (resnet8_cifar, 1,000 samples, 500 real)", "Fréchet distance"),
+        ("probe_untrained", "Linear probe accuracy, of the untrained encoder"),
+        ("fine_tune_1200_untrained", "Fine-tuned accuracy, 1,200 labels, of the untrained encoder"),
+        ("accuracy_5way1shot", "Accuracy"),
+        ("mask_map", "Mean average precision (mask)"),
+        ("nll_nats_dynamic", "Negative log-likelihood, pixels binarized anew each time"),
+    ],
+)
+def test_a_name_is_described_with_its_prefixes_and_endings(name, title):
+    assert describe(name).title == title
+
+
+def test_unknown_names_stand_as_they_are():
+    assert describe("steps") is None
+    assert explained("a<b") == "<b>a&lt;b</b>"
+    assert explained("psnr", "dt").startswith('<dt title="Peak signal-to-noise ratio, in dB: ')
+
+
+def test_each_measure_says_what_it_is_once():
+    assert all(m.title and m.about and not m.about.endswith(".") for m in MEASURES.values())
+    assert {m.better for m in MEASURES.values()} <= {"higher", "lower", ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("accuracy", 0.99123, "99.12 %"),
+        ("knn", 1.0, "100.00 %"),
+        ("loss", 0.123456, "0.1235"),
+        ("return", 12345.6, "12,346"),
+    ],
+)
+def test_a_number_reads_the_same_in_every_part_of_a_report(name, value, text):
+    assert number_text(name, value) == text
+    assert text in number_panels({name: value}, {})[0].html
+
+
+def test_numbers_stand_beside_their_value_without_learning():
+    numbers = {"accuracy": 0.5, "loss": 1.5, "empty": None, "map/cat": 0.1}
+    (panel,) = number_panels(numbers, {"accuracy": (0.25, "the most frequent class")})
+    assert "50.00 %" in panel.html
+    assert "25.00 %" in panel.html
+    assert "the most frequent class" in panel.html
+    assert "empty" not in panel.html
+    assert "map" not in panel.html
+    assert number_panels({"empty": None}, {}) == []
+
+
+def test_the_legend_lists_known_measures_once():
+    (panel,) = legend_panels(["loss", "loss", "unknown", "psnr"])
+    assert panel.html.count("<tr>") == 3  # the head, the loss and the PSNR
+    assert "higher is better" in panel.html
+    assert legend_panels(["unknown"]) == []
+    (panel,) = legend_panels(["return/seed0", "return/seed1", "calibration/mce"])
+    assert panel.html.count("<tr>") == 3  # the return, once, and the calibration error
