@@ -54,6 +54,7 @@ def add(project, marker):
     (project / "tests" / "test_more.py").write_text(text)
 
 
+@pytest.mark.slow
 def test_catalog_prints_what_is_covered_and_runs_nothing(project):
     status, output, ran = run_pytest(project, "--catalog")
     assert (status, ran) == (0, set())
@@ -62,17 +63,20 @@ def test_catalog_prints_what_is_covered_and_runs_nothing(project):
     assert "catalogue: 2 of 3 rows are covered" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("marker", ["covers('LO-02')", "covers('ME-01', 'TL-01')"])
 def test_an_alias_stands_for_its_row(project, marker):
     add(project, marker)
     assert "LO 2/2\n" in run_pytest(project, "--catalog")[1]
 
 
+@pytest.mark.slow
 def test_skipped_tests_cover_nothing(project):
     add(project, "skip\n@pytest.mark.covers('LO-02')")
     assert "LO 1/2 missing: LO-02\n" in run_pytest(project, "--catalog")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--catalog"], ["-n", "0"], ["-n", "2"]])
 def test_a_marker_that_names_no_row_fails_every_run(project, arguments):
     add(project, "covers('LO-01', 'LO-99')")
@@ -82,6 +86,7 @@ def test_a_marker_that_names_no_row_fails_every_run(project, arguments):
     assert "tests/test_more.py: covers() names no row of catalog.csv: test_more: 'LO-99'" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -427,6 +427,7 @@ def test_first_step(name):
     check_first_step(toy.make(None), toy.train.batch_at(0))
 
 
+@pytest.mark.slow(unless=["supervised", "ema_teacher"])
 @toys
 def test_one_compilation_of_update_whatever_is_logged_and_saved(name, tmp_path):
     toy = TOYS[name]
@@ -448,6 +449,7 @@ def test_one_compilation_of_update_whatever_is_logged_and_saved(name, tmp_path):
     assert len(traced) == 2
 
 
+@pytest.mark.slow(unless=["supervised", "ema_teacher"])
 @toys
 def test_the_measure_moves(name):
     toy = TOYS[name]
@@ -460,6 +462,7 @@ def test_the_measure_moves(name):
     assert toy.sign * (after - before) > 0.2 * abs(before), (before, after)
 
 
+@pytest.mark.slow(unless=["supervised", "ema_teacher"])
 @pytest.mark.covers("SY-01")
 @toys
 def test_eight_devices_equal_one(name):
@@ -471,6 +474,7 @@ def test_eight_devices_equal_one(name):
         assert len(leaf.sharding.device_set) == 8
 
 
+@pytest.mark.slow(unless=["supervised", "ema_teacher"])
 @pytest.mark.covers("SY-01")
 @toys
 def test_pmap_equals_one_device(name):
@@ -482,6 +486,7 @@ def test_pmap_equals_one_device(name):
     assert mapped.history[-1][toy.measure] == pytest.approx(one.history[-1][toy.measure], rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow(unless=["supervised", "ema_teacher"])
 @toys
 def test_evaluation_does_not_depend_on_batch_size_or_mesh(name):
     toy = TOYS[name]
@@ -494,6 +499,7 @@ def test_evaluation_does_not_depend_on_batch_size_or_mesh(name):
     np.testing.assert_allclose(values, values[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-13")
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 @toys

@@ -77,6 +77,7 @@ def test_the_folder_of_a_finished_run(finished):
     assert not list(folder.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_the_configuration_says_all(finished):
     config = json.loads((finished[1] / "config.json").read_text())
     flags = resolve(experiment, SMALL)
@@ -95,6 +96,7 @@ def test_the_configuration_says_all(finished):
     assert config["spec"]["train_size"] == 1297 - round(0.1 * 1297)
 
 
+@pytest.mark.slow
 def test_the_report_says_how_and_by_which_code(finished):
     config = json.loads((finished[1] / "config.json").read_text())
     page = html.unescape((finished[1] / "report.html").read_text())
@@ -105,6 +107,7 @@ def test_the_report_says_how_and_by_which_code(finished):
     assert config["commit"] is None or f">{config['commit']}<" in page
 
 
+@pytest.mark.slow
 def test_a_config_json_repeats_the_run(finished, capsys):
     """From its settings alone the same folder is found, and so nothing is left to do."""
     runs, folder = finished
@@ -117,6 +120,7 @@ def test_a_config_json_repeats_the_run(finished, capsys):
 # The same command again
 
 
+@pytest.mark.slow
 def test_a_finished_run_prints_its_report_and_changes_nothing(finished, capsys):
     runs, folder = finished
     before = snapshot(folder)
@@ -144,6 +148,7 @@ def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
     assert (runs / "classification.supervised" / name / "result.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -216,6 +221,7 @@ def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, cap
     assert "resuming after step 3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_settings_in_a_given_folder_are_named_and_nothing_is_written_over(finished, capsys):
     _, folder = finished
     before = snapshot(folder)
@@ -232,6 +238,7 @@ def test_other_settings_in_a_given_folder_are_named_and_nothing_is_written_over(
     assert snapshot(folder) == before
 
 
+@pytest.mark.slow
 def test_another_page_in_a_given_folder(finished, capsys, tmp_path):
     other = dataclasses.replace(experiment, file=str(tmp_path / "classification" / "other.py"))
     before = snapshot(finished[1])
@@ -333,6 +340,7 @@ def test_fields_that_make_no_network_are_named(words, message, tmp_path, capsys)
     assert not (tmp_path / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_page_is_not_evaluated(finished, capsys):
     other = dataclasses.replace(experiment, file=str(Path("experiments/classification/other.py")), settings={})
     status = run(other, ["--mode=evaluate", f"--run={finished[1]}"])
@@ -400,6 +408,7 @@ def test_a_folder_that_cannot_be_written(capsys, tmp_path):
     assert file.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model(finished, capsys, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -538,6 +547,7 @@ def test_a_traceback_on_demand(capsys, tmp_path):
     assert "pipeline.py" in err
 
 
+@pytest.mark.slow
 def test_main_leaves_with_the_status(finished, capsys):
     runs, _ = finished
     machinery.main(experiment, [*SMALL, f"--runs={runs}"])

@@ -34,6 +34,7 @@ def row_of(name, command, mean, **fields):
     }
 
 
+@pytest.mark.covers("DE-23")
 def test_rows_of_other_topics_studies_and_recipes_are_left_out(tmp_path):
     other = row_of("a", "python -m experiments.rl.dqn", 1.0)
     study_row = row_of("b", "python -m experiments.detection.x", 1.0)

@@ -1,7 +1,10 @@
 """The experiments in small: numbers that their verdicts stand on."""
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from dlcore.classic_ml import linear
 from experiments.bench import knn
 from experiments.classic_ml import choose_k, classifiers, distances, hard_cases, universal_approximation, viewpoints
 
@@ -30,6 +33,18 @@ def test_universal_approximation():
     assert result.holds
     assert result.numbers["hidden neurons"] == [4, 8, 16, 32]
     assert result.numbers["step"][-1] == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.covers("DD-11")
+def test_three_viewpoints_of_one_classifier():
+    """Geometric: w x + b = 0 is a plane; algebraic: [W b] [x 1]; visual: each row of W is a template."""
+    model = linear.Linear(jnp.diag(jnp.array([2.0, 1.0, 4.0])), jnp.array([-1.0, 0.0, -2.0]))
+    x = jnp.eye(3)
+    np.testing.assert_array_equal(linear.scores(model, x).argmax(1), [0, 1, 2])  # each mean on its own template
+    folded = linear.append_one(x) @ linear.fold_bias(model).T
+    np.testing.assert_allclose(folded, linear.scores(model, x))
+    # The plane of class 0, 2 x_0 - 1 = 0, lies at |b| / |w| = 1/2 from the origin, along w.
+    np.testing.assert_allclose(linear.scores(model, jnp.array([[0.5, 7.0, -3.0]]))[0, 0], 0)
 
 
 @pytest.mark.slow

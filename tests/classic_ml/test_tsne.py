@@ -34,7 +34,7 @@ def test_every_row_has_the_perplexity(perplexity):
     np.testing.assert_allclose(joint, (p + p.T) / 200, atol=1e-12)
 
 
-@pytest.mark.covers("DD-26")
+@pytest.mark.covers("DD-26", "VI-03")
 def test_the_gradient_is_that_of_the_divergence():
     with jax.enable_x64(True):
         x, y = np.random.default_rng(1).normal(size=(2, 12, 3))

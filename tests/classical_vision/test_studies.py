@@ -1,9 +1,11 @@
 """The experiments of features in smoke settings, and verdicts on numbers that were written for them."""
 
+import jax
 import numpy as np
 import pytest
 
 from dlcore.data.image_classification import load
+from dlcore.evaluators.knn import knn_predict
 from experiments.classical_vision import features, learned_features, retrieval
 
 
@@ -48,6 +50,22 @@ def test_all_features_of_color_images():
         "all by hand": (2, 7 * 7 * 36 + 28),
     }
     assert features.pixels_of(load("digits").test).max() == 1
+
+
+@pytest.mark.covers("FE-05")
+def test_learned_features_are_the_last_layer_before_the_logits():
+    """The logits are 16 times the cosine of an image's features with each class, so features sort images by class."""
+    net = learned_features.SmallConvNet(num_classes=3, width=5)
+    images = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype(np.float32)
+    variables = jax.jit(lambda key: net.init(key, images, False))(jax.random.key(0))
+    features = np.asarray(jax.jit(lambda v: net.apply(v, images, method="features"))(variables))
+    assert features.shape == (4, 5)
+    head = np.asarray(variables["params"]["head"])
+    cosines = features / np.linalg.norm(features, axis=1, keepdims=True) @ (head / np.linalg.norm(head, axis=0))
+    logits = jax.jit(lambda v: net.apply(v, images, False))(variables)
+    np.testing.assert_allclose(logits, 16 * cosines, rtol=1e-4, atol=1e-4)
+    # Doubled images keep their direction: they are their own nearest neighbors by cosine.
+    np.testing.assert_array_equal(knn_predict(features, np.arange(4), 2 * features, 1), np.arange(4))
 
 
 @pytest.mark.slow

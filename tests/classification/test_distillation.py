@@ -46,7 +46,7 @@ def cross_entropy(logits, label):
     return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
 
-@pytest.mark.slow(unless=["hard-student1", "soft-student1"])
+@pytest.mark.slow
 @pytest.mark.parametrize("student", [Linear(), TwoHeads()])
 @pytest.mark.parametrize("kind", ["hard", "soft"])
 def test_one_step_is_gradient_descent_on_the_written_objective(student, kind):

@@ -122,7 +122,7 @@ def policy_outputs():
     return outputs, jax.jit(jax.vmap(apply_operation, (0, None, None)))(jnp.arange(15), IMAGE, 0.0)
 
 
-@pytest.mark.slow(only=["adjust_sharpness", "equalize", "rotate"])
+@pytest.mark.slow
 @pytest.mark.covers("RG-27")
 @pytest.mark.parametrize("place", range(len(POLICY_CASES)), ids=list(POLICY_CASES))
 def test_policy_operations_are_those_transforms(place, policy_outputs):
@@ -133,6 +133,7 @@ def test_policy_operations_are_those_transforms(place, policy_outputs):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-27")
 def test_strength_zero_is_the_identity_for_every_operation(policy_outputs):
     np.testing.assert_array_equal(policy_outputs[1], jnp.broadcast_to(IMAGE, (15, *IMAGE.shape)))

@@ -74,6 +74,7 @@ def test_a_described_class_comes_with_its_own_attributes():
     assert "support" not in batch
 
 
+@pytest.mark.slow
 def test_characters_are_drawn_from_their_strokes():
     some, more = stroke_characters(range(3), 4, 12), stroke_characters(range(1, 5), 4, 12)
     np.testing.assert_array_equal(some.arrays["image"][4:12], more.arrays["image"][:8])

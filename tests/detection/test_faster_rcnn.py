@@ -153,6 +153,7 @@ def older(name):
     return re.sub(r"mask_head\.(\d)\.0\.", lambda match: f"mask_head.mask_fcn{int(match[1]) + 1}.", name)
 
 
+@pytest.mark.slow
 def test_names_of_today_are_no_older_ones(golden):
     """The fixture loads weights under the older names."""
     names = list(golden[1].weights)

@@ -65,6 +65,7 @@ def test_pyramid_heads_and_losses_equal_torchvision():
 # Targets by hand
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_centerness_by_hand():
     # left 2 of right 6, top 1 of bottom 4: sqrt(2/6 * 1/4) = sqrt(1/12)

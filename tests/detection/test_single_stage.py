@@ -46,6 +46,7 @@ def test_losses_by_hand():
     assert float(fewer["classification"]) == pytest.approx(3 * np.log(3), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-15")
 def test_anchors_on_no_box_are_of_the_background_class_and_labels_come_after_it():
     logits = np.zeros((4, 3), np.float32)

@@ -71,6 +71,7 @@ def test_the_largest_eigenvalue_of_a_net_with_a_convolution(small):
     np.testing.assert_allclose(flat @ flat.T, np.eye(2), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_product_with_a_vector(small):
     loss, params, matrix = small
     vector = jax.tree.map(lambda w: np.random.default_rng(w.size).normal(size=w.shape).astype(np.float32), params)
@@ -92,6 +93,7 @@ def test_the_trace_of_a_quadratic():
     assert found.std() == pytest.approx(spread, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_trace_of_a_net(small):
     loss, params, matrix = small
     found = hessian.hessian_trace(loss, params, jax.random.key(2), 500)

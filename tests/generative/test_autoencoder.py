@@ -69,7 +69,6 @@ def test_the_sparse_code_is_as_active_as_it_should_be_and_not_narrow():
     assert metrics["mse"].compute() < 0.5 * rows["image"].var(0).mean()
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-07")
 def test_the_penalties_by_hand():
     # rho = 1/4, a = 1/2: 1/4 ln(1/2) + 3/4 ln(3/2) = -0.173287 + 0.304099
@@ -83,9 +82,26 @@ def test_the_penalties_by_hand():
         for w in (0.0, 2.0)
     }
     state = jax.jit(make[0.0].init)(jax.random.key(0), rows)
-    without, having = (make[w].loss(state.params, state, rows)[0] for w in (0.0, 2.0))
-    codes = model.apply({"params": state.params}, rows["image"][:3], method="encode")
-    assert float(having - without) == pytest.approx(2 * float(jnp.abs(codes).sum() / 3), rel=1e-4)
+    without, having = (float(jax.jit(make[w].loss)(state.params, state, rows)[0]) for w in (0.0, 2.0))
+    codes = jax.jit(lambda p: model.apply({"params": p}, rows["image"][:3], method="encode"))(state.params)
+    assert having - without == pytest.approx(2 * float(np.abs(codes).sum() / 3), rel=1e-4)
+
+
+@pytest.mark.covers("GE-08")
+def test_a_denoising_autoencoder_reads_noisy_images_and_is_compared_with_clean_ones():
+    rows = batch(4)
+    model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3)
+    learner = autoencoder.learner(model=model, optimizer=optax.sgd(0.1), kind="denoising", noise=0.3)
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    outputs = jax.jit(learner.predict)(state, rows)
+    noisy, clean = np.asarray(outputs["noisy"]), rows["image"]
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+    # Noise of deviation 0.3 cut at 0 and 1: on black pixels, half of its square stays.
+    assert np.square(noisy[clean == 0]).mean() == pytest.approx(0.3**2 / 2, rel=0.35)
+    restored = np.clip(jax.jit(lambda p: model.apply({"params": p}, noisy))(state.params), 0, 1)
+    metrics = jax.jit(learner.evaluate)(state, rows)
+    assert metrics["mse"].compute() == pytest.approx(np.square(restored - clean).mean(), rel=1e-4)
 
 
 @pytest.mark.slow

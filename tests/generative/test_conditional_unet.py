@@ -33,6 +33,7 @@ def test_the_first_prediction_is_zero(drawn):
     assert not run(first, tokens).any()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-26")
 def test_every_word_and_its_place_change_the_prediction(drawn):
     _, params, run, tokens = drawn
@@ -60,6 +61,7 @@ def test_the_size_of_stable_diffusion():
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 859_520_964
 
 
+@pytest.mark.slow
 def test_sizes_that_cannot_be_are_named():
     x, t = jnp.zeros((1, 6, 8, 3)), jnp.zeros(1)
     with pytest.raises(ValueError, match="x=6x8: sides do not divide; allowed: multiples of 4"):

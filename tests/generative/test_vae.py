@@ -175,6 +175,7 @@ def test_predictions_do_not_depend_on_their_batch_and_the_path_has_its_ends(lear
     np.testing.assert_allclose(decoded, out["reconstruction"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_codes_of_a_large_beta_say_nothing(learned):
     _, rows, state = learned
     make = {

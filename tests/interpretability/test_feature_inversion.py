@@ -57,7 +57,7 @@ def test_the_prior_smooths(variables):
     assert smooth["variation"] < 0.5 * rough["variation"]
 
 
-@pytest.mark.slow
+@pytest.mark.covers("VI-13")
 def test_features_start_relative_to_the_target(variables):
     """The loss of a black image whose features are 0 is 1: ||0 - phi_0||^2 / ||phi_0||^2."""
     model = VGG(stages=(1,), width=4)
@@ -71,7 +71,7 @@ def test_features_start_relative_to_the_target(variables):
         layer="relu1_1",
         variation_weight=0.0,
     )
-    state = learner.init(jax.random.key(0), source()[np.arange(1)])
+    state = jax.jit(learner.init)(jax.random.key(0), source()[np.arange(1)])
     numbers = evaluate(learner, state.replace(params=jnp.zeros_like(state.params)), source())
     assert numbers["features"] == pytest.approx(1.0)
     assert numbers["pixels"] == pytest.approx(float(np.square(source().arrays["image"]).mean()), rel=1e-5)

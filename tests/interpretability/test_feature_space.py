@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dlcore.kits.trained_network import PACKED, load_network
-from dlcore.report.filters import filter_grid
+from dlcore.report.filters import GAP, filter_grid
 from experiments.interpretability import deep_dream as dream
 from experiments.interpretability import feature_space as page
 
@@ -39,6 +39,25 @@ def oracle(network):
 
 def blind(network):
     return lambda images: (np.random.default_rng(len(images)).normal(size=(len(images), 10)), None)
+
+
+@pytest.mark.covers("VI-02")
+def test_the_nearest_in_feature_space_is_of_the_class_and_the_nearest_in_pixels_is_not():
+    """The first pixel is the class; the others, which outweigh it, are those of the image of the other class."""
+    kept = np.array([[0, 9, 9, 9], [1, 0, 0, 0]], np.float32)
+    asked = np.array([[0, 0, 0, 0], [1, 9, 9, 9]], np.float32)
+    np.testing.assert_array_equal(page.nearest(kept[:, :1], asked[:, :1], 1)[1][:, 0], [0, 1])
+    np.testing.assert_array_equal(page.nearest(kept, asked, 1)[1][:, 0], [1, 0])
+
+
+@pytest.mark.covers("VI-01")
+def test_a_first_layers_filter_is_a_tile_between_its_least_and_greatest_weight():
+    kernel = np.zeros((2, 2, 3, 2), np.float32)
+    kernel[0, 1, :, 0] = [1.0, 0.5, -1.0]  # the least weight, -1, is black and the greatest, 1, full: 191 = 255 3/4
+    grid = filter_grid(kernel, 2, 1)
+    tile = grid[GAP : GAP + 2, GAP : GAP + 2]
+    np.testing.assert_array_equal(tile[0, 1], [255, 191, 0, 255])
+    np.testing.assert_array_equal(tile[1, 1], [128, 128, 128, 255])
 
 
 @pytest.mark.slow

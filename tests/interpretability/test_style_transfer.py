@@ -76,6 +76,32 @@ def test_the_extremes_of_the_weights_recover_each(variables, recovered, ignored)
         np.testing.assert_allclose(gram_matrix(maps) / sizes[0], gram_matrix(wanted) / sizes[1], atol=0.05)
 
 
+@pytest.mark.covers("VI-16", "VI-17")
+def test_the_terms_by_hand(variables):
+    """Gram matrices by NumPy on the network's maps; the content term compares maps location by location."""
+    source = pairs()
+    batch = source[np.arange(1)]
+    learner = make(variables, optax.sgd(0.1), content_weight=2.0, style_weight=3.0, variation_weight=0.0)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    maps_of = jax.jit(lambda image: MODEL.apply(variables, image, method="features"))
+    image, content, style = (
+        {name: np.asarray(maps, np.float64)[0] for name, maps in maps_of(x).items()}
+        for x in (state.params, batch["content"], batch["style"])
+    )
+
+    def gram(maps):
+        flat = maps.reshape(-1, maps.shape[-1])
+        return flat.T @ flat / len(flat)
+
+    metrics = evaluate(learner, state, source)
+    expected = np.square(image["relu2_1"] - content["relu2_1"]).mean()
+    assert metrics["content"] == pytest.approx(expected, rel=1e-4)
+    layers = [
+        np.square(gram(image[s]) - gram(style[s])).sum() / (4 * image[s].shape[-1] ** 2) for s in LAYERS["style_layers"]
+    ]
+    assert metrics["style"] == pytest.approx(np.mean(layers), rel=1e-4)
+
+
 def test_bad_input_is_named(variables):
     with pytest.raises(ValueError, match="content_layer='relu9_1': no such layer; allowed: relu1_1"):
         style_transfer.learner(

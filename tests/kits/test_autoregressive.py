@@ -77,6 +77,7 @@ def test_a_run_completes_the_upper_half_of_a_file(trained, tmp_path, capsys):
     assert (picture[4:, 18:] == 255).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

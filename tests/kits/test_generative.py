@@ -36,6 +36,7 @@ def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder
     assert find_or_train(resolved.flags.replace(network=str(folder))) == folder
 
 
+@pytest.mark.slow
 def test_the_default_classifier_is_recorded_as_a_command_of_its_own(resolved, folder):
     for name in ("config.json", "result.json"):
         command = json.loads((folder / name).read_text())["command"]
@@ -88,6 +89,7 @@ def test_distances_in_the_features_of_a_network_for_other_images(resolved):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_name_of_the_distance_says_what_it_is_over(resolved):
     spec = experiment.data(resolved.flags).spec
     number = len(digits("test"))
@@ -99,6 +101,7 @@ def test_the_name_of_the_distance_says_what_it_is_over(resolved):
         experiment.data(resolved.flags.replace(frechet_network="nothing"))
 
 
+@pytest.mark.slow
 def test_samples_are_what_predict_runs_over(resolved):
     splits = experiment.data(resolved.flags)
     assert isinstance(splits, Splits)

@@ -46,7 +46,7 @@ def test_the_best_seed_is_recorded_once(expert):
     assert len(splits.valid) == len(splits.test) == 20
 
 
-@pytest.mark.slow(only=["words2---demonstrations=nowhere.*"])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

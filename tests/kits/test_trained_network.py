@@ -63,7 +63,7 @@ def assert_half_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), a, b)
 
 
-@pytest.mark.slow(only=["run"])
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_run_starts_from_it(kind, sources, weights, splits):
     setup = setup_of(supervised, splits, *MODEL, f"--init_from={sources[kind]}")
@@ -102,7 +102,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
         supervised.start(setup)(jax.eval_shape(supervised.build(setup).init, jax.random.key(0), splits.train[:2]))
 
 
-@pytest.mark.slow(only=["run"])
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_student_learns_from_it(kind, sources, weights, splits):
     setup = setup_of(distillation, splits, f"--network={sources[kind]}")
@@ -114,7 +114,7 @@ def test_a_student_learns_from_it(kind, sources, weights, splits):
     jax.eval_shape(learner.update, started, splits.train[:2])
 
 
-@pytest.mark.slow(only=["run"])
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOURCES)
 def test_samples_are_measured_by_it(kind, sources, splits):
     flags = resolve(ddpm, ["--smoke", f"--network={sources[kind]}"])
@@ -171,6 +171,7 @@ def test_the_default_network_has_not_seen_the_pages_test_images(page, tmp_path, 
     assert not set(own.test.names) & set(others.train.names)
 
 
+@pytest.mark.slow
 def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
     for name, content in (("empty.npz", b""), ("junk.npz", b"junk" * 9), ("cut.npz", PACKED.read_bytes()[:5000])):
         (tmp_path / name).write_bytes(content)
@@ -194,6 +195,7 @@ def test_wrong_sources_are_one_clear_error(tmp_path, sources, splits):
         load_network(other, "init_from")
 
 
+@pytest.mark.slow
 def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
     with pytest.raises(ValueError, match=r"network=.*has 10 classes; allowed: 3"):
         load_network(sources["packed"], class_names=list("abc"))

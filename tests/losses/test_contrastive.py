@@ -51,6 +51,7 @@ def test_nt_xent_equals_the_golden_and_its_gradient():
         np.testing.assert_allclose(ours, GOLDEN[f"nt_xent/grad.{name}"], atol=2e-6)
 
 
+@pytest.mark.slow
 def test_decoupled_by_hand():
     # Two orthogonal pairs at tau = 1/2: the positive at 2, two negatives at 0: -2 + log(2 e^0) = -1.3068528.
     eye = jnp.eye(2)

@@ -128,9 +128,7 @@ def test_no_case_is_left_out():
     assert {case for cases in ROWS.values() for case in cases} == set(META)
 
 
-@pytest.mark.slow(
-    unless=[f"float64-{name}" for name in ("kl_div.*", "l1*", "mse*", "huber*", "smooth_l1*", "soft_dice*", "ctc.mean")]
-)
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "loss"), CASES)
 @pytest.mark.parametrize("wide", [False, True], ids=["float32", "float64"])
 def test_equals_torch(case, loss, wide):

@@ -75,7 +75,7 @@ def test_a_constructed_set_falls_into_the_three_bins():
     assert triplets == [{(0, 1, 4), (1, 0, 4)}, {(0, 1, 3)}, {(0, 1, 2), (1, 0, 2), (1, 0, 3)}]
 
 
-@pytest.mark.slow(only=["0"])
+@pytest.mark.slow(only=["0", "1"])
 @pytest.mark.covers("LO-16")
 @pytest.mark.parametrize("seed", range(3))
 def test_kinds_equal_loops(seed):

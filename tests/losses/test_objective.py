@@ -27,6 +27,7 @@ def test_the_gradients_of_both_parts():
         np.testing.assert_allclose(jax.grad(objective)(W, 0.1), data + 0.2 * W, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-09")
 def test_a_sum_is_a_mean_on_another_scale():
     with jax.enable_x64(True):

@@ -15,7 +15,7 @@ def built():
     }
 
 
-@pytest.mark.slow(only=["lenet5-shape0-4x4.*LeNet5; allowed*"])
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
@@ -37,6 +37,7 @@ def test_what_does_not_fit_is_one_clear_error(built, name, shape, said):
             model.apply(variables, jnp.zeros(shape), method=method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTING)
 def test_what_fits_passes(built, name):
     model, variables = built[name]

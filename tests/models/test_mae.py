@@ -98,6 +98,7 @@ def test_the_encoder_sees_nothing_of_masked_patches(tiny):
     assert np.abs(third["prediction"] - out["prediction"]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_bad_input_is_refused_in_one_line(tiny):
     x, noise, variables = tiny
     with pytest.raises(ValueError, match=r"patches do not cover the image; allowed: .* multiples of patch_size=2"):

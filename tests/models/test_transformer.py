@@ -73,6 +73,7 @@ def test_logits_see_the_whole_source_and_no_later_token(variables):
         assert (np.abs(gradient["source_embed"]).max(-1) > 0).all()
 
 
+@pytest.mark.slow
 def test_two_vocabularies_have_two_tables(variables):
     shapes = {n: variables["params"][n]["embedding"].shape for n in ("embed", "source_embed")}
     assert shapes == {"embed": (9, 8), "source_embed": (8, 8)}

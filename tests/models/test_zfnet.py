@@ -65,6 +65,7 @@ def test_it_learns():
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_alone():
     model, x = ZFNet(dropout=1.0, **SMALL), jax.random.normal(jax.random.key(0), (2, 53, 53, 3))
     params = jax.tree.map(lambda p: p + 0.1, jax.jit(model.init)(jax.random.key(0), x)["params"])

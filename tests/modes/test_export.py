@@ -66,6 +66,7 @@ def test_the_loader_runs_without_this_package(trained, tmp_path):
     assert "{'class': '" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
     images = digits("test").take(5).arrays["image"]
     assert images.dtype == np.float32
@@ -112,6 +113,7 @@ def test_the_loader_resizes_as_training_data_were(tmp_path, size, crop_pct):
     assert apart.max() <= 2, apart.max()
 
 
+@pytest.mark.slow
 def test_the_manifest_states_the_input_and_all_may_read_it(trained):
     manifest, _, _ = load_exported(trained / "export")
     rule = manifest["input"]

@@ -103,6 +103,7 @@ def test_other_splits_and_checkpoints(trained, capsys):
     assert json.loads(output(capsys, *base, "--split=train"))["examples"] == 1167
 
 
+@pytest.mark.slow
 def test_evaluate_as_text(trained, capsys):
     out = output(capsys, "--mode=evaluate", f"--run={trained}")
     assert "test split, 500 examples" in out
@@ -111,6 +112,7 @@ def test_evaluate_as_text(trained, capsys):
     assert float(line.split()[1]) == pytest.approx(row["accuracy"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_runs_that_are_not_there(trained, capsys, tmp_path):
     message = failed(capsys, "--mode=evaluate", f"--run={tmp_path / 'none'}")
     assert str(tmp_path / "none") in message
@@ -121,6 +123,7 @@ def test_runs_that_are_not_there(trained, capsys, tmp_path):
     assert "a run of classification.supervised; allowed: runs of topic.other" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint(trained, capsys, tmp_path):
     shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     message = failed(capsys, "--mode=evaluate", f"--run={tmp_path / 'run'}")
@@ -130,6 +133,7 @@ def test_a_run_without_a_checkpoint(trained, capsys, tmp_path):
     assert "there is no checkpoint in" in failed(capsys, "--mode=evaluate", f"--run={tmp_path / 'run'}")
 
 
+@pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_cut_is_still_of_use(trained, capsys, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
@@ -162,6 +166,7 @@ def files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_predict_a_folder_as_json(trained, files, capsys):
     rows = json.loads(output(capsys, "--mode=predict", f"--run={trained}", f"--input={files}", "--format=json"))
     names = [f"{files}/{name}" for name in ("0.png", "1.png", "2.png", "3.png", "below/4.png", "below/5.png")]
@@ -176,6 +181,7 @@ def test_predict_a_folder_as_json(trained, files, capsys):
     assert sum(row["class"] == str(label) for row, label in zip(rows, labels, strict=True)) >= 4
 
 
+@pytest.mark.slow
 def test_predict_one_image_as_text_and_as_in_the_folder(trained, files, capsys):
     alone = json.loads(
         output(capsys, "--mode=predict", f"--run={trained}", f"--input={files / '2.png'}", "--format=json")
@@ -189,6 +195,7 @@ def test_predict_one_image_as_text_and_as_in_the_folder(trained, files, capsys):
     assert line.startswith(f"{files / '2.png'}: {alone[0]['class']} {alone[0]['probabilities'][alone[0]['class']]:.3f}")
 
 
+@pytest.mark.slow
 def test_predict_needs_no_data(trained, files, capsys):
     def never(flags):
         raise AssertionError("data was read")
@@ -197,12 +204,14 @@ def test_predict_needs_no_data(trained, files, capsys):
     assert run(dataclasses.replace(experiment, data=never), words) == 0
 
 
+@pytest.mark.slow
 def test_predict_takes_other_sizes_and_colors(trained, capsys, tmp_path):
     Image.fromarray(np.full((30, 20, 4), 200, np.uint8)).save(tmp_path / "big.png")
     (row,) = json.loads(output(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path}", "--format=json"))
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_predict_with_bad_input(trained, capsys, tmp_path):
     assert "--input: missing" in failed(capsys, "--mode=predict", f"--run={trained}")
     assert "nowhere" in failed(capsys, "--mode=predict", f"--run={trained}", f"--input={tmp_path / 'nowhere'}")

@@ -135,6 +135,7 @@ def test_a_run_is_resumed_on_its_own_data_only(trained, capsys):
     np.testing.assert_array_equal(np.sort(np.concatenate([now, earlier])), np.sort(keys))
 
 
+@pytest.mark.slow
 def test_classes_that_were_renamed_are_refused(trained, capsys):
     (trained / "run" / "result.json").unlink()
     (trained / "pets" / "cat").rename(trained / "pets" / "elk")
@@ -143,6 +144,7 @@ def test_classes_that_were_renamed_are_refused(trained, capsys):
     assert "trained on 'cat', 'dog'" in failed(capsys, *words(trained), "--changed_data")
 
 
+@pytest.mark.slow
 def test_classes_are_matched_by_name(trained, capsys):
     put(trained / "others", "dog", 30, first=100)
     got = evaluated(capsys, trained, f"--data_dir={trained / 'others'}")
@@ -155,6 +157,7 @@ def test_classes_are_matched_by_name(trained, capsys):
     assert "not trained on 'emu', which the data has; allowed: 'cat', 'dog'" in said
 
 
+@pytest.mark.slow
 def test_images_of_another_size_are_measured_in_the_size_of_the_run(trained, capsys):
     rng = np.random.default_rng(3)
     for name in ("cat", "dog"):

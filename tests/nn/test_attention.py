@@ -307,7 +307,7 @@ def test_softmax_is_in_float32_and_weights_are_dropped_in_training_only():
         assert attention_weights(jnp.ones((3, 2, 8)), jnp.ones((3, 2, 8))).dtype == jnp.float64
 
 
-@pytest.mark.slow(unless=["7-7-True"])
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "size", "is_causal"), [(7, 7, False), (7, 7, True), (6, 5, False), (8, 8, True)])
 def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch, length, size, is_causal):
     """The stand-in refuses in its backward pass what JAX's binding of cuDNN refuses (197 tokens of ViT-B/16)."""

@@ -37,6 +37,19 @@ def test_stricter_policies_store_less(params):
     assert stored["products"] - stored["weights"] >= scores, "the scores of attention, and what follows from them"
 
 
+@pytest.mark.covers("SY-11")
+def test_a_recomputed_block_has_the_same_gradient_and_stores_less():
+    def total(policy):
+        return lambda params: jnp.sin(remat(Branch, policy)().apply(params, x)).sum()
+
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    params = jax.jit(Branch().init)(jax.random.key(0), x)
+    want, have = (jax.jit(jax.grad(total(policy)))(params) for policy in ("none", "full"))
+    for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(have), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+    assert residual_bytes(total("full"), params) < residual_bytes(total("none"), params)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SY-11")
 @pytest.mark.parametrize("policy", ["products", "weights", "full"])

@@ -105,6 +105,7 @@ def test_no_gradient_enters_the_memory_and_none_comes_from_the_future(params):
     assert jnp.abs(outcome(tuple(s[..., ::-1] for s in memory.states))[2] - logits).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_what_is_not_there_yet_is_not_seen(params):
     apply = jax.jit(MODEL.apply)
     memory, first = apply(params, MODEL.start(2), TOKENS)
@@ -113,6 +114,7 @@ def test_what_is_not_there_yet_is_not_seen(params):
     assert jnp.abs(apply(params, memory, TOKENS)[1] - first).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_model_without_a_memory_carries_none(params):
     model = TransformerXL(5, num_layers=2, num_heads=2, width=8, memory=0)
     memory, logits = jax.jit(model.apply)(params, model.start(2), TOKENS)

@@ -159,6 +159,7 @@ def test_results_equal_those_of_xla(result):
     assert result["copies"] == 0
 
 
+@pytest.mark.slow
 def test_what_it_cannot_compute_or_save_stays_with_xla(result):
     assert set(result["left"].values()) == {False}, result["left"]
     assert set(result["products left"].values()) == {False}, result["products left"]
@@ -167,11 +168,13 @@ def test_what_it_cannot_compute_or_save_stays_with_xla(result):
     assert result["exported difference"] < 1e-4
 
 
+@pytest.mark.slow
 def test_the_flops_of_a_compiled_model_are_those_without_it(result):
     taps = (3 * 24 - 2) * (3 * 20 - 2)  # of one channel; those on padding do not count
     assert result["flops"] == 2 * 4 * taps * 16 * 32
 
 
+@pytest.mark.slow
 def test_a_profile_knows_what_it_is_and_its_products(result):
     assert ["convolution", 2 * 4 * 24 * 20 * 9 * 16 * 32] in result["profiled"]
     assert ["dot", 2 * 200 * 96 * 120] in result["profiled"]

@@ -34,6 +34,7 @@ def states(target_update_interval, learning_starts):
     return first, second, update(second, batch)[0]
 
 
+@pytest.mark.covers("RL-05")
 @pytest.mark.parametrize(
     ("double", "terminated", "expected"),
     [

@@ -123,6 +123,7 @@ def test_what_is_stored_is_what_the_action_led_to(trained):
     np.testing.assert_array_equal(trained[1].plan, 0)  # a new episode has no plan
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_what_was_seen(trained):
     data = jax.tree.map(lambda x: np.asarray(x[:, : 3 * TIME]).reshape(-1, *x.shape[2:]), trained[1].replay.data)
     change = np.concatenate([data.next_observation - data.observation, data.reward[:, None]], -1)

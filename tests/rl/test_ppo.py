@@ -52,6 +52,7 @@ def test_an_episode_cut_off_by_time_keeps_its_value_but_not_what_follows():
     np.testing.assert_allclose(over, [-3.0, 7.0])
 
 
+@pytest.mark.covers("RL-08")
 @pytest.mark.parametrize(
     ("ratio", "advantage", "loss", "slope"),
     [

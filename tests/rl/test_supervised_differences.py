@@ -32,5 +32,12 @@ def test_each_difference_is_measured_and_swapped_arms_fail():
     assert not study.report(noises, delays, missing, swapped(shifts)).holds
 
 
+@pytest.mark.covers("RL-11")
+def test_a_return_is_random_under_one_policy_and_a_loss_on_fixed_examples_is_not():
+    noises = study.noise(4)
+    assert noises["agent"].std() > 0.05
+    assert noises["twin"].std() == 0
+
+
 def test_the_power_of_a_length_by_hand():
     assert study.power([2, 4, 8], [[4, 4], [16, 16], [64, 64]]) == pytest.approx(2)

@@ -333,6 +333,7 @@ def test_finite_looks_at_floats_alone():
 # pmap's shapes
 
 
+@pytest.mark.slow
 def test_split_and_join_are_inverse():
     program = program_of(eight("pmap"))
     carry = steps(program, program.split(program.init(batch())), 2)

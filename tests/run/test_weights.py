@@ -120,6 +120,7 @@ def test_what_does_not_fit_is_named(published, tmp_path):
         start(state)
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(published, tmp_path):
     _, variables = published
     (tmp_path / "note").write_text("mine")

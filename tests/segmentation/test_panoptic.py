@@ -50,12 +50,28 @@ def test_true_segments_are_the_visible_objects_and_the_stuff():
     np.testing.assert_array_equal(bare, [[-1, -1, -1, -1, 1, -1]])
 
 
+@pytest.mark.covers("SG-09")
+def test_two_cats_are_two_segments_of_one_class():
+    cats = np.asarray(drawn("..0011..", "..0011..", "..0011.."))
+    semantic = np.where(cats.any(0), 1, 0)  # stuff 0 behind cats, class 1
+    segments, classes = map(np.asarray, jax.jit(merge, static_argnums=5)(cats, *two_cats(), semantic, 1))
+    assert len(np.unique(semantic)) == 2  # one color for both cats
+    assert [len(np.unique(segments[cat])) for cat in cats] == [1, 1]
+    assert len(np.unique(segments)) == 3  # and one for each
+    np.testing.assert_array_equal(classes[segments], semantic)  # their class is the same
+
+
+def two_cats():
+    """Scores, classes and validity of two detections."""
+    return np.array([0.9, 0.8], np.float32), np.zeros(2, int), np.ones(2, bool)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SG-09")
 def test_two_cats_are_one_region_of_a_semantic_map_and_two_objects():
     cats = drawn("..0011..", "..0011..", "..0011..")
     semantic = jnp.where(cats.any(0), 1, 0)  # stuff 0 behind cats, class 1
-    segments, classes = merge(cats, jnp.array([0.9, 0.8]), jnp.zeros(2, int), jnp.ones(2, bool), semantic, 1)
+    segments, classes = merge(cats, *two_cats(), semantic, 1)
     assert len(np.unique(semantic)) == 2  # one color for both cats
     assert len(np.unique(segments)) == 3  # one for each
     np.testing.assert_array_equal(classes[segments], semantic)  # and their class is the same

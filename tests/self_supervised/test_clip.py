@@ -61,6 +61,7 @@ def test_training_images_are_augmented_and_others_are_not(started):
         np.testing.assert_array_equal(learner.predict(state, rows)[name], value)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_the_scale_stays_at_most_100(started):
     _, rows, state, update = started
@@ -106,6 +107,7 @@ def test_zero_shot_takes_the_class_of_the_nearest_prompts(started):
     assert evaluator.finish(acc) == {"zero_shot": pytest.approx(2 / 3)}
 
 
+@pytest.mark.slow
 def test_captions_without_images_are_refused(started):
     learner, rows, *_ = started
     for name in ("image", "captions"):

@@ -24,7 +24,7 @@ def test_version_two_adds_a_hidden_layer_to_version_one():
     assert shapes["mlp_norm"] - shapes["mlp"] == {"hidden_bn"}
 
 
-@pytest.mark.slow(unless=["mlp"])
+@pytest.mark.slow
 @pytest.mark.covers("SS-16")
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_heads_of_both_versions_by_hand(head):

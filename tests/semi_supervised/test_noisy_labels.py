@@ -69,7 +69,7 @@ def test_the_smallest_losses_of_the_examples_by_hand():
     assert smallest(losses, jnp.ones(5), 0.41).tolist() == [0, 1, 1, 1, 0], "5 * .41 = 2.05, rounded up"
 
 
-@pytest.mark.slow(unless=["forward-<lambda>"])
+@pytest.mark.slow
 @pytest.mark.covers("SE-14")
 @pytest.mark.parametrize(
     ("method", "loss"),

@@ -105,6 +105,7 @@ def test_the_loss_divides_by_all_unlabeled_examples_and_batch_norm_sees_one_batc
     assert value == pytest.approx(supervised + 2 * np.exp(-5) * unlabeled, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_is_no_example(trained):
     learner, (state, *_), _ = trained
     data = batch()

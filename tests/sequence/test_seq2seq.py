@@ -58,7 +58,7 @@ def wider(x, columns):
     return np.pad(x, ((0, 0), (0, columns)))
 
 
-@pytest.mark.slow(unless=["0.1"])
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_mean_over_the_tokens_of_all_targets(states, smoothing):
     """By hand: 4 + 3 tokens (END counts, PAD and the masked third row do not)."""
@@ -226,6 +226,7 @@ def test_attention_reverses_what_one_vector_cannot_hold(reversals):
     assert right.mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-13")
 def test_the_alignment_of_a_reversal_is_the_anti_diagonal(reversals):
     _, results = reversals

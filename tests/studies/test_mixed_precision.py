@@ -32,6 +32,7 @@ def test_bfloat16_is_within_five_percent_of_float32(results):
         assert whole < 0.7, "and float32 learns: chance is 2.3"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-04")
 def test_float16_loses_small_gradients_and_scaling_brings_them_back(results):
     lost = {key: f["zeros"] - results["float32", key[1]]["zeros"] for key, f in results.items()}
@@ -44,10 +45,12 @@ def test_float16_loses_small_gradients_and_scaling_brings_them_back(results):
     assert results["float16, scaled", 65536.0]["scale"] >= 2**15
 
 
+@pytest.mark.slow
 def test_float32_does_not_mind_the_divisor(results):
     np.testing.assert_allclose(results["float32", 65536.0]["losses"], results["float32", 1.0]["losses"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_study_says_what_it_saw(runs, monkeypatch):
     monkeypatch.setattr(study, "all_runs", lambda name, keys, *settings: runs[name])
     result = study.study(num_seeds=2, steps=40, loss_divisors=(1.0, 65536.0))

@@ -76,6 +76,7 @@ def test_the_verdict_turns():
         assert not study.report(*measured(**changed)).holds
 
 
+@pytest.mark.slow
 @pytest.mark.covers("BP-13")
 def test_thirty_layers_lie_in_their_bands(at_the_start):
     for name, (low, high) in study.BANDS.items():

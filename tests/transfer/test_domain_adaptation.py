@@ -94,7 +94,7 @@ def trained():
     return numbers
 
 
-@pytest.mark.slow(unless=["mmd"])
+@pytest.mark.slow
 @pytest.mark.covers("TL-13")
 @pytest.mark.parametrize("technique", ["dann", "mmd"])
 def test_adaptation_gets_a_shifted_target_right(trained, technique):
@@ -106,6 +106,7 @@ def test_adaptation_gets_a_shifted_target_right(trained, technique):
     assert numbers["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-13")
 def test_the_twin_is_the_same_whatever_its_neighbor_does(trained):
     """It starts alike, sees the same batches, and no comparison of domains reaches it."""

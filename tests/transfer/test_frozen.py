@@ -68,6 +68,7 @@ def test_parts_learn_from_their_start_and_nothing_else_ever(gradual):
     assert moved(statistics[0], statistics[-1]) == set(), "running statistics of all but parts that learn from step 0"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-02")
 def test_a_part_s_first_step_is_its_rate(gradual):
     """Adam's first step is the learning rate, whatever the gradient, also after two steps of waiting."""
@@ -76,6 +77,7 @@ def test_a_part_s_first_step_is_its_rate(gradual):
     np.testing.assert_allclose(np.median(np.abs(b - a + decay)), 0.01 * 0.1, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_optimizer_keeps_nothing_of_frozen_leaves(gradual):
     def size(tree):
         return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -25,7 +25,7 @@ class Patches(nn.Module):
 def small(cell, inject, **fields):
     sizes = {"hidden_size": 4, "embedding_dim": 3, "image_channels": 2, "image_features": 5}
     model = CaptionRNN(Patches(), 7, cell, inject, **sizes, **fields)
-    params = model.init(jax.random.key(1), IMAGES, TOKENS)["params"]
+    params = jax.jit(model.init)(jax.random.key(1), IMAGES, TOKENS)["params"]
     head = {"kernel": RNG.normal(size=(4, 7)).astype(np.float32), "bias": RNG.normal(size=7).astype(np.float32)}
     return model, {**params, "head": head}
 
@@ -49,16 +49,16 @@ def recurrence_by_hand(params, h, term=0.0):
     return np.stack(logits, 1)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("CP-01")
 def test_the_image_is_the_first_state():
     """h_0 = tanh(V v), and the image has no other way in."""
     model, params = small("rnn", "initial")
     want = recurrence_by_hand(params, np.tanh(dense(params["inject_state_0"], vector_by_hand(params))))
-    np.testing.assert_allclose(model.apply({"params": params}, IMAGES, TOKENS), want, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(model.apply)({"params": params}, IMAGES, TOKENS), want, atol=1e-5)
     assert np.abs(want - recurrence_by_hand(params, np.zeros((2, 4)))).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CP-02")
 def test_the_image_is_a_term_of_every_step():
     """h_t = tanh(W_xh x + W_hh h + W_ih v) from h_0 = 0."""

@@ -48,6 +48,18 @@ def test_the_sentence_follows_the_order_of_the_frames(learner):
     assert learner.evaluate(state, backward)["exact_match"].compute() == 0.0
 
 
+@pytest.mark.covers("CP-09")
+def test_the_order_of_the_frames_changes_what_each_word_costs(learner):
+    """Two frames exchanged are another state of the recurrent network; the mean over frames would not notice."""
+    batch = moving()
+    state = learner.init(jax.random.key(3), batch)
+    head = jax.random.normal(jax.random.key(1), state.params["head"]["kernel"].shape)
+    state = state.replace(params={**state.params, "head": {**state.params["head"], "kernel": head}})
+    backward = {**batch, "clip": batch["clip"][:, ::-1]}
+    forward, other = (learner.evaluate(state, b)["loss"].compute() for b in (batch, backward))
+    assert abs(forward - other) > 1e-3
+
+
 @pytest.mark.covers("CP-06")
 def test_every_row_ends_at_its_first_end(learner):
     batch = moving()
