@@ -223,3 +223,15 @@ def test_affine_is_torchvisions_with_angle_and_shears_negated(angle, shear):
     want = (points - center) @ matrix.T + center + offset
     np.testing.assert_allclose(warp.forward(jnp.asarray(points)), want, atol=1e-4)
     np.testing.assert_allclose(warp.inverse(jnp.asarray(want)), points, atol=1e-4)
+
+
+@pytest.mark.covers("RG-17")
+def test_the_lens_has_a_term_of_r_squared_and_one_of_its_square():
+    """Half the diagonal of 6 x 8 is 5: (4 + 2, 3) lies at r = 2/5 from the center (4, 3), r^2 = .16 and r^4 = .0256."""
+    place = np.array([6.0, 3.0], np.float32)
+    for k1, k2, want in ((0.5, 0.0, 2 * 1.08), (0.0, 0.5, 2 * 1.0128), (0.5, 0.5, 2 * 1.0928)):
+        seen = augment.lens_warp((6, 8), k1, k2).inverse(place)
+        np.testing.assert_allclose(seen, [4 + want, 3], rtol=1e-6)
+    # Back by Newton's method: what was seen at 4 + 2 * 1.0128 stands at 6 again.
+    back = jax.jit(augment.lens_warp((6, 8), 0.0, 0.5).forward)(np.array([4 + 2 * 1.0128, 3.0], np.float32))
+    np.testing.assert_allclose(back, place, rtol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 
 from dlcore.generative.dcgan import Discriminator, Generator, num_levels
 from dlcore.generative.ring import PointDiscriminator
+from tests.generative.by_rule import check_filled, filled
 
 
 @pytest.mark.parametrize(("side", "levels"), [(8, 1), (16, 2), (28, 2), (32, 3), (7, 0)])
@@ -40,3 +41,10 @@ def test_at_zero_a_discriminator_has_the_negative_slope(model, shape, first):
     slope, params = (tree.get("mlp", tree) for tree in (slope, params))
     kernel = params["head"]["kernel"].reshape(-1, 4).sum(0)  # over the pixels, by channel
     np.testing.assert_allclose(slope[first]["bias"], 0.2 * kernel, rtol=1e-5)
+
+
+@pytest.mark.covers("GE-14")
+def test_both_players_by_the_weight_rule():
+    drawn, judged = filled(Generator((8, 8, 1), width=2), (2, 5)), filled(Discriminator(width=2), (2, 8, 8, 1))
+    check_filled(drawn, 487, (2, 8, 8, 1), [-0.142444, 0.365495, -0.100683, -0.203693])
+    check_filled(judged, 107, (2,), [-0.877324, 0.70122, -0.176104, -1.578545])

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.generative import pix2pix
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator, UNetGenerator, l1
+from tests.generative.by_rule import check_filled, filled
 
 
 class Scale(nn.Module):
@@ -103,3 +104,40 @@ def test_networks_keep_sides_and_change_channels():
 def test_sides_that_cannot_be_halved_so_often_are_named(network):
     with pytest.raises(ValueError, match=r"depth=3: an image of 28 x 20 pixels cannot be halved so often; .*of 8"):
         shapes(network, jnp.zeros((1, 28, 20, 1)))
+
+
+@pytest.mark.covers("GE-19")
+def test_a_skip_carries_the_image_past_the_inner_layers():
+    """Kernels of all layers but the first and the last are 0: what still reaches the output went through the skip.
+
+    width=1, depth=2: the first map is 1 or -.2 wherever its only tap, the upper left pixel of each 2 x 2, is 1 or -1;
+    the head takes the skip's channel, its second, by 0.5: tanh(.5) and tanh(-.1) in each 2 x 2."""
+    network = UNetGenerator(1, width=1, depth=2, norm=False)
+    x = np.where(np.arange(16).reshape(1, 4, 4, 1) // 8 == 0, 1.0, -1.0).astype(np.float32)
+    variables = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, np.float32), jax.eval_shape(network.init, jax.random.key(0), x)
+    )
+    params = variables["params"]
+    params["down0"]["kernel"][1, 1] = 1  # of 4 taps at -1, 0, 1, 2
+    assert params["head"]["kernel"].shape == (3, 3, 2, 1)
+    params["head"]["kernel"][1, 1, 1] = 0.5
+    out = np.asarray(jax.jit(network.apply)(variables, x))[0, :, :, 0]
+    want = np.tanh(np.repeat([0.5, 0.5 * -0.2], 2))[:, None] * np.ones(4)
+    np.testing.assert_allclose(out, want, rtol=1e-5)
+
+
+@pytest.mark.covers("GE-19")
+@pytest.mark.parametrize(
+    ("network", "inputs", "count", "shape", "numbers"),
+    [
+        (UNetGenerator(1, width=2, depth=2), 1, 289, (2, 8, 8, 1), [-0.08919, 0.531579, -0.171969, -0.066352]),
+        (
+            ResidualGenerator(1, width=2, depth=1, num_blocks=1),
+            *(1, 677, (2, 8, 8, 1), [-0.187857, 0.592678, 0.819637, -0.381532]),
+        ),
+        (PatchDiscriminator(width=2, depth=2), 2, 591, (2, 2, 2), [-0.079515, 0.562611, -0.311412, -0.561393]),
+    ],
+    ids=["unet", "residual", "patches"],
+)
+def test_networks_by_the_weight_rule(network, inputs, count, shape, numbers):
+    check_filled(filled(network, *[(2, 8, 8, 1)] * inputs), count, shape, numbers)

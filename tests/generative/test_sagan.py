@@ -10,6 +10,7 @@ from flax import linen as nn
 from dlcore.generative import gan, sagan
 from dlcore.generative.ddpm import class_condition
 from dlcore.learner import example_keys
+from tests.generative.by_rule import check_filled, filled
 
 
 class ClassShift(nn.Module):
@@ -145,3 +146,28 @@ def test_the_projection_and_the_attention_of_both_players(networks):
     images = apply(weights, *inputs)
     assert images.shape == (4, 8, 8, 1)
     assert np.abs(images).max() < 1
+
+
+@pytest.mark.covers("GE-22")
+def test_the_projection_sums_over_places_and_channels():
+    """Every kernel is 0, and the skips' bias 1: the last map of 4 x 4 places and 4 channels is 1, f is 16 in each.
+
+    The head's weights of 1 give 64; a class vector of halves adds .5 times 64, one of minus ones takes 64."""
+    judge, x = sagan.Discriminator(2, width=2, attention=False, spectral_norm=False), np.zeros((2, 8, 8, 1), np.float32)
+    shapes = jax.eval_shape(judge.init, jax.random.key(0), x, np.array([0, 1]))
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    params = variables["params"]
+    params["down1_skip"]["bias"][:] = 1
+    params["head"]["kernel"][:] = 1
+    params["classes"]["embedding"][:] = [[0.5], [-1]]
+    np.testing.assert_allclose(jax.jit(judge.apply)(variables, x, np.array([0, 1])), [96, 0], rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-22")
+def test_both_players_by_the_weight_rule():
+    labels = np.array([0, 2], np.int32)
+    drawn = filled(sagan.Generator((8, 8, 1), 3, width=2), (2, 5), labels=labels)
+    judged = filled(sagan.Discriminator(3, width=2), (2, 8, 8, 1), labels=labels)
+    check_filled(drawn, 582, (2, 8, 8, 1), [-0.255867, 0.207413, -0.095233, -0.063878])
+    check_filled(judged, 324, (2,), [1.3501, 1.04223, 2.39233, 0.30787])

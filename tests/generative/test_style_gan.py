@@ -7,6 +7,7 @@ import pytest
 
 from dlcore.generative.style_gan import Generator, noise_sizes
 from dlcore.nn import AdaptiveInstanceNorm
+from tests.generative.by_rule import check_filled, filled
 
 
 def test_each_resolution_takes_noise_twice():
@@ -69,3 +70,9 @@ def test_an_input_of_noise_alone_is_named():
     network = Generator((8, 8, 1), width=2)
     with pytest.raises(ValueError, match=r"no latent beside the noise; allowed: more than 160 numbers"):
         jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 160)))
+
+
+@pytest.mark.covers("GE-17")
+def test_the_generator_by_the_weight_rule():
+    found = filled(Generator((8, 8, 1), width=2, mapping_depth=2), (2, 6 + 160))
+    check_filled(found, 591, (2, 8, 8, 1), [0.565909, 0.646589, 0.998263, -0.690457])

@@ -11,6 +11,7 @@ from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet, enlarged, sharpness
 from dlcore.kits.image_pairs import reduced
+from tests.generative.by_rule import check_filled, filled
 
 
 @pytest.mark.covers("GE-21")
@@ -82,3 +83,32 @@ def test_the_adversary_joins_the_game():
 def test_other_factors_are_named():
     with pytest.raises(ValueError, match="factor=3: not available; allowed: 2, 4"):
         jax.eval_shape(SRResNet(factor=3).init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+
+
+@pytest.mark.covers("GE-21")
+def test_four_channels_become_two_by_two_pixels():
+    """All weights are 0 but the bias 1, 2, 3, 4 of the enlarging layer and the head's middle tap: a 2 x 2 pattern."""
+    network, x = SRResNet(width=1, num_blocks=0), np.zeros((1, 2, 3, 1), np.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    variables["params"]["up0"]["bias"][:] = [1, 2, 3, 4]
+    variables["params"]["head"]["kernel"][1, 1] = 1
+    out = np.asarray(jax.jit(network.apply)(variables, x))[0, :, :, 0]
+    np.testing.assert_allclose(out, np.tile([[1, 2], [3, 4]], (2, 3)), rtol=1e-6)
+    # A factor of 4 is two such steps, each from `width` channels to four times as many.
+    wide = jax.eval_shape(SRResNet(factor=4, width=2, num_blocks=0).init, jax.random.key(0), x)["params"]
+    assert [wide[name]["kernel"].shape for name in ("up0", "up1", "head")] == [(3, 3, 2, 8), (3, 3, 2, 8), (3, 3, 2, 1)]
+
+
+@pytest.mark.covers("GE-21")
+@pytest.mark.parametrize(
+    ("factor", "shape", "count", "numbers"),
+    [
+        (2, (2, 4, 4, 1), 337, [-0.315796, 2.905432, 0.418062, 2.739823]),
+        (4, (1, 4, 4, 1), 489, [0.291927, 1.350205, 1.424111, -2.055323]),
+    ],
+)
+def test_the_generator_by_the_weight_rule(factor, shape, count, numbers):
+    batch, height, width, _ = shape
+    found = filled(SRResNet(factor=factor, width=2, num_blocks=1), shape)
+    check_filled(found, count, (batch, factor * height, factor * width, 1), numbers)

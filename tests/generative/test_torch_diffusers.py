@@ -120,3 +120,25 @@ def test_linear_projections_are_convolutions_of_one_pixel():
     inputs = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 3, 6))
     a, b = (load_torch(SpatialTransformer(num_heads=2, groups=4), w, *inputs) for w in (weights, flat))
     jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.covers("GE-25")
+@pytest.mark.parametrize(
+    ("file", "model"),
+    [
+        ("df_autoencoder_kl", AutoencoderKL((8, 16), groups=4)),
+        ("df_vae_tiny", AutoencoderTiny((8, 8), (1, 1))),
+    ],
+    ids=["kl", "tiny"],
+)
+def test_every_bias_of_an_autoencoder_is_loaded(file, model):
+    """As many leaves as entries, and each bias of the state dict, which no other equals, is a leaf named bias."""
+    _, meta, weights = read_golden(file)
+    _, channels, *sides = meta["inputs"]["x"]["shape"]
+    leaves = jax.tree.leaves_with_path(
+        load_torch(model, weights, jax.ShapeDtypeStruct((1, *sides, channels), "float32"))
+    )
+    assert len(leaves) == len(weights)
+    loaded = sorted(np.asarray(leaf).tobytes() for path, leaf in leaves if path[-1].key == "bias")
+    wanted = sorted(value.tobytes() for name, value in weights.items() if name.endswith("bias"))
+    assert loaded == wanted

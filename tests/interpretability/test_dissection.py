@@ -84,3 +84,14 @@ def test_a_miniature():
     result = page.study(num_train=8, num_test=10, image_size=32, width=4, steps=1, batch_size=2)
     assert {"detectors, trained", "detectors, untrained", "selectivity, trained"} <= result.numbers.keys()
     assert result.numbers["IoU of the planted unit"] >= 0.5
+
+
+@pytest.mark.covers("VI-20")
+def test_maps_are_enlarged_before_they_are_compared_with_the_threshold():
+    """Places (0, 1) become pixels 0, .25, .75, 1 by half-pixel centers: of four columns, two exceed .6 and three .2.
+
+    A mask of the last column: 1 of 2, and 1 of 3. Comparing first would give maps (0, 1), the same for both."""
+    maps = jnp.asarray(np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1))
+    masks = jnp.asarray(np.array([False, False, False, True]).reshape(1, 1, 4, 1))
+    np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.6])), [[1 / 2]], rtol=1e-6)
+    np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.2])), [[1 / 3]], rtol=1e-6)

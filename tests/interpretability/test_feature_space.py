@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
-from dlcore.kits.trained_network import PACKED, load_network
+from dlcore.kits.trained_network import PACKED, TrainedNetwork, load_network
 from dlcore.report.filters import GAP, filter_grid
 from experiments.interpretability import deep_dream as dream
 from experiments.interpretability import feature_space as page
@@ -114,3 +115,24 @@ def test_the_page_of_deep_dream_grows_its_layer():
     assert set(result.figures) == {"dream", "mean square"}
     with pytest.raises(ValueError, match="layer='relu9': unknown; allowed: "):
         dream.study(height=40, layer="relu9")
+
+
+class Stages(nn.Module):
+    """Two stages whose names are not in the order of the alphabet."""
+
+    def features(self, x, train=False):
+        return {"stem": x, "deep": 10 * x + 1}
+
+    def __call__(self, x, train=False):
+        return x.mean((1, 2))
+
+
+@pytest.mark.covers("VI-02")
+def test_features_are_the_means_of_the_last_stage():
+    """The last stage is 10 x + 1: its mean over the image is 10 times the mean of the image and 1."""
+    image = np.arange(2 * 4 * 4 * 2, dtype=np.float32).reshape(2, 4, 4, 2) / 64
+    network = TrainedNetwork("stages", {}, Stages(), {}, np.zeros(2), np.ones(2), ("a", "b"), 4)
+    features, probabilities = page.feature_extractor(network)(image)
+    mean = image.mean((1, 2))
+    np.testing.assert_allclose(features, 10 * mean + 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, np.exp(mean) / np.exp(mean).sum(-1, keepdims=True), rtol=1e-5)

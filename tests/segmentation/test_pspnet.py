@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.models import create_model
 from dlcore.segmentation.pspnet import PSPNet, PyramidPooling
@@ -36,3 +37,45 @@ def test_images_of_any_size():
     for size in ((16, 16), (13, 22)):
         shapes = jax.eval_shape(model.apply, variables, jnp.zeros((2, *size, 3)))
         assert {name: out.shape for name, out in shapes.items()} == {"out": (2, *size, 5), "aux": (2, *size, 5)}
+
+
+@pytest.mark.covers("SG-05")
+def test_cells_are_enlarged_bilinearly():
+    """Two cells of a row of 4: by half-pixel centers 1, 3/4, 1/4, 0 parts of the first, and the rest of the second."""
+    layer = PyramidPooling(bins=(2,))
+    x = jnp.asarray(np.array([1.0, 3, 5, 7], np.float32).reshape(1, 1, 4, 1).repeat(2, 1))
+    shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), x, False))
+    variables = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)  # variance, scale and kernel 1
+    variables["batch_stats"] = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: 0 * leaf if "mean" in str(path[-1]) else leaf, variables["batch_stats"]
+    )
+    out = np.asarray(jax.jit(lambda: layer.apply(variables, x, False))())[0, 0, :, 1]
+    shift = out[0] - 2 / np.sqrt(1 + 1e-5)  # the norm's bias
+    cells = np.array([2, 6]) / np.sqrt(1 + 1e-5) + shift
+    first = np.array([1, 0.75, 0.25, 0])
+    np.testing.assert_allclose(out, first * cells[0] + (1 - first) * cells[1], rtol=1e-5)
+
+
+@pytest.mark.covers("SG-05")
+def test_logits_are_enlarged_bilinearly():
+    """Scores on a 2 x 2 map, 0 in the left column and 4 in the right one: 0, 1, 3, 4 at the centers of 4 pixels."""
+
+    class Columns(nn.Module):
+        def features(self, x, train=False):
+            return {"layer4": jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1).repeat(2, 1)}
+
+    model, x = PSPNet(Columns(), 1, channels=1, bins=(1,)), jnp.zeros((1, 4, 4, 3))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+
+    def value(path, leaf):
+        """Each 3x3 kernel takes the middle of the map itself: out = 4 map."""
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name.endswith("join/0/kernel"):
+            return jnp.zeros(leaf.shape).at[1, 1, 0].set(1)
+        if name.endswith(("var", "join/1/scale")):
+            return jnp.ones(leaf.shape)
+        return jnp.full(leaf.shape, 4.0 if name.endswith("classifier/kernel") else 0.0)
+
+    variables = jax.tree_util.tree_map_with_path(value, shapes)
+    out = np.asarray(jax.jit(model.apply)(variables, x)["out"])[0, 2, :, 0]
+    np.testing.assert_allclose(out, [0, 1, 3, 4], rtol=1e-4)

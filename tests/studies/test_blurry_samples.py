@@ -1,10 +1,28 @@
 """The measure by hand, what each arm trains, and the verdict."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.studies import blurry_samples as study
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """(weights of an arm, factors of divergence, errors and adversary) -> samples after two steps."""
+    images = jnp.asarray(np.random.default_rng(0).random((4, 2, 2, 1)), jnp.float32)
+
+    @jax.jit
+    def run(weights, factors):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study, "BATCH", 2)
+            kl, fooled = study.kl_to_standard_normal, study.non_saturating_generator_loss
+            patch.setattr(study, "kl_to_standard_normal", lambda *z: factors[0] * kl(*z))
+            patch.setattr(study, "non_saturating_generator_loss", lambda x: factors[2] * fooled(x))
+            return study.train(weights, jax.random.key(0), images, 2, 1 / factors[1])
+
+    return run
 
 
 @pytest.mark.slow
@@ -53,3 +71,16 @@ def test_a_short_run_of_each_arm_trains_what_its_name_says():
     assert 0 < power["L2 VAE"] < 0.7
     assert power["L2 VAE"] < power["GAN"]
     assert set(result.figures) == {"power", "samples"}
+
+
+@pytest.mark.covers("GE-30")
+@pytest.mark.parametrize(
+    ("arm", "has_bound", "has_adversary"), [("L2 VAE", 1, 0), ("adversarial VAE", 1, 1), ("GAN", 0, 1)]
+)
+def test_each_arm_has_the_terms_of_its_name(trained, arm, has_bound, has_adversary):
+    """The divergence, the errors and the adversary each change the samples of the arms that have them, and no other."""
+    weights = jnp.array(study.ARMS[arm], jnp.float32)
+    plain = trained(weights, jnp.array([1.0, 1.0, 1.0]))
+    for k, has in enumerate((has_bound, has_bound, has_adversary)):
+        other = trained(weights, jnp.ones(3).at[k].set(-2.0))
+        assert bool((other != plain).any()) == bool(has), ("divergence", "errors", "adversary")[k]

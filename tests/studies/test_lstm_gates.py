@@ -75,3 +75,26 @@ def test_each_name_stands_for_its_cell_at_both_sizes(monkeypatch):
         assert (cell, width) in seen
         assert abs(size / result.numbers["width and parameters, LSTM, equal width"][1] - 1) < 0.05
         assert result.numbers[f"nats, {name}, equal parameters"] == [len(cell) + width / 1000] * 2
+
+
+CELLS = {
+    "LSTM": ("lstm", 4 * 48 + 30),
+    "no forget gate": ("lstm_no_forget", 3 * 48 + 30),
+    "no output gate": ("lstm_no_output", 3 * 48 + 30),
+    "coupled gates": ("lstm_coupled", 3 * 48 + 30),
+    "peepholes": ("lstm_peephole", 4 * 48 + 3 * 4 + 30),
+}
+"""Each name's cell, and its parameters for V = 6, H = 4: a gate has (6 + 4 + 2) 4 = 48, a peephole 4, the head 30."""
+
+
+@pytest.mark.covers("SQ-20")
+def test_each_name_trains_the_cell_of_that_name(monkeypatch):
+    monkeypatch.setattr(study, "losses_of", lambda cell, width, *_, **__: (cell, width))
+    monkeypatch.setattr(study, "width_of_size", lambda cell, size, vocab_size: len(cell))
+    monkeypatch.setattr(study, "report", lambda results, sizes, dataset: results)
+    results = study.study(width=8)
+    assert results["width"] == {name: (cell, 8) for name, (cell, _) in CELLS.items()}
+    assert results["parameters"] == {name: (cell, len(cell)) for name, (cell, _) in CELLS.items()}
+    assert {name: study.size_of(cell, 4, 6) for name, (cell, _) in CELLS.items()} == {
+        k: n for k, (_, n) in CELLS.items()
+    }
