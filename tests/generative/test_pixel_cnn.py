@@ -64,3 +64,25 @@ def test_a_step_of_sampling_costs_a_pixel_and_not_an_image():
     place = (jnp.int32(3), jnp.int32(5), jnp.int32(0))
     step = flops(lambda c, x: model.apply(variables, c, x, place, None, method="step"), cache, x)
     assert step < 0.1 * flops(lambda x: model.apply(variables, x), x)
+
+
+@pytest.mark.covers("GE-05")
+def test_the_gate_is_tanh_of_one_half_by_sigmoid_of_the_other():
+    """One layer of one pixel, whose convolutions see zeros: the biases a = 1, b = -2 of the gate alone remain.
+
+    The horizontal stack adds a' = .5, b' = 3, and the biases of `out`, 0: h = tanh(.5) sigmoid(3) = .4402."""
+    model = PixelCNN(3, 1, features=1, head_features=1, num_layers=0, first_kernel=3)
+    x = jnp.zeros((1, 1, 1, 1), jnp.int32)
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(model.init, jax.random.key(0), x))
+    layer = params["params"]["layers_0"]
+    layer["vertical"]["bias"], layer["horizontal"]["bias"] = jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])
+    ones = jnp.ones((1, 1, 1, 1))
+    layer["out"]["conv"]["kernel"] = params["params"]["head"]["conv"]["kernel"] = ones
+    params["params"]["logits"]["conv"]["kernel"] = jnp.ones((1, 1, 1, 3)) * jnp.array([1.0, 2.0, 3.0])
+    apply = jax.jit(model.apply)
+    h = np.tanh(0.5) / (1 + np.exp(-3.0))
+    np.testing.assert_allclose(apply(params, x)[0, 0, 0, 0], [h, 2 * h, 3 * h], rtol=1e-5)
+    # The vertical stack is heard through `across`: tanh(1) sigmoid(-2) is not, its convolution's output (1, -2) is.
+    layer["across"]["kernel"] = jnp.eye(2)[None, None]
+    h = np.tanh(1.5) / (1 + np.exp(-1.0))
+    np.testing.assert_allclose(apply(params, x)[0, 0, 0, 0], [h, 2 * h, 3 * h], rtol=1e-5)

@@ -226,3 +226,13 @@ def test_examples_without_a_class_take_no_part(trained):
     value, gradient = jax.jit(jax.value_and_grad(lambda p: learner.loss(p, state, whole)[0]))(state.params)
     assert value == pytest.approx(b["loss"].compute(), rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.covers("SS-04")
+def test_a_relative_patch_keeps_its_gap():
+    """18 pixels in 3 cells of 6: a gap of 2 leaves patches of 6 - 2 pixels that begin at 1, 7 and 13."""
+    ramp = jnp.broadcast_to(jnp.arange(18.0)[None, :, None], (18, 18, 1))
+    pieces, label = drawn(relative_patch(gap=2, jitter=0, by_piece=False), {"image": ramp}, 40)
+    assert pieces.shape == (40, 2, 4, 4, 1)
+    assert set(pieces[:, :, 0, 0, 0].ravel()) == {1, 7, 13}
+    np.testing.assert_array_equal(pieces[:, 1, 0, 0, 0], np.array([1, 7, 13, 1, 13, 1, 7, 13])[label])
