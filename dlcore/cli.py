@@ -12,11 +12,13 @@ experiments, run and search work in a checkout of dlcore.
 """
 
 import argparse
-import math
+import fnmatch
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from dlcore.run.endings import orderly_ending
 
 __all__ = ["main"]
 
@@ -28,29 +30,45 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the command line; that of the process by default.
 
     Returns:
-      0, or 1 where it failed; argparse leaves with 2 for an unknown command.
+      0, or 1 where it failed.
+
+    Raises:
+      SystemExit: with 2 for an unknown command, 130 after Ctrl-C, 141 where the reader of the output is gone.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with orderly_ending():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a console script does not see the checkout that it is called in
     if argv[:1] in (["run"], ["search"]):
         return _run(argv) if argv[0] == "run" else _search(argv[1:])
     parser = argparse.ArgumentParser(
-        prog="dlcore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="dlcore",
+        usage="dlcore COMMAND [...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    experiments = commands.add_parser("experiments", help="list the experiments and studies")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+
+    def command(name: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, description=description)
+
+    experiments = command("experiments", "List the experiments and studies with what they were measured to reach.")
     experiments.add_argument("word", nargs="?", default="", help="only those with this word in name or description")
-    commands.add_parser("run", help="run an experiment: dlcore run TOPIC.NAME --FLAG=VALUE ...")
-    commands.add_parser("search", help="search an experiment's settings: dlcore search TOPIC.NAME FLAG=SPACE ...")
-    compared = commands.add_parser("compare", help="overlay the curves of runs, and list the settings that differ")
+    command("run", "Run an experiment: dlcore run TOPIC.NAME --FLAG=VALUE ...")
+    command("search", "Search an experiment's settings: dlcore search TOPIC.NAME FLAG=SPACE ...")
+    compared = command("compare", "Overlay the curves of runs, and list the settings that differ.")
     compared.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run")
     compared.add_argument("--x", choices=("step", "epoch"), default="step", help="the horizontal axis")
-    compared.add_argument("--out", type=Path, default=Path("compare.html"), help="the page to write")
-    models = commands.add_parser("models", help="list the models")
+    compared.add_argument(
+        "--out", type=Path, default=Path("runs/compare.html"), help="the page to write (default %(default)s)"
+    )
+    models = command("models", "List the models.")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
     models.add_argument("--kind", choices=("image", "tokens"), default="image", help="what the models read")
-    cost = commands.add_parser("cost", help="what a model costs, layer by layer, without running it")
+    cost = command("cost", "What a model costs, layer by layer, without running it.")
     cost.add_argument("name", help="a name of `dlcore models`")
     cost.add_argument("--input", help="HxWxC of an image, 224x224x3; what the model was published for by default")
     cost.add_argument("--batch", type=int, default=1, help="images")
@@ -59,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cost.add_argument("--xla", action="store_true", help="compile it, and say what XLA counts")
     cost.add_argument("--depth", type=int, help="sum what is below this many names of the path")
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
-    convert = commands.add_parser("convert", help="turn torch weights into a folder for --init_from")
+    convert = command("convert", "Turn torch weights into a folder for --init_from.")
     convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
     convert.add_argument("--model", required=True, help="a name of `dlcore models`, of either kind")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
@@ -67,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
         {**handlers, "convert": _convert}[options.command](options)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -112,21 +132,15 @@ def _search(argv: list[str]) -> int:
 
 
 def _models(options: argparse.Namespace) -> None:
-    import jax
+    from dlcore.models.zoo import stored_models
 
-    from dlcore.models import create_model, list_models
-    from dlcore.models.registry import example_inputs
-
-    names = list_models(options.pattern, options.kind)
+    models = stored_models(options.kind)
+    names = fnmatch.filter(models, options.pattern)
     if not names:
-        allowed = f"the {len(list_models(kind=options.kind))} names of `dlcore models --kind={options.kind}`"
+        allowed = f"the {len(models)} names of `dlcore models --kind={options.kind}`"
         raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: {allowed}")
     for name in names:
-        model, inputs = create_model(name), example_inputs(name, {})
-        variables = jax.eval_shape(lambda m=model, x=inputs: m.init(jax.random.key(0), *x))
-        parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
-        reads = "tokens" if options.kind == "tokens" else "x".join(map(str, inputs[0].shape[1:]))
-        print(f"{name:36}{parameters:>14,} parameters   {reads}")
+        print(f"{name:36}{models[name]['parameters']:>14,} parameters   {models[name]['reads']}")
 
 
 def _cost(options: argparse.Namespace) -> None:

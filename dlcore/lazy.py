@@ -27,9 +27,10 @@ def lazy_exports(package: dict[str, Any], exports: Mapping[str, str] | None = No
 
     Args:
       package: the `globals()` of the package.
-      exports: name -> submodule that defines it, relative to the package ("pipeline", "augment.color"). None: every
-        name that exactly one of the package's files lists in `__all__`, read when a name is first asked for, so that a
-        new file needs no entry here. Names of files stay the files; names of several files (`learner`) stay with them.
+      exports: name -> submodule that defines it, relative to the package ("pipeline", "augment.color"), or "" where the
+        name is itself that of a submodule. None: every name that exactly one of the package's files lists in `__all__`,
+        read when a name is first asked for, so that a new file needs no entry here. Names of files stay the files;
+        names of several files (`learner`) stay with them.
 
     Raises:
       AttributeError: later, where a name is used that neither the package nor `exports` has.
@@ -46,7 +47,9 @@ def lazy_exports(package: dict[str, Any], exports: Mapping[str, str] | None = No
                 return sorted(submodules())
             if attribute.startswith("__") or attribute not in submodules():
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-            value = getattr(importlib.import_module(f"{name}.{submodules()[attribute]}"), attribute)
+            submodule = submodules()[attribute]
+            module = importlib.import_module(f"{name}.{submodule or attribute}")
+            value = getattr(module, attribute) if submodule else module
             setattr(self, attribute, value)
             return value
 

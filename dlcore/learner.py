@@ -10,6 +10,7 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 import functools
 import math
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import jax
@@ -32,8 +33,10 @@ __all__ = [
     "check_countable",
     "example_keys",
     "mask_of",
+    "root_key",
 ]
 
+MOST_SEED = 2**32 - 1
 Batch = Any
 Metrics = dict[str, "Metric"]
 
@@ -119,7 +122,7 @@ def check_arguments(function: Callable) -> Callable:
       function: with annotated keyword arguments.
 
     Returns:
-      The function; traced numbers pass.
+      The function; traced numbers and arrays pass.
 
     Raises:
       ValueError: of the decorated function, where an argument is out of range or unknown.
@@ -131,7 +134,7 @@ def check_arguments(function: Callable) -> Callable:
         for name, value in kwargs.items():
             hint = hints.get(name)
             for limits in getattr(hint, "__metadata__", ()):
-                number = isinstance(value, int | float) and isinstance(limits, Range)
+                number = isinstance(value, Real) and isinstance(limits, Range)
                 if number and not limits.low <= value <= limits.high:
                     high = "" if limits.high == np.inf else f", at most {limits.high:g}"
                     raise ValueError(f"{name}={value}: out of range; allowed: at least {limits.low:g}{high}")
@@ -140,6 +143,29 @@ def check_arguments(function: Callable) -> Callable:
         return function(*args, **kwargs)
 
     return checked
+
+
+def root_key(seed: int) -> jax.Array:
+    """Make the random key that a training begins with.
+
+    Args:
+      seed: from 0 to 2^32 - 1, what a key tells apart.
+
+    Returns:
+      [] key.
+
+    Raises:
+      ValueError: the seed is not an integer, or outside.
+    """
+    if isinstance(seed, jax.core.Tracer):
+        return jax.random.key(seed)
+    allowed = f"allowed: integers from 0 to {MOST_SEED}"
+    is_integer = isinstance(seed, Integral) or np.issubdtype(getattr(seed, "dtype", object), np.integer)
+    if not is_integer or np.ndim(seed):
+        raise ValueError(f"seed={seed!r}: no integer; {allowed}")
+    if not 0 <= int(seed) <= MOST_SEED:
+        raise ValueError(f"seed={seed}: out of range; {allowed}")
+    return jax.random.key(int(seed))
 
 
 class Metric(struct.PyTreeNode):

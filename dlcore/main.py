@@ -19,8 +19,10 @@ from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_p
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
+from dlcore.run.endings import orderly_ending
 from dlcore.run.preemption import Preempted
 from dlcore.run.processes import joined, leave
+from dlcore.run.program_cache import use_program_cache
 from dlcore.run.xla_flags import use_fast_cpu_convolutions
 
 __all__ = ["MODES", "main", "mode_of", "run"]
@@ -49,11 +51,12 @@ def main(experiment: Experiment | Study, argv: list[str] | None = None) -> None:
       argv: the command line; that of the process by default.
 
     Raises:
-      SystemExit: with 1 (an error, a failed check), 2 (bad flags) or 75 (run me again).
+      SystemExit: with 1 (an error, a failed check), 2 (bad flags), 75 (run me again) or 130 (Ctrl-C).
     """
     argv = sys.argv[1:] if argv is None else argv
     use_fast_cpu_convolutions()
-    with compiled_fast(wants_smoke(argv)):
+    use_program_cache()
+    with orderly_ending(), compiled_fast(wants_smoke(argv)):
         status = run_study(experiment, argv) if isinstance(experiment, Study) else run(experiment, argv)
     if status:
         raise SystemExit(status)
@@ -85,6 +88,8 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         with joined(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
                 status = mode.run(ResolvedRun(experiment, flags)) or 0
+            except BrokenPipeError:
+                raise
             except EXPECTED as error:
                 status = _report(error, show, flags)
             if status:
@@ -92,6 +97,8 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         return status
     except Preempted as stop:
         print(stop, flush=True)
+        raise
+    except BrokenPipeError:
         raise
     except EXPECTED as error:
         return _report(error, show, flags)

@@ -1,5 +1,7 @@
 """The console script: what it lists, and how it fails."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,30 @@ def test_models_are_listed_with_their_counts(capsys):
     assert "resnet20_cifar" in line
     assert "269,722 parameters" in line
     assert "32x32x3" in line
+
+
+@pytest.mark.parametrize("words", [["models"], ["experiments"], ["--help"]])
+def test_lists_and_help_import_no_jax(words):
+    """What makes them take a fraction of a second."""
+    code = (
+        "import sys\n"
+        "from dlcore.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print('jax' in sys.modules, 'numpy' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "False False"
+
+
+def test_help_names_each_command_once(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("experiments", "run", "search", "compare", "models", "cost", "convert"):
+        lines = [line for line in text.splitlines() if line.split()[:2] in (["dlcore", command], [command])]
+        assert len(lines) == 1, command
 
 
 @pytest.mark.slow

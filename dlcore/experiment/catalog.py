@@ -1,17 +1,16 @@
 """Every experiment and study of the checkout, found by name."""
 
-import ast
 import difflib
 import json
 import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dlcore.experiment.experiment import Experiment
-from dlcore.experiment.setting import FlagError
-from dlcore.experiment.study import Study
+if TYPE_CHECKING:
+    from dlcore.experiment.experiment import Experiment
+    from dlcore.experiment.study import Study
 
 __all__ = ["Entry", "experiment_names", "find_experiment", "first_line", "listing", "measured"]
 
@@ -31,14 +30,20 @@ class Entry(NamedTuple):
 def _folder() -> Path:
     spec = find_spec("experiments")
     if spec is None or not spec.submodule_search_locations:
-        raise FlagError("experiments: not importable; allowed: a checkout of dlcore as the working directory")
+        raise _error("experiments: not importable; allowed: a checkout of dlcore as the working directory")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _error(message: str) -> ValueError:
+    """A FlagError; `dlcore experiments` does without its module, which imports jax."""
+    from dlcore.experiment.setting import FlagError
+
+    return FlagError(message)
 
 
 def _is_experiment(path: Path) -> bool:
     """Whether a file assigns `experiment`; nothing is imported."""
-    nodes = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "experiment" for n in nodes)
+    return any(line.startswith("experiment = ") for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def experiment_names() -> list[Entry]:
@@ -63,10 +68,11 @@ def first_line(entry: Entry) -> str:
     Returns:
       The first line of the file's docstring.
     """
-    return (ast.get_docstring(ast.parse(entry.path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+    text = entry.path.read_text(encoding="utf-8")
+    return text.partition('"""')[2].split("\n")[0].removesuffix('"""')
 
 
-def find_experiment(name: str) -> Experiment | Study:
+def find_experiment(name: str) -> "Experiment | Study":
     """Import an experiment by name.
 
     Args:
@@ -85,7 +91,7 @@ def find_experiment(name: str) -> Experiment | Study:
         near = [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.8)]
         near += difflib.get_close_matches(name, names, 3, 0.6)
         hint = f" (did you mean {', '.join(list(dict.fromkeys(near))[:3])}?)" if near else ""
-        raise FlagError(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
+        raise _error(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
     return import_module(f"experiments.{name}").experiment
 
 
@@ -132,5 +138,5 @@ def listing(word: str = "") -> str:
         number = f"  [{numbers[entry.name]}]" if entry.name in numbers else ""
         lines.append(f"  {entry.name:44}{about}{number}")
     if not lines:
-        raise FlagError(f"word={word!r}: no experiment has it; allowed: words of `dlcore experiments`")
+        raise _error(f"word={word!r}: no experiment has it; allowed: words of `dlcore experiments`")
     return "\n".join(lines[1:])

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from dlcore.learner import Range
+from dlcore.learner import MOST_SEED, Range
 
 __all__ = [
     "SEEDS",
@@ -33,7 +33,7 @@ __all__ = [
 
 SIMPLE = (bool, int, float, str)
 BOOLS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-SEEDS = Range(0, 2**32 - 1)
+SEEDS = Range(0, MOST_SEED)
 """What a key of jax tells apart: seeds that are equal modulo 2^32 would be the same run."""
 
 GIVEN = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
@@ -257,13 +257,17 @@ def model_settings(name: str) -> dict[str, Setting]:
     Raises:
       FlagError: there is no such model; close names are listed.
     """
-    from dlcore.models.registry import MODELS
+    from dlcore.models.registry import family_of, kind_of, list_models
 
-    if name not in MODELS:
-        raise FlagError(
-            f"--model={name}: unknown{did_you_mean(name, MODELS)}; allowed: the {len(MODELS)} names of `dlcore models`"
-        )
-    return module_settings("model", MODELS[name])
+    try:
+        found = kind_of(name) == "image"
+    except ValueError:
+        found = False
+    if not found:
+        names = list_models()
+        near = did_you_mean(name, names)
+        raise FlagError(f"--model={name}: unknown{near}; allowed: the {len(names)} names of `dlcore models`")
+    return module_settings("model", family_of(name).MODELS[name])
 
 
 def read_value(name: str, setting: Setting, text: Any) -> Any:

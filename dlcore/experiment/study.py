@@ -125,7 +125,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         say(f"{study.name}: run folder {folder}")
         result = study.function(**values)
     except (ValueError, OSError, MissingPackage) as error:
-        if flags.traceback:
+        if flags.traceback or isinstance(error, BrokenPipeError):
             raise
         print(f"error: {error}  (--traceback shows where)", file=sys.stderr)
         return 2 if isinstance(error, FlagError) else 1

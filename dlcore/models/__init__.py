@@ -11,7 +11,16 @@ Models of tokens, such as GPT-2, are a kind of their own: list_models(kind="toke
 `torch_names` take their names too, and their weights are those of transformers.
 """
 
-from dlcore.models.registry import create_model, feature_info, input_shape, list_models
-from dlcore.models.torch_weights import load_torch, torch_names
+from dlcore.lazy import lazy_exports
 
-__all__ = ["create_model", "feature_info", "input_shape", "list_models", "load_torch", "torch_names"]
+lazy_exports(
+    globals(),
+    {
+        "create_model": "registry",
+        "feature_info": "registry",
+        "input_shape": "registry",
+        "list_models": "registry",
+        "load_torch": "torch_weights",
+        "torch_names": "torch_weights",
+    },
+)

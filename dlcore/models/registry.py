@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal
 
@@ -11,43 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models import (
-    alexnet,
-    all_cnn,
-    bart,
-    bert,
-    convnext,
-    deit,
-    densenet,
-    efficientnet,
-    googlenet,
-    gpt2,
-    inception_v3,
-    lenet,
-    llama,
-    mixer,
-    mlp,
-    mnasnet,
-    mobilenet_v1,
-    mobilenet_v2,
-    mobilenet_v3,
-    nf_resnet,
-    nin,
-    regnet,
-    resnet,
-    resnet_cifar,
-    resnet_v2,
-    shufflenet_v2,
-    squeezenet,
-    swin,
-    t5,
-    vgg,
-    vision_encoder_decoder,
-    vit,
-    xception,
-    xception_aligned,
-    zfnet,
-)
+from dlcore.models.zoo import stored_models
 
 __all__ = [
     "FAMILIES",
@@ -60,57 +25,76 @@ __all__ = [
     "list_models",
 ]
 
-FAMILIES: tuple[ModuleType, ...] = (
-    alexnet,
-    all_cnn,
-    convnext,
-    deit,
-    densenet,
-    efficientnet,
-    googlenet,
-    inception_v3,
-    lenet,
-    mixer,
-    mlp,
-    mnasnet,
-    mobilenet_v1,
-    mobilenet_v2,
-    mobilenet_v3,
-    nf_resnet,
-    nin,
-    regnet,
-    resnet,
-    resnet_cifar,
-    resnet_v2,
-    shufflenet_v2,
-    squeezenet,
-    swin,
-    vgg,
-    vit,
-    xception,
-    xception_aligned,
-    zfnet,
-)
-"""One module a family of image models. Each has MODELS and may have
+FILES = {
+    "image": (
+        "alexnet",
+        "all_cnn",
+        "convnext",
+        "deit",
+        "densenet",
+        "efficientnet",
+        "googlenet",
+        "inception_v3",
+        "lenet",
+        "mixer",
+        "mlp",
+        "mnasnet",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3",
+        "nf_resnet",
+        "nin",
+        "regnet",
+        "resnet",
+        "resnet_cifar",
+        "resnet_v2",
+        "shufflenet_v2",
+        "squeezenet",
+        "swin",
+        "vgg",
+        "vit",
+        "xception",
+        "xception_aligned",
+        "zfnet",
+    ),
+    "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
+}
+"""One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 
 INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED,
-TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`.
+TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`. Families that read tokens also have INPUTS,
+the names of what a call takes: arrays [B, T] int, or image. `python -m dlcore.models.zoo` counts the parameters of a
+new model for `dlcore models`.
 """
 
-TOKEN_FAMILIES: tuple[ModuleType, ...] = (bart, bert, gpt2, llama, t5, vision_encoder_decoder)
-"""The families that read tokens. They also have INPUTS, the names of what a call takes: arrays [B, T] int, or image."""
+FAMILIES: tuple[ModuleType, ...]
+"""The families of image models; they are imported when this or MODELS is first used."""
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    name: variant for family in FAMILIES for name, variant in family.MODELS.items()
-}
+TOKEN_FAMILIES: tuple[ModuleType, ...]
+"""The families of models of tokens."""
+
+MODELS: dict[str, Callable[..., nn.Module]]
 """The image models: the backbones of every experiment's `--model`."""
 
-TOKEN_MODELS: dict[str, Callable[..., nn.Module]] = {
-    name: variant for family in TOKEN_FAMILIES for name, variant in family.MODELS.items()
-}
+TOKEN_MODELS: dict[str, Callable[..., nn.Module]]
 """The models of tokens."""
 
-KINDS = {"image": MODELS, "tokens": TOKEN_MODELS}
+OF_KIND = {"image": ("FAMILIES", "MODELS"), "tokens": ("TOKEN_FAMILIES", "TOKEN_MODELS")}
+
+
+def __getattr__(name: str) -> Any:
+    """Import every family where one of the four names above is first asked for; one model needs its own family only."""
+    kind = next((kind for kind, names in OF_KIND.items() if name in names), None)
+    if kind is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    families = tuple(import_module(f"dlcore.models.{file}") for file in FILES[kind])
+    models = {model: variant for family in families for model, variant in family.MODELS.items()}
+    globals().update(zip(OF_KIND[kind], (families, models), strict=True))
+    return globals()[name]
+
+
+def _models(kind: str) -> dict[str, Callable[..., nn.Module]]:
+    return globals().get(OF_KIND[kind][1]) or __getattr__(OF_KIND[kind][1])
 
 
 def create_model(name: str, **fields: Any) -> nn.Module:
@@ -150,9 +134,9 @@ def list_models(pattern: str = "*", kind: Literal["image", "tokens"] = "image") 
     Raises:
       ValueError: the kind is unknown.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(KINDS)}")
-    return sorted(fnmatch.filter(KINDS[kind], pattern))
+    if kind not in FILES:
+        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(FILES)}")
+    return sorted(fnmatch.filter(_models(kind), pattern))
 
 
 def input_shape(name: str) -> tuple[int, int, int]:
@@ -168,7 +152,7 @@ def input_shape(name: str) -> tuple[int, int, int]:
       ValueError: there is no such model, or it reads tokens.
     """
     family = family_of(name)
-    if name in TOKEN_MODELS:
+    if kind_of(name) == "tokens":
         raise ValueError(f"name={name!r}: it reads tokens; allowed: models of images, those of list_models()")
     return getattr(family, "INPUT_SHAPES", {}).get(name, (224, 224, 3))
 
@@ -176,7 +160,7 @@ def input_shape(name: str) -> tuple[int, int, int]:
 def example_inputs(name: str, fields: Mapping[str, Any]) -> tuple[jax.Array, ...]:
     """Return zeros of the smallest inputs that initialize `create_model(name, **fields)`: one image, or one token."""
     inputs = getattr(family_of(name), "INPUTS", ("image",))
-    height, width, channels = (224, 224, 3) if name in TOKEN_MODELS else input_shape(name)
+    height, width, channels = (224, 224, 3) if kind_of(name) == "tokens" else input_shape(name)
     if fields.get("image_size") is not None:
         height = width = fields["image_size"]
     shapes = [(1, height, width, channels) if kind == "image" else (1, 1) for kind in inputs]
@@ -212,16 +196,24 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
 
 def family_of(name: str) -> ModuleType:
     """Return the module that defines the model `name`; ValueError where there is none."""
-    check_name(name)
-    return next(family for family in (*FAMILIES, *TOKEN_FAMILIES) if name in family.MODELS)
+    return _find(name)[0]
 
 
-def check_name(name: str) -> str:
-    """Return `name`, or raise a ValueError that lists close names."""
-    if not any(name in models for models in KINDS.values()):
-        near = _nearest(name, [*MODELS, *TOKEN_MODELS])
-        raise ValueError(f"name={name!r}: unknown{near}; allowed: those of list_models()")
-    return name
+def kind_of(name: str) -> str:
+    """Return what the model `name` reads, "image" or "tokens"; ValueError where there is no such model."""
+    return _find(name)[1]
+
+
+def _find(name: str) -> tuple[ModuleType, str]:
+    """(the family, its kind). The stored list names the family to import first, mostly the only one."""
+    likely = next((rows[name]["family"] for rows in map(stored_models, FILES) if name in rows), None)
+    files = [(file, kind) for kind in FILES for file in FILES[kind]]
+    for file, kind in sorted(files, key=lambda pair: pair[0] != likely):
+        family = import_module(f"dlcore.models.{file}")
+        if name in family.MODELS:
+            return family, kind
+    near = _nearest(name, [*_models("image"), *_models("tokens")])
+    raise ValueError(f"name={name!r}: unknown{near}; allowed: those of list_models()")
 
 
 def _nearest(word: str, words: Any) -> str:

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.extras import require
-from dlcore.models.registry import TOKEN_MODELS, create_model, example_inputs, family_of
+from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
 __all__ = ["fill_from_torch", "load_torch", "read_npz", "read_state_dict", "torch_names"]
@@ -223,7 +223,7 @@ def _values(
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
     given = {path: _joined(entries, names[path]).shape for path in wrong}
     shapes = [f"{names[path]} {given[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
-    offer = not replace_head and name not in TOKEN_MODELS
+    offer = not replace_head and kind_of(name) == "image"
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 

@@ -9,7 +9,8 @@ CPU. What JAX traces, differentiates and maps stays as it is.
 
 The calls are private to XLA, their FLOPs are not in XLA's count, and a program that has one cannot be saved. So all
 stays with XLA under versions of jax that were not tried, in programs of several devices, in exported ones, and while
-JAX keeps a compilation cache on disk. Convolutions with groups or gaps in the input, small products and those of few
+JAX keeps a compilation cache on disk, but for that of dlcore's commands, which leaves such programs out
+(`leave_out_of_cache`). Convolutions with groups or gaps in the input, small products and those of few
 rows or columns stay with XLA too. A product of the call has its operands as they lie in memory: XLA copies y for
 `x @ y.T`, and does not for `jnp.einsum("md,nd->mn", x, y)`.
 """
@@ -31,7 +32,7 @@ from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import stablehlo as hlo
 from jax.interpreters import mlir
 
-__all__ = ["has_onednn", "use_onednn", "without_onednn"]
+__all__ = ["has_onednn", "leave_out_of_cache", "use_onednn", "without_onednn"]
 
 CONVOLUTION, PRODUCT = "__onednn$convolution", "__onednn$matmul"
 """Names of the calls in a program; a trace adds them to the name of the instruction."""
@@ -66,6 +67,41 @@ def use_onednn() -> None:
         mlir.register_lowering(lax.dot_general_p, _lower_product, platform="cpu")
 
 
+def leave_out_of_cache() -> bool:
+    """Have JAX's compilation cache on disk leave out programs that call oneDNN, so that both can be used together.
+
+    It counts for the whole process. Calling it again changes nothing.
+
+    Returns:
+      Whether it does: not under versions of jax that were not tried.
+    """
+    from jax._src import compiler
+
+    if not has_onednn():
+        return False
+    write = compiler._cache_write
+    if getattr(write, "leaves_out_onednn", False):
+        return True
+
+    def write_others(key: str, seconds: float, name: str, backend: Any, executable: Any, *rest: Any) -> None:
+        if not any(
+            call in module.to_string() for module in executable.hlo_modules() for call in (CONVOLUTION, PRODUCT)
+        ):
+            write(key, seconds, name, backend, executable, *rest)
+
+    write_others.leaves_out_onednn = True
+    compiler._cache_write = write_others
+    return True
+
+
+def _saves_calls() -> bool:
+    """Tell whether JAX would try to save a program that calls oneDNN."""
+    from jax._src import compiler
+
+    left_out = getattr(compiler._cache_write, "leaves_out_onednn", False)
+    return jax.config.jax_compilation_cache_dir is not None and not left_out
+
+
 @contextlib.contextmanager
 def without_onednn() -> Iterator[None]:
     """Compile programs inside it as if `use_onednn` had not been called: XLA counts no FLOPs of its calls.
@@ -83,7 +119,7 @@ def without_onednn() -> Iterator[None]:
 def _can_call(ctx: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
     """Tell whether the program may have calls of oneDNN, and all arrays are float32."""
     module = ctx.module_context
-    if _left_to_xla.get() or module.lowering_parameters.for_export or jax.config.jax_compilation_cache_dir is not None:
+    if _left_to_xla.get() or module.lowering_parameters.for_export or _saves_calls():
         return False
     if getattr(module.axis_context, "num_devices", None) != 1 or params["out_sharding"] is not None:
         return False

@@ -22,8 +22,9 @@ from absl import logging
 from dlcore.cost.memory import memory_report
 from dlcore.data.pipeline import batch_at, epochs, settings
 from dlcore.data.prefetch import Prefetch
-from dlcore.learner import Evaluator, Learner, Metrics
+from dlcore.learner import Evaluator, Learner, Metrics, root_key
 from dlcore.run.checkpoint import check_writable
+from dlcore.run.endings import resumable
 from dlcore.run.evaluate import Evaluation, compute_metrics, scalars
 from dlcore.run.hooks import STOP, Hook
 from dlcore.run.inputs import check_labels, check_pipelines, check_valid
@@ -190,6 +191,7 @@ class _Arguments:
         for name in ("steps", "log_every", "prefetch", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: too small; allowed: at least 1")
+        root_key(self.seed)
         check_pipelines(self.train)
         check_valid(self.valid)
 
@@ -224,8 +226,11 @@ class _Run:
                 if finished_step is None:
                     self.saver.write_finished(step, self.stopped)
                 return self._result(step, carry, 0.0)
-            self.program.compile()
+            with resumable(step):
+                self.program.compile()
             self.compile_seconds = time.monotonic() - began
+            if self.arguments.progress:
+                say(f"compiled and initialized in {self.compile_seconds:.1f} s")
             return self._loop(step, carry)
         finally:
             self.saver.close()

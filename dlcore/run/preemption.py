@@ -4,8 +4,6 @@ import signal
 import threading
 from typing import Any
 
-import jax
-
 __all__ = ["REQUEUE", "Preempted", "Preemption"]
 
 REQUEUE = 75
@@ -35,6 +33,8 @@ class Preemption:
     """
 
     def __init__(self):
+        import jax
+
         self._flag = threading.Event()
         self._several = jax.process_count() > 1
         self._previous: dict[int, Any] = {}

@@ -25,6 +25,8 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
+from dlcore.run.endings import orderly_ending
+from dlcore.run.program_cache import use_program_cache
 from dlcore.run.progress import say
 from dlcore.run.xla_flags import use_fast_cpu_convolutions
 from dlcore.search.methods import METHODS, Outcome, Search
@@ -67,17 +69,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
       The exit status: 0, 1 (it failed) or 2 (bad words).
+
+    Raises:
+      SystemExit: with 75 (run me again), 130 (Ctrl-C) or 141 (the reader of the output is gone).
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with orderly_ending():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__.strip() + "\n\n" + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in OWN.items()))
         return 0 if argv else 2
     use_fast_cpu_convolutions()
+    use_program_cache()
     try:
         return search(argv[0], argv[1:])
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
