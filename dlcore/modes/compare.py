@@ -1,7 +1,8 @@
 """`dlcore compare`: the curves of several runs on the same axes, the settings that differ, and the numbers reached."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ __all__ = ["compare", "differing_settings", "reached"]
 CONFIG = "config.json"
 _SMALLER_IS_BETTER = ("loss", "error", "distance", "perplexity", "bits", "kid", "ece", "mce")
 _NOT_COMPARED = {"step", "split", "epoch", "seconds"}
+NAME_WIDTH, TRIED_NAMES = 48, 1000
+"""Characters of a run's name, and how many sets of settings of one size are tried for it."""
 _HOUSEKEEPING = {"learning_rate", "examples_per_second"}
 
 
@@ -22,11 +25,12 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
 
     Args:
       folders: of at least two runs.
-      out: the HTML file to write.
+      out: the HTML file to write; its folder is made.
       x: "step" or "epoch", the horizontal axis.
 
     Returns:
-      Two tables as text: the settings that differ, and the last and best numbers.
+      Two tables as text: the settings that differ, and the last and best numbers. A run is named by its settings that
+      differ.
 
     Raises:
       ValueError: a folder is not that of a run, or is given twice, or there are fewer than two.
@@ -40,7 +44,7 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
         given = " ".join(map(str, folders))
         raise ValueError(f"runs={given!r}: not two different folders; allowed: at least two, each given once")
     configs = [_config(path) for path in paths]
-    names = _names(paths)
+    names = _names(paths, configs)
     histories = [read_metrics(path) for path in paths]
     settings = differing_settings(names, configs)
     numbers = reached(names, histories)
@@ -57,6 +61,7 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
         curves(rows, x, headlines=first),
     ]
     kinds = list(dict.fromkeys(config["experiment"] for config in configs))
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render("Comparison", panels, {}, subtitle=f"{len(paths)} runs of {', '.join(kinds)}"))
     parts = [_lines(settings) if settings else "no setting differs", _lines(numbers), f"curves: {out}"]
     return "\n\n".join(parts)
@@ -136,14 +141,33 @@ def _config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path / CONFIG}: not the configuration of a run ({type(error).__name__}: {error})") from None
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The ends of the paths, as long as it takes to tell them apart."""
+def _names(paths: Sequence[Path], configs: Sequence[dict]) -> list[str]:
+    """What differs in the settings, as "learning_rate=0.1, seed=1"; where that is long, the fewest that tell all apart.
+
+    Runs of the same settings have the ends of their paths instead, as long as it takes to tell them apart.
+    """
+    places = [str(number) for number in range(len(paths))]
+    rows = differing_settings(places, configs)
+    cells = {row["setting"].removeprefix("--"): [row[place] for place in places] for row in rows}
+    every = [_joined(cells, cells, k) for k in range(len(paths))]
+    if len(set(every)) == len(paths):
+        if max(map(len, every)) <= NAME_WIDTH:
+            return every
+        for count in range(1, len(cells) + 1):
+            for chosen in itertools.islice(itertools.combinations(cells, count), TRIED_NAMES):
+                names = [_joined(cells, chosen, k) for k in range(len(paths))]
+                if len(set(names)) == len(paths) and max(map(len, names)) <= NAME_WIDTH:
+                    return names
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(p[-length:]) for p in parts]
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]
+
+
+def _joined(cells: dict[str, list[str]], chosen: Iterable[str], run: int) -> str:
+    return ", ".join(f"{setting}={cells[setting][run]}" for setting in chosen)
 
 
 def _lines(rows: Sequence[dict[str, str]]) -> str:

@@ -8,6 +8,9 @@ import jax
 __all__ = ["Progress", "duration", "say"]
 
 SHOWN = ("loss", "accuracy", "return")
+LEAST_BAR, CLOCKS = 6, 26
+"""Columns of the bar at least, and of what else stands beside description, steps and numbers: two clocks, "eta", the
+bar of "12/99", and a space after each part."""
 
 
 def say(text: str) -> None:
@@ -57,14 +60,16 @@ class Progress:
 
         bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
             refresh_per_second=4,
+            expand=True,
         )
+        self._room = bar.console.width - len(description) - 2 * len(str(self.total)) - LEAST_BAR - CLOCKS
         self._task = bar.add_task(description, total=self.total, completed=self.start, numbers="")
         bar.start()
         return bar
@@ -90,7 +95,8 @@ class Progress:
         numbers = self._numbers(row)
         if self._bar is not None:
             if row["split"] == "train":
-                self._bar.update(self._task, completed=row["step"], numbers=numbers)
+                fitting = self._numbers(row, max(self._room, 0))
+                self._bar.update(self._task, completed=row["step"], numbers=fitting)
             else:
                 self._bar.console.print(f"step {row['step']}/{self.total} {row['split']:5} {numbers}", highlight=False)
             return
@@ -100,13 +106,17 @@ class Progress:
         say(f"step {row['step']}/{self.total} {row['split']:5} {numbers}{tail}")
 
     @staticmethod
-    def _numbers(row: dict) -> str:
+    def _numbers(row: dict, room: int | None = None) -> str:
+        """The numbers as text; in little room the first ones, and the loss in any case."""
         skip = {"step", "split", "epoch", "seconds", "examples_per_second", "learning_rate"}
         names = [n for n in row if n not in skip and "/" not in n and isinstance(row[n], float | int)]
         names = [n for n in SHOWN if n in names] + [n for n in names if n not in SHOWN]
-        text = " ".join(f"{name} {row[name]:.4g}" for name in names[:4])
-        rate = row.get("examples_per_second")
-        return f"{text} {rate:,.0f} examples/s" if rate else text
+        parts = [f"{name} {row[name]:.4g}" for name in names[:4]]
+        if rate := row.get("examples_per_second"):
+            parts.append(f"{rate:,.0f} examples/s")
+        while room is not None and len(parts) > 1 and len(" ".join(parts)) > room:
+            parts.pop()
+        return " ".join(parts)
 
     def close(self) -> None:
         """Draw the last state and release the terminal."""

@@ -31,7 +31,8 @@ def test_what_differs_and_what_was_reached(runs, tmp_path, capsys):
     assert cli.main(["compare", *map(str, runs), f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     lines = {line.split("  ")[0]: re.split("  +", line)[1:] for line in printed.splitlines()}
-    assert lines["setting"] == ["a/run", "b/run"]
+    names = ["learning_rate=0.1, batch_size=32, augment=–", "learning_rate=0.01, batch_size=–, augment=none"]
+    assert lines["setting"] == names
     assert lines["--learning_rate"] == ["0.1", "0.01"]
     assert lines["--batch_size"] == ["32", "–"]
     assert lines["--augment"] == ["–", "none"]
@@ -46,8 +47,8 @@ def test_what_differs_and_what_was_reached(runs, tmp_path, capsys):
     charts = re.findall(r"<figcaption><b[^>]*>([^<]+)</b>(.*?)</figcaption>", page)
     assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss"]
     assert re.findall(r">([^<]+)</span>", charts[1][1]) == [
-        "a/run 60.00 % (best 70.00 % at 20)",
-        "b/run 90.00 %",
+        f"{names[0]} 60.00 % (best 70.00 % at 20)",
+        f"{names[1]} 90.00 %",
     ]
 
 
@@ -55,8 +56,28 @@ def test_runs_of_two_experiments_and_equal_ones(tmp_path):
     one, two = (folder(tmp_path / n, [0.5], experiment=f"topic.{n}", seed=1) for n in "ab")
     text = compare([one, two], tmp_path / "out.html")
     assert re.search(r"experiment +topic.a +topic.b", text)
+    assert text.splitlines()[0].split() == ["setting", "experiment=topic.a", "experiment=topic.b"]
     same = {"experiment": "x", "identity": {"seed": 1}}
     assert differing_settings(["a", "b"], [same, same]) == []
+
+
+def test_names_are_as_short_as_they_tell_runs_apart(tmp_path, monkeypatch, capsys):
+    """The first pair of settings that tells three runs apart; no single one does, and all are longer than a name."""
+    long = {"dataset": "a" * 40, "note": "b" * 40}
+    settings = [{"lr": 0.1, "seed": 0, **long}, {"lr": 0.1, "seed": 1, **long}, {"lr": 0.2, "seed": 1, "dataset": "c"}]
+    runs = [folder(tmp_path / f"r{k}", [0.5], **given) for k, given in enumerate(settings)]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["compare", *map(str, runs)]) == 0
+    assert re.split("  +", capsys.readouterr().out.splitlines()[0])[1:] == [
+        "lr=0.1, seed=0",
+        "lr=0.1, seed=1",
+        "lr=0.2, seed=1",
+    ]
+    assert (tmp_path / "runs" / "compare.html").exists()
+    same = [folder(tmp_path / name / "run", [0.5], seed=1) for name in "xy"]
+    assert cli.main(["compare", *map(str, same)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.split("  +", next(line for line in lines if line.startswith("number")))[1:] == ["x/run", "y/run"]
 
 
 def test_what_is_no_run_is_named(runs, tmp_path, capsys):
