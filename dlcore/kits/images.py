@@ -3,7 +3,6 @@
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
@@ -253,13 +252,16 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
     count = count if augment is not None or (disk is not None and disk.crop is not None) else 1
     normalize = normalizer(spec["mean"], spec["std"], size=input_size(flags, spec))
     mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
+
+    @jax.jit
+    def version(k: jax.Array, images: jax.Array) -> jax.Array:
+        x = normalize(images)
+        return x if augment is None else jax.vmap(augment)(jax.random.split(jax.random.key(k), len(idx)), x)
+
     versions = []
     for k in range(count):
         images = train.arrays["image"][idx] if disk is None else disk.drawn(idx, flags.seed, np.full(len(idx), k))
-        x = normalize(jnp.asarray(images))
-        if augment is not None:
-            x = jax.vmap(augment)(jax.random.split(jax.random.key(k), len(idx)), x)
-        versions.append(np.asarray(x) * std + mean)
+        versions.append(np.asarray(version(k, images)) * std + mean)
     return np.clip(np.stack(versions), 0, 1)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import jax
 import optax
 
 from dlcore.experiment.experiment import Setup
@@ -68,6 +69,8 @@ def schedule(setup: Setup) -> Callable[[int], float]:
       A function from the step, counted from 0, to the rate of the update that it belongs to.
     """
     by_update, accumulate = _by_update(setup), setup.flags.get("accumulate", 1)
+    if setup.flags.schedule != "constant" or setup.flags.warmup:
+        by_update = jax.jit(by_update)  # one program in place of one for each operation
     return lambda step: float(by_update(step // accumulate))
 
 

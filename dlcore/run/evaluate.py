@@ -1,6 +1,7 @@
 """Evaluate and apply a learner over whole sources: every example counts exactly once, in any batch, on any mesh."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +23,17 @@ Measures = dict[str, float | np.ndarray | None]
 """Metrics and results of evaluators by name: a number, None where nothing was counted, or an array."""
 
 
+@functools.lru_cache(maxsize=2)
+def _programs(evaluate: Callable, predict: Callable) -> tuple[Callable, Callable]:
+    """Jitted (sums so far or None, state, batch) -> sums, and `predict`: validation and test share what is compiled."""
+
+    def add(sums: Sums | None, state: Any, batch: Any) -> Sums:
+        metrics = jax.tree.map(jnp.asarray, evaluate(state, batch))
+        return (Sums.empty(metrics) if sums is None else sums).add(metrics)
+
+    return jax.jit(add, donate_argnums=0), jax.jit(predict)
+
+
 class Evaluation:
     """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch.
 
@@ -33,16 +45,7 @@ class Evaluation:
     def __init__(self, learner: Learner, placement: Placement):
         self.placement = placement
 
-        def first(state: Any, batch: Any) -> Sums:
-            metrics = jax.tree.map(jnp.asarray, learner.evaluate(state, batch))
-            return Sums.empty(metrics).add(metrics)
-
-        def after(sums: Sums, state: Any, batch: Any) -> Sums:
-            return sums.add(jax.tree.map(jnp.asarray, learner.evaluate(state, batch)))
-
-        self._first = jax.jit(first)
-        self._next = jax.jit(after, donate_argnums=0)
-        self._predict = jax.jit(learner.predict)
+        self._next, self._predict = _programs(learner.evaluate, learner.predict)
 
     def put(self, batch: Any) -> Any:
         """Copy host rows to the devices.
@@ -73,7 +76,7 @@ class Evaluation:
         for count, batch in enumerate(batches, 1):
             batch = self.put(batch)
             with self.placement.context():
-                sums = self._first(state, batch) if sums is None else self._next(sums, state, batch)
+                sums = self._next(sums, state, batch)
             self.placement.pace(sums)
             if count % fold_every == 0:
                 host, sums = fold(host, sums.on_host()), None

@@ -17,7 +17,7 @@ import numpy as np
 from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dlcore.learner import Learner, Metrics
+from dlcore.learner import Learner, Metrics, root_key
 from dlcore.run.sharding import (
     DATA,
     Rule,
@@ -157,7 +157,7 @@ class Program:
         self.learner, self.placement = learner, placement
         self.traces = 0
         self._mesh = placement.mesh
-        self._rng = jax.random.key(seed)
+        self._rng = root_key(seed)
         processes = jax.process_count()
         self.batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((x.shape[0] * processes, *x.shape[1:]), _device_dtype(x.dtype)), batch
@@ -220,7 +220,7 @@ class Program:
         Returns:
           The carry before the first step.
         """
-        state = jax.jit(self._init_fn, out_shardings=self.state_shardings)(self._rng, self.put_global(batch))
+        state = self._first_state(batch)
         if start is not None:
             changed = start(state)
             _same_avals(self.abstract_state, changed, "start")
@@ -228,6 +228,14 @@ class Program:
         scalar = np.asarray(-1, np.int32)
         sums = self._fresh()
         return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh().metrics)
+
+    def _first_state(self, batch: Any) -> Any:
+        """The state of `init`. Several CPU devices take it from one: of their collectives, an environment's first steps
+        can have more in flight than there are threads to meet in, and wait forever."""
+        first = self._mesh.devices.flat[0]
+        if self._mesh.size > 1 and first.platform == "cpu" and jax.process_count() == 1:
+            return self.place(jax.jit(self._init_fn)(jax.device_put(self._rng, first), jax.device_put(batch, first)))
+        return jax.jit(self._init_fn, out_shardings=self.state_shardings)(self._rng, self.put_global(batch))
 
     def place(self, state: Any) -> Any:
         """Copy a state to the run's shardings, in buffers of its own (aliases must not be donated).
@@ -239,7 +247,9 @@ class Program:
           The state on the devices.
         """
         _same_avals(self.abstract_state, state, "a hook")
-        return self._copy(jax.device_put(state, self.state_shardings))
+        copied = self._copy(jax.device_put(state, self.state_shardings))
+        self.placement.pace(copied)
+        return copied
 
     # One step
 
@@ -309,6 +319,7 @@ class Program:
           (sums on the host, of 64 bits; the carry with empty sums).
         """
         sums, fresh = carry.sums, self._fresh()
+        self.placement.pace(fresh)
         if self._pmapped:
             sums = jax.tree.map(lambda x: x[0], jax.device_get(sums))
             fresh = jax.device_put(self._stack(fresh), self._stacked_sharding())

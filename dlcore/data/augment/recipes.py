@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
@@ -43,7 +43,7 @@ def classification_augmentation(
         raise ValueError(f"name={name!r}: unknown; allowed: {', '.join(CLASSIFICATION)}")
     if strong not in (None, *STRONG):
         raise ValueError(f"strong={strong!r}: unknown; allowed: None, {', '.join(STRONG)}")
-    mean, std = jnp.asarray(mean), jnp.asarray(std)
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     black = -mean / std
 
     def on_black(function: Augmentation) -> Augmentation:
