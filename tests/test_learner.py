@@ -27,6 +27,7 @@ from dlcore.learner import (
     check_arguments,
     example_keys,
     mask_of,
+    root_key,
 )
 from dlcore.metrics import ConfusionMatrix
 from dlcore.run.sums import fold, merge
@@ -285,3 +286,32 @@ def test_traced_arguments_pass_the_check():
 
     assert jax.jit(lambda rate: learner(rate=rate))(2.0) == 2.0
     assert learner(rate=1, kind="b") == 1
+
+
+@pytest.mark.parametrize("number", [np.float32(2), np.float64(2), np.int32(2), np.float16(-0.5), 2, float("nan")])
+def test_numbers_of_numpy_are_limited_too(number):
+    @check_arguments
+    def learner(*, rate: Annotated[float, Range(0, 1)] = 0.5):
+        return rate
+
+    with pytest.raises(ValueError, match=r"rate=.*: out of range; allowed: at least 0, at most 1"):
+        learner(rate=number)
+    assert learner(rate=np.float32(1)) == 1
+
+
+@pytest.mark.parametrize("seed", [2**70, 2**32, -1, np.int64(-1), np.uint64(2**63)])
+def test_seeds_that_a_key_does_not_hold_are_refused(seed):
+    with pytest.raises(ValueError, match=r"seed=-?\d+: out of range; allowed: integers from 0 to 4294967295"):
+        root_key(seed)
+
+
+@pytest.mark.parametrize("seed", [1.0, "1", None, np.float32(1), np.zeros(2)])
+def test_seeds_that_are_no_integers_are_refused(seed):
+    with pytest.raises(ValueError, match=r"seed=.*: no integer; allowed"):
+        root_key(seed)
+
+
+def test_the_root_key_is_that_of_jax():
+    for seed in (0, 7, 2**32 - 1, np.int32(5), np.uint8(3), jnp.int32(4)):
+        np.testing.assert_array_equal(jax.random.key_data(root_key(seed)), jax.random.key_data(jax.random.key(seed)))
+    assert jnp.array_equal(jax.jit(root_key)(3), root_key(3))

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.learner import root_key
+
 __all__ = ["check_regression", "least_squares", "momentum_regression"]
 
 
@@ -84,7 +86,7 @@ def momentum_regression(
 def _descend(x, y, learning_rate, momentum, steps, batch_size, seed):
     def update(carry, step):
         w, v = carry
-        rows = jax.random.randint(jax.random.fold_in(jax.random.key(seed), step), (batch_size,), 0, len(x))
+        rows = jax.random.randint(jax.random.fold_in(root_key(seed), step), (batch_size,), 0, len(x))
         error = y[rows] - x[rows] @ w
         v = momentum * v + error @ x[rows] / batch_size
         return (w + learning_rate * (1 - step / steps) * v, v), jnp.square(error).mean()

@@ -17,6 +17,7 @@ import optax
 
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import LOSSES, Linear, objective, scores
+from dlcore.learner import root_key
 
 __all__ = ["LinearModel", "descend", "minimize", "momentum_step", "predict", "random_search", "train"]
 
@@ -153,7 +154,7 @@ def descend(
 
     def update(carry, step):
         w, state = carry
-        rows = jax.random.randint(jax.random.fold_in(jax.random.key(seed), step), (batch_size,), 0, len(x))
+        rows = jax.random.randint(jax.random.fold_in(root_key(seed), step), (batch_size,), 0, len(x))
         value, g = objective(w, x[rows], label[rows], loss, l2)
         if optimizer is None:
             return momentum_step(w, state, g, learning_rate, momentum), value
@@ -239,7 +240,7 @@ def random_search(
 
     zero = _zeros(x, num_classes)
     start = (zero, jnp.array(jnp.inf, x.dtype))
-    (w, _), lowest = jax.lax.scan(attempt, start, jax.random.split(jax.random.key(seed), tries))
+    (w, _), lowest = jax.lax.scan(attempt, start, jax.random.split(root_key(seed), tries))
     return w, lowest
 
 

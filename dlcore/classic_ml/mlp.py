@@ -20,6 +20,7 @@ import numpy as np
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import Linear, softmax_loss
 from dlcore.classic_ml.linear_training import momentum_step
+from dlcore.learner import root_key
 
 __all__ = [
     "Counts",
@@ -272,7 +273,7 @@ def predict(model: MLPModel, images: Any) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames=("steps", "batch_size", "seed"))
 def _descend(layers, x, label, l2, learning_rate, momentum, steps, batch_size, seed):
     def update(carry, step):
-        rows = jax.random.randint(jax.random.fold_in(jax.random.key(seed), step), (batch_size,), 0, len(x))
+        rows = jax.random.randint(jax.random.fold_in(root_key(seed), step), (batch_size,), 0, len(x))
         value, g = gradients(carry[0], x[rows], label[rows], l2)
         return momentum_step(*carry, g, learning_rate, momentum), value
 

@@ -19,6 +19,7 @@ import numpy as np
 import optax
 
 from dlcore.data.preprocess import Standardizer, fit_standardizer
+from dlcore.learner import root_key
 from dlcore.losses import multiclass_hinge_loss, softmax_cross_entropy_loss
 
 __all__ = ["FeatureClassifier", "choose_l2", "concatenate", "fit_classifier"]
@@ -172,7 +173,7 @@ def _initial(sizes, seed):
     """He's normal weights below a ReLU; the last layer starts at 0, where all classes are equal."""
     layers = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        key = jax.random.fold_in(jax.random.key(seed), i)
+        key = jax.random.fold_in(root_key(seed), i)
         last = i == len(sizes) - 2
         scale = 0.0 if last else (2 / fan_in) ** 0.5
         layers.append((scale * jax.random.normal(key, (fan_in, fan_out)), jnp.zeros(fan_out)))

@@ -9,6 +9,7 @@ from the teacher by that head and from the labels by the other; any other studen
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 import jax
@@ -75,7 +76,7 @@ def learner(
       `agreement` is the share of examples for which student and teacher choose the same class.
     """
     base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess, axis=axis)
-    mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
+    mixes = not all(isinstance(alpha, Real) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
     two_heads = hasattr(model, "auxiliary")
 
     def init(rng: jax.Array, batch: dict) -> DistillationState:

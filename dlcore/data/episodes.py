@@ -28,13 +28,19 @@ class Episodes:
       turned: whether turned images are classes of their own.
 
     Raises:
-      ValueError: there are fewer classes, or a class has fewer examples.
+      ValueError: there are fewer classes, a class has fewer examples, or images that are turned are not square.
     """
 
     def __init__(self, source: Source, way: int, shot: int, query: int, seed: int, turned: bool = False):
         label = np.asarray(source.arrays["label"])
         classes, counts = np.unique(label, return_counts=True)
         turns = TURNS if turned else 1
+        height, width = np.shape(source.arrays["image"])[1:3]
+        if turned and height != width:
+            raise ValueError(
+                f"turned=True: the images of {source.name} are {height}x{width}, and {width}x{height} when turned; "
+                "allowed: True for square images"
+            )
         if not 1 < way <= turns * len(classes):
             raise ValueError(
                 f"way={way}: an episode of {source.name} cannot have so many classes; allowed: 2 to "

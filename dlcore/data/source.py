@@ -169,12 +169,17 @@ def join(first: Source, second: Source) -> Source:
       The examples of both.
 
     Raises:
-      ValueError: the sources hold different arrays.
+      ValueError: the sources hold different arrays, or arrays of different shapes.
     """
     if set(first.arrays) != set(second.arrays):
-        raise ValueError(
-            f"the sources hold {sorted(first.arrays)} and {sorted(second.arrays)}; they must hold the same"
-        )
+        here, there = (", ".join(sorted(source.arrays)) for source in (first, second))
+        raise ValueError(f"second={second.name!r}: holds {there}; allowed: {here}, the arrays of the first")
+    for key, value in first.arrays.items():
+        here, there = np.shape(value)[1:], np.shape(second.arrays[key])[1:]
+        if here != there:
+            raise ValueError(
+                f"second={second.name!r}: an example's {key} is {list(there)}; allowed: {list(here)}, as in the first"
+            )
     arrays = {key: followed_by(value, second.arrays[key]) for key, value in first.arrays.items()}
     known = {
         key: None if a is None or b is None else np.concatenate([a, b])
@@ -199,7 +204,11 @@ def followed_by(first: Any, second: Any) -> Any:
       ValueError: only one of them is in memory.
     """
     if hasattr(first, "followed_by") != hasattr(second, "followed_by"):
-        raise ValueError("one part is in memory and the other on disk; load both with the same memory limit")
+        places = ["on disk" if hasattr(part, "followed_by") else "in memory" for part in (first, second)]
+        raise ValueError(
+            f"second={type(second).__name__}: {places[1]}, and the first part {places[0]}; allowed: both in memory or "
+            "both on disk, by the same memory limit"
+        )
     return first.followed_by(second) if hasattr(first, "followed_by") else np.concatenate([first, second])
 
 

@@ -13,7 +13,17 @@ import numpy as np
 
 from dlcore.data.source import Source
 
-__all__ = ["TEXTS", "Vocabulary", "embedded_pages", "load_text", "split_text", "streams", "training_windows", "windows"]
+__all__ = [
+    "TEXTS",
+    "Vocabulary",
+    "embedded_pages",
+    "load_text",
+    "read_utf8",
+    "split_text",
+    "streams",
+    "training_windows",
+    "windows",
+]
 
 TEXTS = ("pages", "shakespeare", "file")
 _SHAKESPEARE = "tinyshakespeare.txt"
@@ -93,7 +103,7 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
       The text.
 
     Raises:
-      ValueError: `name` is unknown, or `data_dir` is missing.
+      ValueError: `name` is unknown, `data_dir` is missing, or the file holds no UTF-8 text.
       FileNotFoundError: the file does not exist.
     """
     if name not in TEXTS:
@@ -106,7 +116,27 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
     path = Path(data_dir) / _SHAKESPEARE if name == "shakespeare" else Path(data_dir)
     if not path.is_file():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no text file at {path}")
-    return path.read_text(encoding="utf-8")
+    return read_utf8(path, "data_dir")
+
+
+def read_utf8(path: Path, argument: str) -> str:
+    """Read a text file.
+
+    Args:
+      path: of the file.
+      argument: that names it in an error.
+
+    Returns:
+      The text.
+
+    Raises:
+      ValueError: the file holds no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise ValueError(f"{argument}={str(path)!r}: {byte}; allowed: a text file in UTF-8") from None
 
 
 def split_text(
@@ -189,7 +219,8 @@ def windows(tokens: np.ndarray, length: int, stride: int | None = None, name: st
       ValueError: the text has no transition, or the stride is not 1 to T.
     """
     stride = length if stride is None else stride
-    _check_text(tokens, 2)
+    if len(tokens) < 2:
+        raise ValueError(f"tokens={len(tokens)}: {name} is too short; allowed: at least 2 tokens")
     if not 1 <= stride <= length:
         raise ValueError(f"stride={stride}: out of range; allowed: 1 to the window's {length}")
     transitions = len(tokens) - 1
@@ -220,12 +251,8 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
     Raises:
       ValueError: the text is not longer than a window.
     """
-    _check_text(tokens, length + 1)
+    if len(tokens) <= length:
+        raise ValueError(f"length={length}: {name} has {len(tokens)} tokens; allowed: fewer than these")
     size = min(2 * length, len(tokens))
     start = np.minimum(np.arange(0, max(1, len(tokens) - length), length), len(tokens) - size)
     return Source({"text": np.lib.stride_tricks.sliding_window_view(tokens, size)[np.unique(start)]}, name=name)
-
-
-def _check_text(tokens: np.ndarray, least: int) -> None:
-    if len(tokens) < least:
-        raise ValueError(f"tokens: a text of {len(tokens)} tokens is too short; allowed: at least {least}")

@@ -19,7 +19,7 @@ from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
-from dlcore.learner import Evaluator
+from dlcore.learner import Evaluator, root_key
 from dlcore.optim import create_optimizer, create_schedule
 
 __all__ = ["Encoder", "Recipe", "Tuning", "fine_tuning", "label_counts"]
@@ -124,7 +124,7 @@ class Tuning:
         Returns:
           (variables of the encoder, the head's {"kernel": [D, K], "bias": [K]}).
         """
-        root, batch_size, steps = jax.random.key(self.seed), self.recipe.batch_size, steps or self.recipe.steps
+        root, batch_size, steps = root_key(self.seed), self.recipe.batch_size, steps or self.recipe.steps
         rate = create_schedule("cosine", self.recipe.learning_rate, steps, steps // 10)
         size = jax.eval_shape(self._encode, variables, labeled[:1]["image"]).shape[-1]
         kernel = jax.random.normal(jax.random.fold_in(root, 2**31 - 1), (size, self.num_classes)) / np.sqrt(size)
@@ -195,7 +195,7 @@ def fine_tuning(
     def finish(trained: dict) -> dict[str, float]:
         truth, measures = np.asarray(queries.arrays["label"]), {}
         tuning = Tuning(encoder, recipe, num_classes, seed)
-        fresh = jax.device_get(jax.jit(encoder.init)(jax.random.key(seed)))
+        fresh = jax.device_get(jax.jit(encoder.init)(root_key(seed)))
 
         def share(predicted: np.ndarray) -> float:
             return float((predicted == truth).mean())

@@ -34,7 +34,7 @@ def knn_predict(
       [M] int classes.
 
     Raises:
-      ValueError: `k` is outside [1, N], or `temperature` is not positive.
+      ValueError: `k` is outside [1, N], `temperature` is not positive, or a label is not an integer from 0.
     """
     chex.assert_rank([bank, labels, queries], [2, 1, 2])
     chex.assert_equal_shape_prefix([bank, labels], 1)
@@ -42,6 +42,9 @@ def knn_predict(
         raise ValueError(f"k={k}: out of range; allowed: 1 to {len(bank)}, the size of the bank")
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: not positive; allowed: above 0")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        found = labels.min() if np.issubdtype(labels.dtype, np.integer) else labels.dtype
+        raise ValueError(f"labels={found}: no class; allowed: integers from 0")
     bank, queries = _unit(bank), _unit(queries)
     classes = int(labels.max()) + 1
     predictions = []

@@ -87,7 +87,12 @@ class Flags(Mapping):
 
 
 def parse(
-    groups: dict[str, dict[str, Setting]], argv: list[str], config: dict[str, Any] | None = None, *, usage: str = ""
+    groups: dict[str, dict[str, Setting]],
+    argv: list[str],
+    config: dict[str, Any] | None = None,
+    *,
+    usage: str = "",
+    config_name: str = "config",
 ) -> Flags:
     """Read a command line over an earlier run's settings over the settings' defaults.
 
@@ -96,6 +101,7 @@ def parse(
       argv: the command line without the program.
       config: {name: value} of an earlier run.
       usage: what `--help` begins with.
+      config_name: the flag that named the earlier run, and its value, as an error has them.
 
     Returns:
       The resolved settings.
@@ -128,7 +134,8 @@ def parse(
     given = frozenset(name for name in settings if values[name].present)
     for name in config or {}:
         if name not in settings:
-            raise FlagError(f"the configuration sets {name!r}, which is unknown{did_you_mean(name, settings)}")
+            hint = did_you_mean(name, settings)
+            raise FlagError(f"{config_name}: sets {name!r}, which is unknown{hint}; allowed: the names of --help=all")
     resolved = {}
     for name, setting in settings.items():
         raw = values[name].value if name in given else (config or {}).get(name, setting.default)

@@ -59,7 +59,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         group: {name: s._replace(default=defaults.get(name, s.default)) for name, s in entries.items()}
         for group, entries in groups.items()
     }
-    flags = parse(groups, argv, config, usage=experiment.doc)
+    flags = parse(groups, argv, config, usage=experiment.doc, config_name=_config_name(argv))
     return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
 
 
@@ -120,7 +120,7 @@ def wants_smoke(argv: list[str]) -> bool:
 
 
 def _config(experiment: Experiment, argv: list[str]) -> dict | None:
-    flag = "run" if last_value(argv, "run") else "config_json"
+    flag = _config_flag(argv)
     path = last_value(argv, flag)
     if path is None:
         return None
@@ -132,6 +132,15 @@ def _config(experiment: Experiment, argv: list[str]) -> dict | None:
         raise FlagError(f"{path}: holds no settings; allowed: the folder or config.json of a run")
     of_one_call = {"mode", *(name for name, setting in RUN.items() if not setting.identity)}
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k not in of_one_call}
+
+
+def _config_flag(argv: list[str]) -> str:
+    return "run" if last_value(argv, "run") else "config_json"
+
+
+def _config_name(argv: list[str]) -> str:
+    flag = _config_flag(argv)
+    return f"--{flag}={last_value(argv, flag)}"
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

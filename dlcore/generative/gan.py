@@ -15,6 +15,7 @@ statistics included; 0 takes the generator as it is.
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Annotated, Any
 
 import jax
@@ -86,7 +87,7 @@ def learner(
         {"generator": generator, "discriminator": discriminator},
         {"generator": generator_optimizer, "discriminator": discriminator_optimizer},
     )
-    has_ema = not (isinstance(ema, int | float) and ema == 0)
+    has_ema = not (isinstance(ema, Real) and ema == 0)
 
     def given(batch):
         return () if condition is None else (condition.read(batch),)
@@ -126,7 +127,7 @@ def learner(
             model_state = {**state.model_state, "discriminator": statistics}
             fake_logit, statistics = players.apply("discriminator", params, model_state, fake, *y)
             losses = LOSSES[loss].discriminator(real_logit, fake_logit)
-            extra = penalty(params, state.model_state, real, y) if not (isinstance(r1, int | float) and r1 == 0) else 0
+            extra = penalty(params, state.model_state, real, y) if not (isinstance(r1, Real) and r1 == 0) else 0
             return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
 
         state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, discriminate)

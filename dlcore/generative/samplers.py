@@ -27,6 +27,7 @@ so that w = 0 is unconditional and w = 1 conditional, as in Imagen and diffusers
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Literal
 
 import jax
@@ -248,7 +249,7 @@ def ddim_sample(
         x0, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
         sigma = eta * jnp.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
         x = jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s - sigma**2) * eps
-        return (x if isinstance(eta, int | float) and eta == 0 else x + sigma * noise(k)), extra
+        return (x if isinstance(eta, Real) and eta == 0 else x + sigma * noise(k)), extra
 
     return integrate(step, x, None, grid, return_trajectory)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import TEXTS, Vocabulary, load_text, split_text, streams, training_windows, windows
+from dlcore.data.text import TEXTS, Vocabulary, load_text, read_utf8, split_text, streams, training_windows, windows
 from dlcore.data.token_file import token_rows
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -102,6 +102,9 @@ def window_data(flags: Flags) -> Splits:
       FlagError: the prompt is empty or longer than a window, or holds characters that are not in the text.
     """
     vocabulary, train, valid, test = _text(flags)
+    if len(train) <= flags.window:
+        allowed = f"fewer than the {len(train)} characters of the text for training"
+        raise FlagError(f"--window={flags.window}: longer than the text; allowed: {allowed}")
     return Splits(
         training_windows(train, flags.window, f"{flags.dataset} (train)"),
         windows(valid, flags.window, flags.eval_stride, f"{flags.dataset} (validation)"),
@@ -172,7 +175,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """
     path = Path(flags.input)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [flags.input]
+        lines = read_utf8(path, "input").splitlines() if path.is_file() else [flags.input]
     except OSError:  # a long prompt is no path
         lines = [flags.input]
     prompts = [line for line in lines if line]

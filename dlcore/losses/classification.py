@@ -12,6 +12,8 @@ max_j in place of the sum. Some lectures lose the minus sign of the binary cross
 All are computed in at least float32.
 """
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -56,7 +58,7 @@ def softmax_cross_entropy_loss(
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), label_smoothing=(label_smoothing, ""), class_weights=(class_weights, "C"))
     are_classes = _are_classes(logits, labels)
-    if are_classes and isinstance(label_smoothing, int | float) and label_smoothing == 0:
+    if are_classes and isinstance(label_smoothing, Real) and label_smoothing == 0:
         is_class = (labels >= 0) & (labels < logits.shape[-1])
         labels = jnp.where(is_class, labels, 0)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)

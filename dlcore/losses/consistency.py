@@ -8,6 +8,8 @@ Xie, Dai, Hovy, Luong & Le 2019, "Unsupervised data augmentation for consistency
 Examples whose confidence is below beta cost 0, and still divide the mean.
 """
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 
@@ -38,9 +40,9 @@ def consistency_loss(
     Raises:
       ValueError: `temperature` or `threshold` is out of range, or the two shapes differ.
     """
-    if isinstance(temperature, int | float) and not temperature > 0:
+    if isinstance(temperature, Real) and not temperature > 0:
         raise ValueError(f"temperature={temperature}: out of range; allowed: above 0")
-    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:
+    if isinstance(threshold, Real) and not 0 <= threshold <= 1:
         raise ValueError(f"threshold={threshold}: out of range; allowed: 0 to 1")
     check_shapes(
         logits=(logits, "... C"),

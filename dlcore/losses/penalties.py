@@ -15,6 +15,7 @@ of |w| is 0.
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import jax
@@ -68,7 +69,7 @@ def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where
     Raises:
       ValueError: `beta` is negative.
     """
-    if isinstance(beta, int | float) and beta < 0:
+    if isinstance(beta, Real) and beta < 0:
         raise ValueError(f"beta={beta}: negative; allowed: 0 or more")
     return _sum(lambda w: beta * jnp.square(w) + _magnitude(w), params, where)
 

@@ -15,6 +15,7 @@ Probabilities are passed by name, as `keep_prob` or as `rate` = 1 - keep_prob, b
 Some lectures multiply by the drop rate at test time, or scale in training and at test: neither has the right mean.
 """
 
+from numbers import Real
 from typing import Any, Literal
 
 import jax
@@ -293,7 +294,7 @@ def _keep_prob(keep_prob: Any, rate: Any, name: str = "keep_prob") -> Any:
     if (keep_prob is None) == (rate is None):
         raise ValueError(f"keep_prob={keep_prob} and rate={rate}: ambiguous; allowed: exactly one of them, in [0, 1]")
     value, name = (keep_prob, name) if rate is None else (rate, "rate")
-    if isinstance(value, int | float) and not 0 <= value <= 1:
+    if isinstance(value, Real) and not 0 <= value <= 1:
         raise ValueError(f"{name}={value}: no probability; allowed: [0, 1]")
     return value if rate is None else 1 - rate
 

@@ -12,6 +12,7 @@ of sequences for all: map over keys for more.
 import functools
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ def fractional_max_pool(
     windows = (window, window) if isinstance(window, int) else tuple(window)
     sizes = x.shape[-3:-1]
     if output_size is None:
-        ratios = (ratio, ratio) if isinstance(ratio, int | float) else tuple(ratio)
+        ratios = (ratio, ratio) if isinstance(ratio, Real) else tuple(ratio)
         if min(ratios) < 1:
             raise ValueError(f"ratio={ratio}: enlarges; allowed: at least 1")
         output_size = [math.floor(size / alpha + 1e-9) for size, alpha in zip(sizes, ratios, strict=True)]

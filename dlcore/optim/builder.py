@@ -8,6 +8,7 @@ The pieces, in their order:
 
 import math
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import jax
@@ -67,7 +68,7 @@ def kernels(params: Any) -> Any:
 
 def _off(value: Any) -> bool:
     """None or a plain zero; a traced number is never off."""
-    return value is None or (isinstance(value, int | float) and value == 0)
+    return value is None or (isinstance(value, Real) and value == 0)
 
 
 def _l2(decay: float, tx: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -141,7 +142,7 @@ def create_optimizer(
         raise ValueError(f"optimizer={name!r}: unknown; allowed: {', '.join(OPTIMIZERS)}")
     if accumulate < 1:
         raise ValueError(f"accumulate={accumulate}: too small; allowed: 1 or more")
-    if isinstance(clip_norm, int | float) and clip_norm <= 0:
+    if isinstance(clip_norm, Real) and clip_norm <= 0:
         raise ValueError(f"clip_norm={clip_norm}: out of range; allowed: above 0, or None")
     build = partial(OPTIMIZERS[name], b1=momentum, b2=second_momentum, decay=weight_decay)
     tx = optax.chain(

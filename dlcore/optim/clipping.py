@@ -8,6 +8,8 @@ Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063.
 `optax.clip_by_global_norm` and `optax.clip` are these; what optax lacks is another norm, such as the largest entry.
 """
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -31,7 +33,7 @@ def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformati
       ValueError: `limit` or `order` is not positive.
     """
     for name, value in (("limit", limit), ("order", order)):
-        if isinstance(value, int | float) and not value > 0:
+        if isinstance(value, Real) and not value > 0:
             raise ValueError(f"{name}={value}: out of range; allowed: above 0")
 
     def update(gradients, state, params=None):

@@ -10,6 +10,7 @@ last in a chain, after the learning rate.
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -72,7 +73,7 @@ def max_norm(limit: float, axis: int | Sequence[int] | None = None) -> optax.Gra
     Raises:
       ValueError: `limit` is not positive.
     """
-    if isinstance(limit, int | float) and not limit > 0:
+    if isinstance(limit, Real) and not limit > 0:
         raise ValueError(f"limit={limit}: out of range; allowed: above 0")
     return constrain(
         lambda params: jax.tree.map(lambda w: project_max_norm(w, limit, axis) if w.ndim > 1 else w, params)
@@ -118,7 +119,7 @@ def l1_proximal(
     Raises:
       ValueError: `weight` is negative.
     """
-    if isinstance(weight, int | float) and not weight >= 0:
+    if isinstance(weight, Real) and not weight >= 0:
         raise ValueError(f"weight={weight}: negative; allowed: 0 or more")
     where = where or (lambda w: w.ndim > 1)
 

@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -164,7 +165,7 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
     Raises:
       ValueError: `decay` is out of range, or, at initialization, the network has no `blocks_0`, `blocks_1`, ...
     """
-    if isinstance(decay, int | float) and not 0 < decay <= 1:
+    if isinstance(decay, Real) and not 0 < decay <= 1:
         raise ValueError(f"layer_decay={decay}: out of range; allowed: above 0, at most 1")
 
     def depth_of(tree: Any) -> int:

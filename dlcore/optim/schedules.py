@@ -12,6 +12,7 @@ torch's schedulers; where optax's of the same name differ, the docstring says ho
 
 import itertools
 from collections.abc import Sequence
+from numbers import Real
 
 import jax.numpy as jnp
 import numpy as np
@@ -348,5 +349,5 @@ def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) ->
 
 
 def _positive(name: str, value: float) -> None:
-    if isinstance(value, int | float) and value <= 0:
+    if isinstance(value, Real) and value <= 0:
         raise ValueError(f"{name}={value}: out of range; allowed: above 0")

@@ -10,6 +10,7 @@ observation still counts). `step` then starts the next episode; `final_observati
 import difflib
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -203,7 +204,7 @@ def check_environment(
     kind = "continuous" if environment.action_size else "discrete"
     if actions not in ("any", kind):
         raise ValueError(f"environment={environment.name!r}: {kind} actions; allowed: {actions} actions")
-    if environment.endless and isinstance(gamma, int | float) and gamma >= 1:
+    if environment.endless and isinstance(gamma, Real) and gamma >= 1:
         raise ValueError(f"gamma={gamma}: no episode of {environment.name} terminates; allowed: below 1")
 
 

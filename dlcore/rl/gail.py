@@ -14,6 +14,7 @@ policy learns from (1 - gamma) r, so that a value is a mean of rewards and the c
 expert are sub-sampled and its ends are not, ends weigh too much: an expert that falls is then imitated by falling.
 """
 
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 import jax
@@ -158,7 +159,7 @@ def learner(
       ValueError: values are infinite.
     """
     check_environment(environment, gamma)
-    if absorbing and isinstance(gamma, int | float) and gamma >= 1:
+    if absorbing and isinstance(gamma, Real) and gamma >= 1:
         raise ValueError(f"gamma={gamma}: absorbing states go on forever; allowed: below 1, or absorbing=False")
 
     scale = jnp.where(gamma < 1, 1 - gamma, 1.0)

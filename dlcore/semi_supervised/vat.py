@@ -14,6 +14,7 @@ VAT+EntMin.
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Annotated, Any
 
 import jax
@@ -121,7 +122,7 @@ def learner(
         d = adversarial_direction(networks.current, view, jax.random.fold_in(rng, 1), xi, iterations)
         (answer,), _ = networks.student(view + epsilon * d)
         losses = kl_divergence_loss(answer, plain)
-        if not (isinstance(entropy_weight, int | float) and entropy_weight == 0):
+        if not (isinstance(entropy_weight, Real) and entropy_weight == 0):
             (own,), _ = networks.student(view)
             losses += entropy_weight * entropy_loss(own)
         supervised, metrics = supervised_terms(logits, labeled)

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
+from dlcore.learner import Batch, Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.split_sequence import split_sequence
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
 
-__all__ = ["continue_text", "learner"]
+__all__ = ["check_rows", "continue_text", "learner"]
 
 
 def continue_text(
@@ -85,6 +85,22 @@ def continue_text(
     return generate(sliding, (cache, recent, lengths.astype(jnp.int32)), logits, keys, max_length, **settings)
 
 
+def check_rows(batch: Batch, least: int, what: str) -> None:
+    """Check that the rows of a batch hold a window.
+
+    Args:
+      batch: with `text: [B, L]`.
+      least: tokens of a row.
+      what: they are, in an error.
+
+    Raises:
+      ValueError: L is less.
+    """
+    shape = batch["text"].shape
+    if shape[1] < least:
+        raise ValueError(f"text={list(shape)}: rows of {shape[1]} tokens; allowed: at least {least}, {what}")
+
+
 @check_arguments
 def learner(
     *,
@@ -129,10 +145,12 @@ def learner(
         return (place >= first[:, None]) & (place < length[:, None]) & (mask_of(batch)[:, None] > 0)
 
     def init(rng: jax.Array, batch: dict) -> State:
+        check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         params = model.init(jax.random.fold_in(rng, 0), jnp.asarray(batch["text"])[:1, :window])["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         nats, logits, target = nats_of(params, batch["text"][:, : window + 1])
         mask = counted(batch)
         return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
@@ -141,6 +159,7 @@ def learner(
         moves, drops = jax.random.split(jax.random.fold_in(state.rng, state.step))
         if axis is not None:
             drops = jax.random.fold_in(drops, jax.lax.axis_index(axis))
+        check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         spare = batch["text"].shape[1] - window - 1
         starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(moves, batch))
         mask = counted(batch)

@@ -20,6 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, check_arguments, exam
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
+from dlcore.sequence.language_model import check_rows
 
 __all__ = ["hide_tokens", "learner", "two_sided_table_accuracy"]
 
@@ -124,11 +125,13 @@ def learner(
 
     def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The first windows, what is shown of them with all chosen tokens hidden, and which those are."""
+        check_rows(batch, model.window, f"the window of {model.window} tokens")
         tokens = batch["text"][:, : model.window]
         hide = jax.vmap(lambda key, text: hide_tokens(key, text, mask_token, rate=mask_rate, masked=1.0, random=0.0))
         return tokens, *hide(example_keys(rng, batch), tokens)
 
     def init(rng: jax.Array, batch: dict) -> State:
+        check_rows(batch, model.window, f"the window of {model.window} tokens")
         tokens = jnp.zeros((1, model.window), jnp.int32)
         params = model.init(jax.random.fold_in(rng, 0), tokens)["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
@@ -138,6 +141,7 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         moves, hides, drops = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
+        check_rows(batch, model.window, f"the window of {model.window} tokens")
         spare = batch["text"].shape[1] - model.window
 
         def view(move: jax.Array, hide: jax.Array, text: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

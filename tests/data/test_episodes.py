@@ -89,3 +89,13 @@ def test_characters_are_drawn_from_their_strokes():
         stroke_characters(range(2), 1, 4)
     with pytest.raises(ValueError, match="allowed: 0 to 15503"):
         stroke_characters(range(15500, 15505), 1)
+
+
+def test_images_that_are_not_square_are_not_turned():
+    source = numbered()
+    wide = Source({**source.arrays, "image": np.zeros((30, 2, 3, 1), np.float32)}, name="wide")
+    with pytest.raises(
+        ValueError, match=r"turned=True: the images of wide are 2x3, and 3x2 when turned; allowed: True"
+    ):
+        episodes(wide, 2, way=2, shot=1, query=1, turned=True)
+    assert episodes(wide, 2, way=2, shot=1, query=1).arrays["query"].shape == (2, 2, 1, 2, 3, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.carving import split_validation
-from dlcore.data.source import Source, shuffle_labels
+from dlcore.data.source import Source, join, shuffle_labels
 
 
 def source(length=20, classes=2):
@@ -150,3 +150,11 @@ def test_shuffled_labels_keep_their_counts_and_leave_the_images():
     assert shuffled.name != data.name
     with pytest.raises(ValueError, match="label"):
         shuffle_labels(Source.indices(3), 0)
+
+
+def test_sources_that_do_not_fit_are_not_joined():
+    first = Source({"image": np.zeros((2, 8, 8, 1))}, name="one")
+    with pytest.raises(ValueError, match=r"second='two': holds image, label; allowed: image, the arrays of the first"):
+        join(first, Source({"image": np.zeros((2, 8, 8, 1)), "label": np.zeros(2, int)}, name="two"))
+    with pytest.raises(ValueError, match=r"second='two': an example's image is \[4, 4, 1\]; allowed: \[8, 8, 1\]"):
+        join(first, Source({"image": np.zeros((2, 4, 4, 1))}, name="two"))

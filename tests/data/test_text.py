@@ -83,7 +83,7 @@ def test_a_smaller_stride_gives_each_target_more_context():
     assert list(arrays["first"]) == [0] + [4] * (len(arrays["first"]) - 1)
     with pytest.raises(ValueError, match="stride=7: out of range; allowed: 1 to the window's 6"):
         windows(np.arange(30), 6, 7)
-    with pytest.raises(ValueError, match="a text of 1 tokens is too short; allowed: at least 2"):
+    with pytest.raises(ValueError, match="tokens=1: text is too short; allowed: at least 2"):
         windows(np.arange(1), 6)
 
 
@@ -92,5 +92,11 @@ def test_rows_for_training_hold_every_window():
         rows = training_windows(np.arange(size), 4).arrays["text"]
         found = {tuple(map(int, row[i : i + 5])) for row in rows for i in range(rows.shape[1] - 4)}
         assert found == {tuple(range(i, i + 5)) for i in range(size - 4)}, size
-    with pytest.raises(ValueError, match="a text of 4 tokens is too short; allowed: at least 5"):
+    with pytest.raises(ValueError, match="length=4: text has 4 tokens; allowed: fewer than these"):
         training_windows(np.arange(4), 4)
+
+
+def test_a_binary_file_is_named(tmp_path):
+    (tmp_path / "x.bin").write_bytes(b"ab\xff")
+    with pytest.raises(ValueError, match=r"data_dir='.*x\.bin': byte 2 is 0xff; allowed: a text file in UTF-8"):
+        load_text("file", tmp_path / "x.bin")

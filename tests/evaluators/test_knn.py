@@ -35,6 +35,10 @@ def test_degenerate_and_bad_input():
     np.testing.assert_array_equal(knn_predict(zeros, np.array([2, 2, 1]), zeros, 3, 1e-3), [2, 2, 2])
     with pytest.raises(ValueError, match=r"k=4: out of range; allowed: 1 to 3"):
         knn_predict(zeros, np.zeros(3, int), zeros, 4)
+    with pytest.raises(ValueError, match="labels=-1: no class; allowed: integers from 0"):
+        knn_predict(zeros, np.array([0, -1, 1]), zeros, 1)
+    with pytest.raises(ValueError, match="labels=float64: no class"):
+        knn_predict(zeros, np.zeros(3), zeros, 1)
     with pytest.raises(ValueError, match="temperature=0"):
         knn_predict(zeros, np.zeros(3, int), zeros, 1, 0)
 

@@ -441,7 +441,7 @@ def test_another_model_leaves_the_pages_fields_behind():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"settings": {"l3": 1.0}}, r"the configuration sets 'l3', which is unknown \(did you mean l2"),
+        ({"settings": {"l3": 1.0}}, r"--config_json=.*: sets 'l3', which is unknown \(did you mean l2"),
         ({"settings": {"l2": "heavy"}}, r"--l2=heavy: not a float"),
         ({"settings": {"kind": "c"}}, r"--kind=c: unknown; allowed: a, b"),
         ({"settings": {"l2": [1.0]}}, r"--l2=\[1.0\]: not a float"),

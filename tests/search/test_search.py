@@ -300,7 +300,7 @@ def test_sources_are_joined_only_where_they_hold_the_same():
     np.testing.assert_array_equal(both.arrays["image"][3:], digits("test").arrays["image"][:2])
     from dlcore.data.source import Source
 
-    with pytest.raises(ValueError, match="they must hold the same"):
+    with pytest.raises(ValueError, match="the arrays of the first"):
         join(digits("train"), Source({"image": np.zeros((2, 8, 8, 1))}))
 
 

@@ -170,6 +170,18 @@ def test_a_small_text_is_learnt_far_below_its_unigram_entropy_and_written_down_a
     assert written == ["orld, hello there.", "here."]
 
 
+def test_rows_that_hold_no_window_are_refused():
+    made = language_model.learner(model=gpt(), optimizer=optax.sgd(0.1))
+    short, rng = {"text": tokens(2, 8), "index": np.arange(2)}, jax.random.key(0)
+    problem = r"text=\[2, 8\]: rows of 8 tokens; allowed: at least 9, the window of 8 tokens and the one that follows"
+    with pytest.raises(ValueError, match=problem):
+        jax.eval_shape(made.init, rng, short)
+    state = jax.eval_shape(made.init, rng, {**short, "text": tokens(2, 9)})
+    for function in (made.update, made.evaluate):
+        with pytest.raises(ValueError, match=problem):
+            jax.eval_shape(function, state, short)
+
+
 @pytest.mark.slow
 def test_what_does_not_fit_is_refused():
     model = gpt()

@@ -134,3 +134,14 @@ def test_bert_fills_in_what_both_sides_say():
 def test_shares_above_one_are_refused():
     with pytest.raises(ValueError, match=r"random_share=0.3: more than is left by masked_share=0.8; allowed: at most"):
         toy(masked_share=0.8, random_share=0.3)
+
+
+def test_rows_that_hold_no_window_are_refused():
+    made, short = toy(), batch(texts(2, 19))
+    problem = r"text=\[2, 19\]: rows of 19 tokens; allowed: at least 20, the window of 20 tokens"
+    with pytest.raises(ValueError, match=problem):
+        jax.eval_shape(made.init, jax.random.key(0), short)
+    state = jax.eval_shape(made.init, jax.random.key(0), batch(texts(2)))
+    for function in (made.update, made.evaluate, made.predict):
+        with pytest.raises(ValueError, match=problem):
+            jax.eval_shape(function, state, short)

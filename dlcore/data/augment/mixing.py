@@ -8,6 +8,8 @@ sqrt(1 - lam) of the image's; its center lies anywhere, and the border cuts it: 
 Each example draws its own lam and box here; the papers draw one for a batch. b is the batch in a random order.
 """
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 
@@ -115,7 +117,7 @@ def mix_batch(
     Returns:
       (images, targets), mixed.
     """
-    blends, pastes = (not isinstance(alpha, int | float) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
+    blends, pastes = (not isinstance(alpha, Real) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
     which, inner = jax.random.split(key)
     if blends and pastes:
         return jax.lax.cond(
@@ -130,7 +132,7 @@ def mix_batch(
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     """(lam [B] float32, partner [B])."""
-    if isinstance(alpha, int | float) and alpha < 0:
+    if isinstance(alpha, Real) and alpha < 0:
         raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0")
     batch = images.shape[0]
     if targets.shape[:1] != (batch,):

@@ -15,6 +15,7 @@ torchvision solarize of strength 0 turns white to black). The geometric operatio
 branch is computed for every example.
 """
 
+from numbers import Real
 from typing import Literal
 
 import jax
@@ -146,7 +147,7 @@ def rand_augment(
     """
     if num_ops < 0:
         raise ValueError(f"num_ops={num_ops}: out of range; allowed: at least 0")
-    if isinstance(magnitude, int | float) and not 0 <= magnitude <= num_magnitude_bins - 1:
+    if isinstance(magnitude, Real) and not 0 <= magnitude <= num_magnitude_bins - 1:
         raise ValueError(f"magnitude={magnitude}: out of range; allowed: in [0, {num_magnitude_bins - 1}]")
     strength = magnitude / max(num_magnitude_bins - 1, 1)
 

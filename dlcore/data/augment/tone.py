@@ -13,6 +13,7 @@ differ by at most one level.
 
 import functools
 from collections.abc import Callable
+from numbers import Real
 
 import chex
 import jax
@@ -155,7 +156,7 @@ def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Arr
     Raises:
       ValueError: `gamma` is negative.
     """
-    if isinstance(gamma, int | float) and gamma < 0:
+    if isinstance(gamma, Real) and gamma < 0:
         raise ValueError(f"gamma={gamma}: negative; allowed: 0 or more")
     return jnp.clip(gain * image**gamma, 0, 1).astype(image.dtype)
 
