@@ -221,12 +221,14 @@ class _Run:
         began = time.monotonic()
         try:
             step, carry = self._resume()
-            finished_step = self.saver.finished_step()
-            if self.stopped or (finished_step is not None and finished_step == step >= self.arguments.steps):
-                if finished_step is None:
-                    self.saver.write_finished(step, self.stopped)
-                return self._result(step, carry, 0.0)
             with resumable(step):
+                if step and self.arguments.progress:
+                    say(f"resuming after step {step}")
+                finished_step = self.saver.finished_step()
+                if self.stopped or (finished_step is not None and finished_step == step >= self.arguments.steps):
+                    if finished_step is None:
+                        self.saver.write_finished(step, self.stopped)
+                    return self._result(step, carry, 0.0)
                 self.program.compile()
             self.compile_seconds = time.monotonic() - began
             if self.arguments.progress:
@@ -260,8 +262,6 @@ class _Run:
         self.saver.best = note["best"]
         self.unbounded = set(note["unbounded"])
         self.stopped = note["stopped"]
-        if self.arguments.progress:
-            say(f"resuming after step {step}")
         return step, carry
 
     def _result(self, step: int, carry: Carry, wait_fraction: float) -> Result:
