@@ -177,6 +177,7 @@ def test_models_of_the_zoo_are_exported_with_a_free_batch(tmp_path, name, fields
     )
 
 
+@pytest.mark.covers("SY-08")
 def test_what_is_not_read_is_left_out_and_files_are_checked(tmp_path):
     weights = {"a": np.ones(3, np.float32), "moment": np.ones(3, np.float32)}
     inputs = {"x": np.ones((1, 3), np.float32), "label": np.zeros(1, np.int32)}

@@ -1,5 +1,6 @@
 """Activations: worked values, derivatives, torch's goldens, and the properties that papers claim for them."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -252,7 +253,11 @@ def test_maxout_is_the_largest_of_its_layers_and_has_as_many_parameters():
         activations.maxout(jnp.zeros(4), 3)
 
 
-@pytest.mark.slow
+@functools.partial(jax.jit, static_argnums=0)
+def neuron_gradient(f, before, w, target):
+    return jax.grad(lambda w: jnp.square(jnp.tanh(f(before) @ w) - target).sum())(w)
+
+
 @pytest.mark.covers("AC-11")
 @given(st.integers(0, 10_000))
 def test_positive_inputs_make_a_neurons_weights_move_together(seed):
@@ -260,15 +265,13 @@ def test_positive_inputs_make_a_neurons_weights_move_together(seed):
     to a target that lies between only in zig-zags; centered inputs have both signs.
     """
     rng = np.random.default_rng(seed)
-    before, w = jnp.asarray(rng.normal(size=8), jnp.float32), jnp.asarray(rng.normal(size=(8, 4)), jnp.float32)
-    target = jnp.asarray(rng.normal(size=4), jnp.float32)
+    before, w, target = (rng.normal(size=size).astype(np.float32) for size in (8, (8, 4), 4))
 
     def signs(f):
-        gradient = jax.grad(lambda w: jnp.square(jnp.tanh(f(before) @ w) - target).sum())(w)
-        return np.sign(gradient)
+        return np.sign(neuron_gradient(f, before, w, target))
 
     assert (np.abs(signs(activations.sigmoid).sum(0)) == 8).all()
-    split = (np.asarray(before) > 0).sum()
+    split = (before > 0).sum()
     assert (np.abs(signs(activations.tanh).sum(0)) == abs(2 * split - 8)).all()
 
 

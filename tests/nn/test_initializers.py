@@ -214,21 +214,23 @@ def test_a_constant_start_never_tells_units_apart_and_zero_never_moves(activatio
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(stuck)) < 1e-7
 
 
-@pytest.mark.slow
 @pytest.mark.covers("IN-08")
 def test_a_slightly_positive_bias_leaves_fewer_units_dead():
-    x = jax.random.normal(KEY, (4, 64))
+    inits = (initializers.kaiming_normal(), initializers.normal(0.01))
+    sizes = (64, *(256,) * 4)
+    x, weights = jax.device_get(
+        jax.jit(lambda: (jax.random.normal(KEY, (4, 64)), [perceptron(init, 0.0, sizes) for init in inits]))()
+    )
 
-    @functools.partial(jax.jit, static_argnums=(0, 1))
-    def dead(init, bias):
+    def dead(layers, bias):
         h, fractions = x, []
-        for w, b in perceptron(init, bias, (64, *(256,) * 4)):
-            h = jax.nn.relu(h @ w + b)
+        for w, _ in layers:
+            h = np.maximum(h @ w + bias, 0)
             fractions.append((h == 0).all(0).mean())
-        return jnp.stack(fractions)
+        return fractions
 
-    for init in (initializers.kaiming_normal(), initializers.normal(0.01)):
-        zero, positive = (dead(init, bias).tolist() for bias in (0.0, 0.01))
+    for layers in weights:
+        zero, positive = (dead(layers, np.float32(bias)) for bias in (0.0, 0.01))
         # four independent examples miss half of the units each: 2^-4 = 6 % of the first layer, more deeper
         assert zero[0] == pytest.approx(1 / 16, abs=0.04)
         assert positive[0] < zero[0]
@@ -258,44 +260,61 @@ def test_a_residual_branch_that_ends_in_zero_is_the_identity_and_its_variance_st
     assert growth[-1] / growth[0] == pytest.approx(3**19, rel=0.9)
 
 
-@pytest.mark.slow
+def shaped(init, seed=0):
+    """NumPy's normal parameters in the shapes of what `init` makes, without compiling it."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), jax.eval_shape(init))
+
+
 @pytest.mark.covers("IN-10")
 def test_a_residual_block_whose_last_scale_is_zero_starts_as_the_identity():
-    x = jax.nn.relu(jax.random.normal(KEY, (4, 6, 6, 8)))  # as it comes out of the block before
-    for zero in (True, False):
-        block = BasicBlock(8, zero_init_residual=zero)
-        variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, True)
-        y, _ = jax.jit(lambda v, block=block: block.apply(v, x, True, mutable=["batch_stats"]))(variables)
-        assert bool((y == x).all()) == zero
+    x = np.maximum(np.random.default_rng(0).normal(size=(3, 4, 4, 4)), 0).astype(np.float32)  # as a block gives it
+    blocks = [BasicBlock(4, zero_init_residual=zero) for zero in (False, True)]
+    params = shaped(lambda: blocks[0].init(KEY, x, True)["params"])
+
+    @jax.jit
+    def norms():  # of the kernels, any values will do
+        drawn = [block.init(KEY, x, True)["params"] for block in blocks]
+        return [{name: tree[name] for name in ("bn1", "bn2")} for tree in drawn]
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient_and_output(params):
+        y, _ = blocks[0].apply({"params": params}, x, True, mutable=["batch_stats"])
+        return jnp.square(y - 1).sum(), y
+
+    for zero, drawn in zip((False, True), norms(), strict=True):
         # the last batch norm alone: the first keeps its ones, so that a gradient reaches the last scale
-        np.testing.assert_array_equal(variables["params"]["bn1"]["scale"], 1)
-
-    def loss(params):
-        y, _ = block.apply({**variables, "params": params}, x, True, mutable=["batch_stats"])
-        return jnp.square(y - 1).sum()
-
-    block = BasicBlock(8, zero_init_residual=True)
-    variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, True)
-    gradient = jax.jit(jax.grad(loss))(variables["params"])
+        np.testing.assert_array_equal(drawn["bn1"]["scale"], 1)
+        gradient, y = gradient_and_output({**params, **drawn})
+        assert bool((y == x).all()) == zero
     assert float(jnp.abs(gradient["bn2"]["scale"]).min()) > 0
     np.testing.assert_array_equal(gradient["conv1"]["kernel"], 0)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("IN-11")
-def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen():
-    x = jax.random.normal(KEY, (2, 4, 4, 8))
-    attention, residual, embedding = SelfAttention(num_heads=2), ResidualBlock(8), jnp.ones((2, 5))
-    for block, inputs in ((attention, (x,)), (residual, (x, embedding))):
-        variables, apply = jax.jit(block.init)(jax.random.key(1), *inputs), jax.jit(block.apply)
-        np.testing.assert_array_equal(apply(variables, *inputs), x)
+@pytest.mark.parametrize("kind", ["attention", "residual"])
+def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen(kind):
+    x = np.random.default_rng(0).normal(size=(2, 2, 2, 4)).astype(np.float32)
+    block = SelfAttention(num_heads=2) if kind == "attention" else ResidualBlock(4)
+    inputs = (x,) if kind == "attention" else (x, np.ones((2, 5), np.float32))
 
-        def loss(params, block=block, inputs=inputs):
-            return jnp.square(block.apply({"params": params}, *inputs) - 1).sum()
+    def last(params):
+        return params["attention"]["out"] if kind == "attention" else params["conv2"]
 
-        # and they can learn: the last layer has a gradient, what is before it not yet
-        gradient = jax.jit(jax.grad(loss))(variables["params"])
-        last = gradient["attention"]["out"] if block is attention else gradient["conv2"]
-        assert float(jnp.abs(last["kernel"]).max()) > 0
-        moved = jax.tree.map(lambda p, g: p - 0.01 * g, variables["params"], gradient)
-        assert float(jnp.abs(apply({"params": moved}, *inputs) - x).max()) > 0
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def gradient_and_output(params):
+        y = block.apply({"params": params}, *inputs)
+        return jnp.square(y - 1).sum(), y
+
+    params = shaped(lambda: block.init(KEY, *inputs)["params"])
+    last(params).update(jax.device_get(jax.jit(lambda: last(block.init(KEY, *inputs)["params"]))()))
+    gradient, y = gradient_and_output(params)
+    np.testing.assert_array_equal(y, x)
+    # and they can learn: the last layer has a gradient, what is before it not yet
+    assert np.abs(last(gradient)["kernel"]).max() > 0
+    _, after = gradient_and_output(
+        jax.tree.map(lambda p, g: p - np.float32(0.01) * g, params, jax.device_get(gradient))
+    )
+    assert np.abs(after - x).max() > 0

@@ -107,6 +107,7 @@ def test_a_policy_of_vectors_moves_to_the_best_one(name):
     assert (state.params["log_std"] < -0.3).all()
 
 
+@pytest.mark.covers("RL-07")
 def test_the_soft_value_of_all_actions_is_that_of_their_samples():
     q = jnp.array([[[1.0, 2.0, 0.5]], [[1.5, 1.0, 3.0]]])
     p = jnp.array([[0.2, 0.5, 0.3]])
@@ -140,23 +141,35 @@ def test_td3_waits_with_the_actor_and_the_targets():
         assert any(jax.tree.leaves(changed))
 
 
-@pytest.mark.slow
 @pytest.mark.covers("RL-12")
 def test_a_sequence_is_unrolled_as_it_was_played():
-    environment = environments.make("CartPole-v1")
-    model = networks.recurrent_actor_critic(environment, 6)
+    model = networks.RecurrentActorCritic(num_actions=2, action_size=0, width=6)
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(5, 2, 4)), jnp.float32)
-    fresh = jnp.array([[True, False], [False, False], [False, True], [False, False], [True, False]])
-    params = model.init(jax.random.key(0), model.memory(2), x[0])["params"]
-    start = jax.tree.map(lambda h: h + 0.3, model.memory(2))
-    last, (policy, value) = model.apply({"params": params}, start, x, fresh, method="sequence")
+    x = rng.normal(size=(5, 2, 4)).astype(np.float32)
+    fresh = np.array([[True, False], [False, False], [False, True], [False, False], [True, False]])
+    zeros = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), jax.eval_shape(lambda: model.memory(2)))
+    start = jax.tree.map(lambda h: h + np.float32(0.3), zeros)
+
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), zeros, x[0]))["params"]
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+
+    @jax.jit
+    def unrolled(params):
+        last, (policy, value) = model.apply({"params": params}, start, x, fresh, method="sequence")
+        return last, policy.logits, value
+
+    @jax.jit
+    def played(params, memory, x):
+        memory, (policy, value) = model.apply({"params": params}, memory, x)
+        return memory, policy.logits, value
+
+    last, logits, value = jax.device_get(unrolled(params))
     for n, pieces in enumerate([[(0, 4), (4, 5)], [(0, 2), (2, 5)]]):
         for begin, end in pieces:
-            memory = jax.tree.map(lambda h: h[n : n + 1], start if begin == 0 and not fresh[0, n] else model.memory(2))
+            memory = jax.tree.map(lambda h: h[n : n + 1], start if begin == 0 and not fresh[0, n] else zeros)
             for t in range(begin, end):
-                memory, (one, v) = model.apply({"params": params}, memory, x[t, n][None])
-                np.testing.assert_allclose(policy.logits[t, n], one.logits[0], rtol=1e-5, atol=1e-6)
+                memory, one, v = played(params, memory, x[t, n][None])
+                np.testing.assert_allclose(logits[t, n], one[0], rtol=1e-5, atol=1e-6)
                 np.testing.assert_allclose(value[t, n], v[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(last[0][1], memory[0][0], rtol=1e-5, atol=1e-6)
 

@@ -75,6 +75,28 @@ def test_after_the_one_input_come_zeros_or_the_own_output(feedback):
     np.testing.assert_allclose(got, jnp.concatenate(want, 1), atol=1e-5)
 
 
+@pytest.mark.covers("SQ-06", "SQ-16")
+def test_one_note_is_followed_by_a_melody_each_note_by_what_was_written_before():
+    """h_0 = tanh(W e(x) + b) and p_t = softmax(V h_t + c); h_t = tanh(W F p_{t-1} + U h_{t-1} + b)."""
+    model = net(categorical=True, num_tokens=3, steps=3, cell="rnn", hidden_size=4)
+    notes = np.array([[2], [0]])
+
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(lambda: started(model, "one_to_many", notes))["params"]
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    got = jax.jit(lambda p: model.apply({"params": p}, notes, pattern="one_to_many"))(params)
+    layer, head, h = params["writer"]["layer0"], params["head"], np.zeros((2, 4))
+    assert got.shape == (2, 3, 3), "one step in, three out"
+    fed = params["embed"]["embedding"][notes[:, 0]]
+    for t in range(3):
+        entered = fed @ layer["input_kernel"] + layer["input_bias"]
+        h = np.tanh(entered + h @ layer["hidden_kernel"] + layer["hidden_bias"])
+        logits = h @ head["kernel"] + head["bias"]
+        np.testing.assert_allclose(got[:, t], logits, atol=1e-6)
+        p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        fed = p @ params["feed"]["kernel"]
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SQ-06")
 def test_a_decoder_goes_on_from_the_encoder_after_its_last_valid_step_and_feeds_back_probabilities():
