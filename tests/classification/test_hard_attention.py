@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.classification import hard_attention
 from dlcore.classification.hard_attention import GlimpseNetwork, centers, crop, places_inside
+from dlcore.learner import State, example_keys
 
 MODEL = GlimpseNetwork(2, grid=4, width=8)
 
@@ -82,6 +84,60 @@ def test_the_score_function_estimates_the_gradient_of_the_expected_reward():
         )
         wanted = np.concatenate([np.ravel(g) for g in jax.tree.leaves(slope[name])])
         np.testing.assert_allclose(change, wanted, atol=0.1 * np.abs(wanted).max() + 1e-6)
+
+
+class FourPlaces(nn.Module):
+    """Logits of four places, whatever the scene, and of two classes: (read * mean of the glimpse, 1 / 2)."""
+
+    grid: int = 2
+    num_classes: int = 2
+
+    def setup(self):
+        self.place = self.param("place", nn.initializers.zeros, (4,))
+        self.read = self.param("read", nn.initializers.ones, ())
+
+    def locate(self, scene):
+        return jnp.broadcast_to(self.place, (len(scene), 4))
+
+    def classify(self, glimpse):
+        x = self.read * glimpse.mean((1, 2, 3))
+        return jnp.stack([x, jnp.full_like(x, 0.5)], -1)
+
+
+@pytest.mark.covers("AT-30")
+@pytest.mark.parametrize("attention", ["hard", "soft"])
+def test_one_update_by_hand(attention):
+    """Soft: through the mean glimpse. Hard: by (reward - mean reward of the other draws) grad log pi, and only so."""
+    levels = np.array([[255, 0], [51, 102]], np.uint8)
+    rows = {"image": levels.repeat(4, 0).repeat(4, 1)[None, ..., None], "label": np.zeros(1, np.int32)}
+    rows["index"] = np.zeros(1, np.int32)
+    bright, tx = levels.ravel() / 255, optax.sgd(1.0)
+    params = {"place": np.array([0.5, 0.0, -0.5, 1.0], np.float32), "read": np.float32(1)}
+    learner = hard_attention.learner(
+        model=FourPlaces(), optimizer=tx, attention=attention, glimpse_size=4, num_glimpses=8, entropy_weight=0.0
+    )
+    state = State(np.int32(0), jax.random.key(0), params, tx.init(params))
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
+        return learner.update(state, rows)[0].params, jax.random.categorical(keys[0], params["place"], shape=(8,))
+
+    after, drawn = jax.device_get(step(state))
+    p = np.exp(params["place"]) / np.exp(params["place"]).sum()
+    if attention == "hard":
+        seen = bright[drawn]
+        reward = (seen > 0.5).astype(float)  # the first place alone is read as class 0
+        assert 0 < reward.sum() < 8
+        advantage = reward - (reward.sum() - reward) / 7
+        place = -(advantage[:, None] * (np.eye(4)[drawn] - p)).mean(0)
+        read = ((1 / (1 + np.exp(0.5 - seen)) - 1) * seen).mean()
+    else:
+        mean = p @ bright
+        error = 1 / (1 + np.exp(0.5 - mean)) - 1  # of the first logit
+        place, read = error * p * (bright - mean), error * mean
+    np.testing.assert_allclose(after["place"], params["place"] - place, atol=1e-5)
+    np.testing.assert_allclose(after["read"], params["read"] - read, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -355,7 +355,7 @@ def kept(folder, values, **saving):
     return train(len(values), scores(values), valid=source(5), eval_every=1, folder=folder, saving=saving)
 
 
-@pytest.mark.covers("RG-19")
+@pytest.mark.covers("RG-19", "TR-17")
 def test_the_best_step_is_kept_beside_the_last(tmp_path):
     result = kept(tmp_path, [0.1, 0.9, 0.5, 0.4])
     assert result.best_step == 2

@@ -246,6 +246,21 @@ def test_heads_and_features_over_model():
     assert "all-reduce" in text
 
 
+@pytest.mark.covers("SY-02")
+def test_the_towers_of_alexnet_on_two_devices_give_what_one_device_gives():
+    model = create_model("alexnet_two_tower", num_classes=4, widths=(8, 16, 16, 16, 16), hidden=16, dropout=0.0)
+    rng, mesh = np.random.default_rng(1), make_mesh("data:1,model:2", jax.devices()[:2])
+    x = rng.normal(size=(1, 67, 67, 3)).astype(np.float32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x))["params"]
+    params = jax.tree.map(lambda s: rng.normal(0, 0.1, s.shape).astype(np.float32), shapes)
+    placed = jax.device_put(params, state_shardings({"params": shapes}, mesh, "tensor")["params"])
+    for index in (0, 3, 6, 8, 10):
+        kernel = placed[f"features_{index}"]["kernel"]
+        assert kernel.addressable_shards[0].data.shape[-1] == kernel.shape[-1] // 2, "half of the kernels on each"
+    apply = jax.jit(lambda params: model.apply({"params": params}, x))
+    np.testing.assert_allclose(apply(placed), apply(params), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SY-02")
 def test_alexnet_on_two_devices_as_in_2012():
