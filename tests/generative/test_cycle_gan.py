@@ -107,6 +107,44 @@ def test_the_way_there_and_back_and_the_true_partner():
 
 @pytest.mark.slow
 @pytest.mark.covers("GE-20")
+def test_one_update_of_the_generators_by_hand():
+    """Beside discriminators that say nothing: 10 (|G_b(G_a(a)) - a| + |G_a(G_b(b)) - b|) + 5 (both identities)."""
+    judge, rows = {"w": np.array([0.1, 0, 0], np.float32)}, batch(4)
+    learner = cycle_gan.learner(
+        generators=Both(Affine(), Affine()),
+        discriminators=Both(Judge(), Judge()),
+        generator_optimizer=optax.sgd(0.01),
+        discriminator_optimizer=optax.sgd(0.0),
+        pool_size=0,
+    )
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    there, back = ({"scale": np.float32(s), "shift": np.float32(t)} for s, t in ((0.5, 0.3), (1.5, -0.1)))
+    params = {"generator": {"a": there, "b": back}, "discriminator": {"a": judge, "b": judge}}
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0), params=params)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    a, b = (2 * rows[k].ravel().astype(np.float64) - 1 for k in "ab")
+    (s1, t1), (s2, t2) = (0.5, 0.3), (1.5, -0.1)
+    fake_b, fake_a = s1 * a + t1, s2 * b + t2
+    miss_a, miss_b = s2 * fake_b + t2 - a, s1 * fake_a + t1 - b
+    assert metrics["cycle_l1"].compute() == pytest.approx((np.abs(miss_a).mean() + np.abs(miss_b).mean()) / 4, rel=1e-5)
+    up_a, up_b, same_a, same_b = (np.sign(x) for x in (miss_a, miss_b, s2 * a + t2 - a, s1 * b + t1 - b))
+    slopes = {
+        "a": {
+            "scale": 10 * (up_a * s2 * a + up_b * fake_a) + 5 * same_b * b,
+            "shift": 10 * (up_a * s2 + up_b) + 5 * same_b,
+        },
+        "b": {
+            "scale": 10 * (up_b * s1 * b + up_a * fake_b) + 5 * same_a * a,
+            "shift": 10 * (up_b * s1 + up_a) + 5 * same_a,
+        },
+    }
+    for kind, layer in slopes.items():
+        for name, slope in layer.items():
+            want = params["generator"][kind][name] - 0.01 * slope.mean()
+            assert after.params["generator"][kind][name] == pytest.approx(want, abs=1e-5), (kind, name)
+
+
+@pytest.mark.covers("GE-20")
 def test_a_known_map_is_found_from_unpaired_values():
     """b is 0.2 + a / 2, where the generators start as the identity: the discriminators tell of mean and spread."""
     learner, held = toy(rate=0.03, pool_size=64, identity_weight=0.0), batch()

@@ -13,6 +13,7 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import dqn, environments, networks
+from tests.rl.corridors import constant_reward
 
 
 @functools.cache
@@ -121,6 +122,50 @@ def test_the_share_of_random_actions_falls_linearly_to_its_end():
     for action in range(4):
         share = (np.asarray(state.replay.data.action) == action).mean(0)
         np.testing.assert_allclose(share, epsilon / 4 + (1 - epsilon) * (action == 1), atol=0.015)
+
+
+class Scaled(nn.Module):
+    """Values of two actions, in proportion to the one number that is observed."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x * self.param("values", nn.initializers.zeros, (2,))
+
+
+@pytest.mark.covers("RL-05")
+@pytest.mark.parametrize(("double", "y"), [(True, 1 + 0.9 * 2.0), (False, 1 + 0.9 * 5.0)])
+def test_one_update_by_hand(double, y):
+    """Q = (1, 1/2) and the target's (2, 5): y = 1 + 0.9 x 2 of the best action of Q, or 1 + 0.9 x 5 of the target's."""
+    learner = dqn.learner(
+        model=Scaled(),
+        optimizer=create_optimizer("sgd", 0.1, momentum=0.0),
+        environment=constant_reward(terminates=False),
+        num_steps=1,
+        buffer_size=2,
+        minibatch_size=2,
+        learning_starts=0,
+        exploration_steps=1,
+        exploration_final_eps=0.0,
+        gamma=0.9,
+        double=double,
+    )
+    rows = Source.indices(1)[np.arange(1)]
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    one, seen = np.ones((1, 2, 1), np.float32), state.replay.data
+    seen = seen._replace(observation=one, reward=one[..., 0], next_observation=one)  # every step is this one
+    values, targets = np.array([1.0, 0.5], np.float32), np.array([2.0, 5.0], np.float32)
+    state = state.replace(
+        rng=jax.random.key(0),
+        observation=one[0, :1],
+        replay=state.replay.replace(data=seen, written=np.int32(2)),
+        params={"values": values},
+        target_params={"values": targets},
+    )
+    after, metrics = jax.jit(learner.update)(state, rows)
+    assert metrics["loss"].compute() == pytest.approx((1 - y) ** 2 / 2, rel=1e-5)
+    np.testing.assert_allclose(after.params["values"], [1 - 0.1 * (1 - y), 0.5], rtol=1e-5)
+    np.testing.assert_array_equal(after.target_params["values"], targets)
 
 
 @pytest.mark.slow
