@@ -84,6 +84,35 @@ def darken(key, image):
     return 0.5 * image
 
 
+@pytest.mark.covers("SE-09")
+def test_one_update_of_fixmatch_by_hand():
+    """A weak view x + 1, a strong view x / 2 of the image itself, and no label of the unlabeled images."""
+    learner = fixmatch.learner(
+        model=Linear(),
+        optimizer=optax.sgd(0.1),
+        augment=lambda key, image: image + 1,
+        strong=darken,
+        threshold=0.6,
+        unlabeled_weight=2.0,
+    )
+    data, rng = batch(), np.random.default_rng(4)
+    shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
+    kernel, bias = (rng.normal(size=size).astype(np.float32) for size in ((4, 3), 3))
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    state = state.replace(rng=KEY, params={"Dense_0": {"kernel": kernel, "bias": bias}})
+    after, _ = jax.jit(learner.update)(state, data)
+    labeled, images = (data[name]["image"].reshape(-1, 4) for name in ("labeled", "unlabeled"))
+    p = softmax(logits(state.params, images + 1))
+    accepted = p.max(-1) >= 0.6
+    assert 0 < accepted.sum() < 6
+    error = (softmax(logits(state.params, labeled + 1)) - np.eye(3)[data["labeled"]["label"]]) / 3
+    other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[p.argmax(-1)]) * accepted[:, None] / 6
+    got = after.params["Dense_0"]
+    slope = (labeled + 1).T @ error + 0.5 * images.T @ other
+    np.testing.assert_allclose(got["kernel"], kernel - 0.1 * slope, atol=1e-5)
+    np.testing.assert_allclose(got["bias"], bias - 0.1 * (error.sum(0) + other.sum(0)), atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SE-09")
 def test_fixmatch_learns_the_strong_view_from_confident_guesses_of_the_weak():
@@ -177,6 +206,30 @@ def test_a_generation_learns_the_labels_of_the_one_before():
 
 
 @pytest.mark.covers("SE-04")
+def test_one_update_of_the_mean_teacher_by_hand():
+    """The student goes to the teacher's probabilities, then the teacher to the student, by d = 2 / 11 after a step."""
+    learner = mean_teacher.learner(model=Linear(), optimizer=optax.sgd(0.1), unlabeled_weight=3.0)
+    data, rng = batch(), np.random.default_rng(5)
+    shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
+    student, teacher = ({"kernel": rng.normal(size=(4, 3)), "bias": rng.normal(size=3)} for _ in range(2))
+    params, other = jax.tree.map(np.float32, [{"Dense_0": student}, {"Dense_0": teacher}])
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    state = state.replace(rng=KEY, params=params, teacher={**state.teacher, "params": other})
+    after, _ = jax.jit(learner.update)(state, data)
+    labeled, images = (data[name]["image"].reshape(-1, 4) for name in ("labeled", "unlabeled"))
+    error = (softmax(logits(params, labeled)) - np.eye(3)[data["labeled"]["label"]]) / 3
+    p, target = softmax(logits(params, images)), softmax(logits(other, images))
+    up = 3 * 2 / 3 * (p - target) / 6  # by p, of 3 times the mean of six images' means of three squares
+    back = p * (up - (p * up).sum(-1, keepdims=True))
+    slope = {"kernel": labeled.T @ error + images.T @ back, "bias": error.sum(0) + back.sum(0)}
+    for name, old in student.items():
+        new = old - 0.1 * slope[name]
+        np.testing.assert_allclose(after.params["Dense_0"][name], new, atol=1e-5)
+        averaged = 2 / 11 * teacher[name] + 9 / 11 * new
+        np.testing.assert_allclose(after.teacher["params"]["Dense_0"][name], averaged, atol=1e-5)
+
+
+@pytest.mark.covers("SE-04")
 def test_mean_teacher_compares_predictions_not_weights():
     learner, state = start(mean_teacher, unlabeled_weight=3.0)
     data = batch()
@@ -218,18 +271,32 @@ def test_the_pi_model_of_a_deterministic_network_costs_nothing():
         learner, state = start(pi_model, model, augment=augment)
         loss = measured(learner, state, batch())[1]["unlabeled_loss"]
         assert (loss == 0) is is_zero
-    state = state.replace(step=jnp.int32(5))
-    late, early = (
-        start(pi_model, augment=noise, ramp_steps=n)[0].loss(state.params, state, batch())[0] for n in (0, 10)
-    )
-    base = supervised_of(state, batch())
-    assert float(early - base) == pytest.approx(np.exp(-1.25) * float(late - base), rel=1e-3)
 
 
-def supervised_of(state, data):
-    """The supervised loss of the weak views."""
-    learner, _ = start(pi_model, augment=noise, unlabeled_weight=0.0)
-    return learner.loss(state.params, state, data)[0]
+def brighten(key, image):
+    """A view that can be told from its labeled twin: once or twice the image."""
+    return image * (1 + jax.random.bernoulli(key))
+
+
+@pytest.mark.covers("SE-02")
+def test_the_pi_model_pulls_two_views_together_with_a_weight_that_rises():
+    """Each view is x or 2 x, so the pair costs 0 or the one mean square of p(x) - p(2 x): the sum tells how many."""
+    data, rng = batch(), np.random.default_rng(0)
+    settings = {"model": Linear(), "optimizer": optax.sgd(0.1), "unlabeled_weight": 3.0, "ramp_steps": 10}
+    still, noisy = (pi_model.learner(augment=augment, **settings) for augment in (None, brighten))
+    shapes = jax.eval_shape(still.init, KEY, data).replace(rng=None)
+    state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes).replace(rng=KEY)
+    assert jax.jit(still.loss)(state.params, state, data)[1]["unlabeled_loss"].compute() == 0
+    images = data["unlabeled"]["image"]
+    p, q = (softmax(logits(state.params, views)) for views in (images, 2 * images))
+    apart = np.square(p - q).mean(-1)
+    subsets = np.array([[(k >> i) & 1 for i in range(6)] for k in range(64)]) @ apart / 6
+    loss = jax.jit(noisy.loss)
+    for step, weight in ((10, 3.0), (5, 3 * np.exp(-1.25))):  # exp(-5 (1 - 5 / 10)^2) after 5 of 10 steps
+        value, metrics = loss(state.params, state.replace(step=np.int32(step)), data)
+        pair = metrics["unlabeled_loss"].compute()
+        assert 0 < pair == pytest.approx(subsets[np.abs(subsets - pair).argmin()], rel=1e-5)
+        assert float(value) == pytest.approx(metrics["loss"].compute() + weight * pair, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -402,6 +469,27 @@ def test_sharpening_goes_to_one_hot():
     np.testing.assert_allclose(mixmatch.sharpen(p, 1.0), p, atol=1e-6)
     np.testing.assert_allclose(mixmatch.sharpen(p, 0.5)[0], np.square(p[0]) / np.square(p[0]).sum(), rtol=1e-5)
     np.testing.assert_allclose(mixmatch.sharpen(p, 1e-3), [[1, 0, 0], [0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.covers("SE-08")
+def test_one_update_of_mixmatch_without_mixing_by_hand():
+    """Unlabeled images go to p^2 / sum p^2, sharpened at T = 1 / 2, without a gradient."""
+    settings = {"alpha": 0.0, "temperature": 0.5, "num_views": 1, "unlabeled_weight": 4.0}
+    learner = mixmatch.learner(model=Linear(), optimizer=optax.sgd(0.1), **settings)
+    data, rng = batch(), np.random.default_rng(6)
+    shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
+    kernel, bias = (rng.normal(size=size).astype(np.float32) for size in ((4, 3), 3))
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    state = state.replace(rng=KEY, params={"Dense_0": {"kernel": kernel, "bias": bias}})
+    after, _ = jax.jit(learner.update)(state, data)
+    labeled, images = (data[name]["image"].reshape(-1, 4) for name in ("labeled", "unlabeled"))
+    error = (softmax(logits(state.params, labeled)) - np.eye(3)[data["labeled"]["label"]]) / 3
+    p = softmax(logits(state.params, images))
+    up = 4 * 2 / 3 * (p - np.square(p) / np.square(p).sum(-1, keepdims=True)) / 6
+    back = p * (up - (p * up).sum(-1, keepdims=True))
+    got = after.params["Dense_0"]
+    np.testing.assert_allclose(got["kernel"], kernel - 0.1 * (labeled.T @ error + images.T @ back), atol=1e-5)
+    np.testing.assert_allclose(got["bias"], bias - 0.1 * (error.sum(0) + back.sum(0)), atol=1e-5)
 
 
 @pytest.mark.slow
