@@ -122,8 +122,9 @@ def coco_source(
 
     The arrays are `image: [N, H, W, 3] uint8`, `boxes: [N, M, 4] float32` (corners in pixels of the resized image),
     `labels: [N, M] int32` (index of the category in the order of ids, -1 for padding), `box_mask: [N, M] bool` (boxes
-    to learn from), `crowd: [N, M] bool` (boxes of groups, which an evaluator ignores) and `image_id: [N] int64`; with
-    `masks` also `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with `keypoints` also
+    to learn from), `crowd: [N, M] bool` (boxes of groups, which an evaluator ignores), `area: [N, M] float32` (of the
+    object in pixels of the resized image; of its box where the file has none) and `image_id: [N] int64`; with `masks`
+    also `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with `keypoints` also
     `keypoints: [N, M, K, 3] float32` (x, y, visibility; COCO's pixel 0 has its center at 0.5). The names of the
     examples are those of the image files.
 
@@ -176,6 +177,7 @@ def coco_source(
         "labels": np.full((count, max_boxes), -1, np.int32),
         "box_mask": np.zeros((count, max_boxes), bool),
         "crowd": np.zeros((count, max_boxes), bool),
+        "area": np.zeros((count, max_boxes), np.float32),
         "image_id": np.array(list(rows), np.int64),
     }
     if masks:
@@ -202,6 +204,7 @@ def coco_source(
                 arrays["crowd"][i, j] = bool(note.get("iscrowd", 0))
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
                 with _blamed(annotations, note):
+                    arrays["area"][i, j] = _area(note, box) * scale.prod()
                     if masks:
                         mask = _mask(note, image, size)
                         arrays["masks"][i, j] = pack_masks(mask)
@@ -300,6 +303,16 @@ def _numbers(values: Any) -> list[float]:
     if not isinstance(values, list | tuple) or any(isinstance(v, bool | str) for v in values):
         raise TypeError("no list of numbers")
     return [float(v) for v in values]
+
+
+def _area(note: Mapping[str, Any], box: np.ndarray) -> float:
+    """Square pixels of an object in its file: its `area`, which may be less than the box's; the box's without one."""
+    if note.get("area") is None:
+        return float((box[2:] - box[:2]).prod())
+    area = note["area"]
+    if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < np.inf:
+        raise ValueError(f"area={area!r}: not an area; allowed: 0 or more square pixels, or no area")
+    return float(area)
 
 
 def _mask(note: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:

@@ -8,11 +8,14 @@ Lin et al. 2014, arXiv:1405.0312.
 The thresholds are of the IoU of boxes or masks, or of the similarity of keypoints, the mean over the labeled ones of
 
     OKS = exp(-d^2 / (2 s^2 k^2))      d: distance, s^2: area of the true object, k: twice the keypoint's sigma
+
+The area of a true object is that of its annotation (the object's, less than its box's), as in pycocotools.
 """
 
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +23,7 @@ import numpy as np
 from dlcore.data.masks import masks_to_rles, unpack_masks
 from dlcore.extras import require
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_class_ids, check_finite, check_indices
 
 __all__ = ["CocoResult", "coco_evaluator", "coco_map", "pasted_masks"]
 
@@ -49,6 +53,7 @@ def coco_map(
     masks: tuple[Sequence[Mapping], Sequence[Mapping]] | None = None,
     keypoints: tuple[np.ndarray, np.ndarray] | None = None,
     sigmas: Sequence[float] | None = None,
+    areas: Sequence[float] | None = None,
 ) -> CocoResult:
     """Measure detections against the truth. Images and classes count from 0; boxes are corners in pixels.
 
@@ -59,14 +64,17 @@ def coco_map(
       num_classes: number of classes.
       masks: run lengths of the G true and the D detected masks, which are measured in place of the boxes.
       keypoints: [G, K, 3] (x, y, visibility) and [D, K, 2 or 3], which are measured in place of the boxes, where no
-        masks are given; with masks the true ones give the areas.
+        masks are given.
       sigmas: [K], the keypoints' spreads; None for COCO's where there are 17, and for 0.05 elsewhere.
+      areas: [G] square pixels of the true objects, for keypoints and for AP by size; None for those of the true masks
+        where some are given, and of the boxes elsewhere.
 
     Returns:
       The numbers over all areas, with up to 100 detections an image, of keypoints up to 20.
 
     Raises:
       MissingPackage: pycocotools is not installed.
+      ValueError: a class or an image does not exist, or a box, a score, an area or a labeled keypoint is not finite.
     """
     require("pycocotools", what="COCO's mAP")
     from pycocotools.cocoeval import COCOeval
@@ -75,8 +83,16 @@ def coco_map(
     truth, detections = (np.asarray(rows, np.float64).reshape(-1, 7) for rows in (truth, detections))
     true_masks, found_masks = masks or (None, None)
     true_points, found_points = keypoints or (None, None)
+    for name, rows in (("truth", truth), ("detections", detections)):
+        check_class_ids(name, rows[:, 1], num_classes)
+        check_indices(name, rows[:, 0], num_images, "images")
+        check_finite(name, rows[:, 2:])
     real = _annotations(truth, true_masks, true_points)
     found = _annotations(detections, found_masks, found_points)
+    if areas is not None:
+        check_finite("areas", areas)
+        for note, area in zip(real, areas, strict=True):
+            note["area"] = float(area)
     for note, crowd in zip(real, truth[:, 6], strict=True):
         note["iscrowd"] = int(crowd)
     for note, score in zip(found, detections[:, 6], strict=True):
@@ -117,7 +133,10 @@ def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.n
         for note, rle in zip(notes, masks, strict=True):
             note |= {"segmentation": rle, "area": float(tool.area(rle))}
     if points is not None:
-        for note, values in zip(notes, np.asarray(points, np.float64), strict=True):
+        points = np.asarray(points, np.float64)
+        labeled = points[..., 2] > 0 if points.shape[-1] == 3 else np.ones(points.shape[:-1], bool)
+        check_finite("keypoints", points[labeled])
+        for note, values in zip(notes, points, strict=True):
             seen = values[:, 2] if values.shape[1] == 3 else np.ones(len(values))
             # COCO measures between the numbers of pixels; only distances count.
             note["keypoints"] = np.column_stack([values[:, :2], seen]).ravel().tolist()
@@ -175,11 +194,11 @@ def coco_evaluator(
 ) -> Evaluator:
     """Measure mAP of a learner whose predict gives `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
 
-    The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where there is one, `crowd`: [B, M].
-    Numbers: map (over thresholds 0.5 to 0.95), map50, map75, recall100, and map50/NAME and map/NAME of each class that
-    occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall at IoU 0.5, -1
-    for a class that does not occur. With masks, mask_map, mask_map50, mask_map75, mask_map/NAME and mask_pr50 follow;
-    with keypoints, keypoint_map, keypoint_map50, keypoint_map75 and keypoint_map/NAME.
+    The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where they are there, `crowd` and
+    `area`: [B, M]. Numbers: map (over thresholds 0.5 to 0.95), map50, map75, recall100, and map50/NAME and map/NAME of
+    each class that occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall
+    at IoU 0.5, -1 for a class that does not occur. With masks, mask_map, mask_map50, mask_map75, mask_map/NAME and
+    mask_pr50 follow; with keypoints, keypoint_map, keypoint_map50, keypoint_map75 and keypoint_map/NAME.
 
     Args:
       class_names: names of labels 0, 1, ...
@@ -200,11 +219,14 @@ def coco_evaluator(
     names = list(class_names)
 
     def add(acc, outputs, rows):
-        acc = acc or {"count": 0, "real": [], "found": [], "real_masks": [], "found_masks": [], "points": []}
+        parts = ("real", "found", "areas", "real_masks", "found_masks", "points")
+        acc = acc or {"count": 0} | {part: [] for part in parts}
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         real, found = _scored(rows), outputs["valid"] > 0
         crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
         acc["real"].append(_rows(rows["boxes"], rows["labels"], crowd, real, acc["count"]))
+        if "area" in rows:
+            acc["areas"].append(np.asarray(rows["area"])[real])
         acc["found"].append(_rows(outputs["boxes"], outputs["labels"], outputs["scores"], found, acc["count"]))
         if masks:
             size = rows["image"].shape[1:3]
@@ -219,16 +241,17 @@ def coco_evaluator(
 
     def finish(acc):
         truth, detections = np.concatenate(acc["real"]), np.concatenate(acc["found"])
-        place = (truth, detections, acc["count"], len(names))
-        result = coco_map(*place)
+        areas = np.concatenate(acc["areas"]) if acc["areas"] else None
+        measured = partial(coco_map, truth, detections, acc["count"], len(names), sigmas=sigmas, areas=areas)
+        result = measured()
         numbers = _numbers(result, names, "map") | {"recall100": _share(result.stats[8]), "pr50": result.precision[0]}
         drawn = (acc["real_masks"], acc["found_masks"]) if masks else None
         if masks:
-            result = coco_map(*place, masks=drawn)
+            result = measured(masks=drawn)
             numbers |= _numbers(result, names, "mask_map") | {"mask_pr50": result.precision[0]}
         if keypoints:
             points = tuple(np.concatenate(part) for part in zip(*acc["points"], strict=True))
-            numbers |= _numbers(coco_map(*place, drawn, points, sigmas), names, "keypoint_map")
+            numbers |= _numbers(measured(masks=drawn, keypoints=points), names, "keypoint_map")
         return numbers
 
     measures = ["map", *(["mask_map"] if masks else []), *(["keypoint_map"] if keypoints else [])]

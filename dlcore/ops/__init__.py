@@ -29,6 +29,7 @@ from dlcore.ops.boxes import (
     paired_box_iou,
     resize_boxes,
 )
+from dlcore.ops.checks import check_class_ids, check_finite, check_indices
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.deformable_convolution import deform_conv
 from dlcore.ops.dense import dense_dot_general, dense_product
@@ -44,6 +45,7 @@ from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
+from dlcore.ops.moments import nearest_points, population_moments, squared_distances
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.onednn import has_onednn, use_onednn, without_onednn
 from dlcore.ops.patches import patchify, unpatchify
@@ -73,6 +75,9 @@ __all__ = [
     "box_iou",
     "box_union",
     "boxes_to_distances",
+    "check_class_ids",
+    "check_finite",
+    "check_indices",
     "clip_boxes",
     "col2im",
     "complete_box_iou",
@@ -110,6 +115,7 @@ __all__ = [
     "max_pool_with_indices",
     "max_unpool",
     "multiscale_roi_align",
+    "nearest_points",
     "nearest_unpool",
     "nms",
     "paired_box_iou",
@@ -117,6 +123,7 @@ __all__ = [
     "patchify",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "population_moments",
     "receptive_field",
     "resize",
     "resize_boxes",
@@ -126,6 +133,7 @@ __all__ = [
     "same_padding",
     "split_batch",
     "split_sequence",
+    "squared_distances",
     "top_detections",
     "unpatchify",
     "use_onednn",

@@ -47,6 +47,16 @@ def test_boxes_move_with_the_images_and_ids_may_be_anything(folder):
     assert source.notes == ("1 boxes without area in instances_train.json were left out: annotation 3",)
 
 
+def test_the_area_of_an_object_is_stretched_with_its_image(folder):
+    annotate(folder, area=40)
+    area = coco_splits(folder, (40, 10), 3)["train"].arrays["area"]
+    # Twice as high and a quarter as wide: 40 square pixels become 20; the box without area counts whole, 8 by 10: 40.
+    np.testing.assert_allclose(area, [[0, 0, 0], [40, 20, 0]])
+    annotate(folder, area=float("nan"))
+    with pytest.raises(ValueError, match="annotation 31: area=nan: not an area; allowed: 0 or more"):
+        coco_splits(folder, 16, 3)
+
+
 def test_a_zip_is_as_good_as_a_folder_and_an_image_may_have_no_box(folder):
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for path in (folder / "images").iterdir():

@@ -66,6 +66,45 @@ def test_keypoints_are_judged_by_their_distance():
     assert result.stats[0] == pytest.approx(0.6)
 
 
+def test_the_area_of_the_annotation_counts_and_not_that_of_the_box():
+    # A box of 40 by 40 around an object of 400 pixels, one keypoint 2 pixels off, k = 0.1:
+    # OKS = exp(-4 / (2 * 400 * 0.01)) = .607, 3 of the ten thresholds; by the box, exp(-4 / 32) = .882, 8 of them.
+    rows = {
+        "boxes": np.array([[[10.0, 10, 50, 50]]]),
+        "labels": np.zeros((1, 1), int),
+        "box_mask": np.ones((1, 1), bool),
+        "keypoints": np.array([[[[30.0, 30, 2]]]]),
+    }
+    outputs = {"boxes": rows["boxes"], "labels": rows["labels"], "valid": rows["box_mask"], "scores": np.ones((1, 1))}
+    outputs["keypoints"] = np.array([[[[32.0, 30]]]])
+    evaluator = coco_evaluator(["a"], keypoints=True)
+    assert measure(evaluator, (rows, outputs))["keypoint_map"] == pytest.approx(0.8)
+    assert measure(evaluator, (rows | {"area": np.array([[400.0]])}, outputs))["keypoint_map"] == pytest.approx(0.3)
+    # AP by size: 40 by 40 is medium (above 32^2), an object of 400 pixels is small.
+    box = [[0, 0, 10, 10, 50, 50, 0.5]]
+    truth = [[0, 0, 10, 10, 50, 50, 0]]
+    np.testing.assert_allclose(coco_map(truth, box, 1, 1).stats[3:6], [-1, 1, -1])
+    np.testing.assert_allclose(coco_map(truth, box, 1, 1, areas=[400]).stats[3:6], [1, -1, -1])
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "problem"),
+    [
+        ([0, 1, 0, 0, 9, 9, 0], [0, 0, 0, 0, 9, 9, 1], r"truth\[0\]=1: out of range; allowed: 0 to 0, of 1 classes"),
+        (
+            [0, 0, 0, 0, 9, 9, 0],
+            [2, 0, 0, 0, 9, 9, 1],
+            r"detections\[0\]=2: out of range; allowed: 0 to 1, of 2 images",
+        ),
+        ([0, 0, 0, 0, 9, 9, 0], [0, 0, 0, np.nan, 9, 9, 1], r"detections\[0, 1\]=nan: not finite"),
+        ([0, 0, 0, 0, 9, 9, 0], [0, 0, 0, 0, 9, 9, np.nan], r"detections\[0, 4\]=nan: not finite"),
+    ],
+)
+def test_what_is_no_class_no_image_and_no_number_is_refused(truth, found, problem):
+    with pytest.raises(ValueError, match=problem):
+        coco_map([truth], [found], 2, 1)
+
+
 def test_masks_and_keypoints_come_from_rows_and_outputs():
     rows, outputs = images()
     count, room = rows["labels"].shape

@@ -1,0 +1,66 @@
+"""Variances and squared distances that subtract a center before they square.
+
+    var = E (x - E x)^2                                  not E x^2 - (E x)^2
+    |x - y|^2 = |x - c|^2 - 2 (x - c)·(y - c) + |y - c|^2              c: the mean of y
+
+In float32 the forms without a center lose all digits where the mean is a few thousand deviations.
+"""
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["nearest_points", "population_moments", "squared_distances"]
+
+
+def population_moments(x: jax.Array, axes: int | tuple[int, ...] | None = None, axis_name: str | None = None):
+    """Mean and biased variance, in two passes.
+
+    Args:
+      x: [...], floating.
+      axes: to reduce; None for all.
+      axis_name: mapped axis under pmap; the moments are then those of all replicas, of equally many values each.
+
+    Returns:
+      (mean, variance) without the reduced axes.
+    """
+    mean = x.mean(axes)
+    mean = mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+    inner = mean if axes is None else jnp.expand_dims(mean, axes)
+    variance = jnp.square(x - inner).mean(axes)
+    return mean, variance if axis_name is None else jax.lax.pmean(variance, axis_name)
+
+
+def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Squared Euclidean distances between all pairs of points, by one matrix product.
+
+    Args:
+      x: [N, D].
+      y: [M, D].
+
+    Returns:
+      [N, M], none negative.
+    """
+    x, y = _centered(x, y)
+    products = jnp.einsum("nd,md->nm", x, y, precision=jax.lax.Precision.HIGHEST)
+    return jnp.maximum(jnp.square(x).sum(1)[:, None] - 2 * products + jnp.square(y).sum(1)[None], 0)
+
+
+def nearest_points(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Find the nearest of several points by Euclidean distance.
+
+    Args:
+      x: [..., D].
+      y: [M, D].
+
+    Returns:
+      [...] int32, rows of `y`; the first of several at the same distance.
+    """
+    x, y = _centered(x, y)
+    products = jnp.einsum("...d,md->...m", x, y, precision=jax.lax.Precision.HIGHEST)
+    return (jnp.square(y).sum(-1) - 2 * products).argmin(-1).astype(jnp.int32)
+
+
+def _centered(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both without the mean of `y`, of which no distance depends, so that no gradient goes through it."""
+    center = jax.lax.stop_gradient(y.mean(0))
+    return x - center, y - center
