@@ -1,15 +1,12 @@
-"""Points [N, D]: their validation and their squared distances.
-
-    |x - y|^2 = |x|^2 - 2 x·y + |y|^2         one matrix product, no array of differences [N, M, D]
-
-Digits cancel in it: subtract a common mean first if the points lie far from 0.
-"""
+"""Points [N, D]: their validation, and their squared distances from `dlcore.ops`."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from dlcore.ops.moments import squared_distances
 
 __all__ = ["check_points", "squared_distances"]
 
@@ -37,17 +34,3 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
     if not np.isfinite(np.asarray(x)).all():
         raise ValueError(f"{name}: has values that are not finite; allowed: finite values")
     return x
-
-
-def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Squared Euclidean distances between all pairs of points.
-
-    Args:
-      x: [N, D].
-      y: [M, D].
-
-    Returns:
-      [N, M], none negative.
-    """
-    products = jnp.einsum("nd,md->nm", x, y, precision=jax.lax.Precision.HIGHEST)
-    return jnp.maximum(jnp.square(x).sum(1)[:, None] - 2 * products + jnp.square(y).sum(1)[None], 0)

@@ -37,6 +37,7 @@ def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
         raise ValueError(f"embeddings: {len(embeddings)} of them; allowed: at least 2")
     count = min(len(embeddings), _MOST)
     z = np.asarray(embeddings, np.float64)[np.linspace(0, len(embeddings) - 1, count).astype(int)]
+    z = z - z.mean(0)
     norm = np.square(z).sum(1)
     total = 0.0
     for start in range(0, count, _CHUNK):

@@ -32,6 +32,7 @@ from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.moments import nearest_points
 
 __all__ = [
     "VQVAE",
@@ -187,9 +188,7 @@ def nearest_codes(z: jax.Array, vectors: jax.Array) -> jax.Array:
     Returns:
       [...] int32; the first of several.
     """
-    z = z.astype(jnp.float32)
-    products = jnp.einsum("...d,kd->...k", z, vectors, precision=jax.lax.Precision.HIGHEST)
-    return (jnp.square(vectors).sum(-1) - 2 * products).argmin(-1).astype(jnp.int32)
+    return nearest_points(z.astype(jnp.float32), vectors)
 
 
 def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ import optax
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
 from dlcore.losses.objective import masked_mean
+from dlcore.ops.moments import squared_distances
 
 __all__ = [
     "alignment_loss",
@@ -243,8 +244,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
     check_shapes(z=(z, "N D"), t=(t, ""), mask=(mask, "N"))
     keep = jnp.ones(len(z), bool) if mask is None else mask > 0
     z = jnp.where(keep[:, None], at_least_float32(z), 0)
-    norm = jnp.square(z).sum(-1)
-    squared = jnp.maximum(norm[:, None] + norm[None] - 2 * z @ z.T, 0)
+    squared = squared_distances(z, z)
     pairs = keep[:, None] & keep[None] & ~jnp.eye(len(z), dtype=bool)
     total = jnp.where(pairs, jnp.exp(-t * squared), 0).sum()
     count = pairs.sum()

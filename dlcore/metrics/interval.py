@@ -14,13 +14,15 @@ __all__ = ["HalfInterval"]
 class HalfInterval(Metric):
     """Half of the 95 % interval of a mean: 1.96 s / sqrt(n), s^2 the variance of a sample.
 
+    Parts are joined by their means and centered squares, as in Chan, Golub & LeVeque 1983.
+
     Args:
-      total: [] sum of the values.
-      squares: [] sum of their squares.
+      mean: [] of the values.
+      squares: [] sum of their squared distances from the mean.
       count: [] int32, n.
     """
 
-    total: jax.Array
+    mean: jax.Array
     squares: jax.Array
     count: jax.Array
 
@@ -37,7 +39,35 @@ class HalfInterval(Metric):
         """
         keep = jnp.ones(values.shape, bool) if mask is None else mask > 0
         kept = jnp.where(keep, values, 0).astype(jnp.float32)
-        return cls(kept.sum(), jnp.square(kept).sum(), keep.sum(dtype=jnp.int32))
+        count = keep.sum(dtype=jnp.int32)
+        mean = kept.sum() / jnp.maximum(count, 1)
+        return cls(mean, jnp.square(jnp.where(keep, kept - mean, 0)).sum(), count)
+
+    def merge(self, other: Self) -> Self:
+        """Join with a later part.
+
+        Args:
+          other: the later part.
+
+        Returns:
+          The metric of both.
+        """
+        count = self.count + other.count
+        least_one = count + (count == 0)
+        gap = other.mean - self.mean
+        mean = self.mean + gap * (other.count / least_one)
+        squares = self.squares + other.squares + gap**2 * (self.count / least_one) * other.count
+        return HalfInterval(mean, squares, count)
+
+    def collapse(self) -> Self:
+        """Join the parts that lie along a leading axis.
+
+        Returns:
+          The metric of all.
+        """
+        count = self.count.sum(0)
+        mean = (self.mean * self.count).sum(0) / (count + (count == 0))
+        return HalfInterval(mean, (self.squares + self.count * (self.mean - mean) ** 2).sum(0), count)
 
     def compute(self) -> float | None:
         """Read the half width.
@@ -48,5 +78,4 @@ class HalfInterval(Metric):
         n = int(self.count)
         if n < 2:
             return None
-        variance = max(0.0, float(self.squares) - float(self.total) ** 2 / n) / (n - 1)
-        return 1.96 * math.sqrt(variance / n)
+        return 1.96 * math.sqrt(float(self.squares) / (n - 1) / n)

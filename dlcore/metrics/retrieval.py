@@ -56,6 +56,9 @@ def recall_at_k(
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")
     if metric == "cosine":
         queries, gallery = _unit(queries), _unit(gallery)
+    else:
+        center = gallery.mean(0)
+        queries, gallery = queries - center, gallery - center
     hits = 0
     for start in range(0, len(queries), _CHUNK):
         part = queries[start : start + _CHUNK]

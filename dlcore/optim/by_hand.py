@@ -163,11 +163,14 @@ def rmsprop(
     """
 
     def rule(g, w, s, t, a):
-        square = gamma * s["s"] + (1 - gamma) * g * g
         mean = gamma * s["m"] + (1 - gamma) * g
-        spread = square - mean * mean if centered else square
+        if centered:
+            # The running mean of g² less m², in a form that does not cancel.
+            spread = gamma * (s["s"] + (1 - gamma) * (g - s["m"]) ** 2)
+        else:
+            spread = gamma * s["s"] + (1 - gamma) * g * g
         v = rho * s["v"] + g / root(spread, eps, eps_inside)
-        return -a * v, {"s": square, "m": mean, "v": v}
+        return -a * v, {"s": spread, "m": mean, "v": v}
 
     return each_array(rule, learning_rate, s=jnp.zeros_like, m=jnp.zeros_like, v=jnp.zeros_like)
 

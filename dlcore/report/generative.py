@@ -133,16 +133,17 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, n
         x = np.asarray(x)
         return x.reshape(len(x), -1).astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
 
-    queries = flat(images)
+    center = flat(among[:4096]).mean(0)
+    queries = flat(images) - center
     best, nearest = np.full(len(queries), np.inf, np.float32), np.zeros(len(queries), np.int64)
     for first in range(0, len(among), 4096):
-        part = flat(among[first : first + 4096])
+        part = flat(among[first : first + 4096]) - center
         squares = np.square(queries).sum(1)[:, None] - 2 * queries @ part.T + np.square(part).sum(1)
         closest = squares.argmin(1)
         value = squares[np.arange(len(queries)), closest]
         nearest = np.where(value < best, first + closest, nearest)
         best = np.minimum(value, best)
-    exact = flat(np.asarray(among)[nearest])
+    exact = flat(np.asarray(among)[nearest]) - center
     return nearest, np.sqrt(np.square(queries - exact).sum(1))
 
 

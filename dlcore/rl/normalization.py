@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlcore.ops.moments import population_moments
+
 __all__ = ["NORMALIZER_BATCHED", "Moments", "Normalizer"]
 
 NORMALIZER_BATCHED = ("normalizer/discounted",)
@@ -54,11 +56,9 @@ class Moments:
           The moments after it.
         """
         x = x.astype(jnp.float32)
-        count, mean, square = jnp.float32(len(x)), x.mean(0), jnp.square(x).mean(0)
-        if axis is not None:
-            mean, square = jax.lax.pmean((mean, square), axis)
-            count = jax.lax.psum(count, axis)
-        variance = jnp.maximum(square - jnp.square(mean), 0)
+        count = jnp.float32(len(x))
+        count = count if axis is None else jax.lax.psum(count, axis)
+        mean, variance = population_moments(x, 0, axis)
         total, delta = self.count + count, mean - self.mean
         joined = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total
         return Moments(total, self.mean + delta * count / total, joined / total)

@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.ops.moments import population_moments
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
 
@@ -70,10 +71,8 @@ def objective(
     Returns:
       (mean loss, metrics).
     """
-    mean, variance = advantage.mean(), jnp.square(advantage).mean()
-    if axis is not None:
-        mean, variance = jax.lax.pmean((mean, variance), axis)
-    normalized = (advantage - mean) / jnp.sqrt(jnp.maximum(variance - mean**2, 0) + 1e-8)
+    mean, variance = population_moments(advantage, axis_name=axis)
+    normalized = (advantage - mean) / jnp.sqrt(variance + 1e-8)
     surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
     error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
     total = surrogate + vf_coef * error - ent_coef * entropy

@@ -22,7 +22,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.interval import HalfInterval
 from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.ops import max_pool
+from dlcore.ops import max_pool, squared_distances
 from dlcore.optim import apply_gradients
 
 __all__ = ["FewShotState", "PrototypicalNet", "learner", "prototype_logits"]
@@ -87,8 +87,7 @@ def prototype_logits(queries: jax.Array, prototypes: jax.Array) -> jax.Array:
     Returns:
       [N, W], -|query - prototype|^2.
     """
-    products = queries @ prototypes.T
-    return 2 * products - jnp.square(queries).sum(-1)[:, None] - jnp.square(prototypes).sum(-1)
+    return -squared_distances(queries, prototypes)
 
 
 def learner(

@@ -1,7 +1,9 @@
 """Moments of batches are those of all, and rewards keep their sign."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from dlcore.rl.normalization import Moments, Normalizer
 
@@ -39,3 +41,13 @@ def test_without_statistics_nothing_changes():
     normalizer = Normalizer.start(x, False, False)
     np.testing.assert_array_equal(normalizer.of_observation(x), x)
     assert normalizer.of_reward(jnp.float32(7)) == 7
+
+
+def test_a_small_deviation_far_from_0_is_found():
+    """2,000 batches of 64 of 100 ± .01; the start weighs 1e-4 examples, at 100 from the mean.
+
+    variance = .01^2 + 1e-4 (100^2 + 1) / 128000 = 1.078e-4, so the deviation is .01038.
+    """
+    x = 100 + 0.01 * jnp.where(jnp.arange(64) % 2, 1, -1)
+    moments = jax.lax.fori_loop(0, 2000, lambda _, moments: moments.update(x), Moments.start(()))
+    assert float(jnp.sqrt(moments.variance)) == pytest.approx(0.01038, rel=2e-3)

@@ -1,5 +1,7 @@
 """Advantages and the clipped objective by hand; the pole is balanced."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -101,3 +103,14 @@ def test_the_pole_is_balanced():
     assert result.history[0]["return"] < 200
     assert numbers["return"] >= 490
     chex.assert_shape(result.state.episode_return, (32,))
+
+
+def test_advantages_far_from_0_are_normalized():
+    """-1600.5, -1600, -1599.5 have the variance 1/6, so ±.5 becomes ±.5 sqrt 6 = ±1.2247; dL/dlogp = -A / 3."""
+
+    def loss(log_prob):
+        policy = SimpleNamespace(log_prob=lambda action: log_prob, entropy=lambda: jnp.zeros(3))
+        data = SimpleNamespace(action=None, log_prob=jnp.zeros(3))
+        return ppo.objective(policy, jnp.zeros(3), data, jnp.array([-1600.5, -1600, -1599.5]), jnp.zeros(3))[0]
+
+    np.testing.assert_allclose(-3 * jax.grad(loss)(jnp.zeros(3)), [-1.2247, 0, 1.2247], atol=1e-3)
