@@ -142,6 +142,7 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
         spec["masks"] = True
     if keypoints:
         spec["keypoint_names"] = list(train.keypoint_names)
+        notes = (*notes, *_mirror_notes(flags, train.keypoint_names))
     if stuff:
         from dlcore.data.scenes import STUFF
 
@@ -173,6 +174,20 @@ def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
     notes = [note for source in splits.values() for note in source.notes]
     train, valid, test, done = complete_splits(splits, flags.valid_fraction, flags.seed)
     return train, valid, test, tuple(dict.fromkeys((*notes, *done)))
+
+
+def _mirror_notes(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, ...]:
+    """Say which mirrors of `--flip` are left out, since no keypoint has a partner by its name."""
+    from dlcore.data.augment import has_pairs, mirror_orders
+
+    wanted = {"none": (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}[flags.flip]
+    orders = dict(zip(("horizontal", "vertical"), mirror_orders(keypoint_names), strict=True))
+    if not (left_out := [way for way in wanted if not has_pairs(orders[way])]):
+        return ()
+    return (
+        f"flip={flags.flip}: no {' or '.join(left_out)} mirror, since no two of the keypoints "
+        f"{', '.join(keypoint_names)} change places by their names (left and right, or l and r)",
+    )
 
 
 def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):

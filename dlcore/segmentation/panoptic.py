@@ -48,7 +48,7 @@ def merge(
       semantic: [H, W] int; classes from `num_stuff` on, and void, are no stuff.
       num_stuff: S, classes of stuff.
       score_thresh: least score of an object.
-      min_visible: an object stays where more than this share of it is not taken.
+      min_visible: an object stays where at least this share of it is not taken.
       min_stuff: pixels that a class of stuff covers at least.
 
     Returns:
@@ -60,7 +60,7 @@ def merge(
 
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         part = masks[k] & (segments < 0)
-        keep = part.sum() > min_visible * masks[k].sum()
+        keep = (part.sum() >= min_visible * masks[k].sum()) & part.any()
         return jnp.where(part & keep, k, segments), keep
 
     order = jnp.argsort(-scores)
@@ -155,7 +155,7 @@ def learner(
       semantic: predict gives `{"classes": [B, H, W]}`, the stuff first.
       num_stuff: int, classes of stuff.
       score_thresh: least score of an object.
-      min_visible: an object stays where more than this share of it is not taken.
+      min_visible: an object stays where at least this share of it is not taken.
       min_stuff: pixels that a class of stuff covers at least.
 
     Returns:
@@ -212,7 +212,11 @@ def learner(
             {name: metrics for name, (_, metrics) in values.items()}
         )
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: PanopticState, batch: dict) -> dict[str, Any]:
+        known = {name: own.classes(part(state, name), batch) for name, own in learners.items() if own.classes}
+        return {label: count for own in known.values() for label, count in own.items()}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)
 
 
 def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any = None) -> Evaluator:

@@ -61,6 +61,17 @@ def test_keypoints_change_places_in_a_mirror():
     assert mirror_orders(body) == ((0, 2, 1, 3), (0, 2, 1, 3))
     sides = ("left", "top", "right", "bottom")
     assert mirror_orders(sides) == ((2, 1, 0, 3), (0, 3, 2, 1))
+    for pair in (
+        ("Left_Eye", "Right_Eye"),
+        ("l_eye", "r_eye"),
+        ("eye.L", "eye.R"),
+        ("eyeLeft", "eyeRight"),
+        ("LEye", "REye"),
+    ):
+        assert mirror_orders(pair) == ((1, 0), (1, 0)), pair
+    assert mirror_orders(("Top L", "Bottom L", "Bottom R")) == ((0, 2, 1), (1, 0, 2))
+    for none in (("lip", "rip"), ("upright", "tail"), ("1", "2")):
+        assert mirror_orders(none)[0] == (0, 1)
     points = jnp.array([[[6.0, 7, 2], [10, 4, 1], [14, 7, 2], [0, 0, 0]]])
     flip = random_flip_example(1.0, 0.0, sides)
     moved = flip(jax.random.key(0), {**example(), "keypoints": points})["keypoints"]
@@ -121,6 +132,16 @@ def test_a_zoom_moves_masks_labels_and_keypoints_with_the_boxes(zoomed):
     assert (zoomed["keypoints"][zoomed["keypoints"][..., 2] == 0] == 0).all()
 
 
+def test_there_is_no_mirror_where_no_keypoint_has_a_partner():
+    points = {**example(), "keypoints": jnp.array([[[6.0, 7, 2], [10, 4, 1]]])}
+    for names, moves in ((("a", "b"), False), (("top", "bottom"), False), (("L", "R"), True), ((), True)):
+        moved = random_flip_example(1.0, 0.0, names)(jax.random.key(0), points)
+        assert bool((moved["boxes"] != points["boxes"]).any()) is moves, names
+    # Top and bottom change places in their own mirror: y = 24 - 4 = 20 and 24 - 7 = 17.
+    moved = random_flip_example(1.0, 1.0, ("top", "bottom"))(jax.random.key(0), points)
+    np.testing.assert_array_equal(moved["keypoints"][0], [[10, 20, 1], [6, 17, 2]])
+
+
 def test_a_box_that_leaves_is_no_longer_valid():
     edge = np.array([[0.0, 0, 4, 4], [28, 20, 32, 24]], np.float32)
     zoom = jax.jit(jax.vmap(random_zoom_example(2.0, 2.0, 0.5), in_axes=(0, None)))
@@ -145,3 +166,11 @@ def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
         random_zoom_example(0, 1)
     with pytest.raises(ValueError, match="keep=-1"):
         random_zoom_example(keep=-1)
+
+
+def test_a_box_that_stays_whole_is_kept_by_keep_1():
+    move = random_flip_example(1.0)
+    whole = {**example(), "box_mask": np.ones(len(example()["boxes"]), bool)}
+    for keep in (0.0, 1.0):
+        zoomed = random_zoom_example(1.0, 1.0, keep)(jax.random.key(0), move(jax.random.key(0), whole))
+        assert np.asarray(zoomed["box_mask"]).all(), keep

@@ -1,5 +1,6 @@
 """The shared part of detection's experiments: splits by name, errors that name the flag, predictions as text."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -104,6 +105,15 @@ def test_augmentation_by_flags():
     for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
         with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
             flags(f"--zoom={word}")
+
+
+def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):
+    drawn = detection.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True)
+    assert not any("mirror" in note for note in drawn.notes)
+    renamed = dataclasses.replace(drawn.train, keypoint_names=("a", "b", "top", "bottom"))
+    monkeypatch.setattr(detection, "_scenes", lambda flags, **wanted: (renamed, drawn.valid, drawn.test, ()))
+    notes = detection.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True).notes
+    assert "flip=both: no horizontal mirror, since no two of the keypoints a, b, top, bottom change places" in notes[0]
 
 
 def test_boxes_are_described_as_shares_of_the_image():

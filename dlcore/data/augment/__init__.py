@@ -47,6 +47,7 @@ lazy_exports(
         "gaussian_blur": "jitter",
         "gaussian_noise": "occlusion",
         "gray": "jitter",
+        "has_pairs": "examples",
         "identity": "compose",
         "invert": "tone",
         "keeps_uint8": "tone",

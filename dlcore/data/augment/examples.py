@@ -12,6 +12,7 @@ these move, the others stay:
 All move by one map, a `Warp`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "ExampleAugmentation",
     "augment_examples",
     "compose_examples",
+    "has_pairs",
     "mirror_orders",
     "random_flip_example",
     "random_zoom_example",
@@ -85,7 +87,8 @@ def random_flip_example(
     Args:
       horizontal: probability to mirror left and right.
       vertical: probability to mirror top and bottom.
-      keypoint_names: K names, by which keypoints change places (`mirror_orders`); none keeps their order.
+      keypoint_names: K names, by which keypoints change places (`mirror_orders`). Where no name has a partner in a
+        mirror, sides would be wrong after it, and it is left out. Without names keypoints keep their order.
 
     Returns:
       `(key, example) -> example`.
@@ -97,6 +100,10 @@ def random_flip_example(
         if not 0 <= value <= 1:
             raise ValueError(f"{name}={value}: out of range; allowed: in [0, 1]")
     orders = mirror_orders(keypoint_names)
+    horizontal, vertical = (
+        p if not keypoint_names or has_pairs(order) else 0.0
+        for p, order in zip((horizontal, vertical), orders, strict=True)
+    )
 
     def apply(key, example):
         across, down = jax.random.bernoulli(key, jnp.array([horizontal, vertical]))
@@ -118,6 +125,9 @@ def random_flip_example(
 def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Tell which keypoint takes the place of each when an image is mirrored.
 
+    A partner's name has right for left, or the word r for l, in any position and case: left_eye and right_eye,
+    Left_Eye, eyeLeft, l_eye, eye.L, LEye.
+
     Left and right of a body (`left_eye`) change places in either mirror, since a body turned upside down by a mirror
     has its left eye where its right one was. Sides of the picture (names with `top` or `bottom` among them) change
     places in their own mirror only.
@@ -128,17 +138,37 @@ def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
     Returns:
       K indices for a mirror of left and right, and K for one of top and bottom; a name without a partner stays.
     """
-    sides = any(side in name for name in names for side in ("top", "bottom"))
+    words = [_words(name) for name in names]
+    sides = any(side in word for name in words for word in name for side in ("top", "bottom"))
 
-    def order(one: str, other: str) -> tuple[int, ...]:
-        def swapped(name: str) -> str:
-            return name.replace(one, "\0").replace(other, one).replace("\0", other)
+    def order(swapped: Callable[[str], str]) -> tuple[int, ...]:
+        known = {name: i for i, name in enumerate(words)}
+        return tuple(known.get(tuple(map(swapped, name)), i) for i, name in enumerate(words))
 
-        known = {name: i for i, name in enumerate(names)}
-        return tuple(known.get(swapped(name), i) for i, name in enumerate(names))
+    across = order(lambda word: {"l": "r", "r": "l"}.get(word, _swapped(word, "left", "right")))
+    return across, order(lambda word: _swapped(word, "top", "bottom")) if sides else across
 
-    across = order("left", "right")
-    return across, order("top", "bottom") if sides else across
+
+def has_pairs(order: Sequence[int]) -> bool:
+    """Whether a mirror moves a keypoint to the place of another.
+
+    Args:
+      order: one of `mirror_orders`.
+
+    Returns:
+      False where every keypoint stays.
+    """
+    return tuple(order) != tuple(range(len(order)))
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case, which begin at signs, capitals and digits."""
+    found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
+    return tuple(word.lower() for word in found)
+
+
+def _swapped(word: str, one: str, other: str) -> str:
+    return word.replace(one, "\0").replace(other, one).replace("\0", other)
 
 
 def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4) -> ExampleAugmentation:
@@ -149,7 +179,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
     Args:
       low: least factor.
       high: greatest factor; factors are log-uniform.
-      keep: a box stays valid while more than this share of its area, and a square pixel, is inside the image.
+      keep: a box stays valid while at least this share of its area, and a square pixel, is inside the image.
 
     Returns:
       `(key, example) -> example`.
@@ -194,7 +224,7 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
 
     Args:
       draw: of `random_warp`.
-      keep: a box stays valid while more than this share of its area, and a square pixel, is inside the image.
+      keep: a box stays valid while at least this share of its area, and a square pixel, is inside the image.
 
     Returns:
       `(key, example) -> example`.
@@ -216,7 +246,7 @@ def _moved(
 ) -> dict:
     """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
 
-    Boxes of no more than `least` square pixels, or no more than the share `keep`, inside are no longer valid.
+    Boxes of no more than `least` square pixels, or less than the share `keep`, inside are no longer valid.
     """
     size, moved = example["image"].shape[:2], dict(example)
     moved["image"] = read(example["image"], False)

@@ -265,7 +265,7 @@ def warp_boxes(
       warp: the map.
       size: (H, W) of the image.
       valid: [M], which boxes are real; None is all.
-      keep: a box stays valid while more than this share of its area, and some of it, is inside.
+      keep: a box stays valid while at least this share of its area, and some of it, is inside.
 
     Returns:
       (boxes [M, 4], valid [M]).
@@ -280,7 +280,7 @@ def warp_boxes(
     edge = jnp.array([size[1], size[0]], boxes.dtype)
     inside = jnp.concatenate([jnp.clip(low, 0, edge), jnp.clip(high, 0, edge)], -1)
     area, whole = (jnp.prod(b[..., 2:] - b[..., :2], -1) for b in (inside, jnp.concatenate([low, high], -1)))
-    stays = (area > keep * whole) & (area > 0)
+    stays = (area >= keep * whole) & (area > 0)
     valid = jnp.ones(boxes.shape[:1], bool) if valid is None else valid
     return inside.astype(boxes.dtype), valid * stays.astype(valid.dtype)
 
