@@ -1,0 +1,152 @@
+"""What weight decay falls on, in every model: kernels and tables of words; no bias, scale, token, query or position.
+
+Image classifiers are read from their manifests, and the other networks traced for their shapes, so that nothing is
+computed. A parameter of a new name fails here until it is on one of the two lists.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import ShapeDtypeStruct as Shape
+
+from dlcore.detection.detr import DETR
+from dlcore.generative import fvbn, sagan, style_gan
+from dlcore.generative.dit import DiT
+from dlcore.models import create_model
+from dlcore.models.bart import BART
+from dlcore.models.bert import BERT
+from dlcore.models.clip import CLIP, SigLIP
+from dlcore.models.gpt2 import GPT2
+from dlcore.models.llama import Llama
+from dlcore.models.mae import MAE
+from dlcore.models.t5 import T5
+from dlcore.models.vision_encoder_decoder import VisionEncoderDecoder
+from dlcore.nn import ConditionalInstanceNorm, LocallyConnected
+from dlcore.nn.spatial_attention import LocalAttention
+from dlcore.nn.transformer_xl import TransformerXL
+from dlcore.ops import is_kernel
+from dlcore.rl.model_based import Dynamics
+from dlcore.vision_language.caption_transformer import CaptionTransformer
+
+MANIFESTS = Path(__file__).parents[1] / "goldens" / "manifests"
+
+TOKENS, IMAGES, LATENTS = Shape((2, 4), jnp.int32), Shape((2, 8, 8, 3), jnp.float32), Shape((2, 8), jnp.float32)
+LABELS, GRID = Shape((2,), jnp.int32), Shape((2, 4, 4, 1), jnp.int32)
+
+SMALL = {"width": 8, "num_heads": 2}
+VISION = {"image_size": 8, "patch_size": 4}
+CLIPS = VISION | {
+    "vision_depth": 1,
+    "vision_width": 8,
+    "vision_heads": 2,
+    "text_depth": 1,
+    "text_width": 8,
+    "text_heads": 2,
+}
+SEQ2SEQ = SMALL | {"vocab_size": 9, "encoder_layers": 1, "decoder_layers": 1, "mlp_features": 8}
+
+NETWORKS = {
+    "gpt2": (lambda: GPT2(9, 4, 1, 2, 8), (TOKENS,)),
+    "llama": (lambda: Llama(9, 4, 1, 2, 2, 8, 8), (TOKENS,)),
+    "bert": (lambda: BERT(9, 4, 1, 2, 8, 8), (TOKENS,)),
+    "bart": (lambda: BART(**SEQ2SEQ, window=4, head_bias=True), (TOKENS, TOKENS)),
+    "t5": (lambda: T5(**SEQ2SEQ, head_features=4), (TOKENS, TOKENS)),
+    "transformer_xl": (lambda: TransformerXL(9, 1, 2, 8, 0), (TransformerXL(9, 1, 2, 8, 0).start(2), TOKENS)),
+    "vit_gpt2": (lambda: VisionEncoderDecoder(**SEQ2SEQ, **VISION, window=4), (IMAGES, TOKENS)),
+    "captions": (
+        lambda: CaptionTransformer(create_model("resnet8_cifar"), 9, 8, 8, 2),
+        (Shape((2, 32, 32, 3), jnp.float32), TOKENS),
+    ),
+    "clip": (lambda: CLIP(9, 8, window=4, embedding_size=4, **CLIPS), (IMAGES, TOKENS)),
+    "siglip": (lambda: SigLIP(9, 8, window=4, **CLIPS), (IMAGES, TOKENS)),
+    "mae": (lambda: MAE(3, 4, 1, 8, 2, 8, 1, 8, 2, 8), (IMAGES, Shape((2, 4), jnp.float32))),
+    "detr": (lambda: DETR(create_model("resnet8_cifar"), 3, "stage3", 5, 8, 2, 8, 1, 1), (IMAGES,)),
+    "dit": (lambda: DiT(8, 1, 2, num_classes=3), (IMAGES, LABELS, LABELS)),
+    "fvbn": (lambda: fvbn.FVBN(2, 3), (GRID, LABELS)),
+    "nade": (lambda: fvbn.NADE(2, 3, 8), (GRID, LABELS)),
+    "made": (lambda: fvbn.MADE(2, 3, (8,)), (GRID, LABELS)),
+    "sagan": (lambda: sagan.Generator((8, 8, 3), 3, 4), (LATENTS, LABELS)),
+    "stylegan": (lambda: style_gan.Generator((8, 8, 3), 4), (Shape((2, 200), jnp.float32),)),
+    "dynamics": (lambda: Dynamics(3, 4, 2), (Shape((2, 4, 8), jnp.float32),)),
+    "styles": (lambda: ConditionalInstanceNorm(3), (IMAGES, LABELS)),
+    "locally_connected": (lambda: LocallyConnected(4, (3, 3)), (IMAGES,)),
+    "local_attention": (lambda: LocalAttention(1), (IMAGES,)),
+}
+
+KEPT = {
+    "gpt2": {"wpe/embedding"},
+    "llama": set(),
+    "bert": {"position_embeddings/embedding"},
+    "bart": {"decoder_positions/embedding", "encoder_positions/embedding"},
+    "t5": {"decoder_bias/embedding", "encoder_bias/embedding"},
+    "transformer_xl": {"attn_0/content_bias", "attn_0/position_bias"},
+    "vit_gpt2": {"encoder/cls_token", "encoder/pos_embed/embedding", "wpe/embedding"},
+    "captions": {"place/embedding", "position/embedding"},
+    "clip": {"class_token", "text_positions/embedding", "vision_positions/embedding"},
+    "siglip": {"probe", "text_positions/embedding", "vision_positions/embedding"},
+    "mae": {"cls_token", "mask_token"},
+    "detr": {"query_positions"},
+    "dit": set(),
+    "fvbn": {"bias"},
+    "nade": {"bias", "hidden_bias"},
+    "made": set(),
+    "sagan": {f"up1_norm{i}/{name}" for i in (0, 1) for name in ("bias", "scale")},
+    "stylegan": {"synthesis/constant"},
+    "dynamics": {"bias0", "bias1", "bias2"},
+    "styles": {"bias", "scale"},
+    "locally_connected": {"bias"},
+    "local_attention": {"relative_position_bias"},
+}
+"""Parameters of several axes that do not decay."""
+
+WORDS = {"embed", "embed_tokens", "label", "shared", "token_embed", "token_type_embeddings", "word_embeddings", "wte"}
+"""Tables of words and classes, which decay as kernels do."""
+OTHERS = {"classes", "decoder", "encoder"}
+"""Further last words of parameters that decay: of DiT's classes, and NADE's kernels."""
+
+
+def split(leaves):
+    """({path of a parameter of several axes that decays}, {path of one that does not})."""
+    decays, stays = set(), set()
+    for path, leaf in leaves:
+        if leaf.ndim > 1:
+            (decays if is_kernel(path, leaf) else stays).add("/".join(part.key for part in path))
+    return decays, stays
+
+
+def named_kernel(path):
+    *parents, last = path.split("/")
+    table = last == "embedding" and bool(parents) and parents[-1] in WORDS | OTHERS
+    return last.split("_")[-1].rstrip("0123456789") in {"kernel"} or last in OTHERS or table
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_decays_in_a_network(name):
+    build, inputs = NETWORKS[name]
+    params = jax.eval_shape(build().init, jax.random.key(0), *inputs)["params"]
+    decays, stays = split(jax.tree_util.tree_leaves_with_path(params))
+    assert stays == KEPT[name]
+    assert not [path for path in decays if not named_kernel(path)]
+
+
+def test_what_decays_in_an_image_classifier():
+    """By the manifests, whose lines are "params/stem/kernel": "float32[3,3,3,16]"."""
+    left, number = set(), 0
+    for file in MANIFESTS.glob("*.json"):
+        if file.name != "digests.json":
+            entries = {path: text for path, text in json.loads(file.read_text()).items() if path.startswith("params/")}
+            leaves = [
+                (tuple(map(jax.tree_util.DictKey, path.split("/")[1:])), np.empty((0,) * (1 + text.count(","))))
+                for path, text in entries.items()
+            ]
+            decays, stays = split(leaves)
+            assert all(path.split("/")[-1] == "kernel" for path in decays), file.name
+            left |= {re.sub(r".*(?=bias_table)", "", path) for path in stays}
+            number += 1
+    assert number > 40
+    assert left == {"cls_token", "pos_embed/embedding", "bias_table/embedding"}
