@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.losses import entropy_loss, softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, Conv, Dense, Embed
 from dlcore.ops import global_avg_pool, max_pool
 
@@ -249,7 +249,7 @@ def reinforce_search(
         def loss(params: Any) -> jax.Array:
             log_probabilities = jax.vmap(lambda a: controller.apply({"params": params}, a))(architectures)
             chosen = jnp.take_along_axis(log_probabilities, architectures[..., None], -1)[..., 0].sum(-1)
-            entropy = -(jnp.exp(log_probabilities) * log_probabilities).sum((-2, -1))
+            entropy = entropy_loss(log_probabilities).sum(-1)
             return -(jax.lax.stop_gradient(advantages) * chosen + entropy_weight * entropy).mean()
 
         changes, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)

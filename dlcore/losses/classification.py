@@ -45,7 +45,7 @@ def softmax_cross_entropy_loss(
     Args:
       logits: [..., C], unnormalized scores.
       labels: [...] int, classes in [0, C), or [..., C] float, probabilities. A class outside [0, C) costs 0 (torch's
-        ignore_index), but for its smoothing.
+        ignore_index).
       label_smoothing: probability eps spread evenly over all classes, in [0, 1].
       class_weights: [C], weights w of the classes; None weighs all by 1.
 
@@ -67,7 +67,8 @@ def softmax_cross_entropy_loss(
     targets = optax.smooth_labels(targets.astype(logits.dtype), label_smoothing)
     if class_weights is not None:
         targets = targets * class_weights
-    return optax.safe_softmax_cross_entropy(logits, targets)
+    loss = optax.safe_softmax_cross_entropy(logits, targets)
+    return jnp.where((labels >= 0) & (labels < logits.shape[-1]), loss, 0) if are_classes else loss
 
 
 def binary_cross_entropy_loss(

@@ -5,7 +5,7 @@
 in nats, with 0 log 0 = 0. Shannon 1948; Kullback & Leibler 1951; entropy as a loss on unlabeled examples is
 Grandvalet & Bengio 2004. Where p > 0 and q = 0 the value is infinite and the gradient 0. The gradient is finite
 everywhere, where that of `optax.kl_divergence` is NaN at p = 0. From logits, take the `_loss` functions: they stay
-exact where a probability underflows.
+exact where a probability underflows, and a logit of -inf (an action that is not allowed) has the probability 0.
 """
 
 import jax
@@ -80,7 +80,8 @@ def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
     targets = at_least_float32(targets)
-    return (targets * (_log(targets) - jax.nn.log_softmax(at_least_float32(logits)))).sum(-1)
+    log_q = jnp.where(targets == 0, 0, jax.nn.log_softmax(at_least_float32(logits)))
+    return (targets * (_log(targets) - log_q)).sum(-1)
 
 
 def entropy_loss(logits: jax.Array) -> jax.Array:

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlcore.losses.divergence import entropy_loss
+
 __all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
 
 LOG_2PI = math.log(2 * math.pi)
@@ -26,7 +28,7 @@ class Categorical:
     """One of A actions.
 
     Args:
-      logits: [..., A].
+      logits: [..., A]; -inf for an action that is not allowed.
     """
 
     logits: jax.Array
@@ -59,8 +61,7 @@ class Categorical:
         Returns:
           [...], in nats.
         """
-        log_p = jax.nn.log_softmax(self.logits)
-        return -(jnp.exp(log_p) * log_p).sum(-1)
+        return entropy_loss(self.logits)
 
     def mode(self) -> jax.Array:
         """Choose the most probable action.

@@ -92,4 +92,5 @@ def policy_gradient_loss(log_probabilities: jax.Array, weights: jax.Array, mask:
       A scalar.
     """
     weights = jax.lax.stop_gradient(weights)
-    return -jnp.sum(log_probabilities * weights * (1 if mask is None else mask))
+    terms = log_probabilities * weights
+    return -jnp.sum(terms if mask is None else jnp.where(mask > 0, terms * mask, 0))

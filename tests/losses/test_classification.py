@@ -207,3 +207,9 @@ def test_binary_cross_entropy_is_the_two_class_softmax():
         assert float(binary_cross_entropy_loss(jnp.array([score]), jnp.ones(1))) == pytest.approx(
             float(two), rel=1e-5, abs=1e-6
         )
+
+
+def test_a_class_that_is_ignored_costs_nothing_with_smoothing_either():
+    """Logits (1, 0), label 0, eps .1: .95 log(1 + e^-1) + .05 (1 + log(1 + e^-1)) = .3633; labels -1 and 2 cost 0."""
+    loss = softmax_cross_entropy_loss(jnp.array([[1.0, 0]] * 3), jnp.array([0, -1, 2]), 0.1)
+    np.testing.assert_allclose(loss, [0.3633, 0, 0], atol=1e-4)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from dlcore.losses import cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
+from dlcore.losses import consistency_loss, cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
+from dlcore.rl.distributions import Categorical
 
 
 def pair(seed, classes=5):
@@ -84,3 +85,21 @@ def test_zeros_cost_nothing_or_everything_and_have_finite_gradients():
         for p in (sure, even, wrong, jnp.zeros(2)):
             for q in (sure, even):
                 assert all(np.isfinite(g).all() for g in jax.grad(f, (0, 1))(p, q))
+
+
+def test_a_class_that_is_ruled_out_costs_nothing_and_gives_no_nan():
+    """Logits (0, 0, -inf): the entropy is log 2; the divergence from (1/2, 1/2, 0) is 0, and from (1, 0, 0) log 2."""
+    logits = jnp.array([0.0, 0, -jnp.inf])
+    for loss, want in (
+        (entropy_loss, math.log(2)),
+        (lambda x: Categorical(x).entropy(), math.log(2)),
+        (lambda x: kl_divergence_loss(x, jnp.array([0.5, 0.5, 0])), 0),
+        (lambda x: kl_divergence_loss(x, jnp.array([1.0, 0, 0])), math.log(2)),
+        (lambda x: consistency_loss(x, logits, threshold=0.0), 0),
+    ):
+        value, gradient = jax.value_and_grad(loss)(logits)
+        assert float(value) == pytest.approx(want, abs=1e-6)
+        assert jnp.isfinite(gradient).all()
+    # d KL / d logits = softmax - target.
+    gradient = jax.grad(kl_divergence_loss)(logits, jnp.array([1.0, 0, 0]))
+    np.testing.assert_allclose(gradient, [-0.5, 0.5, 0], atol=1e-6)
