@@ -12,17 +12,17 @@ def stratified_sample(source: Source, size: int, seed: int) -> Source:
 
     Args:
       source: of N examples; without `label`, [N] of ints, all count as one class.
-      size: of the sample; all where there are fewer.
+      size: of the sample, at most N.
       seed: of the examples.
 
     Returns:
       A source of its own; its first n examples are the sample of size n.
 
     Raises:
-      ValueError: `size` or `seed` is negative.
+      ValueError: `size` is negative or above N, or `seed` is negative.
     """
-    if size < 0:
-        raise ValueError(f"size={size}: negative; allowed: 0 or more")
+    if not 0 <= size <= len(source):
+        raise ValueError(f"size={size}: out of range; allowed: 0 to the {len(source)} examples")
     if seed < 0:
         raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
     order = np.random.default_rng((seed, 4)).permutation(len(source))

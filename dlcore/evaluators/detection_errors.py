@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.ops.checks import check_class_ids, check_finite
+
 __all__ = ["KINDS", "detection_errors"]
 
 KINDS = ("right", "duplicate", "wrong class", "poor box", "both", "background", "missed")
@@ -38,7 +40,8 @@ def detection_errors(
     Args:
       outputs: padded to K boxes: `boxes` [N, K, 4] corners, and `scores`, `labels`, `valid`, each [N, K].
       truth: padded to M boxes: `boxes` [N, M, 4], `labels` and `box_mask` [N, M], and where there is one `crowd`
-        [N, M]; detections that lie in a crowd of their class are not counted.
+        [N, M]; a detection without a match is not counted where t_f of it, by area, lies in a crowd of its class, as in
+        COCO's evaluation.
       num_classes: C.
       min_score: detections of a lower score are left out.
       foreground: t_f.
@@ -48,7 +51,17 @@ def detection_errors(
     Returns:
       int [C, 7], or [N, C, 7] by image, in columns as KINDS; a detection counts for its own class, a missed box for
       its true one.
+
+    Raises:
+      ValueError: a label of a detection or of a true box that counts is none of the classes, or a score or a box is not
+        finite.
     """
+    for name, rows, which in (("outputs", outputs, outputs["valid"]), ("truth", truth, truth["box_mask"])):
+        counted = np.asarray(which) > 0
+        check_class_ids(f"{name}: labels", np.asarray(rows["labels"])[counted], num_classes)
+        for part in ("boxes", "scores"):
+            if part in rows:
+                check_finite(f"{name}: {part}", np.asarray(rows[part])[counted])
     counts = np.zeros((len(outputs["boxes"]), num_classes, len(KINDS)), int)
     for i, own_counts in enumerate(counts):
         boxes, scores, labels, valid = (np.asarray(outputs[k][i]) for k in ("boxes", "scores", "labels", "valid"))
@@ -59,14 +72,14 @@ def detection_errors(
         true_boxes, true_labels = np.asarray(truth["boxes"][i]), np.asarray(truth["labels"][i])
         taken = ~real
         for j in kept:
-            label, iou = int(labels[j]), _iou(boxes[j], true_boxes)
+            label, (iou, inside) = int(labels[j]), _overlaps(boxes[j], true_boxes)
             same = true_labels == label
-            if (same & crowd & (iou >= foreground)).any():
-                continue
             free = np.where(same & ~taken, iou, -1.0)
             if free.size and free.max() >= foreground:
                 taken[free.argmax()] = True
                 kind = "right"
+            elif (same & crowd & (inside >= foreground)).any():
+                continue
             else:
                 own, other = (np.where(real & which, iou, 0.0).max(initial=0.0) for which in (same, ~same))
                 kind = _kind(own, other, foreground, background)
@@ -86,9 +99,9 @@ def _kind(own: float, other: float, foreground: float, background: float) -> str
     return "poor box" if own >= other else "both"
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """[4], [M, 4] -> [M]."""
+def _overlaps(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[4], [M, 4] -> IoU [M], and the intersection's share of the box [M]."""
     corner, opposite = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     shared = np.prod(np.clip(opposite - corner, 0, None), -1)
-    areas = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], -1)
-    return shared / np.maximum(areas - shared, 1e-12)
+    own, areas = np.prod(box[2:] - box[:2]), np.prod(others[:, 2:] - others[:, :2], -1)
+    return shared / np.maximum(own + areas - shared, 1e-12), shared / max(own, 1e-12)

@@ -74,7 +74,12 @@ def frechet_of_features(f: np.ndarray, g: np.ndarray) -> float:
 
     Returns:
       The distance, 0 or more.
+
+    Raises:
+      ValueError: as `moments`, or the widths differ.
     """
+    if np.shape(f)[-1:] != np.shape(g)[-1:]:
+        raise ValueError(f"g.shape={np.shape(g)}: another width than f, {np.shape(f)}; allowed: [N, D] and [M, D]")
     return frechet_distance(*moments(f), *moments(g))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["knn", "knn_predict"]
 
@@ -34,7 +35,8 @@ def knn_predict(
       [M] int classes.
 
     Raises:
-      ValueError: `k` is outside [1, N], `temperature` is not positive, or a label is not an integer from 0.
+      ValueError: `k` is outside [1, N], `temperature` is not positive, a feature is not finite, or a label is not an
+        integer from 0.
     """
     chex.assert_rank([bank, labels, queries], [2, 1, 2])
     chex.assert_equal_shape_prefix([bank, labels], 1)
@@ -45,6 +47,8 @@ def knn_predict(
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         found = labels.min() if np.issubdtype(labels.dtype, np.integer) else labels.dtype
         raise ValueError(f"labels={found}: no class; allowed: integers from 0")
+    check_finite("bank", bank)
+    check_finite("queries", queries)
     bank, queries = _unit(bank), _unit(queries)
     classes = int(labels.max()) + 1
     predictions = []

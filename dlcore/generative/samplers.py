@@ -280,8 +280,8 @@ def euler_sample(
     """
 
     def step(x, extra, k, t, abar_t, abar_s):
-        _, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
-        sigma_t, sigma_s = (jnp.sqrt((1 - abar) / abar) for abar in (abar_t, abar_s))
-        return jnp.sqrt(abar_s) * (x / jnp.sqrt(abar_t) + (sigma_s - sigma_t) * eps), extra
+        # y_t = x0 + sigma_t eps, so y_s = x0 + sigma_s eps: finite where abar_t is 0, and no clean image is left.
+        x0, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
+        return jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s) * eps, extra
 
     return integrate(step, x, None, grid, return_trajectory)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from jax.extend import core
 
 from dlcore.interpretability.jaxpr_interpreter import evaluate_jaxpr
+from dlcore.ops.checks import check_class_ids
 
 __all__ = [
     "class_activation_map",
@@ -109,7 +110,11 @@ def class_activation_map(features: jax.Array, kernel: jax.Array, labels: jax.Arr
 
     Returns:
       [B, h, w], signed; its mean is the logit of the class without the bias.
+
+    Raises:
+      ValueError: a label is none of the classes (traced ones pass).
     """
+    check_class_ids("labels", labels, kernel.shape[1])
     return jnp.einsum("bhwd,db->bhw", features, jnp.asarray(kernel)[:, labels])
 
 
@@ -128,13 +133,16 @@ def layer_gradient(
       The map [B, h, w, D] and the gradient, of the same shape.
 
     Raises:
-      ValueError: there is no such layer, or the scores do not depend on it.
+      ValueError: there is no such layer, the scores do not depend on it, or a label is none of the classes (traced ones
+        pass).
     """
     closed, places = _traced(forward, images)
     layer = list(places)[-1] if layer is None else layer
     if layer not in places:
         raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(places)}")
     place = places[layer]
+    if labels is not None:
+        check_class_ids("labels", labels, closed.out_avals[0].shape[-1])
     variable, moves = _read_by_the_network(closed.jaxpr, closed.jaxpr.outvars[place], layer)
 
     def score(addition: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_class_ids
+
 __all__ = ["occlusion_grid", "occlusion_map", "window_starts"]
 
 
@@ -65,12 +67,14 @@ def occlusion_grid(
       [B, rows, columns], positive where the window hides what speaks for the class.
 
     Raises:
-      ValueError: as `window_starts`.
+      ValueError: as `window_starts`, or a label is none of the classes (traced ones pass).
     """
     height, width = images.shape[1:3]
     rows, columns = window_starts(height, window, stride), window_starts(width, window, stride)
     top, left = (x.reshape(-1) for x in np.meshgrid(rows, columns, indexing="ij"))
     whole = score(images)
+    if labels is not None:
+        check_class_ids("labels", labels, whole.shape[-1])
     labels = (whole.argmax(-1) if labels is None else labels)[:, None]
     y, x = jnp.arange(height)[:, None], jnp.arange(width)[None]
 

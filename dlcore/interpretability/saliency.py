@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_class_ids
+
 __all__ = [
     "gradient_saliency",
     "input_gradient",
@@ -40,10 +42,15 @@ def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = N
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: a label is none of the classes (traced ones pass).
     """
 
     def chosen(x: jax.Array) -> jax.Array:
         scores = score(x)
+        if labels is not None:
+            check_class_ids("labels", labels, scores.shape[-1])
         best = scores.argmax(-1) if labels is None else labels
         return jnp.take_along_axis(scores, best[:, None], 1).sum()
 

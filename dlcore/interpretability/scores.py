@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_class_ids
+
 __all__ = ["area_under_curve", "box_of_map", "deletion_insertion", "pointing_game", "rank_correlation"]
 
 
@@ -88,12 +90,14 @@ def deletion_insertion(
       deletion [B, steps + 1] and insertion [B, steps + 1], from none to all of the pixels.
 
     Raises:
-      ValueError: no step, or the maps are not of the images' size.
+      ValueError: no step, the maps are not of the images' size, or a label is none of the classes.
     """
     if steps < 1 or maps.shape != images.shape[:3]:
         raise ValueError(
             f"steps={steps}, maps.shape={maps.shape}: allowed: steps >= 1, and maps of shape {images.shape[:3]}"
         )
+    classes = jax.eval_shape(score, images).shape[-1]
+    check_class_ids("labels", labels, classes)
     count = maps[0].size
     order = jnp.argsort(-maps.reshape(len(maps), count), axis=1, stable=True)
     rank = jnp.argsort(order, axis=1).reshape(maps.shape)

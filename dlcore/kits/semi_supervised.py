@@ -101,7 +101,7 @@ def data(flags: Flags) -> Splits:
         )
     valid, per_class = splits.valid, flags.valid_labels_per_class
     if per_class is not None:
-        valid = stratified_sample(valid, per_class * splits.spec["num_classes"], seed)
+        valid = stratified_sample(valid, min(per_class * splits.spec["num_classes"], len(valid)), seed)
     notes = (
         f"{len(labeled)} labeled images, {flags.labels_per_class} of each class, drawn by label_seed {seed}; "
         f"{len(whole):,} unlabeled ones, the same among them; {len(valid)} to validate",

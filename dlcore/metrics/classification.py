@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.learner import Metric, Sum, check_countable
 
-__all__ = ["ConfusionMatrix", "PrecisionRecall", "accuracy", "mean_loss", "top_k_accuracy"]
+__all__ = ["ConfusionMatrix", "PrecisionRecall", "accuracy", "check_outside", "mean_loss", "top_k_accuracy"]
 
 
 def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None) -> Sum:
@@ -135,7 +135,7 @@ class ConfusionMatrix(Metric):
         Raises:
           ValueError: labels or predictions lay outside [0, C).
         """
-        _check_outside(self.outside, self.counts.shape[0])
+        check_outside(self.outside, self.counts.shape[0])
         counts = np.asarray(self.counts, np.int64)
         return counts if counts.any() else None
 
@@ -202,7 +202,7 @@ class PrecisionRecall(Metric):
         Raises:
           ValueError: labels or predictions lay outside [0, C).
         """
-        _check_outside(self.outside, self.true_positive.shape[0])
+        check_outside(self.outside, self.true_positive.shape[0])
         tp, fp, fn = (np.asarray(a, np.int64) for a in (self.true_positive, self.false_positive, self.false_negative))
         if not (tp + fn).any():
             return None
@@ -262,7 +262,16 @@ def _inside(classes: jax.Array, num_classes: int) -> jax.Array:
     return (classes >= 0) & (classes < num_classes)
 
 
-def _check_outside(outside: Any, num_classes: int) -> None:
+def check_outside(outside: Any, num_classes: int) -> None:
+    """Check that what was counted was of known classes.
+
+    Args:
+      outside: number of labels or predictions that lay outside [0, C) and were not masked.
+      num_classes: C.
+
+    Raises:
+      ValueError: there are some.
+    """
     if outside > 0:
         raise ValueError(
             f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, or masked out"

@@ -21,13 +21,13 @@ from dlcore.ops.square_root import safe_sqrt
 __all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
 
 
-def psnr(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
+def psnr(a: jax.Array, b: jax.Array, data_range: float | None = None) -> jax.Array:
     """Peak signal-to-noise ratio.
 
     Args:
       a: image of any shape.
       b: of the same shape.
-      data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
+      data_range: range L of the values; None takes 1 for floats, and that of the dtype for integers: 255 for uint8.
 
     Returns:
       Scalar in dB; infinite, with a gradient of 0, for equal images.
@@ -35,7 +35,7 @@ def psnr(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
     Raises:
       ValueError: the shapes differ or `data_range` is not positive.
     """
-    a, b = _pair(a, b, data_range)
+    a, b, data_range = _pair(a, b, data_range)
     error = jnp.square(a - b).mean()
     return jnp.where(error == 0, jnp.inf, 10 * jnp.log10(data_range**2 / jnp.where(error == 0, 1, error)))
 
@@ -53,14 +53,14 @@ def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
     Raises:
       ValueError: the shapes differ.
     """
-    truth, image = _pair(truth, image, 1.0)
+    truth, image, _ = _pair(truth, image, 1.0)
     return safe_sqrt(jnp.square(truth - image).mean() / jnp.square(truth).mean())
 
 
 def ssim(
     a: jax.Array,
     b: jax.Array,
-    data_range: float = 1.0,
+    data_range: float | None = None,
     window: str = "gaussian",
     sigma: float = 1.5,
     window_size: int | None = None,
@@ -72,7 +72,7 @@ def ssim(
     Args:
       a: [H, W] or [H, W, C].
       b: of the same shape.
-      data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
+      data_range: range L of the values; None takes 1 for floats, and that of the dtype for integers: 255 for uint8.
       window: "gaussian", or "uniform" with unbiased moments.
       sigma: deviation of the Gaussian window in pixels; it reaches 3.5 sigma to either side.
       window_size: width of the window, odd and at least 3; None for that reach, or 7 for a uniform one.
@@ -91,7 +91,7 @@ def ssim(
 def ssim_map(
     a: jax.Array,
     b: jax.Array,
-    data_range: float = 1.0,
+    data_range: float | None = None,
     window: str = "gaussian",
     sigma: float = 1.5,
     window_size: int | None = None,
@@ -103,7 +103,7 @@ def ssim_map(
     Args:
       a: [H, W] or [H, W, C].
       b: of the same shape.
-      data_range: range L of the values: 1 for images in [0, 1], 255 for uint8.
+      data_range: range L of the values; None takes 1 for floats, and that of the dtype for integers: 255 for uint8.
       window: "gaussian", or "uniform" with unbiased moments.
       sigma: deviation of the Gaussian window in pixels; it reaches 3.5 sigma to either side.
       window_size: width of the window, odd and at least 3; None for that reach, or 7 for a uniform one.
@@ -122,7 +122,7 @@ def ssim_map(
 def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
     if a.ndim not in (2, 3):
         raise ValueError(f"a={a.shape}: wrong rank; allowed: [H, W] or [H, W, C]")
-    a, b = _pair(a, b, data_range)
+    a, b, data_range = _pair(a, b, data_range)
     weights, unbiased = _window(window, sigma, window_size)
     size = len(weights)
     if size > min(a.shape[:2]):
@@ -163,10 +163,18 @@ def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndar
     return weights / weights.sum(), False
 
 
-def _pair(a: jax.Array, b: jax.Array, data_range: float) -> tuple[jax.Array, jax.Array]:
+def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Array, jax.Array, float]:
+    a, b = jnp.asarray(a), jnp.asarray(b)
     if a.shape != b.shape:
         raise ValueError(f"b={b.shape}: another shape than the other image; allowed: {a.shape}")
+    if data_range is None:
+        kinds = {1.0 if not jnp.issubdtype(v.dtype, jnp.integer) else float(jnp.iinfo(v.dtype).max) for v in (a, b)}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
+            )
+        data_range = kinds.pop()
     if data_range <= 0:
         raise ValueError(f"data_range={data_range}: out of range; allowed: above 0")
     wide = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
-    return jnp.asarray(a, wide), jnp.asarray(b, wide)
+    return a.astype(wide), b.astype(wide), data_range

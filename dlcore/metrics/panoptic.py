@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Metric
+from dlcore.metrics.classification import check_outside
 
 __all__ = ["PanopticQuality"]
 
@@ -30,12 +31,14 @@ class PanopticQuality(Metric):
       matched: [C] int32, TP.
       wrong: [C] int32, FP.
       missed: [C] int32, FN.
+      outside: [] int32, segments in use whose class is not in [0, C), or whose number has no class.
     """
 
     iou: jax.Array
     matched: jax.Array
     wrong: jax.Array
     missed: jax.Array
+    outside: jax.Array
 
     @classmethod
     def of(
@@ -63,7 +66,9 @@ class PanopticQuality(Metric):
         chex.assert_equal_shape((segments, true_segments))
         counts = jax.vmap(lambda *image: _count(*image, num_classes))(segments, labels, true_segments, true_labels)
         keep = jnp.ones(len(segments), bool) if mask is None else mask > 0
-        return cls(*(jnp.where(keep[:, None], part, 0).sum(0, dtype=part.dtype) for part in counts))
+        return cls(
+            *(jnp.where(keep.reshape(-1, *[1] * (part.ndim - 1)), part, 0).sum(0, dtype=part.dtype) for part in counts)
+        )
 
     def compute(self) -> dict[str, Any] | None:
         """Read the qualities.
@@ -71,8 +76,13 @@ class PanopticQuality(Metric):
         Returns:
           pq, sq, rq: float, means over the classes that occur; pq_by_class, sq_by_class, rq_by_class: [C] float64, NaN
           for a class that does not occur. None where no class occurs.
+
+        Raises:
+          ValueError: classes lay outside [0, C), or segments had numbers without a class.
         """
-        iou, matched, wrong, missed = (np.asarray(x, np.float64) for x in jax.tree.leaves(self))
+        check_outside(self.outside, len(self.iou))
+        parts = (self.iou, self.matched, self.wrong, self.missed)
+        iou, matched, wrong, missed = (np.asarray(x, np.float64) for x in parts)
         weight = matched + (wrong + missed) / 2
         occurs = weight > 0
         if not occurs.any():
@@ -87,10 +97,11 @@ class PanopticQuality(Metric):
 
 
 def _count(segments, labels, true_segments, true_labels, num_classes: int) -> tuple[jax.Array, ...]:
-    """IoU of the matches, TP, FP and FN of one image: [C] each."""
+    """IoU of the matches, TP, FP and FN of one image, [C] each; and the number of segments out of range."""
     rows, columns = len(labels) + 1, len(true_labels) + 1
     # The last row and column take the pixels of no segment.
     row, column = (jnp.where(s < 0, n - 1, s) for s, n in ((segments, rows), (true_segments, columns)))
+    outside = sum((s >= n - 1).any() for s, n in ((segments, rows), (true_segments, columns)))
     pixels = jnp.zeros((rows, columns), jnp.int32).at[row, column].add(1)
     shared, in_void = pixels[:-1, :-1], pixels[:-1, -1]
     area, true_area = pixels[:-1].sum(1), pixels[:, :-1].sum(0)
@@ -105,9 +116,15 @@ def _count(segments, labels, true_segments, true_labels, num_classes: int) -> tu
             jnp.zeros(num_classes, which.dtype).at[jnp.where(classes < 0, num_classes, classes)].add(which, mode="drop")
         )
 
+    for own, classes in ((area, labels), (true_area, true_labels)):
+        outside += ((own > 0) & ((classes < -1) | (classes >= num_classes))).sum()
     hits = match.any(1)
     ious = jnp.where(match, iou, 0).sum(1).astype(jnp.float32)
-    return by_class(ious, labels), *(
-        by_class(which.astype(jnp.int32), classes)
-        for which, classes in ((hits, labels), (wrong, labels), (missed, true_labels))
+    return (
+        by_class(ious, labels),
+        *(
+            by_class(which.astype(jnp.int32), classes)
+            for which, classes in ((hits, labels), (wrong, labels), (missed, true_labels))
+        ),
+        outside.astype(jnp.int32),
     )

@@ -14,9 +14,10 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from dlcore.learner import Metric
-from dlcore.metrics.classification import ConfusionMatrix
+from dlcore.metrics.classification import ConfusionMatrix, check_outside
 
 __all__ = ["BoundaryIoU", "MeanIoU", "iou_per_class", "voxel_iou"]
 
@@ -42,7 +43,13 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
 
 
 class MeanIoU(ConfusionMatrix):
-    """A confusion matrix that is read as IoU."""
+    """A confusion matrix that is read as IoU.
+
+    Args:
+      void_label: class that is no class, which the means leave out; None for no such class.
+    """
+
+    void_label: int | None = struct.field(pytree_node=False, default=None)
 
     @classmethod
     def of(
@@ -60,7 +67,8 @@ class MeanIoU(ConfusionMatrix):
           labels: [B, ...] int.
           mask: [B], or of the shape of `labels`; 0 does not count. None counts all.
           num_classes: C; None to take it from the logits.
-          void_label: pixels of this label do not count (255 in PASCAL VOC and Cityscapes); None for no such label.
+          void_label: pixels of this label do not count (255 in PASCAL VOC and Cityscapes), and where it is one of the
+            C classes (0, say) the means leave it out; None for no such label.
 
         Returns:
           The metric.
@@ -70,7 +78,7 @@ class MeanIoU(ConfusionMatrix):
             if mask is not None:
                 counts &= mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)) > 0
             mask = counts
-        return super().of(predictions, labels, mask, num_classes)
+        return super().of(predictions, labels, mask, num_classes).replace(void_label=void_label)
 
     def compute(self) -> dict[str, Any] | None:
         """Read the IoU and accuracies.
@@ -83,6 +91,8 @@ class MeanIoU(ConfusionMatrix):
         if counts is None:
             return None
         iou, true, hit = iou_per_class(counts), counts.sum(1), np.diag(counts)
+        if self.void_label is not None and 0 <= self.void_label < len(iou):
+            iou[self.void_label] = np.nan
         recall = hit[true > 0] / true[true > 0]
         return {
             "mean_iou": float(np.nanmean(iou)),
@@ -99,10 +109,12 @@ class BoundaryIoU(Metric):
     Args:
       shared: [C] int32.
       either: [C] int32.
+      outside: [] int32, pixels that count and whose label or prediction is not in [0, C).
     """
 
     shared: jax.Array
     either: jax.Array
+    outside: jax.Array
 
     @classmethod
     def of(
@@ -138,6 +150,8 @@ class BoundaryIoU(Metric):
         void = jnp.zeros(labels.shape, bool) if void_label is None else labels == void_label
         counts = ~void if mask is None else ~void & (mask > 0)[:, None, None]
 
+        inside = (predictions >= 0) & (predictions < num_classes) & (labels >= 0) & (labels < num_classes)
+
         def band(member: jax.Array) -> jax.Array:
             inner = member | void
             for shape in ((1, 2 * width + 1, 1), (1, 1, 2 * width + 1)):
@@ -153,17 +167,23 @@ class BoundaryIoU(Metric):
 
         def count(label: jax.Array) -> tuple[jax.Array, jax.Array]:
             a, b = band(predictions == label), band(labels == label)
-            return (a & b).sum(dtype=jnp.int32), (a | b).sum(dtype=jnp.int32)
+            either = (a | b) & (label != (-1 if void_label is None else void_label))
+            return (a & b).sum(dtype=jnp.int32), either.sum(dtype=jnp.int32)
 
-        return cls(*jax.lax.map(count, jnp.arange(num_classes)))
+        outside = (counts & ~inside).sum(dtype=jnp.int32)
+        return cls(*jax.lax.map(count, jnp.arange(num_classes)), outside)
 
     def compute(self) -> dict[str, Any] | None:
         """Read the IoU.
 
         Returns:
           boundary_iou: float, the mean over the classes that occur; boundary_iou_by_class: [C] float64, NaN for a class
-          that does not occur. None where none occurs.
+          that does not occur, or is void. None where none occurs.
+
+        Raises:
+          ValueError: labels or predictions lay outside [0, C).
         """
+        check_outside(self.outside, len(self.either))
         shared, either = np.asarray(self.shared, np.float64), np.asarray(self.either, np.float64)
         if not either.any():
             return None

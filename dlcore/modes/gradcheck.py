@@ -46,7 +46,7 @@ def sampled_batch(data: Splits, size: int, seed: int) -> dict:
     """
 
     def batch(source: Source, ratio: int) -> dict:
-        sample = stratified_sample(source, size * ratio, seed)
+        sample = stratified_sample(source, min(size * ratio, len(source)), seed)
         return next(iter(padded_batches(sample, len(sample))))
 
     return map_sources(batch, data.train, data.batch_ratios)

@@ -179,7 +179,11 @@ def _check_overfit(bench: Bench) -> Check:
     if enough is None:
         return Check(f"overfits {TINY} examples", "–", "the experiment's loss does not go to 0", None)
     data, seed = bench.data, bench.run.flags.seed
-    tiny = map_sources(lambda x, ratio: stratified_sample(x, TINY * ratio, seed), data.train, data.batch_ratios)
+
+    def sample(source: Any, ratio: int) -> Any:
+        return stratified_sample(source, min(TINY * ratio, len(source)), seed)
+
+    tiny = map_sources(sample, data.train, data.batch_ratios)
     count = data._replace(train=tiny).train_size
 
     def memorized(loss: float, accuracy: float = 1.0) -> bool:

@@ -32,7 +32,7 @@ def test_examples_are_drawn_by_seed_and_once():
     np.testing.assert_array_equal(first, drawn(source, 10, 0)["position"])
     np.testing.assert_array_equal(first[:4], drawn(source, 4, 0)["position"])
     assert set(first) != set(drawn(source, 10, 1)["position"])
-    np.testing.assert_array_equal(np.sort(drawn(folder(3, 4), 50)["position"]), np.arange(7))
+    np.testing.assert_array_equal(np.sort(drawn(folder(3, 4), 7)["position"]), np.arange(7))
     assert len(drawn(source, 0)["position"]) == 0
 
 
@@ -46,7 +46,9 @@ def test_without_one_integer_label_an_example_all_are_one_class(label):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="size=-1: negative; allowed: 0 or more"):
+    with pytest.raises(ValueError, match="size=-1: out of range; allowed: 0 to the 3 examples"):
         stratified_sample(folder(3), -1, 0)
+    with pytest.raises(ValueError, match="size=4: out of range; allowed: 0 to the 3 examples"):
+        stratified_sample(folder(3), 4, 0)
     with pytest.raises(ValueError, match="seed=-1: negative; allowed: 0 or more"):
         stratified_sample(folder(3), 1, -1)

@@ -56,3 +56,12 @@ def test_images_can_be_counted_apart():
     assert by_image[:, 1, KINDS.index("background")].tolist() == [1, 0]
     assert by_image[:, 0, KINDS.index("right")].tolist() == [1, 1]
     np.testing.assert_array_equal(by_image.sum(0), detection_errors(two, real, 2))
+
+
+def test_a_detection_inside_a_crowd_is_not_counted_as_by_coco():
+    """(0, 0)-(4, 10) lies in the crowd (0, 0)-(10, 10): 1 of its area, though the IoU is .4; a true box goes first."""
+    small = (0, 0, 4, 10)
+    assert counted([(small, 0, 0.9)], [(BOX, 0)], crowd=[0]) == [{}, {}]
+    assert counted([(small, 1, 0.9)], [(BOX, 0)], crowd=[0]) == [{}, {"background": 1}]
+    assert counted([((8, 0, 18, 10), 0, 0.9)], [(BOX, 0)], crowd=[0]) == [{"background": 1}, {}]  # a fifth of it
+    assert counted([(small, 0, 0.9)], [(BOX, 0), (small, 0)], crowd=[0]) == [{"right": 1}, {}]

@@ -295,3 +295,10 @@ def test_a_conditioned_mixture_is_its_component(name):
     drawn = sample(conditioned, keys, (1,), ABAR, sampler=name, num_inference_steps=steps, clip_sample=False)
     assert float(drawn.mean()) == pytest.approx(0.4, abs=0.03)
     assert float(drawn.std()) == pytest.approx(0.2, rel=0.1)
+
+
+def test_euler_starts_where_no_image_is_left():
+    """At abar = 0 the velocity is -x0: from x = eps = 1 and x0 = .5, abar = .64 gives .8 * .5 + .6 = 1."""
+    grid = grid_of(2)._replace(alphas_cumprod=np.array([0.0, 0.64, 1.0]))
+    _, path = euler_sample(lambda x, t: -0.5 * x, jnp.ones(1), None, grid, prediction="v", return_trajectory=True)
+    np.testing.assert_allclose(path[0], 1, rtol=1e-6)

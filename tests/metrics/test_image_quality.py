@@ -98,3 +98,14 @@ def test_equal_images_have_finite_gradients():
             np.testing.assert_array_equal(jax.grad(measure, argument)(image, image), 0)
     assert psnr(image, image) == jnp.inf
     assert np.isnan(nrmse(image, image * jnp.nan))
+
+
+def test_bytes_have_a_range_of_255():
+    """An error of 25.5 of 255 is a tenth of the range: 20 dB, as is .1 of 1."""
+    a = np.zeros((16, 16), np.uint8)
+    b = a + np.uint8(51) * (np.arange(16) % 4 == 0).astype(np.uint8)  # 51^2 / 4 = 25.5^2
+    assert float(psnr(a, b)) == pytest.approx(20, abs=1e-4)
+    assert float(psnr(a / 255.0, b / 255.0)) == pytest.approx(20, abs=1e-4)
+    np.testing.assert_allclose(ssim(a, b), ssim(a / 255.0, b / 255.0), atol=1e-5)
+    with pytest.raises(ValueError, match="b=float32: another range than a=uint8"):
+        psnr(a, (b / 255).astype(np.float32))

@@ -137,3 +137,18 @@ def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
     assert BoundaryIoU.of(guess, jnp.full_like(label, 255), 3, void_label=255).compute() is None
     with pytest.raises(ValueError, match="another shape"):
         BoundaryIoU.of(guess[:1], label, 3)
+
+
+def test_a_void_class_among_the_classes_is_left_out_of_the_mean():
+    """Classes 0 (void), 1, 2. Of the two pixels of 1 one is called 0: IoU 1/2; 2 does not occur; 0 does not count."""
+    labels, found = jnp.array([[0, 0, 1, 1]]), jnp.array([[1, 0, 1, 0]])
+    read = MeanIoU.of(found, labels, num_classes=3, void_label=0)
+    for metric in (read, read.merge(read.empty())):
+        assert metric.compute()["mean_iou"] == 0.5
+        np.testing.assert_array_equal(metric.compute()["iou"], [np.nan, 0.5, np.nan])
+    # Without void: 0 has 1 of 3, 1 has 1 of 3.
+    assert MeanIoU.of(found, labels, num_classes=3).compute()["mean_iou"] == pytest.approx(1 / 3)
+    # A band of one class that is wholly right; what is called void beside it is no band of void.
+    maps = jnp.array([[[0, 0, 1, 1]] * 4]), jnp.array([[[0, 0, 1, 1]] * 4])
+    band = BoundaryIoU.of(jnp.zeros_like(maps[0]), maps[1], 2, void_label=0, width=1).compute()
+    np.testing.assert_array_equal(band["boundary_iou_by_class"], [np.nan, 0])

@@ -1,0 +1,83 @@
+"""One check of classes, indices and finite numbers, and what goes through it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.evaluators.detection_errors import detection_errors
+from dlcore.evaluators.frechet import frechet_of_features
+from dlcore.evaluators.knn import knn_predict
+from dlcore.interpretability.cam import class_activation_map
+from dlcore.interpretability.occlusion import occlusion_grid
+from dlcore.interpretability.saliency import gradient_saliency
+from dlcore.interpretability.scores import deletion_insertion
+from dlcore.metrics import BoundaryIoU, PanopticQuality
+from dlcore.ops import check_class_ids, check_finite, check_indices
+
+IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
+OF_THREE = r"labels\[0\]=3: out of range; allowed: 0 to 2, of 3 classes"
+
+
+def scores(x):
+    """Three classes."""
+    return x.reshape(len(x), -1)[:, :3]
+
+
+def detections(label=0, score=0.9, edge=9.0):
+    box = np.array([[[0, 0, 9, edge]]])
+    ones = np.ones((1, 1))
+    return {"boxes": box, "scores": score * ones, "labels": label * ones.astype(int), "valid": ones, "box_mask": ones}
+
+
+def test_the_first_wrong_one_is_named():
+    check_class_ids("labels", np.array([[0, 255], [2, 1]]), 3, 255)
+    with pytest.raises(ValueError, match=r"labels\[1, 0\]=3: out of range; allowed: 0 to 2, of 3 classes, or 255"):
+        check_class_ids("labels", np.array([[0, 255], [3, 7]]), 3, 255)
+    with pytest.raises(ValueError, match=r"image\[0\]=0.5: out of range; allowed: 0 to 1, of 2 images"):
+        check_indices("image", [0.5], 2, "images")
+    with pytest.raises(ValueError, match=r"image\[0\]=nan"):
+        check_indices("image", [np.nan], 2, "images")
+    with pytest.raises(ValueError, match=r"box\[1\]=inf: not finite; allowed: finite numbers"):
+        check_finite("box", [1.0, np.inf])
+    jax.jit(lambda label: check_class_ids("label", label, 3))(7)  # traced labels pass
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda: class_activation_map(jnp.ones((1, 2, 2, 4)), jnp.ones((4, 3)), LABEL), OF_THREE),
+        (lambda: gradient_saliency(scores, IMAGES, LABEL), OF_THREE),
+        (lambda: occlusion_grid(scores, IMAGES, LABEL, window=2, stride=2), OF_THREE),
+        (lambda: deletion_insertion(scores, IMAGES, IMAGES[..., 0], LABEL, steps=2), OF_THREE),
+        (lambda: detection_errors(detections(3), detections(), 3), r"outputs: labels\[0\]=3: out of range"),
+        (lambda: detection_errors(detections(), detections(3), 3), r"truth: labels\[0\]=3: out of range"),
+        (lambda: detection_errors(detections(0, np.nan), detections(), 3), r"outputs: scores\[0\]=nan: not finite"),
+        (lambda: detection_errors(detections(0, 1, np.nan), detections(), 3), r"outputs: boxes\[0, 3\]=nan"),
+        (lambda: knn_predict(np.ones((2, 2)), np.array([0, 1]), np.full((1, 2), np.nan), 1), r"queries\[0, 0\]=nan"),
+        (lambda: knn_predict(np.full((1, 2), np.nan), np.array([0]), np.ones((1, 2)), 1), r"bank\[0, 0\]=nan"),
+        (lambda: knn_predict(np.ones((2, 2)), np.array([0, -1]), np.ones((1, 2)), 1), "labels=-1: no class"),
+        (lambda: frechet_of_features(np.ones((3, 2)), np.ones((3, 4))), r"g.shape=\(3, 4\): another width than f"),
+    ],
+)
+def test_what_is_no_class_and_no_number_is_refused(call, problem):
+    with pytest.raises(ValueError, match=problem):
+        call()
+
+
+def panoptic(segment, label, true_segment=0, true_label=0):
+    whole = [jnp.full((1, 2, 2), segment), jnp.array([[label]]), jnp.full((1, 2, 2), true_segment)]
+    return PanopticQuality.of(*whole, jnp.array([[true_label]]), 2)
+
+
+def test_segments_and_pixels_of_no_class_are_no_better_score():
+    assert panoptic(0, 0).compute()["pq"] == 1
+    for wrong in (panoptic(0, 2), panoptic(0, 0, 0, 2), panoptic(1, 0), panoptic(0, -2)):
+        with pytest.raises(ValueError, match="outside=1: classes out of range; allowed: 0 to 1"):
+            wrong.compute()
+    assert panoptic(-1, 5).compute()["pq"] == 0  # a class out of range of a segment that is not used
+    zeros, twos = jnp.zeros((1, 4, 4), int), jnp.full((1, 4, 4), 2)
+    for pair in ((twos, zeros), (zeros, twos)):
+        with pytest.raises(ValueError, match="outside=16: classes out of range; allowed: 0 to 1"):
+            BoundaryIoU.of(*pair, 2).compute()
+    assert BoundaryIoU.of(zeros, twos, 2, void_label=2).compute() is None
