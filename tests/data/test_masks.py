@@ -51,3 +51,24 @@ def test_later_masks_hide_earlier_ones():
     seen = visible_masks(np.stack([far, middle, near]))
     np.testing.assert_array_equal(seen[:, 0], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]])
     assert visible_masks(np.zeros((0, 2, 2))).shape == (0, 2, 2)
+
+
+def test_run_lengths_that_do_not_fit_are_refused():
+    """pycocotools fills what a short string leaves with whatever memory holds."""
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (7, 5), (200, 300)):
+        for mask in (np.zeros(shape, bool), np.ones(shape, bool), rng.random(shape) < 0.3):
+            np.testing.assert_array_equal(rle_to_mask(masks_to_rles(mask[None])[0]), mask)
+    # Lengths 2, 3, 4 of 9 pixels are "2", "3", "4"; 100 is 4 + 3 * 32: "T" ("0" + 4 + 32) and "3".
+    np.testing.assert_array_equal(rle_to_mask({"size": [9, 1], "counts": "234"})[:, 0], [0, 0, 1, 1, 1, 0, 0, 0, 0])
+    assert not rle_to_mask({"size": [10, 10], "counts": b"T3"}).any()
+    for counts, problem in (
+        ("23", "counts: they add up to 5; allowed: 9"),
+        ("2345", "counts: they add up to 17; allowed: 9"),  # the fourth is 5 more than the second, 8
+        ("2T", "not run lengths"),
+        ("2 4", "not run lengths"),
+        ("", "not run lengths"),
+        ([2, 3], "counts: they add up to 5"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            rle_to_mask({"size": [9, 1], "counts": counts})
