@@ -7,6 +7,9 @@ A box is (x0, y0, x1, y1) in pixels, x to the right and y down; pixel i covers [
     DIoU(a, b) = IoU - |center a - center b|^2 / diagonal(hull)^2       Zheng et al. 2020, arXiv:1911.08287; CIoU too
     b_x = p_x + p_w t_x,   b_y = p_y + p_h t_y,   b_w = p_w e^t_w,   b_h = p_h e^t_h
                            the box b of deltas t on the anchor p, by center and size; arXiv:1311.2524
+
+Areas and overlaps are computed and returned in at least float32: a box of 300 pixels has an area beyond float16. Boxes
+of integers become float32.
 """
 
 import math
@@ -35,6 +38,18 @@ __all__ = [
 ]
 
 
+def _wide(boxes: jax.Array) -> jax.Array:
+    """Boxes in at least float32, for products of their sides."""
+    boxes = jnp.asarray(boxes)
+    return boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32))
+
+
+def _floating(boxes: jax.Array) -> jax.Array:
+    """Boxes in their own floating dtype, integers in float32, so that sums do not wrap around."""
+    boxes = jnp.asarray(boxes)
+    return boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
+
+
 def box_area(boxes: jax.Array) -> jax.Array:
     """Area of boxes; 0 where the corners are in the wrong order.
 
@@ -45,6 +60,7 @@ def box_area(boxes: jax.Array) -> jax.Array:
       [...], areas in square pixels.
     """
     chex.assert_axis_dimension(boxes, -1, 4)
+    boxes = _wide(boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
@@ -59,6 +75,7 @@ def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
       (intersection, union), areas [...] in square pixels.
     """
+    a, b = _wide(a), _wide(b)
     inner = jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], -1)
     intersection = box_area(inner)
     return intersection, box_area(a) + box_area(b) - intersection
@@ -103,6 +120,7 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
       [N, M], GIoU in [-1, 1]; negative where boxes are far apart.
     """
     chex.assert_shape([a, b], (None, 4))
+    a, b = _wide(a), _wide(b)
     a, b = a[:, None], b[None]
     _, union = box_union(a, b)
     hull = box_area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
@@ -122,6 +140,7 @@ def distance_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
       [N, M], DIoU in [-1, 1].
     """
     chex.assert_shape([a, b], (None, 4))
+    a, b = _wide(a), _wide(b)
     a, b = a[:, None], b[None]
     sides = jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2])
     diagonal = jnp.square(sides).sum(-1)
@@ -157,6 +176,7 @@ def box_angle(boxes: jax.Array) -> jax.Array:
     Returns:
       [...] in radians; a point has the angle 0 and no gradient.
     """
+    boxes = _wide(boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     width, height = sides[..., 0], sides[..., 1]
     is_point = (width == 0) & (height == 0)
@@ -201,6 +221,7 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
         if value not in ("xyxy", "xywh", "cxcywh"):
             raise ValueError(f"{name}={value!r}: unknown; allowed: xyxy, xywh or cxcywh")
     chex.assert_axis_dimension(boxes, -1, 4)
+    boxes = _floating(boxes)
     first, second = boxes[..., :2], boxes[..., 2:]
     if source == "xywh":
         second = first + second
@@ -224,6 +245,7 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
       [..., 4], coordinates in [0, width] and [0, height].
     """
     chex.assert_axis_dimension(boxes, -1, 4)
+    boxes = _floating(boxes)
     height, width = size
     return jnp.clip(boxes, 0, jnp.array([width, height, width, height], boxes.dtype))
 
@@ -240,6 +262,7 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
       [..., 4] in the resized image.
     """
     chex.assert_axis_dimension(boxes, -1, 4)
+    boxes = _floating(boxes)
     y, x = new_size[0] / original_size[0], new_size[1] / original_size[1]
     return boxes * jnp.array([x, y, x, y], boxes.dtype)
 
@@ -256,6 +279,7 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
     """
     chex.assert_axis_dimension(points, -1, 2)
     chex.assert_axis_dimension(boxes, -1, 4)
+    points, boxes = _floating(points), _floating(boxes)
     return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1)
 
 
@@ -271,6 +295,7 @@ def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
     """
     chex.assert_axis_dimension(points, -1, 2)
     chex.assert_axis_dimension(distances, -1, 4)
+    points, distances = _floating(points), _floating(distances)
     return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
 
 

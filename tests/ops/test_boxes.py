@@ -169,3 +169,21 @@ def test_boxes_around_masks_end_where_torchvisions_last_pixel_ends():
     np.testing.assert_array_equal(ops.masks_to_boxes(masks), GOLDEN["masks_to_boxes/out"] + [0, 0, 1, 1])
     np.testing.assert_array_equal(ops.masks_to_boxes(jnp.zeros((2, 3, 4))), np.zeros((2, 4)))
     np.testing.assert_array_equal(ops.masks_to_boxes(jnp.zeros((3, 4)).at[1, 2].set(1)), [2, 1, 3, 2])
+
+
+def test_large_boxes_in_short_dtypes_keep_their_areas():
+    """Two equal boxes of 300 x 300 have an area beyond float16; (200, 0)-(220, 20) has one of 400, beyond uint8."""
+    big = jnp.array([[0, 0, 300, 300]], jnp.float16)
+    for iou in (ops.box_iou, ops.generalized_box_iou, ops.distance_box_iou, ops.complete_box_iou):
+        np.testing.assert_allclose(iou(big, big), 1, rtol=1e-6)
+    small = jnp.array([[200, 0, 220, 20]], jnp.uint8)
+    assert float(ops.box_area(small)[0]) == 400
+    assert float(ops.box_iou(small, jnp.array([[0, 0, 20, 20]], jnp.uint8))[0, 0]) == 0
+    # Centers at (210, 10); (210, 10, 20, 20) is read as corners again; 250 + 20 wraps around in uint8.
+    center = ops.box_convert(small, "xyxy", "cxcywh")
+    np.testing.assert_array_equal(center, [[210, 10, 20, 20]])
+    np.testing.assert_array_equal(ops.box_convert(jnp.array([[250, 0, 20, 9]], jnp.uint8), "xywh", "xyxy")[0, 2], 270)
+    np.testing.assert_array_equal(ops.clip_boxes(small, (300, 300)), [[200, 0, 220, 20]])
+    np.testing.assert_array_equal(ops.resize_boxes(small, (100, 100), (150, 50)), [[100, 0, 110, 30]])
+    points = jnp.array([[210, 10]], jnp.uint8)
+    np.testing.assert_array_equal(ops.boxes_to_distances(points, small + jnp.uint8(20)), [[-10, 10, 30, 30]])
