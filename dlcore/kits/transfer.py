@@ -15,6 +15,7 @@ from dlcore.kits import backbone, images, optimizer, trained_network
 from dlcore.learner import Range
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.optim.partial import Part, parse_part, partial_optimizer, scale_by_layer
+from dlcore.optim.replica import cross_replica
 
 __all__ = ["SETTINGS", "build_optimizer", "data", "notes", "panels", "parts_of", "source_network", "start"]
 
@@ -128,11 +129,10 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
             momentum=flags.momentum,
             second_momentum=flags.second_momentum,
             weight_decay=flags.weight_decay,
-            clip_norm=flags.clip_norm,
-            axis=setup.axis,
         )
 
-    tx = partial_optimizer(parts_of(flags), make, setup.steps)
+    # Gradients are averaged over the replicas before they are clipped.
+    tx = cross_replica(partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm), setup.axis)
     return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
 
 

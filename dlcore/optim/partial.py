@@ -16,6 +16,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 __all__ = ["Part", "is_matched", "parse_part", "part_labels", "part_of", "partial_optimizer", "scale_by_layer"]
@@ -124,7 +125,10 @@ def part_labels(params: Any, parts: Sequence[Part]) -> Any:
 
 
 def partial_optimizer(
-    parts: Sequence[Part], make: Callable[[float, int], optax.GradientTransformation], steps: int
+    parts: Sequence[Part],
+    make: Callable[[float, int], optax.GradientTransformation],
+    steps: int,
+    clip_norm: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer of a network that learns in parts.
 
@@ -132,6 +136,8 @@ def partial_optimizer(
       parts: in their order; the first that matches counts.
       make: (rate, start) -> the optimizer of a part, whose updates count from 0 at the step `start`.
       steps: of the run.
+      clip_norm: greatest norm of the gradient of all parameters that learn at a step, together; None does not clip. A
+        limit inside `make` would hold for each part alone.
 
     Returns:
       The transformation. The state of a frozen leaf is empty, its update zero.
@@ -146,9 +152,26 @@ def partial_optimizer(
         return tx if start == 0 else optax.conditionally_mask(tx, lambda step: step >= start)
 
     transformations = {str(k): of_part(part) for k, part in enumerate(parts)}
-    return optax.multi_transform(
+    tx = optax.multi_transform(
         {**transformations, FROZEN: optax.set_to_zero()}, lambda params: part_labels(params, parts)
     )
+    return tx if clip_norm is None else optax.chain(_clip_learning(parts, steps, clip_norm), tx)
+
+
+def _clip_learning(parts: Sequence[Part], steps: int, clip_norm: float) -> optax.GradientTransformation:
+    """Clip by the norm over the parameters that learn at a step; the state is the number of steps."""
+
+    def update(updates: Any, count: jax.Array, params: Any = None) -> tuple[Any, jax.Array]:
+        def learns(path: tuple, _: Any) -> Any:
+            part = part_of(_path(path), parts)
+            return False if part is None or part.rate == 0 else count >= round(part.start * steps)
+
+        which = jax.tree_util.tree_map_with_path(learns, updates)
+        updates = jax.tree.map(lambda g, learns: jnp.where(learns, g, 0), updates, which)
+        updates, _ = optax.clip_by_global_norm(clip_norm).update(updates, optax.EmptyState())
+        return updates, optax.safe_increment(count)
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
 
 
 def scale_by_layer(decay: float) -> optax.GradientTransformation:
@@ -187,7 +210,8 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
         def scaled(path: tuple, leaf: jax.Array) -> jax.Array:
             name = _path(path)
             block = BLOCK.search(name)
-            layer = 1 + int(block[1]) if block else 0 if name.startswith(FIRST) else depth + 1
+            is_first = any(word.startswith(FIRST) for word in name.split("/"))
+            layer = 1 + int(block[1]) if block else 0 if is_first else depth + 1
             return leaf * decay ** (depth + 1 - layer)
 
         return jax.tree_util.tree_map_with_path(scaled, updates), state

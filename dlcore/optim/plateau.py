@@ -27,8 +27,9 @@ class PlateauState(NamedTuple):
 class Plateau(NamedTuple):
     """Reduce the rate once a measure stops improving, as torch's ReduceLROnPlateau.
 
-    Better means less than best (1 - threshold), or with `maximize` more than best (1 + threshold); with `absolute` less
-    than best - threshold, more than best + threshold. `optax.contrib.reduce_on_plateau` is the same inside an
+    Better means less than best - threshold |best|, or with `maximize` more than best + threshold |best|, which for a
+    negative measure, too, is progress (torch's best (1 - threshold) is above it then); with `absolute` less than best -
+    threshold, more than best + threshold. `optax.contrib.reduce_on_plateau` is the same inside an
     optimizer, with patience one higher.
 
     Args:
@@ -71,8 +72,8 @@ class Plateau(NamedTuple):
           State; its `rate` holds from now on.
         """
         sign = 1 if self.maximize else -1
-        mark = state.best + sign * self.threshold if self.absolute else state.best * (1 + sign * self.threshold)
-        better = sign * value > sign * mark
+        margin = self.threshold * (1 if self.absolute else jnp.abs(state.best))
+        better = sign * value > sign * state.best + jnp.where(jnp.isfinite(state.best), margin, 0)
         bad = jnp.where(better, 0, state.bad + 1)
         bad = jnp.where(state.cooling > 0, 0, bad)
         cooling = jnp.maximum(state.cooling - 1, 0)

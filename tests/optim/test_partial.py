@@ -75,3 +75,28 @@ def test_layer_wise_decay_by_hand():
         scale_by_layer(0.5).init(PARAMS)
     with pytest.raises(ValueError, match=r"layer_decay=1.5: out of range"):
         scale_by_layer(1.5)
+
+
+def test_the_norm_is_that_of_all_parts_that_learn():
+    """(3, 0) and (4, 0) have the norm 5 together: at most 1 leaves .6 and .8; frozen and later parts do not count."""
+    parts = (Part("a"), Part("b"), Part("late", 1.0, 0.5))
+    tx = partial_optimizer(parts, lambda rate, start: optax.sgd(1.0), 4, clip_norm=1.0)
+    params = {name: jnp.zeros(2) for name in ("a", "b", "late", "frozen")}
+    gradients = {
+        "a": jnp.array([3.0, 0]),
+        "b": jnp.array([4.0, 0]),
+        "late": jnp.array([0, 12.0]),
+        "frozen": jnp.ones(2),
+    }
+    state = tx.init(params)
+    for step in range(3):
+        updates, state = tx.update(gradients, state, params)
+        if step < 2:
+            want = {"a": [-0.6, 0], "b": [-0.8, 0], "late": [0, 0], "frozen": [0, 0]}
+        else:  # with 12 the norm is 13
+            want = {"a": [-3 / 13, 0], "b": [-4 / 13, 0], "late": [0, -12 / 13], "frozen": [0, 0]}
+        jax.tree.map(
+            lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-5),
+            updates,
+            {k: np.array(v) for k, v in want.items()},
+        )

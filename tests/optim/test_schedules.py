@@ -272,3 +272,14 @@ def test_polynomial_is_zero_from_its_end_on_under_jit(power):
     t = jnp.array([1000, 1001, 5000])
     for steps in (3, 7, 49, 100, 1000):
         np.testing.assert_array_equal(jax.jit(schedules.polynomial(0.1, steps, power))(t), 0)
+
+
+def test_plateau_of_a_negative_measure():
+    """A measure of -1 that stays is no progress: best (1 - .0001) = -.9999 would always be beaten. From -1 to -2 is."""
+    plateau = Plateau(1.0, factor=0.5, patience=0)
+    after = plateau.update(plateau.update(plateau.init(), -1.0), -1.0)
+    assert float(after.rate) == 0.5
+    assert float(plateau.update(plateau.update(plateau.init(), -1.0), -2.0).rate) == 1.0
+    up = Plateau(1.0, factor=0.5, patience=0, maximize=True)  # a log-likelihood
+    assert float(up.update(up.update(up.init(), -1.0), -1.00005).rate) == 0.5
+    assert float(up.update(up.update(up.init(), -1.0), -0.5).rate) == 1.0
