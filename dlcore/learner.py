@@ -21,6 +21,7 @@ from flax import struct
 __all__ = [
     "Batch",
     "Evaluator",
+    "Labels",
     "Last",
     "Learner",
     "Max",
@@ -52,8 +53,8 @@ class Learner(NamedTuple):
       loss: (params, State, batch) -> (scalar, Metrics), for the modes that differentiate; None where a technique has no
         such scalar.
       batched: path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
-      classes: (State, batch) -> {label: number of classes}, by shapes alone: `fit` checks these entries of the batch
-        before it trains; None where a batch has no labels to check.
+      classes: (State, batch) -> {label: number of classes, or `Labels`}, by shapes alone: `fit` checks these entries of
+        the batch before it trains; None where a batch has no labels to check.
     """
 
     init: Callable[[jax.Array, Batch], Any]
@@ -62,7 +63,21 @@ class Learner(NamedTuple):
     predict: Callable[[Any, Batch], Any]
     loss: Callable[[Any, Any, Batch], tuple[jax.Array, Metrics]] | None = None
     batched: tuple[str, ...] = ()
-    classes: Callable[[Any, Batch], dict[str, int]] | None = None
+    classes: "Callable[[Any, Batch], dict[str, int | Labels]] | None" = None
+
+
+class Labels(NamedTuple):
+    """Which labels `fit` lets pass, for `Learner.classes`.
+
+    Args:
+      count: C; labels are from 0 to C - 1.
+      ignored: a label that stands for none, such as that of void pixels; None for no such label.
+      valid: name of an entry of the batch, of the labels' shape, that is 0 where a label is padding; None for none.
+    """
+
+    count: int
+    ignored: int | None = None
+    valid: str | None = None
 
 
 class Evaluator(NamedTuple):

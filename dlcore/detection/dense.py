@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import augment_examples
-from dlcore.learner import Learner, Metric, Metrics, State, Sum, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metric, Metrics, State, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.nms import nms, top_detections
@@ -347,7 +347,10 @@ def detector_learner(
         outputs, locations, _ = forward(state.params, state.model_state, images)
         return jax.vmap(lambda out: postprocess(out, locations, images.shape[1:3]))(outputs)
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
+        return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)
 
 
 def _measured(x: jax.Array) -> jax.Array:

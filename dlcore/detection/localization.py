@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import ExampleAugmentation, augment_examples
 from dlcore.detection.dense import DetectorState, named_maps
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
@@ -211,4 +211,7 @@ def learner(
             "valid": jnp.ones((len(chance), 1), bool),
         }
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
+        return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -18,7 +18,7 @@ from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
 from dlcore.detection.dense import DetectorState, TotalLoss
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.sampling import sample_proposals
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.optim import apply_gradients
 
 __all__ = ["learner"]
@@ -217,4 +217,7 @@ def learner(
             found["keypoint_scores"] = jnp.where(shown, scores, 0)
         return found
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
+        return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.learner import Learner
+from dlcore.learner import Labels, Learner
 
 __all__ = ["check_labels", "check_pipelines", "check_valid"]
+
+_ROWS = 1024
+"""Examples whose labels are checked at once; maps of many images are large."""
 
 
 def check_pipelines(train: Any) -> None:
@@ -57,25 +60,36 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
     if learner.classes is None:
         return
     sources = {"valid": valid, **{name: getattr(p, "source", None) for name, p in _named(train, "train")}}
-    for field, count in learner.classes(state, batch).items():
+    for field, known in learner.classes(state, batch).items():
+        known = known if isinstance(known, Labels) else Labels(known)
         for name, source in sources.items():
-            labels = getattr(source, "arrays", {}).get(field)
-            if isinstance(labels, np.ndarray):
-                _check(name, field, labels, count)
+            arrays = getattr(source, "arrays", {})
+            # A memory map may be larger than memory; its first batch is checked.
+            if isinstance(labels := arrays.get(field), np.ndarray) and not isinstance(labels, np.memmap):
+                _check(name, field, labels, known, arrays.get(known.valid))
         for name, rows in _named_batches(batch, train, "the first batch"):
             if name == "the first batch" or field in rows:
-                _check(name, field, rows[field], count)
+                _check(name, field, rows[field], known, rows.get(known.valid))
 
 
-def _check(where: str, field: str, labels: Any, count: int) -> None:
+def _check(where: str, field: str, labels: Any, known: Labels, valid: Any) -> None:
     labels = np.asarray(jax.device_get(labels))
-    allowed = f"allowed: integers from 0 to {count - 1}, as the model has {count} outputs"
+    valid = None if valid is None else np.asarray(jax.device_get(valid))
+    allowed = f"allowed: integers from 0 to {known.count - 1}, as the model has {known.count} outputs"
+    allowed += "" if known.ignored is None else f", or {known.ignored} for none"
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{field}={labels.dtype}: wrong dtype in {where}; {allowed}")
-    outside = np.argwhere((labels < 0) | (labels >= count))
-    if len(outside):
-        first = tuple(outside[0])
-        raise ValueError(f"{field}={labels[first]}: out of range, example {first[0]} of {where}; {allowed}")
+    for start in range(0, len(labels), _ROWS):
+        rows = slice(start, start + _ROWS)
+        wrong = (labels[rows] < 0) | (labels[rows] >= known.count)
+        if known.ignored is not None:
+            wrong &= labels[rows] != known.ignored
+        if valid is not None:
+            wrong &= valid[rows] > 0
+        if wrong.any():
+            first, *rest = np.unravel_index(wrong.argmax(), wrong.shape)
+            label = labels[(start + first, *rest)]
+            raise ValueError(f"{field}={label}: out of range, example {start + first} of {where}; {allowed}")
 
 
 def _named(pipelines: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -92,5 +106,8 @@ def _named_batches(batch: Any, train: Any, name: str) -> Iterator[tuple[str, Any
     if isinstance(train, Mapping):
         for key, pipeline in train.items():
             yield from _named_batches(batch[key], pipeline, f"{name}/{key}")
+    elif isinstance(batch, Mapping) and batch and all(isinstance(part, Mapping) for part in batch.values()):
+        for key, part in batch.items():
+            yield f"{name}/{key}", part
     else:
         yield name, batch

@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment.examples import augment_examples
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.metrics import MeanIoU
@@ -179,4 +179,12 @@ def learner(
         outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]))
         return {"classes": outputs["out"].argmax(-1).astype(jnp.uint8)}
 
-    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)
+    def classes(state: SemanticState, batch: dict) -> dict[str, Labels]:
+        logits = jax.eval_shape(
+            lambda state, image: forward(state.params, state.model_state, preprocess(image))[0]["out"],
+            state,
+            batch["image"],
+        )
+        return {"semantic": Labels(logits.shape[-1], void_label)}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

@@ -175,4 +175,7 @@ def learner(
         )
         return {"tokens": tokens, "length": length}
 
-    return Learner(init, update, evaluate, predict, loss, batched=("streams", "carry/*"))
+    def classes(state: CharRNNState, batch: dict) -> dict[str, int]:
+        return {"text": model.vocab_size} if hasattr(model, "vocab_size") else {}
+
+    return Learner(init, update, evaluate, predict, loss, ("streams", "carry/*"), classes)

@@ -69,9 +69,9 @@ def continue_text(
     recent = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, room - width)))
 
     def slide(carry):
-        """Rows keep at most the last half of their tokens, and read them again."""
+        """Full rows keep the last half of their tokens, the others all; both read them again."""
         _, recent, count = carry
-        drop = jnp.maximum(count - kept, 0)
+        drop = jnp.where(count >= room, count - kept, 0)
         recent = jax.vmap(lambda row, n: jnp.roll(row, -n))(recent, drop)
         cache, _ = model.apply(variables, recent, count - drop, model.init_cache(batch, room), method="prefill")
         return cache, recent, count - drop
@@ -192,4 +192,7 @@ def learner(
         )
         return {"tokens": tokens, "length": length}
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return {"text": model.vocab_size} if hasattr(model, "vocab_size") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -165,4 +165,7 @@ def learner(
         best = logits[..., :mask_token].argmax(-1).astype(jnp.int32)
         return {"shown": shown, "filled": jnp.where(chosen, best, tokens.astype(jnp.int32))}
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return {"text": mask_token}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

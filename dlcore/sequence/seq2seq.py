@@ -141,7 +141,11 @@ def learner(
         alignment = model.alignment(sown.get("intermediates", {}))
         return {"tokens": tokens, "length": length} | ({} if alignment is None else {"alignment": alignment})
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        size = getattr(model, "vocab_size", None)
+        return {} if size is None else {"source": getattr(model, "source_vocab_size", None) or size, "target": size}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)
 
 
 def _parts(batch: dict) -> list[dict]:

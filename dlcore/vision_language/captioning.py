@@ -187,4 +187,7 @@ def learner(
             return outputs
         return outputs | {"alignment": alignment.reshape(*alignment.shape[:2], *memory["grid"].shape[1:3])}
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: CaptionState, batch: dict) -> dict[str, int]:
+        return {"captions": model.vocab_size} if hasattr(model, "vocab_size") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -225,4 +225,7 @@ def learner(
         exact = is_reference(predict(state, batch)["tokens"], captions)
         return metrics | {"exact_match": Sum.of(exact, mask_of(batch))}
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return {"captions": model.vocab_size} if hasattr(model, "vocab_size") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

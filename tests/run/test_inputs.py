@@ -1,0 +1,128 @@
+"""Labels of every kind of learner are checked before training, with padding and void left out."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.detection.dense import detector_learner
+from dlcore.detection.localization import learner as localization
+from dlcore.learner import Labels, Learner
+from dlcore.run.inputs import check_labels
+from dlcore.segmentation import panoptic, semantic
+from dlcore.sequence import char_rnn, language_model, masked_language_model, seq2seq
+from dlcore.vision_language import captioning, video_caption
+
+SGD = optax.sgd(0.1)
+IMAGE = np.zeros((2, 4, 4, 3), np.float32)
+BOXES = {"image": IMAGE, "boxes": np.zeros((2, 2, 4)), "box_mask": np.array([[1, 0], [1, 1]], bool)}
+MODEL = SimpleNamespace(num_classes=3, vocab_size=5, source_vocab_size=7, window=3)
+
+
+class PixelScores(nn.Module):
+    """Three scores a pixel."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return nn.Dense(3)(x)
+
+
+def detector(**_):
+    return detector_learner(model=MODEL, optimizer=SGD, losses=None, postprocess=None)
+
+
+def check(learner, arrays, first=None):
+    source = Source(arrays)
+    state = learner.init(jnp.zeros(2, jnp.uint32), arrays) if "semantic" in arrays else None
+    check_labels(learner, state, arrays if first is None else first, SimpleNamespace(source=source), None)
+
+
+def labels(*values):
+    return {"labels": np.array(values).reshape(2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("learner", "good", "bad", "problem"),
+    [
+        (
+            detector,
+            BOXES | labels(2, -1, 0, 1),
+            BOXES | labels(2, -1, 0, 7),
+            r"labels=7: .*example 1 of train; .* 0 to 2",
+        ),
+        (detector, BOXES | labels(2, 7, 0, 1), BOXES | labels(-1, 0, 0, 1), r"labels=-1: out of range, example 0"),
+        (
+            lambda: language_model.learner(model=MODEL, optimizer=SGD),
+            {"text": np.array([[0, 4, 1, 2]])},
+            {"text": np.array([[0, 4, 5, 2]])},
+            "text=5: out of range, example 0 of train; allowed: integers from 0 to 4",
+        ),
+        (
+            lambda: char_rnn.learner(model=MODEL, optimizer=SGD),
+            {"text": np.array([[0, 4, 1, 2]])},
+            {"text": np.array([[0, 4, 5, 2]])},
+            "text=5: out of range",
+        ),
+        (
+            lambda: masked_language_model.learner(model=MODEL, optimizer=SGD, mask_token=4),
+            {"text": np.array([[0, 3, 1, 2]])},
+            {"text": np.array([[0, 4, 1, 2]])},
+            "text=4: out of range, example 0 of train; allowed: integers from 0 to 3",
+        ),
+        (
+            lambda: seq2seq.learner(model=MODEL, optimizer=SGD),
+            {"source": np.array([[6, 0]]), "target": np.array([[1, 4]])},
+            {"source": np.array([[6, 0]]), "target": np.array([[1, 6]])},
+            "target=6: out of range",
+        ),
+        (
+            lambda: captioning.learner(model=MODEL, optimizer=SGD),
+            {"captions": np.array([[[1, 4, 2]]])},
+            {"captions": np.array([[[1, 5, 2]]])},
+            "captions=5: out of range",
+        ),
+        (
+            lambda: video_caption.learner(model=MODEL, optimizer=SGD),
+            {"captions": np.array([[[1, 4, 2]]])},
+            {"captions": np.array([[[1, 5, 2]]])},
+            "captions=5: out of range",
+        ),
+    ],
+)
+def test_a_label_that_is_none_is_named(learner, good, bad, problem):
+    check(learner(), good)
+    with pytest.raises(ValueError, match=problem):
+        check(learner(), bad)
+    with pytest.raises(ValueError, match=problem.replace("train", "the first batch")):
+        check(learner(), good, bad)
+
+
+def test_maps_may_hold_void_and_panoptic_learners_know_what_their_parts_know():
+    segmenter = semantic.learner(model=PixelScores(), optimizer=SGD)
+    maps = np.array([[[0, 1], [2, 255]]] * 2, np.uint8).repeat(2, 1).repeat(2, 2)
+    check(segmenter, {"image": IMAGE, "semantic": maps})
+    wrong = np.where(maps == 255, 3, maps).astype(np.uint8)
+    with pytest.raises(
+        ValueError, match=r"semantic=3: out of range, example 0 of train; allowed: .* 0 to 2, .*, or 255"
+    ):
+        check(segmenter, {"image": IMAGE, "semantic": wrong})
+    parts = [
+        Learner(None, None, None, None, classes=lambda state, batch, c=c: c) for c in ({"labels": 2}, {"semantic": 3})
+    ]
+    whole = panoptic.learner(instances=parts[0], semantic=parts[1], num_stuff=1)
+    state = SimpleNamespace(parts={n: SimpleNamespace(replace=lambda **_: None) for n in ("instances", "semantic")})
+    state.params = state.opt_state = {"instances": None, "semantic": None}
+    assert whole.classes(state, {}) == {"labels": 2, "semantic": 3}
+
+
+def test_localization_and_bucketed_batches():
+    learner = localization(model=MODEL, optimizer=SGD)
+    assert learner.classes(None, {}) == {"labels": Labels(3, valid="box_mask")}
+    pairs = seq2seq.learner(model=MODEL, optimizer=SGD)
+    batch = {"length2": {"source": np.array([[6, 0]]), "target": np.array([[1, 9]])}}
+    with pytest.raises(ValueError, match="target=9: out of range, example 0 of the first batch/length2"):
+        check_labels(pairs, None, batch, SimpleNamespace(), None)
