@@ -188,8 +188,10 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
       ValueError: the text does not give each row a target.
     """
     transitions = len(tokens) - 1
+    if count < 1:
+        raise ValueError(f"count={count}: no stream; allowed: 1 or more")
     length = -(-transitions // count) if whole else transitions // count
-    if count < 1 or length < 1 or (whole and (count - 1) * length >= transitions):
+    if length < 1 or (whole and (count - 1) * length >= transitions):
         raise ValueError(f"count={count}: a text of {len(tokens)} characters does not fill as many streams")
     padded = np.concatenate([tokens, np.zeros(max(0, count * length + 1 - len(tokens)), tokens.dtype)])
     rows = np.stack([padded[i * length : (i + 1) * length + 1] for i in range(count)])

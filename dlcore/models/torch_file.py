@@ -9,6 +9,7 @@ any other becomes an `Unknown` that takes every argument and does nothing.
 
 import collections
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -88,6 +89,10 @@ class TorchTensor(NamedTuple):
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if min((self.offset, *self.shape, *self.strides)) < 0 or (0 not in self.shape and last >= len(flat)):
             raise ValueError("a tensor ends beyond its storage; allowed: a whole file")
+        if (count := math.prod(self.shape)) > len(flat):
+            raise ValueError(
+                f"a tensor of {count:,} numbers in a storage of {len(flat):,}; allowed: no more than it holds"
+            )
         strides = [step * flat.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
 

@@ -23,12 +23,13 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import to_float
-from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Last, Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.optim import apply_gradients
@@ -36,10 +37,33 @@ from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
 from dlcore.self_supervised.views import Augment, Preprocess
 
-__all__ = ["DINONet", "DINOState", "crops", "learner", "teacher_momentum", "updated_center"]
+__all__ = ["DINONet", "DINOState", "PrototypeUsage", "crops", "learner", "teacher_momentum", "updated_center"]
 
 _GLOBAL = 2
 """Large crops; the teacher sees these alone."""
+
+
+class PrototypeUsage(Metric):
+    """Entropy of the teacher's mean prediction over all examples, as a share of log K: 0 where it has collapsed.
+
+    Args:
+      total: [K] sum of the predictions.
+      count: [] int32, predictions.
+    """
+
+    total: jax.Array
+    count: jax.Array
+
+    def compute(self) -> float | None:
+        """Read the share.
+
+        Returns:
+          In [0, 1]; None where nothing was counted.
+        """
+        if self.count == 0:
+            return None
+        mean = np.asarray(self.total, np.float64) / int(self.count)
+        return float(-(mean * np.log(np.maximum(mean, 1e-12))).sum() / np.log(len(mean)))
 
 
 @struct.dataclass
@@ -234,14 +258,13 @@ def learner(
         others = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(said)))[..., None]
         losses = (crossed * others).sum((0, 1)) / others.sum()
         entropy = -(probability * target).sum(-1).mean(0)
-        mean = jnp.where(mask[:, None] > 0, probability, 0).sum((0, 1)) / (_GLOBAL * jnp.maximum(mask.sum(), 1))
-        usage = -(mean * jnp.log(jnp.maximum(mean, 1e-12))).sum() / size
-        count = (mask > 0).sum(dtype=jnp.int32)
+        used = jnp.where(mask[:, None] > 0, probability, 0).sum((0, 1))
+        count = _GLOBAL * (mask > 0).sum(dtype=jnp.int32)
         return masked_mean(losses, mask), {
             "loss": Sum.of(losses, mask),
             "entropy": Sum.of(entropy / size, mask),
             "kl": Sum.of(losses - entropy, mask),
-            "usage": Sum(usage * count, count),
+            "usage": PrototypeUsage(used, count),
             "center_norm": Last(jnp.sqrt(jnp.square(state.center).sum())),
         }
 

@@ -31,14 +31,17 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
     Args:
       logits: [..., V], already divided by the temperature.
       top_k: tokens to keep; 0 keeps all. Tokens as probable as the last of them stay.
-      top_p: keep the fewest tokens whose probabilities sum to at least this; 1 keeps all, and one token always stays.
+      top_p: keep the fewest tokens whose probabilities sum to at least this, of equal ones the first; 1 keeps all, and
+        one token always stays.
 
     Returns:
       [..., V], -inf where a token is ruled out.
 
     Raises:
-      ValueError: `top_k` is negative or above V.
+      ValueError: `top_k` is negative or above V, or `top_p` is outside [0, 1].
     """
+    if isinstance(top_p, float | int) and not 0 <= top_p <= 1:
+        raise ValueError(f"top_p={top_p}: out of range; allowed: 0 to 1 (all)")
     size = logits.shape[-1]
     if not 0 <= top_k <= size:
         raise ValueError(f"top_k={top_k}: out of range; allowed: 0 (all) to the {size} tokens")
@@ -46,11 +49,13 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
         logits = jnp.where(logits >= jax.lax.top_k(logits, top_k)[0][..., -1:], logits, -jnp.inf)
     if isinstance(top_p, float | int) and top_p >= 1:
         return logits
-    ranked = jnp.sort(logits, axis=-1, descending=True)
-    p = jax.nn.softmax(ranked, axis=-1)
-    inside = jnp.cumsum(p, axis=-1) - p < jnp.asarray(top_p)[..., None]
-    least = jnp.min(jnp.where(inside.at[..., 0].set(True), ranked, jnp.inf), axis=-1, keepdims=True)
-    return jnp.where(logits >= least, logits, -jnp.inf)
+    order = jnp.argsort(logits, axis=-1, stable=True, descending=True)
+    p = jax.nn.softmax(jnp.take_along_axis(logits, order, -1), axis=-1)
+    # A sum may miss `top_p` by its rounding: .5 + .3 reaches .8.
+    reached = jnp.cumsum(p, axis=-1)[..., :-1] >= jnp.asarray(top_p)[..., None] - 1e-6
+    inside = jnp.concatenate([jnp.ones_like(reached[..., :1]), ~reached], -1)
+    kept = jnp.take_along_axis(inside, jnp.argsort(order, axis=-1), -1)
+    return jnp.where(kept, logits, -jnp.inf)
 
 
 def sample_token(
@@ -73,13 +78,19 @@ def sample_token(
       [] int32.
 
     Raises:
-      ValueError: as `filter_logits`.
+      ValueError: `temperature` is negative, or as `filter_logits`.
     """
+    _check_temperature(temperature)
     chex.assert_rank(logits, 1)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     drawn = jax.random.categorical(key, scaled)
     return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)
+
+
+def _check_temperature(temperature: Any) -> None:
+    if isinstance(temperature, int | float) and not temperature >= 0:
+        raise ValueError(f"temperature={temperature}: out of range; allowed: 0 (the largest logit) or more")
 
 
 def generate(
@@ -111,8 +122,9 @@ def generate(
       (tokens [B, max_length] int32, lengths [B] int32); the stop token counts, and is repeated after a sequence's end.
 
     Raises:
-      ValueError: `max_length` is below 1, or as `filter_logits`.
+      ValueError: `max_length` is below 1, `temperature` is negative, or as `filter_logits`.
     """
+    _check_temperature(temperature)
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
     chex.assert_rank(logits, 2)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, load_torch
+from dlcore.models import create_model, load_torch, torch_file
 from dlcore.models.torch_weights import read_state_dict
 from tests.models.parity import read_golden
 
@@ -119,3 +119,11 @@ def test_errors_name_five_entries_and_count_the_others():
     with pytest.raises(ValueError, match=r"102 missing: \S+, \S+, \S+, \S+, \S+ and 97 more; 1 left over: a") as caught:
         load_torch("resnet18", {"a": np.zeros(3)})
     assert len(str(caught.value)) < 250
+
+
+def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
+    """Four bytes that call themselves 100,000 x 1,000,000 numbers of stride 0 would become 373 GiB."""
+    storage = torch_file._Storage("FloatStorage", "0", {"0": b"\0" * 4})
+    with pytest.raises(ValueError, match="a tensor of 100,000,000,000 numbers in a storage of 1; allowed"):
+        torch_file.TorchTensor(storage, 0, (100_000, 1_000_000), (0, 0)).array()
+    assert torch_file.TorchTensor(storage, 0, (1, 1), (7, 7)).array().shape == (1, 1)

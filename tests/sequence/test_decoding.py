@@ -200,3 +200,21 @@ def test_a_sentence_is_written_after_start_up_to_its_end_with_padding_behind(bea
     tokens, length = write(step, jnp.array([2, 3]), 2, 4, beam_size)
     np.testing.assert_array_equal(tokens, [[10, 11, END, PAD], [10, 11, 11, END]])
     np.testing.assert_array_equal(length, [3, 4])
+
+
+def test_the_nucleus_is_the_fewest_tokens_that_reach_p():
+    """.5 + .3 reaches .8, whatever float32 says, and of four equal tokens two reach .5; the first of equals stay."""
+    for p, top_p, want in (
+        ([0.5, 0.3, 0.1, 0.1], 0.8, [0, 1]),
+        ([0.25] * 4, 0.5, [0, 1]),
+        ([0.1, 0.1, 0.3, 0.5], 0.81, [0, 2, 3]),
+    ):
+        left = filter_logits(jnp.log(jnp.array(p)), top_p=top_p)
+        assert np.flatnonzero(np.isfinite(left)).tolist() == want
+        each = filter_logits(jnp.log(jnp.array([p, p])), top_p=jnp.array([top_p, 1.0]))
+        assert np.isfinite(each).sum(1).tolist() == [len(want), 4]
+    for wrong in ({"top_p": -0.1}, {"top_p": 1.5}):
+        with pytest.raises(ValueError, match=r"top_p=.*: out of range; allowed: 0 to 1"):
+            filter_logits(jnp.zeros(3), **wrong)
+    with pytest.raises(ValueError, match="temperature=-1: out of range; allowed: 0"):
+        sample_token(jax.random.key(0), jnp.zeros(3), -1)
