@@ -75,7 +75,11 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
     def predict(state: SeedsState, batch: Any) -> Any:
         return jax.vmap(learner.predict, in_axes=(0, None), out_axes=1)(state.inner, batch)
 
-    return Learner(init, update, evaluate, predict)
+    def classes(state: SeedsState, batch: Any) -> dict:
+        one = jax.eval_shape(lambda inner: jax.tree.map(lambda x: x[0], inner), state.inner)
+        return learner.classes(one, batch)
+
+    return Learner(init, update, evaluate, predict, classes=learner.classes and classes)
 
 
 def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict], list[dict]]:

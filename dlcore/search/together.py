@@ -170,7 +170,12 @@ def together(
         outputs = over(one, _convolves(state.inner))(state.inner, state.values)
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), outputs)
 
-    return Learner(init, update, evaluate, predict)
+    def classes(state: TrialsState, batch: Batch) -> dict:
+        learner = build({name: jnp.float32(column[0]) for name, column in values.items()})
+        one = jax.eval_shape(lambda inner: jax.tree.map(lambda x: x[0], inner), state.inner)
+        return {} if learner.classes is None else learner.classes(one, batch)
+
+    return Learner(init, update, evaluate, predict, classes=classes)
 
 
 def _zero_unless(alive: jax.Array, metrics: Metrics) -> Metrics:

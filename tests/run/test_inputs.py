@@ -13,6 +13,8 @@ from dlcore.detection.dense import detector_learner
 from dlcore.detection.localization import learner as localization
 from dlcore.learner import Labels, Learner
 from dlcore.run.inputs import check_labels
+from dlcore.run.seeds import over_seeds
+from dlcore.search.together import together
 from dlcore.segmentation import panoptic, semantic
 from dlcore.sequence import char_rnn, language_model, masked_language_model, seq2seq
 from dlcore.vision_language import captioning, video_caption
@@ -117,6 +119,15 @@ def test_maps_may_hold_void_and_panoptic_learners_know_what_their_parts_know():
     state = SimpleNamespace(parts={n: SimpleNamespace(replace=lambda **_: None) for n in ("instances", "semantic")})
     state.params = state.opt_state = {"instances": None, "semantic": None}
     assert whole.classes(state, {}) == {"labels": 2, "semantic": 3}
+
+
+def test_learners_of_several_seeds_and_trials_know_what_each_knows():
+    inner = {"w": np.zeros((2, 4, 3), np.float32)}
+    state = SimpleNamespace(inner=inner)
+    known = Learner(None, None, None, None, classes=lambda state, batch: {"label": state["w"].shape[-1]})
+    assert over_seeds(known, 2).classes(state, {}) == {"label": 3}
+    assert over_seeds(known._replace(classes=None), 2).classes is None
+    assert together(lambda row: known, {"rate": [1.0, 2.0]}).classes(state, {}) == {"label": 3}
 
 
 def test_localization_and_bucketed_batches():
