@@ -9,6 +9,8 @@ Salimans et al. 2016, arXiv:1606.03498 (inception score).
 
 Published numbers are over 2,048 features of an Inception network and 50,000 samples. Over others the distance has
 another scale, and it falls with the number of samples (its bias is about 1 / n): report both with every number.
+Experiments shrink images that are larger than the network's with antialiasing, as clean-fid (Parmar et al. 2022,
+arXiv:2104.11222); pytorch-fid does without, which gives other numbers for them.
 """
 
 from collections.abc import Callable

@@ -107,5 +107,5 @@ def test_bytes_have_a_range_of_255():
     assert float(psnr(a, b)) == pytest.approx(20, abs=1e-4)
     assert float(psnr(a / 255.0, b / 255.0)) == pytest.approx(20, abs=1e-4)
     np.testing.assert_allclose(ssim(a, b), ssim(a / 255.0, b / 255.0), atol=1e-5)
-    with pytest.raises(ValueError, match="b=float32: another range than a=uint8"):
+    with pytest.raises(ValueError, match="b=float32: another range than that of a=uint8"):
         psnr(a, (b / 255).astype(np.float32))
