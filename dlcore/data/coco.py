@@ -204,7 +204,7 @@ def coco_source(
                 arrays["crowd"][i, j] = bool(note.get("iscrowd", 0))
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
                 with _blamed(annotations, note):
-                    arrays["area"][i, j] = _area(note, box) * scale.prod()
+                    arrays["area"][i, j] = _area(note, box, scale)
                     if masks:
                         mask = _mask(note, image, size)
                         arrays["masks"][i, j] = pack_masks(mask)
@@ -305,14 +305,14 @@ def _numbers(values: Any) -> list[float]:
     return [float(v) for v in values]
 
 
-def _area(note: Mapping[str, Any], box: np.ndarray) -> float:
-    """Square pixels of an object in its file: its `area`, which may be less than the box's; the box's without one."""
+def _area(note: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> float:
+    """Square pixels of an object in the resized image: its `area`, which may be less than the box's; or its box's."""
     if note.get("area") is None:
         return float((box[2:] - box[:2]).prod())
     area = note["area"]
     if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < np.inf:
         raise ValueError(f"area={area!r}: not an area; allowed: 0 or more square pixels, or no area")
-    return float(area)
+    return float(area) * scale.prod()
 
 
 def _mask(note: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
