@@ -110,8 +110,6 @@ def fit(
       Preempted: SIGTERM came; everything is saved and the process should exit with the status it carries.
       ValueError: an argument is out of range, `report` has no folder, or the learner breaks the contract.
     """
-    if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed={seed}: out of range; allowed: integers of 64 bits")
     arguments = _Arguments(
         learner,
         train,

@@ -48,7 +48,7 @@ def merge(
       semantic: [H, W] int; classes from `num_stuff` on, and void, are no stuff.
       num_stuff: S, classes of stuff.
       score_thresh: least score of an object.
-      min_visible: an object stays where at least this share of it is not taken.
+      min_visible: an object stays where more than this share of it, or all of it, is not taken.
       min_stuff: pixels that a class of stuff covers at least.
 
     Returns:
@@ -60,7 +60,8 @@ def merge(
 
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         part = masks[k] & (segments < 0)
-        keep = (part.sum() >= min_visible * masks[k].sum()) & part.any()
+        visible, whole = part.sum(), masks[k].sum()
+        keep = (visible > min_visible * whole) | ((visible == whole) & (whole > 0))
         return jnp.where(part & keep, k, segments), keep
 
     order = jnp.argsort(-scores)
@@ -155,7 +156,7 @@ def learner(
       semantic: predict gives `{"classes": [B, H, W]}`, the stuff first.
       num_stuff: int, classes of stuff.
       score_thresh: least score of an object.
-      min_visible: an object stays where at least this share of it is not taken.
+      min_visible: an object stays where more than this share of it, or all of it, is not taken.
       min_stuff: pixels that a class of stuff covers at least.
 
     Returns:
