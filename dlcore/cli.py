@@ -6,7 +6,8 @@ dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlc
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
 dlcore models ["resnet*"] [--kind=tokens]     list the zoo: names, parameters and image sizes; or the models of tokens
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
-dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from
+dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
+                                              --mean and --std where it normalizes images in another way
 
 experiments, run and search work in a checkout of dlcore.
 """
@@ -81,6 +82,10 @@ def _main(argv: list[str]) -> int:
     convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
     convert.add_argument("--model", required=True, help="a name of `dlcore models`, of either kind")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
+    convert.add_argument(
+        "--mean", help="of the pixels in [0, 1], as 0.5,0.5,0.5; by default that of the model's weights"
+    )
+    convert.add_argument("--std", help="of the pixels in [0, 1], with --mean")
     options = parser.parse_args(argv)
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
@@ -187,13 +192,47 @@ def _convert(options: argparse.Namespace) -> None:
     out = options.out or options.file.with_suffix("")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out={str(out)!r}: not empty; allowed: a new or empty folder")
+    known = _normalization(options)
     weights, names = read_state_dict(options.file), torch_names(options.model)
     head = names.get("params/head/bias")
     fields = {"num_classes": len(weights[head])} if head in weights else {}
     variables = load_torch(options.model, weights, **fields)
-    save_weights(out, variables, {"model": options.model, **fields, "file": options.file.name})
+    save_weights(out, variables, {"model": options.model, **fields, **known, "file": options.file.name})
     classes = f", {fields['num_classes']} classes" if fields else ""
     print(f"{out}: {options.model}, {len(names)} arrays{classes}")
+    if known:
+        mean, std = (", ".join(f"{x:g}" for x in known[name]) for name in ("mean", "std"))
+        print(f"images are normalized by mean {mean} and standard deviation {std} (--mean and --std change it)")
+
+
+def _normalization(options: argparse.Namespace) -> dict[str, tuple[float, ...]]:
+    """Mean and standard deviation of a converted model's images; {} where it reads none."""
+    from dlcore.models.normalization import normalization
+    from dlcore.models.registry import family_of
+
+    if (options.mean is None) != (options.std is None):
+        raise ValueError(f"mean={options.mean}, std={options.std}: one alone; allowed: both, or neither")
+    reads_images = "image" in getattr(family_of(options.model), "INPUTS", ("image",))
+    if options.mean is None:
+        return normalization(options.model)._asdict() if reads_images else {}
+    if not reads_images:
+        raise ValueError(f"mean={options.mean}: {options.model} reads tokens; allowed: of models of images")
+    given = {name: _numbers(name, getattr(options, name)) for name in ("mean", "std")}
+    if len(given["mean"]) != len(given["std"]):
+        raise ValueError(f"std={options.std}: {len(given['std'])} numbers; allowed: {len(given['mean'])}, as of mean")
+    if min(given["std"]) <= 0:
+        raise ValueError(f"std={options.std}: not positive; allowed: numbers above 0")
+    return given
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(0 <= x <= 1 for x in numbers):
+        raise ValueError(f"{name}={text!r}: no numbers of pixels in [0, 1]; allowed: one a channel, as 0.5,0.5,0.5")
+    return numbers
 
 
 if __name__ == "__main__":

@@ -90,7 +90,10 @@ class Experiment:
       report_hooks: Setup -> hooks that change nothing and add panels to the report, such as a film; a search, which
         writes no such report, leaves them out.
       schedule: Setup -> a function from the step, counted from 0, to its learning rate, for the log; None logs none.
-      start: Setup -> fit's `start`, where the settings ask for weights to start from; else None.
+      check: raises FlagError where settings do not fit each other; called before data are read.
+      start: Setup -> fit's `start`, where the settings ask for weights to start from, else None; best a
+        `dlcore.experiment.origin.Start`, which can be checked before anything is compiled. A flag that names weights
+        has `origin=` in its Setting.
       notes: (Setup, Splits) -> lines to print before training, of what the data are to this model.
       evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
       packages: of `dlcore.extras` that it needs, checked before any work.
@@ -125,6 +128,7 @@ class Experiment:
     hooks: Callable[[Setup], list] = lambda setup: []
     report_hooks: Callable[[Setup], list] = lambda setup: []
     schedule: Callable[[Setup], Callable[[int], float] | None] = lambda setup: None
+    check: Callable[[Flags], None] = lambda flags: None
     start: Callable[[Setup], Callable[[Any], Any] | None] = lambda setup: None
     notes: Callable[[Setup, Splits], list[str]] = lambda setup, splits: []
     evaluators: Callable[[Setup, Splits, str], list] = lambda setup, splits, split: []

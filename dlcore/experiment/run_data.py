@@ -6,7 +6,7 @@ holds the keys of the examples (`dlcore.data.fingerprint`), eight bytes each, so
     "data": {"train": {"examples": 1167, "digest": "5a0f...", "by": "content"}, "valid": {...}, "test": {...}}
 
 Several training sources are "train/NAME". After `--changed_data` data.npz also holds, as "earlier", the keys of what
-the run was trained on before.
+the run, or the weights that it started from, were trained on before.
 
     resume      on other training examples, or other classes: an error; other validation or test examples: a line
     evaluate    classes are mapped by name, unknown ones are an error; other examples than the run's: a line;
@@ -14,7 +14,6 @@ the run was trained on before.
 """
 
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +23,32 @@ import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, changes, count_in
 from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import (
+    DATA_FILE,
+    EARLIER,
+    Origin,
+    check_origins,
+    known_data,
+    normalized_as,
+    trained_on,
+)
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, takes_several
 from dlcore.experiment.splits import Splits
 
-__all__ = ["FILE", "Comparison", "check_resumed", "compared", "data_for", "fingerprints", "known_data", "write_data"]
+__all__ = [
+    "Comparison",
+    "check_resumed",
+    "compared",
+    "data_for",
+    "fingerprints",
+    "inherited_keys",
+    "load_data",
+    "origins_of",
+    "write_data",
+]
 
-FILE = "data.npz"
-_EARLIER = "earlier"
 _CLASSES = {"class_names": ("label", "labels"), "vocabulary": ("text", "prompt")}
 """Facts that number classes, and the arrays that hold the numbers."""
 
@@ -46,6 +63,65 @@ class Comparison(NamedTuple):
 
     changes: str | None
     trained_on: int
+
+
+def origins_of(run: ResolvedRun) -> list[Origin]:
+    """Read where the weights come from that the run's flags name; no data are read.
+
+    Args:
+      run: the run.
+
+    Returns:
+      The origins, in the order of the flags.
+
+    Raises:
+      FlagError: settings do not fit each other.
+      ValueError: weights cannot be used.
+      FileNotFoundError: a run that is named has no checkpoint.
+    """
+    run.experiment.check(run.flags)
+    found = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
+    origins = [origin for origin in found if origin is not None]
+    for origin in origins:
+        if origin.page is not None and origin.checkpoint is None:
+            raise FileNotFoundError(f"{origin.name}: there is no checkpoint in it; allowed: a run that saved one")
+    return origins
+
+
+def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin] | None = None) -> Splits:
+    """Load the data of a run that begins, after a look at the weights that it begins with.
+
+    Args:
+      run: the run.
+      flags: other settings than the run's.
+      origins: of `origins_of`, where they were read already.
+
+    Returns:
+      The splits, normalized as for the weights that the run starts from; what is to be known of these is a note.
+
+    Raises:
+      FlagError: settings do not fit each other, or weights were trained on what is now tested; `--changed_data` allows
+        these.
+      ValueError: weights cannot be used.
+    """
+    origins = origins_of(run) if origins is None else origins
+    splits = run.experiment.data(run.flags if flags is None else flags)
+    lines = check_origins(origins, splits, run.flags.changed_data)
+    return normalized_as(splits, origins)._replace(notes=(*splits.notes, *lines))
+
+
+def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
+    """Collect what a run was trained on by the weights that it starts from.
+
+    Args:
+      origins: of the run.
+
+    Returns:
+      The keys as "earlier", for `write_data`; {} where there are none.
+    """
+    keys = [trained_on(origin.known) for origin in origins if origin.initializes]
+    every = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+    return {EARLIER: Fingerprint(len(every), "", "", every)} if len(every) else {}
 
 
 def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
@@ -71,30 +147,6 @@ def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
     return found
 
 
-def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
-    """Read what a run recorded.
-
-    Args:
-      folder: of the run.
-      config: its config.json.
-
-    Returns:
-      Split -> fingerprint, and "earlier" where there is one; empty where the run recorded nothing.
-    """
-    try:
-        with np.load(folder / FILE) as file:
-            keys = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        keys = {}
-    known = {
-        name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
-        for name, entry in config.get("data", {}).items()
-    }
-    if _EARLIER in keys:
-        known[_EARLIER] = Fingerprint(len(keys[_EARLIER]), "", "", keys[_EARLIER])
-    return known
-
-
 def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> dict[str, dict]:
     """Write the keys of the splits to data.npz.
 
@@ -108,13 +160,13 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
     """
     prints = fingerprints(splits)
     keys = {name: print_.keys for name, print_ in prints.items() if print_.keys is not None}
-    earlier = np.setdiff1d(_trained_on(known), _trained_on(prints))
+    earlier = np.setdiff1d(trained_on(known), trained_on(prints))
     if len(earlier):
-        keys[_EARLIER] = earlier
-    temporary = folder / (FILE + ".tmp")
+        keys[EARLIER] = earlier
+    temporary = folder / (DATA_FILE + ".tmp")
     with temporary.open("wb") as file:
         np.savez(file, **keys)
-    os.replace(temporary, folder / FILE)
+    os.replace(temporary, folder / DATA_FILE)
     return {name: {"examples": p.examples, "digest": p.digest, "by": p.by} for name, p in prints.items()}
 
 
@@ -233,20 +285,14 @@ def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comp
         return Comparison(said, 0)
     mine = known[split].keys
     new = now.keys if mine is None else now.keys[~np.isin(now.keys, mine)]
-    trained_on = count_in(new, _trained_on(known))
-    if trained_on and not run.flags.changed_data:
+    seen = count_in(new, trained_on(known))
+    if seen and not run.flags.changed_data:
         how = f" (same {now.by})" if now.by != "content" else ""
         raise FlagError(
-            f"--split={split}: the run was trained on {trained_on:,} of its {now.examples:,} examples{how}: {said}; "
+            f"--split={split}: the run was trained on {seen:,} of its {now.examples:,} examples{how}: {said}; "
             "allowed: examples that it was not trained on, or --changed_data to measure these all the same"
         )
-    return Comparison(said, trained_on)
-
-
-def _trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
-    """[N] uint64, keys of all training examples, once each."""
-    keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", _EARLIER) and p.keys is not None]
-    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+    return Comparison(said, seen)
 
 
 def _listed(names: Any) -> str:

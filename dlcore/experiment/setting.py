@@ -54,6 +54,8 @@ class Setting(NamedTuple):
       limits: the allowed values of a number.
       identity: whether it changes what is learned, and so belongs to the run's identity.
       essential: whether `--help` shows it first.
+      origin: of a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come from,
+        None where it names none. It is called before data are read.
     """
 
     default: Any
@@ -62,6 +64,7 @@ class Setting(NamedTuple):
     limits: Range = Range()
     identity: bool = True
     essential: bool = False
+    origin: Callable[[Any], Any] | None = None
 
 
 class _Kind(NamedTuple):

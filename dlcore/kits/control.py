@@ -10,6 +10,7 @@ from dlcore.data.shape_grid import foreground
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.control_net import ControlledUNet, ControlNet, copy_encoder, edge_map, shape_iou
@@ -21,7 +22,11 @@ __all__ = ["SETTINGS", "data", "evaluators", "example", "inputs", "model_of", "s
 SETTINGS = {
     **prompts.SETTINGS,
     "base": Setting(
-        None, "the folder of a run of generative.text_to_image; by default one is trained", str | None, essential=True
+        None,
+        "the folder of a run of generative.text_to_image; by default one is trained",
+        str | None,
+        essential=True,
+        origin=lambda flags: origin(flags),
     ),
     "base_steps": Setting(
         None, "training steps of the default base; by default those of its page", int | None, Range(1)
@@ -67,7 +72,26 @@ def model_of(setup: Setup) -> ControlledUNet:
     return ControlledUNet(base, ControlNet(**shared, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype))
 
 
-def start(setup: Setup):
+def origin(flags: Flags) -> Origin | None:
+    """Read where the base comes from.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The origin; None without `--base`.
+
+    Raises:
+      ValueError: the folder is no run of generative.text_to_image, or its form or timesteps are others.
+    """
+    found = earlier_phase.origin(flags, "base", "generative.text_to_image", "unet", "words")
+    for name in SCHEDULE if found is not None else ():
+        if found.settings.get(name) != flags.get(name):
+            raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {found.settings.get(name)}")
+    return found
+
+
+def start(setup: Setup) -> Start:
     """Start with the weights of the first phase: the base is locked, the ControlNet begins as a copy of its encoder.
 
     Args:
@@ -77,8 +101,15 @@ def start(setup: Setup):
       State -> State with a new optimizer state.
 
     Raises:
-      ValueError: when applied: the base has another form, or was trained on other images, words or timesteps.
+      ValueError: when applied or checked: the base has another form, or was trained on other images, words or
+        timesteps.
     """
+    facts = ("image_shape", "vocabulary", "length")
+
+    def check(state):
+        found = origin(setup.flags)
+        if found is not None:
+            earlier_phase.check_facts(found.name, found.spec, setup.spec, *facts)
 
     def replace(state):
         flags = setup.flags
@@ -88,7 +119,7 @@ def start(setup: Setup):
         folder = earlier_phase.find_or_train(flags, "base", "generative.text_to_image", words)
         phase = earlier_phase.load(folder)
         what = f"base={str(folder)!r}"
-        earlier_phase.check_same(what, phase, setup, "unet", "words", facts=("image_shape", "vocabulary", "length"))
+        earlier_phase.check_same(what, phase, setup, "unet", "words", facts=facts)
         for name in SCHEDULE:
             if phase.flags.get(name) != flags.get(name):
                 raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
@@ -97,7 +128,7 @@ def start(setup: Setup):
         opt_state = jax.jit(optimizer.build(setup).init)(params)
         return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
 
-    return replace
+    return Start(replace, check)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

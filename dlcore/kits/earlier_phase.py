@@ -11,10 +11,11 @@ from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.resolved_run import open_run, restore_state
 
-__all__ = ["EarlierPhase", "check_same", "find_or_train", "load", "words_of"]
+__all__ = ["EarlierPhase", "check_facts", "check_same", "find_or_train", "load", "origin", "words_of"]
 
 
 class EarlierPhase(NamedTuple):
@@ -50,16 +51,43 @@ def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> P
     Raises:
       ValueError: the folder is no run of that page.
     """
-    given = flags.get(argument)
-    if given is not None:
-        folder = Path(given)
-        if not (folder / "config.json").exists() or read_config(folder)["experiment"] != name:
-            raise ValueError(f"{argument}={given!r}: no such run; allowed: the folder of a run of {name}")
-        return folder
+    if (found := origin(flags, argument, name)) is not None:
+        return found.path
     from dlcore.modes.train import train_page
 
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
     return train_page(name, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
+
+
+def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | None:
+    """Read where the run comes from that a flag names.
+
+    Args:
+      flags: of the second phase.
+      argument: the flag, such as autoencoder.
+      name: of the first page.
+      *modules: whose fields must be the same.
+
+    Returns:
+      The origin; None where the flag names none and the first page is run.
+
+    Raises:
+      ValueError: the folder is no run of that page, or its modules have other fields.
+    """
+    given = flags.get(argument)
+    if given is None:
+        return None
+    folder = Path(given)
+    if not (folder / "config.json").exists() or read_config(folder)["experiment"] != name:
+        raise ValueError(f"{argument}={given!r}: no such run; allowed: the folder of a run of {name}")
+    found = read_origin(folder, argument)
+    for module in modules:
+        for field, value in flags.group(module).items():
+            trained = found.settings.get(f"{module}.{field}", value)
+            if trained != value:
+                what = f"{found.name}: trained with {module}.{field}={trained}"
+                raise ValueError(f"{what}; allowed: {value}, as in this run")
+    return found
 
 
 def load(folder: Path) -> EarlierPhase:
@@ -116,11 +144,26 @@ def check_same(
     Raises:
       ValueError: they differ; the message says in what.
     """
-    for name in facts:
-        if phase.spec[name] != setup.spec[name]:
-            raise ValueError(f"{what}: trained with {name}={phase.spec[name]}; allowed: {setup.spec[name]}")
+    check_facts(what, phase.spec, setup.spec, *facts)
     for module in modules:
         for name, value in phase.flags.group(module).items():
             if value != setup.flags.group(module)[name]:
                 given = setup.flags.group(module)[name]
                 raise ValueError(f"{what}: trained with {module}.{name}={value}; allowed: {given}, as in this run")
+
+
+def check_facts(what: str, before: dict, now: dict, *facts: str) -> None:
+    """Check that facts of the data of two phases are the same.
+
+    Args:
+      what: names the first phase, for errors.
+      before: spec of the first.
+      now: spec of the second.
+      *facts: such as image_shape.
+
+    Raises:
+      ValueError: they differ; the message says in what.
+    """
+    for name in facts:
+        if before[name] != now[name]:
+            raise ValueError(f"{what}: trained with {name}={before[name]}; allowed: {now[name]}")

@@ -12,6 +12,7 @@ from flax import linen as nn
 from dlcore.data.augment import to_float
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative import ddpm
@@ -36,10 +37,17 @@ __all__ = [
 
 SETTINGS = {k: images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")}
 
+AUTOENCODER = "generative.autoencoder_kl"
+"""The page of the first phase."""
+
 LATENT = {
     **diffusion.SETTINGS,
     "first_stage": Setting(
-        None, "the folder of a run of generative.autoencoder_kl; by default one is trained", str | None, essential=True
+        None,
+        "the folder of a run of generative.autoencoder_kl; by default one is trained",
+        str | None,
+        essential=True,
+        origin=lambda flags: earlier_phase.origin(flags, "first_stage", AUTOENCODER, "autoencoder"),
     ),
     "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
 }
@@ -71,7 +79,7 @@ def _first_phase(flags: Flags) -> Path:
     words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SETTINGS if flags.get(name) is not None]
     words += earlier_phase.words_of(flags, "autoencoder")
-    return earlier_phase.find_or_train(flags, "first_stage", "generative.autoencoder_kl", words)
+    return earlier_phase.find_or_train(flags, "first_stage", AUTOENCODER, words)
 
 
 def build(setup: Setup, network: nn.Module) -> Learner:
@@ -107,7 +115,7 @@ def build(setup: Setup, network: nn.Module) -> Learner:
     return optimizer.averaged(learner, setup)
 
 
-def start(setup: Setup):
+def start(setup: Setup) -> Start:
     """Start with the weights of the first phase's autoencoder, and the scale of its latents.
 
     Args:
@@ -117,8 +125,13 @@ def start(setup: Setup):
       State -> State, whose `locked` has them.
 
     Raises:
-      ValueError: when applied: the autoencoder has another form, or was trained on images of another shape.
+      ValueError: when applied or checked: the autoencoder has another form, or was trained on images of another shape.
     """
+
+    def check(state):
+        found = earlier_phase.origin(setup.flags, "first_stage", AUTOENCODER, "autoencoder")
+        if found is not None:
+            earlier_phase.check_facts(found.name, found.spec, setup.spec, "image_shape")
 
     def replace(state):
         folder = _first_phase(setup.flags)
@@ -132,7 +145,7 @@ def start(setup: Setup):
         params = jax.tree.map(jnp.asarray, phase.params)
         return state.replace(locked={"autoencoder": params, "scale": jnp.float32(scale)})
 
-    return replace
+    return Start(replace, check)
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:

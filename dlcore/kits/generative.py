@@ -6,12 +6,13 @@ from dlcore.data.source import Source
 from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import images, trained_network
 from dlcore.learner import Evaluator, Range
 
-__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_of"]
+__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_of", "origin"]
 
 NUM_SHOWN = 64
 """Samples in the report."""
@@ -27,9 +28,28 @@ SETTINGS = {
         "(`dlcore convert FILE --model=inception_v3_fid`); by default that of --network",
         str | None,
         essential=True,
+        origin=lambda flags: origin(flags),
     ),
     "num_samples": Setting(1000, "drawn for the Fréchet distance at each evaluation", limits=Range(2)),
 }
+
+
+def origin(flags: Flags) -> Origin | None:
+    """Read where the network of `--frechet_network` comes from.
+
+    Args:
+      flags: `frechet_network`.
+
+    Returns:
+      The origin of a network that measures; None without the flag.
+
+    Raises:
+      ValueError: there is no classifier.
+    """
+    source = flags.frechet_network
+    if source is None:
+        return None
+    return trained_network.classifier_origin(source, "frechet_network")._replace(initializes=False)
 
 
 def data(flags: Flags) -> Splits:

@@ -46,7 +46,10 @@ SETTINGS = {
     **rl.SETTINGS,
     "demonstrations": Setting(None, "a file of recorded episodes; by default the expert's", str | None, essential=True),
     "expert": Setting(
-        None, "the folder of a run of rl.ppo, whose episodes are recorded; by default one is trained", str | None
+        None,
+        "the folder of a run of rl.ppo, whose episodes are recorded; by default one is trained",
+        str | None,
+        origin=lambda flags: earlier_phase.origin(flags, "expert", "rl.ppo"),
     ),
     "expert_steps": Setting(200, "training steps of the default expert", limits=Range(1)),
     "num_demonstrations": Setting(4, "episodes to imitate", limits=Range(1, NUM_RECORDED), essential=True),

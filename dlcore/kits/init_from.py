@@ -3,17 +3,20 @@
 python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_from=RUN
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
 from dlcore.kits import earlier_phase, optimizer, trained_network
 
-__all__ = ["SETTINGS", "fit_modules", "start"]
+__all__ = ["SETTINGS", "fit_modules", "origin", "start"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -22,6 +25,7 @@ SETTINGS = {
         "classifier for the backbone, also as a folder of `dlcore convert` or a packed .npz",
         str | None,
         essential=True,
+        origin=lambda flags: origin(flags),
     ),
 }
 
@@ -29,7 +33,27 @@ _NAMED = 5
 """Leaves that an error names; it counts the others."""
 
 
-def start(setup: Setup) -> Callable[[Any], Any] | None:
+def origin(flags: Flags) -> Origin | None:
+    """Read where the weights of `--init_from` come from.
+
+    Args:
+      flags: `init_from`, and `model` where the page has a backbone.
+
+    Returns:
+      The origin; None without `--init_from`.
+
+    Raises:
+      ValueError: there are no weights, or they are a classifier of another model than the backbone.
+    """
+    if flags.init_from is None:
+        return None
+    found = read_origin(flags.init_from, "init_from")
+    if found.page is None and flags.get("model") not in (None, found.model):
+        raise ValueError(f"{found.name}: its backbone is {found.model}; allowed: {flags.model}, as --model here")
+    return found
+
+
+def start(setup: Setup) -> Start | None:
     """Start from the weights of `--init_from`.
 
     Args:
@@ -40,37 +64,59 @@ def start(setup: Setup) -> Callable[[Any], Any] | None:
       `--init_from`.
 
     Raises:
-      ValueError: when applied: there are no such weights, or they do not fit.
+      ValueError: when applied or checked: there are no such weights, or they do not fit.
     """
     source = setup.flags.get("init_from")
     if source is None:
         return None
-    name = f"init_from={source!r}"
+    name, own = f"init_from={source!r}", list(setup.spec["class_names"])
+    load = functools.cache(lambda: _load(source))
+
+    def fitted(state):
+        wanted = {"params": state.params, **state.model_state}
+        weights, classes = _in_modules(*load(), setup.flags.get("model"), wanted, name)
+        return *fit_modules(weights, wanted, classes == own, name), classes
 
     def replace(state):
         from dlcore.run.progress import say
 
-        wanted = {"params": state.params, **state.model_state}
-        weights, classes = _weights(source, setup.flags.get("model"), wanted, name)
-        variables, anew = fit_modules(weights, wanted, classes == list(setup.spec["class_names"]), name)
+        variables, anew, classes = fitted(state)
         if anew := [module for module in anew if module != "backbone/head"]:  # which no detector uses
             say(f"{name}: does not give {', '.join(anew)}, which start anew")
+        if classes not in (None, own) and not any("/" in module for module in anew) and _gives_classes(variables, load):
+            say(
+                f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, not {_listed(own)}"
+            )
         params = variables.pop("params")
         transformation = optimizer.build(setup)
         return state.replace(params=params, model_state=variables, opt_state=jax.jit(transformation.init)(params))
 
-    return replace
+    return Start(replace, lambda state: fitted(state) and None)
 
 
-def _weights(source: str, model: str | None, wanted: dict, name: str) -> tuple[dict, list[str] | None]:
-    """Variables in modules named as in `wanted`, and the names of the classes that they tell apart."""
-    if (Path(source) / "config.json").exists():
-        phase = earlier_phase.load(Path(source))
-        given, variables = phase.flags.get("model"), {"params": phase.params, **phase.model_state}
-        classes = phase.spec.get("class_names")
-    else:
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f", ... ({len(names)})" if len(names) > _NAMED else "")
+
+
+def _gives_classes(variables: dict, load: Callable) -> bool:
+    """Whether more than a backbone was taken: other modules hold the layers that name classes."""
+    return bool((variables["params"].keys() & load()[1]["params"].keys()) - {"backbone"})
+
+
+def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
+    """(Model, variables, names of the classes that they tell apart) of the weights."""
+    found = read_origin(source, "init_from")
+    if found.page is None:
         network = trained_network.load_network(source, "init_from")
-        given, variables, classes = network.name, network.variables, list(network.class_names)
+        return network.name, network.variables, list(network.class_names)
+    phase = earlier_phase.load(Path(source))
+    return found.model, {"params": phase.params, **phase.model_state}, phase.spec.get("class_names")
+
+
+def _in_modules(
+    given: str | None, variables: dict, classes: Any, model: str | None, wanted: dict, name: str
+) -> tuple[dict, list[str] | None]:
+    """Variables in modules named as in `wanted`, and the names of the classes that they tell apart."""
     if not variables["params"].keys() & wanted["params"].keys() and "backbone" in wanted["params"]:
         variables = {kind: {"backbone": layers} for kind, layers in variables.items()}  # a classifier
     if "backbone" in variables["params"].keys() & wanted["params"].keys() and given != model:

@@ -9,6 +9,7 @@ import optax
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.settings import ONLY_F32
+from dlcore.kits import trained_network
 from dlcore.kits.trained_network import load_network
 from dlcore.learner import Learner, Range
 
@@ -23,6 +24,7 @@ SETTINGS = {
         "a run's folder, a folder of `dlcore convert` or a packed .npz; by default the small VGG that dlcore ships",
         str | None,
         essential=True,
+        origin=trained_network.origin,
     ),
     "optimizer": Setting(
         "lbfgs", "of the pixels; lbfgs searches for its own step size", Literal["lbfgs", "adam"], essential=True

@@ -21,9 +21,10 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalizer
+from dlcore.data.normalization import normalizer
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
 from dlcore.kits import earlier_phase, images
@@ -36,11 +37,16 @@ __all__ = [
     "SETTINGS",
     "Extract",
     "TrainedNetwork",
+    "check_fits",
+    "classifier_origin",
     "default_model",
     "feature_extractor",
     "find_or_train",
     "load_network",
+    "model_of",
+    "origin",
     "pack",
+    "teacher_origin",
 ]
 
 PACKED = Path(__file__).parents[1] / "interpretability" / "vgg9_cifar10.npz"
@@ -51,6 +57,7 @@ SETTINGS = {
         "a run's folder, a folder of `dlcore convert` or a packed .npz; by default a small network is trained",
         str | None,
         essential=True,
+        origin=lambda flags: origin(flags),
     ),
     "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
 }
@@ -78,6 +85,7 @@ class TrainedNetwork(NamedTuple):
       class_names: of its logits.
       side: of the images that it was trained on, in pixels; (H, W) where they are not square.
       input_size: side, or (H, W), that images are resized to first; None does not resize.
+      named: whether the names of the classes were recorded; otherwise they are numbers.
     """
 
     name: str
@@ -89,6 +97,107 @@ class TrainedNetwork(NamedTuple):
     class_names: tuple[str, ...]
     side: int | tuple[int, int]
     input_size: int | tuple[int, int] | None = None
+    named: bool = True
+
+
+def origin(flags: Flags) -> Origin | None:
+    """Read where the network of `--network` comes from.
+
+    Args:
+      flags: `network`.
+
+    Returns:
+      The origin of a network that measures; None without `--network`.
+
+    Raises:
+      ValueError: there is no classifier.
+    """
+    return None if flags.network is None else classifier_origin(flags.network, "network")._replace(initializes=False)
+
+
+def teacher_origin(flags: Flags) -> Origin | None:
+    """Read where a teacher comes from; images are normalized as it knows them.
+
+    Args:
+      flags: `network`.
+
+    Returns:
+      The origin; None without `--network`.
+
+    Raises:
+      ValueError: there is no classifier.
+    """
+    return None if flags.network is None else classifier_origin(flags.network, "network")
+
+
+def classifier_origin(source: str | Path | None, argument: str, headless: bool = False) -> Origin:
+    """Read where a classifier comes from; no array of it is read.
+
+    Args:
+      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
+      argument: that `source` was given as.
+      headless: whether the encoder of a run of contrastive learning will do.
+
+    Returns:
+      The origin.
+
+    Raises:
+      ValueError: `source` is none of the three, or a run of something else.
+    """
+    found = read_origin(PACKED if source is None else source, argument)
+    if found.page is not None:
+        experiment = find_experiment(found.page)
+        if found.class_names is None or getattr(experiment, "model", None) is None:
+            raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier")
+        if not headless and "embedder" in getattr(experiment, "modules", {}):
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+    return found
+
+
+def check_fits(
+    found: Origin, *, channels: int | None = None, class_names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Check that a network takes the images and tells the classes apart.
+
+    Args:
+      found: where it comes from.
+      channels: that its images must have; None allows any.
+      class_names: as in `load_network`.
+
+    Returns:
+      The names of its classes; their numbers where they were not recorded.
+
+    Raises:
+      ValueError: it does not.
+    """
+    mean = found.mean or ()
+    if channels not in (None, len(mean)):
+        raise ValueError(f"{found.name}: trained on images of {len(mean)} channels; allowed: {channels}")
+    own = list(found.class_names or map(str, range(_num_classes(found))))
+    if class_names is not None and len(own) != len(class_names):
+        raise ValueError(f"{found.name}: has {len(own)} classes; allowed: {len(class_names)}")
+    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
+        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
+        wanted = class_names[place]
+        raise ValueError(f"{found.name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
+    return tuple(own)
+
+
+def _num_classes(found: Origin) -> int:
+    return found.spec.get("num_classes") or create_model(found.model).num_classes
+
+
+def model_of(found: Origin, **fields: Any) -> nn.Module:
+    """Build the model of a network; no array of it is read.
+
+    Args:
+      found: where it comes from.
+      **fields: of the model that differ.
+
+    Returns:
+      The flax module.
+    """
+    return create_model(found.model, **({"num_classes": _num_classes(found)} | found.fields | fields))
 
 
 def load_network(
@@ -116,38 +225,36 @@ def load_network(
       ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
       FileNotFoundError: the run has no checkpoint.
     """
-    source = PACKED if source is None else Path(source)
-    name = f"{argument}={str(source)!r}"
-    if source.suffix == ".npz" and source.exists():
-        meta, leaves = _from_file(source, name)
-    elif (source / "config.json").exists():
-        meta, leaves = _from_run(source, name, headless)
-    elif (source / "model.json").exists():
-        meta, leaves = _from_weights(source)
+    found = classifier_origin(source, argument, headless)
+    own = check_fits(found, channels=channels, class_names=class_names)
+    side, resized = found.spec.get("side"), found.spec.get("input_size")
+    if found.page is not None:
+        flags, spec, variables = _of_run(found, headless)
+        side, resized = _side_of(spec), images.input_size(flags, spec)
+    elif found.path.suffix == ".npz":
+        variables = _of_file(found.path, found.name)
     else:
-        allowed = "the folder of a run, a folder that `dlcore convert` wrote, or a packed .npz"
-        raise ValueError(f"{name}: holds no trained network; allowed: {allowed}")
-    if channels not in (None, len(meta["mean"])):
-        raise ValueError(f"{name}: trained on images of {len(meta['mean'])} channels; allowed: {channels}")
-    own = list(meta["class_names"])
-    if class_names is not None and len(own) != len(class_names):
-        raise ValueError(f"{name}: has {len(own)} classes; allowed: {len(class_names)}")
-    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
-        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
-        wanted = class_names[place]
-        raise ValueError(f"{name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta["fields"].items()}
+        from dlcore.run.weights import load_weights
+
+        variables, side = load_weights(found.path)[1], input_shape(found.model)[0]
     return TrainedNetwork(
-        meta["model"],
-        fields,
-        create_model(meta["model"], num_classes=len(meta["class_names"]), **fields),
-        unflatten_dict(leaves),
-        np.asarray(meta["mean"], np.float32),
-        np.asarray(meta["std"], np.float32),
-        tuple(meta["class_names"]),
-        _size(meta["side"]),
-        _size(meta.get("input_size")),
+        found.model,
+        found.fields,
+        model_of(found),
+        variables,
+        np.asarray(found.mean, np.float32),
+        np.asarray(found.std, np.float32),
+        own,
+        _size(side),
+        _size(resized),
+        found.class_names is not None,
     )
+
+
+def _side_of(spec: dict) -> Any:
+    """The side of square images, or [H, W]."""
+    height, width = spec["image_shape"][:2]
+    return height if height == width else [height, width]
 
 
 def _size(value: Any) -> Any:
@@ -155,50 +262,39 @@ def _size(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _from_file(path: Path, name: str) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
+def _of_file(path: Path, name: str) -> Any:
     try:
         arrays = read_npz(path)
     except ValueError:
         raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
-    if "meta" not in arrays:
-        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
-    meta = json.loads(str(arrays.pop("meta")))
-    return meta, {tuple(key.split("/")): array.astype(np.float32) for key, array in arrays.items()}
+    leaves = {k: v.astype(np.float32) for k, v in arrays.items() if k != "meta"}
+    return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
 
 
-def _from_weights(folder: Path) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    from dlcore.run.weights import load_weights
-
-    about, variables = load_weights(folder)
-    classes = about.get("num_classes") or create_model(about["model"]).num_classes
-    meta = {
-        "model": about["model"],
-        "fields": about.get("fields", {}),
-        "mean": about.get("mean", IMAGENET_MEAN),
-        "std": about.get("std", IMAGENET_STD),
-        "class_names": about.get("class_names") or [str(i) for i in range(classes)],
-        "side": input_shape(about["model"])[0],
-    }
-    return meta, flatten_dict(variables)
-
-
-def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, dict[tuple[str, ...], np.ndarray]]:
-    config = read_config(folder)
-    experiment = find_experiment(config["experiment"])
-    if "class_names" not in config["spec"] or experiment.model is None:
-        raise ValueError(f"{name}: a run of {experiment.name}; allowed: runs of a classifier")
-    flags, spec, params, model_state = earlier_phase.load(folder)
+def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
+    flags, spec, params, model_state = earlier_phase.load(found.path)
     variables = {"params": params, **model_state}
     if {"backbone", "projection"} <= params.keys():  # an `Embedder`
         if not headless:
-            raise ValueError(f"{name}: a run of {experiment.name}, without a head; allowed: runs of a classifier")
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
         backbones = {kind: leaves["backbone"] for kind, leaves in variables.items() if "backbone" in leaves}
         variables = {kind: {k: v for k, v in layers.items() if k != "head"} for kind, layers in backbones.items()}
-    shape = list(spec["image_shape"])
-    result = folder / "result.json"
+    return flags, spec, variables
+
+
+def pack(run: str | Path, path: str | Path) -> None:
+    """Write the classifier of a finished run to one small file, in float16.
+
+    Args:
+      run: the run's folder.
+      path: of the .npz to write.
+    """
+    found = classifier_origin(Path(run), "run")
+    flags, spec, variables = _of_run(found)
+    result, config = found.path / "result.json", read_config(found.path)
     result = json.loads(result.read_text()) if result.exists() else {}
     meta = {
-        "model": flags.model,
+        "model": found.model,
         "fields": flags.group("model"),
         "side": shape[0] if shape[0] == shape[1] else shape[:2],
         "input_size": images.input_size(flags, spec),
@@ -210,17 +306,7 @@ def _from_run(folder: Path, name: str, headless: bool = False) -> tuple[dict, di
         "test_accuracy": result.get("value"),
         "commit": config.get("commit"),
     }
-    return meta, flatten_dict(variables)
-
-
-def pack(run: str | Path, path: str | Path) -> None:
-    """Write the classifier of a finished run to one small file, in float16.
-
-    Args:
-      run: the run's folder.
-      path: of the .npz to write.
-    """
-    meta, leaves = _from_run(Path(run), f"run={str(run)!r}")
+    leaves = flatten_dict(variables)
     arrays = {"/".join(name): leaf.astype(np.float16) for name, leaf in leaves.items()}
     np.savez_compressed(path, meta=json.dumps(meta), **arrays)
 

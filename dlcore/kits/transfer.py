@@ -2,22 +2,36 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, Start, normalized_as
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer, trained_network
 from dlcore.learner import Range
+from dlcore.models import create_model, input_shape
 from dlcore.optim import create_optimizer, create_schedule
-from dlcore.optim.partial import Part, parse_part, partial_optimizer, scale_by_layer
+from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
 from dlcore.optim.replica import cross_replica
 
-__all__ = ["SETTINGS", "build_optimizer", "data", "notes", "panels", "parts_of", "source_network", "start"]
+__all__ = [
+    "SETTINGS",
+    "build_optimizer",
+    "check",
+    "data",
+    "notes",
+    "origin",
+    "panels",
+    "parts_of",
+    "source_network",
+    "start",
+]
 
 SETTINGS = {
     **images.SETTINGS,
@@ -28,6 +42,7 @@ SETTINGS = {
         "ones; cifar10 is the small VGG that dlcore ships",
         str | None,
         essential=True,
+        origin=lambda flags: origin(flags),
     ),
     "parts": Setting(
         ("head:10", "*4_*@0.2", "*:0.3@0.4"),
@@ -45,6 +60,28 @@ SETTINGS = {
 }
 
 
+def origin(flags: Flags) -> Origin | None:
+    """Read where the weights of `--init_from` come from.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The origin; None from random weights.
+
+    Raises:
+      FlagError: the network is another than `--model`.
+      ValueError: there is no such network.
+    """
+    if flags.init_from is None:
+        return None
+    source = None if flags.init_from == "cifar10" else flags.init_from
+    found = trained_network.classifier_origin(source, "init_from", headless=True)
+    if found.model != flags.model:
+        raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
+    return backbone.normalized_for(found, flags.group("model"))
+
+
 def source_network(flags: Flags, channels: int | None = None) -> trained_network.TrainedNetwork | None:
     """Load the network that `--init_from` names.
 
@@ -59,14 +96,11 @@ def source_network(flags: Flags, channels: int | None = None) -> trained_network
       FlagError: the network is another than `--model`.
       ValueError: there is no such network, or it takes other images.
     """
-    if flags.init_from is None:
+    if origin(flags) is None:
         return None
-    folder = None if flags.init_from == "cifar10" else flags.init_from
+    source = None if flags.init_from == "cifar10" else flags.init_from
     channels = None if channels == 1 else channels
-    network = trained_network.load_network(folder, "init_from", channels=channels, headless=True)
-    if network.name != flags.model:
-        raise FlagError(f"--init_from={flags.init_from}: a {network.name}; allowed: of --model={flags.model}")
-    return network
+    return trained_network.load_network(source, "init_from", channels=channels, headless=True)
 
 
 def data(flags: Flags) -> Splits:
@@ -79,16 +113,40 @@ def data(flags: Flags) -> Splits:
       The splits; validation and test have all images.
 
     Raises:
-      ValueError: as `dlcore.kits.images.data`; a class has too few images.
-      FlagError: as `source_network`.
+      ValueError: as `dlcore.kits.images.data`; a class has too few images, or the source network takes others.
+      FlagError: as `origin`.
     """
     splits = images.data(flags)
     if flags.labels_per_class is not None:
         splits = splits._replace(train=few_labels(splits.train, flags.labels_per_class, flags.seed))
-    network = source_network(flags, splits.spec["image_shape"][-1])
-    if network is None:
-        return splits
-    return splits._replace(spec=splits.spec | {"mean": network.mean.tolist(), "std": network.std.tolist()})
+    found = origin(flags)
+    return splits if found is None else normalized_as(splits, [found])
+
+
+def check(flags: Flags) -> None:
+    """Check that the parts and the layer-wise decay name parameters of the model.
+
+    Args:
+      flags: of SETTINGS.
+
+    Raises:
+      FlagError: a pattern names none, nothing learns, or the model has no numbered blocks.
+      ValueError: the model's fields do not fit each other.
+    """
+    model = create_model(flags.model, **flags.group("model"))
+    height, width, channels = input_shape(flags.model)
+    side = flags.group("model").get("image_size")
+    image = jnp.zeros((1, side or height, side or width, channels))  # paths depend on neither size nor classes
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
+    try:
+        part_labels(params, parts_of(flags))
+    except ValueError as error:
+        raise FlagError(f"--parts: {error}") from None
+    if flags.layer_decay is not None:
+        try:
+            scale_by_layer(flags.layer_decay).init(params)
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
 
 
 def parts_of(flags: Flags) -> tuple[Part, ...]:
@@ -136,7 +194,7 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
 
 
-def start(setup: Setup):
+def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others.
 
     Args:
@@ -147,15 +205,9 @@ def start(setup: Setup):
     """
     if setup.flags.init_from is None:
         return None
-
-    def replace(state):
-        network = source_network(setup.flags)
-        if list(network.class_names) != setup.spec["class_names"]:  # as many classes may be others
-            leaves = flatten_dict(network.variables)
-            network = network._replace(variables=unflatten_dict({k: v for k, v in leaves.items() if "head" not in k}))
-        return backbone.start_from(network, setup, build_optimizer(setup))(state)
-
-    return replace
+    return backbone.start_from(
+        lambda: source_network(setup.flags), setup, lambda: build_optimizer(setup), keep_unnamed=False
+    )
 
 
 def notes(setup: Setup, splits: Splits) -> list[str]:

@@ -19,6 +19,7 @@ from dlcore.data.stratified import stratified_sample
 from dlcore.diagnostics.gradient_check import METHODS, LeafCheck, check_gradient, check_step
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Range
@@ -128,7 +129,7 @@ def gradcheck(run: ResolvedRun) -> int:
     Raises:
       FlagError: a flag that draws random numbers, such as dropout, is given, or rounding swallows the step.
     """
-    experiment, flags = run.experiment, run.flags
+    flags = run.flags
     for name, off in run.plain.items():
         if name in flags.given and flags[name] != off:
             raise FlagError(f"--{name}={flags[name]}: blurs a gradient check; allowed: --{name}={off}")
@@ -137,7 +138,7 @@ def gradcheck(run: ResolvedRun) -> int:
             check_step(flags.gradcheck_h, flags.gradcheck_method)
         except ValueError as error:
             raise FlagError(f"--gradcheck_{error}") from error
-    data = experiment.data(flags)
+    data = load_data(run)
     run.check_network(data, sampled_batch(data, EXAMPLES, flags.seed))
     bad, passed = 0, True
     with jax.enable_x64(True):

@@ -15,6 +15,7 @@ from dlcore.cost.profiled_operations import HotOperation, chip_of, hot_operation
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import Setting
 from dlcore.learner import Range
 from dlcore.report.html import render
@@ -48,7 +49,7 @@ def profile(run: ResolvedRun) -> int:
         raise ValueError(f"--mode=profile: there are {jax.process_count()} processes; allowed: one process")
     folder = run.folder / "profile"
     check_writable(folder)
-    data = run.experiment.data(run.flags)
+    data = load_data(run)
     setup = run.setup_of(data)
     pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)

@@ -28,6 +28,7 @@ from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Learner
 from dlcore.modes.gradcheck import agrees, losses_after_burn_in, sampled_batch
@@ -282,7 +283,7 @@ def sanity(run: ResolvedRun) -> int:
     Returns:
       The exit status: 1 where a check failed.
     """
-    data = run.experiment.data(run.flags.replace(**run.plain))
+    data = load_data(run, run.flags.replace(**run.plain))
     run.check_network(data, sampled_batch(data, run.flags.batch_size, run.flags.seed))
     bench = Bench(run, data)
     failed = 0

@@ -1,18 +1,22 @@
 """`--mode=train`: train an experiment, or resume it."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
+from dlcore.experiment.origin import Start, known_data
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
-from dlcore.experiment.run_data import check_resumed, known_data, write_data
+from dlcore.experiment.run_data import check_resumed, inherited_keys, load_data, origins_of, write_data
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.learner import Learner
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
@@ -22,8 +26,9 @@ from dlcore.run.json_files import read_json, write_json
 from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
+from dlcore.run.step import Program
 
-__all__ = ["MODE", "fit_arguments", "train", "train_page"]
+__all__ = ["MODE", "Prepared", "fit_arguments", "prepare", "train", "train_page"]
 
 SOURCES = "sources.json"
 SHOWN = 5
@@ -71,10 +76,18 @@ def train(run: ResolvedRun) -> int:
     if _is_finished(run):
         return 0
     run.placement()  # a bad --mesh is an error before any work
+    new = not run.folder.exists()
     check_writable(run.folder)
+    try:
+        prepared = None if _is_resumed(run) else prepare(run)
+    except BaseException:
+        if new and is_first():
+            with contextlib.suppress(OSError):  # another process may have begun there
+                run.folder.rmdir()
+        raise
     with locked(run.folder, ".run.lock"):
         if not _is_finished(run):  # by another process, while this one waited
-            _train(run)
+            _train(run, prepared)
     return 0
 
 
@@ -110,26 +123,72 @@ def _is_finished(run: ResolvedRun) -> bool:
     return finished
 
 
-def _train(run: ResolvedRun) -> None:
+class Prepared(NamedTuple):
+    """What a run that begins was checked with, before its folder is made.
+
+    Args:
+      data: the splits.
+      known: keys of what the weights that it starts from were trained on, for `write_data`.
+      learner: that was traced; training it traces its update no second time. None where nothing was.
+    """
+
+    data: Splits
+    known: dict[str, Fingerprint]
+    learner: Learner | None = None
+
+
+def prepare(run: ResolvedRun) -> Prepared:
+    """Load the data of a run that begins, and check all that can be checked before anything is compiled or written.
+
+    Args:
+      run: of the experiment.
+
+    Returns:
+      The data, and what the weights that the run starts from were trained on.
+
+    Raises:
+      FlagError: settings fit neither each other nor the data, or weights were trained on what is tested.
+      ValueError: weights or data cannot be used.
+    """
+    origins = origins_of(run)
+    data = load_data(run, origins=origins)
+    batch, setup = batch_at(run.pipelines(data), 0), run.setup_of(data)
+    run.check_network(data, batch)
+    learner = run.experiment.build(setup)
+    program = Program(learner, batch, run.placement(), run.flags.seed)  # traces init and update
+    start = run.experiment.start(setup)
+    if isinstance(start, Start):
+        start.check(program.abstract_state)
+    return Prepared(data, inherited_keys(origins), learner)
+
+
+def _is_resumed(run: ResolvedRun) -> bool:
+    return run.config() is not None and any((run.folder / "checkpoints").glob("*"))
+
+
+def _resumed(run: ResolvedRun) -> Prepared:
+    """The data of a run that goes on, normalized as when it began: the weights that it began with are not needed."""
+    config, data = run.config(), run.experiment.data(run.flags)
+    spec = data.spec | {name: config["spec"][name] for name in ("mean", "std") if name in config["spec"]}
+    lines = check_resumed(run, config, data)
+    return Prepared(data._replace(spec=spec, notes=(*data.notes, *lines)), known_data(run.folder, config))
+
+
+def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     flags, folder = run.flags, run.folder
-    data = run.experiment.data(flags)
+    prepared = _resumed(run) if prepared is None or _is_resumed(run) else prepared
+    data, known = prepared.data, prepared.known
     for note in data.notes:
         say(f"note: {note}")
-    config, known = run.config(), {}
-    if config is not None and any((folder / "checkpoints").glob("*")):
-        known = known_data(folder, config)
-        for line in check_resumed(run, config, data):
-            say(f"note: {line}")
     pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
-    run.check_network(data, batch)
     setup = run.setup_of(data)
     spec = setup.spec
     if "batch_size" in spec:
         say(f"note: batches of {spec['batch_size']}, for there are fewer than {flags.batch_size} training examples")
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
-    learner = run.experiment.build(setup)
+    learner = prepared.learner or run.experiment.build(setup)
     if is_first():
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, known))

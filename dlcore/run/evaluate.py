@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
 from dlcore.data.pipeline import padded_batches
 from dlcore.learner import Evaluator, Learner, Metrics
@@ -57,6 +58,40 @@ class Evaluation:
           The batch on the devices of the mesh.
         """
         return put_rows(batch, self.placement.mesh)
+
+    def check(self, state: Any, source: Any, batch_size: int) -> None:
+        """Trace `evaluate` on a source's first example, before anything is computed; `metrics` does not trace it again.
+
+        Args:
+          state: of the learner, or its shapes.
+          source: examples.
+          batch_size: examples a batch.
+
+        Raises:
+          ValueError: the source is empty, or its examples have other arrays or shapes than `evaluate` takes.
+        """
+        if not len(source):
+            raise ValueError("valid: holds no example; allowed: at least one, or valid=None")
+        rows = next(iter(padded_batches(source, jax.process_count(), jax.process_index(), jax.process_count())))
+        size = padded_size(source, batch_size, self.placement)
+
+        def widened(x: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((size, *np.shape(x)[1:]), jax.dtypes.canonicalize_dtype(np.asarray(x).dtype))
+
+        try:
+            with self.placement.context():
+                jax.eval_shape(self._first, state, jax.tree.map(widened, rows))
+        except (ArithmeticError, LookupError, TypeError, ValueError, FlaxError) as error:
+            shapes = {
+                jax.tree_util.keystr(p, simple=True): np.shape(x)[1:]
+                for p, x in jax.tree_util.tree_leaves_with_path(rows)
+                if np.ndim(x) > 1
+            }
+            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "their arrays"
+            raise ValueError(
+                f"valid: evaluate fails on its examples ({found}): {type(error).__name__}, "
+                f"{str(error).splitlines()[0] if str(error) else ''}; allowed: examples of the training data's form"
+            ) from error
 
     def metrics(self, state: Any, batches: Any, fold_every: int = 64) -> Metrics:
         """Sum the learner's metrics over all batches, exactly, on the host.
@@ -242,9 +277,14 @@ def padded(source: Any, batch_size: int, placement: Placement) -> Any:
     Returns:
       An iterable of batches with a `mask`, 0 for padding.
     """
+    size = padded_size(source, batch_size, placement)
+    return padded_batches(source, size, jax.process_index(), jax.process_count())
+
+
+def padded_size(source: Any, batch_size: int, placement: Placement) -> int:
+    """Return the size of the batches of `padded`: a multiple of the devices that share one."""
     devices = placement.data_size
-    batch_size = -(-min(batch_size, max(1, len(source))) // devices) * devices
-    return padded_batches(source, batch_size, jax.process_index(), jax.process_count())
+    return -(-min(batch_size, max(1, len(source))) // devices) * devices
 
 
 def evaluate(

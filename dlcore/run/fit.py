@@ -108,7 +108,8 @@ def fit(
       CheckpointMismatch: the folder holds checkpoints of another model.
       FolderInUse: another process trains in `folder`.
       Preempted: SIGTERM came; everything is saved and the process should exit with the status it carries.
-      ValueError: an argument is out of range, `report` has no folder, or the learner breaks the contract.
+      ValueError: an argument is out of range, `report` has no folder, the learner breaks the contract, or `valid` is
+        empty or of another form.
     """
     arguments = _Arguments(
         learner,
@@ -205,6 +206,8 @@ class _Run:
         self.program = Program(arguments.learner, self.example, arguments.placement, arguments.seed)
         check_labels(arguments.learner, self.program.abstract_state, self.example, arguments.train, arguments.valid)
         self.evaluation = Evaluation(arguments.learner, arguments.placement)
+        if arguments.valid is not None:
+            self.evaluation.check(self.program.abstract_state, arguments.valid, arguments.eval_batch_size)
         self.saver = Saver(arguments.saving, arguments.folder)
         self.progress = Progress(arguments.steps, enabled=False)
         self.writer: MetricsWriter | None = None

@@ -23,6 +23,7 @@ import numpy as np
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
+from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
 from dlcore.run.endings import orderly_ending
@@ -144,7 +145,7 @@ def search(module: str, words: Sequence[str]) -> int:
     prepare_process(flags)
     with compiled_fast(flags.smoke):
         base = ResolvedRun(experiment, flags)
-        data = experiment.data(flags)
+        data = load_data(base)
         if own.retrain and isinstance(data.train, dict):
             raise FlagError(f"--retrain: {experiment.name} has several training sources; allowed: without it")
         share = check_metric(base, data, metric) and own.share

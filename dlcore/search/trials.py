@@ -23,6 +23,7 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
+from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.modes.train import fit_arguments
@@ -244,7 +245,7 @@ def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Pat
         run = run_of(experiment_of(module), argv, values)
         prepare_process(run.flags)
         with compiled_fast(run.flags.smoke):
-            data = run.experiment.data(run.flags)
+            data = load_data(run)
             setup = run.setup_of(data)
             learner, pipeline = run.experiment.build(setup), run.pipelines(data)
             return _fit(run, learner, pipeline, folder, fit_arguments(run, setup, data)).history, ""
@@ -338,7 +339,7 @@ def run_trials(
         run = jobs[rows[0]]
         try:
             same = data if len(numbers) == len(trials[0]) else None
-            splits = same or experiment.data(run.flags)
+            splits = same or load_data(run)
             if not can_share(run, splits, numbers):
                 alone += rows
                 continue
@@ -400,7 +401,7 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
       Measures of the test split, those of the experiment's evaluators included, {name: value}.
     """
     run = run_of(experiment_of(module), argv, best.values)
-    data = run.experiment.data(run.flags)
+    data = load_data(run)
     setup, whole = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
     learner = run.experiment.build(setup)
     arguments = {**fit_arguments(run, setup, whole), "steps": best.step}

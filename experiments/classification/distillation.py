@@ -17,16 +17,23 @@ from dlcore.kits import backbone, classification, image_prediction, images, know
 from dlcore.main import main
 
 
-def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
-    spec, source = setup.spec, trained_network.find_or_train(setup.flags)
-    return trained_network.load_network(source, channels=spec["image_shape"][-1], class_names=spec["class_names"])
-
-
 def teacher_model(setup: Setup):
     # The default teacher is trained by `start`, so that --mode=plan need not train it.
-    if setup.flags.network is None:
+    found = trained_network.teacher_origin(setup.flags)
+    if found is None:
         return trained_network.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
-    return load_teacher(setup).model
+    trained_network.check_fits(found, channels=channels_of(setup), class_names=setup.spec["class_names"])
+    return trained_network.model_of(found)
+
+
+def channels_of(setup: Setup):
+    # Those of the network's input: gray images fill the channels of a teacher of colors.
+    return len(setup.spec["mean"])
+
+
+def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
+    source = trained_network.find_or_train(setup.flags)
+    return trained_network.load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
 
 
 def build(setup: Setup):
@@ -42,6 +49,9 @@ def build(setup: Setup):
     return optimizer.averaged(learner, setup)
 
 
+TEACHER = trained_network.SETTINGS["network"]._replace(origin=trained_network.teacher_origin)
+
+
 def start(setup: Setup):
     return lambda state: state.replace(teacher=load_teacher(setup).variables)
 
@@ -53,7 +63,7 @@ experiment = Experiment(
     data=images.data,
     build=build,
     model="mlp",
-    settings={**images.SETTINGS, **optimizer.SETTINGS, **trained_network.SETTINGS},
+    settings={**images.SETTINGS, **optimizer.SETTINGS, **trained_network.SETTINGS, "network": TEACHER},
     defaults={"epochs": 60.0, "eval_every": 50, "select": "last", "network_steps": 1000},
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),

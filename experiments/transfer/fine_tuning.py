@@ -67,6 +67,7 @@ experiment = Experiment(
     example=images.example,
     inputs=image_prediction.inputs,
     describe=image_prediction.describe,
+    check=transfer.check,
     start=transfer.start,
     notes=transfer.notes,
     schedule=optimizer.schedule,

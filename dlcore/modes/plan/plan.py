@@ -28,6 +28,7 @@ import jax
 
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError
 from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
@@ -110,7 +111,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
         spec, batch = known
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
     else:
-        data = run.experiment.data(run.flags)
+        data = load_data(run)
         spec = {**data.spec, "train_size": data.train_size}
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch_at(run.pipelines(data), 0))
     canonical = jax.dtypes.canonicalize_dtype

@@ -1,0 +1,307 @@
+"""Where trained weights come from: read before data are read, for every flag that names such weights.
+
+A flag that names weights to start from, to learn from or to measure with has `origin=` in its `Setting`: a function
+from the flags to an `Origin`. So no page can take weights past these questions (`dlcore.experiment.run_data.load_data`
+asks them):
+
+    before data are read      is there something to load, of this page and this model? Has the run finished?
+    after data are read       was it trained on what is now the test split? Does it tell the same classes apart?
+                              Which mean and standard deviation do its images have?
+    before compilation        do the weights fit, and what do they leave out? (`Start.check`)
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.data.fingerprint import Fingerprint, count_in
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
+
+__all__ = [
+    "DATA_FILE",
+    "EARLIER",
+    "Origin",
+    "Start",
+    "check_origins",
+    "known_data",
+    "normalized_as",
+    "read_origin",
+    "trained_on",
+]
+
+DATA_FILE = "data.npz"
+"""Keys of a run's examples, beside its config.json."""
+EARLIER = "earlier"
+"""Under this name data.npz holds keys of what a run, or the weights that it started from, was trained on before."""
+ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, or a packed .npz"
+
+
+class Origin(NamedTuple):
+    """Where trained weights come from.
+
+    Args:
+      argument: the flag that named them, such as init_from.
+      path: the folder of a run or of `dlcore convert`, or a packed .npz.
+      page: the experiment of the run; None of converted and packed weights.
+      model: name of the model or backbone; None where it has none of the zoo.
+      fields: of the model that differ from the defaults.
+      mean: [C], of the pixels in [0, 1] that the images were normalized by; None where they were not.
+      std: [C], of the same pixels.
+      class_names: that they tell apart; None where they were not recorded.
+      spec: facts of the data that were recorded.
+      settings: of the run; {} of converted and packed weights.
+      known: split -> fingerprint of the run's examples; {} where none was recorded.
+      checkpoint: newest step of the run that was saved; None where there is none.
+      finished: whether the run has, or there is no run.
+      initializes: whether the page's own weights, or their targets, come from it, so that images are normalized as
+        they were for it; False for a network that only measures.
+    """
+
+    argument: str
+    path: Path
+    page: str | None = None
+    model: str | None = None
+    fields: dict[str, Any] = {}
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    spec: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    known: dict[str, Fingerprint] = {}
+    checkpoint: int | None = None
+    finished: bool = True
+    initializes: bool = True
+
+    @property
+    def name(self) -> str:
+        """The flag and its value, as errors begin."""
+        return f"{self.argument}={str(self.path)!r}"
+
+
+class Start(NamedTuple):
+    """State -> State that begins from weights, for `Experiment.start`.
+
+    Args:
+      replace: State -> State on the host, once, after `init`.
+      check: raises ValueError where the weights do not fit a state of these shapes; called before anything is
+        compiled or written.
+    """
+
+    replace: Callable[[Any], Any]
+    check: Callable[[Any], None]
+
+    def __call__(self, state: Any) -> Any:
+        """Start.
+
+        Args:
+          state: the initial one.
+
+        Returns:
+          The state with the weights.
+        """
+        return self.replace(state)
+
+
+def read_origin(source: str | Path, argument: str) -> Origin:
+    """Read where weights come from; no array of them is read.
+
+    Args:
+      source: the folder of a run, a folder of `dlcore convert`, or a packed .npz.
+      argument: the flag that named it.
+
+    Returns:
+      The origin.
+
+    Raises:
+      ValueError: `source` is none of the three, or is damaged.
+    """
+    path = Path(source)
+    if path.suffix == ".npz" and path.exists():
+        return _of_file(path, argument)
+    if (path / "config.json").exists():
+        return _of_run(path, argument)
+    if (path / "model.json").exists():
+        return _of_converted(path, argument)
+    raise ValueError(f"{argument}={str(source)!r}: holds no trained network; allowed: {ALLOWED}")
+
+
+def _of_file(path: Path, argument: str) -> Origin:
+    name = f"{argument}={str(path)!r}"
+    try:
+        with np.load(path) as file:
+            meta = json.loads(str(file["meta"])) if "meta" in file.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    if meta is None:
+        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
+    spec = {k: meta[k] for k in ("dataset", "side", "input_size") if k in meta}
+    spec["num_classes"] = len(meta["class_names"])
+    return _origin(argument, path, meta, meta.get("class_names"), spec)
+
+
+def _of_converted(path: Path, argument: str) -> Origin:
+    meta = json.loads((path / "model.json").read_text(encoding="utf-8"))
+    from dlcore.models.normalization import normalization
+
+    known = normalization(meta["model"], meta.get("fields"))._asdict()
+    spec = {"num_classes": meta["num_classes"]} if "num_classes" in meta else {}
+    return _origin(argument, path, known | meta, meta.get("class_names"), spec)
+
+
+def _of_run(path: Path, argument: str) -> Origin:
+    from dlcore.run.json_files import read_json
+
+    config = read_json(path / "config.json", ["experiment", "settings", "spec"])
+    settings, spec = config["settings"], config["spec"]
+    steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
+    fields = {k.removeprefix("model."): v for k, v in settings.items() if k.startswith("model.")}
+    meta = {"model": settings.get("model"), "fields": fields, "mean": spec.get("mean"), "std": spec.get("std")}
+    origin = _origin(argument, path, meta, spec.get("class_names"), spec)
+    return origin._replace(
+        page=config["experiment"],
+        settings={k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()},
+        known=known_data(path, config),
+        checkpoint=max(steps, default=None),
+        finished=(path / "result.json").exists(),
+    )
+
+
+def _origin(argument: str, path: Path, meta: dict, class_names: Any, spec: dict) -> Origin:
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta.get("fields", {}).items()}
+    mean, std = (None if meta.get(k) is None else tuple(float(x) for x in meta[k]) for k in ("mean", "std"))
+    names = None if class_names is None else tuple(class_names)
+    return Origin(argument, path, None, meta.get("model"), fields, mean, std, names, spec)
+
+
+def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
+    """Read what a run recorded of its examples.
+
+    Args:
+      folder: of the run.
+      config: its config.json.
+
+    Returns:
+      Split -> fingerprint, and "earlier" where there is one; empty where the run recorded nothing.
+    """
+    try:
+        with np.load(folder / DATA_FILE) as file:
+            keys = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        keys = {}
+    known = {
+        name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
+        for name, entry in config.get("data", {}).items()
+    }
+    if EARLIER in keys:
+        known[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
+    return known
+
+
+def trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
+    """Collect the keys of all training examples.
+
+    Args:
+      prints: split -> fingerprint, as `known_data` gives them.
+
+    Returns:
+      [N] uint64, once each; those that the weights were trained on before are among them.
+    """
+    keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", EARLIER) and p.keys is not None]
+    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+
+
+def check_origins(origins: list[Origin], splits: Splits, changed_data: bool) -> list[str]:
+    """Check that no weights were trained on what is tested, and say what is to be known of them.
+
+    Args:
+      origins: of a page.
+      splits: its data.
+      changed_data: allow weights that were trained on test examples.
+
+    Returns:
+      Lines to print.
+
+    Raises:
+      FlagError: weights were trained on test examples that were not among their own run's test examples.
+    """
+    lines = []
+    for origin in origins:
+        lines += [f"{origin.name}: {line}" for line in _lines(origin, splits, changed_data)]
+    return lines
+
+
+def _lines(origin: Origin, splits: Splits, changed_data: bool) -> list[str]:
+    lines = []
+    if not origin.finished:
+        length = f" of {origin.settings['steps']:,}" if origin.settings.get("steps") else ""
+        lines.append(f"an unfinished run, saved at step {origin.checkpoint or 0:,}{length}")
+    for split in ("test", "valid"):
+        source = getattr(splits, split)
+        if source is None or isinstance(source, dict):
+            continue
+        seen, total = _seen(origin, source.fingerprint, split), len(source)
+        if seen and split == "test" and not changed_data:
+            raise FlagError(
+                f"--{origin.name}: trained on {seen:,} of the {total:,} test examples; allowed: weights of other "
+                "examples (of a run with the same --seed and split), or --changed_data to take them all the same"
+            )
+        if seen:
+            lines.append(f"trained on {seen:,} of the {total:,} {split} examples, on which measures are too good")
+    if origin.spec.get("dataset") and origin.spec["dataset"] == splits.spec.get("dataset"):
+        if not len(trained_on(origin.known)):
+            lines.append("trained on this data set, and on which of its examples was not recorded")
+        elif _other_keys(origin, splits):
+            lines.append("trained on this data set in another size, so that its examples cannot be compared")
+    mean = splits.spec.get("mean")
+    if origin.initializes and origin.mean is not None and mean is not None and list(origin.mean) != list(mean):
+        shown = (", ".join(f"{x:.4g}" for x in numbers) for numbers in (origin.mean, origin.std))
+        lines.append("images are normalized as for these weights, mean {}, standard deviation {}".format(*shown))
+    return lines
+
+
+def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
+    """Examples of a split that the weights were trained on, without those that their own run had in it, too."""
+    if now.keys is None:
+        return 0
+    mine = origin.known.get(split)
+    new = now.keys if mine is None or mine.keys is None else now.keys[~np.isin(now.keys, mine.keys)]
+    return count_in(new, trained_on(origin.known))
+
+
+def _other_keys(origin: Origin, splits: Splits) -> bool:
+    """Whether the same images would have other keys: content is compared, and they were resized differently."""
+    kinds = {p.by for name, p in origin.known.items() if name != EARLIER}
+    shapes = [spec.get("image_shape") for spec in (origin.spec, splits.spec)]
+    now = splits.test if splits.test is not None and not isinstance(splits.test, dict) else None
+    if now is None:
+        return False
+    by = now.fingerprint.by
+    return by not in kinds or (by == "content" and None not in shapes and list(shapes[0]) != list(shapes[1]))
+
+
+def normalized_as(splits: Splits, origins: list[Origin]) -> Splits:
+    """Normalize images as the weights that a page starts from know them.
+
+    Args:
+      splits: the data.
+      origins: of the page.
+
+    Returns:
+      The splits, with the mean and standard deviation of the first origin that initializes and has some.
+
+    Raises:
+      ValueError: its images have another number of channels; gray images fill the channels of a network of colors.
+    """
+    for origin in origins:
+        if not origin.initializes or origin.mean is None or "mean" not in splits.spec:
+            continue
+        channels = splits.spec["image_shape"][-1]
+        if channels not in (1, len(origin.mean)):
+            raise ValueError(f"{origin.name}: trained on images of {len(origin.mean)} channels; allowed: {channels}")
+        return splits._replace(spec={**splits.spec, "mean": list(origin.mean), "std": list(origin.std or ())})
+    return splits

@@ -1,0 +1,62 @@
+"""How images are normalized for published weights: x = (image - mean) / std, of pixels in [0, 1].
+
+torchvision's weights, and most of timm's, take the mean and standard deviation of ImageNet's pixels. Weights that
+were trained in [-1, 1] take .5 and .5. A file that differs from others of its model (timm's ViTs of "augreg" under
+DeiT's names take .5) is converted with `--mean` and `--std` of `dlcore convert`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["IMAGENET", "SYMMETRIC", "Normalization", "normalization"]
+
+
+class Normalization(NamedTuple):
+    """Mean and standard deviation of pixels in [0, 1].
+
+    Args:
+      mean: [C].
+      std: [C].
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Of ImageNet's pixels."""
+SYMMETRIC = Normalization((0.5,) * 3, (0.5,) * 3)
+"""Pixels in [-1, 1]."""
+
+IN_SYMMETRIC = {
+    "googlenet": "Google's weights, as torchvision has them",
+    "inception_v3": "Google's weights, as torchvision has them",
+    "efficientnet_v2_l": "Google's weights, as torchvision has them",
+    "legacy_xception": "timm",
+    "xception41": "timm",
+    "xception65": "timm",
+    "mixer_s16_224": "timm, Google's weights",
+    "mixer_s32_224": "timm, Google's weights",
+    "mixer_b16_224": "timm, Google's weights",
+    "mixer_b32_224": "timm, Google's weights",
+    "mobilenetv1_100": "timm",
+    "mobilenetv1_125": "timm",
+    "resnetv2_50": "timm",
+    "resnetv2_101": "timm",
+    "resnetv2_152": "timm",
+    "vit_gpt2": "transformers",
+}
+"""Models whose published weights take pixels in [-1, 1], and whose weights these are."""
+
+
+def normalization(name: str, fields: Mapping[str, Any] | None = None) -> Normalization:
+    """Return how images are normalized for a model's published weights.
+
+    Args:
+      name: a name of `dlcore.models.list_models()` that reads images.
+      fields: of the model; with `transform_input` it turns standardized pixels into [-1, 1] itself.
+
+    Returns:
+      Mean and standard deviation.
+    """
+    return SYMMETRIC if name in IN_SYMMETRIC and not (fields or {}).get("transform_input") else IMAGENET
