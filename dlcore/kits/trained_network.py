@@ -296,7 +296,7 @@ def pack(run: str | Path, path: str | Path) -> None:
     meta = {
         "model": found.model,
         "fields": flags.group("model"),
-        "side": shape[0] if shape[0] == shape[1] else shape[:2],
+        "side": _side_of(spec),
         "input_size": images.input_size(flags, spec),
         "mean": spec["mean"],
         "std": spec["std"],

@@ -1,0 +1,107 @@
+"""Weights are asked where they come from before they are used: their examples, normalization, classes and patterns."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dlcore.data.fingerprint import fingerprint
+from dlcore.data.source import Source
+from dlcore.experiment.origin import Origin, check_origins, normalized_as, read_origin, trained_on
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.run_data import inherited_keys
+from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
+from dlcore.kits import transfer
+from dlcore.models.normalization import normalization
+from dlcore.run.weights import save_weights
+from experiments.classification.supervised import experiment as supervised
+from experiments.transfer.fine_tuning import experiment as fine_tuning
+
+IMAGES = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
+SPEC = {"image_shape": [2, 2, 1], "mean": [0.1], "std": [0.2], "class_names": ["a", "b"]}
+
+
+def source(*rows):
+    return Source({"image": IMAGES[list(rows)]})
+
+
+def prints(train, test):
+    parts = {"train": IMAGES[list(train)], "test": IMAGES[list(test)]}
+    return {name: fingerprint(len(rows), {"image": rows}) for name, rows in parts.items()}
+
+
+def test_weights_that_saw_test_examples_are_refused_with_the_count(tmp_path):
+    """Trained on images 0 to 5, tested on 6 to 9; of the new test split 4, 5, 6 two were trained on."""
+    found = Origin("init_from", tmp_path, known=prints(range(6), range(6, 10)))
+    splits = Splits(source(0, 1, 2, 3), source(7, 8, 9), source(4, 5, 6), SPEC)
+    with pytest.raises(
+        FlagError, match=r"--init_from=.*: trained on 2 of the 3 test examples; allowed: .*changed_data"
+    ):
+        check_origins([found], splits, False)
+    (line,) = check_origins([found], splits, True)
+    assert "trained on 2 of the 3 test examples" in line
+    assert check_origins([found], splits._replace(test=source(6, 9)), False) == []
+    (line,) = check_origins([found], splits._replace(test=source(6, 9), valid=source(0, 7)), False)
+    assert "trained on 1 of the 2 valid examples" in line
+    repeated = found._replace(known=prints(range(6), [4, 6]))  # an image that its own split repeats
+    assert check_origins([repeated], splits._replace(test=source(4, 6)), False) == []
+    keys = inherited_keys([found, found._replace(initializes=False)])
+    assert len(trained_on(keys)) == 6
+    assert inherited_keys([found._replace(initializes=False)]) == {}
+
+
+def test_an_unfinished_run_is_said(tmp_path):
+    config = {"experiment": "classification.supervised", "settings": {"steps": 40, "model": "mlp"}, "spec": SPEC}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "checkpoints" / "20").mkdir(parents=True)
+    found = read_origin(tmp_path, "init_from")
+    assert (found.model, found.class_names, found.mean, found.std) == ("mlp", ("a", "b"), (0.1,), (0.2,))
+    splits = Splits(source(0), source(1), source(2), SPEC)
+    (line,) = check_origins([found], splits, False)
+    assert line.endswith("an unfinished run, saved at step 20 of 40")
+    (tmp_path / "result.json").write_text("{}")
+    assert check_origins([read_origin(tmp_path, "init_from")], splits, False) == []
+
+
+def test_images_are_normalized_as_for_the_weights(tmp_path):
+    gray = Splits(source(0), None, source(1), SPEC)
+    colors = Origin("init_from", tmp_path, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    assert normalized_as(gray, [colors]).spec["mean"] == [0.5, 0.4, 0.3]
+    assert normalized_as(gray, [colors._replace(initializes=False)]).spec["mean"] == [0.1]
+    two = gray._replace(spec={**SPEC, "image_shape": [2, 2, 3]})
+    with pytest.raises(ValueError, match="trained on images of 1 channels; allowed: 3"):
+        normalized_as(two, [colors._replace(mean=(0.5,), std=(0.5,))])
+
+
+def test_published_weights_have_their_own_normalization(tmp_path):
+    assert normalization("resnet50").mean == (0.485, 0.456, 0.406)
+    for name in ("efficientnet_v2_l", "mixer_b16_224", "legacy_xception", "inception_v3", "resnetv2_50"):
+        assert normalization(name) == ((0.5,) * 3, (0.5,) * 3)
+    assert normalization("inception_v3", {"transform_input": True}).std == (0.229, 0.224, 0.225)
+    save_weights(tmp_path / "known", {"x": np.zeros(1)}, {"model": "mixer_s16_224"})
+    save_weights(tmp_path / "given", {"x": np.zeros(1)}, {"model": "resnet18", "mean": [0.3] * 3, "std": [0.7] * 3})
+    assert read_origin(tmp_path / "known", "init_from").mean == (0.5, 0.5, 0.5)
+    found = supervised.settings["init_from"].origin(
+        resolve(supervised, ["--model=resnet18", f"--init_from={tmp_path / 'given'}"])
+    )
+    assert (found.mean, found.std) == ((0.3,) * 3, (0.7,) * 3)
+    with pytest.raises(ValueError, match="weights of resnet18; allowed: of resnet34"):
+        supervised.settings["init_from"].origin(
+            resolve(supervised, ["--model=resnet34", f"--init_from={tmp_path / 'given'}"])
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--parts=haed"], r"^--parts: part='haed': names no parameter; allowed: such as head"),
+        (["--parts=*:0"], "nothing learns"),
+        (["--layer_decay=0.7"], r"^--layer_decay=0.7: the network has no numbered blocks"),
+    ],
+)
+def test_patterns_are_checked_without_data(words, message):
+    flags = resolve(fine_tuning, ["--init_from=none", *words])
+    with pytest.raises(FlagError, match=message):
+        fine_tuning.check(flags)
+    transfer.check(resolve(fine_tuning, ["--init_from=none"]))
