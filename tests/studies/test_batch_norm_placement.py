@@ -59,3 +59,19 @@ def test_each_name_stands_for_its_placement(monkeypatch):
     np.testing.assert_allclose(dead, [0.1, 0.5, 0.9])
     assert result.holds
     np.testing.assert_allclose(result.headline.values, [0.4])
+
+
+def test_each_arm_is_trained_with_the_norm_and_the_place_of_its_name(monkeypatch):
+    def train_all(net, variables, learning_rates, *_):
+        return {"norm": [net.norm == "batch"], "before": [net.before], "width": [net.hidden], "depth": [net.depth]}
+
+    monkeypatch.setattr(study, "starts", lambda *_: None)
+    monkeypatch.setattr(study, "train_all", train_all)
+    monkeypatch.setattr(
+        study, "report", lambda _, rows: {name: [float(v) for v in row.values()] for name, row in rows.items()}
+    )
+    assert study.study(depth=2, hidden=4) == {
+        "before": [1, 1, 4, 2],
+        "after": [1, 0, 4, 2],
+        "none": [0, 1, 4, 2],
+    }

@@ -74,6 +74,21 @@ def test_a_short_run_of_each_arm_trains_what_its_name_says():
 
 
 @pytest.mark.covers("GE-30")
+def test_the_weights_of_each_arm_and_the_terms_of_the_losses(monkeypatch):
+    """The bound has the divergence of q(z | x) and not of anything else; the other loss is of -log D."""
+    assert study.ARMS == {"L2 VAE": (1.0, 0.0), "adversarial VAE": (1.0, 1.0), "GAN": (0.0, 1.0)}
+    used = []
+    for name in ("kl_to_standard_normal", "non_saturating_generator_loss"):
+        own = getattr(study, name)
+        monkeypatch.setattr(study, name, lambda *z, own=own, name=name: (used.append((name, z[0].shape)), own(*z))[1])
+    monkeypatch.setattr(study, "BATCH", 2)
+    images = jnp.zeros((4, 2, 2, 1))
+    jax.eval_shape(lambda w: study.train(w, jax.random.key(0), images, 2, 0.05), jnp.ones(2))
+    assert set(used) == {("kl_to_standard_normal", (2, 8)), ("non_saturating_generator_loss", (2,))}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-30")
 @pytest.mark.parametrize(
     ("arm", "has_bound", "has_adversary"), [("L2 VAE", 1, 0), ("adversarial VAE", 1, 1), ("GAN", 0, 1)]
 )

@@ -74,3 +74,40 @@ def test_what_each_arm_is_trained_on(monkeypatch):
         consistency.measure(jax.random.split(jax.random.key(0), 1), data, arm, 100, 1, 1.0, 0.8)
         jax.effects_barrier()
         assert {name: bool(share > 0.1) for name, share in heavy.items()} == names
+
+
+@pytest.mark.covers("RG-25")
+@pytest.mark.parametrize(
+    ("arm", "labeled", "log_loss"),
+    [
+        ("labels only", 1, np.log(10)),
+        ("labels only, heavy augmentation", 10, np.log(10)),
+        ("with consistency", 1, 110),
+    ],
+)
+def test_each_arm_has_its_views_and_one_has_the_unlabeled_loss(monkeypatch, arm, labeled, log_loss):
+    """Light views add 1 to images of zeros, heavy ones 10; the unlabeled loss is the student's plus 100 teacher's."""
+    seen = []
+
+    class Net:
+        def __init__(self, hidden):
+            pass
+
+        def apply(self, variables, x, train):
+            return variables["loss"] * jnp.broadcast_to(jax.nn.one_hot(0, 10), (len(x), 10))
+
+    def train(key, net, optimizer, images, labels, steps, *, batch_size, count, augment, extra):
+        seen.append((float(augment(None, 0.0)), count))
+        value = jnp.zeros(()) if extra is None else extra(lambda x, key: x.max(), key)
+        return {"loss": value[None]}, None
+
+    monkeypatch.setattr(consistency, "SmallNet", Net)
+    monkeypatch.setattr(consistency, "train", train)
+    monkeypatch.setattr(consistency, "random_affine", lambda **ranges: lambda key, x: x + 1)
+    monkeypatch.setattr(consistency, "compose", lambda *_: lambda key, x: x + 10)
+    monkeypatch.setattr(consistency, "consistency_loss", lambda student, teacher, *_: student + 100 * teacher)
+    zeros, ones = np.zeros((150, 2, 2, 1), np.float32), np.ones(150, int)
+    data = consistency.shuffled_digits()._replace(images=zeros, labels=ones, test_images=zeros, test_labels=ones)
+    found = consistency.measure(jax.random.split(jax.random.key(0), 1), data, arm, 100, 1, 1.0, 0.8)
+    assert seen == [(labeled, 100)]
+    assert found[0, 0] == pytest.approx(log_loss, rel=1e-5)

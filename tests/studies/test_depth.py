@@ -73,3 +73,11 @@ def test_each_name_stands_for_its_network(monkeypatch):
     expected = {f"{kind} {layers}": (layers, kind == "residual") for kind in ("plain", "residual") for layers in depths}
     names = [name.removesuffix(": training loss") for name in result.numbers if name.endswith("training loss")]
     assert dict(zip(names, calls, strict=True)) == expected
+
+
+@pytest.mark.covers("ZO-12")
+def test_the_residual_kind_alone_has_shortcuts():
+    assert depth.KINDS == {"plain": False, "residual": True}
+    for skip in (False, True):
+        model = depth.network(20, skip, 4).model
+        assert (model.skip, tuple(model.stages), model.width) == (skip, (3, 3, 3), 4)

@@ -55,3 +55,16 @@ def test_labels_are_of_all_classes_and_change_with_the_seed():
     assert np.bincount(labels[rows]).tolist() == [10] * 10
     assert len(set(rows.tolist())) == 100
     assert (rows != study.few_labels(labels, 100, 1)).any()
+
+
+@pytest.mark.covers("GE-06")
+def test_scratch_is_from_the_weights_before_the_autoencoder_and_encoder_from_those_after(monkeypatch):
+    """Weights are 0 before and 1 after; a classifier answers with its weights, and every label of the test is 1."""
+    data = shuffled_digits()
+    monkeypatch.setattr(study, "shuffled_digits", lambda: data._replace(test_labels=np.ones(500, int)))
+    monkeypatch.setattr(study, "pretrained", lambda *_: (jnp.int32(0), jnp.int32(1)))
+    monkeypatch.setattr(study, "fine_tuned", lambda model, params, *_: (params,))
+    monkeypatch.setattr(study, "classifier", lambda model, params, images: jax.nn.one_hot(params, 10))
+    settings = {"num_labels": 10, "pretrain_steps": 1, "steps": 1, "learning_rate": 0.1}
+    found = study.accuracies(num_seeds=2, **settings)
+    assert {arm: values.tolist() for arm, values in found.items()} == {"scratch": [0, 0], "encoder": [1, 1]}

@@ -107,3 +107,21 @@ def test_variance_grows_over_residual_blocks_unless_they_end_in_zero(smoke):
     # times 3 a block, 4 blocks: 81
     assert 40 < kaiming_last < 160
     assert smoke.numbers["variance after the residual blocks over the input's, last layer zero"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "deviation"),
+    [
+        ("zero", 0, 0),
+        ("constant", 0.03, 0),
+        ("0.01 randn", 0, 0.01),
+        ("0.05 randn", 0, 0.05),
+        ("Xavier", 0, (2 / (64 + 64)) ** 0.5),
+        ("Kaiming", 0, (2 / 64) ** 0.5),
+    ],
+)
+def test_each_start_has_the_deviation_of_its_name(name, mean, deviation):
+    """Two kernels of 64 x 64: of 8,192 numbers the deviation is known to a percent."""
+    kernels = np.asarray(study.draw(name, jax.random.key(0), 2, 64))
+    assert kernels.mean() == pytest.approx(mean, abs=4 * deviation / 90 + 1e-6)
+    assert kernels.std() == pytest.approx(deviation, rel=0.04, abs=1e-6)

@@ -104,3 +104,25 @@ def test_the_verdict_turns_where_arms_are_swapped():
 def test_more_labels_than_lines():
     with pytest.raises(ValueError, match="num_labels=500: out of range; allowed: batch_size=32 to 414"):
         study.study(text="pages", length=32, num_labels=500)
+
+
+@pytest.mark.covers("AT-18")
+def test_each_arm_starts_from_its_network_and_one_is_frozen(monkeypatch):
+    """The arm of an untrained network answers 0, of a trained frozen one 1, and of one that learns 2."""
+    lines = study.topics(16)
+    rest = np.random.default_rng(0).permutation(len(lines.labels))[64:]
+    shares = [(lines.labels[rest] == k).mean() for k in range(3)]
+    assert len(set(shares)) == 3
+    answers = {("untrained", False): 0, ("trained", True): 1, ("trained", False): 2}
+    monkeypatch.setattr(study, "topics", lambda length: lines)
+    monkeypatch.setattr(study, "initial", lambda *_: "untrained")
+    monkeypatch.setattr(study, "pretrain", lambda *_: "trained")
+    monkeypatch.setattr(study, "classify", lambda net, network, *_, frozen: answers[network, frozen])
+    monkeypatch.setattr(study, "logits_of", lambda net, answer, tokens: jax.nn.one_hot(answer, 9))
+    monkeypatch.setattr(study, "report", lambda accuracies, *_: {arm: v.tolist() for arm, v in accuracies.items()})
+    found = study.study(num_seeds=1, num_labels=64, length=16)
+    assert found == {
+        "scratch": [pytest.approx(shares[0])],
+        "frozen": [pytest.approx(shares[1])],
+        "fine-tuned": [pytest.approx(shares[2])],
+    }

@@ -59,3 +59,28 @@ def test_the_study_says_what_it_saw(runs, monkeypatch):
     assert "Loss over 65,536" in result.verdict
     assert result.numbers["lost gradients"]["float16"][1] > 0.5
     assert set(result.figures) == {"losses"}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "scaled"),
+    [
+        ("float32", "float32", False),
+        ("bfloat16", "bfloat16", False),
+        ("float16", "float16", False),
+        ("float16, scaled", "float16", True),
+    ],
+)
+def test_each_format_computes_in_its_type_and_one_scales_its_loss(monkeypatch, name, dtype, scaled):
+    seen = []
+
+    def recorded(learning_rate, small, scales):
+        seen.append(scales)
+        return optimizer(learning_rate, small, scales)
+
+    optimizer = study.optimizer
+    monkeypatch.setattr(study, "optimizer", recorded)
+    program = str(jax.make_jaxpr(lambda key: study.run(name, key, 1, 1, 2, 0.1, 1.0))(jax.random.key(0)))
+    assert seen == [scaled]
+    short = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}[dtype]
+    assert f":{short}[2,128] = dot_general[" in program
+    assert all(f":{other}[2,128]" not in program for other in {"bf16", "f16"} - {short})

@@ -43,3 +43,21 @@ def test_training_moves_f_and_the_head():
     before, after = study.train(1, 2, 8, 1e-3, 0.1)
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, after)
     assert min(max(jax.tree.leaves(part)) for part in moved.values()) > 1e-4
+
+
+@pytest.mark.covers("SS-14")
+def test_each_arm_reads_the_part_and_the_weights_of_its_name(monkeypatch):
+    """Weights 1 before training and 2 after it; h is the weight, z ten times that. A probe is right on 500, 250, 50."""
+
+    class Parts:
+        def apply(self, variables, images):
+            return tuple(np.full((len(images), 1), scale * variables["params"]) for scale in (1, 10))
+
+    def probe(bank, labels, queries):
+        assert queries[0, 0] == bank[0, 0]
+        right = {2: 500, 20: 250, 1: 50}[int(bank[0, 0])]
+        return np.where(np.arange(500) < right, study.shuffled_digits().test_labels, -1)
+
+    monkeypatch.setattr(study, "Encoder", Parts)
+    monkeypatch.setattr(study, "probe_predict", probe)
+    assert study.probes(1, 2) == {"h": 1.0, "z": 0.5, "untrained h": 0.1}

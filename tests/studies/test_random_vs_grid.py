@@ -54,3 +54,14 @@ def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
     assert len(result.numbers["best accuracy, Sobol"]) == 2
     assert "random_vs_grid" in result.figures
+
+
+def test_each_way_draws_as_its_name_says(monkeypatch):
+    for name in ("grid", "random", "latin_hypercube", "sobol"):
+        monkeypatch.setattr(study, name, lambda *arguments, name=name: (name, *arguments))
+    assert {name: way("space", 3, 7) for name, way in study.WAYS.items()} == {
+        "grid": ("grid", "space", 3),
+        "random": ("random", "space", 9, 7),
+        "Latin hypercube": ("latin_hypercube", "space", 9, 7),
+        "Sobol": ("sobol", "space", 9, 7),
+    }

@@ -1,5 +1,6 @@
 """A tiny run of every technique's settings, the draw of the labels, and the verdict on written numbers."""
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -62,3 +63,69 @@ def test_a_short_run_learns():
     first, second = (study.accuracies(learner, data, np.array([[0, 1, 2, 3]]), steps, 4, 1)[0] for steps in (0, 15))
     assert first <= 0.5
     assert second == 1
+
+
+ARMS = {
+    "supervised only": ("two_stream_learner", {"technique": supervised_only}),
+    "pseudo-labels": ("pseudo_label", {"unlabeled_weight": 3.0, "ramp_steps": 5}),
+    "pseudo-labels above .95": (
+        *("pseudo_label", {"unlabeled_weight": 3.0, "ramp_steps": 5, "weighting": "threshold"}),
+    ),
+    "Pi-model": ("pi_model", {"unlabeled_weight": 30.0, "ramp_steps": 5}),
+    "temporal ensembling": ("temporal_ensembling", {"unlabeled_weight": 30.0, "ramp_steps": 5, "num_unlabeled": 20}),
+    "mean teacher": ("mean_teacher", {"unlabeled_weight": 30.0, "ramp_steps": 5, "ema_decay": 0.99}),
+    "VAT": ("vat", {"epsilon": 4.0}),
+    "ICT": ("ict", {"unlabeled_weight": 30.0, "ramp_steps": 5, "ema_decay": 0.99}),
+    "MixMatch": ("mixmatch", {"unlabeled_weight": 30.0, "ramp_steps": 5, "ema_decay": 0.99}),
+    "FixMatch": ("fixmatch", {"ema_decay": 0.99}),
+}
+"""Each name's technique, and the settings that are not those of all; ramps end at half of ten steps."""
+
+
+def test_each_name_builds_the_learner_of_that_name(monkeypatch):
+    def spy(name):
+        return lambda **settings: (name, settings)
+
+    monkeypatch.setattr(study, "two_stream_learner", spy("two_stream_learner"))
+    for name in {name for name, _ in ARMS.values()} - {"two_stream_learner"}:
+        monkeypatch.setattr(getattr(study, name), "learner", spy(name))
+    for arm, make in study.learners(10, 4, 20, 1e-3).items():
+        technique, settings = make()
+        own = {key: value for key, value in settings.items() if key in ("technique", *OWN)}
+        assert (technique, own) == ARMS[arm], arm
+        assert ("strong" in settings) == (arm == "FixMatch")
+        assert ("teacher" in settings) == (arm == "supervised only")
+
+
+OWN = ("unlabeled_weight", "ramp_steps", "weighting", "num_unlabeled", "ema_decay", "epsilon")
+
+
+def test_labels_come_with_the_few_and_unlabeled_images_from_all():
+    """What a learner gets in its first batch: 4 images of rows 0 to 3 with labels, 8 of all rows without."""
+    labels = np.arange(40) % 10
+    images = np.broadcast_to(np.arange(40.0)[:, None, None, None], (40, 2, 2, 1)).astype(np.float32)
+    seen = {}
+
+    class Recorded:
+        def init(self, key, batch):
+            seen.update(jax.tree.map(lambda x: x.shape, batch))
+            jax.debug.callback(
+                lambda few, many: seen.update(few=few, many=many),
+                *(batch[name]["image"][:, 0, 0, 0] for name in ("labeled", "unlabeled")),
+            )
+            return 0
+
+        def update(self, state, batch):
+            return state, {}
+
+        def predict(self, state, batch):
+            return {"logits": jax.nn.one_hot(jax.numpy.zeros(len(batch["image"]), int), 10)}
+
+    data = Digits(images, labels, images[:5], labels[:5])
+    assert study.accuracies(Recorded(), data, np.array([[0, 1, 2, 3]]), 1, 4, 2).tolist() == [pytest.approx(0.2)]
+    jax.effects_barrier()
+    assert sorted(seen["few"]) == [0, 1, 2, 3]
+    assert len(set(seen["many"].tolist())) == 8
+    assert set(seen["many"].tolist()) - {0, 1, 2, 3}
+    assert seen["labeled"]["label"] == (4,)
+    assert "label" not in seen["unlabeled"]

@@ -68,3 +68,18 @@ def test_it_measures_and_the_verdict_turns():
 def test_bad_settings(flags, message):
     with pytest.raises(ValueError, match=message):
         study.study(**flags)
+
+
+def test_each_name_is_its_network_with_its_layers_and_its_claim():
+    """Nine inputs by kernels of 3: nine turns, (9 - 1) / 2 = 4 layers, and one layer."""
+    found = study.processors(9, 3)
+    assert {name: (most, claimed) for name, (_, most, claimed) in found.items()} == {
+        "recurrent": (1, 9),
+        "convolution": (9, 4),
+        "self-attention": (2, 1),
+    }
+    networks = {name: make(2) for name, (make, _, _) in found.items()}
+    assert isinstance(networks["recurrent"], study.RecurrentNetwork)
+    assert networks["convolution"].layer().kernel_size == 3
+    assert isinstance(networks["self-attention"].layer(), study.Attention)
+    assert [networks[name].layers for name in ("convolution", "self-attention")] == [2, 2]

@@ -76,3 +76,13 @@ def test_a_short_run_learns_something():
     found = study.accuracies(study.ARMS["open"], train, test, 30, 16, 1, 1e-3)
     assert found.shape == (1, 2)
     assert 0 <= found.min() <= found.max() < 1
+
+
+def test_the_arms_differ_by_gaps_and_by_color():
+    """Gap and jitter in pixels, whether each patch is normalized by itself, and whether its color is taken."""
+    assert {name: tuple(guards) for name, guards in study.ARMS.items()} == {
+        "open": (0, 0, False, False),
+        "gaps": (2, 2, True, False),
+        "guarded": (2, 2, True, True),
+    }
+    assert study.Guards._fields[:3] == ("gap", "jitter", "by_piece")
