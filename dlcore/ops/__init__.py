@@ -47,7 +47,7 @@ from dlcore.ops.kernels import is_kernel
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.moments import nearest_points, population_moments, squared_distances
 from dlcore.ops.nms import nms, top_detections
-from dlcore.ops.onednn import has_onednn, use_onednn, without_onednn
+from dlcore.ops.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
 from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -110,6 +110,7 @@ __all__ = [
     "heatmaps_to_keypoints",
     "im2col",
     "is_kernel",
+    "leave_out_of_cache",
     "masks_to_boxes",
     "max_pool",
     "max_pool_with_indices",
