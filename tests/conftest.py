@@ -244,8 +244,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[COVERED] = proved[False] | proved[True]
     whole = not config.option.keyword and [*map(str, config.args)] == [*config.getini("testpaths")]
     config.stash[SLOW_ONLY] = sorted(proved[True] - proved[False]) if whole else None
-    if not AS_USERS_COMPILE:  # tests/test_compiled_as_users_do.py runs them
-        items[:] = [item for item in items if not item.get_closest_marker("user_compile")]
+    elsewhere = "several_devices" if AS_USERS_COMPILE else "user_compile"  # tests/test_compiled_as_users_do.py
+    items[:] = [item for item in items if not item.get_closest_marker(elsewhere)]
     if not config.option.catalog and not config.option.markexpr:
         left_out = {item for item in items if any(map(item.get_closest_marker, ("contract", "slow")))}
         if left_out and not any("::" in argument for argument in config.args):

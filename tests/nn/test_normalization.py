@@ -180,6 +180,7 @@ def test_a_batch_of_padding_leaves_the_running_statistics():
     assert np.isfinite(got).all()
 
 
+@pytest.mark.several_devices
 @pytest.mark.parametrize("masked", [False, True])
 def test_axis_name_joins_the_statistics_of_all_replicas(masked):
     x, variables = values(8, 3, 4), variables_of(4)
@@ -196,6 +197,7 @@ def test_axis_name_joins_the_statistics_of_all_replicas(masked):
         assert_trees_close(jax.tree.map(lambda v, r=replica: v[r], updates), expected)
 
 
+@pytest.mark.several_devices
 def test_gradients_across_replicas_are_those_of_the_whole_batch():
     x, variables = values(8, 3, 4), variables_of(4)
 
@@ -215,6 +217,7 @@ def test_gradients_across_replicas_are_those_of_the_whole_batch():
     assert_trees_close(got, want)
 
 
+@pytest.mark.several_devices
 def test_under_jit_on_a_mesh_statistics_span_the_batch():
     x, variables = values(8, 3, 4), variables_of(4)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])

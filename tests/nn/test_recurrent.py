@@ -1,5 +1,6 @@
 """Recurrent layers against torch's golden outputs and gradients, and by hand."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -209,7 +210,8 @@ def test_full_lengths_change_nothing_and_an_empty_row_keeps_its_carry():
     carry = jax.tree.map(lambda h: h + 0.5, carry)
     plain = layer.apply({"params": params}, carry, x)
     full = layer.apply({"params": params}, carry, x, np.full(4, 5))
-    jax.tree.map(np.testing.assert_array_equal, plain, full)
+    # Two programs: an optimizing compiler fuses and rounds them differently, by a unit in the last place.
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), plain, full)
     after, h = layer.apply({"params": params}, carry, x, np.array([0, 5, 5, 5]))
     assert (h[0] == 0).all()
     assert all((c[0] == 0.5).all() for c in after)

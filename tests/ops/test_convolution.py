@@ -469,6 +469,7 @@ def test_kernel_gradients_summed_over_blocks_of_images(case, monkeypatch):
     assert_close(jax.jit(shards)(x, w), want[1])
 
 
+@pytest.mark.several_devices
 def test_blocks_are_equal_large_and_for_one_device(monkeypatch):
     def blocks(images, side, channels):
         x = jax.ShapeDtypeStruct((images, side, side, channels), jnp.float32)
@@ -483,6 +484,7 @@ def test_blocks_are_equal_large_and_for_one_device(monkeypatch):
     assert blocks(127, 32, 16) == blocks(6, 256, 64) == blocks(512, 4, 4) == 1
 
 
+@pytest.mark.several_devices
 @pytest.mark.slow(only=["depthwise"])
 @pytest.mark.parametrize("case", ["3x3 stride 2", "grouped", "depthwise", "1x1"])
 def test_gradients_on_a_mesh_and_in_shard_map(case):
