@@ -37,28 +37,6 @@ def test_the_class_and_the_codes_are_heard():
     assert (dropped != logits).any()
 
 
-@pytest.mark.covers("GE-05")
-def test_the_gate_by_hand():
-    """What comes before the first pixel is zero: its logits are those of the biases, through tanh(a) sigmoid(b)."""
-    model, x = (
-        PixelCNN(3, 1, features=2, num_layers=0, first_kernel=3, head_features=2),
-        np.zeros((1, 1, 1, 1), np.int32),
-    )
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x))["params"]
-    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
-    got = jax.jit(lambda p: model.apply({"params": p}, x))(params)
-    layer = params["layers_0"]
-
-    def dense(x, conv):
-        return x @ conv["kernel"][0, 0] + conv["bias"]
-
-    a, b = np.split(dense(layer["vertical"]["bias"], layer["across"]) + layer["horizontal"]["bias"], 2)
-    h = dense(np.tanh(a) / (1 + np.exp(-b)), layer["out"]["conv"])
-    h = np.maximum(dense(np.maximum(h, 0), params["head"]["conv"]), 0)
-    np.testing.assert_allclose(got[0, 0, 0, 0], dense(h, params["logits"]["conv"]), atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

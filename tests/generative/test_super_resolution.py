@@ -49,19 +49,6 @@ def stripes(n, seed):
     return {"image": image, "low": reduced(image, 2), "index": np.arange(n, dtype=np.int32)}
 
 
-@pytest.mark.slow
-@pytest.mark.covers("GE-21")
-def test_pixels_come_from_channels_by_a_shuffle():
-    """Kernels that copy, but for one that gives x, 2 x, 3 x and 4 x: each pixel becomes a block of these four."""
-    model, x = SRResNet(width=1, num_blocks=0), np.array([[0.1, 0.4], [0.2, 0.3]], np.float32)[None, ..., None]
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x))["params"]
-    params = jax.tree.map(lambda s: np.zeros(s.shape, np.float32), shapes)
-    params["stem"]["kernel"][2, 2] = params["head"]["kernel"][1, 1] = 1
-    params["up0"]["kernel"][1, 1, 0] = 1, 2, 3, 4
-    got, plain = jax.jit(lambda p: (model.apply({"params": p}, x), enlarged(x, 2)))(params)
-    np.testing.assert_allclose((got - plain)[0, ..., 0], np.kron(x[0, ..., 0], [[1, 2], [3, 4]]), atol=1e-6)
-
-
 @pytest.mark.covers("GE-21")
 def test_it_starts_near_bicubic_and_learns_to_beat_it():
     made, train, test = learner(), stripes(128, 0), stripes(32, 1)
