@@ -210,6 +210,21 @@ def test_no_gradient_goes_through_the_proposals(learner, state):
 # Fast R-CNN
 
 
+@pytest.mark.covers("DE-10")
+def test_fast_rcnn_crops_all_proposals_from_one_pass_of_the_backbone():
+    """In the traced program: one convolution of the backbone for 2 images, one box head for 2 x 20 proposals."""
+    windows = window_proposals((32, 32), scales=(1.0,))
+    assert len(windows) == 16 + 4
+    boxes, x = np.stack([windows, windows]), np.zeros((2, 32, 32, 3), np.float32)
+    model = FastRCNN(Small(), 3, **FIELDS)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x, boxes)
+    assert "rpn" not in variables["params"]
+    assert variables["params"]["box_head"]["fc6"]["kernel"].shape == (4 * 7 * 7, 8), "a crop of 7 x 7 of 4 channels"
+    program, shapes = jax.make_jaxpr(model.apply, return_shape=True)(variables, x, boxes)
+    assert str(program).count("window_strides=(8, 8)") == 1
+    assert shapes["boxes"].logits.shape[:2] == (2, 20)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("DE-10")
 def test_fast_rcnn_runs_its_backbone_once_on_given_proposals():
