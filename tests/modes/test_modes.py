@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from dlcore.main import run
 from dlcore.modes import sanity
 from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
 from dlcore.modes.sanity import CHECKS, Bench, above_chance
+from dlcore.run.hooks import STOP
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification import distillation
 from experiments.classification.supervised import experiment
@@ -304,6 +306,34 @@ def test_a_sound_experiment_passes(capsys, tmp_path, monkeypatch):
     assert "accuracy 1.000" in line
     assert "2.302585" in out
     assert list(tmp_path.iterdir()) == [], "sanity leaves nothing behind"
+
+
+@pytest.mark.covers("TR-08")
+def test_twenty_examples_are_memorized_and_what_cannot_be_is_found(monkeypatch):
+    """The check's own training, as one compiled loop of 150 steps; then trainings that end as they should not."""
+    seen, ends = [], [None, {"loss": 0.02, "accuracy": 1.0}, {"loss": 0.005, "accuracy": 0.95}]
+
+    def train(learner, pipeline, *, steps, hooks, **_):
+        rows = pipeline.batch_at(0)
+        seen.append((np.bincount(rows["label"], minlength=10).tolist(), steps))
+
+        @jax.jit
+        def loop():
+            state = learner.init(jax.random.key(0), rows)
+            metrics = jax.lax.scan(lambda s, _: learner.update(s, rows), state, length=150)[1]
+            return jax.tree.map(lambda leaves: leaves[-1], metrics)
+
+        end = ends[len(seen) - 1]
+        last = {name: metric.compute() for name, metric in loop().items()} if end is None else end
+        stop = hooks[0](150, None, {f"train/{name}": value for name, value in last.items()})
+        assert (stop is STOP) == (end is None)
+        return SimpleNamespace(history=[{**last, "step": 150}])
+
+    monkeypatch.setattr(sanity, "fit", train)
+    model = lambda setup: Small(dtype=setup.dtype)  # noqa: E731
+    words = ["--learning_rate=0.03", "--warmup=0", "--schedule=constant", "--l2=0.5"]
+    assert [passed(OVERFIT, planted(model), *words) for _ in ends] == [True, False, False], "without the penalty"
+    assert seen == [([2] * 10, 1000)] * 3
 
 
 @jax.custom_vjp
