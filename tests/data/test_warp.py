@@ -147,9 +147,9 @@ def test_boxes_that_leave_are_not_valid_and_others_are_cut():
     right = augment.affine_warp(SIZE, translate=(4.0, 0.0))
     moved, valid = augment.warp_boxes(boxes, right, SIZE, keep=0.5)
     np.testing.assert_allclose(moved, [[4, 0, 8, 4], [8, 2, 10, 6], [10, 0, 10, 8]], atol=1e-5)
-    # The second keeps 2 of 4 columns: half, not more. Nothing of the third is left.
-    assert valid.tolist() == [True, False, False]
-    assert augment.warp_boxes(boxes, right, SIZE, keep=0.45)[1].tolist() == [True, True, False]
+    # The second keeps 2 of 4 columns: half of its area. Nothing of the third is left.
+    assert valid.tolist() == [True, True, False]
+    assert augment.warp_boxes(boxes, right, SIZE, keep=0.55)[1].tolist() == [True, False, False]
     assert augment.warp_boxes(boxes, right, SIZE, jnp.array([0.0, 1, 1]))[1].tolist() == [0, 1, 0]
     assert augment.warp_boxes(jnp.zeros((0, 4)), right, SIZE)[0].shape == (0, 4)
 
