@@ -80,7 +80,7 @@ class Evaluation:
 
         try:
             with self.placement.context():
-                jax.eval_shape(self._first, state, jax.tree.map(widened, rows))
+                jax.eval_shape(self._next, None, state, jax.tree.map(widened, rows))
         except (ArithmeticError, LookupError, TypeError, ValueError, FlaxError) as error:
             shapes = {
                 jax.tree_util.keystr(p, simple=True): np.shape(x)[1:]
