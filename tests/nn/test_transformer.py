@@ -121,7 +121,7 @@ def test_a_decoder_block_decodes_with_a_cache_as_without(pre_norm):
 @pytest.mark.covers("AT-14")
 def test_a_decoder_block_sees_no_later_token_but_all_of_the_memory():
     x, memory = normal(0, 1, 4, 8), normal(1, 1, 3, 8)
-    block = TransformerDecoderBlock(2, 16, cross=False)
+    block = TransformerDecoderBlock(2, 16)
     _, variables = build(block, x, memory, mask=causal_mask(4))
     second = jax.jit(
         jax.grad(lambda x, m: (block.apply(variables, x, m, mask=causal_mask(4))[0, 1] ** 3).sum(), (0, 1))
