@@ -34,6 +34,17 @@ def small_resnet():
     return network("resnet8_cifar", width=4, stages=(1, 1))
 
 
+@pytest.mark.covers("VI-08")
+def test_cam_is_the_sum_of_maps_by_the_weights_of_the_class():
+    """Behind a mean and a dense layer the logit is the mean of the map: here 2 and 3 for classes 0 and 1."""
+    maps = np.float32([[[[1, 0], [3, 0]], [[0, 2], [0, 4]]]])  # two channels of 2 x 2: means 1 and 1.5
+    kernel = np.float32([[2, 0], [0, 2]])
+    cams = [class_activation_map(maps, kernel, np.array([label]))[0] for label in (0, 1)]
+    np.testing.assert_allclose(cams[0], [[2, 6], [0, 0]])
+    np.testing.assert_allclose(cams[1], [[0, 0], [4, 8]])
+    np.testing.assert_allclose([cam.mean() for cam in cams], maps.mean((0, 1, 2)) @ kernel)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("VI-08")
 def test_the_mean_of_cam_is_the_logit_without_its_bias():
