@@ -1,0 +1,458 @@
+"""Pinhole cameras: world to pixels and back, lens distortion, and the axes of other libraries.
+
+    X_c = R X + t,    x = X_c / w with w = depth = z of X_c,    (x', y') = distort(x, y),    (u, v, 1)ᵀ = K (x', y', 1)ᵀ
+    X = w Rᵀ K⁻¹ (u, v, 1)ᵀ - Rᵀ t                        the camera's center is C = -Rᵀ t
+
+Conventions, everywhere in dlcore:
+
+  axes         x right, y down, z forward (OpenCV). OpenGL: right, up, backward. PyTorch3D: left, up, forward
+  pixels       (u, v) = (column, row); the center of the first pixel is (0, 0), as in OpenCV and `bilinear_sample`.
+               Where it is (0.5, 0.5) (OpenGL, PyTorch3D), add 0.5 to u and v and to the principal point.
+  extrinsics   world to camera, (R, t), column vectors. Camera to world is (Rᵀ, C). PyTorch3D multiplies row vectors,
+               X_c = X R + T, so that its R is the transpose.
+  intrinsics   K = [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], all in pixels. The 3x4 matrix of the textbook is
+               [K | 0]: it has no inverse, K has.
+  depth        z of X_c, not the distance to the center. Behind the camera it is negative: mask with `depth > 0`.
+  distortion   k1, k2, p1, p2[, k3] in OpenCV's order (Brown-Conrady), on normalized coordinates
+
+All functions run under jit and vmap (one camera a call) and have gradients. Values are checked outside of jit only.
+References: Hartley & Zisserman 2004, "Multiple view geometry in computer vision", chapter 6; Brown 1966,
+"Decentering distortion of lenses".
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.ops.checks import check_finite
+
+__all__ = [
+    "camera_center",
+    "camera_matrix",
+    "convert_extrinsics",
+    "distort",
+    "intrinsic_matrix",
+    "look_at",
+    "pixel_grid",
+    "pixel_rays",
+    "pixels_to_plane",
+    "plane_to_pixels",
+    "project",
+    "rotation_from_vector",
+    "undistort",
+    "unproject",
+    "world_to_camera",
+]
+
+_AXES = {"opencv": (1.0, 1.0, 1.0), "opengl": (1.0, -1.0, -1.0), "pytorch3d": (-1.0, -1.0, 1.0)}
+
+
+def intrinsic_matrix(
+    fx: float | jax.Array,
+    fy: float | jax.Array,
+    cx: float | jax.Array,
+    cy: float | jax.Array,
+    skew: float | jax.Array = 0.0,
+) -> jax.Array:
+    """Build the intrinsic matrix K.
+
+    Args:
+      fx: focal length in pixel widths.
+      fy: focal length in pixel heights.
+      cx: column of the principal point.
+      cy: row of the principal point.
+      skew: of the pixel's axes, 0 for rectangular pixels.
+
+    Returns:
+      [3, 3].
+
+    Raises:
+      ValueError: a focal length is 0 or not finite.
+    """
+    zero, one = jnp.zeros_like(jnp.asarray(fx, float)), jnp.ones_like(jnp.asarray(fx, float))
+    rows = ((fx, skew, cx), (zero, fy, cy), (zero, zero, one))
+    intrinsics = jnp.stack([jnp.stack([jnp.asarray(v, float) for v in row], -1) for row in rows], -2)
+    _check_intrinsics(intrinsics)
+    return intrinsics
+
+
+def camera_matrix(intrinsics: jax.Array, rotation: jax.Array, translation: jax.Array) -> jax.Array:
+    """Multiply the parts of a camera: P = K [R | t].
+
+    Args:
+      intrinsics: [3, 3].
+      rotation: [3, 3], world to camera.
+      translation: [3], world to camera.
+
+    Returns:
+      [3, 4], which takes (X, Y, Z, 1) to (u w, v w, w).
+
+    Raises:
+      ValueError: the intrinsics are singular.
+    """
+    _check_intrinsics(intrinsics)
+    return _product(intrinsics, jnp.concatenate([rotation, jnp.asarray(translation)[:, None]], 1))
+
+
+def camera_center(rotation: jax.Array, translation: jax.Array) -> jax.Array:
+    """Locate a camera in the world: C = -Rᵀ t, and in the other direction t = -R C.
+
+    Args:
+      rotation: [3, 3], world to camera.
+      translation: [3], world to camera.
+
+    Returns:
+      [3].
+    """
+    return -_product(jnp.asarray(rotation).T, jnp.asarray(translation))
+
+
+def look_at(
+    center: jax.Array, target: jax.Array, up: jax.Array | tuple[float, float, float] = (0.0, 1.0, 0.0)
+) -> tuple[jax.Array, jax.Array]:
+    """Build the extrinsics of a camera that has a point on its optical axis.
+
+    Args:
+      center: [3], location of the camera in the world.
+      target: [3], point that it looks at.
+      up: [3], direction in the world that is up in the image.
+
+    Returns:
+      (rotation [3, 3], translation [3]), world to camera.
+
+    Raises:
+      ValueError: the target is the center, or `up` is parallel to the direction of view.
+    """
+    center, target, up = (jnp.asarray(v, float) for v in (center, target, up))
+    forward = target - center
+    right = jnp.cross(forward, up)
+    if _is_concrete(right):
+        _check_finite("center, target, up", jnp.stack([center, target, up]))
+        if not np.any(forward):
+            raise ValueError(f"target={_text(target)}: is the center; allowed: a point other than the camera's center")
+        if np.linalg.norm(right) <= 1e-6 * np.linalg.norm(forward) * np.linalg.norm(up):
+            raise ValueError(
+                f"up={_text(up)}: parallel to the direction of view {_text(forward)}; allowed: another direction"
+            )
+    forward, right = forward / jnp.linalg.norm(forward), right / jnp.linalg.norm(right)
+    rotation = jnp.stack([right, jnp.cross(forward, right), forward])
+    return rotation, -_product(rotation, center)
+
+
+def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Array) -> jax.Array:
+    """Change from world to camera coordinates.
+
+    Args:
+      points: [..., 3] in the world.
+      rotation: [3, 3], world to camera.
+      translation: [3], world to camera.
+
+    Returns:
+      [..., 3]; the last coordinate is the depth.
+    """
+    return _apply(rotation, points) + translation
+
+
+def project(
+    points: jax.Array,
+    intrinsics: jax.Array,
+    rotation: jax.Array | None = None,
+    translation: jax.Array | None = None,
+    distortion: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Project points of the world into the image.
+
+    Args:
+      points: [..., 3].
+      intrinsics: [3, 3].
+      rotation: [3, 3], world to camera; None for the camera's own coordinates.
+      translation: [3], world to camera; None for 0.
+      distortion: [4] or [5], k1, k2, p1, p2[, k3]; None for a perfect lens.
+
+    Returns:
+      (pixels [..., 2], depth [...]): what `depth > 0` leaves out is not in front of the camera. Under jit, pixels of
+      depth 0 are finite and mean nothing.
+
+    Raises:
+      ValueError: the intrinsics are singular, or a point is not finite or has a depth of 0.
+    """
+    points = jnp.asarray(points, _float_of(points))
+    _check_finite("points", points)
+    points = points if rotation is None else _apply(rotation, points)
+    points = points if translation is None else points + translation
+    depth = points[..., 2]
+    if _is_concrete(depth) and (zero := np.asarray(depth) == 0).any():
+        at = np.unravel_index(zero.argmax(), zero.shape)
+        raise ValueError(f"points{list(map(int, at))}: depth of 0; allowed: points outside the plane of the camera")
+    plane = points[..., :2] / jnp.where(depth == 0, 1, depth)[..., None]
+    return plane_to_pixels(plane, intrinsics, distortion), depth
+
+
+def plane_to_pixels(plane: jax.Array, intrinsics: jax.Array, distortion: jax.Array | None = None) -> jax.Array:
+    """Change from normalized coordinates, those of the plane at depth 1, to pixels.
+
+    Args:
+      plane: [..., 2], (x, y) of a perfect lens.
+      intrinsics: [3, 3].
+      distortion: [4] or [5]; None for a perfect lens.
+
+    Returns:
+      [..., 2], (u, v).
+
+    Raises:
+      ValueError: the intrinsics are singular.
+    """
+    _check_intrinsics(intrinsics)
+    plane = plane if distortion is None else distort(plane, distortion)
+    return _apply(jnp.asarray(intrinsics)[:2, :2], plane) + jnp.asarray(intrinsics)[:2, 2]
+
+
+def pixels_to_plane(
+    pixels: jax.Array, intrinsics: jax.Array, distortion: jax.Array | None = None, steps: int = 20
+) -> jax.Array:
+    """Change from pixels to normalized coordinates, those of the plane at depth 1.
+
+    Args:
+      pixels: [..., 2], (u, v).
+      intrinsics: [3, 3].
+      distortion: [4] or [5]; None for a perfect lens.
+      steps: iterations of `undistort`.
+
+    Returns:
+      [..., 2], (x, y) of a perfect lens.
+
+    Raises:
+      ValueError: the intrinsics are singular, or a pixel is not finite.
+    """
+    _check_intrinsics(intrinsics)
+    pixels, intrinsics = jnp.asarray(pixels, _float_of(pixels)), jnp.asarray(intrinsics)
+    _check_finite("pixels", pixels)
+    y = (pixels[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
+    x = (pixels[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
+    plane = jnp.stack([x, y], -1)
+    return plane if distortion is None else undistort(plane, distortion, steps)
+
+
+def pixel_rays(
+    pixels: jax.Array,
+    intrinsics: jax.Array,
+    rotation: jax.Array | None = None,
+    translation: jax.Array | None = None,
+    distortion: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Find the rays of pixels: the point of depth w is origin + w direction.
+
+    Args:
+      pixels: [..., 2].
+      intrinsics: [3, 3].
+      rotation: [3, 3], world to camera; None for the camera's own coordinates.
+      translation: [3], world to camera; None for 0.
+      distortion: [4] or [5]; None for a perfect lens.
+
+    Returns:
+      (origin [3], the camera's center; directions [..., 3], of depth 1, not of length 1).
+
+    Raises:
+      ValueError: the intrinsics are singular, or a pixel is not finite.
+    """
+    plane = pixels_to_plane(pixels, intrinsics, distortion)
+    directions = jnp.concatenate([plane, jnp.ones_like(plane[..., :1])], -1)
+    rotation = jnp.eye(3, dtype=plane.dtype) if rotation is None else jnp.asarray(rotation)
+    translation = jnp.zeros(3, plane.dtype) if translation is None else translation
+    return camera_center(rotation, translation), _apply(rotation.T, directions)
+
+
+def unproject(
+    pixels: jax.Array,
+    depth: jax.Array,
+    intrinsics: jax.Array,
+    rotation: jax.Array | None = None,
+    translation: jax.Array | None = None,
+    distortion: jax.Array | None = None,
+) -> jax.Array:
+    """Find the points of the world that pixels of known depth show.
+
+    Args:
+      pixels: [..., 2].
+      depth: [...], z in the camera's coordinates.
+      intrinsics: [3, 3].
+      rotation: [3, 3], world to camera; None for the camera's own coordinates.
+      translation: [3], world to camera; None for 0.
+      distortion: [4] or [5]; None for a perfect lens.
+
+    Returns:
+      [..., 3].
+
+    Raises:
+      ValueError: the intrinsics are singular, or a pixel is not finite.
+    """
+    origin, directions = pixel_rays(pixels, intrinsics, rotation, translation, distortion)
+    return origin + jnp.asarray(depth)[..., None] * directions
+
+
+def pixel_grid(height: int, width: int) -> jax.Array:
+    """List the centers of all pixels of an image.
+
+    Args:
+      height: rows.
+      width: columns.
+
+    Returns:
+      [height, width, 2] of (u, v).
+    """
+    return jnp.stack(jnp.meshgrid(jnp.arange(width, dtype=float), jnp.arange(height, dtype=float)), -1)
+
+
+def distort(plane: jax.Array, distortion: jax.Array) -> jax.Array:
+    """Distort normalized coordinates as a lens does.
+
+    With r² = x² + y² and d = 1 + k1 r² + k2 r⁴ + k3 r⁶:  x' = x d + 2 p1 x y + p2 (r² + 2 x²),
+    y' = y d + p1 (r² + 2 y²) + 2 p2 x y.
+
+    Args:
+      plane: [..., 2].
+      distortion: [4] or [5], k1, k2, p1, p2[, k3].
+
+    Returns:
+      [..., 2].
+
+    Raises:
+      ValueError: there are not 4 or 5 coefficients.
+    """
+    factor, offset = _distortion(plane, distortion)
+    return plane * factor[..., None] + offset
+
+
+def undistort(plane: jax.Array, distortion: jax.Array, steps: int = 20) -> jax.Array:
+    """Invert `distort` by a fixed-point iteration: x <- (x' - tangential(x)) / radial(x).
+
+    Each step multiplies the error by about the size of the distortion: 20 steps leave 1e-7 of a distortion of 0.45.
+
+    Args:
+      plane: [..., 2], distorted.
+      distortion: [4] or [5], k1, k2, p1, p2[, k3].
+      steps: iterations.
+
+    Returns:
+      [..., 2].
+
+    Raises:
+      ValueError: there are not 4 or 5 coefficients.
+    """
+    plane = jnp.asarray(plane)
+
+    def step(_, estimate):
+        factor, offset = _distortion(estimate, distortion)
+        return ((plane - offset) / factor[..., None]).astype(plane.dtype)
+
+    return jax.lax.fori_loop(0, steps, step, plane)
+
+
+def rotation_from_vector(vector: jax.Array) -> jax.Array:
+    """Rodrigues' formula: R = I + sin θ [a]ₓ + (1 - cos θ) [a]ₓ², for a vector of angle θ and axis a.
+
+    Args:
+      vector: [..., 3], axis times angle in radians.
+
+    Returns:
+      [..., 3, 3]; gradients are right at 0 too.
+    """
+    vector = jnp.asarray(vector)
+    squared = jnp.square(vector).sum(-1)[..., None, None]
+    is_small = squared < 1e-6
+    safe = jnp.where(is_small, 1.0, squared)
+    angle = jnp.sqrt(safe)
+    first = jnp.where(is_small, 1 - squared / 6 + squared**2 / 120, jnp.sin(angle) / angle)
+    second = jnp.where(is_small, 0.5 - squared / 24 + squared**2 / 720, (1 - jnp.cos(angle)) / safe)
+    x, y, z = (vector[..., i] for i in range(3))
+    zero = jnp.zeros_like(x)
+    cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*vector.shape, 3)
+    return jnp.eye(3, dtype=vector.dtype) + first * cross + second * _product(cross, cross)
+
+
+def convert_extrinsics(
+    rotation: jax.Array,
+    translation: jax.Array,
+    source: Literal["opencv", "opengl", "pytorch3d"],
+    target: Literal["opencv", "opengl", "pytorch3d"],
+) -> tuple[jax.Array, jax.Array]:
+    """Change extrinsics from the camera axes of one library to those of another; the world stays.
+
+    Args:
+      rotation: [3, 3], world to camera; of PyTorch3D, the one that multiplies row vectors.
+      translation: [3], world to camera.
+      source: library that they come from.
+      target: library that they go to.
+
+    Returns:
+      (rotation [3, 3], translation [3]).
+
+    Raises:
+      ValueError: a library is unknown.
+    """
+    for name, value in (("source", source), ("target", target)):
+        if value not in _AXES:
+            raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(_AXES)}")
+    signs = jnp.asarray(_AXES[source]) * jnp.asarray(_AXES[target])
+    rotation = jnp.asarray(rotation).T if source == "pytorch3d" else jnp.asarray(rotation)
+    rotation = signs[:, None] * rotation
+    return rotation.T if target == "pytorch3d" else rotation, signs * jnp.asarray(translation)
+
+
+def _distortion(plane: jax.Array, distortion: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(radial factor [...], tangential offset [..., 2])."""
+    distortion = jnp.asarray(distortion)
+    if distortion.shape not in ((4,), (5,)):
+        raise ValueError(
+            f"distortion.shape={distortion.shape}: wrong number; allowed: [4] of k1, k2, p1, p2 or [5] with k3"
+        )
+    k1, k2, p1, p2 = distortion[:4]
+    k3 = distortion[4] if len(distortion) == 5 else 0.0
+    x, y = plane[..., 0], plane[..., 1]
+    r2 = x**2 + y**2
+    offset = jnp.stack([2 * p1 * x * y + p2 * (r2 + 2 * x**2), p1 * (r2 + 2 * y**2) + 2 * p2 * x * y], -1)
+    return 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), offset
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _apply(matrix: jax.Array, vectors: jax.Array) -> jax.Array:
+    """matrix [M, N] times each of vectors [..., N]."""
+    return _product(jnp.asarray(vectors), jnp.asarray(matrix).T)
+
+
+def _is_concrete(values: Any) -> bool:
+    return not isinstance(values, jax.core.Tracer)
+
+
+def _float_of(values: Any) -> Any:
+    dtype = jnp.result_type(values)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else float
+
+
+def _check_finite(name: str, values: Any) -> None:
+    if _is_concrete(values):
+        check_finite(name, values)
+
+
+def _check_intrinsics(intrinsics: Any) -> None:
+    if jnp.shape(intrinsics)[-2:] != (3, 3):
+        raise ValueError(f"intrinsics.shape={jnp.shape(intrinsics)}: not a matrix K; allowed: [3, 3]")
+    if not _is_concrete(intrinsics):
+        return
+    k = np.asarray(intrinsics, np.float64)
+    _check_finite("intrinsics", k)
+    below = k[..., (1, 2, 2), (0, 0, 1)]
+    if not (k[..., 0, 0] * k[..., 1, 1]).all() or below.any() or not (k[..., 2, 2] == 1).all():
+        raise ValueError(
+            f"intrinsics={k.tolist()}: singular or not a matrix K; allowed: [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], "
+            "fx and fy not 0"
+        )
+
+
+def _text(vector: jax.Array) -> str:
+    return "(" + ", ".join(f"{float(v):g}" for v in vector) + ")"

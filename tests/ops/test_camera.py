@@ -1,0 +1,136 @@
+"""Cameras: OpenCV's numbers, closed forms, round trips and bad input."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.ops import camera
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
+CASE = {
+    name: GOLDENS[f"project_points/{name}"] for name in ("in.X", "in.rvec", "in.t", "in.K", "in.dist", "out", "out.R")
+}
+K, T = CASE["in.K"], CASE["in.t"]
+R = CASE["out.R"]
+
+
+@pytest.mark.covers("CL-01", "CL-02", "CL-04")
+def test_projection_is_opencvs():
+    """cv2.projectPoints with k1, k2, p1, p2, k3; in float32, of pixels up to 500."""
+
+    @jax.jit
+    def run(points, vector):
+        rotation = camera.rotation_from_vector(vector)
+        pixels, depth = camera.project(points, K, rotation, T, CASE["in.dist"])
+        back = camera.unproject(pixels, depth, K, rotation, T, CASE["in.dist"])
+        return rotation, pixels, depth, back
+
+    rotation, pixels, depth, back = run(CASE["in.X"], CASE["in.rvec"])
+    np.testing.assert_allclose(rotation, R, atol=1e-6)
+    np.testing.assert_allclose(pixels, CASE["out"], rtol=1e-5)
+    np.testing.assert_allclose(depth, (CASE["in.X"] @ R.T + T)[:, 2], rtol=1e-5)
+    np.testing.assert_allclose(back, CASE["in.X"], atol=1e-4)
+
+
+@pytest.mark.covers("CL-01")
+def test_extrinsics_invert_the_pose_of_the_camera():
+    """[R | t] with t = -R C is the inverse of [[Rᵀ, C], [0, 1]], and the center goes to 0."""
+    center = np.array([1.0, -2.0, 3.0])
+    pose = np.block([[R.T, center[:, None]], [np.zeros((1, 3)), np.ones((1, 1))]])
+    inverse = np.linalg.inv(pose)
+    np.testing.assert_allclose(camera.camera_center(inverse[:3, :3], inverse[:3, 3]), center, atol=1e-5)
+    np.testing.assert_allclose(camera.world_to_camera(center, inverse[:3, :3], inverse[:3, 3]), 0, atol=1e-5)
+    matrix = np.asarray(camera.camera_matrix(K, inverse[:3, :3], inverse[:3, 3]))
+    np.testing.assert_allclose(matrix, K @ inverse[:3], rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.covers("CL-02")
+def test_intrinsics_by_hand():
+    # x = (X, Y) / Z = (.5, .25); u = 100 * .5 + 4 * .25 + 32 = 83, v = 80 * .25 + 24 = 44
+    intrinsics = camera.intrinsic_matrix(100.0, 80.0, 32.0, 24.0, skew=4.0)
+    np.testing.assert_array_equal(intrinsics, [[100, 4, 32], [0, 80, 24], [0, 0, 1]])
+    pixels, depth = camera.project(jnp.array([2.0, 1.0, 4.0]), intrinsics)
+    np.testing.assert_allclose(pixels, [83, 44])
+    assert depth == 4
+    np.testing.assert_allclose(camera.unproject(pixels, depth, intrinsics), [2, 1, 4], rtol=1e-6)
+
+
+@pytest.mark.covers("CL-03")
+def test_the_target_is_on_the_optical_axis_and_up_is_up():
+    center, target = jnp.array([1.0, 2.0, -4.0]), jnp.array([3.0, 1.0, 0.0])
+    rotation, translation = camera.look_at(center, target)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
+    assert float(np.linalg.det(np.asarray(rotation))) == pytest.approx(1, abs=1e-6)
+    # |(2, -1, 4)| = sqrt(21)
+    np.testing.assert_allclose(camera.world_to_camera(target, rotation, translation), [0, 0, 21**0.5], atol=1e-5)
+    np.testing.assert_allclose(camera.camera_center(rotation, translation), center, atol=1e-5)
+    above = camera.world_to_camera(target + jnp.array([0, 1.0, 0]), rotation, translation)
+    assert above[1] < 0
+    assert abs(above[0]) < 1e-6
+
+
+@pytest.mark.covers("CL-04")
+def test_a_ray_starts_at_the_center_and_depth_finds_the_point():
+    origin, direction = camera.pixel_rays(CASE["out"], K, R, T, CASE["in.dist"])
+    np.testing.assert_allclose(origin, -np.linalg.inv(R) @ T, atol=1e-5)
+    depth = (CASE["in.X"] @ R.T + T)[:, 2:]
+    np.testing.assert_allclose(origin + depth * direction, CASE["in.X"], atol=1e-4)
+    np.testing.assert_allclose((np.asarray(direction) @ R.T)[:, 2], 1, rtol=1e-5)
+
+
+@pytest.mark.covers("CL-04")
+def test_undistort_inverts_distort():
+    plane = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 5), np.linspace(-0.4, 0.4, 4)), -1)
+    for coefficients in ([-0.3, 0.1, 0.001, -0.002], [0.2, -0.05, 0.002, 0.001, 0.01]):
+        distorted = camera.distort(plane, jnp.array(coefficients))
+        assert np.abs(distorted - plane).max() > 0.01
+        np.testing.assert_allclose(camera.undistort(distorted, jnp.array(coefficients)), plane, atol=1e-6)
+
+
+@pytest.mark.covers("CL-01")
+def test_axes_of_other_libraries():
+    """A point right of, above and in front of the camera is (+, -, +) in OpenCV, (+, +, -) in OpenGL and (-, +, +) in
+    PyTorch3D, whose matrix multiplies a row."""
+    point = np.array([0.3, -0.7, 0.2])
+    here = R @ point + T
+    gl_rotation, gl_translation = camera.convert_extrinsics(R, T, "opencv", "opengl")
+    np.testing.assert_allclose(gl_rotation @ point + gl_translation, here * [1, -1, -1], atol=1e-5)
+    p3_rotation, p3_translation = camera.convert_extrinsics(R, T, "opencv", "pytorch3d")
+    np.testing.assert_allclose(point @ p3_rotation + p3_translation, here * [-1, -1, 1], atol=1e-5)
+    back = camera.convert_extrinsics(
+        *camera.convert_extrinsics(gl_rotation, gl_translation, "opengl", "pytorch3d"), "pytorch3d", "opencv"
+    )
+    np.testing.assert_allclose(back[0], R, atol=1e-6)
+    np.testing.assert_allclose(back[1], T, atol=1e-6)
+
+
+def test_rotations_have_gradients_at_zero():
+    jacobian = jax.jacfwd(lambda v: camera.rotation_from_vector(v)[2, 1])(jnp.zeros(3))
+    np.testing.assert_allclose(jacobian, [1, 0, 0], atol=1e-6)
+
+
+def test_bad_input_is_named():
+    eye = np.eye(3)
+    with pytest.raises(ValueError, match=r"intrinsics=.*singular .*; allowed: \[\[fx, skew, cx\]"):
+        camera.intrinsic_matrix(0.0, 1.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match=r"intrinsics=.*singular"):
+        camera.pixels_to_plane(np.zeros(2), np.ones((3, 3)))
+    with pytest.raises(ValueError, match=r"intrinsics.shape=\(3, 4\): not a matrix K"):
+        camera.pixels_to_plane(np.zeros(2), np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"points\[1\]: depth of 0; allowed: points outside"):
+        camera.project(np.array([[0, 0, 1.0], [1, 1, 0]]), eye)
+    with pytest.raises(ValueError, match=r"points\[0, 1\]=nan: not finite"):
+        camera.project(np.array([[0, np.nan, 1.0]]), eye)
+    with pytest.raises(ValueError, match=r"pixels\[1\]=inf: not finite"):
+        camera.unproject(np.array([0, np.inf]), 1.0, eye)
+    with pytest.raises(ValueError, match=r"target=\(1, 1, 1\): is the center"):
+        camera.look_at(np.ones(3), np.ones(3))
+    with pytest.raises(ValueError, match=r"up=\(0, 1, 0\): parallel to the direction of view \(0, 2, 0\)"):
+        camera.look_at(np.zeros(3), np.array([0, 2.0, 0]))
+    with pytest.raises(ValueError, match=r"distortion.shape=\(3,\): wrong number"):
+        camera.distort(np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match="source='blender': unknown; allowed: opencv, opengl, pytorch3d"):
+        camera.convert_extrinsics(eye, np.zeros(3), "blender", "opencv")
