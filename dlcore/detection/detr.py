@@ -13,7 +13,6 @@ of the whole batch, over all devices. There is no suppression: the self-attentio
 the same object. Attention maps are in the collection "intermediates", as `cross_attn/weights` of each decoder layer.
 """
 
-import re
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -26,6 +25,7 @@ from flax import linen as nn
 from dlcore.detection.dense import detector_learner, named_maps
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
+from dlcore.models.resnet import transformers_names
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
 from dlcore.nn.position import sinusoidal_encoding_2d
 from dlcore.ops.assignment import assign
@@ -45,17 +45,6 @@ class Outputs(NamedTuple):
 
     logits: jax.Array
     boxes: jax.Array
-
-
-def _backbone_name(found: re.Match) -> str:
-    """A layer of our ResNet under transformers' name."""
-    stage, block, layer = found.groups()
-    kind, _, number = layer.rpartition(".")
-    prefix = f"model.backbone.model.encoder.stages.{int(stage) - 1}.layers.{block}."
-    if kind == "downsample":
-        return f"{prefix}shortcut.{'normalization' if number == '1' else 'convolution'}."
-    part = "convolution" if layer.startswith("conv") else "normalization"
-    return f"{prefix}layer.{int(layer[-1]) - 1}.{part}."
 
 
 class DETR(nn.Module):
@@ -90,9 +79,8 @@ class DETR(nn.Module):
     dtype: Any = None
 
     TORCH_NAMES = (
-        (r"^backbone\.conv1\.", "model.backbone.model.embedder.embedder.convolution."),
-        (r"^backbone\.bn1\.", "model.backbone.model.embedder.embedder.normalization."),
-        (r"^backbone\.layer(\d)\.(\d+)\.((?:conv|bn)\d|downsample\.\d)\.", _backbone_name),
+        (r"^backbone\.", "model.backbone.model."),
+        *transformers_names("model.backbone.model."),
         (r"^(input_projection|encoder\.\d+|decoder\.\d+)\.", r"model.\1."),
         (r"^model\.(en|de)coder\.(\d+)\.", r"model.\1coder.layers.\2."),
         (r"\.attn\.(query|key|value|proj)\.", r".self_attn.\1."),
@@ -107,6 +95,26 @@ class DETR(nn.Module):
         (r"^query_positions$", "model.query_position_embeddings.weight"),
         (r"^bbox_predictor_layers\.", "bbox_predictor.layers."),
     )
+    TORCH_OLD_NAMES = (
+        (r"^(backbone\.0\.body|model\.backbone\.conv_encoder\.model)\.", "model.backbone.model."),
+        (r"^model\.backbone\.model\._backbone\.", "model.backbone.model."),
+        *transformers_names("model.backbone.model."),
+        (r"^input_proj\.", "model.input_projection."),
+        (r"^query_embed\.", "model.query_position_embeddings."),
+        (r"^class_embed\.", "class_labels_classifier."),
+        (r"^bbox_embed\.", "bbox_predictor."),
+        (r"^transformer\.(en|de)coder\.norm\.", r"model.\1coder.layernorm."),
+        (r"^transformer\.(encoder\.layers\.\d+)\.norm2\.", r"model.\1.final_layer_norm."),
+        (r"^transformer\.(decoder\.layers\.\d+)\.norm2\.", r"model.\1.encoder_attn_layer_norm."),
+        (r"^transformer\.(decoder\.layers\.\d+)\.norm3\.", r"model.\1.final_layer_norm."),
+        (r"^transformer\.((?:en|de)coder\.layers\.\d+)\.norm1\.", r"model.\1.self_attn_layer_norm."),
+        (r"^transformer\.((?:en|de)coder\.layers\.\d+)\.", r"model.\1."),
+        (r"\.multihead_attn\.", ".encoder_attn."),
+        (r"(\.layers\.\d+)\.linear(\d)\.", r"\1.mlp.fc\2."),
+        (r"(\.layers\.\d+)\.fc(\d)\.", r"\1.mlp.fc\2."),
+        (r"\.(self|encoder)_attn\.out_proj\.", r".\1_attn.o_proj."),
+    )
+    """From older names of transformers, with timm's ResNet or its own, and from the authors'."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, np.ndarray]:

@@ -21,7 +21,7 @@ from flax import linen as nn
 from dlcore.detection import rpn
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import named_maps, select, topk_by_class
-from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid, assign_levels
+from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid, assign_levels
 from dlcore.detection.sampling import Sampled
 from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
@@ -164,7 +164,7 @@ class FasterRCNN(nn.Module):
         (r"^keypoint_head\.kps_score_lowres\.", "roi_heads.keypoint_predictor.kps_score_lowres."),
     )
     TORCH_OLD_NAMES = (
-        (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),
+        *FPN_OLD_NAMES,
         (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
         (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", lambda match: f"roi_heads.mask_head.{int(match[1]) - 1}.0."),
     )

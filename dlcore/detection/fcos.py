@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.detection.anchors import Grid
 from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
-from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
+from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
@@ -62,7 +62,7 @@ class FCOS(nn.Module):
 
     backbone: nn.Module
     num_classes: int
-    stages: tuple[str, ...] = ("stage2", "stage3", "stage4")
+    stages: tuple[str, ...] = ("layer2", "layer3", "layer4")
     channels: Annotated[int, Range(1)] = 256
     extra_blocks: ExtraBlocks = "p6p7"
     num_convs: Annotated[int, Range(0)] = 4
@@ -80,6 +80,7 @@ class FCOS(nn.Module):
         (r"^cls_logits\.", "head.classification_head.cls_logits."),
         (r"^(bbox_reg|bbox_ctrness)\.", r"head.regression_head.\1."),
     )
+    TORCH_OLD_NAMES = FPN_OLD_NAMES
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:

@@ -20,7 +20,10 @@ from flax import linen as nn
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_area
 
-__all__ = ["FeaturePyramid", "assign_levels", "upscale"]
+__all__ = ["FPN_OLD_NAMES", "FeaturePyramid", "assign_levels", "upscale"]
+
+FPN_OLD_NAMES = ((r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2"),)
+"""What turns names of torchvision before 0.13, as all its first published detectors have them, into today's."""
 
 ExtraBlocks = Literal["none", "pool", "p6p7"]
 _INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")

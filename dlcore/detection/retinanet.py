@@ -23,7 +23,7 @@ from flax import linen as nn
 
 from dlcore.detection.anchors import IGNORED, Anchors, match_anchors
 from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
-from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
+from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import sigmoid_focal_loss
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
@@ -80,6 +80,13 @@ class RetinaNet(nn.Module):
         (r"^(classification|regression)_norm(\d+)\.", r"head.\1_head.conv.\2.1."),
         (r"^cls_logits\.", "head.classification_head.cls_logits."),
         (r"^bbox_reg\.", "head.regression_head.bbox_reg."),
+    )
+    TORCH_OLD_NAMES = (
+        *FPN_OLD_NAMES,
+        (
+            r"^(head\.(?:classification|regression)_head\.conv)\.(\d+)\.(weight|bias)$",
+            lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}",
+        ),
     )
 
     @nn.compact

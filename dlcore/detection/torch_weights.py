@@ -5,7 +5,6 @@ A detector names the exceptions to the rule of `dlcore.models.torch_weights` by 
 files, as most published weights have them, into today's.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +25,8 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
 
     Args:
       model: with `TORCH_NAMES`, as `FCOS`, `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
-      state_dict: {name: array}, torchvision's or, for DETR, transformers'.
+      state_dict: {name: array}, torchvision's of any version; for DETR, transformers' of any version, with its own or
+        timm's ResNet, or the authors'.
       image_size: (height, width) of images that the model takes.
 
     Returns:
@@ -35,8 +35,8 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
-    for pattern, replacement in getattr(model, "TORCH_OLD_NAMES", ()):
-        state_dict = {re.sub(pattern, replacement, name): value for name, value in state_dict.items()}
     images = jnp.zeros((1, *image_size, 3))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
-    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=type(model).__name__, unused=UNUSED)
+    older = getattr(model, "TORCH_OLD_NAMES", ())
+    what = type(model).__name__
+    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, unused=UNUSED, older=older)

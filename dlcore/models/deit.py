@@ -9,7 +9,7 @@ Touvron et al., "Training data-efficient image transformers & distillation throu
 The paper's teacher is a convolutional network, whose locality the student adopts. Training uses
 `model.apply(variables, x, train=True, method="auxiliary")`, which returns both logits, and
 `dlcore.losses.hard_distillation_loss`. Names and initial values are timm's; without the distillation token the model is
-a ViT under those names.
+a ViT under those names. Weights may be timm's, the authors' or transformers' (with `epsilon=1e-12`).
 """
 
 import functools
@@ -24,7 +24,8 @@ from dlcore.nn.initializers import torch_default
 
 __all__ = ["MODELS", "DeiT"]
 
-TORCH_NAMES = ((r"^patch_embed\.", "patch_embed.proj."), (r"^pos_embed\.weight", "pos_embed"))
+TORCH_NAMES = vit.TIMM_NAMES
+TORCH_LAYOUTS = (vit.TRANSFORMERS,)
 from_torch = vit.from_torch
 
 

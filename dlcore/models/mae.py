@@ -13,8 +13,9 @@ layer embeds seen patches only. Positions are fixed sines, so that images of any
 published size the parameters and the two tables of sines for 224 x 224 pixels are 111,907,840 numbers.
 
 `load_torch` takes the state dict of transformers' ViTMAEForPreTraining (and VideoMAEForPreTraining); the tables in it
-are checked. Its encoder has fused layers of queries, keys and values; VideoMAE's keys have no bias, which is zero here
-and changes no attention.
+are checked. With `decoder_depth=0` there is an encoder alone, whose weights every network of transformers around it has
+(ViTMAEModel, VideoMAEModel, VideoMAEForVideoClassification). The encoder has fused layers of queries, keys and values;
+VideoMAE's keys have no bias, which is zero here and changes no attention.
 """
 
 import re
@@ -27,7 +28,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patchify
@@ -66,7 +67,7 @@ class MAE(nn.Module):
       width: features of a token of the encoder.
       num_heads: attention heads of the encoder.
       mlp_features: hidden units of the encoder's MLPs.
-      decoder_depth: blocks of the decoder.
+      decoder_depth: blocks of the decoder; 0 for an encoder alone, of which `encode` is called.
       decoder_width: features of a token of the decoder.
       decoder_heads: attention heads of the decoder.
       decoder_features: hidden units of the decoder's MLPs.
@@ -81,7 +82,7 @@ class MAE(nn.Module):
     width: Annotated[int, Range(4)] = 768
     num_heads: Annotated[int, Range(1)] = 12
     mlp_features: Annotated[int, Range(1)] = 3072
-    decoder_depth: Annotated[int, Range(1)] = 8
+    decoder_depth: Annotated[int, Range(0)] = 8
     decoder_width: Annotated[int, Range(4)] = 512
     decoder_heads: Annotated[int, Range(1)] = 16
     decoder_features: Annotated[int, Range(1)] = 2048
@@ -90,7 +91,10 @@ class MAE(nn.Module):
     dtype: Any = None
 
     CLASS_TOKEN = True
-    """Whether a token that is no patch stands in front, and the encoder ends in a norm."""
+    """Whether a token that is no patch stands in front."""
+
+    final_norm = True
+    """Whether the encoder ends in a norm."""
 
     def setup(self):
         """Build both networks."""
@@ -106,13 +110,15 @@ class MAE(nn.Module):
 
         self.patch_embed = dense(self.width)
         self.blocks = blocks(self.depth, self.num_heads, self.mlp_features)
-        self.decoder_embed = dense(self.decoder_width)
-        self.mask_token = self.param("mask_token", token, (1, 1, self.decoder_width))
-        self.decoder = blocks(self.decoder_depth, self.decoder_heads, self.decoder_features)
-        self.decoder_norm = LayerNorm(self.epsilon)
-        self.decoder_pred = Dense(self.patch_values(), kernel_init=init)
+        if self.decoder_depth:
+            self.decoder_embed = dense(self.decoder_width)
+            self.mask_token = self.param("mask_token", token, (1, 1, self.decoder_width))
+            self.decoder = blocks(self.decoder_depth, self.decoder_heads, self.decoder_features)
+            self.decoder_norm = LayerNorm(self.epsilon)
+            self.decoder_pred = Dense(self.patch_values(), kernel_init=init)
         if self.CLASS_TOKEN:
             self.cls_token = self.param("cls_token", token, (1, 1, self.width))
+        if self.final_norm:
             self.norm = LayerNorm(self.epsilon)
 
     def patch_values(self) -> int:
@@ -178,8 +184,11 @@ class MAE(nn.Module):
           the rank of each patch's noise; `tokens`, the encoder's output, [B, 1 + seen, width].
 
         Raises:
-          ValueError: patches do not cover the image, there is other noise, or no patch would be seen.
+          ValueError: patches do not cover the image, there is other noise, no patch would be seen, or there is no
+            decoder.
         """
+        if not self.decoder_depth:
+            raise ValueError("decoder_depth=0: an encoder alone fills nothing in; allowed: `encode`, or at least 1")
         count = int(np.prod(self.grid(x)))
         if noise.shape != (x.shape[0], count):
             raise ValueError(f"noise.shape={noise.shape}: allowed: {(x.shape[0], count)}, a number for each patch")
@@ -222,7 +231,7 @@ class MAE(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         tokens = tokens.astype(logits_dtype(tokens.dtype))
-        return self.norm(tokens) if self.CLASS_TOKEN else tokens
+        return self.norm(tokens) if self.final_norm else tokens
 
     def _decode(self, tokens: jax.Array, restore: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         front, y = int(self.CLASS_TOKEN), self.decoder_embed(tokens)
@@ -237,15 +246,17 @@ class MAE(nn.Module):
 
 
 class VideoMAE(MAE):
-    """A masked autoencoder of clips [B, F, H, W, C]: patches of `tubelet` frames; no class token, no last norm.
+    """A masked autoencoder of clips [B, F, H, W, C]: patches of `tubelet` frames, and no class token.
 
     All fields of `MAE`; P is the side of a patch in each frame.
 
     Args:
       tubelet: frames of a patch; divides F.
+      final_norm: the encoder ends in a norm, as that of the published pre-training (`use_mean_pooling=False`).
     """
 
     tubelet: Annotated[int, Range(1)] = 2
+    final_norm: bool = False
 
     CLASS_TOKEN = False
 
@@ -316,19 +327,24 @@ TORCH_NAMES = (
 """Names in today's transformers."""
 
 TORCH_OLD_NAMES = (
-    (r"^videomae\.(embeddings\.|encoder\.)", r"vit.\1"),
+    (r"^videomae\.", "vit."),
     (r"^mask_token", "decoder.mask_token"),
     (r"^encoder_to_decoder\.", "decoder.decoder_embed."),
     (r"^decoder\.norm\.", "decoder.decoder_norm."),
     (r"^decoder\.head\.", "decoder.decoder_pred."),
+    (r"^(embeddings\.|encoder\.|layers\.|layernorm\.)", r"vit.\1"),
     (r"^vit\.encoder\.layer\.", "vit.layers."),
     (r"patch_embeddings\.projection\.", "patch_embed."),
+    (r"\.attention\.attention\.(q|v)_bias$", r".attention.\1_proj.bias"),
     (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
     (r"\.attention\.output\.dense\.", ".attention.o_proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
 )
-"""What turns older names, and those of VideoMAE, into them."""
+"""What turns older names, those of VideoMAE, and those of an encoder alone into them."""
+
+BEHIND_ENCODER = r"^(decoder|pooler|fc_norm|classifier)\."
+"""What files may hold besides an encoder, after TORCH_OLD_NAMES."""
 
 _TABLES = {"vit.embeddings.position_embeddings": "width", "decoder.decoder_pos_embed": "decoder_width"}
 
@@ -338,7 +354,8 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
 
     Args:
       model: of the same form.
-      state_dict: {name: array}; tables of positions are compared with those that are computed, and left out.
+      state_dict: {name: array}; tables of positions are compared with those that are computed, and left out, and so
+        is what stands behind the encoder where `decoder_depth` is 0.
       image: shape of an example, (H, W, C) or (F, H, W, C).
 
     Returns:
@@ -348,14 +365,17 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
       ValueError: entries are missing, left over or of a wrong shape, or a table is another; they are listed by name.
     """
     x, entries = jnp.zeros((1, *image)), {}
-    for name, value in state_dict.items():
+    alone = model.decoder_depth == 0
+    for name, value in unwrap_state_dict(state_dict).items():
+        for pattern, replacement in TORCH_OLD_NAMES:
+            name = re.sub(pattern, replacement, name)
+        if alone and re.search(BEHIND_ENCODER, name):
+            continue
         if name in _TABLES:
             table = model.positions(model.grid(x), getattr(model, _TABLES[name]))
             if value.shape[1] != len(table) + 1 or not np.allclose(value[0, 1:], table, atol=1e-4):
                 raise ValueError(f"state_dict: {name} is not the sines of this grid; allowed: tables of {image}")
             continue
-        for pattern, replacement in TORCH_OLD_NAMES:
-            name = re.sub(pattern, replacement, name)
         entries[name] = np.asarray(value)
     embed = "vit.embeddings.patch_embed.weight"
     if embed in entries:  # (width, C, ..., P, P) -> (width, ... P P C)
@@ -363,6 +383,9 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
     if not model.CLASS_TOKEN:
         for name in [name for name in entries if name.endswith("q_proj.bias")]:
             entries.setdefault(name.replace("q_proj", "k_proj"), np.zeros_like(entries[name]))
-        entries.setdefault("decoder.decoder_embed.bias", np.zeros(model.decoder_width, np.float32))
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, jnp.zeros((1, int(np.prod(model.grid(x)))))))
+        if not alone:
+            entries.setdefault("decoder.decoder_embed.bias", np.zeros(model.decoder_width, np.float32))
+    noise = jnp.zeros((1, int(np.prod(model.grid(x)))))
+    inputs, method = ((x,), "encode") if alone else ((x, noise), None)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, method=method))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what=type(model).__name__)

@@ -15,21 +15,61 @@ timm's.
 """
 
 import functools
+import re
 from typing import Any
 
 import jax
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 
-__all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation"]
+__all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation", "transformers_names"]
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 TORCH_NAMES = ((r"^head\.", "fc."),)
+
+
+def _transformers_layer(found: re.Match) -> str:
+    """Return transformers' name of a layer of a block."""
+    front, stage, block, layer = found.groups()
+    kind, _, number = layer.rpartition(".")
+    prefix = f"{front}encoder.stages.{int(stage) - 1}.layers.{block}."
+    if kind == "downsample":
+        return f"{prefix}shortcut.{'normalization' if number == '1' else 'convolution'}."
+    part = "convolution" if layer.startswith("conv") else "normalization"
+    return f"{prefix}layer.{int(layer[-1]) - 1}.{part}."
+
+
+def transformers_names(front: str = "") -> tuple[tuple[str, Any], ...]:
+    """List what turns the names of layers into transformers'.
+
+    Args:
+      front: what stands before all names, such as "backbone.".
+
+    Returns:
+      Pairs (pattern, replacement) of `re.sub`.
+    """
+    escaped = re.escape(front)
+    return (
+        (rf"^{escaped}conv1\.", f"{front}embedder.embedder.convolution."),
+        (rf"^{escaped}bn1\.", f"{front}embedder.embedder.normalization."),
+        (rf"^({escaped})layer(\d)\.(\d+)\.((?:conv|bn)\d|downsample\.\d)\.", _transformers_layer),
+    )
+
+
+TORCH_LAYOUTS = (
+    Layout(
+        r"^embedder\.embedder\.",
+        names=(*transformers_names(), (r"^head\.", "classifier.1.")),
+        older=((r"^resnet\.", ""),),
+    ),
+)
+"""ResNetForImageClassification of transformers."""
 
 
 class SqueezeExcitation(nn.Module):
@@ -205,7 +245,8 @@ class ResNet(nn.Module):
       num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       block: BasicBlock or Bottleneck.
-      width: channels of the stem and `features` of the first stage's blocks.
+      width: `features` of the first stage's blocks.
+      stem_width: channels of the stem; None for `width`.
       groups: groups of the 3x3 convolutions of a bottleneck, 32 in a ResNeXt 32x4d.
       base_width: channels of a group in the first stage, for `width` 64: 64, 128 in a wide ResNet, 4 in a ResNeXt
         32x4d.
@@ -226,6 +267,7 @@ class ResNet(nn.Module):
     stages: tuple[int, ...] = (3, 4, 6, 3)
     block: Any = Bottleneck
     width: int = 64
+    stem_width: int | None = None
     groups: int = 1
     base_width: int = 64
     use_se: bool = False
@@ -265,7 +307,8 @@ class ResNet(nn.Module):
             )
         check_images(self, x, "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
-        conv = functools.partial(Conv, self.width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
+        width = self.width if self.stem_width is None else self.stem_width
+        conv = functools.partial(Conv, width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
         stem = conv((7, 7), 2, padding=3) if self.stem == "imagenet" else conv((3, 3), 1, padding=1)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
         maps = {"stem": x}

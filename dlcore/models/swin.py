@@ -11,7 +11,8 @@ Attention costs 2 M^2 H W C, linear in the size of the image; a ViT's costs 2 (H
 last windows hold up to four pieces of the map that are not adjacent: a mask keeps attention inside each. Maps that the
 window does not divide are padded with zeros at the right and below, which take part in attention as in torchvision
 (whose mask adds -100 in place of -inf; the same in float32). Where one window covers a side, nothing shifts along it.
-Names are torchvision's, except for norm, head, the layers of the MLP, and the table of the bias.
+Names are torchvision's, except for norm, head, the layers of the MLP, and the table of the bias; transformers'
+load too.
 """
 
 import functools
@@ -23,6 +24,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -37,6 +39,41 @@ TORCH_NAMES = (
     (r"\.mlp\.fc2\.", ".mlp.3."),
 )
 TORCH_IGNORED = r"\.relative_position_index$"
+_BIAS_TABLE = ".attention.relative_position_bias.relative_position_bias_table"
+TORCH_LAYOUTS = (
+    Layout(
+        r"^embeddings\.patch_embeddings\.",
+        names=(
+            (r"^features\.0\.0\.", "embeddings.patch_embeddings.projection."),
+            (r"^features\.0\.2\.", "embeddings.norm."),
+            (r"^norm\.", "layernorm."),
+            (r"^head\.", "classifier."),
+            (r"^features\.(\d+)\.(\d+)\.", lambda m: f"encoder.layers.{int(m[1]) // 2}.blocks.{m[2]}."),
+            (
+                r"^features\.(\d+)\.(norm|reduction)\.",
+                lambda m: f"encoder.layers.{int(m[1]) // 2 - 1}.downsample.{m[2]}.",
+            ),
+            (r"\.norm1\.", ".layernorm_before."),
+            (r"\.norm2\.", ".layernorm_after."),
+            (r"\.bias_table\.weight$", _BIAS_TABLE),
+            (r"\.attn\.proj\.", ".attention.o_proj."),
+            (
+                r"^(.*)\.attn\.qkv\.(.*)",
+                r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2",
+            ),
+        ),
+        older=(
+            (r"^swin\.", ""),
+            (r"\.attention\.self\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
+            (r"\.attention\.self\.relative_position_bias_table$", _BIAS_TABLE),
+            (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+            (r"\.intermediate\.dense\.", ".mlp.fc1."),
+            (r"\.output\.dense\.", ".mlp.fc2."),
+        ),
+        ignored=r"\.relative_position_index$|(^|\.)embeddings\.mask_token$",
+    ),
+)
+"""SwinForImageClassification and SwinModel of transformers, today's names and older ones."""
 
 
 def windows(x: jax.Array, size: int) -> jax.Array:

@@ -12,7 +12,8 @@ older state dicts into today's; `TORCH_IGNORED`, a pattern for entries that are 
 entries that may be left over, such as heads that a variant lacks; `TORCH_TIED`, {name of a copy: name of the entry that
 it must equal}, where torch has two names for one parameter (a head that is the embedding, in variants without a head of
 its own) and a file may have either or both; `from_torch(path, value, shape)`, which converts entries that are not
-leaves as they are (position embeddings of another image size). Layouts:
+leaves as they are (position embeddings of another image size); `TORCH_LAYOUTS`, the names that other projects give the
+same network, each a `Layout` that a file's keys tell. Axes:
 
     convolution (out, in / groups, h, w) -> (h, w, in / groups, out);  linear (out, in) -> (in, out)
 """
@@ -22,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,16 @@ from dlcore.extras import require
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
-__all__ = ["fill_from_torch", "load_torch", "read_npz", "read_state_dict", "torch_names"]
+__all__ = [
+    "Layout",
+    "count_classes",
+    "fill_from_torch",
+    "load_torch",
+    "read_npz",
+    "read_state_dict",
+    "torch_names",
+    "unwrap_state_dict",
+]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
@@ -46,6 +56,29 @@ NAMED = 5
 """Entries that an error names; it counts the others."""
 
 
+class Layout(NamedTuple):
+    """The names of one project for a network that several projects publish.
+
+    Args:
+      pattern: of a key that only files of this project have, after `older`; "" for any file.
+      names: pairs of `re.sub` on the name that a leaf's path gives.
+      older: pairs of `re.sub` that turn the keys of older files into today's.
+      ignored: pattern of keys that are not weights.
+      optional: pattern of keys, after `older`, that may be left over.
+    """
+
+    pattern: str
+    names: tuple = ()
+    older: tuple = ()
+    ignored: str = "(?!)"
+    optional: str = "(?!)"
+
+    def entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the weights of an unwrapped state dict under today's names."""
+        ignored = f"{IGNORED}|{self.ignored}"
+        return {_renamed(key, self.older): value for key, value in state_dict.items() if not re.search(ignored, key)}
+
+
 def torch_names(name: str, **fields: Any) -> dict[str, str]:
     """Map the variables of a model to the names of a PyTorch state dict.
 
@@ -56,7 +89,23 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
     Returns:
       {path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}.
     """
-    return _names(name, _leaves(_variables(name, fields)))
+    return _names(_layouts(name)[-1], _leaves(_variables(name, fields)))
+
+
+def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:
+    """Count the classes that published weights tell apart.
+
+    Args:
+      name: a name of `dlcore.models.list_models()`.
+      state_dict: {name: array}, as in `load_torch`.
+
+    Returns:
+      The length of the head's bias; None where the model or the file has none.
+    """
+    layout, entries = _read(name, state_dict)
+    bias = entries.get(_torch_name("params/head/bias", layout.names))
+    has_classes = hasattr(create_model(name), "num_classes")
+    return len(bias) if has_classes and bias is not None else None
 
 
 def load_torch(
@@ -64,14 +113,15 @@ def load_torch(
 ) -> dict[str, Any]:
     """Convert a state dict to the variables of `create_model(name, **fields)`.
 
-    It is torchvision's (timm's where torchvision lacks the model); transformers' for a model of tokens.
+    It is torchvision's (timm's where torchvision lacks the model); transformers' for a model of tokens. A ViT, DeiT,
+    Swin or ResNet may be transformers', and a ViT timm's: the keys tell whose they are.
 
     Args:
       name: a name of `dlcore.models.list_models()`.
       state_dict: {name: array}, of numpy arrays or anything that `numpy.asarray` takes; counters of batches are
         ignored.
       replace_head: keep the initial values of layers whose shape depends on `num_classes`, where the weights have
-        another number.
+        another number or lack them.
       fields: fields of `create_model`.
 
     Returns:
@@ -87,16 +137,26 @@ def load_torch(
 
 
 def fill_from_torch(
-    shapes: Any, state_dict: Mapping[str, Any], rules: Sequence[tuple[str, Any]], *, what: str, unused: str = "(?!)"
+    shapes: Any,
+    state_dict: Mapping[str, Any],
+    rules: Sequence[tuple[str, Any]],
+    *,
+    what: str,
+    unused: str = "(?!)",
+    older: Sequence[tuple[str, Any]] = (),
+    optional: str = "(?!)",
 ) -> Any:
     """Convert a state dict to the variables of any module, such as a detector around a model.
 
     Args:
       shapes: tree of the variables, {"params": ..., "batch_stats": ...}, of arrays or shapes.
-      state_dict: {name: array}, as in `load_torch`.
+      state_dict: {name: array}, as in `load_torch`; a wrapper's name, `model.` or `module.`, before all of them is
+        left out.
       rules: pairs (pattern, replacement) of `re.sub`, applied in order to the name that a leaf's path gives.
       what: name of the module, for errors.
       unused: pattern of paths ("params/backbone/head/kernel") that the state dict does not have; they become zero.
+      older: such pairs that turn the keys of older files into today's.
+      optional: pattern of keys, after `older`, that may be left over.
 
     Returns:
       The tree, of arrays.
@@ -106,8 +166,9 @@ def fill_from_torch(
     """
     leaves = _leaves(shapes)
     names = {path: _torch_name(path, tuple(rules)) for path in leaves if not re.search(unused, path)}
-    entries = {key: value for key, value in _unwrapped(state_dict).items() if not re.search(IGNORED, key)}
-    _check_complete(what, entries, names, None)
+    entries = Layout("", older=tuple(older)).entries(unwrap_state_dict(state_dict))
+    _split_projections(entries, names)
+    _check_complete(what, entries, names, optional)
     values = {
         path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
         for path, name in names.items()
@@ -141,13 +202,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
     if path.suffix == ".npz":
-        return _unwrapped(read_npz(path))
+        return unwrap_state_dict(read_npz(path))
     if path.suffix == ".safetensors":
         require("safetensors", what=f"path={path}")
         from safetensors.numpy import load_file
 
         try:
-            return _unwrapped(load_file(path))
+            return unwrap_state_dict(load_file(path))
         except Exception as error:  # safetensors raises types of its own
             raise ValueError(f"path={path}: damaged, or no .safetensors ({error}); allowed: a whole file") from None
     if path.suffix not in (".pth", ".pt", ".bin"):
@@ -164,11 +225,18 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     floats = {
         key: value.astype(np.float32) for key, value in arrays.items() if jnp.issubdtype(value.dtype, jnp.floating)
     }
-    return _unwrapped({**arrays, **floats})
+    return unwrap_state_dict({**arrays, **floats})
 
 
-def _unwrapped(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries without the wrappers' names that all of them begin with."""
+def unwrap_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what training scripts, data parallelism and compilation write before every name.
+
+    Args:
+      state_dict: {name: array}.
+
+    Returns:
+      The entries; while all names begin with the same one of `WRAPPERS` ("model.", "module."), without it.
+    """
     entries = dict(state_dict)
     while entries:
         first = {key.partition(".")[0] for key in entries if not re.search(IGNORED, key)}
@@ -204,22 +272,23 @@ def _values(
     name: str, state_dict: Mapping[str, Any], replace_head: bool, fields: dict, leaves: dict
 ) -> dict[str, np.ndarray]:
     """Return the value of every leaf, in our layout."""
-    family, names = family_of(name), _names(name, leaves)
-    ignored = "|".join(filter(None, (IGNORED, getattr(family, "TORCH_IGNORED", None))))
-    older = getattr(family, "TORCH_OLD_NAMES", ())
-    entries = {
-        _renamed(key, older): value for key, value in _unwrapped(state_dict).items() if not re.search(ignored, key)
-    }
+    family, (layout, entries) = family_of(name), _read(name, state_dict)
+    names = _names(layout, leaves)
     tied = getattr(family, "TORCH_TIED", {})
     _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
-    _check_complete(name, entries, names, getattr(family, "TORCH_OPTIONAL", None))
+    absent = {path for path in leaves if not {*names[path].split(JOIN)} & entries.keys()} if replace_head else set()
+    absent &= _head(name, fields, leaves) if absent else set()
+    initial = _initial(name, fields) if absent else {}
+    names = {path: key for path, key in names.items() if path not in absent}
+    _check_complete(name, entries, names, layout.optional)
     convert = getattr(family, "from_torch", lambda path, value, shape: None)
-    values = {path: _convert(path, _joined(entries, names[path]), leaf.shape, convert) for path, leaf in leaves.items()}
+    values = {path: _convert(path, _joined(entries, names[path]), leaves[path].shape, convert) for path in names}
+    values |= {path: np.asarray(initial[path]) for path in absent}
     wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
     if not wrong:
         return values
     if replace_head and set(wrong) <= _head(name, fields, leaves):
-        initial = _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
+        initial = initial or _initial(name, fields)
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
     given = {path: _joined(entries, names[path]).shape for path in wrong}
     shapes = [f"{names[path]} {given[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
@@ -228,11 +297,48 @@ def _values(
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 
 
-def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, str], optional: str | None) -> None:
+def _layouts(name: str) -> tuple[Layout, ...]:
+    """The names that a model's weights may have; the last fits any file."""
+    family = family_of(name)
+    own = Layout(
+        "",
+        names=getattr(family, "TORCH_NAMES", ()),
+        older=getattr(family, "TORCH_OLD_NAMES", ()),
+        ignored=getattr(family, "TORCH_IGNORED", "(?!)"),
+        optional=getattr(family, "TORCH_OPTIONAL", "(?!)"),
+    )
+    return (*getattr(family, "TORCH_LAYOUTS", ()), own)
+
+
+def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[Layout, dict[str, Any]]:
+    """Whose names a state dict has, and its entries under the names of today."""
+    unwrapped = unwrap_state_dict(state_dict)
+    for layout in _layouts(name):
+        entries = layout.entries(unwrapped)
+        if any(re.search(layout.pattern, key) for key in entries):
+            return layout, entries
+    return layout, entries
+
+
+def _initial(name: str, fields: dict) -> dict[str, Any]:
+    return _leaves(jax.jit(create_model(name, **fields).init)(jax.random.key(0), *example_inputs(name, fields)))
+
+
+def _split_projections(entries: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Cut torch's `in_proj_weight` and `in_proj_bias` where the variables are queries, keys and values."""
+    wanted = {key for joined in names.values() for key in joined.split(JOIN)}
+    for key in [key for key in entries if re.search(r"\.in_proj_(weight|bias)$", key)]:
+        place, _, leaf = key.rpartition(".in_proj_")
+        parts = [f"{place}.{part}_proj.{leaf}" for part in "qkv"]
+        if key not in wanted and wanted.issuperset(parts):
+            entries.update(zip(parts, np.split(np.asarray(entries.pop(key)), 3), strict=True))
+
+
+def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, str], optional: str) -> None:
     wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
     missing = [key for key in wanted if key not in entries]
     left_over = sorted(set(entries) - set(wanted))
-    left_over = [key for key in left_over if optional is None or not re.search(optional, key)]
+    left_over = [key for key in left_over if not re.search(optional, key)]
     if missing or left_over:
         raise ValueError(
             f"state_dict: it does not fit {what}; {_list('missing', missing)}{_list('left over', left_over)}"
@@ -255,9 +361,8 @@ def _drop_copies(entries: dict[str, Any], tied: Mapping[str, str]) -> None:
             raise ValueError(f"state_dict: {copy} is not {original}; allowed: one parameter under both names")
 
 
-def _names(name: str, leaves: dict) -> dict[str, str]:
-    rules = getattr(family_of(name), "TORCH_NAMES", ())
-    return {path: _torch_name(path, rules) for path in leaves}
+def _names(layout: Layout, leaves: dict) -> dict[str, str]:
+    return {path: _torch_name(path, layout.names) for path in leaves}
 
 
 def _torch_name(path: str, rules: tuple) -> str:

@@ -12,8 +12,9 @@ through the patches and the learned positions, so a ViT needs more data than a c
 With pool="mean" there is no class token: the head sees the mean over patches. For images of another size the positions
 are interpolated (bicubic, as in torch); `load_torch(name, weights, image_size=384)` does so once. Module names are
 timm's, which DeiT's weights use (see `dlcore.models.deit`); `TORCH_NAMES` turns them into torchvision's. Torchvision's
-published files still call the MLP's layers `linear_1` and `linear_2`, which load too. `patch_size=1` is the transformer
-on pixels. The bias of the patch layer starts at 0.
+published files still call the MLP's layers `linear_1` and `linear_2`, which load too, as do timm's names and
+transformers' (whose layer norms have `epsilon=1e-12`). `patch_size=1` is the transformer on pixels. The bias of the
+patch layer starts at 0.
 """
 
 import functools
@@ -25,6 +26,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.inputs import check_images
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -46,6 +48,38 @@ TORCH_NAMES = (
     (r"\.mlp\.fc2\.", ".mlp.3."),
 )
 TORCH_OLD_NAMES = ((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3."))
+TIMM_NAMES = ((r"^patch_embed\.", "patch_embed.proj."), (r"^pos_embed\.weight", "pos_embed"))
+TRANSFORMERS = Layout(
+    r"^embeddings\.patch_embeddings\.",
+    names=(
+        (r"^cls_token", "embeddings.cls_token"),
+        (r"^dist_token", "embeddings.distillation_token"),
+        (r"^pos_embed\.weight", "embeddings.position_embeddings"),
+        (r"^patch_embed\.", "embeddings.patch_embeddings.projection."),
+        (r"^norm\.", "layernorm."),
+        (r"^head\.", "classifier."),
+        (r"^head_dist\.", "distillation_classifier."),
+        (r"^blocks\.", "layers."),
+        (r"\.norm1\.", ".layernorm_before."),
+        (r"\.norm2\.", ".layernorm_after."),
+        (r"\.attn\.proj\.", ".attention.o_proj."),
+        (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
+    ),
+    older=(
+        (r"^(vit|deit)\.", ""),
+        (r"^cls_classifier\.", "classifier."),
+        (r"^encoder\.layer\.", "layers."),
+        (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
+        (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+        (r"\.intermediate\.dense\.", ".mlp.fc1."),
+        (r"\.output\.dense\.", ".mlp.fc2."),
+    ),
+    ignored=r"(^|\.)embeddings\.mask_token$",
+    optional=r"^pooler\.",
+)
+"""Today's names and older ones of ViTForImageClassification, ViTModel and DeiTForImageClassificationWithTeacher."""
+
+TORCH_LAYOUTS = (TRANSFORMERS, Layout(r"^blocks\.", names=TIMM_NAMES))
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:

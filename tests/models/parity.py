@@ -128,7 +128,7 @@ def check_training(file, name, **fields):
     model = create_model(name, **fields)
     with layers_traced_once():
         variables = load_torch(name, weights, **fields)
-    path_of = {key: path for path, key in torch_weights._names(name, torch_weights._leaves(variables)).items()}
+    path_of = {key: path for path, key in torch_weights.torch_names(name, **fields).items()}
 
     @jax.jit
     def run(variables, x, labels):

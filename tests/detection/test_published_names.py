@@ -1,0 +1,184 @@
+"""Detectors from the names of their published files, which are older than the goldens' versions."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.detection.detr import DETR
+from dlcore.detection.fcos import FCOS
+from dlcore.detection.retinanet import RetinaNet
+from dlcore.detection.torch_weights import load_torch
+from dlcore.models import create_model
+from dlcore.models.resnet import BasicBlock, ResNet
+from dlcore.models.torch_weights import fill_from_torch
+from tests.detection.detectors import GOLDENS, Golden
+
+TINY = DETR(
+    ResNet(stages=(1, 1), block=BasicBlock, width=8),
+    5,
+    "layer2",
+    num_queries=6,
+    features=32,
+    num_heads=4,
+    hidden_features=64,
+    encoder_layers=2,
+    decoder_layers=2,
+)
+
+
+def with_timms_resnet(weights, front):
+    """The backbone under timm's names: conv1, bn1, layer1.0.conv1, layer2.0.downsample.0."""
+    names = {"convolution": "conv", "normalization": "bn"}
+    renamed = {}
+    for key, value in weights.items():
+        found = re.fullmatch(r"model\.backbone\.model\.(.*)\.(convolution|normalization)\.(\w+)", key)
+        if found:
+            place, part, leaf = found.groups()
+            digits = [int(d) for d in re.findall(r"\d+", place)]
+            if place == "embedder.embedder":
+                key = f"{front}{names[part]}1.{leaf}"
+            elif place.endswith("shortcut"):
+                key = f"{front}layer{digits[0] + 1}.{digits[1]}.downsample.{int(part == 'normalization')}.{leaf}"
+            else:
+                key = f"{front}layer{digits[0] + 1}.{digits[1]}.{names[part]}{digits[2] + 1}.{leaf}"
+        renamed[key] = value
+    return renamed
+
+
+def as_published(weights):
+    """facebook/detr-resnet-50 of transformers' hub."""
+    renamed = with_timms_resnet(weights, "model.backbone.conv_encoder.model.")
+    renamed = {key.replace("_attn.o_proj.", "_attn.out_proj."): value for key, value in renamed.items()}
+    return {key.replace(".mlp.fc", ".fc"): value for key, value in renamed.items()}
+
+
+def as_the_authors(weights):
+    """detr-r50-e632da11.pth of facebookresearch/detr."""
+    renamed = with_timms_resnet(weights, "backbone.0.body.")
+    fused = {}
+    for key, value in renamed.items():
+        norm2 = "norm2" if ".encoder." in key else "norm3"
+        for new, old in (
+            ("model.input_projection.", "input_proj."),
+            ("model.query_position_embeddings.", "query_embed."),
+            ("class_labels_classifier.", "class_embed."),
+            ("bbox_predictor.", "bbox_embed."),
+            ("model.encoder.", "transformer.encoder."),
+            ("model.decoder.layernorm.", "transformer.decoder.norm."),
+            ("model.decoder.", "transformer.decoder."),
+            ("encoder_attn_layer_norm", "norm2"),
+            ("self_attn_layer_norm", "norm1"),
+            ("final_layer_norm", norm2),
+            ("encoder_attn", "multihead_attn"),
+            (".mlp.fc", ".linear"),
+            (".o_proj.", ".out_proj."),
+        ):
+            key = key.replace(new, old)
+        found = re.fullmatch(r"(.*)\.([qkv])_proj\.(\w+)", key)
+        if found:
+            fused.setdefault(f"{found[1]}.in_proj_{found[3]}", {})[found[2]] = value
+        else:
+            fused[key] = value
+    return {
+        key: np.concatenate([value[part] for part in "qkv"]) if isinstance(value, dict) else value
+        for key, value in fused.items()
+    }
+
+
+LAYOUTS = {
+    "timm": lambda weights: with_timms_resnet(weights, "model.backbone.model."),
+    "published": as_published,
+    "authors": as_the_authors,
+    "wrapped": lambda weights: {f"module.{key}": value for key, value in as_published(weights).items()},
+    "own ResNet, older": lambda weights: {
+        key.replace("model.backbone.model.", "model.backbone.conv_encoder.model."): value
+        for key, value in weights.items()
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("AT-32")
+def test_detr_from_every_published_layout():
+    golden = Golden("hf_detr")
+    want = load_torch(TINY, golden.weights)
+    for about, rename in LAYOUTS.items():
+        weights = rename(golden.weights)
+        assert set(weights) != set(golden.weights), about
+        jax.tree.map(np.testing.assert_array_equal, load_torch(TINY, weights), want)
+    assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_mean" in as_published(golden.weights)
+    assert as_the_authors(golden.weights)["transformer.decoder.layers.1.multihead_attn.in_proj_bias"].shape == (96,)
+
+
+@pytest.mark.covers("AT-32")
+def test_names_of_detr_by_hand():
+    """Every name of the published file becomes the one of today, without building the network."""
+    weights = Golden("hf_detr").weights
+    for about, rename in LAYOUTS.items():
+        if about in ("authors", "wrapped"):  # whose entries are cut and unwrapped when they are loaded
+            continue
+        names = set()
+        for key in rename(weights):
+            for pattern, replacement in DETR.TORCH_OLD_NAMES:
+                key = re.sub(pattern, replacement, key)
+            names.add(key)
+        assert names == set(weights), about
+
+
+def as_before_0_13(weights):
+    """torchvision's first files: convolutions of the pyramid and the heads are not yet blocks of two modules."""
+    renamed = {}
+    for key, value in weights.items():
+        key = re.sub(r"(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.0\.", r"\1.", key)
+        key = re.sub(r"(_head\.conv)\.(\d)\.0\.", lambda m: f"{m[1]}.{2 * int(m[2])}.", key)
+        renamed[key] = value
+    return renamed
+
+
+@pytest.mark.parametrize(
+    ("detector", "file"),
+    [
+        pytest.param(RetinaNet, "tvdet_retinanet_resnet50_fpn", marks=pytest.mark.covers("DE-18"), id="RetinaNet"),
+        pytest.param(FCOS, "tvdet_fcos_resnet50_fpn", marks=pytest.mark.covers("DE-19"), id="FCOS"),
+    ],
+)
+def test_names_before_torchvision_0_13(detector, file):
+    """With the default stages, on the real network; entries stand for themselves: each has a number of its own."""
+    model = detector(create_model("resnet50"), 91)
+    assert model.stages == ("layer2", "layer3", "layer4")
+    shapes = json.loads(str(np.load(GOLDENS / f"{file}.npz")["meta"]))["state_dict"]
+    weights = {key: np.broadcast_to(np.float32(i), shape) for i, (key, shape) in enumerate(shapes)}
+    older = as_before_0_13(weights)
+    assert "backbone.fpn.inner_blocks.2.weight" in older
+    got, want = (names_of(model, entries) for entries in (older, weights))
+    assert got == want
+    if detector is RetinaNet:
+        assert older["head.regression_head.conv.6.bias"] is weights["head.regression_head.conv.3.0.bias"]
+
+
+def names_of(model, entries):
+    """{today's key: its number}."""
+    found = {}
+    for key, value in entries.items():
+        for pattern, replacement in model.TORCH_OLD_NAMES:
+            key = re.sub(pattern, replacement, key)
+        found[key] = float(np.asarray(value).reshape(-1)[0])
+    return found
+
+
+def test_a_wrapper_before_every_name_is_left_out():
+    shapes = {"params": {"conv": {"kernel": jnp.zeros((1, 1, 2, 3)), "bias": jnp.zeros(3)}}}
+    entries = {"conv.weight": np.arange(6.0).reshape(3, 2, 1, 1), "conv.bias": np.ones(3)}
+    want = fill_from_torch(shapes, entries, (), what="a layer")
+    for front in ("model.", "module.", "module.model."):
+        wrapped = {front + key: value for key, value in entries.items()}
+        got = fill_from_torch(shapes, wrapped, (), what="a layer")
+        jax.tree.map(np.testing.assert_array_equal, got, want)
+    np.testing.assert_array_equal(want["params"]["conv"]["kernel"][0, 0], [[0, 2, 4], [1, 3, 5]])
+    one = {"model.conv.weight": entries["conv.weight"], "conv.bias": entries["conv.bias"]}
+    with pytest.raises(ValueError, match=r"1 missing: conv.weight; 1 left over: model.conv.weight"):
+        fill_from_torch(shapes, one, (), what="a layer")
