@@ -11,6 +11,9 @@ wall_seconds   {seed: seconds}
 hardware       one line
 versions       {"python": ..., "jax": ..., ...}
 commit, date   of the runs
+baseline       {"value": number, "name": text, "better": "higher" or "lower"}: what the number must beat, such as the
+               untrained network, the most frequent class, or the same training without the technique; null where
+               nothing is learned
 published      {"value": number, "source": text}, or null
 status         "measured", or "recipe, not run"
 note           text, may be empty
@@ -23,8 +26,8 @@ holds          whether the claim held; null where there is none
 verdict        its sentences
 
 A measured row comes from the `result.json` files that finished runs write to their folders, one a seed; nothing but
-`published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit holds, makes no row. A
-recipe is a command that is too expensive to run here.
+`baseline`, `published` and `note` is entered by hand. A run under `--smoke`, or on code that no commit holds, makes no
+row. A recipe is a command that is too expensive to run here. `not_run.json` names the files without a row, and why.
 """
 
 import json
@@ -36,12 +39,35 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["MEASURED", "RECIPE", "admit", "append", "candidate", "merge", "read", "replace", "seedless", "validate"]
+from dlcore.report.measures import describe
+
+__all__ = [
+    "MEASURED",
+    "RECIPE",
+    "admit",
+    "append",
+    "baseline_field",
+    "beats_baseline",
+    "candidate",
+    "default_id",
+    "launched",
+    "learned",
+    "merge",
+    "page",
+    "read",
+    "read_not_run",
+    "replace",
+    "seedless",
+    "unaccounted",
+    "validate",
+]
 
 MEASURED, RECIPE = "measured", "recipe, not run"
 _TEXT = ("id", "command", "dataset", "metric", "note")
 _WHEN_MEASURED = ("hardware", "commit", "date")
-_FIELDS = {*_TEXT, *_WHEN_MEASURED, "values", "mean", "tolerance", "wall_seconds", "versions", "published", "status"}
+_NUMBERS = ("values", "mean", "tolerance", "wall_seconds")
+_FIELDS = {*_TEXT, *_WHEN_MEASURED, *_NUMBERS, "versions", "baseline", "published", "status"}
+_BASELINE = '{"value": number, "name": text, "better": "higher" or "lower"}'
 _OF_A_STUDY = {"claim", "holds", "verdict"}
 _CANDIDATE = {
     "experiment": str,
@@ -59,6 +85,7 @@ _CANDIDATE = {
 _SEED_CANDIDATE = _CANDIDATE | {"seed": int, "value": int | float}
 _STUDY_CANDIDATE = _CANDIDATE | {"values": dict, "tolerance": int | float, "claim": str, "verdict": str}
 _RUN_FLAGS = {"seed", "run_dir", "runs", "fresh", "progress", "log_every", "traceback"}
+_MAIN = 'if __name__ == "__main__":'
 _SWITCHES = {"fresh", "nofresh", "progress", "noprogress", "traceback", "notraceback"}
 
 
@@ -171,10 +198,10 @@ def admit(line: dict[str, Any]) -> None:
             f"commit={line['commit']}: no commit holds what ran, {shown or 'uncommitted changes'}; "
             "allowed: runs of committed code"
         )
-    page = _page(line["command"])
-    if line["experiment"] != page:
+    runs = page(line["command"])
+    if line["experiment"] != runs:
         raise ValueError(
-            f"experiment={line['experiment']}: the command runs {page}; allowed: runs of the command's page"
+            f"experiment={line['experiment']}: the command runs {runs}; allowed: runs of the command's page"
         )
 
 
@@ -184,6 +211,7 @@ def merge(
     tolerance: float | None = None,
     published: dict[str, Any] | None = None,
     note: str = "",
+    baseline: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Join the results of several seeds into one row.
 
@@ -193,20 +221,21 @@ def merge(
       tolerance: None takes the spread of the seeds, and 1% of the mean at least; for a study, its own.
       published: {"value": number, "source": text} of the literature.
       note: a remark for readers.
+      baseline: what the number must beat, of `baseline_field`; None takes the runs' own, of several seeds the mean.
 
     Returns:
       The validated row.
 
     Raises:
       ValueError: a run may not become a row (`admit`), a seed occurs twice, the runs differ in command, dataset,
-        metric, hardware or versions, or there are several runs of a study.
+        metric, hardware or versions, a learned number has no baseline, or there are several runs of a study.
     """
     if not candidates:
         raise ValueError("candidates=[]: empty; allowed: at least one run")
     for line in candidates:
         admit(line)
     if "claim" in candidates[0]:
-        return _study_row(candidates, name, tolerance, published, note)
+        return _study_row(candidates, name, tolerance, published, note, baseline)
     seeds = [str(line["seed"]) for line in candidates]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seed={', '.join(seeds)}: repeated; allowed: each run must have a seed of its own")
@@ -223,7 +252,7 @@ def merge(
     if tolerance is None:
         tolerance = float(f"{max(max(values.values()) - min(values.values()), 0.01 * abs(mean)):.2g}")
     row = {
-        "id": name or first.get("id") or f"{first['experiment']}-{first['dataset']}",
+        "id": name or default_id(first),
         **{field: first[field] for field in ("command", "dataset", "metric")},
         "values": values,
         "mean": mean,
@@ -233,11 +262,24 @@ def merge(
         "versions": first["versions"],
         "commit": ", ".join(dict.fromkeys(line["commit"] for line in candidates)),
         "date": max(line["date"] for line in candidates),
+        "baseline": baseline or _mean_baseline(candidates),
         "published": published,
         "status": MEASURED,
         "note": note,
     }
     return validate(row)
+
+
+def default_id(line: dict[str, Any]) -> str:
+    """Name the row of a result.
+
+    Args:
+      line: of `candidate`.
+
+    Returns:
+      Its own `id`, or experiment-dataset; of a study, the experiment.
+    """
+    return line["experiment"] if "claim" in line else line.get("id") or f"{line['experiment']}-{line['dataset']}"
 
 
 def _study_row(
@@ -246,23 +288,146 @@ def _study_row(
     tolerance: float | None,
     published: dict[str, Any] | None,
     note: str,
+    baseline: dict[str, Any] | None,
 ) -> dict[str, Any]:
     if len(candidates) > 1:
         raise ValueError(f"candidates: {len(candidates)} runs of a study; allowed: one, which measures all seeds")
     (line,) = candidates
     same = ("dataset", "metric", "values", "hardware", "versions", "commit", "date", "claim", "holds", "verdict")
     row = {
-        "id": name or line["experiment"],
+        "id": name or default_id(line),
         "command": seedless(line["command"], keep_seed=True),
         **{field: line[field] for field in same},
         "mean": statistics.fmean(line["values"].values()),
         "tolerance": line["tolerance"] if tolerance is None else tolerance,
         "wall_seconds": {"all": line["wall_seconds"]},
+        "baseline": baseline or line.get("baseline"),
         "published": published,
         "status": MEASURED,
         "note": note,
     }
     return validate(row)
+
+
+def baseline_field(value: float, name: str, metric: str, better: str | None = None) -> dict[str, Any]:
+    """Make a baseline: what a number of a row must beat.
+
+    Args:
+      value: of the metric.
+      name: what has it, such as "the most frequent class" or "the untrained network".
+      metric: of the row.
+      better: "higher" or "lower"; None looks the metric up in `dlcore.report.measures`.
+
+    Returns:
+      The field of a row.
+
+    Raises:
+      ValueError: nothing is known of the metric, and `better` is not given.
+    """
+    known = describe(metric)
+    direction = better or (known.better if known else "")
+    if direction not in ("higher", "lower"):
+        raise ValueError(f"better={better}: which way {metric!r} is better is not known; allowed: higher, lower")
+    return {"value": value, "name": name, "better": direction}
+
+
+def learned(row: dict[str, Any]) -> bool:
+    """Whether a row is the number of something trained, which says little without a baseline.
+
+    Args:
+      row: of the ledger.
+
+    Returns:
+      True for measured rows that are neither studies, which name what they compare, nor benches, which time.
+    """
+    return row["status"] == MEASURED and "claim" not in row and not page(row["command"]).startswith("bench.")
+
+
+def beats_baseline(row: dict[str, Any], digits: int = 4) -> bool | None:
+    """Whether a row's mean is better than its baseline.
+
+    Args:
+      row: of the ledger.
+      digits: that count; what is equal in so many digits does not beat.
+
+    Returns:
+      True or False; None where there is no baseline or no number.
+    """
+    known = row["baseline"]
+    if known is None or row["mean"] is None:
+        return None
+    mean, value = (float(f"{number:.{digits}g}") for number in (row["mean"], known["value"]))
+    return mean > value if known["better"] == "higher" else mean < value
+
+
+def _mean_baseline(candidates: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The baseline of several seeds: the mean, where all have one of the same name."""
+    found = [line.get("baseline") for line in candidates]
+    if None in found or len({(known["name"], known["better"]) for known in found}) > 1:
+        return None
+    return found[0] | {"value": statistics.fmean(known["value"] for known in found)}
+
+
+def _check_baseline(row: dict[str, Any]) -> None:
+    known = row["baseline"]
+    if known is None:
+        allowed = f"{_BASELINE} for what is learned (--baseline VALUE --baseline_name TEXT)"
+        _demand(row, "baseline", not learned(row), allowed)
+        return
+    valid = isinstance(known, dict) and known.keys() == {"value", "name", "better"} and _finite(known["value"])
+    valid = valid and isinstance(known["name"], str) and known["name"] and known["better"] in ("higher", "lower")
+    _demand(row, "baseline", valid, f"{_BASELINE} or null")
+
+
+def launched(folder: str | os.PathLike) -> set[str]:
+    """List the files that can be launched and may have a row.
+
+    Args:
+      folder: experiments/.
+
+    Returns:
+      Modules as topic.stem: those in a topic's folder that end in `if __name__ == "__main__"`.
+    """
+    folder = pathlib.Path(folder)
+    files = (path for path in folder.glob("*/**/*.py") if path.name != "__init__.py")
+    found = (path for path in files if _MAIN in path.read_text(encoding="utf-8"))
+    return {".".join(path.relative_to(folder).with_suffix("").parts) for path in found}
+
+
+def read_not_run(path: str | os.PathLike) -> dict[str, str]:
+    """Read why files have no row.
+
+    Args:
+      path: of not_run.json.
+
+    Returns:
+      {topic.stem: reason}; empty where the file does not exist.
+
+    Raises:
+      ValueError: it is not an object of texts.
+    """
+    path = pathlib.Path(path)
+    reasons = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not isinstance(reasons, dict) or not all(isinstance(text, str) and text.strip() for text in reasons.values()):
+        raise ValueError(f"{path}: no reasons; allowed: {{topic.stem: text}}")
+    return reasons
+
+
+def unaccounted(folder: str | os.PathLike, rows: Sequence[dict[str, Any]], reasons: dict[str, str]) -> list[str]:
+    """Find files of which the ledger says nothing, and reasons that are out of date.
+
+    Args:
+      folder: experiments/.
+      rows: of results.jsonl.
+      reasons: of not_run.json.
+
+    Returns:
+      Problems, a sentence each.
+    """
+    files, measured = launched(folder), {page(row["command"]) for row in rows}
+    problems = [f"{name}: neither a row nor a reason" for name in sorted(files - measured - reasons.keys())]
+    problems += [f"{name}: has a row and a reason" for name in sorted(reasons.keys() & measured)]
+    return problems + [f"{name}: a reason without a file" for name in sorted(reasons.keys() - files - measured)]
 
 
 def validate(row: Any) -> dict[str, Any]:
@@ -296,6 +461,7 @@ def validate(row: Any) -> dict[str, Any]:
         _demand(row, "holds", row["holds"] is None or isinstance(row["holds"], bool), "true, false or null")
         for field in ("claim", "verdict"):
             _demand(row, field, isinstance(row[field], str) and row[field], "text")
+    _check_baseline(row)
     published = row["published"]
     valid = published is None or (isinstance(published, dict) and published.keys() == {"value", "source"})
     if valid and published is not None:
@@ -342,8 +508,15 @@ def seedless(command: str, keep_seed: bool = False) -> str:
     return " ".join(words_left)
 
 
-def _page(command: str) -> str:
-    """The page that a command runs, as topic.stem."""
+def page(command: str) -> str:
+    """Name the page that a command runs.
+
+    Args:
+      command: a command line.
+
+    Returns:
+      As topic.stem; the command itself where it runs no module.
+    """
     words = shlex.split(command)
     return words[2].removeprefix("experiments.") if words[1:2] == ["-m"] and len(words) > 2 else command
 

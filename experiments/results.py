@@ -1,12 +1,17 @@
 """Render, extend and verify the ledger of measured results.
 
 python -m experiments.results                                 renders experiments/README.md from results.jsonl
-python -m experiments.results --check                         reports whether it is up to date
+python -m experiments.results --check                         fails where it is out of date or says nothing of a file
 python -m experiments.results --add RUN_DIR [RUN_DIR ...]     adds finished runs, one a seed, or a study, as one row
+python -m experiments.results --annotate ID --baseline 0.1 --baseline_name TEXT
 python -m experiments.results --annotate ID --published 0.992 --source TEXT --note TEXT
                                                               changes what readers compare a row with, not what it says
 python -m experiments.results --rerun ID [--seed 1]           runs the command again and compares
 python -m experiments.results --rerun ID --seed all           runs every seed again and compares the mean
+
+A learned number needs a baseline (the untrained network, the most frequent class, the same training without the
+technique): `--add` takes that of the run, or --baseline and --baseline_name. A file without a row needs a reason in
+not_run.json.
 
 A command with `--data_dir=$DATA_DIR` reads real data: set DATA_DIR to its folder for `--rerun`.
 """
@@ -21,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -31,6 +36,8 @@ from experiments import ledger
 __all__ = ["main", "render"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+BELOW = "below its baseline"
+"""What the value of a row says that is not better than its baseline."""
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -64,12 +71,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m experiments.results", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--check", action="store_true", help="exit with 1 where README.md is out of date")
+    action.add_argument(
+        "--check", action="store_true", help="exit with 1 where README.md is out of date or files are missing"
+    )
     action.add_argument("--add", nargs="+", metavar="RUN_DIR", help="run folders of one experiment, one a seed")
-    action.add_argument("--annotate", metavar="ID", help="the row whose published number and note to change")
+    action.add_argument("--annotate", metavar="ID", help="the row whose baseline, published number or note to change")
     action.add_argument("--rerun", metavar="ID", help="the row to run again")
     parser.add_argument("--id", help="with --add: the row's id; by default experiment-dataset")
     parser.add_argument("--tolerance", type=float, help="with --add: by default the seeds' spread, 1%% at least")
+    parser.add_argument("--baseline", type=float, metavar="VALUE", help="with --add or --annotate: what must be beaten")
+    parser.add_argument("--baseline_name", default="", metavar="TEXT", help="with --baseline: what has this value")
+    parser.add_argument("--better", choices=("higher", "lower"), help="with --baseline: by default the measure's own")
     parser.add_argument("--published", type=float, metavar="VALUE", help="with --add or --annotate: published number")
     parser.add_argument("--source", default="", help="with --published: where it is published")
     parser.add_argument("--note", help="with --add or --annotate: a remark for readers")
@@ -86,10 +98,26 @@ def _published(arguments: argparse.Namespace) -> dict[str, Any] | None:
     return {"value": arguments.published, "source": arguments.source} if arguments.source else None
 
 
+def _baseline(arguments: argparse.Namespace, metric: str) -> dict[str, Any] | None:
+    if (arguments.baseline is None) != (not arguments.baseline_name):
+        raise ValueError(
+            "--baseline: a number without its name says nothing; allowed: with --baseline_name, or neither"
+        )
+    if arguments.baseline is None:
+        if arguments.better:
+            raise ValueError(f"--better={arguments.better}: of no baseline; allowed: with --baseline")
+        return None
+    return ledger.baseline_field(arguments.baseline, arguments.baseline_name, metric, arguments.better)
+
+
 def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     candidates, published = [ledger.candidate(run) for run in arguments.add], _published(arguments)
-    row = ledger.merge(candidates, arguments.id, arguments.tolerance, published, arguments.note or "")
-    old = {line["id"]: line for line in ledger.read(path)}.get(row["id"])
+    first, old_rows = candidates[0], {line["id"]: line for line in ledger.read(path)}
+    old, baseline = old_rows.get(arguments.id or ledger.default_id(first)), _baseline(arguments, first["metric"])
+    same = old is not None and all(first[field] == old[field] for field in ("dataset", "metric"))
+    if baseline is None and first.get("baseline") is None and same:
+        baseline = old["baseline"]
+    row = ledger.merge(candidates, arguments.id, arguments.tolerance, published, arguments.note or "", baseline)
     if old is None:
         ledger.append(row, path)
     elif not arguments.replace:
@@ -100,15 +128,20 @@ def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
             "allowed: with --note=TEXT, or --note= for none"
         )
     else:
-        same = all(row[field] == old[field] for field in ("dataset", "metric"))
         ledger.replace(row | {"published": published or (old["published"] if same else None)}, path)
     print(f"{row['id']}: {row['metric']} {_value(row)}")
 
 
 def _annotate(arguments: argparse.Namespace, path: pathlib.Path) -> None:
     row, published = _row("annotate", arguments.annotate, path), _published(arguments)
-    if published is None and arguments.note is None:
-        raise ValueError(f"--annotate={row['id']}: changes nothing; allowed: with --published and --source, or --note")
+    baseline = _baseline(arguments, row["metric"])
+    if published is None and baseline is None and arguments.note is None:
+        raise ValueError(
+            f"--annotate={row['id']}: changes nothing; allowed: with --published and --source, --baseline and "
+            "--baseline_name, or --note"
+        )
+    if baseline is not None:
+        row["baseline"] = baseline
     if published is not None:
         row["published"] = published
     if arguments.note is not None:
@@ -199,10 +232,14 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
         raise ValueError(f"{readme}: cannot be rendered; allowed: the lines {BEGIN} and {END} once, in this order")
     head, _, rest = before.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    after = f"{head}{BEGIN}\n{render(ledger.read(folder / 'results.jsonl'))}{END}{tail}"
+    rows, reasons = ledger.read(folder / "results.jsonl"), ledger.read_not_run(folder / "not_run.json")
+    after = f"{head}{BEGIN}\n{render(rows, reasons)}{END}{tail}"
+    problems = ledger.unaccounted(folder, rows, reasons)
+    for problem in problems:
+        print(f"{problem}; allowed: a row, or a reason in {folder / 'not_run.json'}", file=sys.stderr)
     if readme.exists() and after == before:
         print(f"{readme} is up to date")
-        return 0
+        return 1 if check and problems else 0
     if check:
         print(f"{readme} is out of date: run python -m experiments.results", file=sys.stderr)
         return 1
@@ -211,38 +248,48 @@ def _write_readme(folder: pathlib.Path, check: bool) -> int:
     return 0
 
 
-def render(rows: Sequence[dict[str, Any]]) -> str:
+def render(rows: Sequence[dict[str, Any]], reasons: Mapping[str, str] = {}) -> str:
     """Render the rows as Markdown: for each topic a table by dataset, then the studies, the commands folded away.
 
     Args:
       rows: of the ledger.
+      reasons: why files have no row, by topic.stem.
 
     Returns:
       Markdown.
     """
     topics: dict[str, list[dict[str, Any]]] = {}
     studies = []
-    for row in sorted(rows, key=lambda row: (_experiment(row), row["dataset"], row["id"])):
+    for row in sorted(rows, key=lambda row: (ledger.page(row["command"]), row["dataset"], row["id"])):
         if "claim" in row:
             studies.append(row)
         else:
-            topics.setdefault(_experiment(row).split(".")[0].replace("_", " "), []).append(row)
+            topics.setdefault(ledger.page(row["command"]).split(".")[0].replace("_", " "), []).append(row)
     sections = [_section(topic, rows) for topic, rows in topics.items()] + [_studies(studies)] * bool(studies)
+    sections += [_not_run(reasons)] * bool(reasons)
     return "".join(sections) or "\nNothing has been measured yet.\n\n"
 
 
+def _not_run(reasons: Mapping[str, str]) -> str:
+    lines = ["", "### Not run", "", _table_row(("File", "Why it has no row")), "| --- | --- |"]
+    for name, reason in sorted(reasons.items()):
+        lines.append(_table_row((f"[{name}]({name.replace('.', '/')}.py)", escape(reason, quote=False))))
+    return "\n".join([*lines, "", ""])
+
+
 def _studies(rows: list[dict[str, Any]]) -> str:
-    heads = ("Study", "Claim or question", "Outcome", "Headline", "Value", "Time", "Hardware", "Commit")
+    heads = ("Study", "Claim or question", "Outcome", "Headline", "Value", "Baseline", "Time", "Hardware", "Commit")
     lines = ["", "### Studies", "", _table_row(heads), "|" + " --- |" * len(heads)]
     for row in rows:
         lines.append(
             _table_row(
                 (
-                    f"[{row['id']}]({_experiment(row).replace('.', '/')}.py)",
+                    f"[{row['id']}]({ledger.page(row['command']).replace('.', '/')}.py)",
                     row["claim"],
                     _outcome(row),
                     f"{row['metric']}, {row['dataset']}",
-                    _value(row),
+                    _value(row) + (f", {BELOW}" if ledger.beats_baseline(row) is False else ""),
+                    _baseline_text(row),
                     _duration(row["wall_seconds"]["all"]),
                     row["hardware"],
                     _short(row["commit"]),
@@ -257,19 +304,22 @@ def _studies(rows: list[dict[str, Any]]) -> str:
 
 
 def _section(topic: str, rows: list[dict[str, Any]]) -> str:
-    heads = ("Dataset", "Result", "Metric", "Value", "Published", "Time a run", "Hardware", "Commit")
+    heads = ("Dataset", "Result", "Metric", "Value", "Baseline", "Published", "Time a run", "Hardware", "Commit")
     name = topic.upper() if len(topic) < 3 else topic.capitalize().replace("_", " ")
     lines = ["", f"### {name}", "", _table_row(heads), "|" + " --- |" * len(heads)]
     for row in rows:
         published = row["published"]
-        name = f"[{row['id']}]({_experiment(row).replace('.', '/')}.py)" + (f"<br>{row['note']}" if row["note"] else "")
+        name = f"[{row['id']}]({ledger.page(row['command']).replace('.', '/')}.py)" + (
+            f"<br>{row['note']}" if row["note"] else ""
+        )
         lines.append(
             _table_row(
                 (
                     row["dataset"],
                     name,
                     row["metric"],
-                    _value(row),
+                    _value(row) + (f", {BELOW}" if ledger.beats_baseline(row) is False else ""),
+                    _baseline_text(row),
                     f"{_number(published['value'], row['metric'])} ({published['source']})" if published else "",
                     _duration(statistics.fmean(row["wall_seconds"].values())) if row["wall_seconds"] else "",
                     row["hardware"] or "",
@@ -280,11 +330,6 @@ def _section(topic: str, rows: list[dict[str, Any]]) -> str:
     lines += ["", "<details><summary>Commands</summary>", ""]
     lines += [f"- {row['id']}: `{row['command']}`" for row in rows]
     return "\n".join([*lines, "", "</details>", "", ""])
-
-
-def _experiment(row: dict[str, Any]) -> str:
-    """The module that the command runs, as topic.stem."""
-    return row["command"].split()[2].removeprefix("experiments.")
 
 
 def _table_row(cells: Sequence[str]) -> str:
@@ -302,6 +347,11 @@ def _value(row: dict[str, Any]) -> str:
     spread = statistics.stdev(values)
     shown = f"{100 * spread:.2f}" if is_share(row["metric"]) else f"{spread:.2g}"
     return f"{_number(row['mean'], row['metric'])} ± {shown} ({len(values)} seeds)"
+
+
+def _baseline_text(row: dict[str, Any]) -> str:
+    known = row["baseline"]
+    return f"{_number(known['value'], row['metric'])} ({escape(known['name'], quote=False)})" if known else ""
 
 
 def _number(value: float, metric: str) -> str:

@@ -69,6 +69,7 @@ def test_the_folder_of_a_finished_run(finished):
     assert line["experiment"] == "classification.supervised"
     assert line["metric"] == "test accuracy"
     assert line["value"] == rows[-1]["accuracy"]
+    assert line["baseline"] == {"value": 0.102, "name": "the most frequent class", "better": "higher"}
     assert line["dataset"] == "digits"
     assert line["seed"] == 0
     assert line["wall_seconds"] > 0

@@ -23,6 +23,7 @@ line = {
     "seed": int(flags["seed"]), "dataset": "digits", "metric": "test accuracy", "value": value, "wall_seconds": 61.0,
     "hardware": "2 CPU cores", "versions": {"python": "3.11"}, "commit": "0123456789abcdef", "date": "2026-01-02",
     "changed_files": [], "smoke": "--smoke" in sys.argv,
+    "baseline": {"value": 0.5 + 0.02 * int(flags["seed"]), "name": "<guesses>", "better": "higher"},
 }
 (folder / "result.json").write_text(json.dumps(line))
 '''
@@ -88,6 +89,8 @@ def test_runs_of_several_seeds_become_one_row(measured):
     assert row["mean"] == pytest.approx(0.905)
     assert row["wall_seconds"] == {"0": 61.0, "1": 61.0}
     assert (row["tolerance"], row["commit"], row["status"]) == (0.004, "0123456789abcdef", "measured")
+    # the seeds' baselines are 0.50 and 0.52
+    assert row["baseline"] == {"value": pytest.approx(0.51), "name": "<guesses>", "better": "higher"}
 
 
 def test_default_tolerance_is_the_seeds_spread_and_one_percent_at_least(checkout):
@@ -103,7 +106,8 @@ def test_the_readme_shows_the_row_and_is_idempotent(measured, capsys):
     cells = [cell.strip() for cell in table.strip("|").split("|")]
     assert cells[1].startswith("[topic.fake-digits](topic/fake.py)")
     # the standard deviation of 0.90 and 0.91 is 0.01 / sqrt(2)
-    assert cells[2:] == ["test accuracy", "90.50 % ± 0.71 (2 seeds)", "", "61 s", "2 CPU cores", "0123456"]
+    value, baseline = "90.50 % ± 0.71 (2 seeds)", "51.00 % (&lt;guesses&gt;)"
+    assert cells[2:] == ["test accuracy", value, baseline, "", "61 s", "2 CPU cores", "0123456"]
     assert "- topic.fake-digits: `python -m experiments.topic.fake --width=8`" in text
     assert results.main([], measured) == 0
     assert readme.read_text() == text
@@ -183,6 +187,9 @@ def test_rerun_reads_real_data_from_the_folder_of_this_machine(measured, capsys,
         (["--annotate", "topic.fake-digits", "--published=0.9"], "--published: a number without its source"),
         (["--annotate", "topic.fake-digits", "--published=nan", "--source=A"], "published=.*: not valid"),
         (["--annotate", "topic.fake-digits"], "--annotate=topic.fake-digits: changes nothing; allowed: with --publ"),
+        (["--annotate", "topic.fake-digits", "--baseline=0.9"], "--baseline: a number without its name"),
+        (["--annotate", "topic.fake-digits", "--better=lower"], "--better=lower: of no baseline"),
+        (["--annotate", "topic.fake-digits", "--baseline=inf", "--baseline_name=A"], "baseline=.*: not valid"),
         (["--annotate", "topic.fake", "--note=n"], "--annotate=topic.fake: unknown; allowed: topic.fake-digits"),
     ],
 )
@@ -234,9 +241,78 @@ def test_annotate_changes_what_a_row_is_compared_with_and_nothing_else(measured)
     assert rows(measured)[0] == row | {"published": published, "note": "shifted"}
     assert path.read_text().splitlines()[1] == other
     text = (measured / "experiments" / "README.md").read_text()
-    assert "topic.fake-digits](topic/fake.py)<br>shifted | test accuracy | 90.50 % ± 0.71 (2 seeds) | 97.00 % (" in text
+    assert "| 97.00 % (Someone 2015) |" in text
+    assert "topic.fake-digits](topic/fake.py)<br>shifted | test accuracy | 90.50 % ± 0.71 (2 seeds) | 51.00 % (" in text
     assert results.main(["--annotate", row["id"], "--note="], measured) == 0
     assert rows(measured)[0]["note"] == ""
+
+
+@pytest.mark.parametrize(
+    ("baseline", "better", "below"),
+    [
+        (0.9049, "higher", False),
+        (0.90502, "higher", True),  # equals 0.905 in the four digits shown
+        (0.91, "higher", True),
+        (0.91, "lower", False),
+        (0.90, "lower", True),
+    ],
+)
+def test_the_value_says_where_it_does_not_beat_its_baseline(measured, baseline, better, below):
+    words = [f"--baseline={baseline}", "--baseline_name=a twin", f"--better={better}"]
+    before = rows(measured)[0]
+    assert results.main(["--annotate", "topic.fake-digits", *words], measured) == 0
+    assert rows(measured) == [before | {"baseline": {"value": baseline, "name": "a twin", "better": better}}]
+    shown = "90.50 % ± 0.71 (2 seeds)" + ", below its baseline" * below
+    assert f"| {shown} | {100 * baseline:.2f} % (a twin) |" in (measured / "experiments" / "README.md").read_text()
+
+
+def test_a_baseline_comes_from_the_run_or_the_command_line(measured, capsys):
+    folder = measured / "runs" / "seed1"
+    line = json.loads((folder / "result.json").read_text()) | {"baseline": None}
+    (folder / "result.json").write_text(json.dumps(line | {"metric": "fitness"}))
+    assert results.main(["--add", str(folder), "--id=new"], measured) == 2
+    assert "--baseline VALUE --baseline_name TEXT" in capsys.readouterr().err
+    words = ["--add", str(folder), "--id=new", "--baseline=0.3", "--baseline_name=a twin"]
+    assert results.main(words, measured) == 2
+    assert "which way 'fitness' is better is not known; allowed: higher, lower" in capsys.readouterr().err
+    assert results.main([*words, "--better=lower"], measured) == 0
+    assert rows(measured)[1]["baseline"] == {"value": 0.3, "name": "a twin", "better": "lower"}
+    # a row keeps its baseline where the new run of the same measure knows none
+    (folder / "result.json").write_text(json.dumps(line))
+    assert results.main(["--add", str(folder), "--replace", "--note="], measured) == 0
+    assert rows(measured)[0]["baseline"]["value"] == pytest.approx(0.51)
+
+
+def test_check_fails_for_a_file_without_a_row_and_without_a_reason(measured, capsys):
+    topic, reasons = measured / "experiments" / "topic", measured / "experiments" / "not_run.json"
+    (topic / "shared.py").write_text("# cannot be launched")
+    assert results.main(["--check"], measured) == 0
+    (topic / "new.py").write_text('if __name__ == "__main__":\n    pass\n')
+    assert results.main(["--check"], measured) == 1
+    assert "topic.new: neither a row nor a reason; allowed: a row, or a reason in" in capsys.readouterr().err
+    reasons.write_text(json.dumps({"topic.new": "needs <eight> GPUs"}))
+    assert results.main(["--check"], measured) == 1  # the README does not show it yet
+    assert results.main([], measured) == 0
+    assert (
+        "| [topic.new](topic/new.py) | needs &lt;eight&gt; GPUs |" in (measured / "experiments/README.md").read_text()
+    )
+    assert results.main(["--check"], measured) == 0
+
+
+@pytest.mark.parametrize(
+    ("reasons", "message"),
+    [
+        ({"topic.fake": "no time"}, "topic.fake: has a row and a reason"),
+        ({"topic.gone": "no time"}, "topic.gone: a reason without a file"),
+        ({"topic.gone": " "}, "no reasons; allowed: {topic.stem: text}"),
+    ],
+)
+def test_reasons_that_are_out_of_date_are_found(measured, capsys, reasons, message):
+    (measured / "experiments" / "not_run.json").write_text(json.dumps(reasons))
+    results.main([], measured)
+    capsys.readouterr()
+    assert results.main(["--check"], measured) in (1, 2)
+    assert message in capsys.readouterr().err
 
 
 def test_a_recipe_has_no_number_and_cannot_be_rerun(measured, capsys):
@@ -262,6 +338,9 @@ def test_a_recipe_has_no_number_and_cannot_be_rerun(measured, capsys):
         ({"command": "rm -r experiments"}, "command='rm -r experiments'"),
         ({"command": "python -m experiments.topic.fake --seed=1"}, "without seed and folders"),
         ({"published": {"value": 0.9}}, "published="),
+        ({"baseline": None}, "baseline=None: not valid; allowed: .*--baseline VALUE --baseline_name TEXT"),
+        ({"baseline": {"value": 0.5, "name": "A", "better": "more"}}, "baseline="),
+        ({"baseline": {"value": 0.5, "name": "", "better": "lower"}}, "baseline="),
         ({"tolerance": -1}, "tolerance=-1"),
         ({"extra": 1}, "extra is not a field"),
         ({"commit": ""}, "commit=''"),
@@ -329,7 +408,7 @@ def test_a_study_becomes_a_row_with_its_outcome(studied):
     table = next(line for line in text.split("\n") if line.startswith("| [topic.study]"))
     cells = [cell.strip() for cell in table.strip("|").split("|")]
     assert cells[1:4] == ["Fakes are good.", "held", "test accuracy, digits"]
-    assert cells[4:] == ["80.00 % ± 10.00 (3 seeds)", "9 s", "2 CPU cores", "0123456"]
+    assert cells[4:] == ["80.00 % ± 10.00 (3 seeds)", "", "9 s", "2 CPU cores", "0123456"]
     assert "- topic.study: They &lt;are&gt;. By 2 points. `python -m experiments.topic.study --steps=5`" in text
     with pytest.raises(ValueError, match="2 runs of a study"):
         ledger.merge([ledger.candidate(studied / "runs" / "study")] * 2)

@@ -10,10 +10,21 @@ import numpy as np
 
 from dlcore.data.source import Source
 
-__all__ = ["Trivial", "trivial_measures"]
+__all__ = ["Trivial", "baseline", "trivial_measures"]
 
 MOST_IMAGES = 2000
 """Images, at most, that the mean image is taken of, and compared with."""
+
+_TWINS = {
+    "accuracy": ("accuracy_supervised", "the same training on the labeled images alone"),
+    "target_accuracy": ("source_only_accuracy", "the same training without adaptation"),
+    "psnr": ("psnr_bicubic", "bicubic interpolation"),
+    "map_l1": ("unchanged_l1", "unchanged images"),
+    "shape_iou": ("shuffled_iou", "edges of another image"),
+    "object_correctness": ("shuffled_correctness", "the sentence of another image"),
+    "return": ("random_return", "random actions"),
+}
+"""Headline to the measure that stands beside it in the same run, and what that is of."""
 
 
 class Trivial(NamedTuple):
@@ -47,6 +58,22 @@ def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping
         found |= _of_labels(train, test, names) | _of_maps(train, test, names) | _of_images(train, test, names)
     found |= {name: Trivial(0.0, "no detection") for name in names if name in ("map", "map50", "map75", "mask_map")}
     return {name: trivial for name, trivial in found.items() if name in names}
+
+
+def baseline(headline: str, numbers: Mapping[str, Any], trivial: Mapping[str, Trivial]) -> Trivial | None:
+    """Find what the headline of a run must beat: the untrained network, a twin without the technique, or no learning.
+
+    Args:
+      headline: name of the measure.
+      numbers: the run's test measures, and what is known of the data.
+      trivial: of `trivial_measures`.
+
+    Returns:
+      Its value and what has it; None where nothing is known.
+    """
+    twins = [(f"{headline}_untrained", "the untrained network"), *([_TWINS[headline]] if headline in _TWINS else [])]
+    found = (Trivial(float(numbers[name]), rule) for name, rule in twins if isinstance(numbers.get(name), int | float))
+    return next(found, trivial.get(headline))
 
 
 def _of_labels(train: Source, test: Source, names: set[str]) -> dict[str, Trivial]:

@@ -50,12 +50,14 @@ class Headline(NamedTuple):
       dataset: what it was measured on.
       tolerance: the largest change of the mean, relative to it, that a rerun may show, such as 0.5 for times; two
         standard errors over the seeds, where that is more.
+      baseline: what the number must beat: (value, what has it, "higher" or "lower", which is better).
     """
 
     metric: str
     values: float | Sequence[float] | np.ndarray
     dataset: str = "digits"
     tolerance: float = 0.01
+    baseline: tuple[float, str, str] | None = None
 
 
 class StudyResult(NamedTuple):
@@ -221,6 +223,7 @@ def _offer(study: Study, folder: Path, values: dict, result: StudyResult, smoke:
         "metric": headline.metric,
         "values": dict(zip(map(str, names), numbers.ravel().tolist(), strict=True)),
         "tolerance": _tolerance(numbers.ravel(), headline.tolerance),
+        "baseline": _baseline(headline.baseline),
         **_provenance(),
         "changed_files": list(provenance.changed_files()),
         "smoke": smoke,
@@ -228,6 +231,10 @@ def _offer(study: Study, folder: Path, values: dict, result: StudyResult, smoke:
         "date": datetime.date.today().isoformat(),
     }
     write_json(folder / "result.json", line)
+
+
+def _baseline(known: tuple[float, str, str] | None) -> dict[str, Any] | None:
+    return None if known is None else {"value": float(known[0]), "name": known[1], "better": known[2]}
 
 
 def _tolerance(numbers: np.ndarray, relative: float) -> float:

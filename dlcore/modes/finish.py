@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dlcore.diagnostics.trivial import Trivial, trivial_measures
+from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.experiment.splits import Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
-from dlcore.report.measures import number_panels, number_text
+from dlcore.report.measures import describe, number_panels, number_text
 from dlcore.run import provenance
 from dlcore.run.evaluate import Evaluation, arrays, padded, scalars
 from dlcore.run.fit import Result
@@ -76,6 +76,7 @@ def finish(
         "dataset": spec.get("dataset", ""),
         "metric": f"test {metric_label(headline, spec)}",
         "value": value,
+        "baseline": _baseline(headline, context),
         "step": step,
         "wall_seconds": round(seconds, 1),
         "hardware": provenance.hardware(),
@@ -89,6 +90,16 @@ def finish(
     shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
     say(f"test at step {step}: {shown}")
     say(f"{duration(seconds)} in all; report: {report}")
+
+
+def _baseline(headline: str, context: ReportContext) -> dict[str, Any] | None:
+    """What the headline must beat, as the ledger keeps it; None where it or the better direction is not known."""
+    data, known = context.data, describe(headline)
+    trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
+    found = baseline(headline, {**context.spec, **context.numbers}, trivial)
+    if found is None or known is None or not known.better:
+        return None
+    return {"value": found.value, "name": found.rule, "better": known.better}
 
 
 def _curves(context: ReportContext) -> list:

@@ -118,6 +118,7 @@ MEASURES = {
     "l1": Measure("Mean absolute error", "mean over all numbers", "", _DOWN),
     "cycle_l1": Measure("Cycle error", "mean absolute difference after translating there and back", "", _DOWN),
     "path_length": Measure("Perceptual path length", "how much samples change along short latent paths", "", _DOWN),
+    "object_correctness": Measure("Named objects", "share of the named objects that are seen in samples", "", _UP),
     "noise_share": Measure("Share of noise", "share of the variance of features that per-pixel noise explains"),
     "modes": Measure("Modes covered", "modes of the data that samples reach", "", _UP),
     "high_quality": Measure("High-quality samples", "share of samples near a mode", "", _UP),

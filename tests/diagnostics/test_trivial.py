@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.diagnostics.trivial import trivial_measures
+from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
 
 
 def labeled(label, **arrays):
@@ -48,3 +48,17 @@ def test_what_the_data_know_counts():
 
 def test_detection_without_detections():
     assert trivial_measures(None, None, ["map", "recall100"])["map"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("headline", "numbers", "expected"),
+    [
+        ("knn", {"knn": 0.9, "knn_untrained": 0.8}, (0.8, "the untrained network")),
+        ("accuracy", {"accuracy_supervised": 0.7}, (0.7, "the same training on the labeled images alone")),
+        ("psnr", {"psnr_bicubic": 30, "psnr": 31}, (30.0, "bicubic interpolation")),
+        ("knn", {"knn_untrained": None}, (0.1, "the most frequent class")),
+        ("accuracy", {"knn_untrained": 0.8}, None),
+    ],
+)
+def test_the_baseline_of_a_headline_is_its_twin_or_what_needs_no_learning(headline, numbers, expected):
+    assert baseline(headline, numbers, {"knn": Trivial(0.1, "the most frequent class")}) == expected

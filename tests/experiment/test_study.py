@@ -123,7 +123,7 @@ def headlined(values, tolerance=0.01):
           num: a number.
           seed: a seed.
         """
-        headline = Headline("test accuracy", values, "digits", tolerance)
+        headline = Headline("test accuracy", values, "digits", tolerance, (0.5, "pixels", "higher"))
         return StudyResult({}, "It is so. By 2 points.", holds=np.bool_(True), headline=headline)
 
     return Study(file="/x/topic/study.py", doc="What it shows.\n\nmore", function=function, smoke={"num": 2})
@@ -139,6 +139,7 @@ def test_a_headline_offers_a_row(tmp_path):
     assert line["values"] == {"0": 0.5, "1": 0.7, "2": 0.9}
     # the standard deviation is 0.2; two standard errors of the difference of two means are 2 sqrt(2 / 3) 0.2
     assert line["tolerance"] == 0.33
+    assert line["baseline"] == {"value": 0.5, "name": "pixels", "better": "higher"}
     assert (line["claim"], line["holds"], line["verdict"]) == ("What it shows.", True, "It is so. By 2 points.")
     assert (line["experiment"], line["smoke"]) == ("topic.study", False)
     assert isinstance(line["changed_files"], list)
