@@ -50,6 +50,7 @@ __all__ = [
     "beats_baseline",
     "candidate",
     "default_id",
+    "drop_reason",
     "launched",
     "learned",
     "merge",
@@ -411,6 +412,18 @@ def read_not_run(path: str | os.PathLike) -> dict[str, str]:
     if not isinstance(reasons, dict) or not all(isinstance(text, str) and text.strip() for text in reasons.values()):
         raise ValueError(f"{path}: no reasons; allowed: {{topic.stem: text}}")
     return reasons
+
+
+def drop_reason(name: str, path: str | os.PathLike) -> None:
+    """Remove the reason of a file that has a row now.
+
+    Args:
+      name: of the file, topic.stem.
+      path: of not_run.json.
+    """
+    reasons = read_not_run(path)
+    if reasons.pop(name, None) is not None:
+        pathlib.Path(path).write_text(json.dumps(reasons, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def unaccounted(folder: str | os.PathLike, rows: Sequence[dict[str, Any]], reasons: dict[str, str]) -> list[str]:

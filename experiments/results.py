@@ -129,6 +129,7 @@ def _add(arguments: argparse.Namespace, path: pathlib.Path) -> None:
         )
     else:
         ledger.replace(row | {"published": published or (old["published"] if same else None)}, path)
+    ledger.drop_reason(ledger.page(row["command"]), path.with_name("not_run.json"))
     print(f"{row['id']}: {row['metric']} {_value(row)}")
 
 

@@ -315,6 +315,13 @@ def test_reasons_that_are_out_of_date_are_found(measured, capsys, reasons, messa
     assert message in capsys.readouterr().err
 
 
+def test_a_new_row_drops_the_reason_for_having_none(measured):
+    reasons = measured / "experiments" / "not_run.json"
+    reasons.write_text(json.dumps({"topic.fake": "no time", "topic.other": "no time"}))
+    assert results.main(["--add", str(measured / "runs" / "seed0"), "--id=new"], measured) == 0
+    assert json.loads(reasons.read_text()) == {"topic.other": "no time"}
+
+
 def test_a_recipe_has_no_number_and_cannot_be_rerun(measured, capsys):
     (row,) = rows(measured)
     blank = dict.fromkeys(("mean", "tolerance", "hardware", "versions", "commit", "date"))
