@@ -77,6 +77,7 @@ class Environment(NamedTuple):
       action_low: [A], what -1 stands for; None where actions are discrete.
       action_high: [A], what 1 stands for.
       endless: no action ends an episode, only time does.
+      positions: entries of the observation that are positions and not velocities; None where the name alone says it.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Environment(NamedTuple):
     action_low: np.ndarray | None = None
     action_high: np.ndarray | None = None
     endless: bool = False
+    positions: tuple[int, ...] | None = None
 
     @property
     def action_size(self) -> int:
@@ -131,7 +133,10 @@ class AgentState(State):
 
 
 def make(name: str) -> Environment:
-    """Build an environment of gymnax. MinAtar's boards, of zeros and ones, are bool, so that a replay of them is small.
+    """Build an environment of gymnax.
+
+    MinAtar's boards, of zeros and ones, are bool, so that a replay of them is small. An observation that is the number
+    of a state (FrozenLake) becomes one-hot, [number of states] float32: state 12 is not three times state 4.
 
     Args:
       name: such as "CartPole-v1", "Pendulum-v1" or "Breakout-MinAtar".
@@ -158,7 +163,11 @@ def make(name: str) -> Environment:
         size = math.prod(space.shape)
         low, high = (np.broadcast_to(np.asarray(x, np.float32), size) for x in (space.low, space.high))
 
+    num_states = getattr(env.observation_space(params), "n", None)
+
     def seen(observation):
+        if num_states is not None:
+            return jax.nn.one_hot(observation, num_states)
         return observation.astype(bool) if name.endswith("-MinAtar") else observation
 
     def reset(key):

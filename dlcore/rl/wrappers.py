@@ -33,8 +33,10 @@ class _Stacked(NamedTuple):
 def mask_velocities(environment: Environment) -> Environment:
     """Leave velocities out of the observations, so that one observation does not tell the state.
 
+    Of stacked frames the positions of every frame stay.
+
     Args:
-      environment: a key of `POSITIONS`.
+      environment: a key of `POSITIONS`, stacked or not.
 
     Returns:
       The environment.
@@ -42,11 +44,12 @@ def mask_velocities(environment: Environment) -> Environment:
     Raises:
       ValueError: it is not known which observations are velocities.
     """
-    if environment.name not in POSITIONS:
+    positions = _positions_of(environment)
+    if positions is None:
         raise ValueError(
             f"environment={environment.name!r}: no velocities to hide are known; allowed: {', '.join(POSITIONS)}"
         )
-    kept = np.array(POSITIONS[environment.name])
+    kept = np.array(positions)
 
     def reset(key: jax.Array):
         state, observation = environment.reset(key)
@@ -56,7 +59,13 @@ def mask_velocities(environment: Environment) -> Environment:
         state, out = environment.step(key, state, action)
         return state, out._replace(observation=out.observation[kept], final_observation=out.final_observation[kept])
 
-    return environment._replace(reset=reset, step=step, observation_shape=(len(kept),))
+    shape, left = (len(positions),), tuple(range(len(positions)))
+    return environment._replace(reset=reset, step=step, observation_shape=shape, positions=left)
+
+
+def _positions_of(environment: Environment) -> tuple[int, ...] | None:
+    """Entries of an environment's observation that are positions."""
+    return POSITIONS.get(environment.name) if environment.positions is None else environment.positions
 
 
 def time_limit(environment: Environment, max_steps: int) -> Environment:
@@ -130,7 +139,11 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
         out = out._replace(observation=joined(frames), final_observation=joined(final))
         return _Stacked(inner, frames), out
 
-    return environment._replace(reset=reset, step=step, observation_shape=(*front, num_frames * depth))
+    positions = _positions_of(environment)
+    if positions is not None:
+        positions = tuple(frame * depth + entry for frame in range(num_frames) for entry in positions)
+    shape = (*front, num_frames * depth)
+    return environment._replace(reset=reset, step=step, observation_shape=shape, positions=positions)
 
 
 def repeat_actions(environment: Environment, num_repeats: int) -> Environment:

@@ -34,6 +34,17 @@ def test_boards_are_bool_and_every_observation_is_of_the_first_s_type():
     assert observation.shape == environment.observation_shape == (10, 10, 4)
 
 
+def test_the_number_of_a_state_is_seen_as_one_hot():
+    """FrozenLake's 16 states have no size: state 0, the first, is row 0 of the identity."""
+    environment = make("FrozenLake-misc")
+    assert environment.observation_shape == (16,)
+    state, first = jax.jit(environment.reset)(jax.random.key(0))
+    assert first.tolist() == [1.0] + [0.0] * 15
+    _, out = jax.eval_shape(environment.step, jax.random.key(0), state, jax.ShapeDtypeStruct((), jnp.int32))
+    for observation in (first, out.observation, out.final_observation):
+        assert (observation.shape, observation.dtype) == ((16,), jnp.float32)
+
+
 def test_pushing_one_way_falls_and_starts_again():
     environment = make("CartPole-v1")
     state, _ = jax.jit(environment.reset)(jax.random.key(0))

@@ -47,6 +47,25 @@ def test_velocities_are_hidden():
         mask_velocities(make("Catch-bsuite"))
 
 
+def test_of_stacked_frames_the_positions_of_each_stay():
+    """Entries 0 and 2 of four, of three frames: 0, 2, 4, 6, 8, 10 of 12, whichever wrapper comes first."""
+    stacked, key = stack_frames(make("CartPole-v1"), 3), jax.random.key(1)
+    hidden = mask_velocities(stacked)
+    assert hidden.observation_shape == (6,)
+    (state, observation), (_, whole) = hidden.reset(key), stacked.reset(key)
+    np.testing.assert_array_equal(observation, whole[::2])
+    other = stack_frames(mask_velocities(make("CartPole-v1")), 3)
+    other_state, _ = other.reset(key)
+    for action in (1, 0):
+        state, out = hidden.step(key, state, jnp.int32(action))
+        other_state, other_out = other.step(key, other_state, jnp.int32(action))
+        np.testing.assert_array_equal(out.observation, other_out.observation)
+        np.testing.assert_array_equal(out.final_observation, other_out.final_observation)
+    twice = mask_velocities(mask_velocities(make("CartPole-v1")))
+    np.testing.assert_array_equal(twice.reset(key)[1], whole[np.array([0, 2])])
+    assert twice.observation_shape == (2,)
+
+
 def test_time_cuts_an_episode_off_and_starts_the_next():
     _, outs = steps(time_limit(counter(5), 3), [1] * 7)
     assert [o.truncated for o in outs] == [False, False, True, False, False, True, False]
