@@ -164,7 +164,7 @@ def beam_search(
     max_length: int,
     beam_size: int = 4,
     stop_token: int | None = None,
-    length_penalty: float = 0.0,
+    length_penalty: float | jax.Array = 0.0,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Search for the most probable sequences.
 
@@ -179,7 +179,7 @@ def beam_search(
       max_length: tokens of the longest sequence, at least 1.
       beam_size: K.
       stop_token: ends a sequence; None lets all run to `max_length`.
-      length_penalty: 0 ranks by probability; greater values favor longer sequences.
+      length_penalty: 0 ranks by probability; greater values favor longer sequences. An array may be traced.
 
     Returns:
       (tokens [B, K, max_length] int32, lengths [B, K] int32, scores [B, K]), the finished ones first, then those that
@@ -194,7 +194,7 @@ def beam_search(
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
     if not 1 <= beam_size < size:
         raise ValueError(f"beam_size={beam_size}: out of range; allowed: 1 to {size - 1}")
-    if length_penalty < 0:
+    if isinstance(length_penalty, int | float) and not length_penalty >= 0:
         raise ValueError(f"length_penalty={length_penalty}: negative; allowed: 0 or more")
     k, fill = beam_size, 0 if stop_token is None else stop_token
     rows, infinity = jnp.arange(batch)[:, None], jnp.array(jnp.inf, logits.dtype)
@@ -264,7 +264,12 @@ def forbid_special(logits: jax.Array) -> jax.Array:
 
 
 def write(
-    step: Step, carry: Any, batch: int, max_length: int, beam_size: int = 1, length_penalty: float = 0.0
+    step: Step,
+    carry: Any,
+    batch: int,
+    max_length: int,
+    beam_size: int = 1,
+    length_penalty: float | jax.Array = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
     """Write the most probable sentence after START that a search finds, without PAD, START and UNKNOWN.
 

@@ -184,6 +184,20 @@ def test_a_row_goes_on_while_an_alive_hypothesis_can_beat_the_finished_ones():
         beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2, length_penalty=-1)
 
 
+def test_a_length_penalty_may_be_traced():
+    """END at once has probability .53, 0 END .46 * 1: log -.635 and -.777. A penalty of 2 divides the latter, of length
+    2, by (7/6)^2 = 1.36: -.571 is the greater then."""
+    first = jnp.log(jnp.array([[0.46, 0.01, 0.53]]))
+
+    def step(carry, tokens):
+        return carry, jnp.broadcast_to(jnp.array([0.0, 0.0, 50.0]), (len(tokens), 3))
+
+    lengths = jax.jit(lambda penalty: beam_search(step, jnp.zeros(1), first, 2, 2, 2, penalty)[1][0, 0])
+    assert [int(lengths(penalty)) for penalty in (0.0, 2.0)] == [1, 2]
+    with pytest.raises(ValueError, match="length_penalty=nan: negative"):
+        beam_search(step, jnp.zeros(1), first, 2, 2, 2, float("nan"))
+
+
 def test_no_sentence_shows_what_is_forbidden():
     logits = forbid_special(jnp.zeros((1, 6)))
     assert set(np.flatnonzero(np.isinf(logits[0]))) == {PAD, START, UNKNOWN}
