@@ -10,8 +10,9 @@ Papineni et al. 2002; Lin 2004; Vedantam, Zitnick & Parikh 2014, arXiv:1411.5726
     WER     = edit distance in words / words of the reference, over the whole set
 
 A text is a string, split at blanks, or a sequence of tokens; case, punctuation and stems are the caller's. Numbers
-equal those of the COCO caption tools. BLEU is nltk's too where no text is shorter than N words: a text shorter than n
-has no n-gram, and nltk counts one.
+equal those of the COCO caption tools, whose BLEU of a set divides (matched + 1e-15) by (n-grams + 1e-9): where no
+n-gram of some length matches it is tiny, and where no text is as long as n, p_n is 1e-6. nltk counts one n-gram in a
+text shorter than n; elsewhere its BLEU is the same.
 """
 
 import math
@@ -27,9 +28,12 @@ __all__ = ["bleu", "cider", "edit_distance", "rouge_l", "sentence_bleu", "text_e
 
 Text = str | Sequence[Any]
 
+_COCO_TINY, _COCO_SMALL = 1e-15, 1e-9
+"""What the COCO caption tools add to the matched and to all n-grams of BLEU, and to the two lengths."""
+
 
 def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4) -> float:
-    """Compute BLEU of a whole set: counts and lengths are added up before the division.
+    """Compute BLEU of a whole set as the COCO caption tools do: counts and lengths are added up before the division.
 
     Args:
       hypotheses: N texts.
@@ -37,13 +41,17 @@ def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n
       max_n: longest n-gram.
 
     Returns:
-      0 to 1; 0 where some n has no match.
+      0 to 1; tiny, and not 0, where some n has no match.
 
     Raises:
       ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
     """
     hypotheses, references = _checked(hypotheses, references)
-    return _bleu([_matches(h, r, max_n) for h, r in zip(hypotheses, references, strict=True)], 0.0)
+    counts = np.sum([_matches(h, r, max_n) for h, r in zip(hypotheses, references, strict=True)], 0)
+    matched, total, (length, closest) = counts[:max_n], counts[max_n : 2 * max_n], counts[2 * max_n :]
+    precisions = (matched + _COCO_TINY) / (total + _COCO_SMALL)
+    ratio = (length + _COCO_TINY) / (closest + _COCO_SMALL)
+    return float(min(1.0, math.exp(1 - 1 / ratio)) * math.exp(np.log(precisions).mean()))
 
 
 def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, epsilon: float = 0.0) -> float:
@@ -59,7 +67,13 @@ def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, 
       0 to 1.
     """
     (hypothesis,), (references,) = _checked([hypothesis], [references])
-    return _bleu([_matches(hypothesis, references, max_n)], epsilon)
+    counts = _matches(hypothesis, references, max_n)
+    matched, total, (length, closest) = counts[:max_n], counts[max_n : 2 * max_n], counts[2 * max_n :]
+    if not matched[0] or (not epsilon and not matched.all()):
+        return 0.0
+    precisions = np.where(matched > 0, matched, epsilon) / np.maximum(total, 1)
+    brevity = min(1.0, math.exp(1 - closest / length))
+    return float(brevity * math.exp(np.log(precisions).mean()))
 
 
 def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], beta: float = 1.2) -> np.ndarray:
@@ -233,17 +247,6 @@ def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray
         counts[:, len(gram) - 1] += min(count, allowed[gram]), count
     closest = min((abs(len(r) - len(hypothesis)), len(r)) for r in references)[1]
     return np.concatenate([*counts, [len(hypothesis), closest]])
-
-
-def _bleu(matches: list[np.ndarray], epsilon: float) -> float:
-    counts = np.sum(matches, 0)
-    n = len(counts) // 2 - 1
-    matched, total, (length, closest) = counts[:n], counts[n : 2 * n], counts[2 * n :]
-    if not matched[0] or (not epsilon and not matched.all()):
-        return 0.0
-    precisions = np.where(matched > 0, matched, epsilon) / np.maximum(total, 1)
-    brevity = min(1.0, math.exp(1 - closest / length))
-    return float(brevity * math.exp(np.log(precisions).mean()))
 
 
 def _common_length(a: list, b: list) -> int:

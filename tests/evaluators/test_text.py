@@ -117,6 +117,18 @@ def test_a_text_shorter_than_n_has_no_n_gram():
     assert sentence_bleu("a b", ["a b"], epsilon=0.1) == pytest.approx(0.1 ** (2 / 4))
 
 
+@pytest.mark.covers("ME-14")
+def test_where_nothing_matches_bleu_is_tiny_as_in_the_coco_tools():
+    """p_n = (matched + 1e-15) / (n-grams + 1e-9)."""
+    # No text of three words: p_3 = p_4 = 1e-15 / 1e-9 = 1e-6, and BLEU-4 = (1 * 1 * 1e-6 * 1e-6)^(1/4) = 1e-3.
+    assert bleu(["a dog"], [["a dog"]]) == pytest.approx(1e-3, rel=1e-6)
+    assert bleu(["a dog"], [["a dog"]], 3) == pytest.approx(1e-2, rel=1e-6)
+    # 3 of 4 words, 1 of 3 pairs, none of 2 triples, none of 1: (3/4 * 1/3 * 5e-16 * 1e-15)^(1/4).
+    assert bleu(["a b x d"], [["a b c d"]]) == pytest.approx((1 / 4 * 5e-31) ** (1 / 4), rel=1e-6)
+    assert bleu(["x"], [["a"]], 1) == pytest.approx(1e-15)
+    assert sentence_bleu("a dog", ["a dog"]) == 0
+
+
 def test_chrf_equals_sacrebleu_and_by_hand(golden):
     said, true, want = golden
     assert 100 * chrf(said, true) == pytest.approx(float(want["out.sacrebleu.chrf"]), abs=1e-4)
