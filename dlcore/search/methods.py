@@ -88,11 +88,15 @@ class Outcome(NamedTuple):
     remarks: list[str]
 
 
-def _draw(own: Flags, space: Space, count: int, seed: int) -> list[dict]:
+def _draw(own: Flags, space: Space, count: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
     if own.method == "grid":
         return spaces.grid(space, own.points)
     draw = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol}.get(own.method, spaces.random)
-    return draw(space, count, seed)
+    return draw(space, count, seed, tried)
+
+
+def _fewer(drawn: int, wanted: int) -> list[str]:
+    return [f"The space holds no more than {drawn} of {wanted} trials; none is run twice."] if drawn < wanted else []
 
 
 def _train(search: Search, rows: list[dict], folder: Path) -> list[Trial]:
@@ -111,9 +115,9 @@ def _train(search: Search, rows: list[dict], folder: Path) -> list[Trial]:
 
 def _one_stage(search: Search) -> Outcome:
     own = search.own
-    return Outcome(
-        _train(search, _draw(own, search.space, own.trials, own.search_seed), search.folder), search.space, []
-    )
+    rows = _draw(own, search.space, own.trials, own.search_seed)
+    remarks = [] if own.method == "grid" else _fewer(len(rows), own.trials)
+    return Outcome(_train(search, rows, search.folder), search.space, remarks)
 
 
 def _coarse_to_fine(search: Search) -> Outcome:
@@ -124,9 +128,12 @@ def _coarse_to_fine(search: Search) -> Outcome:
     sign = 1 if search.monitor_mode == "max" else -1
     finer = narrow(space, [trial.values for trial in coarse], [sign * trial.score for trial in coarse])
     changes = "; ".join(f"{name}: {axis} to {finer[name]}" for name, axis in space.items())
-    rows = _draw(own, finer, own.trials - own.trials // 2, own.search_seed + 1)
-    fine = _train(search, rows, search.folder / "fine")
-    return Outcome([*coarse, *fine], finer, [f"Narrowed after {len(coarse)} trials: {changes}."])
+    rows = _draw(
+        own, finer, own.trials - own.trials // 2, own.search_seed + 1, tried=[trial.values for trial in coarse]
+    )
+    fine = _train(search, rows, search.folder / "fine") if rows else []
+    remarks = [f"Narrowed after {len(coarse)} trials: {changes}.", *_fewer(len(coarse) + len(rows), own.trials)]
+    return Outcome([*coarse, *fine], finer, remarks)
 
 
 def _check_shared(search: Search) -> None:

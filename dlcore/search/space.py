@@ -223,7 +223,7 @@ def grid(space: Space, points: int) -> list[dict]:
     return [dict(zip(space, row, strict=True)) for row in itertools.product(*map(values, space.values()))]
 
 
-def random(space: Space, trials: int, seed: int) -> list[dict]:
+def random(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
     """Draw trials independently.
 
     Args:
@@ -231,13 +231,15 @@ def random(space: Space, trials: int, seed: int) -> list[dict]:
       trials: how many.
       seed: of the draws.
 
+      tried: trials that are not drawn again.
+
     Returns:
-      The trials, {name: value} each.
+      The trials, {name: value} each and no two alike: fewer than `trials` where the space holds fewer.
     """
-    return _draw(space, trials, lambda: np.random.default_rng(seed).random((trials, len(space))))
+    return _draw(space, trials, seed, tried, lambda: np.random.default_rng(seed).random((trials, len(space))))
 
 
-def latin_hypercube(space: Space, trials: int, seed: int) -> list[dict]:
+def latin_hypercube(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
     """Draw trials such that each of n slices of an axis holds one of the n (McKay, Beckman & Conover 1979).
 
     Args:
@@ -245,15 +247,17 @@ def latin_hypercube(space: Space, trials: int, seed: int) -> list[dict]:
       trials: n.
       seed: of the draws.
 
+      tried: trials that are not drawn again.
+
     Returns:
-      The trials, {name: value} each.
+      The trials, {name: value} each and no two alike: fewer than `trials` where the space holds fewer.
     """
     from scipy.stats import qmc
 
-    return _draw(space, trials, lambda: qmc.LatinHypercube(len(space), rng=seed).random(trials))
+    return _draw(space, trials, seed, tried, lambda: qmc.LatinHypercube(len(space), rng=seed).random(trials))
 
 
-def sobol(space: Space, trials: int, seed: int) -> list[dict]:
+def sobol(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
     """Draw trials from a scrambled Sobol sequence: even in all axes together, most so for a power of two.
 
     Args:
@@ -261,13 +265,15 @@ def sobol(space: Space, trials: int, seed: int) -> list[dict]:
       trials: how many.
       seed: of the scrambling.
 
+      tried: trials that are not drawn again.
+
     Returns:
-      The trials, {name: value} each.
+      The trials, {name: value} each and no two alike: fewer than `trials` where the space holds fewer.
     """
     from scipy.stats import qmc
 
     exponent = max(trials - 1, 0).bit_length()
-    return _draw(space, trials, lambda: qmc.Sobol(len(space), rng=seed).random_base2(exponent)[:trials])
+    return _draw(space, trials, seed, tried, lambda: qmc.Sobol(len(space), rng=seed).random_base2(exponent)[:trials])
 
 
 def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: float = 0.25) -> Space:
@@ -342,12 +348,36 @@ def edges(space: Space, best: dict) -> list[str]:
     return warnings
 
 
-def _draw(space: Space, trials: int, points: Callable[[], np.ndarray]) -> list[dict]:
-    """The trials at points [trials, axes] of the unit cube."""
+def _draw(space: Space, trials: int, seed: int, tried: Sequence[dict], points: Callable[[], np.ndarray]) -> list[dict]:
+    """The different trials at points [trials, axes] of the unit cube; independent draws replace those that repeat."""
     _check(space)
     if trials < 1:
         raise ValueError(f"trials={trials}: too few; allowed: at least 1")
-    return [{name: axis.at(u) for (name, axis), u in zip(space.items(), row, strict=True)} for row in points()]
+    known = {_key(space, trial) for trial in tried}
+    options = [_options(axis) for axis in space.values()]
+    if math.prod(map(len, options)) <= trials + len(known):
+        trials = min(trials, len({tuple(map(repr, row)) for row in itertools.product(*options)} - known))
+    rng, block, found = np.random.default_rng([seed, 1]), points(), []
+    while len(found) < trials:
+        for row in block:
+            trial = {name: axis.at(u) for (name, axis), u in zip(space.items(), row, strict=True)}
+            if len(found) < trials and (key := _key(space, trial)) not in known:
+                known.add(key)
+                found.append(trial)
+        block = rng.random((max(trials, 64), len(space)))
+    return found
+
+
+def _key(space: Space, trial: dict) -> tuple[str, ...]:
+    return tuple(repr(_of(trial, name)) for name in space)
+
+
+def _options(axis: Uniform | LogUniform | Integers | Choice) -> Sequence:
+    """The values of an axis; more than anyone tries where there is no end of them."""
+    if isinstance(axis, Choice):
+        return axis.options
+    low, high = (int(axis.low), int(axis.high)) if isinstance(axis, Integers) else (0, 2**62)
+    return range(low, min(high, low + 2**62) + 1)
 
 
 def _of(trial: dict, name: str) -> Any:

@@ -117,6 +117,26 @@ def test_a_seed_fixes_the_trials(draw):
     assert all(type(t["n"]) is int for t in draw(space, 5, 1))
 
 
+@pytest.mark.parametrize("draw", [s.random, s.latin_hypercube, s.sobol])
+def test_no_trial_is_drawn_twice(draw):
+    """3 options and 2 numbers make 6 trials, which 16 draws would repeat; without one tried before, 5."""
+    space = {"net": s.Choice(("a", "b", True)), "n": s.Integers(1, 2)}
+
+    def keys(trials):
+        return {tuple(map(repr, trial.values())) for trial in trials}
+
+    for trials in (5, 6, 16):
+        drawn = draw(space, trials, 0)
+        assert len(drawn) == len(keys(drawn)) == min(trials, 6)
+    rest = draw(space, 16, 0, tried=[{"net": "a", "n": 2}])
+    assert len(rest) == 5
+    assert {"net": "a", "n": 2} not in rest
+    assert draw(space, 2, 0, tried=drawn) == []
+    # A rate is never drawn twice: the trials stay the points of the sequence, and 1 is not True.
+    assert len(draw(space | {"rate": RATE}, 16, 0)) == 16
+    assert len(draw({"o": s.Choice((1, True))}, 9, 0)) == 2
+
+
 @pytest.mark.covers("TR-15")
 def test_narrowing_spans_the_best_quarter_and_half_a_gap():
     """Nine rates, a decade apart in places of 1/8; the best two of 8 + 1 are 1e-4 and 1e-3 (ceil(9 / 4) = 3 with 1e-5).
