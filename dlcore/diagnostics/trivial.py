@@ -26,6 +26,9 @@ _TWINS = {
 }
 """Headline to the measure that stands beside it in the same run, and what that is of."""
 
+_NO_DETECTION = {"map", "map50", "map75", "map_small", "map_medium", "map_large", "mask_map"}
+"""Measures that are 0 where nothing is detected."""
+
 
 class Trivial(NamedTuple):
     """The value of a measure without learning.
@@ -56,7 +59,7 @@ def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping
         train = next((part for part in train.values() if isinstance(part, Source) and "label" in part.arrays), None)
     if isinstance(train, Source) and isinstance(test, Source):
         found |= _of_labels(train, test, names) | _of_maps(train, test, names) | _of_images(train, test, names)
-    found |= {name: Trivial(0.0, "no detection") for name in names if name in ("map", "map50", "map75", "mask_map")}
+    found |= {name: Trivial(0.0, "no detection") for name in names if name in _NO_DETECTION}
     return {name: trivial for name, trivial in found.items() if name in names}
 
 

@@ -9,7 +9,9 @@ The thresholds are of the IoU of boxes or masks, or of the similarity of keypoin
 
     OKS = exp(-d^2 / (2 s^2 k^2))      d: distance, s^2: area of the true object, k: twice the keypoint's sigma
 
-The area of a true object is that of its annotation (the object's, less than its box's), as in pycocotools.
+The area of a true object is that of its annotation (the object's, less than its box's), as in pycocotools. By it an
+object is small (up to 32^2 pixels), medium or large (from 96^2). mAP of a size ignores the objects of other sizes, the
+detections that match them, and detections of other sizes that match nothing: they are neither right nor wrong.
 """
 
 import contextlib
@@ -35,7 +37,8 @@ class CocoResult(NamedTuple):
     """What COCO's evaluation measures.
 
     Args:
-      stats: the 12 numbers that COCO prints, -1 where there is nothing to measure.
+      stats: the 12 numbers that COCO prints, of keypoints 10, -1 where there is nothing to measure; 3 to 5 are mAP of
+        small, medium and large objects, of keypoints 3 and 4 of medium and large ones.
       precision: [10 thresholds, 101 recalls, classes], -1 for a class that does not occur.
       recall: [10 thresholds, classes].
     """
@@ -195,10 +198,11 @@ def coco_evaluator(
     """Measure mAP of a learner whose predict gives `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
 
     The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where they are there, `crowd` and
-    `area`: [B, M]. Numbers: map (over thresholds 0.5 to 0.95), map50, map75, recall100, and map50/NAME and map/NAME of
-    each class that occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall
-    at IoU 0.5, -1 for a class that does not occur. With masks, mask_map, mask_map50, mask_map75, mask_map/NAME and
-    mask_pr50 follow; with keypoints, keypoint_map, keypoint_map50, keypoint_map75 and keypoint_map/NAME.
+    `area`: [B, M]. Numbers: map (over thresholds 0.5 to 0.95), map50, map75, map_small, map_medium and map_large (by
+    the area in the images that the rows hold, resized or not), recall100, and map50/NAME and map/NAME of each class
+    that occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall at IoU 0.5,
+    -1 for a class that does not occur. With masks, the same follow as mask_map, ... and mask_pr50; with keypoints as
+    keypoint_map, ..., without keypoint_map_small, which COCO does not measure.
 
     Args:
       class_names: names of labels 0, 1, ...
@@ -255,13 +259,18 @@ def coco_evaluator(
         return numbers
 
     measures = ["map", *(["mask_map"] if masks else []), *(["keypoint_map"] if keypoints else [])]
-    every = [f"{measure}{which}" for measure in measures for which in ("", "50", "75")]
+    every = [f"{measure}{which}" for measure in measures for which in _summary(measure)]
     of_classes = [f"{measure}{which}/{name}" for measure in measures for which in ("", "50") for name in names]
     return Evaluator(add, finish, source, (*every, "recall100", *of_classes))
 
 
+def _summary(measure: str) -> tuple[str, ...]:
+    """Endings of the first numbers that COCO prints; it has no small keypoints."""
+    return ("", "50", "75", *(() if measure == "keypoint_map" else ("_small",)), "_medium", "_large")
+
+
 def _numbers(result: CocoResult, names: Sequence[str], measure: str) -> dict[str, float | None]:
-    numbers = {f"{measure}{which}": _share(result.stats[i]) for i, which in enumerate(("", "50", "75"))}
+    numbers = {f"{measure}{which}": _share(result.stats[i]) for i, which in enumerate(_summary(measure))}
     for i, name in enumerate(names):
         if (result.precision[:, :, i] > -1).any():
             numbers[f"{measure}/{name}"] = float(result.precision[:, :, i].mean())

@@ -126,9 +126,11 @@ MEASURES = {
     "map": Measure("Mean average precision", "over classes and IoU thresholds .5 to .95, as COCO", _SHARE, _UP),
     "map50": Measure("Mean average precision at IoU .5", "mean over classes", _SHARE, _UP),
     "map75": Measure("Mean average precision at IoU .75", "mean over classes", _SHARE, _UP),
-    "map_small": Measure("mAP of small objects", "area below 32² pixels", _SHARE, _UP),
-    "map_medium": Measure("mAP of medium objects", "area of 32² to 96² pixels", _SHARE, _UP),
-    "map_large": Measure("mAP of large objects", "area above 96² pixels", _SHARE, _UP),
+    "map_small": Measure("mAP of small objects", "area below 32² pixels at the size that is measured", _SHARE, _UP),
+    "map_medium": Measure(
+        "mAP of medium objects", "area of 32² to 96² pixels at the size that is measured", _SHARE, _UP
+    ),
+    "map_large": Measure("mAP of large objects", "area above 96² pixels at the size that is measured", _SHARE, _UP),
     "recall100": Measure("Average recall", "of at most 100 detections an image, over IoU .5 to .95", _SHARE, _UP),
     "iou": Measure("Intersection over union", "overlap of prediction and truth over their union", _SHARE, _UP),
     "mean_iou": Measure("Mean intersection over union", "mean over classes of overlap over union", _SHARE, _UP),

@@ -129,6 +129,64 @@ def test_masks_and_keypoints_come_from_rows_and_outputs():
     assert "keypoint_map" not in found
 
 
+@pytest.mark.covers("DE-26")
+def test_ap_by_size_equals_pycocotools():
+    """Boxes of 16 to 128 pixels a side, areas of the objects from half to all of them, random shifts, false boxes."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(0)
+    count, room = 24, 6
+    corner, size = rng.uniform(0, 99, (count, room, 2)), np.exp2(rng.uniform(4, 7, (count, room, 2)))
+    boxes = np.concatenate([corner, corner + size], -1)
+    area = size.prod(-1) * rng.uniform(0.5, 1, (count, room))
+    labels, real = rng.integers(0, 2, (count, room)), rng.random((count, room)) < 0.8
+    found = boxes + rng.normal(0, 0.08, boxes.shape) * np.tile(size, 2)
+    outputs = {"boxes": found, "labels": np.where(rng.random((count, room)) < 0.9, labels, 1 - labels)}
+    outputs |= {"scores": rng.random((count, room)), "valid": rng.random((count, room)) < 0.9}
+    rows = {"boxes": boxes, "labels": labels, "box_mask": real, "area": area}
+    ours = measure(coco_evaluator(["a", "b"]), (rows, outputs))
+
+    def notes(boxes, labels, keep, **more):
+        places = [(int(i), int(j)) for i, j in np.argwhere(keep)]
+        sides = np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], -1)
+        return [
+            {"id": k, "image_id": i + 1, "category_id": int(labels[i, j]) + 1, "bbox": sides[i, j].tolist()}
+            | {"area": float(sides[i, j, 2] * sides[i, j, 3]), "iscrowd": 0}
+            | {name: float(values[i, j]) for name, values in more.items()}
+            for k, (i, j) in enumerate(places, 1)
+        ]
+
+    truth = COCO()
+    truth.dataset = {"info": {}, "images": [{"id": i + 1} for i in range(count)], "categories": [{"id": 1}, {"id": 2}]}
+    truth.dataset["annotations"] = notes(boxes, labels, real, area=area)
+    truth.createIndex()
+    theirs = notes(outputs["boxes"], outputs["labels"], outputs["valid"], score=outputs["scores"])
+    evaluation = COCOeval(truth, truth.loadRes(theirs), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    sizes = [ours["map_small"], ours["map_medium"], ours["map_large"]]
+    np.testing.assert_allclose(sizes, evaluation.stats[3:6], atol=1e-6)
+    assert len({*np.round(sizes, 3)}) == 3
+    assert min(sizes) > 0.1
+
+
+@pytest.mark.covers("DE-26")
+def test_objects_of_another_size_are_neither_hit_nor_missed():
+    """A small, a medium and a large object: 20^2 < 32^2, 50^2 and 100^2 > 96^2 pixels. Found are the small one, the
+    large one and, of higher score, a large box on nothing: precision 1/2 at every recall of the large objects."""
+    boxes = np.array([[[0.0, 0, 20, 20], [0, 0, 50, 50], [100, 100, 200, 200]]])
+    rows = {"boxes": boxes, "labels": np.zeros((1, 3), int), "box_mask": np.ones((1, 3), bool)}
+    outputs = {"boxes": np.array([[[0.0, 0, 20, 20], [100, 100, 200, 200], [300, 300, 400, 400]]])}
+    outputs |= {"labels": rows["labels"], "valid": rows["box_mask"], "scores": np.array([[0.3, 0.4, 0.5]])}
+    found = measure(coco_evaluator(["a"]), (rows, outputs))
+    sizes = [found["map_small"], found["map_medium"], found["map_large"]]
+    assert sizes == pytest.approx([1, 0, 0.5])
+    none = measure(coco_evaluator(["a"]), (rows | {"area": np.full((1, 3), 9.0)}, outputs))
+    assert (none["map_medium"], none["map_large"]) == (None, None), "the areas of the annotations count"
+
+
 def images(seed=0, count=12, room=4):
     """Rows with their truth, and outputs that find it exactly."""
     rng = np.random.default_rng(seed)

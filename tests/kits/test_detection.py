@@ -62,7 +62,7 @@ def test_what_is_measured_depends_on_the_data_and_the_mean_shapes_only_on_the_te
     assert {"map", "mask_map", "keypoint_map", "pck"} <= names["valid"]
     plain = detection.evaluators(SimpleNamespace(spec={"class_names": ["a"]}), data, "test")
     assert {name for evaluator in plain for name in evaluator.names} == {
-        *("map", "map50", "map75", "recall100", "map/a", "map50/a")
+        *("map", "map50", "map75", "map_small", "map_medium", "map_large", "recall100", "map/a", "map50/a")
     }
 
 
