@@ -1,0 +1,78 @@
+"""Alignment of two sets of corresponding points by a rotation, a translation and a scale.
+
+Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns", IEEE PAMI 13.
+
+    min over s, R, t of Σ w |y - (s R x + t)|²:   U D Vᵀ = cov(y, x),   R = U S Vᵀ,   s = tr(D S) / var(x)
+
+S = diag(1, ..., det U det V) excludes reflections.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.ops.checks import check_finite
+
+__all__ = ["Similarity", "fit_similarity"]
+
+
+class Similarity(NamedTuple):
+    """The map y = scale R x + t.
+
+    Args:
+      scale: [].
+      rotation: [D, D].
+      translation: [D].
+    """
+
+    scale: jax.Array
+    rotation: jax.Array
+    translation: jax.Array
+
+    def apply(self, points: jax.Array) -> jax.Array:
+        """Map points.
+
+        Args:
+          points: [..., D].
+
+        Returns:
+          [..., D].
+        """
+        return self.scale * jnp.matmul(points, self.rotation.T, precision="highest") + self.translation
+
+
+def fit_similarity(
+    source: jax.Array, target: jax.Array, weights: jax.Array | None = None, with_scale: bool = True
+) -> Similarity:
+    """Align points by least squares.
+
+    Args:
+      source: [N, D].
+      target: [N, D].
+      weights: [N], 0 leaves a point out; None for ones.
+      with_scale: False for a rigid motion, of scale 1.
+
+    Returns:
+      The similarity.
+
+    Raises:
+      ValueError: the shapes differ, there are fewer than D points, or one is not finite.
+    """
+    source, target = jnp.asarray(source), jnp.asarray(target)
+    if source.shape != target.shape or source.ndim != 2 or len(source) < source.shape[1]:
+        raise ValueError(
+            f"source.shape={source.shape}, target.shape={target.shape}: do not fit; allowed: both [N, D], N at least D"
+        )
+    for name, points in (("source", source), ("target", target)):
+        if not isinstance(points, jax.core.Tracer):
+            check_finite(name, points)
+    weights = jnp.ones(len(source), source.dtype) if weights is None else weights
+    weights = (weights / weights.sum())[:, None]
+    x_mean, y_mean = (weights * source).sum(0), (weights * target).sum(0)
+    x, y = source - x_mean, target - y_mean
+    u, d, vt = jnp.linalg.svd(jnp.matmul((weights * y).T, x, precision="highest"))
+    signs = jnp.ones_like(d).at[-1].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
+    rotation = jnp.matmul(u * signs, vt, precision="highest")
+    scale = (d * signs).sum() / (weights * x**2).sum() if with_scale else jnp.ones((), x.dtype)
+    return Similarity(scale, rotation, y_mean - scale * rotation @ x_mean)

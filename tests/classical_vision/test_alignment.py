@@ -1,0 +1,39 @@
+"""Alignment: scikit-image's transforms, weights and bad input."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.alignment import fit_similarity
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
+
+
+@pytest.mark.covers("CL-08")
+@pytest.mark.parametrize("name", ["rigid", "similarity"])
+def test_transforms_are_scikit_images(name):
+    source, target = GOLDENS["umeyama/in.src"], GOLDENS["umeyama/in.dst"]
+    found = jax.jit(lambda p, q: fit_similarity(p, q, with_scale=name == "similarity"))(source, target)
+    expected = GOLDENS[f"umeyama/out.{name}"]
+    np.testing.assert_allclose(found.scale * found.rotation, expected[:2, :2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.translation, expected[:2, 2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_weight_of_zero_leaves_a_point_out_and_mirrors_are_no_rotations():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(6, 3)).astype(np.float32)
+    target = 2 * source[:, [1, 2, 0]] + 1
+    target[5] = 100
+    found = jax.jit(fit_similarity)(source, target, np.array([1, 1, 1, 1, 1, 0.0]))
+    np.testing.assert_allclose(found.apply(source)[:5], target[:5], atol=1e-4)
+    mirrored = jax.jit(fit_similarity)(source, source * [-1, 1, 1], np.ones(6))
+    assert np.linalg.det(np.asarray(mirrored.rotation)) == pytest.approx(1, abs=1e-5)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="N at least D"):
+        fit_similarity(np.zeros((2, 3)), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"target\[0, 0\]=nan: not finite"):
+        fit_similarity(np.zeros((2, 2)), np.full((2, 2), np.nan))
