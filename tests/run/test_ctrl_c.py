@@ -34,7 +34,7 @@ def read_until(run, word):
 def stopped(run):
     """(status, what it said)."""
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=300)
     assert "Traceback" not in err, err
     return run.returncode, [line for line in (out + err).splitlines() if "Ctrl-C" in line or "signal" in line]
 

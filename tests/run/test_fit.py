@@ -298,7 +298,7 @@ def test_a_result_prints_in_ten_lines_and_shows_its_curves(tmp_path):
     assert f"  valid   loss {last['loss']:.4g}, seen 12, x {last['x']:.4g}, at step 8" in lines
     assert "  best    step 8" in lines
     page = html.unescape(result._repr_html_())
-    assert "<b>loss</b>" in page
+    assert ">loss</b>" in page
     assert page.count("<svg") >= 4
     assert "Result\n" in repr(Result(state=None, step=0, history=[]))
 
