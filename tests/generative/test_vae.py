@@ -14,6 +14,7 @@ from dlcore.data.factor_shapes import factor_shapes
 from dlcore.generative import vae
 from dlcore.generative.latents import attribute_direction, edit
 from dlcore.generative.vae import VAE, kl_to_standard_normal, log_normal, reparameterize
+from dlcore.learner import State, example_keys
 
 
 def batch(n=256):
@@ -61,6 +62,49 @@ def test_draws_estimate_the_divergence_and_gradients_pass_through_them():
     assert float(value) == pytest.approx(0.818147, abs=0.005)
     assert float(slopes[0]) == pytest.approx(1.0, abs=0.01)
     assert float(slopes[1]) == pytest.approx((0.25 - 1) / 2, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-09", "GE-10")
+def test_one_update_by_hand():
+    """z = m + s eps, L = sum_d [softplus(l_d) - x_d l_d] + beta sum (m^2 + s^2 - 1 - log s^2) / 2."""
+    learner = vae.learner(
+        model=VAE((1, 2, 1), hidden=(), latent_dim=1), optimizer=optax.sgd(0.1), beta=2.0, binarization="threshold"
+    )
+    x, rng = np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.random.default_rng(0)
+    rows = {"image": x.reshape(3, 1, 2, 1), "index": np.arange(3, dtype=np.int32)}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).params
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, 0), 1), rows)
+        return *learner.update(state, rows), jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys)
+
+    after, metrics, eps = jax.device_get(step(state))
+    (w, m0), (u, v0), (d, c) = (
+        (params[name]["kernel"], params[name]["bias"])
+        for name in ("encoder_mean", "encoder_log_variance", "decoder_logits")
+    )
+    mean, log_variance = x @ w + m0, x @ u + v0
+    deviation = np.exp(log_variance / 2)
+    z = mean + deviation * eps
+    scores = z @ d + c
+    divergence = (mean**2 + deviation**2 - 1 - log_variance) / 2
+    losses = (np.log1p(np.exp(scores)) - x * scores).sum(-1) + 2 * divergence.sum(-1)
+    assert metrics["loss"].compute() == pytest.approx(losses.mean(), rel=1e-5)
+    by_score = (1 / (1 + np.exp(-scores)) - x) / 3
+    by_z = by_score @ d.T
+    by_mean, by_log = by_z + 2 * mean / 3, by_z * deviation * eps / 2 + (deviation**2 - 1) / 3
+    slopes = {
+        "encoder_mean": {"kernel": x.T @ by_mean, "bias": by_mean.sum(0)},
+        "encoder_log_variance": {"kernel": x.T @ by_log, "bias": by_log.sum(0)},
+        "decoder_logits": {"kernel": z.T @ by_score, "bias": by_score.sum(0)},
+    }
+    for name, layer in slopes.items():
+        for part, slope in layer.items():
+            np.testing.assert_allclose(after.params[name][part], params[name][part] - 0.1 * slope, atol=1e-5)
 
 
 class Linear(nn.Module):

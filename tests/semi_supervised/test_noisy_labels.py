@@ -111,6 +111,48 @@ def test_each_of_two_networks_learns_from_what_the_other_finds_easy():
     assert any((a != b).any() for a, b in zip(first, second, strict=True)), "they start apart"
 
 
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.covers("SE-14")
+@pytest.mark.parametrize("method", ["generalized", "forward", "co_teaching"])
+def test_one_update_by_hand(method):
+    """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy."""
+    table = transition_matrix(3, 0.3, "asymmetric")
+    settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
+    learner = noisy_labels.learner(
+        model=Linear(), optimizer=optax.sgd(0.1), transition=table, technique=method, **settings
+    )
+    rng = np.random.default_rng(3)
+    x, label = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
+    rows = {"image": x.reshape(6, 2, 2, 1), "label": label, "index": np.arange(6, dtype=np.int32)}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)
+    after, _ = jax.jit(learner.update)(state.replace(rng=jax.random.key(0), params=params), rows)
+    p = {name: softmax(x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"]) for name, own in params.items()}
+    one_hot = np.eye(3)[label]
+    by_logits = {name: (own - one_hot) / 6 for name, own in p.items()}
+    own = p["technique"]
+    if method == "generalized":
+        by_logits["technique"] *= own[np.arange(6), label, None] ** 0.7
+    if method == "forward":
+        up = -table[:, label].T / (own @ table)[np.arange(6), label, None] / 6
+        by_logits["technique"] = own * (up - (own * up).sum(-1, keepdims=True))
+    if method == "co_teaching":
+        losses = {name: -np.log(p[name][np.arange(6), label]) for name in ("technique", "peer")}
+        for name, other in (("technique", "peer"), ("peer", "technique")):
+            easy = losses[other] <= np.sort(losses[other])[2]
+            assert (easy != (losses[name] <= np.sort(losses[name])[2])).any()
+            by_logits[name] *= 2 * easy[:, None]  # a mean of 3, not of 6
+    for name, slope in by_logits.items():
+        for part, by_part in (("kernel", x.T @ slope), ("bias", slope.sum(0))):
+            want = params[name]["Dense_0"][part] - 0.1 * by_part
+            np.testing.assert_allclose(after.params[name]["Dense_0"][part], want, atol=1e-5)
+
+
 def test_co_teaching_leaves_out_ever_more():
     """With tau = 1/2: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half from T on (3 stay)."""
     learner, state = make("co_teaching", forget_rate=0.5, forget_steps=100)

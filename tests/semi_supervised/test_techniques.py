@@ -11,6 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.augment.mixing import mixup
+from dlcore.learner import example_keys
 from dlcore.semi_supervised import (
     fixmatch,
     ict,
@@ -69,6 +70,38 @@ def start(technique, model=None, rate=0.1, **changes):
 def measured(learner, state, data):
     value, metrics = jax.jit(learner.loss)(state.params, state, data)
     return float(value), {name: metric.compute() for name, metric in metrics.items()}
+
+
+def drawn(technique, rate=0.1, **changes):
+    """(learner, a state whose weights are drawn in NumPy: nothing compiles)"""
+    learner = technique.learner(model=Linear(), optimizer=optax.sgd(rate), **changes)
+    rng, shapes = np.random.default_rng(5), jax.eval_shape(learner.init, KEY, batch()).replace(rng=None)
+    weights = [{"Dense_0": {"kernel": rng.normal(size=(4, 3)), "bias": rng.normal(size=3)}} for _ in range(2)]
+    params, other = jax.tree.map(np.float32, weights)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=KEY, params=params)
+    return learner, state if state.teacher is None else state.replace(teacher={**state.teacher, "params": other})
+
+
+def through_softmax(p, up):
+    """The gradient by the logits of p, from that by p."""
+    return p * (up - (p * up).sum(-1, keepdims=True))
+
+
+def descended(state, data, *terms, rate=0.1):
+    """The weights after a step of cross-entropy, mean (p - y) x, and of terms (images, their gradients by logits)."""
+    labeled = data["labeled"]
+    images, one_hot = labeled["image"], np.eye(3)[labeled["label"]]
+    pairs = [(images, (softmax(logits(state.params, images)) - one_hot) / len(images)), *terms]
+    slopes = {
+        "kernel": sum(np.asarray(x).reshape(len(x), -1).T @ slope for x, slope in pairs),
+        "bias": sum(slope.sum(0) for _, slope in pairs),
+    }
+    return {name: old - rate * slopes[name] for name, old in state.params["Dense_0"].items()}
+
+
+def assert_layer(params, want, atol=1e-5):
+    for name, value in want.items():
+        np.testing.assert_allclose(params["Dense_0"][name], value, atol=atol)
 
 
 def supervised_loss(state, data):
@@ -202,6 +235,23 @@ def test_a_generation_learns_the_labels_of_the_one_before():
     assert measured(learner, third, data)[0] == pytest.approx(supervised_loss(third, data) + losses.mean(), rel=1e-5)
 
 
+@pytest.mark.covers("SE-01")
+def test_one_update_of_pseudo_labels_by_hand():
+    """At step 3, generation 2: the snapshot's guess at x, its confidence the weight, teaches the student at x + 1."""
+    settings = {"generation": 2, "weighting": "confidence", "unlabeled_weight": 2.0}
+    learner, state = drawn(pseudo_label, augment=lambda key, image: image + 1, **settings)
+    data = batch()
+    state = state.replace(step=np.int32(3))
+    after, _ = jax.jit(learner.update)(state, data)
+    images = data["unlabeled"]["image"]
+    guess = softmax(logits(state.teacher["params"], images))
+    wrong = softmax(logits(state.params, images + 1)) - np.eye(3)[guess.argmax(-1)]
+    seen = {"labeled": data["labeled"] | {"image": data["labeled"]["image"] + 1}}
+    want = descended(state, seen, (images + 1, 2 * guess.max(-1, keepdims=True) * wrong / 6))
+    assert_layer(after.params, want)
+    assert_layer(after.teacher["params"], want)  # after 4 steps, a multiple of 2, the next snapshot
+
+
 # Mean teacher
 
 
@@ -314,6 +364,29 @@ def test_the_pi_model_gives_gradients_to_both_passes():
     np.testing.assert_allclose(jax.grad(unlabeled)(bias), numerical, atol=2e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.covers("SE-02")
+def test_one_update_of_the_pi_model_by_hand():
+    """Both passes of L = 3 mean |p - q|^2 / 3, of views x or 2 x drawn by each image's own keys, take a gradient."""
+    learner, state = drawn(pi_model, augment=brighten, unlabeled_weight=3.0)
+    data = batch()
+
+    @jax.jit
+    def step(state):
+        rng = jax.random.fold_in(state.rng, state.step)
+        keys = (jax.random.fold_in(jax.random.fold_in(rng, 2), k) for k in range(2))
+        parts = [(jax.random.fold_in(rng, 0), data["labeled"]), *((key, data["unlabeled"]) for key in keys)]
+        views = [jax.vmap(brighten)(example_keys(key, part), part["image"]) for key, part in parts]
+        return learner.update(state, data)[0], views
+
+    after, (labeled, first, second) = step(state)
+    assert (first != second).any()
+    p, q = (softmax(logits(state.params, view)) for view in (first, second))
+    up = 3 * 2 / 3 * (p - q) / 6
+    terms = (first, through_softmax(p, up)), (second, through_softmax(q, -up))
+    assert_layer(after.params, descended(state, {"labeled": data["labeled"] | {"image": labeled}}, *terms))
+
+
 # Temporal ensembling
 
 
@@ -349,6 +422,23 @@ def test_temporal_ensembling_pulls_towards_earlier_predictions():
     np.testing.assert_allclose(after.memory["ensemble"][:5], 0.4 * p[:5], rtol=1e-5)
     distance = np.square(q - p).mean(-1)[:5].mean()
     assert measured(learner, after, data)[0] == pytest.approx(supervised_loss(after, data) + 2 * distance, rel=1e-5)
+
+
+@pytest.mark.covers("SE-03")
+def test_one_update_of_temporal_ensembling_by_hand():
+    """Images seen v times go to Z / (1 - .6^v), those of a first visit nowhere; then Z = .6 Z + .4 p."""
+    learner, state = drawn(temporal_ensembling, num_unlabeled=6, unlabeled_weight=2.0)
+    data = batch(mask=np.array([1, 1, 1, 1, 1, 0], np.float32))
+    table, visits = np.random.default_rng(8).uniform(size=(6, 3)).astype(np.float32), np.array([1, 2, 0, 3, 0, 1])
+    state = state.replace(memory={"ensemble": table, "visits": visits.astype(np.int32)})
+    after, _ = jax.jit(learner.update)(state, data)
+    p = softmax(logits(state.params, data["unlabeled"]["image"]))
+    target = table / np.where(visits > 0, 1 - 0.6**visits, 1)[:, None]
+    up = 2 * 2 / 3 * (p - target) * np.array([1, 1, 0, 1, 0, 0])[:, None] / 5
+    assert_layer(after.params, descended(state, data, (data["unlabeled"]["image"], through_softmax(p, up))))
+    np.testing.assert_allclose(after.memory["ensemble"][:5], (0.6 * table + 0.4 * p)[:5], rtol=1e-5)
+    np.testing.assert_array_equal(after.memory["ensemble"][5], table[5])
+    assert after.memory["visits"].tolist() == [2, 3, 1, 4, 1, 1]
 
 
 # Virtual adversarial training
@@ -420,6 +510,30 @@ def test_entropy_is_added_to_vat():
     p = softmax(logits(state.params, data["unlabeled"]["image"]))
     gap = measured(more, state, data)[0] - measured(plain, state, data)[0]
     assert gap == pytest.approx(0.5 * -(p * np.log(p)).sum(-1).mean(), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SE-05")
+def test_one_update_of_vat_by_hand():
+    """d is along W (p(x + r) - p(x)) at r = xi |x| d_0; KL(p(x), p(x + eps d)) and half the entropy of p(x) descend."""
+    learner, state = drawn(vat, epsilon=1.5, xi=0.5, entropy_weight=0.5, unlabeled_weight=2.0)
+    data = batch()
+
+    @jax.jit
+    def step(state):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 2), 1)
+        return learner.update(state, data)[0], jax.random.normal(key, data["unlabeled"]["image"].shape)
+
+    after, start = step(state)
+    images, start = data["unlabeled"]["image"].reshape(6, 4), np.asarray(start).reshape(6, 4)
+    p, length = softmax(logits(state.params, images)), np.linalg.norm(images, axis=1, keepdims=True)
+    start = start / np.linalg.norm(start, axis=1, keepdims=True)
+    slope = (softmax(logits(state.params, images + 0.5 * length * start)) - p) @ state.params["Dense_0"]["kernel"].T
+    worst = images + 1.5 * slope / np.linalg.norm(slope, axis=1, keepdims=True)
+    entropy = -(p * np.log(p)).sum(-1, keepdims=True)
+    far = worst, 2 * (softmax(logits(state.params, worst)) - p) / 6
+    own = images, 2 * 0.5 * -p * (np.log(p) + entropy) / 6
+    assert_layer(after.params, descended(state, data, far, own))
 
 
 # Interpolation consistency
