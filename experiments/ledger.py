@@ -34,6 +34,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shlex
 import statistics
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ _CANDIDATE = {
 _SEED_CANDIDATE = _CANDIDATE | {"seed": int, "value": int | float}
 _STUDY_CANDIDATE = _CANDIDATE | {"values": dict, "tolerance": int | float, "claim": str, "verdict": str}
 _RUN_FLAGS = {"seed", "run_dir", "runs", "fresh", "progress", "log_every", "traceback"}
-_MAIN = 'if __name__ == "__main__":'
+_LAUNCHED = re.compile(r"^(experiment = |if __name__ == ['\"]__main__['\"])", re.MULTILINE)
 _SWITCHES = {"fresh", "nofresh", "progress", "noprogress", "traceback", "notraceback"}
 
 
@@ -387,11 +388,11 @@ def launched(folder: str | os.PathLike) -> set[str]:
       folder: experiments/.
 
     Returns:
-      Modules as topic.stem: those in a topic's folder that end in `if __name__ == "__main__"`.
+      Modules as topic.stem: those in a topic's folder that define `experiment` or end in `if __name__ == "__main__"`.
     """
     folder = pathlib.Path(folder)
     files = (path for path in folder.glob("*/**/*.py") if path.name != "__init__.py")
-    found = (path for path in files if _MAIN in path.read_text(encoding="utf-8"))
+    found = (path for path in files if _LAUNCHED.search(path.read_text(encoding="utf-8")))
     return {".".join(path.relative_to(folder).with_suffix("").parts) for path in found}
 
 

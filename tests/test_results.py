@@ -283,11 +283,12 @@ def test_a_baseline_comes_from_the_run_or_the_command_line(measured, capsys):
     assert rows(measured)[0]["baseline"]["value"] == pytest.approx(0.51)
 
 
-def test_check_fails_for_a_file_without_a_row_and_without_a_reason(measured, capsys):
+@pytest.mark.parametrize("text", ['if __name__ == "__main__":\n    pass\n', "import a\n\nexperiment = a.Study()\n"])
+def test_check_fails_for_a_file_without_a_row_and_without_a_reason(measured, capsys, text):
     topic, reasons = measured / "experiments" / "topic", measured / "experiments" / "not_run.json"
     (topic / "shared.py").write_text("# cannot be launched")
     assert results.main(["--check"], measured) == 0
-    (topic / "new.py").write_text('if __name__ == "__main__":\n    pass\n')
+    (topic / "new.py").write_text(text)
     assert results.main(["--check"], measured) == 1
     assert "topic.new: neither a row nor a reason; allowed: a row, or a reason in" in capsys.readouterr().err
     reasons.write_text(json.dumps({"topic.new": "needs <eight> GPUs"}))
