@@ -6,6 +6,7 @@ otherwise is left alone, whatever its shape:
     a bias, a scale                   hidden_bias, bias0, content_bias, bias_table/embedding, a conditional norm's scale
     a token, a query, an input        cls_token, mask_token, probe, queries, constant
     a position, except its kernel     pos_embed/embedding, wpe/embedding, text_positions/embedding, query_positions
+    a segment, as a position          token_type_embeddings/embedding
 
 Numbers at the end of a word do not count.
 """
@@ -18,13 +19,13 @@ __all__ = ["is_kernel"]
 
 _LAST = frozenset({"bias", "scale", "token", "tokens", "probe", "query", "queries", "constant"})
 """The last word of the name of a parameter that is no kernel."""
-_ANY = frozenset({"place", "pos", "position", "positions", "wpe"})
+_ANY = frozenset({"place", "pos", "position", "positions", "segment", "segments", "type", "wpe"})
 """A word of the path of a parameter that is no kernel, unless it is called one."""
 
 
 def is_kernel(path: tuple, leaf: jax.Array) -> bool:
     """Whether a parameter is a kernel: it has two axes or more, and its name is not that of a bias, a scale, a token, a
-    query or a position.
+    query, a position or a segment.
 
     Args:
       path: of the parameter, as `jax.tree_util.tree_map_with_path` gives it.
