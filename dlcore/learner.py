@@ -54,7 +54,8 @@ class Learner(NamedTuple):
         such scalar.
       batched: path patterns (fnmatch, "/"-separated) of the State leaves whose leading axis is the batch.
       classes: (State, batch) -> {label: number of classes, or `Labels`}, by shapes alone: `fit` checks these entries of
-        the batch before it trains; None where a batch has no labels to check.
+        the batch before it trains; "PART/label" is the label of one part of a batch of several. None where a batch has
+        no labels to check.
     """
 
     init: Callable[[jax.Array, Batch], Any]

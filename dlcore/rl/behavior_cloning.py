@@ -109,4 +109,8 @@ def learner(
     evaluate, predict = episodes(
         environment, lambda state, x: jax.tree.map(lambda y: y[0], distribution(state.params, x[None])).mode()
     )
-    return Learner(init, update, evaluate, predict, loss)
+
+    def classes(state: Any, batch: dict) -> dict[str, int]:
+        return {} if environment.num_actions is None else {"action": environment.num_actions}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -272,4 +272,8 @@ def learner(
         return policy.mode()[0]
 
     evaluate, predict = episodes(environment, act)
-    return Learner(init, update, evaluate, predict, batched=BATCHED)
+
+    def classes(state: Any, batch: dict) -> dict[str, int]:
+        return {} if environment.num_actions is None else {"action": environment.num_actions}
+
+    return Learner(init, update, evaluate, predict, batched=BATCHED, classes=classes)

@@ -60,14 +60,19 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
     if learner.classes is None:
         return
     sources = {"valid": valid, **{name: getattr(p, "source", None) for name, p in _named(train, "train")}}
-    for field, known in learner.classes(state, batch).items():
+    for path, known in learner.classes(state, batch).items():
+        part, _, field = path.rpartition("/")
         known = known if isinstance(known, Labels) else Labels(known)
         for name, source in sources.items():
+            if part and name != f"train/{part}":
+                continue
             arrays = getattr(source, "arrays", {})
             # A memory map may be larger than memory; its first batch is checked.
             if isinstance(labels := arrays.get(field), np.ndarray) and not isinstance(labels, np.memmap):
                 _check(name, field, labels, known, arrays.get(known.valid))
         for name, rows in _named_batches(batch, train, "the first batch"):
+            if part and name != f"the first batch/{part}":
+                continue
             if name == "the first batch" or field in rows:
                 _check(name, field, rows[field], known, rows.get(known.valid))
 

@@ -107,4 +107,8 @@ def learner(
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         return model.apply({"params": state.params}, batch["image"])
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        logits = jax.eval_shape(predict, state, next(iter(batch.values())))
+        return {f"{name}/label": logits[name].shape[-1] for name in batch}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -172,4 +172,7 @@ def learner(
         clips, sentences, _ = model.apply({"params": state.params}, view(batch), batch["captions"][:, 0])
         return {"clip": clips, "sentence": sentences}
 
-    return Learner(init, update, evaluate, predict, loss)
+    def classes(state: State, batch: dict) -> dict[str, int]:
+        return {"captions": model.vocab_size} if hasattr(model, "vocab_size") else {}
+
+    return Learner(init, update, evaluate, predict, loss, classes=classes)

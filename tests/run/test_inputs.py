@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,12 +13,15 @@ from dlcore.data.source import Source
 from dlcore.detection.dense import detector_learner
 from dlcore.detection.localization import learner as localization
 from dlcore.learner import Labels, Learner
+from dlcore.rl import behavior_cloning
+from dlcore.rl.environments import Environment
 from dlcore.run.inputs import check_labels
 from dlcore.run.seeds import over_seeds
 from dlcore.search.together import together
 from dlcore.segmentation import panoptic, semantic
 from dlcore.sequence import char_rnn, language_model, masked_language_model, seq2seq
-from dlcore.vision_language import captioning, video_caption
+from dlcore.transfer import multi_task
+from dlcore.vision_language import captioning, retrieval, video_caption
 
 SGD = optax.sgd(0.1)
 IMAGE = np.zeros((2, 4, 4, 3), np.float32)
@@ -35,6 +39,10 @@ class PixelScores(nn.Module):
 
 def detector(**_):
     return detector_learner(model=MODEL, optimizer=SGD, losses=None, postprocess=None)
+
+
+def acting(num_actions):
+    return Environment("test", None, None, num_actions, (3,), 5)
 
 
 def check(learner, arrays, first=None):
@@ -93,6 +101,18 @@ def labels(*values):
             {"captions": np.array([[[1, 5, 2]]])},
             "captions=5: out of range",
         ),
+        (
+            lambda: retrieval.learner(model=MODEL, optimizer=SGD),
+            {"captions": np.array([[[1, 4, 2]]])},
+            {"captions": np.array([[[1, 5, 2]]])},
+            "captions=5: out of range, example 0 of train; allowed: integers from 0 to 4",
+        ),
+        (
+            lambda: behavior_cloning.learner(model=MODEL, optimizer=SGD, environment=acting(2)),
+            {"action": np.array([0, 1])},
+            {"action": np.array([0, 2])},
+            "action=2: out of range, example 1 of train; allowed: integers from 0 to 1",
+        ),
     ],
 )
 def test_a_label_that_is_none_is_named(learner, good, bad, problem):
@@ -137,3 +157,29 @@ def test_localization_and_bucketed_batches():
     batch = {"length2": {"source": np.array([[6, 0]]), "target": np.array([[1, 9]])}}
     with pytest.raises(ValueError, match="target=9: out of range, example 0 of the first batch/length2"):
         check_labels(pairs, None, batch, SimpleNamespace(), None)
+
+
+def test_each_of_several_tasks_has_classes_of_its_own():
+    """Label 3 is one of the four turns and none of the three classes."""
+    model = multi_task.HeadsNet(nn.Sequential([lambda x: x.reshape(len(x), -1)]), (("class", 3), ("turn", 4)))
+    learner = multi_task.learner(model=model, optimizer=SGD, weights={"class": 1.0, "turn": 1.0})
+
+    def parts(label, turn):
+        return {n: {"image": IMAGE, "label": np.array([0, v])} for n, v in (("class", label), ("turn", turn))}
+
+    def check_tasks(arrays, first):
+        train = {name: SimpleNamespace(source=Source(part)) for name, part in arrays.items()}
+        state = jax.eval_shape(learner.init, jax.random.key(0), first)
+        check_labels(learner, state, first, train, None)
+
+    check_tasks(parts(2, 3), parts(2, 3))
+    for wrong, problem in (((3, 3), "label=3: .*train/class; .* 0 to 2"), ((2, 4), "label=4: .*train/turn; .* 0 to 3")):
+        with pytest.raises(ValueError, match=problem):
+            check_tasks(parts(*wrong), parts(2, 3))
+        with pytest.raises(ValueError, match=problem.replace("train", "the first batch")):
+            check_tasks(parts(2, 3), parts(*wrong))
+
+
+def test_continuous_actions_are_no_labels():
+    learner = behavior_cloning.learner(model=MODEL, optimizer=SGD, environment=acting(None))
+    assert learner.classes(None, {"action": np.zeros((2, 1))}) == {}
