@@ -4,7 +4,8 @@ dlcore experiments [WORD]                     list every experiment and study wi
 dlcore run TOPIC.NAME [--FLAG=VALUE ...]      run one: python -m experiments.TOPIC.NAME; --help lists its flags
 dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlcore.search
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
-dlcore models ["resnet*"] [--kind=tokens]     list the zoo: names, parameters and image sizes; or the models of tokens
+dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters and image sizes; or another kind: tokens,
+                                              pairs, encoder, detection, segmentation, generative
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
@@ -68,7 +69,8 @@ def _main(argv: list[str]) -> int:
     )
     models = command("models", "List the models.")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
-    models.add_argument("--kind", choices=("image", "tokens"), default="image", help="what the models read")
+    kinds = ("image", "tokens", "pairs", "encoder", "detection", "segmentation", "generative")
+    models.add_argument("--kind", choices=kinds, default="image", help="what the models read or give")
     cost = command("cost", "What a model costs, layer by layer, without running it.")
     cost.add_argument("name", help="a name of `dlcore models`")
     cost.add_argument("--input", help="HxWxC of an image, 224x224x3; what the model was published for by default")
@@ -80,7 +82,7 @@ def _main(argv: list[str]) -> int:
     cost.add_argument("--csv", type=Path, help="write the table to this file too")
     convert = command("convert", "Turn torch weights into a folder for --init_from.")
     convert.add_argument("file", type=Path, help=".safetensors, .npz, or .pth, .pt, .bin of torch.save")
-    convert.add_argument("--model", required=True, help="a name of `dlcore models`, of either kind")
+    convert.add_argument("--model", required=True, help="a name of `dlcore models`, of any kind")
     convert.add_argument("--out", type=Path, help="a new folder (by default the file's name without its ending)")
     convert.add_argument(
         "--mean", help="of the pixels in [0, 1], as 0.5,0.5,0.5; by default that of the model's weights"
@@ -185,21 +187,23 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from dlcore.models import load_torch, torch_names
-    from dlcore.models.torch_weights import read_state_dict
+    import jax
+
+    from dlcore.models import load_torch
+    from dlcore.models.torch_weights import count_classes, read_state_dict
     from dlcore.run.weights import save_weights
 
     out = options.out or options.file.with_suffix("")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"out={str(out)!r}: not empty; allowed: a new or empty folder")
     known = _normalization(options)
-    weights, names = read_state_dict(options.file), torch_names(options.model)
-    head = names.get("params/head/bias")
-    fields = {"num_classes": len(weights[head])} if head in weights else {}
+    weights = read_state_dict(options.file)
+    classes = count_classes(options.model, weights)
+    fields = {} if classes is None else {"num_classes": classes}
     variables = load_torch(options.model, weights, **fields)
     save_weights(out, variables, {"model": options.model, **fields, **known, "file": options.file.name})
     classes = f", {fields['num_classes']} classes" if fields else ""
-    print(f"{out}: {options.model}, {len(names)} arrays{classes}")
+    print(f"{out}: {options.model}, {len(jax.tree.leaves(variables))} arrays{classes}")
     if known:
         mean, std = (", ".join(f"{x:g}" for x in known[name]) for name in ("mean", "std"))
         print(f"images are normalized by mean {mean} and standard deviation {std} (--mean and --std change it)")

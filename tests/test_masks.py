@@ -132,7 +132,7 @@ CASES = {
         ((2, 4, 3), HOLES),
     ),
     "clip_loss": (lambda a, b: losses.clip_loss(a, b, mask=KEEP), POINTS, POINTS),
-    "siglip_loss": (lambda a, b: losses.siglip_loss(a, b, 10.0, -10.0, mask=KEEP), POINTS, POINTS),
+    "siglip_loss": (lambda a, b: losses.siglip_loss(a, b, 0.1, -10.0, mask=KEEP), POINTS, POINTS),
     "chamfer_distance": (lambda p, q: metrics.chamfer_distance(p, q, "mean", KEEP, KEEP), POINTS, POINTS),
     "nearest_squared_distances": (lambda p, q: nearest_squared_distances(p, q, KEEP, KEEP), POINTS, POINTS),
     "point_f1": (lambda p, q: metrics.point_f1(p, q, 1.0, KEEP, KEEP), POINTS, POINTS),

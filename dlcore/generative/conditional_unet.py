@@ -13,7 +13,7 @@ attended to, as in Stable Diffusion. What adds to the residual stream starts at 
 and the first loss the variance of the noise, 1.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -41,12 +41,15 @@ class ResnetBlock(nn.Module):
       groups: of the norms.
       epsilon: of the norms.
       dtype: of computation; None takes the input's.
+      scale_shift: the embedding scales and shifts the second norm's output, h (1 + s) + b, in place of adding to its
+        input.
     """
 
     features: int
     groups: int = 32
     epsilon: float = 1e-5
     dtype: Any = None
+    scale_shift: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, embedding: jax.Array | None = None) -> jax.Array:
@@ -61,10 +64,16 @@ class ResnetBlock(nn.Module):
         """
         h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm1")(x))
         h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
+        norm2 = GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm2")
         if embedding is not None:
-            dense = Dense(self.features, dtype=self.dtype, name="time_emb_proj")
-            h += dense(nn.silu(embedding))[:, None, None]
-        h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm2")(h))
+            dense = Dense((1 + self.scale_shift) * self.features, dtype=self.dtype, name="time_emb_proj")
+            embedding = dense(nn.silu(embedding))[:, None, None]
+        if embedding is not None and self.scale_shift:
+            scale, shift = jnp.split(embedding, 2, -1)
+            h = norm2(h) * (1 + scale) + shift
+        else:
+            h = norm2(h if embedding is None else h + embedding)
+        h = nn.silu(h)
         h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=_ZEROS, name="conv2")(h)
         if x.shape[-1] != self.features:
             x = Conv(self.features, (1, 1), dtype=self.dtype, name="conv_shortcut")(x)
@@ -182,7 +191,7 @@ class UNetEncoder(nn.Module):
     Args:
       channels: of each level; the first is even.
       num_res_blocks: residual blocks of each level; one more on the way up.
-      attention_levels: levels with attention, from 0; the middle always has it.
+      attention_levels: levels with attention, from 0.
       num_heads: heads of all attention; None: channels / head_features.
       head_features: channels of a head, where num_heads is None.
       groups: of the group norms; divides all channels.
@@ -190,6 +199,9 @@ class UNetEncoder(nn.Module):
       num_classes: classes to embed, the null class among them; None for none.
       cosine_first: of the timestep's waves, see `timestep_embedding`.
       ends_at_period: of the timestep's waves, see `timestep_embedding`.
+      resnet_time_scale_shift: how a residual block takes the embedding: default adds it, scale_shift scales and shifts
+        the second norm's output by it.
+      add_attention: attention in the middle.
       dtype: of computation; None takes the input's.
     """
 
@@ -203,6 +215,8 @@ class UNetEncoder(nn.Module):
     num_classes: int | None = None
     cosine_first: bool = True
     ends_at_period: bool = False
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+    add_attention: bool = True
     dtype: Any = None
 
     @nn.nowrap
@@ -216,8 +230,14 @@ class UNetEncoder(nn.Module):
 
         Returns:
           The module.
+
+        Raises:
+          ValueError: resnet_time_scale_shift is unknown.
         """
-        return ResnetBlock(features, self.groups, dtype=dtype, name=name)
+        kind = self.resnet_time_scale_shift
+        if kind not in ("default", "scale_shift"):
+            raise ValueError(f"resnet_time_scale_shift={kind!r}: unknown; allowed: default, scale_shift")
+        return ResnetBlock(features, self.groups, dtype=dtype, scale_shift=kind == "scale_shift", name=name)
 
     @nn.nowrap
     def attend(self, name: str, x: jax.Array, context: jax.Array | None, dtype: Any) -> jax.Array:
@@ -306,7 +326,8 @@ class UNetEncoder(nn.Module):
                 x = Conv(features, (3, 3), 2, padding=1, dtype=dtype, name=name)(x)
                 maps.append(x)
         x = self.resnet("mid_block_resnets_0", x.shape[-1], dtype)(x, embedding)
-        x = self.attend("mid_block_attentions_0", x, context, dtype)
+        if self.add_attention:
+            x = self.attend("mid_block_attentions_0", x, context, dtype)
         return self.resnet("mid_block_resnets_1", x.shape[-1], dtype)(x, embedding), maps
 
 

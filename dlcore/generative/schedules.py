@@ -29,6 +29,7 @@ __all__ = [
     "alphas_cumprod",
     "cosine_betas",
     "linear_betas",
+    "rescale_zero_terminal_snr",
     "sampling_grid",
     "scaled_linear_betas",
     "timesteps",
@@ -83,6 +84,29 @@ def cosine_betas(num_timesteps: int, offset: float = 0.008) -> np.ndarray:
 
 
 SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas, "scaled_linear": scaled_linear_betas}
+
+
+def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
+    """Shift and scale sqrt(abar) so that the last timestep is noise alone, and the first keeps its value.
+
+    Lin et al. 2023, arXiv:2305.08891, algorithm 1; `rescale_betas_zero_snr` of diffusers. A network that predicts the
+    noise learns nothing of an example there: train it to predict v or the example.
+
+    Args:
+      betas: [T], T at least 2.
+
+    Returns:
+      [T] float64, the last one 1.
+
+    Raises:
+      ValueError: there is one beta only.
+    """
+    if len(betas) < 2:
+        raise ValueError(f"betas={list(betas)}: too few; allowed: at least 2")
+    root = np.sqrt(alphas_cumprod(betas))
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    abar = root**2
+    return 1 - np.append(abar[:1], abar[1:] / abar[:-1])
 
 
 def alphas_cumprod(betas: np.ndarray) -> np.ndarray:

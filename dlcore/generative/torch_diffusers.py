@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
 
 __all__ = ["load_torch"]
 
@@ -61,7 +61,7 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) ->
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
-    entries = {}
+    entries, state_dict = {}, unwrap_state_dict(state_dict)
     for name, value in state_dict.items():
         value = np.asarray(value)
         if name.endswith(("proj_in.weight", "proj_out.weight")) and value.ndim == 2:  # use_linear_projection

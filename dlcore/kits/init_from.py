@@ -10,11 +10,13 @@ from typing import Any
 
 import jax
 
+from dlcore.detection.torch_detectors import BACKBONES
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start, read_origin
 from dlcore.experiment.setting import Setting
 from dlcore.kits import earlier_phase, optimizer, trained_network
+from dlcore.models.registry import kind_of
 
 __all__ = ["SETTINGS", "fit_modules", "origin", "start"]
 
@@ -22,7 +24,7 @@ SETTINGS = {
     "init_from": Setting(
         None,
         "weights to start from: the folder of a run, of which the modules that both networks have are taken; or of a "
-        "classifier for the backbone, also as a folder of `dlcore convert` or a packed .npz",
+        "classifier for the backbone, also as a packed .npz; or a folder of `dlcore convert` with either",
         str | None,
         essential=True,
         origin=lambda flags: origin(flags),
@@ -48,9 +50,18 @@ def origin(flags: Flags) -> Origin | None:
     if flags.init_from is None:
         return None
     found = read_origin(flags.init_from, "init_from")
-    if found.page is None and flags.get("model") not in (None, found.model):
-        raise ValueError(f"{found.name}: its backbone is {found.model}; allowed: {flags.model}, as --model here")
+    backbone = _backbone(found)
+    if found.page is None and flags.get("model") not in (None, backbone):
+        raise ValueError(f"{found.name}: its backbone is {backbone}; allowed: {flags.model}, as --model here")
     return found
+
+
+def _backbone(found: Origin) -> str | None:
+    """The name of the weights' backbone: of a published detector or segmenter its own, else the model's."""
+    kind = None if found.page is not None or found.model is None else kind_of(found.model)
+    if kind == "detection":
+        return BACKBONES.get(found.model, found.model)
+    return found.model.partition("_")[2] if kind == "segmentation" else found.model
 
 
 def start(setup: Setup) -> Start | None:
@@ -106,6 +117,10 @@ def _gives_classes(variables: dict, load: Callable) -> bool:
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
     """(Model, variables, names of the classes that they tell apart) of the weights."""
     found = read_origin(source, "init_from")
+    if found.page is None and kind_of(found.model) in ("detection", "segmentation"):
+        from dlcore.run.weights import load_weights
+
+        return _backbone(found), load_weights(found.path)[1], None
     if found.page is None:
         network = trained_network.load_network(source, "init_from")
         return network.name, network.variables, list(network.class_names)

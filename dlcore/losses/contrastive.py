@@ -186,14 +186,18 @@ def clip_loss(
 
 
 def siglip_loss(
-    a: jax.Array, b: jax.Array, scale: float | jax.Array, bias: float | jax.Array, mask: jax.Array | None = None
+    a: jax.Array,
+    b: jax.Array,
+    temperature: float | jax.Array = 0.1,
+    bias: float | jax.Array = -10.0,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """SigLIP's loss: whether each of the N x N pairs of a batch belongs together, apart from all others.
 
     Args:
       a: [N, D], embeddings of images.
       b: [N, D], embeddings of their captions.
-      scale: t > 0 that multiplies the cosines; it starts at 10.
+      temperature: tau > 0 that divides the cosines, as in `clip_loss`; the paper's t is 1 / tau and starts at 10.
       bias: added to the scaled cosines; it starts at -10, since most pairs do not belong together.
       mask: [N]; pairs of mask 0 do not count, and no other is compared with them. None counts all.
 
@@ -203,10 +207,10 @@ def siglip_loss(
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), scale=(scale, ""), bias=(bias, ""), mask=(mask, "N"))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), bias=(bias, ""), mask=(mask, "N"))
     keep, a, b = _kept_units(a, b, mask)
     signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1
-    losses = jax.nn.softplus(-signs * (scale * a @ b.T + bias))
+    losses = jax.nn.softplus(-signs * (a @ b.T / temperature + bias))
     return masked_mean(jnp.where(keep, losses, 0).sum(1), keep)
 
 

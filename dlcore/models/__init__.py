@@ -8,7 +8,8 @@ maps = model.apply(variables, images, method="features")          # {stage: [B, 
 feature_info(model)                                               # {stage: {"stride": 4, "channels": 256}}
 
 Models of tokens, such as GPT-2, are a kind of their own: list_models(kind="tokens"). `create_model`, `load_torch` and
-`torch_names` take their names too, and their weights are those of transformers.
+`torch_names` take their names too, and their weights are those of transformers. So do `create_model` and `load_torch`
+those of other networks with published weights: kinds pairs, encoder, detection, segmentation and generative.
 """
 
 from dlcore.lazy import lazy_exports

@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Dense
-from dlcore.nn.activations import gelu
+from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import logits_dtype
@@ -69,6 +69,7 @@ class BERT(nn.Module):
       width: features of a token.
       mlp_features: hidden units of a block's MLP.
       num_segments: kinds of segments, such as a question and a text.
+      hidden_act: activation of the MLPs and of the head of tokens, by transformers' name, such as gelu or relu.
       head: what a call gives: tokens, logits of each token, or pooled, a vector of the text.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
       epsilon: of the layer norms.
@@ -86,6 +87,7 @@ class BERT(nn.Module):
     head: Literal["tokens", "pooled"] = "tokens"
     dropout: Annotated[float, Range(0, 1)] = 0.1
     epsilon: float = 1e-12
+    hidden_act: str = "gelu"
     dtype: Any = None
     remat: Remat = "none"
 
@@ -93,6 +95,7 @@ class BERT(nn.Module):
         """Build the embeddings, the blocks and the head."""
         if self.head not in ("tokens", "pooled"):
             raise ValueError(f"head={self.head!r}: unknown; allowed: tokens, pooled")
+        self.activate = named_activation(self.hidden_act, "hidden_act")
         init = nn.initializers.normal(0.02)
 
         def embed(size: int) -> Embed:
@@ -108,7 +111,7 @@ class BERT(nn.Module):
             block(
                 self.num_heads,
                 self.mlp_features,
-                activation=gelu,
+                activation=self.activate,
                 dropout_rate=self.dropout,
                 attention_dropout_rate=self.dropout,
                 epsilon=self.epsilon,
@@ -178,7 +181,7 @@ class BERT(nn.Module):
         x = self.features(tokens, train, mask, segments)
         if self.head == "pooled":
             return jnp.tanh(self.pooler(x[:, 0]))
-        logits = self.word_embeddings.attend(self.transform_norm(gelu(self.transform(x))))
+        logits = self.word_embeddings.attend(self.transform_norm(self.activate(self.transform(x))))
         return logits.astype(logits_dtype(logits.dtype)) + self.head_bias
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
 from dlcore.nn import (
     Conv,
     Dense,
@@ -33,25 +33,14 @@ from dlcore.nn import (
     TransformerEncoderBlock,
     causal_mask,
 )
+from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
 
-__all__ = ["CLIP", "SigLIP", "load_torch", "quick_gelu"]
+__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "load_torch"]
 
 LARGEST_SCALE = 100.0
-
-
-def quick_gelu(x: jax.Array) -> jax.Array:
-    """Approximate GELU by x sigmoid(1.702 x), as CLIP was trained.
-
-    Args:
-      x: [...].
-
-    Returns:
-      [...].
-    """
-    return x * jax.nn.sigmoid(1.702 * x)
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -68,6 +57,8 @@ class CLIP(nn.Module):
       window: the most tokens of a text.
       image_size: side in pixels of the square images.
       patch_size: side in pixels of a patch; divides the image's.
+      crop_rest: let patches not cover the image: what is left at the right and the bottom is not read, as in SigLIP
+        so400m of patches of 14 and images of 384 pixels.
       embedding_size: D, of the shared space.
       vision_depth: blocks of the image's transformer.
       vision_width: features of a patch's token.
@@ -76,6 +67,10 @@ class CLIP(nn.Module):
       text_width: features of a word's token.
       text_heads: attention heads of the text's transformer.
       mlp_ratio: hidden units of a block's MLP by its width.
+      mlp_features: hidden units of a block's MLP, of both transformers; None for mlp_ratio times the width.
+      text_mlp_features: of the text's transformer, where it has others; None for mlp_features.
+      activation: of the MLPs, by transformers' name: quick_gelu (OpenAI's weights), gelu (OpenCLIP's H and G),
+        gelu_pytorch_tanh (SigLIP's).
       epsilon: of the layer norms.
       dtype: of computation; None takes the parameters'.
     """
@@ -93,10 +88,13 @@ class CLIP(nn.Module):
     text_width: Annotated[int, Range(1)] = 512
     text_heads: Annotated[int, Range(1)] = 8
     mlp_ratio: Annotated[int, Range(1)] = 4
+    mlp_features: Annotated[int, Range(1)] | None = None
+    text_mlp_features: Annotated[int, Range(1)] | None = None
+    activation: str = "quick_gelu"
+    crop_rest: bool = False
     epsilon: float = 1e-5
     dtype: Any = None
 
-    ACTIVATION = staticmethod(quick_gelu)
     FIRST_SCALE = 1 / 0.07
 
     def setup(self):
@@ -116,18 +114,20 @@ class CLIP(nn.Module):
     @nn.nowrap
     def _towers(self, prefix: int = 1) -> None:
         """What both kinds have."""
-        if self.image_size % self.patch_size:
+        if self.image_size % self.patch_size and not self.crop_rest:
             raise ValueError(
                 f"patch_size={self.patch_size}: does not divide image_size={self.image_size}; allowed: its divisors"
             )
 
-        def blocks(depth: int, width: int, heads: int) -> list:
+        activation = named_activation(self.activation)
+
+        def blocks(depth: int, width: int, heads: int, mlp_features: int | None) -> list:
             return [
                 TransformerEncoderBlock(
                     heads,
-                    self.mlp_ratio * width,
+                    mlp_features or self.mlp_ratio * width,
                     pre_norm=True,
-                    activation=self.ACTIVATION,
+                    activation=activation,
                     epsilon=self.epsilon,
                     dtype=self.dtype,
                 )
@@ -137,14 +137,15 @@ class CLIP(nn.Module):
         size, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
         self.patch_embed = Conv(self.vision_width, size, size, padding="VALID", use_bias=prefix == 0, dtype=self.dtype)
         self.vision_positions = LearnedPositions((side, side), prefix)
-        self.vision_blocks = blocks(self.vision_depth, self.vision_width, self.vision_heads)
+        self.vision_blocks = blocks(self.vision_depth, self.vision_width, self.vision_heads, self.mlp_features)
         self.vision_norm = LayerNorm(self.epsilon)
         init = nn.initializers.normal(0.02)
         self.token_embed = Embed(self.vocab_size, self.text_width, embedding_init=init, dtype=self.dtype)
         self.text_positions = Embed(
             self.window, self.text_width, embedding_init=nn.initializers.normal(0.01), dtype=self.dtype
         )
-        self.text_blocks = blocks(self.text_depth, self.text_width, self.text_heads)
+        text_features = self.text_mlp_features or self.mlp_features
+        self.text_blocks = blocks(self.text_depth, self.text_width, self.text_heads, text_features)
         self.text_norm = LayerNorm(self.epsilon)
 
     def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -196,7 +197,7 @@ class CLIP(nn.Module):
         return x
 
     def _patches(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
-        if images.ndim != 4 or any(side % self.patch_size for side in images.shape[1:3]):
+        if images.ndim != 4 or (any(side % self.patch_size for side in images.shape[1:3]) and not self.crop_rest):
             raise ValueError(
                 f"images.shape={images.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples "
                 f"of patch_size={self.patch_size}"
@@ -243,12 +244,13 @@ class SigLIP(CLIP):
     All fields of `CLIP`; D is the width of the image's tokens, and `embedding_size` and `end_token` are not used.
 
     Args:
+      activation: of the MLPs, by transformers' name.
       epsilon: of the layer norms.
     """
 
+    activation: str = "gelu_pytorch_tanh"
     epsilon: float = 1e-6
 
-    ACTIVATION = staticmethod(functools.partial(nn.gelu, approximate=True))
     FIRST_SCALE = 10.0
 
     def setup(self):
@@ -257,7 +259,8 @@ class SigLIP(CLIP):
         self.probe = self.param("probe", nn.initializers.normal(0.02), (1, 1, self.vision_width))
         self.probe_attn = MultiHeadAttention(self.vision_heads, dtype=self.dtype)
         self.probe_norm = LayerNorm(self.epsilon, dtype=self.dtype)
-        self.probe_mlp = FeedForward(self.mlp_ratio * self.vision_width, self.ACTIVATION, dtype=self.dtype)
+        features = self.mlp_features or self.mlp_ratio * self.vision_width
+        self.probe_mlp = FeedForward(features, named_activation(self.activation), dtype=self.dtype)
         self.text_head = Dense(self.vision_width, dtype=self.dtype)
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(np.log(self.FIRST_SCALE)), (1,))
         self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), (1,))
@@ -352,7 +355,8 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
-    entries = {name: value for name, value in state_dict.items() if not name.endswith("position_ids")}
+    entries = unwrap_state_dict(state_dict)
+    entries = {name: value for name, value in entries.items() if not name.endswith("position_ids")}
     siglip = isinstance(model, SigLIP)
     head = r"text_model.head." if siglip else "text_projection."
     for kind in ("weight", "bias"):
@@ -364,3 +368,51 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, jnp.zeros((1, 1), jnp.int32)))
     rules = (*TORCH_NAMES, (r"^text_head\.", head))
     return fill_from_torch(shapes, entries, rules, what=type(model).__name__)
+
+
+from_torch_names = load_torch
+
+
+def example_inputs(model: CLIP) -> tuple[jax.Array, jax.Array]:
+    """Build inputs that initialize a model.
+
+    Args:
+      model: a `CLIP` or `SigLIP`.
+
+    Returns:
+      (an image [1, H, W, 3], a token [1, 1]).
+    """
+    return jnp.zeros((1, model.image_size, model.image_size, 3)), jnp.zeros((1, 1), jnp.int32)
+
+
+def _clip(vision: tuple[int, int, int], text: tuple[int, int, int], patch_size: int, size: int, **fields: Any) -> Any:
+    sizes = {f"vision_{key}": value for key, value in zip(("depth", "width", "heads"), vision, strict=True)}
+    sizes |= {f"text_{key}": value for key, value in zip(("depth", "width", "heads"), text, strict=True)}
+    fields = {"vocab_size": 49408, "end_token": 49407, "embedding_size": size} | fields
+    return functools.partial(CLIP, patch_size=patch_size, **sizes, **fields)
+
+
+def _siglip(depth: int, width: int, heads: int, patch_size: int, **fields: Any) -> Any:
+    sizes = {
+        f"{part}_{key}": value
+        for part in ("vision", "text")
+        for key, value in (("depth", depth), ("width", width), ("heads", heads))
+    }
+    return functools.partial(SigLIP, vocab_size=32000, end_token=1, window=64, patch_size=patch_size, **sizes, **fields)
+
+
+_BASE, _LARGE, _HUGE = (12, 768, 12), (24, 1024, 16), (32, 1280, 16)
+MODELS = {
+    "clip_vit_b_32": _clip(_BASE, (12, 512, 8), 32, 512),
+    "clip_vit_b_16": _clip(_BASE, (12, 512, 8), 16, 512),
+    "clip_vit_l_14": _clip(_LARGE, (12, 768, 12), 14, 768),
+    "clip_vit_l_14_336": _clip(_LARGE, (12, 768, 12), 14, 768, image_size=336),
+    "openclip_vit_h_14": _clip(_HUGE, (24, 1024, 16), 14, 1024, activation="gelu"),
+    "openclip_vit_bigg_14": _clip(
+        (48, 1664, 16), (32, 1280, 20), 14, 1280, activation="gelu", mlp_features=8192, text_mlp_features=5120
+    ),
+    "siglip_base_patch16_224": _siglip(12, 768, 12, 16),
+    "siglip_large_patch16_256": _siglip(24, 1024, 16, 16, image_size=256),
+    "siglip_so400m_patch14_224": _siglip(27, 1152, 16, 14, mlp_features=4304),
+    "siglip_so400m_patch14_384": _siglip(27, 1152, 16, 14, mlp_features=4304, image_size=384, crop_rest=True),
+}

@@ -1,24 +1,29 @@
 """DINOv2: a ViT with layer scale, whose features need no further training.
 
-Oquab et al., "DINOv2: Learning robust visual features without supervision" (2023), arXiv:2304.07193.
+Oquab et al., "DINOv2: Learning robust visual features without supervision" (2023), arXiv:2304.07193; with registers,
+Darcet et al., "Vision transformers need registers" (2023), arXiv:2309.16588.
 
 It is `dlcore.models.vit` without a head: a call gives the class token after the last norm, and `tokens` all of them.
-`load_torch` takes the state dict of transformers' Dinov2Model. Published sizes are ViT-S/14, B/14 and L/14 for images
-of 518 pixels; positions are interpolated for others.
+`load_torch` takes the state dict of transformers' Dinov2Model and Dinov2WithRegistersModel. Published sizes are
+ViT-S/14, B/14, L/14 and g/14 for images of 518 pixels, g with `swiglu` and `mlp_features=4096`, each without and with
+4 registers; positions are interpolated for other images.
 """
 
+import functools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.learner import Range
+from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
 from dlcore.models.vit import ViT
 
-__all__ = ["DINOv2", "load_torch"]
+__all__ = ["MODELS", "DINOv2", "example_inputs", "load_torch"]
 
 
 class DINOv2(ViT):
@@ -31,12 +36,16 @@ class DINOv2(ViT):
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for others.
       patch_size: P, side in pixels of a patch.
       layer_scale: initial factor of each channel of a block's branches.
+      swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
+      num_registers: R, learned tokens behind the class token, without positions; patches are read beside them.
     """
 
     num_classes: int = 0
     image_size: int = 518
     patch_size: int = 14
     layer_scale: float | None = 1.0
+    swiglu: bool = False
+    num_registers: Annotated[int, Range(0)] = 0
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -63,13 +72,13 @@ class DINOv2(ViT):
           train: apply dropout, which needs the rng "dropout".
 
         Returns:
-          [B, 1 + N, width], after the last norm, the class token first.
+          [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
         """
         return self._forward(x, train)[0]
 
 
 TORCH_NAMES = (
-    (r"^cls_token", "embeddings.cls_token"),
+    (r"^(cls_token|register_tokens)", r"embeddings.\1"),
     (r"^pos_embed\.weight", "embeddings.position_embeddings"),
     (r"^patch_embed\.", "embeddings.patch_embeddings.projection."),
     (r"^norm\.", "layernorm."),
@@ -79,7 +88,8 @@ TORCH_NAMES = (
     (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
 )
 TORCH_OLD_NAMES = (
-    (r"^dinov2\.", ""),
+    (r"^dinov2(_with_registers)?\.", ""),
+    (r"\.mlp\.weights_out\.", ".mlp.fc2."),
     (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
     (r"\.attention\.output\.dense\.", ".attention.o_proj."),
 )
@@ -87,7 +97,7 @@ TORCH_IGNORED = r"mask_token$"
 
 
 def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' Dinov2Model.
+    """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel.
 
     Args:
       model: of the same form, with the image size of the table of positions.
@@ -100,11 +110,45 @@ def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     entries = {}
-    for name, value in state_dict.items():
+    for name, value in unwrap_state_dict(state_dict).items():
         if not re.search(TORCH_IGNORED, name):
             for pattern, replacement in TORCH_OLD_NAMES:
                 name = re.sub(pattern, replacement, name)
+            if ".mlp.weights_in." in name:
+                for layer, part in zip(("gate", "fc1"), np.split(np.asarray(value), 2), strict=True):
+                    entries[name.replace("weights_in", layer)] = part
+                continue
             entries[name] = value
     images = jnp.zeros((1, model.image_size, model.image_size, 3))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what="DINOv2")
+
+
+from_torch_names = load_torch
+
+
+def example_inputs(model: DINOv2) -> tuple[jax.Array]:
+    """Build inputs that initialize a model.
+
+    Args:
+      model: a `DINOv2`.
+
+    Returns:
+      (an image [1, H, W, 3],).
+    """
+    return (jnp.zeros((1, model.image_size, model.image_size, 3)),)
+
+
+_SIZES = {
+    "small": {"width": 384, "num_heads": 6, "mlp_features": 1536},
+    "base": {"width": 768, "num_heads": 12, "mlp_features": 3072},
+    "large": {"width": 1024, "depth": 24, "num_heads": 16, "mlp_features": 4096},
+    "giant": {"width": 1536, "depth": 40, "num_heads": 24, "mlp_features": 4096, "swiglu": True},
+}
+MODELS = {
+    **{f"dinov2_{size}": functools.partial(DINOv2, **fields) for size, fields in _SIZES.items()},
+    **{
+        f"dinov2_with_registers_{size}": functools.partial(DINOv2, num_registers=4, **fields)
+        for size, fields in _SIZES.items()
+    },
+}

@@ -18,6 +18,7 @@ are checked. With `decoder_depth=0` there is an encoder alone, whose weights eve
 VideoMAE's keys have no bias, which is zero here and changes no attention.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_posi
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patchify
 
-__all__ = ["MAE", "VideoMAE", "load_torch", "visible_count"]
+__all__ = ["MAE", "MODELS", "VideoMAE", "example_inputs", "from_torch_names", "load_torch", "visible_count"]
 
 
 def visible_count(patches: int, mask_ratio: float) -> int:
@@ -389,3 +390,47 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
     inputs, method = ((x,), "encode") if alone else ((x, noise), None)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, method=method))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what=type(model).__name__)
+
+
+def from_torch_names(model: MAE, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert a state dict of the published image or clip size.
+
+    Args:
+      model: a `MAE` or `VideoMAE`.
+      state_dict: as in `load_torch`.
+
+    Returns:
+      The variables, {"params": ...}.
+
+    Raises:
+      ValueError: of `load_torch`.
+    """
+    return load_torch(model, state_dict, example_inputs(model)[0].shape[1:])
+
+
+def example_inputs(model: MAE) -> tuple[jax.Array, jax.Array]:
+    """Build inputs that initialize a model: images of 224 pixels, or clips of 16 such frames.
+
+    Args:
+      model: a `MAE` or `VideoMAE`.
+
+    Returns:
+      (an image [1, 224, 224, C] or clip [1, 16, 224, 224, C], noise [1, N]).
+    """
+    x = jnp.zeros((1, *((16,) if isinstance(model, VideoMAE) else ()), 224, 224, model.channels))
+    return x, jnp.zeros((1, int(np.prod(model.grid(x)))))
+
+
+_LARGE = {"depth": 24, "width": 1024, "num_heads": 16, "mlp_features": 4096}
+_DECODER = {"decoder_depth": 4, "decoder_width": 384, "decoder_heads": 6, "decoder_features": 1536}
+MODELS = {
+    "mae_vit_b_16": functools.partial(MAE, channels=3, epsilon=1e-12),
+    "mae_vit_l_16": functools.partial(MAE, channels=3, epsilon=1e-12, **_LARGE),
+    "mae_vit_h_14": functools.partial(
+        MAE, channels=3, epsilon=1e-12, patch_size=14, depth=32, width=1280, num_heads=16, mlp_features=5120
+    ),
+    "videomae_vit_b_16": functools.partial(
+        VideoMAE, channels=3, epsilon=1e-12, mask_ratio=0.9, final_norm=True, **_DECODER
+    ),
+}
+"""In transformers' form, whose layer norms add 1e-12."""

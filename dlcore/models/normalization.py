@@ -8,7 +8,7 @@ DeiT's names take .5) is converted with `--mean` and `--std` of `dlcore convert`
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["IMAGENET", "SYMMETRIC", "Normalization", "normalization"]
+__all__ = ["IMAGENET", "OF_CLIP", "OF_SSD", "SYMMETRIC", "Normalization", "normalization"]
 
 
 class Normalization(NamedTuple):
@@ -27,6 +27,19 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Of ImageNet's pixels."""
 SYMMETRIC = Normalization((0.5,) * 3, (0.5,) * 3)
 """Pixels in [-1, 1]."""
+OF_CLIP = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+"""Of the pixels that OpenAI trained CLIP on; OpenCLIP took the same."""
+OF_SSD = Normalization((0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
+"""Means of VGG's pixels, not divided by a deviation, in [0, 255]."""
+
+BY_NAME = (
+    ("clip_", OF_CLIP),
+    ("openclip_", OF_CLIP),
+    ("siglip_", SYMMETRIC),
+    ("ssd300_vgg16", OF_SSD),
+    ("stable_diffusion_", SYMMETRIC),
+)
+"""First letters of names of other kinds of networks than classifiers, and how their images are normalized."""
 
 IN_SYMMETRIC = {
     "googlenet": "Google's weights, as torchvision has them",
@@ -59,4 +72,7 @@ def normalization(name: str, fields: Mapping[str, Any] | None = None) -> Normali
     Returns:
       Mean and standard deviation.
     """
+    for first, known in BY_NAME:
+        if name.startswith(first):
+            return known
     return SYMMETRIC if name in IN_SYMMETRIC and not (fields or {}).get("transform_input") else IMAGENET

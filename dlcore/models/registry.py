@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models.zoo import stored_models
+from dlcore.models.zoo import all_stored_models
 
 __all__ = [
     "FAMILIES",
@@ -24,6 +24,8 @@ __all__ = [
     "input_shape",
     "list_models",
 ]
+
+Kind = Literal["image", "tokens", "pairs", "encoder", "detection", "segmentation", "generative"]
 
 FILES = {
     "image": (
@@ -58,13 +60,19 @@ FILES = {
         "zfnet",
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
+    "pairs": ("clip",),
+    "encoder": ("dinov2", "mae"),
+    "detection": ("dlcore.detection.torch_detectors",),
+    "segmentation": ("dlcore.segmentation.torch_segmenters",),
+    "generative": ("dlcore.generative.torch_networks",),
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 
 INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED,
 TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`. Families that read tokens also have INPUTS,
-the names of what a call takes: arrays [B, T] int, or image. `python -m dlcore.models.zoo` counts the parameters of a
-new model for `dlcore models`.
+the names of what a call takes: arrays [B, T] int, or image. Kinds after tokens are networks whose form is published:
+their families have `example_inputs(model)`, the arrays that initialize a model, and `from_torch_names(model,
+state_dict)`, its variables. `python -m dlcore.models.zoo` counts the parameters of a new model for `dlcore models`.
 """
 
 FAMILIES: tuple[ModuleType, ...]
@@ -93,7 +101,13 @@ def __getattr__(name: str) -> Any:
     return globals()[name]
 
 
+def _family(file: str) -> ModuleType:
+    return import_module(file if "." in file else f"dlcore.models.{file}")
+
+
 def _models(kind: str) -> dict[str, Callable[..., nn.Module]]:
+    if kind not in OF_KIND:
+        return {model: variant for file in FILES[kind] for model, variant in _family(file).MODELS.items()}
     return globals().get(OF_KIND[kind][1]) or __getattr__(OF_KIND[kind][1])
 
 
@@ -121,12 +135,13 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     return variant(**fields)
 
 
-def list_models(pattern: str = "*", kind: Literal["image", "tokens"] = "image") -> list[str]:
+def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
     """List the models whose names match a shell pattern.
 
     Args:
       pattern: such as "resnet*_cifar"; "*" matches all.
-      kind: what the models read: image or tokens.
+      kind: what the models read or give: image (classifiers and backbones), tokens, pairs (images and their texts),
+        encoder (of images or clips), detection, segmentation or generative.
 
     Returns:
       The names, sorted.
@@ -152,14 +167,18 @@ def input_shape(name: str) -> tuple[int, int, int]:
       ValueError: there is no such model, or it reads tokens.
     """
     family = family_of(name)
-    if kind_of(name) == "tokens":
-        raise ValueError(f"name={name!r}: it reads tokens; allowed: models of images, those of list_models()")
+    if (kind := kind_of(name)) != "image":
+        what = "reads tokens" if kind == "tokens" else f"is a network of {kind}"
+        raise ValueError(f"name={name!r}: it {what}; allowed: models of images, those of list_models()")
     return getattr(family, "INPUT_SHAPES", {}).get(name, (224, 224, 3))
 
 
 def example_inputs(name: str, fields: Mapping[str, Any]) -> tuple[jax.Array, ...]:
     """Return zeros of the smallest inputs that initialize `create_model(name, **fields)`: one image, or one token."""
-    inputs = getattr(family_of(name), "INPUTS", ("image",))
+    family = family_of(name)
+    if hasattr(family, "example_inputs"):
+        return family.example_inputs(create_model(name, **fields))
+    inputs = getattr(family, "INPUTS", ("image",))
     height, width, channels = (224, 224, 3) if kind_of(name) == "tokens" else input_shape(name)
     if fields.get("image_size") is not None:
         height = width = fields["image_size"]
@@ -206,13 +225,14 @@ def kind_of(name: str) -> str:
 
 def _find(name: str) -> tuple[ModuleType, str]:
     """(the family, its kind). The stored list names the family to import first, mostly the only one."""
-    likely = next((rows[name]["family"] for rows in map(stored_models, FILES) if name in rows), None)
+    stored = all_stored_models()
+    likely = next((rows[name]["family"] for rows in stored.values() if name in rows), None)
     files = [(file, kind) for kind in FILES for file in FILES[kind]]
-    for file, kind in sorted(files, key=lambda pair: pair[0] != likely):
-        family = import_module(f"dlcore.models.{file}")
+    for file, kind in sorted(files, key=lambda pair: pair[0].rpartition(".")[2] != likely):
+        family = _family(file)
         if name in family.MODELS:
             return family, kind
-    near = _nearest(name, [*_models("image"), *_models("tokens")])
+    near = _nearest(name, [model for kind in FILES for model in _models(kind)])
     raise ValueError(f"name={name!r}: unknown{near}; allowed: those of list_models()")
 
 

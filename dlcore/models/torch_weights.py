@@ -89,6 +89,8 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
     Returns:
       {path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}.
     """
+    if hasattr(family_of(name), "from_torch_names"):
+        raise ValueError(f"name={name!r}: has no table of names; allowed: models that read an image or tokens")
     return _names(_layouts(name)[-1], _leaves(_variables(name, fields)))
 
 
@@ -102,6 +104,8 @@ def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:
     Returns:
       The length of the head's bias; None where the model or the file has none.
     """
+    if hasattr(family_of(name), "from_torch_names") or "params/head/bias" not in _leaves(_variables(name, {})):
+        return None
     layout, entries = _read(name, state_dict)
     bias = entries.get(_torch_name("params/head/bias", layout.names))
     has_classes = hasattr(create_model(name), "num_classes")
@@ -117,7 +121,7 @@ def load_torch(
     Swin or ResNet may be transformers', and a ViT timm's: the keys tell whose they are.
 
     Args:
-      name: a name of `dlcore.models.list_models()`.
+      name: a name of `dlcore.models.list_models()`, of any kind.
       state_dict: {name: array}, of numpy arrays or anything that `numpy.asarray` takes; counters of batches are
         ignored.
       replace_head: keep the initial values of layers whose shape depends on `num_classes`, where the weights have
@@ -131,6 +135,11 @@ def load_torch(
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    family = family_of(name)
+    if hasattr(family, "from_torch_names"):
+        if replace_head:
+            raise ValueError(f"replace_head=True: {name} is no classifier; allowed: models of list_models()")
+        return family.from_torch_names(create_model(name, **fields), state_dict)
     tree = _variables(name, fields)
     values = _values(name, state_dict, replace_head, fields, _leaves(tree))
     return jax.tree_util.tree_map_with_path(lambda path, leaf: jnp.asarray(values[_path(path)], leaf.dtype), tree)

@@ -145,6 +145,12 @@ class ViT(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
+    swiglu = False
+    """Whether a block's MLP is gated: silu(W_g x) W x."""
+
+    num_registers = 0
+    """Learned tokens behind the leading ones, without positions."""
+
     INITS = {
         "patch": nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
         "token": nn.initializers.zeros,
@@ -194,6 +200,10 @@ class ViT(nn.Module):
         extra = [self.param(name, init, (1, 1, self.width)) for name, init in front.items()]
         x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, self.width)) for t in extra), x], 1)
         x = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")(x, grid)
+        if self.num_registers:
+            registers = self.param("register_tokens", nn.initializers.normal(0.02), (1, self.num_registers, self.width))
+            registers = jnp.broadcast_to(registers.astype(x.dtype), (len(x), *registers.shape[1:]))
+            x = jnp.concatenate([x[:, : len(front)], registers, x[:, len(front) :]], 1)
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         block, maps = TransformerEncoderBlock, {}
         block = remat(block, self.remat, static_argnums=(2,))
@@ -202,7 +212,8 @@ class ViT(nn.Module):
                 self.num_heads,
                 self.mlp_features,
                 pre_norm=True,
-                activation=gelu,
+                activation=nn.silu if self.swiglu else gelu,
+                gated=self.swiglu,
                 dropout_rate=self.dropout,
                 attention_dropout_rate=self.attention_dropout,
                 drop_path_rate=self.drop_path * i / max(self.depth - 1, 1),
@@ -214,7 +225,7 @@ class ViT(nn.Module):
                 bias_init=self.INITS["bias"],
                 name=f"blocks_{i}",
             )(x, train)
-            maps[f"block{i + 1}"] = x[:, len(front) :].reshape(x.shape[0], *grid, self.width)
+            maps[f"block{i + 1}"] = x[:, len(front) + self.num_registers :].reshape(x.shape[0], *grid, self.width)
         return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
 
     def _head(self, x: jax.Array, name: str) -> jax.Array:

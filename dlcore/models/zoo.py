@@ -11,9 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["count_model", "stored_models", "write_zoo"]
+__all__ = ["all_stored_models", "count_model", "stored_models", "write_zoo"]
 
 STORED = Path(__file__).with_name("zoo.json")
+
+
+def all_stored_models() -> dict[str, dict[str, dict[str, Any]]]:
+    """Read what is stored of all models.
+
+    Returns:
+      {kind: rows of `stored_models`}.
+    """
+    return json.loads(STORED.read_text(encoding="utf-8"))
 
 
 @functools.cache
@@ -21,15 +30,15 @@ def stored_models(kind: str) -> dict[str, dict[str, Any]]:
     """Read what is stored of the models of a kind; neither jax nor a model is imported.
 
     Args:
-      kind: what the models read: image or tokens.
+      kind: of `dlcore.models.registry.FILES`: image, tokens, pairs, encoder, detection, segmentation or generative.
 
     Returns:
-      {name: {"family": file of `dlcore.models`, "parameters": count, "reads": "224x224x3" or "tokens"}}, sorted.
+      {name: {"family": file, "parameters": count, "reads": "224x224x3" or "tokens"}}, sorted.
 
     Raises:
       ValueError: the kind is unknown.
     """
-    models = json.loads(STORED.read_text(encoding="utf-8"))
+    models = all_stored_models()
     if kind not in models:
         raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(models)}")
     return models[kind]

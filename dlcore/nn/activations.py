@@ -14,7 +14,9 @@ al. 2013, arXiv:1302.4389 (maxout).
 by default: Maas et al. have 0.01, others 0.1 or 0.2. flax's PReLU has one slope for all channels, 0.01 at first.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -42,6 +44,7 @@ from jax.nn import (
 from dlcore.nn.dense import Dense
 
 __all__ = [
+    "ACTIVATIONS",
     "Maxout",
     "PReLU",
     "celu",
@@ -57,6 +60,8 @@ __all__ = [
     "log_softmax",
     "maxout",
     "mish",
+    "named_activation",
+    "quick_gelu",
     "relu",
     "relu6",
     "selu",
@@ -114,6 +119,36 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     x = jnp.asarray(x, jnp.result_type(x, 0.0))
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 1 + erf loses the small values of a narrow type
     return (wide * (0.5 * (1 + jax.lax.erf(wide * math.sqrt(0.5))))).astype(x.dtype)
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """Approximate GELU by x sigmoid(1.702 x), as CLIP was trained.
+
+    Args:
+      x: [...].
+
+    Returns:
+      [...].
+    """
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def named_activation(name: str, argument: str = "activation") -> Callable[[jax.Array], jax.Array]:
+    """Find an activation by the name that transformers' configurations have for it.
+
+    Args:
+      name: of `ACTIVATIONS`.
+      argument: what the error calls it.
+
+    Returns:
+      The function, [...] -> [...].
+
+    Raises:
+      ValueError: the name is unknown.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"{argument}={name!r}: unknown; allowed: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
 
 
 def stochastic_gelu(rng: jax.Array, x: jax.Array) -> jax.Array:
@@ -270,3 +305,14 @@ class Maxout(nn.Module):
             name="dense",
         )
         return maxout(dense(x), self.pieces)
+
+
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_new": functools.partial(gelu, approximate=True),
+    "gelu_pytorch_tanh": functools.partial(gelu, approximate=True),
+    "quick_gelu": quick_gelu,
+    "relu": relu,
+    "silu": jax.nn.silu,
+}
+"""Activations by the names of transformers' configurations (`hidden_act`)."""

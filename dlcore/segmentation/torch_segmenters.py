@@ -1,5 +1,7 @@
 """Torchvision's segmenters by name, and their published weights."""
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +15,16 @@ from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.lraspp import LRASPP
 
-__all__ = ["SEGMENTERS", "create_segmenter", "load_torch_segmenter"]
+__all__ = ["MODELS", "SEGMENTERS", "create_segmenter", "example_inputs", "from_torch_names", "load_torch_segmenter"]
+
+NAMES = ((r"^backbone\.features\.", "backbone."),)
 
 SEGMENTERS = (
     "fcn_resnet50",
     "fcn_resnet101",
     "deeplabv3_resnet50",
     "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large",
     "lraspp_mobilenet_v3_large",
 )
 
@@ -44,6 +49,9 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
     if kind == "lraspp":
         return LRASPP(create_model(backbone, first_blocks=True, dilate=True), num_classes)
     kinds = {"fcn": FCN, "deeplabv3": DeepLabV3}
+    if backbone == "mobilenet_v3_large":
+        dilated = create_model(backbone, first_blocks=True, dilate=True)
+        return DeepLabV3(dilated, num_classes, "last", aux_stage="stage3_first" if aux else None)
     dilated = create_model(backbone, dilate=(False, True, True))
     return kinds[kind](dilated, num_classes, aux_stage="layer3" if aux else None)
 
@@ -64,5 +72,43 @@ def load_torch_segmenter(name: str, state_dict: Mapping[str, Any], num_classes: 
       ValueError: entries are missing, left over or of a wrong shape, or the name is unknown.
     """
     model = create_segmenter(name, num_classes, any("aux_classifier." in key for key in state_dict))
+    return model, from_torch_names(model, state_dict)
+
+
+def _variant(name: str) -> functools.partial:
+    """The class with the fields of `create_segmenter`; the published files of FCN and DeepLab have auxiliary heads."""
+    built = create_segmenter(name, aux=not name.startswith("lraspp"))
+    fields = {field.name: getattr(built, field.name) for field in dataclasses.fields(built)}
+    return functools.partial(type(built), **{key: fields[key] for key in fields if key not in ("parent", "name")})
+
+
+MODELS = {name: _variant(name) for name in SEGMENTERS}
+
+
+def example_inputs(model: nn.Module) -> tuple[jax.Array]:
+    """Build inputs that initialize a segmenter.
+
+    Args:
+      model: of `MODELS`.
+
+    Returns:
+      (an image [1, H, W, 3],).
+    """
+    return (jnp.zeros((1, 64, 64, 3)),)
+
+
+def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
+    """Convert a state dict of torchvision to the variables of a segmenter.
+
+    Args:
+      model: of `create_segmenter`.
+      state_dict: {name: array}, with the auxiliary head where the model has one.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    return model, fill_from_torch(shapes, state_dict, ((r"^backbone\.features\.", "backbone."),), what=name)
+    return fill_from_torch(shapes, state_dict, NAMES, what=type(model).__name__)

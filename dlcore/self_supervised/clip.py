@@ -74,7 +74,7 @@ def learner(
     """
 
     def sigmoid_contrast(params, images, captions, scale, mask):
-        return siglip_loss(images, captions, scale.reshape(()), params["logit_bias"].reshape(()), mask)
+        return siglip_loss(images, captions, 1 / scale.reshape(()), params["logit_bias"].reshape(()), mask)
 
     contrast = sigmoid_contrast if loss == "sigmoid" else retrieval.softmax_contrast
     base = retrieval.learner(

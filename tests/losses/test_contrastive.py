@@ -110,11 +110,11 @@ def test_siglip_loss_judges_each_pair_by_itself():
             cosine = a[i] @ b[j] / np.linalg.norm(a[i]) / np.linalg.norm(b[j])
             total += np.log1p(np.exp(-(1 if i == j else -1) * (4 * cosine - 2)))
     a[2], b[4] = np.nan, 100
-    value, gradient = jax.value_and_grad(siglip_loss)(a, b, 4.0, -2.0, mask)
+    value, gradient = jax.value_and_grad(siglip_loss)(a, b, 0.25, -2.0, mask)
     np.testing.assert_allclose(value, total / 3, rtol=1e-5)
     assert (gradient[mask == 0] == 0).all()
     # at the start of training, cosines of 0: N - 1 negatives that cost little, and a positive that costs 10
-    start = siglip_loss(jnp.eye(8)[:4], jnp.eye(8)[4:], 10.0, -10.0)
+    start = siglip_loss(jnp.eye(8)[:4], jnp.eye(8)[4:])
     assert start == pytest.approx(np.log1p(np.exp(10)) + 3 * np.log1p(np.exp(-10)), rel=1e-5)
 
 

@@ -39,7 +39,7 @@ LOGITS = {
     "nt_xent_loss": lambda s: losses.nt_xent_loss(jnp.stack([s, -s]), jnp.stack([s, s + 1]), 0.1),
     "decoupled_contrastive_loss": lambda s: losses.decoupled_contrastive_loss(jnp.stack([s, -s]), jnp.stack([s, -s])),
     "clip_loss": lambda s: losses.clip_loss(jnp.stack([s, -s]), jnp.stack([s, s + 1])),
-    "siglip_loss": lambda s: losses.siglip_loss(jnp.stack([s, -s]), jnp.stack([s, s + 1]), 10.0, -10.0),
+    "siglip_loss": lambda s: losses.siglip_loss(jnp.stack([s, -s]), jnp.stack([s, s + 1]), 0.1, -10.0),
     "info_nce_loss": lambda s: losses.info_nce_loss(s, s / 8192, jnp.stack([s, -s]) / 8192),
     "mined_triplet_loss": lambda s: losses.mined_triplet_loss(jnp.stack([s, s, -s]), jnp.array([0, 0, 1]), kind="all"),
 }

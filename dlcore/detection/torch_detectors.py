@@ -1,0 +1,70 @@
+"""Published detectors by name: torchvision's, and DETR; `create_model` and `load_torch` of `dlcore.models` know them.
+
+Trained on COCO, whose classes torchvision and DETR number up to 90; torchvision's two-stage detectors and SSD count the
+background apart, so that 91 classes are 90 here.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.detection.detr import DETR
+from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.fcos import FCOS
+from dlcore.detection.keypoint_rcnn import KeypointHead
+from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.detection.retinanet import RetinaNet
+from dlcore.detection.ssd import SSD, ReducedVGG16
+from dlcore.detection.torch_weights import load_torch
+from dlcore.models.resnet import ResNet
+
+__all__ = ["BACKBONES", "MODELS", "example_inputs", "from_torch_names"]
+
+_RESNET50 = ResNet()
+MODELS = {
+    "fcos_resnet50_fpn": functools.partial(FCOS, backbone=_RESNET50, num_classes=91),
+    "retinanet_resnet50_fpn": functools.partial(RetinaNet, backbone=_RESNET50, num_classes=91),
+    "fasterrcnn_resnet50_fpn": functools.partial(FasterRCNN, backbone=_RESNET50, num_classes=90),
+    "maskrcnn_resnet50_fpn": functools.partial(FasterRCNN, backbone=_RESNET50, num_classes=90, mask_head=MaskHead(90)),
+    "keypointrcnn_resnet50_fpn": functools.partial(
+        FasterRCNN, backbone=_RESNET50, num_classes=1, keypoint_head=KeypointHead(17)
+    ),
+    "ssd300_vgg16": functools.partial(SSD, backbone=ReducedVGG16(), num_classes=90),
+    "detr_resnet50": functools.partial(DETR, backbone=_RESNET50, num_classes=91),
+    "detr_resnet101": functools.partial(DETR, backbone=ResNet(stages=(3, 4, 23, 3)), num_classes=91),
+}
+BACKBONES = {name: "resnet101" if "101" in name else "resnet50" for name in MODELS if "resnet" in name}
+"""The `--model` of a page whose backbone has the form of the detector's."""
+
+
+def example_inputs(model: nn.Module) -> tuple[jax.Array]:
+    """Build inputs that initialize a detector.
+
+    Args:
+      model: of `MODELS`.
+
+    Returns:
+      (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, and of 64 for others.
+    """
+    side = 300 if isinstance(model, SSD) else 64
+    return (jnp.zeros((1, side, side, 3)),)
+
+
+def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
+    """Convert a state dict to the variables of a detector.
+
+    Args:
+      model: of `MODELS`.
+      state_dict: as in `dlcore.detection.torch_weights.load_torch`.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    return load_torch(model, state_dict, example_inputs(model)[0].shape[1:3])

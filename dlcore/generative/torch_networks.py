@@ -1,0 +1,60 @@
+"""Published networks of diffusers by name; `create_model` and `load_torch` of `dlcore.models` know them."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.torch_diffusers import load_torch
+
+__all__ = ["MODELS", "example_inputs", "from_torch_names"]
+
+MODELS = {
+    "stable_diffusion_v1_unet": functools.partial(
+        ConditionalUNet,
+        channels=(320, 640, 1280, 1280),
+        num_res_blocks=2,
+        attention_levels=(0, 1, 2),
+        num_heads=8,
+        groups=32,
+    ),
+    "stable_diffusion_v1_vae": functools.partial(
+        AutoencoderKL, channels=(128, 256, 512, 512), num_res_blocks=2, groups=32
+    ),
+}
+TEXT_WIDTH = 768
+"""Of the text that conditions the U-Net: CLIP ViT-L/14's."""
+
+
+def example_inputs(model: nn.Module) -> tuple[Any, ...]:
+    """Build inputs that initialize a network.
+
+    Args:
+      model: of `MODELS`.
+
+    Returns:
+      An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net.
+    """
+    if isinstance(model, ConditionalUNet):
+        return jnp.zeros((1, 64, 64, 4)), jnp.zeros(1, jnp.int32), None, jnp.zeros((1, 77, TEXT_WIDTH))
+    return (jnp.zeros((1, 64, 64, 3)),)
+
+
+def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
+    """Convert a state dict of diffusers to the variables of a network.
+
+    Args:
+      model: of `MODELS`.
+      state_dict: as in `dlcore.generative.torch_diffusers.load_torch`.
+
+    Returns:
+      {"params": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    return load_torch(model, state_dict, *example_inputs(model))

@@ -1,0 +1,118 @@
+"""`create_model` and `load_torch` know every network with published weights, of every kind."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.experiment.flags import Flags
+from dlcore.kits import init_from
+from dlcore.models import clip, create_model, list_models, load_torch, torch_weights
+from dlcore.models.normalization import IMAGENET, SYMMETRIC, normalization
+from dlcore.models.registry import FILES, input_shape, kind_of
+from dlcore.models.zoo import all_stored_models
+from dlcore.run.weights import save_weights
+from tests.models.parity import read_golden
+from tests.models.test_clip import FIELDS
+
+KINDS = ("pairs", "encoder", "detection", "segmentation", "generative")
+PUBLISHED = {
+    "clip_vit_b_32": 151_277_313,
+    "clip_vit_b_16": 149_620_737,
+    "clip_vit_l_14": 427_616_513,
+    "siglip_so400m_patch14_384": 877_960_498,
+    "stable_diffusion_v1_unet": 859_520_964,
+    "stable_diffusion_v1_vae": 83_653_863,
+}
+"""Parameters as transformers and diffusers count them."""
+
+
+def test_every_kind_is_listed_and_built():
+    assert set(FILES) == {"image", "tokens", *KINDS}
+    for name in ("clip_vit_b_32", "dinov2_base", "mae_vit_b_16", "detr_resnet50", "fcn_resnet50"):
+        assert kind_of(name) in KINDS
+        assert name in list_models(kind=kind_of(name))
+        assert name not in list_models()
+        create_model(name)
+    assert create_model("fcos_resnet50_fpn", num_classes=3).num_classes == 3
+    with pytest.raises(ValueError, match=r"classes=3: not a field of detr_resnet50 \(did you mean num_classes"):
+        create_model("detr_resnet50", classes=3)
+    with pytest.raises(ValueError, match="name='fcn_resnet50': it is a network of segmentation; allowed: models of im"):
+        input_shape("fcn_resnet50")
+    with pytest.raises(ValueError, match=r"name='detr_resnet51': unknown \(did you mean detr_resnet50"):
+        create_model("detr_resnet51")
+
+
+def test_stored_counts_are_the_published_ones():
+    stored = {name: row["parameters"] for rows in all_stored_models().values() for name, row in rows.items()}
+    assert {name: stored[name] for name in PUBLISHED} == PUBLISHED
+
+
+def test_images_are_normalized_as_published():
+    assert normalization("siglip_base_patch16_224") == SYMMETRIC
+    assert normalization("retinanet_resnet50_fpn") == normalization("dinov2_base") == IMAGENET
+    assert normalization("clip_vit_b_32").mean == normalization("openclip_vit_h_14").mean == (
+        0.48145466, 0.4578275, 0.40821073,
+    )  # fmt: skip
+
+
+def test_the_table_of_files_names_models():
+    """Each name or pattern of docs/models.md is of its kind."""
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    table = text[text.index("## Published files") :].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines() if line.startswith("| ")]
+    kinds = {kind for kind, _ in rows} - {"`--kind`", "---"}
+    assert kinds == set(FILES)
+    stored = all_stored_models()
+    for kind, cell in rows:
+        for pattern in re.findall(r"`([\w*]+)`", cell) if kind in FILES else ():
+            found = [name for name in stored[kind] if re.fullmatch(pattern.replace("*", ".*"), name)]
+            assert found, (kind, pattern)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("front", ["", "module."])
+def test_load_torch_gives_what_the_family_gives(front):
+    _, _, weights = read_golden("hf_clip")
+    fields = FIELDS | {"embedding_size": 16}
+    wrapped = {front + key: value for key, value in weights.items()}
+    got = load_torch("clip_vit_b_32", wrapped, **fields)
+    want = clip.load_torch(create_model("clip_vit_b_32", **fields), weights)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    with pytest.raises(ValueError, match="replace_head=True: clip_vit_b_32 is no classifier"):
+        load_torch("clip_vit_b_32", weights, replace_head=True)
+    assert torch_weights.count_classes("clip_vit_b_32", weights) is None
+
+
+@pytest.mark.slow
+def test_a_page_starts_from_a_published_detector(tmp_path):
+    """A converted detector gives its modules, and its backbone's name; its classes were not recorded."""
+    variables = {"params": {"backbone": {"conv1": {"kernel": jnp.ones((1, 1, 2, 2))}}, "fpn": {"p6": jnp.zeros(2)}}}
+    save_weights(tmp_path / "detector", variables, {"model": "retinanet_resnet50_fpn"})
+    backbone, loaded, classes = init_from._load(str(tmp_path / "detector"))
+    assert (backbone, classes) == ("resnet50", None)
+    flags = Flags({"init_from": str(tmp_path / "detector"), "model": "resnet50"})
+    assert init_from.origin(flags).mean == IMAGENET.mean
+    with pytest.raises(ValueError, match="its backbone is resnet50; allowed: resnet18, as --model here"):
+        init_from.origin(Flags({"init_from": str(tmp_path / "detector"), "model": "resnet18"}))
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+    save_weights(tmp_path / "segmenter", variables, {"model": "deeplabv3_mobilenet_v3_large"})
+    assert init_from._load(str(tmp_path / "segmenter"))[0] == "mobilenet_v3_large"
+
+
+@pytest.mark.slow
+def test_a_detector_comes_through_the_door():
+    """DETR of the golden, under the published names, by fields of the published model."""
+    from tests.detection.test_published_names import TINY, Golden, as_published
+
+    fields = {name: getattr(TINY, name) for name in ("backbone", "num_classes", "stage", "num_queries", "features")}
+    fields |= {name: getattr(TINY, name) for name in ("num_heads", "hidden_features", "encoder_layers")}
+    weights = Golden("hf_detr").weights
+    got = load_torch("detr_resnet50", as_published(weights), **fields, decoder_layers=2)
+    key = weights["model.decoder.layers.1.encoder_attn.k_proj.weight"]
+    np.testing.assert_array_equal(got["params"]["decoder_1"]["cross_attn"]["key"]["kernel"], key.T)
+    stem = weights["model.backbone.model.embedder.embedder.convolution.weight"]
+    np.testing.assert_array_equal(got["params"]["backbone"]["conv1"]["kernel"], stem.transpose(2, 3, 1, 0))
