@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.generative.autoencoder_kl import Decoder, Encoder
 from dlcore.generative.torch_diffusers import load_torch
 from dlcore.learner import Range
+from dlcore.models.torch_weights import unwrap_state_dict
 from dlcore.nn import Conv
 
 __all__ = ["VQModel", "load_vq_model"]
@@ -114,6 +115,7 @@ def load_vq_model(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any, j
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    state_dict = unwrap_state_dict(state_dict)
     if CODEBOOK not in state_dict:
         raise ValueError(f"state_dict: it has no {CODEBOOK}; allowed: that of a VQModel")
     vectors = np.asarray(state_dict[CODEBOOK], np.float32)
