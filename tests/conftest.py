@@ -23,6 +23,7 @@ import sys
 from collections.abc import Sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
+LONGEST = "test_compiled_as_users_do"
 AS_USERS_COMPILE = os.environ.get("DLCORE_TESTS_COMPILE") == "user"
 
 TEST_BUDGET, FILE_BUDGET = 1.0, 10.0
@@ -246,6 +247,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[SLOW_ONLY] = sorted(proved[True] - proved[False]) if whole else None
     elsewhere = "several_devices" if AS_USERS_COMPILE else "user_compile"  # tests/test_compiled_as_users_do.py
     items[:] = [item for item in items if not item.get_closest_marker(elsewhere)]
+    items.sort(key=lambda item: item.path.stem != LONGEST)  # first, so that no worker waits for it at the end
     if not config.option.catalog and not config.option.markexpr:
         left_out = {item for item in items if any(map(item.get_closest_marker, ("contract", "slow")))}
         if left_out and not any("::" in argument for argument in config.args):
