@@ -81,7 +81,7 @@ class GlimpseNetwork(nn.Module):
         x = glimpse
         for conv in self.see:
             x = max_pool(nn.relu(conv(x)), (2, 2), (2, 2))
-        x = nn.relu(self.dense(x.reshape(len(x), -1)))
+        x = nn.relu(self.dense(x.reshape(x.shape[0], -1)))
         return self.head(x).astype(jnp.float32)
 
     def __call__(self, scene: jax.Array, glimpse: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -127,7 +127,7 @@ def crop(scene: jax.Array, center: jax.Array, size: int) -> jax.Array:
     height, width = scene.shape[1:3]
     extent = jnp.array([width, height], jnp.float32)
     scale, shift = size / extent, 2 * center / extent - 1
-    theta = jnp.concatenate([jnp.broadcast_to(jnp.diag(scale), (len(scene), 2, 2)), shift[..., None]], -1)
+    theta = jnp.concatenate([jnp.broadcast_to(jnp.diag(scale), (scene.shape[0], 2, 2)), shift[..., None]], -1)
     return grid_sample(scene, affine_grid(theta, (size, size)))
 
 
@@ -187,7 +187,7 @@ def learner(
 
     def mean_glimpse(scene: jax.Array, weights: jax.Array) -> jax.Array:
         def one(place: jax.Array) -> jax.Array:
-            return glimpse_at(scene, jnp.full(len(scene), place))
+            return glimpse_at(scene, jnp.full(scene.shape[0], place))
 
         return jnp.einsum("bl,lbijc->bijc", weights, jax.vmap(one)(jnp.arange(model.grid**2)))
 

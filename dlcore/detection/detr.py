@@ -144,7 +144,10 @@ class DETR(nn.Module):
         if self.pre_norm:
             memory = LayerNorm(dtype=self.dtype, name="encoder_norm")(memory)
         place = self.param("query_positions", nn.initializers.normal(1.0), (self.num_queries, self.features))
-        place, queries = place.astype(memory.dtype), jnp.zeros((len(x), self.num_queries, self.features), memory.dtype)
+        place, queries = (
+            place.astype(memory.dtype),
+            jnp.zeros((x.shape[0], self.num_queries, self.features), memory.dtype),
+        )
         norm, states = LayerNorm(dtype=self.dtype, name="decoder_norm"), []
         for i in range(self.decoder_layers):
             layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)

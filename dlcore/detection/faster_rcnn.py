@@ -256,7 +256,7 @@ class FasterRCNN(nn.Module):
         """
         size = x.shape[1:3]
         if boxes is None:
-            boxes = jnp.broadcast_to(jnp.array([0, 0, size[1], size[0]], jnp.float32), (len(x), 1, 4))
+            boxes = jnp.broadcast_to(jnp.array([0, 0, size[1], size[0]], jnp.float32), (x.shape[0], 1, 4))
         levels = self.pyramid(x, train)
         outputs = {"levels": levels, "boxes": self.classify(levels, boxes, size)}
         if not self.given_proposals:

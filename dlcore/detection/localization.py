@@ -208,7 +208,7 @@ def learner(
             "boxes": corners(outputs.box, size)[:, None],
             "scores": chance.max(-1, keepdims=True),
             "labels": chance.argmax(-1, keepdims=True).astype(jnp.int32),
-            "valid": jnp.ones((len(chance), 1), bool),
+            "valid": jnp.ones((chance.shape[0], 1), bool),
         }
 
     def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:

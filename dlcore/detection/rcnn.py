@@ -113,5 +113,5 @@ class RCNN(nn.Module):
         """
         size = x.shape[1:3]
         if boxes is None:
-            boxes = jnp.broadcast_to(jnp.array([0, 0, size[1], size[0]], jnp.float32), (len(x), 1, 4))
+            boxes = jnp.broadcast_to(jnp.array([0, 0, size[1], size[0]], jnp.float32), (x.shape[0], 1, 4))
         return {"boxes": self.classify(self.pyramid(x), boxes, size)}

@@ -263,7 +263,7 @@ def postprocess(
     _, boxes, confidence, classes = decode(outputs, cells)
     scores = jnp.clip(confidence, 0, 1)[..., None] * jnp.clip(classes, 0, 1)[:, None]
     scores, boxes = scores.reshape(-1, classes.shape[-1]), boxes.reshape(-1, 4)
-    return select(topk_by_level(scores, boxes, (len(boxes),), topk_candidates), size, **thresholds)
+    return select(topk_by_level(scores, boxes, (boxes.shape[0],), topk_candidates), size, **thresholds)
 
 
 @check_arguments

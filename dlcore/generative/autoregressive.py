@@ -102,7 +102,7 @@ def sample(
         else:
             y, column, color = place
             top, left = jnp.clip(y - reach, 0, height - rows), jnp.clip(column - reach, 0, width - columns)
-            seen = jax.lax.dynamic_slice(x, (0, top, left, 0), (len(x), rows, columns, colors))
+            seen = jax.lax.dynamic_slice(x, (0, top, left, 0), (x.shape[0], rows, columns, colors))
             logits = model.apply(variables, seen, label)[:, y - top, column - left, color]
         value = jax.vmap(draw, (0, 0, None))(keys, logits, d)
         value = jnp.where(known[:, *place], given[:, *place], value)

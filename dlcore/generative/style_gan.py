@@ -96,7 +96,7 @@ class Synthesis(nn.Module):
             return self.width * min(4, 2 ** (levels - k // 2))
 
         constant = self.param("constant", nn.initializers.ones, (*sizes[0], features(0)))
-        x = jnp.broadcast_to(constant, (len(w), *constant.shape)).astype(w.dtype)
+        x = jnp.broadcast_to(constant, (w.shape[0], *constant.shape)).astype(w.dtype)
         for k, (height, width) in enumerate(sizes):
             if k > 1 and k % 2 == 0:
                 x = x.repeat(2, 1).repeat(2, 2)

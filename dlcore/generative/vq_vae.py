@@ -467,7 +467,7 @@ def learner(
         x = normalize(batch["image"])
         z, codes, q = quantized(params, state.codebook, x)
         y = denormalize(apply(params, q, "decode"))
-        flat = z.reshape(len(z), -1)
+        flat = z.reshape(z.shape[0], -1)
         outputs |= {
             "codes": codes,
             "features": flat,
@@ -478,7 +478,7 @@ def learner(
             ends = apply(params, normalize(batch["other"]), "encode").reshape(flat.shape)
             path = arcs(flat, ends, NUM_STEPS).reshape(-1, *z.shape[1:])
             drawn = denormalize(apply(params, vectors[nearest_codes(path, vectors)], "decode"))
-            outputs["path"] = drawn.reshape(len(z), NUM_STEPS, *y.shape[1:])
+            outputs["path"] = drawn.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])
         return outputs
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)

@@ -190,7 +190,7 @@ class CLIP(nn.Module):
           [B, 1 + N, width], of the last block, the class token first.
         """
         x, grid = self._patches(images)
-        first = jnp.broadcast_to(self.class_token.astype(x.dtype), (len(x), 1, self.vision_width))
+        first = jnp.broadcast_to(self.class_token.astype(x.dtype), (x.shape[0], 1, self.vision_width))
         x = self.vision_pre_norm(self.vision_positions(jnp.concatenate([first, x], 1), grid))
         for block in self.vision_blocks:
             x = block(x)
@@ -203,7 +203,7 @@ class CLIP(nn.Module):
                 f"of patch_size={self.patch_size}"
             )
         x = self.patch_embed(images)
-        return x.reshape(len(x), -1, self.vision_width), x.shape[1:3]
+        return x.reshape(x.shape[0], -1, self.vision_width), x.shape[1:3]
 
     def text_tokens(self, tokens: jax.Array) -> jax.Array:
         """Read texts; a token sees those before it.
@@ -304,7 +304,7 @@ class SigLIP(CLIP):
         """
         x = self.image_tokens(images)
         x = self.vision_norm(x.astype(logits_dtype(x.dtype)))
-        probe = jnp.broadcast_to(self.probe.astype(x.dtype), (len(x), 1, self.vision_width))
+        probe = jnp.broadcast_to(self.probe.astype(x.dtype), (x.shape[0], 1, self.vision_width))
         x = self.probe_attn(probe, x)
         return _unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])
 

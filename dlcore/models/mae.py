@@ -223,11 +223,11 @@ class MAE(nn.Module):
         patches, places = self.patches(x), jnp.asarray(self.positions(grid, self.width))[None]
         if seen is not None:
             patches = jnp.take_along_axis(patches, seen[..., None], 1)
-            places = jnp.take_along_axis(jnp.broadcast_to(places, (len(x), *places.shape[1:])), seen[..., None], 1)
+            places = jnp.take_along_axis(jnp.broadcast_to(places, (x.shape[0], *places.shape[1:])), seen[..., None], 1)
         tokens = self.patch_embed(patches)
         tokens = tokens + places.astype(tokens.dtype)
         if self.CLASS_TOKEN:
-            first = jnp.broadcast_to(self.cls_token.astype(tokens.dtype), (len(x), 1, self.width))
+            first = jnp.broadcast_to(self.cls_token.astype(tokens.dtype), (x.shape[0], 1, self.width))
             tokens = jnp.concatenate([first, tokens], 1)
         for block in self.blocks:
             tokens = block(tokens)
@@ -237,7 +237,7 @@ class MAE(nn.Module):
     def _decode(self, tokens: jax.Array, restore: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         front, y = int(self.CLASS_TOKEN), self.decoder_embed(tokens)
         hidden = restore.shape[1] - (y.shape[1] - front)
-        masked = jnp.broadcast_to(self.mask_token.astype(y.dtype), (len(y), hidden, self.decoder_width))
+        masked = jnp.broadcast_to(self.mask_token.astype(y.dtype), (y.shape[0], hidden, self.decoder_width))
         patches = jnp.take_along_axis(jnp.concatenate([y[:, front:], masked], 1), restore[..., None], 1)
         patches = patches + jnp.asarray(self.positions(grid, self.decoder_width), y.dtype)
         y = jnp.concatenate([y[:, :front], patches], 1)
@@ -299,7 +299,7 @@ class VideoMAE(MAE):
         """
         (t, h, w), p, channels = self.grid(x), self.patch_size, x.shape[-1]
         x = x.reshape(-1, t, self.tubelet, h, p, w, p, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7)
-        return x.reshape(len(x), t * h * w, self.tubelet * p * p * channels)
+        return x.reshape(x.shape[0], t * h * w, self.tubelet * p * p * channels)
 
     def positions(self, grid: tuple[int, ...], width: int) -> np.ndarray:
         """Build the table of positions: waves of the place in the sequence of patches.

@@ -51,7 +51,7 @@ class Cache:
         Raises:
           ValueError: a size is below 1.
         """
-        if min(batch_size, length) < 1:
+        if batch_size < 1 or length < 1:
             raise ValueError(f"batch_size={batch_size}, length={length}: empty; allowed: at least 1")
         key, value = (jnp.zeros((batch_size, num_heads, length, features), dtype) for _ in range(2))
         return cls(key, value, jnp.zeros(batch_size, jnp.int32))

@@ -124,7 +124,7 @@ class GroupNorm(nn.Module):
 def _by_group(values: jax.Array, groups: int) -> jax.Array:
     """Mean of each group of channels, repeated for each of its channels: [B, C] -> [B, C]."""
     size = values.shape[1] // groups
-    return jnp.repeat(values.reshape(len(values), groups, size).mean(-1), size, 1)
+    return jnp.repeat(values.reshape(values.shape[0], groups, size).mean(-1), size, 1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))

@@ -105,7 +105,7 @@ class AdaptiveInstanceNorm(nn.Module):
         Raises:
           ValueError: style has another shape.
         """
-        if style.ndim != 2 or len(style) != len(x):
+        if style.ndim != 2 or style.shape[0] != x.shape[0]:
             raise ValueError(f"style.shape={style.shape}: does not fit x.shape={x.shape}; allowed: ({x.shape[0]}, D)")
         affine = Dense(
             2 * x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=self.kernel_init, name="affine"
@@ -135,7 +135,7 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
             f"examples of {content.shape[-1]} channels"
         )
     mean, var = _moments(style)
-    mean, deviation = (jnp.reshape(v, (len(v), -1)) for v in (mean, jnp.sqrt(var + epsilon)))
+    mean, deviation = (jnp.reshape(v, (v.shape[0], -1)) for v in (mean, jnp.sqrt(var + epsilon)))
     y = _normalized(content, epsilon) * _per_map(deviation, content) + _per_map(mean, content)
     return y.astype(content.dtype)
 

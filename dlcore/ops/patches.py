@@ -32,5 +32,5 @@ def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Ar
     Returns:
       [B, H, W, C].
     """
-    x = patches.reshape(len(patches), height // size, width // size, size, size, -1).swapaxes(2, 3)
-    return x.reshape(len(patches), height, width, -1)
+    x = patches.reshape(patches.shape[0], height // size, width // size, size, size, -1).swapaxes(2, 3)
+    return x.reshape(patches.shape[0], height, width, -1)

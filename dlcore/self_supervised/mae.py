@@ -141,7 +141,7 @@ def learner(
         }
 
     def _initial(model: nn.Module, rng: jax.Array, images: jax.Array) -> Any:
-        noise = noise_of(jax.random.split(rng, len(images)), images)
+        noise = noise_of(jax.random.split(rng, images.shape[0]), images)
         return model.init(jax.random.fold_in(rng, 2**31 - 1), images, noise)["params"]
 
     return Learner(init, update, evaluate, predict, loss)

@@ -98,16 +98,16 @@ class PatternNet(nn.Module):
         if pattern == "one_to_one":
             return self._answer(jnp.tanh(self.hidden(x)))
         if pattern == "one_to_many":
-            carry, h = self.writer(self.writer.initial_carry(len(x)), x)
+            carry, h = self.writer(self.writer.initial_carry(x.shape[0]), x)
             first = self._answer(h)
             return jnp.concatenate([first, self._write(carry, first[:, 0], self.output_steps - 1)], 1)
-        carry, h = self.reader(self.reader.initial_carry(len(x)), x, lengths)
+        carry, h = self.reader(self.reader.initial_carry(x.shape[0]), x, lengths)
         if pattern == "many_to_many":
             return self._answer(h)
         if pattern == "many_to_one":
             last = [end[0] for end in carry[-1]] if self.bidirectional else [carry[-1][0]]
             return self._answer(jnp.concatenate(last, -1)[:, None])
-        nothing = jnp.zeros((len(x), self.num_outputs), h.dtype)
+        nothing = jnp.zeros((x.shape[0], self.num_outputs), h.dtype)
         return self._write(carry, nothing, self.output_steps, start=True)
 
     def _answer(self, h: jax.Array) -> jax.Array:
@@ -116,7 +116,7 @@ class PatternNet(nn.Module):
     def _write(self, carry: Any, y: jax.Array, steps: int, start: bool = False) -> jax.Array:
         """Answers [B, steps, K] from a carry on; `start`: y [B, K] is no answer but the zeros before the first one."""
         if self.feedback == "zeros":
-            return self._answer(self.writer(carry, jnp.zeros((len(y), steps, self.hidden_size), y.dtype))[1])
+            return self._answer(self.writer(carry, jnp.zeros((y.shape[0], steps, self.hidden_size), y.dtype))[1])
 
         def step(self, state, _):
             carry, fed = state

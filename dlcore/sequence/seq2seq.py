@@ -135,7 +135,7 @@ def learner(
             return model.apply(variables, carry, tokens, method="step")
 
         carry = model.apply(variables, memory, room, method="start")
-        tokens, length = write(step, carry, len(batch["source"]), room, beam_size, length_penalty)
+        tokens, length = write(step, carry, batch["source"].shape[0], room, beam_size, length_penalty)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(sown.get("intermediates", {}))

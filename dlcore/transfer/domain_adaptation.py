@@ -56,7 +56,7 @@ def maps_and_features(
     for i, count in enumerate(channels):
         x = nn.relu(Conv(count, (3, 3), dtype=dtype, name=f"conv{i}")(x))
         x = max_pool(x, (2, 2), (2, 2))
-    h = maps = x.reshape(len(x), -1)
+    h = maps = x.reshape(x.shape[0], -1)
     for i in range(2):
         h = nn.relu(Dense(width, dtype=dtype, name=f"dense{i}")(h))
     return maps, h.astype(jnp.promote_types(h.dtype, jnp.float32))

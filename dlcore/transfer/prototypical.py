@@ -73,7 +73,7 @@ class PrototypicalNet(nn.Module):
             x = Conv(self.channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
             x = BatchNorm(not train, axis_name=self.axis_name, dtype=self.dtype, name=f"norm{i}")(x)
             x = max_pool(nn.relu(x), (2, 2), (2, 2))
-        x = x.reshape(len(x), -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
         return x, None if attributes is None else Dense(x.shape[-1], name="description")(attributes)
 
 

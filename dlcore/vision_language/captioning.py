@@ -177,7 +177,7 @@ def learner(
             return model.apply(variables, carry, tokens, method="step")
 
         carry = model.apply(variables, memory, max_length, method="start")
-        tokens, length = write(step, carry, len(batch["image"]), max_length, beam_size, length_penalty)
+        tokens, length = write(step, carry, batch["image"].shape[0], max_length, beam_size, length_penalty)
         tokens = jnp.where(jnp.arange(max_length) == length[:, None] - 1, END, tokens)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])

@@ -94,12 +94,12 @@ class RelationNetwork(nn.Module):
         related = nn.softmax(dense(heads, "relation")(pairs).astype(jnp.float32), axis=2)
         partner = jnp.einsum("bhi,bijh->bhj", named, related)
         weights = jnp.stack([named, partner], 1)
-        seen = jnp.einsum("bkhn,bnhd->bkhd", weights.astype(value.dtype), value).reshape(len(image), -1)
+        seen = jnp.einsum("bkhn,bnhd->bkhd", weights.astype(value.dtype), value).reshape(image.shape[0], -1)
         count = nn.sigmoid(match).sum(-1).astype(seen.dtype)
         scale, shift = jnp.split(dense(4 * size, "film")(asked), 2, -1)
         x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([seen, count], -1)) + shift)
         logits = dense(self.num_answers, "head")(x)
-        maps = weights.mean(2).reshape(len(image), 2, *grid.shape[1:3])
+        maps = weights.mean(2).reshape(image.shape[0], 2, *grid.shape[1:3])
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), maps
 
 
