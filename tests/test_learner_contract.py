@@ -25,6 +25,7 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
+from dlcore.modes.export import PLATFORMS, example_batch, flat_predict, trace_program
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
 from dlcore.run.preemption import Preempted
@@ -582,6 +583,30 @@ def test_every_page_takes_a_first_step(name):
     data, batch = first_batch(resolved)
     check_first_step(resolved.experiment.build(resolved.setup_of(data)), batch)
     check_half_precision(resolved.experiment, data, batch)
+
+
+NO_EXAMPLE = {name for name in PAGES if name.startswith("rl.")}
+"""Pages whose runs take no batch, so that `--mode=export` refuses them."""
+
+
+@pytest.mark.slow(unless=["sequence.language_model", "detection.yolo", "generative.ddpm"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_exported_with_a_free_batch(name):
+    """`predict` of the page under --smoke is lowered for all platforms, or refused in one line."""
+    resolved = smoke_job(name)
+    if resolved is None:
+        return
+    setup = resolved.setup_of(resolved.experiment.data(resolved.flags))
+    if name in NO_EXAMPLE:
+        with pytest.raises(FlagError, match=f"--mode=export: {name} gives no example of a batch; allowed: the other"):
+            example_batch(resolved.experiment, setup.spec)
+        return
+    batch, learner = example_batch(resolved.experiment, setup.spec), resolved.experiment.build(setup)
+    function, weights = flat_predict(learner, jax.eval_shape(learner.init, jax.random.key(0), batch))
+    program, _, inputs = trace_program(function, weights, batch)
+    assert inputs
+    assert program.platforms == PLATFORMS
+    assert all(str(leaf.shape[0]) == "batch" for leaf in program.out_avals)
 
 
 @pytest.mark.parametrize("name", PAGES)

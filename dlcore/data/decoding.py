@@ -20,13 +20,13 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import target_size
-from dlcore.data.image_pixels import is_sideways, opened, orientation, to_pixels
+from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, opened, orientation
 from dlcore.data.workers import DECODERS, try_each
 from dlcore.extras import require
 
@@ -42,32 +42,11 @@ __all__ = [
     "stretched",
 ]
 
-_GAP = 2.0
 _TRIES = 10
-_DRAFTED = ("JPEG", "MPO")
-"""Formats that Pillow can decode at a part of their size; their headers say all of their size and orientation."""
-_PLAIN = (*_DRAFTED, "PNG", "BMP", "WEBP")
+_PLAIN = ("JPEG", "MPO", "PNG", "BMP", "WEBP")
 """Formats that OpenCV decodes where they are gray or RGB of 8 bits."""
 _JPEG_MARKER = re.compile(rb"\xff+[^\x00\x01\xd0-\xd8\xff]")
 """Not the stuffed zeros and restart markers among the pixels."""
-
-
-class Box(NamedTuple):
-    """A part of an image, in its pixels; fractions are allowed.
-
-    Args:
-      top: distance of its upper edge from the image's.
-      left: distance of its left edge from the image's.
-      height: of the box.
-      width: of the box.
-      mirrored: swap left and right after the resize.
-    """
-
-    top: float
-    left: float
-    height: float
-    width: float
-    mirrored: bool = False
 
 
 def decode_files(
@@ -141,35 +120,6 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 
 
-def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels: int) -> np.ndarray:
-    """Decode a whole image with Pillow, turned as its EXIF orientation says.
-
-    Args:
-      file: path, or file opened for reading bytes.
-      size: (h, w): the image is scaled (bilinear, antialiased) until it just covers it, and its center is cut out; None
-        keeps the size.
-      channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated). 16-bit gray is divided
-        by 257; of an animation the first frame counts.
-
-    Returns:
-      [h, w, channels] uint8.
-
-    Raises:
-      ValueError: the file is no image, `channels` is another, or the pixels are 32-bit integers or floats.
-      OSError: the file is cut off or damaged.
-    """
-    from PIL import Image, ImageOps
-
-    with opened(file) as image:
-        image = to_pixels(image, channels)
-    if size is not None:
-        height, width = size
-        if image.size != (width, height):
-            image = ImageOps.fit(image, (width, height), method=Image.Resampling.BILINEAR)
-    pixels: Any = np.asarray(image, np.uint8)
-    return pixels[..., None] if channels == 1 else pixels
-
-
 def stretched(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image to a size, whatever its shape (bilinear, antialiased).
 
@@ -215,32 +165,8 @@ def decode_box(
     """
     if decoder not in DECODERS:
         raise ValueError(f"decoder={decoder!r}: unknown; allowed: {', '.join(DECODERS)}")
-    image = (_by_pillow if decoder == "pillow" else _by_opencv)(data, choose, size, channels, orient)
+    image = (decode_box_by_pillow if decoder == "pillow" else _by_opencv)(data, choose, size, channels, orient)
     return image if image.ndim == 3 else image[..., None]
-
-
-def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float = 0.875) -> Box:
-    """Find the part of an image that its center crop shows: scaled to cover size / crop_pct, then cut.
-
-    500 x 375 to 224: the short side becomes 256, the long one 341, and 224 / 341 of the width are kept.
-
-    Args:
-      height: of the image.
-      width: of the image.
-      size: (h, w) of the crop.
-      crop_pct: share of the scaled image that the crop keeps.
-
-    Returns:
-      The box, in pixels of the image.
-    """
-    rows, columns = (int(side / crop_pct) for side in size)
-    if rows * width >= columns * height:
-        scaled = (rows, max(int(rows * width / height), size[1]))
-    else:
-        scaled = (max(int(columns * height / width), size[0]), columns)
-    top, left = round((scaled[0] - size[0]) / 2), round((scaled[1] - size[1]) / 2)
-    down, across = height / scaled[0], width / scaled[1]
-    return Box(top * down, left * across, size[0] * down, size[1] * across)
 
 
 def random_box(
@@ -275,46 +201,19 @@ def random_box(
     return Box((height - h) // 2, (width - w) // 2, h, w)
 
 
-def _by_pillow(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
-    from PIL import Image
-
-    with opened(io.BytesIO(data)) as image:
-        if image.format in _DRAFTED:
-            height, width = image.size if orient and is_sideways(image) else image.size[::-1]
-            box = choose(height, width)
-            reduce = min(box.height / size[0], box.width / size[1]) / _GAP
-            if reduce >= 2:
-                image.draft(None, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
-            image = to_pixels(image, channels, orient, keep_gray=True)
-        else:
-            image = to_pixels(image, channels, orient, keep_gray=True)
-            width, height = image.size
-            box = choose(height, width)
-        down, across = image.height / height, image.width / width
-        left, top = box.left * across, box.top * down
-        right, bottom = left + box.width * across, top + box.height * down
-        limits = (left, top, min(right, image.width), min(bottom, image.height))
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=limits, reducing_gap=_GAP)
-        if box.mirrored:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if channels == 3 and image.mode == "L":
-            image = image.convert("RGB")
-        return np.asarray(image)
-
-
 def _by_opencv(data: bytes, choose: Callable, size: tuple[int, int], channels: int, orient: bool) -> np.ndarray:
     cv2 = _opencv()
     with opened(io.BytesIO(data)) as header:
         plain = header.format in _PLAIN and header.mode in ("L", "RGB") and "transparency" not in header.info
         turn = orientation(header) if orient else 1
     if not plain or (header.format == "PNG" and b"eXIf" in data):
-        return _by_pillow(data, choose, size, channels, orient)
+        return decode_box_by_pillow(data, choose, size, channels, orient)
     if data[:2] == b"\xff\xd8" and not _is_whole_jpeg(data):
         raise ValueError("the JPEG is cut off")  # OpenCV would fill the rest with gray and say nothing
     flags = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        return _by_pillow(data, choose, size, channels, orient)  # it reads the image, or says what is wrong
+        return decode_box_by_pillow(data, choose, size, channels, orient)  # it reads the image, or says what is wrong
     image = _turned(image, turn)
     box = choose(*image.shape[:2])
     top, left = round(box.top), round(box.left)

@@ -1,7 +1,8 @@
-"""The one door for pictures: every file that becomes pixels is opened here, turned upright and brought to 8 bits.
+"""The one door for pictures: a file that becomes pixels is opened, turned upright, brought to 8 bits and resized here.
 
-`decode_image` and `decode_box` of `dlcore.data.decoding`, `read_header` and `decode_mask` are built on it, and all
-readers of data on those: a file gives the same pixels, or the same error, wherever it lies.
+All readers of data, `read_header` and `decode_mask` are built on it: a file gives the same pixels, or the same error,
+wherever it lies. It imports nothing of dlcore, because `--mode=export` writes its text into load.py: an exported
+classifier sees the pixels that were measured.
 
     turned      as the EXIF orientation says (1 to 8); an EXIF block that cannot be read counts as none
     8 bits      gray of b = 9 to 16 bits becomes v * 255 // (2^b - 1); 1 bit becomes 0 and 255
@@ -9,12 +10,49 @@ readers of data on those: a file gives the same pixels, or the same error, where
                 PIL.Image.MAX_IMAGE_PIXELS (a decompression bomb)
 """
 
+import io
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["is_sideways", "opened", "orientation", "to_pixels", "upright"]
+__all__ = [
+    "Box",
+    "center_box",
+    "decode_box_by_pillow",
+    "decode_image",
+    "is_sideways",
+    "opened",
+    "orientation",
+    "resize_box",
+    "scale_to_cover",
+    "to_pixels",
+    "upright",
+]
+
+_GAP = 2.0
+_DRAFTED = ("JPEG", "MPO")
+"""Formats that Pillow can decode at a part of their size; their headers say all of their size and orientation."""
+
+
+class Box(NamedTuple):
+    """A part of an image, in its pixels; fractions are allowed.
+
+    Args:
+      top: distance of its upper edge from the image's.
+      left: distance of its left edge from the image's.
+      height: of the box.
+      width: of the box.
+      mirrored: swap left and right after the resize.
+    """
+
+    top: float
+    left: float
+    height: float
+    width: float
+    mirrored: bool = False
 
 
 def opened(file: Path | IO[bytes]) -> Any:
@@ -124,6 +162,135 @@ def to_pixels(image: Any, channels: int, orient: bool = True, keep_gray: bool = 
         image = Image.fromarray(gray.astype(np.uint8))
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode or (keep_gray and image.mode == "L") else image.convert(mode)
+
+
+def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """Decode a whole image with Pillow, turned as its EXIF orientation says.
+
+    Args:
+      file: path, or file opened for reading bytes.
+      size: (h, w): the image is scaled (bilinear, antialiased) until it just covers it, and its center is cut out; None
+        keeps the size.
+      channels: 1 (gray, ITU-R 601 luma) or 3 (RGB; transparency is dropped, gray is repeated). 16-bit gray is divided
+        by 257; of an animation the first frame counts.
+
+    Returns:
+      [h, w, channels] uint8.
+
+    Raises:
+      ValueError: the file is no image, `channels` is another, or the pixels are 32-bit integers or floats.
+      OSError: the file is cut off or damaged.
+    """
+    with opened(file) as image:
+        image = to_pixels(image, channels)
+    pixels: Any = np.asarray(image if size is None else scale_to_cover(image, size), np.uint8)
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def scale_to_cover(image: Any, size: tuple[int, int]) -> Any:
+    """Scale an image (bilinear, antialiased) until it just covers a size, and cut out its center.
+
+    Args:
+      image: Pillow image.
+      size: (h, w) of the result.
+
+    Returns:
+      The Pillow image; the same one where it has the size.
+    """
+    from PIL import Image, ImageOps
+
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return ImageOps.fit(image, (width, height), method=Image.Resampling.BILINEAR)
+
+
+def resize_box(image: Any, box: Box, size: tuple[int, int]) -> Any:
+    """Resize a part of an image (bilinear, antialiased).
+
+    Args:
+      image: Pillow image.
+      box: part of it; `mirrored` is not read.
+      size: (h, w) of the result.
+
+    Returns:
+      The Pillow image.
+    """
+    from PIL import Image
+
+    right, bottom = min(box.left + box.width, image.width), min(box.top + box.height, image.height)
+    limits = (box.left, box.top, right, bottom)
+    return image.resize(size[::-1], Image.Resampling.BILINEAR, box=limits, reducing_gap=_GAP)
+
+
+def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float = 0.875) -> Box:
+    """Find the part of an image that its center crop shows: scaled to cover size / crop_pct, then cut.
+
+    500 x 375 to 224: the short side becomes 256, the long one 341, and 224 / 341 of the width are kept.
+
+    Args:
+      height: of the image.
+      width: of the image.
+      size: (h, w) of the crop.
+      crop_pct: share of the scaled image that the crop keeps.
+
+    Returns:
+      The box, in pixels of the image.
+    """
+    rows, columns = (int(side / crop_pct) for side in size)
+    if rows * width >= columns * height:
+        scaled = (rows, max(int(rows * width / height), size[1]))
+    else:
+        scaled = (max(int(columns * height / width), size[0]), columns)
+    top, left = round((scaled[0] - size[0]) / 2), round((scaled[1] - size[1]) / 2)
+    down, across = height / scaled[0], width / scaled[1]
+    return Box(top * down, left * across, size[0] * down, size[1] * across)
+
+
+def decode_box_by_pillow(
+    data: bytes, choose: Callable[[int, int], Box], size: tuple[int, int], channels: int = 3, orient: bool = True
+) -> np.ndarray:
+    """Decode one box of an encoded image and resize it, with Pillow.
+
+    Args:
+      data: encoded image.
+      choose: (height, width) of the image -> the box.
+      size: (h, w) of the result.
+      channels: 1 (gray) or 3 (RGB).
+      orient: turn the image as its EXIF orientation says.
+
+    Returns:
+      [h, w] (gray) or [h, w, 3] uint8.
+
+    Raises:
+      ValueError: the bytes are no image.
+      OSError: the bytes are no whole image.
+    """
+    from PIL import Image
+
+    with opened(io.BytesIO(data)) as image:
+        if image.format in _DRAFTED:
+            height, width = image.size if orient and is_sideways(image) else image.size[::-1]
+            box = choose(height, width)
+            reduce = min(box.height / size[0], box.width / size[1]) / _GAP
+            if reduce >= 2:
+                image.draft(None, (math.ceil(image.width / reduce), math.ceil(image.height / reduce)))
+            image = to_pixels(image, channels, orient, keep_gray=True)
+        else:
+            image = to_pixels(image, channels, orient, keep_gray=True)
+            width, height = image.size
+            box = choose(height, width)
+        image = resize_box(image, _zoomed(box, image.height / height, image.width / width), size)
+        if box.mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if channels == 3 and image.mode == "L":
+            image = image.convert("RGB")
+        return np.asarray(image)
+
+
+def _zoomed(box: Box, down: float, across: float) -> Box:
+    """The box in an image that was decoded at a part of its size."""
+    return Box(box.top * down, box.left * across, box.height * down, box.width * across, box.mirrored)
 
 
 def _gray_bits(image: Any) -> int | None:

@@ -1,10 +1,10 @@
-"""`--mode=export`: write `predict` of a run as a folder that needs jax and numpy to run, and none of this code.
+"""`--mode=export`: write `predict` of a run as a folder that runs with jax and numpy, without dlcore.
 
     model.jaxexp           the function (weights, inputs) -> outputs, StableHLO by jax.export, for cpu, cuda and tpu
     weights.safetensors    the arrays that it reads, by path
     manifest.json          names, shapes and dtypes of both sides, versions, the run's settings and facts of its data;
                            of a classifier of images under `input` what an image must be and what is done to it
-    load.py                loads and runs it; of a classifier `predict(image)` takes any image
+    load.py                loads and runs it; of a classifier `predict(image)` takes any image file or array
 
 The number of examples is free; their shape is that of training. Functions of plain dicts are exported, so that nothing
 of flax has to be registered where they are loaded.
@@ -12,6 +12,7 @@ of flax has to be registered where they are loaded.
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,11 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data import image_pixels
 from dlcore.diagnostics.trace import first_reads
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError
 from dlcore.extras import require
+from dlcore.learner import Learner
 from dlcore.modes import exported_loader
 from dlcore.run import provenance
 from dlcore.run.json_files import write_json
@@ -33,12 +37,27 @@ from dlcore.run.progress import say
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import is_key
 
-__all__ = ["LOADER", "MODE", "PLATFORMS", "export_function", "export_run", "input_rule", "load_exported"]
+__all__ = [
+    "LOADER",
+    "MODE",
+    "PLATFORMS",
+    "example_batch",
+    "export_function",
+    "export_run",
+    "flat_predict",
+    "input_rule",
+    "load_exported",
+    "trace_program",
+]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PACKAGES = ("flatbuffers", "safetensors")
-LOADER = Path(exported_loader.__file__).read_text(encoding="utf-8")
-"""The program load.py, which needs none of dlcore."""
+LOADER = re.sub(
+    r"from dlcore\.data\.image_pixels import .*\n",
+    lambda _: Path(image_pixels.__file__).read_text(encoding="utf-8"),
+    Path(exported_loader.__file__).read_text(encoding="utf-8"),
+)
+"""The program load.py, which needs none of dlcore: the text of `image_pixels` stands where it is imported."""
 
 
 def export_function(
@@ -63,7 +82,7 @@ def export_function(
       The manifest.
 
     Raises:
-      ValueError: the folder is not empty.
+      ValueError: the folder is not empty, or the function cannot be traced for a free number of examples.
       MissingPackage: flatbuffers or safetensors are missing.
     """
     require(*PACKAGES, what="exporting")
@@ -72,26 +91,13 @@ def export_function(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"folder={folder}: not empty; allowed: a new or an empty folder")
-    batch = jax.export.symbolic_shape("batch")[0]
-    of_weights = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
-    of_inputs = {k: jax.ShapeDtypeStruct((batch, *v.shape[1:]), v.dtype) for k, v in inputs.items()}
-    read = _read_by(function, of_weights, inputs)
-    weights = {k: np.ascontiguousarray(v) for k, v in weights.items() if k in read[0]}
-    of_inputs = {k: v for k, v in of_inputs.items() if k in read[1]}
-
-    def exported(some_weights: dict, some_inputs: dict) -> Any:
-        size = next(iter(some_inputs.values())).shape[0]
-        rest = {k: jnp.zeros(v.shape, v.dtype) for k, v in of_weights.items() if k not in some_weights}
-        missing = {k: jnp.zeros((size, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k not in some_inputs}
-        return function({**rest, **some_weights}, {**missing, **some_inputs})
-
-    shapes = {k: of_weights[k] for k in weights}
-    program = jax.export.export(jax.jit(exported), platforms=platforms)(shapes, of_inputs)
+    program, weights_read, inputs_read = trace_program(function, weights, inputs, platforms)
+    weights = {k: np.ascontiguousarray(weights[k]) for k in weights_read}
     content = bytes(program.serialize())
-    outputs = jax.eval_shape(program.call, shapes, {k: inputs[k] for k in of_inputs})
+    outputs = jax.eval_shape(program.call, weights, {k: inputs[k] for k in inputs_read})
     manifest = {
         **about,
-        "inputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in of_inputs.items()},
+        "inputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in inputs_read.items()},
         "outputs": {k: {"shape": ["batch", *v.shape[1:]], "dtype": str(v.dtype)} for k, v in leaf_paths(outputs)},
         "weights": {k: {"shape": list(v.shape), "dtype": str(v.dtype)} for k, v in weights.items()},
         "platforms": list(platforms),
@@ -105,6 +111,50 @@ def export_function(
     write_json(folder / "manifest.json", manifest)
     (folder / "load.py").write_text(LOADER)
     return manifest
+
+
+def trace_program(
+    function: Callable[[dict, dict], Any],
+    weights: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    platforms: tuple[str, ...] = PLATFORMS,
+) -> tuple[jax.export.Exported, list[str], dict[str, jax.ShapeDtypeStruct]]:
+    """Lower `function(weights, inputs)` for a free number of examples; nothing is computed.
+
+    Args:
+      function: traceable, of two flat dicts; weights and inputs that it does not read are left out.
+      weights: {path: array, or its shape and dtype}.
+      inputs: {name: array [B, ...], or its shape and dtype}, an example of any B.
+      platforms: of cpu, cuda, tpu, rocm.
+
+    Returns:
+      (program of the weights and inputs that are read, names of these weights, {name of such an input: its shape
+      [batch, ...] and dtype}).
+
+    Raises:
+      ValueError: the function cannot be traced for a free number of examples.
+    """
+    of_weights = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
+    read = _read_by(function, of_weights, inputs)
+    shapes = {k: v for k, v in of_weights.items() if k in read[0]}
+    batch = jax.export.symbolic_shape("batch")[0]
+    of_inputs = {k: jax.ShapeDtypeStruct((batch, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k in read[1]}
+
+    def exported(some_weights: dict, some_inputs: dict) -> Any:
+        size = next(iter(some_inputs.values())).shape[0]
+        rest = {k: jnp.zeros(v.shape, v.dtype) for k, v in of_weights.items() if k not in some_weights}
+        missing = {k: jnp.zeros((size, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k not in some_inputs}
+        return function({**rest, **some_weights}, {**missing, **some_inputs})
+
+    try:
+        program = jax.export.export(jax.jit(exported), platforms=platforms)(shapes, of_inputs)
+    except Exception as error:  # the function has just been traced for a fixed number: only the free one is new
+        problem = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise ValueError(
+            f"function: cannot be traced for a free number of examples ({problem}); allowed: functions that compute "
+            "nothing from the number but shapes"
+        ) from error
+    return program, [*shapes], of_inputs
 
 
 def _read_by(function: Callable, weights: Mapping, inputs: Mapping) -> tuple[set[str], set[str]]:
@@ -147,7 +197,7 @@ def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any)
     shape = spec.get("image_shape")
     if [*inputs] != ["image"] or "probabilities" not in outputs or not shape or "class_names" not in spec:
         return None
-    crop_pct = spec.get("crop_pct", 1.0)
+    crop_pct = spec.get("crop_pct")
     return {
         "name": "image",
         "shape": ["batch", *shape],
@@ -156,10 +206,58 @@ def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any)
         "dtype": inputs["image"]["dtype"],
         "range": [0.0, 1.0],
         "from_uint8": "divided by 255",
-        "resize": "scaled until it covers (height, width) / crop_pct, linear and antialiased; its center is cut out",
+        "resize": "scaled until it covers (height, width) / crop_pct (null: 1), bilinear, antialiased, in 8 bits; "
+        "its center is cut out",
         "crop_pct": crop_pct,
         "inside": "resizing to the network's own size, and (image - mean) / std with the mean and std of spec",
     }
+
+
+def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], Any], dict[str, Any]]:
+    """Make a learner's `predict` a function of plain dicts of arrays.
+
+    Args:
+      learner: whose `predict` it is.
+      state: of the learner, or its shapes and dtypes.
+
+    Returns:
+      (function of (weights, inputs), {path: leaf of the state}; keys of random numbers become their uint32 data).
+    """
+    keys = {path for path, leaf in leaf_paths(state) if is_key(leaf)}
+    paths, tree = [path for path, _ in leaf_paths(state)], jax.tree.structure(state)
+
+    def predict(weights: dict, inputs: dict) -> Any:
+        leaves = [jax.random.wrap_key_data(weights[p]) if p in keys else weights[p] for p in paths]
+        return learner.predict(jax.tree.unflatten(tree, leaves), inputs)
+
+    def data(leaf: Any) -> Any:
+        if not is_key(leaf):
+            return leaf
+        abstract = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.eval_shape(jax.random.key_data, leaf) if abstract else jax.random.key_data(leaf)
+
+    return predict, {path: data(leaf) for path, leaf in leaf_paths(state)}
+
+
+def example_batch(experiment: Experiment, spec: dict) -> dict[str, np.ndarray]:
+    """Get the batch whose arrays an exported `predict` takes.
+
+    Args:
+      experiment: whose `example` gives it.
+      spec: facts of the data.
+
+    Returns:
+      {name: array [B, ...]}.
+
+    Raises:
+      FlagError: the experiment gives no example of a batch, or its batches are no dicts of arrays.
+    """
+    if experiment.example is None:
+        raise FlagError(f"--mode=export: {experiment.name} gives no example of a batch; allowed: the other modes")
+    batch = experiment.example(spec)
+    if not isinstance(batch, dict) or not all(np.ndim(x) for x in batch.values()):
+        raise FlagError(f"--mode=export: batches of {experiment.name} are no dicts of arrays; allowed: the other modes")
+    return batch
 
 
 def export_run(run: ResolvedRun) -> int:
@@ -172,28 +270,17 @@ def export_run(run: ResolvedRun) -> int:
       The exit status, 0.
 
     Raises:
-      FlagError: the experiment gives no example of a batch, or its batches are no dicts of arrays.
+      FlagError: the experiment gives no example of a batch, its batches are no dicts of arrays, or its predict cannot
+        be traced for a free number of examples.
       ValueError: RUN/export holds something that is no export.
     """
     config = config_of(run)
     spec = config["spec"]
-    if run.experiment.example is None:
-        raise FlagError(f"--mode=export: {run.experiment.name} gives no example of a batch; allowed: the other modes")
-    learner, batch = run.experiment.build(run.setup(spec)), run.experiment.example(spec)
-    if not isinstance(batch, dict) or not all(np.ndim(x) for x in batch.values()):
-        raise FlagError(
-            f"--mode=export: batches of {run.experiment.name} are no dicts of arrays; allowed: the other modes"
-        )
+    batch = example_batch(run.experiment, spec)
+    learner = run.experiment.build(run.setup(spec))
     step, state = restore_state(run, learner, batch, run.flags.select)
-    keys = {path for path, leaf in leaf_paths(state) if is_key(leaf)}
-    state = jax.device_get(jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state))
-    paths, tree = [path for path, _ in leaf_paths(state)], jax.tree.structure(state)
-
-    def predict(weights: dict, inputs: dict) -> Any:
-        leaves = [jax.random.wrap_key_data(weights[p]) if p in keys else weights[p] for p in paths]
-        return learner.predict(jax.tree.unflatten(tree, leaves), inputs)
-
-    weights = {path: np.asarray(leaf) for path, leaf in leaf_paths(state)}
+    predict, weights = flat_predict(learner, state)
+    weights = {path: np.asarray(jax.device_get(leaf)) for path, leaf in weights.items()}
     about = {
         "experiment": run.experiment.name,
         "step": step,
@@ -205,10 +292,15 @@ def export_run(run: ResolvedRun) -> int:
     if folder.exists() and not (folder / "manifest.json").exists():
         raise ValueError(f"{folder}: holds other files than an export; allowed: after they are moved away")
     shutil.rmtree(new, ignore_errors=True)
-    manifest = export_function(new, predict, weights, batch, about)
+    try:
+        manifest = export_function(new, predict, weights, batch, about)
+    except ValueError as error:
+        raise FlagError(f"--mode=export: predict of {run.experiment.name} as a {error}, or the other modes") from error
     if rule := input_rule(spec, manifest["inputs"], manifest["outputs"]):
         manifest["input"] = rule
         (new / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        if rule["crop_pct"] is not None and run.flags.get("decoder") == "opencv":
+            say("load.py decodes with Pillow, as --mode=predict; evaluation used --decoder=opencv, with other pixels")
     if folder.exists():
         shutil.rmtree(folder)
         say(f"{folder}: the earlier export is replaced")

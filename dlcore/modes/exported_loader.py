@@ -1,7 +1,8 @@
-"""Load and run an exported function. Needs jax, flatbuffers, numpy and safetensors.
+"""Load and run an exported function. Needs jax, flatbuffers, numpy and safetensors; for images also Pillow.
 
 python load.py                                  runs the function on zeros
 >>> from load import predict
+>>> predict("image.jpg")["class"]               an image file, decoded and resized as in the evaluation of the run
 >>> predict(image)["class"]                     image: uint8 [H, W, C] of any size, or a batch of them
 
 `--mode=export` writes this file as load.py; manifest.json says what each input and output is.
@@ -17,7 +18,9 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["load", "predict", "preprocess"]
+from dlcore.data.image_pixels import center_box, decode_box_by_pillow, decode_image, resize_box, scale_to_cover
+
+__all__ = ["load", "predict", "preprocess", "read"]
 
 HERE = Path(__file__).parent
 
@@ -53,8 +56,9 @@ def preprocess(images: np.ndarray, rule: dict[str, Any]) -> np.ndarray:
       rule: `input` of the manifest.
 
     Returns:
-      [N, h, w, C] float32 in [0, 1]: each image scaled until it covers (h, w) / crop_pct (linear, antialiased), its
-      center (h, w) cut out.
+      [N, h, w, C] float32 in [0, 1]: each image scaled until it covers (h, w) / crop_pct (bilinear, antialiased, in 8
+      bits: floats are rounded to k / 255 first), its center (h, w) cut out. Images of the size (h, w) at a crop_pct of
+      1 or None stay as they are.
 
     Raises:
       ValueError: shape, dtype or range is another.
@@ -62,31 +66,62 @@ def preprocess(images: np.ndarray, rule: dict[str, Any]) -> np.ndarray:
     height, width, channels = rule["shape"][1:]
     if images.ndim != 4 or images.shape[-1] != channels:
         raise ValueError(f"image: shape {images.shape}; allowed: [H, W, {channels}] or [N, H, W, {channels}]")
-    if images.dtype == np.uint8:
+    if images.dtype != np.uint8:
+        if not np.issubdtype(images.dtype, np.floating):
+            raise ValueError(f"image: dtype {images.dtype}; allowed: uint8 in [0, 255], floats in [0, 1]")
+        if not (images.min() >= 0 and images.max() <= 1):
+            found = f"{images.min():g} to {images.max():g}"
+            raise ValueError(f"image: floats from {found}; allowed: floats in [0, 1], uint8 in [0, 255]")
         images = images.astype(np.float32)
-    elif not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"image: dtype {images.dtype}; allowed: uint8 in [0, 255], floats in [0, 1]")
-    elif not (images.min() >= 0 and images.max() <= 1):
-        found = f"{images.min():g} to {images.max():g}"
-        raise ValueError(f"image: floats from {found}; allowed: floats in [0, 1], uint8 in [0, 255]")
-    else:
-        images = images.astype(np.float32) * 255
-    scale = max(height / images.shape[1], width / images.shape[2]) / rule["crop_pct"]
-    if images.shape[1:3] != (height, width) or scale != 1:
-        shift = [(side - scale * n) / 2 for side, n in zip((height, width), images.shape[1:3], strict=True)]
-        shape = (len(images), height, width, channels)
-        images = jax.image.scale_and_translate(
-            images, shape, (1, 2), np.float32([scale, scale]), np.float32(shift), "linear", antialias=True
-        )
-        images = np.rint(images)
-    return np.asarray(images, np.float32) / 255
+    if images.shape[1:3] == (height, width) and rule["crop_pct"] in (None, 1):
+        return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
+    levels = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
+    resized = [_resized(image, (height, width), rule["crop_pct"]) for image in levels]
+    return np.stack(resized).reshape(-1, height, width, channels).astype(np.float32) / 255
 
 
-def predict(image: np.ndarray, folder: str | Path = HERE) -> dict[str, Any] | list[dict[str, Any]]:
+def _resized(image: np.ndarray, size: tuple[int, int], crop_pct: float | None) -> np.ndarray:
+    """[H, W, C] uint8 to [h, w, C] or, gray, [h, w]."""
+    from PIL import Image
+
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if crop_pct is None:
+        return np.asarray(scale_to_cover(picture, size))
+    return np.asarray(resize_box(picture, center_box(*image.shape[:2], size, crop_pct), size))
+
+
+def read(path: str | Path, rule: dict[str, Any]) -> np.ndarray:
+    """Read an image file as the evaluation of the run does, and turn it into the input of the exported function.
+
+    Args:
+      path: of the file.
+      rule: `input` of the manifest.
+
+    Returns:
+      [1, h, w, C] float32 in [0, 1].
+
+    Raises:
+      ValueError: the file is not a readable image.
+    """
+    height, width, channels = rule["shape"][1:]
+    size, crop_pct = (height, width), rule["crop_pct"]
+    try:
+        if crop_pct is None:
+            pixels = decode_image(Path(path), size, channels)
+        else:
+            center = functools.partial(center_box, size=size, crop_pct=crop_pct)
+            pixels = decode_box_by_pillow(Path(path).read_bytes(), center, size, channels)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+    return pixels.reshape(1, height, width, channels).astype(np.float32) / 255
+
+
+def predict(image: str | Path | np.ndarray, folder: str | Path = HERE) -> dict[str, Any] | list[dict[str, Any]]:
     """Classify an image, or each image of a batch.
 
     Args:
-      image: [H, W, C] or [N, H, W, C], uint8 in [0, 255] or floating in [0, 1], of any size.
+      image: path of an image file, which is decoded and resized as in the evaluation of the run; or [H, W, C] or
+        [N, H, W, C], uint8 in [0, 255] or floating in [0, 1], of any size.
       folder: of the exported function.
 
     Returns:
@@ -98,14 +133,18 @@ def predict(image: np.ndarray, folder: str | Path = HERE) -> dict[str, Any] | li
     manifest, weights, run = load(folder)
     if "input" not in manifest:
         raise ValueError(f"{folder}: does not classify images; allowed: run(weights, inputs) of load()")
-    image = np.asarray(image)
-    images = preprocess(image[None] if image.ndim == 3 else image, manifest["input"])
+    if isinstance(image, str | Path):
+        one, images = True, read(image, manifest["input"])
+    else:
+        image = np.asarray(image)
+        one = image.ndim == 3
+        images = preprocess(image[None] if one else image, manifest["input"])
     rows = []
     for probabilities in np.asarray(run(weights, {manifest["input"]["name"]: images})["probabilities"]):
         order = np.argsort(-probabilities, kind="stable")
         ranked = {manifest["spec"]["class_names"][i]: float(probabilities[i]) for i in order}
         rows.append({"class": next(iter(ranked)), "probabilities": ranked})
-    return rows[0] if image.ndim == 3 else rows
+    return rows[0] if one else rows
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """An exported run gives what `predict` gives, for any number of examples, in a process that has no dlcore."""
 
 import json
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import sklearn.datasets
 from PIL import Image
 
 from dlcore.data.decoding import load_center_crop, load_image
@@ -16,9 +19,11 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.main import run
 from dlcore.models import create_model
-from dlcore.modes.export import export_function, input_rule, load_exported
+from dlcore.modes.export import LOADER, export_function, input_rule, load_exported
 from dlcore.modes.exported_loader import predict as loaded_predict
-from dlcore.modes.exported_loader import preprocess
+from dlcore.modes.exported_loader import preprocess, read
+from dlcore.nn.cache import Cache
+from dlcore.nn.group_norm import GroupNorm
 from dlcore.run.evaluate import predict
 from experiments.classification.supervised import experiment
 
@@ -58,7 +63,7 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
 @pytest.mark.covers("SY-08")
 def test_the_loader_runs_without_this_package(trained, tmp_path):
     check = "import runpy, sys; sys.path = [p for p in sys.path if p not in ('', '.')]\n"
-    check += "sys.modules['dlcore'] = sys.modules['flax'] = sys.modules['PIL'] = None\n"
+    check += "sys.modules['dlcore'] = sys.modules['flax'] = None\n"
     check += f"names = runpy.run_path({str(trained / 'export' / 'load.py')!r}, run_name='__main__')\n"
     check += "import numpy; print(names['predict'](numpy.zeros((30, 20, 1), numpy.uint8)))\n"
     done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -95,22 +100,60 @@ def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
             loaded_predict(bad, folder)
 
 
-@pytest.mark.slow(only=["size0-1.0"])
-@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
-@pytest.mark.parametrize("size", [(64, 64), (64, 96), (48, 32), (20, 30)])
-def test_the_loader_resizes_as_training_data_were(tmp_path, size, crop_pct):
-    """Pillow rounds to gray levels after each axis, and center_box to whole pixels."""
-    y, x = np.mgrid[0 : size[0], 0 : size[1]]
-    waves = [np.sin(y / 7 + k) * np.cos(x / (5 + k)) for k in range(3)]
-    picture = np.rint(127.5 + 120 * np.stack(waves, -1)).astype(np.uint8)
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    if crop_pct == 1:
-        want = load_image(tmp_path / "picture.png", (28, 28), 3)
-    else:
-        want = load_center_crop(tmp_path / "picture.png", (28, 28), 3, crop_pct)
-    found = preprocess(picture[None], {"shape": ["batch", 28, 28, 3], "crop_pct": crop_pct})[0]
-    apart = np.abs(np.rint(found * 255) - want)
-    assert apart.max() <= 2, apart.max()
+PHOTOGRAPHS = ("china.jpg", "flower.jpg")
+"""Of scikit-learn, 427 x 640."""
+
+
+def rule_of(size, crop_pct, channels=3):
+    return {"shape": ["batch", *size, channels], "crop_pct": crop_pct}
+
+
+def measured(path, size, crop_pct, channels=3):
+    """The pixels that an evaluation of image files sees."""
+    if crop_pct is None:
+        return load_image(path, size, channels)
+    return load_center_crop(path, size, channels, crop_pct)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop_pct"),
+    [((224, 224), 0.875), ((224, 224), 1.0), ((96, 96), 0.875), ((32, 32), 0.9), ((440, 448), 0.875), ((96, 80), None)],
+)
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_the_loader_gives_the_pixels_that_were_measured(tmp_path, name, size, crop_pct):
+    photograph = np.asarray(Image.open(Path(sklearn.datasets.__file__).parent / "images" / name))
+    for turned in (photograph, photograph.swapaxes(0, 1)):
+        Image.fromarray(turned).save(tmp_path / "lossless.bmp")
+        want = measured(tmp_path / "lossless.bmp", size, crop_pct)
+        rule = rule_of(size, crop_pct)
+        for found in (preprocess(turned[None], rule), preprocess(turned[None] / 255, rule)):
+            np.testing.assert_array_equal(np.rint(found[0] * 255), want)
+            np.testing.assert_array_equal(found[0], want.astype(np.float32) / 255)
+        np.testing.assert_array_equal(read(tmp_path / "lossless.bmp", rule), want[None].astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("crop_pct", [0.9, None])
+def test_the_loader_decodes_files_as_they_were_measured(tmp_path, crop_pct):
+    """427 / int(32 / 0.9) = 12.2 times smaller: the JPEG is decoded at a part of its size, which no array shows."""
+    path, gray = Path(sklearn.datasets.__file__).parent / "images" / "china.jpg", tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).convert("L").save(gray, exif=exif)
+    for file, channels in ((path, 3), (path, 1), (gray, 3), (gray, 1)):
+        want = measured(file, (32, 32), crop_pct, channels).astype(np.float32) / 255
+        np.testing.assert_array_equal(read(file, rule_of((32, 32), crop_pct, channels))[0], want)
+    (tmp_path / "none.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"none\.jpg cannot be read as an image"):
+        read(tmp_path / "none.jpg", rule_of((32, 32), crop_pct))
+
+
+def test_the_exported_loader_imports_nothing_of_this_package(tmp_path):
+    assert "dlcore.data" not in LOADER
+    (tmp_path / "load.py").write_text(LOADER)
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(tmp_path / "a.png")
+    names = runpy.run_path(str(tmp_path / "load.py"), run_name="load")
+    want = measured(tmp_path / "a.png", (4, 4), 0.875).astype(np.float32) / 255
+    np.testing.assert_array_equal(names["read"](tmp_path / "a.png", rule_of((4, 4), 0.875))[0], want)
 
 
 @pytest.mark.slow
@@ -118,12 +161,13 @@ def test_the_manifest_states_the_input_and_all_may_read_it(trained):
     manifest, _, _ = load_exported(trained / "export")
     rule = manifest["input"]
     assert (rule["shape"], rule["dtype"], rule["range"]) == (["batch", 8, 8, 1], "float32", [0.0, 1.0])
-    assert (rule["layout"], rule["channels"], rule["crop_pct"]) == ("NHWC", "gray", 1.0)
+    assert (rule["layout"], rule["channels"], rule["crop_pct"]) == ("NHWC", "gray", None)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (trained / "export").iterdir()}
     assert set(modes.values()) == {modes["manifest.json"]}, modes
     spec = {"image_shape": [4, 4, 3], "class_names": ["a"], "crop_pct": 0.9}
     inputs = {"image": {"dtype": "float32"}}
-    assert input_rule(spec, inputs, {"probabilities": 0})["channels"] == "RGB"
+    rule = input_rule(spec, inputs, {"probabilities": 0})
+    assert (rule["channels"], rule["crop_pct"]) == ("RGB", 0.9)
     assert input_rule(spec, inputs, {"boxes": 0}) is None
     assert input_rule({}, {"observation": {}}, {"probabilities": 0}) is None
 
@@ -199,3 +243,44 @@ def test_what_is_not_read_is_left_out_and_files_are_checked(tmp_path):
 def test_without_a_run_there_is_an_error(tmp_path, capsys):
     assert run(experiment, ["--mode=export", f"--run_dir={tmp_path / 'none'}"]) == 2
     assert "there is no run" in capsys.readouterr().err
+
+
+def test_what_needs_a_fixed_number_of_examples_is_refused_in_one_line(tmp_path):
+    """`len` of a traced array is an int."""
+
+    def function(weights, inputs):
+        return inputs["x"].reshape(len(inputs["x"]), -1) @ weights["w"]
+
+    weights, inputs = {"w": np.ones(4, np.float32)}, {"x": np.ones((1, 2, 2), np.float32)}
+    with pytest.raises(
+        ValueError, match=r"function: cannot be traced for a free number of examples \(TypeError: "
+    ) as error:
+        export_function(tmp_path / "f", function, weights, inputs, {})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_needs_a_fixed_number_is_refused_in_one_line(trained, capsys, monkeypatch):
+    def refuse(*args):
+        raise ValueError("function: cannot be traced for a free number of examples (TypeError: ...); allowed: others")
+
+    monkeypatch.setattr("dlcore.modes.export.export_function", refuse)
+    assert run(experiment, ["--mode=export", f"--run={trained}"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert "--mode=export: predict of classification.supervised as a function: cannot be traced" in said
+
+
+def test_group_norm_and_the_cache_take_a_free_batch():
+    """The mean of the groups (1, 3) and (5, 9) is 2 and 7, their deviation 1 and 2: -1, 1, -1, 1."""
+
+    def function(x):
+        norm = GroupNorm(2, use_scale=False, use_bias=False, epsilon=0.0)
+        return norm.apply({}, x), Cache.zeros(x.shape[0], 3, 1, 2).length
+
+    shape = jax.ShapeDtypeStruct((jax.export.symbolic_shape("batch")[0], 4), np.float32)
+    program = jax.export.export(jax.jit(function))(shape)
+    y, length = program.call(np.tile(np.float32([1, 3, 5, 9]), (3, 1)))
+    np.testing.assert_allclose(y, np.tile([-1, 1, -1, 1], (3, 1)), atol=1e-6)
+    np.testing.assert_array_equal(length, np.zeros(3))
