@@ -120,9 +120,9 @@ def learner(
     def scored(embeddings: jax.Array, described: jax.Array | None, batch: dict) -> jax.Array:
         """Logits [B, W Q, W] of embeddings [N, D] in the order of `images_of`."""
         count, way, queries = batch["query"].shape[:3]
-        asked = embeddings[len(embeddings) - count * way * queries :].reshape(count, way * queries, -1)
+        asked = embeddings[embeddings.shape[0] - count * way * queries :].reshape(count, way * queries, -1)
         if described is None:
-            supports = embeddings[: len(embeddings) - count * way * queries]
+            supports = embeddings[: embeddings.shape[0] - count * way * queries]
             described = supports.reshape(count, way, batch["support"].shape[2], -1).mean(2)
         return jax.vmap(prototype_logits)(asked, described)
 

@@ -69,7 +69,7 @@ class ClipEncoder(nn.Module):
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
         height, width = grid.shape[1:3]
-        weights = dense(self.num_heads, "where")(grid).reshape(len(grid), height * width, -1)
+        weights = dense(self.num_heads, "where")(grid).reshape(grid.shape[0], height * width, -1)
         weights = jax.nn.softmax(weights, axis=1).reshape(b, frames, height, width, -1)
         grid = grid.reshape(b, frames, height, width, -1)
         what = jnp.einsum("bfyxh,bfyxc->bfhc", weights, grid).reshape(b, frames, -1)
@@ -213,7 +213,7 @@ def learner(
 
         clip = preprocess(batch["clip"])
         carry = model.apply(variables, clip, method="encode")
-        tokens, length = write(step, carry, len(clip), max_length)
+        tokens, length = write(step, carry, clip.shape[0], max_length)
         return {"tokens": tokens, "length": length}
 
     def evaluate(state: State, batch: dict) -> Metrics:
