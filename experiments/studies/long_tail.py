@@ -48,7 +48,7 @@ def objectives(counts: np.ndarray) -> dict:
     return {
         "cross-entropy": lambda z, x, y: softmax_cross_entropy_loss(z, y).mean(),
         "class-balanced": lambda z, x, y: (weights[y] * softmax_cross_entropy_loss(z, y)).mean(),
-        "focal": lambda z, x, y: sigmoid_focal_loss(z, jax.nn.one_hot(y, 10)).sum(-1).mean(),
+        "focal": lambda z, x, y: sigmoid_focal_loss(z, jax.nn.one_hot(y, 10)).mean(),
         "LDAM": lambda z, x, y: ldam_loss(z, y, margins, scale=1.0).mean(),
     }
 
