@@ -12,6 +12,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection import fcos
 from dlcore.detection.anchors import Grid
+from dlcore.detection.dense import DetectorState
 from dlcore.detection.fcos import FCOS, Outputs
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models import create_model
@@ -74,6 +75,72 @@ def test_centerness_by_hand():
     assert float(fcos.centerness(jnp.array([0.0, 5, 3, 5]))) == 0
     assert float(fcos.centerness(jnp.array([-1.0, 5, 3, 5]))) == 0  # outside
     assert float(fcos.centerness(jnp.zeros(4))) == 0
+
+
+class Given(nn.Module):
+    """Outputs at four locations on stride 8, in proportion to the one number of an image."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        shapes = {"logits": (4, 2), "distances": (4, 4), "centerness": (4,)}
+        parts = {name: self.param(name, nn.initializers.zeros, shape) for name, shape in shapes.items()}
+        scaled = {name: images.reshape(-1, *[1] * part.ndim) * part for name, part in parts.items()}
+        return Outputs(**scaled), Grid.of([(2, 2)], (16, 16))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DE-19")
+def test_one_update_by_hand():
+    """Of (0, 0), (8, 0), (0, 8) and (8, 8) the last alone lies in a box: focal + (1 - GIoU) + centerness over two."""
+    rate, rng = 0.1, np.random.default_rng(0)
+    learner = fcos.learner(model=Given(), optimizer=optax.sgd(rate), alpha=0.3, gamma=2.0)
+    before = {"logits": rng.normal(size=(4, 2)), "distances": rng.uniform(0.3, 1.2, (4, 4))}
+    before["centerness"] = rng.normal(size=4)
+    before = {name: value.astype(np.float32) for name, value in before.items()}
+    scale = np.array([1.0, 0.7], np.float32)
+    boxes = np.array([[2, 4, 14, 13], [1, 2, 12, 12]], np.float32)
+    batch = {
+        "image": scale.reshape(2, 1, 1, 1),
+        "boxes": np.stack([boxes, np.tile(np.float32([0, 0, 16, 16]), (2, 1))], 1),  # the second is padding
+        "labels": np.array([[1, 0], [0, 1]]),
+        "box_mask": np.array([[True, False], [True, False]]),
+        "index": np.arange(2),
+    }
+    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    yes = np.zeros((2, 4, 2), np.float32)
+    yes[0, 3, 1] = yes[1, 3, 0] = 1
+    # (left, top, right, bottom) are (6, 4, 6, 5) and (7, 6, 4, 4).
+    central = np.sqrt(np.array([6 / 6 * 4 / 5, 4 / 7 * 4 / 6]))
+
+    @jax.jit
+    def expected(params):
+        def parts(params):
+            p = 1 / (1 + jnp.exp(-scale[:, None, None] * params["logits"]))
+            focal = -0.3 * yes * (1 - p) ** 2 * jnp.log(p) - 0.7 * (1 - yes) * p**2 * jnp.log(1 - p)
+            reach = 8 * scale[:, None] * params["distances"][3] * jnp.array([-1, -1, 1, 1])
+            found = 8 + reach
+            low, high = jnp.minimum(found, boxes), jnp.maximum(found, boxes)
+
+            def area(x0, y0, x1, y1):
+                return (x1 - x0) * (y1 - y0)
+
+            shared = area(high[:, 0], high[:, 1], low[:, 2], low[:, 3])
+            union = area(*found.T) + area(*boxes.T) - shared
+            hull = area(low[:, 0], low[:, 1], high[:, 2], high[:, 3])
+            giou = shared / union - (hull - union) / hull
+            z = scale * params["centerness"][3]
+            center = central * jnp.log1p(jnp.exp(-z)) + (1 - central) * jnp.log1p(jnp.exp(z))
+            return focal.sum() / 2, (1 - giou).sum() / 2, center.sum() / 2
+
+        gradients = jax.grad(lambda params: sum(parts(params)))(params)
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradients), jnp.stack(parts(params))
+
+    new, parts = expected(before)
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
+    for name, value in zip(("classification", "box", "centerness"), parts, strict=True):
+        assert metrics[name].compute() == pytest.approx(float(value), rel=1e-4), name
+    assert metrics["loss"].compute() == pytest.approx(float(parts.sum()), rel=1e-4)
 
 
 @pytest.mark.slow

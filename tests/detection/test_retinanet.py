@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.detection import retinanet
 from dlcore.detection.anchors import Anchors
+from dlcore.detection.dense import DetectorState
 from dlcore.detection.retinanet import Outputs, RetinaNet
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models import create_model
@@ -81,6 +83,56 @@ def test_losses_by_hand():
     assert float(sums["box"]) == 4  # the true deltas are zero; the weights of the coder are 1
     moved = image_losses(outputs, FOUR, jnp.array([[0.0, 2, 8, 10]]), labels, valid)  # IoU 6 / 10
     assert float(moved["box"]) == pytest.approx(3 + 0.75)  # |1 - 2 / 8| along y
+
+
+class Given(nn.Module):
+    """Outputs for four anchors, in proportion to the one number of an image."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        shapes = {"logits": (4, 2), "deltas": (4, 4)}
+        parts = {name: self.param(name, nn.initializers.zeros, shape) for name, shape in shapes.items()}
+        return Outputs(**{name: images[:, 0] * part for name, part in parts.items()}), FOUR
+
+
+@pytest.mark.covers("DE-18")
+def test_one_update_by_hand():
+    """Both images' focal losses and L1 distances over the batch's two foreground anchors; one anchor is ignored."""
+    rate, rng = 0.1, np.random.default_rng(0)
+    learner = retinanet.learner(model=Given(), optimizer=optax.sgd(rate), alpha=0.3, gamma=2.0)
+    before = {"logits": rng.normal(size=(4, 2)), "deltas": rng.normal(size=(4, 4))}
+    before = {name: value.astype(np.float32) for name, value in before.items()}
+    scale = np.array([1.0, 0.7], np.float32)
+    batch = {
+        "image": scale.reshape(2, 1, 1, 1),
+        "boxes": np.array([[[0, 2, 8, 10], [40, 40, 48, 48]], [[0, 0, 8, 8], [0, 8, 8, 16]]], np.float32),
+        "labels": np.array([[1, 0], [0, 1]]),
+        "box_mask": np.array([[True, False], [True, False]]),
+        "index": np.arange(2),
+    }
+    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    # IoU of the first image's box with the anchors: .6, .16, .14, 0; of the second's 1, .45 (ignored), 0, 0.
+    yes = np.zeros((2, 4, 2), np.float32)
+    yes[0, 0, 1] = yes[1, 0, 0] = 1
+    counts = np.array([[1, 1, 1, 1], [1, 0, 1, 1]], np.float32)[..., None]
+    deltas = np.array([[0, 2 / 8, 0, 0], [0, 0, 0, 0]], np.float32)
+
+    @jax.jit
+    def expected(params):
+        def parts(params):
+            p = 1 / (1 + jnp.exp(-scale[:, None, None] * params["logits"]))
+            focal = -0.3 * yes * (1 - p) ** 2 * jnp.log(p) - 0.7 * (1 - yes) * p**2 * jnp.log(1 - p)
+            return (counts * focal).sum() / 2, jnp.abs(scale[:, None] * params["deltas"][0] - deltas).sum() / 2
+
+        gradients = jax.grad(lambda params: sum(parts(params)))(params)
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradients), parts(params)
+
+    new, (focal, distance) = expected(before)
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
+    assert metrics["classification"].compute() == pytest.approx(float(focal), rel=1e-5)
+    assert metrics["box"].compute() == pytest.approx(float(distance), rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(float(focal + distance), rel=1e-5)
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from dlcore.rl.distributions import Categorical
 from dlcore.rl.environments import Environment, Step
 
 
@@ -45,3 +47,21 @@ def target(action_size: int = 1, best: float = 0.4) -> Environment:
 def keys_of(seed: int, count: int) -> jax.Array:
     """Random keys."""
     return jax.random.split(jax.random.key(seed), count)
+
+
+class TwoActions(nn.Module):
+    """A policy of two logits and a value, in proportion to the one number that is observed."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[Categorical, jax.Array]:
+        logits = self.param("logits", nn.initializers.zeros, (2,))
+        return Categorical(x * logits), x[:, 0] * self.param("value", nn.initializers.zeros, ())
+
+
+def chosen_actions(rng: jax.Array, logits: jax.Array, steps: int = 2, instances: int = 2) -> jax.Array:
+    """The actions [T, N] that a rollout with this key draws from constant logits."""
+
+    def draw(i, t):
+        return jax.random.categorical(jax.random.split(jax.random.fold_in(jax.random.fold_in(rng, i), t))[0], logits)
+
+    return jnp.stack([jnp.stack([draw(i, t) for i in range(instances)]) for t in range(steps)])

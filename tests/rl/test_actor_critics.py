@@ -9,12 +9,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
-from tests.rl.corridors import constant_reward, target
+from tests.rl.corridors import TwoActions, chosen_actions, constant_reward, target
 
 GAMMA = 0.8
 LEARNERS = {
@@ -246,3 +247,42 @@ def test_actions_are_scaled_to_the_units_of_the_environment():
         after, out = environment.step(jax.random.key(1), state, jnp.array([action]))
         assert float(after.last_u) == pytest.approx(torque)
         assert out.reward.shape == ()
+
+
+def filled(learner, instances=1, **fields):
+    """Rows of instances, and the learner's state with the given fields, zero elsewhere."""
+    rows = Source.indices(instances)[np.arange(instances)]
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    return rows, state.replace(rng=jax.random.key(3), observation=np.ones((instances, 1), np.float32), **fields)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RL-07")
+def test_one_update_of_a2c_by_hand():
+    """V = 0.5, r = 2, the second step ends an episode: delta = 2 + 0.9 V - V and 2 - V, A_0 = delta_0 + 0.72 A_1."""
+    value, rate = 0.5, 0.1
+    learner = a2c.learner(
+        model=TwoActions(), optimizer=optax.sgd(rate), environment=constant_reward(True, reward=2.0, every=2),
+        num_steps=2, num_rollouts=1, gamma=0.9, gae_lambda=0.8, vf_coef=0.3, ent_coef=0.2,
+    )  # fmt: skip
+    logits = np.array([0.2, -0.5], np.float32)
+    before = {"logits": logits, "value": np.float32(value)}
+    rows, state = filled(learner, 2, params=before)
+    after, _ = jax.jit(learner.update)(state, rows)
+    last = 2 - value
+    advantage = np.array([2 + 0.9 * value - value + 0.72 * last, last])[:, None]  # [T, 1]
+
+    @jax.jit
+    def expected():
+        action = chosen_actions(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 0), logits)
+
+        def loss(params):
+            log_p = jnp.log(jnp.exp(params["logits"]) / jnp.exp(params["logits"]).sum())
+            entropy = -(jnp.exp(log_p) * log_p).sum()
+            error = (params["value"] - (advantage + value)) ** 2 / 2
+            return (-log_p[action] * advantage + 0.3 * error - 0.2 * entropy).mean()
+
+        return jax.tree.map(lambda p, g: p - rate * g, before, jax.grad(loss)(before))
+
+    chex.assert_trees_all_close(after.params, expected(), rtol=1e-4, atol=1e-6)

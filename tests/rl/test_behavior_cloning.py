@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
@@ -11,6 +12,7 @@ from dlcore.learner import State
 from dlcore.optim import create_optimizer
 from dlcore.rl import behavior_cloning, demonstrations, environments
 from dlcore.rl.distributions import Categorical, DiagonalGaussian
+from tests.rl.corridors import constant_reward
 
 
 class Fixed(nn.Module):
@@ -51,6 +53,23 @@ def test_continuous_loss_by_hand():
     value, metrics = loss_of(Fixed(continuous=True), [[3.0], [9.0]], jnp.array([1.0, 0.0]))
     assert value == pytest.approx(2 + 0.5 * np.log(2 * np.pi), rel=1e-6)
     assert set(metrics) == {"loss"}
+
+
+@pytest.mark.covers("RL-09")
+def test_one_update_by_hand():
+    """The gradient of -log p(a) by the logit of action 1 is sigmoid(logit) - a; the third row is padding."""
+    rate, action = 0.1, np.array([1, 0, 0], np.int32)
+    learner = behavior_cloning.learner(
+        model=Fixed(), optimizer=optax.sgd(rate), environment=constant_reward(terminates=True)
+    )
+    params = {"number": np.array([0.7], np.float32)}
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(rate).init(params))
+    batch = {"observation": np.ones((3, 1), np.float32), "action": action, "mask": np.array([1.0, 1, 0], np.float32)}
+    after, metrics = jax.jit(learner.update)(state, batch | {"index": np.arange(3)})
+    p = 1 / (1 + np.exp(-0.7))
+    np.testing.assert_allclose(after.params["number"], [0.7 - rate * ((p - 1) + p) / 2], rtol=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(-(np.log(p) + np.log(1 - p)) / 2, rel=1e-5)
+    assert int(after.step) == 1
 
 
 @pytest.mark.slow

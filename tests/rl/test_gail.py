@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
@@ -10,6 +11,7 @@ from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import demonstrations, gail, networks
 from dlcore.rl.environments import Environment, Step
+from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
 
 LIGHTS = 16
 
@@ -169,3 +171,75 @@ def test_bad_input_is_named():
         build(ends(), gamma=1.0)
     with pytest.raises(ValueError, match="reward='zero': unknown; allowed: positive, negative"):
         build(ends(), reward="zero")
+
+
+class Judge(nn.Module):
+    """One weight for each feature: the observation, the two actions, and the flag of the absorbing state."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x @ self.param("weights", nn.initializers.zeros, (4,))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RL-09")
+def test_one_update_by_hand():
+    """The discriminator first, on expert and policy; its rewards then make the advantages, and the end's value."""
+    value, rate, gamma, penalty = 0.5, 0.2, 0.9, 3.0
+    learner = gail.learner(
+        model=TwoActions(), discriminator=Judge(), optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate),
+        environment=constant_reward(True, reward=7.0, every=2), discriminator_steps=1, gradient_penalty=penalty,
+        num_steps=2, num_epochs=1, num_minibatches=1, gamma=gamma, gae_lambda=0.8, vf_coef=0.3, ent_coef=0.2,
+        normalize_observation=False,
+    )  # fmt: skip
+    shown = {"observation": np.array([[2.0], [1.0], [0.0]], np.float32), "action": np.array([1, 0, 0], np.int32)}
+    shown |= {"absorbing": np.array([False, False, True]), "weight": np.array([1.0, 1.0, 0.5], np.float32)}
+    rows = {"environments": {"index": np.arange(2)}, "demonstrations": shown | {"index": np.arange(3)}}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    logits, weights = np.array([0.2, -0.5], np.float32), np.array([0.3, -0.4, 0.6, 0.5], np.float32)
+    before = {"logits": logits, "value": np.float32(value)}
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(
+        rng=jax.random.key(3),
+        observation=np.ones((2, 1), np.float32),
+        params=before,
+        discriminator={"weights": weights},
+    )
+    after, metrics = jax.jit(learner.update)(state, rows)
+
+    @jax.jit
+    def expected():
+        acting, judging = (jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), k) for k in range(2))
+        action = chosen_actions(acting, logits)  # [T, N]; the second step ends the episode of both
+        end = jnp.array([0.0, 0, 0, 1])
+        seen = jnp.stack([jnp.ones((2, 2)), action == 0, action == 1, jnp.zeros((2, 2))], -1)
+        expert = jnp.array([[2.0, 0, 1, 0], [1, 1, 0, 0], end])
+        # The pool: four steps, and an absorbing state for each of the two that end.
+        pool = jnp.concatenate([seen.reshape(4, 4), jnp.broadcast_to(end, (4, 4))])
+        chance = jnp.array([1.0, 1, 1, 1, 0, 0, 1, 1]) / 6
+        which = jax.random.split(jax.random.fold_in(judging, 0))[0]
+        policy = pool[jax.random.choice(which, 8, (3,), p=chance)]
+
+        def judged(w):
+            share = shown["weight"] / shown["weight"].mean()
+            told = (share * jnp.log1p(jnp.exp(-expert @ w)) + jnp.log1p(jnp.exp(policy @ w))).mean()
+            return told + penalty * (jnp.sqrt((w**2).sum()) - 1) ** 2  # the slope of w x is w everywhere
+
+        w = weights - rate * jax.grad(judged)(weights)
+        reward = (1 - gamma) * jnp.log1p(jnp.exp(seen @ w))
+        last = reward[1] + gamma * jnp.log1p(jnp.exp(w[3])) - value  # the absorbing state for ever
+        advantage = jnp.stack([reward[0] + gamma * value - value + gamma * 0.8 * last, last])
+        normalized, target = (advantage - advantage.mean()) / advantage.std(), advantage + value
+
+        def loss(params):
+            log_p = jnp.log(jnp.exp(params["logits"]) / jnp.exp(params["logits"]).sum())
+            entropy = -(jnp.exp(log_p) * log_p).sum()
+            error = (params["value"] - target) ** 2 / 2
+            return (-log_p[action] * normalized + 0.3 * error - 0.2 * entropy).mean()
+
+        new = jax.tree.map(lambda p, g: p - rate * g, before, jax.grad(loss)(before))
+        return w, new, (reward / (1 - gamma)).mean()
+
+    w, new, reward = expected()
+    np.testing.assert_allclose(after.discriminator["weights"], w, rtol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), after.params, new)
+    assert metrics["reward"].compute() == pytest.approx(float(reward), rel=1e-4)

@@ -210,3 +210,54 @@ def test_wrong_settings_are_named():
         build(overlap="jaccard")
     with pytest.raises(ValueError, match="auxiliary_weight=-1: out of range"):
         build(auxiliary_weight=-1)
+
+
+class Products(nn.Module):
+    """Logits of each pixel, and an auxiliary head's, by a matrix each."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return {name: x @ self.param(name, nn.initializers.ones, (2, CLASSES)) for name in ("out", "aux")}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SG-12")
+def test_one_update_by_hand():
+    """Weighted entropies of both heads over the pixels, 0.7 of the dice loss of each image; void nowhere."""
+    rate, weights, rng = 0.1, np.array([1.0, 2.0, 0.5], np.float32), np.random.default_rng(0)
+    learner = semantic.learner(
+        model=Products(), optimizer=optax.sgd(rate), weights=weights, overlap="dice", overlap_weight=0.7,
+        auxiliary_weight=0.4,
+    )  # fmt: skip
+    images = rng.normal(size=(2, 1, 4, 2)).astype(np.float32)
+    labels = np.array([[[0, 1, 1, 255]], [[2, 255, 255, 0]]], np.uint8)
+    before = {name: rng.normal(size=(2, CLASSES)).astype(np.float32) for name in ("out", "aux")}
+    state = semantic.SemanticState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    batch = {"image": images, "semantic": labels, "index": np.arange(2)}
+    after, metrics = jax.jit(learner.update)(state, batch)
+    is_class = (labels[..., None] == np.arange(CLASSES)).astype(np.float32)  # all 0 for void
+    real = is_class.sum(-1, keepdims=True)
+
+    def probabilities(matrix):
+        scores = jnp.exp(images @ matrix)
+        return scores / scores.sum(-1, keepdims=True)
+
+    def entropy(matrix):
+        weight = is_class * weights
+        return -(weight * jnp.log(probabilities(matrix))).sum() / weight.sum()
+
+    def dice(matrix):
+        p = probabilities(matrix) * real
+        share = (2 * (p * is_class).sum((1, 2)) + 1) / (p.sum((1, 2)) + is_class.sum((1, 2)) + 1)
+        return 1 - share.mean()
+
+    @jax.jit
+    def expected(params):
+        def loss(p):
+            return entropy(p["out"]) + 0.4 * entropy(p["aux"]) + 0.7 * dice(p["out"])
+
+        return jax.tree.map(lambda p, g: p - rate * g, params, jax.grad(loss)(params)), entropy(params["out"])
+
+    new, value = expected(before)
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)

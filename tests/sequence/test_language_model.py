@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.text import Vocabulary, training_windows, windows
+from dlcore.learner import State
 from dlcore.models.gpt2 import GPT2
 from dlcore.optim import create_optimizer
 from dlcore.sequence import language_model
@@ -187,3 +189,42 @@ def test_what_does_not_fit_is_refused():
         model.init_cache(1, 9)
     with pytest.raises(ValueError, match=r"top_p=1.5: out of range"):
         language_model.learner(model=model, optimizer=optax.sgd(0.1), top_p=1.5)
+
+
+class Bigrams(nn.Module):
+    """The next token's logits by a row for the token before."""
+
+    window: int = 3
+
+    @nn.compact
+    def __call__(self, tokens, train=False):
+        return self.param("rows", nn.initializers.zeros, (5, 5))[tokens]
+
+
+@pytest.mark.slow
+def test_one_update_by_hand():
+    """A window of each row at its own place; the first target of the second row and the third row do not count."""
+    rate, draws = 0.5, np.random.default_rng(0)
+    learner = language_model.learner(model=Bigrams(), optimizer=optax.sgd(rate))
+    before = {"rows": draws.normal(size=(5, 5)).astype(np.float32)}
+    text = draws.integers(0, 5, (3, 9)).astype(np.uint8)
+    batch = {"text": text, "index": np.array([4, 7, 9]), "first": np.array([0, 1, 0]), "mask": np.float32([1, 1, 0])}
+    state = State(np.int32(2), jax.random.key(3), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(learner.update)(state, batch)
+
+    @jax.jit
+    def expected(rows):
+        moves = jax.random.split(jax.random.fold_in(jax.random.key(3), 2))[0]
+        starts = jnp.stack([jax.random.randint(jax.random.fold_in(moves, i), (), 0, 6) for i in (4, 7)])
+        tokens = jnp.asarray(text[:2], int)[jnp.arange(2)[:, None], starts[:, None] + jnp.arange(4)]
+        counts = jnp.array([[1, 1, 1], [0, 1, 1]])
+
+        def loss(rows):
+            log_p = jnp.log(jnp.exp(rows) / jnp.exp(rows).sum(1, keepdims=True))
+            return -(counts * log_p[tokens[:, :-1], tokens[:, 1:]]).sum() / 5
+
+        return rows - rate * jax.grad(loss)(rows), loss(rows)
+
+    new, loss = expected(before["rows"])
+    np.testing.assert_allclose(after.params["rows"], new, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.strings import strings
 from dlcore.data.words import END, PAD, START, UNKNOWN, padded
@@ -232,3 +233,65 @@ def test_the_alignment_of_a_reversal_is_the_anti_diagonal(reversals):
     _, results = reversals
     focus = np.asarray(results["additive"]["alignment"])[:, :7].argmax(-1)
     assert (np.abs(focus - np.arange(6, -1, -1)) <= 1).mean() > 0.95
+
+
+class Bigrams(nn.Module):
+    """The next token's logits: a row for the token before, and one for the first token of the source."""
+
+    @nn.compact
+    def __call__(self, source, tokens, train=False):
+        before = self.param("before", nn.initializers.zeros, (7, 7))
+        return before[tokens] + self.param("first", nn.initializers.zeros, (7, 7))[source[:, :1]]
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SQ-12")
+def test_one_update_by_hand():
+    """Two lengths in a batch, whose tokens count alike; half of the inputs are the model's own choices."""
+    rate, smoothing, share = 0.5, 0.2, 0.5
+    learner = seq2seq.learner(
+        model=Bigrams(), optimizer=optax.sgd(rate), label_smoothing=smoothing, teacher_forcing=share
+    )
+    draws = np.random.default_rng(0)
+    before = {name: draws.normal(size=(7, 7)).astype(np.float32) for name in ("before", "first")}
+    long = {"source": padded([[4, 5, 6], [6]], start=False), "target": padded([[6, 5, 4, 4], [5]])}
+    short = {"source": padded([[5, 5]], start=False), "target": padded([[4]])}
+    batch = {name: part | {"index": np.arange(len(part["source"]))} for name, part in (("a", long), ("b", short))}
+    state = State(np.int32(2), jax.random.key(3), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(learner.update)(state, batch)
+
+    def logits_of(params, source, inputs):
+        return params["before"][inputs] + params["first"][source[:, :1]]
+
+    @jax.jit
+    def expected(params):
+        parts, replaced = [], 0
+        for i, part in enumerate((long, short)):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 2), i), 1)
+            inputs = jnp.asarray(part["target"])[:, :-1]
+            right = jax.random.bernoulli(key, share, inputs.shape)
+            choice = jnp.where(jnp.isin(jnp.arange(7), jnp.array([PAD, START, UNKNOWN])), -jnp.inf, 0)
+            own = (logits_of(params, part["source"], inputs) + choice).argmax(-1)
+            own = jnp.concatenate([inputs[:, :1], own[:, :-1]], 1)
+            mixed = jnp.where(right | (inputs == PAD), inputs, own)
+            replaced += (mixed != inputs).sum()
+            parts.append((part["source"], mixed, jnp.asarray(part["target"])[:, 1:]))
+
+        def loss(params):
+            total = plain = count = 0
+            for source, inputs, targets in parts:
+                scores = jnp.exp(logits_of(params, source, inputs))
+                log_p = jnp.log(scores / scores.sum(-1, keepdims=True))
+                nats = -(log_p * (targets[..., None] == jnp.arange(7))).sum(-1)
+                real = targets != PAD
+                total += (real * ((1 - smoothing) * nats - smoothing * log_p.mean(-1))).sum()
+                plain, count = plain + (real * nats).sum(), count + real.sum()
+            return total / count, plain / count
+
+        gradients, nats = jax.grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradients), nats, replaced
+
+    new, nats, replaced = expected(before)
+    assert int(replaced) > 0, "an input must be the model's own choice"
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, new)
+    assert metrics["loss"].compute() == pytest.approx(float(nats), rel=1e-5)

@@ -9,9 +9,10 @@ from flax import linen as nn
 
 from dlcore.data.other_domain import blend, two_domains
 from dlcore.data.source import Source
+from dlcore.learner import State
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.domain_adaptation import AdaptationNet, coral_distance, mmd_distance
-from dlcore.transfer.gradient_reversal import DomainClassifier
+from dlcore.transfer.gradient_reversal import DomainClassifier, reverse_gradient
 
 
 @pytest.mark.slow
@@ -137,6 +138,69 @@ def test_labels_of_the_target_reach_no_update_and_domains_do_not_mix():
     assert np.abs(kernel[0] - kernel[1]).max() > 1e-4, "the source's labels are learnt from"
     other = predict(one, batch | {"target": 1 - batch["target"]})
     np.testing.assert_allclose(other["source_features"], predict(one, batch)["source_features"], rtol=1e-5, atol=1e-6)
+
+
+class Products(nn.Module):
+    """Features by one matrix, classes and domain by a product each."""
+
+    num_classes: int = 2
+
+    @nn.compact
+    def __call__(self, x, strength=1.0):
+        h = x @ self.param("features", nn.initializers.ones, (2, 2))
+        domain = reverse_gradient(h, strength) @ self.param("domain", nn.initializers.ones, (2,))
+        return {"features": h, "logits": h @ self.param("head", nn.initializers.ones, (2, 2)), "domain": domain}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TL-13")
+@pytest.mark.parametrize("technique", ["dann", "mmd"])
+def test_one_update_by_hand(technique):
+    """At step 3 the strength is 2 x 3 / 10: features ascend on the domain loss or descend on MMD; the twin neither."""
+    rate, weight, rng = 0.1, 0.6, np.random.default_rng(5)
+    learner = domain_adaptation.learner(
+        model=Products(), optimizer=optax.sgd(rate), ramp=lambda step: step / 10, technique=technique, strength=2.0
+    )
+    shapes = {"features": (2, 2), "domain": (2,), "head": (2, 2)}
+    adapted, twin = ({n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()} for _ in range(2))
+    batch = {"image": rng.normal(size=(3, 2)).astype(np.float32), "label": np.array([0, 1, 1])}
+    batch |= {"target": rng.normal(size=(3, 2)).astype(np.float32) + 1, "index": np.arange(3)}
+    params = {"adapted": adapted, "source_only": twin}
+    opt_state = {name: optax.sgd(rate).init(part) for name, part in params.items()}
+    state = State(np.int32(3), jax.random.key(0), params, opt_state)
+    after, metrics = jax.jit(learner.update)(state, batch)
+
+    def classes(p):
+        scores = jnp.exp(batch["image"] @ p["features"] @ p["head"])
+        return -jnp.log(scores[jnp.arange(3), batch["label"]] / scores.sum(1)).mean()
+
+    def domains(p):
+        source, target = (batch[name] @ p["features"] @ p["domain"] for name in ("image", "target"))
+        return (jnp.log1p(jnp.exp(source)) + jnp.log1p(jnp.exp(-target))).mean() / 2
+
+    def mmd(p):
+        s, t = (batch[name] @ p["features"] for name in ("image", "target"))
+        both = jnp.concatenate([s, t])
+        squared = ((both[:, None] - both[None]) ** 2).sum(-1)
+        width = jax.lax.stop_gradient(squared.mean())
+        k = sum(jnp.exp(-squared / (m * width)) for m in (0.25, 0.5, 1, 2, 4)) / 5
+        return k[:3, :3].mean() + k[3:, 3:].mean() - 2 * k[:3, 3:].mean()
+
+    @jax.jit
+    def expected(params):
+        new = {}
+        for name, p in params.items():
+            ce, told, apart = (jax.grad(function)(p) for function in (classes, domains, mmd))
+            features = ce["features"]
+            if name == "adapted":
+                features += -weight * told["features"] if technique == "dann" else weight * apart["features"]
+            gradients = {"features": features, "head": ce["head"], "domain": told["domain"]}
+            new[name] = jax.tree.map(lambda p, g: p - rate * g, p, gradients)
+        return new, classes(params["adapted"])
+
+    new, loss = expected(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6), after.params, new)
+    assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_a_second_domain_is_blended_or_inverted():

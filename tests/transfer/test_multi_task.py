@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.learner import State
 from dlcore.transfer.multi_task import HeadsNet, learner, turned_images
 from experiments.transfer.multi_task import report
 
@@ -54,6 +55,41 @@ def test_each_task_counts_alike_however_many_examples_it_has():
     assert float(value) == pytest.approx(2 * metrics["loss/sum"].compute() + metrics["loss/order"].compute(), rel=1e-6)
     with pytest.raises(ValueError, match="other tasks than the losses'"):
         learner(model=NET, optimizer=optax.sgd(0.1), weights={"sum": 1.0}).loss(state.params, state, batch)
+
+
+class TwoHeads(nn.Module):
+    """Logits of two tasks, the products of one shared matrix and a matrix each."""
+
+    @nn.compact
+    def __call__(self, x):
+        h = x @ self.param("trunk", nn.initializers.ones, (2, 2))
+        return {task: h @ self.param(task, nn.initializers.ones, (2, 2)) for task in ("sum", "order")}
+
+
+@pytest.mark.covers("TL-07")
+def test_one_update_by_hand():
+    """L = 2 CE_sum + 0.5 CE_order: each head by its own images, the trunk by both; padding counts nowhere."""
+    rate, weights = 0.1, {"sum": 2.0, "order": 0.5}
+    batch = {task: part | {"mask": np.array([1.0, 1, 1, 0], np.float32)} for task, part in points(4, 0).items()}
+    batch["order"]["image"] = batch["order"]["image"][::-1] + 1
+    draws = np.random.default_rng(2)
+    before = {name: draws.normal(size=(2, 2)).astype(np.float32) for name in ("trunk", "sum", "order")}
+    one = learner(model=TwoHeads(), optimizer=optax.sgd(rate), weights=weights)
+    state = State(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(one.update)(state, batch)
+
+    def entropy(params, task):
+        scores = jnp.exp(batch[task]["image"][:3] @ params["trunk"] @ params[task])
+        return -jnp.log(scores[jnp.arange(3), batch[task]["label"][:3]] / scores.sum(1)).mean()
+
+    @jax.jit
+    def expected():
+        gradients = jax.grad(lambda p: 2 * entropy(p, "sum") + 0.5 * entropy(p, "order"))(before)
+        return jax.tree.map(lambda p, g: p - rate * g, before, gradients), entropy(before, "sum")
+
+    new, loss = expected()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, new)
+    assert metrics["loss/sum"].compute() == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_images_are_turned_by_their_number():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.episodes import episodes
 from dlcore.data.stroke_characters import stroke_characters
@@ -105,3 +106,38 @@ def test_half_of_an_interval_by_hand():
     parts = HalfInterval.of(jnp.array([1.0, 2])).merge(HalfInterval.of(jnp.array([3.0, 4])))
     assert parts.compute() == pytest.approx(whole.compute())
     assert HalfInterval.of(jnp.ones(1)).compute() is None
+
+
+class Embedding(nn.Module):
+    """An embedding by one matrix."""
+
+    @nn.compact
+    def __call__(self, images, attributes=None, train=False):
+        return images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
+
+
+@pytest.mark.covers("TL-09")
+def test_one_update_by_hand():
+    """Each query against the means of its own episode's supports; gradients reach supports and queries alike."""
+    rate, draws = 0.1, np.random.default_rng(0)
+    learner = prototypical.learner(model=Embedding(), optimizer=optax.sgd(rate))
+    support, query = draws.normal(size=(2, 2, 2, 2, 3)).astype(np.float32)  # two episodes of two classes, two each
+    batch = {"support": support, "query": query, "index": np.arange(2)}
+    before = {"matrix": draws.normal(size=(3, 2)).astype(np.float32)}
+    state = prototypical.FewShotState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+
+    @jax.jit
+    def expected(matrix):
+        def loss(matrix):
+            centers = (support @ matrix).mean(2)  # [episode, class, 2]
+            asked = query @ matrix  # [episode, class, query, 2]
+            near = jnp.exp(-((asked[:, :, :, None] - centers[:, None, None]) ** 2).sum(-1))
+            right = jnp.stack([near[:, 0, :, 0], near[:, 1, :, 1]], 1)
+            return -jnp.log(right / near.sum(-1)).mean()
+
+        return matrix - rate * jax.grad(loss)(matrix), loss(matrix)
+
+    new, loss = expected(before["matrix"])
+    np.testing.assert_allclose(after.params["matrix"], new, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)

@@ -165,3 +165,44 @@ def test_captions_are_learnt_and_follow_their_images(name):
     want = np.pad(WORDS[:, 1:], ((0, 0), (0, 2)))
     np.testing.assert_array_equal(predict(state, batch)["tokens"], want)
     np.testing.assert_array_equal(predict(state, batch | {"image": images[[1, 0, 3, 2]]})["tokens"], want[[1, 0, 3, 2]])
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CP-01")
+def test_one_update_by_hand():
+    """A caption drawn of each image, its tokens' smoothed losses summed, over all tokens of the batch."""
+    rate, smoothing, scale = 0.1, 0.2, 0.8
+    learner = captioning.learner(
+        model=Written(), optimizer=optax.sgd(rate), label_smoothing=smoothing,
+        augment=lambda key, image: image * jax.random.uniform(key),
+    )  # fmt: skip
+    table = np.random.default_rng(0).normal(size=(2, 4, 7)).astype(np.float32)
+    before = {"scale": np.float32(scale)}
+    state = captioning.CaptionState(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, BATCH | {"image": table})
+
+    @jax.jit
+    def expected():
+        rng = jax.random.fold_in(jax.random.key(3), 4)
+
+        def keys(k):
+            return [jax.random.fold_in(jax.random.fold_in(rng, k), i) for i in range(2)]
+
+        # Two captions of the first image, the smaller number first; the second image has one.
+        first = jax.random.uniform(keys(0)[0], (2,)).argmin()
+        captions = jnp.stack([jnp.asarray(CAPTIONS)[0, first], CAPTIONS[1, 0]])[:, 1:]
+        images = jnp.stack([table[i] * jax.random.uniform(keys(1)[i]) for i in range(2)])
+        real = captions != PAD
+
+        def losses(scale):
+            log_p = jnp.log(jnp.exp(scale * images) / jnp.exp(scale * images).sum(-1, keepdims=True))
+            right = -(log_p * (captions[..., None] == jnp.arange(7))).sum(-1)
+            smooth = (1 - smoothing) * right - smoothing * log_p.mean(-1)
+            return (smooth * real).sum() / real.sum(), (right * real).sum() / real.sum()
+
+        return scale - rate * jax.grad(lambda s: losses(s)[0])(scale), losses(scale)[1]
+
+    new, nats = expected()
+    assert float(after.params["scale"]) == pytest.approx(float(new), rel=1e-5)
+    assert float(new) != pytest.approx(scale, rel=1e-3)
+    assert metrics["loss"].compute() == pytest.approx(float(nats), rel=1e-5)

@@ -1,11 +1,14 @@
 """Retrieval by text: pairs learnt by heart, masks, and replicas that share their negatives."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.words import END, START
+from dlcore.learner import State
 from dlcore.losses import clip_loss
 from dlcore.vision_language import retrieval
 
@@ -72,3 +75,50 @@ def test_an_image_is_a_clip_of_one_frame(learner):
     image = {"image": still["clip"][:, 0], **{k: batch[k] for k in ("captions", "index")}}
     state = learner.init(jax.random.key(0), still)
     np.testing.assert_allclose(learner.predict(state, still)["clip"], learner.predict(state, image)["clip"], atol=1e-6)
+
+
+def unit(x):
+    return x / jnp.sqrt((x**2).sum(-1, keepdims=True))
+
+
+class Embeddings(nn.Module):
+    """A clip's embedding by one matrix, a sentence's by the row of its first word."""
+
+    @nn.compact
+    def __call__(self, clip, tokens):
+        words = self.param("words", nn.initializers.ones, (7, 2))[tokens[:, 1]]
+        clips = clip @ self.param("clips", nn.initializers.ones, (3, 2))
+        return unit(clips), unit(words), jnp.exp(self.param("log_scale", nn.initializers.zeros, ()))
+
+
+@pytest.mark.slow
+def test_one_update_by_hand():
+    """A caption drawn of each of three clips; entropies of the right sentence for a clip, and the other way round."""
+    rate, draws = 0.1, np.random.default_rng(0)
+    learner = retrieval.learner(
+        model=Embeddings(), optimizer=optax.sgd(rate), augment=lambda key, x: x + jax.random.normal(key, x.shape)
+    )
+    clips = draws.normal(size=(3, 3)).astype(np.float32)
+    captions = np.array([[[START, 4, END], [START, 5, END]], [[START, 6, END]] * 2, [[START, 3, END]] * 2], np.int32)
+    before = {"words": draws.normal(size=(7, 2)), "clips": draws.normal(size=(3, 2)), "log_scale": np.array(0.9)}
+    before = {name: value.astype(np.float32) for name, value in before.items()}
+    state = State(np.int32(2), jax.random.key(3), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(learner.update)(state, {"clip": clips, "captions": captions, "index": np.arange(3)})
+
+    @jax.jit
+    def expected(params):
+        keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 2), i) for i in range(3)]
+        first = jax.random.uniform(keys[0], (2,)).argmin()
+        words = jnp.stack([jnp.asarray(captions)[0, first, 1], 6, 3])
+        seen = clips + jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys])
+
+        def loss(params):
+            scores = unit(seen @ params["clips"]) @ unit(params["words"][words]).T * jnp.exp(params["log_scale"])
+            rows, columns = (jnp.log(jnp.exp(scores) / jnp.exp(scores).sum(axis, keepdims=True)) for axis in (1, 0))
+            return -(jnp.diag(rows) + jnp.diag(columns)).mean() / 2
+
+        return jax.tree.map(lambda p, g: p - rate * g, params, jax.grad(loss)(params)), loss(params)
+
+    new, loss = expected(before)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, new)
+    assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
