@@ -13,6 +13,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder, activation_divergence, mean_activation
+from dlcore.learner import State, example_keys
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 
@@ -85,6 +86,52 @@ def test_the_penalties_by_hand():
     without, having = (float(jax.jit(make[w].loss)(state.params, state, rows)[0]) for w in (0.0, 2.0))
     codes = jax.jit(lambda p: model.apply({"params": p}, rows["image"][:3], method="encode"))(state.params)
     assert having - without == pytest.approx(2 * float(np.abs(codes).sum() / 3), rel=1e-4)
+
+
+class Coins(nn.Module):
+    """Codes s(w x) of each pixel, decoded to v z."""
+
+    def setup(self):
+        self.w, self.v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
+
+    def encode(self, x):
+        return nn.sigmoid(self.w * x.reshape(len(x), -1))
+
+    def decode(self, z):
+        return (self.v * z).reshape(-1, 1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"kind": "plain"}, marks=pytest.mark.covers("GE-06")),
+        pytest.param({"kind": "sparse", "rho": 0.2, "sparsity_weight": 3.0}, marks=pytest.mark.covers("GE-07")),
+        pytest.param({"kind": "denoising", "noise": 0.5}, marks=pytest.mark.covers("GE-08")),
+    ],
+    ids=lambda settings: settings["kind"],
+)
+def test_one_update_by_hand(settings):
+    """The mean of sum (v s(w x') - x)^2, x' = x or noisy, and 3 sum KL(.2 || mean code) where it is sparse."""
+    learner = autoencoder.learner(model=Coins(), optimizer=optax.sgd(0.1), **settings)
+    image = np.random.default_rng(1).random((3, 1, 2, 1), np.float32)
+    rows = {"image": image, "index": np.arange(3, dtype=np.int32)}
+    params = {"w": np.float32(1.5), "v": np.float32(0.7)}
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
+        return learner.update(state, rows)[0].params, jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
+
+    after, noise = jax.device_get(step(state))
+    x, seen = image.reshape(3, 2), np.clip(image + settings.get("noise", 0) * noise, 0, 1).reshape(3, 2)
+    z = 1 / (1 + np.exp(-1.5 * seen))
+    by_y = 2 * (0.7 * z - x) / 3
+    by_z, a = by_y * 0.7, z.mean(0)
+    if settings["kind"] == "sparse":
+        by_z = by_z + 3 * (-0.2 / a + 0.8 / (1 - a)) / 3
+    assert after["v"] == pytest.approx(0.7 - 0.1 * (by_y * z).sum(), rel=1e-5)
+    assert after["w"] == pytest.approx(1.5 - 0.1 * (by_z * z * (1 - z) * seen).sum(), rel=1e-5)
 
 
 @pytest.mark.covers("GE-08")

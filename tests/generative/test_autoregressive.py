@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.generative import autoregressive
 from dlcore.generative.autoregressive import dependence, log_likelihood, sample
 from dlcore.generative.fvbn import FVBN, MADE, NADE
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN
+from dlcore.learner import State
 from dlcore.run import Placement, fit, make_mesh
 
 GRAY, COLOR = (4, 2, 1), (2, 2, 2)
@@ -231,6 +233,40 @@ def test_predictions_are_samples_and_keep_what_is_known(trained):
     kept = predict(state, {**batch_of(), "known": known})["sample"]
     np.testing.assert_array_equal(kept[:, :2], batch_of()["image"][:, :2])
     assert len(np.unique(np.asarray(kept)[:, 2], axis=0)) > 1
+
+
+class Pair(nn.Module):
+    """Logits (0, b + c y) of the first of two pixels, (0, w x_1) of the second."""
+
+    levels: int = 2
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, x, label, train=False):
+        b, c, w = (self.param(name, nn.initializers.ones, ()) for name in "bcw")
+        scores = jnp.stack([b + c * label, w * x[:, 0, 0, 0]], -1)[:, None, :, None]
+        return jnp.stack([jnp.zeros_like(scores), scores], -1)
+
+
+@pytest.mark.covers("GE-03")
+def test_one_update_by_hand():
+    """L is the mean over images and two pixels of softplus(s) - x s, given the class and the pixel before."""
+    learner = autoregressive.learner(model=Pair(), optimizer=optax.sgd(0.1), shape=(1, 2, 1), binarization="threshold")
+    x, y = np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.array([0, 1, 2], np.int32)
+    rows = {"image": 0.2 + 0.6 * x.reshape(3, 1, 2, 1), "label": y, "index": np.arange(3, dtype=np.int32)}
+    params = {"b": np.float32(0.4), "c": np.float32(-0.3), "w": np.float32(0.9)}
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+    after, metrics = jax.device_get(jax.jit(learner.update)(state, rows))
+    scores = np.stack([0.4 - 0.3 * y, 0.9 * x[:, 0]], 1)
+    loss = (np.log1p(np.exp(scores)) - x * scores).mean()
+    assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-5)
+    error = (1 / (1 + np.exp(-scores)) - x) / 6
+    want = {
+        "b": 0.4 - 0.1 * error[:, 0].sum(),
+        "c": -0.3 - 0.1 * (error[:, 0] * y).sum(),
+        "w": 0.9 - 0.1 * (error[:, 1] * x[:, 0]).sum(),
+    }
+    assert after.params == pytest.approx(want, rel=1e-5)
 
 
 def test_names_carry_what_the_likelihood_is_of():

@@ -109,6 +109,57 @@ def test_the_initial_loss_of_the_unet_is_one():
     assert float(learner.loss(state.params, state, rows)[0]) == pytest.approx(1.0, abs=0.05)
 
 
+class Sloped(nn.Module):
+    """Predicts a x_t + b t + c y."""
+
+    @nn.compact
+    def __call__(self, x, t, y):
+        a, b, c = (self.param(name, nn.initializers.ones, ()) for name in "abc")
+        return a * x + (b * t + c * y)[:, None, None, None]
+
+
+@pytest.mark.slow(unless=["sample"])
+@pytest.mark.covers("GE-24", "GE-26")
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "sample"])
+def test_one_update_by_hand(prediction):
+    """x_t = sqrt(A) x + sqrt(1 - A) eps, A = prod (1 - beta); half of the labels become K = 3, that of none."""
+    learner = ddpm.learner(
+        model=Sloped(),
+        optimizer=optax.sgd(0.1),
+        shape=(1, 2, 1),
+        condition=ddpm.class_condition(3),
+        prediction=prediction,
+        condition_dropout=0.5,
+        num_inference_steps=5,
+    )
+    image, label = np.random.default_rng(1).random((4, 1, 2, 1), np.float32), np.array([1, 2, 1, 2], np.int32)
+    rows = {"image": image, "label": label, "index": np.arange(4, dtype=np.int32)}
+    params = {"a": np.float32(0.8), "b": np.float32(0.001), "c": np.float32(0.3)}
+    state = ddpm.DiffusionState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+
+    def draws(key):
+        t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, 1000)
+        noise = jax.random.normal(jax.random.fold_in(key, 1), (1, 2, 1))
+        return t, noise, jax.random.bernoulli(jax.random.fold_in(key, 3), 0.5)
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
+        return learner.update(state, rows)[0].params, jax.vmap(draws)(keys)
+
+    after, (t, eps, is_lost) = jax.device_get(step(state))
+    assert 0 < is_lost.sum() < 4
+    bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[t].reshape(4, 1, 1, 1)
+    x, y, t = 2 * image - 1, np.where(is_lost, 3, label).reshape(4, 1, 1, 1), t.reshape(4, 1, 1, 1)
+    noisy = np.sqrt(bar) * x + np.sqrt(1 - bar) * eps
+    target = {"epsilon": eps, "v": np.sqrt(bar) * eps - np.sqrt(1 - bar) * x, "sample": x}[prediction]
+    slope = 2 * (0.8 * noisy + 0.001 * t + 0.3 * y - target) / 8
+    want = {"a": 0.8, "b": 0.001, "c": 0.3}
+    for name, factor in (("a", noisy), ("b", t), ("c", y)):
+        want[name] -= 0.1 * (slope * factor).sum()
+    assert after == pytest.approx(want, rel=1e-4)
+
+
 class ByClass(nn.Module):
     """Predicts x times its class's own number."""
 

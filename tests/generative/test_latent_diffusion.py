@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.generative import autoencoder_kl, ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.vae import kl_to_standard_normal
+from dlcore.learner import State, example_keys
 
 SMALL = AutoencoderKL((4, 4), latent_channels=2, image_channels=1, groups=2)
 
@@ -26,6 +28,44 @@ def test_the_divergence_of_a_wide_normal():
     """KL(N(1, .25) || N(0, 1)) = (1 + .25 - 1 + log 4) / 2 = .818147, and none from itself."""
     assert float(kl_to_standard_normal(jnp.float32(1), jnp.log(0.25))) == pytest.approx(0.818147, abs=1e-6)
     assert float(kl_to_standard_normal(jnp.float32(0), jnp.float32(0))) == 0
+
+
+class Scaled(nn.Module):
+    """Latents of mean a x and log variance b x, decoded to c z."""
+
+    def setup(self):
+        self.a, self.b, self.c = (self.param(name, nn.initializers.ones, ()) for name in "abc")
+
+    def encode(self, x):
+        return self.a * x, self.b * x
+
+    def decode(self, z):
+        return self.c * z
+
+
+@pytest.mark.covers("GE-25")
+def test_one_update_of_the_autoencoder_by_hand():
+    """z = m + exp(l / 2) eps, L = mean |c z - x| + .5 mean (m^2 + e^l - 1 - l) / 2, of x in [-1, 1]."""
+    learner = autoencoder_kl.learner(model=Scaled(), optimizer=optax.sgd(0.1), kl_weight=0.5)
+    image = np.random.default_rng(1).random((3, 1, 2, 1), np.float32)
+    rows = {"image": image, "index": np.arange(3, dtype=np.int32)}
+    params = {"a": np.float32(0.8), "b": np.float32(-0.6), "c": np.float32(0.7)}
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
+        return learner.update(state, rows)[0].params, jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
+
+    after, eps = jax.device_get(step(state))
+    x = 2 * image - 1
+    mean, log_variance = 0.8 * x, -0.6 * x
+    spread = np.exp(log_variance / 2) * eps
+    by_y = np.sign(0.7 * (mean + spread) - x) / 6
+    by_mean, by_log = 0.7 * by_y + 0.5 * mean / 6, 0.7 * by_y * spread / 2 + 0.5 * (np.exp(log_variance) - 1) / 12
+    want = {"a": 0.8 - 0.1 * (by_mean * x).sum(), "b": -0.6 - 0.1 * (by_log * x).sum()}
+    want["c"] = 0.7 - 0.1 * (by_y * (mean + spread)).sum()
+    assert after == pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.slow

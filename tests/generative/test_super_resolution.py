@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 from dlcore.generative import super_resolution
@@ -77,6 +78,53 @@ def test_the_adversary_joins_the_game():
     _, metrics = jax.eval_shape(made.update, state, rows)
     assert {"d_loss", "g_loss", "content_loss", "loss"} == set(metrics)
     assert made.loss is None
+
+
+class Twice(nn.Module):
+    """Each pixel's value times w, at 2 x 2 pixels."""
+
+    factor: int = 2
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return self.param("w", nn.initializers.ones, ()) * x.repeat(2, 1).repeat(2, 2)
+
+
+class Score(nn.Module):
+    """logit = u y of each pixel."""
+
+    @nn.compact
+    def __call__(self, y, train=False):
+        return self.param("u", nn.initializers.ones, ()) * y[..., 0]
+
+
+@pytest.mark.covers("GE-21")
+def test_one_update_by_hand():
+    """D: mean softplus(-u y) + softplus(u w x); then G: mean |w x - y| + .4 mean softplus(-u' w x), D's new u'."""
+    made = super_resolution.learner(
+        generator=Twice(),
+        discriminator=Score(),
+        generator_optimizer=optax.sgd(0.1),
+        discriminator_optimizer=optax.sgd(0.3),
+        adversarial_weight=0.4,
+    )
+    rng = np.random.default_rng(2)
+    low, image = rng.random((3, 1, 1, 1), np.float32), rng.random((3, 2, 2, 1), np.float32)
+    rows = {"low": low, "image": image, "index": np.arange(3, dtype=np.int32)}
+    params = {"generator": {"w": np.float32(0.8)}, "discriminator": {"u": np.float32(0.6)}}
+    shapes = jax.eval_shape(made.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0), params=params)
+    after, _ = jax.jit(made.update)(state, rows)
+    x, y = np.broadcast_to(2 * low - 1, image.shape), 2 * image - 1
+
+    def sigmoid(s):
+        return 1 / (1 + np.exp(-s))
+
+    fake = 0.8 * x
+    u = 0.6 - 0.3 * (-sigmoid(-0.6 * y) * y + sigmoid(0.6 * fake) * fake).mean()
+    assert float(after.params["discriminator"]["u"]) == pytest.approx(u, rel=1e-5)
+    slope = (np.sign(fake - y) * x).mean() + 0.4 * (-sigmoid(-u * fake) * u * x).mean()
+    assert float(after.params["generator"]["w"]) == pytest.approx(0.8 - 0.1 * slope, rel=1e-5)
 
 
 def test_other_factors_are_named():

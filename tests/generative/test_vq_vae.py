@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
@@ -19,6 +20,7 @@ from dlcore.generative.vq_vae import (
     Codebook,
     CodebookPerplexity,
     CodebookUsage,
+    VQVAEState,
     codebook_from,
     nearest_codes,
     straight_through,
@@ -92,6 +94,47 @@ def test_the_first_codebook_are_outputs_without_a_repetition():
     book = codebook_from(jax.random.key(0), z, 20)
     assert sorted(book.vectors[:, 0].tolist()) == z[:, 0].tolist()
     assert codebook_from(jax.random.key(0), z[:3], 7).vectors.shape == (7, 2)
+
+
+class Scaled(nn.Module):
+    """Outputs w x, one of each pixel, and v q of them."""
+
+    def setup(self):
+        self.w, self.v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
+
+    def encode(self, x):
+        return self.w * x
+
+    def decode(self, q):
+        return self.v * q
+
+
+@pytest.mark.covers("GE-12")
+def test_one_update_of_the_autoencoder_by_hand():
+    """L = mean (v q - x)^2 + .5 mean (w x - q)^2: v q passes straight through to w, and codes follow averages alone."""
+    settings = {"num_codes": 3, "commitment": 0.5, "decay": 0.75, "restart_below": 0.0}
+    learner = vq_vae.learner(model=Scaled(), optimizer=optax.sgd(0.1), **settings)
+    x = np.array([[-0.9, 0.1], [0.8, 0.5], [-0.3, 0.7]], np.float32)
+    rows = {"image": (x.reshape(3, 1, 2, 1) + 1) / 2, "index": np.arange(3, dtype=np.int32)}
+    params = {"autoencoder": {"w": np.float32(1.2), "v": np.float32(0.7)}}
+    codes, counts = np.array([-1, 0, 1], np.float32), np.array([1, 2, 4], np.float32)
+    book = Codebook(codes[:, None], counts, (codes * counts)[:, None])
+    first = {"autoencoder": optax.sgd(0.1).init(params["autoencoder"])}
+    state = VQVAEState(np.int32(0), jax.random.key(0), params, first, book)
+    after, metrics = jax.device_get(jax.jit(learner.update)(state, rows))
+    z = 1.2 * x.ravel()
+    nearest = np.abs(z[:, None] - codes).argmin(1)
+    assert set(nearest) == {0, 1, 2}
+    q, x = codes[nearest], x.ravel()
+    error = 0.7 * q - x
+    assert metrics["loss"].compute() == pytest.approx((error**2 + 0.5 * (z - q) ** 2).mean(), rel=1e-5)
+    by_w = ((2 * error * 0.7 + 0.5 * 2 * (z - q)) * x).mean()
+    want = {"w": 1.2 - 0.1 * by_w, "v": 0.7 - 0.1 * (2 * error * q).mean()}
+    assert after.params["autoencoder"] == pytest.approx(want, rel=1e-5)
+    one_hot = np.eye(3)[nearest]
+    sums, new = 0.75 * codes * counts + 0.25 * z @ one_hot, 0.75 * counts + 0.25 * one_hot.sum(0)
+    np.testing.assert_allclose(after.codebook.counts, new, rtol=1e-5)
+    np.testing.assert_allclose(after.codebook.vectors[:, 0], sums / new, rtol=1e-5, atol=1e-6)
 
 
 def make(first):

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
+from dlcore.learner import example_keys
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.run import Placement, Saving, fit, make_mesh
 from dlcore.self_supervised import deep_cluster
@@ -113,6 +114,50 @@ def test_labels_are_the_clusters_by_index_and_small_clusters_weigh_more():
     assert learner.loss(state.params, state, rows)[0] == pytest.approx(want, rel=1e-5)
     with pytest.raises(ValueError, match="num_clusters=50: more than examples; allowed: at most 45"):
         toy(clusters=50)
+
+
+class Line(nn.Module):
+    """Logits of one layer, and the image as features."""
+
+    @nn.compact
+    def __call__(self, pieces, train=False):
+        flat = pieces.reshape(len(pieces), -1)
+        return nn.Dense(3)(flat), flat
+
+
+@pytest.mark.covers("SS-10")
+def test_one_update_by_hand():
+    """Cross-entropy of views against the clusters by index, weighted N / (K n) by the size n of the cluster."""
+    learner = deep_cluster.learner(
+        model=Line(),
+        optimizer=optax.sgd(0.1),
+        augment=lambda key, image: image + jax.random.uniform(key),
+        prepare=lambda images: images / 2,
+        normalize=lambda images: images - 0.1,
+        train_size=6,
+        num_clusters=3,
+    )
+    rng, clusters = np.random.default_rng(0), np.array([0, 1, 0, 2, 0, 1], np.int32)
+    image, index = rng.random((4, 1, 2, 1), np.float32), np.array([5, 0, 3, 2], np.int32)
+    rows = {"image": image, "index": index, "label": np.array([0, 1, 1, 1]), "mask": np.array([1, 1, 1, 0])}
+    kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 3), 3))
+    params = {"Dense_0": {"kernel": kernel, "bias": bias}}
+    state = deep_cluster.DeepClusterState(
+        np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {}, clusters
+    )
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), rows)
+        return learner.update(state, rows)[0].params["Dense_0"], jax.vmap(jax.random.uniform)(keys)
+
+    after, light = jax.device_get(step(state))
+    x = image.reshape(4, 2) / 2 + light[:, None] - 0.1
+    p = np.exp(x @ kernel + bias)
+    weight = np.array([6 / (3 * 2), 6 / (3 * 3), 6 / (3 * 1), 0])  # of clusters 1, 0 and 2
+    error = (p / p.sum(-1, keepdims=True) - np.eye(3)[[1, 0, 2, 0]]) * weight[:, None] / 3
+    np.testing.assert_allclose(after["kernel"], kernel - 0.1 * x.T @ error, atol=1e-5)
+    np.testing.assert_allclose(after["bias"], bias - 0.1 * error.sum(0), atol=1e-5)
 
 
 class Killed(Exception):

@@ -7,9 +7,11 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.learner import example_keys
+from dlcore.self_supervised import colorization, cross_channel, inpainting, super_resolution_pretext
 from dlcore.self_supervised.colorization import in_gray, without_colors
 from dlcore.self_supervised.cross_channel import hidden_channel, without_channel
-from dlcore.self_supervised.fill_in import Filler, fill_in_learner
+from dlcore.self_supervised.fill_in import Filler, FillInState, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
 from dlcore.self_supervised.super_resolution_pretext import made_small
 
@@ -90,6 +92,63 @@ def test_a_small_image_has_lost_detail_and_kept_slopes():
     np.testing.assert_array_equal(task.target, ramp)
     with pytest.raises(ValueError, match="factor=3: does not divide images of 16x16 pixels; allowed: divisors of both"):
         made_small(ramp, 3)
+
+
+class Plain(nn.Module):
+    """In each channel a m + b, m the mean of what is seen of the pixel."""
+
+    channels: int = 3
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        a, b = (self.param(name, nn.initializers.ones, ()) for name in "ab")
+        return (a * x.mean(-1, keepdims=True) + b).repeat(self.channels, -1)
+
+
+@pytest.mark.parametrize(
+    ("technique", "task", "channels", "settings"),
+    [
+        pytest.param(
+            inpainting,
+            lambda key, x: hole(key, x, 0.6),
+            3,
+            {"hole_share": 0.6},
+            marks=pytest.mark.slow,
+            id="inpainting",
+        ),
+        pytest.param(colorization, without_colors, 3, {}, id="colorization"),
+        pytest.param(cross_channel, lambda key, x: hidden_channel(x, 1), 1, {"channel": 1}, id="cross_channel"),
+        pytest.param(
+            super_resolution_pretext, lambda key, x: made_small(x, 4), 3, {"factor": 4}, id="super_resolution"
+        ),
+    ],
+)
+@pytest.mark.covers("SS-05", "SS-06", "SS-07", "SS-08")
+def test_one_update_by_hand(technique, task, channels, settings):
+    """The mean over the pixels that are asked for of |trivial + a m + b - target|^2 / K; padding is left out."""
+    learner = technique.learner(
+        model=Plain(channels),
+        optimizer=optax.sgd(0.1),
+        prepare=lambda images: images / 2,
+        normalize=lambda images: 2 * images - 1,
+        **settings,
+    )
+    x = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
+    batch = {"image": x, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
+    params = {"a": np.float32(0.7), "b": np.float32(-0.2)}
+    state = FillInState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), batch)
+        return learner.update(state, batch)[0].params, jax.vmap(task)(keys, x / 2)
+
+    after, drawn = jax.device_get(step(state))
+    seen = (2 * drawn.input - 1).mean(-1, keepdims=True)
+    share = drawn.weight / drawn.weight.sum((1, 2), keepdims=True) * np.array([0.5, 0.5, 0])[:, None, None]
+    slope = 2 * (drawn.trivial + 0.7 * seen - 0.2 - drawn.target) * share[..., None] / channels
+    want = {"a": 0.7 - 0.1 * (slope * seen).sum(), "b": -0.2 - 0.1 * slope.sum()}
+    assert after == pytest.approx(want, rel=1e-5)
 
 
 def rows(n=32):

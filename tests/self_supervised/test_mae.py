@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
+from dlcore.learner import State, example_keys
 from dlcore.self_supervised import mae
 from tests.models.test_mae import TINY
 
@@ -27,6 +29,61 @@ def test_targets_and_the_mean_patch_by_hand():
     np.testing.assert_allclose(mae.patch_targets(patches, norm_pix_loss=True), want, rtol=1e-5)
     # The first two are seen, their mean is (3, 4): the third misses it by (-1, 2), 5 / 2
     np.testing.assert_allclose(mae.mean_patch_loss(patches, jnp.asarray([[0.0, 0, 1]]))[0, 2], 2.5)
+
+
+class Plain(nn.Module):
+    """Four patches of two pixels; the two of the largest noise are hidden, and predicted as a m + b, m of the seen."""
+
+    CLASS_TOKEN = False
+
+    @nn.compact
+    def __call__(self, images, noise):
+        patches = self.patches(images)
+        masked = (noise.argsort(-1).argsort(-1) >= 2).astype(jnp.float32)
+        a, b = (self.param(name, nn.initializers.ones, ()) for name in "ab")
+        seen = (patches.sum(-1) * (1 - masked)).sum(-1) / 4
+        return {"prediction": jnp.zeros_like(patches) + (a * seen + b)[:, None, None], "mask": masked}
+
+    def grid(self, images):
+        return (2, 2)
+
+    def patches(self, images):
+        return images.reshape(len(images), 4, 2)
+
+
+@pytest.mark.covers("SS-19")
+@pytest.mark.parametrize("norm_pix_loss", [False, True])
+def test_one_update_by_hand(norm_pix_loss):
+    """The mean over hidden patches of |a m + b - target|^2 / 2, of augmented images; padding is left out."""
+    learner = mae.learner(
+        model=Plain(),
+        optimizer=optax.sgd(0.1),
+        augment=lambda key, image: image + jax.random.uniform(key),
+        preprocess=lambda images: 2 * images,
+        norm_pix_loss=norm_pix_loss,
+    )
+    rows = {"image": np.random.default_rng(0).random((3, 2, 4, 1), np.float32), "index": np.arange(3, dtype=np.int32)}
+    rows["mask"] = np.array([1, 1, 0], np.float32)
+    params = {"a": np.float32(0.7), "b": np.float32(-0.2)}
+    state = State(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params))
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
+        noise = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
+        light = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))(keys)
+        return learner.update(state, rows)[0].params, noise, light
+
+    after, noise, light = jax.device_get(step(state))
+    patches = 2 * rows["image"].reshape(3, 4, 2) + light[:, None, None]
+    hidden = noise >= np.sort(noise)[:, 2:3]
+    seen = patches[~hidden].reshape(3, 4).mean(1)
+    target = patches[hidden].reshape(3, 2, 2)
+    if norm_pix_loss:
+        target = (target - target.mean(-1, keepdims=True)) / np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
+    slope = (2 * (0.7 * seen[:, None, None] - 0.2 - target) / 4 / 2)[:2].sum((1, 2))
+    want = {"a": 0.7 - 0.1 * (slope * seen[:2]).sum(), "b": -0.2 - 0.1 * slope.sum()}
+    assert after == pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -7,15 +7,14 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.learner import example_keys
+from dlcore.self_supervised import audio_visual, exemplar, frame_order, jigsaw, relative_patch, rotation
 from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
-from dlcore.self_supervised.exemplar import exemplar
-from dlcore.self_supervised.frame_order import frame_order
-from dlcore.self_supervised.jigsaw import jigsaw, order_count
+from dlcore.self_supervised.jigsaw import order_count
 from dlcore.self_supervised.pieces import check_grid, cut, distant_orders
-from dlcore.self_supervised.pretext import PieceClassifier, pretext_learner
-from dlcore.self_supervised.relative_patch import relative_patch
-from dlcore.self_supervised.rotation import rotation
+from dlcore.self_supervised.pretext import PieceClassifier, PretextState, pretext_learner
 
+CLOSE = {"gap": 0, "jitter": 0, "by_piece": False}
 NINE = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1) / 9
 
 
@@ -35,7 +34,7 @@ def drawn(task, example, count=200):
 @pytest.mark.covers("SS-02")
 def test_turns_by_hand():
     """0 1 2 / 3 4 5 / 6 7 8 turned once counterclockwise is 2 5 8 / 1 4 7 / 0 3 6."""
-    pieces, label = drawn(rotation, {"image": jnp.asarray(NINE)})
+    pieces, label = drawn(rotation.rotation, {"image": jnp.asarray(NINE)})
     assert set(label) == {0, 1, 2, 3}
     want = {
         0: [0, 1, 2, 3, 4, 5, 6, 7, 8],
@@ -46,14 +45,16 @@ def test_turns_by_hand():
     for piece, turns in zip(pieces, label, strict=True):
         np.testing.assert_array_equal(piece[0, ..., 0].ravel() * 9, want[int(turns)])
     with pytest.raises(ValueError, match=r"image=\(3, 4, 1\): a quarter turn changes its shape; allowed: \[S, S, C\]"):
-        rotation(jax.random.key(0), {"image": jnp.zeros((3, 4, 1))})
+        rotation.rotation(jax.random.key(0), {"image": jnp.zeros((3, 4, 1))})
 
 
 @pytest.mark.covers("SS-03")
 def test_a_jigsaw_is_undone_by_its_label():
     """Cells of 2 x 2 pixels whose pixels all are the cell's number; without gaps the pieces are the cells."""
     image = np.kron(np.arange(4.0).reshape(2, 2), np.ones((2, 2)))[..., None] / 4
-    pieces, label = drawn(jigsaw(gap=0, jitter=0, by_piece=False), {"image": jnp.asarray(image, jnp.float32)}, 400)
+    pieces, label = drawn(
+        jigsaw.jigsaw(gap=0, jitter=0, by_piece=False), {"image": jnp.asarray(image, jnp.float32)}, 400
+    )
     orders = distant_orders(4, 24)
     assert set(label) == set(range(24))
     np.testing.assert_array_equal(pieces[:, :, 0, 0, 0] * 4, orders[label])
@@ -76,7 +77,7 @@ def test_orders_lie_as_far_apart_as_they_can():
 @pytest.mark.covers("SS-04")
 def test_the_neighbor_is_where_its_label_says():
     """Pixel k of nine has the value k / 9; the middle is 4, and label 4 is the one to its right, 5."""
-    pieces, label = drawn(relative_patch(gap=0, jitter=0, by_piece=False), {"image": jnp.asarray(NINE)})
+    pieces, label = drawn(relative_patch.relative_patch(gap=0, jitter=0, by_piece=False), {"image": jnp.asarray(NINE)})
     assert set(label) == set(range(8))
     np.testing.assert_allclose(pieces[:, 0, 0, 0, 0] * 9, 4, rtol=1e-6)
     np.testing.assert_allclose(pieces[:, 1, 0, 0, 0] * 9, np.array([0, 1, 2, 3, 5, 6, 7, 8])[label], rtol=1e-6)
@@ -118,7 +119,7 @@ def test_grids_that_do_not_fit_are_refused():
 
 @pytest.mark.covers("SS-11")
 def test_an_exemplars_class_is_its_own_whatever_the_order():
-    task = exemplar(lambda key, image: image + jax.random.uniform(key))
+    task = exemplar.exemplar(lambda key, image: image + jax.random.uniform(key))
     rows = {"image": jnp.zeros((4, 2, 2, 1)), "exemplar": jnp.array([3, -1, 0, 2]), "index": jnp.arange(4)}
     keys = jax.random.split(jax.random.key(0), 4)
     views, label = jax.vmap(task)(keys, rows)
@@ -129,7 +130,7 @@ def test_an_exemplars_class_is_its_own_whatever_the_order():
 @pytest.mark.covers("SS-21")
 def test_frames_in_order_have_the_middle_one_between():
     clip = jnp.broadcast_to(jnp.arange(8.0)[:, None, None, None], (8, 2, 2, 1))
-    pieces, label = drawn(frame_order(2), {"clip": clip})
+    pieces, label = drawn(frame_order.frame_order(2), {"clip": clip})
     times = pieces[:, :, 0, 0, 0]
     between = (times[:, 1] - times[:, 0]) * (times[:, 2] - times[:, 1]) > 0
     np.testing.assert_array_equal(label, between)
@@ -137,7 +138,7 @@ def test_frames_in_order_have_the_middle_one_between():
     assert 0.35 < label.mean() < 0.65
     assert set(times.min(1)) == {0, 1, 2, 3}  # the latest of 8 frames from which 2 and 4 later exist is frame 3
     with pytest.raises(ValueError, match="stride=4: three frames do not fit a clip of 8; allowed: 1 to 3"):
-        frame_order(4)(jax.random.key(0), {"clip": clip})
+        frame_order.frame_order(4)(jax.random.key(0), {"clip": clip})
 
 
 @pytest.mark.covers("SS-24")
@@ -165,6 +166,91 @@ def test_sound_and_frames_meet_in_their_products():
     apart, _ = model.apply(variables, {"frames": frames, "sound": jnp.roll(sound, 1, 1)})
     assert np.abs(apart - logits).max() > 1e-3
     assert features.shape == (2, 4, 12)
+
+
+class Linear(nn.Module):
+    """Logits of one layer that sees all numbers of all pieces."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, pieces, train=False):
+        flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(pieces)], -1)
+        return nn.Dense(self.num_classes)(flat), flat
+
+
+def lighten(key, image):
+    return image + jax.random.uniform(key)
+
+
+@pytest.mark.parametrize(
+    ("technique", "task", "num_classes", "settings"),
+    [
+        pytest.param(rotation, rotation.rotation, 4, {}, marks=pytest.mark.covers("SS-02")),
+        pytest.param(
+            jigsaw,
+            jigsaw.jigsaw,
+            5,
+            {"grid": 2, "orders": 5, **CLOSE},
+            marks=[pytest.mark.slow, pytest.mark.covers("SS-03")],
+        ),
+        pytest.param(
+            relative_patch,
+            relative_patch.relative_patch,
+            8,
+            CLOSE,
+            marks=[pytest.mark.slow, pytest.mark.covers("SS-04")],
+        ),
+        pytest.param(exemplar, exemplar.exemplar, 3, {"augment": lighten}, marks=pytest.mark.covers("SS-11")),
+        pytest.param(
+            frame_order,
+            frame_order.frame_order,
+            2,
+            {"stride": 1},
+            marks=[pytest.mark.slow, pytest.mark.covers("SS-21")],
+        ),
+        pytest.param(audio_visual, audio_visual.correspondence, 2, {"shift": 1}, marks=pytest.mark.covers("SS-24")),
+    ],
+    ids=lambda value: getattr(value, "__name__", "").removeprefix("dlcore.self_supervised.") or None,
+)
+def test_one_update_by_hand(technique, task, num_classes, settings):
+    """Cross-entropy of the task's own label, of pieces drawn by each example's key, without padding and label -1."""
+    learner = technique.learner(
+        model=Linear(num_classes),
+        optimizer=optax.sgd(0.1),
+        prepare=lambda images: images / 2,
+        normalize=lambda images: images - 0.1,
+        **settings,
+    )
+    rng, side = np.random.default_rng(0), 2 if technique is jigsaw else 3
+    rows = {
+        "image": rng.random((5, side, side, 1), np.float32),
+        "clip": rng.random((5, 3, 1, 1, 1), np.float32),
+        "sound": rng.random((5, 3, 2), np.float32),
+        "exemplar": np.array([2, -1, 0, 1, 1], np.int32),
+        "index": np.arange(5, dtype=np.int32),
+        "mask": np.array([1, 1, 1, 1, 0], np.float32),
+    }
+    draw = task if technique is rotation else task(**settings)
+
+    def drawn(state):
+        keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), rows)
+        pieces, label = jax.vmap(draw)(keys, {**rows, "image": rows["image"] / 2})
+        parts = (pieces["frames"] - 0.1, pieces["sound"]) if isinstance(pieces, dict) else (pieces - 0.1,)
+        return jnp.concatenate([part.reshape(5, -1) for part in parts], -1), label
+
+    state = PretextState(np.int32(3), jax.random.key(0), None, None, {})
+    size = jax.eval_shape(drawn, state)[0].shape[-1]
+    kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((size, num_classes), num_classes))
+    params = {"Dense_0": {"kernel": kernel, "bias": bias}}
+    state = state.replace(params=params, opt_state=optax.sgd(0.1).init(params))
+    step = jax.jit(lambda state: (learner.update(state, rows)[0].params["Dense_0"], drawn(state)))
+    after, (x, label) = jax.device_get(step(state))
+    counts = rows["mask"] * (label >= 0)
+    p = np.exp(x @ kernel + bias)
+    error = (p / p.sum(-1, keepdims=True) - np.eye(num_classes)[label]) * counts[:, None] / counts.sum()
+    np.testing.assert_allclose(after["kernel"], kernel - 0.1 * x.T @ error, atol=1e-5)
+    np.testing.assert_allclose(after["bias"], bias - 0.1 * error.sum(0), atol=1e-5)
 
 
 def stripes(n):
@@ -216,7 +302,7 @@ def test_examples_without_a_class_take_no_part(trained):
     _, _, state, rows = trained
     model = PieceClassifier(Backbone(), 4, hidden=16, side=2)
     labels = jnp.where(rows["index"] < 10, rows["index"] % 4, -1)
-    task = exemplar(lambda key, image: image)
+    task = exemplar.exemplar(lambda key, image: image)
     learner = pretext_learner(model, optax.adam(1e-2), task)
     whole, few = {**rows, "exemplar": labels}, {k: v[:10] for k, v in {**rows, "exemplar": labels}.items()}
     evaluate = jax.jit(learner.evaluate)
@@ -232,7 +318,7 @@ def test_examples_without_a_class_take_no_part(trained):
 def test_a_relative_patch_keeps_its_gap():
     """18 pixels in 3 cells of 6: a gap of 2 leaves patches of 6 - 2 pixels that begin at 1, 7 and 13."""
     ramp = jnp.broadcast_to(jnp.arange(18.0)[None, :, None], (18, 18, 1))
-    pieces, label = drawn(relative_patch(gap=2, jitter=0, by_piece=False), {"image": ramp}, 40)
+    pieces, label = drawn(relative_patch.relative_patch(gap=2, jitter=0, by_piece=False), {"image": ramp}, 40)
     assert pieces.shape == (40, 2, 4, 4, 1)
     assert set(pieces[:, :, 0, 0, 0].ravel()) == {1, 7, 13}
     np.testing.assert_array_equal(pieces[:, 1, 0, 0, 0], np.array([1, 7, 13, 1, 13, 1, 7, 13])[label])

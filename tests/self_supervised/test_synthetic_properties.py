@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.factor_shapes import factor_shapes, seen_by_camera
+from dlcore.learner import State
 from dlcore.self_supervised import synthetic_properties
+from dlcore.transfer.gradient_reversal import reverse_gradient
 from experiments.self_supervised.synthetic_properties import pairs
 
 NET = synthetic_properties.PropertyNet(2, 4, (8, 8), 16)
@@ -43,6 +46,52 @@ def test_the_labels_of_photographs_reach_no_update_but_the_measure(rows):
     renamed, _ = update(state, rows | {"label": 1 - rows["label"]})
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), renamed.params["shape"], one.params["shape"])
     assert max(jax.tree.leaves(moved)) > 1e-4, "the renderer's labels are learnt from"
+
+
+class Scalars(nn.Module):
+    """One feature h = w x; the logits (0, a h), the factor c h, and the domain d h behind a reversal."""
+
+    @nn.compact
+    def __call__(self, x, strength=1.0):
+        w, a, c, d = (self.param(name, nn.initializers.ones, ()) for name in "wacd")
+        h = w * x.reshape(len(x))
+        shape = jnp.stack([jnp.zeros_like(h), a * h], -1)
+        return {"shape": shape, "factors": c * h[:, None], "domain": d * reverse_gradient(h, strength)}
+
+
+@pytest.mark.covers("SS-22")
+def test_one_update_by_hand():
+    """CE of the shape, |c h - f|^2 / s^2 of renderings, and half of each domain's CE, whose slope by h is reversed."""
+    learner = synthetic_properties.learner(
+        model=Scalars(),
+        optimizer=optax.sgd(0.1),
+        strength=lambda step: step / 4,
+        factor_scale=jnp.array([0.5]),
+        adversary=0.8,
+    )
+    rng, y = np.random.default_rng(0), np.array([0, 1, 1], np.int32)
+    x, photo, f = rng.random((3, 3), np.float32)
+    shown = {"image": x.reshape(3, 1, 1, 1), "photo": photo.reshape(3, 1, 1, 1)}
+    rows = {**shown, "label": y, "factors": f[:, None], "index": np.arange(3, dtype=np.int32)}
+    params = {"w": np.float32(1.1), "a": np.float32(0.7), "c": np.float32(-0.4), "d": np.float32(0.9)}
+    state = State(np.int32(2), jax.random.key(0), params, optax.sgd(0.1).init(params))
+    after = jax.device_get(jax.jit(learner.update)(state, rows)[0].params)
+
+    def sigmoid(s):
+        return 1 / (1 + np.exp(-s))
+
+    h, other = 1.1 * x, 1.1 * photo
+    told, wrong = sigmoid(0.7 * h) - y, 2 * (-0.4 * h - f) / 0.25
+    first, second = sigmoid(0.9 * h) / 2, (sigmoid(0.9 * other) - 1) / 2  # renderings are domain 0, photographs 1
+    reversed_slope = -0.8 * 2 / 4 * 0.9 * (first * x + second * photo)
+    slopes = {
+        "w": (0.7 * told - 0.4 * wrong) * x + reversed_slope,
+        "a": told * h,
+        "c": wrong * h,
+        "d": first * h + second * other,
+    }
+    want = {name: params[name] - 0.1 * slope.mean() for name, slope in slopes.items()}
+    assert after == pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.learner import example_keys
 from dlcore.semi_supervised import gan_classifier as gan
 from dlcore.semi_supervised.gan_classifier import area_of_low_density, density_excess, feature_distance, pull_away
 
@@ -172,6 +173,75 @@ def assert_one_step(before, after, entropy_weight):
     params = before.params["discriminator"]
     want = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(objective)(params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after.params["discriminator"], want)
+
+
+class Line(nn.Module):
+    """Two classes by one layer, whose scores are the features too."""
+
+    def setup(self):
+        self.layer = nn.Dense(2)
+
+    def __call__(self, x, train=False):
+        return self.layer(x.reshape(len(x), -1))
+
+    def features(self, x, train=False):
+        return {"scores": self.layer(x)}
+
+
+class Scale(nn.Module):
+    """g z."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        return self.param("g", nn.initializers.ones, ()) * z.reshape(-1, 1, 1, 2)
+
+
+@pytest.mark.covers("SE-10")
+def test_one_update_of_both_players_by_hand():
+    """CE + 2 (log(1 + 1 / Z) of real + log(1 + Z) of made); then G by the mean features of the new classifier."""
+    learner = gan.learner(
+        model=Line(),
+        optimizer=optax.sgd(0.5),
+        generator=Scale(),
+        generator_optimizer=optax.sgd(0.1),
+        latent_dim=2,
+        unlabeled_weight=2.0,
+    )
+    batch, rng = points(6), np.random.default_rng(1)
+    batch = jax.tree.map(np.asarray, batch)
+    kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 2), 2))
+    params = {"discriminator": {"layer": {"kernel": kernel, "bias": bias}}, "generator": {"g": np.float32(0.2)}}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), batch).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0), params=params)
+
+    @jax.jit
+    def step(state):
+        keys = (jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in (2, 4))
+        keys = (example_keys(key, batch["unlabeled"]) for key in keys)
+        z = [jax.vmap(lambda key: jax.random.normal(key, (2,)))(every) for every in keys]
+        after = learner.update(state, batch)[0]
+        return after.params, after.teacher["params"], z
+
+    after, teacher, (first, second) = jax.device_get(step(state))
+    known, real = (batch[name]["image"].reshape(-1, 2) for name in ("labeled", "unlabeled"))
+    made = (0.2 * first + 1) / 2
+
+    def total(x):
+        """(Z, the classes' probabilities)"""
+        e = np.exp(x @ kernel + bias)
+        return e.sum(-1, keepdims=True), e / e.sum(-1, keepdims=True)
+
+    (_, p), (z_real, p_real), (z_made, p_made) = total(known), total(real), total(made)
+    error = (p - np.eye(2)[batch["labeled"]["label"]]) / 4
+    up, down = -2 * p_real / (1 + z_real) / 6, 2 * p_made * z_made / (1 + z_made) / 6
+    kernel = kernel - 0.5 * (known.T @ error + real.T @ up + made.T @ down)
+    bias = bias - 0.5 * (error.sum(0) + up.sum(0) + down.sum(0))
+    for got in (after["discriminator"]["layer"], teacher["layer"]):
+        np.testing.assert_allclose(got["kernel"], kernel, atol=1e-5)
+        np.testing.assert_allclose(got["bias"], bias, atol=1e-5)
+    apart = (((0.2 * second + 1) / 2).mean(0) - real.mean(0)) @ kernel
+    slope = (2 * apart * (second.mean(0) / 2 @ kernel)).mean()
+    assert after["generator"]["g"] == pytest.approx(0.2 - 0.1 * slope, rel=1e-5)
 
 
 @pytest.mark.slow
