@@ -196,6 +196,7 @@ class Scale(nn.Module):
         return self.param("g", nn.initializers.ones, ()) * z.reshape(-1, 1, 1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-10")
 def test_one_update_of_both_players_by_hand():
     """CE + 2 (log(1 + 1 / Z) of real + log(1 + Z) of made); then G by the mean features of the new classifier."""
