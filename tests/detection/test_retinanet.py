@@ -95,6 +95,7 @@ class Given(nn.Module):
         return Outputs(**{name: images[:, 0] * part for name, part in parts.items()}), FOUR
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-18")
 def test_one_update_by_hand():
     """Both images' focal losses and L1 distances over the batch's two foreground anchors; one anchor is ignored."""

@@ -66,6 +66,7 @@ class TwoHeads(nn.Module):
         return {task: h @ self.param(task, nn.initializers.ones, (2, 2)) for task in ("sum", "order")}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-07")
 def test_one_update_by_hand():
     """L = 2 CE_sum + 0.5 CE_order: each head by its own images, the trunk by both; padding counts nowhere."""

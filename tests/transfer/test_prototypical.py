@@ -116,6 +116,7 @@ class Embedding(nn.Module):
         return images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-09")
 def test_one_update_by_hand():
     """Each query against the means of its own episode's supports; gradients reach supports and queries alike."""
