@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from scipy.optimize import linear_sum_assignment
 
 from dlcore.detection import detr
+from dlcore.detection.dense import DetectorState
 from dlcore.detection.detr import DETR, Outputs
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models import create_model
@@ -186,3 +188,68 @@ def test_more_boxes_than_queries_leave_the_dearest_out():
     assert float(sums["box"]) == pytest.approx(0, abs=1e-5)  # the second is the query's own
     assert float(sums["classification"][1]) == 1
     assert int(sums["num_foreground"]) == 3
+
+
+class Given(nn.Module):
+    """Two layers of two queries: logits in proportion to the number of an image, and boxes that all share."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        logits = self.param("logits", nn.initializers.zeros, (2, 2, 3))
+        boxes = self.param("boxes", nn.initializers.zeros, (2, 2, 4))
+        return Outputs(images * logits, jnp.broadcast_to(boxes, (len(images), 2, 2, 4))), jnp.full(4, 10.0)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("AT-32")
+def test_one_update_by_hand():
+    """One box an image: the first layer's queries own them in order, the last layer's crosswise; the other is none."""
+    rate = 0.05
+    learner = detr.learner(
+        model=Given(), optimizer=optax.sgd(rate), eos_coefficient=0.2, bbox_weight=3.0, giou_weight=1.5
+    )
+    found = [[[0.31, 0.3, 0.23, 0.24], [0.73, 0.62, 0.3, 0.37]], [[0.65, 0.65, 0.35, 0.3], [0.25, 0.38, 0.17, 0.3]]]
+    logits = np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32)
+    before = {"logits": logits, "boxes": np.array(found, np.float32)}
+    scale = np.array([1.0, 0.7], np.float32)
+    batch = {
+        "image": scale.reshape(2, 1, 1, 1),
+        "boxes": np.array([[[2, 2.5, 4, 4.5], [0, 0, 10, 10]], [[5, 4, 9, 8], [0, 0, 10, 10]]], np.float32),
+        "labels": np.array([[1, 0], [0, 1]]),
+        "box_mask": np.array([[True, False], [True, False]]),
+        "index": np.arange(2),
+    }
+    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    true = np.array([[0.3, 0.35, 0.2, 0.2], [0.7, 0.6, 0.4, 0.4]], np.float32)  # of the two images
+    owner = np.array([[0, 1], [1, 0]])  # [layer, image]
+    label = np.full((2, 2, 2), 2)  # [image, layer, query], "no object" but for the owner
+    for layer in range(2):
+        label[0, layer, owner[layer, 0]], label[1, layer, owner[layer, 1]] = 1, 0
+    weight = np.where(label == 2, 0.2, 1.0)
+
+    def giou(a, b):
+        (a0, a1), (b0, b1) = ((box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2) for box in (a, b))
+        shared = (jnp.minimum(a1, b1) - jnp.maximum(a0, b0)).prod(-1)
+        union = (a1 - a0).prod(-1) + (b1 - b0).prod(-1) - shared
+        hull = (jnp.maximum(a1, b1) - jnp.minimum(a0, b0)).prod(-1)
+        return shared / union - (hull - union) / hull
+
+    @jax.jit
+    def expected(params):
+        def parts(params):
+            scores = jnp.exp(scale[:, None, None, None] * params["logits"])
+            nats = -jnp.log((scores * (label[..., None] == np.arange(3))).sum(-1) / scores.sum(-1))
+            entropy = [(weight * nats)[:, k].sum() / weight[:, k].sum() for k in range(2)]
+            mine = [params["boxes"][k, owner[k]] for k in range(2)]  # [image, 4] of each layer
+            distance = [3.0 * jnp.abs(boxes - true).sum() / 2 for boxes in mine]
+            return jnp.array([entropy, distance, [1.5 * (1 - giou(boxes, true)).sum() / 2 for boxes in mine]])
+
+        gradients = jax.grad(lambda params: parts(params).sum())(params)
+        return jax.tree.map(lambda p, g: p - rate * g, params, gradients), parts(params)
+
+    new, parts = expected(before)
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
+    for name, (early, last) in zip(("classification", "box", "giou"), parts, strict=True):
+        assert metrics[name].compute() == pytest.approx(float(last), rel=1e-4), name
+        assert metrics[f"auxiliary_{name}"].compute() == pytest.approx(float(early), rel=1e-4), name

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
+from dlcore.rl.distributions import TanhGaussian
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward, target
 
 GAMMA = 0.8
@@ -249,12 +251,151 @@ def test_actions_are_scaled_to_the_units_of_the_environment():
         assert out.reward.shape == ()
 
 
+class Linear(nn.Module):
+    """One number seen, one done: a policy tanh(a s + e^b noise) and two values c s + d a."""
+
+    def setup(self):
+        self.actor = self.param("actor", nn.initializers.zeros, (2,))
+        self.critic = self.param("critic", nn.initializers.zeros, (2, 2))
+
+    def __call__(self, x):
+        return self.policy(x)
+
+    def policy(self, x):
+        return TanhGaussian(self.actor[0] * x, jnp.full(x.shape, self.actor[1]))
+
+    def values(self, x, action):
+        return self.critic[:, :1] * x[:, 0] + self.critic[:, 1:] * action[:, 0]
+
+
+ACTOR, CRITIC = np.array([0.5, -0.4], np.float32), np.array([[0.3, 0.8], [0.6, -0.5]], np.float32)
+TARGET_ACTOR = np.array([-0.7, 0.2], np.float32)
+TARGET_CRITIC = np.array([[1.2, -0.6], [0.7, 0.9]], np.float32)
+
+
 def filled(learner, instances=1, **fields):
-    """Rows of instances, and the learner's state with the given fields, zero elsewhere."""
+    """The learner's state with the given fields, and a full buffer of steps that differ, where it has one."""
     rows = Source.indices(instances)[np.arange(instances)]
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    if hasattr(state, "replay"):
+        x, a, r, y = np.random.default_rng(0).normal(size=(4, 1, 4)).astype(np.float32)
+        data = state.replay.data._replace(
+            observation=x[..., None],
+            action=np.tanh(a)[..., None],
+            reward=r,
+            terminated=np.array([[False, True, False, False]]),
+            next_observation=y[..., None],
+        )
+        fields["replay"] = state.replay.replace(data=data, written=np.int32(4))
     return rows, state.replace(rng=jax.random.key(3), observation=np.ones((instances, 1), np.float32), **fields)
+
+
+def drawn(after, count):
+    """The minibatch of the first gradient step, and the key of its noise."""
+    draws = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 1), 0), 1)
+    minibatch, noise = jax.random.split(draws[0])
+    return after.replay.sample(minibatch, count), noise
+
+
+def values_by_hand(critic, x, action):
+    return critic[:, 0, None] * x + critic[:, 1, None] * action
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RL-07")
+def test_one_update_of_sac_by_hand():
+    """y by the target critic, its action by the policy that learns; each part descends on its own loss."""
+    alpha, gamma, tau, scale, rate = 0.7, 0.9, 0.25, 2.0, 0.1
+    learner = sac.learner(
+        model=Linear(), optimizer=optax.sgd(rate), environment=constant_reward(False, 1), num_steps=1, buffer_size=4,
+        minibatch_size=4, learning_starts=0, tau=tau, gamma=gamma, reward_scale=scale,
+    )  # fmt: skip
+    params = {"actor": ACTOR, "critic": CRITIC, "log_temperature": np.float32(np.log(alpha))}
+    rows, state = filled(learner, params=params, target_params={"critic": TARGET_CRITIC})
+    after, metrics = jax.jit(learner.update)(state, rows)
+
+    @jax.jit
+    def expected(after):
+        seen, key = drawn(after, 4)
+        x, a, y = seen.observation[:, 0], seen.action[:, 0], seen.next_observation[:, 0]
+        now, then = (jax.random.normal(k, (4, 1))[:, 0] for k in jax.random.split(key))
+
+        def act(actor, x, noise):
+            u = actor[0] * x + jnp.exp(actor[1]) * noise
+            log_prob = -(noise**2) / 2 - actor[1] - jnp.log(2 * jnp.pi) / 2 - jnp.log(1 - jnp.tanh(u) ** 2)
+            return jnp.tanh(u), log_prob
+
+        action, log_prob = act(ACTOR, y, then)
+        following = values_by_hand(TARGET_CRITIC, y, action).min(0) - alpha * log_prob
+        goal = scale * seen.reward + gamma * (1 - seen.terminated) * following
+
+        def critic_loss(critic):
+            return (((values_by_hand(critic, x, a) - goal) ** 2) / 2).sum(0).mean()
+
+        def actor_loss(actor):
+            action, log_prob = act(actor, x, now)
+            return (alpha * log_prob - values_by_hand(CRITIC, x, action).min(0)).mean()
+
+        entropy = -act(ACTOR, x, now)[1].mean()
+        critic = CRITIC - rate * jax.grad(critic_loss)(CRITIC)
+        new = {
+            "actor": ACTOR - rate * jax.grad(actor_loss)(ACTOR),
+            "critic": critic,
+            "log_temperature": jnp.log(alpha) - rate * (entropy + 1),  # H* = -1
+        }
+        return new, {"critic": TARGET_CRITIC + tau * (critic - TARGET_CRITIC)}, critic_loss(CRITIC)
+
+    new, targets, loss = expected(after)
+    chex.assert_trees_all_close(after.params, new, rtol=2e-4, atol=1e-6)
+    chex.assert_trees_all_close(after.target_params, targets, rtol=2e-4, atol=1e-6)
+    assert metrics["critic_loss"].compute() == pytest.approx(float(loss), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RL-07")
+def test_one_update_of_td3_by_hand():
+    """y by both target networks and clipped noise; the actor and the targets move on every second step alone."""
+    gamma, tau, scale, rate, spread, clip = 0.9, 0.25, 2.0, 0.1, 1.0, 0.4
+    learner = td3.learner(
+        model=Linear(), optimizer=optax.sgd(rate), environment=constant_reward(False, 1), num_steps=1, buffer_size=4,
+        minibatch_size=4, learning_starts=0, target_noise=spread, target_noise_clip=clip, tau=tau, gamma=gamma,
+        reward_scale=scale,
+    )  # fmt: skip
+    before, targets = {"actor": ACTOR, "critic": CRITIC}, {"actor": TARGET_ACTOR, "critic": TARGET_CRITIC}
+    rows, waiting = filled(learner, params=before, target_params=targets)
+    state = waiting.replace(opt_state=waiting.opt_state | {"count": np.int32(1)})
+    update = jax.jit(learner.update)
+    after, metrics = update(state, rows)
+
+    @jax.jit
+    def expected(after):
+        seen, key = drawn(after, 4)
+        x, a, y = seen.observation[:, 0], seen.action[:, 0], seen.next_observation[:, 0]
+        noise = jnp.clip(spread * jax.random.normal(key, (4, 1))[:, 0], -clip, clip)
+        action = jnp.clip(jnp.tanh(TARGET_ACTOR[0] * y) + noise, -1, 1)
+        following = values_by_hand(TARGET_CRITIC, y, action).min(0)
+        goal = scale * seen.reward + gamma * (1 - seen.terminated) * following
+
+        def critic_loss(critic):
+            return (((values_by_hand(critic, x, a) - goal) ** 2) / 2).sum(0).mean()
+
+        def actor_loss(actor):
+            return -values_by_hand(CRITIC, x, jnp.tanh(actor[0] * x))[0].mean()
+
+        new = {
+            "actor": ACTOR - rate * jax.grad(actor_loss)(ACTOR),
+            "critic": CRITIC - rate * jax.grad(critic_loss)(CRITIC),
+        }
+        return new, jax.tree.map(lambda t, n: t + tau * (n - t), targets, new), critic_loss(CRITIC)
+
+    new, moved, loss = expected(after)
+    chex.assert_trees_all_close(after.params, new, rtol=2e-4, atol=1e-6)
+    chex.assert_trees_all_close(after.target_params, moved, rtol=2e-4, atol=1e-6)
+    assert metrics["critic_loss"].compute() == pytest.approx(float(loss), rel=1e-4)
+    first = update(waiting, rows)[0]
+    chex.assert_trees_all_close(first.params, {"actor": ACTOR, "critic": new["critic"]}, rtol=2e-4, atol=1e-6)
+    chex.assert_trees_all_close(first.target_params, targets)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dlcore.data.pipeline import Pipeline
@@ -13,6 +14,7 @@ from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import environments, networks, ppo, rollout
 from dlcore.run import Placement, evaluate, fit, make_mesh
+from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
 
 
 def one_device() -> Placement:
@@ -114,3 +116,54 @@ def test_advantages_far_from_0_are_normalized():
         return ppo.objective(policy, jnp.zeros(3), data, jnp.array([-1600.5, -1600, -1599.5]), jnp.zeros(3))[0]
 
     np.testing.assert_allclose(-3 * jax.grad(loss)(jnp.zeros(3)), [-1.2247, 0, 1.2247], atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RL-08")
+def test_one_update_by_hand():
+    """Two passes over one rollout: in the second some ratios have left 1 +- eps, and their gradient is cut."""
+    value, rate, eps, instances = 0.5, 8.0, 0.1, 4
+    learner = ppo.learner(
+        model=TwoActions(), optimizer=optax.sgd(rate), environment=constant_reward(True, reward=2.0, every=2),
+        num_steps=2, num_epochs=2, num_minibatches=1, gamma=0.9, gae_lambda=0.8, clip_eps=eps, vf_coef=0.3,
+        ent_coef=0.2,
+    )  # fmt: skip
+    rows = Source.indices(instances)[np.arange(instances)]
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    logits = np.array([0.2, -0.5], np.float32)
+    before = {"logits": logits, "value": np.float32(value)}
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(
+        rng=jax.random.key(3), observation=np.ones((instances, 1), np.float32), params=before
+    )
+    after, _ = jax.jit(learner.update)(state, rows)
+    # delta_1 = 2 - V where the episode ends, delta_0 = 2 + 0.9 V - V, A_0 = delta_0 + 0.9 x 0.8 delta_1
+    last = 2 - value
+    advantage = np.array([[2 + 0.9 * value - value + 0.72 * last], [last]]).repeat(instances, 1)  # [T, N]
+    target = advantage + value
+    normalized = (advantage - advantage.mean()) / advantage.std()
+
+    def log_softmax(logits):
+        return jnp.log(jnp.exp(logits) / jnp.exp(logits).sum())
+
+    @jax.jit
+    def expected():
+        action = chosen_actions(
+            jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 0), logits, instances=instances
+        )
+
+        def loss(params):
+            log_p = log_softmax(params["logits"])
+            ratio = jnp.exp(log_p[action] - log_softmax(logits)[action])
+            kept = jnp.minimum(ratio * normalized, jnp.clip(ratio, 1 - eps, 1 + eps) * normalized)
+            entropy = -(jnp.exp(log_p) * log_p).sum()
+            return (-kept + 0.3 * (params["value"] - target) ** 2 / 2 - 0.2 * entropy).mean(), ratio
+
+        params = before
+        for _ in range(2):
+            gradients, ratio = jax.grad(loss, has_aux=True)(params)
+            params = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+        return params, ((ratio - 1) * jnp.sign(normalized) > eps).any()
+
+    new, cut = expected()
+    assert bool(cut), "the second pass must meet a ratio that is clipped"
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)

@@ -574,6 +574,28 @@ def test_the_ends_of_an_interpolation_are_the_teachers():
     assert measured(learner, twisted, batch())[1]["unlabeled_loss"] == pytest.approx(distance, rel=1e-5)
 
 
+@pytest.mark.covers("SE-07")
+def test_one_update_of_interpolation_by_hand():
+    """The student at M x goes to M p of the teacher, M the shares of the mixture; then the teacher to the student."""
+    learner, state = drawn(ict, unlabeled_weight=3.0)
+    data = batch()
+
+    @jax.jit
+    def step(state, data):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 2), 1)
+        return learner.update(state, data)[0], mixup(key, data["unlabeled"]["image"], jnp.eye(6), 1.0)[1]
+
+    after, shares = step(state, data)
+    images = data["unlabeled"]["image"].reshape(6, 4)
+    mixed, teacher = shares @ images, state.teacher["params"]
+    p, target = softmax(logits(state.params, mixed)), shares @ softmax(logits(teacher, images))
+    assert np.abs(mixed - images).max() > 0.1
+    want = descended(state, data, (mixed, through_softmax(p, 3 * 2 / 3 * (p - target) / 6)))
+    assert_layer(after.params, want)
+    averaged = {name: 2 / 11 * old + 9 / 11 * want[name] for name, old in teacher["Dense_0"].items()}
+    assert_layer(after.teacher["params"], averaged)
+
+
 # MixMatch
 
 
