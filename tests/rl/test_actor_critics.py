@@ -255,8 +255,9 @@ class Linear(nn.Module):
     """One number seen, one done: a policy tanh(a s + e^b noise) and two values c s + d a."""
 
     def setup(self):
-        self.actor = self.param("actor", nn.initializers.zeros, (2,))
-        self.critic = self.param("critic", nn.initializers.zeros, (2, 2))
+        for name, shape in (("actor", (2,)), ("critic", (2, 2))):
+            if self.is_initializing() or self.has_variable("params", name):  # the target of SAC has no actor
+                setattr(self, name, self.param(name, nn.initializers.zeros, shape))
 
     def __call__(self, x):
         return self.policy(x)
