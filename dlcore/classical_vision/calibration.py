@@ -1,0 +1,249 @@
+"""Camera calibration: the intrinsics and the lens from points of known location.
+
+Zhang 2000, "A flexible new technique for camera calibration", IEEE PAMI 22; Hartley & Zisserman 2004, section 7.1.
+
+    one image of a solid   P = argmin |A p|, |p| = 1 (DLT);   P = K [R | t] by an RQ decomposition
+    images of a plane      H = K [r₁ r₂ t] of each;   r₁·r₂ = 0 and |r₁| = |r₂| are linear in K⁻ᵀ K⁻¹, which gives K
+    then                   min over K, k, R, t of Σ |pixel - project(X)|², by Levenberg-Marquardt
+
+In float64, exact without noise. With V images of N points and noise σ the remaining RMS of a coordinate is
+σ √(1 - p / 2VN), p the number of parameters.
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.classical_vision.homography import fit_homography, normalize_points
+from dlcore.ops.camera import distort, rotation_from_vector
+from dlcore.ops.checks import check_finite
+
+__all__ = ["Calibration", "calibrate_plane", "calibrate_solid", "decompose_camera_matrix", "fit_camera_matrix"]
+
+
+class Calibration(NamedTuple):
+    """A calibrated camera, float64.
+
+    Args:
+      intrinsics: [3, 3].
+      distortion: [5], k1, k2, p1, p2, k3; 0 where not estimated.
+      rotations: [V, 3, 3], world to camera, of each image.
+      translations: [V, 3].
+      errors: [V, N, 2], pixels minus projections.
+      num_parameters: of the fit.
+    """
+
+    intrinsics: np.ndarray
+    distortion: np.ndarray
+    rotations: np.ndarray
+    translations: np.ndarray
+    errors: np.ndarray
+    num_parameters: int
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the errors of one coordinate, in pixels."""
+        return float(np.sqrt(np.square(self.errors).mean()))
+
+
+def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Fit a camera matrix to points of a solid by the normalized DLT.
+
+    Args:
+      points: [N, 3], N at least 6, not all on a plane.
+      pixels: [N, 2].
+      weights: [N], 0 leaves a point out; None for ones.
+
+    Returns:
+      [3, 4], of norm 1.
+
+    Raises:
+      ValueError: there are fewer than six points, they are on a plane, or one is not finite.
+    """
+    points, pixels = jnp.asarray(points), jnp.asarray(pixels)
+    if points.ndim != 2 or points.shape[1:] != (3,) or pixels.shape != (len(points), 2) or len(points) < 6:
+        raise ValueError(
+            f"points.shape={points.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [N, 3] and [N, 2], N at "
+            "least 6"
+        )
+    if not isinstance(points, jax.core.Tracer) and not isinstance(pixels, jax.core.Tracer):
+        check_finite("points", points)
+        check_finite("pixels", pixels)
+        spread = np.linalg.svd(np.asarray(points, np.float64) - np.mean(points, 0), compute_uv=False)
+        if spread[2] <= 1e-6 * spread[0]:
+            raise ValueError("points: on one plane; allowed: points of a solid, or calibrate_plane for a plane")
+    (p, to_p), (q, to_q) = normalize_points(points, weights), normalize_points(pixels, weights)
+    p = jnp.concatenate([p, jnp.ones_like(p[:, :1])], 1)
+    zero = jnp.zeros_like(p)
+    rows = jnp.concatenate([p, zero, -q[:, :1] * p], 1), jnp.concatenate([zero, p, -q[:, 1:] * p], 1)
+    scale = 1.0 if weights is None else jnp.sqrt(weights)[:, None]
+    vector = jnp.linalg.svd(jnp.concatenate([row * scale for row in rows]), full_matrices=False)[2][-1]
+    matrix = jnp.linalg.inv(to_q) @ vector.reshape(3, 4) @ to_p
+    return matrix / jnp.linalg.norm(matrix)
+
+
+def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Take a camera matrix apart: P ~ K [R | t], by an RQ decomposition.
+
+    Args:
+      matrix: [3, 4], up to scale.
+
+    Returns:
+      (intrinsics [3, 3] with positive focal lengths, rotation [3, 3], translation [3]).
+    """
+    matrix = jnp.asarray(matrix)
+    matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
+    q, r = jnp.linalg.qr(matrix[::-1, :3].T)
+    upper, rotation = r.T[::-1, ::-1], q.T[::-1]
+    signs = jnp.sign(jnp.diag(upper))
+    upper, rotation = upper * signs, signs[:, None] * rotation
+    return upper / upper[2, 2], rotation, jnp.linalg.solve(upper, matrix[:, 3])
+
+
+def calibrate_solid(
+    points: np.ndarray, pixels: np.ndarray, num_distortion: Literal[0, 2, 4, 5] = 0, skew: bool = False, steps: int = 20
+) -> Calibration:
+    """Calibrate from one image of points that are not on a plane.
+
+    Args:
+      points: [N, 3], N at least 6.
+      pixels: [N, 2].
+      num_distortion: how many of k1, k2, p1, p2, k3 are estimated.
+      skew: whether the skew is estimated, or 0.
+      steps: of Levenberg-Marquardt.
+
+    Returns:
+      Calibration of one image.
+
+    Raises:
+      ValueError: there are fewer than six points, they are on a plane, or one is not finite.
+    """
+    points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
+    with jax.enable_x64(True):
+        intrinsics, rotation, translation = decompose_camera_matrix(fit_camera_matrix(points, pixels))
+        start = (intrinsics, rotation[None], translation[None])
+        return _refine(points, pixels[None], start, num_distortion, skew, steps)
+
+
+def calibrate_plane(
+    points: np.ndarray, pixels: np.ndarray, num_distortion: Literal[0, 2, 4, 5] = 0, skew: bool = False, steps: int = 20
+) -> Calibration:
+    """Calibrate from several images of a plane, such as a checkerboard.
+
+    Args:
+      points: [N, 2], locations on the plane, whose z is 0.
+      pixels: [V, N, 2], the same points in each image.
+      num_distortion: how many of k1, k2, p1, p2, k3 are estimated.
+      skew: whether the skew is estimated, or 0.
+      steps: of Levenberg-Marquardt.
+
+    Returns:
+      Calibration of V images.
+
+    Raises:
+      ValueError: there are fewer than four points or two images (three with skew), points are on a line or not finite,
+        or the planes are parallel.
+    """
+    points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 4 or pixels.shape[1:] != points.shape:
+        raise ValueError(
+            f"points.shape={points.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [N, 2] and [V, N, 2], N "
+            "at least 4"
+        )
+    if len(pixels) < 2 + skew:
+        raise ValueError(f"pixels: {len(pixels)} images; allowed: at least {2 + skew}")
+    check_finite("points", points)
+    check_finite("pixels", pixels)
+    for name, side in (("points", points[None]), ("pixels", pixels)):
+        spread = np.linalg.svd(side - side.mean(1, keepdims=True), compute_uv=False)
+        if (spread[:, 1] <= 1e-6 * spread[:, 0]).any():
+            raise ValueError(f"{name}: on one line; allowed: points of a plane")
+    with jax.enable_x64(True):
+        intrinsics, rotations, translations, conditioning = jax.jit(_zhang, static_argnums=2)(points, pixels, skew)
+        if not np.isfinite(intrinsics).all() or conditioning < 1e-7:
+            raise ValueError("pixels: images of parallel planes; allowed: planes of two directions or more")
+        solid = np.concatenate([points, np.zeros_like(points[:, :1])], 1)
+        return _refine(solid, pixels, (intrinsics, rotations, translations), num_distortion, skew, steps)
+
+
+def _zhang(points, pixels, skew):
+    """(K, R [V, 3, 3], t [V, 3], the last but one singular value over the first), in closed form."""
+    homographies = jax.vmap(lambda image: fit_homography(points, image))(pixels)
+    _, to_unit = normalize_points(pixels.reshape(-1, 2))
+    h = jnp.einsum("ij,vjk->vik", to_unit, homographies)
+
+    def constraint(i, j):
+        a, b = h[:, :, i], h[:, :, j]
+        cross = a[:, 0] * b[:, 1] + a[:, 1] * b[:, 0]
+        columns = [a[:, 0] * b[:, 0], cross, a[:, 1] * b[:, 1]]
+        columns += [a[:, 2] * b[:, 0] + a[:, 0] * b[:, 2], a[:, 2] * b[:, 1] + a[:, 1] * b[:, 2], a[:, 2] * b[:, 2]]
+        return jnp.stack(columns if skew else [c for n, c in enumerate(columns) if n != 1], 1)
+
+    rows = jnp.concatenate([constraint(0, 1), constraint(0, 0) - constraint(1, 1)])
+    rows /= jnp.linalg.norm(rows, axis=1, keepdims=True)
+    rows = jnp.concatenate([rows, jnp.zeros((2, rows.shape[1]))])
+    _, values, vectors = jnp.linalg.svd(rows, full_matrices=False)
+    b = vectors[-1] * jnp.sign(vectors[-1][0])
+    b11, b12, b22, b13, b23, b33 = b if skew else (b[0], 0.0, *b[1:])
+    determinant = b11 * b22 - b12**2
+    cy = (b12 * b13 - b11 * b23) / determinant
+    scale = b33 - (b13**2 + cy * (b12 * b13 - b11 * b23)) / b11
+    fx, fy = jnp.sqrt(scale / b11), jnp.sqrt(scale * b11 / determinant)
+    gamma = -b12 * fx**2 * fy / scale
+    cx = gamma * cy / fy - b13 * fx**2 / scale
+    unit = jnp.array([[fx, gamma, cx], [0, fy, cy], [0, 0, 1]])
+    columns = jnp.linalg.solve(unit, h)
+    columns /= jnp.linalg.norm(columns[:, :, :1], axis=1, keepdims=True)
+    r1, r2 = columns[:, :, 0], columns[:, :, 1]
+    u, _, vt = jnp.linalg.svd(jnp.stack([r1, r2, jnp.cross(r1, r2)], -1))
+    return jnp.linalg.solve(to_unit, unit), u @ vt, columns[:, :, 2], values[-2] / values[0]
+
+
+def _refine(points, pixels, start, num_distortion, skew, steps):
+    if num_distortion not in (0, 2, 4, 5):
+        raise ValueError(f"num_distortion={num_distortion}: unknown; allowed: 0, 2, 4 or 5")
+    free = np.array([True] * 4 + [skew] + [i < num_distortion for i in range(5)] + [True] * 6 * len(pixels))
+    intrinsics, distortion, rotations, translations, errors = _levenberg_marquardt(points, pixels, start, free, steps)
+    parts = (intrinsics, distortion, rotations, translations, errors)
+    return Calibration(*(np.asarray(part) for part in parts), int(free.sum()))
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _levenberg_marquardt(points, pixels, start, free, steps):
+    intrinsics, rotations, translations = start
+    (fx, gamma, cx), (_, fy, cy) = intrinsics[0], intrinsics[1]
+    lens = jnp.concatenate([jnp.stack([fx, fy, cx, cy, gamma * free[4]]), jnp.zeros(5)])
+    views = len(pixels)
+
+    def move(state, change):
+        lens, rotations, translations = state
+        turn, shift = change[10:].reshape(2, views, 3)
+        return lens + change[:10], rotation_from_vector(turn) @ rotations, translations + shift
+
+    def errors_of(state):
+        lens, rotations, translations = state
+        camera = jnp.einsum("vij,nj->vni", rotations, points) + translations[:, None]
+        x, y = jnp.moveaxis(distort(camera[..., :2] / camera[..., 2:], lens[5:]), -1, 0)
+        return pixels - jnp.stack([lens[0] * x + lens[4] * y + lens[2], lens[1] * y + lens[3]], -1)
+
+    def step(carry, _):
+        state, damping = carry
+        errors = errors_of(state).ravel()
+        jacobian = jax.jacfwd(lambda c: errors_of(move(state, c)).ravel())(jnp.zeros(len(free))) * free
+        normal = jacobian.T @ jacobian
+        scale = jnp.sqrt(jnp.where(free, jnp.diag(normal), 1))
+        matrix = normal / scale / scale[:, None] + jnp.diag(jnp.where(free, damping, 1))
+        change = -jnp.linalg.solve(matrix, jacobian.T @ errors / scale) / scale * free
+        candidate = move(state, change)
+        better = jnp.square(errors_of(candidate)).sum() < jnp.square(errors).sum()
+        state = jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, state)
+        return (state, jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-12, 1e6)), None
+
+    state = (lens, rotations, translations)
+    (state, _), _ = jax.lax.scan(step, (state, jnp.asarray(1e-6)), length=steps)
+    fx, fy, cx, cy, gamma = state[0][:5]
+    intrinsics = jnp.array([[fx, gamma, cx], [0, fy, cy], [0, 0, 1]])
+    return intrinsics, state[0][5:], *state[1:], errors_of(state)

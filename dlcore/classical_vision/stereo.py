@@ -1,0 +1,139 @@
+"""Stereo: depth from two cameras side by side, whose rows correspond (a rectified pair).
+
+    disparity d = x_left - x_right > 0,   Z = f T / d,   X = Z (x - c_x) / f,   Y = Z (y - c_y) / f
+
+f is the focal length in pixels and T the distance between the cameras. Some texts write x_right - x_left: with x to the
+right and the left camera at the origin that is negative, and so would be the depth. Block matching takes, for each
+pixel, the disparity whose window differs least (sum of absolute differences), refined by a parabola.
+
+Reference: Scharstein & Szeliski 2002, "A taxonomy and evaluation of dense two-frame stereo correspondence algorithms".
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.ops.checks import check_finite
+from dlcore.ops.filters import correlate_separable
+
+__all__ = ["Disparity", "block_matching", "depth_to_disparity", "disparity_to_depth", "disparity_to_points"]
+
+
+class Disparity(NamedTuple):
+    """Disparity of each pixel of the left image.
+
+    Args:
+      disparity: [H, W], in pixels.
+      mask: [H, W] bool; False where the right image disagrees (occlusion), or the match may lie beyond its edge.
+      cost: [H, W], mean absolute difference of the best window.
+    """
+
+    disparity: jax.Array
+    mask: jax.Array
+    cost: jax.Array
+
+
+def disparity_to_depth(disparity: jax.Array, focal: float, baseline: float) -> jax.Array:
+    """Depth by similar triangles: Z = f T / d.
+
+    Args:
+      disparity: [...], x_left - x_right, in pixels.
+      focal: f, in pixels.
+      baseline: T, in units of the depth.
+
+    Returns:
+      [...]; infinite for a disparity of 0 or less.
+    """
+    disparity = jnp.asarray(disparity)
+    return jnp.where(disparity > 0, focal * baseline / jnp.where(disparity > 0, disparity, 1), jnp.inf)
+
+
+def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.Array:
+    """Disparity of a depth: d = f T / Z.
+
+    Args:
+      depth: [...], above 0.
+      focal: f, in pixels.
+      baseline: T, in units of the depth.
+
+    Returns:
+      [...], in pixels.
+
+    Raises:
+      ValueError: a depth is 0 or less.
+    """
+    if not isinstance(depth, jax.core.Tracer) and not (np.asarray(depth) > 0).all():
+        raise ValueError(f"depth={np.asarray(depth).min():g}: not in front of the cameras; allowed: above 0")
+    return focal * baseline / jnp.asarray(depth)
+
+
+def disparity_to_points(disparity: jax.Array, intrinsics: jax.Array, baseline: float) -> jax.Array:
+    """Locate all pixels of the left image: X = Z (x - c_x) / f.
+
+    Args:
+      disparity: [H, W].
+      intrinsics: [3, 3] of both cameras, without skew.
+      baseline: T.
+
+    Returns:
+      [H, W, 3], in the left camera's axes; infinite where there is no disparity.
+    """
+    intrinsics = jnp.asarray(intrinsics)
+    depth = disparity_to_depth(disparity, intrinsics[0, 0], baseline)
+    x = (jnp.arange(disparity.shape[1]) - intrinsics[0, 2]) / intrinsics[0, 0]
+    y = (jnp.arange(disparity.shape[0])[:, None] - intrinsics[1, 2]) / intrinsics[1, 1]
+    return jnp.stack([depth * x, depth * y, depth], -1)
+
+
+def block_matching(
+    left: jax.Array, right: jax.Array, max_disparity: int, window: int = 7, tolerance: float = 1.0
+) -> Disparity:
+    """Match windows of the left image along the rows of the right.
+
+    Args:
+      left: [H, W] gray.
+      right: [H, W].
+      max_disparity: largest disparity tried, in pixels.
+      window: odd side of the windows.
+      tolerance: largest difference between the disparities of both images.
+
+    Returns:
+      Disparity of [H, W].
+
+    Raises:
+      ValueError: the images differ in shape or are not finite, or a setting does not fit them.
+    """
+    if left.ndim != 2 or left.shape != right.shape or not 1 <= max_disparity < left.shape[1]:
+        raise ValueError(
+            f"left.shape={left.shape}, right.shape={right.shape}, max_disparity={max_disparity}: do not fit; allowed: "
+            "both [H, W], 1 to W - 1"
+        )
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window={window}: out of range; allowed: odd and positive")
+    for name, image in (("left", left), ("right", right)):
+        if not isinstance(image, jax.core.Tracer):
+            check_finite(name, image)
+    box = np.full(window, 1 / window)
+    column = jnp.arange(left.shape[1])
+    shifts = jnp.arange(max_disparity + 1)
+    # [D, H, W]: the difference of left (x) and right (x - d); 1e3 where the right image has no such column.
+    source = column - shifts[:, None]
+    difference = jnp.abs(left[None] - jnp.moveaxis(right[:, jnp.maximum(source, 0)], 1, 0))
+    costs = correlate_separable(difference, box, box, "nearest")
+    costs = jnp.where(source[:, None] >= 0, costs, 1e3)
+    best = costs.argmin(0)
+    inner = jnp.clip(best, 1, max(max_disparity - 1, 1))
+    before, here, after = (jnp.take_along_axis(costs, (inner + i)[None], 0)[0] for i in (-1, 0, 1))
+    curvature = before - 2 * here + after
+    offset = jnp.where(curvature > 0, (before - after) / 2 / jnp.where(curvature > 0, curvature, 1), 0)
+    is_inner = (best == inner) & (before < 1e3) & (jnp.abs(offset) <= 0.5)
+    disparity = best + jnp.where(is_inner, offset, 0)
+    # The right image's own match: of its column x the least cost over left columns x + d.
+    target = column + shifts[:, None]
+    from_right = jnp.take_along_axis(costs, jnp.minimum(target, left.shape[1] - 1)[:, None], 2)
+    other = jnp.where(target[:, None] < left.shape[1], from_right, 1e3).argmin(0)
+    back = jnp.take_along_axis(other, jnp.maximum(column - best, 0), 1)
+    mask = (jnp.abs(back - best) <= tolerance) & (column >= max_disparity)
+    return Disparity(disparity, mask, costs.min(0))

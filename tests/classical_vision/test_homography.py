@@ -1,0 +1,94 @@
+"""Homographies: OpenCV's and scikit-image's numbers, half of the pairs wrong, warps and their gradients."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.homography import (
+    apply_homography,
+    fit_homography,
+    homography_from_four_points,
+    ransac_homography,
+    warp_perspective,
+)
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
+H = np.array([[0.9, 0.2, 12.0], [-0.15, 1.1, 5], [2e-4, -1e-4, 1]])
+
+
+@pytest.mark.covers("CL-10")
+def test_four_points_are_opencvs():
+    source, target, expected = (GOLDENS[f"homography.4pt/{n}"] for n in ("in.src", "in.dst", "out"))
+    found = jax.jit(homography_from_four_points)(source, target)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(apply_homography(np.asarray(found), source), target, atol=1e-3)
+
+
+@pytest.mark.covers("CL-10")
+def test_eight_points_are_scikit_images():
+    source, target, expected = (GOLDENS[f"homography.dlt8/{n}"] for n in ("in.src", "in.dst", "out"))
+    with jax.enable_x64(True):
+        found = jax.jit(fit_homography)(source, target)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-10")
+def test_half_of_the_pairs_wrong_for_a_hundred_seeds():
+    """300 samples of four: 1 - (1 - .5^4)^300 = 1 - 4e-9. Inliers by F1, all seeds in one program."""
+    rng = np.random.default_rng(0)
+    source = rng.uniform(0, 200, (100, 40, 2))
+    mapped = np.concatenate([source, np.ones((100, 40, 1))], -1) @ H.T
+    target = mapped[..., :2] / mapped[..., 2:] + 0.2 * rng.normal(size=source.shape)
+    target[:, 20:] = rng.uniform(0, 200, (100, 20, 2))
+    keys = jax.random.split(jax.random.key(0), 100)
+    run = jax.jit(jax.vmap(lambda key, p, q: ransac_homography(key, p, q, 2.0, 300)))
+    found = run(keys, source.astype(np.float32), target.astype(np.float32))
+    inliers, truth = np.asarray(found.inliers), np.arange(40) < 20
+    hits = (inliers & truth).sum(1)
+    f1 = 2 * hits / (inliers.sum(1) + 20)
+    assert f1.mean() >= 0.98
+    assert f1.min() >= 0.9
+    corners = np.array([[0, 0, 1], [200, 0, 1], [0, 200, 1], [200, 200, 1.0]])
+    wanted, got = corners @ H.T, corners @ np.asarray(found.model).transpose(0, 2, 1)
+    distance = np.abs(got[..., :2] / got[..., 2:] - wanted[:, :2] / wanted[:, 2:]).max((1, 2))
+    assert (distance < 3).all()
+
+
+@pytest.mark.covers("CL-10")
+def test_a_warp_by_a_shift_has_gradients():
+    """A shift by (1, 0) moves columns right: the first is not covered."""
+    image = jnp.arange(12.0).reshape(3, 4, 1)
+
+    @jax.jit
+    def run(shift):
+        homography = jnp.eye(3).at[0, 2].set(shift)
+        warped, mask = warp_perspective(image, homography, (3, 4))
+        return warped[..., 0], mask
+
+    warped, mask = run(1.0)
+    np.testing.assert_array_equal(warped[:, 1:], image[:, :3, 0])
+    np.testing.assert_array_equal(mask, [[False, True, True, True]] * 3)
+    # d value / d shift = -slope = -1 a covered pixel
+    slope = jax.jit(jax.jacfwd(lambda s: run(s)[0][1, 2]))(0.5)
+    assert slope == pytest.approx(-1)
+
+
+def test_bad_input_is_named():
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+    line = np.array([[0, 0], [1, 1], [2, 2], [0, 1.0]])
+    with pytest.raises(ValueError, match=r"source=\[\[0.0, 0.0\].*three on a line; allowed: four points"):
+        homography_from_four_points(line, square)
+    with pytest.raises(ValueError, match=r"target\[0, 1\]=nan: not finite"):
+        homography_from_four_points(square, square * [1, np.nan])
+    with pytest.raises(ValueError, match=r"not four points; allowed: \[4, 2\]"):
+        homography_from_four_points(square[:3], square[:3])
+    with pytest.raises(ValueError, match="N at least 4"):
+        fit_homography(square[:3], square[:3])
+    with pytest.raises(ValueError, match="source: 5 points on one line"):
+        fit_homography(np.outer(np.arange(5), [1, 2.0]), np.random.default_rng(0).normal(size=(5, 2)))
+    with pytest.raises(ValueError, match="data: 3 rows; allowed: at least 4"):
+        ransac_homography(jax.random.key(0), square[:3], square[:3])

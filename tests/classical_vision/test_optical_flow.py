@@ -1,0 +1,109 @@
+"""Optical flow: OpenCV's numbers, known translations, and motions that cannot be known."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.optical_flow import (
+    dense_lucas_kanade,
+    endpoint_error,
+    horn_schunck,
+    lucas_kanade,
+)
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
+
+
+def texture(shift, size=48, seed=0, longest=40.0, shortest=8.0):
+    """A sum of waves, moved by (right, down) without interpolation."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size].astype(np.float64)
+    image = np.zeros((size, size))
+    for _ in range(24):
+        angle, phase = rng.uniform(0, 2 * np.pi, 2)
+        k = 2 * np.pi / rng.uniform(shortest, longest)
+        image += np.cos(k * ((x - shift[0]) * np.cos(angle) + (y - shift[1]) * np.sin(angle)) + phase)
+    return (0.5 + image / 24).astype(np.float32)
+
+
+@pytest.mark.covers("CL-14")
+def test_sparse_flow_is_opencvs():
+    """cv2.calcOpticalFlowPyrLK, windows of 9 and one halving; it calculates in fixed point."""
+    a, b = (GOLDENS[f"lucas_kanade/in.{n}"].astype(np.float32) / 255 for n in "ab")
+    points = GOLDENS["lucas_kanade/in.points"]
+    found = jax.jit(lambda a, b, p: lucas_kanade(a, b, p, levels=2, iterations=20))(a, b, points)
+    assert np.asarray(found.mask).all()
+    np.testing.assert_allclose(points + found.flow, GOLDENS["lucas_kanade/out.points"], atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-14")
+def test_a_translation_is_found_to_a_tenth_of_a_pixel():
+    """6.3 and -4.6 pixels by three levels, at points whose windows stay inside."""
+    shift = np.array([6.3, -4.6])
+    y, x = np.mgrid[16:40:8, 12:36:8]
+    points = np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
+    found = jax.jit(lambda a, b: lucas_kanade(a, b, points))(texture((0, 0)), texture(shift))
+    assert np.asarray(found.mask).all()
+    assert np.asarray(endpoint_error(found.flow, shift)).max() <= 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-14")
+@pytest.mark.parametrize("shift", [(1.4, 0.7), (-3.2, 5.1), (8.0, 0.0)])
+def test_dense_flow_of_a_translation(shift):
+    found = jax.jit(dense_lucas_kanade)(texture((0, 0), 64), texture(shift, 64))
+    error = np.asarray(endpoint_error(found.flow, np.array(shift)))[16:-16, 16:-16]
+    assert np.median(error) <= 0.1
+    assert np.asarray(found.mask)[16:-16, 16:-16].all()
+
+
+@pytest.mark.covers("CL-14")
+def test_the_motion_along_stripes_cannot_be_known():
+    """Vertical stripes, moved by (1, 1): only 1 to the right shows (aperture problem); a flat image says nothing."""
+    x = np.arange(24)[None] + np.zeros((24, 1))
+    a, b = (0.5 + 0.3 * np.cos(2 * np.pi * (x - d) / 12).astype(np.float32) for d in (0, 1))
+    points = np.array([[12, 12]], np.float32)
+    run = jax.jit(lambda a, b: (lucas_kanade(a, b, points, levels=1), horn_schunck(a, b)))
+    (sparse, dense), (flat, _) = run(a, b), run(0 * a + 0.5, 0 * a + 0.5)
+    assert not sparse.mask[0]
+    assert not flat.mask[0]
+    np.testing.assert_array_equal(flat.flow, 0)
+    np.testing.assert_allclose(np.asarray(dense)[8:16, 8:16], np.broadcast_to([1, 0], (8, 8, 2)), atol=0.15)
+
+
+@pytest.mark.covers("CL-14")
+def test_one_energy_finds_a_moving_disc_and_fills_what_has_no_texture():
+    """A textured disc of radius 12 moves by (.6, -.3) before a gray ground: the disc within .3 pixels."""
+    y, x = np.mgrid[:40, :40] - 20.0
+
+    def image(shift):
+        inside = 1 / (1 + np.exp(2 * (np.hypot(x - shift[0], y - shift[1]) - 12)))
+        return (0.5 + inside * (texture(shift, 40) - 0.3)).astype(np.float32)
+
+    flow = np.asarray(jax.jit(horn_schunck)(image((0, 0)), image((0.6, -0.3))))
+    inside = np.hypot(x, y) < 9
+    assert np.asarray(endpoint_error(flow, np.array([0.6, -0.3])))[inside].max() <= 0.3
+    assert np.abs(flow[1, 1]).max() > 0
+
+
+def test_one_step_of_horn_and_schunck_by_hand():
+    """A ramp of slope .1 a pixel to the right, .05 brighter: from zero, u = -I_x I_t / (α² + I_x²) inside."""
+    first = jnp.broadcast_to(jnp.arange(9.0) / 10, (9, 9))
+    flow = jax.jit(lambda a, b: horn_schunck(a, b, 0.2, 1, 0))(first, first + 0.05)
+    np.testing.assert_allclose(flow[4, 4], [-0.1 * 0.05 / (0.04 + 0.01), 0], atol=1e-6)
+
+
+def test_bad_input_is_named():
+    image = jnp.zeros((16, 16))
+    with pytest.raises(ValueError, match="floating, both"):
+        dense_lucas_kanade(image, image[:8])
+    with pytest.raises(ValueError, match=r"window=9, levels=2: do not fit images of \(16, 16\)"):
+        dense_lucas_kanade(image, image, levels=2)
+    with pytest.raises(ValueError, match=r"second\[0, 0\]=nan: not finite"):
+        horn_schunck(image, image.at[0, 0].set(jnp.nan))
+    with pytest.raises(ValueError, match="alpha=0: out of range"):
+        horn_schunck(image, image, 0)

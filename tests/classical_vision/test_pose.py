@@ -1,0 +1,44 @@
+"""Localization: a known pose, outliers, and bad input."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from dlcore.classical_vision.pose import ransac_pose, solve_pose
+
+K = np.array([[500.0, 0, 320], [0, 480, 240], [0, 0, 1]], np.float32)
+R, T = Rotation.from_rotvec([0.3, -0.4, 0.2]).as_matrix(), np.array([0.2, -0.1, 6.0])
+
+
+def view(count):
+    points = np.random.default_rng(0).uniform(-2, 2, (count, 3)).astype(np.float32)
+    camera = points @ R.T + T
+    return points, ((camera / camera[:, 2:]) @ K.T)[:, :2].astype(np.float32)
+
+
+def test_six_points_locate_the_camera():
+    points, pixels = view(6)
+    found = jax.jit(lambda p, q: solve_pose(p, q, K, steps=3))(points, pixels)
+    np.testing.assert_allclose(found.rotation, R, atol=1e-3)
+    np.testing.assert_allclose(found.translation, T, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_a_robot_finds_its_place_with_a_third_of_its_matches_wrong():
+    points, pixels = view(60)
+    pixels[:20] = np.random.default_rng(1).uniform(0, 480, (20, 2))
+    found = jax.jit(lambda p, q: ransac_pose(jax.random.key(0), p, q, K))(points, pixels)
+    np.testing.assert_allclose(found.model.rotation, R, atol=1e-3)
+    np.testing.assert_allclose(found.model.translation, T, atol=1e-2)
+    np.testing.assert_array_equal(found.inliers, np.arange(60) >= 20)
+
+
+def test_bad_input_is_named():
+    points, pixels = view(6)
+    with pytest.raises(ValueError, match="N at least 6"):
+        solve_pose(points[:5], pixels[:5], K)
+    with pytest.raises(ValueError, match="points: on one plane"):
+        solve_pose(points * [1, 1, 0], pixels, K)
+    with pytest.raises(ValueError, match="singular"):
+        solve_pose(points, pixels, K * [[1, 1, 1], [1, 0, 1], [1, 1, 1]])

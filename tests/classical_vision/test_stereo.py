@@ -1,0 +1,91 @@
+"""Stereo: similar triangles by hand, a slanted plane, and random dots with three depths."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.stereo import (
+    block_matching,
+    depth_to_disparity,
+    disparity_to_depth,
+    disparity_to_points,
+)
+
+
+def row_texture(x, rows, seed=0):
+    """[rows, len(x)]: waves along each row at columns x [rows, W], each row with its own."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros(x.shape)
+    for _ in range(12):
+        k, phase = 2 * np.pi / rng.uniform(5, 30), rng.uniform(0, 2 * np.pi, (rows, 1))
+        image += np.cos(k * x + phase)
+    return (0.5 + image / 12).astype(np.float32)
+
+
+@pytest.mark.covers("CL-12")
+def test_depth_is_positive_by_similar_triangles():
+    """A point (1, .5, 4) with f = 100, T = .2: left x = 25 + 50, right (1 - .2) / 4 * 100 + 50 = 70, so d = 5 > 0."""
+    left, right = 1 / 4 * 100 + 50, (1 - 0.2) / 4 * 100 + 50
+    assert left - right == pytest.approx(5)
+    assert float(disparity_to_depth(left - right, 100, 0.2)) == pytest.approx(4)
+    assert float(depth_to_disparity(4.0, 100, 0.2)) == pytest.approx(5)
+    assert np.isinf(disparity_to_depth(0.0, 100, 0.2))
+    intrinsics = np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
+    points = disparity_to_points(jnp.full((60, 80), 5.0), intrinsics, 0.2)
+    # column 75, row 52.5: X = 4 (75 - 50) / 100 = 1; row 52: Y = 4 * 12 / 100 = .48
+    np.testing.assert_allclose(points[52, 75], [1, 0.48, 4], rtol=1e-5)
+
+
+@pytest.mark.covers("CL-12")
+def test_a_slanted_plane_within_two_percent():
+    """Disparity 4 + x / 20 over columns x of the left image, so right(x - d(x)) = left(x)."""
+    x = np.arange(72.0)[None] + np.zeros((24, 1))
+    # x_right = x - 4 - x / 20 = .95 x - 4, so that x = (x_right + 4) / .95
+    left, right = row_texture(x, 24), row_texture((x + 4) / 0.95, 24)
+    found = jax.jit(lambda a, b: block_matching(a, b, 10, 7))(left, right)
+    depth = np.asarray(disparity_to_depth(found.disparity, 100.0, 0.2))
+    expected = 20 / (4 + x / 20)
+    mask = np.asarray(found.mask)
+    assert mask[:, 12:].mean() > 0.9
+    assert np.median(np.abs(depth - expected)[mask] / expected[mask]) <= 0.02
+    constant = np.median(expected)
+    assert np.median(np.abs(constant - expected)[mask] / expected[mask]) > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-12")
+def test_random_dots_with_three_depths():
+    """Rows of dots: disparity 3 with rectangles of 6 and 9 in front; bad-1.0 of visible pixels at most 5 %."""
+    rng = np.random.default_rng(0)
+    height, width = 60, 100
+    truth = np.full((height, width), 3)
+    truth[10:50, 25:55] = 6
+    truth[20:40, 60:85] = 9
+    left = rng.uniform(size=(height, width)).astype(np.float32)
+    right = rng.uniform(size=(height, width)).astype(np.float32)
+    nearest = np.zeros((height, width), int)
+    for d in (3, 6, 9):
+        for r, c in np.argwhere(truth == d):
+            if c - d >= 0:
+                right[r, c - d], nearest[r, c - d] = left[r, c], d
+    rows, columns = np.mgrid[:height, :width]
+    visible = (columns >= 12) & (nearest[rows, np.maximum(columns - truth, 0)] == truth)
+    found = jax.jit(lambda a, b: block_matching(a, b, 12, 5))(left, right)
+    bad = np.abs(np.asarray(found.disparity) - truth) > 1
+    judged = visible & np.asarray(found.mask)
+    assert judged[visible].mean() > 0.9
+    assert bad[judged].mean() <= 0.05
+    assert (np.abs(3 - truth) > 1)[visible].mean() > 0.2
+
+
+def test_bad_input_is_named():
+    image = np.zeros((8, 8), np.float32)
+    with pytest.raises(ValueError, match="max_disparity=8: do not fit"):
+        block_matching(image, image, 8)
+    with pytest.raises(ValueError, match="window=4: out of range; allowed: odd"):
+        block_matching(image, image, 3, 4)
+    with pytest.raises(ValueError, match="depth=0: not in front of the cameras; allowed: above 0"):
+        depth_to_disparity(np.array([1.0, 0.0]), 1, 1)
+    with pytest.raises(ValueError, match=r"right\[0, 0\]=nan"):
+        block_matching(image, np.full((8, 8), np.nan, np.float32), 3)

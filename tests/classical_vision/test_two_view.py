@@ -1,0 +1,86 @@
+"""Two views: OpenCV's triangulation, a scene of known motion, and bad input."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from dlcore.classical_vision.two_view import (
+    essential_poses,
+    fit_essential,
+    sampson_distance,
+    structure_from_motion,
+    triangulate,
+)
+
+GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
+K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]], np.float32)
+
+
+def scene(count=40, outliers=0):
+    """Points 4 to 8 in front; the second camera is turned and has moved by t of length 1. Pixels of both."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-2, -2, 4], [2, 2, 8], (count, 3))
+    rotation = Rotation.from_rotvec([0.05, -0.2, 0.1]).as_matrix()
+    translation = np.array([0.8, 0.0, 0.6])
+    images = []
+    for camera in (points, points @ rotation.T + translation):
+        images.append(((camera / camera[:, 2:]) @ K.T)[:, :2].astype(np.float32))
+    if outliers:
+        images[1][:outliers] = rng.uniform(0, 480, (outliers, 2))
+    return points, rotation, translation, images
+
+
+def test_triangulation_is_opencvs_and_numpys():
+    cameras = np.stack([GOLDENS["triangulate/in.P1"], GOLDENS["triangulate/in.P2"]])
+    pixels = np.stack([GOLDENS["triangulate/in.x1"], GOLDENS["triangulate/in.x2"]])
+    with jax.enable_x64(True):
+        found = jax.jit(triangulate)(cameras, pixels)
+    np.testing.assert_allclose(found, GOLDENS["triangulate/out"], rtol=1e-6)
+    for i in range(pixels.shape[1]):
+        rows = np.concatenate([pixels[v, i, :, None] * cameras[v, 2] - cameras[v, :2] for v in range(2)])
+        vector = np.linalg.svd(rows)[2][-1]
+        np.testing.assert_allclose(found[i], vector[:3] / vector[3], rtol=1e-8)
+
+
+def test_the_essential_matrix_holds_the_motion():
+    """E = [t]ₓ R: one of its four motions is the true one."""
+    _, rotation, translation, images = scene(12)
+    plane = [((image - K[:2, 2]) / 500).astype(np.float64) for image in images]
+    with jax.enable_x64(True):
+        essential, (rotations, translations), distance = jax.jit(
+            lambda p, q: (e := fit_essential(p, q), essential_poses(e), sampson_distance(e, (p, q)))
+        )(*map(jnp.asarray, plane))
+    np.testing.assert_allclose(np.linalg.svd(np.asarray(essential))[1], [1, 1, 0], atol=1e-6)
+    assert np.asarray(distance).max() < 1e-6
+    errors = np.abs(np.asarray(rotations) - rotation).max((1, 2)) + np.abs(np.asarray(translations) - translation).max(
+        1
+    )
+    assert errors.min() < 1e-3
+
+
+@pytest.mark.slow
+def test_structure_and_motion_with_a_quarter_of_the_pairs_wrong():
+    points, rotation, translation, images = scene(60, 15)
+    found = jax.jit(lambda p, q: structure_from_motion(jax.random.key(0), p, q, K))(*images)
+    np.testing.assert_allclose(found.rotation, rotation, atol=0.01)
+    np.testing.assert_allclose(found.translation, translation, atol=0.02)
+    assert np.asarray(found.mask)[15:].mean() > 0.95
+    kept = np.asarray(found.mask) & (np.arange(60) >= 15)
+    error = np.linalg.norm(np.asarray(found.points) - points, axis=1)[kept]
+    assert np.median(error / points[kept, 2]) < 0.01
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="V at least 2"):
+        triangulate(np.zeros((1, 3, 4)), np.zeros((1, 5, 2)))
+    with pytest.raises(ValueError, match=r"pixels\[0, 0, 0\]=nan: not finite"):
+        triangulate(np.zeros((2, 3, 4)), np.full((2, 5, 2), np.nan))
+    with pytest.raises(ValueError, match="N at least 8"):
+        fit_essential(np.zeros((7, 2)), np.zeros((7, 2)))
+    with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
+        structure_from_motion(jax.random.key(0), np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((3, 3)))
+    assert "allowed" in str(error.value)
