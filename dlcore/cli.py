@@ -139,7 +139,7 @@ def _search(argv: list[str]) -> int:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from dlcore.models.zoo import stored_models
+    from dlcore.models.stored_counts import stored_models
 
     models = stored_models(options.kind)
     names = fnmatch.filter(models, options.pattern)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models.zoo import all_stored_models
+from dlcore.models.stored_counts import all_stored_models
 
 __all__ = [
     "FAMILIES",

@@ -1,47 +1,22 @@
-"""What `dlcore models` lists, stored in zoo.json: counting parameters takes a trace of each network, minutes in all.
+"""Count the parameters of all models for `dlcore models`, and store them in zoo.json.
+
+A count takes a trace of the network, all of them minutes.
 
 python -m dlcore.models.zoo        count the models that are missing there, and drop those that are gone
 python -m dlcore.models.zoo --all  count every model again
 """
 
-import functools
 import json
 import math
 import sys
-from pathlib import Path
 from typing import Any
 
-__all__ = ["all_stored_models", "count_model", "stored_models", "write_zoo"]
+import jax
 
-STORED = Path(__file__).with_name("zoo.json")
+from dlcore.models.registry import FILES, create_model, example_inputs, family_of, kind_of, list_models
+from dlcore.models.stored_counts import STORED
 
-
-def all_stored_models() -> dict[str, dict[str, dict[str, Any]]]:
-    """Read what is stored of all models.
-
-    Returns:
-      {kind: rows of `stored_models`}.
-    """
-    return json.loads(STORED.read_text(encoding="utf-8"))
-
-
-@functools.cache
-def stored_models(kind: str) -> dict[str, dict[str, Any]]:
-    """Read what is stored of the models of a kind; neither jax nor a model is imported.
-
-    Args:
-      kind: of `dlcore.models.registry.FILES`: image, tokens, pairs, encoder, detection, segmentation or generative.
-
-    Returns:
-      {name: {"family": file, "parameters": count, "reads": "224x224x3" or "tokens"}}, sorted.
-
-    Raises:
-      ValueError: the kind is unknown.
-    """
-    models = all_stored_models()
-    if kind not in models:
-        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(models)}")
-    return models[kind]
+__all__ = ["count_model", "write_zoo"]
 
 
 def count_model(name: str) -> dict[str, Any]:
@@ -56,10 +31,6 @@ def count_model(name: str) -> dict[str, Any]:
     Raises:
       ValueError: there is no such model.
     """
-    import jax
-
-    from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
-
     model, inputs = create_model(name), example_inputs(name, {})
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs))
     return {
@@ -75,8 +46,6 @@ def write_zoo(*, everything: bool = False) -> None:
     Args:
       everything: count every model again; else those that it lacks.
     """
-    from dlcore.models.registry import FILES, list_models
-
     before = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     models = {}
     for kind in FILES:

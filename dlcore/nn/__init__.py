@@ -5,6 +5,9 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
+        "ACTIVATIONS": "activations",
+        "named_activation": "activations",
+        "quick_gelu": "activations",
         "AdaptiveInstanceNorm": "style_norm",
         "AdditiveAttention": "additive_attention",
         "BatchNorm": "normalization",

@@ -28,6 +28,7 @@ def row_of(name, command, mean, **fields):
         "commit": "0123456789abcdef",
         "date": "2026-01-02",
         "published": None,
+        "baseline": {"value": 0.0, "name": "no detection", "better": "higher"},
         "status": "measured",
         "note": "",
         **fields,

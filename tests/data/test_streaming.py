@@ -117,7 +117,7 @@ def test_parts_hold_the_images_that_belong_to_them():
     chosen = np.sort(np.random.default_rng((0, 3)).permutation(COUNT)[:3])
     assert chosen.tolist() != [0, 1, 2]
     np.testing.assert_array_equal(bank[[0, 1, 2]]["image"], whole[chosen])
-    with pytest.raises(ValueError, match="in memory and the other on disk"):
+    with pytest.raises(ValueError, match="second=ndarray: in memory, and the first part on disk"):
         join(data, Source({"image": whole, "label": np.zeros(COUNT)}))
     other = StreamedImages(DATA.__getitem__, str, np.arange(3), (8, 8), workers=Workers(0))
     with pytest.raises(ValueError, match=r"\(16, 12, 3\) and of \(8, 8, 3\)"):

@@ -13,7 +13,7 @@ from dlcore.kits import init_from
 from dlcore.models import clip, create_model, list_models, load_torch, torch_weights
 from dlcore.models.normalization import IMAGENET, SYMMETRIC, normalization
 from dlcore.models.registry import FILES, input_shape, kind_of
-from dlcore.models.zoo import all_stored_models
+from dlcore.models.stored_counts import all_stored_models
 from dlcore.run.weights import save_weights
 from tests.models.parity import read_golden
 from tests.models.test_clip import FIELDS

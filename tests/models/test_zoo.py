@@ -6,7 +6,8 @@ import pytest
 
 from dlcore.models import list_models, zoo
 from dlcore.models.registry import FILES, family_of, kind_of
-from dlcore.models.zoo import count_model, stored_models
+from dlcore.models.stored_counts import stored_models
+from dlcore.models.zoo import count_model
 
 SMALL = {
     "alexnet": "alexnet",

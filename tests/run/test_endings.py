@@ -13,6 +13,14 @@ from dlcore.run.endings import INTERRUPTED, orderly_ending, resumable
 from dlcore.run.preemption import REQUEUE, Preempted
 
 
+@pytest.fixture(autouse=True)
+def sigint_of_a_terminal():
+    """A shell starts background jobs with SIGINT ignored; a command in a terminal does not ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press_ctrl_c():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(5)

@@ -1,0 +1,41 @@
+"""What `dlcore models` lists, read from zoo.json: neither jax nor a model is imported.
+
+`python -m dlcore.models.zoo` writes the file.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["STORED", "all_stored_models", "stored_models"]
+
+STORED = Path(__file__).with_name("zoo.json")
+
+
+def all_stored_models() -> dict[str, dict[str, dict[str, Any]]]:
+    """Read what is stored of all models.
+
+    Returns:
+      {kind: rows of `stored_models`}.
+    """
+    return json.loads(STORED.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def stored_models(kind: str) -> dict[str, dict[str, Any]]:
+    """Read what is stored of the models of a kind; neither jax nor a model is imported.
+
+    Args:
+      kind: of `dlcore.models.registry.FILES`: image, tokens, pairs, encoder, detection, segmentation or generative.
+
+    Returns:
+      {name: {"family": file, "parameters": count, "reads": "224x224x3" or "tokens"}}, sorted.
+
+    Raises:
+      ValueError: the kind is unknown.
+    """
+    models = all_stored_models()
+    if kind not in models:
+        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(models)}")
+    return models[kind]
