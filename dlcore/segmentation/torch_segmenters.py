@@ -72,7 +72,7 @@ def load_torch_segmenter(name: str, state_dict: Mapping[str, Any], num_classes: 
       ValueError: entries are missing, left over or of a wrong shape, or the name is unknown.
     """
     model = create_segmenter(name, num_classes, any("aux_classifier." in key for key in state_dict))
-    return model, from_torch_names(model, state_dict)
+    return model, _fill(model, state_dict, name)
 
 
 def _variant(name: str) -> functools.partial:
@@ -110,5 +110,9 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    return _fill(model, state_dict, type(model).__name__)
+
+
+def _fill(model: nn.Module, state_dict: Mapping[str, Any], what: str) -> Any:
     shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    return fill_from_torch(shapes, state_dict, NAMES, what=type(model).__name__)
+    return fill_from_torch(shapes, state_dict, NAMES, what=what)

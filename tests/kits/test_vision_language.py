@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import zipfile
 
 import numpy as np
@@ -87,7 +88,8 @@ def test_trivial_sentences_by_hand():
     assert rows["the model"]["exact %"] == 50.0
     # "a dog" and "<unk>": 2 of 3 words, and length 3 beside references of 4: e^(1 - 4/3) * 2/3 = .478.
     assert rows["the model"]["BLEU-1"] == 47.8
-    assert rows["the model"]["BLEU-4"] == 0.0
+    # Longer n-grams, smoothed as the COCO caption tools do: 1 of 1, then twice 1e-15 of 1e-9 for 0 of 0.
+    assert rows["the model"]["BLEU-4"] == pytest.approx(100 * math.exp(1 - 4 / 3) * (2 / 3 * 1e-12) ** 0.25, abs=0.05)
     # "a dog" against "the dog", "a cat" against "one cat": 2 of 4 words.
     assert rows["a reference against the others"]["BLEU-1"] == 50.0
     (*_, nothing) = results.caption_rows(["", "<unk>"], references, train)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dlcore.models import list_models, zoo
+from dlcore.models import list_models, stored_counts, zoo
 from dlcore.models.registry import FILES, family_of, kind_of
 from dlcore.models.stored_counts import stored_models
 from dlcore.models.zoo import count_model
@@ -48,11 +48,12 @@ def test_every_network_has_its_stored_count(kind):
 def test_a_model_that_is_missing_is_found_and_counted(monkeypatch, tmp_path):
     rows = {"image": {"mlp": stored_models("image")["mlp"]}, "tokens": {}}
     (tmp_path / "zoo.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(zoo, "STORED", tmp_path / "zoo.json")
+    for module in (zoo, stored_counts):
+        monkeypatch.setattr(module, "STORED", tmp_path / "zoo.json")
     stored_models.cache_clear()
     try:
         assert kind_of("lenet5") == "image", "it is not in the list yet"
-        monkeypatch.setattr("dlcore.models.registry.list_models", lambda kind: {"image": ["lenet5"]}.get(kind, []))
+        monkeypatch.setattr("dlcore.models.zoo.list_models", lambda kind: {"image": ["lenet5"]}.get(kind, []))
         zoo.write_zoo()
         stored_models.cache_clear()
         assert list(stored_models("image")) == ["lenet5"], "mlp is gone, lenet5 is new"

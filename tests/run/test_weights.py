@@ -50,7 +50,13 @@ def test_convert_keeps_every_value(published, tmp_path, capsys, ending):
     folder, variables = published
     assert cli.main(["convert", str(folder / f"weights.{ending}"), f"--model={MODEL}", f"--out={tmp_path / 'w'}"]) == 0
     about, found = load_weights(tmp_path / "w")
-    assert about == {"model": MODEL, "num_classes": 7, "file": f"weights.{ending}"}
+    assert about == {
+        "model": MODEL,
+        "num_classes": 7,
+        "file": f"weights.{ending}",
+        "mean": [0.485, 0.456, 0.406],  # of ImageNet, as torchvision's weights of this model want them
+        "std": [0.229, 0.224, 0.225],
+    }
     assert jax.tree.structure(found) == jax.tree.structure(variables)
     jax.tree.map(np.testing.assert_array_equal, found, variables)
     assert "7 classes" in capsys.readouterr().out

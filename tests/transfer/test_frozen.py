@@ -57,7 +57,6 @@ def gradual():
     return trained([Part("head"), Part("stage3*", 0.1, 0.5)])
 
 
-@pytest.mark.slow
 @pytest.mark.covers("TL-01", "TL-03")
 def test_parts_learn_from_their_start_and_nothing_else_ever(gradual):
     params = [by_module(state.params) for state in gradual]
