@@ -74,7 +74,14 @@ class Layout(NamedTuple):
     optional: str = "(?!)"
 
     def entries(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the weights of an unwrapped state dict under today's names."""
+        """Return the weights of an unwrapped state dict under today's names.
+
+        Args:
+          state_dict: {name in the file: array}.
+
+        Returns:
+          {name of today: array}, without what is ignored.
+        """
         ignored = f"{IGNORED}|{self.ignored}"
         return {_renamed(key, self.older): value for key, value in state_dict.items() if not re.search(ignored, key)}
 
@@ -88,6 +95,9 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
 
     Returns:
       {path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}.
+
+    Raises:
+      ValueError: the model's family has no table of names.
     """
     if hasattr(family_of(name), "from_torch_names"):
         raise ValueError(f"name={name!r}: has no table of names; allowed: models that read an image or tokens")

@@ -12,8 +12,9 @@ from typing import Any
 from dlcore.report.figure import BLUE, GREEN, SKY, VERMILION
 from dlcore.report.measures import explained
 from dlcore.report.panel import Panel
+from dlcore.report.tables import definition_table
 
-__all__ = ["definition_table", "render"]
+__all__ = ["render"]
 
 
 def render(
@@ -49,19 +50,6 @@ def render(
         panels=_sections(panels),
         details="\n".join(_closed_table(name, rows) for name, rows in (details or {}).items() if rows),
     )
-
-
-def definition_table(rows: Mapping[str, Any]) -> str:
-    """Lay out names and values as a table of two columns.
-
-    Args:
-      rows: {name: value}, both escaped.
-
-    Returns:
-      HTML.
-    """
-    cells = (f"<tr><th scope='row'>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
-    return f'<div class="scroll"><table class="pairs">{"".join(cells)}</table></div>'
 
 
 def _cards(summary: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Literal, NamedTuple
 
 from dlcore.report.panel import Panel
+from dlcore.report.tables import table
 
 __all__ = [
     "MEASURES",
@@ -320,8 +321,6 @@ def legend_panels(names: Iterable[str]) -> list[Panel]:
     Returns:
       One panel, of those that are known; none where none is.
     """
-    from dlcore.report.tables import table
-
     rows: list[dict[str, Any]] = []
     kinds = (name.partition("/")[0] if describe(name.partition("/")[0]) else name for name in names)
     for name in dict.fromkeys(kinds):

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from dlcore.report.html import definition_table
 from dlcore.report.panel import Panel
 
-__all__ = ["table", "text"]
+__all__ = ["definition_table", "table", "text"]
 
 
 def text(title: str, body: str, note: str = "") -> Panel:
@@ -54,3 +53,16 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def definition_table(rows: Mapping[str, Any]) -> str:
+    """Lay out names and values as a table of two columns.
+
+    Args:
+      rows: {name: value}, both escaped.
+
+    Returns:
+      HTML.
+    """
+    cells = (f"<tr><th scope='row'>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
+    return f'<div class="scroll"><table class="pairs">{"".join(cells)}</table></div>'
