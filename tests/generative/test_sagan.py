@@ -127,6 +127,7 @@ def test_kernels_of_the_discriminator_have_norm_one(networks):
     np.testing.assert_allclose(judged({**variables, "params": scaled}, x, y), logits, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-22")
 def test_the_projection_and_the_attention_of_both_players(networks):
     """The class enters the logit linearly by its vector, and attention the map by gamma, 0 at first."""

@@ -30,13 +30,13 @@ def resnet18():
     with layers_traced_once():
         variables = load_torch("resnet18", weights)
 
-    def check(name, got, torch_layout=True):
+    def check(name, got, torch_layout=True, bound=1e-4):
         about, got = meta["outputs"][name], np.asarray(got)
         got = got.transpose(0, 3, 1, 2) if got.ndim == 4 and torch_layout else got
         assert list(got.shape) == about["shape"]
         wrong = np.abs(got.reshape(-1)[:: about["stride"]] - golden[name].reshape(-1))
         # A ReLU whose input is 1e-7 may be on in one library and off in the other.
-        assert np.quantile(wrong, 0.98) < 1e-4 * about["std"], name
+        assert np.quantile(wrong, 0.98) < bound * about["std"], name
         assert wrong.max() < 1e-2 * about["std"], name
 
     images = nhwc(weight_rule().det_input(meta["inputs"]["x"]))

@@ -56,7 +56,9 @@ def test_of_a_resnet18_both_gradients_are_those_of_torch(resnet18):
 
     gradient, integrated = jax.jit(maps)(resnet18.images)
     resnet18.check("saliency", gradient)
-    resnet18.check("ig8", integrated)
+    # PyTorch's float32 maps lie 6.1e-4 of the deviation from float64 at this quantile, for a ReLU that is on or off
+    # by 1e-7 in one of the eight steps; ours lie 9e-7 from it with AVX-512, and at PyTorch's side without.
+    resnet18.check("ig8", integrated, bound=1e-3)
 
 
 def test_integrated_gradients_by_hand():

@@ -39,7 +39,12 @@ def states():
         leaves = [x + 0.5 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
         return State(jnp.zeros((), jnp.int32), jax.random.key(2), jax.tree.unflatten(tree, leaves), ())
 
-    return {name: jax.jit(lambda model=model: start(model))() for name, model in MODELS.items()}
+    class WhenAsked(dict):
+        def __missing__(self, name):
+            self[name] = jax.jit(lambda: start(MODELS[name]))()
+            return self[name]
+
+    return WhenAsked()
 
 
 def toy(name, **kwargs):
