@@ -28,7 +28,7 @@ def test_the_best_line_is_a_worked_number():
     assert linear_bound(square, np.array([1, 1, 1, 1])) == 1
 
 
-@pytest.mark.slow(only=["xor", "annulus"])
+@pytest.mark.slow(only=["xor", "annulus", "three modes"])
 @pytest.mark.covers("DD-12")
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_line_stays_near_chance_and_two_layers_do_not(name):

@@ -49,7 +49,7 @@ def test_losses_are_worked_numbers():
     )
 
 
-@pytest.mark.slow(only=["softmax", "logistic"])
+@pytest.mark.slow(only=["softmax", "logistic", "hinge"])
 @pytest.mark.covers("DD-15", "DD-16")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_by_hand_are_jaxs(loss):

@@ -81,7 +81,7 @@ def test_the_squared_hinge_is_scikit_learns_linear_svc():
         np.testing.assert_allclose(new @ w.weights[1], GOLDENS["linear_svc/out.decision"], atol=1e-4)
 
 
-@pytest.mark.slow(unless=["10.0-0.93"])
+@pytest.mark.slow
 @pytest.mark.covers("DD-15")
 @pytest.mark.parametrize(("c", "expected"), [(1.0, 0.918), (10.0, 0.930)])
 def test_softmax_on_digits_reaches_scikit_learns_accuracy(c, expected):

@@ -132,6 +132,7 @@ def test_a_zoom_moves_masks_labels_and_keypoints_with_the_boxes(zoomed):
     assert (zoomed["keypoints"][zoomed["keypoints"][..., 2] == 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_there_is_no_mirror_where_no_keypoint_has_a_partner():
     points = {**example(), "keypoints": jnp.array([[[6.0, 7, 2], [10, 4, 1]]])}
     for names, moves in ((("a", "b"), False), (("top", "bottom"), False), (("L", "R"), True), ((), True)):
@@ -168,6 +169,7 @@ def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
         random_zoom_example(keep=-1)
 
 
+@pytest.mark.slow
 def test_a_box_that_stays_whole_is_kept_by_keep_1():
     move = random_flip_example(1.0)
     for keep in (0.0, 1.0):

@@ -79,6 +79,7 @@ def present():
     return [pytest.param(name, marks=pytest.mark.covers(CASES[name.removesuffix(".u8")][0])) for name in names]
 
 
+@pytest.mark.slow(only=["five_crop"])
 @pytest.mark.parametrize("name", present())
 def test_equals_torchvision(name):
     levels = name.endswith(".u8")

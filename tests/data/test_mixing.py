@@ -29,6 +29,7 @@ def test_image_and_label_share_their_lambda_and_each_example_has_its_own():
     assert len(np.unique(inner.round(4))) > 500
 
 
+@pytest.mark.slow(only=["0.4"])
 @pytest.mark.covers("RG-13")
 @pytest.mark.parametrize("alpha", [0.4, 1.0, 4.0])
 def test_shares_have_the_moments_of_the_beta_distribution(alpha):
@@ -79,6 +80,7 @@ def test_a_box_by_hand():
     assert not cutmix_box(jnp.float32(1.0), jnp.array([4.0, 5.0]), (8, 10)).any()
 
 
+@pytest.mark.slow
 def test_padding_and_alpha_zero_mix_nothing():
     images, labels = mixup(jax.random.key(0), IMAGES, OWN, 0.0, ONES)
     np.testing.assert_array_equal(images, IMAGES)

@@ -269,7 +269,7 @@ def test_noise_halfway_lies_on_the_arc():
     assert np.linalg.norm(path[0, 0]) > 0.95 * min(np.linalg.norm(a), np.linalg.norm(b))
 
 
-@pytest.mark.slow(unless=["dpmpp"])
+@pytest.mark.slow
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_conditioned_mixture_is_its_component(name):

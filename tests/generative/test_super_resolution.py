@@ -50,6 +50,7 @@ def stripes(n, seed):
     return {"image": image, "low": reduced(image, 2), "index": np.arange(n, dtype=np.int32)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-21")
 def test_it_starts_near_bicubic_and_learns_to_beat_it():
     made, train, test = learner(), stripes(128, 0), stripes(32, 1)
@@ -147,6 +148,7 @@ def test_four_channels_become_two_by_two_pixels():
     assert [wide[name]["kernel"].shape for name in ("up0", "up1", "head")] == [(3, 3, 2, 8), (3, 3, 2, 8), (3, 3, 2, 1)]
 
 
+@pytest.mark.slow(only=["4-shape1-489-numbers1"])
 @pytest.mark.covers("GE-21")
 @pytest.mark.parametrize(
     ("factor", "shape", "count", "numbers"),

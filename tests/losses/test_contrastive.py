@@ -40,6 +40,7 @@ def test_nt_xent_by_hand():
     assert loss(3 * eye, 7 * eye, 0.5) == pytest.approx(0.2395448, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-18")
 def test_nt_xent_equals_the_golden_and_its_gradient():
     a, b = (jnp.asarray(GOLDEN[f"nt_xent/in.{n}"], jnp.float32) for n in ("x", "x2"))

@@ -60,7 +60,7 @@ def by_counting(p, label, blank=0):
     return -math.log(total)
 
 
-@pytest.mark.slow(unless=["label3-1"])
+@pytest.mark.slow
 @pytest.mark.covers("LO-25")
 @pytest.mark.parametrize(("label", "blank"), [([1, 2], 0), ([1, 1], 0), ([2], 0), ([0, 2], 1)])
 def test_ctc_counts_all_paths(label, blank):

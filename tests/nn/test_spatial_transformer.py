@@ -45,6 +45,7 @@ def test_a_similarity_turns_scales_and_moves():
     np.testing.assert_allclose(theta[0, :, 2], [0.25, -0.5])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 def test_a_quarter_turn_as_one_sees_it():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 1)), jnp.float32)

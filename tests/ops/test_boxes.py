@@ -171,6 +171,7 @@ def test_boxes_around_masks_end_where_torchvisions_last_pixel_ends():
     np.testing.assert_array_equal(ops.masks_to_boxes(jnp.zeros((3, 4)).at[1, 2].set(1)), [2, 1, 3, 2])
 
 
+@pytest.mark.slow
 def test_large_boxes_in_short_dtypes_keep_their_areas():
     """Two equal boxes of 300 x 300 have an area beyond float16; (200, 0)-(220, 20) has one of 400, beyond uint8."""
     big = jnp.array([[0, 0, 300, 300]], jnp.float16)

@@ -107,6 +107,7 @@ def test_axes_of_other_libraries():
     np.testing.assert_allclose(back[1], T, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rotations_have_gradients_at_zero():
     jacobian = jax.jacfwd(lambda v: camera.rotation_from_vector(v)[2, 1])(jnp.zeros(3))
     np.testing.assert_allclose(jacobian, [1, 0, 0], atol=1e-6)

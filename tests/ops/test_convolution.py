@@ -500,6 +500,7 @@ def test_gradients_on_a_mesh_and_in_shard_map(case):
     assert_close(jax.jit(summed)(x, w), want)
 
 
+@pytest.mark.slow
 def test_remat():
     conv = convolve(conv_general_dilated, "3x3")
     x, w = operands("3x3", 0)

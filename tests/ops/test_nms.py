@@ -39,7 +39,7 @@ def some_boxes(seed, count=60):
 suppress = jax.jit(nms)
 
 
-@pytest.mark.slow(only=["0.1-0", "0.1-1"])
+@pytest.mark.slow(only=["0.1-0", "0.1-1", "0.1-2"])
 @pytest.mark.covers("DE-09")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("threshold", [0.1, 0.5, 0.7])
@@ -52,7 +52,7 @@ def test_it_equals_a_loop_over_the_boxes_ties_included(seed, threshold):
     np.testing.assert_array_equal(np.flatnonzero(kept), np.sort(by_loop(boxes, scores, threshold, groups)))
 
 
-@pytest.mark.slow(only=["0.3", "0.5"])
+@pytest.mark.slow(only=["0.3", "0.5", "0.7"])
 @pytest.mark.covers("DE-09")
 @pytest.mark.parametrize("threshold", ["0.3", "0.5", "0.7"])
 def test_it_equals_torchvision(threshold):

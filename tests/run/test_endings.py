@@ -83,6 +83,7 @@ def program(text):
     return run
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_program_that_python_cannot_interrupt():
     run = program("""
         import hashlib

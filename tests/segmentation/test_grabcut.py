@@ -65,6 +65,7 @@ def test_a_blurred_spot_on_the_object_is_enough():
     assert (grabcut((255 * image).astype(np.uint8), spot) == found).mean() > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-10")
 def test_the_least_salient_pixels_are_background_in_every_turn(monkeypatch):
     image, _ = planted()

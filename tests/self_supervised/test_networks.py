@@ -56,6 +56,7 @@ def test_the_page_trains_version_two(monkeypatch):
     assert experiment.settings["schedule"].default == "cosine"
 
 
+@pytest.mark.slow
 def test_features_are_the_average_of_the_last_map_and_embeddings_have_length_one():
     model, variables = toy("mlp")
     x = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))

@@ -574,6 +574,7 @@ def test_the_ends_of_an_interpolation_are_the_teachers():
     assert measured(learner, twisted, batch())[1]["unlabeled_loss"] == pytest.approx(distance, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-07")
 def test_one_update_of_interpolation_by_hand():
     """The student at M x goes to M p of the teacher, M the shares of the mixture; then the teacher to the student."""

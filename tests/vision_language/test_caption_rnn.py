@@ -96,6 +96,7 @@ def test_without_the_term_it_is_a_language_model_to_the_bit(cell):
     np.testing.assert_array_equal(model.apply({"params": params}, IMAGES, TOKENS), want)
 
 
+@pytest.mark.slow(only=["initial"])
 @pytest.mark.covers("CP-04")
 @pytest.mark.parametrize("inject", ["initial", "every_step"])
 def test_an_lstm_reads_word_by_word_what_it_reads_at_once(inject):
