@@ -1,5 +1,6 @@
 """RoIAlign and RoIPool against torchvision's goldens, gradients included, by hand, and in chunks."""
 
+import functools
 import json
 import pathlib
 
@@ -28,7 +29,16 @@ def check(case, crop):
     np.testing.assert_allclose(gradient.transpose(0, 3, 1, 2), DATA[f"{case}/grad.x"], atol=1e-5)
 
 
-@pytest.mark.slow(unless=["roi_align.al1.sr2.sc0.5"])
+@pytest.mark.covers("DE-12")
+def test_align_of_a_ramp_is_the_middle_of_each_bin():
+    """Of f(y, x) = x the bins from 2 to 6 have middles 3 and 5; aligned, a pixel lies half a pixel further."""
+    ramp = np.broadcast_to(np.arange(9, dtype=np.float32)[None, :, None], (9, 9, 1))
+    boxes = np.float32([[2, 1, 6, 5]])
+    align = jax.jit(functools.partial(roi_align, output_size=(1, 2), sampling_ratio=2, aligned=True))
+    np.testing.assert_allclose(align(ramp, boxes)[0, 0, :, 0], [2.5, 4.5], atol=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.covers("DE-12")
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_align")])
 def test_align_equals_torchvision(case):

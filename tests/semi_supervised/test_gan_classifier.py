@@ -102,6 +102,16 @@ def test_batch_norm_leaves_the_mean_features_of_made_images_apart_from_those_of_
     assert 2 < metrics["feature_distance"].compute() < 4.1
 
 
+@pytest.mark.covers("SE-11")
+def test_pull_away_is_the_mean_squared_cosine_of_different_features():
+    # Orthogonal rows: 0; the third row is masked. Opposite rows: cosine -1, squared 1.
+    away = jax.jit(pull_away)
+    features = np.float32([[2, 0, 0], [0, 3, 0], [5, 5, 5]])
+    assert float(away(features, np.float32([1, 1, 0]))) == pytest.approx(0, abs=1e-6)
+    opposite = np.float32([[2, 0, 0], [-1, 0, 0], [5, 5, 5]])
+    assert float(away(opposite, np.float32([1, 1, 0]))) == pytest.approx(1, rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SE-11")
 def test_the_complements_terms_by_hand():
@@ -255,6 +265,7 @@ def test_the_classifier_descends_its_three_terms(trained):
     assert (logits.argmax(-1) == batch["hidden_label"]).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SE-11")
 def test_the_classifier_of_a_complement_descends_the_entropy_of_unlabeled_images_too():
     learner, state = make_small(complement=True, entropy_weight=0.7)
