@@ -5,8 +5,8 @@ Pearlmutter, "Fast exact multiplication by the Hessian" (1994); Hutchinson (1990
 
     H v = ∇_w (∇L(w) · v)          v <- H v / |H v|,  λ = v · H v          tr H = E[v · H v],  v_i = ±1
 
-The product is reverse over reverse: two backward passes, and no forward mode, which custom backward passes such as
-those of dlcore's convolutions do not have. Plain gradient descent of rate a is unstable along an eigenvector of
+The product is reverse over reverse: two backward passes, and no forward mode, which custom backward passes such as that
+of `dlcore.nn.GroupNorm` do not have. Plain gradient descent of rate a is unstable along an eigenvector of
 λ > 2 / a; the largest eigenvalue is what is called sharpness.
 """
 

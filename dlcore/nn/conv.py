@@ -20,7 +20,7 @@ class Conv(nn.Conv):
     one axis. `padding` is "SAME" by default, which is not torch's: "SAME" pads an even size under a 3x3 kernel with
     stride 2 by (0, 1), `padding=1` by (1, 1), so layers that take weights from torch have numbers.
 
-    Forward mode is not available (see `dlcore.ops.convolution`).
+    Differentiable in forward and reverse mode to any order (see `dlcore.ops.convolution`).
 
     Args:
       conv_general_dilated: the convolution function, with the arguments of `jax.lax.conv_general_dilated`.

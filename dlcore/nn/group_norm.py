@@ -61,8 +61,7 @@ class GroupNorm(nn.Module):
     """Group norm: normalize groups of neighboring channels over all locations, [B, ..., C] -> [B, ..., C].
 
     One group is layer norm over the whole example; as many groups as channels are instance norm. Statistics are taken
-    in at least float32. The custom backward pass reads x and the cotangent twice; forward mode is not available, as in
-    `Conv`.
+    in at least float32. The custom backward pass reads x and the cotangent twice; forward mode is not available.
 
     Args:
       num_groups: number of groups, a divisor of C; None where `group_size` is given.

@@ -21,8 +21,8 @@ loop, which takes half the time: of a whole batch XLA would compute the activati
 pixel by pixel in the transposed order, where each read misses the cache. A program of several devices has no such loop:
 each turn would sum over the devices.
 
-Reverse mode works to any order. Forward mode (`jvp`, `jacfwd`, `linearize`) does not, because of the custom backward
-rule.
+Forward and reverse mode work to any order and in any mixture (`jvp`, `jacfwd`, `linearize`, `grad`, Hessian products),
+on every platform: <conv(x, w), g> is linear in each of x, w and g, a form that `dlcore.ops.trilinear` differentiates.
 """
 
 import functools
@@ -36,14 +36,11 @@ from jax import lax
 
 from dlcore.ops.convolution_phases import conv_by_phases
 from dlcore.ops.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
+from dlcore.ops.trilinear import contract
 
 __all__ = ["conv_general_dilated"]
 
 _NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-_FORWARD_MODE = (
-    "dlcore.ops.conv_general_dilated has a custom backward rule and no forward mode (jvp, jacfwd, linearize): take "
-    "Hessian products by reverse over reverse (grad of a dot with grad), or use jax.lax.conv_general_dilated"
-)
 
 
 class _Window(NamedTuple):
@@ -95,7 +92,6 @@ def conv_general_dilated(
 
     Raises:
       ValueError: padding is a name although `lhs_dilation` is not 1; other errors in the arguments are lax's.
-      TypeError: forward-mode differentiation is applied.
     """
     if not _is_canonical(lhs, rhs, dimension_numbers, batch_group_count, out_sharding):
         return lax.conv_general_dilated(
@@ -126,12 +122,7 @@ def conv_general_dilated(
     window = _Window(
         strides, padding, lhs_dilation, rhs_dilation, feature_group_count, precision, preferred_element_type
     )
-    try:
-        return _convolve(lhs, rhs, window)
-    except TypeError as error:
-        if "forward-mode" in str(error):
-            raise TypeError(_FORWARD_MODE) from error
-        raise
+    return _convolve(lhs, rhs, window)
 
 
 def _is_canonical(lhs: Any, rhs: Any, dimension_numbers: Any, batch_group_count: int, out_sharding: Any) -> bool:
@@ -210,13 +201,27 @@ def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     )
 
 
-# <conv(x, w), g> is linear in each of x, w and g. The three functions below are its derivatives with respect to g, x
-# and w, so each has the other two as its backward rule, to any order, and `platform_dependent` is never differentiated.
-# Forward rules call the function itself, because second derivatives go through them.
+class _Convolution(NamedTuple):
+    """The form <conv(lhs, rhs), g> of the operands lhs, rhs and g."""
+
+    window: _Window
+    lhs: jax.ShapeDtypeStruct
+    rhs: jax.ShapeDtypeStruct
+
+    def compute(self, output: int, a: jax.Array, b: jax.Array) -> jax.Array:
+        if output == 2:
+            return _forward(self.window, a, b)
+        if output == 0:
+            return _lhs_gradient(self.window, self.lhs, a, b)
+        return _rhs_gradient(self.window, self.rhs, a, b)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    types = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (lhs, rhs))
+    return contract(_Convolution(window, *types), 2, lhs, rhs)
+
+
+def _forward(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     lax_form = functools.partial(_lax_conv, window)
     if not _is_depthwise(window, lhs, rhs):
         if not _has_phases(window, lhs, rhs):
@@ -227,7 +232,6 @@ def _conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return lax.platform_dependent(lhs, rhs, cpu=shifted, default=lax_form)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _lhs_gradient(window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
     def transposed(rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
         x, _ = _equally_varying(jnp.zeros(lhs.shape, lhs.dtype), cotangent)
@@ -240,7 +244,6 @@ def _lhs_gradient(window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, co
     return lax.platform_dependent(rhs, cotangent, cpu=canonical, default=transposed)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _rhs_gradient(window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
     if cotangent.size == 0:
         return _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)[0]
@@ -254,33 +257,6 @@ def _rhs_gradient(window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, co
     else:
         canonical = functools.partial(_canonical_rhs_gradient, window, rhs)
     return lax.platform_dependent(lhs, cotangent, cpu=canonical, default=transposed)
-
-
-def _type(x: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
-
-
-_conv.defvjp(
-    lambda window, lhs, rhs: (_conv(window, lhs, rhs), (lhs, rhs)),
-    lambda window, residuals, g: (
-        _lhs_gradient(window, _type(residuals[0]), residuals[1], g),
-        _rhs_gradient(window, _type(residuals[1]), residuals[0], g),
-    ),
-)
-_lhs_gradient.defvjp(
-    lambda window, lhs, rhs, g: (_lhs_gradient(window, lhs, rhs, g), (rhs, g)),
-    lambda window, _, residuals, x: (
-        _rhs_gradient(window, _type(residuals[0]), x, residuals[1]),
-        _conv(window, x, residuals[0]),
-    ),
-)
-_rhs_gradient.defvjp(
-    lambda window, rhs, lhs, g: (_rhs_gradient(window, rhs, lhs, g), (lhs, g)),
-    lambda window, _, residuals, w: (
-        _lhs_gradient(window, _type(residuals[0]), w, residuals[1]),
-        _conv(window, residuals[0], w),
-    ),
-)
 
 
 def _is_depthwise(window: _Window, lhs: Any, rhs: Any) -> bool:

@@ -235,25 +235,6 @@ def test_reverse_over_reverse_in_float64_equals_differences():
         assert_close(jax.jit(got)(x, w), want, 1e-8)
 
 
-@pytest.mark.parametrize(
-    "forward",
-    [
-        lambda f, w: jax.jvp(f, (w,), (w,)),
-        lambda f, w: jax.jacfwd(f)(w),
-    ],
-)
-def test_forward_mode_names_the_alternatives(forward):
-    x, w = operands("3x3", 0)
-    with pytest.raises(TypeError, match=r"reverse over reverse.*jax\.lax\.conv_general_dilated"):
-        forward(lambda w: convolve(conv_general_dilated, "3x3")(x, w).sum(), w)
-
-
-def test_forward_mode_of_a_compiled_function_is_an_error_too():
-    x, w = operands("3x3", 0)
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(jax.jit(lambda w: convolve(conv_general_dilated, "3x3")(x, w).sum()), (w,), (w,))
-
-
 @pytest.mark.parametrize("case", [case for case in CASES if case not in WITHOUT_CONVOLUTION + DEPTHWISE])
 def test_on_a_cpu_every_convolution_is_canonical(case):
     for function in (gradients, hessian_product):
