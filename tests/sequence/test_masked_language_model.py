@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from dlcore.learner import State
 from dlcore.models.bert import BERT
 from dlcore.sequence import masked_language_model
 from dlcore.sequence.masked_language_model import hide_tokens, two_sided_table_accuracy
@@ -145,3 +146,55 @@ def test_rows_that_hold_no_window_are_refused():
     for function in (made.update, made.evaluate, made.predict):
         with pytest.raises(ValueError, match=problem):
             jax.eval_shape(function, state, short)
+
+
+class TrainedTable(nn.Module):
+    """Logits out of a table, twice as large in training."""
+
+    window: int = 10
+
+    @nn.compact
+    def __call__(self, tokens, train=False):
+        return (2.0 if train else 1.0) * self.param("rows", nn.initializers.zeros, (7, 7))[tokens]
+
+
+@pytest.mark.covers("AT-17", "SS-09")
+def test_one_update_by_hand():
+    """Windows at places of their own, 5 of 10 tokens chosen in each: half hidden, a quarter random; row 3 is masked."""
+    rate, draws = 0.5, np.random.default_rng(0)
+    learner = masked_language_model.learner(
+        model=TrainedTable(), optimizer=optax.sgd(rate), mask_token=MASK, mask_rate=0.5, masked_share=0.5,
+        random_share=0.25,
+    )  # fmt: skip
+    table, text = draws.normal(size=(7, 7)).astype(np.float32), texts(3, 14, seed=1)
+    state = State(np.int32(2), jax.random.key(3), {"rows": table}, optax.sgd(rate).init({"rows": table}))
+    rows = {"text": text, "index": np.array([4, 7, 9], np.int32), "mask": np.float32([1, 1, 0])}
+    after, metrics = jax.jit(learner.update)(state, rows)
+
+    @jax.jit
+    def views():
+        moves, hides, _ = jax.random.split(jax.random.fold_in(jax.random.key(3), 2), 3)
+
+        def one(index):
+            order, kind, other = jax.random.split(jax.random.fold_in(hides, index), 3)
+            start = jax.random.randint(jax.random.fold_in(moves, index), (), 0, 5)
+            return (
+                start, jax.random.permutation(order, 10) < 5, jax.random.uniform(kind, (10,)),
+                jax.random.randint(other, (10,), 0, MASK),
+            )  # fmt: skip
+
+        return jax.vmap(one)(jnp.array([4, 7]))
+
+    start, chosen, share, other = map(np.asarray, views())
+    tokens = np.stack([row[s : s + 10] for row, s in zip(text, start, strict=False)]).astype(int)
+    shown = np.where(share < 0.5, MASK, np.where(share < 0.75, other, tokens))
+    shown, target = shown[chosen], tokens[chosen]
+    assert len(set(start)) > 1
+    assert {True, False} == set(shown == MASK)
+    assert (shown == target).any()
+    p = np.exp(2 * table) / np.exp(2 * table).sum(-1, keepdims=True)  # of training
+    gradient = np.zeros((7, 7))
+    np.add.at(gradient, shown, 2 * (p[shown] - np.eye(7)[target]) / 10)
+    np.testing.assert_allclose(after.params["rows"], table - rate * gradient, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(-np.log(p[shown, target]).mean(), rel=1e-5)
+    assert int(metrics["loss"].count) == 10

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.spirals import segments, spirals
+from dlcore.learner import State
 from dlcore.optim import create_optimizer
 from dlcore.sequence import neural_ode
 
@@ -94,3 +95,25 @@ def test_the_velocity_does_not_depend_on_time():
     params = field.init(jax.random.key(0), jnp.zeros(()), jnp.ones(2))
     np.testing.assert_array_equal(field.apply(params, 0.0, jnp.ones(2)), field.apply(params, 5.0, jnp.ones(2)))
     assert set(params["params"]) == {"hidden0", "hidden1", "head"}
+
+
+@pytest.mark.covers("SQ-19")
+@pytest.mark.parametrize("gradient", ["adjoint", "direct"])
+def test_one_update_by_hand(gradient):
+    """Euler by steps dt multiplies by 1 + k dt, which has the slope dt; of both examples the first counts."""
+    k, rate = -0.7, 0.1
+    learner = toy(model=Linear(), optimizer=optax.sgd(rate), solver="euler", solver_steps=1, gradient="direct")
+    rows, before = batch(-0.5, mask=np.array([1.0, 0.0], np.float32)), {"k": np.float32(k)}
+    if gradient == "adjoint":  # 40 steps of RK4 are e^kt, whose slope is t e^kt
+        learner = toy(optimizer=optax.sgd(rate))
+    state = State(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(learner.update)(state, rows)
+    start, time = rows["state"][0, :1], rows["time"][0, 1:, None]
+    factor, slope = np.exp(k * time), time * np.exp(k * time)
+    if gradient == "direct":  # two steps of 0.5: f = 1 + k / 2 and its square
+        f = 1 + k / 2
+        factor, slope = np.array([[f], [f * f]]), np.array([[0.5], [2 * f * 0.5]])
+    error = start * factor - rows["state"][0, 1:]  # [2 points, 2 numbers]
+    assert float(after.params["k"]) == pytest.approx(k - rate * (2 * error * start * slope).mean(), rel=1e-4)
+    assert metrics["loss"].compute() == pytest.approx(np.square(error).mean(), rel=1e-4)
+    assert int(after.step) == 1

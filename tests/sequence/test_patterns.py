@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.tracks import DRIFT, START, tracks
 from dlcore.experiment import Splits
+from dlcore.learner import State
 from dlcore.nn.recurrent import Recurrent
 from dlcore.optim import create_optimizer
 from dlcore.sequence import patterns
@@ -243,3 +245,35 @@ def test_the_network_is_measured_beside_the_filter():
     assert numbers["kalman_rmse"] == pytest.approx(page.rmse(estimates, p), rel=1e-4)
     assert numbers["over_kalman"] == pytest.approx(page.rmse(y, p) / page.rmse(estimates, p), rel=1e-4)
     assert set(numbers) == set(evaluator.names)
+
+
+class Products(nn.Module):
+    """An answer of each step by a matrix."""
+
+    @nn.compact
+    def __call__(self, x, lengths, *, pattern):
+        return x @ self.param("matrix", nn.initializers.zeros, (2, 3))
+
+
+@pytest.mark.covers("SQ-06")
+@pytest.mark.parametrize("categorical", [False, True])
+def test_one_update_by_hand(categorical):
+    """Of 3 rows with 4, 2 and 4 steps the last is masked: 6 steps count; w - rate dL/dw in NumPy."""
+    rate, rng = 0.5, np.random.default_rng(0)
+    learner = patterns.learner(model=Products(), optimizer=optax.sgd(rate), pattern="many_to_many")
+    x, w = rng.normal(size=(3, 4, 2)).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
+    target = rng.integers(0, 3, (3, 4)) if categorical else rng.normal(size=(3, 4, 3)).astype(np.float32)
+    rows = {"input": x, "target": target, "length": np.array([4, 2, 4]), "mask": np.float32([1, 1, 0])}
+    state = State(np.int32(0), jax.random.key(0), {"matrix": w}, optax.sgd(rate).init({"matrix": w}))
+    after, metrics = jax.jit(learner.update)(state, rows | {"index": np.arange(3)})
+    counts, y = np.zeros((3, 4, 1)), x @ w
+    counts[0], counts[1, :2] = 1, 1
+    if categorical:  # L = -1/6 sum log p[target], dL/dy = (p - onehot) / 6
+        p, onehot = np.exp(y) / np.exp(y).sum(-1, keepdims=True), target[..., None] == np.arange(3)
+        losses, slope = -np.log(p[onehot].reshape(3, 4, 1)), p - onehot
+    else:  # L = 1/6 sum of the mean over three numbers, dL/dy = 2/3 (y - target) / 6
+        losses, slope = np.square(y - target).mean(-1, keepdims=True), 2 / 3 * (y - target)
+    gradient = np.einsum("bsd,bsk->dk", x, counts * slope / 6)
+    np.testing.assert_allclose(after.params["matrix"], w - rate * gradient, rtol=1e-5, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx((counts * losses).sum() / 6, rel=1e-5)
+    assert int(after.step) == 1

@@ -1,11 +1,14 @@
 """Sentences of clips: the order of the frames decides, every sentence ends, and padding does not count."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.words import END, PAD, START
+from dlcore.learner import State
 from dlcore.vision_language import video_caption
 
 LEFT, RIGHT, MOVES = 4, 5, 6
@@ -83,3 +86,43 @@ def test_masks_and_all_references(learner):
     half = learner.evaluate(state, {**batch, "mask": (np.arange(16) < 2).astype(np.float32)})
     assert int(half["loss"].count) == 2 * 3 + 2
     assert int(half["exact_match"].count) == 2
+
+
+class Bigrams(nn.Module):
+    """The next word's logits: a row for the word before, and the clip's mean by a direction."""
+
+    @nn.compact
+    def __call__(self, clip, tokens):
+        rows = self.param("rows", nn.initializers.zeros, (7, 7))
+        return rows[tokens] + clip.mean((1, 2, 3, 4))[:, None, None] * self.param("clip", nn.initializers.zeros, (7,))
+
+
+@pytest.mark.covers("CP-09")
+def test_one_update_by_hand():
+    """One reference of each clip by its key; the second clip has one, the third does not count, nor does padding."""
+    rate, rng = 0.5, np.random.default_rng(0)
+    learner = video_caption.learner(model=Bigrams(), optimizer=optax.sgd(rate), preprocess=lambda clip: 2 * clip)
+    before = {"rows": rng.normal(size=(7, 7)).astype(np.float32), "clip": rng.normal(size=7).astype(np.float32)}
+    captions = np.full((3, 2, 5), PAD, np.int32)
+    captions[0] = [[START, MOVES, LEFT, END, PAD], [START, RIGHT, END, PAD, PAD]]
+    captions[1, 0, :4] = START, MOVES, RIGHT, END
+    captions[2] = captions[0]
+    clip = rng.normal(size=(3, 2, 1, 1, 3)).astype(np.float32)
+    batch = {"clip": clip, "captions": captions, "index": np.array([5, 6, 8]), "mask": np.float32([1, 1, 0])}
+    state = State(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(learner.update)(state, batch)
+    draw = jax.jit(lambda: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 4), 5), (2,)))
+    said = [captions[0, int(jnp.argmin(draw()))], captions[1, 0]]
+    new, nats = {name: np.array(value, np.float64) for name, value in before.items()}, []
+    pairs = [(i, a, b) for i in range(2) for a, b in zip(said[i], said[i][1:], strict=False) if b != PAD]
+    for i, word, following in pairs:
+        mean = 2 * clip[i].mean()
+        p = np.exp(before["rows"][word] + mean * before["clip"])
+        p /= p.sum()
+        slope = (p - np.eye(7)[following]) / len(pairs)
+        new["rows"][word] -= rate * slope
+        new["clip"] -= rate * mean * slope
+        nats.append(-np.log(p[following]))
+    for name, value in new.items():
+        np.testing.assert_allclose(after.params[name], value, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(np.mean(nats), rel=1e-5)

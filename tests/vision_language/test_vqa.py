@@ -2,10 +2,14 @@
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
+from dlcore.data.words import PAD
+from dlcore.learner import State
 from dlcore.vision_language import vqa
 
 ROWS = 64
@@ -91,3 +95,40 @@ def test_unknown_settings_are_named():
     model = vqa.RelationNetwork(6, 2, channels=(8,), strides=(4,), hidden_size=6)
     with pytest.raises(ValueError, match="hidden_size=6: no multiple of num_heads=4"):
         jax.eval_shape(vqa.learner(model=model, optimizer=optax.sgd(0.1)).init, jax.random.key(0), left_or_right())
+
+
+class Parts(nn.Module):
+    """Logits: the image's colors by a matrix, and a row for the first word."""
+
+    @nn.compact
+    def __call__(self, image, question):
+        colors = image.mean((1, 2)) @ self.param("colors", nn.initializers.zeros, (3, 2))
+        return colors + self.param("words", nn.initializers.zeros, (6, 2))[question[:, 0]], jnp.zeros((1, 2, 1, 1))
+
+
+@pytest.mark.covers("CP-08")
+@pytest.mark.parametrize("blind", ["none", "image", "question"])
+def test_one_update_by_hand(blind):
+    """Images are scaled by a draw of each key, then halved; the third question does not count."""
+    rate, rng = 0.5, np.random.default_rng(0)
+    learner = vqa.learner(
+        model=Parts(), optimizer=optax.sgd(rate), preprocess=lambda image: image / 2, blind=blind,
+        augment=lambda key, image: image * jax.random.uniform(key),
+    )  # fmt: skip
+    before = {"colors": rng.normal(size=(3, 2)).astype(np.float32), "words": rng.normal(size=(6, 2)).astype(np.float32)}
+    image, question = rng.normal(size=(3, 1, 2, 3)).astype(np.float32), np.array([[4, 0], [5, 0], [4, 0]])
+    batch = {"image": image, "question": question, "answer": np.array([1, 0, 1]), "index": np.array([5, 6, 8])}
+    state = State(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before))
+    after, metrics = jax.jit(learner.update)(state, batch | {"mask": np.float32([1, 1, 0])})
+    root = jax.random.fold_in(jax.random.key(3), 4)
+    draws = jax.jit(lambda: jnp.stack([jax.random.uniform(jax.random.fold_in(root, i)) for i in (5, 6)]))()
+    seen = np.asarray(draws)[:, None] * image[:2].mean((1, 2)) / 2 * (blind != "image")
+    words = np.full(2, PAD) if blind == "question" else question[:2, 0]
+    p = np.exp(seen @ before["colors"] + before["words"][words])
+    p /= p.sum(-1, keepdims=True)
+    slope = (p - np.eye(2)[[1, 0]]) / 2
+    rows = before["words"].copy()
+    np.subtract.at(rows, words, rate * slope)
+    np.testing.assert_allclose(after.params["colors"], before["colors"] - rate * seen.T @ slope, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(after.params["words"], rows, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(-np.log(p[[0, 1], [1, 0]]).mean(), rel=1e-5)
