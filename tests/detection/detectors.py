@@ -13,7 +13,7 @@ from dlcore.data.source import Source
 from dlcore.nn import Conv
 from tests.models.tracing import layers_traced_once
 
-__all__ = ["GOLDENS", "Golden", "Small", "jitted", "parameters", "source"]
+__all__ = ["GOLDENS", "Golden", "Small", "encoded", "jitted", "mined_step", "parameters", "source"]
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 _SPEC = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
@@ -91,3 +91,34 @@ def source(count):
 def jitted(learner):
     functions = ("init", "update", "evaluate", "predict", "loss")
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in functions})
+
+
+def encoded(boxes, anchors, weights=(10, 10, 5, 5)):
+    """Deltas in NumPy: 10 (b_x - a_x) / a_w, ..., 5 log(b_w / a_w), ...; boxes and anchors are corners."""
+    boxes, anchors = (np.asarray(x, np.float64) for x in (boxes, anchors))
+    sides, base = boxes[..., 2:] - boxes[..., :2], anchors[..., 2:] - anchors[..., :2]
+    move = (boxes[..., :2] + sides / 2 - anchors[..., :2] - base / 2) / base
+    return np.concatenate([move, np.log(sides / base)], -1) * weights
+
+
+def mined_step(before, scale, anchors, boxes, labels, positives, candidates, count, rate):
+    """One step of gradient descent on SSD's loss in NumPy, of outputs `scale * before` of each image.
+
+    positives: {anchor: box} of each image; candidates: anchors that may be hard negatives; count: how many of them are.
+    Returns the new logits and deltas, and the classification and box losses.
+    """
+    total = sum(map(len, positives))
+    slopes, losses = {name: np.zeros(value.shape) for name, value in before.items()}, np.zeros(2)
+    for i, s in enumerate(scale):
+        p = np.exp(s * before["logits"])
+        p /= p.sum(-1, keepdims=True)
+        hard = sorted(candidates[i], key=lambda a, p=p: p[a, 0])[: count[i]]  # the largest -log p of background
+        for a in (*positives[i], *hard):
+            target = 1 + labels[i][positives[i][a]] if a in positives[i] else 0
+            losses[0] -= np.log(p[a, target]) / total
+            slopes["logits"][a] += s * (p[a] - np.eye(p.shape[-1])[target]) / total
+        for a, m in positives[i].items():
+            error = s * before["deltas"][a] - encoded(boxes[i][m], anchors[a])
+            losses[1] += np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5).sum() / total
+            slopes["deltas"][a] += s * np.clip(error, -1, 1) / total
+    return {name: before[name] - rate * slopes[name] for name in before}, losses

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import localization
+from dlcore.detection.dense import DetectorState
 from dlcore.detection.localization import Localizer, Outputs, box_distance, mean_size_boxes
 from dlcore.nn import Conv
 
@@ -111,3 +112,44 @@ def test_more_than_one_box_an_image_is_refused():
     batch["boxes"] = np.zeros((1, 2, 4), np.float32)
     with pytest.raises(ValueError, match="allowed: --max_boxes=1"):
         localization.learner(model=Fixed(), optimizer=optax.sgd(0.1)).init(jax.random.key(0), batch)
+
+
+class Given(nn.Module):
+    """Logits and a box, in proportion to the mean of an image."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        logits, box = (self.param(name, nn.initializers.zeros, (k,)) for name, k in (("logits", 2), ("box", 4)))
+        mean = x.mean((1, 2, 3))[:, None]
+        return Outputs(mean * logits, mean * box)
+
+
+@pytest.mark.covers("DE-01")
+@pytest.mark.parametrize("kind", ["l2", "smooth_l1"])
+def test_one_update_by_hand(kind):
+    """Of four images the third has no box and the fourth is masked: entropy + 3 d of the first two, halved."""
+    rate, weight, rng = 0.1, 3.0, np.random.default_rng(0)
+    learner = localization.learner(model=Given(), optimizer=optax.sgd(rate), box_loss=kind, box_weight=weight)
+    before = {"logits": rng.normal(size=2).astype(np.float32), "box": np.array([0.5, 0.4, 0.255, 0.6], np.float32)}
+    # Centers (8, 4) and (6, 4) of 16 x 8 pixels.
+    batch = batch_of([[6, 2, 10, 6], [4, 0, 8, 8], [0, 0, 0, 0], [0, 0, 4, 4]], [1, 0, -1, 1])
+    scale = np.array([1.0, 0.7, 2.0, 3.0], np.float32)
+    batch["image"] += scale.reshape(4, 1, 1, 1)
+    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch | {"mask": np.array([1, 1, 1, 0], np.float32)})
+    s, target = scale[:2, None], np.array([[0.5, 0.5, 0.25, 0.5], [0.375, 0.5, 0.25, 1.0]])
+    p = np.exp(s * before["logits"])
+    p /= p.sum(-1, keepdims=True)
+    error = s * before["box"] - target
+    small = np.abs(error) < 0.01
+    assert small.any()
+    if kind == "l2":
+        distance, slope = np.square(error), 2 * error
+    else:  # smooth L1 that is a square below 0.01
+        distance = np.where(small, error**2 / 0.02, np.abs(error) - 0.005)
+        slope = np.where(small, error / 0.01, np.sign(error))
+    logits = before["logits"] - rate * (s * (p - np.eye(2)[[1, 0]])).mean(0)
+    np.testing.assert_allclose(after.params["logits"], logits, rtol=1e-5)
+    np.testing.assert_allclose(after.params["box"], before["box"] - rate * weight * (s * slope).mean(0), rtol=1e-4)
+    want = -np.log(p[[0, 1], [1, 0]]) + weight * distance.sum(-1)
+    assert metrics["loss"].compute() == pytest.approx(want.mean(), rel=1e-5)

@@ -9,19 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.masks import pack_masks
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.detection import two_stage
+from dlcore.detection import rpn, two_stage
+from dlcore.detection.anchors import Anchors
+from dlcore.detection.dense import DetectorState
 from dlcore.detection.fast_rcnn import FastRCNN, window_proposals
-from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.faster_rcnn import BoxOutputs, FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.sampling import balanced_sample, sample_proposals
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
-from tests.detection.detectors import Small, jitted, source
+from tests.detection.detectors import Small, encoded, jitted, source
 
 # Sampling
 
@@ -263,3 +266,128 @@ def test_bad_settings_are_named():
     for stage in ("rpn", "box"):
         with pytest.raises(ValueError, match=rf"{stage}_bg_iou_thresh=0.9: .*at most {stage}_fg_iou_thresh"):
             build(**{f"{stage}_bg_iou_thresh": 0.9})
+
+
+FOUR = Anchors(np.array([[0, 0, 8, 8], [8, 8, 16, 16], [0, 8, 8, 16], [8, 4, 16, 12]], np.float32), (4,))
+
+
+class Given(nn.Module):
+    """All heads by a few numbers, times the one number of an image; the box head's scores depend on its boxes."""
+
+    num_classes: int = 2
+    mask_head: bool | None = None
+    keypoint_head: bool | None = None
+    given_proposals: bool = True
+
+    def setup(self):
+        shapes = {"objectness": (4,), "rpn": (4, 4), "scores": (4, 3), "deltas": (3, 4), "mask": (3,), "heat": ()}
+        self.parts = {name: self.param(name, nn.initializers.zeros, shape) for name, shape in shapes.items()}
+
+    def pyramid(self, x, train=False):
+        return [x[:, 0, 0, :1]]  # [B, 1]
+
+    def regions(self, levels, size):
+        return rpn.Outputs(levels[0] * self.parts["objectness"], levels[0][..., None] * self.parts["rpn"]), FOUR
+
+    def classify(self, levels, boxes, size):
+        scale = levels[0][..., None]
+        deltas = scale[..., None] * jnp.broadcast_to(self.parts["deltas"], (*boxes.shape[:2], 3, 4))
+        return BoxOutputs(scale * (boxes / 16) @ self.parts["scores"], deltas)
+
+    def segment(self, levels, boxes, size):
+        scale = levels[0][..., None, None, None]
+        return scale * jnp.broadcast_to(self.parts["mask"], (*boxes.shape[:2], 28, 28, 3))
+
+    def locate(self, levels, boxes, size):
+        scale, columns = levels[0][..., None, None, None], jnp.arange(56).reshape(56, 1) / 56
+        return scale * self.parts["heat"] * jnp.broadcast_to(columns, (*boxes.shape[:2], 56, 56, 1))
+
+
+@pytest.mark.slow(unless=["box_head"])
+@pytest.mark.covers("DE-13")
+@pytest.mark.parametrize("whole", [False, True], ids=["box_head", "all_heads"])
+def test_one_update_by_hand(whole):
+    """All anchors and proposals are in the sample, so that six means and their gradients are sums in NumPy.
+
+    Image 0: anchor 0 has an IoU of 64 / 72 with the box, the others are background. Image 1: anchor 1 has 49 / 64 and
+    anchor 3 28 / 85, between the thresholds; image 2 does not count. No gradient passes through the proposals, on whose
+    places the second stage's scores depend. With the box head alone the anchors are the given proposals.
+    """
+    rate, beta, rng = 0.1, 1 / 9, np.random.default_rng(0)
+    learner = two_stage.learner(
+        model=Given(2, whole or None, whole or None, not whole), optimizer=optax.sgd(rate),
+        rpn_batch_size_per_image=8, rpn_positive_fraction=1.0, rpn_nms_thresh=1.0,
+        topk_candidates=4, num_proposals=4, box_batch_size_per_image=8, box_positive_fraction=1.0,
+    )  # fmt: skip
+    before = {
+        "objectness": rng.normal(size=4), "rpn": 0.1 * rng.normal(size=(4, 4)), "scores": rng.normal(size=(4, 3)),
+        "deltas": rng.normal(size=(3, 4)), "mask": rng.normal(size=3), "heat": 1.5,
+    }  # fmt: skip
+    before = {name: np.float32(value) for name, value in before.items()}
+    scale = np.array([1.0, 0.7, 2.0], np.float32)
+    true, label, point = [[0, 0, 8, 9], [9, 8, 16, 15], [0, 0, 8, 8]], [1, 0, 0], [[4.3, 4.1], [12.3, 11.2], [4, 4]]
+    batch = {
+        "image": np.tile(scale.reshape(3, 1, 1, 1), (1, 16, 16, 1)),
+        "boxes": np.stack([np.float32(true), np.zeros((3, 4), np.float32)], 1),
+        "labels": np.stack([label, [0, 0, 0]], 1),
+        "box_mask": np.array([[True, False]] * 3),
+        "masks": pack_masks(np.ones((3, 2, 16, 16), bool)),
+        "keypoints": np.float32([[[[*p, 2]], [[0, 0, 0]]] for p in point]),
+        "proposals": np.tile(FOUR.boxes, (3, 1, 1)),
+        "proposal_mask": np.ones((3, 4), bool),
+        "mask": np.array([1, 1, 0], np.float32),
+        "index": np.arange(3),
+    }
+    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+
+    def iou(a, b):
+        area = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0).prod()
+        return area / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - area)
+
+    def smooth(error):
+        value = np.where(np.abs(error) < beta, error**2 / (2 * beta), np.abs(error) - beta / 2)
+        return value.sum(), np.clip(error / beta, -1, 1)
+
+    terms = {name: [] for name in ("rpn_objectness", "rpn_box", "classification", "box", "mask", "keypoint")}
+    slopes = {name: [] for name in before}
+    for i, (s, owner, others) in enumerate(((1.0, 0, (1, 2, 3)), (0.7, 1, (0, 2)))):
+        box, c = np.float64(true[i]), 1 + label[i]
+        for a in (owner, *others):
+            z, yes = s * before["objectness"][a], float(a == owner)
+            terms["rpn_objectness"].append(np.log1p(np.exp(z)) - yes * z)
+            slopes["objectness"].append(s * (1 / (1 + np.exp(-z)) - yes) * np.eye(4)[a] / 7)
+        value, slope = smooth(s * before["rpn"][owner] - encoded(box, FOUR.boxes[owner], (1, 1, 1, 1)))
+        terms["rpn_box"].append(value)
+        slopes["rpn"].append(s * np.eye(4)[owner][:, None] * slope / 7)
+        move, size = s * before["rpn"][:, :2], 8 * np.exp(s * before["rpn"][:, 2:])
+        middle = FOUR.boxes[:, :2] + 4 + 8 * move
+        proposals = np.clip(np.concatenate([middle - size / 2, middle + size / 2], -1), 0, 16) if whole else FOUR.boxes
+        for at in (*proposals, box):
+            z, target = s * at / 16 @ before["scores"], c if iou(at, box) >= 0.5 else 0
+            p = np.exp(z) / np.exp(z).sum()
+            terms["classification"].append(-np.log(p[target]))
+            slopes["scores"].append(s * np.outer(at / 16, p - np.eye(3)[target]) / 10)
+            if not target:
+                continue
+            value, slope = smooth(s * before["deltas"][c] - encoded(box, at))
+            terms["box"].append(value)
+            slopes["deltas"].append(s * np.eye(3)[c][:, None] * slope / 10)
+            terms["mask"].append(np.log1p(np.exp(-s * before["mask"][c])))
+            slopes["mask"].append(-s * np.eye(3)[c] / (1 + np.exp(s * before["mask"][c])))
+            columns, column = np.arange(56) / 56, int((point[i][0] - at[0]) * 56 / (at[2] - at[0])) / 56
+            p = np.exp(s * before["heat"] * columns) / (56 * np.exp(s * before["heat"] * columns).sum())
+            terms["keypoint"].append(-s * before["heat"] * column - np.log(p[0]))
+            slopes["heat"].append(s * (56 * (p * columns).sum() - column))
+    positives = len(terms["mask"])
+    assert positives == 4, "the box and a proposal of each image"
+    slopes["mask"] = [slope / positives for slope in slopes["mask"]]
+    slopes["heat"] = [slope / positives for slope in slopes["heat"]]
+    numbers = {"rpn_objectness": 7, "rpn_box": 7, "classification": 10, "box": 10, "mask": 4, "keypoint": 4}
+    numbers = numbers if whole else {name: numbers[name] for name in ("classification", "box")}
+    learned = before if whole else ("scores", "deltas")
+    new = {name: before[name] - rate * np.sum(slopes[name], 0) * (name in learned) for name in before}
+    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-5)
+    for name, number in numbers.items():
+        assert metrics[name].compute() == pytest.approx(np.sum(terms[name]) / number, rel=1e-4), name
+    assert metrics["loss"].compute() == pytest.approx(sum(np.sum(terms[n]) / numbers[n] for n in numbers), rel=1e-4)

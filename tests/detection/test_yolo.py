@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import yolo
+from dlcore.detection.dense import DetectorState
 from dlcore.detection.yolo import YOLO, Cells, Outputs, assign_cells
 from dlcore.nn import Conv
 from tests.detection.detectors import Small, jitted, source
@@ -136,3 +137,60 @@ def test_images_without_boxes_learn_that_nothing_is_there():
     chex.assert_trees_all_equal(learner.evaluate(after, rows), learner.evaluate(after, rows))
     learner.update(after, rows)
     assert learner.update._cache_size() == 1
+
+
+class Given(nn.Module):
+    """Cells in proportion to the one number of an image."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        return Outputs(images[:, 0] * self.param("cells", nn.initializers.zeros, (6, 12))), CELLS
+
+
+@pytest.mark.covers("DE-16")
+def test_one_update_by_hand():
+    """Squares of three objects in NumPy; the IoU that a confidence aims at takes no gradient; image 2 is masked."""
+    rate, coord, noobj, rng = 0.1, 4.0, 0.3, np.random.default_rng(0)
+    learner = yolo.learner(model=Given(), optimizer=optax.sgd(rate), lambda_coord=coord, lambda_noobj=noobj)
+    cells = rng.uniform(0.2, 0.9, (6, 12)).astype(np.float32)
+    scale = np.array([1.0, 0.7, 2.0], np.float32)
+    # Centers (29, 11) and (50, 30) of image 0, and (30, 30) of image 1.
+    boxes = np.array([[[22, 2, 36, 20], [42, 22, 58, 38]], [[20, 21, 40, 39], [0, 0, 9, 9]], [[0, 0, 9, 9]] * 2])
+    batch = {
+        "image": scale.reshape(3, 1, 1, 1),
+        "boxes": boxes.astype(np.float32),
+        "labels": np.array([[1, 0], [1, 0], [0, 0]]),
+        "box_mask": np.array([[True, True], [True, False], [True, True]]),
+        "mask": np.array([1, 1, 0], np.float32),
+        "index": np.arange(3),
+    }
+    before = {"cells": cells}
+    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    slope, sums = np.zeros((6, 12)), dict.fromkeys(("coordinates", "object", "no_object", "classification"), 0.0)
+    for i, owners in enumerate(({1: 0, 5: 1}, {4: 0})):  # {cell: box}
+        for cell in range(6):
+            out = scale[i] * cells[cell].astype(np.float64)
+            found, own, answers = out[:10].reshape(2, 5), np.zeros(12), -1
+            if cell in owners:
+                box, corner = boxes[i, owners[cell]], np.array([cell % 3, cell // 3]) * 20
+                target = np.r_[(box[:2] + box[2:]) / 2 / 20 - corner / 20, np.sqrt((box[2:] - box[:2]) / [60, 40])]
+                middle, half = corner + 20 * found[:, :2], found[:, 2:4] ** 2 * [60, 40] / 2
+                low, high = np.maximum(middle - half, box[:2]), np.minimum(middle + half, box[2:])
+                shared = np.maximum(high - low, 0).prod(-1)
+                iou = shared / ((2 * half).prod(-1) + (box[2:] - box[:2]).prod() - shared)
+                answers, onehot = iou.argmax(), np.eye(2)[batch["labels"][i, owners[cell]]]
+                assert iou[answers] > iou[1 - answers] > 0
+                own[5 * answers : 5 * answers + 4] = 2 * coord * (found[answers, :4] - target)
+                own[5 * answers + 4] = 2 * (found[answers, 4] - iou[answers])
+                own[10:] = 2 * (out[10:] - onehot)
+                sums["coordinates"] += coord * np.square(found[answers, :4] - target).sum()
+                sums["object"] += (found[answers, 4] - iou[answers]) ** 2
+                sums["classification"] += np.square(out[10:] - onehot).sum()
+            for b in {0, 1} - {answers}:
+                own[5 * b + 4] = 2 * noobj * found[b, 4]
+                sums["no_object"] += noobj * found[b, 4] ** 2
+            slope[cell] += scale[i] * own / 3
+    np.testing.assert_allclose(after.params["cells"], cells - rate * slope, rtol=1e-4, atol=1e-5)
+    for name, value in sums.items():
+        assert metrics[name].compute() == pytest.approx(value / 3, rel=1e-4), name

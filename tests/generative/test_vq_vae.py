@@ -247,3 +247,43 @@ def test_the_codebook_is_averaged_over_replicas():
 def test_a_size_that_cannot_be_halved_is_named():
     with pytest.raises(ValueError, match=r"shape=\(10, 8, 1\): sides cannot be halved 2 times; allowed: mult"):
         VQVAE((10, 8, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 8, 1)))
+
+
+class Bigrams(nn.Module):
+    """The next code's logits: a row for the code on the left, that of code 0 at the left edge."""
+
+    @nn.compact
+    def __call__(self, x, label=None):
+        left = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+        return self.param("rows", nn.initializers.zeros, (3, 3))[left]
+
+
+@pytest.mark.covers("GE-12")
+def test_one_update_of_the_prior_by_hand():
+    """From step 2 on the prior descends the nats a code; autoencoder and codebook stay. The third image is masked."""
+    rate, rng = 0.5, np.random.default_rng(0)
+    learner = vq_vae.learner(
+        model=Scaled(), optimizer=optax.sgd(0.1), prior=Bigrams(), prior_optimizer=optax.sgd(rate), num_codes=3,
+        is_prior_step=lambda step: step >= 2,
+    )  # fmt: skip
+    x = np.array([[-0.9, 0.1, 0.8], [0.8, 0.6, -0.7], [-0.3, 0.7, 0]], np.float32)
+    rows = {"image": (x.reshape(3, 1, 3, 1) + 1) / 2, "index": np.arange(3), "mask": np.float32([1, 1, 0])}
+    table = rng.normal(size=(3, 3)).astype(np.float32)
+    params = {"autoencoder": {"w": np.float32(1.2), "v": np.float32(0.7)}, "prior": {"rows": table}}
+    opt_state = {"autoencoder": optax.sgd(0.1).init(None), "prior": optax.sgd(rate).init(None)}
+    book = Codebook(np.float32([[-1], [0], [1]]), np.ones(3, np.float32), np.float32([[-1], [0], [1]]))
+    state = VQVAEState(np.int32(2), jax.random.key(0), params, opt_state, book)
+    after, metrics = jax.device_get(jax.jit(learner.update)(state, rows))
+    # Codes nearest to 1.2 x: (0, 1, 2) and (2, 2, 0); pairs from the left edge, code 0.
+    pairs = [(0, 0), (0, 1), (1, 2), (0, 2), (2, 2), (2, 0)]
+    p = np.exp(table) / np.exp(table).sum(-1, keepdims=True)
+    slope = np.zeros((3, 3))
+    for left, code in pairs:
+        slope[left] += (p[left] - np.eye(3)[code]) / 6
+    np.testing.assert_allclose(after.params["prior"]["rows"], table - rate * slope, rtol=1e-5)
+    nats = np.mean([-np.log(p[pair]) for pair in pairs])
+    assert metrics["prior_bits"].compute() == pytest.approx(nats / np.log(2), rel=1e-5)
+    assert metrics["loss"].compute() is None
+    assert after.params["autoencoder"] == params["autoencoder"]
+    np.testing.assert_array_equal(after.codebook.vectors, book.vectors)
+    assert int(after.step) == 3

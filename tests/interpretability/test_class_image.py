@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from scipy import ndimage
 
 from dlcore.data.source import Source
 from dlcore.interpretability import class_image
+from dlcore.interpretability.image_optimization import ImageState
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
 
@@ -71,3 +73,46 @@ def test_blur_is_gaussian():
     image = jax.random.normal(jax.random.key(0), (12, 10, 3))
     wanted = ndimage.gaussian_filter(np.asarray(image), (0.7, 0.7, 0), mode="nearest", radius=(4, 4, 0))
     np.testing.assert_allclose(class_image.blur(image, 0.7), wanted, atol=1e-5)
+
+
+class Linear(nn.Module):
+    """Scores of three classes, linear in the pixels."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return jnp.einsum("bhwc,hwck->bk", x, self.param("w", nn.initializers.zeros, (8, 8, 3, 3)))
+
+
+@pytest.mark.covers("VI-11")
+def test_one_update_by_hand():
+    """Score of a class of the shifted image less 0.5 norms; every second step is blurred, its small pixels are 0."""
+    rate, rng = 0.05, np.random.default_rng(0)
+    network = {"params": {"w": 0.1 * rng.normal(size=(8, 8, 3, 3)).astype(np.float32)}}
+    learner = class_image.learner(
+        model=Linear(), variables=network, optimizer=optax.sgd(rate), mean=MEAN, std=STD, side=8, l2=0.5, jitter=2,
+        blur_every=2, blur_sigma=0.7, clip_percentile=25.0,
+    )  # fmt: skip
+    images = (MEAN + 0.1 * rng.normal(size=(2, 8, 8, 3))).astype(np.float32)
+    batch, update = {"label": np.array([2, 1]), "index": np.array([4, 9])}, jax.jit(learner.update)
+    state = ImageState(np.int32(0), jax.random.key(3), images, optax.sgd(rate).init(images), network, batch["label"],
+                       batch["index"], np.int32(0))  # fmt: skip
+
+    @jax.jit
+    def shift(step, index):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), step), index)
+        return jax.random.randint(key, (2,), -2, 3)
+
+    for step in (4, 5):
+        after, metrics = update(state.replace(step=np.int32(step)), batch)
+        value = 0
+        for i in range(2):
+            x, move = (np.float64(images[i]) - MEAN) / STD, np.array(shift(step, batch["index"][i]))
+            weight = np.roll(network["params"]["w"][..., batch["label"][i]], -move, (0, 1))
+            value += 0.5 * np.square(x).sum(-1).mean() - (x * weight).sum()
+            x -= rate / STD**2 * (0.5 * 2 * x / 64 - weight)
+            if step == 4:
+                x = ndimage.gaussian_filter(x, (0.7, 0.7, 0), mode="nearest", radius=(4, 4, 0))
+                norm = np.linalg.norm(x, axis=-1, keepdims=True)
+                x = np.where(norm < np.percentile(norm, 25), 0, x)
+            np.testing.assert_allclose(after.params[i], np.clip(x * STD + MEAN, 0, 1), atol=1e-5)
+        assert metrics["loss"].compute() == pytest.approx(value / 2, rel=1e-4)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.interpretability import feature_inversion
+from dlcore.interpretability.image_optimization import ImageState
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
 
@@ -75,3 +77,35 @@ def test_features_start_relative_to_the_target(variables):
     numbers = evaluate(learner, state.replace(params=jnp.zeros_like(state.params)), source())
     assert numbers["features"] == pytest.approx(1.0)
     assert numbers["pixels"] == pytest.approx(float(np.square(source().arrays["image"]).mean()), rel=1e-5)
+
+
+class Linear(nn.Module):
+    """A map of the pixels by a matrix."""
+
+    @nn.compact
+    def features(self, x):
+        return {"a": x @ self.param("a", nn.initializers.ones, (3, 2))}
+
+
+@pytest.mark.covers("VI-13")
+def test_one_update_by_hand():
+    """|phi - phi_0|^2 / |phi_0|^2 + 0.5 TV; the distance from the image itself is measured, and not descended."""
+    rate, rng = 0.1, np.random.default_rng(0)
+    mean, std = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.25, 0.5])
+    network = {"params": {"a": rng.normal(size=(3, 2)).astype(np.float32)}}
+    learner = feature_inversion.learner(
+        model=Linear(), variables=network, optimizer=optax.sgd(rate), mean=mean, std=std, layer="a",
+        variation_weight=0.5,
+    )  # fmt: skip
+    x, image = rng.uniform(size=(2, 1, 2, 1, 3)).astype(np.float32)
+    batch, target = {"image": image, "index": np.arange(1)}, ((image - mean) / std) @ network["params"]["a"]
+    state = ImageState(np.int32(0), jax.random.key(0), x, optax.sgd(rate).init(x), network,
+                       {"features": target, "image": image}, batch["index"], np.int32(0))  # fmt: skip
+    after, metrics = jax.jit(learner.update)(state, batch)
+    error, size = ((x - mean) / std) @ network["params"]["a"] - target, np.square(target).sum()
+    # Two pixels one below the other: TV is the mean of 3 squares, of slope 2 d / 3.
+    step = x[0, 1] - x[0, 0]
+    slope = 2 * error @ network["params"]["a"].T / std / size + 0.5 * 2 / 3 * np.stack([-step, step])[None]
+    np.testing.assert_allclose(after.params, x - rate * slope, rtol=1e-4, atol=1e-5)
+    value = np.square(error).sum() / size + 0.5 * np.square(step).mean()
+    assert metrics["loss"].compute() == pytest.approx(value, rel=1e-4)

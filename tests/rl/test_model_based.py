@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
@@ -164,3 +166,54 @@ def test_bad_input_is_named():
         model_based.learner(**options, environment=images)
     with pytest.raises(ValueError, match="num_elites=9: not among the candidates; allowed: 1 to population=8"):
         model_based.learner(**options, environment=drift(), num_elites=9, population=8)
+
+
+class Linear(nn.Module):
+    """Two networks that are a matrix each, of (observation, action)."""
+
+    ensemble: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.einsum("ebd,edo->ebo", x, self.param("w", nn.initializers.zeros, (2, 3, 3)))
+
+
+@pytest.mark.covers("RL-09")
+def test_one_update_by_hand(monkeypatch):
+    """Half the mean square of normalized changes and rewards, summed over two networks that draw four steps each."""
+    rate, instances = 0.5, 2
+    monkeypatch.setattr(model_based, "cross_entropy_method", lambda score, key, mean, **_: mean)  # no plan is used yet
+    learner = model_based.learner(
+        model=Linear(), optimizer=optax.sgd(rate), environment=drift(), num_steps=3, num_updates=1, minibatch_size=4,
+        buffer_size=5, random_steps=10, horizon=1, population=2, num_elites=1, iterations=1,
+    )  # fmt: skip
+    rows = Source.indices(instances)[np.arange(instances)]
+    w = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)
+
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0), params={"w": w})
+    state = state.replace(observation=np.float32([[0.5, -0.3], [-0.2, 0.8]]))
+
+    @jax.jit
+    def step(state):
+        after, metrics = learner.update(state, rows)
+        sampling = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.rng, 0), 1), 0)
+        return after.replace(rng=None), metrics, after.replay.sample(sampling, 8)
+
+    after, metrics, drawn = jax.device_get(step(state))
+    assert int(after.replay.written) == 3
+    stored = jax.tree.map(lambda x: np.float64(x[:, :3]).reshape(6, -1), after.replay.data)
+    change = np.concatenate([stored.next_observation - stored.observation, stored.reward], -1)
+    mean, std = stored.observation.mean(0), stored.observation.std(0)
+    np.testing.assert_allclose(after.statistics.input_mean, mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(after.statistics.output_std, change.std(0), rtol=1e-4)
+    new, losses = w.astype(np.float64), []
+    for e, part in enumerate((slice(0, 4), slice(4, 8))):
+        own = jax.tree.map(lambda x, part=part: np.float64(x[part]).reshape(4, -1), drawn)
+        x = np.concatenate([(own.observation - mean) / std, np.clip(own.action, -1, 1)], -1)
+        target = np.concatenate([own.next_observation - own.observation, own.reward], -1)
+        error = x @ w[e] - (target - change.mean(0)) / change.std(0)
+        losses.append(0.5 * np.square(error).mean(-1))  # over three numbers
+        new[e] -= rate * x.T @ error / 3 / 4
+    np.testing.assert_allclose(after.params["w"], new, rtol=1e-4, atol=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(np.mean(losses), rel=1e-4)

@@ -187,3 +187,33 @@ def test_lost_objects_cost_quality(scene):
     # Where all is void, nothing is wrong and nothing is measured.
     void = batch | {"box_mask": np.zeros((6, 4), bool), "semantic": np.full_like(batch["semantic"], 255)}
     assert evaluator.finish(evaluator.add(None, outputs, void))["pq"] is None
+
+
+@pytest.mark.covers("SG-09")
+def test_one_update_by_hand():
+    """Each part descends its own squares, 5 - (5 - 2) = 2 and 1 - (1 - 4) = 4, and keeps its own step and key."""
+
+    def unread(batch):
+        raise AssertionError("a prediction is no part of an update")
+
+    both = learner(instances=toy("a", unread), semantic=toy("b", unread), num_stuff=2)
+    batch = {"a": np.full(2, 2, np.float32), "b": np.full(2, 4, np.float32), "index": np.arange(2)}
+
+    @jax.jit
+    def step():
+        first = both.init(jax.random.key(0), batch)
+        state = first.replace(params={"instances": jnp.float32(5), "semantic": jnp.float32(1)})
+        after, metrics = both.update(state, batch)
+        whole = jax.grad(lambda p: both.loss(p, state, batch)[0])(state.params)
+        return first, after, metrics, whole
+
+    first, after, metrics, whole = step()
+    assert (float(after.params["instances"]), float(after.params["semantic"])) == (2, 4)
+    assert {name: metric.compute() for name, metric in metrics.items()} == {"instance_loss": 9, "semantic_loss": 9}
+    assert (float(whole["instances"]), float(whole["semantic"])) == (6, -6)  # of the sum of both
+    assert int(after.step) == 1
+    for name, other in (("instances", "semantic"), ("semantic", "instances")):
+        assert int(after.opt_state[name]["updates"]) == 1
+        assert int(after.parts[name].step) == 1
+        assert (after.parts[name].params, after.parts[name].opt_state) == (None, None)
+        assert after.parts[name].rng == first.parts[name].rng != first.parts[other].rng

@@ -206,10 +206,26 @@ class Scale(nn.Module):
         return self.param("g", nn.initializers.ones, ()) * z.reshape(-1, 1, 1, 2)
 
 
+def complement_terms(real, made):
+    """In NumPy: the mean cos^2 of two made ones, and the mean excess of log p over the quantile 0.3 of real ones."""
+    unit = made / np.linalg.norm(made, axis=-1, keepdims=True)
+    cosines = np.square(unit @ unit.T)[~np.eye(len(made), dtype=bool)]
+    apart = np.square(real[:, None] - real).sum(-1) + np.where(np.eye(len(real)), np.inf, 0)
+    width = 2 * apart.min(1).mean()
+    own = np.log(np.exp(-apart / width).sum(1) / (len(real) - 1))
+    log_p = np.log(np.exp(-np.square(made[:, None] - real).sum(-1) / width).mean(1))
+    return cosines.mean(), np.maximum(log_p - np.quantile(own, 0.3), 0).mean()
+
+
 @pytest.mark.slow
-@pytest.mark.covers("SE-10")
-def test_one_update_of_both_players_by_hand():
-    """CE + 2 (log(1 + 1 / Z) of real + log(1 + Z) of made); then G by the mean features of the new classifier."""
+@pytest.mark.covers("SE-10", "SE-11")
+@pytest.mark.parametrize("complement", [False, True])
+def test_one_update_of_both_players_by_hand(complement):
+    """CE + 2 (log(1 + 1 / Z) of real + log(1 + Z) of made); then G by the mean features of the new classifier.
+
+    With the complement, 2 x 0.7 times the entropy of real ones for the classifier, and 1.5 times the pull-away term and
+    0.2 times the excess of density for the generator, whose slope is a difference quotient.
+    """
     learner = gan.learner(
         model=Line(),
         optimizer=optax.sgd(0.5),
@@ -217,9 +233,15 @@ def test_one_update_of_both_players_by_hand():
         generator_optimizer=optax.sgd(0.1),
         latent_dim=2,
         unlabeled_weight=2.0,
+        complement=complement,
+        entropy_weight=0.7,
+        pull_away_weight=1.5,
+        density_weight=0.2,
+        density_quantile=0.3,
     )
     batch, rng = points(6), np.random.default_rng(1)
     batch = jax.tree.map(np.asarray, batch)
+    batch["unlabeled"]["image"] = (0.5 + 0.1 * rng.normal(size=(6, 1, 1, 2))).astype(np.float32)
     kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 2), 2))
     params = {"discriminator": {"layer": {"kernel": kernel, "bias": bias}}, "generator": {"g": np.float32(0.2)}}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), batch).replace(rng=None)
@@ -245,13 +267,22 @@ def test_one_update_of_both_players_by_hand():
     (_, p), (z_real, p_real), (z_made, p_made) = total(known), total(real), total(made)
     error = (p - np.eye(2)[batch["labeled"]["label"]]) / 4
     up, down = -2 * p_real / (1 + z_real) / 6, 2 * p_made * z_made / (1 + z_made) / 6
+    if complement:  # of the entropy H: -p (log p + H)
+        entropy = -(p_real * np.log(p_real)).sum(-1, keepdims=True)
+        up = up - 2 * 0.7 * p_real * (np.log(p_real) + entropy) / 6
     kernel = kernel - 0.5 * (known.T @ error + real.T @ up + made.T @ down)
     bias = bias - 0.5 * (error.sum(0) + up.sum(0) + down.sum(0))
     for got in (after["discriminator"]["layer"], teacher["layer"]):
         np.testing.assert_allclose(got["kernel"], kernel, atol=1e-5)
         np.testing.assert_allclose(got["bias"], bias, atol=1e-5)
-    apart = (((0.2 * second + 1) / 2).mean(0) - real.mean(0)) @ kernel
-    slope = (2 * apart * (second.mean(0) / 2 @ kernel)).mean()
+
+    def value(g):
+        made, theirs = (x @ kernel + bias for x in ((g * np.float64(second) + 1) / 2, np.float64(real)))
+        alike, excess = complement_terms(theirs, made)
+        assert excess > 0
+        return np.square(made.mean(0) - theirs.mean(0)).mean() + complement * (1.5 * alike + 0.2 * excess)
+
+    slope = (value(0.2 + 1e-5) - value(0.2 - 1e-5)) / 2e-5
     assert after["generator"]["g"] == pytest.approx(0.2 - 0.1 * slope, rel=1e-5)
 
 

@@ -1,0 +1,106 @@
+"""One update of a policy with a memory by hand: what the memory holds, when it is cleared, and what follows from it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.rl import recurrent_ppo
+from dlcore.rl.distributions import Categorical
+from tests.rl.corridors import constant_reward
+
+GAMMA, LAMBDA, EPS, STEPS, RATE = 0.9, 0.8, 0.1, 3, 4.0
+
+
+class Leaky(nn.Module):
+    """h <- c h + x; two logits and a value in proportion to h."""
+
+    def setup(self):
+        self.c, self.v = (self.param(name, nn.initializers.zeros, ()) for name in ("c", "v"))
+        self.logits = self.param("logits", nn.initializers.zeros, (2,))
+
+    def memory(self, count):
+        return jnp.zeros((count, 1))
+
+    def __call__(self, memory, x):
+        memory = self.c * memory + x
+        return memory, (Categorical(memory * self.logits), self.v * memory[:, 0])
+
+    def sequence(self, memory, x, fresh):
+        heard = []
+        for t in range(len(x)):
+            memory = self.c * jnp.where(fresh[t][:, None], 0, memory) + x[t]
+            heard.append(memory)
+        heard = jnp.stack(heard)
+        return memory, (Categorical(heard * self.logits), self.v * heard[..., 0])
+
+
+@pytest.mark.covers("RL-08")
+def test_one_update_by_hand():
+    """Two passes over three steps of two instances; time cuts episodes after two, and their values are bootstrapped.
+
+    The second instance goes on with its memory of 0.7; both are cleared after the second step. What an action led to is
+    valued with the memory that is not cleared.
+    """
+    learner = recurrent_ppo.learner(
+        model=Leaky(), optimizer=optax.sgd(RATE), environment=constant_reward(False, reward=2.0, every=2),
+        num_steps=STEPS, num_epochs=2, num_minibatches=1, gamma=GAMMA, gae_lambda=LAMBDA, clip_eps=EPS, vf_coef=0.3,
+        ent_coef=0.2,
+    )  # fmt: skip
+    rows = Source.indices(2)[np.arange(2)]
+    before = {"c": 0.5, "v": 0.4, "logits": [0.3, -0.5]}
+    before = {name: np.array(value, np.float32) for name, value in before.items()}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(
+        rng=jax.random.key(3), observation=np.ones((2, 1), np.float32), params=before,
+        memory=np.full((2, 1), 0.7, np.float32), fresh=np.array([True, False]),
+    )  # fmt: skip
+    # h of each instance before the three steps, then after each of them.
+    first = np.array([1, 0.5 * 0.7 + 1])
+    memory = np.stack([first, 0.5 * first + 1, np.ones(2)])
+    value, next_value = 0.4 * memory, 0.4 * (0.5 * memory + 1)
+    delta = 2 + GAMMA * next_value - value
+    advantage = np.stack([delta[0] + GAMMA * LAMBDA * delta[1], delta[1], delta[2]])
+    target, normalized = advantage + value, (advantage - advantage.mean()) / advantage.std()
+
+    def log_softmax(logits):
+        return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+    old = log_softmax(memory[..., None] * [0.3, -0.5])
+
+    @jax.jit
+    def both(state):
+        root = jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 0), 0)
+
+        def draw(t, i, log_p):
+            key = jax.random.split(jax.random.fold_in(jax.random.fold_in(root, i), t))[0]
+            return jax.random.categorical(key, log_p)
+
+        t, i = jnp.meshgrid(jnp.arange(STEPS), jnp.arange(2), indexing="ij")
+        actions = jax.vmap(jax.vmap(draw))(t, i, jnp.float32(old))
+        return learner.update(state, rows)[0].replace(rng=None), actions
+
+    after, actions = jax.device_get(both(state))
+    chosen = np.eye(2)[actions]
+
+    def loss(c, v, *logits):
+        start = c * np.array([0, 0.7]) + 1  # the memory that the rollout began with
+        h = np.stack([start, c * start + 1, np.ones(2)])
+        log_p = log_softmax(h[..., None] * logits)
+        ratio = np.exp(((log_p - old) * chosen).sum(-1))
+        kept = np.minimum(ratio * normalized, np.clip(ratio, 1 - EPS, 1 + EPS) * normalized)
+        entropy = -(np.exp(log_p) * log_p).sum(-1)
+        return (-kept + 0.3 * (v * h - target) ** 2 / 2 - 0.2 * entropy).mean(), ratio
+
+    new = np.array([0.5, 0.4, 0.3, -0.5])
+    for _ in range(2):
+        ratio = loss(*new)[1]
+        new = new - RATE * np.array([(loss(*new + e)[0] - loss(*new - e)[0]) / 2e-6 for e in 1e-6 * np.eye(4)])
+    assert ((ratio - 1) * np.sign(normalized) > EPS).any(), "the second pass must meet a ratio that is clipped"
+    found = [after.params["c"], after.params["v"], *after.params["logits"]]
+    np.testing.assert_allclose(found, new, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(after.memory[:, 0], memory[-1])
+    assert not after.fresh.any()
