@@ -5,9 +5,11 @@ After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public
 """
 
 import ast
+import functools
 import importlib
 import json
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -17,8 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = ROOT / "tests" / "goldens" / "public_names.json"
 
 
+LISTED = re.compile(r"^(?:__all__|lazy_exports\()[^\n]*(?:\n[ \t][^\n]*)*(?:\n[\])}][^\n]*)?", re.M)
+
+
 def parse(path):
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), path)
+
+
+@functools.cache
+def parse_listed(path):
+    """The statements of a file that list its public names alone: all files in a tenth of the time of `parse`."""
+    return ast.parse("\n".join(LISTED.findall((ROOT / path).read_text(encoding="utf-8"))), path)
 
 
 def module_name(path):
@@ -56,14 +67,18 @@ def is_public(path):
 
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "dlcore").rglob("*.py"))
-PUBLIC = [path for path in FILES if is_public(path) and defines_something(parse(path))]
+PUBLIC = [
+    path for path in FILES if is_public(path) and (not path.endswith("__init__.py") or defines_something(parse(path)))
+]
 
 
-@pytest.mark.slow
-def test_public_names_are_listed_and_exist():
+@pytest.mark.parametrize("room", sorted({Path(path).parts[1] for path in PUBLIC}))
+def test_public_names_are_listed_and_exist(room):
     wrong = []
     for path in PUBLIC:
-        names = public_names(parse(path))
+        if Path(path).parts[1] != room:
+            continue
+        names = public_names(parse_listed(path))
         module = importlib.import_module(module_name(path))
         if names is None:
             wrong.append(f"{path} has no __all__")
@@ -73,9 +88,8 @@ def test_public_names_are_listed_and_exist():
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.slow
 def test_public_names_are_those_of_the_snapshot():
-    names = {module_name(path): public_names(parse(path)) for path in PUBLIC}
+    names = {module_name(path): public_names(parse_listed(path)) for path in PUBLIC}
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         SNAPSHOT.write_text(json.dumps(names, indent=1, sort_keys=True) + "\n")
     known = json.loads(SNAPSHOT.read_text())

@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.losses import entropy_loss, softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, Conv, Dense, Embed
+from dlcore.nn.initializers import orthogonal
 from dlcore.ops import global_avg_pool, max_pool
 
 __all__ = [
@@ -167,7 +168,9 @@ class Controller(nn.Module):
         count = len(OPERATIONS)
         before = jnp.concatenate([jnp.full((1,), count), architecture[:-1]])
         inputs = Embed(count + 1, self.hidden_size, name="embed")(before)
-        outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size), name="lstm")(inputs)
+        outputs = nn.RNN(nn.OptimizedLSTMCell(self.hidden_size, recurrent_kernel_init=orthogonal()), name="lstm")(
+            inputs
+        )
         return jax.nn.log_softmax(Dense(count, kernel_init=nn.initializers.zeros, name="head")(outputs))
 
 

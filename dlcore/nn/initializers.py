@@ -29,7 +29,9 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import constant, lecun_normal, ones, orthogonal, variance_scaling, zeros
+from jax.nn.initializers import constant, lecun_normal, ones, variance_scaling, zeros
+
+from dlcore.ops.orthonormal import orthonormal_columns
 
 __all__ = [
     "constant",
@@ -82,6 +84,33 @@ def uniform(limit: float = 0.2) -> Initializer:
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -1, 1) * jnp.asarray(limit, dtype)
+
+    return init
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """Orthogonal initializer (Saxe et al.): a kernel whose columns, or rows if these are fewer, are orthonormal.
+
+    The values are those of `jax.nn.initializers.orthogonal` to rounding. That one can hang on a CPU under `vmap`
+    (`dlcore.ops.orthonormal`).
+
+    Args:
+      scale: factor; every singular value of the kernel is `scale`.
+
+    Returns:
+      An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs]; the leading axes count as inputs.
+
+    Raises:
+      ValueError: the initializer is asked for a vector or a scalar.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        if len(shape) < 2:
+            raise ValueError(f"shape={shape}: too few axes; allowed: [..., inputs, outputs]")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        draws = jax.random.normal(key, (max(rows, columns), min(rows, columns)), dtype)
+        q = orthonormal_columns(draws)
+        return scale * (q if rows >= columns else q.T).reshape(shape)
 
     return init
 

@@ -25,6 +25,7 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
 from dlcore.ops.dense import dense_product
 
@@ -196,9 +197,7 @@ def orthogonal_by_gate(gates: int) -> Any:
 
     def init(key, shape, dtype=jnp.float32):
         square = (shape[0], shape[1] // gates)
-        return jnp.concatenate(
-            [nn.initializers.orthogonal()(k, square, dtype) for k in jax.random.split(key, gates)], 1
-        )
+        return jnp.concatenate([orthogonal()(k, square, dtype) for k in jax.random.split(key, gates)], 1)
 
     return init
 

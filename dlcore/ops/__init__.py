@@ -66,6 +66,7 @@ from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.moments import nearest_points, population_moments, squared_distances
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
+from dlcore.ops.orthonormal import orthonormal_columns
 from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
@@ -145,6 +146,7 @@ __all__ = [
     "nearest_points",
     "nearest_unpool",
     "nms",
+    "orthonormal_columns",
     "paired_box_iou",
     "paste_masks",
     "patchify",

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.nn import Dense
+from dlcore.nn.initializers import orthogonal
 from dlcore.rl.distributions import DiagonalGaussian
 from dlcore.rl.environments import Environment, episodes
 from dlcore.rl.networks import CategoricalActor, Torso
@@ -48,7 +49,7 @@ class GaussianActor(nn.Module):
           The distribution over [B, A].
         """
         x = Torso(self.width, nn.relu, name="torso")(x)
-        mean = Dense(self.action_size, kernel_init=nn.initializers.orthogonal(0.01), name="mean")(x)
+        mean = Dense(self.action_size, kernel_init=orthogonal(0.01), name="mean")(x)
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
         return DiagonalGaussian(mean, jnp.broadcast_to(jnp.maximum(log_std, -5.0), mean.shape))
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense
+from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
 from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
@@ -30,8 +31,6 @@ __all__ = [
     "q_network",
     "recurrent_actor_critic",
 ]
-
-orthogonal = nn.initializers.orthogonal
 
 
 class Torso(nn.Module):

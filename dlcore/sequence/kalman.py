@@ -109,9 +109,11 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
         m, p = before
         residual, s = y - h @ m, h @ p @ h.T + r
         factor = jax.scipy.linalg.cho_factor(s, lower=True)
-        gain = jax.scipy.linalg.cho_solve(factor, h @ p).T
+        # one solve for both right-hand sides: two independent LAPACK calls of a batch can wait for each other forever
+        solved = jax.scipy.linalg.cho_solve(factor, jnp.concatenate([h @ p, residual[:, None]], 1))
+        gain = solved[:, :-1].T
         log_det = 2 * jnp.log(jnp.diagonal(factor[0])).sum()
-        square = residual @ jax.scipy.linalg.cho_solve(factor, residual)
+        square = residual @ solved[:, -1]
         nats = (square + log_det + len(y) * jnp.log(2 * jnp.pi)) / 2
         rest = eye - gain @ h
         after = m + gain @ residual, rest @ p @ rest.T + gain @ r @ gain.T

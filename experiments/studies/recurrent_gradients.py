@@ -23,6 +23,7 @@ from dlcore.backprop.engine import Value
 from dlcore.backprop.engine import backward as engine_backward
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
+from dlcore.nn import initializers
 from dlcore.nn.recurrent import Recurrent
 from dlcore.report.figure import BLACK, BLUE, GREEN, VERMILION, new_figure
 from dlcore.sequence import bptt
@@ -78,7 +79,7 @@ def difference(ours, theirs) -> float:
 
 
 def orthogonal(key: jax.Array, width: int) -> jax.Array:
-    return jax.nn.initializers.orthogonal()(key, (width, width), jnp.float64)
+    return initializers.orthogonal()(key, (width, width), jnp.float64)
 
 
 def jacobian_norms(step, inputs: jax.Array, state: jax.Array) -> jax.Array:

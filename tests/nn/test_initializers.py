@@ -2,6 +2,8 @@
 
 import functools
 import math
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -318,3 +320,31 @@ def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen(kind):
         jax.tree.map(lambda p, g: p - np.float32(0.01) * g, params, jax.device_get(gradient))
     )
     assert np.abs(after - x).max() > 0
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 3, 2, 8)])
+def test_orthogonal_is_that_of_jax(shape):
+    ours, theirs = (module.orthogonal(0.5)(KEY, shape) for module in (initializers, jax.nn.initializers))
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    rows = np.asarray(ours).reshape(-1, shape[-1])
+    np.testing.assert_allclose(np.linalg.svd(rows, compute_uv=False), 0.5, rtol=1e-5)
+
+
+def test_orthogonal_refuses_a_vector():
+    with pytest.raises(ValueError, match=r"shape=\(3,\): too few axes"):
+        initializers.orthogonal()(KEY, (3,))
+
+
+def test_no_network_takes_the_initializer_that_can_hang():
+    """jax's orthogonal initializer calls LAPACK, which under vmap can wait for its own thread pool forever."""
+    root = Path(__file__).resolve().parents[2]
+    uses = re.compile(r"(?:nn|jax\.nn|linen)\.initializers\.orthogonal|initializers import [^\n]*\borthogonal")
+    ours = "from dlcore.nn.initializers import"
+    wrong = [
+        f"{path.relative_to(root)}: {line}"
+        for folder in ("dlcore", "experiments")
+        for path in sorted((root / folder).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if uses.search(line) and ours not in line and not line.lstrip().startswith(("#", "The values"))
+    ]
+    assert not wrong
