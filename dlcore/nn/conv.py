@@ -15,10 +15,11 @@ __all__ = ["Conv"]
 class Conv(nn.Conv):
     """Convolution layer over any number of axes: flax's `nn.Conv`, with fast gradients on a CPU inside `scan`.
 
-    [B, H, W, C] -> [B, H', W', features] for a `kernel_size` of two numbers. Fields, parameter names (`kernel: [kh, kw,
-    C / groups, features]`, `bias: [features]`) and initial values are flax's. `kernel_size` is a tuple: an int means
-    one axis. `padding` is "SAME" by default, which is not torch's: "SAME" pads an even size under a 3x3 kernel with
-    stride 2 by (0, 1), `padding=1` by (1, 1), so layers that take weights from torch have numbers.
+    [B, H, W, C] -> [B, H', W', features] for a `kernel_size` of two numbers; one, two and three axes have the fast
+    gradients. Fields, parameter names (`kernel: [kh, kw, C / groups, features]`, `bias: [features]`) and initial values
+    are flax's. `kernel_size` is a tuple: an int means one axis. `padding` is "SAME" by default, which is not torch's:
+    "SAME" pads an even size under a 3x3 kernel with stride 2 by (0, 1), `padding=1` by (1, 1), so layers that take
+    weights from torch have numbers.
 
     Differentiable in forward and reverse mode to any order (see `dlcore.ops.convolution`).
 

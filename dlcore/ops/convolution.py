@@ -14,7 +14,8 @@ windows do not overlap (1x1, patches, a kernel as large as its input) the convol
 platform: on a CPU the weight gradient of a 1x1 convolution is then six times cheaper. A depthwise convolution (as many
 groups as channels) is a sum of multiplied shifted images on a CPU, `dlcore.ops.depthwise`. An input with gaps between
 its pixels (a transposed convolution, and the gradient by the input of a strided one) is convolved there by as many
-kernels as a gap has phases, without the zeros. `dlcore.ops.onednn` can hand what remains to oneDNN.
+kernels as a gap has phases, without the zeros. Sequences and volumes are convolved there as images, by
+`dlcore.ops.convolution_ranks`. `dlcore.ops.onednn` can hand what remains to oneDNN.
 
 The kernel's gradient sums over images. On one CPU device it goes through them in blocks that fit into the cache, in a
 loop, which takes half the time: of a whole batch XLA would compute the activation before the convolution once more,
@@ -35,19 +36,26 @@ import numpy as np
 from jax import lax
 
 from dlcore.ops.convolution_phases import conv_by_phases
+from dlcore.ops.convolution_ranks import conv_by_images
 from dlcore.ops.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 from dlcore.ops.trilinear import contract
 
 __all__ = ["conv_general_dilated"]
 
-_NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
+    """Dimension numbers of NHWC, HWIO, NHWC and their like for arrays of `ndim` axes."""
+    data = (0, ndim - 1, *range(1, ndim - 1))
+    return lax.ConvDimensionNumbers(data, (ndim - 1, ndim - 2, *range(ndim - 2)), data)
 
 
 class _Window(NamedTuple):
-    strides: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    lhs_dilation: tuple[int, int]
-    rhs_dilation: tuple[int, int]
+    """A number or a (low, high) pair for each spatial axis, of which there are one to three."""
+
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
     groups: int
     precision: Any
     preferred_element_type: Any
@@ -69,12 +77,12 @@ def conv_general_dilated(
 ) -> jax.Array:
     """Convolve with the arguments and results of `jax.lax.conv_general_dilated`, and with fast gradients on a CPU.
 
-    The fast path is for 2-D convolutions in the layouts NHWC, HWIO, NHWC of arrays of one floating dtype, without batch
-    groups and `out_sharding`. Everything else (1-D, 3-D, other layouts) is passed on to lax.
+    The fast path is for one, two or three spatial axes in the layouts NHWC, HWIO, NHWC (NWC, WIO; NDHWC, DHWIO) of
+    arrays of one floating dtype, without batch groups and `out_sharding`. Everything else is passed on to lax.
 
     Args:
-      lhs: input, [N, H, W, C].
-      rhs: kernel, [kh, kw, C / feature_group_count, O].
+      lhs: input, [N, H, W, C]; [N, W, C] for sequences and [N, D, H, W, C] for volumes.
+      rhs: kernel, [kh, kw, C / feature_group_count, O], with as many spatial axes.
       window_strides: step between neighboring windows, one number for each spatial axis.
       padding: "SAME", "VALID" or a (low, high) pair for each spatial axis.
       lhs_dilation: distance between neighboring input pixels after zeros are inserted; None means 1.
@@ -88,7 +96,7 @@ def conv_general_dilated(
       out_sharding: sharding of the result under explicit sharding; None leaves it to XLA.
 
     Returns:
-      [N, H', W', O].
+      [N, H', W', O], with the spatial axes of lhs.
 
     Raises:
       ValueError: padding is a name although `lhs_dilation` is not 1; other errors in the arguments are lax's.
@@ -109,32 +117,39 @@ def conv_general_dilated(
             out_sharding,
         )
     strides = tuple(map(int, window_strides))
-    rhs_dilation = tuple(map(int, rhs_dilation or (1, 1)))
-    lhs_dilation = tuple(map(int, lhs_dilation or (1, 1)))
+    ones = (1,) * (lhs.ndim - 2)
+    rhs_dilation = tuple(map(int, rhs_dilation or ones))
+    lhs_dilation = tuple(map(int, lhs_dilation or ones))
     if isinstance(padding, str):
-        if lhs_dilation != (1, 1):
+        if lhs_dilation != ones:
             raise ValueError(
                 f"padding={padding!r}: undefined for lhs_dilation={lhs_dilation}; allowed: (low, high) pairs"
             )
-        kernel = [(k - 1) * r + 1 for k, r in zip(rhs.shape[:2], rhs_dilation, strict=True)]
-        padding = lax.padtype_to_pads(lhs.shape[1:3], kernel, strides, padding)
+        kernel = [(k - 1) * r + 1 for k, r in zip(rhs.shape[:-2], rhs_dilation, strict=True)]
+        padding = lax.padtype_to_pads(lhs.shape[1:-1], kernel, strides, padding)
     padding = tuple((int(low), int(high)) for low, high in padding)
     window = _Window(
         strides, padding, lhs_dilation, rhs_dilation, feature_group_count, precision, preferred_element_type
     )
+    if lhs.ndim != 4:
+        out = jax.eval_shape(
+            functools.partial(_lax_conv, window), *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (lhs, rhs))
+        )
+        if 0 in (*lhs.shape, *rhs.shape, *out.shape):
+            return _lax_conv(window, lhs, rhs)
     return _convolve(lhs, rhs, window)
 
 
 def _is_canonical(lhs: Any, rhs: Any, dimension_numbers: Any, batch_group_count: int, out_sharding: Any) -> bool:
-    if lhs.ndim != 4 or rhs.ndim != 4 or batch_group_count != 1 or out_sharding is not None:
+    if not 3 <= lhs.ndim == rhs.ndim <= 5 or batch_group_count != 1 or out_sharding is not None:
         return False
     if lhs.dtype != rhs.dtype or not jnp.issubdtype(lhs.dtype, jnp.floating):
         return False
-    return lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == _NHWC
+    return lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == _channels_last(lhs.ndim)
 
 
 def _convolve(lhs: jax.Array, rhs: jax.Array, window: _Window) -> jax.Array:
-    patches = _patch_counts(lhs.shape, rhs.shape, window)
+    patches = _patch_counts(lhs.shape, rhs.shape, window) if lhs.ndim == 4 else None
     if patches is None:
         return _conv(window, *_equally_varying(lhs, rhs))
     (rows, columns), (kh, kw) = patches, rhs.shape[:2]
@@ -181,12 +196,12 @@ def _varying_axes(x: jax.Array) -> frozenset[str]:
 
 
 def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-    if max(window.lhs_dilation) > 1 and any(k > n for k, n in zip(rhs.shape[:2], lhs.shape[1:3], strict=True)):
+    if max(window.lhs_dilation) > 1 and any(k > n for k, n in zip(rhs.shape[:-2], lhs.shape[1:-1], strict=True)):
         # XLA swaps a small input with a larger kernel, and dies of it ("Window dimensions do not match RHS shape").
         lhs = lax.pad(
             lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *((0, 0, d - 1) for d in window.lhs_dilation), (0, 0, 0)]
         )
-        window = window._replace(lhs_dilation=(1, 1))
+        window = window._replace(lhs_dilation=(1,) * len(window.lhs_dilation))
     return lax.conv_general_dilated(
         lhs,
         rhs,
@@ -194,7 +209,7 @@ def _lax_conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         window.padding,
         window.lhs_dilation,
         window.rhs_dilation,
-        _NHWC,
+        _channels_last(lhs.ndim),
         window.groups,
         precision=window.precision,
         preferred_element_type=window.preferred_element_type,
@@ -223,6 +238,8 @@ def _conv(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 def _forward(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     lax_form = functools.partial(_lax_conv, window)
+    if lhs.ndim != 4:
+        return lax.platform_dependent(lhs, rhs, cpu=functools.partial(_by_images, window), default=lax_form)
     if not _is_depthwise(window, lhs, rhs):
         if not _has_phases(window, lhs, rhs):
             return lax_form(lhs, rhs)
@@ -233,30 +250,46 @@ def _forward(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 def _lhs_gradient(window: _Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
-    def transposed(rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def transposed(form: Any, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
         x, _ = _equally_varying(jnp.zeros(lhs.shape, lhs.dtype), cotangent)
-        return jax.vjp(lambda x: _lax_conv(window, x, rhs), x)[1](cotangent)[0]
+        return jax.vjp(lambda x: form(window, x, rhs), x)[1](cotangent)[0]
 
-    if _is_depthwise(window, lhs, rhs):
+    if len(lhs.shape) != 4:
+        canonical = functools.partial(transposed, _by_images)
+    elif _is_depthwise(window, lhs, rhs):
         canonical = functools.partial(_depthwise_lhs_gradient, window, lhs)
     else:
         canonical = functools.partial(_canonical_lhs_gradient, window, lhs)
-    return lax.platform_dependent(rhs, cotangent, cpu=canonical, default=transposed)
+    return lax.platform_dependent(rhs, cotangent, cpu=canonical, default=functools.partial(transposed, _lax_conv))
 
 
 def _rhs_gradient(window: _Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
     if cotangent.size == 0:
         return _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)[0]
 
-    def transposed(lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+    def transposed(form: Any, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
         w, _ = _equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)
-        return jax.vjp(lambda w: _lax_conv(window, lhs, w), w)[1](cotangent)[0]
+        return jax.vjp(lambda w: form(window, lhs, w), w)[1](cotangent)[0]
 
-    if _is_depthwise(window, lhs, rhs):
+    if len(rhs.shape) != 4:
+        canonical = functools.partial(transposed, _by_images)
+    elif _is_depthwise(window, lhs, rhs):
         canonical = functools.partial(_depthwise_rhs_gradient, window, rhs)
     else:
         canonical = functools.partial(_canonical_rhs_gradient, window, rhs)
-    return lax.platform_dependent(lhs, cotangent, cpu=canonical, default=transposed)
+    return lax.platform_dependent(lhs, cotangent, cpu=canonical, default=functools.partial(transposed, _lax_conv))
+
+
+def _by_images(window: _Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    """Convolve sequences or volumes by the convolution of images, in at least float32."""
+    dtype = window.preferred_element_type or lhs.dtype
+    acc_dtype = jnp.promote_types(jnp.promote_types(lhs.dtype, dtype), jnp.float32)
+
+    def convolve(x: jax.Array, kernel: jax.Array, *numbers: Any) -> jax.Array:
+        return _convolve(x, kernel, _Window(*numbers, window.groups, window.precision, None))
+
+    numbers = window.strides, window.padding, window.lhs_dilation, window.rhs_dilation, window.groups
+    return conv_by_images(convolve, lhs.astype(acc_dtype), rhs.astype(acc_dtype), *numbers).astype(dtype)
 
 
 def _is_depthwise(window: _Window, lhs: Any, rhs: Any) -> bool:
