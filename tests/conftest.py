@@ -238,7 +238,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     proved: dict[bool, set[str]] = {False: set(), True: set()}
     for item in items:
         slow = is_slow(item)
-        if not slow:
+        if not slow or item.get_closest_marker("contract"):  # the weekly tier is not the slow one
             item.own_markers[:] = [marker for marker in item.own_markers if marker.name != "slow"]
         if not item.get_closest_marker("skip"):
             proved[slow] |= {CATALOG[row] for row in claimed_rows(item)}

@@ -14,15 +14,21 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
+PAGES = "tests/test_learner_contract.py"
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["tests/ops", "tests/nn"],
-        ["tests/losses", "tests/metrics", "tests/classic_ml"],
-        ["tests/test_learner_contract.py", "-m", "user_compile"],
+        pytest.param(["tests/ops", "tests/nn"], id="layers"),
+        pytest.param(["tests/losses", "tests/metrics", "tests/classic_ml"], id="losses_metrics_and_classic_ml"),
+        pytest.param([PAGES, "-m", "user_compile and not contract"], id="first_step_of_the_pages"),
+        pytest.param(
+            [PAGES, "-m", "user_compile and contract"], id="first_step_of_the_others", marks=pytest.mark.contract
+        ),
     ],
-    ids=["layers", "losses_metrics_and_classic_ml", "first_step_of_every_page"],
 )
 def test_results_hold_as_users_compile(arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "JAX_", "PYTEST"))}
