@@ -79,3 +79,21 @@ def test_the_page_explains_a_file_by_the_network_that_is_given(tmp_path):
         page.study(**settings, explain="boat")
     with pytest.raises(ValueError, match="input=None: digits are shown to a network of digits only"):
         page.study(network=str(PACKED))
+
+
+def test_each_technique_is_what_its_name_says():
+    """s = 2 relu(x) - relu(-3 x) of one pixel: by hand, where x is 0.5 and where it is -0.5."""
+
+    def forward(variables, x):
+        features = jax.nn.relu(x @ jnp.array([[1.0, -3]]))
+        return features.sum((1, 2)) @ jnp.array([[0, 2.0], [0, -1]]), {"relu": features}
+
+    x, labels = np.array([0.5, -0.5], np.float32).reshape(2, 1, 1, 1), np.array([1, 1])
+    names = ("gradient", "guided_backprop", "deconvnet", "integrated_gradients", "grad_cam")
+    maps = {name: values.ravel() for name, values in attribution_maps(forward, {}, x, labels, names).items()}
+    # At 0.5 the first unit alone is on, with weight 2; at -0.5 the second, with -1 times -3.
+    np.testing.assert_allclose(maps["gradient"], [2, 3], rtol=1e-5)
+    np.testing.assert_allclose(maps["guided_backprop"], [2, 0], atol=1e-6)  # -1 is not passed on
+    np.testing.assert_allclose(maps["deconvnet"], [2, 2], rtol=1e-5)  # 2 of the first unit, on or off
+    np.testing.assert_allclose(maps["integrated_gradients"], [1, 1.5], rtol=1e-4)  # gradient times x, from 0 on
+    np.testing.assert_allclose(maps["grad_cam"], [2 * 0.5, 0], atol=1e-5)  # relu(-1 * 1.5) = 0

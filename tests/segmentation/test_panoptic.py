@@ -202,7 +202,8 @@ def test_one_update_by_hand():
     @jax.jit
     def step():
         first = both.init(jax.random.key(0), batch)
-        state = first.replace(params={"instances": jnp.float32(5), "semantic": jnp.float32(1)})
+        opt_state = {"instances": {"updates": jnp.int32(6)}, "semantic": {"updates": jnp.int32(2)}}
+        state = first.replace(params={"instances": jnp.float32(5), "semantic": jnp.float32(1)}, opt_state=opt_state)
         after, metrics = both.update(state, batch)
         whole = jax.grad(lambda p: both.loss(p, state, batch)[0])(state.params)
         return first, after, metrics, whole
@@ -212,8 +213,8 @@ def test_one_update_by_hand():
     assert {name: metric.compute() for name, metric in metrics.items()} == {"instance_loss": 9, "semantic_loss": 9}
     assert (float(whole["instances"]), float(whole["semantic"])) == (6, -6)  # of the sum of both
     assert int(after.step) == 1
+    assert jax.tree.map(int, after.opt_state) == {"instances": {"updates": 7}, "semantic": {"updates": 3}}
     for name, other in (("instances", "semantic"), ("semantic", "instances")):
-        assert int(after.opt_state[name]["updates"]) == 1
         assert int(after.parts[name].step) == 1
         assert (after.parts[name].params, after.parts[name].opt_state) == (None, None)
         assert after.parts[name].rng == first.parts[name].rng != first.parts[other].rng

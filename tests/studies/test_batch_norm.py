@@ -114,10 +114,13 @@ def test_the_smoke_version_of_the_study(monkeypatch):
     assert noisy > 5 * steady
 
 
-@pytest.mark.slow
 @pytest.mark.covers("NO-13")
 def test_each_name_stands_for_its_net(monkeypatch):
     """Only a net with batch norm is stable above rate 1, and only a noisy one shifts."""
+    few = (np.zeros((4, 64), np.float32), np.zeros(4, int))
+    monkeypatch.setattr(batch_norm, "data", lambda: {"train": few, "test": few})
+    monkeypatch.setattr(batch_norm, "starts", lambda net, names, num_seeds: np.zeros((len(names), num_seeds)))
+    monkeypatch.setattr(batch_norm, "draw", lambda *args: None)
 
     def train_all(net, variables, learning_rates, *_):
         names, seeds = jax.tree.leaves(variables)[0].shape[:2]
@@ -136,3 +139,26 @@ def test_each_name_stands_for_its_net(monkeypatch):
     for quantity, values in (("turn of the gradient", (1, 0, 0)), ("shift of the last layer's inputs", (0, 0, 1))):
         for name, value in zip(("plain", "batch norm", "noisy batch norm"), values, strict=True):
             np.testing.assert_array_equal(result.numbers[f"{quantity}, {name}"], [value] * 2)
+
+
+@pytest.mark.covers("NO-12", "NO-13")
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy"])
+def test_a_net_normalizes_as_its_name_says(norm):
+    """Inputs of the ReLUs of one layer with kernel 2 and bias 5: as they are, of moments 0 and 1, or moved by noise."""
+    x = np.random.default_rng(0).normal(size=(8, 1)).astype(np.float32)
+    net, variables = Net(norm, hidden=1, depth=1), {}
+    params = {"dense0": {"kernel": np.full((1, 1), 2.0), "bias": np.full(1, 5.0)}}
+    params["head"] = {"kernel": np.zeros((1, 10)), "bias": np.zeros(10)}
+    if norm != "none":
+        params["norm0"] = {"scale": np.ones(1), "bias": np.zeros(1)}
+        variables["batch_stats"] = {"norm0": {"mean": np.zeros(1), "var": np.ones(1)}}
+    variables = jax.tree.map(np.float32, {"params": params, **variables})
+    apply = jax.jit(lambda v: net.apply(v, x, True, KEY, mutable=[name for name in v if name != "params"])[0][1])
+    seen = np.asarray(apply(variables))[0, :, 0]
+    before = 2 * x[:, 0] + 5
+    if norm == "none":
+        np.testing.assert_allclose(seen, before, rtol=1e-5)
+        return
+    standardized = (before - before.mean()) / before.std()
+    np.testing.assert_allclose((seen - seen.mean()) / seen.std(), standardized, atol=1e-4)
+    assert (abs(seen.mean()) < 1e-5, seen.std() == pytest.approx(1, abs=1e-3)) == ((norm == "batch"),) * 2

@@ -25,6 +25,10 @@ def test_every_plan_sees_the_same_examples_at_the_rates_of_its_batches():
     assert set(plans) == set(study.NAMES)
     for plan in plans.values():
         assert sum(steps * size for steps, size, _ in plan) == 25600
+    for name, wanted in (("small batch", (800, 32)), ("large batch, same rate", (100, 256))):
+        ((steps, size, schedule),) = plans[name]
+        assert (steps, size) == wanted, name
+        assert [float(schedule(t)) for t in (0, 50)] == pytest.approx([0.02, 0.02]), name
     steps, size, schedule = plans["large batch, scaled rate"][0]
     assert (steps, size) == (100, 256)
     assert float(schedule(0)) == 0
@@ -78,3 +82,35 @@ def test_the_smoke_version(monkeypatch):
     assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04])
     assert result.numbers["batch sizes, ramp"] == [32, 64]
     assert result.numbers["training loss, small batch"][0] < 2
+
+
+@pytest.mark.covers("SC-13", "SC-14")
+def test_each_way_is_measured_under_its_name(monkeypatch):
+    """A run whose logit of class 3 is its number of steps, 16, 4, 4 and 12, and of class 4 100 times its last rate."""
+
+    def run(plan, net, images, labels, key):
+        rates = jnp.concatenate([jax.vmap(schedule)(jnp.arange(steps)) for steps, _, schedule in plan])
+        sizes = jnp.concatenate([jnp.full(steps, size) for steps, size, _ in plan])
+        bias = jnp.zeros(10).at[3].set(len(rates) / 10).at[4].set(10 * rates[-1])
+        return {"params": {"bias": bias}}, rates, sizes
+
+    class Bias10(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return jnp.broadcast_to(self.param("bias", nn.initializers.zeros, (10,)), (x.shape[0], 10))
+
+    data = study.shuffled_digits()
+    few = data._replace(images=data.images[:50], labels=np.full(50, 3), test_images=data.test_images[:50])
+    few = few._replace(test_labels=np.full(50, 3))
+    monkeypatch.setattr(study, "shuffled_digits", lambda: few)
+    monkeypatch.setattr(study, "SmallNet", lambda hidden: Bias10())
+    monkeypatch.setattr(study, "run", run)
+    monkeypatch.setattr(study, "draw", lambda *args: None)
+    numbers = study.study(num_seeds=1, num_examples=128, batch_size=8, factor=4, learning_rate=0.02).numbers
+    # Rates 0.02, and 4 times that; the ramp 8, 16, 32 has 42 examples in each phase: 5, 2 and 1 steps, to rate 0.08.
+    assert [numbers[f"steps, {name}"] for name in study.NAMES] == [16, 4, 4, 8]
+    for name, steps, rate in zip(study.NAMES, (16, 4, 4, 8), (0.02, 0.02, 0.08, 0.08), strict=True):
+        loss = np.log(np.exp(steps / 10) + np.exp(10 * rate) + 8) - steps / 10
+        assert numbers[f"training loss, {name}"] == pytest.approx([loss], rel=1e-5), name
+    assert numbers["rates, small batch"] == [0.02]
+    assert numbers["batch sizes, ramp"] == [8, 16, 32]

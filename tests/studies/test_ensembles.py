@@ -71,3 +71,82 @@ def test_last_weights_and_averaged_ones_with_new_and_stale_statistics(monkeypatc
     assert last[0] == pytest.approx(np.log(10), rel=1e-5)
     assert new == pytest.approx([128 * (data.test_labels != 3).mean(), (data.test_labels == 3).mean()], rel=1e-2)
     assert stale == pytest.approx([2.3, (data.test_labels == 5).mean()], rel=1e-2)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Training that writes how often each label was among its examples into the logits, and what it was asked for."""
+    asked = {}
+
+    def train(key, net, optimizer, images, labels, steps, **settings):
+        with jax.ensure_compile_time_eval():
+            first = optimizer.update(jnp.ones(()), optimizer.init(jnp.zeros(())), jnp.zeros(()))[0]
+            asked.update(settings, first=float(first))
+        counts = jnp.zeros(10).at[labels].add(1.0)
+        return {"params": {"bias": jnp.stack([counts * (i + 1) for i in range(settings.get("snapshots", 1))])}}, None
+
+    class Bias:
+        def __init__(self, **_):
+            pass
+
+        def apply(self, variables, x, train):
+            return jnp.broadcast_to(variables["params"]["bias"], (len(x), 10))
+
+    monkeypatch.setattr(ensembles, "train", train)
+    monkeypatch.setattr(ensembles, "SmallNet", Bias)
+    monkeypatch.setattr(ensembles, "EXAMPLES", 6)
+    images, labels = np.zeros((12, 1), np.float32), np.arange(12) % 10
+    return ensembles.shuffled_digits.__annotations__["return"](images, labels, images[:3], labels[:3]), asked
+
+
+@pytest.mark.covers("RG-22")
+def test_members_learn_digits_of_their_own_at_adams_rate(tiny):
+    data, asked = tiny
+    for own in (True, False):
+        each, whole = jax.jit(lambda key, own=own: ensembles.independent(key, data, 3, 10, own))(jax.random.key(0))
+        assert each.shape == (3, 2)
+        assert whole.shape == (2,)
+        assert (len(set(each[:, 0].tolist())) > 1) == own
+    assert asked["first"] == pytest.approx(-3e-3, rel=1e-4)  # a step of Adam is its rate
+    assert not {"snapshots", "augment"} & set(asked)
+
+
+@pytest.mark.covers("RG-28")
+def test_snapshots_are_of_one_run_of_cycles(tiny):
+    """The logits of snapshot i are i + 1 times those of the first: log losses differ, and no example is drawn anew."""
+    data, asked = tiny
+    each, _ = jax.jit(lambda key: ensembles.snapshots(key, data, 2, 4))(jax.random.key(0))
+    assert (asked["snapshots"], asked["augment"]) == (2, ensembles.moved)
+    assert asked["first"] == pytest.approx(-0.05)  # SGD at the start of a cycle
+    counts = np.bincount(data.labels[:6], minlength=10)
+    for i in range(2):
+        logits = counts * (i + 1.0)
+        nats = np.log(np.exp(logits).sum()) - logits[data.test_labels]
+        assert float(each[i, 0]) == pytest.approx(nats.mean(), rel=1e-5)
+
+
+@pytest.mark.covers("RG-22", "RG-24", "RG-28")
+def test_each_number_is_of_its_arm(monkeypatch):
+    def pairs(*losses):
+        return jnp.array([[loss, 1 - loss] for loss in losses])
+
+    monkeypatch.setattr(ensembles, "shuffled_digits", lambda: None)
+    monkeypatch.setattr(ensembles, "independent", lambda *args: (pairs(0.5, 0.25), pairs(0.125)[0]))
+    monkeypatch.setattr(ensembles, "snapshots", lambda *args: (pairs(0.75, 0.375), pairs(0.0625)[0]))
+    monkeypatch.setattr(ensembles, "averaged", lambda *args: pairs(0.625, 0.1875, 0.875))
+    monkeypatch.setattr(ensembles, "draw", lambda *args: None)
+    result = ensembles.study(num_seeds=1)
+    assert result.holds
+    assert result.numbers == {
+        "members: mean accuracy": [0.625],
+        "members: best accuracy": [0.75],
+        "ensemble: accuracy": [0.875],
+        "members: mean log loss": [0.375],
+        "ensemble: log loss": [0.125],
+        "snapshots: accuracy by cycle": [0.25, 0.625],
+        "snapshot ensemble: accuracy": [0.9375],
+        "last weights: accuracy": [0.375],
+        "SWA: accuracy": [0.8125],
+        "SWA, stale batch statistics: accuracy": [0.125],
+        "last weights, SWA: log loss": [0.625, 0.1875],
+    }

@@ -64,6 +64,35 @@ def test_layers_of_the_tour_see_and_share_what_they_say():
     assert fits == [[i == j for j in range(3)] for i in range(3)]
 
 
+PARAMETERS = {
+    "convolution 3x3": 9 * 64 + 8,
+    "convolution 1x1": 64 + 8,
+    "dilated, 3x3 by 2": 9 * 64 + 8,
+    "grouped, 4 groups": 9 * 8 * 2 + 8,
+    "masked 5x5 (PixelCNN)": 25 * 64 + 8,
+    "weight norm": 9 * 64 + 8 + 8,  # a length a channel
+    "weight standardization": 9 * 64 + 8,
+    "locally connected 3x3": 169 * (9 * 64 + 8),
+    "fully connected": (169 * 8) ** 2 + 169 * 8,
+}
+
+
+def test_each_stop_of_the_tour_is_the_layer_of_its_name():
+    """Parameters by hand; a dilated convolution of nothing but ones sees the pixels two apart."""
+    x = np.zeros((1, 13, 13, 8), np.float32)
+    layers = {name: line.make() for name, line in tour_of_convolutions.LAYERS.items()}
+    shapes = {name: jax.eval_shape(layers[name].init, jax.random.key(0), x)["params"] for name in PARAMETERS}
+    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in shapes.items()}
+    assert counts == PARAMETERS
+    x[0, 6, 6] = 1
+    for name, seen in (("convolution 3x3", (5, 6, 7)), ("dilated, 3x3 by 2", (4, 6, 8))):
+        ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes[name])
+        y = np.asarray(jax.jit(layers[name].apply)({"params": ones}, x))[0, :, :, 0] - 1  # the bias
+        assert np.flatnonzero(y.any(1)).tolist() == np.flatnonzero(y.any(0)).tolist() == list(seen), name
+    kinds = {name: type(layers[name]).__name__ for name in ("weight norm", "weight standardization", "SAGAN attention")}
+    assert list(kinds.values()) == ["WeightNorm", "WeightStandardization", "SAGANAttention"]
+
+
 @pytest.mark.slow
 def test_disjoint_boxes_need_more_than_iou():
     result = box_losses.experiment.function(num_places=3, steps=60, learning_rate=0.1, seed=0)

@@ -1,6 +1,7 @@
 """The study of style optimizers: which curve is whose, and the verdict."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments.studies import style_optimizers as study
@@ -22,12 +23,13 @@ def measured(monkeypatch):
             return [dict(zip(("evaluations", "loss", "content", "style"), row, strict=True)) for row in rows]
 
         monkeypatch.setattr(study, "descend", descend)
+        monkeypatch.setattr(study, "load_network", lambda: None)
+        monkeypatch.setattr(study, "sample_image", lambda name, height: np.zeros((4, 4, 3), np.uint8))
         return study.study(num_seeds=2, steps=100, height=32)
 
     return measure
 
 
-@pytest.mark.slow
 def test_each_curve_is_of_its_optimizer(measured):
     result = measured(40)
     assert result.holds

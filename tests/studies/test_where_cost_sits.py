@@ -32,6 +32,11 @@ def test_the_page():
     assert "1.850, 1.850, 1.850, 1.850, 0.462 GMACs" in result.verdict
     assert "the stages 1.94, 2.77, 4.62, 4.62, 1.39: not equal" in result.verdict
     assert set(result.figures) == {"alexnet", "vgg16", "stages"}
+    # 123,642,856 of VGG-16's 138,357,544 parameters are dense.
+    dense = {name: result.numbers[f"{name}: parameters in dense layers"] for name in ("alexnet", "vgg16")}
+    assert dense == pytest.approx({"alexnet": 58_631_144 / 61_100_840, "vgg16": 123_642_856 / 138_357_544})
+    assert result.headline.values == pytest.approx(58_631_144 / 61_100_840)
+    assert result.numbers["vgg16: GMACs of C -> C"][-1] == 0.462422016
 
 
 def test_the_verdict_follows_the_numbers():
