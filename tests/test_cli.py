@@ -127,6 +127,21 @@ def test_cost_with_every_option(capsys):
         (["convert", "JUNK.safetensors", "--model=resnet18"], "JUNK.safetensors: damaged"),
         (["convert", "FILE.npz", "--model=resnet19"], "did you mean"),
         (["convert", "FILE.npz", "--model=lenet5"], "left over: strange"),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5"], "std=None: one alone; allowed: both"),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=a,b", "--std=1,1"], "mean='a,b': no numbers of pixels"),
+        (
+            ["convert", "FILE.npz", "--model=resnet18", "--mean=127,127,127", "--std=1,1,1"],
+            "mean='127,127,127': no num",
+        ),
+        (
+            ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"],
+            "std=0.5: 1 numbers; allowed",
+        ),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=0.5", "--std=0"], "std=0: not positive; allowed: numbers"),
+        (
+            ["convert", "FILE.npz", "--model=gpt2", "--mean=0.5", "--std=0.5"],
+            "mean=0.5: gpt2 reads tokens; allowed",
+        ),
     ],
 )
 def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
@@ -145,6 +160,30 @@ def test_errors_are_one_line_and_status_1(argv, text, tmp_path, capsys):
     assert error.startswith("error: ")
     assert text in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "mean", "std"),
+    [
+        ([], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        (["--mean=0.5,0.25,0.125", "--std=0.2,0.3,0.4"], (0.5, 0.25, 0.125), (0.2, 0.3, 0.4)),
+    ],
+)
+def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, monkeypatch, tmp_path, capsys):
+    """Without --mean and --std that of the model's published weights; what was stored is read as the weights' own."""
+    import numpy as np
+
+    from dlcore import models
+    from dlcore.experiment.origin import read_origin
+
+    np.savez(tmp_path / "FILE.npz", weight=np.zeros(3))
+    monkeypatch.setattr(models, "load_torch", lambda name, weights, **fields: {"params": weights})
+    out = tmp_path / "out"
+    assert cli.main(["convert", str(tmp_path / "FILE.npz"), "--model=resnet18", f"--out={out}", *words]) == 0
+    found = read_origin(out, "init_from")
+    assert (found.mean, found.std) == (mean, std)
+    said = ", ".join(f"{x:g}" for x in mean)
+    assert f"images are normalized by mean {said} and standard deviation" in capsys.readouterr().out
 
 
 def test_a_command_that_is_none_is_refused():

@@ -28,6 +28,7 @@ __all__ = [
     "Origin",
     "Start",
     "check_origins",
+    "check_saved",
     "known_data",
     "normalized_as",
     "read_origin",
@@ -213,6 +214,19 @@ def trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
     """
     keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", EARLIER) and p.keys is not None]
     return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+
+
+def check_saved(origin: Origin) -> None:
+    """Check that a run that is named has saved something to load.
+
+    Args:
+      origin: where weights come from.
+
+    Raises:
+      FileNotFoundError: it has no checkpoint.
+    """
+    if origin.page is not None and origin.checkpoint is None:
+        raise FileNotFoundError(f"{origin.name}: there is no checkpoint in it; allowed: a run that saved one")
 
 
 def check_origins(origins: list[Origin], splits: Splits, changed_data: bool) -> list[str]:

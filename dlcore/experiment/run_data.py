@@ -29,6 +29,7 @@ from dlcore.experiment.origin import (
     EARLIER,
     Origin,
     check_origins,
+    check_saved,
     known_data,
     normalized_as,
     trained_on,
@@ -83,8 +84,7 @@ def origins_of(run: ResolvedRun) -> list[Origin]:
     found = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
     origins = [origin for origin in found if origin is not None]
     for origin in origins:
-        if origin.page is not None and origin.checkpoint is None:
-            raise FileNotFoundError(f"{origin.name}: there is no checkpoint in it; allowed: a run that saved one")
+        check_saved(origin)
     return origins
 
 

@@ -35,7 +35,14 @@ from dlcore.generative.samplers import (
     guide,
     target_of,
 )
-from dlcore.generative.schedules import SCHEDULES, add_noise, alphas_cumprod, sampling_grid, timesteps
+from dlcore.generative.schedules import (
+    SCHEDULES,
+    add_noise,
+    alphas_cumprod,
+    rescale_zero_terminal_snr,
+    sampling_grid,
+    timesteps,
+)
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.optim import apply_gradients
@@ -168,6 +175,7 @@ def learner(
     locked: Sequence[str] = (),
     num_timesteps: Annotated[int, Range(2)] = 1000,
     beta_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear",
+    zero_terminal_snr: bool = False,
     prediction: Literal["epsilon", "v", "sample"] = "epsilon",
     sampler: Sampler = "ddpm",
     num_inference_steps: Annotated[int, Range(1)] = 1000,
@@ -192,6 +200,8 @@ def learner(
       locked: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
       num_timesteps: timesteps between data and noise in training.
       beta_schedule: how the variance of the noise rises over the timesteps.
+      zero_terminal_snr: rescale the schedule so that the last timestep is noise alone (Lin et al. 2023); best sampled
+        with spacing=trailing, which starts there.
       prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
       sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++) or euler.
       num_inference_steps: steps of the sampler, at most num_timesteps.
@@ -210,17 +220,24 @@ def learner(
       [B]` in the batch it draws between the samples of two indices.
 
     Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, or the first
-        step of the sampler, from almost pure noise to x_s, would multiply an error of the predicted noise by more than
-        100: sqrt(abar_s / abar_t), where nothing is clipped.
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
+        predicted where there is nothing but noise, sigmas are spaced from an infinite one on, or the first step of the
+        sampler, from almost pure noise to x_s, would multiply an error of the predicted noise by more than 100:
+        sqrt(abar_s / abar_t), where nothing is clipped.
     """
     if num_inference_steps > num_timesteps:
         raise ValueError(f"num_inference_steps={num_inference_steps}: too many; allowed: at most {num_timesteps=}")
     if condition is None and guidance != 1:
         raise ValueError(f"guidance={guidance}: the network takes no condition; allowed: 1")
-    abar = alphas_cumprod(SCHEDULES[beta_schedule](num_timesteps))
+    if zero_terminal_snr and prediction == "epsilon":
+        raise ValueError(
+            "prediction=epsilon: where noise is all there is, it tells nothing of the example, with "
+            "zero_terminal_snr=True; allowed: v, sample"
+        )
+    betas = SCHEDULES[beta_schedule](num_timesteps)
+    abar = alphas_cumprod(rescale_zero_terminal_snr(betas) if zero_terminal_snr else betas)
+    grid = sampling_grid(abar, timesteps(num_timesteps, num_inference_steps, spacing), sigmas=sigmas)
     if prediction == "epsilon" and not clip_sample:
-        grid = sampling_grid(abar, timesteps(num_timesteps, num_inference_steps, spacing), sigmas=sigmas)
         growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
         if growth > 100:
             raise ValueError(

@@ -205,11 +205,20 @@ def sampling_grid(
 
     Returns:
       The grid.
+
+    Raises:
+      ValueError: karras, from a timestep on that is noise alone.
     """
     abar = np.asarray(alphas_cumprod, np.float64)
     every = np.arange(len(abar))
-    sigma = np.sqrt((1 - abar) / abar)
+    with np.errstate(divide="ignore"):
+        sigma = np.sqrt((1 - abar) / abar)
     values = np.interp(timesteps, every, sigma)
+    if sigmas == "karras" and not np.isfinite(values).all():
+        raise ValueError(
+            f"sigmas='karras': timestep {timesteps[0]} is noise alone, of an infinite sigma; allowed: 'training', or "
+            "spacing='leading'"
+        )
     if sigmas == "karras":
         ramp = np.linspace(0, 1, len(values))
         values = (values[0] ** (1 / 7) + ramp * (values[-1] ** (1 / 7) - values[0] ** (1 / 7))) ** 7

@@ -6,7 +6,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 
-__all__ = ["PLANNED", "planned"]
+__all__ = ["PLANNED", "TRAIN_SIZES", "planned"]
 
 PLANNED = {
     "imagenet2012": (1000, (224, 224, 3), 1_153_050),
@@ -16,6 +16,16 @@ PLANNED = {
     "fashion_mnist": (10, (28, 28, 1), 54_000),
 }
 """Classes, shape of an 8-bit image and training examples (nine tenths: validation is carved from them)."""
+
+TRAIN_SIZES = {
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "digits": 1_297,
+    "fashion_mnist": 60_000,
+    "imagenet2012": 1_281_167,
+    "mnist": 60_000,
+}
+"""Training examples, those that validation is carved from among them."""
 
 
 def planned(flags: Flags) -> tuple[dict, Any] | None:

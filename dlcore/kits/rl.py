@@ -1,5 +1,6 @@
 """The shared part of reinforcement learning's experiments: environments as data, the learner, returns in the report."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -13,9 +14,21 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, Range
+from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
 
-__all__ = ["FIELDS", "SETTINGS", "SMOKE", "build", "data", "environment_of", "panels", "schedule", "steps_of"]
+__all__ = [
+    "FIELDS",
+    "SETTINGS",
+    "SMOKE",
+    "build",
+    "check",
+    "data",
+    "environment_of",
+    "panels",
+    "schedule",
+    "steps_of",
+]
 
 SETTINGS = {
     "environment": Setting("CartPole-v1", "a gymnax environment", essential=True),
@@ -87,6 +100,39 @@ def environment_of(flags: Flags) -> Any:
             except ValueError as error:
                 raise FlagError(f"--{name}: {error}") from None
     return environment
+
+
+def check(flags: Flags, whole_sequences: bool = False) -> None:
+    """Check that minibatches divide a rollout, and that a replay buffer holds one and fits into memory.
+
+    Args:
+      flags: of SETTINGS and of the learner.
+      whole_sequences: minibatches are of instances, whose time is not cut.
+
+    Raises:
+      FlagError: they do not.
+    """
+    instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
+    steps = instances if whole_sequences else instances * flags.get("num_steps", 1)
+    if steps % minibatches:
+        kind = "instances" if whole_sequences else "steps of a rollout"
+        raise FlagError(
+            f"--num_minibatches={minibatches}: not a divisor of the {steps} {kind}; allowed: divisors of {steps}"
+        )
+    size, minibatch = flags.get("buffer_size"), flags.get("minibatch_size", 1)
+    if size is None:
+        return
+    if instances * size < minibatch:
+        raise FlagError(
+            f"--buffer_size={size}: {instances * size} steps of {instances} instances; allowed: at least "
+            f"{-(-minibatch // instances)}, for --minibatch_size={minibatch}"
+        )
+    # Two observations of one byte a number at least, an action, a reward and a flag.
+    step = 2 * math.prod(environment_of(flags).observation_shape) + 9
+    try:
+        check_memory("buffer_size", size, flags.num_seeds * instances * step)
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
 
 
 def build(setup: Setup, learner: Callable[..., Learner], network: Callable, updates: int) -> Learner:
@@ -214,6 +260,7 @@ FIELDS = {
     "monitor": "return",
     "headline": "return",
     "schedule": schedule,
+    "check": check,
     "packages": ("gymnax",),
 }
 """Fields of Experiment that are the same for every algorithm."""

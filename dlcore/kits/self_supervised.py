@@ -32,6 +32,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer
+from dlcore.kits.known_datasets import TRAIN_SIZES
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.self_supervised.networks import Embedder, pooled
 from dlcore.self_supervised.views import Preprocess
@@ -44,6 +45,7 @@ __all__ = [
     "SMOKE",
     "augmentation",
     "build",
+    "check",
     "data",
     "encoder",
     "evaluators",
@@ -201,6 +203,18 @@ def encoder(
         return {name: {key: given[name][key] for key in leaves} for name, leaves in own.items()}
 
     return Encoder(init, apply, trained)
+
+
+def check(flags: Flags) -> None:
+    """Check that a well-known data set has as many images as `--fine_tune` asks labels of.
+
+    Args:
+      flags: of SETTINGS.
+
+    Raises:
+      FlagError: an amount is no number of labels, or there are fewer images.
+    """
+    fine_tune_counts(flags, TRAIN_SIZES.get(flags.dataset, 2**63), 1)
 
 
 def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
@@ -395,6 +409,7 @@ def view_panels(context: Any) -> list:
 
 SHARED = {
     "data": data,
+    "check": check,
     "model": "resnet8_cifar",
     "settings": SETTINGS,
     "monitor": "knn",

@@ -24,9 +24,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.origin import Origin, read_origin
+from dlcore.experiment.origin import Origin, check_origins, check_saved, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
 from dlcore.kits import earlier_phase, images
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
@@ -38,6 +39,7 @@ __all__ = [
     "Extract",
     "TrainedNetwork",
     "check_fits",
+    "check_studied",
     "classifier_origin",
     "default_model",
     "feature_extractor",
@@ -151,6 +153,30 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
             raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier")
         if not headless and "embedder" in getattr(experiment, "modules", {}):
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+    return found
+
+
+def check_studied(found: Origin, splits: Splits | None = None, changed_data: bool = False) -> Origin:
+    """Ask the network that a study names what the weights of an experiment are asked, and print the answers.
+
+    Args:
+      found: where it comes from, of `classifier_origin`.
+      splits: what it is measured on; None where it is measured on none.
+      changed_data: allow a network that was trained on test examples.
+
+    Returns:
+      The origin, of a network that measures.
+
+    Raises:
+      FileNotFoundError: the run has no checkpoint.
+      FlagError: the network was trained on test examples.
+    """
+    from dlcore.run.progress import say
+
+    check_saved(found)
+    found = found._replace(initializes=False)
+    for line in check_origins([found], splits or Splits(None, None, None, {}), changed_data):
+        say(f"note: {line}")
     return found
 
 

@@ -189,11 +189,12 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = prepared.learner or run.experiment.build(setup)
+    notes = run.experiment.notes(setup, data)
     if is_first():
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, known))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
-        for note in run.experiment.notes(setup, data):
+        for note in notes:
             say(f"note: {note}")
     arguments = fit_arguments(run, setup, data)
     hooks = [*arguments["hooks"], *run.experiment.report_hooks(setup), *watch_hooks(run, setup, batch)]

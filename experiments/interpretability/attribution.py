@@ -32,7 +32,7 @@ from dlcore.data.normalization import normalizer
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
 from dlcore.kits.attribution import ANY_NETWORK, attribution_maps, draw_maps
-from dlcore.kits.trained_network import TrainedNetwork, load_network
+from dlcore.kits.trained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
 
@@ -94,6 +94,7 @@ def study(
     """
     if network is None:
         network = digits_network(steps, seed)
+    check_studied(classifier_origin(network, "network"))
     trained = load_network(network)
     images, names = pictures_of(trained, input, most)
     x = np.asarray(normalizer(trained.mean, trained.std, size=trained.input_size)(jnp.asarray(images)))

@@ -32,9 +32,16 @@ from dlcore.data.image_classification import load
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
-from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.experiment import Headline, Splits, Study, StudyResult
 from dlcore.interpretability.units import Patches, receptive_field, top_patches
-from dlcore.kits.trained_network import PACKED, TrainedNetwork, feature_extractor, load_network
+from dlcore.kits.trained_network import (
+    PACKED,
+    TrainedNetwork,
+    check_studied,
+    classifier_origin,
+    feature_extractor,
+    load_network,
+)
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import new_figure
@@ -101,6 +108,7 @@ def study(
     perplexity: Annotated[float, Range(1.1)] = 30.0,
     tsne_steps: Annotated[int, Range(50)] = 500,
     steps: Annotated[int, Range(1)] = 400,
+    changed_data: bool = False,
     seed: int = 0,
 ) -> StudyResult:
     """Look at the filters, the patches, the neighbors and the classes of a network.
@@ -118,6 +126,7 @@ def study(
       perplexity: of t-SNE.
       tsne_steps: of t-SNE, a multiple of 50.
       steps: of training the network of digits.
+      changed_data: take a network that was trained on some of the test images all the same.
       seed: of training and of the choice of images.
 
     Returns:
@@ -125,7 +134,10 @@ def study(
     """
     from sklearn.metrics import silhouette_score
 
+    named = None if network is None else check_studied(classifier_origin(network, "network"))
     splits = load(dataset, data_dir)
+    if named is not None:
+        check_studied(named, Splits(splits.train, None, splits.test, {"dataset": dataset}), changed_data)
     trained = find_network(dataset, network, tuple(splits.train.class_names), steps, seed)
     kept = stratified_sample(splits.train, min(bank, len(splits.train)), seed)
     asked = stratified_sample(splits.test, min(queries, len(splits.test)), seed)

@@ -8,6 +8,8 @@ CartPole-v1 shows its agent two positions; `--nomask_velocities` shows the veloc
 without `--normalize_observation` nothing was learned in 800,000 steps.
 """
 
+from functools import partial
+
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits import rl
 from dlcore.main import main
@@ -41,7 +43,7 @@ experiment = Experiment(
     },
     smoke={**rl.SMOKE, "num_steps": 8},
     panels=lambda context: rl.panels(context, networks.recurrent_actor_critic),
-    **rl.FIELDS,
+    **rl.FIELDS | {"check": partial(rl.check, whole_sequences=True)},
 )
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ The third command reaches k-NN 76.3 % (69.6 % before training) and probe 79.6 % 
 and probe 52.1 % (39.4 %), one seed, in 46 minutes of one core without AVX-512; a run of 800 steps gave k-NN 40.3 %.
 """
 
-from dlcore.experiment import Experiment, Setup
+from dlcore.experiment import Experiment, FlagError, Flags, Setup
 from dlcore.kits import self_supervised
 from dlcore.main import main
+from dlcore.run.memory import check_memory
 from dlcore.self_supervised import moco
 from dlcore.self_supervised.networks import Embedder
 
@@ -21,6 +22,18 @@ from dlcore.self_supervised.networks import Embedder
 def build(setup: Setup):
     # Under pmap batch statistics stay on their replica, and keys are shuffled over the replicas.
     return self_supervised.build(moco.learner, setup, sync_batch_norm=False)
+
+
+def check(flags: Flags) -> None:
+    """Raise a FlagError where the queue is smaller than a batch, or larger than memory."""
+    self_supervised.check(flags)
+    size = flags.queue_size
+    if size < flags.batch_size:
+        raise FlagError(f"--queue_size={size}: smaller than a batch; allowed: at least {flags.batch_size}")
+    try:
+        check_memory("queue_size", size, 4 * flags["embedder.proj_dim"])
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
 
 
 experiment = Experiment(
@@ -38,7 +51,7 @@ experiment = Experiment(
         "temperature": 0.2,
     },
     smoke={**self_supervised.SMOKE, "queue_size": 48},
-    **self_supervised.CONTRASTIVE,
+    **self_supervised.CONTRASTIVE | {"check": check},
 )
 
 if __name__ == "__main__":

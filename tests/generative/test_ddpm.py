@@ -11,7 +11,7 @@ from flax import linen as nn
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.generative import ddpm
-from dlcore.generative.schedules import alphas_cumprod, linear_betas
+from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
 from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.learner import example_keys
 from dlcore.optim import create_optimizer, cross_replica, use_ema
@@ -330,3 +330,57 @@ def test_a_batch_of_nothing_but_padding_is_finite():
     state, metrics = learner.update(learner.init(jax.random.key(0), rows), rows)
     assert metrics["loss"].compute() is None
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+class Scaled(nn.Module):
+    """Predicts a multiple of what it sees."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        return x * self.param("w", nn.initializers.ones, ())
+
+
+def terminal(**settings):
+    return ddpm.learner(
+        model=Scaled(), optimizer=optax.sgd(0.1), shape=(2, 1, 1), num_timesteps=2, zero_terminal_snr=True,
+        **{"prediction": "sample", "num_inference_steps": 2, "spacing": "trailing"} | settings,
+    )  # fmt: skip
+
+
+@pytest.mark.covers("GE-24")
+def test_the_last_timestep_is_noise_alone_where_its_snr_is_zero():
+    """The first of two timesteps keeps its abar; the second, rescaled, shows eps and nothing of the example."""
+    learner = terminal()
+    rows = {"image": np.random.default_rng(0).random((6, 2, 1, 1), np.float32), "index": np.arange(6)}
+
+    @jax.jit
+    def measured():
+        state = learner.init(jax.random.key(0), rows)
+        keys = example_keys(state.rng, rows)
+        t = jax.vmap(lambda k: jax.random.randint(jax.random.fold_in(k, 0), (), 0, 2))(keys)
+        eps = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), (2, 1, 1)))(keys)
+        return learner.loss(state.params, state, rows)[0], t, eps
+
+    loss, t, eps = map(np.asarray, measured())
+    assert set(t) == {0, 1}
+    abar = np.where(t == 0, 1 - SCHEDULES["linear"](2)[0], 0.0).reshape(6, 1, 1, 1)
+    x = 2 * rows["image"] - 1
+    noisy = np.sqrt(abar) * x + np.sqrt(1 - abar) * eps
+    assert float(loss) == pytest.approx(np.square(x - noisy).mean(), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ddpm.SAMPLERS)
+def test_every_sampler_starts_from_noise_alone(sampler):
+    learner = terminal(sampler=sampler, prediction="v")
+    rows = {"image": np.zeros((2, 2, 1, 1), np.float32), "index": np.arange(2)}
+    state = learner.init(jax.random.key(0), rows)
+    assert np.isfinite(jax.jit(learner.predict)(state, {"index": np.arange(2)})["sample"]).all()
+
+
+def test_what_does_not_go_with_noise_alone_is_refused():
+    with pytest.raises(ValueError, match=r"prediction=epsilon: .*zero_terminal_snr=True; allowed: v, sample"):
+        terminal(prediction="epsilon")
+    with pytest.raises(ValueError, match=r"sigmas='karras': timestep 1 is noise alone, .* allowed: 'training', or"):
+        terminal(sigmas="karras")
+    terminal(sigmas="karras", spacing="leading", num_inference_steps=1)  # starts at timestep 0

@@ -1,21 +1,30 @@
 """Weights are asked where they come from before they are used: their examples, normalization, classes and patterns."""
 
 import json
+import re
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
+import optax
 import pytest
 
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, check_origins, normalized_as, read_origin, trained_on
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import inherited_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.kits import transfer
+from dlcore.kits import backbone, control, earlier_phase, first_stage, transfer
+from dlcore.kits.trained_network import check_studied, classifier_origin
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
 from experiments.classification.supervised import experiment as supervised
+from experiments.interpretability import attribution, deep_dream, feature_space
 from experiments.transfer.fine_tuning import experiment as fine_tuning
 
 IMAGES = np.arange(10 * 4, dtype=np.uint8).reshape(10, 2, 2, 1)
@@ -105,3 +114,97 @@ def test_patterns_are_checked_without_data(words, message):
     with pytest.raises(FlagError, match=message):
         fine_tuning.check(flags)
     transfer.check(resolve(fine_tuning, ["--init_from=none"]))
+
+
+@pytest.mark.parametrize(
+    ("page", "flag", "start", "fields", "spec", "message"),
+    [
+        ("generative.latent_diffusion", "first_stage", first_stage.start, "autoencoder", {"image_shape": [8, 8, 1]},
+         r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
+        ("generative.control_net", "base", control.start, "unet", {"image_shape": [8, 8, 3]},
+         r"^base=.*: .*image_shape"),
+    ],
+)  # fmt: skip
+def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled(
+    monkeypatch, tmp_path, page, flag, start, fields, spec, message
+):
+    experiment = find_experiment(page)
+    other = {"image_shape": [4, 4, 1], "vocabulary": ["a"], "length": 3}
+    found = Origin(flag, tmp_path, spec=other, settings=dict.fromkeys(control.SCHEDULE))
+    monkeypatch.setattr(earlier_phase, "origin", lambda *args: found)
+    flags = resolve(experiment, [])
+    monkeypatch.setattr(control, "SCHEDULE", ())
+    setup = Setup(flags, {**other, **spec}, 1, None, None)
+    with pytest.raises(ValueError, match=message):
+        start(setup).check(None)
+    start(setup._replace(spec=other)).check(None)
+    monkeypatch.setattr(earlier_phase, "origin", lambda *args: None)
+    start(setup).check(None)
+
+
+class Started(NamedTuple):
+    """A state of a network with a head."""
+
+    params: Any
+    model_state: Any
+
+    def replace(self, **changes):
+        return self._replace(**{k: v for k, v in changes.items() if k in self._fields})
+
+
+@pytest.mark.parametrize(
+    ("names", "named", "kept", "words"),
+    [
+        (("a", "b"), True, True, ""),
+        (("b", "a"), True, False, r"gives all but the head \(.*\), which starts anew: its classes are others"),
+        (("0", "1"), False, True, "gives a head of 2 classes without names, taken for the data's"),
+        (("a", "b", "c"), True, False, r"gives all but the head \(.*\), which starts anew"),
+    ],
+)
+def test_a_head_of_other_classes_is_dropped_and_said(capsys, names, named, kept, words):
+    """The body is 7 in the weights and 0 in the state, the head 5 and 1."""
+    head = {"kernel": np.full((3, len(names)), 5.0, np.float32)}
+    network = SimpleNamespace(
+        variables={"params": {"body": np.full(2, 7.0, np.float32), "head": head}}, class_names=names, named=named
+    )
+    setup = Setup(Flags({"init_from": "w"}, {}), {"class_names": ["a", "b"]}, 1, None, None)
+    start = backbone.start_from(lambda: network, setup, lambda: optax.sgd(0.1))
+    state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
+    start.check(state)
+    assert capsys.readouterr().out == ""
+    after = start(state)
+    said = capsys.readouterr()
+    np.testing.assert_array_equal(after.params["body"], 7)
+    np.testing.assert_array_equal(after.params["head"]["kernel"], 5 if kept else 1)
+    if words:
+        assert re.search("init_from='w': " + words, said.out + said.err)
+    else:
+        assert "init_from" not in said.out + said.err
+    wrong = Started({"body": np.zeros(4, np.float32), "head": state.params["head"]}, {})
+    with pytest.raises(ValueError, match=r"^init_from='w'"):
+        start.check(wrong)
+
+
+def test_a_study_asks_its_network_where_it_comes_from(tmp_path, capsys):
+    """Saved at step 20 of 40 and trained on images 0 to 5, of which 4 and 5 are asked for."""
+    config = {"experiment": "classification.supervised", "settings": {"steps": 40, "model": "mlp"}, "spec": SPEC}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = classifier_origin(tmp_path, "network")
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint in it; allowed: a run that saved one"):
+        check_studied(found)
+    saved = found._replace(checkpoint=20, known=prints(range(6), range(6, 10)))
+    assert not check_studied(saved).initializes
+    assert "an unfinished run, saved at step 20 of 40" in "".join(capsys.readouterr())
+    splits = Splits(source(0), None, source(4, 5, 6), SPEC)
+    with pytest.raises(FlagError, match=r"trained on 2 of the 3 test examples; allowed: .*--changed_data"):
+        check_studied(saved, splits)
+    check_studied(saved, splits, changed_data=True)
+    assert "trained on 2 of the 3 test examples" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("page", [attribution, deep_dream, feature_space])
+def test_every_study_of_a_network_goes_through_the_door(page, tmp_path):
+    config = {"experiment": "classification.supervised", "settings": {"steps": 40, "model": "mlp"}, "spec": SPEC}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FileNotFoundError, match=r"^network=.*: there is no checkpoint in it"):
+        page.study(network=str(tmp_path))

@@ -10,8 +10,13 @@ import pytest
 from dlcore.cost.memory import memory_report
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
 from dlcore.kits import rl
 from dlcore.rl import environments, networks, ppo
+from experiments.rl import dqn as dqn_page
+from experiments.rl import ppo as ppo_page
+from experiments.rl import recurrent_ppo as recurrent_page
 
 FLAGS = {
     **{name: setting.default for name, setting in rl.SETTINGS.items()},
@@ -78,3 +83,33 @@ def test_an_environment_without_pictures_has_no_episode():
         history=[{"step": 1, "split": "train", "return": 1.0}], flags=flags, state=types.SimpleNamespace(params=params)
     )
     assert [panel.title for panel in rl.panels(context, networks.actor_critic)] == ["Learning curves"]
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "message"),
+    [
+        (
+            ppo_page,
+            ["--num_minibatches=1000000000"],
+            "=1000000000: not a divisor of the 2048 steps of a rollout; allowed",
+        ),
+        (
+            ppo_page,
+            ["--num_minibatches=3"],
+            "=3: not a divisor of the 2048 steps of a rollout; allowed: divisors of 2048",
+        ),
+        (recurrent_page, ["--num_minibatches=32"], "=32: not a divisor of the 16 instances; allowed: divisors of 16"),
+        (
+            dqn_page,
+            ["--buffer_size=3", "--minibatch_size=64"],
+            "=3: 48 steps of 16 instances; allowed: at least 4, for",
+        ),
+        (dqn_page, ["--buffer_size=1000000000"], r"=1000000000: takes [\d,.]+ GB or more of [\d,.]+ GB of memory"),
+    ],
+)
+def test_minibatches_and_buffers_are_checked_by_the_flags_alone(page, words, message):
+    """PPO: 32 instances of 64 steps; DQN: 16 instances, 64 steps at once, 5 seeds of 2 x 4 + 9 bytes a step."""
+    flag = words[0].partition("=")[0]
+    with pytest.raises(FlagError, match=f"^{flag}{message}"):
+        page.experiment.check(resolve(page.experiment, words))
+    page.experiment.check(resolve(page.experiment, []))

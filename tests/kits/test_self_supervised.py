@@ -10,7 +10,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.kits import self_supervised
 from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
-from experiments.self_supervised import simclr
+from experiments.self_supervised import moco, rotation, simclr
 
 TINY = ["--smoke", "--fine_tune=10,20", "--supervised", "--model.stages=1"]
 
@@ -84,3 +84,27 @@ def test_more_labels_than_images_are_an_error_before_any_work():
     data = run.experiment.data(run.flags)
     with pytest.raises(FlagError, match=r"--fine_tune=2000: more than the training examples; allowed: at most \d+"):
         self_supervised.notes(run.setup_of(data), data)
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "message"),
+    [
+        (simclr, ["--fine_tune=1e9"], r"^--fine_tune=1e\+09: more than the training examples; allowed: at most 1297$"),
+        (
+            rotation,
+            ["--dataset=mnist", "--fine_tune=10,60001"],
+            "more than the training examples; allowed: at most 60000",
+        ),
+        (simclr, ["--fine_tune=2.5"], "^--fine_tune=2.5: no number of labels; allowed: a count, or a share"),
+        (moco, ["--queue_size=10"], "^--queue_size=10: smaller than a batch; allowed: at least 128$"),
+        (moco, ["--queue_size=1000000000"], "^--queue_size=1000000000: takes 256.0 GB or more of .* allowed: at most"),
+        (moco, ["--fine_tune=1e9"], "more than the training examples; allowed: at most 1297"),
+    ],
+)
+def test_labels_and_queues_are_counted_before_data_are_read(monkeypatch, page, words, message):
+    """A queue of a billion keys has 64 numbers of 4 bytes in each."""
+    monkeypatch.setattr("dlcore.run.memory.memory_bytes", lambda: 24 * 10**9)
+    with pytest.raises(FlagError, match=message):
+        page.experiment.check(resolve(page.experiment, words))
+    page.experiment.check(resolve(page.experiment, []))
+    page.experiment.check(resolve(page.experiment, ["--dataset=folder", "--data_dir=d", "--fine_tune=1e9"]))

@@ -187,3 +187,22 @@ def test_an_evaluator_may_not_take_a_name_that_is_taken():
         evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"x": 1})])
     with pytest.raises(ValueError, match="no example"):
         evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"y": 1}, source(0))])
+
+
+def test_a_split_is_traced_before_anything_is_computed():
+    """Examples of another form, and none at all, are one line that names the split and what was found."""
+    ran = []
+    learner = measure()
+    check = Evaluation(
+        learner._replace(evaluate=lambda s, b: ran.append(b["x"]) or learner.evaluate(s, b)), one_device()
+    )
+    check.check(STATE, source(5), 4)
+    assert [x.shape for x in ran] == [(4, *source(5)[:1]["x"].shape[1:])]
+    assert isinstance(ran[0], jax.core.Tracer)
+    other = Source({"y": np.zeros((3, 2), np.float32)})
+    with pytest.raises(
+        ValueError, match=r"^valid: evaluate fails on its examples \(y \(2,\)\): KeyError, 'x'; allowed"
+    ):
+        check.check(STATE, other, 4)
+    with pytest.raises(ValueError, match=r"^valid: holds no example; allowed: at least one, or valid=None$"):
+        check.check(STATE, source(0), 4)
