@@ -43,6 +43,13 @@ from dlcore.losses.detection import (
 )
 from dlcore.losses.distillation import distillation_loss, hard_distillation_loss
 from dlcore.losses.divergence import cross_entropy, entropy, entropy_loss, kl_divergence, kl_divergence_loss
+from dlcore.losses.geometry import (
+    chamfer_loss,
+    chamfer_normal_loss,
+    edge_length_loss,
+    laplacian_loss,
+    normal_consistency_loss,
+)
 from dlcore.losses.imbalance import (
     class_balanced_weights,
     enet_weights,
@@ -75,6 +82,8 @@ __all__ = [
     "TripletKinds",
     "alignment_loss",
     "binary_cross_entropy_loss",
+    "chamfer_loss",
+    "chamfer_normal_loss",
     "class_balanced_weights",
     "clip_loss",
     "complete_iou_loss",
@@ -89,6 +98,7 @@ __all__ = [
     "discriminator_loss",
     "distance_iou_loss",
     "distillation_loss",
+    "edge_length_loss",
     "elastic_net_penalty",
     "enet_weights",
     "entropy",
@@ -113,6 +123,7 @@ __all__ = [
     "l1_penalty",
     "l2_loss",
     "l2_penalty",
+    "laplacian_loss",
     "ldam_loss",
     "ldam_margins",
     "least_squares_discriminator_loss",
@@ -129,6 +140,7 @@ __all__ = [
     "multiclass_hinge_loss",
     "multiclass_tversky_loss",
     "non_saturating_generator_loss",
+    "normal_consistency_loss",
     "nt_xent_loss",
     "nt_xent_scores",
     "pairwise_distances",

@@ -63,12 +63,28 @@ from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
+from dlcore.ops.mesh import (
+    adjacent_faces,
+    check_mesh,
+    euler_characteristic,
+    face_areas,
+    face_normals,
+    icosphere,
+    is_closed,
+    mesh_edges,
+    mesh_laplacian,
+    mesh_volume,
+    sample_mesh,
+    subdivide_mesh,
+    vertex_normals,
+)
 from dlcore.ops.moments import nearest_points, population_moments, squared_distances
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
 from dlcore.ops.orthonormal import orthonormal_columns
 from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
 from dlcore.ops.resize import RESIZE_METHODS, resize
 from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
@@ -83,6 +99,7 @@ __all__ = [
     "RESIZE_METHODS",
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "adjacent_faces",
     "affine_grid",
     "assign",
     "avg_pool",
@@ -99,6 +116,8 @@ __all__ = [
     "check_class_ids",
     "check_finite",
     "check_indices",
+    "check_mesh",
+    "check_points",
     "clip_boxes",
     "col2im",
     "complete_box_iou",
@@ -125,6 +144,9 @@ __all__ = [
     "distort",
     "effective_kernel_size",
     "encode_boxes",
+    "euler_characteristic",
+    "face_areas",
+    "face_normals",
     "fractional_max_pool",
     "fractional_starts",
     "gaussian_filter",
@@ -133,8 +155,10 @@ __all__ = [
     "grid_sample",
     "has_onednn",
     "heatmaps_to_keypoints",
+    "icosphere",
     "im2col",
     "intrinsic_matrix",
+    "is_closed",
     "is_kernel",
     "leave_out_of_cache",
     "look_at",
@@ -142,11 +166,17 @@ __all__ = [
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
+    "mesh_edges",
+    "mesh_laplacian",
+    "mesh_volume",
     "multiscale_roi_align",
+    "nearest_neighbors",
     "nearest_points",
     "nearest_unpool",
     "nms",
+    "normalize_points",
     "orthonormal_columns",
+    "pad_points",
     "paired_box_iou",
     "paste_masks",
     "patchify",
@@ -166,15 +196,19 @@ __all__ = [
     "rotation_from_vector",
     "safe_sqrt",
     "same_padding",
+    "sample_mesh",
     "sobel_filter",
     "split_batch",
     "split_sequence",
     "squared_distances",
+    "stack_points",
+    "subdivide_mesh",
     "top_detections",
     "undistort",
     "unpatchify",
     "unproject",
     "use_onednn",
+    "vertex_normals",
     "winograd_multiplications",
     "without_onednn",
     "world_to_camera",

@@ -37,6 +37,8 @@ def boxes():
 
 
 WEIGHTS = jnp.array([1.0, 2.0, 0.5, 0.0])
+EDGES = jnp.array([[0, 1], [1, 2], [2, 3], [0, 2], [0, 3]])
+FACES = jnp.array([[0, 1, 2], [0, 2, 3]])
 LOSSES = {
     "alignment_loss": (losses.alignment_loss, normal(5), normal(5)),
     "binary_cross_entropy_loss": (losses.binary_cross_entropy_loss, normal(4), bits(4)),
@@ -45,6 +47,9 @@ LOSSES = {
         normal(4),
         bits(4),
     ),
+    "chamfer_loss": (losses.chamfer_loss, normal(5, 3), normal(4, 3)),
+    "chamfer_loss masked": (losses.chamfer_loss, normal(5, 3), normal(4, 3), bits(5), bits(4)),
+    "chamfer_normal_loss": (losses.chamfer_normal_loss, normal(5, 3), normal(4, 3), normal(5, 3), normal(4, 3)),
     "complete_iou_loss": (losses.complete_iou_loss, boxes(), boxes()),
     "consistency_loss": (lambda s, t: losses.consistency_loss(s, t, 0.5, 0.5), normal(4), 2 * normal(4)),
     "content_loss": (losses.content_loss, normal(3, 4, 2), normal(3, 4, 2)),
@@ -58,6 +63,7 @@ LOSSES = {
     "discriminator_loss": (losses.discriminator_loss, normal(), normal()),
     "distance_iou_loss": (losses.distance_iou_loss, boxes(), boxes()),
     "distillation_loss": (losses.distillation_loss, normal(4), normal(4)),
+    "edge_length_loss": (lambda v: losses.edge_length_loss(v, EDGES), normal(4, 3)),
     "entropy": (losses.entropy, probabilities(4)),
     "entropy_loss": (losses.entropy_loss, normal(4)),
     "forward_corrected_loss": (
@@ -82,6 +88,7 @@ LOSSES = {
     "kl_divergence_loss": (losses.kl_divergence_loss, normal(4), probabilities(4)),
     "l1_loss": (losses.l1_loss, normal(4), normal(4)),
     "l2_loss": (losses.l2_loss, normal(4), normal(4)),
+    "laplacian_loss": (lambda v: losses.laplacian_loss(v, EDGES), normal(4, 3)),
     "ldam_loss": (lambda s, y: losses.ldam_loss(s, y, WEIGHTS, 2.0), normal(4), labels()),
     "least_squares_discriminator_loss": (losses.least_squares_discriminator_loss, normal(), normal()),
     "least_squares_generator_loss": (losses.least_squares_generator_loss, normal()),
@@ -98,6 +105,10 @@ LOSSES = {
     "multiclass_hinge_loss": (losses.multiclass_hinge_loss, normal(4), labels()),
     "multiclass_tversky_loss": (losses.multiclass_tversky_loss, normal(3, 4, 4), labels(3, 4)),
     "non_saturating_generator_loss": (losses.non_saturating_generator_loss, normal()),
+    "normal_consistency_loss": (
+        lambda v: losses.normal_consistency_loss(v, FACES, jnp.array([[0, 1]])),
+        normal(4, 3),
+    ),
     "sequence_loss": (losses.sequence_loss, normal(5), bits(5)),
     "sequence_loss last": (lambda x, m: losses.sequence_loss(x, m, "last"), normal(5), bits(5)),
     "sigmoid_focal_loss": (losses.sigmoid_focal_loss, normal(4), bits(4)),

@@ -1,0 +1,190 @@
+"""Triangle meshes as files: .obj, .ply and .off, read and written.
+
+    obj   lines "v x y z" and "f a b c", counted from 1; "f a/b/c" and negative indices are read
+    ply   a header, then vertices and faces, as text or as little- or big-endian binary; written as little-endian binary
+    off   "OFF", the counts, the vertices, the faces; the counts may stand on the first line, as in ModelNet
+
+Polygons are split into triangles that fan out from their first corner. Colors, textures and other elements are not
+read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.ops.mesh import check_mesh
+
+__all__ = ["MESH_FORMATS", "read_mesh", "write_mesh"]
+
+_PLY_TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+
+
+def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a mesh; the name's ending says the format.
+
+    Args:
+      path: of a .obj, .ply or .off file.
+
+    Returns:
+      (vertices [V, 3] float32, faces [F, 3] int32).
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the ending is unknown, the file is damaged, or a face names a vertex that there is not.
+    """
+    path = Path(path)
+    read = _format(path)[0]
+    if not path.is_file():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: one of {', '.join(MESH_FORMATS)}")
+    try:
+        vertices, polygons = read(path.read_bytes())
+        vertices = np.asarray(vertices, np.float32).reshape(-1, 3)
+        faces = _triangles(polygons)
+        check_mesh(vertices, faces)
+    except (ValueError, IndexError, KeyError, StopIteration) as error:
+        raise ValueError(f"path={str(path)!r}: damaged, {error}; allowed: a {path.suffix[1:]} file") from None
+    return vertices, faces
+
+
+def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
+    """Write a mesh; the name's ending says the format. What is read back is equal, bit by bit.
+
+    Args:
+      path: ends in .obj, .ply or .off.
+      vertices: [V, 3].
+      faces: [F, 3] int.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: the ending is unknown, or this is no mesh (`dlcore.ops.check_mesh`).
+    """
+    path = Path(path)
+    write = _format(path)[1]
+    vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces)
+    check_mesh(vertices, faces)
+    path.write_bytes(write(vertices, faces.astype(np.int32)))
+    return path
+
+
+def _format(path: Path):
+    if path.suffix.lower() not in MESH_FORMATS:
+        raise ValueError(f"path={str(path)!r}: unknown format; allowed: {', '.join(MESH_FORMATS)}")
+    return MESH_FORMATS[path.suffix.lower()]
+
+
+def _triangles(polygons: list) -> np.ndarray:
+    """[F, 3] int32, of polygons of three corners and more."""
+    if short := [p for p in polygons if len(p) < 3]:
+        raise ValueError(f"a face of {len(short[0])} corners")
+    fans = [(p[0], p[k], p[k + 1]) for p in polygons for k in range(1, len(p) - 1)]
+    return np.asarray(fans, np.int32).reshape(-1, 3)
+
+
+def _text(vertices: np.ndarray) -> list[str]:
+    """Nine digits give a float32 back."""
+    return [" ".join(f"{x:.9g}" for x in vertex) for vertex in vertices]
+
+
+def _read_obj(content: bytes):
+    vertices, polygons = [], []
+    for line in content.decode("utf-8", "replace").replace("\\\n", " ").splitlines():
+        kind, *words = line.partition("#")[0].split() or [""]
+        if kind == "v":
+            vertices.append([float(word) for word in words[:3]])
+        elif kind == "f":
+            corners = [int(word.split("/")[0]) for word in words]
+            polygons.append([c - 1 if c > 0 else len(vertices) + c for c in corners])
+    return vertices, polygons
+
+
+def _write_obj(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+    lines = [f"v {vertex}" for vertex in _text(vertices)] + ["f {} {} {}".format(*face) for face in faces + 1]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _read_off(content: bytes):
+    text = "\n".join(line.partition("#")[0] for line in content.decode("utf-8", "replace").splitlines()).strip()
+    if not text.upper().startswith("OFF"):
+        raise ValueError("it does not start with OFF")
+    words = iter(text[3:].split())
+    count, faces, _ = (int(next(words)) for _ in range(3))
+    vertices = [[float(next(words)) for _ in range(3)] for _ in range(count)]
+    return vertices, [[int(next(words)) for _ in range(int(next(words)))] for _ in range(faces)]
+
+
+def _write_off(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+    lines = ["OFF", f"{len(vertices)} {len(faces)} 0", *_text(vertices), *("3 {} {} {}".format(*f) for f in faces)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _read_ply(content: bytes):
+    head, end, body = content.partition(b"end_header")
+    if not head.startswith(b"ply") or not end:
+        raise ValueError("it has no header of a ply file")
+    body = body[2:] if body.startswith(b"\r\n") else body[1:]
+    kind, elements = "", []
+    for line in head.decode("ascii", "replace").splitlines():
+        match line.split():
+            case ["format", kind, *_]:
+                pass
+            case ["element", name, count]:
+                elements.append((name, int(count), []))
+            case ["property", "list", size, of, name]:
+                elements[-1][2].append((name, _PLY_TYPES[of], _PLY_TYPES[size]))
+            case ["property", of, name]:
+                elements[-1][2].append((name, _PLY_TYPES[of], None))
+    if kind not in ("ascii", "binary_little_endian", "binary_big_endian"):
+        raise ValueError(f"it has the format {kind!r}")
+    take = _words(body) if kind == "ascii" else _bytes(body, "<" if "little" in kind else ">")
+    read: dict[str, list[dict]] = {}
+    for name, count, properties in elements:
+        read[name] = [
+            {key: take(of, 1)[0] if size is None else take(of, int(take(size, 1)[0])) for key, of, size in properties}
+            for _ in range(count)
+        ]
+    vertices = [[row["x"], row["y"], row["z"]] for row in read["vertex"]]
+    faces = read.get("face", [])
+    return vertices, [next(row[k] for k in ("vertex_indices", "vertex_index") if k in row) for row in faces]
+
+
+def _words(body: bytes):
+    words = iter(body.split())
+    return lambda of, count: [float(next(words)) if of[0] == "f" else int(next(words)) for _ in range(count)]
+
+
+def _bytes(body: bytes, order: str):
+    at = 0
+
+    def take(of: str, count: int) -> np.ndarray:
+        nonlocal at
+        values = np.frombuffer(body, order + of, count, at)
+        at += values.nbytes
+        return values
+
+    return take
+
+
+def _write_ply(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+    header = [
+        *("ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"),
+        *(f"property float {axis}" for axis in "xyz"),
+        *(f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"),
+    ]
+    rows = np.zeros(len(faces), [("count", "u1"), ("corners", "<i4", 3)])
+    rows["count"], rows["corners"] = 3, faces
+    return ("\n".join(header) + "\n").encode() + vertices.astype("<f4").tobytes() + rows.tobytes()
+
+
+MESH_FORMATS = {".obj": (_read_obj, _write_obj), ".ply": (_read_ply, _write_ply), ".off": (_read_off, _write_off)}
+"""Ending of a file -> (reader of its content, writer)."""

@@ -1,0 +1,71 @@
+"""Mesh files: what is written is read back, and what others write is read."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from dlcore.data.mesh_files import read_mesh, write_mesh
+from dlcore.ops import icosphere
+
+SQUARE = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("ending", ["obj", "ply", "off"])
+def test_a_mesh_comes_back_bit_by_bit(tmp_path, ending):
+    vertices, faces = icosphere(1, radius=1 / 3)
+    got = read_mesh(write_mesh(tmp_path / f"sphere.{ending}", vertices, faces))
+    np.testing.assert_array_equal(got[0], vertices)
+    np.testing.assert_array_equal(got[1], faces)
+    assert got[0].dtype == np.float32
+    assert got[1].dtype == np.int32
+
+
+FILES = {
+    "square.obj": b"# a square\nv 0 0 0\nv 1 0 0 # corner\nv 1 1 0\nv 0 1 0\nvn 0 0 1\nf 1/1/1 2//1 -2/3 4\n",
+    "square.off": b"OFF4 1 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n4 0 1 2 3\n",  # ModelNet's first line
+    "square.ply": b"ply\r\nformat ascii 1.0\r\ncomment c\r\nelement vertex 4\r\nproperty float x\r\n"
+    b"property float y\r\nproperty float z\r\n"
+    b"property uchar red\r\nelement face 1\r\nproperty list uchar int vertex_index"
+    b"\r\nend_header\r\n0 0 0 9\r\n1 0 0 9\r\n1 1 0 9\r\n0 1 0 9\r\n4 0 1 2 3\r\n",
+    "binary.ply": b"ply\nformat binary_big_endian 1.0\nelement vertex 4\nproperty double x\nproperty double y\n"
+    b"property double z\nelement face 1\nproperty uchar flags\nproperty list uchar uint vertex_indices\nend_header\n"
+    + struct.pack(">12d", *np.ravel(SQUARE))
+    + struct.pack(">BB4I", 7, 4, 0, 1, 2, 3),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_polygon_becomes_a_fan(tmp_path, name):
+    # The square (0, 1, 2, 3) is the triangles (0, 1, 2) and (0, 2, 3).
+    (tmp_path / name).write_bytes(FILES[name])
+    vertices, faces = read_mesh(tmp_path / name)
+    np.testing.assert_array_equal(vertices, SQUARE)
+    np.testing.assert_array_equal(faces, [[0, 1, 2], [0, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("far.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", r"faces\[0, 2\]=3: out of range; allowed: 0 to 2"),
+        ("line.obj", b"v 0 0 0\nv 1 0 0\nf 1 2\n", "a face of 2 corners"),
+        ("nan.obj", b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", r"vertices\[0, 2\]=nan: not finite"),
+        ("short.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n", "damaged"),
+        ("none.off", b"solid\n", "does not start with OFF"),
+        ("none.ply", b"plyformat", "no header"),
+        ("mesh.stl", b"", "unknown format; allowed: .obj, .ply, .off"),
+    ],
+)
+def test_a_bad_file_is_named_in_one_line(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words) as error:
+        read_mesh(tmp_path / name)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_bad_mesh(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such file; allowed: one of .obj, .ply, .off"):
+        read_mesh(tmp_path / "nothing.obj")
+    with pytest.raises(ValueError, match=r"faces\[0, 1\]=9: out of range; allowed: 0 to 3, of 4 vertices"):
+        write_mesh(tmp_path / "bad.obj", np.array(SQUARE, float), np.array([[0, 9, 1]]))

@@ -1,0 +1,140 @@
+"""Mesh operations on meshes whose areas, volumes and topology are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import ops
+
+CUBE = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 1.0) for z in (0.0, 1.0)], np.float32)
+QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+CUBE_FACES = np.array([t for a, b, c, d in QUADS for t in ((a, b, c), (a, c, d))], np.int32)
+
+
+def torus(n=8, m=6, radius=1.0, tube=0.4):
+    u, v = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
+    a, b = 2 * np.pi * u / n, 2 * np.pi * v / m
+    ring = radius + tube * np.cos(b)
+    vertices = np.stack([ring * np.cos(a), ring * np.sin(a), tube * np.sin(b)], -1).reshape(-1, 3)
+
+    def at(i, j):
+        return (i % n * m + j % m).reshape(-1)
+
+    corners = at(u, v), at(u + 1, v), at(u + 1, v + 1), at(u, v + 1)
+    faces = np.concatenate([np.stack([corners[i] for i in t], 1) for t in ((0, 1, 2), (0, 2, 3))])
+    return vertices.astype(np.float32), faces.astype(np.int32)
+
+
+def test_a_cube_has_the_measures_of_a_cube():
+    assert ops.is_closed(CUBE_FACES)
+    np.testing.assert_allclose(ops.face_areas(CUBE, CUBE_FACES), 0.5)  # 12 halves of unit squares
+    assert float(ops.mesh_volume(CUBE, CUBE_FACES)) == pytest.approx(1)
+    assert float(ops.mesh_volume(CUBE + 5, CUBE_FACES)) == pytest.approx(1, abs=1e-4)  # wherever it stands
+    assert float(ops.mesh_volume(CUBE, CUBE_FACES[:, ::-1])) == pytest.approx(-1)
+    # 8 vertices, 12 edges of the cube and 6 diagonals, 12 faces: 8 - 18 + 12 = 2; every edge is between two faces.
+    assert len(ops.mesh_edges(CUBE_FACES)) == len(ops.adjacent_faces(CUBE_FACES)) == 18
+    assert ops.euler_characteristic(CUBE_FACES) == 2
+    outward = (np.asarray(ops.face_normals(CUBE, CUBE_FACES)) * (CUBE[CUBE_FACES].mean(1) - 0.5)).sum(-1)
+    np.testing.assert_allclose(outward, 0.5)
+
+
+def test_an_icosphere_is_a_sphere():
+    vertices, faces = ops.icosphere(3, radius=2.0)
+    # V = 10 4^3 + 2, F = 20 4^3; the polyhedron is a little smaller than the sphere of 4/3 pi r^3 and 4 pi r^2.
+    assert (vertices.shape, faces.shape) == ((642, 3), (1280, 3))
+    assert ops.euler_characteristic(faces) == 2
+    assert ops.is_closed(faces)
+    assert float(ops.mesh_volume(vertices, faces)) == pytest.approx(4 / 3 * np.pi * 8, rel=0.01)
+    assert float(ops.face_areas(vertices, faces).sum()) == pytest.approx(16 * np.pi, rel=0.01)
+    np.testing.assert_allclose(ops.vertex_normals(vertices, faces), vertices / 2, atol=0.02)
+    assert ops.icosphere(0)[0].shape == (12, 3)
+
+
+def test_a_torus_has_an_euler_characteristic_of_zero():
+    vertices, faces = torus()
+    assert ops.euler_characteristic(faces) == 0
+    both = np.concatenate([faces, CUBE_FACES + len(vertices)])
+    assert ops.euler_characteristic(both) == 2  # parts add
+    assert ops.is_closed(both)
+    # Pappus: 2 pi R pi r^2 for the smooth torus; 8 x 6 polygons hold the areas' shares of both circles.
+    share = 6 / (2 * np.pi) * np.sin(2 * np.pi / 6) * 8 / (2 * np.pi) * np.sin(2 * np.pi / 8)
+    assert abs(float(ops.mesh_volume(vertices, faces))) == pytest.approx(2 * np.pi**2 * 0.16 * share, rel=0.01)
+
+
+def test_the_laplacian_is_the_mean_of_the_neighbors_minus_the_vertex():
+    # A path 0 - 1 - 2 at 0, 1, 5 and a lone vertex: 1 - 0 = 1, (0 + 5) / 2 - 1 = 1.5, 1 - 5 = -4, 0.
+    x = jnp.array([[0.0], [1.0], [5.0], [9.0]])
+    edges = np.array([[0, 1], [1, 2]])
+    np.testing.assert_allclose(ops.mesh_laplacian(x, edges), [[1], [1.5], [-4], [0]])
+    # Without the second edge, vertex 1 has the neighbor 0 alone.
+    np.testing.assert_allclose(ops.mesh_laplacian(x, edges, jnp.array([1, 0])), [[1], [-1], [0], [0]])
+
+
+@pytest.mark.covers("TD-11")
+def test_sampling_is_weighted_by_area():
+    # Triangles of area 1/2 and 3/2 in the planes z = 0 and z = 1: a quarter of the points has z = 0.
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [3, 0, 1], [0, 1, 1]], np.float32)
+    faces = np.array([[0, 1, 2], [3, 4, 5]], np.int32)
+    points, normals, face = ops.sample_mesh(jax.random.key(0), vertices, faces, 4000)
+    assert float((face == 0).mean()) == pytest.approx(0.25, abs=0.03)  # 4 deviations of √(.25 .75 / 4000) = .007
+    np.testing.assert_allclose(points[:, 2], face, atol=1e-6)
+    np.testing.assert_allclose(normals, np.broadcast_to([0, 0, 1], (4000, 3)), atol=1e-6)
+    # Uniform in the triangle: the mean is its centroid, (1, 1/3), and x/3 + y <= 1.
+    large = np.asarray(points[face == 1])
+    np.testing.assert_allclose(large.mean(0), [1, 1 / 3, 1], atol=0.06)
+    assert (large[:, 0] / 3 + large[:, 1]).max() <= 1 + 1e-5
+    masked = ops.sample_mesh(jax.random.key(0), vertices, faces, 100, jnp.array([1, 0]))[2]
+    assert int(masked.max()) == 0
+
+
+def test_samples_have_the_gradient_of_their_vertices():
+    # The three weights of a sample add to 1, so moving all vertices moves the sample as far.
+    faces = np.array([[0, 1, 2]], np.int32)
+
+    def height(vertices):
+        return ops.sample_mesh(jax.random.key(1), vertices, faces, 8)[0][:, 2].mean()
+
+    gradient = jax.grad(height)(jnp.eye(3))
+    np.testing.assert_allclose(gradient[:, 2].sum(), 1, rtol=1e-6)
+    np.testing.assert_array_equal(gradient[:, :2], 0)
+
+
+def test_subdivision_keeps_a_surface_and_names_its_midpoints():
+    vertices, faces, edges = ops.subdivide_mesh(CUBE, CUBE_FACES)
+    assert (len(vertices), len(faces)) == (8 + 18, 4 * 12)
+    np.testing.assert_allclose(vertices[8:], CUBE[edges].mean(1))
+    assert ops.is_closed(faces)
+    assert float(ops.mesh_volume(vertices, faces)) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "words"),
+    [
+        (CUBE, CUBE_FACES[1:], r"faces: no closed mesh, edge \(0, 3\) has one face; allowed: closed meshes"),
+        (CUBE, np.array([[0, 1, 8]]), r"faces\[0, 2\]=8: out of range; allowed: 0 to 7, of 8 vertices"),
+        (CUBE, np.array([[0, -1, 2]]), r"faces\[0, 1\]=-1: out of range"),
+        (np.where(CUBE == 1, np.nan, CUBE), CUBE_FACES, r"vertices\[1, 2\]=nan: not finite"),
+        (CUBE[:, :2], CUBE_FACES, r"vertices=float32\[8, 2\]: no vertices of a triangle mesh; allowed: \[V, 3\]"),
+        (CUBE, CUBE_FACES.astype(float), r"faces=float64\[12, 3\]: no faces of a triangle mesh; allowed: \[F, 3\]"),
+    ],
+)
+def test_a_bad_mesh_is_one_clear_line(vertices, faces, words):
+    with pytest.raises(ValueError, match=words) as error:
+        ops.mesh_volume(vertices, faces)
+    assert "\n" not in str(error.value)
+
+
+def test_other_bad_input():
+    flipped = CUBE_FACES.copy()
+    flipped[0] = flipped[0, ::-1]
+    with pytest.raises(ValueError, match="has two faces of opposite orientation"):
+        ops.check_mesh(CUBE, flipped, closed=True)
+    with pytest.raises(ValueError, match="three faces or more"):
+        ops.adjacent_faces(np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]]))
+    with pytest.raises(ValueError, match="no face has an area"):
+        ops.sample_mesh(jax.random.key(0), np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), 4)
+    with pytest.raises(ValueError, match="count=0: no points"):
+        ops.sample_mesh(jax.random.key(0), CUBE, CUBE_FACES, 0)
+    with pytest.raises(ValueError, match="subdivisions=9: out of range; allowed: 0 to 8"):
+        ops.icosphere(9)

@@ -1,0 +1,46 @@
+"""Nearest neighbors, padding and the unit sphere."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import ops
+
+
+def test_the_nearest_neighbor_is_scipys():
+    from scipy.spatial import cKDTree
+
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(2, 30, 3)).astype(np.float32), rng.normal(size=(2, 20, 3)).astype(np.float32)
+    mask = np.ones((2, 20))
+    mask[1, 7:] = 0
+    expected = [cKDTree(q[0]).query(p[0])[1], cKDTree(q[1, :7]).query(p[1])[1]]
+    np.testing.assert_array_equal(ops.nearest_neighbors(jnp.asarray(p), jnp.asarray(q), jnp.asarray(mask)), expected)
+
+
+def test_a_set_goes_into_the_unit_sphere():
+    # The mean of 0 and 4 is 2, the farthest point 2 from it; padding does not count.
+    points = jnp.array([[0.0, 0, 0], [4.0, 0, 0], [99.0, np.nan, 0]])
+    got = ops.normalize_points(points, jnp.array([1, 1, 0]))
+    np.testing.assert_allclose(got, [[-1, 0, 0], [1, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(ops.normalize_points(jnp.ones((4, 3))), 0)
+
+
+def test_padding_and_stacking():
+    points, mask = ops.pad_points([np.ones((2, 3)), np.ones((1, 3))], 3)
+    np.testing.assert_array_equal(mask, [[1, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(points[..., 0], mask)
+    assert ops.stack_points([np.ones((2, 3)), np.zeros((2, 3))]).shape == (2, 2, 3)
+
+
+def test_bad_sets_are_one_clear_line():
+    with pytest.raises(ValueError, match="clouds: sets of 1 to 2 points; allowed: sets of one length, or padded ones"):
+        ops.stack_points([np.ones((2, 3)), np.ones((1, 3))])
+    nan = np.full((1, 2, 3), np.nan)
+    with pytest.raises(ValueError, match=r"points\[0, 0, 0\]=nan: not finite; allowed: finite numbers"):
+        ops.check_points("points", nan)
+    ops.check_points("points", nan, np.zeros((1, 2)))  # padding may hold anything
+    with pytest.raises(ValueError, match=r"points: the mask has shape \(3,\); allowed: \(1, 2\)"):
+        ops.check_points("points", nan, np.zeros(3))
+    with pytest.raises(ValueError, match="length=1: a set has 2 points; allowed: at least 2"):
+        ops.pad_points([np.ones((2, 3))], 1)
