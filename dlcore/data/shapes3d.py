@@ -1,0 +1,248 @@
+"""Data sets of three-dimensional shapes: ModelNet, ShapeNet and Pix3D.
+
+    ModelNet   modelnet10_SPLIT.npz (sampled points), or the original tree CLASS/SPLIT/NAME.off
+    ShapeNet   SYNSET/MODEL/models/model_normalized.obj, names of the synsets in taxonomy.json where it is there
+    Pix3D      pix3d.json, with images, masks, meshes and cameras by path
+
+Meshes become points: sampled uniformly over the surface, then centered and scaled into the unit sphere.
+References: Wu et al. 2015, arXiv:1406.5670; Chang et al. 2015, arXiv:1512.03012; Sun et al. 2018, arXiv:1804.04610.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.data.mesh_files import read_mesh
+from dlcore.data.source import Source, checked_seed
+from dlcore.ops.point_sets import check_points
+
+__all__ = ["Pix3DImage", "mesh_points", "modelnet", "pix3d", "shapenet"]
+
+_SENSOR_WIDTH = 32.0
+"""Millimeters, of the cameras of Pix3D."""
+
+
+def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Sample points uniformly over a mesh and scale them into the unit sphere, on the host.
+
+    Args:
+      vertices: [V, 3].
+      faces: [F, 3] int.
+      count: number of points.
+      rng: NumPy generator.
+
+    Returns:
+      [count, 3] float32, centered on their mean, the farthest at a distance of 1.
+
+    Raises:
+      ValueError: the mesh has no area.
+    """
+    corners = np.asarray(vertices, np.float64)[np.asarray(faces)]
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    if not area.sum() > 0:
+        raise ValueError("vertices: no face has an area; allowed: a mesh with a surface")
+    face = rng.choice(len(area), count, p=area / area.sum())
+    r, s = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
+    points = (1 - r) * a[face] + r * (1 - s) * b[face] + r * s * c[face]
+    points -= points.mean(0)
+    return (points / np.linalg.norm(points, axis=1).max()).astype(np.float32)
+
+
+def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, seed: int = 0) -> Source:
+    """Read ModelNet10 or ModelNet40 as point clouds.
+
+    Args:
+      data_dir: folder of modelnet10_train.npz and modelnet10_test.npz (`points` [N, P, 3], `labels`, `class_names`), or
+        of the original tree of .off files.
+      split: "train" or "test".
+      num_points: points of each cloud; None takes all of a .npz, and 1024 of a mesh.
+      seed: of the points that are sampled from meshes.
+
+    Returns:
+      `points: [N, P, 3] float32`, `label: [N] int32`, in the unit sphere; z is up.
+
+    Raises:
+      ValueError: the split is unknown, clouds differ in length, have fewer points than asked for or are not finite, or
+        a label has no class.
+      FileNotFoundError: the data are not there.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split={split!r}: unknown; allowed: train, test")
+    root = Path(data_dir)
+    if files := sorted(root.glob(f"modelnet*_{split}.npz")):
+        return _modelnet_file(files[0], split, num_points)
+    found = sorted(root.glob(f"*/{split}/*.off"))
+    if not found:
+        raise FileNotFoundError(
+            f"data_dir={str(data_dir)!r}: no ModelNet; allowed: a folder with modelnet10_{split}.npz, or with "
+            f"CLASS/{split}/NAME.off"
+        )
+    classes = sorted({path.parts[-3] for path in root.glob("*/*/*.off")})
+    names = [f"{path.parts[-3]}/{path.stem}" for path in found]
+    label = [classes.index(path.parts[-3]) for path in found]
+    return _sampled(found, label, names, classes, num_points, seed, f"modelnet{len(classes)}/{split}")
+
+
+def _modelnet_file(path: Path, split: str, num_points: int | None) -> Source:
+    with np.load(path, allow_pickle=False) as file:
+        if missing := sorted({"points", "labels", "class_names"} - set(file.files)):
+            raise ValueError(f"path={str(path)!r}: has no {missing[0]}; allowed: points, labels, class_names")
+        points, label = file["points"], file["labels"].astype(np.int32)
+        classes = tuple(map(str, file["class_names"]))
+        names = file["model_ids"].astype(str) if "model_ids" in file.files else None
+    check_points("points", points)
+    if num_points is not None and num_points > points.shape[1]:
+        raise ValueError(f"num_points={num_points}: too many; allowed: at most the {points.shape[1]} of {path.name}")
+    if label.size and not 0 <= label.min() <= label.max() < len(classes):
+        raise ValueError(f"labels: {label.min()} to {label.max()}; allowed: 0 to {len(classes) - 1}, the classes")
+    points = points[:, :num_points].astype(np.float32)
+    name = f"{path.stem.rpartition('_')[0]}/{split}"
+    return Source({"points": points, "label": label}, class_names=classes, name=name, names=names)
+
+
+def shapenet(
+    data_dir: str | Path, synsets: tuple[str, ...] | None = None, num_points: int | None = None, seed: int = 0
+) -> Source:
+    """Read ShapeNetCore as point clouds.
+
+    Args:
+      data_dir: folder of the synsets.
+      synsets: such as ("03001627",), or names of taxonomy.json such as ("chair",); None takes all that are there.
+      num_points: points of each cloud; None takes 1024.
+      seed: of the points.
+
+    Returns:
+      `points: [N, P, 3] float32`, `label: [N] int32`, in the unit sphere; y is up. Examples are called SYNSET/MODEL.
+
+    Raises:
+      ValueError: a synset is not there, or a mesh is damaged.
+      FileNotFoundError: there are no models.
+    """
+    root = Path(data_dir)
+    found = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
+    if not found:
+        raise FileNotFoundError(
+            f"data_dir={str(data_dir)!r}: no ShapeNet; allowed: a folder with SYNSET/MODEL/models/model_normalized.obj"
+        )
+    ids = [path.relative_to(root).parts[:2] for path in found]
+    taxonomy = root / "taxonomy.json"
+    known = json.loads(taxonomy.read_text(encoding="utf-8")) if taxonomy.is_file() else []
+    called = {str(entry["synsetId"]): str(entry["name"]).split(",")[0] for entry in known}
+    here = sorted({synset for synset, _ in ids})
+    if synsets is not None:
+        by_name = {called.get(synset, synset): synset for synset in here} | {synset: synset for synset in here}
+        if missing := [synset for synset in synsets if synset not in by_name]:
+            raise ValueError(f"synsets={missing[0]!r}: not there; allowed: {', '.join(sorted(by_name))}")
+        here = [by_name[synset] for synset in synsets]
+    chosen = [(path, synset, model) for path, (synset, model) in zip(found, ids, strict=True) if synset in here]
+    paths, names = [path for path, *_ in chosen], [f"{synset}/{model}" for _, synset, model in chosen]
+    label = [here.index(synset) for _, synset, _ in chosen]
+    return _sampled(paths, label, names, [called.get(s, s) for s in here], num_points, seed, "shapenet")
+
+
+def _sampled(paths, label, names, classes, num_points, seed, name) -> Source:
+    count = 1024 if num_points is None else num_points
+    if count < 1:
+        raise ValueError(f"num_points={count}: no points; allowed: at least 1")
+    checked_seed(seed)
+    clouds = []
+    for i, path in enumerate(paths):
+        vertices, faces = read_mesh(path)
+        try:
+            clouds.append(mesh_points(vertices, faces, count, np.random.default_rng((seed, i))))
+        except ValueError as error:
+            raise ValueError(f"path={str(path)!r}: {error}") from None
+    arrays = {"points": np.stack(clouds), "label": np.asarray(label, np.int32)}
+    return Source(arrays, class_names=tuple(classes), name=name, names=np.asarray(names))
+
+
+class Pix3DImage(NamedTuple):
+    """One photograph of Pix3D with the shape that it shows.
+
+    Args:
+      image: path of the photograph.
+      mask: path of the object's mask.
+      mesh: path of the .obj file.
+      voxels: path of the voxels (.mat), None where the entry names none.
+      category: such as "chair".
+      image_size: (width, height) in pixels.
+      box: [4], (x1, y1, x2, y2) of the object in pixels.
+      focal_length: in pixels.
+      rotation: [3, 3], object to camera, in the file's own axes.
+      translation: [3], object to camera.
+      is_difficult: whether the object is cut off, occluded, or only slightly so.
+    """
+
+    image: Path
+    mask: Path
+    mesh: Path
+    voxels: Path | None
+    category: str
+    image_size: tuple[int, int]
+    box: np.ndarray
+    focal_length: float
+    rotation: np.ndarray
+    translation: np.ndarray
+    is_difficult: bool
+
+
+def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> list[Pix3DImage]:
+    """Read the index of Pix3D; images and meshes stay on disk (`read_mesh`).
+
+    Args:
+      data_dir: folder of pix3d.json.
+      categories: such as ("chair", "sofa"); None takes all.
+
+    Returns:
+      The images in the order of the file. The file's focal length in millimeters becomes pixels by a sensor of 32 mm.
+
+    Raises:
+      FileNotFoundError: the index, or a file that it names, is not there.
+      ValueError: a category is not there, or an entry lacks a field or has a matrix of another shape.
+    """
+    root = Path(data_dir)
+    index = root / "pix3d.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: has no pix3d.json; allowed: the folder of Pix3D")
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    here = sorted({entry.get("category") for entry in entries if entry.get("category")})
+    if missing := [name for name in categories or () if name not in here]:
+        raise ValueError(f"categories={missing[0]!r}: not there; allowed: {', '.join(here)}")
+    images = []
+    for i, entry in enumerate(entries):
+        try:
+            image = _pix3d_image(root, entry)
+        except (KeyError, TypeError, ValueError) as error:
+            words = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"pix3d.json[{i}]: {words}; allowed: an entry of Pix3D's index") from None
+        if categories is not None and image.category not in categories:
+            continue
+        for path in (image.image, image.mask, image.mesh):
+            if not path.is_file():
+                raise FileNotFoundError(f"pix3d.json[{i}]: names {path}, which is not there; allowed: existing files")
+        images.append(image)
+    return images
+
+
+def _pix3d_image(root: Path, entry: dict) -> Pix3DImage:
+    width, height = entry["img_size"]
+    rotation, translation, box = (np.asarray(entry[k], np.float32) for k in ("rot_mat", "trans_mat", "bbox"))
+    for name, value, shape in (("rot_mat", rotation, (3, 3)), ("trans_mat", translation, (3,)), ("bbox", box, (4,))):
+        if value.shape != shape:
+            raise ValueError(f"{name} has shape {value.shape} where {shape} is due")
+    return Pix3DImage(
+        root / entry["img"],
+        root / entry["mask"],
+        root / entry["model"],
+        root / entry["voxel"] if entry.get("voxel") else None,
+        entry["category"],
+        (int(width), int(height)),
+        box,
+        float(entry["focal_length"]) / _SENSOR_WIDTH * width,
+        rotation,
+        translation,
+        any(entry.get(k, False) for k in ("truncated", "occluded", "slightly_occluded")),
+    )

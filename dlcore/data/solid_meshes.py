@@ -1,0 +1,149 @@
+"""Closed meshes of simple solids, and point clouds sampled from them.
+
+All but the torus are a profile (radius, height) that turns about the z axis in steps: 24 make a round solid, four a box
+or a pyramid, three a prism.
+"""
+
+import numpy as np
+
+from dlcore.data.shapes3d import mesh_points
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["SOLID_MESHES", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
+
+_ROUND = 24
+_ARC = np.linspace(-np.pi / 2, np.pi / 2, 13)
+_FLAT = np.array([(0, -1), (1, -1), (1, 1), (0, 1)], float)
+_POINTED = np.array([(0, -1), (1, -1), (0, 1)], float)
+
+SOLID_MESHES = {
+    "box": (_FLAT, 4),
+    "capsule": (np.stack([np.cos(_ARC), np.sin(_ARC) + np.where(_ARC > 0, 1, -1)], 1), _ROUND),
+    "cone": (_POINTED, _ROUND),
+    "cylinder": (_FLAT, _ROUND),
+    "ellipsoid": (np.stack([np.cos(_ARC), np.sin(_ARC)], 1), _ROUND),
+    "prism": (_FLAT, 3),
+    "pyramid": (_POINTED, 4),
+    "torus": None,
+}
+"""Name -> (profile [K, 2], steps of a turn); the torus is made by `torus_mesh`."""
+
+
+def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a profile about the z axis.
+
+    Args:
+      profile: [K, 2] of (radius, height), upward; the first and the last radius are 0, the others above.
+      segments: steps of the turn, at least 3.
+
+    Returns:
+      (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
+
+    Raises:
+      ValueError: the profile does not start and end on the axis, or there are too few segments.
+    """
+    profile = np.asarray(profile, float)
+    radius, height = profile.T
+    if segments < 3:
+        raise ValueError(f"segments={segments}: too few; allowed: at least 3")
+    if len(profile) < 3 or max(abs(radius[0]), abs(radius[-1])) > 1e-9 or (radius[1:-1] <= 0).any():
+        raise ValueError(f"profile={profile.tolist()}: not closed; allowed: radius 0 at both ends, above 0 between")
+    angle = 2 * np.pi * (np.arange(segments) + 0.5) / segments
+    rings = [np.stack([r * np.cos(angle), r * np.sin(angle), np.full(segments, z)], 1) for r, z in profile[1:-1]]
+    vertices = np.concatenate([*rings, [(0, 0, height[0]), (0, 0, height[-1])]]).astype(np.float32)
+    here, following = np.arange(segments), (np.arange(segments) + 1) % segments
+    bottom, top = len(vertices) - 2, len(vertices) - 1
+    last = (len(rings) - 1) * segments
+    faces = [
+        np.stack([np.full(segments, bottom), following, here], 1),
+        np.stack([np.full(segments, top), last + here, last + following], 1),
+    ]
+    for k in range(len(rings) - 1):
+        low, high = k * segments, (k + 1) * segments
+        faces.append(np.stack([low + here, low + following, high + following], 1))
+        faces.append(np.stack([low + here, high + following, high + here], 1))
+    return vertices, np.concatenate(faces).astype(np.int32)
+
+
+def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Build a torus about the z axis, whose ring has the radius 1.
+
+    Args:
+      tube: radius of the tube, in (0, 1).
+      segments: steps around the ring, at least 3.
+      sides: steps around the tube, at least 3.
+
+    Returns:
+      (vertices [segments sides, 3] float32, faces [F, 3] int32), closed, normals outward.
+
+    Raises:
+      ValueError: the tube is not between 0 and 1, or there are too few steps.
+    """
+    if not 0 < tube < 1 or min(segments, sides) < 3:
+        raise ValueError(
+            f"tube={tube}, segments={segments}, sides={sides}: no torus; allowed: 0 < tube < 1, 3 and more"
+        )
+    i, j = np.meshgrid(np.arange(segments), np.arange(sides), indexing="ij")
+    a, b = 2 * np.pi * i / segments, 2 * np.pi * j / sides
+    ring = 1 + tube * np.cos(b)
+    vertices = np.stack([ring * np.cos(a), ring * np.sin(a), tube * np.sin(b)], -1).reshape(-1, 3)
+
+    def at(i, j):
+        return (i % segments * sides + j % sides).reshape(-1)
+
+    corners = at(i, j), at(i + 1, j), at(i + 1, j + 1), at(i, j + 1)
+    faces = np.concatenate([np.stack([corners[k] for k in triangle], 1) for triangle in ((0, 1, 2), (0, 2, 3))])
+    return vertices.astype(np.float32), faces.astype(np.int32)
+
+
+def solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Build a solid.
+
+    Args:
+      kind: a name of `SOLID_MESHES`.
+      rng: draws the proportions and a turn about the z axis; None gives the plain solid.
+
+    Returns:
+      (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
+
+    Raises:
+      ValueError: `kind` is unknown.
+    """
+    if kind not in SOLID_MESHES:
+        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(SOLID_MESHES)}")
+    tube = 0.4 if rng is None else rng.uniform(0.25, 0.55)
+    vertices, faces = torus_mesh(tube) if kind == "torus" else revolve_profile(*SOLID_MESHES[kind])
+    if rng is not None:
+        scale, angle = rng.uniform((0.6, 0.6, 0.6), (1.0, 1.0, 1.4)), rng.uniform(0, 2 * np.pi)
+        turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        vertices = (vertices * scale @ turn).astype(np.float32)
+    return vertices, faces
+
+
+def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float = 0.02) -> Source:
+    """Draw point clouds of solids with random proportions and turns about the z axis.
+
+    Args:
+      count: N, clouds; their classes take turns.
+      seed: cloud i of a seed is the same whatever `count`.
+      num_points: points of each.
+      noise: standard deviation of the points off the surface, of clouds in the unit sphere.
+
+    Returns:
+      A source of `points: [N, num_points, 3] float32` and `label: [N] int32`.
+
+    Raises:
+      ValueError: a number is out of range.
+    """
+    if count < 1 or num_points < 1 or noise < 0:
+        allowed = "count and num_points of at least 1, noise of at least 0"
+        raise ValueError(f"count={count}, num_points={num_points}, noise={noise}: out of range; allowed: {allowed}")
+    checked_seed(seed)
+    kinds = tuple(SOLID_MESHES)
+    label = np.arange(count, dtype=np.int32) % len(kinds)
+    points = np.zeros((count, num_points, 3), np.float32)
+    for i, kind in enumerate(label):
+        rng = np.random.default_rng((seed, i))
+        points[i] = mesh_points(*solid_mesh(kinds[kind], rng), num_points, rng)
+        points[i] += noise * rng.standard_normal(points[i].shape)
+    return Source({"points": points, "label": label}, class_names=kinds, name="solids")

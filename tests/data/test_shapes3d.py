@@ -1,0 +1,131 @@
+"""Readers of shapes on fake trees, whose points lie where their meshes are."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dlcore.data.mesh_files import write_mesh
+from dlcore.data.shapes3d import modelnet, pix3d, shapenet
+from dlcore.ops import icosphere
+
+TRIANGLE = (np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32), np.array([[0, 1, 2]]))
+
+
+def place(path, mesh):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_mesh(path, *mesh)
+
+
+def in_unit_sphere(points):
+    np.testing.assert_allclose(points.mean(1), 0, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=-1).max(1), 1, rtol=1e-6)
+
+
+@pytest.mark.covers("TD-15")
+def test_modelnet_as_a_tree(tmp_path):
+    place(tmp_path / "sphere/train/sphere_0001.off", icosphere(2, radius=7))
+    place(tmp_path / "flat/train/flat_0001.off", TRIANGLE)
+    place(tmp_path / "flat/test/flat_0002.off", TRIANGLE)
+    train = modelnet(tmp_path, "train", num_points=50)
+    assert train.class_names == ("flat", "sphere")
+    np.testing.assert_array_equal(train.arrays["label"], [0, 1])
+    assert list(train.names) == ["flat/flat_0001", "sphere/sphere_0001"]
+    points = train.arrays["points"]
+    assert points.shape == (2, 50, 3)
+    in_unit_sphere(points)
+    np.testing.assert_array_equal(points[0, :, 2], 0)  # a flat triangle
+    assert np.linalg.norm(points[1], axis=1).min() > 0.6  # a shell, off its center by the mean of 50 points
+    np.testing.assert_array_equal(points, modelnet(tmp_path, "train", num_points=50).arrays["points"])
+    assert len(modelnet(tmp_path, "test")) == 1
+
+
+@pytest.mark.covers("TD-15")
+def test_modelnet_as_arrays(tmp_path):
+    points = np.arange(36, dtype=np.float16).reshape(3, 4, 3) / 36
+    names = np.array(["bed", "desk"])
+    np.savez(tmp_path / "modelnet10_test.npz", points=points, labels=np.array([1, 0, 1], np.int8), class_names=names)
+    source = modelnet(tmp_path, "test", num_points=2)
+    np.testing.assert_array_equal(source.arrays["points"], points[:, :2].astype(np.float32))
+    np.testing.assert_array_equal(source.arrays["label"], [1, 0, 1])
+    assert (source.class_names, source.name) == (("bed", "desk"), "modelnet10/test")
+    with pytest.raises(ValueError, match=r"num_points=5: too many; allowed: at most the 4 of modelnet10_test.npz"):
+        modelnet(tmp_path, "test", num_points=5)
+    with pytest.raises(ValueError, match="split='valid': unknown; allowed: train, test"):
+        modelnet(tmp_path, "valid")
+    with pytest.raises(FileNotFoundError, match=r"no ModelNet; allowed: a folder with modelnet10_train.npz, or with"):
+        modelnet(tmp_path, "train")
+    points[1, 2, 0] = np.nan
+    np.savez(tmp_path / "modelnet10_train.npz", points=points, labels=[0, 0, 0], class_names=names)
+    with pytest.raises(ValueError, match=r"points\[1, 2, 0\]=nan: not finite"):
+        modelnet(tmp_path, "train")
+    np.savez(tmp_path / "modelnet10_train.npz", points=np.zeros((1, 2, 3)), labels=[2], class_names=names)
+    with pytest.raises(ValueError, match="labels: 2 to 2; allowed: 0 to 1, the classes"):
+        modelnet(tmp_path, "train")
+
+
+@pytest.mark.covers("TD-15")
+def test_shapenet(tmp_path):
+    for synset, model in (("02691156", "a"), ("03001627", "b"), ("03001627", "c")):
+        place(tmp_path / synset / model / "models/model_normalized.obj", icosphere(1))
+    taxonomy = [{"synsetId": "03001627", "name": "chair"}, {"synsetId": "02691156", "name": "airplane,aeroplane"}]
+    (tmp_path / "taxonomy.json").write_text(json.dumps(taxonomy))
+    source = shapenet(tmp_path, num_points=20)
+    assert source.class_names == ("airplane", "chair")
+    np.testing.assert_array_equal(source.arrays["label"], [0, 1, 1])
+    assert list(source.names) == ["02691156/a", "03001627/b", "03001627/c"]
+    in_unit_sphere(source.arrays["points"])
+    assert list(shapenet(tmp_path, ("chair",), num_points=20).names) == ["03001627/b", "03001627/c"]
+    with pytest.raises(ValueError, match="synsets='sofa': not there; allowed: 02691156, 03001627, airplane, chair"):
+        shapenet(tmp_path, ("sofa",))
+    with pytest.raises(FileNotFoundError, match="no ShapeNet"):
+        shapenet(tmp_path / "02691156")
+
+
+def entry(**changes):
+    known = {
+        "img": "img/chair/0001.png",
+        "mask": "mask/chair/0001.png",
+        "model": "model/chair/IKEA_JANINGE/model.obj",
+        "voxel": "model/chair/IKEA_JANINGE/voxel.mat",
+        "category": "chair",
+        "img_size": [640, 480],
+        "bbox": [10, 20, 300, 400],
+        "focal_length": 35.0,
+        "rot_mat": np.eye(3).tolist(),
+        "trans_mat": [0.1, 0.2, 1.5],
+        "truncated": False,
+        "occluded": True,
+    }
+    return known | changes
+
+
+@pytest.mark.covers("TD-15")
+def test_pix3d(tmp_path):
+    place(tmp_path / "model/chair/IKEA_JANINGE/model.obj", icosphere(0))
+    for folder in ("img", "mask"):
+        (tmp_path / folder / "chair").mkdir(parents=True)
+        (tmp_path / folder / "chair/0001.png").write_bytes(b"")
+    index = tmp_path / "pix3d.json"
+    index.write_text(json.dumps([entry(), entry(category="sofa", truncated=False, occluded=False)]))
+    chair, sofa = pix3d(tmp_path)
+    assert chair.focal_length == pytest.approx(700)  # 35 mm of 32 mm that are 640 pixels wide
+    assert chair.image == tmp_path / "img/chair/0001.png"
+    assert chair.image_size == (640, 480)
+    np.testing.assert_array_equal(chair.box, [10, 20, 300, 400])
+    np.testing.assert_allclose(chair.translation, [0.1, 0.2, 1.5])
+    assert (chair.is_difficult, sofa.is_difficult) == (True, False)
+    assert [image.category for image in pix3d(tmp_path, ("sofa",))] == ["sofa"]
+
+    with pytest.raises(ValueError, match="categories='bed': not there; allowed: chair, sofa"):
+        pix3d(tmp_path, ("bed",))
+    with pytest.raises(FileNotFoundError, match=r"has no pix3d\.json"):
+        pix3d(tmp_path / "img")
+    for bad, words in (
+        (entry(mask="mask/none.png"), r"pix3d\.json\[0\]: names .*none\.png, which is not there"),
+        (entry(rot_mat=[1, 2, 3]), r"pix3d\.json\[0\]: rot_mat has shape \(3,\) where \(3, 3\) is due"),
+        ({k: v for k, v in entry().items() if k != "bbox"}, r"pix3d\.json\[0\]: no 'bbox'"),
+    ):
+        index.write_text(json.dumps([bad]))
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            pix3d(tmp_path)

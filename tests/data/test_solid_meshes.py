@@ -1,0 +1,52 @@
+"""Solids have the volumes and Euler characteristics of what they are called."""
+
+import numpy as np
+import pytest
+
+from dlcore import ops
+from dlcore.data.solid_meshes import SOLID_MESHES, revolve_profile, solid_clouds, solid_mesh, torus_mesh
+
+# A polygon of n corners on the unit circle has the area n/2 sin(2π/n): 2 for the square, 1.299 for the triangle.
+DISC = 12 * np.sin(2 * np.pi / 24)
+VOLUMES = {
+    "box": 2 * 2,
+    "cone": DISC * 2 / 3,
+    "cylinder": DISC * 2,
+    "prism": 1.5 * np.sin(2 * np.pi / 3) * 2,
+    "pyramid": 2 * 2 / 3,
+}
+
+
+@pytest.mark.parametrize("kind", SOLID_MESHES)
+def test_solids_are_closed_and_face_outward(kind):
+    for rng in (None, np.random.default_rng(0)):
+        vertices, faces = solid_mesh(kind, rng)
+        ops.check_mesh(vertices, faces, closed=True)
+        assert ops.euler_characteristic(faces) == (0 if kind == "torus" else 2)
+        a, b, c = (vertices[faces[:, k]] for k in range(3))
+        volume = (a * np.cross(b, c)).sum() / 6
+        assert volume > 0
+        if rng is None and kind in VOLUMES:
+            assert volume == pytest.approx(VOLUMES[kind], rel=1e-5)
+
+
+def test_clouds_do_not_depend_on_their_number():
+    few, more = solid_clouds(3, 1, 16), solid_clouds(9, 1, 16)
+    np.testing.assert_array_equal(few.arrays["points"], more.arrays["points"][:3])
+    np.testing.assert_array_equal(more.arrays["label"], [*range(8), 0])
+    assert not np.array_equal(more.arrays["points"][0], more.arrays["points"][8])
+    exact = solid_clouds(8, 1, 16, noise=0).arrays["points"]
+    np.testing.assert_allclose(np.linalg.norm(exact, axis=-1).max(1), 1, rtol=1e-6)
+
+
+def test_bad_solids_are_one_clear_line():
+    with pytest.raises(ValueError, match="kind='cube': unknown; allowed: box, capsule"):
+        solid_mesh("cube")
+    with pytest.raises(ValueError, match="not closed; allowed: radius 0 at both ends"):
+        revolve_profile([(1, 0), (1, 1), (0, 2)], 4)
+    with pytest.raises(ValueError, match="segments=2: too few"):
+        revolve_profile([(0, 0), (1, 1), (0, 2)], 2)
+    with pytest.raises(ValueError, match="no torus; allowed: 0 < tube < 1"):
+        torus_mesh(1.5)
+    with pytest.raises(ValueError, match="num_points=0"):
+        solid_clouds(4, num_points=0)
