@@ -1,0 +1,179 @@
+"""Meshes and point sets in a report: shaded renderings from two views, by a small rasterizer.
+
+The projection is orthographic. A face has the brightness of its angle to a light beside the viewer, on both sides; a
+point is a disc, darker where it is farther.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dlcore.report.figure import BLUE, ORANGE, rgb
+from dlcore.report.panel import Panel
+from dlcore.report.pictures import examples
+
+__all__ = ["VIEWS", "render_mesh", "render_points", "shape_panel", "two_views"]
+
+VIEWS = ((35.0, 25.0), (125.0, 10.0))
+"""(azimuth, elevation) in degrees of the two views."""
+_BACKGROUND = 1.0
+_SUPERSAMPLING = 2
+
+
+def _camera(points: np.ndarray, view: tuple[float, float], up: str) -> np.ndarray:
+    """[..., 3] -> (right, up, toward the viewer)."""
+    azimuth, elevation = np.deg2rad(view)
+    axis = "xyz".index(up)
+    x, y, z = (points[..., (axis + k) % 3] for k in (1, 2, 0))
+    right = -np.sin(azimuth) * x + np.cos(azimuth) * y
+    toward = np.cos(azimuth) * x + np.sin(azimuth) * y
+    return np.stack(
+        [right, np.cos(elevation) * z - np.sin(elevation) * toward, np.sin(elevation) * z + np.cos(elevation) * toward],
+        -1,
+    )
+
+
+def _extent(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Center and half side of the cube around points; whatever the view, they stay in the picture."""
+    if not len(points):
+        return np.zeros(3), 1.0
+    low, high = points.min(0), points.max(0)
+    return (low + high) / 2, float(max(np.linalg.norm(high - low) / 2, 1e-9))
+
+
+def render_mesh(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    view: tuple[float, float] = VIEWS[0],
+    size: int = 160,
+    up: str = "z",
+    color: str = BLUE,
+    extent: tuple[np.ndarray, float] | None = None,
+) -> np.ndarray:
+    """Render a mesh with flat shading.
+
+    Args:
+      vertices: [V, 3].
+      faces: [F, 3] int.
+      view: (azimuth, elevation) of the viewer in degrees.
+      size: side of the picture in pixels.
+      up: vertical axis, "x", "y" or "z".
+      color: "#rrggbb" of a face that looks at the light.
+      extent: (center [3], half side) of what the picture shows; None fits the mesh.
+
+    Returns:
+      [size, size, 3] float in [0, 1], on white.
+    """
+    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
+    side = size * _SUPERSAMPLING
+    image, depth = np.full((side, side, 3), _BACKGROUND), np.full((side, side), -np.inf)
+    center, half = _extent(vertices) if extent is None else extent
+    seen = _camera((vertices - center) / half, view, up)
+    x, y = (seen[:, 0] + 1) * side / 2 - 0.5, (1 - seen[:, 1]) * side / 2 - 0.5
+    corners = np.stack([x, y, seen[:, 2]], -1)[faces] if len(faces) else np.zeros((0, 3, 3))
+    edges = seen[faces][:, 1:] - seen[faces][:, :1] if len(faces) else np.zeros((0, 2, 3))
+    normals = np.cross(edges[:, 0], edges[:, 1])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    light = np.array([-0.4, 0.5, 0.77])
+    brightness = 0.3 + 0.7 * np.abs(normals @ (light / np.linalg.norm(light)))
+    colors = brightness[:, None] * np.array(rgb(color)) / 255
+    for (a, b, c), shade in zip(corners, colors, strict=True):
+        left, top = np.maximum(np.floor(np.minimum(np.minimum(a, b), c)[:2]).astype(int), 0)
+        right, bottom = np.minimum(np.ceil(np.maximum(np.maximum(a, b), c)[:2]).astype(int), side - 1) + 1
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        if area == 0 or left >= right or top >= bottom:
+            continue
+        px, py = np.arange(left, right)[None], np.arange(top, bottom)[:, None]
+        u = ((px - a[0]) * (c[1] - a[1]) - (py - a[1]) * (c[0] - a[0])) / area
+        v = ((b[0] - a[0]) * (py - a[1]) - (b[1] - a[1]) * (px - a[0])) / area
+        z = a[2] + u * (b[2] - a[2]) + v * (c[2] - a[2])
+        inside = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (z > depth[top:bottom, left:right])
+        depth[top:bottom, left:right][inside] = z[inside]
+        image[top:bottom, left:right][inside] = shade
+    return image.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 3).mean((1, 3))
+
+
+def render_points(
+    points: np.ndarray,
+    view: tuple[float, float] = VIEWS[0],
+    size: int = 160,
+    up: str = "z",
+    color: str = BLUE,
+    highlighted: np.ndarray | None = None,
+    extent: tuple[np.ndarray, float] | None = None,
+) -> np.ndarray:
+    """Render a point set as discs, the nearest in front.
+
+    Args:
+      points: [N, 3].
+      view: (azimuth, elevation) of the viewer in degrees.
+      size: side of the picture in pixels.
+      up: vertical axis, "x", "y" or "z".
+      color: "#rrggbb" of the nearest points.
+      highlighted: [N] bool, points that are orange; None for none.
+      extent: (center [3], half side) of what the picture shows; None fits the points.
+
+    Returns:
+      [size, size, 3] float in [0, 1], on white.
+    """
+    points = np.asarray(points, np.float64)
+    side = size * _SUPERSAMPLING
+    image = np.full((side, side, 3), _BACKGROUND)
+    center, half = _extent(points) if extent is None else extent
+    seen = _camera((points - center) / half, view, up)
+    radius = max(1, side // 90)
+    offsets = np.arange(-radius, radius + 1)
+    disc = np.stack(np.nonzero(np.add.outer(offsets**2, offsets**2) <= radius**2), 1) - radius
+    marked = np.zeros(len(points), bool) if highlighted is None else np.asarray(highlighted, bool)
+    base = np.where(marked[:, None], np.array(rgb(ORANGE)), np.array(rgb(color))) / 255
+    colors = base * (0.75 + 0.25 * np.clip(seen[:, 2:], -1, 1))
+    place = np.stack([(1 - seen[:, 1]) * side / 2, (seen[:, 0] + 1) * side / 2], 1).astype(int)
+    for k in np.argsort(seen[:, 2], kind="stable"):
+        rows, columns = (place[k] + disc).clip(0, side - 1).T
+        image[rows, columns] = colors[k]
+    return image.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 3).mean((1, 3))
+
+
+def two_views(
+    points: np.ndarray,
+    faces: np.ndarray | None = None,
+    size: int = 160,
+    up: str = "z",
+    color: str = BLUE,
+    highlighted: np.ndarray | None = None,
+    extent: tuple[np.ndarray, float] | None = None,
+) -> np.ndarray:
+    """Render a shape from two views, side by side.
+
+    Args:
+      points: [N, 3], points, or vertices where there are faces.
+      faces: [F, 3] int; None for a point set.
+      size: side of each view in pixels.
+      up: vertical axis, "x", "y" or "z".
+      color: "#rrggbb".
+      highlighted: [N] bool, points that are orange; of a point set only.
+      extent: (center [3], half side) of what the pictures show; None fits the shape.
+
+    Returns:
+      [size, 2 size, 3] float in [0, 1].
+    """
+    if faces is None:
+        images = [render_points(points, view, size, up, color, highlighted, extent) for view in VIEWS]
+    else:
+        images = [render_mesh(points, faces, view, size, up, color, extent) for view in VIEWS]
+    return np.concatenate(images, 1)
+
+
+def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str, note: str = "") -> Panel:
+    """Show renderings with their titles.
+
+    Args:
+      images: [H, W, 3] in [0, 1] each, of one size.
+      titles: a plain text for each.
+      title: of the panel.
+      note: a line under the panel's title.
+
+    Returns:
+      The panel.
+    """
+    return examples(np.stack(images), titles, title, note, len(images))
