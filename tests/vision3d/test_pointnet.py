@@ -1,0 +1,144 @@
+"""PointNet: bit-equal under permutation, padding without effect, T-Nets at the identity, and an update by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.vision3d import pointnet
+
+TINY = {
+    "num_classes": 3,
+    "widths": (8,),
+    "features": (16,),
+    "hidden": (8,),
+    "transform_features": (8,),
+    "transform_hidden": (4,),
+}
+MODEL = pointnet.PointNet(**TINY)
+RNG = np.random.default_rng(0)
+POINTS = jnp.asarray(RNG.normal(size=(2, 21, 3)), jnp.float32)
+
+
+def randomized(variables):
+    """Every leaf at random, so that T-Nets and statistics do something; variances positive."""
+    leaves, structure = jax.tree.flatten(variables)
+    rng = np.random.default_rng(1)
+    return structure.unflatten([jnp.asarray(np.abs(rng.normal(0.3, 0.3, v.shape)), v.dtype) for v in leaves])
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return randomized(jax.eval_shape(lambda: MODEL.init(jax.random.key(0), POINTS, False)))
+
+
+@pytest.fixture(scope="module")
+def forward(variables):
+    return jax.jit(lambda points, mask=None: MODEL.apply(variables, points, False, mask))
+
+
+@pytest.mark.covers("TD-09")
+def test_logits_are_bit_equal_under_permutation(forward):
+    logits, known = forward(POINTS)
+    assert np.ptp(np.asarray(logits)) > 0.1
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(21)
+        permuted, known_permuted = forward(POINTS[:, order])
+        np.testing.assert_array_equal(permuted, logits)
+        # The same points attain the maxima.
+        first, second = (
+            jnp.take_along_axis(p, k["critical"][..., None], 1)
+            for p, k in ((POINTS, known), (POINTS[:, order], known_permuted))
+        )
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.covers("TD-09")
+def test_only_the_critical_points_count(forward):
+    logits, known = forward(POINTS[:1])
+    critical = np.unique(known["critical"][0])
+    assert len(critical) < 21
+    # All others become copies of a critical point; T-Nets look at other points, so that they are fixed here.
+    plain = pointnet.PointNet(**TINY, input_transform=False, feature_transform=False)
+    weights = randomized(jax.eval_shape(lambda: plain.init(jax.random.key(0), POINTS, False)))
+    run = jax.jit(lambda p: plain.apply(weights, p, False))
+    logits, known = run(POINTS[:1])
+    keep = np.isin(np.arange(21), np.asarray(known["critical"][0]))
+    kept = jnp.where(keep[None, :, None], POINTS[:1], POINTS[:1, keep.argmax()][:, None])
+    assert 0 < keep.sum() < 21
+    np.testing.assert_array_equal(run(kept)[0], logits)
+
+
+def test_padding_has_no_effect(forward):
+    padded = jnp.concatenate([POINTS, jnp.full((2, 4, 3), jnp.nan)], 1)
+    mask = jnp.concatenate([jnp.ones((2, 21)), jnp.zeros((2, 4))], 1)
+    np.testing.assert_allclose(forward(padded, mask)[0], forward(POINTS)[0], rtol=1e-6)
+
+
+def test_padding_has_no_part_in_batch_statistics(variables):
+    padded = jnp.concatenate([POINTS, jnp.full((2, 4, 3), 1e3)], 1)
+    mask = jnp.concatenate([jnp.ones((2, 21)), jnp.zeros((2, 4))], 1)
+    model = pointnet.PointNet(**TINY, dropout=0.0)
+
+    @jax.jit
+    def statistics(points, mask):
+        return model.apply(variables, points, True, mask, mutable=["batch_stats"])[1]
+
+    for a, b in zip(*map(jax.tree.leaves, (statistics(POINTS, None), statistics(padded, mask))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.covers("TD-09")
+def test_transforms_start_at_the_identity_and_are_penalized_off_it():
+    variables = jax.jit(lambda: MODEL.init(jax.random.key(0), POINTS, False))()
+    _, known = jax.jit(lambda: MODEL.apply(variables, POINTS, False))()
+    np.testing.assert_array_equal(known["transform"], np.broadcast_to(np.eye(8), (2, 8, 8)))
+    # A = 2 I of 3 rows: I - A Aᵀ = -3 I, squared 9 for each of 3; a rotation costs nothing.
+    angle = 0.3
+    turn = jnp.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    got = pointnet.orthogonality_penalty(jnp.stack([2 * jnp.eye(3), turn]))
+    np.testing.assert_allclose(got, [27, 0], atol=1e-6)
+
+
+def test_augmentation_turns_about_the_vertical_axis():
+    augment = jax.jit(pointnet.augment_points, static_argnames=("num_points", "rotation", "up", "jitter"))
+    key, points = jax.random.key(3), POINTS[0]
+    for up, fixed in (("z", 2), ("y", 1)):
+        turned, _ = augment(key, points, rotation=360.0, up=up, jitter=0.0)
+        np.testing.assert_array_equal(turned[:, fixed], points[:, fixed])
+        np.testing.assert_allclose(jnp.linalg.norm(turned, axis=1), jnp.linalg.norm(points, axis=1), rtol=1e-5)
+        # A rotation, not a mirror: x × y stays on the same side.
+        assert float(jnp.linalg.det(turned[:3])) == pytest.approx(float(jnp.linalg.det(points[:3])), rel=1e-4)
+    moved, _ = augment(key, points, rotation=0.0, jitter=0.02)
+    assert 0.005 < float(jnp.abs(moved - points).mean()) < 0.03
+    assert float(jnp.abs(moved - points).max()) <= 0.05 + 1e-6
+    # The subset takes what counts before padding.
+    mask = jnp.arange(21) % 2
+    _, chosen = augment(key, points, mask, num_points=10, rotation=0.0, jitter=0.0)
+    np.testing.assert_array_equal(chosen, 1)
+
+
+@pytest.mark.slow
+def test_an_update_lowers_the_loss_and_keeps_dtypes():
+    points = POINTS.astype(jnp.float16)
+    batch = {"points": points, "label": jnp.array([0, 2]), "index": jnp.arange(2)}
+    learner = pointnet.learner(model=MODEL, optimizer=optax.adam(0.01), rotation=0.0, jitter=0.0, num_points=16)
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    first = float(jax.jit(learner.loss)(state.params, state, batch)[0])
+    update = jax.jit(learner.update)
+    for _ in range(30):
+        state, metrics = update(state, batch)
+    assert float(metrics["loss"].compute()) < first / 2
+    outputs = jax.jit(learner.predict)(state, batch)
+    assert outputs["critical"].shape == (2, 16)
+    np.testing.assert_allclose(outputs["probabilities"].sum(-1), 1, rtol=1e-5)
+
+
+def test_bad_settings_are_one_clear_line():
+    with pytest.raises(ValueError, match="up='w': unknown; allowed: x, y, z"):
+        pointnet.learner(model=MODEL, optimizer=optax.sgd(1.0), up="w")
+    with pytest.raises(ValueError, match=r"rotation=400.0: out of range; allowed: at least 0, at most 360"):
+        pointnet.learner(model=MODEL, optimizer=optax.sgd(1.0), rotation=400.0)
+    with pytest.raises(ValueError, match=r"points.shape=\(2, 4\): no point sets; allowed: \[B, N, 3\]"):
+        MODEL.init(jax.random.key(0), jnp.zeros((2, 4)), False)
