@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.data.rasterizer import rasterize, shade
 from dlcore.report.figure import BLUE, ORANGE, rgb
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import examples
@@ -64,33 +65,16 @@ def render_mesh(
     Returns:
       [size, size, 3] float in [0, 1], on white.
     """
-    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
+    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces).reshape(-1, 3)
     side = size * _SUPERSAMPLING
-    image, depth = np.full((side, side, 3), _BACKGROUND), np.full((side, side), -np.inf)
     center, half = _extent(vertices) if extent is None else extent
     seen = _camera((vertices - center) / half, view, up)
-    x, y = (seen[:, 0] + 1) * side / 2 - 0.5, (1 - seen[:, 1]) * side / 2 - 0.5
-    corners = np.stack([x, y, seen[:, 2]], -1)[faces] if len(faces) else np.zeros((0, 3, 3))
-    edges = seen[faces][:, 1:] - seen[faces][:, :1] if len(faces) else np.zeros((0, 2, 3))
-    normals = np.cross(edges[:, 0], edges[:, 1])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    light = np.array([-0.4, 0.5, 0.77])
-    brightness = 0.3 + 0.7 * np.abs(normals @ (light / np.linalg.norm(light)))
-    colors = brightness[:, None] * np.array(rgb(color)) / 255
-    for (a, b, c), shade in zip(corners, colors, strict=True):
-        left, top = np.maximum(np.floor(np.minimum(np.minimum(a, b), c)[:2]).astype(int), 0)
-        right, bottom = np.minimum(np.ceil(np.maximum(np.maximum(a, b), c)[:2]).astype(int), side - 1) + 1
-        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        if area == 0 or left >= right or top >= bottom:
-            continue
-        px, py = np.arange(left, right)[None], np.arange(top, bottom)[:, None]
-        u = ((px - a[0]) * (c[1] - a[1]) - (py - a[1]) * (c[0] - a[0])) / area
-        v = ((b[0] - a[0]) * (py - a[1]) - (b[1] - a[1]) * (px - a[0])) / area
-        z = a[2] + u * (b[2] - a[2]) + v * (c[2] - a[2])
-        inside = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (z > depth[top:bottom, left:right])
-        depth[top:bottom, left:right][inside] = z[inside]
-        image[top:bottom, left:right][inside] = shade
-    return image.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 3).mean((1, 3))
+    pixels = np.stack([(seen[:, 0] + 1) * side / 2 - 0.5, (1 - seen[:, 1]) * side / 2 - 0.5], 1)
+    face, _ = rasterize(pixels, seen[:, 2], faces, side, side)
+    # (right, up, toward the viewer) are (right, -down, -forward); the last color is the background.
+    brightness = shade(seen * (1, -1, -1), faces)[:, None]
+    colors = np.concatenate([brightness * np.array(rgb(color)) / 255, np.full((1, 3), _BACKGROUND)])
+    return colors[face].reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 3).mean((1, 3))
 
 
 def render_points(

@@ -1,0 +1,102 @@
+"""Rendered images of solids with the surface that each shows: points with normals in the camera's coordinates.
+
+A camera of known intrinsics looks at the origin from a random direction; solids have no holes, so that a sphere can be
+deformed into each. Axes are the camera's of `dlcore.ops.camera`: right, down, forward.
+"""
+
+import numpy as np
+
+from dlcore.data.rasterizer import rasterize, shade
+from dlcore.data.solid_meshes import SOLID_MESHES, solid_mesh
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
+
+IMAGE_SOLIDS = tuple(kind for kind in SOLID_MESHES if kind != "torus")
+"""The solids without a hole."""
+DISTANCE = 4.0
+"""From the camera to the center of each solid, whose points lie within a distance of 1 from it."""
+_FIELD = 0.275
+"""Tangent of half the angle of view."""
+
+
+def camera_intrinsics(size: int) -> np.ndarray:
+    """Intrinsics of the camera that renders the solids.
+
+    Args:
+      size: side of the image in pixels.
+
+    Returns:
+      [3, 3] float32.
+    """
+    focal, center = size / (2 * _FIELD), (size - 1) / 2
+    return np.array([[focal, 0, center], [0, focal, center], [0, 0, 1]], np.float32)
+
+
+def solid_images(
+    count: int, seed: int = 0, size: int = 32, num_points: int = 256, kinds: tuple[str, ...] = IMAGE_SOLIDS
+) -> Source:
+    """Render solids of random proportions from random directions.
+
+    Args:
+      count: N, images; their classes take turns.
+      seed: image i of a seed is the same whatever `count`.
+      size: side of the images in pixels, at least 8.
+      num_points: points on each surface.
+      kinds: names of `SOLID_MESHES`.
+
+    Returns:
+      A source of `image: [N, size, size, 1] float32` (0 for the background), `points: [N, num_points, 3]` and
+      `normals: [N, num_points, 3] float32` in the camera's coordinates, and `label: [N] int32`.
+
+    Raises:
+      ValueError: a number is too small, or a solid is unknown.
+    """
+    if count < 1 or size < 8 or num_points < 1:
+        allowed = "count and num_points of at least 1, size of at least 8"
+        raise ValueError(f"count={count}, size={size}, num_points={num_points}: too small; allowed: {allowed}")
+    if unknown := [kind for kind in kinds if kind not in SOLID_MESHES]:
+        raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(SOLID_MESHES)}")
+    checked_seed(seed)
+    label = np.arange(count, dtype=np.int32) % len(kinds)
+    images = np.zeros((count, size, size, 1), np.float32)
+    points, normals = np.zeros((2, count, num_points, 3), np.float32)
+    intrinsics = camera_intrinsics(size)
+    for i, kind in enumerate(label):
+        rng = np.random.default_rng((seed, i))
+        vertices, faces = solid_mesh(kinds[kind], rng)
+        vertices = _before_camera(vertices.astype(np.float64), rng)
+        images[i, ..., 0] = _render(vertices, faces, intrinsics, size)
+        points[i], normals[i] = _sample(vertices, faces, num_points, rng)
+    arrays = {"image": images, "points": points, "normals": normals, "label": label}
+    return Source(arrays, class_names=tuple(kinds), name="solid images")
+
+
+def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scale a solid into the unit sphere, turn it by the camera's azimuth and elevation and put it at DISTANCE."""
+    vertices = vertices - (vertices.min(0) + vertices.max(0)) / 2
+    vertices /= np.linalg.norm(vertices, axis=1).max()
+    azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.8)
+    cos, sin = np.cos(azimuth), np.sin(azimuth)
+    forward = -np.array([np.cos(elevation) * cos, np.cos(elevation) * sin, np.sin(elevation)])
+    right = np.array([-sin, cos, 0.0])
+    return vertices @ np.stack([right, np.cross(forward, right), forward]).T + (0, 0, DISTANCE)
+
+
+def _render(vertices: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, size: int) -> np.ndarray:
+    """[size, size] of brightness, averaged over 2 x 2 rays a pixel."""
+    homogeneous = vertices @ intrinsics.T
+    pixels = 2 * homogeneous[:, :2] / homogeneous[:, 2:] + 0.5  # centers of pixels half as wide
+    face, _ = rasterize(pixels, 1 / vertices[:, 2], faces, 2 * size, 2 * size)
+    brightness = np.append(shade(vertices, faces), 0)
+    return brightness[face].reshape(size, 2, size, 2).mean((1, 3))
+
+
+def _sample(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator):
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    scaled = np.cross(b - a, c - a)
+    area = np.linalg.norm(scaled, axis=1)
+    face = rng.choice(len(area), count, p=area / area.sum())
+    r, s = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
+    points = (1 - r) * a[face] + r * (1 - s) * b[face] + r * s * c[face]
+    return points, scaled[face] / area[face, None]

@@ -1,0 +1,55 @@
+"""Vertex-aligned features of ramps, whose values are coordinates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.vision3d.vertex_align import vertex_align
+
+INTRINSICS = jnp.array([[10.0, 0, 3.5], [0, 10, 3.5], [0, 0, 1]])  # of an image of 8 x 8 pixels
+
+
+def ramp(side):
+    """[1, side, side, 2]: column and row."""
+    rows, columns = jnp.meshgrid(jnp.arange(side, dtype=float), jnp.arange(side, dtype=float), indexing="ij")
+    return jnp.stack([columns, rows], -1)[None]
+
+
+@pytest.mark.covers("TD-12")
+def test_a_ramp_gives_the_coordinates_of_the_projection():
+    # (0.2, -0.1, 2): u = 10 · 0.1 + 3.5 = 4.5, v = 10 · (-0.05) + 3.5 = 3.0. At stride 2: (4.5 + .5) / 2 - .5 = 2.0
+    # and (3 + .5) / 2 - .5 = 1.25. (9, 0, 1) projects to u = 93.5, beyond the border of 7 and of 3.
+    vertices = jnp.array([[[0.2, -0.1, 2.0], [9.0, 0.0, 1.0]]])
+    got = vertex_align([ramp(8), ramp(4)], vertices, INTRINSICS, (8, 8))
+    np.testing.assert_allclose(got, [[[4.5, 3.0, 2.0, 1.25], [7.0, 3.5, 3.0, 1.5]]], rtol=1e-6)
+
+
+@pytest.mark.covers("TD-12")
+def test_gradients_reach_vertices_and_maps():
+    # du/dX = f / depth = 5, dv/dY = 5, du/dZ = -f X / depth² = -10 · 0.2 / 4 = -0.5, dv/dZ = 0.25.
+    vertices = jnp.array([[[0.2, -0.1, 2.0]]])
+
+    @jax.jit
+    def gradients(vertices, features):
+        jacobian = jax.jacrev(lambda v: vertex_align([features], v, INTRINSICS, (8, 8))[0, 0])(vertices)
+        return jacobian, jax.grad(lambda m: vertex_align([m], vertices, INTRINSICS, (8, 8))[..., 0].sum())(features)
+
+    jacobian, weights = gradients(vertices, ramp(8))
+    np.testing.assert_allclose(jacobian[:, 0, 0], [[5, 0, -0.5], [0, 5, 0.25]], rtol=1e-5, atol=1e-6)
+    # u = 4.5 lies between columns 4 and 5, v = 3 on row 3.
+    expected = np.zeros((8, 8))
+    expected[3, 4:6] = 0.5
+    np.testing.assert_allclose(weights[0, ..., 0], expected, atol=1e-6)
+
+
+def test_bad_input_is_one_clear_line():
+    ones = jnp.ones((1, 2, 3))
+    with pytest.raises(ValueError, match=r"points\[0, 1\]: depth of 0"):
+        vertex_align([ramp(8)], ones.at[0, 1, 2].set(0), INTRINSICS, (8, 8))
+    with pytest.raises(ValueError, match="not finite"):
+        vertex_align([ramp(8)], ones.at[0, 1, 0].set(jnp.nan), INTRINSICS, (8, 8))
+    with pytest.raises(ValueError, match=r"maps: shape \(1, 8, 8, 2\); allowed: \[2, H, W, C\]"):
+        vertex_align([ramp(8)], jnp.ones((2, 2, 3)), INTRINSICS, (8, 8))
+    with pytest.raises(ValueError, match=r"vertices.shape=\(2, 3\): no vertices; allowed: \[B, V, 3\]"):
+        vertex_align([ramp(8)], jnp.ones((2, 3)), INTRINSICS, (8, 8))
