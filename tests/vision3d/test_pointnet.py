@@ -123,7 +123,8 @@ def test_augmentation_turns_about_the_vertical_axis():
 def test_an_update_lowers_the_loss_and_keeps_dtypes():
     points = POINTS.astype(jnp.float16)
     batch = {"points": points, "label": jnp.array([0, 2]), "index": jnp.arange(2)}
-    learner = pointnet.learner(model=MODEL, optimizer=optax.adam(0.01), rotation=0.0, jitter=0.0, num_points=16)
+    model = pointnet.PointNet(**TINY, dropout=0.0)
+    learner = pointnet.learner(model=model, optimizer=optax.adam(0.01), rotation=0.0, jitter=0.0, num_points=16)
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     first = float(jax.jit(learner.loss)(state.params, state, batch)[0])
     update = jax.jit(learner.update)
