@@ -127,7 +127,7 @@ def panels(context: Any, generator: Generator) -> list:
     count = min(NUM_DIRECTIONS, latent_dim)
     directions, shares = principal_directions(np.asarray(styles), count)
     along = np.stack([with_one_noise(edit(styles[0], direction, amounts)) for direction in directions])
-    said = ", ".join(f"{share:.1%}" for share in shares)
+    said = ", ".join(f"{100 * share:.1f} %" for share in shares)
     walked = sample_path(
         along.swapaxes(0, 1),
         "Principal directions",

@@ -156,7 +156,9 @@ def outputs_panel(context: Any, count: int = 12) -> Any:
         }
         for i in range(min(count, len(tokens)))
     ]
-    return table(rows, "Outputs", f"The first {len(rows)} of the test split; {right.mean():.1%} of all are the same.")
+    return table(
+        rows, "Outputs", f"The first {len(rows)} of the test split; {100 * right.mean():.1f} % of all are the same."
+    )
 
 
 def attention_panel(context: Any, count: int = 3, choose: Callable[[int], bool] = lambda i: True) -> Any:

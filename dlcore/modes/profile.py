@@ -90,10 +90,10 @@ def _row(row: HotOperation) -> dict[str, str]:
         "module": row.module or "–",
         "phase": row.phase,
         "ms a step": f"{row.seconds * 1e3:.3f}",
-        "share": f"{row.share:.1%}",
+        "share": f"{100 * row.share:.1f} %",
         "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
         "moves": readable(row.bytes) if row.bytes else "–",
-        "of the roof": f"{roof:.0%} ({row.bound})" if roof else "–",
+        "of the roof": f"{100 * roof:.0f} % ({row.bound})" if roof else "–",
     }
 
 
@@ -112,7 +112,7 @@ def _write(
         say("  ".join(f"{row[name]:{width}}" for name, width in widths.items()).rstrip())
     total = sum(row.seconds for row in rows)
     phases = {p: sum(r.seconds for r in rows if r.phase == p) / total for p in ("forward", "backward", "other")}
-    of_each = {phase: f"{share:.0%}" for phase, share in phases.items()}
+    of_each = {phase: f"{100 * share:.0f} %" for phase, share in phases.items()}
     summary = (
         f"{seconds * 1e3:.2f} ms a step under the profiler, compiled in {compiling:.1f} s; {len(rows)} operations, "
         f"{', '.join(' '.join(pair) for pair in of_each.items())} of their time"

@@ -124,15 +124,15 @@ MEASURES = {
     "modes": Measure("Modes covered", "modes of the data that samples reach", "", _UP),
     "high_quality": Measure("High-quality samples", "share of samples near a mode", "", _UP),
     # detection and segmentation
-    "map": Measure("Mean average precision", "over classes and IoU thresholds .5 to .95, as COCO", _SHARE, _UP),
-    "map50": Measure("Mean average precision at IoU .5", "mean over classes", _SHARE, _UP),
-    "map75": Measure("Mean average precision at IoU .75", "mean over classes", _SHARE, _UP),
+    "map": Measure("Mean average precision", "over classes and IoU thresholds 0.5 to 0.95, as COCO", _SHARE, _UP),
+    "map50": Measure("Mean average precision at IoU 0.5", "mean over classes", _SHARE, _UP),
+    "map75": Measure("Mean average precision at IoU 0.75", "mean over classes", _SHARE, _UP),
     "map_small": Measure("mAP of small objects", "area below 32² pixels at the size that is measured", _SHARE, _UP),
     "map_medium": Measure(
         "mAP of medium objects", "area of 32² to 96² pixels at the size that is measured", _SHARE, _UP
     ),
     "map_large": Measure("mAP of large objects", "area above 96² pixels at the size that is measured", _SHARE, _UP),
-    "recall100": Measure("Average recall", "of at most 100 detections an image, over IoU .5 to .95", _SHARE, _UP),
+    "recall100": Measure("Average recall", "of at most 100 detections an image, over IoU 0.5 to 0.95", _SHARE, _UP),
     "iou": Measure("Intersection over union", "overlap of prediction and truth over their union", _SHARE, _UP),
     "mean_iou": Measure("Mean intersection over union", "mean over classes of overlap over union", _SHARE, _UP),
     "boundary_iou": Measure("Boundary IoU", "IoU of the bands along the contours", _SHARE, _UP),
@@ -173,7 +173,7 @@ MEASURES = {
     "impurity": Measure("Wrong pseudo-labels", "share of accepted pseudo-labels that are wrong", "", _DOWN),
     "unlabeled_loss": Measure("Unlabeled loss", "of the images without labels", "", _DOWN),
     "gain": Measure("Gain", "accuracy over that of the baseline from the same labels", "", _UP),
-    "domain_accuracy": Measure("Domain accuracy", "share of images whose domain is told; .5: cannot tell"),
+    "domain_accuracy": Measure("Domain accuracy", "share of images whose domain is told correctly; 0.5 is chance"),
     "probability": Measure("Probability", "of the class that was asked for", _SHARE, _UP),
     "ari": Measure("Adjusted Rand index", "agreement of clusters and classes; 0: chance, 1: equal", "", _UP),
     "nmi": Measure("Normalized mutual information", "of clusters and classes; 0: none, 1: equal", "", _UP),

@@ -41,7 +41,7 @@ def memory_panel(report: Mapping[str, int], flags: Collection[str], residuals: i
     """
     total = sum(report.values())
     rows = [
-        {"part": name, "size": readable(size), "share": f"{size / total:.1%}" if total else "–"}
+        {"part": name, "size": readable(size), "share": f"{100 * size / total:.1f} %" if total else "–"}
         for name, size in report.items()
         if size
     ]

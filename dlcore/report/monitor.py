@@ -95,11 +95,11 @@ def _activations(snapshots: Sequence[dict]) -> Panel:
     first = snapshots[0]["activations"]
     for name, now in snapshots[-1]["activations"].items():
         dead, saturated = now["dead"], now.get("saturated")
-        shown = "" if saturated is None else f"{saturated:.1%}"
+        shown = "" if saturated is None else f"{100 * saturated:.1f} %"
         rows.append(
             f'<tr><td>{escape(name)}</td><td class="number">{now["mean"]:.3g}</td>'
             f'<td class="number">{now["std"]:.3g}</td>'
-            f'<td class="number{" highlight" if dead >= 0.5 else ""}">{dead:.1%}</td>'
+            f'<td class="number{" highlight" if dead >= 0.5 else ""}">{100 * dead:.1f} %</td>'
             f'<td class="number{" highlight" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
             f"<td>{histogram_svg(first[name]) if name in first else ''}</td><td>{histogram_svg(now)}</td></tr>"
         )

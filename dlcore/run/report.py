@@ -105,7 +105,7 @@ def write_report(
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step not in (None, result.step) else ""),
         "wall time": duration(result.seconds if seconds is None else seconds),
         **({"examples/s": f"{np.median(speeds):,.0f}"} if speeds and rates else {}),
-        "waiting for data": f"{result.wait_fraction:.1%}",
+        "waiting for data": f"{100 * result.wait_fraction:.1f} %",
     }
     details = {
         "Settings": dict(settings or {}),

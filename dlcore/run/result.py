@@ -49,7 +49,7 @@ class Result:
             facts["best"] = f"step {self.best_step:,}"
         facts["time"] = (
             f"{duration(self.seconds)} in steps, {duration(self.compile_seconds)} until the first one, "
-            f"{self.wait_fraction:.1%} waiting for data"
+            f"{100 * self.wait_fraction:.1f} % waiting for data"
         )
         facts["memory"] = ", ".join(f"{name} {readable(count)}" for name, count in self.memory.items())
         leaves = len(jax.tree.leaves(self.state))

@@ -10,7 +10,7 @@ from dlcore.report.measures import MEASURES, describe, explained, legend_panels,
     [
         ("kl", "Kullback-Leibler divergence"),
         ("calibration/mce", "Maximum calibration error"),
-        ("map50/cat", "Mean average precision at IoU .5 of cat"),
+        ("map50/cat", "Mean average precision at IoU 0.5 of cat"),
         ("test accuracy", "Accuracy"),
         ("frechet_distance (resnet8_cifar, 1,000 samples, 500 real)", "Fréchet distance"),
         ("probe_untrained", "Linear probe accuracy, of the untrained encoder"),

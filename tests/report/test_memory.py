@@ -8,7 +8,7 @@ from dlcore.report.memory import memory_panel
 def test_shares_and_the_advice_on_the_largest_part():
     panel = memory_panel({"parameters": 3 * 2**20, "batch": 2**20}, {"sharding"})
     assert panel.title == "Memory of a step: 4.0 MiB"
-    assert "75.0%" in panel.html
+    assert "75.0 %" in panel.html
     assert "fsdp" in panel.note
 
 
