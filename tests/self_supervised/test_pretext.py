@@ -267,7 +267,7 @@ def stripes(n):
 def trained():
     """(learner, state before, state after 150 steps, rows) of turned stripes; there is no label in the batch."""
     model = PieceClassifier(Backbone(), 4, hidden=16, side=2)
-    learner, rows = pretext_learner(model, optax.adam(1e-2), rotation), stripes(64)
+    learner, rows = pretext_learner(model, optax.adam(1e-2), rotation.rotation), stripes(64)
     first = state = jax.jit(learner.init)(jax.random.key(0), rows)
     update = jax.jit(learner.update)
     for _ in range(150):
