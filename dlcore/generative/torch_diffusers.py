@@ -46,6 +46,12 @@ NAMES = [
 ]
 """Pairs of `re.sub` on the name that a leaf's path gives."""
 
+OLD_NAMES = (
+    (r"\.(attentions\.\d+)\.(q|k|v)(?:uery|ey|alue)\.", r".\1.to_\2."),
+    (r"\.(attentions\.\d+)\.proj_attn\.", r".\1.to_out.0."),
+)
+"""What turns the names of the attention of autoencoders before diffusers 0.18 into today's."""
+
 
 def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) -> Any:
     """Convert a state dict of diffusers to the variables of a network.
@@ -64,6 +70,10 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) ->
     entries, state_dict = {}, unwrap_state_dict(state_dict)
     for name, value in state_dict.items():
         value = np.asarray(value)
+        for pattern, replacement in OLD_NAMES:
+            if re.search(pattern, name):
+                name = re.sub(pattern, replacement, name)
+                value = value[..., 0, 0] if value.ndim == 4 else value  # once convolutions of 1 x 1
         if name.endswith(("proj_in.weight", "proj_out.weight")) and value.ndim == 2:  # use_linear_projection
             value = value[:, :, None, None]
         if name == "pos_embed.proj.weight":  # DiT multiplies flat patches

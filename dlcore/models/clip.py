@@ -10,10 +10,12 @@ SigLIP: Zhai et al. 2023, arXiv:2303.15343.
     both     to length 1, and a learned scale: exp(s), at most 100; SigLIP adds a bias to scaled cosines
 
 What follows the end token is never seen, so a caption may be padded there. `load_torch` takes the state dicts of
-transformers' CLIPModel and SiglipModel. CLIP ViT-B/32 has 151,277,313 parameters.
+transformers' CLIPModel and SiglipModel, and those of CLIP by OpenAI and OpenCLIP with a vision transformer. CLIP
+ViT-B/32 has 151,277,313 parameters.
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -340,10 +342,34 @@ TORCH_NAMES = (
     (r"^probe_norm\.", "vision_model.head.layernorm."),
     (r"^probe_mlp\.", "vision_model.head.mlp."),
 )
+OPENAI_NAMES = (
+    (r"^text\.(?=transformer\.|token_embedding\.|positional_embedding$|ln_final\.|text_projection$)", ""),
+    (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
+    (r"^visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
+    (r"^visual\.positional_embedding$", "vision_model.embeddings.position_embedding.weight"),
+    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),
+    (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
+    (r"^visual\.proj$", "visual_projection.weight"),
+    (r"^visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
+    (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
+    (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
+    (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+    (r"^ln_final\.", "text_model.final_layer_norm."),
+    (r"^text_projection$", "text_projection.weight"),
+    (r"\.ln_(\d)\.", r".layer_norm\1."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"\.attn\.(?=in_proj_|out_proj\.)", ".self_attn."),
+)
+"""What turns the names of OpenAI's CLIP and of OpenCLIP into transformers'."""
+
+TORCH_IGNORED = r"(^|\.)position_ids$|^(input_resolution|context_length|vocab_size)$|(^|\.)attn_mask$"
+_TRANSPOSED = ("visual.proj", "text_projection", "text.text_projection")
+"""Matrices (in, out) of OpenAI's."""
 
 
 def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' CLIPModel or SiglipModel.
+    """Convert the state dict of transformers' CLIPModel or SiglipModel, or of CLIP by OpenAI or OpenCLIP.
 
     Args:
       model: of the same form.
@@ -355,8 +381,14 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
-    entries = unwrap_state_dict(state_dict)
-    entries = {name: value for name, value in entries.items() if not name.endswith("position_ids")}
+    entries = {}
+    for name, value in unwrap_state_dict(state_dict).items():
+        if re.search(TORCH_IGNORED, name):
+            continue
+        value = np.asarray(value).T if name in _TRANSPOSED else value
+        for pattern, replacement in OPENAI_NAMES:
+            name = re.sub(pattern, replacement, name)
+        entries[name] = value
     siglip = isinstance(model, SigLIP)
     head = r"text_model.head." if siglip else "text_projection."
     for kind in ("weight", "bias"):

@@ -4,9 +4,9 @@ Oquab et al., "DINOv2: Learning robust visual features without supervision" (202
 Darcet et al., "Vision transformers need registers" (2023), arXiv:2309.16588.
 
 It is `dlcore.models.vit` without a head: a call gives the class token after the last norm, and `tokens` all of them.
-`load_torch` takes the state dict of transformers' Dinov2Model and Dinov2WithRegistersModel. Published sizes are
-ViT-S/14, B/14, L/14 and g/14 for images of 518 pixels, g with `swiglu` and `mlp_features=4096`, each without and with
-4 registers; positions are interpolated for other images.
+`load_torch` takes the state dict of transformers' Dinov2Model and Dinov2WithRegistersModel, and those of facebook.
+Published sizes are ViT-S/14, B/14, L/14 and g/14 for images of 518 pixels, g with `swiglu` and `mlp_features=4096`,
+each without and with 4 registers; positions are interpolated for other images.
 """
 
 import functools
@@ -87,7 +87,21 @@ TORCH_NAMES = (
     (r"\.attn\.proj\.", ".attention.o_proj."),
     (r"^(.*)\.attn\.qkv\.(.*)", r"\1.attention.q_proj.\2 + \1.attention.k_proj.\2 + \1.attention.v_proj.\2"),
 )
+FACEBOOK_NAMES = (
+    (r"^blocks\.\d+\.(?=\d+\.)", "blocks."),
+    (r"^(cls_token|register_tokens|mask_token)$", r"embeddings.\1"),
+    (r"^pos_embed$", "embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
+    (r"^blocks\.", "encoder.layer."),
+    (r"^norm\.", "layernorm."),
+    (r"\.ls(\d)\.gamma$", r".layer_scale\1.lambda1"),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"\.mlp\.w12\.", ".mlp.weights_in."),
+    (r"\.mlp\.w3\.", ".mlp.weights_out."),
+)
+"""What turns the names of facebook's files into transformers'."""
 TORCH_OLD_NAMES = (
+    *FACEBOOK_NAMES,
     (r"^dinov2(_with_registers)?\.", ""),
     (r"\.mlp\.weights_out\.", ".mlp.fc2."),
     (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
@@ -97,7 +111,7 @@ TORCH_IGNORED = r"mask_token$"
 
 
 def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel.
+    """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, or of facebook's DINOv2.
 
     Args:
       model: of the same form, with the image size of the table of positions.
@@ -117,6 +131,10 @@ def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
             if ".mlp.weights_in." in name:
                 for layer, part in zip(("gate", "fc1"), np.split(np.asarray(value), 2), strict=True):
                     entries[name.replace("weights_in", layer)] = part
+                continue
+            if ".attn.qkv." in name:
+                for layer, part in zip("qkv", np.split(np.asarray(value), 3), strict=True):
+                    entries[name.replace("attn.qkv", f"attention.{layer}_proj")] = part
                 continue
             entries[name] = value
     images = jnp.zeros((1, model.image_size, model.image_size, 3))

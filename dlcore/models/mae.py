@@ -12,10 +12,10 @@ The number of seen patches is fixed, so shapes are static, and the encoder compu
 layer embeds seen patches only. Positions are fixed sines, so that images of any size of whole patches may come. At the
 published size the parameters and the two tables of sines for 224 x 224 pixels are 111,907,840 numbers.
 
-`load_torch` takes the state dict of transformers' ViTMAEForPreTraining (and VideoMAEForPreTraining); the tables in it
-are checked. With `decoder_depth=0` there is an encoder alone, whose weights every network of transformers around it has
-(ViTMAEModel, VideoMAEModel, VideoMAEForVideoClassification). The encoder has fused layers of queries, keys and values;
-VideoMAE's keys have no bias, which is zero here and changes no attention.
+`load_torch` takes the state dict of transformers' ViTMAEForPreTraining (and VideoMAEForPreTraining), and facebook's of
+MAE; the tables in it are checked. With `decoder_depth=0` there is an encoder alone, whose weights every network of
+transformers around it has (ViTMAEModel, VideoMAEModel, VideoMAEForVideoClassification). The encoder has fused layers of
+queries, keys and values; VideoMAE's keys have no bias, which is zero here and changes no attention.
 """
 
 import functools
@@ -327,7 +327,22 @@ TORCH_NAMES = (
 )
 """Names in today's transformers."""
 
+FACEBOOK_NAMES = (
+    (r"^cls_token$", "vit.embeddings.cls_token"),
+    (r"^pos_embed$", "vit.embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "vit.embeddings.patch_embed."),
+    (r"^blocks\.", "vit.layers."),
+    (r"^norm\.", "vit.layernorm."),
+    (r"^decoder_blocks\.", "decoder.decoder_layers."),
+    (r"^decoder_(embed\.|norm\.|pred\.|pos_embed$)", r"decoder.decoder_\1"),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+)
+"""What turns the names of facebook's files into today's."""
+
 TORCH_OLD_NAMES = (
+    *FACEBOOK_NAMES,
     (r"^videomae\.", "vit."),
     (r"^mask_token", "decoder.mask_token"),
     (r"^encoder_to_decoder\.", "decoder.decoder_embed."),
@@ -344,14 +359,14 @@ TORCH_OLD_NAMES = (
 )
 """What turns older names, those of VideoMAE, and those of an encoder alone into them."""
 
-BEHIND_ENCODER = r"^(decoder|pooler|fc_norm|classifier)\."
+BEHIND_ENCODER = r"^(decoder|pooler|fc_norm|classifier|head)\."
 """What files may hold besides an encoder, after TORCH_OLD_NAMES."""
 
 _TABLES = {"vit.embeddings.position_embeddings": "width", "decoder.decoder_pos_embed": "decoder_width"}
 
 
 def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]) -> dict[str, Any]:
-    """Convert the state dict of transformers' ViTMAEForPreTraining or VideoMAEForPreTraining.
+    """Convert the state dict of transformers' ViTMAEForPreTraining or VideoMAEForPreTraining, or of facebook's MAE.
 
     Args:
       model: of the same form.
@@ -376,6 +391,10 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
             table = model.positions(model.grid(x), getattr(model, _TABLES[name]))
             if value.shape[1] != len(table) + 1 or not np.allclose(value[0, 1:], table, atol=1e-4):
                 raise ValueError(f"state_dict: {name} is not the sines of this grid; allowed: tables of {image}")
+            continue
+        if ".attn.qkv." in name:
+            for layer, part in zip("qkv", np.split(np.asarray(value), 3), strict=True):
+                entries[name.replace("attn.qkv", f"attention.{layer}_proj")] = part
             continue
         entries[name] = np.asarray(value)
     embed = "vit.embeddings.patch_embed.weight"

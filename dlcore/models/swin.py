@@ -11,8 +11,8 @@ Attention costs 2 M^2 H W C, linear in the size of the image; a ViT's costs 2 (H
 last windows hold up to four pieces of the map that are not adjacent: a mask keeps attention inside each. Maps that the
 window does not divide are padded with zeros at the right and below, which take part in attention as in torchvision
 (whose mask adds -100 in place of -inf; the same in float32). Where one window covers a side, nothing shifts along it.
-Names are torchvision's, except for norm, head, the layers of the MLP, and the table of the bias; transformers'
-load too.
+Names are torchvision's, except for norm, head, the layers of the MLP, and the table of the bias; transformers',
+timm's and those of Microsoft's files load too.
 """
 
 import functools
@@ -39,6 +39,27 @@ TORCH_NAMES = (
     (r"\.mlp\.fc2\.", ".mlp.3."),
 )
 TORCH_IGNORED = r"\.relative_position_index$"
+
+
+def _timm(pattern: str, first: int) -> Layout:
+    """Names of timm, whose stage `i + first` merges the patches between stages i and i + 1."""
+    return Layout(
+        pattern,
+        names=(
+            (r"^features\.0\.0\.", "patch_embed.proj."),
+            (r"^features\.0\.2\.", "patch_embed.norm."),
+            (r"^features\.(\d+)\.(\d+)\.", lambda m: f"layers.{int(m[1]) // 2}.blocks.{m[2]}."),
+            (
+                r"^features\.(\d+)\.(norm|reduction)\.",
+                lambda m: f"layers.{int(m[1]) // 2 - 1 + first}.downsample.{m[2]}.",
+            ),
+            (r"\.bias_table\.weight$", ".attn.relative_position_bias_table"),
+        ),
+        older=((r"^head\.fc\.", "head."),),
+        ignored=r"\.(relative_position_index|attn_mask)$",
+    )
+
+
 _BIAS_TABLE = ".attention.relative_position_bias.relative_position_bias_table"
 TORCH_LAYOUTS = (
     Layout(
@@ -72,8 +93,11 @@ TORCH_LAYOUTS = (
         ),
         ignored=r"\.relative_position_index$|(^|\.)embeddings\.mask_token$",
     ),
+    _timm(r"^layers\.0\.downsample\.", 0),
+    _timm(r"^patch_embed\.proj\.", 1),
 )
-"""SwinForImageClassification and SwinModel of transformers, today's names and older ones."""
+"""SwinForImageClassification and SwinModel of transformers, today's names and older ones; timm's before 0.9, which are
+Microsoft's, and timm's of today."""
 
 
 def windows(x: jax.Array, size: int) -> jax.Array:

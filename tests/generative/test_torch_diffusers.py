@@ -142,3 +142,20 @@ def test_every_bias_of_an_autoencoder_is_loaded(file, model):
     loaded = sorted(np.asarray(leaf).tobytes() for path, leaf in leaves if path[-1].key == "bias")
     wanted = sorted(value.tobytes() for name, value in weights.items() if name.endswith("bias"))
     assert loaded == wanted
+
+
+@pytest.mark.covers("GE-25")
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_attention_of_an_autoencoder_under_the_names_before_diffusers_0_18(convolutions):
+    """query, key, value and proj_attn, which are convolutions of 1 x 1 in files converted from latent diffusion."""
+    model, (_, _, today) = AutoencoderKL((8, 16), groups=4), read_golden("df_autoencoder_kl")
+    older = {}
+    for name, value in today.items():
+        for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            if f".{new}.weight" in name and convolutions:
+                value = value[..., None, None]
+            name = name.replace(f".{new}.", f".{old}.")
+        older[name] = value
+    assert "decoder.mid_block.attentions.0.proj_attn.weight" in older
+    x = jnp.zeros((1, 8, 8, 3))
+    jax.tree.map(np.testing.assert_array_equal, load_torch(model, older, x), load_torch(model, today, x))
