@@ -34,7 +34,12 @@ def camera_intrinsics(size: int) -> np.ndarray:
 
 
 def solid_images(
-    count: int, seed: int = 0, size: int = 32, num_points: int = 256, kinds: tuple[str, ...] = IMAGE_SOLIDS
+    count: int,
+    seed: int = 0,
+    size: int = 32,
+    num_points: int = 256,
+    kinds: tuple[str, ...] = IMAGE_SOLIDS,
+    grid: int = 0,
 ) -> Source:
     """Render solids of random proportions from random directions.
 
@@ -43,32 +48,39 @@ def solid_images(
       seed: image i of a seed is the same whatever `count`.
       size: side of the images in pixels, at least 8.
       num_points: points on each surface.
-      kinds: names of `SOLID_MESHES`.
+      kinds: names of convex solids of `SOLID_MESHES`.
+      grid: G, cells of `occupancy` along each axis of the camera's frustum; 0 for no such array.
 
     Returns:
       A source of `image: [N, size, size, 1] float32` (0 for the background), `points: [N, num_points, 3]` and
-      `normals: [N, num_points, 3] float32` in the camera's coordinates, and `label: [N] int32`.
+      `normals: [N, num_points, 3] float32` in the camera's coordinates, and `label: [N] int32`;
+      with a grid `occupancy: [N, G, G, G] uint8` of (row, column, depth), the depth from DISTANCE - 1 to DISTANCE + 1:
+      1 where a cell's center is inside.
 
     Raises:
-      ValueError: a number is too small, or a solid is unknown.
+      ValueError: a number is too small, or a solid is unknown or has a hole.
     """
     if count < 1 or size < 8 or num_points < 1:
         allowed = "count and num_points of at least 1, size of at least 8"
         raise ValueError(f"count={count}, size={size}, num_points={num_points}: too small; allowed: {allowed}")
-    if unknown := [kind for kind in kinds if kind not in SOLID_MESHES]:
-        raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(SOLID_MESHES)}")
+    if unknown := [kind for kind in kinds if kind not in IMAGE_SOLIDS]:
+        raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
     checked_seed(seed)
     label = np.arange(count, dtype=np.int32) % len(kinds)
     images = np.zeros((count, size, size, 1), np.float32)
     points, normals = np.zeros((2, count, num_points, 3), np.float32)
+    occupancy = np.zeros((count, grid, grid, grid), np.uint8)
     intrinsics = camera_intrinsics(size)
+    centers = _cell_centers(grid, intrinsics, size)
     for i, kind in enumerate(label):
         rng = np.random.default_rng((seed, i))
         vertices, faces = solid_mesh(kinds[kind], rng)
         vertices = _before_camera(vertices.astype(np.float64), rng)
         images[i, ..., 0] = _render(vertices, faces, intrinsics, size)
         points[i], normals[i] = _sample(vertices, faces, num_points, rng)
+        occupancy[i] = _is_inside(centers, vertices, faces)
     arrays = {"image": images, "points": points, "normals": normals, "label": label}
+    arrays |= {"occupancy": occupancy} if grid else {}
     return Source(arrays, class_names=tuple(kinds), name="solid images")
 
 
@@ -90,6 +102,21 @@ def _render(vertices: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, siz
     face, _ = rasterize(pixels, 1 / vertices[:, 2], faces, 2 * size, 2 * size)
     brightness = np.append(shade(vertices, faces), 0)
     return brightness[face].reshape(size, 2, size, 2).mean((1, 3))
+
+
+def _cell_centers(grid: int, intrinsics: np.ndarray, size: int) -> np.ndarray:
+    """[G, G, G, 3]: centers of the frustum's cells of (row, column, depth) in the camera's coordinates."""
+    middle = (np.arange(grid) + 0.5) / max(grid, 1)
+    row, column, depth = np.meshgrid(middle * size - 0.5, middle * size - 0.5, DISTANCE - 1 + 2 * middle, indexing="ij")
+    pixels = np.stack([column, row, np.ones_like(row)], -1)
+    return pixels @ np.linalg.inv(intrinsics).T * depth[..., None]
+
+
+def _is_inside(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """[...]: whether points lie behind all faces of a convex solid."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    return (points @ normals.T <= (a * normals).sum(1)).all(-1)
 
 
 def _sample(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator):

@@ -24,6 +24,18 @@ def test_points_lie_where_the_image_shows_the_solid():
     np.testing.assert_array_equal(again["points"], points[:2])
 
 
+def test_occupied_cells_are_those_inside():
+    source = solid_images(7, 3, size=32, num_points=64, grid=8)
+    occupancy, points, image = (source.arrays[k] for k in ("occupancy", "points", "image"))
+    assert occupancy.shape == (7, 8, 8, 8)
+    # A cell of a ray that misses the solid is empty, and the mean depth is that of the points, to within a cell.
+    blocks = image[..., 0].reshape(7, 8, 4, 8, 4).max((2, 4))
+    assert not occupancy[blocks == 0].any()
+    depth = 3 + (np.arange(8) + 0.5) / 4
+    mean = (occupancy * depth).sum((1, 2, 3)) / occupancy.sum((1, 2, 3))
+    np.testing.assert_allclose(mean, points[..., 2].mean(1), atol=0.25)
+
+
 def test_the_nearest_triangle_is_seen():
     # Triangle 0 covers the left lower half at depth 2; triangle 1, at depth 1, the pixels (0, 0), (1, 0), (0, 1).
     pixels = np.array([[0, 0], [0, 3], [3, 3], [0, 0], [1, 0], [0, 1]], float)

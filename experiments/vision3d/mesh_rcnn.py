@@ -1,0 +1,58 @@
+"""Reconstruct the solid that an image shows by voxels, a cubified mesh and its refinement (Mesh R-CNN's mesh branch).
+
+python -m experiments.vision3d.mesh_rcnn
+python -m experiments.vision3d.mesh_rcnn --run=RUN_DIR --mode=predict --output=FOLDER      (meshes as .obj and .ply)
+
+Images, coordinates and measures are those of experiments.vision3d.pixel2mesh. The grid has a cell for 4 x 4 pixels and
+as many depths. `voxel_iou` is of the grid, `cubified_chamfer` of the mesh before its refinement.
+"""
+
+from dlcore.experiment import Experiment, Setup
+from dlcore.kits import optimizer, single_view
+from dlcore.main import main
+from dlcore.vision3d import mesh_rcnn
+
+
+def build(setup: Setup):
+    model = mesh_rcnn.MeshRCNN(dtype=setup.dtype, **setup.flags.group("mesh_rcnn"))
+    return mesh_rcnn.learner(
+        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=mesh_rcnn.learner,
+    data=single_view.occupied_data,
+    build=build,
+    modules={"mesh_rcnn": mesh_rcnn.MeshRCNN},
+    settings=single_view.SETTINGS,
+    defaults={
+        "steps": 400,
+        "batch_size": 8,
+        "eval_every": 200,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.01,
+        "clip_norm": 1.0,
+    },
+    smoke={
+        **single_view.SHAPE_SMOKE,
+        "num_samples": 16,
+        "mesh_rcnn.widths": (4, 8),
+        "mesh_rcnn.features": 4,
+        "mesh_rcnn.stages": 1,
+        "mesh_rcnn.blocks": 0,
+    },
+    monitor="chamfer",
+    monitor_mode="min",
+    headline="chamfer",
+    example=single_view.example,
+    drawn=single_view.drawn,
+    write=single_view.write,
+    schedule=optimizer.schedule,
+    panels=single_view.panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)
