@@ -49,17 +49,19 @@ def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping
       train: the training source, or a dict of them, of which the one with labels counts.
       test: the test source, with `label: [N]`, `semantic: [N, H, W]` or `image: [N, H, W, C]`.
       names: of the run's test measures.
-      known: {measure: (value, rule)} that the data know, such as the likelihood of independent pixels.
+      known: {measure: (value, rule)} that the data know, such as the likelihood of independent pixels; they replace
+        those computed here.
 
     Returns:
       {measure: its trivial value}, of those measures for which there is one.
     """
-    names, found = set(names), {name: Trivial(*pair) for name, pair in known.items()}
+    names, found = set(names), {}
     if isinstance(train, Mapping):
         train = next((part for part in train.values() if isinstance(part, Source) and "label" in part.arrays), None)
     if isinstance(train, Source) and isinstance(test, Source):
         found |= _of_labels(train, test, names) | _of_maps(train, test, names) | _of_images(train, test, names)
     found |= {name: Trivial(0.0, "no detection") for name in names if name in _NO_DETECTION}
+    found |= {name: Trivial(*pair) for name, pair in known.items()}
     return {name: trivial for name, trivial in found.items() if name in names}
 
 

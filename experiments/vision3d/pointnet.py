@@ -1,11 +1,11 @@
 """Classify point clouds with PointNet: solids that a program draws, or ModelNet10.
 
 python -m experiments.vision3d.pointnet
-python -m experiments.vision3d.pointnet --data_dir=D --steps=2400 --ema=0.99        (ModelNet10)
+python -m experiments.vision3d.pointnet --data_dir=D --steps=2400 --ema=0.99        (ModelNet10: 88.2 %)
 
 The solids are eight kinds with random proportions and turns about the z axis. D holds modelnet10_train.npz and
 modelnet10_test.npz, or the original tree of .off files. The number to beat is a nearest-neighbor vote on 40 numbers:
-histograms of x, y, z and of the distance from the center, ten bins each. The paper's network is
+histograms of x, y, z and of the distance from the center, ten bins each (ModelNet10: 82.9 %). The paper's network is
 `--pointnet.widths=64,64 --pointnet.features=64,128,1024 --pointnet.hidden=512,256
 --pointnet.transform_features=64,128,1024 --pointnet.transform_hidden=512,256`. The report shows the critical points of
 each cloud: the logits would be the same without all the others, but for the transforms.
@@ -53,7 +53,7 @@ def data(flags: Flags) -> Splits:
         "points_shape": list(train.arrays["points"].shape[1:]),
         "trivial": {"accuracy": (vote, "3 nearest neighbors by 40 histogram numbers")},
     }
-    return Splits(train, valid, test, spec)
+    return Splits(train, valid, test, spec, (f"3 nearest neighbors by 40 histogram numbers: accuracy {vote:.4f}",))
 
 
 def histogram_vote(train: dict, test: dict, bins: int = 10, neighbors: int = 3) -> float:
