@@ -137,6 +137,13 @@ MEASURES = {
     "mean_iou": Measure("Mean intersection over union", "mean over classes of overlap over union", _SHARE, _UP),
     "boundary_iou": Measure("Boundary IoU", "IoU of the bands along the contours", _SHARE, _UP),
     "pixel_accuracy": Measure("Pixel accuracy", "share of pixels whose class was predicted", _SHARE, _UP),
+    "voxel_iou": Measure("Voxel IoU", "overlap of the predicted and the true cells over their union", _SHARE, _UP),
+    "chamfer": Measure(
+        "Chamfer distance", "squared distance to the nearest point of the other set, the two means added", "", _DOWN
+    ),
+    "cubified_chamfer": Measure(
+        "Chamfer distance of the cubified mesh", "the Chamfer distance before the mesh is refined", "", _DOWN
+    ),
     "pq": Measure("Panoptic quality", "mean over classes of matched IoU, less missed and false segments", _SHARE, _UP),
     "sq": Measure("Segmentation quality", "mean IoU of matched segments", _SHARE, _UP),
     "rq": Measure("Recognition quality", "F1 of matched segments", _SHARE, _UP),
