@@ -29,12 +29,14 @@ experiment = Experiment(
     modules={"mesh_rcnn": mesh_rcnn.MeshRCNN},
     settings=single_view.SETTINGS,
     defaults={
-        "steps": 400,
+        "steps": 1200,
         "batch_size": 8,
-        "eval_every": 200,
-        "learning_rate": 2e-3,
+        "eval_every": 400,
+        "learning_rate": 3e-3,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
+        "normal_weight": 0.02,
+        "edge_weight": 0.05,
     },
     smoke={
         **single_view.SHAPE_SMOKE,

@@ -29,12 +29,15 @@ experiment = Experiment(
     modules={"pixel2mesh": pixel2mesh.Pixel2Mesh},
     settings=single_view.SETTINGS,
     defaults={
-        "steps": 600,
+        "steps": 1200,
         "batch_size": 16,
-        "eval_every": 200,
-        "learning_rate": 1e-3,
+        "eval_every": 400,
+        "learning_rate": 2e-3,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
+        "edge_weight": 0.02,
+        "laplacian_weight": 0.01,
+        "consistency_weight": 0.002,
     },
     smoke={
         **single_view.SHAPE_SMOKE,
