@@ -16,7 +16,7 @@ from dlcore.kits import optimizer
 from dlcore.learner import Range
 from dlcore.losses import chamfer_loss
 
-__all__ = ["SETTINGS", "SHAPE_SMOKE", "data", "drawn", "example", "occupied_data", "panels", "write"]
+__all__ = ["SETTINGS", "SHAPE_SMOKE", "data", "describe", "drawn", "example", "occupied_data", "panels", "write"]
 
 SETTINGS = {
     "image_size": Setting(32, "side of the images in pixels, a multiple of 8", limits=Range(8), essential=True),
@@ -111,6 +111,27 @@ def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     return source, [f"{spec['class_names'][k]}_{i}" for i, k in enumerate(source.arrays["label"])]
 
 
+def describe(outputs: Any, spec: dict) -> list[dict]:
+    """Describe each predicted mesh by its size.
+
+    Args:
+      outputs: of `predict`: vertices, faces and face_mask.
+      spec: of the data.
+
+    Returns:
+      {"vertices", "faces": their numbers, "volume", "text"}, one a mesh.
+    """
+    del spec
+    described = []
+    for i in range(len(outputs["faces"])):
+        vertices, faces = _mesh(outputs, i)
+        a, b, c = (vertices[faces[:, k]] for k in range(3))
+        known = {"vertices": len(vertices), "faces": len(faces), "volume": float((a * np.cross(b, c)).sum() / 6)}
+        text = "{vertices} vertices, {faces} faces, volume {volume:.3f}".format(**known)
+        described.append({**known, "text": text})
+    return described
+
+
 def write(folder: Path, outputs: Any, source: Any, names: list[str], spec: dict) -> list[Path]:
     """Write predicted meshes as .obj and .ply.
 
@@ -125,6 +146,7 @@ def write(folder: Path, outputs: Any, source: Any, names: list[str], spec: dict)
       The files.
     """
     del source, spec
+    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for i, name in enumerate(names):
         vertices, faces = _mesh(outputs, i)

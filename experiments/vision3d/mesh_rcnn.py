@@ -51,6 +51,7 @@ experiment = Experiment(
     headline="chamfer",
     example=single_view.example,
     drawn=single_view.drawn,
+    describe=single_view.describe,
     write=single_view.write,
     schedule=optimizer.schedule,
     panels=single_view.panels,

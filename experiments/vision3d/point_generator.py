@@ -1,6 +1,6 @@
 """Predict the points of a solid's surface from one image, by a fully connected generator and the Chamfer distance.
 
-python -m experiments.vision3d.point_generator
+python -m experiments.vision3d.point_generator        (Chamfer distance 0.0148, retrieval 0.0194)
 
 Images are rendered from solids of seven kinds without a hole, with random proportions, from random directions; points
 are in the camera's coordinates, and solids lie within a distance of 1 from a point 4 in front of the camera. `chamfer`
