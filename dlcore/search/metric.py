@@ -63,6 +63,7 @@ SMALLER = frozenset(
         "alignment",
         "bits",
         "bits_per_dim",
+        "chamfer",
         "content",
         "distance",
         "ece",
