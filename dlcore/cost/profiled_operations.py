@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.roofline import CHIPS, Chip
-from dlcore.ops.onednn import CONVOLUTION, PRODUCT
+from dlcore.ops.cpu.onednn import CONVOLUTION, PRODUCT
 
 __all__ = [
     "HotOperation",

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from dlcore.ops.dense import dense_dot_general
+from dlcore.ops.cpu.dense import dense_dot_general
 
 __all__ = ["Dense"]
 

@@ -27,7 +27,7 @@ from flax.linen.dtypes import promote_dtype
 
 from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
-from dlcore.ops.dense import dense_product
+from dlcore.ops.cpu.dense import dense_product
 
 __all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
 

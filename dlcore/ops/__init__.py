@@ -48,14 +48,15 @@ from dlcore.ops.camera import (
 )
 from dlcore.ops.checks import check_class_ids, check_finite, check_indices
 from dlcore.ops.convolution import conv_general_dilated
-from dlcore.ops.deformable_convolution import deform_conv
-from dlcore.ops.dense import dense_dot_general, dense_product
-from dlcore.ops.depthwise import (
+from dlcore.ops.cpu.dense import dense_dot_general, dense_product
+from dlcore.ops.cpu.depthwise import (
     MAX_DEPTHWISE_TAPS,
     depthwise_conv,
     depthwise_kernel_gradient,
     depthwise_transpose,
 )
+from dlcore.ops.cpu.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
+from dlcore.ops.deformable_convolution import deform_conv
 from dlcore.ops.fft_convolution import conv_fft
 from dlcore.ops.filters import correlate_separable, gaussian_filter, sobel_filter
 from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
@@ -80,7 +81,6 @@ from dlcore.ops.mesh import (
 )
 from dlcore.ops.moments import nearest_points, population_moments, squared_distances
 from dlcore.ops.nms import nms, top_detections
-from dlcore.ops.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
 from dlcore.ops.orthonormal import orthonormal_columns
 from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle

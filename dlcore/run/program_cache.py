@@ -1,6 +1,6 @@
 """Keep compiled programs between runs, in the user's cache folder: the second run of a command starts sooner.
 
-Programs that call oneDNN (`dlcore.ops.onednn`) cannot be saved and are compiled by each run; training is as fast as
+Programs that call oneDNN (`dlcore.ops.cpu.onednn`) cannot be saved and are compiled by each run; training is as fast as
 without the folder. Who names a folder of jax's (JAX_COMPILATION_CACHE_DIR) has all programs saved there, and without
 oneDNN; JAX_ENABLE_COMPILATION_CACHE=false saves none.
 """
@@ -44,7 +44,7 @@ def use_program_cache() -> None:
     """
     import jax
 
-    from dlcore.ops import onednn
+    from dlcore.ops.cpu import onednn
 
     if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
         return

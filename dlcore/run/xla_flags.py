@@ -17,9 +17,9 @@ def use_fast_cpu_convolutions() -> None:
     """Have oneDNN and Eigen compute convolutions on CPUs instead of YNNPACK, in all programs compiled afterwards.
 
     jaxlib 0.10 gives convolutions on a CPU to YNNPACK, which uses one core only and is slow in the gradients
-    (`experiments.bench.conv_algorithms`). Accelerators do not notice. `dlcore.ops.onednn` says which convolutions and
-    matrix products oneDNN computes. Eigen computes the other convolutions; reductions and the other products stay with
-    YNNPACK.
+    (`experiments.bench.conv_algorithms`). Accelerators do not notice. `dlcore.ops.cpu.onednn` says which convolutions
+    and matrix products oneDNN computes. Eigen computes the other convolutions; reductions and the other products stay
+    with YNNPACK.
 
     It sets an entry of the environment's XLA_FLAGS, which counts until jax starts its backends (the first array or
     `jax.devices()`) and for processes started later. Nothing changes where XLA_FLAGS has another value of the flag

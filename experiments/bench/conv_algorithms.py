@@ -9,7 +9,7 @@ shifted images on a CPU, and dilated ones, beside their form as plain convolutio
 backward (both gradients), each as the median of interleaved turns. Only dlcore's replacement is claimed to win.
 
 On a CPU, lax is timed twice more: as XLA compiles it without the calls of oneDNN that dlcore's command lines bring
-(`dlcore.ops.onednn`), by Eigen, and as jaxlib 0.10 compiles it by default, by YNNPACK (`dlcore.run.xla_flags`).
+(`dlcore.ops.cpu.onednn`), by Eigen, and as jaxlib 0.10 compiles it by default, by YNNPACK (`dlcore.run.xla_flags`).
 
 Measured on two quiet cores (Intel Xeon with AVX-512, jax 0.10.2), forward passes, oneDNN's time by Eigen's: .62 for
 56 x 56 x 64, .84 for 14 x 14 x 256, .74 for the 5x5 kernel, .76, .62 and .50 dilated by 6, 12 and 18. Depthwise, lax

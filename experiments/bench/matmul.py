@@ -12,7 +12,7 @@ cycle of the widest fused multiply-add that /proc/cpuinfo names (AVX-512: 64 in 
 at the clock that it gives; bfloat16 has no such figure and no share.
 
 On a CPU, products of a small vision transformer (`--batch_size` images of 65 tokens, 192 features, 6 heads) are timed
-as dlcore's command lines compile them, by oneDNN (`dlcore.ops.onednn`), and as XLA does.
+as dlcore's command lines compile them, by oneDNN (`dlcore.ops.cpu.onednn`), and as XLA does.
 
 Measured on two quiet cores of an Intel Xeon with AVX-512: float32 .30 TFLOP/s at 1,024 (the nominal peak is .29) and
 bfloat16 .25. oneDNN's speed over XLA's: a layer .98x, the gradient of its kernel 1.44x, attention's scores 1.90x and
@@ -34,7 +34,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.ops import without_onednn
-from dlcore.ops.onednn import PRODUCT
+from dlcore.ops.cpu.onednn import PRODUCT
 from dlcore.run import provenance
 from experiments.bench.timing import Ratio, bar_chart, interleaved, ratio
 

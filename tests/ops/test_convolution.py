@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dlcore.ops import conv_general_dilated, convolution
+from dlcore.ops import conv_general_dilated
+from dlcore.ops.cpu import convolution
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 CANONICAL = "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"

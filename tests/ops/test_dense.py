@@ -51,4 +51,4 @@ def test_the_weight_gradient_copies_nothing_on_a_cpu():
         return sum(line.lstrip().startswith("%copy") and "f32[24,32,10]" in line for line in text.splitlines())
 
     assert copied(Dense(24)) == 0
-    assert copied(nn.Dense(24)) > 0, "XLA needs no help any more: dlcore.ops.dense can go"
+    assert copied(nn.Dense(24)) > 0, "XLA needs no help any more: dlcore.ops.cpu.dense can go"

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from dlcore.ops import has_onednn, onednn
+from dlcore.ops import has_onednn
+from dlcore.ops.cpu import onednn
 
 pytestmark = pytest.mark.skipif(not has_onednn(), reason="this jaxlib's oneDNN was not tried")
 
