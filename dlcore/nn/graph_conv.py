@@ -52,7 +52,7 @@ def neighbor_sum(
         if edge_mask.shape != edges.shape[:1]:
             raise ValueError(f"edge_mask.shape={edge_mask.shape}: does not fit edges; allowed: {edges.shape[:1]}")
         messages = jnp.where(edge_mask[:, None] > 0, messages, 0)
-    return jax.ops.segment_sum(messages, edges[:, 0], len(f))
+    return jax.ops.segment_sum(messages, edges[:, 0], f.shape[0])
 
 
 class GraphConv(nn.Module):

@@ -256,7 +256,7 @@ def learner(
     def objective(params, rng, batch):
         outputs, mask, keys = model.apply({"params": params}, batch["image"]), mask_of(batch), example_keys(rng, batch)
         occupancy, voxels = batch["occupancy"] > 0, outputs["voxels"]
-        flat = (len(voxels), -1)
+        flat = (voxels.shape[0], -1)
         # The loss adds up the cells; their mean keeps the voxels' share whatever the grid's size.
         cells = binary_cross_entropy_loss(voxels.reshape(flat), occupancy.reshape(flat).astype(jnp.float32))
         losses = voxel_weight * cells / occupancy[0].size

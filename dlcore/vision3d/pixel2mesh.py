@@ -105,7 +105,7 @@ class GraphResNet(nn.Module):
         batch, count = x.shape[:2]
         # One graph of B V nodes, whose edges go both ways.
         both = np.concatenate([edges, np.asarray(edges)[:, ::-1]])
-        directed = (both[None] + count * np.arange(batch)[:, None, None]).reshape(-1, 2)
+        directed = (both[None] + count * jnp.arange(batch)[:, None, None]).reshape(-1, 2)
         mask = None if edge_mask is None else jnp.concatenate([edge_mask, edge_mask], 1).reshape(-1)
 
         def convolve(x, name):
@@ -275,7 +275,7 @@ def learner(
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         vertices = model.apply({"params": state.params}, batch["image"])[-1]
-        faces = jnp.broadcast_to(meshes[-1].faces, (len(vertices), *meshes[-1].faces.shape))
+        faces = jnp.broadcast_to(meshes[-1].faces, (vertices.shape[0], *meshes[-1].faces.shape))
         return {"vertices": vertices, "faces": faces, "face_mask": jnp.ones(faces.shape[:2], jnp.int32)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -51,7 +51,7 @@ class PointGenerator(nn.Module):
           [B, num_points, 3] in the camera's coordinates.
         """
         x = ImageEncoder(self.widths, dtype=self.dtype, name="encoder")(image)[-1]
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.hidden):
             x = nn.relu(Dense(width, dtype=self.dtype, name=f"hidden{i}")(x))
         x = Dense(3 * self.num_points, dtype=self.dtype, name="points")(x).reshape(-1, self.num_points, 3)

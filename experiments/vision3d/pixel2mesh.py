@@ -41,7 +41,9 @@ experiment = Experiment(
     },
     smoke={
         **single_view.SHAPE_SMOKE,
-        "num_samples": 16,
+        "surface_points": 64,
+        "num_samples": 64,
+        "learning_rate": 1e-2,
         "pixel2mesh.widths": (4, 8),
         "pixel2mesh.features": 4,
         "pixel2mesh.blocks": 1,
