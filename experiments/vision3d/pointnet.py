@@ -1,6 +1,6 @@
 """Classify point clouds with PointNet: solids that a program draws, or ModelNet10.
 
-python -m experiments.vision3d.pointnet
+python -m experiments.vision3d.pointnet        (solids: 100 %)
 python -m experiments.vision3d.pointnet --data_dir=D --steps=2400 --ema=0.99        (ModelNet10: 88.2 %)
 
 The solids are eight kinds with random proportions and turns about the z axis. D holds modelnet10_train.npz and
