@@ -46,6 +46,12 @@ def test_what_the_data_know_counts():
     assert found == {"nll_nats_dynamic": (90.0, "independent pixels")}
 
 
+def test_what_the_data_know_goes_before_the_most_frequent_class():
+    source = Source({"image": np.zeros((3, 2, 2, 1), np.uint8), "label": np.array([0, 0, 1])})
+    found = trivial_measures(source, source, ["accuracy"], {"accuracy": (0.9, "the nearest neighbor")})
+    assert found["accuracy"] == (0.9, "the nearest neighbor")  # and not the 2 / 3 of class 0
+
+
 def test_detection_without_detections():
     assert trivial_measures(None, None, ["map", "recall100"])["map"].value == 0
 
