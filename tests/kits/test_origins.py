@@ -63,7 +63,8 @@ def test_weights_that_saw_test_examples_are_refused_with_the_count(tmp_path):
 def test_an_unfinished_run_is_said(tmp_path):
     config = {"experiment": "classification.supervised", "settings": {"steps": 40, "model": "mlp"}, "spec": SPEC}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "checkpoints" / "20").mkdir(parents=True)
+    for step in (20, 5):
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
     found = read_origin(tmp_path, "init_from")
     assert (found.model, found.class_names, found.mean, found.std) == ("mlp", ("a", "b"), (0.1,), (0.2,))
     splits = Splits(source(0), source(1), source(2), SPEC)
@@ -78,6 +79,10 @@ def test_images_are_normalized_as_for_the_weights(tmp_path):
     colors = Origin("init_from", tmp_path, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
     assert normalized_as(gray, [colors]).spec["mean"] == [0.5, 0.4, 0.3]
     assert normalized_as(gray, [colors._replace(initializes=False)]).spec["mean"] == [0.1]
+    (line,) = check_origins([colors], gray, False)
+    assert line.endswith("normalized as for these weights, mean 0.5, 0.4, 0.3, standard deviation 0.1, 0.2, 0.3")
+    assert check_origins([colors._replace(initializes=False)], gray, False) == []
+    assert check_origins([colors._replace(mean=(0.1,), std=(0.2,))], gray, False) == []
     two = gray._replace(spec={**SPEC, "image_shape": [2, 2, 3]})
     with pytest.raises(ValueError, match="trained on images of 1 channels; allowed: 3"):
         normalized_as(two, [colors._replace(mean=(0.5,), std=(0.5,))])
@@ -208,3 +213,47 @@ def test_every_study_of_a_network_goes_through_the_door(page, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(FileNotFoundError, match=r"^network=.*: there is no checkpoint in it"):
         page.study(network=str(tmp_path))
+
+
+def test_weights_of_the_same_data_set_whose_examples_cannot_be_compared_are_said(tmp_path):
+    spec = {**SPEC, "dataset": "d"}
+    splits = Splits(source(0), None, source(6), spec)
+    unknown = Origin("init_from", tmp_path, spec={"dataset": "d"})
+    (line,) = check_origins([unknown], splits, False)
+    assert line.endswith("trained on this data set, and on which of its examples was not recorded")
+    assert check_origins([unknown._replace(spec={"dataset": "e"})], splits, False) == []
+    known = unknown._replace(known=prints(range(6), range(6, 10)), spec={"dataset": "d", "image_shape": [4, 4, 1]})
+    (line,) = check_origins([known], splits, False)
+    assert line.endswith("trained on this data set in another size, so that its examples cannot be compared")
+    assert check_origins([known._replace(spec={"dataset": "d", "image_shape": [2, 2, 1]})], splits, False) == []
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (lambda path: path.write_bytes(b"junk"), "empty, damaged or no .npz; allowed: an .npz that `pack` wrote"),
+        (lambda path: path.touch(), "empty, damaged or no .npz"),
+        (lambda path: np.savez(path, x=np.zeros(1)), "holds no `meta`; allowed: an .npz that `pack` wrote"),
+        (lambda path: None, "holds no trained network; allowed: the folder of a run"),
+    ],
+)
+def test_what_holds_no_network_is_refused(tmp_path, write, problem):
+    path = tmp_path / "w.npz"
+    write(path)
+    with pytest.raises(ValueError, match=f"^network='.*w.npz': {problem}"):
+        read_origin(path, "network")
+
+
+def test_a_packed_file_says_its_classes(tmp_path):
+    meta = {
+        "model": "mlp",
+        "fields": {"hidden": [4, 2]},
+        "mean": [0.1],
+        "std": [0.2],
+        "class_names": ["a", "b"],
+        "side": 8,
+    }
+    np.savez(tmp_path / "w.npz", meta=json.dumps(meta))
+    found = read_origin(tmp_path / "w.npz", "network")
+    assert (found.model, found.fields, found.class_names) == ("mlp", {"hidden": (4, 2)}, ("a", "b"))
+    assert (found.mean, found.std, found.spec) == ((0.1,), (0.2,), {"side": 8, "num_classes": 2})

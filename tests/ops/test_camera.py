@@ -121,6 +121,11 @@ def test_bad_input_is_named():
         camera.pixels_to_plane(np.zeros(2), np.ones((3, 3)))
     with pytest.raises(ValueError, match=r"intrinsics.shape=\(3, 4\): not a matrix K"):
         camera.pixels_to_plane(np.zeros(2), np.ones((3, 4)))
+    for row, column, value in ((1, 0, 0.5), (2, 0, 0.5), (2, 1, 0.5), (2, 2, 2.0)):
+        changed = eye.copy()
+        changed[row, column] = value
+        with pytest.raises(ValueError, match=r"intrinsics=.*singular or not a matrix K"):
+            camera.pixels_to_plane(np.zeros(2), changed)
     with pytest.raises(ValueError, match=r"points\[1\]: depth of 0; allowed: points outside"):
         camera.project(np.array([[0, 0, 1.0], [1, 1, 0]]), eye)
     with pytest.raises(ValueError, match=r"points\[0, 1\]=nan: not finite"):
@@ -135,3 +140,23 @@ def test_bad_input_is_named():
         camera.distort(np.zeros(2), np.zeros(3))
     with pytest.raises(ValueError, match="source='blender': unknown; allowed: opencv, opengl, pytorch3d"):
         camera.convert_extrinsics(eye, np.zeros(3), "blender", "opencv")
+
+
+@pytest.mark.covers("CL-02", "CL-04")
+def test_pixels_have_whole_centers_and_a_point_beside_the_camera_is_finite_under_jit():
+    np.testing.assert_array_equal(camera.pixel_grid(2, 3), [[[0, 0], [1, 0], [2, 0]], [[0, 1], [1, 1], [2, 1]]])
+    pixels, depth = jax.jit(lambda p: camera.project(p, jnp.eye(3)))(jnp.array([1.0, 2, 0]))
+    assert depth == 0
+    assert np.isfinite(pixels).all()
+
+
+@pytest.mark.covers("CL-02")
+@pytest.mark.parametrize("angle", [5e-4, 0.02])
+def test_small_rotations_are_those_of_the_formula(angle):
+    """On both sides of where series take over: sin, and 1 - cos in float64."""
+    got = np.asarray(camera.rotation_from_vector(jnp.array([0.0, 0, angle])), np.float64)
+    assert got[1, 0] == pytest.approx(np.sin(angle), rel=1e-6)
+    with jax.enable_x64(True):
+        got = np.asarray(camera.rotation_from_vector(jnp.array([0.0, 0, angle], float)))
+    assert 1 - got[0, 0] == pytest.approx(1 - np.cos(angle), rel=1e-6)
+    assert got[1, 0] == pytest.approx(np.sin(angle), rel=1e-12)

@@ -40,6 +40,13 @@ def test_the_first_wrong_one_is_named():
         check_indices("image", [np.nan], 2, "images")
     with pytest.raises(ValueError, match=r"box\[1\]=inf: not finite; allowed: finite numbers"):
         check_finite("box", [1.0, np.inf])
+    with pytest.raises(ValueError, match=r"labels=-1: out of range; allowed: 0 to 2, of 3 classes$"):
+        check_class_ids("labels", -1, 3)
+    check_indices("image", [[-1, 0], [255, 1]], 2, "images", (255, -1))  # several stand for none
+    with pytest.raises(ValueError, match=r"image\[1\]=2: out of range; allowed: 0 to 1, of 2 images, or 255, -1$"):
+        check_indices("image", [-1, 2], 2, "images", (255, -1))
+    with pytest.raises(ValueError, match=r"score=-inf: not finite"):
+        check_finite("score", -np.inf)
     jax.jit(lambda label: check_class_ids("label", label, 3))(7)  # traced labels pass
 
 

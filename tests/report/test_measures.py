@@ -17,6 +17,7 @@ from dlcore.report.measures import MEASURES, describe, explained, legend_panels,
         ("fine_tune_1200_untrained", "Fine-tuned accuracy, 1,200 labels, of the untrained encoder"),
         ("accuracy_5way1shot", "Accuracy"),
         ("mask_map", "Mean average precision (mask)"),
+        ("instance_mask_map50", "Mean average precision at IoU 0.5 (instance mask)"),
         ("nll_nats_dynamic", "Negative log-likelihood, pixels binarized anew each time"),
     ],
 )
@@ -42,6 +43,11 @@ def test_each_measure_says_what_it_is_once():
         ("knn", 1.0, "100.00 %"),
         ("loss", 0.123456, "0.1235"),
         ("return", 12345.6, "12,346"),
+        ("return", -10_000.0, "-10,000"),
+        ("map_l1", 0.5, "0.5"),  # a distance of maps
+        ("recall_error", 0.25, "0.25"),
+        ("supervised", 0.25, "25.00 %"),  # by its unit
+        ("accuracy", 1.5, "1.5"),  # no share
     ],
 )
 def test_a_number_reads_the_same_in_every_part_of_a_report(name, value, text):
@@ -64,6 +70,7 @@ def test_the_legend_lists_known_measures_once():
     (panel,) = legend_panels(["loss", "loss", "unknown", "psnr"])
     assert panel.html.count("<tr>") == 3  # the head, the loss and the PSNR
     assert "higher is better" in panel.html
+    assert "lower is better" in panel.html
     assert legend_panels(["unknown"]) == []
     (panel,) = legend_panels(["return/seed0", "return/seed1", "calibration/mce"])
     assert panel.html.count("<tr>") == 3  # the return, once, and the calibration error

@@ -183,3 +183,14 @@ def test_each_of_several_tasks_has_classes_of_its_own():
 def test_continuous_actions_are_no_labels():
     learner = behavior_cloning.learner(model=MODEL, optimizer=SGD, environment=acting(None))
     assert learner.classes(None, {"action": np.zeros((2, 1))}) == {}
+
+
+def test_the_first_wrong_label_is_named_behind_many_right_ones():
+    """Rows are looked at by the thousand: the second of the second thousand."""
+    text = np.zeros((1100, 4), int)
+    text[1025, 2] = 5
+    learner = language_model.learner(model=MODEL, optimizer=SGD)
+    with pytest.raises(ValueError, match=r"text=5: out of range, example 1025 of train; allowed"):
+        check(learner, {"text": text})
+    with pytest.raises(ValueError, match=r"text=float64: wrong dtype in train; allowed: integers from 0 to 4"):
+        check(learner, {"text": text * 1.0})
