@@ -34,6 +34,7 @@ from dlcore.losses.contrastive import (
     siglip_loss,
     uniformity_loss,
 )
+from dlcore.losses.depth import scale_invariant_depth_loss, surface_normal_loss
 from dlcore.losses.detection import (
     complete_iou_loss,
     distance_iou_loss,
@@ -145,6 +146,7 @@ __all__ = [
     "nt_xent_scores",
     "pairwise_distances",
     "sample_semi_hard_negatives",
+    "scale_invariant_depth_loss",
     "sequence_loss",
     "siglip_loss",
     "sigmoid_focal_loss",
@@ -153,6 +155,7 @@ __all__ = [
     "softmax_cross_entropy_loss",
     "squared_hinge_loss",
     "style_loss",
+    "surface_normal_loss",
     "total_variation_loss",
     "triplet_kinds",
     "triplet_loss",

@@ -57,6 +57,7 @@ from dlcore.ops.cpu.depthwise import (
 )
 from dlcore.ops.cpu.onednn import has_onednn, leave_out_of_cache, use_onednn, without_onednn
 from dlcore.ops.deformable_convolution import deform_conv
+from dlcore.ops.depth_maps import depth_to_normals
 from dlcore.ops.fft_convolution import conv_fft
 from dlcore.ops.filters import correlate_separable, gaussian_filter, sobel_filter
 from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
@@ -136,6 +137,7 @@ __all__ = [
     "deform_conv",
     "dense_dot_general",
     "dense_product",
+    "depth_to_normals",
     "depthwise_conv",
     "depthwise_kernel_gradient",
     "depthwise_transpose",

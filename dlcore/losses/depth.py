@@ -1,0 +1,73 @@
+"""Losses of depth maps and surface normals.
+
+    scale-invariant depth   1/n Σ d² - λ/n² (Σ d)²,  d = log p - log g       Eigen et al. 2014, arXiv:1406.2283
+    surface normal          1 - x·y / (|x| |y|)
+
+With λ = 1 the first is the variance of d: predictions that are wrong by one factor cost nothing. Eigen et al. train
+with λ = 1/2.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.losses._precision import at_least_float32
+from dlcore.losses._shapes import check_shapes
+
+__all__ = ["scale_invariant_depth_loss", "surface_normal_loss"]
+
+
+def scale_invariant_depth_loss(
+    log_depth: jax.Array, target: jax.Array, mask: jax.Array | None = None, variance_weight: float | jax.Array = 1.0
+) -> jax.Array:
+    """Scale-invariant error of depth maps in logarithms.
+
+    Args:
+      log_depth: predicted logarithms of depth, [..., H, W].
+      target: true depth, [..., H, W]; pixels that are not positive and finite do not count.
+      mask: [..., H, W], 0 where a pixel does not count; None means that all do.
+      variance_weight: λ, from 0 (mean square) to 1 (variance).
+
+    Returns:
+      [...], one loss a map; 0 where no pixel counts.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    check_shapes(
+        log_depth=(log_depth, "... H W"),
+        target=(target, "... H W"),
+        mask=(mask, "... H W"),
+        variance_weight=(variance_weight, ""),
+    )
+    log_depth, target = at_least_float32(log_depth), at_least_float32(target)
+    valid = (target > 0) & jnp.isfinite(target)
+    valid = valid if mask is None else valid & (mask > 0)
+    d = jnp.where(valid, log_depth - jnp.log(jnp.where(valid, target, 1)), 0)
+    n = jnp.maximum(valid.sum((-2, -1)), 1)
+    mean = d.sum((-2, -1)) / n
+    centered = jnp.where(valid, d - mean[..., None, None], 0)
+    # mean d² = variance + mean²: no difference of large numbers
+    return jnp.square(centered).sum((-2, -1)) / n + (1 - variance_weight) * jnp.square(mean)
+
+
+def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """One minus the cosine of the angle between normals.
+
+    Args:
+      prediction: [..., 3], of any length; the zero vector has the loss 1 and the gradient 0.
+      target: [..., 3], of any length.
+
+    Returns:
+      [...] from 0 to 2.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    check_shapes(prediction=(prediction, "... 3"), target=(target, "... 3"))
+    x, y = at_least_float32(prediction), at_least_float32(target)
+    return 1 - (_unit(x) * _unit(y)).sum(-1)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    squares = jnp.square(x).sum(-1, keepdims=True)
+    return jnp.where(squares > 0, x * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)

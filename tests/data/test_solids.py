@@ -1,0 +1,106 @@
+"""Procedural solids: distances by hand and by gradient, points on surfaces, depth that agrees with normals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.data.solids import (
+    SOLID_KINDS,
+    Solid,
+    occupancy_grid,
+    random_solid,
+    render_depth,
+    rgbd_scenes,
+    surface_points,
+)
+from dlcore.losses import surface_normal_loss
+from dlcore.ops import depth_to_normals
+
+SIZES = {"sphere": [0.5] * 3, "box": [0.3, 0.4, 0.5], "cylinder": [0.4, 0.5], "cone": [0.4, 0.5], "torus": [0.5, 0.2]}
+
+
+@pytest.mark.covers("TD-08")
+@pytest.mark.parametrize(
+    ("kind", "point", "distance"),
+    [
+        ("sphere", (1, 0, 0), 0.5),
+        ("sphere", (0, 0, 0), -0.5),
+        ("box", (0.6, 0.8, 0), 0.5),  # (0.3, 0.4) beyond the edge
+        ("box", (0, 0, 0), -0.3),
+        ("cylinder", (0.7, 0, 0.9), 0.5),  # (0.3, 0.4) beyond the rim
+        ("cylinder", (0, 0, 0.45), -0.05),
+        ("cone", (0, 0, 1.5), 1.0),  # above the apex at 0.5
+        ("cone", (0, 0, -0.6), 0.1),  # below the base
+        ("cone", (0, 0, -0.4), -0.1),
+        ("torus", (0.5, 0, 0), -0.2),
+        ("torus", (0, 0, 0), 0.3),  # in the hole
+    ],
+)
+def test_distances_by_hand(kind, point, distance):
+    solid = Solid(kind, np.array(SIZES[kind]))
+    assert solid.signed_distance(np.array(point, float)) == pytest.approx(distance, abs=1e-12)
+
+
+@pytest.mark.covers("TD-08")
+@pytest.mark.parametrize("kind", SOLID_KINDS)
+def test_the_distance_is_exact_its_gradient_has_length_1(kind):
+    rng = np.random.default_rng(0)
+    solid = random_solid(rng, kind)
+    points = rng.uniform(-1, 1, (256, 3)).astype(np.float32)
+    value, gradient = jax.jit(jax.vmap(jax.value_and_grad(solid.signed_distance)))(jnp.asarray(points))
+    np.testing.assert_allclose(np.linalg.norm(gradient, axis=-1), 1, atol=1e-3)
+    # One step along the gradient reaches the surface.
+    np.testing.assert_allclose(solid.signed_distance(np.asarray(points - value[:, None] * gradient)), 0, atol=1e-3)
+    points, normals = surface_points(solid, 64, rng)
+    np.testing.assert_allclose(solid.signed_distance(points), 0, atol=1e-5)
+    outside = solid.signed_distance(points + 0.01 * normals)
+    assert np.mean(np.abs(outside - 0.01) < 1e-4) > 0.9  # not where an edge is near
+
+
+def test_occupied_volume_and_bad_solids():
+    # 24 cells of side 1/12: the sphere of radius 0.5 has 4/3 pi 0.125 = 0.5236.
+    assert occupancy_grid(Solid("sphere", np.full(3, 0.5)), 24).sum() / 12**3 == pytest.approx(0.5236, rel=0.02)
+    with pytest.raises(ValueError, match="kind='star': unknown; allowed: sphere, box"):
+        Solid("star", np.ones(3)).signed_distance(np.zeros(3))
+    with pytest.raises(ValueError, match="not positive; allowed: lengths above 0"):
+        Solid("box", np.array([1, 0, 1.0])).signed_distance(np.zeros(3))
+    with pytest.raises(ValueError, match="size=4: too small"):
+        rgbd_scenes(1, size=4)
+
+
+@pytest.mark.covers("TD-03")
+def test_normals_of_a_rendered_sphere_from_depth():
+    intrinsics = np.array([[48.0, 0, 15.5], [0, 48, 15.5], [0, 0, 1]])
+    # The camera looks along y from y = -3; rows go down.
+    rotation, center = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), np.array([0, -3.0, 0.7])
+    sphere = Solid("sphere", np.full(3, 0.7), center=np.array([0, 0, 0.7]))
+    depth, normals, label = render_depth([sphere], intrinsics, rotation, -rotation @ center, 32, 32)
+    v, u = np.mgrid[:32, :32]
+    ray = np.stack([(u - 15.5) / 48, (v - 15.5) / 48, np.ones((32, 32))], -1)
+    hit = label == 0
+    # |t ray - (0, 0, 3)| = 0.7 by the quadratic formula; normals are (point - center) / radius.
+    a = (ray**2).sum(-1)
+    t = (3 - np.sqrt(np.maximum(9 - a * (9 - 0.49), 0))) / a
+    np.testing.assert_allclose(depth[hit], t[hit], atol=1e-4)
+    want = (t[..., None] * ray - (0, 0, 3)) / 0.7
+    np.testing.assert_allclose(normals[hit], want[hit], atol=1e-3)
+    inner = (np.hypot(u - 15.5, v - 15.5) < 7) & hit
+    estimated = np.asarray(
+        depth_to_normals(jnp.asarray(np.where(hit, depth, 9.0), jnp.float32), jnp.asarray(intrinsics))
+    )
+    assert np.asarray(surface_normal_loss(estimated, normals.astype(np.float32)))[inner].max() < 2e-3
+    with pytest.raises(ValueError, match=r"depth\[0, 1\]=0: not positive; allowed: depths above 0"):
+        depth_to_normals(jnp.array([[1.0, 0], [1, 1]]), jnp.asarray(intrinsics))
+    with pytest.raises(ValueError, match="depth"):
+        depth_to_normals(jnp.array([[1.0, jnp.nan], [1, 1]]), jnp.asarray(intrinsics))
+
+
+def test_scenes_are_the_same_by_seed_and_number():
+    few, many = rgbd_scenes(1, 3, 12).arrays, rgbd_scenes(2, 3, 12).arrays
+    for name, values in few.items():
+        np.testing.assert_array_equal(values[0], many[name][0])
+    assert np.isfinite(many["depth"]).all()
+    assert 1 < many["depth"].min() < many["depth"].max() < 12
+    np.testing.assert_allclose(np.linalg.norm(many["normals"], axis=-1), 1, atol=1e-5)
+    assert 0 <= many["image"].min() <= many["image"].max() <= 1
