@@ -1,0 +1,185 @@
+"""Panoramas: images from one point of view, drawn into one by homographies.
+
+    SIFT -> matches -> H_i from image i to image i - 1 by RANSAC -> product to the middle image -> canvas -> blend
+    blend = Σ w_i g_i I_i / Σ w_i,   w the distance to the image's edge,   g the gain that matches it in the overlap
+
+Brown & Lowe 2007, "Automatic panoramic image stitching using invariant features", IJCV 74, without its bundle
+adjustment and multi-band blending. The camera may turn about its center, or the scene be a plane: nothing else is a
+homography.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.classical_vision.homography import ransac_homography, warp_perspective
+from dlcore.classical_vision.matching import match_descriptors
+from dlcore.classical_vision.ransac import Consensus
+from dlcore.classical_vision.sift import sift
+
+__all__ = ["Panorama", "align_images", "blend_images", "canvas_size", "overlap_psnr", "stitch"]
+
+_MIN_INLIERS = 10
+_LARGEST = 8
+
+
+class Panorama(NamedTuple):
+    """A stitched image.
+
+    Args:
+      image: [H, W, C].
+      mask: [H, W] bool, where an image covers the canvas.
+      homographies: [V, 3, 3], from each image to the canvas.
+      psnr: of neighbors in their overlap after matching the exposure, in dB, [V - 1].
+      inliers: [V - 1], matches that follow the homography.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    homographies: np.ndarray
+    psnr: np.ndarray
+    inliers: np.ndarray
+
+
+def align_images(
+    key: jax.Array, source: jax.Array, target: jax.Array, count: int = 500, threshold: float = 2.0
+) -> Consensus:
+    """Find the homography from one image to another by SIFT, matching and RANSAC.
+
+    Args:
+      key: PRNG key.
+      source: [H, W, C] in [0, 1].
+      target: [H', W', C].
+      count: keypoints of each image.
+      threshold: largest error of an inlier, in pixels.
+
+    Returns:
+      The consensus of `count` pairs; its model is [3, 3].
+    """
+    first, second = sift(source.mean(-1), count), sift(target.mean(-1), count)
+    matches = match_descriptors(first.descriptors, second.descriptors, first_mask=first.mask, second_mask=second.mask)
+    return ransac_homography(key, first.points, second.points[matches.index], threshold, mask=matches.mask)
+
+
+def canvas_size(homographies: np.ndarray, sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], np.ndarray]:
+    """Find a canvas that holds all images.
+
+    Args:
+      homographies: [V, 3, 3], from each image to a common plane.
+      sizes: (rows, columns) of each image.
+
+    Returns:
+      ((rows, columns) of the canvas, [3, 3] the shift from the plane to it).
+
+    Raises:
+      ValueError: an image crosses the horizon of the plane, or the canvas is 8 times as large as an image.
+    """
+    corners = []
+    for index, (matrix, (height, width)) in enumerate(zip(np.asarray(homographies, np.float64), sizes, strict=True)):
+        points = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]]) @ matrix.T
+        if not (points[:, 2] > 1e-6).all():
+            raise ValueError(
+                f"homographies[{index}]: the image crosses the horizon; allowed: views less than 90° apart"
+            )
+        corners.append(points[:, :2] / points[:, 2:])
+    first, last = np.floor(np.min(corners, (0, 1)) + 1e-3), np.ceil(np.max(corners, (0, 1)) - 1e-3)
+    columns, rows = (last - first).astype(int) + 1
+    limit = _LARGEST * max(max(size) for size in sizes)
+    if max(rows, columns) > limit:
+        raise ValueError(f"canvas={rows}x{columns}: too large; allowed: at most {limit} pixels a side")
+    return (int(rows), int(columns)), np.array([[1, 0, -first[0]], [0, 1, -first[1]], [0, 0, 1]])
+
+
+def overlap_psnr(first: jax.Array, second: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Compare two images where both are, after matching the exposure by one factor.
+
+    Args:
+      first: [H, W, C].
+      second: [H, W, C].
+      mask: [H, W] bool, where both are.
+
+    Returns:
+      (PSNR in dB of values in [0, 1], the gain of the second).
+    """
+    weights = mask[..., None].astype(first.dtype)
+    gain = (weights * first * second).sum() / jnp.maximum((weights * second**2).sum(), 1e-9)
+    squared = (weights * (first - gain * second) ** 2).sum() / jnp.maximum(weights.sum() * first.shape[-1], 1)
+    return -10 * jnp.log10(jnp.maximum(squared, 1e-12)), gain
+
+
+def blend_images(
+    images: Sequence[jax.Array], homographies: jax.Array, size: tuple[int, int]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Draw images into a canvas, exposures matched along the chain, seams feathered.
+
+    Args:
+      images: V of [H, W, C] in [0, 1], neighbors overlap.
+      homographies: [V, 3, 3], from each to the canvas.
+      size: (rows, columns) of the canvas.
+
+    Returns:
+      (canvas [*size, C], mask [*size] bool, PSNR of each overlap [V - 1]).
+
+    Raises:
+      ValueError: there are fewer than two images, or not as many homographies.
+    """
+    if len(images) < 2 or len(images) != len(homographies):
+        raise ValueError(
+            f"images: {len(images)}, homographies: {len(homographies)}; allowed: at least 2, as many of both"
+        )
+    total, weight_sum, psnr, last, gain = 0.0, 0.0, [], None, 1.0
+    for image, homography in zip(images, homographies, strict=True):
+        height, width, _ = image.shape
+        rows, columns = jnp.arange(height, dtype=image.dtype)[:, None], jnp.arange(width, dtype=image.dtype)
+        to_edge = jnp.minimum(jnp.minimum(rows, height - 1 - rows), jnp.minimum(columns, width - 1 - columns)) + 1
+        drawn, mask = warp_perspective(jnp.concatenate([image, to_edge[..., None]], -1), homography, size)
+        drawn, weight = drawn[..., :-1], drawn[..., -1:]
+        if last is not None:
+            value, gain = overlap_psnr(last[0], drawn, last[1] & mask)
+            psnr.append(value)
+        drawn = jnp.clip(gain * drawn, 0, 1)
+        last = (drawn, mask)
+        total, weight_sum = total + weight * drawn, weight_sum + weight
+    return total / jnp.maximum(weight_sum, 1e-9), weight_sum[..., 0] > 0, jnp.stack(psnr)
+
+
+def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, threshold: float = 2.0) -> Panorama:
+    """Stitch images, each of which overlaps with the next.
+
+    Args:
+      images: V of [H, W, C] in [0, 1], from left to right or in any order of neighbors.
+      seed: of RANSAC.
+      count: keypoints of each image.
+      threshold: largest error of an inlier, in pixels.
+
+    Returns:
+      The panorama, in the plane of the middle image.
+
+    Raises:
+      ValueError: there are fewer than two images, or two neighbors have fewer than 10 matches that fit.
+    """
+    if len(images) < 2:
+        raise ValueError(f"images: {len(images)}; allowed: at least 2")
+    align = jax.jit(align_images, static_argnums=(3, 4))
+    chain, inliers = [np.eye(3)], []
+    for index in range(1, len(images)):
+        key = jax.random.fold_in(jax.random.key(seed), index)
+        found = align(key, images[index], images[index - 1], count, threshold)
+        if found.num_inliers < _MIN_INLIERS:
+            raise ValueError(
+                f"images[{index}]: {int(found.num_inliers)} matches with images[{index - 1}]; allowed: at least "
+                f"{_MIN_INLIERS}, of neighbors that overlap"
+            )
+        chain.append(chain[-1] @ np.asarray(found.model, np.float64))
+        inliers.append(int(found.num_inliers))
+    homographies = np.linalg.inv(chain[len(images) // 2]) @ np.stack(chain)
+    homographies /= homographies[:, 2:, 2:]
+    size, shift = canvas_size(homographies, [image.shape[:2] for image in images])
+    homographies = shift @ homographies
+    canvas, mask, psnr = jax.jit(blend_images, static_argnums=2)(
+        [jnp.asarray(image) for image in images], jnp.asarray(homographies, jnp.float32), size
+    )
+    return Panorama(np.asarray(canvas), np.asarray(mask), homographies, np.asarray(psnr), np.array(inliers))

@@ -1,0 +1,260 @@
+"""SIFT: points of an image that are found again when it is turned, scaled or lit differently, each with 128 numbers.
+
+Lowe 2004, "Distinctive image features from scale-invariant keypoints", IJCV 60.
+
+    L(σ) = G(σ) * I,   D(σ) = L(kσ) - L(σ), k = 2^(1/3)            keypoints: extrema of D among 26 neighbors
+    refined by a Newton step x̂ = -(∇²D)⁻¹ ∇D; kept where |D(x̂)| is large and tr(H)² / det(H) < (r + 1)² / r, r = 10
+    orientation: peaks of a histogram of 36 gradient angles around the point, at least .8 of the highest, at most two
+    descriptor: histograms of 8 angles in 4x4 cells of 3σ, turned to the orientation; normalized, cut at .2, normalized
+
+The first octave is the image doubled. Images are gray in [0, 1], thresholds too. The result has a fixed number of rows
+and a mask, so that it runs under jit and maps over a batch. Two deviations: gradients are sampled on a fixed grid of
+16x16 points around each keypoint instead of at all pixels, and there is one Newton step, held to half a sample.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.ops.checks import check_finite
+from dlcore.ops.filters import gaussian_filter
+
+__all__ = ["Keypoints", "describe", "sift"]
+
+_SCALES = 3
+_SIGMA = 1.6
+_CELLS = 4
+_SAMPLES = 16
+
+
+class Keypoints(NamedTuple):
+    """Keypoints of an image, the strongest first.
+
+    Args:
+      points: [count, 2], (column, row) in the image.
+      sigmas: [count], scale in pixels.
+      angles: [count], orientation in radians, from right to down.
+      scores: [count], absolute difference of Gaussians.
+      mask: [count] bool; False fills up to `count`.
+      descriptors: [count, 128], of norm 1.
+    """
+
+    points: jax.Array
+    sigmas: jax.Array
+    angles: jax.Array
+    scores: jax.Array
+    mask: jax.Array
+    descriptors: jax.Array
+
+
+def sift(
+    image: jax.Array,
+    count: int = 500,
+    contrast_threshold: float = 0.04,
+    edge_ratio: float = 10.0,
+    octaves: int | None = None,
+    double: bool = True,
+) -> Keypoints:
+    """Detect and describe keypoints.
+
+    Args:
+      image: [H, W] gray in [0, 1].
+      count: number of rows of the result; a point with two orientations takes two.
+      contrast_threshold: least contrast, divided by 3 for each of the 3 scales of an octave as in OpenCV.
+      edge_ratio: largest ratio of the principal curvatures.
+      octaves: number of octaves; None for as many as have at least 16 pixels a side.
+      double: double the image first, which finds about four times as many points.
+
+    Returns:
+      Keypoints of `count` rows.
+
+    Raises:
+      ValueError: the image is no floating [H, W] of at least 16 pixels a side or not finite, or a setting is out of
+        range.
+    """
+    if image.ndim != 2 or min(image.shape) < 16 or not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(
+            f"image={image.dtype}{list(image.shape)}: wrong type; allowed: floating [H, W], at least 16 pixels a side"
+        )
+    if count < 1 or not contrast_threshold > 0 or not edge_ratio >= 1 or (octaves is not None and octaves < 1):
+        raise ValueError(
+            f"count={count}, contrast_threshold={contrast_threshold}, edge_ratio={edge_ratio}, octaves={octaves}: "
+            "out of range; allowed: at least 1, above 0, at least 1, at least 1"
+        )
+    if not isinstance(image, jax.core.Tracer):
+        check_finite("image", image)
+    base = _doubled(image) if double else image
+    # The camera has blurred by half a pixel already, which doubling makes a whole one.
+    base = gaussian_filter(base, math.sqrt(_SIGMA**2 - (1.0 if double else 0.5) ** 2))
+    fitting = int(math.log2(min(base.shape) / 16)) + 1
+    found = []
+    for octave in range(min(fitting, octaves or fitting)):
+        levels = _octave(base)
+        found.append(_keypoints(levels, count, contrast_threshold / _SCALES, edge_ratio, 2.0 ** (octave - double)))
+        base = levels[_SCALES, ::2, ::2]
+    merged = Keypoints(*(jnp.concatenate(parts) for parts in zip(*found, strict=True)))
+    order = jax.lax.top_k(jnp.where(merged.mask, merged.scores, -1), min(count, len(merged.mask)))[1]
+    return Keypoints(*(x[order] for x in merged))
+
+
+def describe(levels: jax.Array, points: jax.Array, level: jax.Array, sigmas: jax.Array, angles: jax.Array) -> jax.Array:
+    """Describe points of one octave.
+
+    Args:
+      levels: [S, H, W], the image at several blurs.
+      points: [N, 2], (column, row).
+      level: [N] int, which of the blurs is nearest to each point's scale.
+      sigmas: [N], scales in pixels.
+      angles: [N], orientations in radians.
+
+    Returns:
+      [N, 128] in the order (row of cells, column of cells, angle), of norm 1.
+    """
+    # The grid spans 4 cells of 3 sigma; its middle is the point.
+    grid = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
+    x, y = (g.ravel().astype(np.float32) for g in np.meshgrid(grid, grid))
+    extent = 3 * _CELLS * sigmas[:, None]
+    cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]
+    columns = points[:, :1] + extent * (cos * x - sin * y)
+    rows = points[:, 1:] + extent * (sin * x + cos * y)
+    right, down = _sample_gradients(levels, level, rows, columns)
+    # Gradients in the turned axes.
+    along, across = cos * right + sin * down, -sin * right + cos * down
+    magnitude = jnp.sqrt(along**2 + across**2 + 1e-20)
+    magnitude *= jnp.exp(-(x**2 + y**2) / (2 * 0.5**2))
+    votes = _angle_votes(jnp.arctan2(across, along), 8) * magnitude[..., None]
+    centers = (np.arange(_CELLS) + 0.5) / _CELLS - 0.5
+    shares = np.maximum(0, 1 - np.abs(grid[:, None] - centers) * _CELLS).astype(np.float32)
+    cells = (shares[:, None, :, None] * shares[None, :, None]).reshape(_SAMPLES**2, _CELLS**2)
+    histograms = jnp.einsum("nso,sc->nco", votes, cells, precision=jax.lax.Precision.HIGHEST).reshape(len(points), -1)
+
+    def normalize(v: jax.Array) -> jax.Array:
+        return v / jnp.sqrt(jnp.square(v).sum(-1, keepdims=True) + 1e-12)
+
+    return normalize(jnp.minimum(normalize(histograms), 0.2))
+
+
+def _doubled(image: jax.Array) -> jax.Array:
+    """[2 H - 1, 2 W - 1] by linear interpolation: pixel i is pixel 2 i of the result."""
+    for axis in (0, 1):
+        before = jax.lax.slice_in_dim(image, 0, image.shape[axis] - 1, axis=axis)
+        after = jax.lax.slice_in_dim(image, 1, image.shape[axis], axis=axis)
+        pairs = jnp.stack([before, (before + after) / 2], axis + 1).reshape(
+            [2 * n if a == axis else n for a, n in enumerate(before.shape)]
+        )
+        image = jnp.concatenate([pairs, jax.lax.slice_in_dim(image, image.shape[axis] - 1, None, axis=axis)], axis)
+    return image
+
+
+def _octave(base: jax.Array) -> jax.Array:
+    """[6, H, W]: blurs of 1.6 * 2^(s / 3), each from the last."""
+    levels, step = [base], 2 ** (1 / _SCALES)
+    for s in range(1, _SCALES + 3):
+        before = _SIGMA * step ** (s - 1)
+        levels.append(gaussian_filter(levels[-1], before * math.sqrt(step**2 - 1)))
+    return jnp.stack(levels)
+
+
+def _keypoints(levels: jax.Array, count: int, threshold: float, edge_ratio: float, pixel: float) -> Keypoints:
+    """Keypoints of one octave, two rows for each point; `pixel` is the size of its pixels in the image's."""
+    height, width = levels.shape[1:]
+    difference = levels[1:] - levels[:-1]
+    window = (3, 3, 3)
+    highest = jax.lax.reduce_window(difference, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
+    lowest = jax.lax.reduce_window(difference, jnp.inf, jax.lax.min, window, (1, 1, 1), "SAME")
+    is_extremum = ((difference == highest) & (difference > 0)) | ((difference == lowest) & (difference < 0))
+    inner = np.zeros(difference.shape, bool)
+    border = 5 if min(height, width) > 20 else 2
+    inner[1:-1, border:-border, border:-border] = True
+    strength = jnp.where(is_extremum & inner, jnp.abs(difference), 0)
+    candidates = min(count, int(inner.sum()))
+    scores, index = jax.lax.top_k(strength.ravel(), candidates)
+    scale, row, column = index // (height * width), index // width % height, index % width
+    scale, row, column = jnp.clip(scale, 1, _SCALES), jnp.clip(row, 1, height - 2), jnp.clip(column, 1, width - 2)
+    cube = jnp.stack(
+        [
+            jnp.stack([jnp.stack([difference[scale + s, row + r, column + c] for c in (-1, 0, 1)]) for r in (-1, 0, 1)])
+            for s in (-1, 0, 1)
+        ]
+    )  # [3, 3, 3, N]
+    here = cube[1, 1, 1]
+    gradient = (
+        jnp.stack([cube[1, 1, 2] - cube[1, 1, 0], cube[1, 2, 1] - cube[1, 0, 1], cube[2, 1, 1] - cube[0, 1, 1]], -1) / 2
+    )
+    xx, yy, ss = (
+        cube[1, 1, 2] + cube[1, 1, 0] - 2 * here,
+        cube[1, 2, 1] + cube[1, 0, 1] - 2 * here,
+        cube[2, 1, 1] + cube[0, 1, 1] - 2 * here,
+    )
+    xy = (cube[1, 2, 2] - cube[1, 2, 0] - cube[1, 0, 2] + cube[1, 0, 0]) / 4
+    xs = (cube[2, 1, 2] - cube[2, 1, 0] - cube[0, 1, 2] + cube[0, 1, 0]) / 4
+    ys = (cube[2, 2, 1] - cube[2, 0, 1] - cube[0, 2, 1] + cube[0, 0, 1]) / 4
+    offset = jnp.clip(_solve_symmetric(xx, yy, ss, xy, xs, ys, -gradient), -0.6, 0.6)
+    value = jnp.abs(here + (gradient * offset).sum(-1) / 2)
+    determinant, trace = xx * yy - xy**2, xx + yy
+    mask = (scores > 0) & (value >= threshold)
+    mask &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
+    points = jnp.stack([column, row], -1) + offset[:, :2]
+    sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)
+    level = jnp.clip(jnp.round(scale + offset[:, 2]).astype(jnp.int32), 0, _SCALES + 2)
+    angles, has_angle = _orientations(levels, points, level, sigmas)  # [N, 2]
+    points, sigmas, level, value = (jnp.repeat(x, 2, 0) for x in (points, sigmas, level, value))
+    mask = (mask[:, None] & has_angle).ravel()
+    descriptors = describe(levels, points, level, sigmas, angles.ravel())
+    return Keypoints(points * pixel, sigmas * pixel, angles.ravel(), value, mask, descriptors)
+
+
+def _orientations(levels, points, level, sigmas):
+    """(angles [N, 2], mask [N, 2]): the highest peaks of a histogram of 36 gradient angles."""
+    grid = np.linspace(-3, 3, 13, dtype=np.float32)
+    x, y = (g.ravel() for g in np.meshgrid(grid, grid))
+    # The Gaussian window has 1.5 times the scale of the point and ends at three deviations.
+    radius = 1.5 * sigmas[:, None]
+    right, down = _sample_gradients(levels, level, points[:, 1:] + radius * y, points[:, :1] + radius * x)
+    magnitude = jnp.sqrt(right**2 + down**2 + 1e-20) * (np.exp(-(x**2 + y**2) / 2) * (x**2 + y**2 <= 9))
+    votes = _angle_votes(jnp.arctan2(down, right), 36)
+    histogram = jnp.einsum("ns,nsb->nb", magnitude, votes, precision=jax.lax.Precision.HIGHEST)
+    for _ in range(2):
+        histogram = (jnp.roll(histogram, 1, 1) + histogram + jnp.roll(histogram, -1, 1)) / 3
+    before, after = jnp.roll(histogram, 1, 1), jnp.roll(histogram, -1, 1)
+    peaks = jnp.where((histogram > before) & (histogram >= after), histogram, 0)
+    heights, bins = jax.lax.top_k(peaks, 2)
+    before, here, after = (jnp.take_along_axis(h, bins, 1) for h in (before, histogram, after))
+    curvature = before - 2 * here + after
+    shift = (before - after) / 2 / jnp.where(curvature < 0, curvature, -1)
+    return (bins + shift) * (2 * jnp.pi / 36), (heights > 0) & (heights >= 0.8 * heights[:, :1])
+
+
+def _angle_votes(angles: jax.Array, bins: int) -> jax.Array:
+    """[..., bins]: shares of the two nearest bins, whose centers are at multiples of a turn / bins."""
+    position = (angles * (bins / (2 * np.pi))) % bins
+    distance = jnp.abs(position[..., None] - jnp.arange(bins))
+    return jnp.maximum(0, 1 - jnp.minimum(distance, bins - distance))
+
+
+def _sample_gradients(levels, level, rows, columns):
+    """(right, down) [N, S]: central differences at the nearest pixels of each point's level; 0 outside."""
+    _, height, width = levels.shape
+    inside = (rows >= 1) & (rows <= height - 2) & (columns >= 1) & (columns <= width - 2)
+    row = jnp.clip(jnp.round(rows), 1, height - 2).astype(jnp.int32)
+    column = jnp.clip(jnp.round(columns), 1, width - 2).astype(jnp.int32)
+    index = (level[:, None] * height + row) * width + column
+    flat = levels.reshape(-1)
+
+    def slope(step: int) -> jax.Array:
+        return jnp.where(inside, flat[index + step] - flat[index - step], 0) / 2
+
+    return slope(1), slope(width)
+
+
+def _solve_symmetric(xx, yy, ss, xy, xs, ys, right):
+    """Solve [[xx, xy, xs], [xy, yy, ys], [xs, ys, ss]] v = right [N, 3] by the adjugate; 0 where it is singular."""
+    c00, c01, c02 = yy * ss - ys**2, xs * ys - xy * ss, xy * ys - xs * yy
+    c11, c12, c22 = xx * ss - xs**2, xy * xs - xx * ys, xx * yy - xy**2
+    determinant = xx * c00 + xy * c01 + xs * c02
+    x, y, s = right[:, 0], right[:, 1], right[:, 2]
+    product = jnp.stack([c00 * x + c01 * y + c02 * s, c01 * x + c11 * y + c12 * s, c02 * x + c12 * y + c22 * s], -1)
+    return jnp.where(determinant != 0, 1, 0)[:, None] * product / jnp.where(determinant != 0, determinant, 1)[:, None]

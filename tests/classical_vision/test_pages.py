@@ -1,0 +1,45 @@
+"""The pages that take photographs: what they draw without any, in smoke settings, and bad input."""
+
+import numpy as np
+import pytest
+
+from experiments.classical_vision import calibration, flow, match, panorama, stereo
+
+
+def test_the_turn_is_where_the_matrix_says():
+    """A bright pixel at (8, 5) of 15 x 15 (middle 7, 7), turned by a quarter: (1, -2) becomes (2, 1), so (9, 8)."""
+    image = np.zeros((15, 15, 1), np.float32)
+    image[5, 8] = 1
+    turned, matrix = match.turn(image, 90, 1.0, 0.5)
+    np.testing.assert_allclose(matrix @ [8, 5, 1], [9, 8, 1], atol=1e-6)
+    assert np.unravel_index(turned[..., 0].argmax(), (15, 15)) == (8, 9)
+    assert turned.max() == pytest.approx(0.5, abs=0.01)
+
+
+def test_random_dots_are_visible_where_the_right_image_has_them():
+    left, right, disparity, visible = stereo.random_dots(24, 40, 0)
+    rows, columns = np.nonzero(visible & (np.arange(40) >= 9))
+    np.testing.assert_array_equal(left[rows, columns], right[rows, columns - disparity[rows, columns]])
+    assert set(np.unique(disparity)) == {3, 6, 9}
+    assert 0.5 < visible.mean() < 1
+
+
+def test_too_few_images_are_named():
+    for page in (match, flow, stereo):
+        with pytest.raises(ValueError, match="input=china: 1 images; allowed: at least 2"):
+            page.study(input="china")
+    with pytest.raises(FileNotFoundError, match="is neither a file nor one of"):
+        panorama.study(input="china,nowhere.jpg")
+    with pytest.raises(FileNotFoundError, match=r"input=nowhere.npz: no such file; allowed: an .npz of points"):
+        calibration.study(input="nowhere.npz")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "figure"),
+    [(match, "matches"), (panorama, "panorama"), (flow, "flow"), (stereo, "stereo"), (calibration, "calibration")],
+)
+def test_pages_smoke(page, figure):
+    result = page.study(**page.experiment.smoke)
+    assert figure in result.figures
+    assert result.headline is not None

@@ -1,0 +1,60 @@
+"""Panoramas: a canvas by hand, parts of one image, and a photograph that was cut, turned and dimmed."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dlcore.classical_vision.panorama import blend_images, canvas_size, overlap_psnr, stitch
+from dlcore.data.sample_images import sample_image
+
+
+@pytest.mark.covers("CL-11")
+def test_two_parts_of_an_image_make_it_again():
+    """Columns 0 to 19 and 8 to 31 of a smooth image, the second at .8 of the light: a canvas of 32 columns."""
+    whole = ndimage.gaussian_filter(np.random.default_rng(0).uniform(size=(16, 32)), 1.5)[..., None]
+    whole = (0.2 + 0.6 * (whole - whole.min()) / np.ptp(whole)).astype(np.float32)
+    parts = [whole[:, :20], 0.8 * whole[:, 8:]]
+    homographies = np.stack([np.eye(3), [[1, 0, 8], [0, 1, 0], [0, 0, 1]]]).astype(np.float32)
+    size, shift = canvas_size(homographies, [(16, 20), (16, 24)])
+    assert size == (16, 32)
+    np.testing.assert_array_equal(shift, np.eye(3))
+    canvas, mask, psnr = jax.jit(blend_images, static_argnums=2)(parts, homographies, size)
+    assert np.asarray(mask).all()
+    assert psnr[0] >= 35
+    np.testing.assert_allclose(canvas, whole, atol=1e-3)
+
+
+@pytest.mark.covers("CL-11")
+def test_the_overlap_by_hand():
+    """.5 against gain g = (.5 * .3 + .5 * .2) / (.09 + .04) = 1.923 of (.3, .2): errors -.0769 and .1154, mean square
+    .00962, PSNR 20.17 dB. The third pixel is not in the overlap."""
+    first, second = np.full((1, 3, 1), 0.5, np.float32), np.array([[[0.3], [0.2], [0.9]]], np.float32)
+    psnr, gain = jax.jit(overlap_psnr)(first, second, np.array([[True, True, False]]))
+    assert float(gain) == pytest.approx(1.923, abs=1e-3)
+    assert float(psnr) == pytest.approx(20.17, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-11")
+def test_a_photograph_that_was_cut_and_turned_is_whole_again():
+    """The right part is seen by a camera that is turned by 4° about its axis, at .8 of the light."""
+    photograph = sample_image("china", 200).astype(np.float32) / 255
+    left, right = photograph[:, :190], photograph[:, 100:]
+    turned = np.stack([ndimage.rotate(right[..., c], 4, reshape=False, order=3) for c in range(3)], -1)
+    turned = 0.8 * np.clip(turned[10:-10, 10:-10], 0, 1)
+    found = stitch([left, turned.astype(np.float32)])
+    assert found.inliers[0] >= 30
+    assert found.psnr[0] >= 28
+    assert found.image.shape[1] > 270
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="images: 1; allowed: at least 2"):
+        stitch([np.zeros((20, 20, 3))])
+    with pytest.raises(ValueError, match=r"homographies\[1\]: the image crosses the horizon"):
+        canvas_size(np.stack([np.eye(3), [[1, 0, 0], [0, 1, 0], [-0.1, 0, 1]]]), [(16, 20)] * 2)
+    with pytest.raises(ValueError, match="canvas=20x1020: too large; allowed: at most 160"):
+        canvas_size(np.stack([np.eye(3), [[1, 0, 1000], [0, 1, 0], [0, 0, 1]]]), [(20, 20)] * 2)
+    with pytest.raises(ValueError, match="images: 1, homographies: 1; allowed: at least 2"):
+        blend_images([np.zeros((4, 4, 1))], np.eye(3)[None], (4, 4))

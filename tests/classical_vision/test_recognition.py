@@ -1,0 +1,66 @@
+"""Uses of features: an object among others, flow and tracks of keypoints with known motion."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.classical_vision.recognition import feature_flow, recognize, track_keypoints
+from dlcore.classical_vision.sift import Keypoints
+
+
+def keypoints(points, descriptors, mask=None):
+    count = points.shape[:-1]
+    mask = np.ones(count, bool) if mask is None else mask
+    fill = np.ones(count, np.float32)
+    return Keypoints(points.astype(np.float32), fill, fill, fill, mask, descriptors.astype(np.float32))
+
+
+@pytest.mark.covers("CL-13")
+def test_an_object_is_recognized_by_its_consistent_matches():
+    """Object 1 appears doubled and shifted by (5, 3), 12 of its 16 points; the rest of the image is unknown."""
+    rng = np.random.default_rng(0)
+    points, descriptors = rng.uniform(0, 50, (3, 16, 2)), rng.normal(size=(3, 16, 8))
+    image = keypoints(
+        np.concatenate([2 * points[1, :12] + [5, 3], rng.uniform(0, 100, (8, 2))]),
+        np.concatenate([descriptors[1, :12] + 0.05 * rng.normal(size=(12, 8)), rng.normal(size=(8, 8))]),
+    )
+    run = jax.jit(lambda objects, image: recognize(jax.random.key(0), objects, image, 8, num_hypotheses=50))
+    found = run(keypoints(points, descriptors), image)
+    assert found.index == 1
+    assert found.counts[1] >= 12
+    assert max(found.counts[0], found.counts[2]) < 8
+    mapped = np.asarray(found.homographies[1]) @ np.append(points[1, 14], 1)
+    np.testing.assert_allclose(mapped[:2] / mapped[2], 2 * points[1, 14] + [5, 3], atol=1)
+    # Of an image that shows none of them, none is recognized.
+    unknown = image._replace(descriptors=rng.normal(size=(20, 8)).astype(np.float32))
+    assert run(keypoints(points, descriptors), unknown).index == -1
+
+
+@pytest.mark.covers("CL-13", "CL-14")
+def test_flow_and_tracks_of_keypoints():
+    """Six keypoints move by (3, 1) a frame, listed in another order in each; the fourth is hidden from frame 2 on."""
+    rng = np.random.default_rng(0)
+    points, descriptors = rng.uniform(0, 40, (6, 2)), 5 * rng.normal(size=(6, 8))
+    orders = [np.arange(6), rng.permutation(6), rng.permutation(6), rng.permutation(6)]
+    frames = keypoints(
+        np.stack([points[order] + np.array([3, 1]) * t for t, order in enumerate(orders)]),
+        np.stack([descriptors[order] for order in orders]),
+        np.stack([(order != 3) | (t < 2) for t, order in enumerate(orders)]),
+    )
+    first, second = (Keypoints(*(x[t] for x in frames)) for t in (0, 1))
+    flow, mask = jax.jit(feature_flow)(first, second)
+    assert np.asarray(mask).all()
+    np.testing.assert_allclose(flow, np.broadcast_to([3, 1], (6, 2)), atol=1e-5)
+    tracks = jax.jit(track_keypoints)(frames)
+    expected = np.ones((4, 6), bool)
+    expected[2:, 3] = False
+    np.testing.assert_array_equal(tracks.mask, expected)
+    motion = np.asarray(tracks.points) - points - np.arange(4)[:, None, None] * np.array([3, 1])
+    np.testing.assert_allclose(motion[expected], 0, atol=1e-4)
+
+
+def test_bad_input_is_named():
+    empty = keypoints(np.zeros((2, 5, 2)), np.zeros((2, 5, 8)))
+    with pytest.raises(ValueError, match="threshold=4: any four matches fit a homography; allowed: at least 5"):
+        recognize(jax.random.key(0), empty, Keypoints(*(jnp.asarray(x[0]) for x in empty)), 4)
