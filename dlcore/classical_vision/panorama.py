@@ -156,7 +156,7 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
       threshold: largest error of an inlier, in pixels.
 
     Returns:
-      The panorama, in the plane of the middle image.
+      The panorama, in the plane of the middle image (of two, the first).
 
     Raises:
       ValueError: there are fewer than two images, or two neighbors have fewer than 10 matches that fit.
@@ -175,7 +175,7 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
             )
         chain.append(chain[-1] @ np.asarray(found.model, np.float64))
         inliers.append(int(found.num_inliers))
-    homographies = np.linalg.inv(chain[len(images) // 2]) @ np.stack(chain)
+    homographies = np.linalg.inv(chain[(len(images) - 1) // 2]) @ np.stack(chain)
     homographies /= homographies[:, 2:, 2:]
     size, shift = canvas_size(homographies, [image.shape[:2] for image in images])
     homographies = shift @ homographies

@@ -22,7 +22,7 @@ import numpy as np
 from dlcore.ops.checks import check_finite
 from dlcore.ops.filters import gaussian_filter
 
-__all__ = ["Keypoints", "describe", "sift"]
+__all__ = ["Keypoints", "describe", "octave_keypoints", "sift"]
 
 _SCALES = 3
 _SIGMA = 1.6
@@ -38,7 +38,7 @@ class Keypoints(NamedTuple):
       sigmas: [count], scale in pixels.
       angles: [count], orientation in radians, from right to down.
       scores: [count], absolute difference of Gaussians.
-      mask: [count] bool; False fills up to `count`.
+      mask: [count] bool; False fills up to `count`, with zeros in all fields.
       descriptors: [count, 128], of norm 1.
     """
 
@@ -93,11 +93,76 @@ def sift(
     found = []
     for octave in range(min(fitting, octaves or fitting)):
         levels = _octave(base)
-        found.append(_keypoints(levels, count, contrast_threshold / _SCALES, edge_ratio, 2.0 ** (octave - double)))
+        found.append(
+            octave_keypoints(levels, count, contrast_threshold / _SCALES, edge_ratio, 2.0 ** (octave - double))
+        )
         base = levels[_SCALES, ::2, ::2]
     merged = Keypoints(*(jnp.concatenate(parts) for parts in zip(*found, strict=True)))
-    order = jax.lax.top_k(jnp.where(merged.mask, merged.scores, -1), min(count, len(merged.mask)))[1]
-    return Keypoints(*(x[order] for x in merged))
+    rows = min(count, len(merged.mask))
+    order = jax.lax.top_k(jnp.where(merged.mask, merged.scores, -1), rows)[1]
+    merged = Keypoints(*(x[order] for x in merged))
+    # Rows that are no keypoints are 0; a small image has fewer candidates than `count`.
+    merged = jax.tree.map(lambda x: jnp.where(merged.mask.reshape(-1, *[1] * (x.ndim - 1)), x, x.dtype.type(0)), merged)
+    return Keypoints(*(jnp.pad(x, [(0, count - rows)] + [(0, 0)] * (x.ndim - 1)) for x in merged))
+
+
+def octave_keypoints(
+    levels: jax.Array, count: int, threshold: float = 0.04 / _SCALES, edge_ratio: float = 10.0, pixel: float = 1.0
+) -> Keypoints:
+    """Detect and describe the keypoints of one octave.
+
+    Args:
+      levels: [6, H, W], the image at blurs of 1.6 * 2^(s / 3) pixels.
+      count: number of extrema; each has two rows for two orientations.
+      threshold: least absolute difference of Gaussians.
+      edge_ratio: largest ratio of the principal curvatures.
+      pixel: side of a pixel of the octave in pixels of the image.
+
+    Returns:
+      Keypoints of 2 `count` rows, or fewer in a small octave, in no order.
+    """
+    height, width = levels.shape[1:]
+    difference = levels[1:] - levels[:-1]
+    window = (3, 3, 3)
+    highest = jax.lax.reduce_window(difference, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
+    lowest = jax.lax.reduce_window(difference, jnp.inf, jax.lax.min, window, (1, 1, 1), "SAME")
+    is_extremum = ((difference == highest) & (difference > 0)) | ((difference == lowest) & (difference < 0))
+    inner = np.zeros(difference.shape, bool)
+    border = 5 if min(height, width) > 20 else 2
+    inner[1:-1, border:-border, border:-border] = True
+    strength = jnp.where(is_extremum & inner, jnp.abs(difference), 0)
+    scores, index = jax.lax.top_k(strength.ravel(), min(count, int(inner.sum())))
+    scale, row, column = index // (height * width), index // width % height, index % width
+    scale, row, column = jnp.clip(scale, 1, _SCALES), jnp.clip(row, 1, height - 2), jnp.clip(column, 1, width - 2)
+    # The 27 values around each extremum: [scale, row, column, N].
+    s, r, c = np.mgrid[-1:2, -1:2, -1:2]
+    steps = ((s * height + r) * width + c)[..., None]
+    cube = difference.ravel()[(scale * height + row) * width + column + steps]
+    here = cube[1, 1, 1]
+    gradient = (
+        jnp.stack([cube[1, 1, 2] - cube[1, 1, 0], cube[1, 2, 1] - cube[1, 0, 1], cube[2, 1, 1] - cube[0, 1, 1]], -1) / 2
+    )
+    xx, yy, ss = (
+        cube[1, 1, 2] + cube[1, 1, 0] - 2 * here,
+        cube[1, 2, 1] + cube[1, 0, 1] - 2 * here,
+        cube[2, 1, 1] + cube[0, 1, 1] - 2 * here,
+    )
+    xy = (cube[1, 2, 2] - cube[1, 2, 0] - cube[1, 0, 2] + cube[1, 0, 0]) / 4
+    xs = (cube[2, 1, 2] - cube[2, 1, 0] - cube[0, 1, 2] + cube[0, 1, 0]) / 4
+    ys = (cube[2, 2, 1] - cube[2, 0, 1] - cube[0, 2, 1] + cube[0, 0, 1]) / 4
+    offset = jnp.clip(_solve_symmetric(xx, yy, ss, xy, xs, ys, -gradient), -0.5, 0.5)
+    value = jnp.abs(here + (gradient * offset).sum(-1) / 2)
+    determinant, trace = xx * yy - xy**2, xx + yy
+    mask = (scores > 0) & (value >= threshold)
+    mask &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
+    points = jnp.stack([column, row], -1) + offset[:, :2]
+    sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)
+    level = jnp.clip(jnp.round(scale + offset[:, 2]).astype(jnp.int32), 0, _SCALES + 2)
+    angles, has_angle = _orientations(levels, points, level, sigmas)  # [N, 2]
+    points, sigmas, level, value = (jnp.repeat(x, 2, 0) for x in (points, sigmas, level, value))
+    mask = (mask[:, None] & has_angle).ravel()
+    descriptors = describe(levels, points, level, sigmas, angles.ravel())
+    return Keypoints(points * pixel, sigmas * pixel, angles.ravel(), value, mask, descriptors)
 
 
 def describe(levels: jax.Array, points: jax.Array, level: jax.Array, sigmas: jax.Array, angles: jax.Array) -> jax.Array:
@@ -156,55 +221,6 @@ def _octave(base: jax.Array) -> jax.Array:
         before = _SIGMA * step ** (s - 1)
         levels.append(gaussian_filter(levels[-1], before * math.sqrt(step**2 - 1)))
     return jnp.stack(levels)
-
-
-def _keypoints(levels: jax.Array, count: int, threshold: float, edge_ratio: float, pixel: float) -> Keypoints:
-    """Keypoints of one octave, two rows for each point; `pixel` is the size of its pixels in the image's."""
-    height, width = levels.shape[1:]
-    difference = levels[1:] - levels[:-1]
-    window = (3, 3, 3)
-    highest = jax.lax.reduce_window(difference, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
-    lowest = jax.lax.reduce_window(difference, jnp.inf, jax.lax.min, window, (1, 1, 1), "SAME")
-    is_extremum = ((difference == highest) & (difference > 0)) | ((difference == lowest) & (difference < 0))
-    inner = np.zeros(difference.shape, bool)
-    border = 5 if min(height, width) > 20 else 2
-    inner[1:-1, border:-border, border:-border] = True
-    strength = jnp.where(is_extremum & inner, jnp.abs(difference), 0)
-    candidates = min(count, int(inner.sum()))
-    scores, index = jax.lax.top_k(strength.ravel(), candidates)
-    scale, row, column = index // (height * width), index // width % height, index % width
-    scale, row, column = jnp.clip(scale, 1, _SCALES), jnp.clip(row, 1, height - 2), jnp.clip(column, 1, width - 2)
-    cube = jnp.stack(
-        [
-            jnp.stack([jnp.stack([difference[scale + s, row + r, column + c] for c in (-1, 0, 1)]) for r in (-1, 0, 1)])
-            for s in (-1, 0, 1)
-        ]
-    )  # [3, 3, 3, N]
-    here = cube[1, 1, 1]
-    gradient = (
-        jnp.stack([cube[1, 1, 2] - cube[1, 1, 0], cube[1, 2, 1] - cube[1, 0, 1], cube[2, 1, 1] - cube[0, 1, 1]], -1) / 2
-    )
-    xx, yy, ss = (
-        cube[1, 1, 2] + cube[1, 1, 0] - 2 * here,
-        cube[1, 2, 1] + cube[1, 0, 1] - 2 * here,
-        cube[2, 1, 1] + cube[0, 1, 1] - 2 * here,
-    )
-    xy = (cube[1, 2, 2] - cube[1, 2, 0] - cube[1, 0, 2] + cube[1, 0, 0]) / 4
-    xs = (cube[2, 1, 2] - cube[2, 1, 0] - cube[0, 1, 2] + cube[0, 1, 0]) / 4
-    ys = (cube[2, 2, 1] - cube[2, 0, 1] - cube[0, 2, 1] + cube[0, 0, 1]) / 4
-    offset = jnp.clip(_solve_symmetric(xx, yy, ss, xy, xs, ys, -gradient), -0.6, 0.6)
-    value = jnp.abs(here + (gradient * offset).sum(-1) / 2)
-    determinant, trace = xx * yy - xy**2, xx + yy
-    mask = (scores > 0) & (value >= threshold)
-    mask &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
-    points = jnp.stack([column, row], -1) + offset[:, :2]
-    sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)
-    level = jnp.clip(jnp.round(scale + offset[:, 2]).astype(jnp.int32), 0, _SCALES + 2)
-    angles, has_angle = _orientations(levels, points, level, sigmas)  # [N, 2]
-    points, sigmas, level, value = (jnp.repeat(x, 2, 0) for x in (points, sigmas, level, value))
-    mask = (mask[:, None] & has_angle).ravel()
-    descriptors = describe(levels, points, level, sigmas, angles.ravel())
-    return Keypoints(points * pixel, sigmas * pixel, angles.ravel(), value, mask, descriptors)
 
 
 def _orientations(levels, points, level, sigmas):

@@ -40,7 +40,7 @@ def turn(image: np.ndarray, degrees: float, scale: float, light: float) -> tuple
     shift, inverse = middle - matrix @ middle, np.linalg.inv(matrix)
     smooth = gaussian_filter(image, (0.5 * max(1 / scale - 1, 0),) * 2 + (0,))
     planes = [
-        affine_transform(smooth[..., c], inverse[::-1, ::-1], (inverse @ -shift)[::-1], order=3, mode="nearest")
+        affine_transform(smooth[..., c], inverse[::-1, ::-1], (inverse @ -shift)[::-1], order=3)
         for c in range(image.shape[2])
     ]
     other = light * np.clip(np.stack(planes, -1), 0, 1)

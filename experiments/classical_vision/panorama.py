@@ -78,7 +78,7 @@ def study(
     )
 
 
-experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 100, "count": 150})
+experiment = Study(file=__file__, doc=__doc__, function=study, smoke={"height": 160, "count": 300})
 
 if __name__ == "__main__":
     main(experiment)

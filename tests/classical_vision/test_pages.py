@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.classical_vision import calibration, flow, match, panorama, stereo
+from experiments.classical_vision import calibration, flow, match, panorama, sift_uses, stereo
 
 
 def test_the_turn_is_where_the_matrix_says():
@@ -34,10 +34,42 @@ def test_too_few_images_are_named():
         calibration.study(input="nowhere.npz")
 
 
+@pytest.mark.covers("CL-13")
+def test_the_verdict_on_the_uses_of_sift_turns():
+    """Each of the answers, when it is wrong, is named."""
+    right = dict.fromkeys(sift_uses.LIMITS, 0.01) | {"tracking: tracks": 50}
+    right |= {"recognition: object is right": True, "recognition: unknown is right": True}
+    assert sift_uses.judge(right)[1]
+    wrong = {name: 2 * limit for name, limit in sift_uses.LIMITS.items()} | {"tracking: tracks": 9}
+    wrong |= {"recognition: object is right": False, "recognition: unknown is right": False}
+    for name, value in wrong.items():
+        verdict, holds = sift_uses.judge(right | {name: value})
+        assert not holds
+        assert name.removesuffix(" is right") in verdict
+
+
+@pytest.mark.covers("CL-13")
+def test_the_second_view_of_strips_by_hand():
+    """Depths 3, 5, 4 and a camera that moves by .3 to the right with a focal length of 100: shifts of -10, -6, -7.5."""
+    image = np.zeros((3, 60), np.float32)
+    image[1, [15, 30, 52]] = 1
+    intrinsics = np.array([[100.0, 0, 29.5], [0, 100, 1], [0, 0, 1]])
+    view = sift_uses.layered_view(image, intrinsics, np.eye(3), np.array([-0.3, 0, 0]))[1, :, 0]
+    np.testing.assert_allclose(view[[5, 24, 44, 45]], [1, 1, 0.5, 0.5], atol=1e-3)
+    assert view.sum() == pytest.approx(3, abs=1e-2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "figure"),
-    [(match, "matches"), (panorama, "panorama"), (flow, "flow"), (stereo, "stereo"), (calibration, "calibration")],
+    [
+        (match, "matches"),
+        (panorama, "panorama"),
+        (sift_uses, "uses"),
+        (flow, "flow"),
+        (stereo, "stereo"),
+        (calibration, "calibration"),
+    ],
 )
 def test_pages_smoke(page, figure):
     result = page.study(**page.experiment.smoke)

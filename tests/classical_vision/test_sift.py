@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from dlcore.classical_vision.matching import match_descriptors
-from dlcore.classical_vision.sift import describe, sift
+from dlcore.classical_vision.sift import describe, octave_keypoints, sift
 from dlcore.data.sample_images import sample_image
 
 
@@ -59,6 +59,35 @@ def warped(image, angle, scale):
     return ndimage.affine_transform(smooth, inverse[::-1, ::-1], offset, order=3, mode="nearest"), matrix, shift
 
 
+def correct_matches(first, second, matrix, shift):
+    """(matches by the ratio test whose true place is in reach, the part of them within 2 pixels of it), in NumPy."""
+    a, b = (np.asarray(k.descriptors)[np.asarray(k.mask)] for k in (first, second))
+    p, q = (np.asarray(k.points)[np.asarray(k.mask)] for k in (first, second))
+    distance = np.linalg.norm(a[:, None] - b, axis=-1)
+    nearest = np.sort(distance, 1)
+    index, clear = distance.argmin(1), nearest[:, 0] < 0.8 * nearest[:, 1]
+    error = np.linalg.norm(q[index] - (p @ matrix.T + shift), axis=1)
+    return int(clear.sum()), float((error[clear] <= 2).mean())
+
+
+@pytest.mark.covers("CL-07")
+def test_matches_of_a_turned_scaled_and_dimmed_image_are_right():
+    """One octave of smooth noise, with SciPy's blurs; raw patches of the same points do not match."""
+    image = ndimage.gaussian_filter(np.random.default_rng(0).uniform(size=(72, 72)), 2)
+    image = (image - image.min()) / np.ptp(image)
+    other, matrix, shift = warped(image, np.deg2rad(30), 1.2)
+    other = 0.6 * np.clip(other, 0, 1) + 0.1
+    run = jax.jit(lambda levels: octave_keypoints(levels, 60, 0.005))
+    blurs = [1.6 * 2 ** (s / 3) for s in range(6)]
+    first, second = (
+        run(np.stack([ndimage.gaussian_filter(x, b, mode="nearest") for b in blurs]).astype(np.float32))
+        for x in (image, other)
+    )
+    count, correct = correct_matches(first, second, matrix, shift)
+    assert count >= 20
+    assert correct >= 0.8
+
+
 @pytest.fixture(scope="module")
 def photograph():
     return sample_image("china", 200).astype(np.float32).mean(-1) / 255
@@ -101,3 +130,21 @@ def test_bad_input_is_named():
         sift(np.zeros((20, 20), np.float32), 0)
     with pytest.raises(ValueError, match=r"image\[0, 0\]=nan: not finite"):
         sift(np.full((20, 20), np.nan, np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-07")
+def test_a_batch_equals_its_images_and_small_images_are_filled_up():
+    """vmap of two images is each alone; rows beyond the keypoints are zeros and masked, as many as asked for."""
+    images = ndimage.gaussian_filter(np.random.default_rng(0).uniform(size=(2, 24, 28)), (0, 1.5, 1.5))
+    images = (4 * images - 1.5).clip(0, 1).astype(np.float32)
+    run = lambda x: sift(x, 3000, octaves=1, double=False)  # noqa: E731
+    batched = jax.jit(jax.vmap(run))(images)
+    alone = jax.jit(run)(images[1])
+    assert alone.descriptors.shape == (3000, 128)
+    assert alone.mask.dtype == bool
+    assert 0 < alone.mask.sum() < 500
+    for a, b in zip(batched, alone, strict=True):
+        np.testing.assert_allclose(a[1], b, atol=1e-4)
+        assert not np.asarray(b)[~np.asarray(alone.mask)].any()
+    np.testing.assert_allclose(np.linalg.norm(alone.descriptors, axis=1)[np.asarray(alone.mask)], 1, atol=1e-4)
