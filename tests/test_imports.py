@@ -67,6 +67,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
     ("semi_supervised", "generative"): "the classifier of K+1 classes is one player of a GAN",
     ("transfer", "classic_ml"): "a logistic regression of domains gives the ratio of their densities",
+    ("vision3d", "classical_vision"): "a bundle of many views starts from two views and from the poses of the others",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",
 }
 """(room, a neighbour of its layer that it may import): why."""

@@ -1,0 +1,129 @@
+"""Structure from motion: cameras of known pose, the least-squares optimum, export, and bad input."""
+
+import jax
+import numpy as np
+import pytest
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from dlcore.data.mesh_files import read_mesh, write_mesh
+from dlcore.vision3d.structure_from_motion import Bundle, bundle_adjustment, reconstruct, reprojection_errors
+from experiments.vision3d import structure_from_motion as page
+
+K = np.array([[500.0, 0, 320], [0, 480, 240], [0, 0, 1]])
+
+
+def scene(views, count, noise=0.0):
+    """(points [N, 3] 4 to 7 in front of the first of `views` cameras, rotations, translations, pixels [V, N, 2])."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-1.5, -1.5, 4], [1.5, 1.5, 7], (count, 3))
+    part = np.arange(views) / (views - 1)
+    rotations = Rotation.from_rotvec(part[:, None] * [0.05, 0.2, 0.02]).as_matrix()
+    centers = part[:, None] * np.array([-0.96, 0.0, 0.28])
+    translations = -np.einsum("vij,vj->vi", rotations, centers)
+    camera = np.einsum("vij,nj->vni", rotations, points) + translations[:, None]
+    pixels = camera[..., :2] / camera[..., 2:] * np.diag(K)[:2] + K[:2, 2]
+    return points, rotations, translations, pixels + noise * rng.normal(size=pixels.shape)
+
+
+@pytest.mark.covers("TD-16")
+def test_the_adjusted_bundle_is_scipys_optimum():
+    """Two views of 9 noisy points, from a start that is off: the error equals that of scipy's least_squares; without
+    noise the points are exact."""
+    points, rotations, translations, exact = scene(2, 9)
+    rng = np.random.default_rng(1)
+    noisy = exact + 0.5 * rng.normal(size=exact.shape)
+    mask = np.ones((2, 9), bool)
+    mask[1, 8] = False
+    turned = rotations.copy()
+    turned[1] = Rotation.from_rotvec([0.02, -0.01, 0.01]).as_matrix() @ rotations[1]
+    start = Bundle(turned, translations, points + 0.1 * rng.normal(size=points.shape), mask)
+    with jax.enable_x64(True):
+        run = jax.jit(lambda pixels: (b := bundle_adjustment(start, pixels, K, 25), reprojection_errors(b, pixels, K)))
+        (_, errors), (without_noise, rest) = run(noisy), run(exact)
+
+    def residuals(x):
+        rotation, t, p = Rotation.from_rotvec(x[:3]).as_matrix(), x[3:6], x[6:].reshape(9, 3)
+        camera = np.stack([p, p @ rotation.T + t])
+        return ((camera[..., :2] / camera[..., 2:] * np.diag(K)[:2] + K[:2, 2] - noisy)[mask]).ravel()
+
+    first = np.concatenate([Rotation.from_matrix(rotations[1]).as_rotvec(), translations[1], points.ravel()])
+    optimum = least_squares(residuals, first).fun
+    assert np.square(errors).sum() == pytest.approx(np.square(optimum).sum(), rel=1e-4)
+    np.testing.assert_array_equal(np.asarray(errors)[1, 8], 0)
+    assert np.abs(rest).max() < 1e-6
+    np.testing.assert_allclose(without_noise.points[:8], points[:8], atol=1e-6)
+    np.testing.assert_allclose(without_noise.rotations, rotations, atol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(without_noise.translations[1]), 1, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TD-16")
+def test_four_views_with_noise_and_wrong_pixels():
+    """.5 pixels of noise, every tenth point wrong in one image. The result is the optimum that a start at the truth
+    reaches, and the remaining RMS is .5 √(1 - p / n): p = 6 * 3 - 1 + 3 * 60, n twice the number of pixels."""
+    points, rotations, translations, pixels = scene(4, 60, 0.5)
+    pixels[2, ::10] = np.random.default_rng(2).uniform(0, 480, (6, 2))
+    truth = Bundle(*(x.astype(np.float32) for x in (rotations, translations, points)), np.ones((4, 60), bool))
+
+    @jax.jit
+    def run(pixels):
+        found = reconstruct(jax.random.key(0), pixels, K)
+        best = bundle_adjustment(truth._replace(mask=found.mask), pixels, K)
+        return found, best, reprojection_errors(found, pixels, K)
+
+    found, best, errors = run(pixels.astype(np.float32))
+    mask = np.asarray(found.mask)
+    assert not mask[2, ::10].any()
+    assert mask.sum() >= 4 * 60 - 6 - 6
+    rms = np.sqrt(np.square(errors)[mask].mean())
+    assert rms == pytest.approx(0.5 * np.sqrt(1 - (6 * 3 - 1 + 3 * 60) / (2 * mask.sum())), rel=0.1)
+    np.testing.assert_allclose(found.rotations, best.rotations, atol=2e-3)
+    np.testing.assert_allclose(found.translations, best.translations, atol=1e-2)
+    np.testing.assert_allclose(found.rotations, rotations, atol=0.02)
+
+
+@pytest.mark.covers("TD-16")
+def test_a_point_cloud_and_a_mesh_are_files(tmp_path):
+    points = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    for faces in (np.zeros((0, 3), np.int32), np.array([[0, 1, 2], [1, 3, 4]], np.int32)):
+        vertices, read = read_mesh(write_mesh(tmp_path / "cloud.ply", points, faces))
+        np.testing.assert_array_equal(vertices, points)
+        np.testing.assert_array_equal(read, faces)
+
+
+def test_bad_input_is_named():
+    pixels = scene(2, 9)[3]
+    with pytest.raises(ValueError, match="V at least 2"):
+        reconstruct(jax.random.key(0), pixels[:1], K)
+    with pytest.raises(ValueError, match="7 pairs; allowed: at least 8"):
+        reconstruct(jax.random.key(0), pixels[:, :7], K)
+    with pytest.raises(ValueError, match=r"mask.shape=.*do not fit"):
+        reconstruct(jax.random.key(0), pixels, K, np.ones((2, 8), bool))
+    with pytest.raises(ValueError, match="singular"):
+        reconstruct(jax.random.key(0), pixels, np.diag([500, 0, 1]))
+    pixels[0, 3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"pixels\[0, 3, 1\]=nan: not finite"):
+        reconstruct(jax.random.key(0), pixels, K)
+
+
+@pytest.mark.covers("TD-16")
+def test_the_verdict_turns():
+    # .423 = .5 √(1 - p / n) allows .381 to .465
+    assert page.judge(0.40, 0.423, 0.005)[1]
+    for wrong in ((0.37, 0.423, 0.005), (0.48, 0.423, 0.005), (0.40, 0.423, 0.02)):
+        verdict, holds = page.judge(*wrong)
+        assert not holds
+        assert "NOT as claimed" in verdict
+
+
+@pytest.mark.slow
+def test_smoke(tmp_path):
+    result = page.study(**page.experiment.smoke, output=str(tmp_path))
+    assert set(result.figures) == {"reconstruction"}
+    points, none = read_mesh(tmp_path / "points.ply")
+    assert len(points) == result.numbers["points"]
+    assert len(none) == 0
+    assert len(read_mesh(tmp_path / "mesh.ply")[1]) > 0
+    with pytest.raises(ValueError, match="views=1: too few; allowed: at least 2"):
+        page.study(views=1)
