@@ -1,0 +1,169 @@
+"""Residual networks of clips: r3d_18, mc3_18 and r2plus1d_18, with torchvision's names of weights.
+
+    r3d       all kernels 3 x 3 x 3
+    mc3       3 x 3 x 3 in the first stage, 1 x 3 x 3 behind: time is joined early
+    r2plus1d  1 x 3 x 3, batch norm, relu, 3 x 1 x 1 in place of 3 x 3 x 3, with as many weights
+
+Tran et al. 2018, "A closer look at spatiotemporal convolutions for action recognition", arXiv:1711.11248. Names are
+torchvision's with an underscore for a dot: `layer1_0_conv1_0` is its `layer1.0.conv1.0`. Torchvision lays clips out as
+[B, C, T, H, W], here they are [B, T, H, W, C].
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from dlcore.nn import BatchNorm, Conv, Dense
+from dlcore.nn.precision import compute_dtype, logits_dtype
+
+__all__ = ["VIDEO_MODELS", "VideoResNet", "video_state_dict_names", "video_weights_from_torch"]
+
+Kind = Literal["r3d", "mc3", "r2plus1d"]
+
+
+class VideoResNet(nn.Module):
+    """An 18-layer residual network of clips: a stem and four stages of two blocks.
+
+    Args:
+      num_classes: number of classes; 400 of Kinetics in the published weights.
+      kind: "r3d", "mc3" or "r2plus1d".
+      width: channels of the first stage; each further one doubles them.
+      dtype: dtype of the computation; None takes the input's.
+      axis_name: mapped axis over which batch statistics are averaged.
+    """
+
+    num_classes: int = 400
+    kind: Kind = "r3d"
+    width: int = 64
+    dtype: Any = None
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Classify clips.
+
+        Args:
+          x: [B, T, H, W, 3].
+          train: use the batch's statistics.
+
+        Returns:
+          logits, [B, num_classes].
+
+        Raises:
+          ValueError: the kind is unknown, or x has another number of axes.
+        """
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind={self.kind!r}: unknown; allowed: {', '.join(get_args(Kind))}")
+        if x.ndim != 5:
+            raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
+        dtype = compute_dtype(self.dtype, x, self.variables)
+        norm = functools.partial(BatchNorm, use_running_average=not train, dtype=dtype, axis_name=self.axis_name)
+
+        def conv(x, features, kernel, strides, name):
+            padding = [((k - 1) // 2,) * 2 for k in kernel]
+            return Conv(
+                features, kernel, strides=strides, padding=padding, use_bias=False, dtype=dtype, name=name,
+                kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            )(x)  # fmt: skip
+
+        def unit(x, features, middle, stride, stage, name):
+            """One convolution of a block, or its two factors."""
+            if self.kind == "r2plus1d":
+                x = conv(x, middle, (1, 3, 3), (1, stride, stride), f"{name}_0_0")
+                x = nn.relu(norm(name=f"{name}_0_1")(x))
+                return conv(x, features, (3, 1, 1), (stride, 1, 1), f"{name}_0_3")
+            if self.kind == "mc3" and stage > 1:
+                return conv(x, features, (1, 3, 3), (1, stride, stride), f"{name}_0")
+            return conv(x, features, (3, 3, 3), (stride,) * 3, f"{name}_0")
+
+        x = x.astype(dtype)
+        if self.kind == "r2plus1d":
+            x = nn.relu(norm(name="stem_1")(conv(x, 45 * self.width // 64, (1, 7, 7), (1, 2, 2), "stem_0")))
+            x = nn.relu(norm(name="stem_4")(conv(x, self.width, (3, 1, 1), (1, 1, 1), "stem_3")))
+        else:
+            x = nn.relu(norm(name="stem_1")(conv(x, self.width, (3, 7, 7), (1, 2, 2), "stem_0")))
+        for stage in range(1, 5):
+            features = self.width * 2 ** (stage - 1)
+            for block in range(2):
+                name, inputs = f"layer{stage}_{block}", x.shape[-1]
+                stride = 2 if stage > 1 and block == 0 else 1
+                middle = inputs * features * 27 // (inputs * 9 + 3 * features)
+                y = unit(x, features, middle, stride, stage, f"{name}_conv1")
+                y = nn.relu(norm(name=f"{name}_conv1_1")(y))
+                y = unit(y, features, middle, 1, stage, f"{name}_conv2")
+                y = norm(name=f"{name}_conv2_1")(y)
+                if stride != 1 or inputs != features:
+                    strides = (1 if self.kind == "mc3" else stride, stride, stride)
+                    x = conv(x, features, (1, 1, 1), strides, f"{name}_downsample_0")
+                    x = norm(name=f"{name}_downsample_1")(x)
+                x = nn.relu(x + y)
+        x = x.mean((1, 2, 3))
+        x = Dense(self.num_classes, dtype=dtype, name="fc")(x)
+        return x.astype(logits_dtype(x.dtype))
+
+
+VIDEO_MODELS = {
+    "r3d_18": functools.partial(VideoResNet, kind="r3d"),
+    "mc3_18": functools.partial(VideoResNet, kind="mc3"),
+    "r2plus1d_18": functools.partial(VideoResNet, kind="r2plus1d"),
+}
+"""Torchvision's name -> the network."""
+
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def video_state_dict_names(variables: Any) -> dict[str, tuple[str, ...]]:
+    """Name torchvision's tensor of each array of a network.
+
+    Args:
+      variables: of a `VideoResNet`, or their shapes.
+
+    Returns:
+      Torchvision's name -> path in the variables.
+    """
+    names = {}
+    for path, _ in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        keys = tuple(part.key for part in path)
+        names[f"{keys[1].replace('_', '.')}.{LEAVES[keys[2]]}"] = keys
+    return names
+
+
+def video_weights_from_torch(state_dict: Mapping[str, Any], variables: Any) -> Any:
+    """Fill a network with torchvision's weights.
+
+    Args:
+      state_dict: torchvision's name -> array; `num_batches_tracked` is left out.
+      variables: of the `VideoResNet` with as many classes, or their shapes.
+
+    Returns:
+      Variables of NumPy arrays; kernels [out, in, t, h, w] become [t, h, w, in, out].
+
+    Raises:
+      ValueError: a tensor is missing, unknown, or of another shape.
+    """
+    names = video_state_dict_names(variables)
+    given = {name for name in state_dict if not name.endswith("num_batches_tracked")}
+    for problem, wrong in (("missing", names.keys() - given), ("unknown", given - names.keys())):
+        if wrong:
+            raise ValueError(
+                f"state_dict: {problem} {', '.join(sorted(wrong)[:5])}; allowed: all of the network's tensors"
+            )
+    filled: dict[str, Any] = {}
+    for name, path in names.items():
+        value, shape = np.asarray(state_dict[name]), _leaf(variables, path).shape
+        value = value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value.T
+        if value.shape != tuple(shape):
+            raise ValueError(f"state_dict[{name!r}]: {value.shape} in our layout; allowed: {tuple(shape)}")
+        node = filled
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = value
+    return filled
+
+
+def _leaf(tree: Any, path: tuple[str, ...]) -> Any:
+    return functools.reduce(lambda node, key: node[key], path, tree)

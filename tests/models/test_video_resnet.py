@@ -1,0 +1,67 @@
+"""Networks of clips: torchvision's parameter counts and names of tensors, and weights laid out anew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.models.video_resnet import (
+    VIDEO_MODELS,
+    VideoResNet,
+    video_state_dict_names,
+    video_weights_from_torch,
+)
+
+
+def shapes_of(model, shape=(1, 4, 16, 16, 3)):
+    return jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+@pytest.mark.covers("VD-05")
+@pytest.mark.parametrize(
+    ("name", "count"), [("r3d_18", 33_371_472), ("mc3_18", 11_695_440), ("r2plus1d_18", 31_505_325)]
+)
+def test_parameters_are_torchvisions(name, count):
+    params = shapes_of(VIDEO_MODELS[name]())["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
+
+
+def test_names_of_tensors_are_torchvisions():
+    # 20 convolutions and norms in a network of 8 blocks, 3 of them with a projection, and the layer at the end.
+    names = video_state_dict_names(shapes_of(VIDEO_MODELS["r3d_18"]()))
+    assert len(names) == 20 + 20 * 4 + 2
+    assert {"stem.0.weight", "stem.1.running_var", "layer2.0.downsample.1.bias", "layer4.1.conv2.0.weight"} <= set(
+        names
+    )
+    factored = video_state_dict_names(shapes_of(VIDEO_MODELS["r2plus1d_18"]()))
+    wanted = {"stem.3.weight", "stem.4.weight", "layer1.0.conv1.0.0.weight", "layer1.0.conv1.0.1.running_mean"}
+    assert wanted | {"layer1.0.conv1.0.3.weight", "layer1.0.conv1.1.weight", "fc.bias"} <= set(factored)
+
+
+def test_weights_are_laid_out_anew():
+    shapes = shapes_of(VideoResNet(3, width=4))
+    rng, names = np.random.default_rng(0), video_state_dict_names(shapes)
+    state = {}
+    for name, (first, *rest) in names.items():
+        shape = shapes[first][rest[0]][rest[1]].shape
+        order = (4, 3, 0, 1, 2) if len(shape) == 5 else tuple(range(len(shape)))[::-1]
+        state[name] = rng.normal(size=[shape[i] for i in order]).astype(np.float32)
+    filled = video_weights_from_torch({**state, "stem.1.num_batches_tracked": np.zeros(())}, shapes)
+    assert jax.tree.map(np.shape, filled) == jax.tree.map(lambda leaf: leaf.shape, shapes)
+    kernel = filled["params"]["stem_0"]["kernel"]
+    assert kernel[2, 1, 5, 0, 3] == state["stem.0.weight"][3, 0, 2, 1, 5]
+    with pytest.raises(ValueError, match=r"state_dict: missing fc\.bias; allowed"):
+        video_weights_from_torch({k: v for k, v in state.items() if k != "fc.bias"}, shapes)
+    with pytest.raises(ValueError, match=r"state_dict: unknown fc\.gain"):
+        video_weights_from_torch({**state, "fc.gain": np.zeros(3)}, shapes)
+    with pytest.raises(ValueError, match=r"state_dict\['fc.bias'\]: \(4,\) in our layout; allowed: \(3,\)"):
+        video_weights_from_torch({**state, "fc.bias": np.zeros(4)}, shapes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [("r4d", (1, 2, 8, 8, 3), "kind='r4d': unknown"), ("r3d", (2, 8, 8, 3), r"no clips; allowed: \[B, T, H, W, C\]")],
+)
+def test_bad_clips(kind, shape, message):
+    with pytest.raises(ValueError, match=message):
+        shapes_of(VideoResNet(3, kind=kind), shape)

@@ -1,0 +1,202 @@
+"""Fusions of frames: what each can and cannot see of time, by construction; sizes; inflation; learning."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.cost.layers import layer_costs
+from dlcore.diagnostics.dependence import dependence
+from dlcore.video.fusion import C3D, ClipClassifier, ConvNet, inflate, width_of
+
+
+def weights(model, x, seed=0):
+    """NumPy's random kernels: no program to compile."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32))
+    scale = lambda p: np.sqrt(2 / max(1, np.prod(p.shape[:-1])))  # noqa: E731
+    return jax.tree.map(lambda p: (rng.normal(size=p.shape) * scale(p)).astype(np.float32), shapes)
+
+
+def classifier(fusion, **fields):
+    return ClipClassifier(3, fusion, **{"width": 2, "hidden": 4, **fields})
+
+
+@functools.cache
+def logits_of_orders(fusion):
+    """Logits of a clip, and of the same with its frames in reverse."""
+    x = np.random.default_rng(1).normal(size=(1, 4, 8, 8, 3)).astype(np.float32)
+    model = classifier(fusion)
+    logits = jax.jit(model.apply)(weights(model, x), np.concatenate([x, x[:, ::-1]]))
+    return np.asarray(logits)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "is_blind"),
+    [
+        pytest.param("single", True, marks=pytest.mark.covers("VD-02")),
+        pytest.param("late_pool", True, marks=pytest.mark.covers("VD-03")),
+        pytest.param("late_dense", False, marks=pytest.mark.covers("VD-03")),
+        pytest.param("early", False, marks=pytest.mark.covers("VD-04")),
+        ("slow", False),
+        pytest.param("lstm", False, marks=pytest.mark.covers("VD-08")),
+    ],
+)
+def test_who_sees_the_order_of_frames(fusion, is_blind):
+    forward, reverse = logits_of_orders(fusion)
+    assert (np.abs(forward - reverse).max() < 1e-6) == is_blind
+
+
+def shapes_of(fusion):
+    x = jax.ShapeDtypeStruct((1, 4, 8, 8, 3), jnp.float32)
+    return jax.eval_shape(classifier(fusion).init, jax.random.key(0), x)["params"]
+
+
+@pytest.mark.covers("VD-04")
+def test_early_fusion_reads_all_frames_in_its_first_kernel():
+    assert shapes_of("early")["net"]["conv0"]["kernel"].shape == (3, 3, 4 * 3, 2)
+
+
+@pytest.mark.covers("VD-03")
+def test_late_dense_concatenates_the_frames():
+    # 8 x 8 -> 4 -> 2 -> 1: 1 1 4 features of each of 4 frames
+    assert shapes_of("late_dense")["hidden"]["kernel"].shape == (16, 4)
+    assert shapes_of("late_pool")["logits"]["kernel"].shape == (4, 3)
+
+
+@pytest.mark.covers("VD-05")
+@pytest.mark.covers("VD-04")
+def test_slow_fusion_is_shift_invariant_in_time_and_early_fusion_is_not():
+    # A frame among black ones: shifted by one step, the maps of three layers of 3 taps shift too, away from the ends.
+    x = np.zeros((2, 12, 8, 8, 3), np.float32)
+    x[0, 5] = x[1, 6] = np.random.default_rng(0).normal(size=(8, 8, 3))
+    for fusion, is_invariant in (("slow", True), ("early", False)):
+        model = classifier(fusion)
+        a, b = np.asarray(jax.jit(model.apply)(weights(model, x[:1]), x))
+        assert (np.abs(a - b).max() < 1e-5) == is_invariant
+
+
+@pytest.mark.covers("VD-05")
+@pytest.mark.parametrize(("num_classes", "millions"), [(101, 78.41), (487, 79.99)])
+def test_parameters_of_c3d(num_classes, millions):
+    # convolutions 27.66 M, fc6 8192 4096, fc7 4096 4096, fc8 4096 classes, and their biases
+    x = jax.ShapeDtypeStruct((1, 16, 112, 112, 3), jnp.float32)
+    variables = jax.eval_shape(C3D(num_classes).init, jax.random.key(0), x)
+    assert variables["params"]["fc6"]["kernel"].shape == (8192, 4096)
+    assert round(sum(leaf.size for leaf in jax.tree.leaves(variables)) / 1e6, 2) == millions
+
+
+@pytest.mark.covers("VD-06")
+def test_inflated_weights_give_a_still_clip_the_logits_of_its_frame():
+    # Two layers of 3 taps: the first and the last 2 of 7 time steps see zeros beyond the ends.
+    frame = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
+    flat, deep = ConvNet((4, 4)), ConvNet((4, 4), temporal=3)
+    variables = weights(flat, frame)
+    inflated = inflate(variables, 3)
+    assert inflated["params"]["conv0"]["kernel"].shape == (3, 3, 3, 3, 4)
+    still = np.repeat(frame[:, None], 7, 1)
+    maps, wanted = jax.jit(lambda: (deep.apply(inflated, still), flat.apply(variables, frame)))()
+    np.testing.assert_allclose(maps[:, 2:-2], np.repeat(wanted[:, None], 3, 1), atol=1e-5)
+    assert np.abs(maps[:, 0] - wanted).max() > 1e-3
+    with pytest.raises(ValueError, match="taps=0: out of range"):
+        inflate(variables, 0)
+
+
+@pytest.mark.covers("VD-10")
+def test_a_space_time_non_local_block_is_the_identity_at_first():
+    x = np.random.default_rng(0).normal(size=(1, 3, 2, 2, 3)).astype(np.float32)
+    plain, block = ConvNet((2,), temporal=1), ConvNet((2,), temporal=1, non_local=True)
+    variables = weights(plain, x)
+    params = jax.eval_shape(block.init, jax.random.key(0), x)["params"]
+    assert params["non_local"]["theta"]["kernel"].shape == (2, 1)
+    rng = np.random.default_rng(1)
+    extra = jax.tree.map(lambda p: rng.normal(size=p.shape).astype(np.float32), params["non_local"])
+    extra["out"] = jax.tree.map(np.zeros_like, extra["out"])
+    both = {"params": {**variables["params"], "non_local": extra}}
+    run = jax.jit(lambda: (block.apply(both, x), plain.apply(variables, x), block.init(jax.random.key(0), x)))
+    given, wanted, initial = run()
+    np.testing.assert_array_equal(given, wanted)
+    assert not np.asarray(initial["params"]["non_local"]["out"]["kernel"]).any()
+    # With other weights, each place sees all of time.
+    assert dependence(functools.partial(block.apply, both), jax.ShapeDtypeStruct(x.shape, x.dtype), axis=1).all()
+
+
+@pytest.mark.covers("VD-16")
+def test_temporal_fields_grow_by_two_a_layer_and_bound_the_gradients():
+    # Three taps a layer: 1 + 2 L frames of the program's table; the gradient of frame 4 reaches 3 frames at both sides.
+    x = jax.ShapeDtypeStruct((1, 9, 2, 2, 1), jnp.float32)
+    net = ConvNet((2, 2, 2), temporal=3)
+    fields = {layer.path: layer.receptive_field[0] for layer in layer_costs(net, x) if layer.path.startswith("conv")}
+    assert fields == {"conv0": 3, "conv1": 5, "conv2": 7}
+    clip = np.random.default_rng(0).uniform(size=x.shape).astype(np.float32)
+    variables = jax.tree.map(np.abs, weights(net, x))  # nothing cancels, no unit is off
+    slope = jax.jit(jax.grad(lambda clip: net.apply(variables, clip)[0, 4].sum()))(clip)
+    assert np.flatnonzero(np.abs(slope).max((0, 2, 3, 4))).tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def learned_accuracy(fusion, clips, labels, frozen=(), steps=40):
+    """Accuracy on the second half of the clips after training on the first, on all of it at each step."""
+    model, half = ClipClassifier(2, fusion, width=8, hidden=8), len(clips) // 2
+    optimizer = optax.adam(2e-2)
+    params = weights(model, clips[:1])["params"]
+    fixed = {name: params.pop(name) for name in frozen}
+
+    def logits(params, clips):
+        return model.apply({"params": {**params, **fixed}}, clips)
+
+    def objective(params):
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits(params, clips[:half]), labels[:half])
+        return losses.mean()
+
+    @jax.jit
+    def run(params):
+        def step(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(jax.grad(objective)(params), state)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps)
+        return logits(params, clips[half:]).argmax(-1)
+
+    return float(np.mean(np.asarray(run(params)) == labels[half:]))
+
+
+@pytest.fixture(scope="module")
+def blinks():
+    """Clips of two frames with noise, red before green or green before red, and which comes first."""
+    rng = np.random.default_rng(0)
+    clips, labels = rng.normal(0, 0.2, (48, 2, 4, 4, 3)).astype(np.float32), rng.integers(0, 2, 48)
+    for clip, label in zip(clips, labels, strict=True):
+        for frame, channel in enumerate((label, 1 - label)):
+            clip[frame, ..., channel] += 1
+    return clips, labels
+
+
+@pytest.mark.covers("VD-08")
+def test_an_lstm_on_a_frozen_network_learns_the_order(blinks):
+    assert learned_accuracy("lstm", *blinks, frozen=("net",)) >= 0.95
+
+
+@pytest.mark.covers("VD-02")
+def test_a_single_frame_shows_appearance(blinks):
+    clips = np.repeat(blinks[0][:, :1], 2, 1)  # the first frame alone: its color is the label
+    assert learned_accuracy("single", clips, blinks[1], frozen=("net",)) >= 0.95
+
+
+def test_widths_at_equal_parameters():
+    # early: 9 12 w + w, 9 w 2w + 2w, 9 2w 2w + 2w, 2w 3 + 3 = 54 w^2 + 119 w + 3, 846 at 3
+    count = lambda w: 54 * w**2 + 119 * w + 3  # noqa: E731
+    assert count(3) == 846
+    assert width_of("early", 850, 3, (4, 8, 8, 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("fusion", "shape", "message"),
+    [("slow", (1, 8, 8, 3), r"no clips; allowed: \[B, T, H, W, C\]"), ("soon", (1, 2, 8, 8, 3), "fusion='soon'")],
+)
+def test_bad_clips(fusion, shape, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(ClipClassifier(3, fusion).init, jax.random.key(0), jnp.zeros(shape))
