@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.cost.layers import layer_costs
 from dlcore.diagnostics.dependence import dependence
 from dlcore.video.fusion import C3D, ClipClassifier, ConvNet, inflate, width_of
 
@@ -126,15 +125,20 @@ def test_a_space_time_non_local_block_is_the_identity_at_first():
 
 @pytest.mark.covers("VD-16")
 def test_temporal_fields_grow_by_two_a_layer_and_bound_the_gradients():
-    # Three taps a layer: 1 + 2 L frames of the program's table; the gradient of frame 4 reaches 3 frames at both sides.
-    x = jax.ShapeDtypeStruct((1, 9, 2, 2, 1), jnp.float32)
+    # Three taps a layer: layer l sees l frames at both sides, 3, 5 and 7 of 9.
+    x = np.random.default_rng(0).uniform(size=(1, 9, 2, 2, 1)).astype(np.float32)
     net = ConvNet((2, 2, 2), temporal=3)
-    fields = {layer.path: layer.receptive_field[0] for layer in layer_costs(net, x) if layer.path.startswith("conv")}
-    assert fields == {"conv0": 3, "conv1": 5, "conv2": 7}
-    clip = np.random.default_rng(0).uniform(size=x.shape).astype(np.float32)
     variables = jax.tree.map(np.abs, weights(net, x))  # nothing cancels, no unit is off
-    slope = jax.jit(jax.grad(lambda clip: net.apply(variables, clip)[0, 4].sum()))(clip)
-    assert np.flatnonzero(np.abs(slope).max((0, 2, 3, 4))).tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+    def middle(x):
+        """What each layer says of frame 4: [3]."""
+        maps = net.apply(variables, x, capture_intermediates=True)[1]["intermediates"]
+        return jnp.stack([maps[f"conv{i}"]["__call__"][0][0, 4].sum() for i in range(3)])
+
+    wanted = [[3, 4, 5], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7]]
+    assert [np.flatnonzero(seen).tolist() for seen in dependence(middle, x, axis=1)] == wanted
+    slope = np.asarray(jax.jit(jax.grad(lambda x: middle(x)[2]))(x))
+    assert np.flatnonzero(slope.any((0, 2, 3, 4))).tolist() == wanted[2]
 
 
 def learned_accuracy(fusion, clips, labels, frozen=(), steps=40):
