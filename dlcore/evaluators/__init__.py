@@ -6,7 +6,11 @@ lazy_exports(
     globals(),
     {
         "CocoResult": "coco",
+        "Audit": "groups",
         "FeatureMemory": "feature_memory",
+        "GroupRates": "groups",
+        "audit_groups": "groups",
+        "wilson_interval": "groups",
         "bleu": "text",
         "cider": "text",
         "class_consistency": "class_consistency",

@@ -1,0 +1,133 @@
+"""Audit by groups: a model's rates for each group of people or images, and how far the groups are apart.
+
+Hardt, Price & Srebro, "Equality of opportunity in supervised learning" (2016), arXiv:1610.02413; the interval is
+Wilson's (1927).
+
+    selection rate of group a            P(yhat = 1 | a)
+    true and false positive rate         P(yhat = 1 | y = 1, a),   P(yhat = 1 | y = 0, a)
+    demographic parity difference        max_a - min_a of the selection rate
+    equalized odds difference            the larger of max_a - min_a of the two rates above
+
+These are the definitions of fairlearn. A group of fewer than 20 members is hidden, because its rates would say little
+and could tell about single members; the report says which groups are.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Audit", "GroupRates", "audit_groups", "wilson_interval"]
+
+LEAST = 20
+"""Members of a group that is shown."""
+
+
+class GroupRates(NamedTuple):
+    """Rates of one group.
+
+    Args:
+      count: members.
+      accuracy: share of right predictions.
+      interval: of the accuracy, 95 %.
+      selection_rate: share of positive predictions.
+      true_positive_rate: share of positive predictions among true positives; NaN without any.
+      false_positive_rate: share of positive predictions among true negatives; NaN without any.
+    """
+
+    count: int
+    accuracy: float
+    interval: tuple[float, float]
+    selection_rate: float
+    true_positive_rate: float
+    false_positive_rate: float
+
+
+class Audit(NamedTuple):
+    """Rates by group, and the distances between groups.
+
+    Args:
+      groups: {name of the group: its rates}, of groups of at least `least` members.
+      hidden: {name: count} of smaller groups.
+      worst: name of the group of the lowest accuracy.
+      demographic_parity_difference: of the selection rate.
+      equalized_odds_difference: of the true or the false positive rate, the larger.
+    """
+
+    groups: dict[str, GroupRates]
+    hidden: dict[str, int]
+    worst: str
+    demographic_parity_difference: float
+    equalized_odds_difference: float
+
+
+def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share.
+
+    Args:
+      right: successes.
+      count: trials, at least 1.
+      z: deviations; 1.96 for 95 %.
+
+    Returns:
+      (low, high), within [0, 1].
+    """
+    share = right / count
+    middle = share + z**2 / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def audit_groups(predicted: np.ndarray, label: np.ndarray, group: np.ndarray, least: int = LEAST) -> Audit:
+    """Audit the predictions of a model of two classes by groups.
+
+    Args:
+      predicted: [N], 0 or 1.
+      label: [N], 0 or 1.
+      group: [N], names or numbers of groups.
+      least: members below which a group is hidden.
+
+    Returns:
+      The audit.
+
+    Raises:
+      ValueError: the lengths differ, a prediction or label is neither 0 nor 1, or no group is large enough.
+    """
+    predicted, label, group = (np.asarray(x) for x in (predicted, label, group))
+    if not len(predicted) == len(label) == len(group):
+        raise ValueError(
+            f"predicted, label, group: {len(predicted)}, {len(label)}, {len(group)} of them; allowed: as many of each"
+        )
+    for name, values in (("predicted", predicted), ("label", label)):
+        if not np.isin(values, (0, 1)).all():
+            raise ValueError(f"{name}: has {values[~np.isin(values, (0, 1))][0]}; allowed: 0 and 1")
+    groups, hidden = {}, {}
+    for name in np.unique(group):
+        here = group == name
+        count = int(here.sum())
+        if count < least:
+            hidden[str(name)] = count
+            continue
+        yhat, y = predicted[here], label[here]
+        right = int((yhat == y).sum())
+        rates = [float(yhat[y == side].mean()) if (y == side).any() else math.nan for side in (1, 0)]
+        groups[str(name)] = GroupRates(
+            count, right / count, wilson_interval(right, count), float(yhat.mean()), rates[0], rates[1]
+        )
+    if not groups:
+        raise ValueError(
+            f"group: none has {least} members, the largest {max(hidden.values(), default=0)}; allowed: more"
+        )
+
+    def spread(field: str) -> float:
+        values = [getattr(rates, field) for rates in groups.values()]
+        return float(np.nanmax(values) - np.nanmin(values)) if not np.isnan(values).all() else math.nan
+
+    return Audit(
+        groups,
+        hidden,
+        min(groups, key=lambda name: groups[name].accuracy),
+        spread("selection_rate"),
+        max(spread("true_positive_rate"), spread("false_positive_rate")),
+    )
