@@ -9,10 +9,11 @@ import pytest
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.mae import MAE, VideoMAE
+from dlcore.models.mae import TORCH_OLD_NAMES as MAE_OLD_NAMES
 from dlcore.models.mae import load_torch as load_mae
 from dlcore.models.registry import family_of
 from dlcore.models.resnet import BasicBlock
-from dlcore.models.torch_weights import _torch_name, count_classes
+from dlcore.models.torch_weights import Layout, _torch_name, count_classes
 from tests.models.parity import GOLDENS, check_output, nhwc, read_golden, weight_rule
 
 VIT = {"depth": 2, "width": 32, "num_heads": 4, "mlp_features": 64, "epsilon": 1e-12}
@@ -98,10 +99,14 @@ def test_older_names_become_those_of_today(file):
         name = _torch_name("params/blocks_1/attn/qkv/kernel", layout.names)
         assert name == " + ".join(f"layers.1.attention.{part}_proj.weight" for part in "qkv")
         assert set(name.split(" + ")) <= set(today)
+        assert _torch_name("params/blocks_0/norm1/scale", layout.names) == "layers.0.layernorm_before.weight"
         assert _torch_name("params/blocks_0/norm2/scale", layout.names) == "layers.0.layernorm_after.weight"
         return
     table = _torch_name("params/features_1_1/bias_table/embedding", layout.names)
     assert table == "encoder.layers.0.blocks.1.attention.relative_position_bias.relative_position_bias_table"
+    for i, place in ((1, "before"), (2, "after")):
+        norm = _torch_name(f"params/features_1_0/norm{i}/bias", layout.names)
+        assert norm == f"encoder.layers.0.blocks.0.layernorm_{place}.bias"
     merging = _torch_name("params/features_2/reduction/kernel", layout.names)
     assert merging == "encoder.layers.0.downsample.reduction.weight"
     assert {table, merging} <= set(today)
@@ -262,3 +267,22 @@ def test_an_encoder_alone_fills_nothing_in():
     assert sorted(params) == ["blocks_0", "cls_token", "norm", "patch_embed"]
     with pytest.raises(ValueError, match="decoder_depth=0: an encoder alone fills nothing in; allowed: `encode`"):
         jax.eval_shape(lambda x: model.init(jax.random.key(0), x, np.zeros((1, 4))), x)
+
+
+@pytest.mark.covers("SS-19")
+@pytest.mark.parametrize(
+    ("older", "today"),
+    [
+        ("decoder.norm.weight", "decoder.decoder_norm.weight"),
+        ("decoder.head.bias", "decoder.decoder_pred.bias"),
+        ("encoder_to_decoder.weight", "decoder.decoder_embed.weight"),
+        ("videomae.encoder.layer.3.output.dense.weight", "vit.layers.3.mlp.fc2.weight"),
+        ("videomae.encoder.layer.3.intermediate.dense.weight", "vit.layers.3.mlp.fc1.weight"),
+        ("encoder.layer.0.attention.output.dense.bias", "vit.layers.0.attention.o_proj.bias"),
+        ("encoder.layer.0.attention.attention.key.weight", "vit.layers.0.attention.k_proj.weight"),
+        ("videomae.encoder.layer.0.attention.attention.v_bias", "vit.layers.0.attention.v_proj.bias"),
+        ("embeddings.patch_embeddings.projection.weight", "vit.embeddings.patch_embed.weight"),
+    ],
+)
+def test_each_older_name_of_a_masked_autoencoder_has_its_name_of_today(older, today):
+    assert Layout("", older=MAE_OLD_NAMES).entries({older: 0}) == {today: 0}

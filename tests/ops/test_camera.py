@@ -164,5 +164,16 @@ def test_small_rotations_are_those_of_the_formula(angle):
     assert got[1, 0] == pytest.approx(np.sin(angle), rel=1e-6)
     with jax.enable_x64(True):
         got = np.asarray(camera.rotation_from_vector(jnp.array([0.0, 0, angle], float)))
-    assert 1 - got[0, 0] == pytest.approx(1 - np.cos(angle), rel=1e-6)
+    assert 1 - got[0, 0] == pytest.approx(2 * np.sin(angle / 2) ** 2, rel=5e-9)
     assert got[1, 0] == pytest.approx(np.sin(angle), rel=1e-12)
+
+
+@pytest.mark.covers("CL-04")
+def test_every_coefficient_of_a_lens_by_hand():
+    """r² = .25 + .16; the tangential part of x has r² + 2 x² by p2, that of y has r² + 2 y² by p1."""
+    x, y, r2 = 0.5, -0.4, 0.41
+    k1, k2, p1, p2, k3 = 0.1, 0.2, 0.03, 0.04, 0.5
+    d = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
+    want = [x * d + 2 * p1 * x * y + p2 * (r2 + 2 * x**2), y * d + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y]
+    got = camera.distort(np.float32([x, y]), np.float32([k1, k2, p1, p2, k3]))
+    np.testing.assert_allclose(got, want, rtol=1e-5)

@@ -17,6 +17,7 @@ from dlcore.report.measures import MEASURES, describe, explained, legend_panels,
         ("fine_tune_1200_untrained", "Fine-tuned accuracy, 1,200 labels, of the untrained encoder"),
         ("accuracy_5way1shot", "Accuracy"),
         ("mask_map", "Mean average precision (mask)"),
+        ("semantic_mean_iou", "Mean intersection over union (semantic)"),  # not IoU (semantic mean)
         ("instance_mask_map50", "Mean average precision at IoU 0.5 (instance mask)"),
         ("nll_nats_dynamic", "Negative log-likelihood, pixels binarized anew each time"),
     ],

@@ -194,3 +194,10 @@ def test_the_first_wrong_label_is_named_behind_many_right_ones():
         check(learner, {"text": text})
     with pytest.raises(ValueError, match=r"text=float64: wrong dtype in train; allowed: integers from 0 to 4"):
         check(learner, {"text": text * 1.0})
+
+
+def test_labels_of_validation_are_checked_too():
+    learner, right = language_model.learner(model=MODEL, optimizer=SGD), {"text": np.array([[0, 4, 1, 2]])}
+    valid = Source({"text": np.array([[0, 1, 2, 5]])})
+    with pytest.raises(ValueError, match=r"text=5: out of range, example 0 of valid; allowed: integers from 0 to 4"):
+        check_labels(learner, None, right, SimpleNamespace(source=Source(right)), valid)
