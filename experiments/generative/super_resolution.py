@@ -2,6 +2,7 @@
 
 python -m experiments.generative.super_resolution
 python -m experiments.generative.super_resolution --adversarial_weight=0.01                          (SRGAN)
+python -m experiments.generative.super_resolution --adversarial_weight=0.01 --steps=200 --eval_every=100
 python -m experiments.generative.super_resolution --mode=predict --run=RUN --input=FILE_OR_FOLDER --output=images
 python -m experiments.generative.super_resolution --data_dir=flickr8k --steps=4000 --eval_every=1000     (28.47 dB)
 python -m experiments.generative.super_resolution --data_dir=flickr8k --generator.factor=4 --steps=4000 \\
@@ -12,7 +13,8 @@ enlargement. `sharpness` is the mean difference of neighboring pixels over that 
 it, at the price of PSNR. One photograph teaches nothing that holds for its other side: the first command ends at 30.33
 dB on the test pieces, where bicubic has 30.33, bilinear 29.87 and nearest 29.63. On Flickr8k's 1,000 test photographs
 bicubic has 26.35 dB, bilinear 25.46 and nearest 25.04 where the sides double, and 22.55, 22.06 and 21.43 where they
-grow fourfold. The others were not run.
+grow fourfold. SRGAN's short command, the third, has 29.89 dB after 100 steps, below bicubic, and a sharpness of 0.61,
+where bicubic has 0.45; the long one was not run.
 """
 
 from dlcore.experiment import Experiment, Flags, Setup, Splits
