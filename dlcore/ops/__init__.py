@@ -91,6 +91,7 @@ from dlcore.ops.resize import RESIZE_METHODS, resize
 from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
 from dlcore.ops.split_sequence import split_batch, split_sequence
 from dlcore.ops.square_root import safe_sqrt
+from dlcore.ops.surface_nets import surface_nets
 from dlcore.ops.transposed_convolution import conv_transpose
 from dlcore.ops.unpooling import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 from dlcore.ops.winograd import conv_winograd, winograd_multiplications
@@ -205,6 +206,7 @@ __all__ = [
     "squared_distances",
     "stack_points",
     "subdivide_mesh",
+    "surface_nets",
     "top_detections",
     "undistort",
     "unpatchify",

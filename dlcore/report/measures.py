@@ -141,6 +141,9 @@ MEASURES = {
     "chamfer": Measure(
         "Chamfer distance", "squared distance to the nearest point of the other set, the two means added", "", _DOWN
     ),
+    "distance_error": Measure("Distance error", "mean error of the signed distance", "", _DOWN),
+    "gradient_norm": Measure("Gradient norm", "mean length of the field's gradient, 1 for a distance"),
+    "eikonal_error": Measure("Eikonal error", "mean difference of the gradient's length from 1", "", _DOWN),
     "cubified_chamfer": Measure(
         "Chamfer distance of the cubified mesh", "the Chamfer distance before the mesh is refined", "", _DOWN
     ),

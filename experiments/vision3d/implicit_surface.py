@@ -1,0 +1,140 @@
+"""Fit a solid by an implicit surface: an occupancy network, or a signed distance function with the eikonal term.
+
+python -m experiments.vision3d.implicit_surface
+python -m experiments.vision3d.implicit_surface --target=distance --solid=sphere
+
+Points are half uniform in the cube [-1, 1]³ and half near the surface; distances are exact. The test split is the
+centers of 40³ cells, so that `iou` is that of volumes, beside that of the solid's bounding box; `gradient_norm` is 1
+for a distance. The report shows the mesh of the level set, by surface nets.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore.data.solids import SOLID_KINDS, Solid, random_solid, surface_points
+from dlcore.data.source import Source
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.kits import optimizer
+from dlcore.learner import Range
+from dlcore.main import main
+from dlcore.vision3d import implicit_surface
+from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface
+
+
+def solid_of(kind: str) -> Solid:
+    """The solid of a kind, the same in every run."""
+    return random_solid(np.random.default_rng(0), kind)
+
+
+def source(solid: Solid, count: int, seed: int) -> Source:
+    """Points of which half are uniform and half near the surface."""
+    rng = np.random.default_rng(seed)
+    uniform = rng.uniform(-1, 1, (count - count // 2, 3))
+    near = surface_points(solid, max(1, count // 2), rng)[0] + rng.normal(0, 0.05, (max(1, count // 2), 3))
+    return measured(solid, np.concatenate([uniform, near])[:count])
+
+
+def measured(solid: Solid, points: np.ndarray) -> Source:
+    arrays = {"points": points.astype(np.float32), "distance": solid.signed_distance(points).astype(np.float32)}
+    return Source(arrays, name="points of a solid")
+
+
+def data(flags: Flags) -> Splits:
+    solid = solid_of(flags.solid)
+    middle = (np.arange(flags.test_cells) + 0.5) * 2 / flags.test_cells - 1
+    cells = np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1).reshape(-1, 3)
+    test = measured(solid, cells)
+    inside = cells[test.arrays["distance"] <= 0]
+    box = ((cells >= inside.min(0)) & (cells <= inside.max(0))).all(1).sum()
+    spec = {
+        "dataset": f"{flags.solid} points",
+        "solid": flags.solid,
+        "trivial": {"iou": (len(inside) / int(box), "the bounding box")},
+    }
+    train, valid = (source(solid, n, seed) for seed, n in enumerate((flags.num_points, max(8, flags.num_points // 8))))
+    return Splits(train, valid, test, spec)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """A batch of one point."""
+    del spec
+    zeros = {"points": np.zeros((1, 3), np.float32), "distance": np.zeros(1, np.float32)}
+    return {**zeros, "index": np.zeros(1, np.int32)}
+
+
+def panels(context: Any) -> list:
+    """The exact and the learned mesh from two views, and the curves."""
+    from dlcore.report.curves import curves
+    from dlcore.report.figure import ORANGE
+    from dlcore.report.shapes import shape_panel, two_views
+
+    solid = solid_of(context.spec["solid"])
+
+    def learned(points: np.ndarray) -> np.ndarray:
+        batch = {"points": points, "distance": np.zeros(len(points), np.float32)}
+        return context.learner.predict(context.state, batch)["field"]
+
+    images, titles = [], []
+    for name, field in (("exact", lambda p: -solid.signed_distance(p)), ("learned", learned)):
+        try:
+            vertices, faces = extract_surface(field, context.flags.mesh_resolution)
+        except ValueError as error:
+            titles.append(f"{name}: {error}")
+            images.append(np.ones((160, 320, 3)))
+            continue
+        color = {"color": ORANGE} if name == "learned" else {}
+        images.append(two_views(vertices, faces, extent=(np.zeros(3), 1.0), **color))
+        titles.append(f"{name}, {len(vertices)} vertices")
+    note = "the level set of the exact distance (blue) and of the network (orange), from two views"
+    return [shape_panel(images, titles, "Surfaces", note), curves(context.history)]
+
+
+def build(setup: Setup):
+    model = ImplicitSurface(dtype=setup.dtype, **setup.flags.group("network"))
+    return implicit_surface.learner(
+        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=implicit_surface.learner,
+    data=data,
+    build=build,
+    modules={"network": ImplicitSurface},
+    settings={
+        "solid": Setting("torus", "what to fit", Literal[SOLID_KINDS], essential=True),
+        "num_points": Setting(20000, "points to train on; an eighth as many validate", limits=Range(8)),
+        "test_cells": Setting(40, "cells along each side of the test grid", limits=Range(8)),
+        "mesh_resolution": Setting(48, "samples along each side for the report's mesh", limits=Range(8)),
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    },
+    defaults={
+        "steps": 3000,
+        "batch_size": 1024,
+        "eval_batch_size": 8000,
+        "eval_every": 500,
+        "learning_rate": 5e-3,
+        "weight_decay": 0.0,
+    },
+    smoke={
+        "steps": 3,
+        "batch_size": 8,
+        "eval_batch_size": 512,
+        "eval_every": 3,
+        "num_points": 32,
+        "test_cells": 8,
+        "mesh_resolution": 8,
+        "network.hidden": (8,),
+    },
+    monitor="iou",
+    headline="iou",
+    example=example,
+    schedule=optimizer.schedule,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,46 @@
+"""Surface nets: a sphere's mesh is closed, with its volume and characteristic; known vertices; bad grids."""
+
+import numpy as np
+import pytest
+
+from dlcore.ops.mesh import check_mesh, euler_characteristic
+from dlcore.ops.surface_nets import surface_nets
+
+
+def test_one_corner_inside_gives_an_octahedron_like_cube():
+    values = np.full((3, 3, 3), -1.0)
+    values[1, 1, 1] = 1
+    vertices, faces = surface_nets(values)
+    # Each of the 8 cells has three crossings, half a step from the corner (1, 1, 1): their mean is 1 -+ 1/6.
+    np.testing.assert_allclose(np.unique(vertices), [5 / 6, 7 / 6], rtol=1e-6)
+    assert len(vertices) == 8
+    assert len(faces) == 12
+    assert euler_characteristic(faces) == 2
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    assert (a * np.cross(b, c)).sum() / 6 == pytest.approx((1 / 3) ** 3, rel=1e-5)  # outward
+
+
+@pytest.mark.parametrize(("shape", "euler", "volume"), [("ball", 2, 4.18879), ("torus", 0, 2 * np.pi**2 * 0.8 * 0.09)])
+def test_meshes_are_closed_with_the_right_characteristic(shape, euler, volume):
+    along = np.linspace(-1.25, 1.25, 41)
+    x, y, z = np.meshgrid(along, along, along, indexing="ij")
+    field = 1 - np.sqrt(x**2 + y**2 + z**2) if shape == "ball" else 0.3 - np.hypot(np.hypot(x, y) - 0.8, z)
+    vertices, faces = surface_nets(field)
+    check_mesh(vertices, faces, closed=True)
+    assert euler_characteristic(faces) == euler
+    a, b, c = (vertices[faces[:, k]] * 2.5 / 40 for k in range(3))
+    assert (a * np.cross(b, c)).sum() / 6 == pytest.approx(volume, rel=0.03)
+
+
+def test_bad_grids_are_one_clear_line():
+    values = np.full((3, 3, 3), -1.0)
+    assert [len(part) for part in surface_nets(values)] == [0, 0]
+    values[0, 1, 1] = 1
+    with pytest.raises(ValueError, match="the mesh would be open; allowed: a border at or below the level"):
+        surface_nets(values)
+    assert len(surface_nets(values, closed=False)[1])
+    values[1, 1, 1] = np.nan
+    with pytest.raises(ValueError, match="values"):
+        surface_nets(values)
+    with pytest.raises(ValueError, match="no grid; allowed"):
+        surface_nets(np.zeros((3, 3)))

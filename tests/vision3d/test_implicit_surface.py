@@ -1,0 +1,108 @@
+"""Implicit surfaces: a ball is learned as occupancy and as distance, its mesh is closed, and losses agree by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.mesh_files import read_mesh, write_mesh
+from dlcore.data.solids import Solid, surface_points
+from dlcore.ops.mesh import check_mesh, euler_characteristic
+from dlcore.vision3d import implicit_surface
+from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
+
+BALL = Solid("sphere", np.full(3, 0.8))
+
+
+def batch_of(points):
+    points = np.asarray(points, np.float32)
+    distance = BALL.signed_distance(points).astype(np.float32)
+    return {"points": points, "distance": distance, "index": np.arange(len(points))}
+
+
+def fit(target, hidden, steps, uniform, near):
+    rng = np.random.default_rng(0)
+    points = surface_points(BALL, near, rng)[0] + rng.normal(0, 0.1, (near, 3))
+    train, test = batch_of(np.concatenate([rng.uniform(-1, 1, (uniform, 3)), points])), batch_of(grid_points(20))
+    model = ImplicitSurface(hidden=hidden, sharpness=10.0)
+    learner = implicit_surface.learner(
+        model=model, optimizer=optax.adam(optax.linear_schedule(0.04, 0, steps)), target=target
+    )
+    state = jax.eval_shape(learner.init, jax.random.key(0), train)
+
+    # He's initialization by NumPy, and zeros for all else: random numbers under jit take long to compile.
+    def draw(v):
+        return rng.normal(size=v.shape) * np.sqrt(2 / v.shape[0]) if len(v.shape) == 2 else np.zeros(v.shape)
+
+    params = jax.tree.map(lambda v: draw(v).astype(v.dtype), state.params)
+    zeros = jax.tree.map(lambda v: np.zeros(v.shape, v.dtype), state.opt_state)
+    state = state.replace(step=np.int32(0), rng=jax.random.key(0), params=params, opt_state=zeros)
+
+    @jax.jit
+    def train_and_test(state):
+        state = jax.lax.fori_loop(0, steps, lambda _, s: learner.update(s, train)[0], state)
+        return learner.evaluate(state, test), learner.predict(state, test)["field"]
+
+    metrics, field = train_and_test(state)
+    return {name: metric.compute() for name, metric in metrics.items()}, np.asarray(field)
+
+
+@pytest.mark.covers("TD-07")
+def test_an_occupancy_network_learns_a_ball_whose_level_set_is_a_closed_mesh(tmp_path):
+    numbers, field = fit("occupancy", hidden=(16, 16), steps=120, uniform=256, near=1024)
+    assert numbers["iou"] > 0.95
+    vertices, faces = extract_surface(lambda points: field, resolution=20)
+    check_mesh(vertices, faces, closed=True)
+    assert euler_characteristic(faces) == 2
+    np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 0.8, atol=0.08)
+    for ending in (".obj", ".ply"):
+        path = write_mesh(tmp_path / f"ball{ending}", vertices, faces)
+        np.testing.assert_allclose(read_mesh(path)[0], vertices, atol=1e-5)
+        np.testing.assert_array_equal(read_mesh(path)[1], faces)
+
+
+@pytest.mark.covers("TD-08")
+def test_a_signed_distance_function_has_gradients_of_length_1():
+    numbers, _ = fit("distance", hidden=(32,), steps=200, uniform=128, near=384)
+    assert numbers["gradient_norm"] == pytest.approx(1, abs=0.05)
+    assert numbers["eikonal_error"] < 0.1
+    assert numbers["distance_error"] < 0.03
+    assert numbers["iou"] > 0.95
+
+
+class Linear(nn.Module):
+    """f(x) = w . x, of gradient w."""
+
+    @nn.compact
+    def __call__(self, points):
+        return points @ self.param("w", lambda key: jnp.array([2.0, 0, 0]))
+
+
+def test_losses_and_measures_by_hand():
+    batch = {"points": np.array([[1.0, 0, 0], [-1, 0, 0]], np.float32), "index": np.arange(2)}
+    batch["distance"] = np.array([1.5, -1.0], np.float32)
+    made = {}
+    for target in ("distance", "occupancy"):
+        learner = implicit_surface.learner(model=Linear(), optimizer=optax.sgd(1.0), target=target, eikonal_weight=0.5)
+        state = learner.init(jax.random.key(0), batch)
+        made[target] = {k: v.compute() for k, v in jax.jit(learner.evaluate)(state, batch).items()}
+    # f = 2, -2: errors 0.5 and 1, gradient 2: 0.75 + 0.5 (2 - 1)^2
+    assert made["distance"] == pytest.approx(
+        {"loss": 1.25, "iou": 1, "distance_error": 0.75, "gradient_norm": 2, "eikonal_error": 1}
+    )
+    # logits 2 (outside: log(1 + e^2)) and -2 (inside: the same); nothing right
+    assert made["occupancy"] == pytest.approx({"loss": np.log1p(np.exp(2)), "iou": 0})
+
+
+def test_bad_input_is_one_clear_line():
+    settings = {"model": ImplicitSurface(), "optimizer": optax.sgd(1.0)}
+    with pytest.raises(ValueError, match="eikonal_weight=-1: out of range"):
+        implicit_surface.learner(**settings, eikonal_weight=-1)
+    with pytest.raises(ValueError, match="target='color': unknown; allowed: occupancy, distance"):
+        implicit_surface.learner(**settings, target="color")
+    with pytest.raises(ValueError, match="the mesh would be open"):
+        extract_surface(lambda points: np.ones(len(points)), resolution=4)
+    with pytest.raises(ValueError, match="values"):
+        extract_surface(lambda points: np.full(len(points), np.nan), resolution=4)
