@@ -6,6 +6,7 @@
     early       frames stacked as channels, T x H x W x 3 -> H x W x 3T: one layer joins all of time
     slow        3-D convolutions: time is joined a little at each layer, by the same weights at each time step
     lstm        frame features -> LSTM -> linear, of the last step
+    slowfast    two pathways at two frame rates (dlcore.video.slowfast)
 
 Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks"; Tran et al. 2015 (C3D),
 arXiv:1412.0767; Donahue et al. 2015 (LRCN), arXiv:1411.4389. Here the networks are small: max pools halve space and
@@ -23,10 +24,11 @@ from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, NonLocalBlock, RecurrentStack
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import max_pool
+from dlcore.video.slowfast import SlowFast
 
 __all__ = ["C3D", "ClipClassifier", "ConvNet", "Fusion", "inflate", "width_of"]
 
-Fusion = Literal["single", "late_dense", "late_pool", "early", "slow", "lstm"]
+Fusion = Literal["single", "late_dense", "late_pool", "early", "slow", "lstm", "slowfast"]
 
 
 class ConvNet(nn.Module):
@@ -103,6 +105,8 @@ class ClipClassifier(nn.Module):
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
         if self.fusion not in get_args(Fusion):
             raise ValueError(f"fusion={self.fusion!r}: unknown; allowed: {', '.join(get_args(Fusion))}")
+        if self.fusion == "slowfast":
+            return SlowFast(self.num_classes, self.width, alpha=2, dtype=self.dtype, name="net")(x, train)
         dtype = compute_dtype(self.dtype, x, self.variables)
         x, (batch, frames) = x.astype(dtype), x.shape[:2]
         net = ConvNet(

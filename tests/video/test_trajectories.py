@@ -1,0 +1,99 @@
+"""Flow stacks, trajectories, HOF and MBH against hand-computed votes, under a moving camera; SlowFast's costs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.cost.layers import layer_costs
+from dlcore.video.flow_stack import flow_stack, follow
+from dlcore.video.slowfast import SlowFast
+from dlcore.video.trajectories import describe_trajectories, direction_votes, hof_votes, mbh_votes
+
+
+def test_votes_for_directions():
+    # Of 4 directions, right, down, left, up: (3, 0) is right, (0, -2) up; (1, 1) is halfway from right to down.
+    votes = direction_votes(jnp.array([[3.0, 0], [0, -2], [1, 1]]), 4)
+    half = np.sqrt(2) / 2
+    np.testing.assert_allclose(votes, [[3, 0, 0, 0], [0, 0, 0, 2], [half, half, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(hof_votes(jnp.array([[3.0, 0], [0.1, 0]]), 4), [[3, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
+
+
+@pytest.mark.covers("VD-12")
+def test_mbh_is_zero_under_constant_camera_motion_and_hof_is_not():
+    pan = jnp.broadcast_to(jnp.array([1.5, -0.5]), (6, 6, 2))
+    assert float(jnp.abs(mbh_votes(pan)).max()) <= 1e-6
+    np.testing.assert_allclose(hof_votes(pan).sum(-1), np.hypot(1.5, 0.5), rtol=1e-6)
+    # What moves on its own has the same MBH whether or not the camera pans: 2 (3 - 1) / 2 = 1 a step to the right.
+    ramp = jnp.zeros((6, 6, 2)).at[..., 0].set(jnp.arange(6.0))
+    np.testing.assert_allclose(mbh_votes(ramp + pan), mbh_votes(ramp), atol=1e-5)
+    np.testing.assert_allclose(mbh_votes(ramp)[2, 2], [1] + [0] * 15, atol=1e-6)
+
+
+@pytest.mark.covers("VD-12")
+def test_trajectories_follow_the_flow_and_describe_their_tubes():
+    # 2 steps of (1, 0): from column 2 to 3 and 4; both displacements are half of the whole path.
+    clip = jnp.zeros((3, 8, 8)).at[:].set(jnp.arange(8.0))  # brighter to the right by 1 a pixel
+    flow = jnp.zeros((2, 8, 8, 2)).at[..., 0].set(1.0)
+    found = jax.jit(describe_trajectories)(clip, flow)
+    np.testing.assert_allclose(found["points"][:, 0], [[2, 2], [3, 2], [4, 2]], atol=1e-6)
+    np.testing.assert_allclose(found["shape"][0], [0.5, 0, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(found["hof"][0], [1] + [0] * 8, atol=1e-6)
+    np.testing.assert_allclose(found["mbh"], 0, atol=1e-6)
+    # The window of columns 0..3 and then 1..4: 7 of 8 are inside, and the border's gradient is 0.
+    np.testing.assert_allclose(found["hog"][0], [7 / 8] + [0] * 7, atol=1e-6)
+
+
+def test_flow_stacks():
+    rng = np.random.default_rng(0)
+    flow = jnp.asarray(rng.normal(size=(3, 4, 5, 2)), jnp.float32)
+    # The first field moves all by one column, so the second is read one column further to the right.
+    moving = flow.at[0].set(jnp.array([1.0, 0.0]))
+
+    @jax.jit
+    def run(flow, moving):
+        centered, panned = flow_stack(flow), flow_stack(flow + jnp.array([2.0, 1.0]))
+        points = follow(moving[:1], jnp.array([[1.0, 2.0], [4.0, 0.0]]))
+        along = flow_stack(moving, subtract_mean=False, trajectories=True)
+        return flow_stack(flow, subtract_mean=False), centered, panned, along, points
+
+    stack, centered, panned, along, points = run(flow, moving)
+    np.testing.assert_array_equal(stack[..., 2:4], flow[1])
+    np.testing.assert_allclose(centered.mean((0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose(centered, panned, atol=1e-5)
+    np.testing.assert_allclose(along[:, :-1, 2:4], moving[1][:, 1:], atol=1e-5)
+    np.testing.assert_allclose(points[1], [[2, 2], [4, 0]])
+
+
+@pytest.mark.covers("VD-11")
+def test_the_fast_pathway_takes_at_most_a_fifth_of_the_products():
+    x = jax.ShapeDtypeStruct((1, 16, 32, 32, 3), jnp.float32)
+    model = SlowFast(4, width=64, alpha=8, beta=8)
+    layers = layer_costs(model, x)
+    macs = {way: sum(layer.macs for layer in layers if layer.path.startswith(way)) for way in ("slow", "fast")}
+    assert 0 < macs["fast"] <= 0.2 * sum(layer.macs for layer in layers)
+    params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    # An eighth of the channels, and the slow pathway's next stage reads its own 64 and 2 8 of the fast one.
+    assert params["fast0"]["kernel"].shape == (3, 3, 3, 3, 8)
+    assert params["lateral0"]["kernel"].shape == (8, 1, 1, 8, 16)
+    assert params["slow1"]["kernel"].shape == (1, 3, 3, 64 + 16, 128)
+    outputs = {layer.path: layer.output_shape for layer in layers}
+    assert (outputs["slow0"][1], outputs["fast0"][1]) == (2, 16)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: direction_votes(jnp.zeros(2), 1), "bins=1: out of range"),
+        (lambda: flow_stack(jnp.zeros((4, 4, 2))), r"no flow fields; allowed: \[L, H, W, 2\]"),
+        (lambda: describe_trajectories(jnp.zeros((3, 4, 4)), jnp.zeros((3, 4, 4, 2))), r"allowed: \[L, H, W, 2\] of"),
+        (lambda: describe_trajectories(jnp.zeros((2, 4, 4)), jnp.zeros((1, 4, 4, 2)), 5), "spacing=5: out of range"),
+        (
+            lambda: jax.eval_shape(SlowFast(3).init, jax.random.key(0), jnp.zeros((1, 6, 4, 4, 3))),
+            "T a multiple of 4",
+        ),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
