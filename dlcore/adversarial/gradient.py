@@ -1,0 +1,226 @@
+"""Attacks by the gradient: FGSM and PGD on one image, in an L-infinity or L2 ball, untargeted or targeted.
+
+Goodfellow, Shlens & Szegedy 2014, arXiv:1412.6572 (FGSM); Madry et al. 2017, arXiv:1706.06083 (PGD); Carlini & Wagner
+2016, arXiv:1608.04644 (margin); Croce & Hein 2020, arXiv:2003.01690 (DLR).
+
+    FGSM         x' = clip(x + epsilon sign(grad l(x)), 0, 1)
+    PGD, Linf    x_{k+1} = clip(clip(x_k + alpha sign(grad l(x_k)), x - epsilon, x + epsilon), 0, 1)
+    PGD, L2      x_{k+1} = clip(x + P(x_k + alpha g / |g| - x), 0, 1),   P scales to norm epsilon where it is larger
+    losses       cross-entropy -log p_y;  margin max_{j != y} z_j - z_y;  DLR the margin / (z_1st - z_3rd)
+    targeted     the loss of the target class is lowered instead
+
+The ball is that of the original image, and images stay in [0, 1]: `score_fn` takes such an image and normalizes it
+itself. Every function attacks one image; map it over a batch by `jax.vmap`. The gradient is taken by the image alone.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+__all__ = ["attack_loss", "check_attack", "check_images", "fgsm", "fool_from_noise", "pgd", "project"]
+
+ScoreFn = Callable[[jax.Array], jax.Array]
+Norm = Literal["linf", "l2"]
+Loss = Literal["cross_entropy", "margin", "dlr"]
+
+
+def check_images(images: jax.Array) -> None:
+    """Check on the host that images lie in [0, 1].
+
+    Args:
+      images: [..., H, W, C].
+
+    Raises:
+      ValueError: a number is outside [0, 1] or not finite.
+    """
+    low, high = float(jnp.min(images)), float(jnp.max(images))
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"images: from {low:g} to {high:g}; allowed: numbers in [0, 1]")
+
+
+def check_attack(epsilon: float, step_size: float | None = None, steps: int = 1, restarts: int = 1) -> None:
+    """Check the settings of an attack.
+
+    Args:
+      epsilon: radius of the ball.
+      step_size: of one step.
+      steps: of the attack.
+      restarts: random starts.
+
+    Raises:
+      ValueError: epsilon is outside [0, 1] or the others are not positive.
+    """
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"epsilon={epsilon}: out of range; allowed: [0, 1], in units of images in [0, 1]")
+    if step_size is not None and not step_size > 0:
+        raise ValueError(f"step_size={step_size}: out of range; allowed: above 0")
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"steps={steps}, restarts={restarts}: out of range; allowed: at least 1")
+
+
+def attack_loss(scores: jax.Array, label: jax.Array, loss: Loss = "cross_entropy") -> jax.Array:
+    """Loss that an untargeted attack raises.
+
+    Args:
+      scores: [K], at least 3 classes for "dlr".
+      label: [] int, the true class.
+      loss: "cross_entropy", "margin" or "dlr".
+
+    Returns:
+      []; the margin and DLR are positive where the network errs.
+    """
+    if loss == "cross_entropy":
+        return jax.nn.logsumexp(scores) - scores[label]
+    others = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)
+    margin = others.max() - scores[label]
+    if loss == "margin":
+        return margin
+    ordered = jnp.sort(scores)
+    return margin / (ordered[-1] - ordered[-3] + 1e-12)
+
+
+def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
+    """Project a change into a ball.
+
+    Args:
+      delta: [...].
+      epsilon: radius.
+      norm: "linf" or "l2".
+
+    Returns:
+      The nearest point of the ball.
+    """
+    if norm == "linf":
+        return jnp.clip(delta, -epsilon, epsilon)
+    length = jnp.sqrt(jnp.square(delta).sum() + 1e-24)
+    return delta * jnp.minimum(1, epsilon / length)
+
+
+def fgsm(
+    score_fn: ScoreFn,
+    key: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+    epsilon: float = 0.3,
+    target: jax.Array | None = None,
+    loss: Loss = "cross_entropy",
+) -> jax.Array:
+    """Attack by one step of the gradient's sign.
+
+    Args:
+      score_fn: image [H, W, C] in [0, 1] -> scores [K].
+      key: unused; attacks have one signature.
+      image: [H, W, C] in [0, 1].
+      label: [] int, the true class.
+      epsilon: size of the step.
+      target: [] int, the class to be taken for; None for any wrong one.
+      loss: as in `attack_loss`.
+
+    Returns:
+      [H, W, C] in [0, 1], at most epsilon away in each pixel.
+
+    Raises:
+      ValueError: epsilon is outside [0, 1].
+    """
+    check_attack(epsilon)
+    slope = jax.grad(_objective(score_fn, label, target, loss))(image)
+    return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
+
+
+def pgd(
+    score_fn: ScoreFn,
+    key: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+    epsilon: float = 0.3,
+    step_size: float = 0.01,
+    steps: int = 40,
+    norm: Norm = "linf",
+    target: jax.Array | None = None,
+    loss: Loss = "cross_entropy",
+    random_start: bool = True,
+    restarts: int = 1,
+) -> jax.Array:
+    """Attack by projected gradient ascent, and keep the restart of the greatest margin.
+
+    Args:
+      score_fn: image [H, W, C] in [0, 1] -> scores [K].
+      key: PRNG key of the starts.
+      image: [H, W, C] in [0, 1].
+      label: [] int, the true class.
+      epsilon: radius of the ball.
+      step_size: alpha.
+      steps: of the gradient.
+      norm: "linf" or "l2".
+      target: [] int, the class to be taken for; None for any wrong one.
+      loss: as in `attack_loss`.
+      random_start: start at a random point of the ball; required for more than one restart to differ.
+      restarts: number of starts.
+
+    Returns:
+      [H, W, C] in [0, 1], at most epsilon away in the norm.
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+    check_attack(epsilon, step_size, steps, restarts)
+    slope = jax.grad(_objective(score_fn, label, target, loss))
+    success = _objective(score_fn, label, target, "margin")
+
+    def inside(x):
+        return jnp.clip(image + project(x - image, epsilon, norm), 0, 1)
+
+    def run(key):
+        start = image
+        if random_start:
+            noise = jax.random.uniform(key, image.shape, image.dtype, -1, 1)
+            start = inside(image + (epsilon * noise if norm == "linf" else noise))
+
+        def step(_, x):
+            g = slope(x)
+            move = jnp.sign(g) if norm == "linf" else g / jnp.sqrt(jnp.square(g).sum() + 1e-24)
+            return inside(x + step_size * move)
+
+        found = lax.fori_loop(0, steps, step, start)
+        return found, success(found)
+
+    found, margins = lax.map(run, jax.random.split(key, restarts))
+    return found[margins.argmax()]
+
+
+def fool_from_noise(
+    score_fn: ScoreFn,
+    key: jax.Array,
+    shape: tuple[int, ...],
+    target: jax.Array,
+    step_size: float = 0.02,
+    steps: int = 100,
+) -> jax.Array:
+    """Draw an image of noise and change it until the network is sure of a class (Nguyen et al. 2015, arXiv:1412.1897).
+
+    Args:
+      score_fn: image [H, W, C] in [0, 1] -> scores [K].
+      key: PRNG key of the noise.
+      shape: (H, W, C).
+      target: [] int, the class.
+      step_size: of the sign of the gradient.
+      steps: of the gradient.
+
+    Returns:
+      [H, W, C] in [0, 1].
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+    noise = jax.random.uniform(key, shape)
+    return pgd(score_fn, key, noise, target, 1.0, step_size, steps, target=target, random_start=False)
+
+
+def _objective(score_fn: ScoreFn, label: jax.Array, target: jax.Array | None, loss: Loss) -> Callable:
+    """What an attack raises, as a function of the image: a targeted one lowers the loss of its target."""
+    if target is None:
+        return lambda x: attack_loss(score_fn(x), label, loss)
+    return lambda x: -attack_loss(score_fn(x), target, loss)

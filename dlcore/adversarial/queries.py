@@ -1,0 +1,152 @@
+"""Attacks by queries alone: the network answers with scores, and its weights stay hidden.
+
+Ilyas, Engstrom, Athalye & Lin 2018, arXiv:1804.08598 (NES); Guo et al. 2019, arXiv:1905.07121 (SimBA).
+
+    NES      g = 1 / (2 n sigma) sum_i u_i (l(x + sigma u_i) - l(x - sigma u_i)),  u_i ~ N(0, I):  2 n queries a step
+    SimBA    try +epsilon, then -epsilon, in one pixel after the other in a random order; keep what raises the loss
+
+Each function attacks one image and counts the queries until the network errs; nothing is differentiated. The loss is
+the margin max_{j != y} z_j - z_y, which is positive where the network errs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dlcore.adversarial.gradient import ScoreFn, attack_loss, check_attack
+
+__all__ = ["QueryResult", "nes", "random_signs", "simba"]
+
+
+class QueryResult(NamedTuple):
+    """What an attack by queries found.
+
+    Args:
+      image: [H, W, C] in [0, 1].
+      queries: [] int32, scores that were asked for.
+      success: [] bool, whether the network errs.
+    """
+
+    image: jax.Array
+    queries: jax.Array
+    success: jax.Array
+
+
+def nes(
+    score_fn: ScoreFn,
+    key: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+    epsilon: float = 0.3,
+    step_size: float = 0.02,
+    max_queries: int = 3000,
+    samples: int = 25,
+    sigma: float = 0.1,
+) -> QueryResult:
+    """Attack in an L-infinity ball by gradients that are estimated from queries.
+
+    Args:
+      score_fn: image [H, W, C] in [0, 1] -> scores [K].
+      key: PRNG key.
+      image: [H, W, C] in [0, 1].
+      label: [] int, the true class.
+      epsilon: radius of the ball.
+      step_size: of the sign of the estimate.
+      max_queries: after which the attack gives up.
+      samples: n, pairs of queries a step.
+      sigma: deviation of the probes.
+
+    Returns:
+      The result; `queries` counts one more for each step, which looks whether the network errs.
+
+    Raises:
+      ValueError: a setting is out of range.
+    """
+    check_attack(epsilon, step_size, samples)
+
+    def margin(x):
+        return attack_loss(score_fn(x), label, "margin")
+
+    def unfinished(state):
+        _, k, value = state
+        return (value <= 0) & ((k + 1) * (2 * samples + 1) <= max_queries)
+
+    def step(state):
+        x, k, _ = state
+        probes = jax.random.normal(jax.random.fold_in(key, k), (samples, *image.shape), image.dtype)
+        up, down = (lax.map(lambda u, sign=sign: margin(x + sign * sigma * u), probes) for sign in (1, -1))
+        estimate = jnp.tensordot(up - down, probes, 1) / (2 * samples * sigma)
+        moved = jnp.clip(jnp.clip(x + step_size * jnp.sign(estimate), image - epsilon, image + epsilon), 0, 1)
+        return moved, k + 1, margin(moved)
+
+    found, steps, value = lax.while_loop(unfinished, step, (image, jnp.int32(0), margin(image)))
+    return QueryResult(found, 1 + steps * (2 * samples + 1), value > 0)
+
+
+def simba(
+    score_fn: ScoreFn, key: jax.Array, image: jax.Array, label: jax.Array, epsilon: float = 0.3, max_queries: int = 3000
+) -> QueryResult:
+    """Attack in an L-infinity ball, pixel by pixel.
+
+    Args:
+      score_fn: image [H, W, C] in [0, 1] -> scores [K].
+      key: PRNG key of the pixels' order.
+      image: [H, W, C] in [0, 1].
+      label: [] int, the true class.
+      epsilon: change of a pixel.
+      max_queries: after which the attack gives up.
+
+    Returns:
+      The result.
+
+    Raises:
+      ValueError: epsilon is outside [0, 1].
+    """
+    check_attack(epsilon)
+    order = jax.random.permutation(key, image.size)
+
+    def margin(flat):
+        return attack_loss(score_fn(flat.reshape(image.shape)), label, "margin")
+
+    def unfinished(state):
+        _, i, queries, value = state
+        return (value <= 0) & (i < image.size) & (queries + 2 <= max_queries)
+
+    def step(state):
+        x, i, queries, value = state
+        pixel = order[i]
+        tries = [x.at[pixel].set(jnp.clip(x[pixel] + sign * epsilon, 0, 1)) for sign in (1, -1)]
+        values = [margin(t) for t in tries]
+        first, second = values[0] > value, values[1] > value
+        x = jnp.where(first, tries[0], jnp.where(second, tries[1], x))
+        value = jnp.where(first, values[0], jnp.where(second, values[1], value))
+        return x, i + 1, queries + jnp.where(first, 1, 2), value
+
+    start = image.reshape(-1)
+    found, _, queries, value = lax.while_loop(unfinished, step, (start, jnp.int32(0), jnp.int32(1), margin(start)))
+    return QueryResult(found.reshape(image.shape), queries, value > 0)
+
+
+def random_signs(
+    score_fn: ScoreFn, key: jax.Array, image: jax.Array, label: jax.Array, epsilon: float = 0.3
+) -> QueryResult:
+    """Add noise of random signs, of the norm of the attacks: what they must beat.
+
+    Args:
+      score_fn: image [H, W, C] in [0, 1] -> scores [K].
+      key: PRNG key.
+      image: [H, W, C] in [0, 1].
+      label: [] int, the true class.
+      epsilon: change of each pixel.
+
+    Returns:
+      The result of one query.
+
+    Raises:
+      ValueError: epsilon is outside [0, 1].
+    """
+    check_attack(epsilon)
+    found = jnp.clip(image + epsilon * jax.random.rademacher(key, image.shape, image.dtype), 0, 1)
+    return QueryResult(found, jnp.int32(1), attack_loss(score_fn(found), label, "margin") > 0)

@@ -1,0 +1,122 @@
+"""Attacks on a linear classifier, whose best change is known, and what holds of every attack."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.adversarial.gradient import attack_loss, check_attack, check_images, fgsm, fool_from_noise, pgd, project
+
+WEIGHTS = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
+IMAGE = np.random.default_rng(1).uniform(0.4, 0.6, (2, 3, 2)).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+def scores(x):
+    return x.reshape(-1) @ WEIGHTS
+
+
+LABEL = int(np.argmax(IMAGE.reshape(-1) @ WEIGHTS))
+OTHER = (LABEL + 1) % 3
+
+
+def test_losses_by_hand():
+    z = jnp.array([2.0, 1.0, -1.0, 0.0])
+    # log(e^2 + e + e^-1 + 1) - 2 = 0.4402; margin 1 - 2; DLR -1 / (2 - 0), of the third largest score 0.
+    assert attack_loss(z, 0) == pytest.approx(0.4402, abs=1e-4)
+    assert attack_loss(z, 0, "margin") == -1
+    assert attack_loss(z, 0, "dlr") == pytest.approx(-0.5)
+    assert attack_loss(z, 1, "margin") == 1
+
+
+def test_projections_by_hand():
+    np.testing.assert_allclose(project(jnp.array([3.0, -4.0]), 2.5, "l2"), [1.5, -2.0], rtol=1e-6)
+    np.testing.assert_allclose(project(jnp.array([0.3, -0.4]), 2.5, "l2"), [0.3, -0.4], rtol=1e-6)
+    np.testing.assert_allclose(project(jnp.array([3.0, -0.4]), 1.0), [1.0, -0.4])
+
+
+@pytest.mark.covers("AD-01", "AD-05")
+def test_fgsm_of_the_margin_of_two_classes_is_the_sign_of_their_difference():
+    others = [k for k in range(3) if k != LABEL]
+    runner = max(others, key=lambda k: IMAGE.reshape(-1) @ WEIGHTS[:, k])
+    found = jax.jit(lambda x: fgsm(scores, KEY, x, LABEL, 0.1, loss="margin"))(IMAGE)
+    want = IMAGE + 0.1 * np.sign(WEIGHTS[:, runner] - WEIGHTS[:, LABEL]).reshape(IMAGE.shape)
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+@pytest.mark.covers("AD-02")
+def test_a_targeted_step_raises_the_target_s_margin_as_much_as_the_ball_allows():
+    """Margins are piecewise linear: away from a change of the runner-up PGD ends at the corner of the ball."""
+    found = jax.jit(lambda x: pgd(scores, KEY, x, LABEL, 0.3, 0.05, 20, target=OTHER))(IMAGE)
+    assert int(np.argmax(scores(np.asarray(found)))) == OTHER
+    before, after = (float(-attack_loss(scores(x), OTHER, "margin")) for x in (jnp.asarray(IMAGE), found))
+    assert after > before
+
+
+@pytest.mark.covers("AD-01", "AD-05")
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin", "dlr"])
+def test_pgd_errs_within_the_ball_and_the_range(norm, loss):
+    epsilon = 0.5 if norm == "linf" else 0.9
+    attack = jax.jit(lambda key, x: pgd(scores, key, x, LABEL, epsilon, 0.1, 20, norm, loss=loss, restarts=2))
+    found = np.asarray(attack(KEY, IMAGE))
+    assert np.argmax(scores(found)) != LABEL
+    assert found.min() >= 0
+    assert found.max() <= 1
+    delta = found - IMAGE
+    size = np.abs(delta).max() if norm == "linf" else np.sqrt(np.square(delta).sum())
+    assert 0.05 < size <= epsilon + 1e-6
+
+
+@pytest.mark.covers("AD-05")
+def test_l2_steps_of_a_linear_function_follow_its_gradient():
+    """Two classes, no random start, far from the borders: the end is epsilon along the difference of the weights."""
+    weights = WEIGHTS[:, :2]
+    label = int(np.argmax(IMAGE.reshape(-1) @ weights))
+    found = jax.jit(
+        lambda x: pgd(
+            lambda v: v.reshape(-1) @ weights, KEY, x, label, 0.2, 0.05, 10, "l2", loss="margin", random_start=False
+        )
+    )(IMAGE)
+    direction = (weights[:, 1 - label] - weights[:, label]).reshape(IMAGE.shape)
+    np.testing.assert_allclose(found, IMAGE + 0.2 * direction / np.linalg.norm(direction), atol=1e-5)
+
+
+def test_restarts_keep_the_greatest_margin():
+    found = [jax.jit(lambda x, n=n: pgd(scores, KEY, x, LABEL, 0.05, 0.001, 1, restarts=n))(IMAGE) for n in (1, 8)]
+    margins = [float(attack_loss(scores(x), LABEL, "margin")) for x in found]
+    keys = jax.random.split(KEY, 8)
+    starts = jax.vmap(lambda k: IMAGE + 0.05 * jax.random.uniform(k, IMAGE.shape, minval=-1, maxval=1))(keys)
+    assert margins[1] >= max(float(attack_loss(scores(x), LABEL, "margin")) for x in starts) - 1e-3
+    assert margins[1] >= margins[0] - 1e-6
+
+
+def test_only_the_image_is_differentiated():
+    """A dense layer has three products in a training step, two here: scores, and the gradient by the image."""
+    text = str(jax.make_jaxpr(lambda w, x: fgsm(lambda v: v.reshape(-1) @ w, KEY, x, LABEL, 0.1))(WEIGHTS, IMAGE))
+    assert text.count("dot_general") == 2
+
+
+@pytest.mark.covers("AD-07")
+def test_noise_is_taken_for_any_class():
+    attack = jax.jit(lambda key, target: fool_from_noise(lambda x: 5 * scores(x), key, IMAGE.shape, target, 0.05, 60))
+    for target in range(3):
+        found = attack(jax.random.key(target), target)
+        assert jax.nn.softmax(5 * scores(found))[target] > 0.99
+        assert 0 <= found.min() <= found.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_attack(-0.1), r"epsilon=-0.1: out of range; allowed: \[0, 1\]"),
+        (lambda: check_attack(1.5), "epsilon=1.5: out of range"),
+        (lambda: check_attack(0.1, 0.0), "step_size=0.0: out of range; allowed: above 0"),
+        (lambda: check_attack(0.1, 0.1, 0), "steps=0, restarts=1: out of range; allowed: at least 1"),
+        (lambda: check_images(jnp.array([0.0, 255.0])), r"images: from 0 to 255; allowed: numbers in \[0, 1\]"),
+        (lambda: check_images(jnp.array([0.0, jnp.nan])), "images: from nan to nan"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
