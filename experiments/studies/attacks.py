@@ -9,8 +9,8 @@ beat. Images of noise are changed until the network is sure of a class. Robust a
 
 The claim holds where in every seed PGD leaves less than 10 % right, more than 90 % of the targeted attacks and at least
 90 % of those by NES succeed, random signs leave at least 20 points more than NES does, and every image of noise is
-taken for its class at 0.99. Two checks tell a robust network from one that hides its gradients: no attack by queries succeeds
-where PGD fails, and PGD leaves nothing right in the largest ball.
+taken for its class at 0.99. Two checks tell a robust network from one that hides its gradients: no attack by queries
+succeeds where PGD fails, and PGD leaves nothing right in the largest ball.
 
 References: Goodfellow et al. 2014; Madry et al. 2017; Ilyas et al. 2018; Nguyen et al. 2015; Athalye et al. 2018,
 arXiv:1802.00420 (gradient masking).
@@ -160,8 +160,8 @@ def report(results: list[dict], shown: dict, epsilon: float) -> StudyResult:
         return f"{100 * mean[f'accuracy, {arm}']:.1f} %"
 
     verdict = (
-        f"Of {left('none')} right, FGSM at {epsilon:g} leaves {left('FGSM')}, PGD {left('PGD')}, NES {left('NES')} (median "
-        f"{mean['median queries of NES']:.0f} queries), transferred images {left('transfer')}, random signs "
+        f"Of {left('none')} right, FGSM at {epsilon:g} leaves {left('FGSM')}, PGD {left('PGD')}, NES {left('NES')} "
+        f"(median {mean['median queries of NES']:.0f} queries), transferred images {left('transfer')}, random signs "
         f"{left('random signs')}. Gradients {'ARE' if masked else 'are not'} masked."
     )
     arms = ["none", "random signs", "FGSM", "transfer", "NES", "PGD", "worst attack"]

@@ -25,7 +25,7 @@ SHOWN = {"digits": np.zeros((2, 8, 8, 1))}
 
 
 def test_the_network_is_two_layers_on_images_in_the_unit_range():
-    x, y = study.images("test")
+    x, _ = study.images("test")
     assert (x.shape[1:], float(x.min()), float(x.max())) == ((8, 8, 1), 0.0, 1.0)
     params = {
         "hidden": {"kernel": jnp.eye(64, 128), "bias": -0.5 * jnp.ones(128)},
