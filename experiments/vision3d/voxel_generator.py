@@ -1,11 +1,11 @@
 """Generate the voxels of a solid from one image, by 3-D deconvolution or by voxel tubes.
 
-python -m experiments.vision3d.voxel_generator
-python -m experiments.vision3d.voxel_generator --generator.decoder=tubes
+python -m experiments.vision3d.voxel_generator                              (IoU 0.647)
+python -m experiments.vision3d.voxel_generator --generator.decoder=tubes    (IoU 0.649)
 
 Each image shows a solid of six kinds, of random extent, position, yaw and tilt; what the camera does not see has to be
-inferred. The measure is the mean IoU of occupied voxels, beside that of the mean shape and of retrieval, the solid of
-the most similar training image.
+inferred. The measure is the mean IoU of occupied voxels, beside that of the mean shape, 0.448, and of retrieval, the
+solid of the most similar training image, 0.549.
 """
 
 from dlcore.experiment import Experiment, Flags, Setup, Splits
