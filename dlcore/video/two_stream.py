@@ -1,0 +1,73 @@
+"""Two-stream network: one frame shows what is there, a stack of optical flow how it moves.
+
+    log p = log(1/2 softmax(f_spatial(frame)) + 1/2 softmax(f_temporal(flow stack)))
+
+Simonyan & Zisserman 2014, arXiv:1406.2199: both streams are image classifiers, and their class scores are averaged. The
+stacks come from `dlcore.video.flow_stack`, the flow from `dlcore.classical_vision.optical_flow` or exact sources.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from dlcore.learner import Range
+from dlcore.nn import Dense
+from dlcore.video.fusion import ConvNet
+
+__all__ = ["TwoStream"]
+
+
+class TwoStream(nn.Module):
+    """Classify a frame and the flow around it.
+
+    Submodules `spatial` and `temporal`, and their heads `spatial_logits` and `temporal_logits`.
+
+    Args:
+      num_classes: number of classes.
+      width: output channels of each stream's first layer; twice as many of the next two.
+      dtype: dtype of the computation; None takes the input's.
+    """
+
+    num_classes: int
+    width: Annotated[int, Range(1)] = 16
+    dtype: Any = None
+
+    @nn.compact
+    def streams(self, frame: jax.Array, flow: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Classify by each stream alone.
+
+        Args:
+          frame: [B, H, W, C].
+          flow: [B, H, W, 2 L], of `flow_stack`.
+
+        Returns:
+          (logits of the frame, logits of the flow), [B, num_classes] each.
+
+        Raises:
+          ValueError: the shapes do not fit.
+        """
+        if frame.ndim != 4 or frame.shape[:3] != flow.shape[:3] or flow.shape[-1] % 2:
+            raise ValueError(
+                f"flow.shape={flow.shape}: frame.shape={frame.shape}; allowed: [B, H, W, 2 L] of [B, H, W, C]"
+            )
+        logits = []
+        for name, x in (("spatial", frame), ("temporal", flow)):
+            net = ConvNet((self.width, 2 * self.width, 2 * self.width), dtype=self.dtype, name=name)
+            logits.append(Dense(self.num_classes, dtype=self.dtype, name=f"{name}_logits")(net(x).mean((1, 2))))
+        return logits[0], logits[1]
+
+    def __call__(self, frame: jax.Array, flow: jax.Array, train: bool = False) -> jax.Array:
+        """Average the class probabilities of the two streams.
+
+        Args:
+          frame: [B, H, W, C].
+          flow: [B, H, W, 2 L], of `flow_stack`.
+          train: ignored; the network is the same in training.
+
+        Returns:
+          log-probabilities, [B, num_classes]: logits whose softmax is the mean of the streams'.
+        """
+        spatial, temporal = (jax.nn.log_softmax(logits) for logits in self.streams(frame, flow))
+        return jnp.logaddexp(spatial, temporal) - jnp.log(2.0)

@@ -1,0 +1,59 @@
+"""Two streams: the mean of their probabilities, and motion that the flow shows and the frame does not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dlcore.data.clips import clips
+from dlcore.video.flow_stack import flow_stack
+from dlcore.video.two_stream import TwoStream
+
+
+def test_the_flow_shows_the_motion_that_a_frame_does_not():
+    arrays = clips(240, frames=3, size=16, flow=True).arrays
+    frame = arrays["clip"][:, 0].astype(np.float32) / 127.5 - 1
+    labels, model, rng = np.asarray(arrays["action"]), TwoStream(4, width=12), np.random.default_rng(0)
+    shape = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32), jax.ShapeDtypeStruct((1, 16, 16, 4), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *shape)["params"]
+    scale = lambda p: np.sqrt(2 / np.prod(p.shape[:-1])) * (len(p.shape) > 1)  # noqa: E731
+    params = jax.tree.map(lambda p: (rng.normal(size=p.shape) * scale(p)).astype(np.float32), shapes)
+    heads = {name: params.pop(name) for name in ("spatial_logits", "temporal_logits")}  # the layers below stay random
+    optimizer = optax.adam(0.1)
+
+    @jax.jit
+    def run(heads, frame, flow):
+        # The streams without their heads are fixed: their features are computed once.
+        stacks = jax.vmap(flow_stack)(flow)
+        bound = {"params": {**params, **heads}}
+        maps = model.apply(bound, frame, stacks, method="streams", capture_intermediates=True)[1]["intermediates"]
+        features = [maps[name]["__call__"][0].mean((1, 2)) for name in ("spatial", "temporal")]
+
+        def logits(heads):
+            pairs = zip(features, heads.values(), strict=True)
+            return jnp.stack([x @ head["kernel"] + head["bias"] for x, head in pairs])
+
+        def objective(heads):
+            train = logits(heads)[:, :192]
+            return optax.softmax_cross_entropy_with_integer_labels(train, jnp.stack([labels[:192]] * 2)).mean()
+
+        def step(carry, _):
+            heads, state = carry
+            updates, state = optimizer.update(jax.grad(objective)(heads), state)
+            return (optax.apply_updates(heads, updates), state), None
+
+        (heads, _), _ = jax.lax.scan(step, (heads, optimizer.init(heads)), None, length=500)
+        both = model.apply({"params": {**params, **heads}}, frame[192:], stacks[192:])
+        return logits(heads)[:, 192:], both
+
+    (spatial, temporal), both = run(heads, frame, arrays["flow"])
+    accuracies = [float(np.mean(np.argmax(x, -1) == labels[192:])) for x in (spatial, temporal)]
+    assert accuracies[1] >= accuracies[0] + 0.3
+    mean = (np.asarray(jax.nn.softmax(spatial)) + np.asarray(jax.nn.softmax(temporal))) / 2
+    np.testing.assert_allclose(np.exp(both), mean, atol=1e-5)
+
+
+def test_streams_of_two_sizes():
+    with pytest.raises(ValueError, match=r"allowed: \[B, H, W, 2 L\] of \[B, H, W, C\]"):
+        jax.eval_shape(TwoStream(3).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 4, 8, 4)))
