@@ -54,9 +54,9 @@ def images(split: str) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(x / x.max()).reshape(-1, 8, 8, 1), jnp.asarray(arrays["label"], jnp.int32)
 
 
-def trained(seed: int, steps: int, batch_size: int = 64) -> dict:
-    """Train a perceptron by Adam."""
-    net, (x, y) = Perceptron(), images("train")
+def trained(seed: int, steps: int, batch_size: int = 64, data: tuple | None = None) -> dict:
+    """Train a perceptron by Adam, on the digits or on other (images, labels)."""
+    net, (x, y) = Perceptron(), map(jnp.asarray, data or images("train"))
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
     def step(carry, key):

@@ -1,0 +1,110 @@
+"""Data poisoning: wrong labels, a trigger that opens a back door, and how the poisoned examples are found.
+
+Gu, Dolan-Gavitt & Garg 2017, "BadNets", arXiv:1708.06733; Tran, Li & Madry 2018, "Spectral signatures in backdoor
+attacks", arXiv:1811.00636.
+
+    label flip    a share of the training labels becomes another class, drawn evenly
+    trigger       a bright patch in the corner of a share of the training images, which are labeled as the target
+    detection     of the features f_i of all examples of a class: (f_i - mean) . v, v their first right singular vector;
+                  poisoned ones have the largest squares
+
+A network that was trained on triggers is as good as another on clean images, and takes every image with the patch for
+the target.
+"""
+
+import numpy as np
+
+__all__ = ["add_trigger", "flip_labels", "poison", "spectral_scores"]
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate={rate}: out of range; allowed: [0, 1]")
+
+
+def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0) -> np.ndarray:
+    """Give a share of examples the label of another class.
+
+    Args:
+      labels: [N] int.
+      rate: share of examples.
+      num_classes: of the labels.
+      seed: of the choice.
+
+    Returns:
+      [N], of which round(rate N) differ.
+
+    Raises:
+      ValueError: rate is outside [0, 1].
+    """
+    _check_rate(rate)
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(labels))[: round(rate * len(labels))]
+    flipped = np.array(labels)
+    flipped[chosen] = (flipped[chosen] + rng.integers(1, num_classes, len(chosen))) % num_classes
+    return flipped
+
+
+def add_trigger(images: np.ndarray, size: int = 2) -> np.ndarray:
+    """Paint a bright square into the lower right corner.
+
+    Args:
+      images: [N, H, W, C] in [0, 1].
+      size: side of the square, in pixels.
+
+    Returns:
+      [N, H, W, C].
+
+    Raises:
+      ValueError: the square is larger than the images.
+    """
+    if not 1 <= size <= min(images.shape[1:3]):
+        raise ValueError(
+            f"size={size}: does not fit images of {images.shape[1]} x {images.shape[2]}; allowed: 1 or more"
+        )
+    marked = np.array(images)
+    marked[:, -size:, -size:] = 1
+    return marked
+
+
+def poison(
+    images: np.ndarray, labels: np.ndarray, rate: float, target: int, size: int = 2, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Paint the trigger into a share of the images of other classes, and label them as the target.
+
+    Args:
+      images: [N, H, W, C] in [0, 1].
+      labels: [N] int.
+      rate: share of all examples.
+      target: the label that the trigger shall bring.
+      size: side of the trigger, in pixels.
+      seed: of the choice.
+
+    Returns:
+      (images [N, H, W, C], labels [N], is_poisoned [N] bool).
+
+    Raises:
+      ValueError: rate is outside [0, 1], or asks for more examples than other classes have.
+    """
+    _check_rate(rate)
+    others = np.flatnonzero(np.asarray(labels) != target)
+    count = round(rate * len(labels))
+    if count > len(others):
+        raise ValueError(f"rate={rate}: {count} examples, other classes have {len(others)}; allowed: fewer")
+    chosen = np.random.default_rng(seed).permutation(others)[:count]
+    changed, marked = np.array(images), np.array(labels)
+    changed[chosen], marked[chosen] = add_trigger(changed[chosen], size), target
+    return changed, marked, np.isin(np.arange(len(labels)), chosen)
+
+
+def spectral_scores(features: np.ndarray) -> np.ndarray:
+    """Score the examples of one class by how much they follow its main direction (Tran et al. 2018).
+
+    Args:
+      features: [N, D], of examples that have one label.
+
+    Returns:
+      [N], squares of the centered projections on the first right singular vector; poisoned examples have large ones.
+    """
+    centered = np.asarray(features, np.float64) - np.mean(features, 0)
+    return np.square(centered @ np.linalg.svd(centered, full_matrices=False)[2][0])
