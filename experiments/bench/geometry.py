@@ -6,6 +6,10 @@ Needs scikit-image. A ratio above one means that dlcore is faster; the claim is 
 for the others. The photograph `china` is 640 x 480 for Harris and SIFT, 240 x 180 for flow. RANSAC has 500 pairs, half
 of them wrong, and 1,000 hypotheses in both libraries. OpenCV is timed too where it is installed. The turns are
 shuffled.
+
+Measured on two CPU cores of a busy machine, three turns (medians, lowest and highest), without OpenCV: RANSAC 18.5
+(14.1 to 47.6; 27 ms), Harris 14.7 (6.7 to 21.5; 2.1 ms), SIFT 1.09 (0.97 to 1.11; 2.3 s, and 0.56 in processor time),
+flow 8.6 (5.7 to 8.7; 43 ms). The claim on RANSAC did not hold in this run.
 """
 
 import functools

