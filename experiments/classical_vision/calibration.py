@@ -2,6 +2,8 @@
 
 python -m experiments.classical_vision.calibration
     views of a board of 9 x 7 points with half a pixel of noise, by a camera with a wide lens
+python -m experiments.classical_vision.calibration --input=FOLDER --columns=9 --rows=6
+    photographs of a checkerboard with 9 x 6 inner corners, found by OpenCV (extra `input`)
 python -m experiments.classical_vision.calibration --input=BOARD.npz
     `points` [N, 2] on the board and `pixels` [V, N, 2] of the same points in each image, from any detector
 
@@ -16,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from dlcore.classical_vision.calibration import calibrate_plane
+from dlcore.data.decoding import load_image
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.extras import require
 from dlcore.main import main
 from dlcore.models.torch_weights import read_npz
 from dlcore.report.figure import PALETTE, new_figure
@@ -43,26 +47,71 @@ def board_views(views: int, noise: float, seed: int) -> tuple[np.ndarray, np.nda
     return points, pixels + noise * rng.normal(size=pixels.shape)
 
 
-def read_board(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """`points` and `pixels` of a file."""
+def read_board(path: str, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """`points` and `pixels` of a file, or of the photographs of a checkerboard in a folder."""
+    if Path(path).is_dir():
+        return find_checkerboards(Path(path), columns, rows)
     if not Path(path).is_file():
-        raise FileNotFoundError(f"input={path}: no such file; allowed: an .npz of points [N, 2] and pixels [V, N, 2]")
+        raise FileNotFoundError(
+            f"input={path}: no such file; allowed: a folder of photographs, or an .npz of points [N, 2] and pixels "
+            "[V, N, 2]"
+        )
     content = read_npz(Path(path))
     if missing := {"points", "pixels"} - set(content):
         raise ValueError(f"input={path}: lacks {', '.join(sorted(missing))}; allowed: an .npz of points and pixels")
     return content["points"], content["pixels"]
 
 
-def study(*, input: str | None = None, views: int = 12, noise: float = 0.5, seed: int = 0) -> StudyResult:
+def find_checkerboards(folder: Path, columns: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """(points [N, 2], in squares; pixels [V, N, 2]) of the photographs that show the board; N is columns * rows."""
+    if min(columns, rows) < 3:
+        raise ValueError(f"columns={columns}, rows={rows}: too few inner corners; allowed: at least 3 of both")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in {".jpg", ".jpeg", ".png", ".bmp"})
+    if len(files) < 2:
+        raise ValueError(f"input={folder}: {len(files)} photographs; allowed: at least 2 (.jpg, .png, .bmp)")
+    require("cv2", what="--input=FOLDER")
+    import cv2
+
+    pixels, sizes = [], set()
+    for file in files:
+        gray = load_image(str(file)).mean(-1).astype(np.uint8)
+        sizes.add(gray.shape)
+        found, corners = cv2.findChessboardCorners(gray, (columns, rows))
+        if found:
+            criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 30, 1e-3)
+            pixels.append(cv2.cornerSubPix(gray, corners, (5, 5), (-1, -1), criteria).reshape(-1, 2))
+    if len(sizes) > 1:
+        raise ValueError(f"input={folder}: photographs of {len(sizes)} sizes; allowed: one camera, one size")
+    if len(pixels) < 2:
+        raise ValueError(
+            f"input={folder}: {len(pixels)} of {len(files)} photographs show {columns} x {rows} inner corners; "
+            "allowed: at least 2"
+        )
+    grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
+    return grid.astype(np.float64), np.stack(pixels).astype(np.float64)
+
+
+def study(
+    *,
+    input: str | None = None,
+    columns: int = 9,
+    rows: int = 6,
+    views: int = 12,
+    noise: float = 0.5,
+    seed: int = 0,
+) -> StudyResult:
     """Calibrate a camera from images of a board.
 
     Args:
-      input: an .npz of points [N, 2] and pixels [V, N, 2]; None for a known camera.
+      input: folder of photographs of a checkerboard, or an .npz of points [N, 2] and pixels [V, N, 2]; None for a
+        known camera.
+      columns: inner corners of the checkerboard along a row.
+      rows: inner corners of the checkerboard along a column.
       views: images without input.
       noise: deviation of the pixels without input.
       seed: of the views and the noise.
     """
-    points, pixels = board_views(views, noise, seed) if input is None else read_board(input)
+    points, pixels = board_views(views, noise, seed) if input is None else read_board(input, columns, rows)
     found = calibrate_plane(points, pixels, num_distortion=4)
     (fx, _, cx), (_, fy, cy) = found.intrinsics[:2]
     numbers = {

@@ -30,7 +30,9 @@ def test_too_few_images_are_named():
             page.study(input="china")
     with pytest.raises(FileNotFoundError, match="is neither a file nor one of"):
         panorama.study(input="china,nowhere.jpg")
-    with pytest.raises(FileNotFoundError, match=r"input=nowhere.npz: no such file; allowed: an .npz of points"):
+    with pytest.raises(
+        FileNotFoundError, match=r"input=nowhere.npz: no such file; allowed: a folder of photographs, or an"
+    ):
         calibration.study(input="nowhere.npz")
 
 
@@ -57,6 +59,38 @@ def test_the_second_view_of_strips_by_hand():
     view = sift_uses.layered_view(image, intrinsics, np.eye(3), np.array([-0.3, 0, 0]))[1, :, 0]
     np.testing.assert_allclose(view[[5, 24, 44, 45]], [1, 1, 0.5, 0.5], atol=1e-3)
     assert view.sum() == pytest.approx(3, abs=1e-2)
+
+
+def test_a_folder_without_photographs_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"0 photographs; allowed: at least 2 \(.jpg, .png, .bmp\)"):
+        calibration.study(input=str(tmp_path))
+    with pytest.raises(ValueError, match="columns=2, rows=6: too few inner corners; allowed: at least 3"):
+        calibration.study(input=str(tmp_path), columns=2)
+
+
+@pytest.mark.slow
+def test_photographs_of_a_checkerboard_calibrate_the_camera(tmp_path):
+    """Boards of 8 x 6 squares of 30 pixels seen by a camera of focal length 600, without distortion."""
+    pytest.importorskip("cv2")
+    from PIL import Image
+    from scipy.ndimage import map_coordinates
+    from scipy.spatial.transform import Rotation
+
+    squares = np.kron(np.indices((6, 8)).sum(0) % 2, np.ones((30, 30)))
+    board = np.pad(squares, 30, constant_values=1.0)
+    v, u = np.mgrid[:360.0, :480.0]
+    for i, vector in enumerate([[0.4, 0, 0], [0, 0.4, 0.1], [-0.3, 0.3, 0], [0.2, -0.4, -0.1]]):
+        rotation = Rotation.from_rotvec(vector).as_matrix()
+        plane = np.stack([rotation[:, 0], rotation[:, 1], [0, 0, 14.0]], 1) @ np.diag([1 / 30, 1 / 30, 1])
+        to_board = np.linalg.inv(np.array([[600, 0, 239.5], [0, 600, 179.5], [0, 0, 1]]) @ plane)
+        x, y, w = np.einsum("ij,jhw->ihw", to_board, np.stack([u, v, np.ones_like(u)]))
+        middle = (np.array(board.shape) - 1) / 2
+        image = map_coordinates(board, [y / w + middle[0], x / w + middle[1]], order=1, cval=1.0)
+        Image.fromarray((200 * image + 20).astype(np.uint8)).save(tmp_path / f"{i}.png")
+    result = calibration.study(input=str(tmp_path), columns=7, rows=5)
+    assert result.numbers["fx"] == pytest.approx(600, rel=0.02)
+    assert result.numbers["fy"] == pytest.approx(600, rel=0.02)
+    assert result.numbers["RMS, px"] < 0.3
 
 
 @pytest.mark.slow
