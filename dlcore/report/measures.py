@@ -141,6 +141,9 @@ MEASURES = {
     "chamfer": Measure(
         "Chamfer distance", "squared distance to the nearest point of the other set, the two means added", "", _DOWN
     ),
+    "abs_rel": Measure("Absolute relative error", "mean error of the depth over the true depth", "", _DOWN),
+    "silog": Measure("Scale-invariant error", "100 times the standard deviation of log depth errors", "", _DOWN),
+    "normal_error": Measure("Error of normals", "mean of 1 - cosine of the angle to the true normal", "", _DOWN),
     "distance_error": Measure("Distance error", "mean error of the signed distance", "", _DOWN),
     "gradient_norm": Measure("Gradient norm", "mean length of the field's gradient, 1 for a distance"),
     "eikonal_error": Measure("Eikonal error", "mean difference of the gradient's length from 1", "", _DOWN),

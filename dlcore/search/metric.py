@@ -60,6 +60,7 @@ LARGER = frozenset(
 
 SMALLER = frozenset(
     [
+        "abs_rel",
         "alignment",
         "bits",
         "bits_per_dim",
