@@ -22,6 +22,7 @@ from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.metrics.point_sets import nearest_squared_distances
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.segmentation import BoundaryIoU
+from dlcore.ops.point_sets import nearest_neighbors, normalize_points
 from dlcore.self_supervised.dino import updated_center
 from dlcore.self_supervised.views import alignment
 
@@ -135,6 +136,21 @@ CASES = {
     "siglip_loss": (lambda a, b: losses.siglip_loss(a, b, 0.1, -10.0, mask=KEEP), POINTS, POINTS),
     "chamfer_distance": (lambda p, q: metrics.chamfer_distance(p, q, "mean", KEEP, KEEP), POINTS, POINTS),
     "nearest_squared_distances": (lambda p, q: nearest_squared_distances(p, q, KEEP, KEEP), POINTS, POINTS),
+    "chamfer_loss": (lambda p, q: losses.chamfer_loss(p, q, KEEP, KEEP), VECTORS, VECTORS),
+    "chamfer_normal_loss": (
+        lambda p, q, m, n: losses.chamfer_normal_loss(p, q, m, n, KEEP, KEEP),
+        VECTORS,
+        VECTORS,
+        VECTORS,
+        VECTORS,
+    ),
+    "nearest_neighbors": (lambda q: nearest_neighbors(jnp.eye(3), q, KEEP), VECTORS),
+    "normalize_points": (lambda p: visible(normalize_points(p, KEEP)), VECTORS),
+    "scale_invariant_depth_loss": (
+        lambda p, g: losses.scale_invariant_depth_loss(p, g + 5, PIXELS),
+        MAP,
+        MAP,
+    ),
     "point_f1": (lambda p, q: metrics.point_f1(p, q, 1.0, KEEP, KEEP), POINTS, POINTS),
     "nms": (
         lambda low, s: ops.nms(jnp.concatenate([low, low + 1], -1), s, 0.2, valid=KEEP > 0) * 1.0,
@@ -150,8 +166,15 @@ CASES = {
         POINTS,
     ),
 }
-# A mask of pairs (who attends to whom), of factors or of a kernel, and layers that pass such a mask on.
+# A mask of pairs (who attends to whom), of factors or of a kernel, and layers that pass such a mask on; of edges, faces
+# and pairs of a mesh, whose vertices are never padding; and a check on the host.
 OTHERS = {
+    "check_points",
+    "edge_length_loss",
+    "laplacian_loss",
+    "mesh_laplacian",
+    "normal_consistency_loss",
+    "sample_mesh",
     "attention_weights",
     "dot_product_attention",
     "MultiHeadAttention.__call__",

@@ -71,7 +71,14 @@ def attack_loss(scores: jax.Array, label: jax.Array, loss: Loss = "cross_entropy
 
     Returns:
       []; the margin and DLR are positive where the network errs.
+
+    Raises:
+      ValueError: the label is no class (labels that are traced are not checked), or DLR has fewer than 3.
     """
+    if not isinstance(label, jax.core.Tracer) and not 0 <= int(label) < len(scores):
+        raise ValueError(f"label={int(label)}: out of range; allowed: 0 to {len(scores) - 1}")
+    if loss == "dlr" and len(scores) < 3:
+        raise ValueError(f"loss='dlr': {len(scores)} classes; allowed: at least 3, or loss='margin'")
     if loss == "cross_entropy":
         return jax.nn.logsumexp(scores) - scores[label]
     others = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)

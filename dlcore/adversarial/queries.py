@@ -64,7 +64,12 @@ def nes(
     Raises:
       ValueError: a setting is out of range.
     """
-    check_attack(epsilon, step_size, samples)
+    check_attack(epsilon, step_size)
+    if samples < 1 or max_queries < 1 or not sigma > 0:
+        raise ValueError(
+            f"samples={samples}, max_queries={max_queries}, sigma={sigma}: out of range; allowed: at least 1, at least "
+            "1, above 0"
+        )
 
     def margin(x):
         return attack_loss(score_fn(x), label, "margin")
@@ -76,7 +81,9 @@ def nes(
     def step(state):
         x, k, _ = state
         probes = jax.random.normal(jax.random.fold_in(key, k), (samples, *image.shape), image.dtype)
-        up, down = (lax.map(lambda u, sign=sign: margin(x + sign * sigma * u), probes) for sign in (1, -1))
+        up, down = (
+            lax.map(lambda u, sign=sign: margin(jnp.clip(x + sign * sigma * u, 0, 1)), probes) for sign in (1, -1)
+        )
         estimate = jnp.tensordot(up - down, probes, 1) / (2 * samples * sigma)
         moved = jnp.clip(jnp.clip(x + step_size * jnp.sign(estimate), image - epsilon, image + epsilon), 0, 1)
         return moved, k + 1, margin(moved)

@@ -44,7 +44,7 @@ def chamfer_loss(
       ValueError: the shapes do not fit together.
     """
     check_shapes(p=(p, "... N D"), q=(q, "... M D"), p_mask=(p_mask, "... N"), q_mask=(q_mask, "... M"))
-    p, q = at_least_float32(p), at_least_float32(q)
+    p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
     total = 0
     for own, other, own_mask, other_mask in ((p, q, p_mask, q_mask), (q, p, q_mask, p_mask)):
         error = own - _nearest(own, other, other_mask)
@@ -80,6 +80,9 @@ def chamfer_normal_loss(
     check_shapes(p=(p, "... N 3"), q=(q, "... M 3"), p_mask=(p_mask, "... N"), q_mask=(q_mask, "... M"))
     check_shapes(p=(p, "... N 3"), p_normals=(p_normals, "... N 3"))
     check_shapes(q=(q, "... M 3"), q_normals=(q_normals, "... M 3"))
+    p, p_normals, q, q_normals = (
+        _visible(x, mask) for x, mask in ((p, p_mask), (p_normals, p_mask), (q, q_mask), (q_normals, q_mask))
+    )
     total = 0
     for own, other, n, m, own_mask, other_mask in (
         (p, q, p_normals, q_normals, p_mask, q_mask),
@@ -89,6 +92,11 @@ def chamfer_normal_loss(
         cosine = (n * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)
         total += _mean(1 - jnp.abs(cosine), own_mask, other_mask)
     return total
+
+
+def _visible(points: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Zeros in place of padding, which may hold anything: 0 times its gradient would be NaN."""
+    return points if mask is None else jnp.where(mask[..., None] > 0, points, 0)
 
 
 def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array | None = None) -> jax.Array:

@@ -33,6 +33,26 @@ def test_nes_errs_by_queries_alone():
     assert found.queries <= 2000
 
 
+def test_every_query_is_an_image_in_the_unit_range():
+    seen = []
+
+    def asked(x):
+        jax.debug.callback(lambda v: seen.append((float(v.min()), float(v.max()))), x)
+        return _ask(x)
+
+    nes(asked, jax.random.key(0), IMAGE, LABEL, 0.0, 0.1, 45, 20, sigma=2.0)
+    jax.effects_barrier()
+    assert len(seen) == 42
+    assert min(low for low, _ in seen) == 0
+    assert max(high for _, high in seen) == 1
+
+
+@pytest.mark.parametrize("change", [{"samples": 0}, {"sigma": 0.0}, {"max_queries": 0}])
+def test_settings_out_of_range_are_named(change):
+    with pytest.raises(ValueError, match=r"samples=.*max_queries=.*sigma=.*out of range; allowed"):
+        nes(_ask, jax.random.key(0), IMAGE, LABEL, **change)
+
+
 @pytest.mark.covers("AD-03")
 def test_the_budget_holds():
     hard = jax.jit(lambda k, x: nes(_ask, k, x, LABEL, 0.0, 0.1, 100, 20))(jax.random.key(0), IMAGE)

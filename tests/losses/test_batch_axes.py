@@ -109,6 +109,13 @@ LOSSES = {
         lambda v: losses.normal_consistency_loss(v, FACES, jnp.array([[0, 1]])),
         normal(4, 3),
     ),
+    "scale_invariant_depth_loss": (losses.scale_invariant_depth_loss, normal(4, 5), jnp.exp(normal(4, 5))),
+    "scale_invariant_depth_loss masked": (
+        losses.scale_invariant_depth_loss,
+        normal(4, 5),
+        jnp.exp(normal(4, 5)),
+        bits(4, 5),
+    ),
     "sequence_loss": (losses.sequence_loss, normal(5), bits(5)),
     "sequence_loss last": (lambda x, m: losses.sequence_loss(x, m, "last"), normal(5), bits(5)),
     "sigmoid_focal_loss": (losses.sigmoid_focal_loss, normal(4), bits(4)),
@@ -123,6 +130,7 @@ LOSSES = {
     "softmax_cross_entropy_loss probabilities": (losses.softmax_cross_entropy_loss, normal(4), probabilities(4)),
     "squared_hinge_loss": (losses.squared_hinge_loss, normal(4), labels()),
     "style_loss": (losses.style_loss, normal(3, 4, 2), normal(2, 2)),
+    "surface_normal_loss": (losses.surface_normal_loss, normal(3), normal(3)),
     "total_variation_loss": (losses.total_variation_loss, normal(3, 4, 2)),
     "triplet_loss": (losses.triplet_loss, normal(5), normal(5), normal(5)),
     "triplet_loss plain": (

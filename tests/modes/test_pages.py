@@ -91,6 +91,15 @@ WITH_LOSS = {
     "vision_language.translation",
     "vision_language.video_caption",
     "vision_language.vqa",
+    "video.classification",
+    "vision3d.depth",
+    "vision3d.implicit_surface",
+    "vision3d.mesh_rcnn",
+    "vision3d.pixel2mesh",
+    "vision3d.point_generator",
+    "vision3d.pointnet",
+    "vision3d.voxel_classifier",
+    "vision3d.voxel_generator",
 }
 WITHOUT_LOSS = {
     "classification.hard_attention",
