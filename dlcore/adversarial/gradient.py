@@ -18,17 +18,33 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-__all__ = ["attack_loss", "check_attack", "check_images", "fgsm", "fool_from_noise", "pgd", "project"]
+__all__ = ["attack_loss", "check_attack", "check_images", "check_labels", "fgsm", "fool_from_noise", "pgd", "project"]
 
 ScoreFn = Callable[[jax.Array], jax.Array]
 Norm = Literal["linf", "l2"]
 Loss = Literal["cross_entropy", "margin", "dlr"]
 
 
+def check_labels(labels: jax.Array, num_classes: int) -> None:
+    """Check on the host that labels or targets are classes, before attacks are mapped over them.
+
+    Args:
+      labels: [...] int.
+      num_classes: K.
+
+    Raises:
+      ValueError: one is no class.
+    """
+    low, high = int(np.asarray(labels).min()), int(np.asarray(labels).max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"labels: from {low} to {high}; allowed: 0 to {num_classes - 1}")
+
+
 def check_images(images: jax.Array) -> None:
-    """Check on the host that images lie in [0, 1].
+    """Check on the host that images lie in [0, 1]; values of traced arrays pass.
 
     Args:
       images: [..., H, W, C].
@@ -36,7 +52,9 @@ def check_images(images: jax.Array) -> None:
     Raises:
       ValueError: a number is outside [0, 1] or not finite.
     """
-    low, high = float(jnp.min(images)), float(jnp.max(images))
+    if isinstance(images, jax.core.Tracer):
+        return
+    low, high = float(np.asarray(images).min()), float(np.asarray(images).max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"images: from {low:g} to {high:g}; allowed: numbers in [0, 1]")
 
@@ -130,9 +148,10 @@ def fgsm(
       [H, W, C] in [0, 1], at most epsilon away in each pixel.
 
     Raises:
-      ValueError: epsilon is outside [0, 1].
+      ValueError: epsilon, or the image, is outside [0, 1].
     """
     check_attack(epsilon)
+    check_images(image)
     slope = jax.grad(_objective(score_fn, label, target, loss))(image)
     return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
 
@@ -171,9 +190,10 @@ def pgd(
       [H, W, C] in [0, 1], at most epsilon away in the norm.
 
     Raises:
-      ValueError: a setting is out of range.
+      ValueError: a setting is out of range, or the image is outside [0, 1].
     """
     check_attack(epsilon, step_size, steps, restarts)
+    check_images(image)
     slope = jax.grad(_objective(score_fn, label, target, loss))
     success = _objective(score_fn, label, target, "margin")
 
@@ -183,8 +203,7 @@ def pgd(
     def run(key):
         start = image
         if random_start:
-            noise = jax.random.uniform(key, image.shape, image.dtype, -1, 1)
-            start = inside(image + (epsilon * noise if norm == "linf" else noise))
+            start = inside(image + epsilon * _point_of_unit_ball(key, image, norm))
 
         def step(_, x):
             g = slope(x)
@@ -224,6 +243,16 @@ def fool_from_noise(
     """
     noise = jax.random.uniform(key, shape)
     return pgd(score_fn, key, noise, target, 1.0, step_size, steps, target=target, random_start=False)
+
+
+def _point_of_unit_ball(key: jax.Array, like: jax.Array, norm: Norm) -> jax.Array:
+    """A point drawn evenly from the ball; in n dimensions its L2 norm is distributed as u^(1/n)."""
+    if norm == "linf":
+        return jax.random.uniform(key, like.shape, like.dtype, -1, 1)
+    first, second = jax.random.split(key)
+    direction = jax.random.normal(first, like.shape, like.dtype)
+    radius = jax.random.uniform(second, (), like.dtype) ** (1 / like.size)
+    return radius * direction / jnp.sqrt(jnp.square(direction).sum())
 
 
 def _objective(score_fn: ScoreFn, label: jax.Array, target: jax.Array | None, loss: Loss) -> Callable:

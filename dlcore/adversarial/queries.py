@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.adversarial.gradient import ScoreFn, attack_loss, check_attack
+from dlcore.adversarial.gradient import ScoreFn, attack_loss, check_attack, check_images
 
 __all__ = ["QueryResult", "nes", "random_signs", "simba"]
 
@@ -25,7 +25,7 @@ class QueryResult(NamedTuple):
 
     Args:
       image: [H, W, C] in [0, 1].
-      queries: [] int32, scores that were asked for.
+      queries: [] int32, scores that an attacker needs who asks for one after the other.
       success: [] bool, whether the network errs.
     """
 
@@ -65,6 +65,7 @@ def nes(
       ValueError: a setting is out of range.
     """
     check_attack(epsilon, step_size)
+    check_images(image)
     if samples < 1 or max_queries < 1 or not sigma > 0:
         raise ValueError(
             f"samples={samples}, max_queries={max_queries}, sigma={sigma}: out of range; allowed: at least 1, at least "
@@ -76,7 +77,7 @@ def nes(
 
     def unfinished(state):
         _, k, value = state
-        return (value <= 0) & ((k + 1) * (2 * samples + 1) <= max_queries)
+        return (value <= 0) & (1 + (k + 1) * (2 * samples + 1) <= max_queries)
 
     def step(state):
         x, k, _ = state
@@ -112,6 +113,7 @@ def simba(
       ValueError: epsilon is outside [0, 1].
     """
     check_attack(epsilon)
+    check_images(image)
     order = jax.random.permutation(key, image.size)
 
     def margin(flat):
@@ -155,5 +157,6 @@ def random_signs(
       ValueError: epsilon is outside [0, 1].
     """
     check_attack(epsilon)
+    check_images(image)
     found = jnp.clip(image + epsilon * jax.random.rademacher(key, image.shape, image.dtype), 0, 1)
     return QueryResult(found, jnp.int32(1), attack_loss(score_fn(found), label, "margin") > 0)

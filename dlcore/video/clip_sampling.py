@@ -172,4 +172,4 @@ class AverageOverClips(nn.Module):
         starts = view_starts(self.views, x.shape[1], span)
         clips = [x[:, clip_indices(int(s), self.length, self.stride, x.shape[1])] for s in starts]
         logits = self.net(jnp.concatenate(clips), train=False)
-        return logits.reshape(len(starts), len(x), -1).mean(0)
+        return logits.reshape(len(starts), x.shape[0], -1).mean(0)

@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.adversarial.gradient import attack_loss, check_images, fgsm, fool_from_noise, pgd
+from dlcore.adversarial.gradient import attack_loss, check_images, check_labels, fgsm, fool_from_noise, pgd
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
@@ -98,6 +98,7 @@ def attack_network(seed: int, epsilon: float, steps: int, count: int, max_querie
     (x, y), score = images("test"), score_fn(params)
     x, y = x[:count], y[:count]
     check_images(x)
+    check_labels(y, 10)
     keys = jax.random.split(jax.random.key(seed), count)
     target = (y + 1) % 10
 

@@ -8,9 +8,9 @@ images of other classes that are taken for a 0 once they have the patch, beside 
 images are looked for by spectral signatures: of the images labeled 0, the one and a half times as many as were poisoned
 whose features follow their main direction most. As another poison, 20 of 100 labels are drawn wrong.
 
-The claim holds where in every seed 95 % or more of the triggers work, the clean accuracy falls by half a point at most,
-the trigger does nothing to the clean network (at most 10 %), and the signatures find 90 % of the poisoned images on
-average. A trigger of 2 x 2 pixels, tried first, works on 94.4 to 95.8 % and costs 1.4 points of clean accuracy.
+The claim holds where in every seed 95 % or more of the triggers work and the trigger does nothing to the clean network
+(at most 10 %), and where on average the clean accuracy falls by half a point at most and the signatures find 90 % of
+the poisoned images. A trigger of 2 x 2 pixels, tried first, works on 94.4 to 95.8 % and costs 1.4 points of accuracy.
 
 References: Gu et al. 2017, arXiv:1708.06733; Tran et al. 2018, arXiv:1811.00636.
 """

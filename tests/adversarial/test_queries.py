@@ -55,6 +55,8 @@ def test_settings_out_of_range_are_named(change):
 
 @pytest.mark.covers("AD-03")
 def test_the_budget_holds():
+    exact = jax.jit(lambda k, x: nes(_ask, k, x, LABEL, 0.0, 0.1, 82, 20))(jax.random.key(0), IMAGE)
+    assert exact.queries == 1 + 41, "a second step would be the 83rd query"
     hard = jax.jit(lambda k, x: nes(_ask, k, x, LABEL, 0.0, 0.1, 100, 20))(jax.random.key(0), IMAGE)
     assert not hard.success
     assert hard.queries == 1 + 2 * 41, "a third step would be 124 queries"
