@@ -117,7 +117,8 @@ def test_ctrl_c_while_modules_load():
         endings.one_line_while_importing()
         print("ready", flush=True)
         import time
-        time.sleep(10)
+        for _ in range(200):  # a signal that comes just before one long sleep would wait for its end
+            time.sleep(0.05)
     """)
     run.send_signal(signal.SIGINT)
     assert run.wait(10) == INTERRUPTED
