@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.ops.convolution_window import Window, channels_last, equally_varying, lax_conv
+from dlcore.ops.convolution_window import Window, channels_last, equally_varying, lax_conv, transpose
 from dlcore.ops.cpu import convolution as cpu
 from dlcore.ops.trilinear import contract
 
@@ -177,21 +177,19 @@ def _forward(window: Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 def _lhs_gradient(window: Window, lhs: jax.ShapeDtypeStruct, rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
-    def transposed(rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
-        x, _ = equally_varying(jnp.zeros(lhs.shape, lhs.dtype), cotangent)
-        return jax.vjp(lambda x: lax_conv(window, x, rhs), x)[1](cotangent)[0]
+    def default(rhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+        return transpose(lambda x: lax_conv(window, x, rhs), lhs, cotangent)
 
     rule = cpu.lhs_gradient(_convolve, window, lhs, rhs)
-    return lax.platform_dependent(rhs, cotangent, cpu=rule, default=transposed)
+    return lax.platform_dependent(rhs, cotangent, cpu=rule, default=default)
 
 
 def _rhs_gradient(window: Window, rhs: jax.ShapeDtypeStruct, lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
     if cotangent.size == 0:
         return equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)[0]
 
-    def transposed(lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
-        w, _ = equally_varying(jnp.zeros(rhs.shape, rhs.dtype), cotangent)
-        return jax.vjp(lambda w: lax_conv(window, lhs, w), w)[1](cotangent)[0]
+    def default(lhs: jax.Array, cotangent: jax.Array) -> jax.Array:
+        return transpose(lambda w: lax_conv(window, lhs, w), rhs, cotangent)
 
     rule = cpu.rhs_gradient(_convolve, window, rhs, lhs)
-    return lax.platform_dependent(lhs, cotangent, cpu=rule, default=transposed)
+    return lax.platform_dependent(lhs, cotangent, cpu=rule, default=default)

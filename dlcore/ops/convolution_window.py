@@ -1,5 +1,6 @@
 """A convolution as its numbers and lax's form of it: what the rules for a platform share."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -59,3 +60,11 @@ def lax_conv(window: Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         precision=window.precision,
         preferred_element_type=window.preferred_element_type,
     )
+
+
+def transpose(
+    linear: Callable[[jax.Array], jax.Array], operand: jax.ShapeDtypeStruct, cotangent: jax.Array
+) -> jax.Array:
+    """Apply the transpose of a linear function of `operand`, in a `shard_map` too."""
+    zeros, _ = equally_varying(jnp.zeros(operand.shape, operand.dtype), cotangent)
+    return jax.vjp(linear, zeros)[1](cotangent)[0]

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.ops.convolution_window import Window, equally_varying, lax_conv
+from dlcore.ops.convolution_window import Window, equally_varying, lax_conv, transpose
 from dlcore.ops.cpu.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 from dlcore.ops.cpu.images import conv_by_images
 from dlcore.ops.cpu.phases import conv_by_phases
@@ -71,7 +71,7 @@ def lhs_gradient(convolve: Convolve, window: Window, lhs: jax.ShapeDtypeStruct, 
     """
     if len(lhs.shape) != 4:
         by_images = functools.partial(_by_images, convolve, window)
-        return lambda rhs, cotangent: _transpose(lambda x: by_images(x, rhs), lhs, cotangent)
+        return lambda rhs, cotangent: transpose(lambda x: by_images(x, rhs), lhs, cotangent)
     if _is_depthwise(window, lhs, rhs):
         return functools.partial(_depthwise_lhs_gradient, window, lhs)
     return functools.partial(_canonical_lhs_gradient, convolve, window, lhs)
@@ -91,15 +91,10 @@ def rhs_gradient(convolve: Convolve, window: Window, rhs: jax.ShapeDtypeStruct, 
     """
     if len(rhs.shape) != 4:
         by_images = functools.partial(_by_images, convolve, window)
-        return lambda lhs, cotangent: _transpose(lambda w: by_images(lhs, w), rhs, cotangent)
+        return lambda lhs, cotangent: transpose(lambda w: by_images(lhs, w), rhs, cotangent)
     if _is_depthwise(window, lhs, rhs):
         return functools.partial(_depthwise_rhs_gradient, window, rhs)
     return functools.partial(_canonical_rhs_gradient, convolve, window, rhs)
-
-
-def _transpose(linear: Callable, operand: jax.ShapeDtypeStruct, cotangent: jax.Array) -> jax.Array:
-    zeros, _ = equally_varying(jnp.zeros(operand.shape, operand.dtype), cotangent)
-    return jax.vjp(linear, zeros)[1](cotangent)[0]
 
 
 def _by_images(convolve: Convolve, window: Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
