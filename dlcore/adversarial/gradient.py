@@ -21,26 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["attack_loss", "check_attack", "check_images", "check_labels", "fgsm", "fool_from_noise", "pgd", "project"]
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.ops.checks import check_class_ids
+
+__all__ = ["attack_loss", "check_attack", "check_images", "fgsm", "fool_from_noise", "pgd", "project"]
 
 ScoreFn = Callable[[jax.Array], jax.Array]
 Norm = Literal["linf", "l2"]
 Loss = Literal["cross_entropy", "margin", "dlr"]
-
-
-def check_labels(labels: jax.Array, num_classes: int) -> None:
-    """Check on the host that labels or targets are classes, before attacks are mapped over them.
-
-    Args:
-      labels: [...] int.
-      num_classes: K.
-
-    Raises:
-      ValueError: one is no class.
-    """
-    low, high = int(np.asarray(labels).min()), int(np.asarray(labels).max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(f"labels: from {low} to {high}; allowed: 0 to {num_classes - 1}")
 
 
 def check_images(images: jax.Array) -> None:
@@ -93,12 +81,11 @@ def attack_loss(scores: jax.Array, label: jax.Array, loss: Loss = "cross_entropy
     Raises:
       ValueError: the label is no class (labels that are traced are not checked), or DLR has fewer than 3.
     """
-    if not isinstance(label, jax.core.Tracer) and not 0 <= int(label) < len(scores):
-        raise ValueError(f"label={int(label)}: out of range; allowed: 0 to {len(scores) - 1}")
+    check_class_ids("label", label, len(scores))
     if loss == "dlr" and len(scores) < 3:
         raise ValueError(f"loss='dlr': {len(scores)} classes; allowed: at least 3, or loss='margin'")
     if loss == "cross_entropy":
-        return jax.nn.logsumexp(scores) - scores[label]
+        return softmax_cross_entropy_loss(scores, label)
     others = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)
     margin = others.max() - scores[label]
     if loss == "margin":

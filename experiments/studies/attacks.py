@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.adversarial.gradient import attack_loss, check_images, check_labels, fgsm, fool_from_noise, pgd
+from dlcore.adversarial.gradient import attack_loss, check_images, fgsm, fool_from_noise, pgd
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.data.digits import digits
 from dlcore.experiment import Headline, Study, StudyResult
@@ -32,6 +32,7 @@ from dlcore.learner import Range
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.main import main
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_class_ids
 from dlcore.report.figure import BLUE, VERMILION, new_figure
 
 FALLEN, TARGETED, BY_QUERIES, AHEAD, SURE = 0.1, 0.9, 0.9, 0.2, 0.99
@@ -42,9 +43,15 @@ class Perceptron(nn.Module):
 
     width: int = 128
 
-    @nn.compact
+    def setup(self):
+        self.hidden, self.head = Dense(self.width), Dense(10)
+
+    def features(self, x):
+        """Of the hidden layer, [B, width]."""
+        return nn.relu(self.hidden(x.reshape(x.shape[0], -1)))
+
     def __call__(self, x):
-        return Dense(10, name="head")(nn.relu(Dense(self.width, name="hidden")(x.reshape(x.shape[0], -1))))
+        return self.head(self.features(x))
 
 
 def images(split: str) -> tuple[jax.Array, jax.Array]:
@@ -98,7 +105,7 @@ def attack_network(seed: int, epsilon: float, steps: int, count: int, max_querie
     (x, y), score = images("test"), score_fn(params)
     x, y = x[:count], y[:count]
     check_images(x)
-    check_labels(y, 10)
+    check_class_ids("labels", y, 10)
     keys = jax.random.split(jax.random.key(seed), count)
     target = (y + 1) % 10
 

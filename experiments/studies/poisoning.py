@@ -38,8 +38,7 @@ def classes(params: dict, x: np.ndarray) -> np.ndarray:
 
 def hidden(params: dict, x: np.ndarray) -> np.ndarray:
     """Features of the hidden layer."""
-    layer = params["hidden"]
-    return np.maximum(np.asarray(x).reshape(len(x), -1) @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
+    return np.asarray(Perceptron().apply({"params": params}, jnp.asarray(x), method="features"))
 
 
 def measure(seed: int, rate: float, size: int, flips: float, steps: int) -> dict[str, float]:
