@@ -8,15 +8,6 @@ from dlcore.experiment.flags import Flags
 
 __all__ = ["PLANNED", "TRAIN_SIZES", "planned"]
 
-PLANNED = {
-    "imagenet2012": (1000, (224, 224, 3), 1_153_050),
-    "cifar10": (10, (32, 32, 3), 45_000),
-    "cifar100": (100, (32, 32, 3), 45_000),
-    "mnist": (10, (28, 28, 1), 54_000),
-    "fashion_mnist": (10, (28, 28, 1), 54_000),
-}
-"""Classes, shape of an 8-bit image and training examples (nine tenths: validation is carved from them)."""
-
 TRAIN_SIZES = {
     "cifar10": 50_000,
     "cifar100": 50_000,
@@ -26,6 +17,16 @@ TRAIN_SIZES = {
     "mnist": 60_000,
 }
 """Training examples, those that validation is carved from among them."""
+
+_SHAPES = {
+    "imagenet2012": (1000, (224, 224, 3)),
+    "cifar10": (10, (32, 32, 3)),
+    "cifar100": (100, (32, 32, 3)),
+    "mnist": (10, (28, 28, 1)),
+    "fashion_mnist": (10, (28, 28, 1)),
+}
+PLANNED = {name: (*known, TRAIN_SIZES[name] * 9 // 10) for name, known in _SHAPES.items()}
+"""Classes, shape of an 8-bit image and training examples (nine tenths: validation is carved from them)."""
 
 
 def planned(flags: Flags) -> tuple[dict, Any] | None:

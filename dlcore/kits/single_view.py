@@ -16,7 +16,19 @@ from dlcore.kits import optimizer
 from dlcore.learner import Range
 from dlcore.losses import chamfer_loss
 
-__all__ = ["SETTINGS", "SHAPE_SMOKE", "data", "describe", "drawn", "example", "occupied_data", "panels", "write"]
+__all__ = [
+    "FIELDS",
+    "MESH_FIELDS",
+    "SETTINGS",
+    "SHAPE_SMOKE",
+    "data",
+    "describe",
+    "drawn",
+    "example",
+    "occupied_data",
+    "panels",
+    "write",
+]
 
 SETTINGS = {
     "image_size": Setting(32, "side of the images in pixels, a multiple of 8", limits=Range(8), essential=True),
@@ -207,3 +219,16 @@ def panels(context: Any) -> list:
         *triage_panels(context.history, floor=None),
         curves(context.history),
     ]
+
+
+FIELDS = {
+    "monitor": "chamfer",
+    "monitor_mode": "min",
+    "headline": "chamfer",
+    "example": example,
+    "schedule": optimizer.schedule,
+    "panels": panels,
+}
+"""Fields of Experiment that are the same for every page."""
+MESH_FIELDS = {**FIELDS, "settings": SETTINGS, "drawn": drawn, "describe": describe, "write": write}
+"""Those of the pages that predict meshes, which --mode=predict draws and writes."""

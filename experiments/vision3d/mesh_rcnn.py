@@ -27,7 +27,6 @@ experiment = Experiment(
     data=single_view.occupied_data,
     build=build,
     modules={"mesh_rcnn": mesh_rcnn.MeshRCNN},
-    settings=single_view.SETTINGS,
     defaults={
         "steps": 1200,
         "batch_size": 8,
@@ -46,15 +45,7 @@ experiment = Experiment(
         "mesh_rcnn.stages": 1,
         "mesh_rcnn.blocks": 0,
     },
-    monitor="chamfer",
-    monitor_mode="min",
-    headline="chamfer",
-    example=single_view.example,
-    drawn=single_view.drawn,
-    describe=single_view.describe,
-    write=single_view.write,
-    schedule=optimizer.schedule,
-    panels=single_view.panels,
+    **single_view.MESH_FIELDS,
 )
 
 if __name__ == "__main__":

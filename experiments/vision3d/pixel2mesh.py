@@ -27,7 +27,6 @@ experiment = Experiment(
     data=single_view.data,
     build=build,
     modules={"pixel2mesh": pixel2mesh.Pixel2Mesh},
-    settings=single_view.SETTINGS,
     defaults={
         "steps": 1200,
         "batch_size": 16,
@@ -49,15 +48,7 @@ experiment = Experiment(
         "pixel2mesh.blocks": 1,
         "pixel2mesh.subdivisions": 0,
     },
-    monitor="chamfer",
-    monitor_mode="min",
-    headline="chamfer",
-    example=single_view.example,
-    drawn=single_view.drawn,
-    describe=single_view.describe,
-    write=single_view.write,
-    schedule=optimizer.schedule,
-    panels=single_view.panels,
+    **single_view.MESH_FIELDS,
 )
 
 if __name__ == "__main__":

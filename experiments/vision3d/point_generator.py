@@ -31,12 +31,7 @@ experiment = Experiment(
     settings={k: v for k, v in single_view.SETTINGS.items() if k != "num_drawn"},
     defaults={"steps": 1500, "batch_size": 32, "eval_every": 300, "learning_rate": 2e-3, "weight_decay": 0.01},
     smoke={**single_view.SHAPE_SMOKE, "generator.widths": (4, 8), "generator.num_points": 16, "generator.hidden": (8,)},
-    monitor="chamfer",
-    monitor_mode="min",
-    headline="chamfer",
-    example=single_view.example,
-    schedule=optimizer.schedule,
-    panels=single_view.panels,
+    **single_view.FIELDS,
 )
 
 if __name__ == "__main__":
