@@ -46,6 +46,7 @@ def test_later_steps_change_no_earlier_output():
     assert np.abs(changed[4:] - plain[4:]).min() > 0.1
 
 
+@pytest.mark.covers("SQ-22")
 def test_the_memory_does_not_grow():
     text = [
         jax.jit(FastWeightAttention(3, recurrent=True).apply)
@@ -58,4 +59,5 @@ def test_the_memory_does_not_grow():
     ]
     for t, lowered in zip((5, 11), text, strict=True):
         assert f"{t}x{t}x" not in lowered
+        assert f"{t}x1x3x3x" not in lowered, "a matrix is kept for every step"
         assert "1x3x3xf32" in lowered

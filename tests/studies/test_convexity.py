@@ -21,6 +21,17 @@ def test_the_hessian_of_softmax_regression_is_that_of_the_formula():
     assert values.min() > -1e-5
 
 
+def test_the_network_has_a_tanh_and_the_regression_has_none():
+    x = np.ones((1, 16), np.float32)
+    layers = {
+        "layer0": {"kernel": np.full((16, 2), 0.1, np.float32), "bias": np.array([0.0, 1.0], np.float32)},
+        "layer1": {"kernel": np.eye(2, 10, dtype=np.float32), "bias": np.zeros(10, np.float32)},
+    }
+    # 16 * 0.1 = 1.6 into the first unit and 2.6 into the second.
+    np.testing.assert_allclose(study.scores(layers, x)[0, :2], np.tanh([1.6, 2.6]), rtol=1e-5)
+    np.testing.assert_allclose(study.scores({"layer0": layers["layer0"]}, x)[0], [1.6, 2.6], rtol=1e-5)
+
+
 def test_no_segment_of_a_convex_loss_rises_above_its_line():
     assert study.greatest_height("regression", 0, 3, 12, 2) <= 1e-5
 
