@@ -22,7 +22,6 @@ def entries():
     return re.findall(r"^- \[(\S+)\]\(\.\./dlcore/(\S+)\): (.*)$", PAGE, re.MULTILINE)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DD-32")
 def test_every_learner_stands_under_exactly_one_paradigm():
     learners = {p.relative_to(ROOT / "dlcore").as_posix() for p in (ROOT / "dlcore").rglob("*.py") if has_learner(p)}
