@@ -55,7 +55,7 @@ class Headline(NamedTuple):
 
     metric: str
     values: float | Sequence[float] | np.ndarray
-    dataset: str = "digits"
+    dataset: str
     tolerance: float = 0.01
     baseline: tuple[float, str, str] | None = None
 

@@ -124,7 +124,7 @@ def measure(
         numbers,
         verdict,
         holds=not mismatches and done >= kills,
-        headline=Headline("differences after kills", len(mismatches)),
+        headline=Headline("differences after kills", len(mismatches), "digits"),
     )
 
 

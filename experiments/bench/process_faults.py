@@ -295,7 +295,7 @@ def measure(*, faults: tuple[str, ...] = tuple(FAULTS)) -> StudyResult:
         verdict,
         holds=not any("NOT EQUAL" in outcome for outcome in outcomes.values()),
         headline=Headline(
-            "faults that left equal results", sum("NOT EQUAL" not in outcome for outcome in outcomes.values())
+            "faults that left equal results", sum("NOT EQUAL" not in outcome for outcome in outcomes.values()), "digits"
         ),
     )
 

@@ -75,6 +75,7 @@ def measure(
         headline=Headline(
             f"share of the time, every {EVERY} steps, mean",
             statistics.fmean(r.median for r in ratios.values()) / EVERY,
+            "digits",
             tolerance=0.5,
         ),
     )

@@ -103,7 +103,7 @@ def study(
         verdict,
         {"clustering": draw(clustering, grid, merges["ward"], scores)},
         monotone,
-        headline=Headline("adjusted Rand index, k-means", scores["k-means"]),
+        headline=Headline("adjusted Rand index, k-means", scores["k-means"], "digits"),
     )
 
 

@@ -151,7 +151,9 @@ def study(*, max_components: int = 19, iterations: int = 60, held_out_digit: int
         verdict,
         {"density": draw(areas, scores["mixture"])},
         holds,
-        headline=Headline("AUROC against the digit left out, mixture", areas["mixture"][f"the digit {held_out_digit}"]),
+        headline=Headline(
+            "AUROC against the digit left out, mixture", areas["mixture"][f"the digit {held_out_digit}"], "digits"
+        ),
     )
 
 

@@ -106,7 +106,7 @@ def study(*, points: int = 1000, queries: int = 20, max_dimensions: int = 4096, 
         verdict,
         {"distances": figure},
         holds,
-        headline=Headline("1-NN accuracy of covered digits", accuracy["covered"]),
+        headline=Headline("1-NN accuracy of covered digits", accuracy["covered"], "digits"),
     )
 
 

@@ -86,7 +86,9 @@ def study(*, train_steps: int = 600, steps: int = 1000, perplexity: float = 30.0
         verdict,
         {"embedding": draw(maps, labels, agree, kl, 50)},
         holds,
-        headline=Headline("5-NN accuracy in the plane, t-SNE of the last layer", agree["t-SNE of last layer"]),
+        headline=Headline(
+            "5-NN accuracy in the plane, t-SNE of the last layer", agree["t-SNE of last layer"], "digits"
+        ),
     )
 
 

@@ -90,7 +90,7 @@ def study(*, examples: int = 400, planes: int = 40, max_shift: int = 3, seed: in
         verdict,
         {"shifts": figure},
         holds,
-        headline=Headline("1-NN accuracy by C2, digits moved by one pixel", one["C2"]),
+        headline=Headline("1-NN accuracy by C2, digits moved by one pixel", one["C2"], "digits"),
     )
 
 

@@ -125,7 +125,7 @@ def study(*, steps: int = 2000, tries: int = 1000, hidden: int = 20) -> StudyRes
         verdict,
         {"viewpoints": figure},
         bool((matched == np.arange(10)).all() and ordered),
-        headline=Headline("test accuracy, two layers", accuracy["two layers"]),
+        headline=Headline("test accuracy, two layers", accuracy["two layers"], "digits"),
     )
 
 

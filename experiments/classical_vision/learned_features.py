@@ -133,7 +133,7 @@ def study(*, steps: int = 600, num_seeds: int = 3, k: int = 5) -> StudyResult:
         verdict,
         {"learned_features": figure},
         holds,
-        headline=Headline("k-NN accuracy on learned features", accuracies["k-NN on learned"]),
+        headline=Headline("k-NN accuracy on learned features", accuracies["k-NN on learned"], "digits"),
     )
 
 

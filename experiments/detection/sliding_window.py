@@ -158,7 +158,9 @@ def study(
         for way in (every, few)
     )
     holds = numbers[f"{every}: mean IoU"] >= 0.7 and numbers[f"{every}: share of right classes"] >= 0.9
-    headline = Headline("mean IoU of the best of every crop", numbers[f"{every}: mean IoU"], tolerance=0.05)
+    headline = Headline(
+        "mean IoU of the best of every crop", numbers[f"{every}: mean IoU"], "digits on noise", tolerance=0.05
+    )
     figures = {"found": draw(images, boxes, found[every])}
     return StudyResult(numbers, verdict + ".", figures, bool(holds), headline)
 

@@ -164,7 +164,7 @@ def study(
         verdict,
         {"architecture_search": draw(truth, curves, random_curves, proposals, random_proposals)},
         holds,
-        headline=Headline("validation accuracy of the controller's cell", truth[proposals]),
+        headline=Headline("validation accuracy of the controller's cell", truth[proposals], "digits"),
     )
 
 

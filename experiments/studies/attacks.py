@@ -192,6 +192,7 @@ def report(results: list[dict], shown: dict, epsilon: float) -> StudyResult:
         headline=Headline(
             f"accuracy under PGD-40 at {epsilon:g}",
             values["accuracy, PGD"],
+            "digits",
             tolerance=0.5,
             baseline=(mean["accuracy, random signs"], "random signs of the same size", "lower"),
         ),

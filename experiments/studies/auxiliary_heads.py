@@ -161,7 +161,7 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         verdict,
         {"auxiliary_heads": draw(results, best, accuracy)},
         holds,
-        headline=Headline("test accuracy gained by heads without batch norm", gain["without"]),
+        headline=Headline("test accuracy gained by heads without batch norm", gain["without"], "digits"),
     )
 
 

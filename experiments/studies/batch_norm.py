@@ -306,7 +306,7 @@ def report(
         verdict,
         {"batch_norm": draw(names, learning_rates, results, tuned, ahead)},
         higher and robust and smoother,
-        headline=Headline("largest stable learning rate with batch norm, over without", ratio, tolerance=0.5),
+        headline=Headline("largest stable learning rate with batch norm, over without", ratio, "digits", tolerance=0.5),
     )
 
 

@@ -83,7 +83,7 @@ def report(batch_sizes: tuple[int, ...], accuracy: dict) -> StudyResult:
         verdict,
         {"batch_size": draw(batch_sizes, accuracy)},
         fails,
-        headline=Headline("test accuracy lost at the smallest batch", lost["batch"]),
+        headline=Headline("test accuracy lost at the smallest batch", lost["batch"], "digits"),
     )
 
 

@@ -88,7 +88,9 @@ def report(learning_rates: np.ndarray, results: dict) -> StudyResult:
         verdict,
         {"placement": draw(learning_rates, results)},
         fewer,
-        headline=Headline("share of dead ReLUs, batch norm after less before", dead["after"] - dead["before"]),
+        headline=Headline(
+            "share of dead ReLUs, batch norm after less before", dead["after"] - dead["before"], "digits"
+        ),
     )
 
 

@@ -99,7 +99,7 @@ def report(losses, accuracies, learning_rates, sizes) -> StudyResult:
         verdict,
         {"scaling": draw(losses, learning_rates, sizes)},
         helps and ramps,
-        headline=Headline("training loss, same rate over scaled rate", same / scaled),
+        headline=Headline("training loss, same rate over scaled rate", same / scaled, "digits"),
     )
 
 

@@ -149,6 +149,7 @@ def study(
         headline=Headline(
             "largest eigenvalue at the end, largest batch over smallest",
             results[batch_sizes[-1]][:, -1, 1] / results[batch_sizes[0]][:, -1, 1],
+            "digits",
         ),
     )
 

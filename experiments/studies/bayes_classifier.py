@@ -164,7 +164,7 @@ def study(*, left_out: int = 8, variance: float = 0.02, climb_steps: int = 500, 
         + f". Ascent ends at the sample mean ({mean - ink.mean():+.1e}) and variance (x {var / ink.var():.5f})."
     )
     figures = {"outliers": draw(areas, draw_samples(gaussians, 3, seed))}
-    headline = Headline("AUROC of p(x) against shuffled pixels", of_density["shuffled pixels"])
+    headline = Headline("AUROC of p(x) against shuffled pixels", of_density["shuffled pixels"], "digits")
     return StudyResult(numbers, verdict, figures, holds, headline=headline)
 
 

@@ -167,7 +167,11 @@ def report(
     if pictures is not None:
         figures["samples"] = draw_samples(pictures)
     return StudyResult(
-        numbers, verdict, figures, holds, headline=Headline("high-frequency power of L2 VAE samples", power["L2 VAE"])
+        numbers,
+        verdict,
+        figures,
+        holds,
+        headline=Headline("high-frequency power of L2 VAE samples", power["L2 VAE"], "digits"),
     )
 
 

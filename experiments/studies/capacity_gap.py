@@ -151,7 +151,9 @@ def study(
         verdict,
         {"capacity_gap": draw(results)},
         holds,
-        headline=Headline("accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"]),
+        headline=Headline(
+            "accuracy gap of the widest, noisy labels", numbers[f"noisy, width {widths[-1]}, gap"], "digits"
+        ),
     )
 
 

@@ -137,7 +137,7 @@ def study(
         {"class_token": draw(results)},
         holds,
         headline=Headline(
-            "test accuracy gained by the distillation token", results["distilled"] - results["class token"]
+            "test accuracy gained by the distillation token", results["distilled"] - results["class token"], "digits"
         ),
     )
 

@@ -203,7 +203,7 @@ def study(*, steps: int = 600, seed: int = 0) -> StudyResult:
         verdict,
         {"accuracy": figure, "challenges": gallery},
         holds,
-        headline=Headline("accuracy of the network, mean of challenges", mean, tolerance=0.03),
+        headline=Headline("accuracy of the network, mean of challenges", mean, "digits", tolerance=0.03),
     )
 
 

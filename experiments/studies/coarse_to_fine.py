@@ -156,7 +156,9 @@ def study(
         verdict,
         {"coarse_to_fine": draw(runs)},
         holds,
-        headline=Headline("test accuracy gained by two stages", [run["two"][1] - run["one"][1] for run in runs]),
+        headline=Headline(
+            "test accuracy gained by two stages", [run["two"][1] - run["one"][1] for run in runs], "digits"
+        ),
     )
 
 

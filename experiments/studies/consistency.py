@@ -119,7 +119,7 @@ def study(
         {"consistency": figure},
         holds,
         headline=Headline(
-            "test accuracy gained by consistency", arms["with consistency"][:, 1] - arms["labels only"][:, 1]
+            "test accuracy gained by consistency", arms["with consistency"][:, 1] - arms["labels only"][:, 1], "digits"
         ),
     )
 

@@ -108,7 +108,7 @@ def report(results: dict[str, list[tuple[np.ndarray, float]]]) -> StudyResult:
         verdict,
         {"eigenvalues, seed 0": figure},
         convex and bent,
-        headline=Headline("smallest eigenvalue of the network's Hessian", smallest["network"], tolerance=0.5),
+        headline=Headline("smallest eigenvalue of the network's Hessian", smallest["network"], "digits", tolerance=0.5),
     )
 
 

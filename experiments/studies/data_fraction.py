@@ -141,7 +141,7 @@ def study(
         verdict,
         {"data_fraction": draw(train_sizes, results, largest_fitted)},
         holds,
-        headline=Headline(f"test error of {train_sizes[-1]} examples, the same writers", results[:, -1, 1]),
+        headline=Headline(f"test error of {train_sizes[-1]} examples, the same writers", results[:, -1, 1], "digits"),
     )
 
 

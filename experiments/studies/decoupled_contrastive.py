@@ -117,6 +117,7 @@ def report(results: dict[tuple[str, int], np.ndarray]) -> StudyResult:
         headline=Headline(
             f"k-NN accuracy gained by DCL, batch {batch_sizes[0]}",
             (results["DCL", batch_sizes[0]] - results["NT-Xent", batch_sizes[0]])[:, 1],
+            "digits",
         ),
     )
 

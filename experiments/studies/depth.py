@@ -159,7 +159,9 @@ def study(
         verdict,
         figures,
         holds,
-        headline=Headline(f"training loss, plain network of {depths[-1]} layers", last[f"plain {depths[-1]}"]),
+        headline=Headline(
+            f"training loss, plain network of {depths[-1]} layers", last[f"plain {depths[-1]}"], "digits"
+        ),
     )
 
 

@@ -113,7 +113,7 @@ def report(results: dict[str, np.ndarray], num_labels: int) -> StudyResult:
         verdict,
         {"accuracy": figure},
         bool(holds),
-        headline=Headline(f"accuracy gained at {num_labels} labels", results["encoder"] - results["scratch"]),
+        headline=Headline(f"accuracy gained at {num_labels} labels", results["encoder"] - results["scratch"], "digits"),
     )
 
 

@@ -178,7 +178,7 @@ def study(
         verdict,
         {"ensembles": draw(each, all_, shots, joined, swa)},
         holds,
-        headline=Headline("test accuracy gained over the mean member", all_[:, 1] - each[..., 1].mean(1)),
+        headline=Headline("test accuracy gained over the mean member", all_[:, 1] - each[..., 1].mean(1), "digits"),
     )
 
 

@@ -175,7 +175,7 @@ def report(results: dict[str, np.ndarray], seconds: dict[str, float], labels: in
     )
     numbers = {f"accuracy, {name}": values.tolist() for name, values in results.items()}
     numbers |= {f"seconds a seed, {name}": round(float(value), 1) for name, value in seconds.items()}
-    headline = Headline(f"points gained by {best} with {labels} labels", gains[best])
+    headline = Headline(f"points gained by {best} with {labels} labels", gains[best], "digits")
     return StudyResult(numbers, verdict, {"accuracy": draw(results)}, holds, headline)
 
 

@@ -177,7 +177,7 @@ def study(
         verdict,
         {"regimes": draw(learning_rates, losses, swept, tested, tests)},
         holds,
-        headline=Headline("learning rate of the range test's steepest fall", [t.steepest for t in tests]),
+        headline=Headline("learning rate of the range test's steepest fall", [t.steepest for t in tests], "digits"),
     )
 
 

@@ -153,6 +153,7 @@ def report(runs: dict[str, dict[str, np.ndarray]], loss_divisors: tuple[float, .
         headline=Headline(
             "mean training loss at the largest divisor, scaled float16 over float32",
             runs["float16, scaled"]["losses"][-1].mean(1) / runs["float32"]["losses"][-1].mean(1),
+            "digits",
         ),
     )
 

@@ -135,7 +135,7 @@ def report(learning_rates, finals, arrivals, accuracies) -> StudyResult:
         numbers[f"digits, test accuracy, {name}"] = float(values[row].mean())
     first = winners["digits"]
     row = best_rate(finals["digits"][first], arrivals["digits"][first])
-    headline = Headline("test accuracy of the optimizer with the lowest loss", accuracies[first][row])
+    headline = Headline("test accuracy of the optimizer with the lowest loss", accuracies[first][row], "digits")
     numbers["best rate at the end of the grid"] = ", ".join(edges) or "none"
     summary = "; ".join(f"{problem}: {name} ({numbers[f'{problem}, {name}']})" for problem, name in winners.items())
     verdict = f"First, each optimizer at its best learning rate: {summary}."

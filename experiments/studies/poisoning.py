@@ -99,6 +99,7 @@ def report(results: list[dict[str, float]]) -> StudyResult:
     headline = Headline(
         "share of triggers that work",
         values["trigger works, poisoned"],
+        "digits",
         baseline=(mean["trigger works, clean"] / 100, "the network of a clean training", "higher"),
     )
     return StudyResult(values, verdict, {"poison": figure}, holds, headline=headline)

@@ -88,7 +88,7 @@ def measured(pretext: str, words: Sequence[str]) -> dict[str, float]:
     return row
 
 
-def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], length: str) -> StudyResult:
+def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], length: str, dataset: str) -> StudyResult:
     """Judge {pretext: {measure: values of the seeds}}."""
     gains = {name: 100 * (row["knn"] - row["knn_untrained"]) for name, row in results.items()}
     ranked = sorted(gains, key=lambda name: gains[name].mean(), reverse=True)
@@ -109,7 +109,7 @@ def report(results: dict[str, dict[str, np.ndarray]], steps: dict[str, int], len
         verdict,
         {"pretexts": draw(results, ranked[::-1])},
         holds,
-        headline=Headline("points of k-NN gained by the best pretext", best),
+        headline=Headline("points of k-NN gained by the best pretext", best, dataset),
     )
 
 
@@ -179,7 +179,7 @@ def study(
             kept = [key for key in rows[0] if key.startswith(("knn", "probe", "fine_tune")) and key != "probe_head"]
             results[name] = {key: np.array([row[key] for row in rows]) for key in kept}
             say(f"{name}, {steps[name]} steps: k-NN {100 * results[name]['knn'].mean():.1f}%")
-    return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s")
+    return report(results, steps, f"{num_steps:,} steps" if num_steps else f"{seconds:g} s", dataset)
 
 
 experiment = Study(

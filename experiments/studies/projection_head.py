@@ -88,7 +88,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         verdict,
         {"probes": draw(results)},
         holds,
-        headline=Headline("probe accuracy gained before the head", gaps),
+        headline=Headline("probe accuracy gained before the head", gaps, "digits"),
     )
 
 

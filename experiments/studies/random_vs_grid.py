@@ -133,7 +133,7 @@ def study(*, num_repeats: int = 20, grid_side: int = 3, steps: int = 300) -> Stu
         {"random_vs_grid": draw(trials, scores, best, grid_side)},
         holds,
         headline=Headline(
-            f"validation accuracy gained over the grid, {grid_side**2} trials", best["random"] - best["grid"]
+            f"validation accuracy gained over the grid, {grid_side**2} trials", best["random"] - best["grid"], "digits"
         ),
     )
 

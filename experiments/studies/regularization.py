@@ -133,6 +133,7 @@ def study(*, num_seeds: int = 3, steps: int = 1500, num_examples: int = 150) -> 
         headline=Headline(
             "gap of log loss narrowed by all three",
             np.subtract(numbers["nothing: gap of log loss"], numbers["all three: gap of log loss"]),
+            "digits",
         ),
     )
 

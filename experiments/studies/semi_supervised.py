@@ -154,7 +154,7 @@ def report(results: dict[str, np.ndarray], per_class: int) -> StudyResult:
         verdict,
         {"accuracy": draw(results, [*reversed(ranked), SUPERVISED])},
         holds,
-        headline=Headline(f"points gained by the best technique with {10 * per_class} labels", gain),
+        headline=Headline(f"points gained by the best technique with {10 * per_class} labels", gain, "digits"),
     )
 
 

@@ -159,7 +159,9 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         verdict,
         {"accuracy": draw(results)},
         holds,
-        headline=Headline("accuracy that the open net owes to shortcuts", lost["open"] - lost["guarded"]),
+        headline=Headline(
+            "accuracy that the open net owes to shortcuts", lost["open"] - lost["guarded"], "photographs"
+        ),
     )
 
 

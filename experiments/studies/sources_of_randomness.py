@@ -85,7 +85,7 @@ def study(*, num_seeds: int = 8, steps: int = 400) -> StudyResult:
         verdict,
         {"spread": figure},
         identical,
-        headline=Headline("test accuracy, every source with a new seed", accuracies["all"]),
+        headline=Headline("test accuracy, every source with a new seed", accuracies["all"], "digits"),
     )
 
 

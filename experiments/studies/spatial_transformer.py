@@ -166,7 +166,11 @@ def study(
         f"({gain.min():+.1%} to {gain.max():+.1%})."
     )
     return StudyResult(
-        numbers, verdict, {"digits": figure}, holds, headline=Headline("share of the angles' spread that is left", left)
+        numbers,
+        verdict,
+        {"digits": figure},
+        holds,
+        headline=Headline("share of the angles' spread that is left", left, "digits"),
     )
 
 

@@ -144,7 +144,7 @@ def report(norms: dict[str, np.ndarray], curves: dict[str, np.ndarray]) -> Study
         verdict,
         {"gradients": draw(norms, curves)},
         all(inside.values()) and explodes and cured,
-        headline=Headline("gradient of the first layer over the last's, residual", ratios["residual"]),
+        headline=Headline("gradient of the first layer over the last's, residual", ratios["residual"], "digits"),
     )
 
 

@@ -183,6 +183,7 @@ def study(
         headline=Headline(
             "runs saved by a warm-up from large weights",
             np.subtract(*(lost(results[list(STARTS)[-1]][name]).sum(0) for name in ("without", "with"))),
+            "digits",
         ),
     )
 

@@ -87,7 +87,7 @@ def study(*, num_clips: int = 400, centers: int = 8, camera: bool = False) -> St
         f"HOF {found['hof visual words']:.1%}."
     )
     holds = hof > hog and hof >= found["hof visual words"]
-    headline = Headline("accuracy, Fisher vectors of HOF", hof)
+    headline = Headline("accuracy, Fisher vectors of HOF", hof, "clips, motion")
     return StudyResult(found, verdict, {"accuracy": figure}, holds, headline=headline)
 
 

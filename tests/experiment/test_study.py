@@ -170,6 +170,27 @@ def test_every_study_states_a_headline():
     assert [path.name for path in studies if "Headline(" not in path.read_text(encoding="utf-8")] == []
 
 
+def test_a_headline_must_say_what_it_was_measured_on():
+    """A default would put the numbers of other data under its name."""
+    with pytest.raises(TypeError, match="dataset"):
+        Headline("test accuracy", 0.5)
+    calls = [
+        (entry.path.name, call)
+        for entry in experiment_names()
+        for call in ast.walk(ast.parse(entry.path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Headline"
+    ]
+    without = [
+        name
+        for name, call in calls
+        if len(call.args) < 3
+        and not any(isinstance(arg, ast.Starred) for arg in call.args)
+        and "dataset" not in {keyword.arg for keyword in call.keywords}
+    ]
+    assert len(calls) > 80
+    assert without == []
+
+
 def test_every_study_has_a_claim_a_method_and_a_reference():
     rooms = {"studies", "classic_ml", "classical_vision", "backprop"}
     texts = {
