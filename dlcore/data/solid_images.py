@@ -7,7 +7,7 @@ deformed into each. Axes are the camera's of `dlcore.ops.camera`: right, down, f
 import numpy as np
 
 from dlcore.data.rasterizer import rasterize, shade
-from dlcore.data.solid_meshes import SOLID_MESHES, solid_mesh
+from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh
 from dlcore.data.source import Source, checked_seed
 
 __all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
@@ -40,6 +40,7 @@ def solid_images(
     num_points: int = 256,
     kinds: tuple[str, ...] = IMAGE_SOLIDS,
     grid: int = 0,
+    pose: bool = False,
 ) -> Source:
     """Render solids of random proportions from random directions.
 
@@ -50,12 +51,14 @@ def solid_images(
       num_points: points on each surface.
       kinds: names of convex solids of `SOLID_MESHES`.
       grid: G, cells of `occupancy` along each axis of the camera's frustum; 0 for no such array.
+      pose: give `rotation` too.
 
     Returns:
       A source of `image: [N, size, size, 1] float32` (0 for the background), `points: [N, num_points, 3]` and
       `normals: [N, num_points, 3] float32` in the camera's coordinates, and `label: [N] int32`;
       with a grid `occupancy: [N, G, G, G] uint8` of (row, column, depth), the depth from DISTANCE - 1 to DISTANCE + 1:
-      1 where a cell's center is inside.
+      1 where a cell's center is inside; with a pose `rotation: [N, 3, 3] float32` from the solid's canonical axes
+      (`posed_solid_mesh`) to the camera's.
 
     Raises:
       ValueError: a number is too small, or a solid is unknown or has a hole.
@@ -70,29 +73,36 @@ def solid_images(
     images = np.zeros((count, size, size, 1), np.float32)
     points, normals = np.zeros((2, count, num_points, 3), np.float32)
     occupancy = np.zeros((count, grid, grid, grid), np.uint8)
+    rotation = np.zeros((count, 3, 3), np.float32)
     intrinsics = camera_intrinsics(size)
     centers = _cell_centers(grid, intrinsics, size)
     for i, kind in enumerate(label):
         rng = np.random.default_rng((seed, i))
-        vertices, faces = solid_mesh(kinds[kind], rng)
-        vertices = _before_camera(vertices.astype(np.float64), rng)
+        vertices, faces, to_world = posed_solid_mesh(kinds[kind], rng)
+        vertices, to_camera = _before_camera(vertices.astype(np.float64), rng)
+        rotation[i] = to_camera @ to_world
         images[i, ..., 0] = _render(vertices, faces, intrinsics, size)
         points[i], normals[i] = _sample(vertices, faces, num_points, rng)
         occupancy[i] = _is_inside(centers, vertices, faces)
     arrays = {"image": images, "points": points, "normals": normals, "label": label}
     arrays |= {"occupancy": occupancy} if grid else {}
+    arrays |= {"rotation": rotation} if pose else {}
     return Source(arrays, class_names=tuple(kinds), name="solid images")
 
 
-def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Scale a solid into the unit sphere, turn it by the camera's azimuth and elevation and put it at DISTANCE."""
+def _before_camera(vertices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Scale a solid into the unit sphere, turn it by the camera's azimuth and elevation and put it at DISTANCE.
+
+    Returns the vertices and the rotation from the world's axes to the camera's.
+    """
     vertices = vertices - (vertices.min(0) + vertices.max(0)) / 2
     vertices /= np.linalg.norm(vertices, axis=1).max()
     azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.8)
     cos, sin = np.cos(azimuth), np.sin(azimuth)
     forward = -np.array([np.cos(elevation) * cos, np.cos(elevation) * sin, np.sin(elevation)])
     right = np.array([-sin, cos, 0.0])
-    return vertices @ np.stack([right, np.cross(forward, right), forward]).T + (0, 0, DISTANCE)
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    return vertices @ rotation.T + (0, 0, DISTANCE), rotation
 
 
 def _render(vertices: np.ndarray, faces: np.ndarray, intrinsics: np.ndarray, size: int) -> np.ndarray:

@@ -9,12 +9,15 @@ import numpy as np
 from dlcore.data.shapes3d import mesh_points
 from dlcore.data.source import Source, checked_seed
 
-__all__ = ["SOLID_MESHES", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
+__all__ = ["SOLID_MESHES", "posed_solid_mesh", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
 
 _ROUND = 24
 _ARC = np.linspace(-np.pi / 2, np.pi / 2, 13)
 _FLAT = np.array([(0, -1), (1, -1), (1, 1), (0, 1)], float)
 _POINTED = np.array([(0, -1), (1, -1), (0, 1)], float)
+
+_QUARTER = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+"""Takes the y axis to the x axis."""
 
 SOLID_MESHES = {
     "box": (_FLAT, 4),
@@ -109,15 +112,35 @@ def solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.nd
     Raises:
       ValueError: `kind` is unknown.
     """
+    return posed_solid_mesh(kind, rng)[:2]
+
+
+def posed_solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Build a solid as `solid_mesh` does, and tell how it is turned.
+
+    Args:
+      kind: a name of `SOLID_MESHES`.
+      rng: draws the proportions and a turn about the z axis; None gives the plain solid.
+
+    Returns:
+      (vertices [V, 3] float32, faces [F, 3] int32, rotation [3, 3] from the solid's canonical axes: x along the larger
+      of its two horizontal extents, z along its axis).
+
+    Raises:
+      ValueError: `kind` is unknown.
+    """
     if kind not in SOLID_MESHES:
         raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(SOLID_MESHES)}")
     tube = 0.4 if rng is None else rng.uniform(0.25, 0.55)
     vertices, faces = torus_mesh(tube) if kind == "torus" else revolve_profile(*SOLID_MESHES[kind])
-    if rng is not None:
-        scale, angle = rng.uniform((0.6, 0.6, 0.6), (1.0, 1.0, 1.4)), rng.uniform(0, 2 * np.pi)
-        turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        vertices = (vertices * scale @ turn).astype(np.float32)
-    return vertices, faces
+    if rng is None:
+        return vertices, faces, np.eye(3)
+    scale, angle = rng.uniform((0.6, 0.6, 0.6), (1.0, 1.0, 1.4)), rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    vertices = vertices * scale
+    x_extent, y_extent, _ = np.ptp(vertices, 0)
+    rotation = turn.T @ _QUARTER.T if y_extent > x_extent else turn.T
+    return (vertices @ turn).astype(np.float32), faces, rotation
 
 
 def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float = 0.02) -> Source:
