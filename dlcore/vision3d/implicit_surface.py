@@ -72,23 +72,24 @@ def grid_points(resolution: int, half_side: float = 1.0) -> np.ndarray:
 
 
 def extract_surface(
-    field: Callable[[np.ndarray], Any], resolution: int = 48, half_side: float = 1.0
+    field: Callable[[np.ndarray], Any], resolution: int = 48, half_side: float = 1.0, closed: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Extract the closed mesh of an implicit surface by surface nets.
+    """Extract the mesh of an implicit surface by surface nets.
 
     Args:
       field: points [N, 3] -> [N], positive inside: logits of occupancy, or negative distances.
       resolution: samples along each side of the cube.
       half_side: half the side of the cube around the origin.
+      closed: refuse a surface that leaves the cube, at whose border the mesh would be open.
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32, outward).
 
     Raises:
-      ValueError: the surface leaves the cube, or the field is not finite.
+      ValueError: the surface leaves the cube with `closed`, or the field is not finite.
     """
     values = np.asarray(field(grid_points(resolution, half_side))).reshape((resolution,) * 3)
-    vertices, faces = surface_nets(values)
+    vertices, faces = surface_nets(values, closed=closed)
     return vertices * np.float32(2 * half_side / (resolution - 1)) - np.float32(half_side), faces
 
 

@@ -2,24 +2,28 @@
 
 python -m experiments.vision3d.implicit_surface
 python -m experiments.vision3d.implicit_surface --target=distance --solid=sphere
+python -m experiments.vision3d.implicit_surface --mode=predict --output=FOLDER    (the mesh as .obj and .ply)
 
 Points are half uniform in the cube [-1, 1]³ and half near the surface; distances are exact. The test split is the
 centers of 40³ cells, so that `iou` is that of volumes, beside that of the solid's bounding box; `gradient_norm` is 1
 for a distance. The report shows the mesh of the level set, by surface nets.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from dlcore.data.mesh_files import write_mesh
 from dlcore.data.solids import SOLID_KINDS, Solid, random_solid, surface_points
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.kits import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
+from dlcore.ops.mesh import is_closed, mesh_volume
 from dlcore.vision3d import implicit_surface
-from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface
+from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
 
 
 def solid_of(kind: str) -> Solid:
@@ -90,6 +94,36 @@ def panels(context: Any) -> list:
     return [shape_panel(images, titles, "Surfaces", note), curves(context.history)]
 
 
+def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """The corners of a grid, from which `--mode=predict` makes one mesh."""
+    return measured(solid_of(spec["solid"]), grid_points(flags.mesh_resolution)), [spec["solid"]]
+
+
+def mesh_of(outputs: dict) -> tuple[np.ndarray, np.ndarray]:
+    """The mesh of what `predict` gives on the corners of a grid."""
+    field = np.asarray(outputs["field"])
+    return extract_surface(lambda points: field, round(len(field) ** (1 / 3)), closed=False)
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """The size of the mesh, and its volume where it is closed."""
+    del spec
+    vertices, faces = mesh_of(outputs)
+    row = {"vertices": len(vertices), "faces": len(faces), "closed": is_closed(faces)}
+    text = f"{len(vertices)} vertices, {len(faces)} faces"
+    if not row["closed"]:
+        return [{**row, "text": f"{text}, open where the surface leaves the cube [-1, 1]³"}]
+    row["volume"] = float(mesh_volume(vertices, faces))
+    return [{**row, "text": f"{text}, closed, volume {row['volume']:.3f}"}]
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write the mesh as .obj and .ply."""
+    del source, spec
+    folder.mkdir(parents=True, exist_ok=True)
+    return [write_mesh(folder / f"{names[0]}{ending}", *mesh_of(outputs)) for ending in (".obj", ".ply")]
+
+
 def build(setup: Setup):
     model = ImplicitSurface(dtype=setup.dtype, **setup.flags.group("network"))
     return implicit_surface.learner(
@@ -108,7 +142,9 @@ experiment = Experiment(
         "solid": Setting("torus", "what to fit", Literal[SOLID_KINDS], essential=True),
         "num_points": Setting(20000, "points to train on; an eighth as many validate", limits=Range(8)),
         "test_cells": Setting(40, "cells along each side of the test grid", limits=Range(8)),
-        "mesh_resolution": Setting(48, "samples along each side for the report's mesh", limits=Range(8)),
+        "mesh_resolution": Setting(
+            48, "samples along each side for the mesh of the report and of predict", limits=Range(8), identity=False
+        ),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
@@ -132,6 +168,9 @@ experiment = Experiment(
     monitor="iou",
     headline="iou",
     example=example,
+    drawn=drawn,
+    describe=describe,
+    write=write,
     schedule=optimizer.schedule,
     panels=panels,
 )

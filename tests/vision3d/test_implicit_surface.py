@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import trimesh
 from flax import linen as nn
 
 from dlcore.data.mesh_files import read_mesh, write_mesh
 from dlcore.data.solids import Solid, surface_points
+from dlcore.experiment.flags import Flags
 from dlcore.ops.mesh import check_mesh, euler_characteristic
 from dlcore.vision3d import implicit_surface
 from dlcore.vision3d.implicit_surface import ImplicitSurface, extract_surface, grid_points
+from experiments.vision3d import implicit_surface as page
 
 BALL = Solid("sphere", np.full(3, 0.8))
 
@@ -94,6 +97,39 @@ def test_losses_and_measures_by_hand():
     )
     # logits 2 (outside: log(1 + e^2)) and -2 (inside: the same); nothing right
     assert made["occupancy"] == pytest.approx({"loss": np.log1p(np.exp(2)), "iou": 0})
+
+
+def test_predicted_meshes_are_what_trimesh_reads(tmp_path):
+    """The exact distance of a torus in place of the network's: 2 pi² R r² = 2 pi² 0.55 0.3² = 0.977."""
+    torus = Solid("torus", np.array([0.55, 0.3, 1.0]))
+    outputs = {"field": -torus.signed_distance(grid_points(24))}
+    (row,) = page.describe(outputs, {})
+    assert row["text"] == f"{row['vertices']} vertices, {row['faces']} faces, closed, volume {row['volume']:.3f}"
+    assert row["volume"] == pytest.approx(2 * np.pi**2 * 0.55 * 0.3**2, rel=0.05)
+    files = page.write(tmp_path / "meshes", outputs, None, ["torus"], {})
+    assert [path.name for path in files] == ["torus.obj", "torus.ply"]
+    vertices, faces = page.mesh_of(outputs)
+    for path in files:
+        mesh = trimesh.load_mesh(path, process=False)
+        np.testing.assert_allclose(mesh.vertices, vertices, atol=1e-6)
+        np.testing.assert_array_equal(mesh.faces, faces)
+        assert mesh.is_watertight
+        assert mesh.is_winding_consistent
+        assert mesh.euler_number == 0
+        assert mesh.volume == pytest.approx(row["volume"], rel=1e-4)  # outward: positive
+
+
+def test_predict_asks_for_a_grid_and_says_where_the_surface_is_open():
+    flags = Flags({"mesh_resolution": 4})
+    source, names = page.drawn(flags, {"solid": "box"})
+    np.testing.assert_array_equal(source.arrays["points"], grid_points(4))
+    assert names == ["box"]
+    points = grid_points(4)
+    (row,) = page.describe({"field": points[:, 0] + 0.1}, {})  # a half space
+    assert row["closed"] is False
+    assert row["text"].endswith("open where the surface leaves the cube [-1, 1]³")
+    (row,) = page.describe({"field": np.full(64, -1.0)}, {})
+    assert row["text"] == "0 vertices, 0 faces, closed, volume 0.000"
 
 
 def test_bad_input_is_one_clear_line():
