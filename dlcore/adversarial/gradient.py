@@ -7,7 +7,8 @@ Goodfellow, Shlens & Szegedy 2014, arXiv:1412.6572 (FGSM); Madry et al. 2017, ar
     PGD, Linf    x_{k+1} = clip(clip(x_k + alpha sign(grad l(x_k)), x - epsilon, x + epsilon), 0, 1)
     PGD, L2      x_{k+1} = clip(x + P(x_k + alpha g / |g| - x), 0, 1),   P scales to norm epsilon where it is larger
     losses       cross-entropy -log p_y;  margin max_{j != y} z_j - z_y;  DLR the margin / (z_1st - z_3rd)
-    targeted     the loss of the target class is lowered instead
+    targeted     cross-entropy and margin of the target t are lowered instead;
+                 DLR becomes (z_t - z_y) / (z_1st - (z_3rd + z_4th) / 2), which is raised
 
 The ball is that of the original image, and images stay in [0, 1]: `score_fn` takes such an image and normalizes it
 itself. Every function attacks one image; map it over a batch by `jax.vmap`. The gradient is taken by the image alone.
@@ -24,7 +25,16 @@ from jax import lax
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.ops.checks import check_class_ids
 
-__all__ = ["attack_loss", "check_attack", "check_images", "fgsm", "fool_from_noise", "pgd", "project"]
+__all__ = [
+    "attack_loss",
+    "check_attack",
+    "check_images",
+    "fgsm",
+    "fool_from_noise",
+    "pgd",
+    "project",
+    "projected_ascent",
+]
 
 ScoreFn = Callable[[jax.Array], jax.Array]
 Norm = Literal["linf", "l2"]
@@ -67,23 +77,37 @@ def check_attack(epsilon: float, step_size: float | None = None, steps: int = 1,
         raise ValueError(f"steps={steps}, restarts={restarts}: out of range; allowed: at least 1")
 
 
-def attack_loss(scores: jax.Array, label: jax.Array, loss: Loss = "cross_entropy") -> jax.Array:
-    """Loss that an untargeted attack raises.
+def attack_loss(
+    scores: jax.Array, label: jax.Array, loss: Loss = "cross_entropy", target: jax.Array | None = None
+) -> jax.Array:
+    """Loss that an attack raises.
 
     Args:
-      scores: [K], at least 3 classes for "dlr".
+      scores: [K]; "dlr" takes at least 3 classes, 4 with a target.
       label: [] int, the true class.
       loss: "cross_entropy", "margin" or "dlr".
+      target: [] int, the class to be taken for; None for any wrong one.
 
     Returns:
-      []; the margin and DLR are positive where the network errs.
+      []. Without a target the margin and DLR are positive where the network errs. With one, the cross-entropy and the
+      margin of the target with their signs changed (the label has no part in them), and the targeted DLR.
 
     Raises:
-      ValueError: the label is no class (labels that are traced are not checked), or DLR has fewer than 3.
+      ValueError: label or target is no class, the target of DLR is the label (traced classes are not checked), or DLR
+        has too few classes.
     """
     check_class_ids("label", label, len(scores))
-    if loss == "dlr" and len(scores) < 3:
-        raise ValueError(f"loss='dlr': {len(scores)} classes; allowed: at least 3, or loss='margin'")
+    least = 3 if target is None else 4
+    if loss == "dlr" and len(scores) < least:
+        raise ValueError(f"loss='dlr': {len(scores)} classes; allowed: at least {least}, or loss='margin'")
+    if target is not None:
+        check_class_ids("target", target, len(scores))
+        if loss != "dlr":
+            return -attack_loss(scores, target, loss)
+        if not isinstance(target, jax.core.Tracer) and not isinstance(label, jax.core.Tracer) and target == label:
+            raise ValueError(f"target={int(target)}: the true class; allowed: another class for loss='dlr'")
+        ordered = jnp.sort(scores)
+        return (scores[target] - scores[label]) / (ordered[-1] - (ordered[-3] + ordered[-4]) / 2 + 1e-12)
     if loss == "cross_entropy":
         return softmax_cross_entropy_loss(scores, label)
     others = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)
@@ -109,6 +133,42 @@ def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
         return jnp.clip(delta, -epsilon, epsilon)
     length = jnp.sqrt(jnp.square(delta).sum() + 1e-24)
     return delta * jnp.minimum(1, epsilon / length)
+
+
+def projected_ascent(
+    objective: ScoreFn,
+    image: jax.Array,
+    start: jax.Array,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    norm: Norm = "linf",
+) -> jax.Array:
+    """Raise a function of an image by projected gradient ascent.
+
+    Args:
+      objective: image [H, W, C] in [0, 1] -> [], the number to be raised; it is differentiated by the image alone.
+      image: [H, W, C] in [0, 1], the center of the ball.
+      start: [H, W, C], where to start; it is projected first.
+      epsilon: radius of the ball.
+      step_size: alpha.
+      steps: of the gradient.
+      norm: "linf" or "l2".
+
+    Returns:
+      [H, W, C] in [0, 1], at most epsilon away from the image in the norm.
+    """
+    slope = jax.grad(objective)
+
+    def inside(x):
+        return jnp.clip(image + project(x - image, epsilon, norm), 0, 1)
+
+    def step(_, x):
+        g = slope(x)
+        move = jnp.sign(g) if norm == "linf" else g / jnp.sqrt(jnp.square(g).sum() + 1e-24)
+        return inside(x + step_size * move)
+
+    return lax.fori_loop(0, steps, step, inside(start))
 
 
 def fgsm(
@@ -139,7 +199,7 @@ def fgsm(
     """
     check_attack(epsilon)
     check_images(image)
-    slope = jax.grad(_objective(score_fn, label, target, loss))(image)
+    slope = jax.grad(lambda x: attack_loss(score_fn(x), label, loss, target))(image)
     return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
 
 
@@ -181,24 +241,17 @@ def pgd(
     """
     check_attack(epsilon, step_size, steps, restarts)
     check_images(image)
-    slope = jax.grad(_objective(score_fn, label, target, loss))
-    success = _objective(score_fn, label, target, "margin")
-
-    def inside(x):
-        return jnp.clip(image + project(x - image, epsilon, norm), 0, 1)
 
     def run(key):
         start = image
         if random_start:
-            start = inside(image + epsilon * _point_of_unit_ball(key, image, norm))
+            start = image + epsilon * _point_of_unit_ball(key, image, norm)
 
-        def step(_, x):
-            g = slope(x)
-            move = jnp.sign(g) if norm == "linf" else g / jnp.sqrt(jnp.square(g).sum() + 1e-24)
-            return inside(x + step_size * move)
+        def objective(x):
+            return attack_loss(score_fn(x), label, loss, target)
 
-        found = lax.fori_loop(0, steps, step, start)
-        return found, success(found)
+        found = projected_ascent(objective, image, start, epsilon, step_size, steps, norm)
+        return found, attack_loss(score_fn(found), label, "margin", target)
 
     found, margins = lax.map(run, jax.random.split(key, restarts))
     return found[margins.argmax()]
@@ -240,10 +293,3 @@ def _point_of_unit_ball(key: jax.Array, like: jax.Array, norm: Norm) -> jax.Arra
     direction = jax.random.normal(first, like.shape, like.dtype)
     radius = jax.random.uniform(second, (), like.dtype) ** (1 / like.size)
     return radius * direction / jnp.sqrt(jnp.square(direction).sum())
-
-
-def _objective(score_fn: ScoreFn, label: jax.Array, target: jax.Array | None, loss: Loss) -> Callable:
-    """What an attack raises, as a function of the image: a targeted one lowers the loss of its target."""
-    if target is None:
-        return lambda x: attack_loss(score_fn(x), label, loss)
-    return lambda x: -attack_loss(score_fn(x), target, loss)

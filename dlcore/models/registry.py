@@ -51,6 +51,7 @@ FILES = {
         "resnet_cifar",
         "resnet_v2",
         "shufflenet_v2",
+        "small_cnn",
         "squeezenet",
         "swin",
         "vgg",

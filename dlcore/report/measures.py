@@ -62,6 +62,13 @@ _SHARE, _UP, _DOWN = "%", "higher", "lower"
 MEASURES = {
     "loss": Measure("Loss", "what training minimizes, the mean over examples", "", _DOWN),
     "accuracy": Measure("Accuracy", "share of examples whose class was predicted", _SHARE, _UP),
+    "robust_accuracy": Measure(
+        "Robust accuracy", "share of examples that are right before and after the attack", _SHARE, _UP
+    ),
+    "max_change": Measure("Largest change", "of a pixel in [0, 1] by the attack"),
+    "divergence": Measure(
+        "Divergence", "of the prediction for the attacked image from that for the image", "nats", _DOWN
+    ),
     "top5": Measure("Top-5 accuracy", "share of examples whose class is among the five most probable", _SHARE, _UP),
     "balanced_accuracy": Measure("Balanced accuracy", "mean over the classes of each one's accuracy", _SHARE, _UP),
     "error": Measure("Error", "share of examples whose class was not predicted", "", _DOWN),

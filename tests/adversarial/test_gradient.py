@@ -38,6 +38,20 @@ def test_losses_by_hand():
     assert attack_loss(z, 1, "margin") == 1
 
 
+def test_targeted_losses_by_hand():
+    z = jnp.array([4.0, 1.0, -1.0, 0.5, 3.0])
+    # Largest 4, third 1, fourth 0.5. DLR of target 4 for label 0: (3 - 4) / (4 - (1 + 0.5) / 2) = -1 / 3.25; of target
+    # 0 for label 4 it is 1 / 3.25. Margin of target 4: 3 - 4. Cross-entropy: log softmax_4 = 3 - log(sum e^z) =
+    # -1.3637.
+    assert attack_loss(z, 0, "dlr", 4) == pytest.approx(-1 / 3.25)
+    assert attack_loss(z, 4, "dlr", 0) == pytest.approx(1 / 3.25)
+    assert attack_loss(z, 0, "margin", 4) == -1
+    assert attack_loss(z, 0, target=4) == pytest.approx(3 - np.log(np.exp(np.asarray(z)).sum()), abs=1e-5)
+    slope = jax.grad(lambda z: attack_loss(z, 0, "dlr", 4))(z)
+    # d/dz_0 of (z_4 - z_0) / D is -1/D + 1/D^2 as z_0 is the largest; z_1 and z_3 have -1 (-1/2) (-1)/D^2 each.
+    np.testing.assert_allclose(slope, [-1 / 3.25 + 1 / 3.25**2, -0.5 / 3.25**2, 0, -0.5 / 3.25**2, 1 / 3.25], rtol=1e-5)
+
+
 def test_projections_by_hand():
     np.testing.assert_allclose(project(jnp.array([3.0, -4.0]), 2.5, "l2"), [1.5, -2.0], rtol=1e-6)
     np.testing.assert_allclose(project(jnp.array([0.3, -0.4]), 2.5, "l2"), [0.3, -0.4], rtol=1e-6)
@@ -133,7 +147,10 @@ def test_noise_is_taken_for_any_class():
         (lambda: check_attack(0.1, 0.0), "step_size=0.0: out of range; allowed: above 0"),
         (lambda: check_attack(0.1, 0.1, 0), "steps=0, restarts=1: out of range; allowed: at least 1"),
         (lambda: attack_loss(jnp.zeros(4), 4), "label=4: out of range; allowed: 0 to 3"),
-        (lambda: pgd(scores, KEY, IMAGE, 0, target=-1), "label=-1: out of range; allowed: 0 to 2"),
+        (lambda: pgd(scores, KEY, IMAGE, 0, target=-1), "target=-1: out of range; allowed: 0 to 2"),
+        (lambda: fgsm(scores, KEY, IMAGE, 0, target=3), "target=3: out of range; allowed: 0 to 2"),
+        (lambda: attack_loss(jnp.zeros(3), 0, "dlr", 1), "loss='dlr': 3 classes; allowed: at least 4"),
+        (lambda: attack_loss(jnp.zeros(4), 1, "dlr", 1), "target=1: the true class; allowed: another class"),
         (lambda: attack_loss(jnp.zeros(2), 0, "dlr"), "loss='dlr': 2 classes; allowed: at least 3"),
         (lambda: pgd(scores, KEY, 2 * jnp.ones((2, 3, 2)), 0), r"images: from 2 to 2; allowed: numbers in \[0, 1\]"),
         (lambda: fgsm(scores, KEY, -jnp.ones((2, 3, 2)), 0), "images: from -1 to -1"),

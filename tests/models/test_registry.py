@@ -49,6 +49,8 @@ SHALLOW = {
 }
 """Fields that leave a model of each class few blocks: what holds for one block holds for all that follow it."""
 
+WITHOUT_BLOCKS = ("mlp", "lenet5", "small_cnn", "vgg9_cifar")
+
 LIGHT = {
     "mlp": {},
     "lenet5": {},
@@ -218,7 +220,7 @@ def abstract(model, name):
 
 
 @pytest.mark.slow(unless=["alexnet", "all_cnn_c", "deit_tiny_patch16_224"])
-@pytest.mark.parametrize("name", [name for name in first_variants() if name not in ("mlp", "lenet5", "vgg9_cifar")])
+@pytest.mark.parametrize("name", [name for name in first_variants() if name not in WITHOUT_BLOCKS])
 def test_recomputing_blocks_changes_no_variable_and_trains(name):
     fields = SHALLOW.get(name, {})
     model = create_model(name, remat="full", **fields)

@@ -17,6 +17,7 @@ from dlcore.modes.sanity import CHECKS, Bench
 
 GRADIENT = CHECKS[3]
 WITH_LOSS = {
+    "adversarial.training",
     "classification.distillation",
     "classification.supervised",
     "detection.detr",

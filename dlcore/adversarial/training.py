@@ -1,0 +1,205 @@
+"""Adversarial training: a classifier learns from images that an attack on its present weights has changed.
+
+Madry et al. 2017, arXiv:1706.06083 (PGD); Wong, Rice & Kolter 2020, "Fast is better than free", arXiv:2001.03994 (fast
+FGSM); Zhang et al. 2019, arXiv:1901.08573 (TRADES).
+
+    standard   L = l(f(x), y)
+    pgd        L = l(f(x'), y),   x' = PGD on l from a random point of the ball
+    fast       L = l(f(x'), y),   x' = one step of size alpha from a random point of the ball, projected
+    trades     L = l(f(x), y) + beta KL(p(x) || p(x')),   x' = PGD on that divergence from x + 0.001 N(0, I)
+
+l is the cross-entropy, the ball is L-infinity in units of pixels in [0, 1], and x' is a constant for the gradient by
+the weights. Fast FGSM with a step that is much larger than epsilon overfits to its own attack within an epoch: the
+accuracy under PGD falls to 0 while the training loss goes down. `dlcore.kits.robustness.RobustnessDrop` stops it, as in
+the paper.
+
+Attacks see the network as it is used, without dropout and with running statistics of batch normalization; these move by
+the pass that trains, over x' (trades: over x, then over x'). The papers' programs attack in training mode, TRADES' as
+here.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.adversarial.gradient import attack_loss, pgd, projected_ascent
+from dlcore.data.augment.color import to_float
+from dlcore.learner import Learner, Max, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import kl_divergence_loss, masked_mean, softmax_cross_entropy_loss
+from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
+from dlcore.optim import apply_gradients
+
+__all__ = ["AdversarialTrainingState", "Defense", "learner"]
+
+Defense = Literal["standard", "fast", "pgd", "trades"]
+Transform = Callable[[jax.Array], jax.Array]
+
+TRADES_START = 0.001
+"""Deviation of the noise that TRADES starts from: the divergence has no slope at the image itself."""
+
+
+@struct.dataclass
+class AdversarialTrainingState(State):
+    """The classifier.
+
+    Args:
+      model_state: the model's other collections (batch statistics); {} where it has none.
+    """
+
+    model_state: Any
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    preprocess: Transform = lambda image: image,
+    defense: Defense = "pgd",
+    epsilon: Annotated[float, Range(0, 1)] = 0.3,
+    step_size: Annotated[float | None, Range(1e-9)] = None,
+    attack_steps: Annotated[int, Range(1)] = 40,
+    beta: Annotated[float, Range(0)] = 6.0,
+    eval_step_size: Annotated[float, Range(1e-9)] = 0.01,
+    eval_steps: Annotated[int, Range(1)] = 40,
+    eval_restarts: Annotated[int, Range(1)] = 1,
+    axis: str | None = None,
+) -> Learner:
+    """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}` to withstand an attack.
+
+    Images are uint8 or floats in [0, 1].
+
+    Args:
+      model: `__call__(x, train: bool) -> logits [B, num_classes]`.
+      optimizer: any optax transformation.
+      preprocess: batch of images in [0, 1] to the model's input, differentiable; the attack changes what comes before.
+      defense: standard (no attack), fast (one step from a random point), pgd, or trades.
+      epsilon: largest change of a pixel, of images in [0, 1], in training and in evaluation.
+      step_size: of the training attack; by default 1.25 epsilon for fast, 2.5 epsilon / attack_steps otherwise.
+      attack_steps: gradient steps of pgd and trades in training; fast takes one.
+      beta: weight of the divergence in trades.
+      eval_step_size: of the PGD attack that measures robust accuracy.
+      eval_steps: gradient steps of the PGD attack that measures robust accuracy.
+      eval_restarts: random starts of the PGD attack that measures robust accuracy; the worst counts.
+      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
+
+    Returns:
+      The learner. `evaluate` gives the accuracy and the robust accuracy: the share of images that are classified
+      correctly before and after PGD. `max_change` is the largest change of a pixel by that attack. `predict` gives
+      `{"logits": [B, C], "probabilities": [B, C]}` of the images as they are.
+    """
+    steps = 1 if defense == "fast" else attack_steps
+    if step_size is None:
+        step_size = (1.25 * epsilon if defense == "fast" else 2.5 * epsilon / steps) or 1.0
+
+    def init(rng: jax.Array, batch: dict) -> AdversarialTrainingState:
+        x = preprocess(to_float(batch["image"]))
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), x, train=False))
+        params = model_state.pop("params")
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return AdversarialTrainingState(step, rng, params, optimizer.init(params), model_state)
+
+    def in_use(params, model_state, images):
+        return model.apply({"params": params, **model_state}, preprocess(images), train=False)
+
+    def in_training(params, model_state, images, dropout):
+        variables = {"params": params, **model_state}
+        kwargs = {"train": True, "mutable": list(model_state), "rngs": {"dropout": dropout}}
+        return model.apply(variables, preprocess(images), **kwargs)
+
+    def attack(keys, params, model_state, images, labels):
+        """The changed images [B, H, W, C] of the training loss."""
+        if defense == "standard":
+            return images
+
+        def score_fn(image):
+            return in_use(params, model_state, image[None])[0]
+
+        def of_one(key, image, label):
+            if defense != "trades":
+                return pgd(score_fn, key, image, label, epsilon, step_size, steps)
+            plain = jax.nn.softmax(score_fn(image))
+            start = image + TRADES_START * jax.random.normal(key, image.shape, image.dtype)
+            return projected_ascent(
+                lambda x: kl_divergence_loss(score_fn(x), plain), image, start, epsilon, step_size, steps
+            )
+
+        return jax.lax.stop_gradient(jax.vmap(of_one)(keys, images, labels))
+
+    def objective(params, model_state, images, changed, batch, dropout=None):
+        """(loss, (model_state, metrics)); without a key for dropout as the network is used."""
+        labels, mask, terms = batch["label"], mask_of(batch), {}
+        outputs, together = [], (images, changed) if defense == "trades" else (changed,)
+        for x in together:
+            if dropout is None:
+                outputs.append(in_use(params, model_state, x))
+            else:
+                logits, model_state = in_training(params, model_state, x, dropout)
+                outputs.append(logits)
+        losses = softmax_cross_entropy_loss(outputs[0], labels)
+        if defense == "trades":
+            divergence = kl_divergence_loss(outputs[1], jax.nn.softmax(outputs[0]))
+            terms = {"divergence": Sum.of(divergence, mask)}
+            losses = losses + beta * divergence
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(outputs[-1], labels, mask), **terms}
+        return masked_mean(losses, mask), (model_state, metrics)
+
+    def loss(params: Any, state: AdversarialTrainingState, batch: dict) -> tuple[jax.Array, Metrics]:
+        images = to_float(batch["image"])
+        keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
+        changed = attack(keys, state.params, state.model_state, images, batch["label"])
+        value, (_, metrics) = objective(params, state.model_state, images, changed, batch)
+        return value, metrics
+
+    def update(state: AdversarialTrainingState, batch: dict) -> tuple[AdversarialTrainingState, Metrics]:
+        rng = jax.random.fold_in(state.rng, state.step)
+        images, dropout = to_float(batch["image"]), jax.random.fold_in(rng, 1)
+        if axis is not None:
+            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        # Attack the present weights.
+        keys = example_keys(jax.random.fold_in(rng, 0), batch)
+        changed = attack(keys, state.params, state.model_state, images, batch["label"])
+        # One step on the changed images.
+        (_, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
+            state.params, state.model_state, images, changed, batch, dropout
+        )
+        if axis is not None:
+            model_state = jax.lax.pmean(model_state, axis)
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+
+    def evaluate(state: AdversarialTrainingState, batch: dict) -> Metrics:
+        images, labels, mask = to_float(batch["image"]), batch["label"], mask_of(batch)
+
+        def score_fn(image):
+            return in_use(state.params, state.model_state, image[None])[0]
+
+        def attacked(key, image, label):
+            found = pgd(score_fn, key, image, label, epsilon, eval_step_size, eval_steps, restarts=eval_restarts)
+            return attack_loss(score_fn(found), label, "margin") < 0, jnp.abs(found - image).max()
+
+        logits = in_use(state.params, state.model_state, images)
+        keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
+        withstands, change = jax.vmap(attacked)(keys, images, labels)
+        robust = withstands & (logits.argmax(-1) == labels)
+        return {
+            "loss": Sum.of(softmax_cross_entropy_loss(logits, labels), mask),
+            "accuracy": accuracy(logits, labels, mask),
+            "robust_accuracy": Sum.of(robust.astype(jnp.float32), mask),
+            "max_change": Max(jnp.where(mask > 0, change, 0).max()),
+            "confusion": ConfusionMatrix.of(logits, labels, mask),
+            "calibration": Calibration.of(logits, labels, mask),
+        }
+
+    def predict(state: AdversarialTrainingState, batch: dict) -> dict[str, jax.Array]:
+        logits = in_use(state.params, state.model_state, to_float(batch["image"]))
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    def classes(state: AdversarialTrainingState, batch: dict) -> dict[str, int]:
+        return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)
