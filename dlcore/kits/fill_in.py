@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dlcore.data.augment import channel_statistics
+from dlcore.data.augment import channel_statistics, to_float
 from dlcore.data.normalization import normalizer
 from dlcore.data.photographs import photo_crops
 from dlcore.experiment.experiment import Setup
@@ -24,7 +24,7 @@ from dlcore.kits.pretext import enlarge
 from dlcore.learner import Evaluator, Learner, example_keys
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
 
-__all__ = ["DEFAULTS", "SHARED", "build", "data", "evaluators", "panels"]
+__all__ = ["DEFAULTS", "SHARED", "build", "data", "data_with_mean_image", "evaluators", "panels"]
 
 DEFAULTS = {
     "dataset": "photographs",
@@ -62,6 +62,21 @@ def data(flags: Flags) -> Splits:
         "std": [float(s) for s in std],
     }
     return Splits(**splits, spec=spec)
+
+
+def data_with_mean_image(flags: Flags) -> Splits:
+    """Load what `data` does, and note what the mean image reaches, where a task hides most of an image.
+
+    Args:
+      flags: of `self_supervised.SETTINGS`.
+
+    Returns:
+      The splits; a note has the mean squared error of the training split's mean image on the test split.
+    """
+    splits = data(flags)
+    train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
+    error = float(np.square(test - train.mean(0)).mean())
+    return splits._replace(notes=(*splits.notes, f"mse of the mean image on the test split: {error:.4f}"))
 
 
 def build(make_learner: Callable[..., Learner], setup: Setup, channels: int | None = None) -> Learner:

@@ -33,8 +33,10 @@ SLOW = [
     "self_supervised.jigsaw",
     "self_supervised.mae",
     "self_supervised.moco",
+    "self_supervised.outpainting",
     "self_supervised.relative_patch",
     "self_supervised.super_resolution_pretext",
+    "self_supervised.unrotation",
 ]
 
 

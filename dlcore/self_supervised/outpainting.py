@@ -1,0 +1,74 @@
+"""Outpainting: show the middle of an image, and have a network paint what is around it.
+
+The context encoder (Pathak et al. 2016, arXiv:1604.07379) turned inside out; Sabini & Rusak 2018, arXiv:1808.08483,
+without their adversary. What is around the crop is filled with the crop's mean color, which is the trivial answer too.
+The crop may lie anywhere.
+"""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dlcore.learner import Learner, Range, check_arguments
+from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = ["crop_alone", "learner"]
+
+TRIVIAL = "mean"
+
+
+def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
+    """Keep a square at a random position, and hide the rest.
+
+    Args:
+      key: PRNG key of the position.
+      image: [H, W, C] in [0, 1].
+      share: side of the square / shorter side of the image.
+
+    Returns:
+      What is to be filled in: everything outside the square.
+    """
+    height, width, _ = image.shape
+    side = max(1, round(share * min(height, width)))
+    top, left = (
+        jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
+    )
+    rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
+    crop = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    mean = jnp.where(crop[..., None], image, 0).sum((0, 1)) / side**2
+    trivial = jnp.broadcast_to(mean, image.shape)
+    return FillIn(jnp.where(crop[..., None], image, trivial), trivial, image, (~crop).astype(image.dtype))
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    prepare: Preprocess = lambda images: images,
+    normalize: Preprocess = lambda images: images,
+    crop_share: Annotated[float, Range(0.1, 0.95)] = 0.6,
+    axis: str | None = None,
+) -> Learner:
+    """Train a network to paint around crops of `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: of C channels, see `Filler`.
+      optimizer: any optax transformation.
+      prepare: batch of images to floats in [0, 1].
+      normalize: images to the model's input.
+      crop_share: side of the visible square / shorter side of the image.
+      axis: name of the mapped axis under pmap.
+
+    Returns:
+      The learner, see `fill_in_learner`.
+    """
+
+    def task(key: jax.Array, image: jax.Array) -> FillIn:
+        return crop_alone(key, image, crop_share)
+
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)
