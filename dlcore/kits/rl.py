@@ -13,7 +13,8 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Learner, Range
+from dlcore.kits.trivial_policies import trivial_returns
+from dlcore.learner import Evaluator, Learner, Range
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
 
@@ -28,6 +29,7 @@ __all__ = [
     "panels",
     "schedule",
     "steps_of",
+    "trivial_evaluators",
 ]
 
 SETTINGS = {
@@ -162,6 +164,26 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
     return over_seeds(one, flags.num_seeds)
 
 
+def trivial_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure policies that learn nothing, on the test split, to stand beside the learned one.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: not used.
+      split: that is measured.
+
+    Returns:
+      An evaluator of "random_return" and, where actions are continuous, "zero_return"; none for other splits.
+    """
+    if split != "test":
+        return []
+
+    def measure(acc):
+        return trivial_returns(environment_of(setup.flags))
+
+    return [Evaluator(lambda acc, outputs, rows: True, measure, None, ("random_return", "zero_return"))]
+
+
 def steps_of(flags: Flags) -> int:
     """Count the steps that each instance takes in one update.
 
@@ -260,6 +282,7 @@ FIELDS = {
     "monitor": "return",
     "headline": "return",
     "schedule": schedule,
+    "evaluators": trivial_evaluators,
     "check": check,
     "packages": ("gymnax",),
 }

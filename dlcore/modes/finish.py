@@ -129,7 +129,7 @@ def _report(
         result,
         measured={
             **({} if value is None else {f"test {metric_label(headline, context.spec)}": card(headline, value)}),
-            **_trivial_card(headline, trivial),
+            **_baseline_card(headline, baseline(headline, {**context.spec, **context.numbers}, trivial)),
             f"test {counts}": f"{len(data.test):,}",
         },
         params=getattr(context.state, "params", None),
@@ -183,6 +183,5 @@ def _length(source: Any) -> int:
     return 0 if source is None else len(source)
 
 
-def _trivial_card(headline: str, trivial: dict[str, Trivial]) -> dict[str, str]:
-    found = trivial.get(headline)
-    return {} if found is None else {f"without learning: {found.rule}": number_text(headline, found.value)}
+def _baseline_card(headline: str, found: Trivial | None) -> dict[str, str]:
+    return {} if found is None else {f"baseline: {found.rule}": number_text(headline, found.value)}

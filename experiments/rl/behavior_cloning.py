@@ -28,7 +28,7 @@ experiment = Experiment(
     defaults={"steps": 2000, "batch_size": 32, "learning_rate": 1e-3, "eval_every": 1000, "select": "last"},
     smoke={"steps": 2, "batch_size": 4, "num_seeds": 3, "eval_every": 2},
     panels=imitation.panels,
-    **rl.FIELDS | {"data": imitation.data, "settings": imitation.SETTINGS},
+    **rl.FIELDS | {"data": imitation.data, "settings": imitation.SETTINGS, "evaluators": lambda *_: []},
 )
 
 if __name__ == "__main__":

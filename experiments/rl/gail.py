@@ -55,11 +55,11 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={**rl.SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
-    evaluators=imitation.clone,
     panels=lambda context: [imitation.comparison(context), *rl.panels(context, networks.actor_critic)],
     **rl.FIELDS
     | {
         "data": imitation.adversarial_data,
+        "evaluators": imitation.clone,
         "settings": imitation.SETTINGS
         | {"discriminator_learning_rate": Setting(1e-3, "of the discriminator's Adam", limits=Range(0))},
     },

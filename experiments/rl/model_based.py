@@ -14,8 +14,6 @@ changes, 0.51. The third command plans by random shooting.
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
 from dlcore.kits import rl
-from dlcore.kits.trivial_policies import trivial_returns
-from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.rl import model_based
 
@@ -39,17 +37,6 @@ def build(setup: Setup):
         return model_based.learner(reward=reward, **arguments)
 
     return rl.build(setup, learner, network, setup.steps * setup.flags.num_updates)
-
-
-def trivial(setup: Setup, splits, split: str):
-    """Measure random actions and no torque beside the planner, on the test split."""
-    if split != "test":
-        return []
-
-    def measure(acc):
-        return trivial_returns(rl.environment_of(setup.flags))
-
-    return [Evaluator(lambda acc, outputs, rows: True, measure, None, ("random_return", "zero_return"))]
 
 
 def panels(context):
@@ -96,7 +83,6 @@ experiment = Experiment(
         "eval_episodes": 2,
     },
     panels=panels,
-    evaluators=trivial,
     **rl.FIELDS
     | {
         "settings": rl.SETTINGS

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from dlcore.cost.memory import memory_report
+from dlcore.diagnostics.trivial import baseline
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits import rl
+from dlcore.modes import finish
 from dlcore.rl import environments, networks, ppo
 from experiments.rl import dqn as dqn_page
 from experiments.rl import ppo as ppo_page
@@ -113,3 +115,16 @@ def test_minibatches_and_buffers_are_checked_by_the_flags_alone(page, words, mes
     with pytest.raises(FlagError, match=f"^{flag}{message}"):
         page.experiment.check(resolve(page.experiment, words))
     page.experiment.check(resolve(page.experiment, []))
+
+
+def test_random_actions_stand_beside_the_test_return_alone():
+    """A pole falls after about 22 steps of random actions; where actions are classes there is no action of zero."""
+    assert rl.FIELDS["evaluators"] is rl.trivial_evaluators
+    assert rl.trivial_evaluators(setup(), None, "valid") == []
+    (evaluator,) = rl.trivial_evaluators(setup(environment="CartPole-v1"), None, "test")
+    numbers = evaluator.finish(evaluator.add(None, {}, {}))
+    assert [*numbers] == ["random_return"]
+    assert 15 < numbers["random_return"] < 30
+    found = baseline("return", numbers, {})
+    assert found == (numbers["random_return"], "random actions")
+    assert finish._baseline_card("return", found) == {"baseline: random actions": f"{numbers['random_return']:.4g}"}
