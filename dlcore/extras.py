@@ -5,6 +5,7 @@ from importlib.util import find_spec
 __all__ = ["EXTRAS", "MissingPackage", "require"]
 
 EXTRAS = {
+    "av": "video",
     "cv2": "input",
     "flatbuffers": "export",
     "gymnax": "rl",

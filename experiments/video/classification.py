@@ -3,44 +3,35 @@
 python -m experiments.video.classification
 python -m experiments.video.classification --net.fusion=single --task=appearance
 python -m experiments.video.classification --net.fusion=lstm --task=order
+python -m experiments.video.classification --data_dir=FOLDER --size=112 --clip_length=16 --short=loop
+python -m experiments.video.classification --mode=predict --run=RUN_DIR --input=clip.mp4
 
 A shape moves over a textured ground that wraps around. `--task` says what its label is: the direction, which no single
 frame shows; the color, which each shows; or right against left, of which each is the other with its frames in reverse.
-Training draws a clip of each video anew at each step; the test averages logits over `--views` clips of each video.
+Training takes a clip of each video, whose start is a function of (video, epoch, seed); the test averages logits over
+`--views` clips of each video, by its id. `--data_dir` reads own videos, one folder a class: folders of frames, GIFs, or
+video files.
 """
 
-import functools
 import math
 
 import jax.numpy as jnp
 
 from dlcore.classification import supervised
-from dlcore.experiment import Experiment, Setting, Setup
-from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError
+from dlcore.evaluators.videos import accuracy_by_video
+from dlcore.experiment import Experiment, Setup
 from dlcore.kits import optimizer, video
-from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.video.clip_sampling import AverageOverClips, random_clip
 from dlcore.video.fusion import ClipClassifier
-
-
-def check(flags: Flags) -> None:
-    if flags.stride * (flags.clip_length - 1) + 1 > flags.frames:
-        raise FlagError(
-            f"clip_length={flags.clip_length}: with stride {flags.stride} longer than a video of {flags.frames} "
-            f"frames; allowed: at most {(flags.frames - 1) // flags.stride + 1}"
-        )
 
 
 def build(setup: Setup):
     flags = setup.flags
     net = ClipClassifier(setup.spec["num_classes"], dtype=setup.dtype, **flags.group("net"))
     learner = supervised.learner(
-        model=AverageOverClips(net, flags.clip_length, flags.stride, flags.views),
+        model=net,
         optimizer=optimizer.build(setup),
-        preprocess=lambda videos: videos.astype(jnp.float32) / 127.5 - 1,
-        augment=functools.partial(random_clip, length=flags.clip_length, stride=flags.stride),
+        preprocess=lambda clips: clips.astype(jnp.float32) / 127.5 - 1,
         axis=setup.axis,
         **flags.group("learner"),
     )
@@ -51,14 +42,11 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    data=video.drawn_clips,
+    data=video.data,
     build=build,
     modules={"net": ClipClassifier},
     settings={
         **video.SETTINGS,
-        "clip_length": Setting(6, "frames of a clip", limits=Range(1, 64), essential=True),
-        "stride": Setting(1, "from frame to frame of a clip, in frames of the video", limits=Range(1, 16)),
-        "views": Setting(3, "clips of each test video, whose logits are averaged", limits=Range(1, 30)),
         **optimizer.SETTINGS,
     },
     defaults={"epochs": 10.0, "batch_size": 64, "eval_every": 100, "learning_rate": 3e-3},
@@ -77,8 +65,12 @@ experiment = Experiment(
     plain={"label_smoothing": 0.0, "l2": 0.0, "weight_decay": 0.0},
     regularizer="l2",
     overfit=1e-2,
-    check=check,
+    headline="accuracy_by_video",
+    check=video.check,
     example=video.example,
+    inputs=video.inputs,
+    describe=video.describe,
+    evaluators=lambda setup, splits, split: [accuracy_by_video()],
     panels=video.classification_panels,
     schedule=optimizer.schedule,
 )

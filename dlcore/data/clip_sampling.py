@@ -1,0 +1,317 @@
+"""Clip sampling: train on a short clip of each video, test on several; only the frames of a clip are decoded.
+
+    start(video, epoch, seed)   uniform over the starts at which a clip of `length` frames, `stride` apart, fits
+    views of a test video       V clips spread evenly over it, a row each; their logits are averaged by the video's id
+                                (`dlcore.evaluators.videos`)
+
+Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks". Clips have a low frame rate
+(`stride`) and a few frames. A video shorter than its clip is looped, clamped to its last frame, or an error.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.data.workers import Workers
+
+__all__ = ["SampledClips", "Short", "clip_indices", "clip_start", "clips_in_memory", "view_starts", "with_views"]
+
+Short = Literal["error", "loop", "clamp"]
+
+
+def clip_start(seed: int, epoch: int, video: int, num_frames: int, span: int) -> int:
+    """Draw the first frame of a training clip as a function of (seed, epoch, video).
+
+    Args:
+      seed: key of the run.
+      epoch: from 0.
+      video: id of the video.
+      num_frames: frames of the video.
+      span: frames from the clip's first to its last, both included.
+
+    Returns:
+      In [0, num_frames - span]; 0 where the video is shorter.
+    """
+    # The 2 sets these numbers apart from those of random boxes and of `Pipeline.transform`.
+    rng = np.random.default_rng((seed, epoch, video, 2))
+    return int(rng.integers(max(num_frames - span, 0) + 1))
+
+
+def clip_indices(start: int, length: int, stride: int, num_frames: int, short: Short = "error") -> np.ndarray:
+    """List the frames of a clip, so that only they are decoded.
+
+    Args:
+      start: the first frame.
+      length: frames of the clip.
+      stride: from frame to frame of the clip, in frames of the video.
+      num_frames: frames of the video.
+      short: what follows the video's last frame: "loop" goes on with its first, "clamp" repeats the last.
+
+    Returns:
+      [length] int64.
+
+    Raises:
+      ValueError: a number is out of range, or the clip is longer than its video and `short` is "error".
+    """
+    for name, value in (("length", length), ("stride", stride), ("num_frames", num_frames)):
+        if value < 1:
+            raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
+    if not 0 <= start < num_frames:
+        raise ValueError(f"start={start}: not in the video; allowed: 0 to {num_frames - 1}")
+    if short not in get_args(Short):
+        raise ValueError(f"short={short!r}: unknown; allowed: {', '.join(get_args(Short))}")
+    indices = start + stride * np.arange(length)
+    if short == "loop":
+        return indices % num_frames
+    if short == "error" and indices[-1] >= num_frames:
+        raise ValueError(
+            f"length={length}: a clip of {indices[-1] + 1 - start} frames from frame {start} is longer than its video "
+            f"of {num_frames}; allowed: a shorter clip, or short='loop' or 'clamp'"
+        )
+    return np.minimum(indices, num_frames - 1)
+
+
+def view_starts(views: int, num_frames: int, span: int) -> np.ndarray:
+    """Spread the clips of a test video evenly over it.
+
+    Args:
+      views: V, clips; one is taken from the middle.
+      num_frames: frames of the video.
+      span: frames from the clip's first to its last, both included.
+
+    Returns:
+      [V] int64 first frames, from 0 to num_frames - span.
+
+    Raises:
+      ValueError: `views` is below 1.
+    """
+    if views < 1:
+        raise ValueError(f"views={views}: out of range; allowed: at least 1")
+    last = max(num_frames - span, 0)
+    return np.array([last // 2]) if views == 1 else np.arange(views) * last // (views - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class SampledClips:
+    """An array [N, length, H, W, 3] of uint8 whose rows are clips of M videos, read when they are asked for.
+
+    `clips[idx]` are clips at fixed places, the same in each epoch; `clips.drawn(idx, seed, epoch)` start at random.
+
+    Args:
+      read: (video, frames [length] int) -> [length, H, W, 3] uint8.
+      name_of: number of a video -> its name, or what else tells it from others.
+      num_frames: [M] int, frames of each video.
+      strides: [M] int, from frame to frame of a clip, in frames of each video.
+      records: [N] int, the video of each row.
+      views: [N] int, which of its video's clips a row is.
+      num_views: clips of a video.
+      length: frames of a clip.
+      size: (H, W) of a frame.
+      short: what is done where a clip is longer than its video.
+      workers: threads that decode.
+
+    Raises:
+      ValueError: a clip is longer than its video, and `short` is "error"; the message names the video.
+    """
+
+    read: Callable[[int, np.ndarray], np.ndarray] = field(repr=False)
+    name_of: Callable[[int], str] = field(repr=False)
+    num_frames: np.ndarray = field(repr=False)
+    strides: np.ndarray = field(repr=False)
+    records: np.ndarray = field(repr=False)
+    views: np.ndarray = field(repr=False)
+    num_views: int
+    length: int
+    size: tuple[int, int]
+    short: Short = "error"
+    workers: Workers = field(default_factory=lambda: Workers(0))
+
+    dtype = np.dtype(np.uint8)
+    ndim = 5
+
+    def __post_init__(self):
+        if self.short != "error":
+            return
+        for i in np.unique(self.records)[
+            self.spans[np.unique(self.records)] > self.num_frames[np.unique(self.records)]
+        ]:
+            raise ValueError(
+                f"clip_length={self.length}: with stride {self.strides[i]} longer than {self.name_of(int(i))}, a video "
+                f"of {self.num_frames[i]} frames; allowed: at most {(self.num_frames[i] - 1) // self.strides[i] + 1}, "
+                "or short='loop' or 'clamp'"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(N, length, H, W, 3)."""
+        return (len(self.records), self.length, *self.size, 3)
+
+    @property
+    def spans(self) -> np.ndarray:
+        """[M] frames of each video from a clip's first to its last, both included."""
+        return self.strides * (self.length - 1) + 1
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that pixels depend on, JSON-able, to compare on resume."""
+        strides = sorted(set(self.strides.tolist()))
+        return {"size": list(self.size), "length": self.length, "strides": strides, "short": self.short}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, idx: Any) -> np.ndarray:
+        """Read clips at fixed places.
+
+        Args:
+          idx: int, ints [B], booleans [N] or a slice.
+
+        Returns:
+          [length, H, W, 3] uint8 for an int, else [B, length, H, W, 3].
+
+        Raises:
+          IndexError: an array of N rows would refuse `idx`, or it indexes more than one axis.
+          ValueError: a video cannot be read; the message names it.
+        """
+        if isinstance(idx, tuple) or idx is Ellipsis:
+            raise IndexError(f"idx={idx}: clips are indexed by example alone")
+        records, views = (np.atleast_1d(rows[idx]) for rows in (self.records, self.views))
+        starts = [
+            view_starts(self.num_views, self.num_frames[i], self.spans[i])[v]
+            for i, v in zip(records, views, strict=True)
+        ]
+        clips = self._decoded(records, starts)
+        return clips if np.ndim(self.records[idx]) else clips[0]
+
+    def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
+        """Read clips to train on, each from a start drawn by `clip_start`.
+
+        Args:
+          idx: [B] int rows.
+          seed: of the starts.
+          epoch: [B] int, the epoch that each row is drawn in.
+
+        Returns:
+          [B, length, H, W, 3] uint8.
+        """
+        records = self.records[idx]
+        starts = [
+            clip_start(seed, int(e), int(i), self.num_frames[i], self.spans[i])
+            for i, e in zip(records, epoch, strict=True)
+        ]
+        return self._decoded(records, starts)
+
+    def subset(self, idx: Any) -> "SampledClips":
+        """Select rows without reading them.
+
+        Args:
+          idx: ints [B], booleans [N] or a slice.
+
+        Returns:
+          The clips of these rows.
+        """
+        return replace(self, records=self.records[idx], views=self.views[idx])
+
+    def followed_by(self, other: "SampledClips") -> "SampledClips":
+        """Append other clips without reading any.
+
+        Args:
+          other: clips of the same shape, with as many of each video.
+
+        Returns:
+          The clips of both, these first.
+
+        Raises:
+          ValueError: the shapes or the numbers of views differ.
+        """
+        if (self.shape[1:], self.num_views) != (other.shape[1:], other.num_views):
+            raise ValueError(
+                f"clips of {self.shape[1:]}, {self.num_views} of each video, and of {other.shape[1:]}, "
+                f"{other.num_views} of each, cannot be joined"
+            )
+        first = len(self.num_frames)
+        return replace(
+            self,
+            read=lambda i, frames: self.read(i, frames) if i < first else other.read(i - first, frames),
+            name_of=lambda i: self.name_of(i) if i < first else other.name_of(i - first),
+            num_frames=np.concatenate([self.num_frames, other.num_frames]),
+            strides=np.concatenate([self.strides, other.strides]),
+            records=np.concatenate([self.records, other.records + first]),
+            views=np.concatenate([self.views, other.views]),
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise ValueError(f"{len(self):,} clips are read when asked for and are no array; take a part, clips[:100]")
+
+    def _decoded(self, records: np.ndarray, starts: list[int]) -> np.ndarray:
+        def decode(row: int) -> np.ndarray:
+            i = int(records[row])
+            frames = clip_indices(
+                int(starts[row]), self.length, int(self.strides[i]), int(self.num_frames[i]), self.short
+            )
+            return self.read(i, frames)
+
+        return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), decode)
+
+
+def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Short = "error") -> SampledClips:
+    """Cut clips from videos in memory.
+
+    Args:
+      videos: [M, F, H, W, 3] uint8.
+      length: frames of a clip.
+      stride: from frame to frame of a clip, in frames of the video.
+      short: what is done where a clip is longer than its video.
+
+    Returns:
+      The clips, one of each video; `with_views` makes several.
+
+    Raises:
+      ValueError: the clip is longer than the videos, and `short` is "error".
+    """
+    count = len(videos)
+
+    def digest(i: int) -> str:
+        return hashlib.blake2b(np.ascontiguousarray(videos[i]).tobytes(), digest_size=8).hexdigest()
+
+    return SampledClips(
+        lambda i, frames: videos[i, frames],
+        digest,
+        np.full(count, videos.shape[1]),
+        np.full(count, stride),
+        np.arange(count),
+        np.zeros(count, int),
+        1,
+        length,
+        videos.shape[2:4],
+        short,
+    )
+
+
+def with_views(source: Source, views: int) -> Source:
+    """Make several clips of each video, a row each, to test on.
+
+    Args:
+      source: with `image: SampledClips`, a row a video.
+      views: V, clips of each video.
+
+    Returns:
+      Source of N V rows; those of one video follow each other and share their `video` id.
+
+    Raises:
+      ValueError: `views` is below 1.
+    """
+    view_starts(views, 1, 1)
+    rows = np.repeat(np.arange(len(source)), views)
+    clips = source.arrays["image"]
+    sampled = replace(clips, records=clips.records[rows], views=np.tile(np.arange(views), len(source)), num_views=views)
+    arrays = {name: array if name == "image" else array[rows] for name, array in source.arrays.items()}
+    names = source.names
+    if names is not None:
+        names = np.array([f"{names[row]} view {view}" for row, view in zip(rows, sampled.views, strict=True)])
+    sizes = None if source.sizes is None else source.sizes[rows]
+    return replace(source, arrays={**arrays, "image": sampled}, length=len(rows), names=names, sizes=sizes)

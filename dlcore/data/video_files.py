@@ -1,0 +1,226 @@
+"""Videos on disk: a folder of frames, a GIF, or a video file, which PyAV decodes.
+
+    folder of frames   image files of one size, in the order of their names; 1.png, 2.png, ..., 10.png by number
+    .gif, .apng        Pillow
+    .mp4, .avi, ...    PyAV, an extra: pip install -e '.[video]'
+
+`read_frames` decodes the frames that it is asked for: of a folder no other file is opened, of a video file decoding
+starts at the last key frame before them. A frame is scaled until it covers the size asked for, and its center cut out.
+"""
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlcore.data.image_folder import EXTENSIONS as IMAGE_EXTENSIONS
+from dlcore.data.image_pixels import decode_image, scale_to_cover
+from dlcore.extras import require
+
+__all__ = ["ANIMATIONS", "VIDEO_EXTENSIONS", "VideoFile", "frame_files", "open_video", "read_frames"]
+
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp")
+"""Endings of files that PyAV decodes."""
+ANIMATIONS = (".gif", ".apng")
+"""Endings of files that Pillow decodes frame by frame."""
+_FRAME_EXTENSIONS = tuple(ending for ending in IMAGE_EXTENSIONS if ending not in ANIMATIONS)
+
+
+class VideoFile(NamedTuple):
+    """A video that was opened once.
+
+    Args:
+      path: a file, or a folder of frames.
+      num_frames: frames of the video.
+      frame_rate: frames a second; None where the frames are files.
+      size: (H, W) of a frame in pixels.
+    """
+
+    path: str
+    num_frames: int
+    frame_rate: float | None
+    size: tuple[int, int]
+
+
+def frame_files(folder: str | Path) -> list[Path]:
+    """List the frames of a video that is a folder, in the order of the numbers in their names.
+
+    Args:
+      folder: of image files.
+
+    Returns:
+      The files; none where the folder holds no image itself.
+    """
+    files = [f for f in Path(folder).iterdir() if f.suffix.lower() in _FRAME_EXTENSIONS and not f.name.startswith(".")]
+    return sorted(files, key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)])
+
+
+def open_video(path: str | Path) -> VideoFile:
+    """Find the number, the rate and the size of a video's frames, without decoding them.
+
+    Args:
+      path: a folder of frames or a file.
+
+    Returns:
+      The video.
+
+    Raises:
+      FileNotFoundError: there is no such file or folder.
+      ValueError: it is no video, has no frame, a frame rate of 0, or frames of two sizes.
+      MissingPackage: it is a video file, and PyAV is not installed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
+    if path.is_dir():
+        return _open_folder(path)
+    ending = path.suffix.lower()
+    if ending not in VIDEO_EXTENSIONS + ANIMATIONS:
+        raise ValueError(
+            f"path={str(path)!r}: no video; allowed: {', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}, or a folder of frames"
+        )
+    if ending in VIDEO_EXTENSIONS:
+        require("av", what=f"reading {ending} videos")
+    try:
+        video = _open_animation(path) if ending in ANIMATIONS else _open_file(path)
+    except Exception as error:
+        raise ValueError(f"path={str(path)!r}: cannot be read as a video ({error}); allowed: whole videos") from error
+    if video.num_frames < 1:
+        raise ValueError(f"path={str(path)!r}: has no frame; allowed: at least one")
+    if video.frame_rate is not None and not video.frame_rate > 0:
+        raise ValueError(f"path={str(path)!r}: frame rate {video.frame_rate:g}; allowed: above 0 frames a second")
+    return video
+
+
+def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode frames of a video.
+
+    Args:
+      path: a folder of frames or a file, as `open_video` takes it.
+      frames: [T] int, numbers of frames in any order, from 0; repeated ones are decoded once.
+      size: (H, W) that each frame is scaled to cover and cut to; None keeps the video's own.
+
+    Returns:
+      [T, H, W, 3] uint8.
+
+    Raises:
+      ValueError: a frame cannot be decoded, or there is none of this number.
+    """
+    path, numbers = Path(path), np.unique(frames)
+    if path.is_dir():
+        found = _from_folder(path, numbers, size)
+    elif path.suffix.lower() in ANIMATIONS:
+        found = _from_animation(path, numbers, size)
+    else:
+        found = _from_file(path, numbers, size)
+    images: dict[int, np.ndarray] = {}
+    try:
+        images.update(found)
+    except Exception as error:
+        raise ValueError(f"path={str(path)!r}: cannot be read as a video ({error}); allowed: whole videos") from error
+    if missing := [int(i) for i in numbers if int(i) not in images]:
+        raise ValueError(f"path={str(path)!r}: frame {missing[0]} cannot be decoded; allowed: whole videos")
+    return np.stack([images[int(i)] for i in frames])
+
+
+def _open_folder(path: Path) -> VideoFile:
+    from PIL import Image
+
+    files = frame_files(path)
+    if not files:
+        raise ValueError(
+            f"path={str(path)!r}: holds no frame; allowed: a folder of images, {', '.join(IMAGE_EXTENSIONS)}"
+        )
+    first = None
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                size = image.height, image.width
+        except Exception as error:
+            raise ValueError(f"path={str(file)!r}: cannot be read as a frame ({error}); allowed: images") from error
+        first = size if first is None else first
+        if size != first:
+            raise ValueError(
+                f"path={str(file)!r}: {size[0]} by {size[1]} pixels, {files[0].name} {first[0]} by {first[1]}; "
+                "allowed: frames of one size in a video"
+            )
+    return VideoFile(str(path), len(files), None, first)
+
+
+def _open_animation(path: Path) -> VideoFile:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        count = getattr(image, "n_frames", 1)
+        milliseconds = 0
+        for i in range(count):
+            image.seek(i)
+            image.load()
+            milliseconds += image.info.get("duration", 0)
+        # Browsers show a frame without a duration for a tenth of a second.
+        rate = 1000 * count / milliseconds if milliseconds else 10.0
+        return VideoFile(str(path), count, rate, (image.height, image.width))
+
+
+def _open_file(path: Path) -> VideoFile:
+    import av
+
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise ValueError("no stream of pictures")
+        stream = container.streams.video[0]
+        size = stream.codec_context.height, stream.codec_context.width
+        rate = float(stream.average_rate or 0)
+    return VideoFile(str(path), len(_times(str(path))), rate, size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _times(path: str) -> tuple[int, ...]:
+    """When each frame of a video file is shown, in the stream's units; its packets are read, and none is decoded."""
+    import av
+
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        shown = [packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size]
+    return tuple(sorted(shown))
+
+
+def _from_folder(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:
+    files = frame_files(path)
+    for i in numbers:
+        if i < len(files):
+            yield int(i), decode_image(files[i], size, 3)
+
+
+def _from_animation(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        for i in numbers:
+            if i < getattr(image, "n_frames", 1):
+                image.seek(int(i))
+                yield int(i), _pixels(image.convert("RGB"), size)
+
+
+def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:
+    require("av", what=f"reading {path.suffix} videos")
+    import av
+
+    times = _times(str(path))
+    asked = {times[i]: int(i) for i in numbers if i < len(times)}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if asked:
+            container.seek(min(asked), stream=stream)  # to the last key frame before it
+        for frame in container.decode(stream):
+            if frame.pts in asked:
+                yield asked.pop(frame.pts), _pixels(frame.to_image(), size)
+            if not asked:
+                return
+
+
+def _pixels(image: Any, size: tuple[int, int] | None) -> np.ndarray:
+    return np.asarray(image if size is None else scale_to_cover(image, size))

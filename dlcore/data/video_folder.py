@@ -1,0 +1,242 @@
+"""Own videos: one folder a class; a video is a folder of frames, a GIF, or a video file (`dlcore.data.video_files`).
+
+    root/class/video.mp4    root/class/video.gif    root/class/video/0001.png ...
+
+Where the root holds `train` and `test` (or `val`) folders, by the names of `split_names`, these are the splits. Videos
+are opened to count their frames and read the frame rate; frames are decoded clip by clip, when they are asked for.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dlcore.data.clip_sampling import SampledClips, Short
+from dlcore.data.source import Source
+from dlcore.data.split_names import allowed_names, check_one_name, split_of
+from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
+from dlcore.data.workers import Workers
+
+__all__ = ["LabeledVideo", "is_video", "labeled_clips", "list_classes", "list_videos"]
+
+
+class LabeledVideo(NamedTuple):
+    """A video, or a part of one, with its class.
+
+    Args:
+      path: of the file or the folder of frames.
+      label: class, an index into the class names.
+      name: path below the root of the data, or what else names it.
+      seconds: (start, end) of the part that shows the class; None for the whole video.
+    """
+
+    path: Path
+    label: int
+    name: str
+    seconds: tuple[float, float] | None = None
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a path is a video by its name, or a folder of frames.
+
+    Args:
+      path: of a file or folder.
+
+    Returns:
+      True for a video; nothing is opened.
+    """
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return bool(frame_files(path))
+    return path.suffix.lower() in VIDEO_EXTENSIONS + ANIMATIONS
+
+
+def list_videos(path: str | Path) -> list[Path]:
+    """List the videos below a folder.
+
+    Args:
+      path: of a folder, or of one video, which is returned as it is: a file, or a folder of frames.
+
+    Returns:
+      Paths that begin with `path`, sorted.
+
+    Raises:
+      FileNotFoundError: `path` does not exist.
+      ValueError: the folder holds no video.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
+    if path.is_file() or frame_files(path):
+        return [path]
+    found = _below(path)
+    if not found:
+        allowed = f"{', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}, and folders of frames"
+        raise ValueError(f"path={str(path)!r}: holds no video; allowed: {allowed}")
+    return found
+
+
+def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple[str, ...]]:
+    """List a folder that holds one folder of videos a class.
+
+    Args:
+      root: of the folder; of splits where it holds `train` and `test` (or `val`).
+
+    Returns:
+      ({split: videos}, class names): `train` with `valid` and/or `test`, or `all` alone; classes are those of train.
+
+    Raises:
+      FileNotFoundError: the folder does not exist.
+      ValueError: it holds no video, fewer than two classes, a class without videos, videos in no class folder, a class
+        that train lacks, or a folder beside the splits that is none.
+    """
+    root = Path(root)
+    if list_videos(root) == [root]:
+        raise ValueError(f"path={str(root)!r}: is one video itself; allowed: a folder of class folders")
+    folders = _folders(root)
+    splits = {folder.name: split for folder in folders if (split := split_of(folder.name))}
+    if len(set(splits.values())) < 2:
+        groups = {"all": root}
+    else:
+        if others := sorted(folder.name for folder in folders if folder.name not in splits):
+            raise ValueError(
+                f"path={str(root)!r}: folder {others[0]!r} beside {', '.join(sorted(splits))} is no split; allowed: "
+                f"{allowed_names()}"
+            )
+        check_one_name(splits, f"path={str(root)!r}")
+        groups = {split: root / name for name, split in sorted(splits.items())}
+        if "train" not in groups:
+            raise ValueError(f"path={str(root)!r}: holds no training split; allowed: a folder 'train', too")
+    by_class = {split: _by_class(folder) for split, folder in groups.items()}
+    names = tuple(sorted(by_class.get("train", by_class.get("all", {}))))
+    if len(names) < 2:
+        raise ValueError(f"path={str(root)!r}: {names[0]!r} is the only class; allowed: at least two class folders")
+    for split, classes in by_class.items():
+        if unknown := sorted(set(classes) - set(names)):
+            raise ValueError(f"path={str(root)!r}: class {unknown[0]!r} of {split} is not in train; allowed: {names}")
+    number = {name: label for label, name in enumerate(names)}
+    videos = {
+        split: [
+            LabeledVideo(path, number[name], path.relative_to(root).as_posix())
+            for name, paths in sorted(classes.items())
+            for path in paths
+        ]
+        for split, classes in by_class.items()
+    }
+    return videos, names
+
+
+def labeled_clips(
+    videos: Sequence[LabeledVideo],
+    class_names: Sequence[str],
+    *,
+    length: int,
+    size: int | tuple[int, int],
+    stride: int = 1,
+    frame_rate: float | None = None,
+    short: Short = "error",
+    workers: Workers | None = None,
+    name: str = "videos",
+) -> Source:
+    """Open videos and make their clips a source: `image: [N, length, H, W, 3] uint8`, `label: [N]`, `video: [N]`.
+
+    Args:
+      videos: N of them.
+      class_names: of the labels.
+      length: frames of a clip.
+      size: side or (H, W) that frames are scaled to cover and cut to.
+      stride: from frame to frame of a clip, in frames of the video.
+      frame_rate: frames a second of a clip, in place of `stride`; None takes the stride.
+      short: what is done where a clip is longer than its video.
+      workers: threads that decode; None takes one a core.
+      name: of the source.
+
+    Returns:
+      The source; a note says how many videos are shorter than a clip, and what is done.
+
+    Raises:
+      ValueError: a video cannot be read, has no frame or frames of two sizes, a clip is longer than its video where
+        `short` is "error", `frame_rate` is not above 0, or it is given and a video is a folder of frames.
+      MissingPackage: there are video files, and PyAV is not installed.
+    """
+    if frame_rate is not None and not frame_rate > 0:
+        raise ValueError(f"frame_rate={frame_rate:g}: out of range; allowed: above 0 frames a second")
+    pair = (size, size) if isinstance(size, int) else size
+    opened = [open_video(video.path) for video in videos]
+    strides, firsts, counts = [], [], []
+    for video, file in zip(videos, opened, strict=True):
+        if file.frame_rate is None and (frame_rate is not None or video.seconds is not None):
+            raise ValueError(
+                f"frame_rate={frame_rate}: {video.name} is a folder of frames, which has no times; allowed: a stride"
+            )
+        rate = file.frame_rate or 1.0
+        strides.append(stride if frame_rate is None else max(1, round(rate / frame_rate)))
+        start, end = (0.0, np.inf) if video.seconds is None else video.seconds
+        first = min(int(start * rate), file.num_frames - 1)
+        firsts.append(first)
+        counts.append(max(1, int(min(np.ceil(end * rate), file.num_frames)) - first))
+
+    def read(i: int, frames: np.ndarray) -> np.ndarray:
+        return read_frames(opened[i].path, frames + firsts[i], pair)
+
+    clips = SampledClips(
+        read,
+        lambda i: videos[i].name,
+        np.array(counts),
+        np.array(strides),
+        np.arange(len(videos)),
+        np.zeros(len(videos), int),
+        1,
+        length,
+        pair,
+        short,
+        Workers() if workers is None else workers,
+    )
+    num_short = int((clips.spans > clips.num_frames).sum())
+    done = {"loop": "they begin again", "clamp": "their last frame is repeated"}
+    notes = (
+        (f"{name}: {num_short} of {len(videos)} videos are shorter than a clip; {done[short]}",) if num_short else ()
+    )
+    paths = [Path(file.path) for file in opened]
+    sizes = [sum(f.stat().st_size for f in frame_files(p)) if p.is_dir() else p.stat().st_size for p in paths]
+    arrays = {
+        "image": clips,
+        "label": np.array([video.label for video in videos], np.int32),
+        "video": np.arange(len(videos), dtype=np.int32),
+    }
+    names = np.array([video.name if video.seconds is None else f"{video.name} {video.seconds}" for video in videos])
+    return Source(arrays, len(videos), tuple(class_names), name=name, notes=notes, names=names, sizes=np.array(sizes))
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__MACOSX")))
+
+
+def _below(folder: Path) -> list[Path]:
+    """The videos below a folder, sorted; a folder of frames is one and is not looked into."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if is_video(path):
+            found.append(path)
+        elif path.is_dir() and not path.name.startswith((".", "__MACOSX")):
+            found += _below(path)
+    return found
+
+
+def _by_class(folder: Path) -> dict[str, list[Path]]:
+    loose = [path.name for path in sorted(folder.iterdir()) if is_video(path) and path.is_file()]
+    classes: dict[str, list[Path]] = {}
+    for path in _folders(folder):
+        if frame_files(path):
+            loose.append(path.name)
+            continue
+        classes[path.name] = _below(path)
+        if not classes[path.name]:
+            raise ValueError(
+                f"path={str(path)!r}: class {path.name!r} has no clips; allowed: a video in each class folder"
+            )
+    if loose:
+        raise ValueError(f"path={str(folder)!r}: {loose[0]!r} lies in no class folder; allowed: one folder a class")
+    return classes

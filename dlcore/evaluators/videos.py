@@ -1,0 +1,57 @@
+"""Average the predictions of clips by their video, so that each video counts once however many clips it has.
+
+    logits(video) = 1/V sum_v logits(clip v)
+
+Karpathy et al. 2014, "Large-scale video classification with convolutional neural networks": accuracy by clip, and by
+video.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.learner import Evaluator
+
+__all__ = ["accuracy_by_video", "average_by_video"]
+
+
+def average_by_video(logits: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the logits of clips over their video.
+
+    Args:
+      logits: [N, C], a clip a row, in any order.
+      videos: [N] int, the id of the video of each clip.
+
+    Returns:
+      (ids [V] in rising order, mean logits [V, C] float64).
+
+    Raises:
+      ValueError: the two differ in length, or there is no clip.
+    """
+    logits, videos = np.asarray(logits, np.float64), np.asarray(videos)
+    if len(logits) != len(videos) or not len(videos):
+        raise ValueError(f"videos={len(videos)} ids: {len(logits)} clips; allowed: one id for each clip, at least one")
+    ids, index, counts = np.unique(videos, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(ids), *logits.shape[1:]))
+    np.add.at(sums, index, logits)
+    return ids, sums / counts.reshape(-1, *[1] * (logits.ndim - 1))
+
+
+def accuracy_by_video() -> Evaluator:
+    """Measure the share of videos whose mean logits over their clips name the right class.
+
+    Returns:
+      Evaluator of `accuracy_by_video`, from outputs `logits` and rows with `video` and `label`.
+    """
+
+    def add(acc: list | None, outputs: Any, rows: Any) -> list:
+        part = (outputs["logits"], rows["label"], rows["video"])
+        return [*(acc or []), tuple(np.asarray(array) for array in part)]
+
+    def finish(acc: list) -> dict[str, float]:
+        logits, label, video = (np.concatenate(parts) for parts in zip(*acc, strict=True))
+        _, mean = average_by_video(logits, video)
+        _, first = np.unique(video, return_index=True)
+        return {"accuracy_by_video": float((mean.argmax(-1) == label[first]).mean())}
+
+    return Evaluator(add, finish, names=("accuracy_by_video",))

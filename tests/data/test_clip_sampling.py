@@ -1,0 +1,105 @@
+"""Clip sampling against hand-computed frames, in memory as from a reader."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.clip_sampling import clip_indices, clip_start, clips_in_memory, view_starts, with_views
+from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
+
+
+def videos(count=4, frames=8):
+    """Videos whose frame f is of value 16 video + f."""
+    values = 16 * np.arange(count)[:, None] + np.arange(frames)
+    return np.broadcast_to(values[..., None, None, None], (count, frames, 2, 2, 3)).astype(np.uint8)
+
+
+def shown(clips):
+    """(video, frame) of each frame of clips."""
+    return np.stack(np.divmod(np.asarray(clips)[..., 0, 0, 0].astype(int), 16), -1)
+
+
+def source(**settings):
+    clips = clips_in_memory(videos(), **settings)
+    return Source({"image": clips, "label": np.arange(4) % 2, "video": np.arange(4)}, name="v")
+
+
+@pytest.mark.covers("VD-01")
+def test_a_start_is_a_function_of_video_epoch_and_seed():
+    # A span of 5 in 8 frames starts at 0, 1, 2 or 3; in 3 frames at 0.
+    starts = [clip_start(0, 0, video, 8, 5) for video in range(64)]
+    assert set(starts) == {0, 1, 2, 3}
+    assert [clip_start(0, 0, video, 8, 5) for video in range(64)] == starts
+    assert [clip_start(0, 1, video, 8, 5) for video in range(64)] != starts
+    assert [clip_start(1, 0, video, 8, 5) for video in range(64)] != starts
+    assert {clip_start(0, 0, video, 3, 5) for video in range(64)} == {0}
+
+
+@pytest.mark.covers("VD-01")
+def test_training_batches_are_runs_of_frames_that_the_position_does_not_change():
+    data = source(length=3, stride=2)
+    clips = shown(data.arrays["image"].drawn(np.array([3, 0, 3]), 7, np.array([0, 0, 1])))
+    assert clips[:, 0, 0].tolist() == [3, 0, 3]
+    assert (np.diff(clips[..., 1]) == 2).all()
+    assert clips[0, 0, 1] == clip_start(7, 0, 3, 8, 5)
+    # The video's id draws the start, not its position: a part of the source has the same clips.
+    part = data.subset([2, 3]).arrays["image"]
+    np.testing.assert_array_equal(shown(part.drawn(np.array([1]), 7, np.array([0])))[0], clips[0])
+    pipeline = Pipeline(data, 4, seed=7)
+    batch = pipeline.batch_at(5)
+    for row, clip in zip(batch["index"], shown(batch["image"]), strict=True):
+        assert clip[0].tolist() == [row, clip_start(7, 5, int(row), 8, 5)]
+
+
+@pytest.mark.covers("VD-01")
+def test_views_are_rows_that_share_the_video():
+    # Clips of 3 frames, 2 apart, in 8 frames: span 5, so the 2 views start at 0 and 3, and one view at 3 // 2 = 1.
+    test = with_views(source(length=3, stride=2), 2)
+    assert test.arrays["video"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert test.arrays["label"].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert shown(test.arrays["image"][2:4]).tolist() == [[[1, 0], [1, 2], [1, 4]], [[1, 3], [1, 5], [1, 7]]]
+    assert shown(source(length=3, stride=2).arrays["image"][1])[:, 1].tolist() == [1, 3, 5]
+
+
+def test_frames_of_a_clip():
+    assert clip_indices(1, 3, 2, 6).tolist() == [1, 3, 5]
+    assert clip_indices(1, 4, 2, 6, "loop").tolist() == [1, 3, 5, 1]
+    assert clip_indices(1, 4, 2, 6, "clamp").tolist() == [1, 3, 5, 5]
+    assert view_starts(1, 8, 5).tolist() == [1]
+    assert view_starts(2, 8, 5).tolist() == [0, 3]
+
+
+def test_clips_of_two_arrays_are_joined_and_told_apart():
+    first = clips_in_memory(videos(2), 2)
+    both = first.followed_by(clips_in_memory(videos(3)[1:], 2))
+    assert both.shape == (4, 2, 2, 2, 3)
+    assert shown(both[:])[:, 0, 0].tolist() == [0, 1, 1, 2]
+    assert both.name_of(1) == both.name_of(2) != both.name_of(0)
+    assert source(length=2).fingerprint.digest == source(length=2).fingerprint.digest
+    with pytest.raises(ValueError, match="cannot be joined"):
+        first.followed_by(clips_in_memory(videos(2), 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"length": 9}, "length=9: a clip of 9 frames from frame 0 is longer than its video of 8"),
+        ({"length": 0}, "length=0: out of range"),
+        ({"stride": 0}, "stride=0: out of range"),
+        ({"start": 8}, "start=8: not in the video; allowed: 0 to 7"),
+        ({"short": "stretch"}, "short='stretch': unknown; allowed: error, loop, clamp"),
+    ],
+)
+def test_bad_clips(change, message):
+    with pytest.raises(ValueError, match=message):
+        clip_indices(**{"start": 0, "length": 8, "stride": 1, "num_frames": 8, **change})
+
+
+def test_clips_longer_than_their_videos():
+    with pytest.raises(
+        ValueError, match=r"clip_length=5: with stride 2 longer than \w+, a video of 8 frames; .*most 4"
+    ):
+        source(length=5, stride=2)
+    assert shown(source(length=5, stride=2, short="loop").arrays["image"][0])[:, 1].tolist() == [0, 2, 4, 6, 0]
+    with pytest.raises(ValueError, match="views=0: out of range"):
+        with_views(source(length=2), 0)

@@ -1,0 +1,158 @@
+"""Own videos: folders of frames, GIFs and video files by their frames; classes; what is refused, in one line."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.video_files import open_video, read_frames
+from dlcore.data.video_folder import LabeledVideo, labeled_clips, list_classes, list_videos
+
+
+def gray(value, size=16):
+    return np.full((size, size, 3), value, np.uint8)
+
+
+def write_frames(folder, values=range(0, 120, 10), sizes=None):
+    folder.mkdir(parents=True)
+    for i, value in enumerate(values):
+        Image.fromarray(gray(value, sizes[i] if sizes else 16)).save(folder / f"{i}.png")
+    return folder
+
+
+def write_gif(path, values=range(0, 120, 10)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *rest = (Image.fromarray(gray(value)) for value in values)
+    first.save(path, save_all=True, append_images=rest, duration=40)
+    return path
+
+
+def write_mp4(path, values=range(0, 120, 10), rate=10):
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate, options={"g": "4"})  # a key frame every 4
+        stream.width = stream.height = 16
+        stream.pix_fmt = "yuv420p"
+        for value in values:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(gray(value), format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.covers("VD-15")
+@pytest.mark.parametrize(
+    ("write", "name", "rate", "close"),
+    [(write_frames, "v", None, 0), (write_gif, "v.gif", 25, 0), (write_mp4, "v.mp4", 10, 4)],
+)
+def test_frames_by_number(tmp_path, write, name, rate, close):
+    # Frame i is of value 10 i; 10.png comes after 9.png.
+    path = write(tmp_path / name)
+    video = open_video(path)
+    assert (video.num_frames, video.frame_rate, video.size) == (12, rate, (16, 16))
+    frames = read_frames(path, np.array([11, 2, 5, 2]), (8, 12))
+    assert frames.shape == (4, 8, 12, 3)
+    np.testing.assert_allclose(frames[:, 4, 6, 0].astype(int), [110, 20, 50, 20], atol=close)
+
+
+@pytest.mark.covers("VD-15")
+def test_other_frames_of_a_folder_are_not_decoded(tmp_path):
+    folder = write_frames(tmp_path / "v")
+    open_video(folder)
+    (folder / "3.png").write_bytes(b"broken")
+    assert read_frames(folder, np.array([2, 4]))[:, 0, 0, 0].tolist() == [20, 40]
+    with pytest.raises(ValueError, match="cannot be read as a video"):
+        read_frames(folder, np.array([3]))
+
+
+@pytest.mark.covers("VD-15")
+def test_classes_are_folders_and_clips_follow_the_frame_rate(tmp_path):
+    write_gif(tmp_path / "train" / "run" / "b.gif")
+    write_gif(tmp_path / "train" / "jump" / "a.gif", range(0, 40, 10))
+    write_gif(tmp_path / "test" / "run" / "deep" / "c.gif")
+    videos, names = list_classes(tmp_path)
+    assert names == ("jump", "run")
+    assert [(v.name, v.label) for v in videos["train"]] == [("train/jump/a.gif", 0), ("train/run/b.gif", 1)]
+    assert [(v.name, v.label) for v in videos["test"]] == [("test/run/deep/c.gif", 1)]
+    # 25 frames a second, of which 12 a second are asked for: every second frame; 4 frames are looped.
+    source = labeled_clips(videos["train"], names, length=4, size=8, frame_rate=12, short="loop")
+    assert source.arrays["image"][:][:, :, 0, 0, 0].tolist() == [[0, 20, 0, 20], [20, 40, 60, 80]]
+    assert source.notes == ("videos: 1 of 2 videos are shorter than a clip; they begin again",)
+    assert source.fingerprint.by == "path and size"
+
+
+@pytest.mark.covers("VD-15")
+def test_a_part_of_a_video_by_its_times(tmp_path):
+    # 25 frames a second: from 0.16 s to 0.32 s are frames 4, 5, 6, 7.
+    path = write_gif(tmp_path / "v.gif")
+    source = labeled_clips([LabeledVideo(path, 0, "v.gif", (0.16, 0.32))], ["x"], length=4, size=16)
+    assert source.arrays["image"][0][:, 0, 0, 0].tolist() == [40, 50, 60, 70]
+
+
+def refused(tmp_path):
+    """What is wrong -> (call, message)."""
+    text = tmp_path / "notes.txt"
+    text.write_text("x")
+    for name in ("broken.mp4", "broken.gif"):
+        (tmp_path / name).write_bytes(b"no video")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    sizes = write_frames(tmp_path / "sizes", [0, 1], [16, 18])
+    one = write_gif(tmp_path / "one" / "run" / "a.gif").parent.parent
+    lacks = write_gif(tmp_path / "lacks" / "run" / "a.gif").parent.parent
+    (lacks / "jump").mkdir()
+    loose = write_gif(tmp_path / "loose" / "run" / "a.gif").parent.parent
+    write_gif(loose / "b.gif")
+    clip = LabeledVideo(write_gif(tmp_path / "v.gif"), 0, "v.gif")
+    frames = LabeledVideo(write_frames(tmp_path / "f"), 0, "f")
+    return {
+        "no file": (lambda: open_video(tmp_path / "none.mp4"), "no such file or folder"),
+        "no video": (lambda: open_video(text), r"notes.txt': no video; allowed: .mp4"),
+        "broken file": (lambda: open_video(tmp_path / "broken.mp4"), r"broken.mp4': cannot be read as a video"),
+        "broken gif": (lambda: open_video(tmp_path / "broken.gif"), r"broken.gif': cannot be read as a video"),
+        "empty folder": (lambda: open_video(empty), "holds no frame; allowed: a folder of images"),
+        "empty list": (lambda: list_videos(empty), "holds no video; allowed"),
+        "two sizes": (
+            lambda: open_video(sizes),
+            r"1.png': 18 by 18 pixels, 0.png 16 by 16; allowed: frames of one size",
+        ),
+        "one class": (lambda: list_classes(one), "'run' is the only class"),
+        "class without clips": (lambda: list_classes(lacks), "class 'jump' has no clips; allowed: a video in each"),
+        "loose": (lambda: list_classes(loose), "'b.gif' lies in no class folder"),
+        "frame rate": (
+            lambda: labeled_clips([clip], ["x"], length=2, size=8, frame_rate=0.0),
+            "frame_rate=0: out of range; allowed: above 0",
+        ),
+        "no times": (
+            lambda: labeled_clips([frames], ["x"], length=2, size=8, frame_rate=5.0),
+            "f is a folder of frames, which has no times",
+        ),
+        "too long": (
+            lambda: labeled_clips([clip], ["x"], length=13, size=8),
+            r"clip_length=13: with stride 1 longer than v.gif, a video of 12 frames; allowed: at most 12",
+        ),
+    }
+
+
+WRONG = (
+    *("no file", "no video", "broken file", "broken gif", "empty folder", "empty list", "two sizes", "one class"),
+    *("class without clips", "loose", "frame rate", "no times", "too long"),
+)
+
+
+@pytest.mark.covers("VD-15")
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_refused(tmp_path, what):
+    call, message = refused(tmp_path)[what]
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_video_file_of_frame_rate_0(tmp_path, monkeypatch):
+    from dlcore.data import video_files
+
+    path = write_mp4(tmp_path / "v.mp4")
+    monkeypatch.setattr(video_files, "_open_file", lambda path: video_files.VideoFile(str(path), 12, 0.0, (16, 16)))
+    with pytest.raises(ValueError, match=r"v.mp4': frame rate 0; allowed: above 0 frames a second"):
+        open_video(path)

@@ -1,0 +1,92 @@
+"""Own videos on the page: splits, flags that do not fit, and what is said of files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.kits import video
+from dlcore.main import run
+from dlcore.modes import predict
+
+PAGE = find_experiment("video.classification")
+
+
+def write_gif(path, color, count=6):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *rest = (Image.fromarray(np.full((20, 16, 3), color, np.uint8) + i) for i in range(count))
+    first.save(path, save_all=True, append_images=rest, duration=100)
+    return path
+
+
+@pytest.fixture
+def own(tmp_path):
+    for name, color in (("dark", (20, 0, 0)), ("light", (200, 220, 210))):
+        for i in range(6):
+            write_gif(tmp_path / "own" / name / f"{i}.gif", color)
+    return tmp_path / "own"
+
+
+@pytest.mark.covers("VD-15")
+def test_own_videos_become_splits_with_views(own):
+    flags = resolve(PAGE, [f"--data_dir={own}", "--clip_length=3", "--views=2", "--valid_fraction=0.3"])
+    splits = video.data(flags)
+    assert splits.spec["class_names"] == ["dark", "light"]
+    assert splits.spec["image_shape"] == [3, 16, 16, 3]
+    assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
+    assert not set(splits.train.names) & {name.split(" view")[0] for name in [*splits.test.names, *splits.valid.names]}
+    assert splits.train.drawn(np.arange(2), 0, np.zeros(2, int))["image"].shape == (2, 3, 16, 16, 3)
+    assert "no test split: a fifth of the videos is tested" in splits.notes
+
+
+@pytest.mark.covers("VD-01")
+def test_what_a_file_shows_is_the_mean_of_its_views(own):
+    words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
+    flags = resolve(PAGE, words, predict.MODE.settings)
+    spec = {"class_names": ["dark", "light"], "image_shape": [3, 16, 16, 3], "views": 2}
+    source, names = video.inputs(flags, spec)
+    assert names == [str(own / "light" / "0.gif")]
+    # 6 frames, clips of 3: the views start at 0 and 3.
+    assert source.arrays["image"][:][..., 0, 0, 0].tolist() == [[200, 201, 202], [203, 204, 205]]
+    # Mean logits (0, log 3): probabilities 1/4 and 3/4.
+    (row,) = video.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
+    assert row["class"] == "light"
+    assert row["probabilities"]["light"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--clip_length=9"], "clip_length=9: with stride 1 longer than a video of 8 frames; allowed: at most 8"),
+        (["--frame_rate=5"], "frame_rate=5: drawn videos have none; allowed: --stride, or --data_dir"),
+    ],
+)
+def test_flags_that_do_not_fit(words, message):
+    with pytest.raises(FlagError, match=message):
+        video.check(resolve(PAGE, words))
+    video.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
+
+
+@pytest.mark.slow
+def test_a_page_learns_own_videos_and_names_what_happens_in_others(own, tmp_path, capsys):
+    words = [
+        "--net.fusion=single",
+        "--net.width=4",
+        "--clip_length=3",
+        "--views=2",
+        "--batch_size=4",
+        "--eval_every=40",
+    ]
+    folder = tmp_path / "run"
+    assert run(PAGE, [f"--data_dir={own}", f"--run_dir={folder}", "--steps=40", "--valid_fraction=0.3", *words]) == 0
+    write_gif(tmp_path / "new" / "a.gif", (190, 200, 200))
+    write_gif(tmp_path / "new" / "b.gif", (10, 10, 10), 3)
+    capsys.readouterr()
+    assert run(PAGE, ["--mode=predict", f"--run={folder}", f"--input={tmp_path / 'new'}"]) == 0
+    out = capsys.readouterr().out
+    assert "a.gif: light" in out
+    assert "b.gif: dark" in out
+    assert run(PAGE, ["--mode=predict", f"--run={folder}", f"--input={tmp_path / 'own'}/nothing.gif"]) != 0
+    assert "no such file" in capsys.readouterr().err
