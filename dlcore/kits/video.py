@@ -15,6 +15,7 @@ from dlcore.learner import Range
 
 __all__ = [
     "SETTINGS",
+    "Dataset",
     "Task",
     "check",
     "classification_panels",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 Task = Literal["motion", "appearance", "order"]
+Dataset = Literal["folder", "ucf101", "sports1m", "charades", "moments_in_time"]
 
 SETTINGS = {
     "data_dir": Setting(
@@ -36,6 +38,7 @@ SETTINGS = {
         str | None,
         essential=True,
     ),
+    "dataset": Setting("folder", "what --data_dir is: class folders, or a data set as its authors lay it out", Dataset),
     "num_clips": Setting(
         2000, "clips to train on; a tenth as many validate, a quarter test", limits=Range(10), essential=True
     ),
@@ -73,6 +76,10 @@ def check(flags: Flags) -> None:
     """
     if flags.data_dir is not None:
         return
+    if flags.dataset != "folder":
+        raise FlagError(
+            f"dataset={flags.dataset}: --data_dir is missing; allowed: the folder of the data set beside it"
+        )
     if flags.frame_rate is not None:
         raise FlagError(f"frame_rate={flags.frame_rate:g}: drawn videos have none; allowed: --stride, or --data_dir")
     if flags.short == "error" and flags.stride * (flags.clip_length - 1) + 1 > flags.frames:
@@ -101,9 +108,14 @@ def data(flags: Flags) -> Splits:
 
 def _own_videos(flags: Flags) -> Splits:
     from dlcore.data.carving import complete_splits, split_validation
+    from dlcore.data.video_datasets import labeled_videos, read_video_dataset
     from dlcore.data.video_folder import labeled_clips, list_classes
 
-    videos, names = list_classes(flags.data_dir)
+    if flags.dataset == "folder":
+        (videos, names), notes = list_classes(flags.data_dir), ()
+    else:
+        listed = read_video_dataset(flags.dataset, flags.data_dir)
+        videos, names, notes = labeled_videos(listed), listed.class_names, listed.notes
     sources = {
         split: labeled_clips(
             group,
@@ -117,13 +129,14 @@ def _own_videos(flags: Flags) -> Splits:
         )
         for split, group in videos.items()
     }
-    notes = tuple(note for source in sources.values() for note in source.notes)
+    notes += tuple(note for source in sources.values() for note in source.notes)
     if "all" in sources:
         train, test = split_validation(sources["all"], 0.2, flags.seed, "test")
         sources = {"train": train, "test": test}
         notes += ("no test split: a fifth of the videos is tested",)
     train, valid, test, more = complete_splits(sources, flags.valid_fraction, flags.seed)
-    return _splits(train, valid, test, Path(flags.data_dir).name, flags, notes + more)
+    name = Path(flags.data_dir).name if flags.dataset == "folder" else flags.dataset
+    return _splits(train, valid, test, name, flags, notes + more)
 
 
 def _splits(train: Source, valid: Source, test: Source, name: str, flags: Flags, notes: tuple[str, ...] = ()) -> Splits:

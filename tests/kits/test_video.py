@@ -41,6 +41,25 @@ def test_own_videos_become_splits_with_views(own):
     assert "no test split: a fifth of the videos is tested" in splits.notes
 
 
+@pytest.mark.covers("VD-15")
+def test_a_data_set_as_its_authors_lay_it_out(tmp_path):
+    lists = tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Run\n2 Jump\n")
+    names = [f"{name}/v_g{i:02}_c01.gif" for name in ("Run", "Jump") for i in range(4)]
+    for i, name in enumerate(names):
+        write_gif(tmp_path / "UCF-101" / name, (10 * i, 0, 0))
+    (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in names[1:]))
+    (lists / "testlist01.txt").write_text(f"{names[0]}\n")
+    words = [f"--data_dir={tmp_path}", "--dataset=ucf101", "--clip_length=3", "--views=2", "--valid_fraction=0.3"]
+    splits = video.data(resolve(PAGE, words))
+    assert splits.spec["dataset"] == "ucf101"
+    assert splits.test.names.tolist() == [f"{names[0]} view 0", f"{names[0]} view 1"]
+    assert splits.test.arrays["label"].tolist() == [0, 0]
+    assert len(splits.train) + len(splits.valid) // 2 == 7
+    assert splits.test.arrays["image"][:][..., 0, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 @pytest.mark.covers("VD-01")
 def test_what_a_file_shows_is_the_mean_of_its_views(own):
     words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
@@ -60,6 +79,7 @@ def test_what_a_file_shows_is_the_mean_of_its_views(own):
     ("words", "message"),
     [
         (["--clip_length=9"], "clip_length=9: with stride 1 longer than a video of 8 frames; allowed: at most 8"),
+        (["--dataset=ucf101"], "dataset=ucf101: --data_dir is missing"),
         (["--frame_rate=5"], "frame_rate=5: drawn videos have none; allowed: --stride, or --data_dir"),
     ],
 )

@@ -1,0 +1,278 @@
+"""Readers of video data sets: which video, or part of one, shows what, in which split; nothing is decoded here.
+
+    ucf101            ucfTrainTestlist/classInd.txt, trainlist0K.txt, testlist0K.txt; UCF-101/CLASS/CLIP.avi
+    sports1m          labels.txt, original/{train,test}_partition.txt ("URL label,label"); videos/ID.mp4
+    charades          Charades_v1_classes.txt, Charades_v1_{train,test}.csv ("c092 11.90 21.20;..."); Charades_v1/ID.mp4
+    ava               ava_action_list_v2.2.pbtxt, ava_{train,val}_v2.2.csv (id, second, box, action, person); videos/ID
+    moments_in_time   moments_categories.txt, trainingSet.csv, validationSet.csv; {training,validation}/CLASS/CLIP.mp4
+    mvad              {Train,Valid,Test}List.txt ("MOVIE_DVS1.avi<tab>sentence"); MOVIE/video/MOVIE_DVS1.avi
+    mpii_md           annotations-someone.csv ("CLIP<tab>sentence"), dataSplit.txt; jpgAllFrames/MOVIE/CLIP/*.jpg or
+                      avi/MOVIE/CLIP.avi
+    lsmdc             LSMDC16_annos_{training,val,test}.csv (clip, four times, sentence); MOVIE/CLIP.avi
+
+YouTube-8M has features in place of videos: `dlcore.data.youtube8m`. Soomro et al. 2012 (UCF101); Karpathy et al. 2014
+(Sports-1M); Sigurdsson et al. 2016 (Charades); Gu et al. 2018 (AVA); Monfort et al. 2019 (Moments in Time); Torabi et
+al. 2015 (M-VAD); Rohrbach et al. 2015 (MPII-MD) and 2017 (LSMDC).
+"""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from dlcore.data.video_folder import LabeledVideo
+
+__all__ = ["VIDEO_DATASETS", "VideoAnnotation", "VideoDataset", "labeled_videos", "read_video_dataset"]
+
+
+class VideoAnnotation(NamedTuple):
+    """What a video, or a part of one, shows.
+
+    Args:
+      path: of the video file or the folder of frames.
+      name: of the video in the data set.
+      labels: classes, indices into `VideoDataset.class_names`; () where sentences describe the video.
+      seconds: (start, end) of the part; None for the whole video.
+      box: (x1, y1, x2, y2) of who acts, in [0, 1]; None for the whole picture.
+      sentence: description; "" where classes label the video.
+    """
+
+    path: Path
+    name: str
+    labels: tuple[int, ...] = ()
+    seconds: tuple[float, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+    sentence: str = ""
+
+
+class VideoDataset(NamedTuple):
+    """The listing of a data set.
+
+    Args:
+      splits: "train", "valid" or "test" -> annotations, in the order of the lists.
+      class_names: of the labels; () where sentences describe the videos.
+      notes: how many listed videos are not there, a line each split.
+    """
+
+    splits: dict[str, list[VideoAnnotation]]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDataset:
+    """List a data set as its authors lay it out; videos that are not there are left out, and counted in the notes.
+
+    Args:
+      name: of VIDEO_DATASETS.
+      root: folder of the data set.
+      fold: of UCF101's three pairs of lists.
+
+    Returns:
+      The listing.
+
+    Raises:
+      ValueError: the name is unknown, a list is not as above, names a class that there is not, or none of the videos
+        of a split is there.
+      FileNotFoundError: a list is not there.
+    """
+    if name not in VIDEO_DATASETS:
+        raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(VIDEO_DATASETS)}")
+    if not 1 <= fold <= 3:
+        raise ValueError(f"fold={fold}: out of range; allowed: 1 to 3")
+    found = _ucf101(Path(root), fold) if name == "ucf101" else VIDEO_DATASETS[name](Path(root))
+    splits, notes = {}, list(found.notes)
+    for split, annotations in found.splits.items():
+        exists = {path: path.exists() for path in {annotation.path for annotation in annotations}}
+        splits[split] = [annotation for annotation in annotations if exists[annotation.path]]
+        if missing := len(exists) - sum(exists.values()):
+            if not splits[split]:
+                raise ValueError(
+                    f"root={str(root)!r}: none of the {len(exists):,} videos of {split} is there, such as "
+                    f"{annotations[0].path.relative_to(root)}; allowed: at least one"
+                )
+            notes.append(f"{name}, {split}: {missing:,} of {len(exists):,} videos are not there and are left out")
+    return found._replace(splits=splits, notes=tuple(notes))
+
+
+def labeled_videos(dataset: VideoDataset) -> dict[str, list[LabeledVideo]]:
+    """Take each annotation as a video of one class, to classify; of several labels the first counts.
+
+    Args:
+      dataset: whose annotations have labels.
+
+    Returns:
+      Split -> videos, or parts of them.
+
+    Raises:
+      ValueError: sentences describe the videos.
+    """
+    if not dataset.class_names:
+        raise ValueError("dataset: sentences describe its videos, which have no classes; allowed: one with classes")
+    return {
+        split: [LabeledVideo(a.path, a.labels[0], a.name, a.seconds) for a in annotations if a.labels]
+        for split, annotations in dataset.splits.items()
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: the list as the data set has it")
+    return [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+
+
+def _fields(path: Path, line: str, pattern: str) -> tuple[str, ...]:
+    match = re.fullmatch(pattern, line.strip())
+    if match is None:
+        raise ValueError(f"path={str(path)!r}: {line.strip()[:60]!r} is no such line; allowed: {pattern}")
+    return match.groups()
+
+
+def _index(path: Path, number: dict[str, int], name: str) -> int:
+    if name not in number:
+        raise ValueError(f"path={str(path)!r}: class {name!r} is unknown; allowed: the {len(number)} of the data set")
+    return number[name]
+
+
+def _label(path: Path, text: str, count: int) -> int:
+    if not 0 <= int(text) < count:
+        raise ValueError(f"path={str(path)!r}: label {text} is out of range; allowed: 0 to {count - 1}")
+    return int(text)
+
+
+def _ucf101(root: Path, fold: int = 1) -> VideoDataset:
+    lists = root / "ucfTrainTestlist"
+    classes = [_fields(lists / "classInd.txt", line, r"(\d+) (\S+)")[1] for line in _lines(lists / "classInd.txt")]
+    number = {name: i for i, name in enumerate(classes)}
+    splits = {}
+    for split in ("train", "test"):
+        path = lists / f"{split}list0{fold}.txt"
+        files = [_fields(path, line, r"(\S+)(?: \d+)?")[0] for line in _lines(path)]
+        splits[split] = [
+            VideoAnnotation(root / "UCF-101" / file, file, (_index(path, number, file.split("/")[0]),))
+            for file in files
+        ]
+    return VideoDataset(splits, tuple(classes))
+
+
+def _sports1m(root: Path) -> VideoDataset:
+    classes = tuple(line.strip() for line in _lines(root / "labels.txt"))
+    splits = {}
+    for split in ("train", "test"):
+        path, splits[split] = root / "original" / f"{split}_partition.txt", []
+        for line in _lines(path):
+            video, labels = _fields(path, line, r"\S*?(?:v=|/|^)([\w-]{11}) ([\d,]+)")
+            known = tuple(_label(path, label, len(classes)) for label in labels.split(",") if label)
+            splits[split].append(VideoAnnotation(root / "videos" / f"{video}.mp4", video, known))
+    return VideoDataset(splits, classes)
+
+
+def _charades(root: Path) -> VideoDataset:
+    listed = [
+        _fields(root / "Charades_v1_classes.txt", line, r"(c\d+) (.+)")
+        for line in _lines(root / "Charades_v1_classes.txt")
+    ]
+    number = {code: i for i, (code, _) in enumerate(listed)}
+    splits = {}
+    for split in ("train", "test"):
+        path, splits[split] = root / f"Charades_v1_{split}.csv", []
+        for row in csv.DictReader(_lines(path)):
+            for action in filter(None, row["actions"].split(";")):
+                code, start, end = _fields(path, action, r"(c\d+) ([\d.]+) ([\d.]+)")
+                seconds, label = (float(start), float(end)), _index(path, number, code)
+                video = root / "Charades_v1" / f"{row['id']}.mp4"
+                splits[split].append(VideoAnnotation(video, row["id"], (label,), seconds))
+    return VideoDataset(splits, tuple(name for _, name in listed))
+
+
+def _ava(root: Path) -> VideoDataset:
+    text = "\n".join(_lines(root / "ava_action_list_v2.2.pbtxt"))
+    listed = re.findall(r'name: "([^"]*)"\s*(?:label_)?id: (\d+)', text)
+    number, splits = {label: i for i, (_, label) in enumerate(listed)}, {}
+    files = {path.stem: path for path in (root / "videos").glob("*")}
+    for split, part in (("train", "train"), ("valid", "val")):
+        path, people = root / f"ava_{part}_v2.2.csv", {}
+        for row in csv.reader(_lines(path)):
+            video, second, *box, action, person = row
+            if action:  # a frame without any action has a line, too
+                people.setdefault((video, float(second), tuple(map(float, box)), person), []).append(
+                    _index(path, number, action)
+                )
+        # A label is that of a key frame; the clip around it lasts 1.5 s to each side, the data set's own segment.
+        splits[split] = [
+            VideoAnnotation(
+                files.get(video, root / "videos" / video),
+                video,
+                tuple(labels),
+                (max(0, second - 1.5), second + 1.5),
+                box,
+            )
+            for (video, second, box, _), labels in people.items()
+        ]
+    return VideoDataset(splits, tuple(name for name, _ in listed))
+
+
+def _moments_in_time(root: Path) -> VideoDataset:
+    path = root / "moments_categories.txt"
+    classes = [_fields(path, line, r"(.+),(\d+)") for line in _lines(path)]
+    number = {name: int(label) for name, label in classes}
+    splits = {}
+    for split, part in (("train", "training"), ("valid", "validation")):
+        path = root / f"{part}Set.csv"
+        rows = list(csv.reader(_lines(path)))
+        splits[split] = [
+            VideoAnnotation(root / part / file, file, (_index(path, number, name),)) for file, name, *_ in rows
+        ]
+    return VideoDataset(splits, tuple(sorted(number, key=number.__getitem__)))
+
+
+def _mvad(root: Path) -> VideoDataset:
+    splits = {}
+    for split in ("train", "valid", "test"):
+        path, splits[split] = root / f"{split.title()}List.txt", []
+        for line in _lines(path):
+            file, movie, sentence = _fields(path, line, r"((.+)_DVS\d+\.\w+)\t(.+)")
+            splits[split].append(VideoAnnotation(root / movie / "video" / file, file, sentence=sentence))
+    return VideoDataset(splits, ())
+
+
+def _mpii_md(root: Path) -> VideoDataset:
+    path = root / "dataSplit.txt"
+    names = {"training": "train", "validation": "valid", "test": "test"}
+    split_of = dict(_fields(path, line, r"(\S+)\t(\w+)") for line in _lines(path))
+    splits: dict[str, list[VideoAnnotation]] = {split: [] for split in names.values()}
+    path = root / "annotations-someone.csv"
+    for line in _lines(path):
+        clip, sentence = _fields(path, line, r"(\S+)\t(.+)")
+        movie = clip.rsplit("_", 1)[0]
+        if split_of.get(movie) not in names:
+            raise ValueError(f"path={str(path)!r}: movie {movie!r} has no split in dataSplit.txt; allowed: {[*names]}")
+        frames = root / "jpgAllFrames" / movie / clip
+        video = frames if frames.is_dir() else root / "avi" / movie / f"{clip}.avi"
+        splits[names[split_of[movie]]].append(VideoAnnotation(video, clip, sentence=sentence))
+    return VideoDataset(splits, ())
+
+
+def _lsmdc(root: Path) -> VideoDataset:
+    splits = {}
+    for split, part in (("train", "training"), ("valid", "val"), ("test", "test")):
+        path, splits[split] = root / f"LSMDC16_annos_{part}.csv", []
+        for line in _lines(path):
+            clip, sentence = _fields(path, line, r"(\S+)(?:\t\S*){4}\t(.+)")
+            splits[split].append(
+                VideoAnnotation(root / clip.rsplit("_", 1)[0] / f"{clip}.avi", clip, sentence=sentence)
+            )
+    return VideoDataset(splits, ())
+
+
+VIDEO_DATASETS: dict[str, Callable[[Path], VideoDataset]] = {
+    "ucf101": _ucf101,
+    "sports1m": _sports1m,
+    "charades": _charades,
+    "ava": _ava,
+    "moments_in_time": _moments_in_time,
+    "mvad": _mvad,
+    "mpii_md": _mpii_md,
+    "lsmdc": _lsmdc,
+}
+"""Name -> its reader."""

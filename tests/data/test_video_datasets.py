@@ -1,0 +1,217 @@
+"""Readers of video data sets on small fake trees: classes, splits, times, boxes and sentences, by hand."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from dlcore.data.video_datasets import labeled_videos, read_video_dataset
+from dlcore.data.youtube8m import read_youtube8m
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def ucf101(root):
+    classes = "".join(f"{i + 1} Class{i:03}\n" for i in range(101))
+    return write(
+        root,
+        {
+            "ucfTrainTestlist/classInd.txt": classes,
+            "ucfTrainTestlist/trainlist01.txt": "Class000/v_g08_c01.avi 1\nClass100/v_g09_c02.avi 101\n",
+            "ucfTrainTestlist/testlist01.txt": "Class100/v_g01_c01.avi\n",
+            "UCF-101/Class000/v_g08_c01.avi": "",
+            "UCF-101/Class100/v_g09_c02.avi": "",
+            "UCF-101/Class100/v_g01_c01.avi": "",
+        },
+    )
+
+
+@pytest.mark.covers("VD-15")
+def test_ucf101(tmp_path):
+    data = read_video_dataset("ucf101", ucf101(tmp_path))
+    assert len(data.class_names) == 101
+    assert [(a.name, a.labels) for a in data.splits["train"]] == [
+        ("Class000/v_g08_c01.avi", (0,)),
+        ("Class100/v_g09_c02.avi", (100,)),
+    ]
+    (test,) = labeled_videos(data)["test"]
+    assert (test.label, test.path) == (100, tmp_path / "UCF-101/Class100/v_g01_c01.avi")
+    assert data.notes == ()
+
+
+@pytest.mark.covers("VD-15")
+def test_sports1m_leaves_out_and_counts_videos_that_are_gone(tmp_path):
+    write(
+        tmp_path,
+        {
+            "labels.txt": "".join(f"sport {i}\n" for i in range(487)),
+            "original/train_partition.txt": "http://www.youtube.com/watch?v=abcdefghij0 441,486\n"
+            "http://www.youtube.com/watch?v=a-c_efghij1 3\n",
+            "original/test_partition.txt": "http://www.youtube.com/watch?v=abcdefghij2 0\n",
+            "videos/abcdefghij0.mp4": "",
+            "videos/abcdefghij2.mp4": "",
+        },
+    )
+    data = read_video_dataset("sports1m", tmp_path)
+    assert len(data.class_names) == 487
+    assert [(a.name, a.labels) for a in data.splits["train"]] == [("abcdefghij0", (441, 486))]
+    assert data.notes == ("sports1m, train: 1 of 2 videos are not there and are left out",)
+
+
+@pytest.mark.covers("VD-15")
+def test_charades_has_times(tmp_path):
+    header = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length\n"
+    write(
+        tmp_path,
+        {
+            "Charades_v1_classes.txt": "".join(f"c{i:03} Doing thing {i}\n" for i in range(157)),
+            "Charades_v1_train.csv": header
+            + 'ABC12,S1,Home,6,7,Yes,"a, b",x,d,c092 11.90 21.20;c147 0.00 12.60,24.83\n',
+            "Charades_v1_test.csv": header
+            + "DEF34,S2,Home,6,7,Yes,a,x,d,c000 1.00 2.00,9\nGHI56,S2,H,6,7,Yes,a,x,d,,9\n",
+            "Charades_v1/ABC12.mp4": "",
+            "Charades_v1/DEF34.mp4": "",
+        },
+    )
+    data = read_video_dataset("charades", tmp_path)
+    assert len(data.class_names) == 157
+    assert [(a.labels, a.seconds) for a in data.splits["train"]] == [((92,), (11.9, 21.2)), ((147,), (0.0, 12.6))]
+    assert [a.name for a in data.splits["test"]] == ["DEF34"]
+
+
+@pytest.mark.covers("VD-15")
+def test_ava_has_boxes_and_several_actions(tmp_path):
+    labels = "".join(
+        f'label {{\n  name: "action {i}"\n  label_id: {i}\n  label_type: PERSON_MOVEMENT\n}}\n' for i in range(1, 81)
+    )
+    box = "0.1,0.2,0.5,0.9"
+    write(
+        tmp_path,
+        {
+            "ava_action_list_v2.2.pbtxt": labels,
+            "ava_train_v2.2.csv": f"vid1,0902,{box},12,0\nvid1,0902,{box},80,0\nvid1,0903,{box},1,0\nvid1,0904,,,,,,\n",
+            "ava_val_v2.2.csv": f"vid2,0904,{box},3,1\n",
+            "videos/vid1.mkv": "",
+            "videos/vid2.mp4": "",
+        },
+    )
+    data = read_video_dataset("ava", tmp_path)
+    assert len(data.class_names) == 80
+    first, second = data.splits["train"]
+    assert (first.labels, first.seconds, first.box) == ((11, 79), (900.5, 903.5), (0.1, 0.2, 0.5, 0.9))
+    assert (first.path.name, second.labels) == ("vid1.mkv", (0,))
+    assert data.splits["valid"][0].labels == (2,)
+
+
+@pytest.mark.covers("VD-15")
+def test_moments_in_time(tmp_path):
+    names = [f"moment+{i}" for i in range(339)]
+    write(
+        tmp_path,
+        {
+            "moments_categories.txt": "".join(f"{name},{i}\n" for i, name in enumerate(names)),
+            "trainingSet.csv": "moment+5/a.mp4,moment+5,3,0\n",
+            "validationSet.csv": "moment+338/b.mp4,moment+338,3,0\n",
+            "training/moment+5/a.mp4": "",
+            "validation/moment+338/b.mp4": "",
+        },
+    )
+    data = read_video_dataset("moments_in_time", tmp_path)
+    assert data.class_names == tuple(names)
+    assert [data.splits[split][0].labels for split in ("train", "valid")] == [(5,), (338,)]
+
+
+@pytest.mark.covers("VD-15")
+def test_films_have_sentences(tmp_path):
+    clips = [f"0001_American_Beauty_00.00.5{i}.926-00.00.54.129" for i in range(3)]
+    mpii, lsmdc, mvad = tmp_path / "mpii", tmp_path / "lsmdc", tmp_path / "mvad"
+    write(
+        mpii,
+        {
+            "dataSplit.txt": "0001_American_Beauty\ttraining\n",
+            "annotations-someone.csv": f"{clips[0]}\tSomeone smiles.\n{clips[1]}\tThey walk, and sit.\n",
+            f"jpgAllFrames/0001_American_Beauty/{clips[0]}/0001.jpg": "",
+            f"avi/0001_American_Beauty/{clips[1]}.avi": "",
+        },
+    )
+    data = read_video_dataset("mpii_md", mpii)
+    assert [a.sentence for a in data.splits["train"]] == ["Someone smiles.", "They walk, and sit."]
+    assert data.splits["train"][0].path.is_dir()
+    times = "\t".join(["00.00.51.926"] * 4)
+    parts = zip(("training", "val", "test"), clips, strict=True)
+    write(lsmdc, {f"LSMDC16_annos_{part}.csv": f"{clip}\t{times}\tSOMEONE runs.\n" for part, clip in parts})
+    write(lsmdc, {f"0001_American_Beauty/{clip}.avi": "" for clip in clips})
+    data = read_video_dataset("lsmdc", lsmdc)
+    assert {split: [a.name for a in group] for split, group in data.splits.items()} == {
+        "train": clips[:1],
+        "valid": clips[1:2],
+        "test": clips[2:],
+    }
+    lists = {
+        f"{split}List.txt": f"21_JUMP_DVS{i}.avi\tHe {i} jumps.\n" for i, split in enumerate(("Train", "Valid", "Test"))
+    }
+    write(mvad, {**lists, **{f"21_JUMP/video/21_JUMP_DVS{i}.avi": "" for i in range(3)}})
+    data = read_video_dataset("mvad", mvad)
+    assert [group[0].sentence for group in data.splits.values()] == ["He 0 jumps.", "He 1 jumps.", "He 2 jumps."]
+    with pytest.raises(ValueError, match="sentences describe its videos"):
+        labeled_videos(data)
+
+
+def tfrecord(*examples):
+    return b"".join(struct.pack("<Q", len(e)) + b"\0" * 4 + e + b"\0" * 4 for e in examples)
+
+
+@pytest.mark.covers("VD-15")
+def test_youtube8m_has_features(tmp_path):
+    from tensorflow_datasets.proto import tf_example_generated_pb2
+
+    example = tf_example_generated_pb2.Example()
+    feature = example.features.feature
+    feature["id"].bytes_list.value.append(b"eXbF")
+    feature["labels"].int64_list.value.extend([0, 12, 3861])
+    feature["mean_rgb"].float_list.value.extend(np.arange(1024) / 4)
+    feature["mean_audio"].float_list.value.extend(np.arange(128))
+    data = tfrecord(example.SerializeToString(), example.SerializeToString())
+    (tmp_path / "train00.tfrecord").write_bytes(data)
+    source = read_youtube8m(tmp_path)
+    assert source.names.tolist() == ["eXbF", "eXbF"]
+    assert np.flatnonzero(source.arrays["labels"][1]).tolist() == [0, 12, 3861]
+    assert source.arrays["labels"].shape == (2, 3862)
+    np.testing.assert_array_equal(source.arrays["mean_rgb"][1], np.arange(1024) / 4)
+    assert source.arrays["mean_audio"].shape == (2, 128)
+    (tmp_path / "test00.tfrecord").write_bytes(data[:-7])
+    with pytest.raises(ValueError, match=r"test00.tfrecord': cut off in record"):
+        read_youtube8m(tmp_path, "test")
+    with pytest.raises(FileNotFoundError, match=r"holds no validate\*.tfrecord"):
+        read_youtube8m(tmp_path, "validate")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "classInd.txt': no such file; allowed: the list as the data set has it"),
+        ({"ucfTrainTestlist/classInd.txt": "nonsense"}, "'nonsense' is no such line"),
+        ({"ucfTrainTestlist/trainlist01.txt": "Other/v.avi 1"}, "class 'Other' is unknown; allowed: the 101"),
+        (
+            {"ucfTrainTestlist/testlist01.txt": "Class001/v.avi"},
+            "none of the 1 videos of test is there, such as UCF-101",
+        ),
+    ],
+)
+def test_bad_lists(tmp_path, files, message):
+    write(ucf101(tmp_path) if files else tmp_path, files)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_video_dataset("ucf101", tmp_path)
+
+
+def test_unknown_sets(tmp_path):
+    with pytest.raises(ValueError, match="dataset='hmdb': unknown; allowed: ucf101, sports1m"):
+        read_video_dataset("hmdb", tmp_path)
+    with pytest.raises(ValueError, match="fold=4: out of range; allowed: 1 to 3"):
+        read_video_dataset("ucf101", tmp_path, 4)
