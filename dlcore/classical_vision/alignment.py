@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_spread
 
 __all__ = ["Similarity", "fit_similarity"]
 
@@ -57,16 +57,18 @@ def fit_similarity(
       The similarity.
 
     Raises:
-      ValueError: the shapes differ, there are fewer than D points, or one is not finite.
+      ValueError: the shapes differ, there are fewer than D points, one is not finite, or all are in one place,
+        or in 3-D on one line.
     """
     source, target = jnp.asarray(source), jnp.asarray(target)
     if source.shape != target.shape or source.ndim != 2 or len(source) < source.shape[1]:
         raise ValueError(
             f"source.shape={source.shape}, target.shape={target.shape}: do not fit; allowed: both [N, D], N at least D"
         )
+    check_finite("source", source)
+    check_finite("target", target)
     for name, points in (("source", source), ("target", target)):
-        if not isinstance(points, jax.core.Tracer):
-            check_finite(name, points)
+        check_spread(name, points, max(1, source.shape[1] - 1), "points that fix a rotation, in 3-D a triangle")
     weights = jnp.ones(len(source), source.dtype) if weights is None else weights
     weights = (weights / weights.sum())[:, None]
     x_mean, y_mean = (weights * source).sum(0), (weights * target).sum(0)

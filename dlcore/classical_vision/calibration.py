@@ -93,7 +93,13 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
 
     Returns:
       (intrinsics [3, 3] with positive focal lengths, rotation [3, 3], translation [3]).
+
+    Raises:
+      ValueError: the matrix is not finite, or its left part is singular: no camera, or one at infinity.
     """
+    check_finite("matrix", matrix)
+    if not isinstance(matrix, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(matrix)[:, :3]) < 3:
+        raise ValueError(f"matrix={np.asarray(matrix).tolist()}: its left part is singular; allowed: K [R | t]")
     matrix = jnp.asarray(matrix)
     matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
     q, r = jnp.linalg.qr(matrix[::-1, :3].T)

@@ -98,12 +98,14 @@ def detect_corners(
       Corners of `count` rows.
 
     Raises:
-      ValueError: `response` is no [H, W] or has fewer than `count` pixels, or a setting is out of range.
+      ValueError: `response` is no [H, W] or has fewer than `count` pixels, it is not finite, or a setting
+        is out of range.
     """
     if response.ndim != 2 or not 1 <= count <= response.size:
         raise ValueError(f"count={count} of response.shape={response.shape}: does not fit; allowed: 1 to H W of [H, W]")
     if min_distance < 1:
         raise ValueError(f"min_distance={min_distance}: out of range; allowed: at least 1")
+    check_finite("response", response)
     height, width = response.shape
     border = max(1, min_distance if border is None else border)
     side = 2 * min_distance + 1

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classical_vision.ransac import Consensus, ransac
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_spread
 from dlcore.ops.grid_sample import bilinear_sample
 
 __all__ = [
@@ -34,7 +34,11 @@ def apply_homography(homography: jax.Array, points: jax.Array) -> jax.Array:
 
     Returns:
       [..., 2].
+
+    Raises:
+      ValueError: a point is not finite.
     """
+    check_finite("points", points)
     mapped = jnp.matmul(points, homography[:, :2].T, precision=jax.lax.Precision.HIGHEST) + homography[:, 2]
     return mapped[..., :2] / mapped[..., 2:]
 
@@ -96,13 +100,8 @@ def fit_homography(source: jax.Array, target: jax.Array, weights: jax.Array | No
             f"source.shape={source.shape}, target.shape={target.shape}: do not fit; allowed: both [N, 2], N at least 4"
         )
     for name, points in (("source", source), ("target", target)):
-        if not isinstance(points, jax.core.Tracer):
-            check_finite(name, points)
-            spread = np.linalg.svd(np.asarray(points, np.float64) - np.mean(points, 0), compute_uv=False)
-            if spread[1] <= 1e-6 * max(spread[0], 1e-30):
-                raise ValueError(
-                    f"{name}: {len(points)} points on one line; allowed: points of which four are in general"
-                )
+        check_finite(name, points)
+        check_spread(name, points, 2, "points of which four are in general")
     (p, to_p), (q, to_q) = normalize_points(source, weights), normalize_points(target, weights)
     p = jnp.concatenate([p, jnp.ones_like(p[:, :1])], 1)
     zero = jnp.zeros_like(p)
@@ -181,12 +180,15 @@ def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, i
       (warped [*size, C], 0 outside; mask [*size] bool, where the image covers the result).
 
     Raises:
-      ValueError: the image is not [H, W, C] or the homography not [3, 3].
+      ValueError: the image is not [H, W, C] or the homography not [3, 3], not finite or singular.
     """
     if image.ndim != 3 or homography.shape != (3, 3):
         raise ValueError(
             f"image.shape={image.shape}, homography.shape={homography.shape}: do not fit; allowed: [H, W, C] and [3, 3]"
         )
+    check_finite("homography", homography)
+    if not isinstance(homography, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(homography)) < 3:
+        raise ValueError(f"homography={np.asarray(homography).tolist()}: singular; allowed: a matrix with an inverse")
     u, v = jnp.meshgrid(jnp.arange(size[1], dtype=image.dtype), jnp.arange(size[0], dtype=image.dtype))
     points = apply_homography(jnp.linalg.inv(homography), jnp.stack([u, v], -1))
     x, y = points[..., 0], points[..., 1]

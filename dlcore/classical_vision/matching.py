@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from dlcore.ops.checks import check_finite
 from dlcore.ops.moments import squared_distances
 
 __all__ = ["Matches", "match_descriptors"]
@@ -53,7 +55,8 @@ def match_descriptors(
       Matches of N rows.
 
     Raises:
-      ValueError: the shapes do not fit, the second image has fewer than two descriptors, or the ratio is out of range.
+      ValueError: the shapes do not fit, the second image has fewer than two descriptors, a descriptor that
+        counts is not finite, or the ratio is out of range.
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or len(second) < 2:
         raise ValueError(
@@ -62,6 +65,9 @@ def match_descriptors(
         )
     if not 0 < ratio <= 1:
         raise ValueError(f"ratio={ratio}: out of range; allowed: above 0, at most 1")
+    for name, rows, mask in (("first", first, first_mask), ("second", second, second_mask)):
+        if not any(isinstance(x, jax.core.Tracer) for x in (rows, mask)):
+            check_finite(name, rows if mask is None else np.where(np.asarray(mask)[:, None], np.asarray(rows), 0))
     squared = squared_distances(first, second)
     squared = squared if second_mask is None else jnp.where(second_mask, squared, jnp.inf)
     squared = squared if first_mask is None else jnp.where(first_mask[:, None], squared, jnp.inf)

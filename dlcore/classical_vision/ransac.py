@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_spread
 
 __all__ = ["Consensus", "fit_line", "line_residual", "ransac", "ransac_line", "required_hypotheses"]
 
@@ -98,10 +99,12 @@ def ransac(
         raise ValueError(
             f"num_hypotheses={num_hypotheses}, threshold={threshold}: out of range; allowed: at least 1, above 0"
         )
-    if mask is None:
-        for leaf in leaves:
-            if not isinstance(leaf, jax.core.Tracer):
-                check_finite("data", leaf)
+    if any(len(leaf) != total for leaf in leaves) or (mask is not None and mask.shape != (total,)):
+        lengths = [len(leaf) for leaf in leaves] + ([] if mask is None else [len(mask)])
+        raise ValueError(f"data: lengths {lengths}; allowed: one length of all, and of the mask")
+    for leaf in leaves:
+        if not any(isinstance(x, jax.core.Tracer) for x in (leaf, mask)):
+            check_finite("data", leaf if mask is None else np.asarray(leaf)[np.asarray(mask) > 0])
     mask = jnp.ones(total, bool) if mask is None else mask
     samples = _samples(key, mask, sample_size, num_hypotheses)
     models = jax.vmap(lambda index: fit(jax.tree.map(lambda x: jnp.asarray(x)[index], data)))(samples)
@@ -130,8 +133,15 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
       weights: [N]; None for ones.
 
     Returns:
-      [3], (a, b, c); NaN where all points are one.
+      [3], (a, b, c); NaN under jit where all points are one.
+
+    Raises:
+      ValueError: there are fewer than two points, one is not finite, or all are one.
     """
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
+        raise ValueError(f"points.shape={points.shape}: no line; allowed: [N, 2], N at least 2")
+    check_finite("points", points)
+    check_spread("points", points, 1, "points of which two differ")
     weights = jnp.ones(len(points), points.dtype) if weights is None else weights
     mean = (weights[:, None] * points).sum(0) / weights.sum()
     x, y = (points - mean).T

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.camera import check_intrinsics
 from dlcore.ops.checks import check_finite
 from dlcore.ops.filters import correlate_separable
 
@@ -35,19 +36,37 @@ class Disparity(NamedTuple):
     cost: jax.Array
 
 
-def disparity_to_depth(disparity: jax.Array, focal: float, baseline: float) -> jax.Array:
+def disparity_to_depth(disparity: jax.Array, focal: float, baseline: float, mask: jax.Array | None = None) -> jax.Array:
     """Depth by similar triangles: Z = f T / d.
 
     Args:
       disparity: [...], x_left - x_right, in pixels.
       focal: f, in pixels.
       baseline: T, in units of the depth.
+      mask: [...] bool, where there is a disparity, such as that of `block_matching`; None for everywhere.
 
     Returns:
-      [...]; infinite for a disparity of 0 or less.
+      [...]; infinite where the mask is False, and under jit for a disparity of 0 or less.
+
+    Raises:
+      ValueError: a disparity that counts is not finite or not positive, or `focal` or `baseline` is not positive.
     """
+    _check_stereo(focal, baseline)
     disparity = jnp.asarray(disparity)
-    return jnp.where(disparity > 0, focal * baseline / jnp.where(disparity > 0, disparity, 1), jnp.inf)
+    valid = jnp.ones(disparity.shape, bool) if mask is None else jnp.asarray(mask) > 0
+    if valid.shape != disparity.shape:
+        raise ValueError(f"mask.shape={valid.shape}: does not fit disparity; allowed: {disparity.shape}")
+    if not isinstance(disparity, jax.core.Tracer) and not isinstance(valid, jax.core.Tracer):
+        counted = np.where(np.asarray(valid), np.asarray(disparity), 1)
+        check_finite("disparity", counted)
+        if (wrong := counted <= 0).any():
+            at = np.unravel_index(wrong.argmax(), wrong.shape)
+            place = str(list(map(int, at))) if at else ""
+            raise ValueError(
+                f"disparity{place}={counted[at]:g}: no depth; allowed: above 0, or a mask that leaves it out"
+            )
+    valid &= disparity > 0
+    return jnp.where(valid, focal * baseline / jnp.where(valid, disparity, 1), jnp.inf)
 
 
 def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.Array:
@@ -62,26 +81,34 @@ def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.A
       [...], in pixels.
 
     Raises:
-      ValueError: a depth is 0 or less.
+      ValueError: a depth is 0 or less, or `focal` or `baseline` is not positive.
     """
+    _check_stereo(focal, baseline)
     if not isinstance(depth, jax.core.Tracer) and not (np.asarray(depth) > 0).all():
         raise ValueError(f"depth={np.asarray(depth).min():g}: not in front of the cameras; allowed: above 0")
     return focal * baseline / jnp.asarray(depth)
 
 
-def disparity_to_points(disparity: jax.Array, intrinsics: jax.Array, baseline: float) -> jax.Array:
+def disparity_to_points(
+    disparity: jax.Array, intrinsics: jax.Array, baseline: float, mask: jax.Array | None = None
+) -> jax.Array:
     """Locate all pixels of the left image: X = Z (x - c_x) / f.
 
     Args:
       disparity: [H, W].
       intrinsics: [3, 3] of both cameras, without skew.
       baseline: T.
+      mask: [H, W] bool, where there is a disparity; None for everywhere.
 
     Returns:
-      [H, W, 3], in the left camera's axes; infinite where there is no disparity.
+      [H, W, 3], in the left camera's axes; not finite where there is no disparity.
+
+    Raises:
+      ValueError: the intrinsics are singular, or as `disparity_to_depth`.
     """
+    check_intrinsics(intrinsics)
     intrinsics = jnp.asarray(intrinsics)
-    depth = disparity_to_depth(disparity, intrinsics[0, 0], baseline)
+    depth = disparity_to_depth(disparity, intrinsics[0, 0], baseline, mask)
     x = (jnp.arange(disparity.shape[1]) - intrinsics[0, 2]) / intrinsics[0, 0]
     y = (jnp.arange(disparity.shape[0])[:, None] - intrinsics[1, 2]) / intrinsics[1, 1]
     return jnp.stack([depth * x, depth * y, depth], -1)
@@ -137,3 +164,9 @@ def block_matching(
     back = jnp.take_along_axis(other, jnp.maximum(column - best, 0), 1)
     mask = (jnp.abs(back - best) <= tolerance) & (column >= max_disparity)
     return Disparity(disparity, mask, costs.min(0))
+
+
+def _check_stereo(focal: float, baseline: float) -> None:
+    for name, value in (("focal", focal), ("baseline", baseline)):
+        if not isinstance(value, jax.core.Tracer) and not 0 < value < np.inf:
+            raise ValueError(f"{name}={value:g}: not positive and finite; allowed: above 0")

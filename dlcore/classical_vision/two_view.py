@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dlcore.classical_vision.homography import normalize_points
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_spread
 
 __all__ = [
     "Structure",
@@ -57,7 +57,7 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
       [N, 3]; not finite for points at infinity.
 
     Raises:
-      ValueError: the shapes do not fit, or a pixel is not finite.
+      ValueError: the shapes do not fit, or a camera or pixel is not finite.
     """
     cameras, pixels = jnp.asarray(cameras), jnp.asarray(pixels)
     if cameras.ndim != 3 or cameras.shape[1:] != (3, 4) or pixels.shape[::2] != (len(cameras), 2) or len(cameras) < 2:
@@ -65,8 +65,8 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
             f"cameras.shape={cameras.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [V, 3, 4] and "
             "[V, N, 2], V at least 2"
         )
-    if not isinstance(pixels, jax.core.Tracer):
-        check_finite("pixels", pixels)
+    check_finite("cameras", cameras)
+    check_finite("pixels", pixels)
     rows = pixels[..., None] * cameras[:, None, 2:] - cameras[:, None, :2]  # [V, N, 2, 4]
     rows = rows if mask is None else rows * mask[..., None, None]
     matrices = jnp.moveaxis(rows, 1, 0).reshape(pixels.shape[1], -1, 4)
@@ -86,15 +86,15 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
       [3, 3] with the singular values 1, 1 and 0.
 
     Raises:
-      ValueError: there are fewer than eight pairs, or one is not finite.
+      ValueError: there are fewer than eight pairs, one is not finite, or all of a side are on a line.
     """
     if first.shape != second.shape or first.ndim != 2 or first.shape[1] != 2 or len(first) < 8:
         raise ValueError(
             f"first.shape={first.shape}, second.shape={second.shape}: do not fit; allowed: both [N, 2], N at least 8"
         )
     for name, points in (("first", first), ("second", second)):
-        if not isinstance(points, jax.core.Tracer):
-            check_finite(name, points)
+        check_finite(name, points)
+        check_spread(name, points, 2, "pixels all over the image")
     (p, to_p), (q, to_q) = normalize_points(first, weights), normalize_points(second, weights)
     p, q = (jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1) for x in (p, q))
     rows = (q[:, :, None] * p[:, None]).reshape(-1, 9)
@@ -129,7 +129,11 @@ def essential_poses(essential: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (rotations [4, 3, 3], translations [4, 3] of length 1), from the first camera to the second.
+
+    Raises:
+      ValueError: the matrix is not finite.
     """
+    check_finite("essential", essential)
     u, _, vt = jnp.linalg.svd(essential)
     u, vt = u * jnp.sign(jnp.linalg.det(u)), vt * jnp.sign(jnp.linalg.det(vt))
     quarter = jnp.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], u.dtype)
@@ -199,6 +203,8 @@ def structure_from_motion(
     """
     if len(first) < 8:
         raise ValueError(f"first: {len(first)} pairs; allowed: at least 8")
+    if len(first) != len(second):
+        raise ValueError(f"second: {len(second)} pixels of {len(first)} pairs; allowed: as many as first has")
     one, two = pixels_to_plane(first, intrinsics), pixels_to_plane(second, intrinsics)
     focal = jnp.sqrt(jnp.asarray(intrinsics)[0, 0] * jnp.asarray(intrinsics)[1, 1])
     # The threshold of RANSAC is static; distances are brought to pixels instead.

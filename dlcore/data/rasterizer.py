@@ -6,6 +6,8 @@ has the largest 1 / depth, or the largest coordinate toward the viewer.
 
 import numpy as np
 
+from dlcore.ops.checks import check_indices
+
 __all__ = ["rasterize", "shade"]
 
 _LIGHT = np.array([-0.4, -0.5, -0.77]) / np.linalg.norm([-0.4, -0.5, -0.77])
@@ -26,7 +28,11 @@ def rasterize(
 
     Returns:
       (face [height, width] int32, -1 where there is none; nearness [height, width], -inf where there is none).
+
+    Raises:
+      ValueError: an index of `faces` is out of range.
     """
+    check_indices("faces", faces, len(pixels), "vertices")
     face = np.full((height, width), -1, np.int32)
     nearest = np.full((height, width), -np.inf)
     corners = np.concatenate([pixels, nearness[:, None]], 1).astype(np.float64)[faces].reshape(-1, 3, 3)
@@ -55,7 +61,11 @@ def shade(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
     Returns:
       [F] in [0.3, 1].
+
+    Raises:
+      ValueError: an index of `faces` is out of range.
     """
+    check_indices("faces", faces, len(vertices), "vertices")
     corners = np.asarray(vertices, np.float64)[faces].reshape(-1, 3, 3)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

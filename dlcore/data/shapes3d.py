@@ -16,6 +16,7 @@ import numpy as np
 
 from dlcore.data.mesh_files import read_mesh
 from dlcore.data.source import Source, checked_seed
+from dlcore.ops.mesh import check_mesh
 from dlcore.ops.point_sets import check_points
 
 __all__ = ["Pix3DImage", "mesh_points", "modelnet", "pix3d", "shapenet"]
@@ -37,8 +38,9 @@ def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.ran
       [count, 3] float32, centered on their mean, the farthest at a distance of 1.
 
     Raises:
-      ValueError: the mesh has no area.
+      ValueError: the mesh has no area, a vertex is not finite, or an index is out of range.
     """
+    check_mesh(np.asarray(vertices, np.float64), faces)
     corners = np.asarray(vertices, np.float64)[np.asarray(faces)]
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)

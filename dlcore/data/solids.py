@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.data.source import Source, checked_seed
+from dlcore.ops.camera import check_intrinsics
 
 __all__ = ["SOLID_KINDS", "Solid", "occupancy_grid", "random_solid", "render_depth", "rgbd_scenes", "surface_points"]
 
@@ -191,7 +192,11 @@ def render_depth(
     Returns:
       (depth [H, W] along the camera's axis, infinite where a ray meets nothing; normals [H, W, 3] in the camera's axes;
       object [H, W] int, the solid's number, len(solids) for the floor and beyond).
+
+    Raises:
+      ValueError: the intrinsics are singular.
     """
+    check_intrinsics(intrinsics)
     v, u = np.mgrid[:height, :width]
     plane = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T
     length = np.linalg.norm(plane, axis=-1)

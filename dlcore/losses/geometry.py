@@ -10,13 +10,16 @@ Others root the Chamfer distances (`squared=False`) or add sums: numbers compare
 takes vertices [..., V, 3] of meshes with the same faces, a mask where there is padding.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_indices
 from dlcore.ops.mesh import mesh_laplacian
-from dlcore.ops.point_sets import nearest_neighbors
+from dlcore.ops.point_sets import check_points, nearest_neighbors
 
 __all__ = ["chamfer_loss", "chamfer_normal_loss", "edge_length_loss", "laplacian_loss", "normal_consistency_loss"]
 
@@ -41,9 +44,12 @@ def chamfer_loss(
       [...], one loss a pair of sets; 0 where a set is empty.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or outside of jit a point that counts is not finite.
     """
+    p, q = _as_array("p", p), _as_array("q", q)
     check_shapes(p=(p, "... N D"), q=(q, "... M D"), p_mask=(p_mask, "... N"), q_mask=(q_mask, "... M"))
+    check_points("p", p, p_mask)
+    check_points("q", q, q_mask)
     p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
     total = 0
     for own, other, own_mask, other_mask in ((p, q, p_mask, q_mask), (q, p, q_mask, p_mask)):
@@ -75,11 +81,19 @@ def chamfer_normal_loss(
       [...] in [0, 2], one loss a pair of sets; 0 where a set is empty.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or outside of jit a point or normal that counts is not finite.
     """
+    p, q = _as_array("p", p), _as_array("q", q)
     check_shapes(p=(p, "... N 3"), q=(q, "... M 3"), p_mask=(p_mask, "... N"), q_mask=(q_mask, "... M"))
     check_shapes(p=(p, "... N 3"), p_normals=(p_normals, "... N 3"))
     check_shapes(q=(q, "... M 3"), q_normals=(q_normals, "... M 3"))
+    for name, values, mask in (
+        ("p", p, p_mask),
+        ("q", q, q_mask),
+        ("p_normals", p_normals, p_mask),
+        ("q_normals", q_normals, q_mask),
+    ):
+        check_points(name, values, mask)
     p, p_normals, q, q_normals = (
         _visible(x, mask) for x, mask in ((p, p_mask), (p_normals, p_mask), (q, q_mask), (q_normals, q_mask))
     )
@@ -92,6 +106,13 @@ def chamfer_normal_loss(
         cosine = (n * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)
         total += _mean(1 - jnp.abs(cosine), own_mask, other_mask)
     return total
+
+
+def _as_array(name: str, points: Any) -> jax.Array:
+    """Stack a list of sets of one length."""
+    if isinstance(points, list | tuple):
+        check_points(name, points)
+    return jnp.asarray(points)
 
 
 def _visible(points: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -111,10 +132,11 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
       [...], one loss a mesh.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "E"))
+    check_indices("edges", edges, vertices.shape[-2], "vertices")
     ends = vertices[..., edges, :]  # [..., E, 2, 3]
     return _average(jnp.square(ends[..., 0, :] - ends[..., 1, :]).sum(-1), edge_mask)
 
@@ -131,7 +153,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
       [...], one loss a mesh.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "E"))
@@ -155,10 +177,12 @@ def normal_consistency_loss(
       [...] in [0, 2], one loss a mesh.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(faces=(faces, "int F 3"), pairs=(pairs, "int P 2"), pair_mask=(pair_mask, "P"))
+    check_indices("faces", faces, vertices.shape[-2], "vertices")
+    check_indices("pairs", pairs, len(faces), "faces")
     corners = vertices[..., faces, :]  # [..., F, 3, 3]
     a, b, c = (corners[..., k, :] for k in range(3))
     normals = jnp.cross(b - a, c - a)

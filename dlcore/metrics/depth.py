@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.learner import Sum
+from dlcore.ops.checks import check_finite
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["depth_errors", "depth_metrics"]
@@ -33,7 +34,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
       {name: scalar}; 0 where no pixel counts.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or outside of jit a predicted depth of a pixel that counts is not finite.
     """
     for name, v in (("truth", truth), ("mask", mask)):
         if v is not None and v.shape != prediction.shape:
@@ -41,6 +42,8 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
     wide = jnp.result_type(jnp.float32, prediction, truth)
     keep = (truth > 0) & jnp.isfinite(truth)
     keep = keep if mask is None else keep & (mask > 0)
+    if not any(isinstance(v, jax.core.Tracer) for v in (prediction, keep)):
+        check_finite("prediction", jnp.where(keep, prediction, 1))
     g = jnp.where(keep, truth, 1).astype(wide)
     p = jnp.where(keep, jnp.maximum(prediction, 1e-6), 1).astype(wide)
     count = jnp.maximum(keep.sum(), 1).astype(wide)

@@ -12,6 +12,8 @@ All take one pair of sets; vmap over a batch.
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.point_sets import check_points
+
 __all__ = ["chamfer_distance", "nearest_squared_distances", "point_f1"]
 
 
@@ -32,13 +34,15 @@ def nearest_squared_distances(
       (d(p, Q)^2 [N], d(q, P)^2 [M]); 0 for a masked point, infinite where the other set is empty.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or outside of jit a point that counts is not finite.
     """
     if p.ndim != 2 or q.ndim != 2 or p.shape[1] != q.shape[1]:
         raise ValueError(f"p={p.shape}, q={q.shape}: wrong shapes; allowed: [N, D] and [M, D]")
     for name, mask, points in (("p_mask", p_mask, p), ("q_mask", q_mask, q)):
         if mask is not None and mask.shape != points.shape[:1]:
             raise ValueError(f"{name}={mask.shape}: wrong shape; allowed: {points.shape[:1]}")
+    check_points("p", p, p_mask)
+    check_points("q", q, q_mask)
     p, q = (v if m is None else jnp.where(m[:, None] > 0, v, 0) for v, m in ((p, p_mask), (q, q_mask)))
     wide = jnp.result_type(jnp.float32, p, q)
     squared = jnp.square(p.astype(wide)[:, None] - q.astype(wide)[None]).sum(-1)
@@ -71,7 +75,7 @@ def chamfer_distance(
       Scalar; infinite where one set is empty and the other not, 0 where both are.
 
     Raises:
-      ValueError: `reduction` is unknown, or the shapes do not fit together.
+      ValueError: `reduction` is unknown, or as `nearest_squared_distances`.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction={reduction!r}: unknown; allowed: mean, sum")
@@ -102,7 +106,7 @@ def point_f1(
       {precision, recall, f1}, scalars; a share of nothing is 0.
 
     Raises:
-      ValueError: `threshold` is negative, or the shapes do not fit together.
+      ValueError: `threshold` is negative, or as `nearest_squared_distances`.
     """
     if threshold < 0:
         raise ValueError(f"threshold={threshold}: negative; allowed: 0 or more")

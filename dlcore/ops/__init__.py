@@ -32,6 +32,7 @@ from dlcore.ops.boxes import (
 from dlcore.ops.camera import (
     camera_center,
     camera_matrix,
+    check_intrinsics,
     convert_extrinsics,
     distort,
     intrinsic_matrix,
@@ -46,7 +47,7 @@ from dlcore.ops.camera import (
     unproject,
     world_to_camera,
 )
-from dlcore.ops.checks import check_class_ids, check_finite, check_indices
+from dlcore.ops.checks import check_class_ids, check_finite, check_indices, check_spread
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.cpu.dense import dense_dot_general, dense_product
 from dlcore.ops.cpu.depthwise import (
@@ -118,8 +119,10 @@ __all__ = [
     "check_class_ids",
     "check_finite",
     "check_indices",
+    "check_intrinsics",
     "check_mesh",
     "check_points",
+    "check_spread",
     "clip_boxes",
     "col2im",
     "complete_box_iou",

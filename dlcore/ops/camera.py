@@ -31,6 +31,7 @@ from dlcore.ops.checks import check_finite
 __all__ = [
     "camera_center",
     "camera_matrix",
+    "check_intrinsics",
     "convert_extrinsics",
     "distort",
     "intrinsic_matrix",
@@ -74,8 +75,31 @@ def intrinsic_matrix(
     zero, one = jnp.zeros_like(jnp.asarray(fx, float)), jnp.ones_like(jnp.asarray(fx, float))
     rows = ((fx, skew, cx), (zero, fy, cy), (zero, zero, one))
     intrinsics = jnp.stack([jnp.stack([jnp.asarray(v, float) for v in row], -1) for row in rows], -2)
-    _check_intrinsics(intrinsics)
+    check_intrinsics(intrinsics)
     return intrinsics
+
+
+def check_intrinsics(intrinsics: Any) -> None:
+    """Check that a matrix is one of intrinsics; of a traced one, its shape.
+
+    Args:
+      intrinsics: [..., 3, 3].
+
+    Raises:
+      ValueError: the shape is another, or the matrix is singular, not finite, or not upper triangular with a last 1.
+    """
+    if jnp.shape(intrinsics)[-2:] != (3, 3):
+        raise ValueError(f"intrinsics.shape={jnp.shape(intrinsics)}: not a matrix K; allowed: [3, 3]")
+    if isinstance(intrinsics, jax.core.Tracer):
+        return
+    k = np.asarray(intrinsics, np.float64)
+    check_finite("intrinsics", k)
+    below = k[..., (1, 2, 2), (0, 0, 1)]
+    if not (k[..., 0, 0] * k[..., 1, 1]).all() or below.any() or not (k[..., 2, 2] == 1).all():
+        raise ValueError(
+            f"intrinsics={k.tolist()}: singular or not a matrix K; allowed: [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], "
+            "fx and fy not 0"
+        )
 
 
 def camera_matrix(intrinsics: jax.Array, rotation: jax.Array, translation: jax.Array) -> jax.Array:
@@ -92,7 +116,7 @@ def camera_matrix(intrinsics: jax.Array, rotation: jax.Array, translation: jax.A
     Raises:
       ValueError: the intrinsics are singular.
     """
-    _check_intrinsics(intrinsics)
+    check_intrinsics(intrinsics)
     return _product(intrinsics, jnp.concatenate([rotation, jnp.asarray(translation)[:, None]], 1))
 
 
@@ -129,7 +153,7 @@ def look_at(
     forward = target - center
     right = jnp.cross(forward, up)
     if _is_concrete(right):
-        _check_finite("center, target, up", jnp.stack([center, target, up]))
+        check_finite("center, target, up", jnp.stack([center, target, up]))
         if not np.any(forward):
             raise ValueError(f"target={_text(target)}: is the center; allowed: a point other than the camera's center")
         if np.linalg.norm(right) <= 1e-6 * np.linalg.norm(forward) * np.linalg.norm(up):
@@ -151,7 +175,11 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
 
     Returns:
       [..., 3]; the last coordinate is the depth.
+
+    Raises:
+      ValueError: a point is not finite.
     """
+    check_finite("points", points)
     return _apply(rotation, points) + translation
 
 
@@ -179,13 +207,11 @@ def project(
       ValueError: the intrinsics are singular, or a point is not finite or has a depth of 0.
     """
     points = jnp.asarray(points, _float_of(points))
-    _check_finite("points", points)
+    check_finite("points", points)
     points = points if rotation is None else _apply(rotation, points)
     points = points if translation is None else points + translation
     depth = points[..., 2]
-    if _is_concrete(depth) and (zero := np.asarray(depth) == 0).any():
-        at = np.unravel_index(zero.argmax(), zero.shape)
-        raise ValueError(f"points{list(map(int, at))}: depth of 0; allowed: points outside the plane of the camera")
+    _check_nonzero("points", depth)
     plane = points[..., :2] / jnp.where(depth == 0, 1, depth)[..., None]
     return plane_to_pixels(plane, intrinsics, distortion), depth
 
@@ -204,7 +230,7 @@ def plane_to_pixels(plane: jax.Array, intrinsics: jax.Array, distortion: jax.Arr
     Raises:
       ValueError: the intrinsics are singular.
     """
-    _check_intrinsics(intrinsics)
+    check_intrinsics(intrinsics)
     plane = plane if distortion is None else distort(plane, distortion)
     return _apply(jnp.asarray(intrinsics)[:2, :2], plane) + jnp.asarray(intrinsics)[:2, 2]
 
@@ -226,9 +252,9 @@ def pixels_to_plane(
     Raises:
       ValueError: the intrinsics are singular, or a pixel is not finite.
     """
-    _check_intrinsics(intrinsics)
+    check_intrinsics(intrinsics)
     pixels, intrinsics = jnp.asarray(pixels, _float_of(pixels)), jnp.asarray(intrinsics)
-    _check_finite("pixels", pixels)
+    check_finite("pixels", pixels)
     y = (pixels[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
     x = (pixels[..., 0] - intrinsics[0, 2] - intrinsics[0, 1] * y) / intrinsics[0, 0]
     plane = jnp.stack([x, y], -1)
@@ -276,7 +302,7 @@ def unproject(
 
     Args:
       pixels: [..., 2].
-      depth: [...], z in the camera's coordinates.
+      depth: [...], z in the camera's coordinates, not 0.
       intrinsics: [3, 3].
       rotation: [3, 3], world to camera; None for the camera's own coordinates.
       translation: [3], world to camera; None for 0.
@@ -286,8 +312,10 @@ def unproject(
       [..., 3].
 
     Raises:
-      ValueError: the intrinsics are singular, or a pixel is not finite.
+      ValueError: the intrinsics are singular, a pixel or depth is not finite, or a depth is 0.
     """
+    check_finite("depth", depth)
+    _check_nonzero("depth", depth)
     origin, directions = pixel_rays(pixels, intrinsics, rotation, translation, distortion)
     return origin + jnp.asarray(depth)[..., None] * directions
 
@@ -319,8 +347,9 @@ def distort(plane: jax.Array, distortion: jax.Array) -> jax.Array:
       [..., 2].
 
     Raises:
-      ValueError: there are not 4 or 5 coefficients.
+      ValueError: there are not 4 or 5 coefficients, or a number is not finite.
     """
+    check_finite("plane", plane)
     factor, offset = _distortion(plane, distortion)
     return plane * factor[..., None] + offset
 
@@ -339,8 +368,9 @@ def undistort(plane: jax.Array, distortion: jax.Array, steps: int = 20) -> jax.A
       [..., 2].
 
     Raises:
-      ValueError: there are not 4 or 5 coefficients.
+      ValueError: there are not 4 or 5 coefficients, or a number is not finite.
     """
+    check_finite("plane", plane)
     plane = jnp.asarray(plane)
 
     def step(_, estimate):
@@ -358,7 +388,11 @@ def rotation_from_vector(vector: jax.Array) -> jax.Array:
 
     Returns:
       [..., 3, 3]; gradients are right at 0 too.
+
+    Raises:
+      ValueError: a number is not finite.
     """
+    check_finite("vector", vector)
     vector = jnp.asarray(vector)
     squared = jnp.square(vector).sum(-1)[..., None, None]
     is_small = squared < 1e-6
@@ -403,6 +437,7 @@ def convert_extrinsics(
 
 def _distortion(plane: jax.Array, distortion: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(radial factor [...], tangential offset [..., 2])."""
+    check_finite("distortion", distortion)
     distortion = jnp.asarray(distortion)
     if distortion.shape not in ((4,), (5,)):
         raise ValueError(
@@ -434,24 +469,11 @@ def _float_of(values: Any) -> Any:
     return dtype if jnp.issubdtype(dtype, jnp.floating) else float
 
 
-def _check_finite(name: str, values: Any) -> None:
-    if _is_concrete(values):
-        check_finite(name, values)
-
-
-def _check_intrinsics(intrinsics: Any) -> None:
-    if jnp.shape(intrinsics)[-2:] != (3, 3):
-        raise ValueError(f"intrinsics.shape={jnp.shape(intrinsics)}: not a matrix K; allowed: [3, 3]")
-    if not _is_concrete(intrinsics):
-        return
-    k = np.asarray(intrinsics, np.float64)
-    _check_finite("intrinsics", k)
-    below = k[..., (1, 2, 2), (0, 0, 1)]
-    if not (k[..., 0, 0] * k[..., 1, 1]).all() or below.any() or not (k[..., 2, 2] == 1).all():
-        raise ValueError(
-            f"intrinsics={k.tolist()}: singular or not a matrix K; allowed: [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], "
-            "fx and fy not 0"
-        )
+def _check_nonzero(name: str, depth: Any) -> None:
+    if _is_concrete(depth) and (zero := np.asarray(depth) == 0).any():
+        at = np.unravel_index(zero.argmax(), zero.shape)
+        place = str(list(map(int, at))) if at else ""
+        raise ValueError(f"{name}{place}: depth of 0; allowed: points outside the plane of the camera")
 
 
 def _text(vector: jax.Array) -> str:

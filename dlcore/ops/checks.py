@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["check_class_ids", "check_finite", "check_indices"]
+__all__ = ["check_class_ids", "check_finite", "check_indices", "check_spread"]
 
 
 def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:
@@ -56,13 +56,36 @@ def check_finite(name: str, values: Any) -> None:
 
     Args:
       name: of the argument, for the message.
-      values: [...].
+      values: [...]; traced ones pass.
 
     Raises:
       ValueError: one is NaN or infinite; the first is named.
     """
+    if isinstance(values, jax.core.Tracer):
+        return
     values = np.asarray(values)
     if (wrong := ~np.isfinite(values)).any():
         at = np.unravel_index(wrong.argmax(), wrong.shape)
         place = f"[{', '.join(map(str, map(int, at)))}]" if at else ""
         raise ValueError(f"{name}{place}={values[at]}: not finite; allowed: finite numbers")
+
+
+def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
+    """Check that points do not all lie on one place, line or plane.
+
+    Args:
+      name: of the argument, for the message.
+      points: [N, D], finite; traced ones pass.
+      dimensions: that they must span: 1 refuses one place, 2 a line, 3 a plane.
+      allowed: what is allowed, for the message.
+
+    Raises:
+      ValueError: they span fewer dimensions.
+    """
+    if isinstance(points, jax.core.Tracer):
+        return
+    points = np.asarray(points, np.float64)
+    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    if len(spread) < dimensions or spread[dimensions - 1] <= 1e-6 * max(spread[0], 1e-30):
+        where = {1: "in one place", 2: "on one line", 3: "on one plane"}[dimensions]
+        raise ValueError(f"{name}: {len(points)} points {where}; allowed: {allowed}")

@@ -77,6 +77,15 @@ def _check_closed(faces: np.ndarray) -> None:
         )
 
 
+def _checked_faces(faces: Any) -> np.ndarray:
+    faces = np.asarray(faces)
+    if faces.ndim != 2 or faces.shape[1] != 3 or not np.issubdtype(faces.dtype, np.integer):
+        raise ValueError(f"faces={faces.dtype}{list(faces.shape)}: no faces; allowed: [F, 3] of integers")
+    if faces.min(initial=0) < 0:
+        raise ValueError(f"faces: index {faces.min()} is negative; allowed: rows of the vertices, from 0")
+    return faces
+
+
 def _half_edges(faces: np.ndarray) -> np.ndarray:
     """[3 F, 2]: the edges of each face in its direction."""
     return np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
@@ -92,7 +101,7 @@ def is_closed(faces: np.ndarray) -> bool:
       True for a closed, consistently oriented mesh.
     """
     try:
-        _check_closed(np.asarray(faces))
+        _check_closed(_checked_faces(faces))
     except ValueError:
         return False
     return True
@@ -106,8 +115,11 @@ def mesh_edges(faces: np.ndarray) -> np.ndarray:
 
     Returns:
       [E, 2] int32, the smaller index first, sorted.
+
+    Raises:
+      ValueError: `faces` is no [F, 3] of integers, or an index is negative.
     """
-    return np.unique(np.sort(_half_edges(np.asarray(faces)), 1), axis=0).astype(np.int32)
+    return np.unique(np.sort(_half_edges(_checked_faces(faces)), 1), axis=0).astype(np.int32)
 
 
 def adjacent_faces(faces: np.ndarray) -> np.ndarray:
@@ -120,9 +132,9 @@ def adjacent_faces(faces: np.ndarray) -> np.ndarray:
       [P, 2] int32, rows of `faces`.
 
     Raises:
-      ValueError: an edge has three faces or more.
+      ValueError: an edge has three faces or more, or as `mesh_edges`.
     """
-    faces = np.asarray(faces)
+    faces = _checked_faces(faces)
     edges = np.sort(_half_edges(faces), 1)
     order = np.lexsort(edges.T[::-1])
     edges, owner = edges[order], np.tile(np.arange(len(faces)), 3)[order]
@@ -141,8 +153,11 @@ def euler_characteristic(faces: np.ndarray) -> int:
 
     Returns:
       2 for each closed surface without a hole, 0 for each torus; sums over the parts of a mesh.
+
+    Raises:
+      ValueError: as `mesh_edges`.
     """
-    faces = np.asarray(faces)
+    faces = _checked_faces(faces)
     return len(np.unique(faces)) - len(mesh_edges(faces)) + len(faces)
 
 
@@ -326,8 +341,13 @@ def subdivide_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray,
     Returns:
       (vertices [V + E, D], the old ones first; faces [4 F, 3] int32; edges [E, 2] int32, whose midpoint is vertex V +
       e: features of new vertices are means over them).
+
+    Raises:
+      ValueError: `faces` is no [F, 3] of integers, an index is out of range, or a vertex is not finite.
     """
-    vertices, faces = np.asarray(vertices), np.asarray(faces)
+    vertices, faces = np.asarray(vertices), _checked_faces(faces)
+    check_indices("faces", faces, len(vertices), "vertices")
+    check_finite("vertices", vertices)
     edges, inverse = np.unique(np.sort(_half_edges(faces), 1), axis=0, return_inverse=True)
     ab, bc, ca = len(vertices) + inverse.reshape(3, -1)
     a, b, c = faces.T

@@ -55,7 +55,14 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
 
     Returns:
       [..., N] int32, rows of q; 0 where q has no points that count.
+
+    Raises:
+      ValueError: the points differ in D, or outside of jit one that counts is not finite.
     """
+    if p.shape[-1] != q.shape[-1]:
+        raise ValueError(f"p.shape={p.shape}, q.shape={q.shape}: do not fit; allowed: [..., N, D] and [..., M, D]")
+    check_points("p", p)
+    check_points("q", q, q_mask)
     wide = jnp.result_type(jnp.float32, p, q)
     p, q = jax.lax.stop_gradient((p.astype(wide), q.astype(wide)))
     squared = sum(jnp.square(p[..., :, None, i] - q[..., None, :, i]) for i in range(p.shape[-1]))
@@ -73,7 +80,11 @@ def normalize_points(points: jax.Array, mask: jax.Array | None = None) -> jax.Ar
 
     Returns:
       [..., N, D]; the farthest point has norm 1, and padding is 0. A set of one place becomes zeros.
+
+    Raises:
+      ValueError: the mask does not fit, or outside of jit a point that counts is not finite.
     """
+    check_points("points", points, mask)
     count = jnp.ones(points.shape[:-1], points.dtype) if mask is None else (mask > 0).astype(points.dtype)
     count = count[..., None]
     points = jnp.where(count > 0, points, 0)

@@ -99,7 +99,13 @@ def octree_occupancy(nodes: jax.Array, points: jax.Array, half_side: float = 1.0
 
     Returns:
       [...] bool; False outside of the cube.
+
+    Raises:
+      ValueError: a point is not finite, or there are no nodes.
     """
+    check_finite("points", points)
+    if not len(nodes):
+        raise ValueError("nodes: there are none; allowed: a tree of at least its root")
     nodes, points = jnp.asarray(nodes), jnp.asarray(points)
     unit = (points / half_side + 1) / 2  # [..., 3], in [0, 1) inside the cube
     inside = ((unit >= 0) & (unit < 1)).all(-1)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from dlcore.classical_vision.pose import ransac_pose
 from dlcore.classical_vision.two_view import structure_from_motion, triangulate
-from dlcore.ops.camera import pixels_to_plane, rotation_from_vector
+from dlcore.ops.camera import check_intrinsics, pixels_to_plane, rotation_from_vector
 from dlcore.ops.checks import check_finite
 
 __all__ = ["Bundle", "bundle_adjustment", "reconstruct", "reprojection_errors"]
@@ -52,7 +52,11 @@ def reprojection_errors(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array
 
     Returns:
       [V, N, 2] in pixels; 0 where the mask of the bundle is False.
+
+    Raises:
+      ValueError: the shapes do not fit, a pixel is not finite, or the intrinsics are singular.
     """
+    _check(pixels, bundle.mask, intrinsics)
     zero = jnp.zeros((), pixels.dtype)
     errors = jax.vmap(lambda r, t, x: _error(zero, zero, r, t, bundle.points, x, intrinsics))(
         bundle.rotations, bundle.translations, pixels
@@ -236,6 +240,5 @@ def _check(pixels, mask, intrinsics) -> None:
             f"pixels.shape={shape}, mask.shape={jnp.shape(mask)}: do not fit; allowed: [V, N, 2] and [V, N], V at "
             "least 2"
         )
-    if not isinstance(pixels, jax.core.Tracer):
-        check_finite("pixels", pixels)
-    pixels_to_plane(jnp.zeros(2), intrinsics)
+    check_finite("pixels", pixels)
+    check_intrinsics(intrinsics)

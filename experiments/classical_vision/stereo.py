@@ -62,7 +62,7 @@ def study(
         left, right = (image.mean(-1) for image in read_images(input, height)[:2])
     found = jax.jit(lambda a, b: block_matching(a, b, max_disparity, window))(left, right)
     disparity, mask = np.asarray(found.disparity), np.asarray(found.mask)
-    depth = np.asarray(disparity_to_depth(found.disparity, focal, baseline))
+    depth = np.asarray(disparity_to_depth(disparity, focal, baseline, mask & (disparity > 0)))
     numbers = {"matched pixels": float(mask.mean()), "median depth": float(np.median(depth[mask]))}
     holds, headline = None, None
     verdict = (

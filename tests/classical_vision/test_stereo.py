@@ -30,7 +30,9 @@ def test_depth_is_positive_by_similar_triangles():
     assert left - right == pytest.approx(5)
     assert float(disparity_to_depth(left - right, 100, 0.2)) == pytest.approx(4)
     assert float(depth_to_disparity(4.0, 100, 0.2)) == pytest.approx(5)
-    assert np.isinf(disparity_to_depth(0.0, 100, 0.2))
+    assert np.isinf(disparity_to_depth(0.0, 100, 0.2, mask=np.array(False)))
+    with pytest.raises(ValueError, match="disparity=0: no depth; allowed: above 0, or a mask that leaves it out"):
+        disparity_to_depth(0.0, 100, 0.2)
     intrinsics = np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
     points = disparity_to_points(jnp.full((60, 80), 5.0), intrinsics, 0.2)
     # column 75, row 52.5: X = 4 (75 - 50) / 100 = 1; row 52: Y = 4 * 12 / 100 = .48
@@ -44,7 +46,7 @@ def test_a_slanted_plane_within_two_percent():
     # x_right = x - 4 - x / 20 = .95 x - 4, so that x = (x_right + 4) / .95
     left, right = row_texture(x, 24), row_texture((x + 4) / 0.95, 24)
     found = jax.jit(lambda a, b: block_matching(a, b, 10, 7))(left, right)
-    depth = np.asarray(disparity_to_depth(found.disparity, 100.0, 0.2))
+    depth = np.asarray(disparity_to_depth(found.disparity, 100.0, 0.2, found.mask))
     expected = 20 / (4 + x / 20)
     mask = np.asarray(found.mask)
     assert mask[:, 12:].mean() > 0.9
