@@ -1,7 +1,7 @@
-"""The curvature of a loss at its parameters: the Hessian's largest eigenvalues and its trace, without the Hessian.
+"""The curvature of a loss at its parameters: the Hessian's extreme eigenvalues and its trace, without the Hessian.
 
 Pearlmutter, "Fast exact multiplication by the Hessian" (1994); Hutchinson (1990) for the trace; Yao et al.,
-"PyHessian" (2019), arXiv:1912.07145, for both on deep nets.
+"PyHessian" (2019), arXiv:1912.07145, for both on deep nets; Lanczos (1950) for both ends of the spectrum.
 
     H v = ∇_w (∇L(w) · v)          v <- H v / |H v|,  λ = v · H v          tr H = E[v · H v],  v_i = ±1
 
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-__all__ = ["hessian_trace", "hessian_vector_product", "top_eigenvalues"]
+__all__ = ["hessian_trace", "hessian_vector_product", "lanczos_eigenvalues", "top_eigenvalues"]
 
 
 def hessian_vector_product(loss: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
@@ -99,6 +99,48 @@ def top_eigenvalues(
 
     vectors, values = jax.lax.scan(next_eigenvector, jnp.zeros((count, flat.size), flat.dtype), jnp.arange(count))
     return values, jax.vmap(unravel)(vectors)
+
+
+def lanczos_eigenvalues(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, steps: int = 60) -> jax.Array:
+    """Lanczos iteration: eigenvalues of the Hessian within a Krylov space (Ritz values).
+
+    The ends of the spectrum converge first, the largest and the smallest alike; the values between them tell its
+    shape, not single eigenvalues. Each new vector is made orthogonal to all before it, twice: otherwise rounding would
+    bring eigenvalues back that the space already has.
+
+    Args:
+      loss: params -> scalar.
+      params: any pytree, with D numbers in all.
+      key: PRNG key of the starting vector.
+      steps: Hessian-vector products, from 1 to D.
+
+    Returns:
+      values [steps], ascending.
+
+    Raises:
+      ValueError: `steps` is not in [1, D].
+    """
+    flat, unravel = ravel_pytree(params)
+    if not 1 <= steps <= flat.size:
+        raise ValueError(f"steps={steps}: out of range; allowed: [1, {flat.size}], the number of parameters")
+
+    def unit(v: jax.Array) -> jax.Array:
+        return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny)
+
+    def step(carry: tuple[jax.Array, jax.Array], k: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        basis, v = carry
+        basis = basis.at[k].set(v)
+        product = ravel_pytree(hessian_vector_product(loss, params, unravel(v)))[0]
+        residual = product
+        for _ in range(2):
+            residual = residual - basis.T @ (basis @ residual)
+        return (basis, unit(residual)), product
+
+    start = unit(jax.random.normal(key, flat.shape, flat.dtype))
+    carry = (jnp.zeros((steps, flat.size), flat.dtype), start)
+    (basis, _), products = jax.lax.scan(step, carry, jnp.arange(steps))
+    projected = basis @ products.T
+    return jnp.linalg.eigvalsh((projected + projected.T) / 2)
 
 
 def hessian_trace(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, samples: int = 32) -> jax.Array:

@@ -125,3 +125,18 @@ def test_a_flat_loss_has_no_curvature():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(lambda w: w @ w, jnp.ones(3), jax.random.key(0))
+
+
+def test_lanczos_finds_all_eigenvalues_of_a_small_quadratic_and_the_ends_of_a_large_one():
+    loss, _, _ = quadratic([-3.0, -1.0, 0.5, 2.0, 7.0])
+    values = hessian.lanczos_eigenvalues(loss, jnp.zeros(5), jax.random.key(0), steps=5)
+    np.testing.assert_allclose(values, [-3, -1, 0.5, 2, 7], atol=1e-4)
+    loss, _, _ = quadratic([-4.0, *np.linspace(-1, 1, 57), 5.0, 9.0], seed=1)
+    values = jax.jit(lambda w: hessian.lanczos_eigenvalues(loss, w, jax.random.key(1), steps=25))(jnp.zeros(60))
+    np.testing.assert_allclose([values[0], values[-2], values[-1]], [-4, 5, 9], rtol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_lanczos_takes_between_one_step_and_as_many_as_parameters(steps):
+    with pytest.raises(ValueError, match=rf"steps={steps}: out of range; allowed: \[1, 3\]"):
+        hessian.lanczos_eigenvalues(lambda w: w @ w, jnp.zeros(3), jax.random.key(0), steps=steps)
