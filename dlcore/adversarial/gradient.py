@@ -58,7 +58,7 @@ def check_images(images: jax.Array) -> None:
 
 
 def check_attack(epsilon: float, step_size: float | None = None, steps: int = 1, restarts: int = 1) -> None:
-    """Check the settings of an attack.
+    """Check the settings of an attack; traced numbers pass.
 
     Args:
       epsilon: radius of the ball.
@@ -69,9 +69,9 @@ def check_attack(epsilon: float, step_size: float | None = None, steps: int = 1,
     Raises:
       ValueError: epsilon is outside [0, 1] or the others are not positive.
     """
-    if not 0 <= epsilon <= 1:
+    if not isinstance(epsilon, jax.core.Tracer) and not 0 <= epsilon <= 1:
         raise ValueError(f"epsilon={epsilon}: out of range; allowed: [0, 1], in units of images in [0, 1]")
-    if step_size is not None and not step_size > 0:
+    if step_size is not None and not isinstance(step_size, jax.core.Tracer) and not step_size > 0:
         raise ValueError(f"step_size={step_size}: out of range; allowed: above 0")
     if steps < 1 or restarts < 1:
         raise ValueError(f"steps={steps}, restarts={restarts}: out of range; allowed: at least 1")

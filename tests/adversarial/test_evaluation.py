@@ -1,0 +1,160 @@
+"""The worst of several attacks: by hand on a linear network, and a network that hides its gradients is found out."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.adversarial.evaluation import ATTACKS, AttackSettings, attack_images, masking_checks
+from dlcore.kits.robustness import attacked_images
+from experiments.adversarial.attack import check_settings, curve, images_of
+
+IMAGES = np.array([0.9, 0.62, 0.55, 0.2], np.float32).reshape(4, 1, 1, 1) * np.ones((1, 1, 2, 1), np.float32)
+LABELS = np.array([1, 1, 1, 0])
+SETTINGS = AttackSettings(steps=4, max_queries=600)
+
+
+def forward(scale, x):
+    """Class 1 where the mean pixel is above 0.5."""
+    mean = x.mean((1, 2, 3))
+    return scale * jnp.stack([0.5 - mean, mean - 0.5], -1)
+
+
+def stairs(scale, x):
+    """The same network behind a rounding, which has no gradient."""
+    return forward(scale, jnp.round(x * 50) / 50)
+
+
+def attacked(attack, epsilons=(0.1, 0.2), network=forward, **kwargs):
+    return attack_images(network, jnp.float32(1), IMAGES, LABELS, epsilons, attack, settings=SETTINGS, **kwargs)
+
+
+@pytest.mark.covers("AD-01", "AD-05")
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "pgd_margin"])
+def test_success_by_radius(attack):
+    """A mean pixel of 0.55 crosses 0.5 within 0.1, one of 0.62 within 0.2; 0.9 and 0.2 are 0.4 and 0.3 away."""
+    near, far = attacked(attack)
+    np.testing.assert_array_equal(near.succeeded, [False, False, True, False])
+    np.testing.assert_array_equal(far.succeeded, [False, True, True, False])
+    np.testing.assert_array_equal(far.classes, [1, 0, 0, 0])
+    assert near.max_change == pytest.approx(0.1, abs=1e-6)
+    assert far.max_change == pytest.approx(0.2, abs=1e-6)
+    np.testing.assert_allclose(far.images.mean((1, 2, 3)), [0.7, 0.42, 0.35, 0.4], atol=1e-5)
+
+
+@pytest.mark.covers("AD-02")
+def test_a_target_is_what_success_means():
+    (far,) = attacked("pgd", (0.2,), target=0)
+    np.testing.assert_array_equal(far.succeeded, [False, True, True, True], "the last is of class 0 already")
+
+
+def test_transferred_images_are_found_on_the_source():
+    """The source has its classes turned round: its attack moves every image away from the border."""
+    source = (lambda scale, x: -forward(scale, x), jnp.float32(1))
+    (result,) = attacked("pgd", (0.2,), source=source, num_images=4)
+    np.testing.assert_allclose(result.images.mean((1, 2, 3)), [1.0, 0.82, 0.75, 0.0], atol=1e-5)
+    assert not result.succeeded.any()
+
+
+@pytest.mark.covers("AD-03")
+def test_a_rounded_network_hides_its_gradients_and_is_found_out():
+    succeeded = {name: attacked(name, (0.2,), stairs)[0].succeeded[None] for name in ("fgsm", "nes")}
+    assert not succeeded["fgsm"].any()
+    np.testing.assert_array_equal(succeeded["nes"][0], [False, True, True, False])
+    (check,) = masking_checks(succeeded)
+    assert check.name == "only attacks without gradients succeed"
+    assert check.measured == 0.5
+    assert not check.passed
+
+
+def test_checks_by_hand():
+    """Ten images, two radii."""
+    rows = lambda *counts: np.stack([np.arange(10) < n for n in counts])  # noqa: E731
+    sound = {"fgsm": rows(3, 6), "random_start_fgsm": rows(2, 6), "pgd": rows(5, 10), "nes": rows(4, 9)}
+    checks = masking_checks(sound, few_steps=rows(4, 10), unbounded=np.ones(10, bool))
+    assert len(checks) == 6
+    assert all(check.passed for check in checks)
+    # FGSM beats PGD by 8 - 5 of 10 at the larger radius; a random start helps by 9 - 8 and 6 - 3; PGD loses 1 of 10
+    # in the larger ball; fewer steps win by 2 of 10; 1 of 10 is left in the ball of all images; NES alone has one more.
+    masked = {"fgsm": rows(3, 8), "random_start_fgsm": rows(6, 9), "pgd": rows(6, 5), "nes": rows(4, 10)}
+    checks = masking_checks(masked, few_steps=rows(6, 7), unbounded=np.arange(10) < 9)
+    assert [round(check.measured, 6) for check in checks] == [0.3, 0.1, 0.3, 0.1, 0.2, 0.1]
+    assert not any(check.passed for check in checks)
+
+
+def test_checks_without_their_attacks_are_left_out():
+    assert masking_checks({"fgsm": np.ones((1, 4), bool)}) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: attacked("carlini"), "attack='carlini': unknown; allowed: fgsm, random_start_fgsm, pgd"),
+        (lambda: attacked("nes", target=1), "attack='nes': takes no target; allowed: fgsm"),
+        (lambda: attacked("pgd", (1.5,)), r"epsilon=1.5: out of range; allowed: \[0, 1\]"),
+        (lambda: attacked("pgd", target=2), "target=2: out of range; allowed: 0 to 1"),
+        (
+            lambda: attack_images(forward, jnp.float32(1), 255 * IMAGES, LABELS, (0.1,)),
+            r"images: from 51 to 229.5; allowed: numbers in \[0, 1\]",
+        ),
+        (
+            lambda: attack_images(forward, jnp.float32(1), IMAGES, LABELS + 1, (0.1,)),
+            r"labels\[0\]=2: out of range; allowed: 0 to 1",
+        ),
+        (lambda: check_settings((), (), None, None, "ab"), r"epsilons=\(\): not in rising order"),
+        (lambda: check_settings((0.2, 0.1), (), None, None, "ab"), "not in rising order; allowed"),
+        (lambda: check_settings((-0.1,), (), None, None, "ab"), "epsilon=-0.1: out of range"),
+        (lambda: check_settings((0.1,), (), "c", None, "ab"), "target='c': no class of the network; allowed: a, b"),
+        (lambda: check_settings((0.1,), (), None, "c", "ab"), "label='c': no class of the network; allowed: a, b"),
+        (lambda: check_settings((0.1,), ("cw",), None, None, "ab"), "attacks='cw': unknown or not for these classes"),
+        (lambda: check_settings((0.1,), ("nes",), "a", None, "ab"), "attacks='nes': unknown or not for these classes"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_list_of_attacks_suits_the_classes():
+    assert check_settings((0.1,), (), None, None, "abcd") == tuple(ATTACKS)
+    assert "pgd_dlr" not in check_settings((0.1,), (), None, None, "ab")
+    assert check_settings((0.1,), (), "a", None, "abc") == ("fgsm", "random_start_fgsm", "pgd", "pgd_margin")
+
+
+def test_the_figures_have_a_curve_an_attack_and_three_rows_of_pictures():
+    figure = curve((0.1, 0.2), {"pgd": [0.5, 0.2], "worst attack": [0.4, 0.1]}, "accuracy")
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["pgd", "worst attack"]
+    figure = attacked_images(IMAGES[:2], np.clip(IMAGES[:2] - 0.1, 0, 1), 0.1, ["1 as 1", "1 as 0"])
+    assert len(figure.axes) == 6
+    # A change of -epsilon is drawn as 0, black.
+    np.testing.assert_allclose(figure.axes[5].images[0].get_array(), 0, atol=1e-6)
+
+
+def test_the_digits_of_the_page_span_the_unit_range():
+    images, labels = images_of(SimpleNamespace(class_names=tuple("0123456789")), None, 20)
+    assert (images.min(), images.max()) == (0, 1)
+    np.testing.assert_array_equal(labels[:10], np.arange(10))
+
+
+@pytest.mark.slow
+def test_the_page_attacks_your_images_by_the_network_that_is_given(tmp_path):
+    from PIL import Image
+
+    from dlcore.kits.trained_network import PACKED
+    from experiments.adversarial import attack as page
+
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        pixels = rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    settings = {"network": str(PACKED), "input": str(tmp_path), "attacks": ("fgsm", "pgd"), "steps": 3}
+    result = page.study(**settings, epsilons=(0.0, 0.1))
+    assert result.numbers["accuracy, no attack"] == 1
+    assert result.numbers["accuracy, worst attack, 0"] == 1
+    assert result.numbers["accuracy, worst attack, 0.1"] <= result.numbers["accuracy, pgd, 0.1"]
+    assert result.numbers["largest change"] <= 0.1 + 1e-6
+    with pytest.raises(ValueError, match="target='boat': no class of the network; allowed: airplane, "):
+        page.study(**settings, target="boat")
+    with pytest.raises(ValueError, match="input=None: digits are shown to a network of digits only"):
+        page.study(network=str(PACKED))
