@@ -41,6 +41,11 @@ RUN = {
     "seed": Setting(0, "of initialization, order, augmentation and the validation split", limits=SEEDS, essential=True),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
     "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
+    "patience": Setting(
+        0,
+        "validations in a row that do not improve what --select=best goes by, after which training stops; 0: never",
+        limits=Range(0),
+    ),
     "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1), identity=False),
     "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"], essential=True),
     "mesh": Setting(

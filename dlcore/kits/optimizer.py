@@ -11,12 +11,19 @@ from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
 
-__all__ = ["SETTINGS", "averaged", "build", "schedule"]
+__all__ = ["SETTINGS", "averaged", "build", "learning_rate_schedule", "schedule"]
 
 SETTINGS = {
     "optimizer": Setting("adamw", "see dlcore.optim.create_optimizer", Literal[tuple(OPTIMIZERS)], essential=True),
     "learning_rate": Setting(3e-3, "peak of the schedule", limits=Range(0), essential=True),
     "schedule": Setting("cosine", "of the learning rate after the warm-up", Literal[tuple(SCHEDULES)], essential=True),
+    "milestones": Setting(
+        None,
+        "epochs, such as 30,60,90, at which --decay_factor multiplies the rate; given, they replace --schedule",
+        tuple[float, ...] | None,
+        Range(1e-6),
+    ),
+    "decay_factor": Setting(0.1, "of the learning rate at each of --milestones", limits=Range(1e-9, 1)),
     "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
     "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
     "second_momentum": Setting(0.999, "Adam's second decay rate, of the squares", limits=Range(0, 0.999999)),
@@ -48,7 +55,7 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
     flags = setup.flags
     return create_optimizer(
         flags.optimizer,
-        _by_update(setup),
+        learning_rate_schedule(setup, flags.learning_rate),
         momentum=flags.momentum,
         second_momentum=flags.get("second_momentum", 0.999),
         weight_decay=flags.weight_decay,
@@ -68,16 +75,31 @@ def schedule(setup: Setup) -> Callable[[int], float]:
     Returns:
       A function from the step, counted from 0, to the rate of the update that it belongs to.
     """
-    by_update, accumulate = _by_update(setup), setup.flags.get("accumulate", 1)
-    if setup.flags.schedule != "constant" or setup.flags.warmup:
+    flags = setup.flags
+    by_update, accumulate = learning_rate_schedule(setup, flags.learning_rate), flags.get("accumulate", 1)
+    if flags.schedule != "constant" or flags.warmup or flags.get("milestones"):
         by_update = jax.jit(by_update)  # one program in place of one for each operation
     return lambda step: float(by_update(step // accumulate))
 
 
-def _by_update(setup: Setup) -> optax.Schedule:
+def learning_rate_schedule(setup: Setup, rate: float) -> optax.Schedule:
+    """Build the schedule that the flags describe, over the run's optimizer updates.
+
+    Args:
+      setup: with the flags of SETTINGS; `accumulate`, `milestones` and `decay_factor` may be missing.
+      rate: peak of the schedule.
+
+    Returns:
+      A function from the number of the update, counted from 0, to the rate.
+    """
     flags = setup.flags
-    updates = max(1, setup.steps // flags.get("accumulate", 1))
-    return create_schedule(flags.schedule, flags.learning_rate, updates, round(flags.warmup * updates))
+    accumulate, milestones = flags.get("accumulate", 1), flags.get("milestones")
+    updates = max(1, setup.steps // accumulate)
+    if milestones is not None:
+        epoch = setup.spec["train_size"] / flags.batch_size / accumulate  # updates
+        milestones = [m * epoch for m in milestones]
+    warmup = round(flags.warmup * updates)
+    return create_schedule(flags.schedule, rate, updates, warmup, milestones, flags.get("decay_factor", 0.1))
 
 
 def averaged(learner: Learner, setup: Setup) -> Learner:

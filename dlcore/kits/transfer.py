@@ -16,7 +16,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, optimizer, trained_network
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
-from dlcore.optim import create_optimizer, create_schedule
+from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
 from dlcore.optim.replica import cross_replica
 
@@ -177,10 +177,9 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
       The transformation.
     """
     flags = setup.flags
-    warmup = round(flags.warmup * setup.steps)
 
     def make(rate: float, begin: int) -> optax.GradientTransformation:
-        schedule = create_schedule(flags.schedule, flags.learning_rate * rate, setup.steps, warmup)
+        schedule = optimizer.learning_rate_schedule(setup, flags.learning_rate * rate)
         return create_optimizer(
             flags.optimizer,
             lambda count: schedule(count + begin),

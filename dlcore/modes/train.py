@@ -22,6 +22,7 @@ from dlcore.modes.watch import watch_hooks
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.fit import Saving, fit
+from dlcore.run.hooks import EarlyStopping
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
@@ -54,12 +55,22 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
         "evaluators": [] if data.valid is None else experiment.evaluators(setup, data, "valid"),
         "eval_batch_size": flags.eval_batch_size,
         "start": experiment.start(setup),
-        "hooks": experiment.hooks(setup),
+        "hooks": [*experiment.hooks(setup), *_early_stopping(run, setup, data)],
         "placement": run.placement(),
         "log_every": flags.log_every,
         "learning_rate": run.experiment.schedule(setup),
         "eval_every": run.eval_every(setup),
     }
+
+
+def _early_stopping(run: ResolvedRun, setup: Setup, data: Splits) -> list[EarlyStopping]:
+    """The hook that `--patience` asks for."""
+    patience, monitor = run.flags.patience, run.experiment.monitor
+    if not patience:
+        return []
+    if data.valid is None or "headline" in setup.spec:
+        raise FlagError(f"--patience={patience}: no validation to compare; allowed: 0, or data with a validation split")
+    return [EarlyStopping(f"valid/{monitor}", patience, run.experiment.monitor_mode)]
 
 
 def train(run: ResolvedRun) -> int:

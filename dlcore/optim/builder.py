@@ -6,7 +6,9 @@ The pieces, in their order:
     the whole repeated once every `accumulate` steps, fed with gradients averaged over `axis`.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -19,7 +21,7 @@ from dlcore.optim import by_hand, schedules
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.replica import cross_replica
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "create_optimizer", "create_schedule"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "check_milestones", "create_optimizer", "create_schedule"]
 
 OPTIMIZERS = {
     "sgd": lambda rate, b1, b2, decay: _l2(decay, optax.sgd(rate, None if _off(b1) else b1)),
@@ -55,10 +57,12 @@ SCHEDULES = {
     "cosine_restarts": lambda peak, steps, warmup: schedules.cosine_restarts(
         peak, max(1, math.ceil((steps - warmup) / 7)), 2
     ),
+    "one_cycle": lambda peak, steps, warmup: _one_cycle(peak, steps, warmup),
 }
 """Decays after the warm-up. step: a tenth at 50% and 75% of the run; multi_step: at 25%, 50% and 75%; exponential: to
 1/100; polynomial: squared, to 0; inverse_sqrt: in units of the warm-up; inverse_time: to 1/10; cosine_restarts: three
-cosines, each twice as long as the one before."""
+cosines, each twice as long as the one before; one_cycle: up to the peak over the warm-up, or over 30% of the run
+without one, and down to nearly 0."""
 
 
 def kernels(params: Any) -> Any:
@@ -77,7 +81,14 @@ def _l2(decay: float, tx: optax.GradientTransformation) -> optax.GradientTransfo
     return optax.chain(optax.add_decayed_weights(decay, mask=kernels), tx)
 
 
-def create_schedule(name: str, peak: float, steps: int, warmup: int = 0) -> optax.Schedule:
+def create_schedule(
+    name: str,
+    peak: float,
+    steps: int,
+    warmup: int = 0,
+    milestones: Sequence[float] | None = None,
+    decay_factor: float = 0.1,
+) -> optax.Schedule:
     """Linear warm-up from 0, then the named decay over the rest of the run.
 
     Args:
@@ -85,21 +96,51 @@ def create_schedule(name: str, peak: float, steps: int, warmup: int = 0) -> opta
       peak: learning rate after the warm-up.
       steps: optimizer updates of the whole run.
       warmup: updates of the warm-up, at most `steps`; 0 for none.
+      milestones: updates, counted from the start of the run, at which the rate is multiplied by `decay_factor`; given,
+        they replace the decay that `name` stands for.
+      decay_factor: factor of each milestone.
 
     Returns:
       Function of the update's number, from 0, to the learning rate.
 
     Raises:
-      ValueError: the name is unknown, or the warm-up is longer than the run.
+      ValueError: the name is unknown, the warm-up is longer than the run, or milestones are not positive and rising.
     """
     if name not in SCHEDULES:
         raise ValueError(f"schedule={name!r}: unknown; allowed: {', '.join(SCHEDULES)}")
     if not 0 <= warmup <= steps:
         raise ValueError(f"warmup={warmup}: out of range; allowed: 0 to steps={steps}")
-    decay = SCHEDULES[name](peak, steps, warmup)
-    if not warmup:
+    if milestones is not None:
+        check_milestones(milestones)
+        decay = schedules.multi_step(peak, [math.ceil(m) - warmup for m in milestones], decay_factor)
+    else:
+        decay = SCHEDULES[name](peak, steps, warmup)
+    if not warmup or (name == "one_cycle" and milestones is None):
         return decay
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+
+
+def check_milestones(milestones: Sequence[float]) -> None:
+    """Check that milestones are positive and rise.
+
+    Args:
+      milestones: in updates, steps or epochs.
+
+    Raises:
+      ValueError: they are not.
+    """
+    if not milestones or milestones[0] <= 0 or any(b <= a for a, b in itertools.pairwise(milestones)):
+        raise ValueError(
+            f"milestones={','.join(f'{m:g}' for m in milestones)}: not rising from above 0; allowed: such as 30,60,90"
+        )
+
+
+def _one_cycle(peak: float, steps: int, warmup: int) -> optax.Schedule:
+    """One cycle whose rise is the warm-up; both phases have a step at least, and a run of one step has no phases."""
+    if steps < 2:
+        return optax.constant_schedule(peak)
+    rise = warmup / steps if warmup else 0.3
+    return schedules.one_cycle(peak, steps, min(max(rise, 1.5 / steps), 1 - 0.5 / steps))
 
 
 def create_optimizer(

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from dlcore.run.progress import say
+
 __all__ = ["STOP", "EarlyStopping", "Hook"]
 
 Hook = Callable[[int, Any, dict[str, float]], Any]
@@ -60,4 +62,9 @@ class EarlyStopping:
             self.memory = {"best": value, "waited": 0}
             return None
         self.memory = {"best": best, "waited": self.memory["waited"] + 1}
-        return STOP if self.memory["waited"] >= self.patience else None
+        if self.memory["waited"] < self.patience:
+            return None
+        say(
+            f"stop at step {step}: {self.patience} evaluations in a row without a better {self.monitor} than {best:.4g}"
+        )
+        return STOP

@@ -128,6 +128,7 @@ def test_every_name_is_tried_above():
         "inverse_sqrt",
         "inverse_time",
         "cosine_restarts",
+        "one_cycle",
     }
 
 
@@ -230,7 +231,7 @@ def rates(schedule, steps):
 
 @pytest.mark.slow
 def test_warm_up_rises_linearly_from_zero_and_ends_at_the_peak():
-    for name in SCHEDULES:
+    for name in set(SCHEDULES) - {"one_cycle"}:  # which has a rise of its own
         schedule = create_schedule(name, 2.0, 100, warmup=10)
         assert rates(schedule, [0, 5, 9]) == pytest.approx([0.0, 1.0, 1.8]), name
         assert float(schedule(10)) == pytest.approx(2.0), name
@@ -254,6 +255,12 @@ def test_decays_by_hand():
     assert float(create_schedule("inverse_time", 1.0, 110, 10)(110)) == pytest.approx(0.1)
     # Four times the warm-up: half the peak.
     assert float(create_schedule("inverse_sqrt", 1.0, 110, 10)(40)) == pytest.approx(0.5)
+    # Up over the warm-up of 30 steps from 1/25 of the peak, whose last is step 29, and down to 4e-6 of it at the end.
+    cycle = create_schedule("one_cycle", 1.0, 100, 30)
+    assert rates(cycle, [0, 29, 99]) == pytest.approx([0.04, 1.0, 4e-6], rel=1e-2)
+    assert rates(create_schedule("one_cycle", 1.0, 100), [0, 29, 99]) == pytest.approx([0.04, 1.0, 4e-6], rel=1e-2)
+    for steps in (1, 2, 3):
+        assert max(rates(create_schedule("one_cycle", 1.0, steps), range(steps))) <= 1.0
     # 70 steps in cycles of 10, 20 and 40: up again at 10 and 30.
     restarts = create_schedule("cosine_restarts", 1.0, 70)
     assert rates(restarts, [0, 5, 10, 20, 30, 50]) == pytest.approx([1, 0.5, 1, 0.5, 1, 0.5])
@@ -316,3 +323,9 @@ def test_amsgrad_never_forgets_its_largest_square():
         want -= 0.1 * m / (1 - 0.9**t) / (largest**0.5 + 1e-8)
     assert float(w) == pytest.approx(want, rel=1e-5)
     assert largest == pytest.approx(16)
+
+
+@pytest.mark.parametrize("milestones", [(), (0.0, 1.0), (2.0, 1.0), (1.0, 1.0)])
+def test_milestones_rise_from_above_zero(milestones):
+    with pytest.raises(ValueError, match="not rising from above 0; allowed: such as 30,60,90"):
+        create_schedule("constant", 1.0, 10, milestones=milestones)
