@@ -66,8 +66,8 @@ def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.
       [C]; tau of the class that leads, and of all while there is no confident guess.
     """
     lead = confident.max()
-    share = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)
-    return threshold * share / (2 - share)
+    learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)
+    return threshold * learning_effect / (2 - learning_effect)
 
 
 @check_arguments
@@ -105,25 +105,25 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
-        weak = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
-        hard = augmented(strong, jax.random.fold_in(rng, 1), unlabeled)
-        (logits, guess, answer), model_state = networks.student(labeled["image"], weak, hard)
-        q, mask = jax.lax.stop_gradient(jax.nn.softmax(guess)), mask_of(unlabeled)
+        weak_view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
+        strong_view = augmented(strong, jax.random.fold_in(rng, 1), unlabeled)
+        (logits, weak_logits, strong_logits), model_state = networks.student(labeled["image"], weak_view, strong_view)
+        q, mask = jax.lax.stop_gradient(jax.nn.softmax(weak_logits)), mask_of(unlabeled)
         mean = _running(memory["mean"], q, mask, axis)
         q = aligned(q, mean) if alignment else q
-        confidence, label = q.max(-1), q.argmax(-1).astype(jnp.int32)
-        chosen = jax.nn.one_hot(label, q.shape[-1]) * (confidence >= threshold)[:, None]
-        confident = _running(memory["confident"], chosen, mask, axis)
-        bar = class_thresholds(threshold, memory["confident"])[label] if thresholds == "class" else threshold
-        accepted = confidence >= bar
-        losses = accepted * optax.softmax_cross_entropy_with_integer_labels(answer, label)
+        confidence, pseudo_label = q.max(-1), q.argmax(-1).astype(jnp.int32)
+        confident_labels = jax.nn.one_hot(pseudo_label, q.shape[-1]) * (confidence >= threshold)[:, None]
+        confident = _running(memory["confident"], confident_labels, mask, axis)
+        tau = class_thresholds(threshold, memory["confident"])[pseudo_label] if thresholds == "class" else threshold
+        accepted = confidence >= tau
+        losses = accepted * optax.softmax_cross_entropy_with_integer_labels(strong_logits, pseudo_label)
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(
             supervised,
             model_state,
             metrics,
             losses,
-            PseudoLabels(label, accepted),
+            PseudoLabels(pseudo_label, accepted),
             {"mean": mean, "confident": confident},
         )
 

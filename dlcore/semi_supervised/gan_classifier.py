@@ -47,10 +47,10 @@ __all__ = [
     "GanClassifierState",
     "area_of_low_density",
     "density_excess",
+    "fake_losses",
     "feature_distance",
     "learner",
     "low_density",
-    "made_losses",
     "pull_away",
     "real_losses",
 ]
@@ -79,7 +79,7 @@ def real_losses(logits: jax.Array) -> jax.Array:
     return jax.nn.softplus(-jax.nn.logsumexp(logits, axis=-1))
 
 
-def made_losses(logits: jax.Array) -> jax.Array:
+def fake_losses(logits: jax.Array) -> jax.Array:
     """Compute -log(1 - D(x)) of images that are made.
 
     Args:
@@ -134,12 +134,12 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
       [B], max(0, log p - t) up to a constant of p; the kernel is as wide as real images are apart from their nearest.
     """
     real = jax.lax.stop_gradient(real)
-    others = jnp.where((mask[None] > 0) & ~jnp.eye(len(mask), dtype=bool), squared_distances(real, real), jnp.inf)
-    nearest = jnp.where((mask > 0) & jnp.isfinite(others.min(1)), others.min(1), 0)
+    pairwise = jnp.where((mask[None] > 0) & ~jnp.eye(len(mask), dtype=bool), squared_distances(real, real), jnp.inf)
+    nearest = jnp.where((mask > 0) & jnp.isfinite(pairwise.min(1)), pairwise.min(1), 0)
     width = 2 * jnp.maximum(masked_mean(nearest, mask), 1e-6)
     count = jnp.maximum(mask.sum(), 2)
-    own = jax.nn.logsumexp(-others / width, axis=1) - jnp.log(count - 1)
-    threshold = jnp.nanquantile(jnp.where(mask > 0, own, jnp.nan), quantile)
+    log_density = jax.nn.logsumexp(-pairwise / width, axis=1) - jnp.log(count - 1)
+    threshold = jnp.nanquantile(jnp.where(mask > 0, log_density, jnp.nan), quantile)
     between = jnp.where(mask[None] > 0, squared_distances(made, real), jnp.inf)
     return jax.nn.relu(jax.nn.logsumexp(-between / width, axis=1) - jnp.log(count) - threshold)
 
@@ -191,7 +191,7 @@ def learner(
         {"discriminator": model, "generator": generator},
         {"discriminator": optimizer, "generator": generator_optimizer},
     )
-    judge = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
+    evaluator = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
     average = averaging(ema_decay)
 
     def latent(rng, batch):
@@ -200,8 +200,8 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> GanClassifierState:
         labeled, _, _ = streams(batch)
         inputs = {"discriminator": (preprocess(labeled["image"]),), "generator": (latent(rng, labeled),)}
-        start = PlayerState(**players.init(rng, inputs))
-        return GanClassifierState(**vars(start), teacher=jax.tree.map(jnp.copy, weights(start)))
+        players_state = PlayerState(**players.init(rng, inputs))
+        return GanClassifierState(**vars(players_state), teacher=jax.tree.map(jnp.copy, weights(players_state)))
 
     def weights(state):
         return {"params": state.params["discriminator"], "model_state": state.model_state["discriminator"]}
@@ -216,7 +216,7 @@ def learner(
         last = list(maps.values())[-1]
         return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
 
-    def make(params, model_state, rng, batch, view=None, train=True):
+    def generate_fake(params, model_state, rng, batch, view=None, train=True):
         """(images as the classifier takes them, the generator's statistics, images in [0, 1])."""
         x, statistics = players.apply("generator", params, model_state, latent(rng, batch), train=train)
         x = denormalize(x)
@@ -230,32 +230,38 @@ def learner(
         dropout = keys[6:] if axis is None else [jax.random.fold_in(k, jax.lax.axis_index(axis)) for k in keys[6:]]
         labeled, unlabeled, _ = streams(batch)
         parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
-        known, others = (augmented(augment, key, part) for key, part in zip(keys, parts, strict=False))
+        labeled_images, unlabeled_images = (
+            augmented(augment, key, part) for key, part in zip(keys, parts, strict=False)
+        )
         mask = mask_of(unlabeled)
-        made, _, _ = make(state.params, state.model_state, keys[2], unlabeled, keys[3])
+        fake_images, _, _ = generate_fake(state.params, state.model_state, keys[2], unlabeled, keys[3])
 
         def discriminate(params):
-            everything = jnp.concatenate([known, others, made])
-            logits, statistics = classify(params, state.model_state, everything, dropout[0])
-            logits, real, fake = jnp.split(logits, [len(known), len(known) + len(others)])
+            all_images = jnp.concatenate([labeled_images, unlabeled_images, fake_images])
+            logits, statistics = classify(params, state.model_state, all_images, dropout[0])
+            logits, real_logits, fake_logits = jnp.split(
+                logits, [len(labeled_images), len(labeled_images) + len(unlabeled_images)]
+            )
             losses = softmax_cross_entropy_loss(logits, labeled["label"])
-            unsupervised = real_losses(real) + made_losses(fake)
+            unlabeled_losses = real_losses(real_logits) + fake_losses(fake_logits)
             if complement:
-                unsupervised += entropy_weight * entropy_loss(real)
-            value = masked_mean(losses, mask_of(labeled)) + unlabeled_weight * masked_mean(unsupervised, mask)
-            return value, (statistics, (losses, logits, unsupervised, real, fake))
+                unlabeled_losses += entropy_weight * entropy_loss(real_logits)
+            value = masked_mean(losses, mask_of(labeled)) + unlabeled_weight * masked_mean(unlabeled_losses, mask)
+            return value, (statistics, (losses, logits, unlabeled_losses, real_logits, fake_logits))
 
-        state, (losses, logits, unsupervised, real, fake) = players.turn("discriminator", state, discriminate)
+        state, (losses, logits, unlabeled_losses, real, fake) = players.turn("discriminator", state, discriminate)
 
         def generate(params):
-            images, statistics, _ = make(params, state.model_state, keys[4], unlabeled, keys[5])
-            everything = jnp.concatenate([others, images])
-            theirs, own = jnp.split(features(params, state.model_state, everything, dropout[1]), 2)
-            distance = feature_distance(theirs, own, mask)
-            value, extras = distance, {"feature_distance": distance}
+            fake, statistics, _ = generate_fake(params, state.model_state, keys[4], unlabeled, keys[5])
+            all_images = jnp.concatenate([unlabeled_images, fake])
+            real_features, fake_features = jnp.split(features(params, state.model_state, all_images, dropout[1]), 2)
+            matching_loss = feature_distance(real_features, fake_features, mask)
+            value, extras = matching_loss, {"feature_distance": matching_loss}
             if complement:
-                extras["pull_away"] = pull_away(own, mask)
-                extras["density_excess"] = masked_mean(density_excess(theirs, own, mask, density_quantile), mask)
+                extras["pull_away"] = pull_away(fake_features, mask)
+                extras["density_excess"] = masked_mean(
+                    density_excess(real_features, fake_features, mask, density_quantile), mask
+                )
                 value += pull_away_weight * extras["pull_away"] + density_weight * extras["density_excess"]
             return value, (statistics, extras)
 
@@ -265,15 +271,15 @@ def learner(
         metrics = {
             "loss": Sum.of(losses, mask_of(labeled)),
             "accuracy": Sum.of(logits.argmax(-1) == labeled["label"], mask_of(labeled)),
-            "unlabeled_loss": Sum.of(unsupervised, mask),
+            "unlabeled_loss": Sum.of(unlabeled_losses, mask),
             "d_real": Sum.of(jnp.exp(-real_losses(real)), mask),
-            "d_fake": Sum.of(1 - jnp.exp(-made_losses(fake)), mask),
+            "d_fake": Sum.of(1 - jnp.exp(-fake_losses(fake)), mask),
             **{name: Sum(value * count, count) for name, value in extras.items()},
         }
         state = state.replace(step=state.step + 1, model_state=statistics)
         return state.replace(teacher=average.follow(state.teacher, weights(state), state.step)), metrics
 
-    def judged(state: GanClassifierState) -> SupervisedState:
+    def eval_state(state: GanClassifierState) -> SupervisedState:
         measured = state.teacher
         return SupervisedState(
             state.step, state.rng, measured["params"], state.opt_state["discriminator"], measured["model_state"]
@@ -281,21 +287,21 @@ def learner(
 
     def predict(state: GanClassifierState, batch: dict) -> dict[str, jax.Array]:
         flat, _, _ = streams(batch)
-        made, _, sample = make(state.params, state.model_state, state.rng, flat, train=False)
+        fake_images, _, sample = generate_fake(state.params, state.model_state, state.rng, flat, train=False)
         networks = ({"discriminator": state.teacher[part]} for part in ("params", "model_state"))
         of = partial(features, *networks)
-        return judge.predict(judged(state), flat) | {
+        return evaluator.predict(eval_state(state), flat) | {
             "features": of(preprocess(flat["image"])),
             "sample": sample,
-            "sample_features": of(made),
+            "sample_features": of(fake_images),
         }
 
     return Learner(
         init=init,
         update=update,
-        evaluate=lambda state, batch: judge.evaluate(judged(state), streams(batch)[0]),
+        evaluate=lambda state, batch: evaluator.evaluate(eval_state(state), streams(batch)[0]),
         predict=predict,
-        classes=lambda state, batch: judge.classes(judged(state), streams(batch)[0]),
+        classes=lambda state, batch: evaluator.classes(eval_state(state), streams(batch)[0]),
     )
 
 
@@ -311,10 +317,10 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
       The area under the ROC curve of the kernel density: 1 where all made images are the less likely, .5 where they
       have the density of real ones, less where they crowd where real ones are frequent.
     """
-    kernels, others = features[::2], features[1::2]
-    apart = np.sqrt(np.asarray(squared_distances(jnp.asarray(others), jnp.asarray(kernels))).min(1)).mean()
+    kernels, queries = features[::2], features[1::2]
+    apart = np.sqrt(np.asarray(squared_distances(jnp.asarray(queries), jnp.asarray(kernels))).min(1)).mean()
     width = max(2 * float(apart), 1e-6)
-    return auroc(*(np.asarray(kernel_log_density(x, kernels, width)) for x in (others, made)))
+    return auroc(*(np.asarray(kernel_log_density(x, kernels, width)) for x in (queries, made)))
 
 
 def low_density() -> Evaluator:

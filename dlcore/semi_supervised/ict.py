@@ -68,8 +68,8 @@ def learner(
         target = jax.nn.softmax(networks.teacher(view))
         mixed, target = mixup(jax.random.fold_in(rng, 1), view, target, alpha, mask_of(unlabeled))
         (logits,), model_state = networks.student(labeled["image"])
-        (answer,), _ = networks.student(mixed)
-        losses = mean_squared(jax.nn.softmax(answer), target)
+        (mixed_logits,), _ = networks.student(mixed)
+        losses = mean_squared(jax.nn.softmax(mixed_logits), target)
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

@@ -96,9 +96,9 @@ def propagate(
         classes = np.unique(labels[labels != UNLABELED])
         if not len(classes):
             raise ValueError(f"labels={UNLABELED}: of every point; allowed: at least one label")
-        given = jnp.asarray(labels[:, None] == classes[None], x.dtype)
+        clamped = jnp.asarray(labels[:, None] == classes[None], x.dtype)
         x = x - x.mean(0)
-        distributions, steps = _fixed_point(x, given, gamma, alpha, tolerance, max_steps, method == "spreading")
+        distributions, steps = _fixed_point(x, clamped, gamma, alpha, tolerance, max_steps, method == "spreading")
         distributions = np.asarray(distributions)
     return Propagated(
         np.asarray(points), classes, distributions, classes[distributions.argmax(1)], float(gamma), int(steps)
@@ -128,9 +128,9 @@ def extend(graph: Propagated, queries: Any) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("spreads",))
-def _fixed_point(x, given, gamma, alpha, tolerance, max_steps, spreads: bool):
+def _fixed_point(x, clamped, gamma, alpha, tolerance, max_steps, spreads: bool):
     weights = jnp.exp(-gamma * squared_distances(x, x))
-    labeled = given.sum(1, keepdims=True) > 0
+    labeled = clamped.sum(1, keepdims=True) > 0
     if spreads:
         weights = weights * (1 - jnp.eye(len(x), dtype=x.dtype))
         degree = weights.sum(1)
@@ -142,15 +142,15 @@ def _fixed_point(x, given, gamma, alpha, tolerance, max_steps, spreads: bool):
     def step(carry):
         now, _, count = carry
         new = jnp.matmul(weights, now, precision=jax.lax.Precision.HIGHEST)
-        new = alpha * new + (1 - alpha) * given if spreads else jnp.where(labeled, given, _to_one(new))
+        new = alpha * new + (1 - alpha) * clamped if spreads else jnp.where(labeled, clamped, _to_one(new))
         return new, jnp.abs(new - now).sum(), count + 1
 
     def goes_on(carry):
         _, change, count = carry
         return (change >= tolerance) & (count < max_steps)
 
-    found, _, count = jax.lax.while_loop(goes_on, step, (given, jnp.asarray(jnp.inf, x.dtype), jnp.int32(0)))
-    return _to_one(found), count
+    distributions, _, count = jax.lax.while_loop(goes_on, step, (clamped, jnp.asarray(jnp.inf, x.dtype), jnp.int32(0)))
+    return _to_one(distributions), count
 
 
 def _to_one(rows):

@@ -63,9 +63,9 @@ def learner(
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         first, second = (augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2))
         (logits,), model_state = networks.student(labeled["image"])
-        (answer,), _ = networks.student(first)
+        (student_logits,), _ = networks.student(first)
         target = jax.nn.softmax(networks.teacher(second))
-        losses = mean_squared(jax.nn.softmax(answer), target)
+        losses = mean_squared(jax.nn.softmax(student_logits), target)
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

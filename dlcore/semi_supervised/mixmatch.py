@@ -86,15 +86,15 @@ def learner(
         guesses = networks.current(jnp.concatenate(views))
         q = sharpen(jax.nn.softmax(guesses).reshape(num_views, -1, guesses.shape[-1]).mean(0), temperature)
         count, mask = len(labeled["image"]), mask_of(unlabeled)
-        own = mask_of(labeled)
+        labeled_mask = mask_of(labeled)
         images = jnp.concatenate([labeled["image"], *views])
         targets = jnp.concatenate([jax.nn.one_hot(labeled["label"], q.shape[-1]), *[q] * num_views])
-        real = jnp.concatenate([own, *[mask] * num_views])
+        real = jnp.concatenate([labeled_mask, *[mask] * num_views])
         images, targets = mixup(jax.random.fold_in(rng, num_views), images, targets, alpha, real, keep_most=True)
-        (answers,), model_state = networks.student(images)
-        supervised = optax.softmax_cross_entropy(answers[:count], targets[:count])
-        losses = mean_squared(jax.nn.softmax(answers[count:]), targets[count:]).reshape(num_views, -1).mean(0)
-        return Terms(supervised, model_state, {"loss": Sum.of(supervised, own)}, losses)
+        (logits,), model_state = networks.student(images)
+        supervised = optax.softmax_cross_entropy(logits[:count], targets[:count])
+        losses = mean_squared(jax.nn.softmax(logits[count:]), targets[count:]).reshape(num_views, -1).mean(0)
+        return Terms(supervised, model_state, {"loss": Sum.of(supervised, labeled_mask)}, losses)
 
     return two_stream_learner(
         model,

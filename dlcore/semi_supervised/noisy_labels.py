@@ -78,8 +78,8 @@ def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray
     if noise not in ("symmetric", "asymmetric"):
         raise ValueError(f"noise={noise!r}: unknown; allowed: symmetric or asymmetric")
     same, next_one = np.eye(num_classes), np.roll(np.eye(num_classes), 1, axis=1)
-    others = (1 - same) / (num_classes - 1) if noise == "symmetric" else next_one
-    return (1 - rate) * same + rate * others
+    off_diagonal = (1 - same) / (num_classes - 1) if noise == "symmetric" else next_one
+    return (1 - rate) * same + rate * off_diagonal
 
 
 def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
@@ -161,9 +161,9 @@ def learner(
             key = jax.random.fold_in(rng, 2 if name == "peer" else 0)
             variables = dict(model.init(key, images, train=False))
             params[name], model_state[name] = variables.pop("params"), variables
-        kept = jax.tree.map(jnp.copy, {"params": params[PLAIN], "model_state": model_state[PLAIN]})
+        plain_weights = jax.tree.map(jnp.copy, {"params": params[PLAIN], "model_state": model_state[PLAIN]})
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return NoisyState(step, rng, params, optimizer.init(params), model_state, kept)
+        return NoisyState(step, rng, params, optimizer.init(params), model_state, plain_weights)
 
     def logits_of(params, model_state, images, dropout=None):
         variables = {"params": params, **model_state}
@@ -175,15 +175,15 @@ def learner(
         """{network: (losses [B], weights [B])}."""
         plain = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}
         if technique == "co_teaching":
-            share = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
-            easy = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, share) for name in names[:2]}
+            keep_fraction = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
+            easy = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, keep_fraction) for name in names[:2]}
             weights = {"technique": easy["peer"], "peer": easy["technique"], PLAIN: mask}
             return {name: (plain[name], weights[name]) for name in names}
         if technique == "generalized":
-            own = generalized_cross_entropy_loss(logits["technique"], label, q)
+            losses = generalized_cross_entropy_loss(logits["technique"], label, q)
         else:
-            own = forward_corrected_loss(logits["technique"], label, table)
-        return {"technique": (own, mask), PLAIN: (plain[PLAIN], mask)}
+            losses = forward_corrected_loss(logits["technique"], label, table)
+        return {"technique": (losses, mask), PLAIN: (plain[PLAIN], mask)}
 
     def objective(params, model_state, images, batch, step, dropout=None):
         mask, label, logits, new = mask_of(batch), batch["label"], {}, {}
@@ -192,16 +192,16 @@ def learner(
             logits[name], new[name] = logits_of(params[name], model_state[name], images, key)
         terms = weighted(logits, label, mask, step)
         value = sum(masked_mean(losses, weights) for losses, weights in terms.values())
-        right = {name: logits[name].argmax(-1) == label for name in ("technique", PLAIN)}
+        correct = {name: logits[name].argmax(-1) == label for name in ("technique", PLAIN)}
         metrics = {
             "loss": Sum.of(terms["technique"][0], mask),
-            "accuracy": Sum.of(right["technique"], mask),
-            "accuracy_cross_entropy": Sum.of(right[PLAIN], mask),
+            "accuracy": Sum.of(correct["technique"], mask),
+            "accuracy_cross_entropy": Sum.of(correct[PLAIN], mask),
         }
         if "hidden_label" in batch:
-            wrong = mask * (batch["hidden_label"] != label)
-            metrics["memorized"] = Sum.of(right["technique"], wrong)
-            metrics["memorized_cross_entropy"] = Sum.of(right[PLAIN], wrong)
+            mislabeled = mask * (batch["hidden_label"] != label)
+            metrics["memorized"] = Sum.of(correct["technique"], mislabeled)
+            metrics["memorized_cross_entropy"] = Sum.of(correct[PLAIN], mislabeled)
         return value, (new, metrics, logits["technique"])
 
     def loss(params: Any, state: NoisyState, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -226,11 +226,11 @@ def learner(
         images, mask, label = preprocess(batch["image"]), mask_of(batch), batch["label"]
         _, (_, metrics, logits) = objective(state.params, state.model_state, images, batch, state.step)
         stopped, _ = logits_of(state.kept["params"], state.kept["model_state"], images)
-        mine, plain = metrics["accuracy"], metrics["accuracy_cross_entropy"]
+        technique, plain = metrics["accuracy"], metrics["accuracy_cross_entropy"]
         return {
             **metrics,
             "accuracy_early_stopped": Sum.of(stopped.argmax(-1) == label, mask),
-            "gain": Sum((mine.total - plain.total).astype(jnp.float32), mine.count),
+            "gain": Sum((technique.total - plain.total).astype(jnp.float32), technique.count),
             "confusion": ConfusionMatrix.of(logits, label, mask),
         }
 

@@ -59,8 +59,8 @@ def learner(
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2)]
         (logits,), model_state = networks.student(labeled["image"])
-        answers, _ = networks.student(*views)
-        losses = mean_squared(*(jax.nn.softmax(answer) for answer in answers))
+        view_logits, _ = networks.student(*views)
+        losses = mean_squared(*(jax.nn.softmax(logits) for logits in view_logits))
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

@@ -102,15 +102,15 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         (logits,), model_state = networks.student(labeled["image"])
-        (answer,), _ = networks.student(augmented(augment, rng, unlabeled))
-        index, mask, prediction = unlabeled["index"], mask_of(unlabeled), jax.nn.softmax(answer)
-        seen = memory["visits"][index] > 0
-        losses = seen * mean_squared(prediction, corrected(memory, index, alpha))
-        written = index, jax.lax.stop_gradient(prediction), mask
+        (view_logits,), _ = networks.student(augmented(augment, rng, unlabeled))
+        index, mask, prediction = unlabeled["index"], mask_of(unlabeled), jax.nn.softmax(view_logits)
+        has_target = memory["visits"][index] > 0
+        losses = has_target * mean_squared(prediction, corrected(memory, index, alpha))
+        entries = index, jax.lax.stop_gradient(prediction), mask
         if axis is not None:
-            written = jax.lax.all_gather(written, axis, tiled=True)
+            entries = jax.lax.all_gather(entries, axis, tiled=True)
         supervised, metrics = supervised_terms(logits, labeled)
-        return Terms(supervised, model_state, metrics, losses, memory=remember(memory, *written, alpha))
+        return Terms(supervised, model_state, metrics, losses, memory=remember(memory, *entries, alpha))
 
     def memory(num_classes: int) -> dict[str, jax.Array]:
         table = jnp.zeros((num_unlabeled, num_classes))

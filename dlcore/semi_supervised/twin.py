@@ -51,7 +51,7 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
             for name in NAMES
         )
 
-    def join(first: Any, second: Any) -> TwinState:
+    def pack(first: Any, second: Any) -> TwinState:
         both = dict(zip(NAMES, (first, second), strict=True))
         return TwinState(
             first.step,
@@ -62,25 +62,25 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
         )
 
     def init(rng: jax.Array, batch: Any) -> TwinState:
-        return join(learner.init(rng, batch), supervised.init(rng, streams(batch)[0]))
+        return pack(learner.init(rng, batch), supervised.init(rng, streams(batch)[0]))
 
     def update(state: TwinState, batch: Any) -> tuple[TwinState, Metrics]:
         first, second = split(state)
         first, metrics = learner.update(first, batch)
-        second, others = supervised.update(second, streams(batch)[0])
-        return join(first, second), metrics | {"accuracy_supervised": others["accuracy"]}
+        second, baseline_metrics = supervised.update(second, streams(batch)[0])
+        return pack(first, second), metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 
     def loss(params: Any, state: TwinState, batch: Any) -> tuple[jax.Array, Metrics]:
         first, second = split(state)
         value, metrics = learner.loss(params["technique"], first, batch)
-        other, others = supervised.loss(params["supervised"], second, streams(batch)[0])
-        return value + other, metrics | {"accuracy_supervised": others["accuracy"]}
+        other, baseline_metrics = supervised.loss(params["supervised"], second, streams(batch)[0])
+        return value + other, metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 
     def evaluate(state: TwinState, batch: Any) -> Metrics:
         first, second = split(state)
-        metrics, mine = learner.evaluate(first, batch), supervised.evaluate(second, batch)["accuracy"]
-        better = Sum(metrics["accuracy"].total - mine.total, mine.count)
-        return metrics | {"accuracy_supervised": mine, "gain": better}
+        metrics, baseline_accuracy = learner.evaluate(first, batch), supervised.evaluate(second, batch)["accuracy"]
+        better = Sum(metrics["accuracy"].total - baseline_accuracy.total, baseline_accuracy.count)
+        return metrics | {"accuracy_supervised": baseline_accuracy, "gain": better}
 
     return Learner(
         init=init,

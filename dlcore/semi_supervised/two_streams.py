@@ -137,8 +137,8 @@ def ramp_up(step: jax.Array, steps: int) -> jax.Array:
     Returns:
       [] float32.
     """
-    share = jnp.minimum(step / max(steps, 1), 1.0) if steps else jnp.ones(())
-    return jnp.exp(-5 * jnp.square(1 - share)).astype(jnp.float32)
+    progress = jnp.minimum(step / max(steps, 1), 1.0) if steps else jnp.ones(())
+    return jnp.exp(-5 * jnp.square(1 - progress)).astype(jnp.float32)
 
 
 def ramped(weight: float | jax.Array, steps: int = 0) -> Callable[[jax.Array], jax.Array]:
@@ -287,15 +287,21 @@ def two_stream_learner(
       The learner. `evaluate` and `predict` take flat batches, measure the teacher where there is one, and give what
       those of `dlcore.classification.supervised` give; all functions take flat batches, which serve as both streams.
     """
-    judge = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
+    evaluator = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
 
     def init(rng: jax.Array, batch: dict) -> TwoStreamState:
         labeled, _, _ = streams(batch)
-        start = judge.init(rng, labeled)
-        num_classes = jax.eval_shape(judge.predict, start, labeled)["logits"].shape[-1]
-        first = None if teacher is None else jax.tree.map(jnp.copy, _weights(start))
+        supervised_state = evaluator.init(rng, labeled)
+        num_classes = jax.eval_shape(evaluator.predict, supervised_state, labeled)["logits"].shape[-1]
+        first = None if teacher is None else jax.tree.map(jnp.copy, _weights(supervised_state))
         return TwoStreamState(
-            start.step, start.rng, start.params, start.opt_state, start.model_state, first, memory(num_classes)
+            supervised_state.step,
+            supervised_state.rng,
+            supervised_state.params,
+            supervised_state.opt_state,
+            supervised_state.model_state,
+            first,
+            memory(num_classes),
         )
 
     def networks(params: Any, state: TwoStreamState, dropout: jax.Array) -> Networks:
@@ -307,14 +313,14 @@ def two_stream_learner(
         def student(*images):
             weights = {"params": params, "model_state": state.model_state}
             logits, model_state = run(weights, jnp.concatenate(images), dropout)
-            ends = [sum(len(x) for x in images[: k + 1]) for k in range(len(images) - 1)]
-            return jnp.split(logits, ends), model_state
+            boundaries = [sum(len(x) for x in images[: k + 1]) for k in range(len(images) - 1)]
+            return jnp.split(logits, boundaries), model_state
 
-        def taught(images):
+        def teacher_logits(images):
             weights = _weights(state) if state.teacher is None else state.teacher
             return run(weights, images, jax.random.fold_in(dropout, 1))[0]
 
-        return Networks(student, lambda images: run(_weights(state), images, dropout)[0], taught)
+        return Networks(student, lambda images: run(_weights(state), images, dropout)[0], teacher_logits)
 
     def objective(params, state, labeled, unlabeled, rng):
         noise, dropout = jax.random.fold_in(rng, 2), jax.random.fold_in(rng, 1)
@@ -353,16 +359,16 @@ def two_stream_learner(
             state = state.replace(teacher=teacher.follow(state.teacher, _weights(state), state.step))
         return state, measured(terms, metrics, unlabeled, hidden)
 
-    def judged(state: TwoStreamState) -> TwoStreamState:
+    def eval_state(state: TwoStreamState) -> TwoStreamState:
         return state.replace(**state.teacher) if teacher is not None and teacher.measured else state
 
     return Learner(
         init=init,
         update=update,
-        evaluate=lambda state, batch: judge.evaluate(judged(state), streams(batch)[0]),
-        predict=lambda state, batch: judge.predict(judged(state), streams(batch)[0]),
+        evaluate=lambda state, batch: evaluator.evaluate(eval_state(state), streams(batch)[0]),
+        predict=lambda state, batch: evaluator.predict(eval_state(state), streams(batch)[0]),
         loss=loss,
-        classes=lambda state, batch: judge.classes(state, streams(batch)[0]),
+        classes=lambda state, batch: evaluator.classes(state, streams(batch)[0]),
     )
 
 

@@ -120,11 +120,11 @@ def learner(
         (logits,), model_state = networks.student(labeled["image"])
         plain = jax.nn.softmax(networks.current(view))
         d = adversarial_direction(networks.current, view, jax.random.fold_in(rng, 1), xi, iterations)
-        (answer,), _ = networks.student(view + epsilon * d)
-        losses = kl_divergence_loss(answer, plain)
+        (perturbed_logits,), _ = networks.student(view + epsilon * d)
+        losses = kl_divergence_loss(perturbed_logits, plain)
         if not (isinstance(entropy_weight, Real) and entropy_weight == 0):
-            (own,), _ = networks.student(view)
-            losses += entropy_weight * entropy_loss(own)
+            (clean_logits,), _ = networks.student(view)
+            losses += entropy_weight * entropy_loss(clean_logits)
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

@@ -58,12 +58,12 @@ def make(rate=0.1, **settings):
 def test_the_logsumexp_form_is_the_softmax_of_k_plus_one_classes():
     logits = jnp.asarray(np.random.default_rng(0).normal(0, 3, (7, 5)), jnp.float32)
     explicit = jax.nn.log_softmax(jnp.concatenate([logits, jnp.zeros((7, 1))], 1))
-    np.testing.assert_allclose(gan.made_losses(logits), -explicit[:, -1], rtol=1e-5)
+    np.testing.assert_allclose(gan.fake_losses(logits), -explicit[:, -1], rtol=1e-5)
     np.testing.assert_allclose(gan.real_losses(logits), -jnp.log1p(-jnp.exp(explicit[:, -1])), rtol=1e-4, atol=1e-6)
     large = jnp.array([[1e4, 0.0], [-1e4, -1e4]])
     assert gan.real_losses(large)[0] == 0
     assert np.isfinite(gan.real_losses(large)).all()
-    assert np.isfinite(gan.made_losses(large)).all()
+    assert np.isfinite(gan.fake_losses(large)).all()
 
 
 @pytest.mark.covers("SE-10")
