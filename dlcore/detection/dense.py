@@ -197,10 +197,10 @@ def select(
     sides = boxes[:, 2:] - boxes[:, :2]
     valid = (scores > score_thresh) & (sides.min(-1) >= min_size)
     groups = getattr(candidates, within)
-    keep = jax.vmap(lambda boxes, scores, groups, valid: nms(boxes, scores, nms_thresh, groups=groups, valid=valid))(
-        *(part.reshape(num_blocks, -1, *part.shape[1:]) for part in (boxes, scores, groups, valid))
-    ).reshape(-1)
-    best, valid = top_detections(keep, scores, detections_per_img)
+    keep_mask = jax.vmap(
+        lambda boxes, scores, groups, valid: nms(boxes, scores, nms_thresh, groups=groups, valid=valid)
+    )(*(part.reshape(num_blocks, -1, *part.shape[1:]) for part in (boxes, scores, groups, valid))).reshape(-1)
+    best, valid = top_detections(keep_mask, scores, detections_per_img)
     return {
         "boxes": jnp.where(valid[:, None], boxes[best], 0),
         "scores": jnp.where(valid, scores[best], 0),
@@ -308,12 +308,12 @@ def detector_learner(
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
         outputs, locations, model_state = forward(params, state.model_state, images, dropout)
         boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
-        truth = boxes, batch["labels"], valid.astype(bool)
+        targets = boxes, batch["labels"], valid.astype(bool)
         mask = mask_of(batch) > 0
 
         def totals(function):
-            rows = jax.vmap(lambda out, *truth: function(out, locations, *truth))(outputs, *truth)
-            return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), rows)
+            per_image = jax.vmap(lambda out, *target: function(out, locations, *target))(outputs, *targets)
+            return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), per_image)
 
         sums = totals(losses)
         count = sums.pop("num_foreground")

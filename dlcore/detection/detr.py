@@ -143,24 +143,25 @@ class DETR(nn.Module):
             memory = layer(memory, train, position=position)
         if self.pre_norm:
             memory = LayerNorm(dtype=self.dtype, name="encoder_norm")(memory)
-        place = self.param("query_positions", nn.initializers.normal(1.0), (self.num_queries, self.features))
-        place, queries = (
-            place.astype(memory.dtype),
+        query_pos = self.param("query_positions", nn.initializers.normal(1.0), (self.num_queries, self.features))
+        query_pos, queries = (
+            query_pos.astype(memory.dtype),
             jnp.zeros((x.shape[0], self.num_queries, self.features), memory.dtype),
         )
         norm, states = LayerNorm(dtype=self.dtype, name="decoder_norm"), []
         for i in range(self.decoder_layers):
             layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)
-            queries = layer(queries, memory, train, position=place, memory_position=position)
+            queries = layer(queries, memory, train, position=query_pos, memory_position=position)
             states.append(norm(queries))
-        found = jnp.stack(states, 1)
+        hs = jnp.stack(states, 1)
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        logits = dense(self.num_classes + 1, name="class_labels_classifier")(found)
+        logits = dense(self.num_classes + 1, name="class_labels_classifier")(hs)
+        box_hidden = hs
         for i in range(2):
-            found = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(found))
-        wide = logits_dtype(logits.dtype)
-        boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(found).astype(wide))
-        return Outputs(logits.astype(wide), boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
+            box_hidden = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(box_hidden))
+        acc_dtype = logits_dtype(logits.dtype)
+        boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))
+        return Outputs(logits.astype(acc_dtype), boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
 
 
 def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,10 +179,10 @@ def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.n
 
     @jax.jit
     def apply(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        (outputs, _), seen = model.apply(variables, images, mutable=["intermediates"])
-        chance = jax.nn.softmax(outputs.logits[:, -1])[..., :-1]
-        layer = seen["intermediates"][f"decoder_{model.decoder_layers - 1}"]["cross_attn"]
-        return chance.max(-1), chance.argmax(-1), layer["weights"][0].mean(-3)
+        (outputs, _), collections = model.apply(variables, images, mutable=["intermediates"])
+        probs = jax.nn.softmax(outputs.logits[:, -1])[..., :-1]
+        layer = collections["intermediates"][f"decoder_{model.decoder_layers - 1}"]["cross_attn"]
+        return probs.max(-1), probs.argmax(-1), layer["weights"][0].mean(-3)
 
     shapes = jax.eval_shape(
         lambda v, x: model.apply(v, x, method=lambda m, x: m.backbone.features(x)), variables, images
@@ -216,10 +217,10 @@ def match(
     Returns:
       [M] int32, index of a query; -1 for padding.
     """
-    chance = jax.nn.softmax(logits)[:, labels]
-    distance = jnp.abs(boxes[:, None] - true).sum(-1)
-    overlap = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))
-    return assign(bbox_cost * distance - class_cost * chance - giou_cost * overlap, valid)
+    probs = jax.nn.softmax(logits)[:, labels]
+    cost_bbox = jnp.abs(boxes[:, None] - true).sum(-1)
+    cost_giou = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))
+    return assign(bbox_cost * cost_bbox - class_cost * probs - giou_cost * cost_giou, valid)
 
 
 def image_losses(
@@ -253,22 +254,22 @@ def image_losses(
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
       earlier layers, "num_foreground": number of true boxes}.
     """
-    true = box_convert(boxes / sides, "xyxy", "cxcywh")
+    target_boxes = box_convert(boxes / sides, "xyxy", "cxcywh")
 
-    def of_layer(logits, found):
-        chosen = match(logits, found, true, labels, valid, **costs)
-        pairs = chosen[:, None] == jnp.arange(len(found))  # [M, Q]
-        owned, paired = pairs.any(0), (chosen >= 0)
-        label = jnp.where(owned, labels[pairs.argmax(0)], logits.shape[-1] - 1)
-        weight = jnp.where(owned, 1.0, eos_coefficient)
+    def of_layer(logits, pred_boxes):
+        query_idx = match(logits, pred_boxes, target_boxes, labels, valid, **costs)
+        pairs = query_idx[:, None] == jnp.arange(len(pred_boxes))  # [M, Q]
+        is_matched, has_query = pairs.any(0), (query_idx >= 0)
+        label = jnp.where(is_matched, labels[pairs.argmax(0)], logits.shape[-1] - 1)
+        weight = jnp.where(is_matched, 1.0, eos_coefficient)
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-        mine = jnp.where(paired[:, None], found[chosen], 0.5)
-        target = jnp.where(paired[:, None], true, 0.5)
-        overlap = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (mine, target)))
+        matched_boxes = jnp.where(has_query[:, None], pred_boxes[query_idx], 0.5)
+        target = jnp.where(has_query[:, None], target_boxes, 0.5)
+        giou_loss = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (matched_boxes, target)))
         return {
             "classification": ((weight * entropy).sum(), weight.sum()),
-            "box": bbox_weight * jnp.abs(mine - target).sum(),
-            "giou": giou_weight * jnp.where(paired, overlap, 0).sum(),
+            "box": bbox_weight * jnp.abs(matched_boxes - target).sum(),
+            "giou": giou_weight * jnp.where(has_query, giou_loss, 0).sum(),
         }
 
     layers = jax.vmap(of_layer)(*outputs)
@@ -297,8 +298,8 @@ def cardinality(
       {"cardinality_error": (absolute difference, 1)}.
     """
     logits = outputs.logits[-1]
-    claimed = (logits.argmax(-1) < logits.shape[-1] - 1).sum(dtype=jnp.int32)
-    return {"cardinality_error": (jnp.abs(claimed - valid.sum(dtype=jnp.int32)), jnp.int32(1))}
+    num_predicted = (logits.argmax(-1) < logits.shape[-1] - 1).sum(dtype=jnp.int32)
+    return {"cardinality_error": (jnp.abs(num_predicted - valid.sum(dtype=jnp.int32)), jnp.int32(1))}
 
 
 def postprocess(
@@ -316,8 +317,8 @@ def postprocess(
     Returns:
       As `dlcore.detection.dense.select`.
     """
-    chance = jax.nn.softmax(outputs.logits[-1])[:, :-1]
-    scores, labels = chance.max(-1), chance.argmax(-1)
+    probs = jax.nn.softmax(outputs.logits[-1])[:, :-1]
+    scores, labels = probs.max(-1), probs.argmax(-1)
     boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)
     best, valid = top_detections(scores > score_thresh, scores, detections_per_img)
     return {

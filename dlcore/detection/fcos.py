@@ -200,11 +200,11 @@ def image_losses(
     label = jnp.where(foreground, labels[matched], -1)
     target = jax.nn.one_hot(label, outputs.logits.shape[-1], dtype=outputs.logits.dtype)
     predicted = distances_to_boxes(grid.points, outputs.distances * grid.strides[:, None])
-    overlap = generalized_iou_loss(predicted, box)
+    giou_loss = generalized_iou_loss(predicted, box)
     center = optax.sigmoid_binary_cross_entropy(outputs.centerness, centerness(boxes_to_distances(grid.points, box)))
     return {
         "classification": sigmoid_focal_loss(outputs.logits, target, alpha, gamma).sum(),
-        "box": jnp.where(foreground, overlap, 0).sum(),
+        "box": jnp.where(foreground, giou_loss, 0).sum(),
         "centerness": jnp.where(foreground, center, 0).sum(),
         "num_foreground": foreground.sum(dtype=jnp.int32),
     }

@@ -73,9 +73,9 @@ def keypoint_targets(keypoints: jax.Array, boxes: jax.Array, size: int = 56) -> 
     sides = high - low
     at = jnp.floor((keypoints[..., :2] - low) * (size / jnp.where(sides > 0, sides, 1)))
     at = jnp.where(keypoints[..., :2] == high, size - 1, at)
-    counted = ((at >= 0) & (at < size)).all(-1) & (sides > 0).all(-1) & (keypoints[..., 2] > 0)
-    at = jnp.where(counted[..., None], at, 0).astype(jnp.int32)
-    return at[..., 1] * size + at[..., 0], counted
+    visible = ((at >= 0) & (at < size)).all(-1) & (sides > 0).all(-1) & (keypoints[..., 2] > 0)
+    at = jnp.where(visible[..., None], at, 0).astype(jnp.int32)
+    return at[..., 1] * size + at[..., 0], visible
 
 
 def image_losses(
@@ -93,9 +93,9 @@ def image_losses(
       {"keypoint": (sum over keypoints, their number)}.
     """
     maps = jnp.moveaxis(logits, -1, 1).reshape(*positions.shape, -1)
-    counted = counted & positive[:, None]
+    weights = counted & positive[:, None]
     entropy = optax.softmax_cross_entropy_with_integer_labels(maps, positions)
-    return {"keypoint": (jnp.where(counted, entropy, 0).sum(), counted.sum(dtype=jnp.int32))}
+    return {"keypoint": (jnp.where(weights, entropy, 0).sum(), weights.sum(dtype=jnp.int32))}
 
 
 def read_keypoints(maps: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:

@@ -177,12 +177,12 @@ def learner(
         sides = jnp.array([size[1], size[0]] * 2, outputs.box.dtype)
         target = box_convert(boxes.astype(outputs.box.dtype) / sides, "xyxy", "cxcywh")
         entropy = softmax_cross_entropy_loss(outputs.logits, jnp.maximum(labels, 0))
-        distance = box_distance(outputs.box, target, box_loss)
-        losses = entropy + box_weight * distance
+        box_losses = box_distance(outputs.box, target, box_loss)
+        losses = entropy + box_weight * box_losses
         metrics = {
             "loss": Sum.of(losses, mask),
             "classification": Sum.of(entropy, mask),
-            "box": Sum.of(distance, mask),
+            "box": Sum.of(box_losses, mask),
             "accuracy": accuracy(outputs.logits, jnp.maximum(labels, 0), mask),
             "iou": Sum.of(paired_box_iou(corners(outputs.box, size), boxes), mask),
         }
@@ -203,12 +203,12 @@ def learner(
 
     def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]), train=False)
-        chance, size = jax.nn.softmax(outputs.logits), batch["image"].shape[1:3]
+        probs, size = jax.nn.softmax(outputs.logits), batch["image"].shape[1:3]
         return {
             "boxes": corners(outputs.box, size)[:, None],
-            "scores": chance.max(-1, keepdims=True),
-            "labels": chance.argmax(-1, keepdims=True).astype(jnp.int32),
-            "valid": jnp.ones((chance.shape[0], 1), bool),
+            "scores": probs.max(-1, keepdims=True),
+            "labels": probs.argmax(-1, keepdims=True).astype(jnp.int32),
+            "valid": jnp.ones((probs.shape[0], 1), bool),
         }
 
     def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:

@@ -88,8 +88,8 @@ def mask_targets(
 
     boxes = boxes - 0.5 if aligned else boxes
     maps = [mask[..., None].astype(jnp.float32) for mask in masks]
-    shares = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio)[..., 0]
-    return shares if threshold is None else (shares >= threshold).astype(jnp.float32)
+    coverage = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio)[..., 0]
+    return coverage if threshold is None else (coverage >= threshold).astype(jnp.float32)
 
 
 def image_losses(logits: jax.Array, targets: jax.Array, classes: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:

@@ -111,15 +111,15 @@ def image_losses(
     at = jnp.asarray(anchors.boxes)
     iou = box_iou(boxes, at)
     matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
-    index, drawn = balanced_sample(key, matched >= 0, matched == BACKGROUND, count, positive_fraction)
+    index, sampled = balanced_sample(key, matched >= 0, matched == BACKGROUND, count, positive_fraction)
     matched, at = matched[index], at[index]
-    positive = drawn & (matched >= 0)
+    positive = sampled & (matched >= 0)
     entropy = optax.sigmoid_binary_cross_entropy(outputs.objectness[index], positive.astype(jnp.float32))
     box = jnp.where(positive[:, None], boxes[matched], at)
     error = 4 * smooth_l1_loss(outputs.deltas[index], encode_boxes(box, at), BETA)
-    number = drawn.sum(dtype=jnp.int32)
+    number = sampled.sum(dtype=jnp.int32)
     return {
-        "rpn_objectness": (jnp.where(drawn, entropy, 0).sum(), number),
+        "rpn_objectness": (jnp.where(sampled, entropy, 0).sum(), number),
         "rpn_box": (jnp.where(positive, error, 0).sum(), number),
     }
 
@@ -149,7 +149,7 @@ def propose(
     outputs = jax.lax.stop_gradient(outputs)
     boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes))
     candidates = topk_by_level(jax.nn.sigmoid(outputs.objectness)[:, None], boxes, anchors.counts, topk_candidates)
-    kept = select(
+    proposals = select(
         candidates,
         size,
         score_thresh=0.0,
@@ -158,4 +158,4 @@ def propose(
         min_size=1e-3,
         within="levels",
     )
-    return kept["boxes"], kept["valid"]
+    return proposals["boxes"], proposals["valid"]

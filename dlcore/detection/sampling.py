@@ -37,8 +37,8 @@ def balanced_sample(
     length = positive.shape[0]
     number = jax.random.uniform(key, (length,))
     best, index = jax.lax.top_k(jnp.where(positive, number, -1.0), min(int(count * positive_fraction), length))
-    chosen = jnp.zeros(length, bool).at[index].set(best >= 0)
-    priority = jnp.where(chosen, 1 + number, jnp.where(negative & ~positive, number, -1.0))
+    is_positive = jnp.zeros(length, bool).at[index].set(best >= 0)
+    priority = jnp.where(is_positive, 1 + number, jnp.where(negative & ~positive, number, -1.0))
     best, index = jax.lax.top_k(priority, min(count, length))
     return index.astype(jnp.int32), best >= 0
 
@@ -94,9 +94,11 @@ def sample_proposals(
     candidates = jnp.concatenate([proposals, boxes])
     filled = jnp.concatenate([proposal_mask, valid]).astype(bool)
     matched = match_anchors(box_iou(boxes, candidates), fg_iou_thresh, bg_iou_thresh, valid=valid)
-    index, drawn = balanced_sample(key, filled & (matched >= 0), filled & (matched == -1), count, positive_fraction)
-    of = matched[index]
-    positive = drawn & (of >= 0)
-    of = jnp.where(positive, of, 0)
-    target = jnp.where(positive, 1 + labels[of], 0).astype(jnp.int32)
-    return jax.lax.stop_gradient(Sampled(candidates[index], of, target, drawn))
+    index, valid_slots = balanced_sample(
+        key, filled & (matched >= 0), filled & (matched == -1), count, positive_fraction
+    )
+    matched_idx = matched[index]
+    positive = valid_slots & (matched_idx >= 0)
+    matched_idx = jnp.where(positive, matched_idx, 0)
+    target = jnp.where(positive, 1 + labels[matched_idx], 0).astype(jnp.int32)
+    return jax.lax.stop_gradient(Sampled(candidates[index], matched_idx, target, valid_slots))

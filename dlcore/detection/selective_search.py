@@ -64,9 +64,9 @@ def selective_search(
     for space in spaces:
         values = color_space(image, space)
         for scale in scales:
-            found = merge_regions(values, graph_segmentation(values, scale, sigma, min_size))
-            boxes.append(found)
-            ranks.append(rng.random(len(found)) * np.arange(len(found), 0, -1))
+            region_boxes = merge_regions(values, graph_segmentation(values, scale, sigma, min_size))
+            boxes.append(region_boxes)
+            ranks.append(rng.random(len(region_boxes)) * np.arange(len(region_boxes), 0, -1))
     joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
     _, first = np.unique(joined, axis=0, return_index=True)
     return joined[np.sort(first)[:max_proposals]].astype(np.float32)
@@ -88,8 +88,8 @@ def propose(images: np.ndarray, max_proposals: int = 2000, **settings: Any) -> d
     """
     boxes, valid = np.zeros((len(images), max_proposals, 4), np.float32), np.zeros((len(images), max_proposals), bool)
     for i, image in enumerate(images):
-        found = selective_search(image, max_proposals=max_proposals, **settings)
-        boxes[i, : len(found)], valid[i, : len(found)] = found, True
+        proposals = selective_search(image, max_proposals=max_proposals, **settings)
+        boxes[i, : len(proposals)], valid[i, : len(proposals)] = proposals, True
     return {"proposals": boxes, "proposal_mask": valid}
 
 
@@ -128,9 +128,9 @@ def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     """
     from scipy.ndimage import gaussian_filter
 
-    down, right = (gaussian_filter(values, (1, 1, 0), order=(*order, 0)) for order in ((1, 0), (0, 1)))
+    dy, dx = (gaussian_filter(values, (1, 1, 0), order=(*order, 0)) for order in ((1, 0), (0, 1)))
     angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
-    slopes = np.maximum(right[..., None] * np.cos(angles) + down[..., None] * np.sin(angles), 0)
+    slopes = np.maximum(dx[..., None] * np.cos(angles) + dy[..., None] * np.sin(angles), 0)
     slopes = slopes.reshape(*values.shape[:2], -1) / max(float(slopes.max()), 1e-6)
     return _histogram(values, labels, COLOR_BINS), _histogram(slopes, labels, TEXTURE_BINS)
 
@@ -219,9 +219,9 @@ def random_boxes(count: int, size: tuple[int, int], smallest: int = 8, seed: int
     height, width = size
     if not 1 <= smallest <= min(size):
         raise ValueError(f"smallest={smallest}: out of range; allowed: 1 to {min(size)}")
-    rng, kept = np.random.default_rng(seed), np.zeros((0, 4), int)
-    while len(kept) < count:
+    rng, boxes_valid = np.random.default_rng(seed), np.zeros((0, 4), int)
+    while len(boxes_valid) < count:
         x, y = (np.sort(rng.integers(0, side + 1, (4 * count, 2)), 1) for side in (width, height))
         boxes = np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1)
-        kept = np.concatenate([kept, boxes[(boxes[:, 2:] - boxes[:, :2]).min(1) >= smallest]])
-    return kept[:count].astype(np.float32)
+        boxes_valid = np.concatenate([boxes_valid, boxes[(boxes[:, 2:] - boxes[:, :2]).min(1) >= smallest]])
+    return boxes_valid[:count].astype(np.float32)

@@ -180,12 +180,12 @@ def mined_losses(
     target = jnp.where(foreground, 1 + labels[matched], 0)
     entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)
     count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), min_positives)
-    counted = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)
+    selected = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)
     box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
     deltas = encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS)
     error = 4 * smooth_l1_loss(outputs.deltas, deltas)
     return {
-        "classification": jnp.where(counted, entropy, 0).sum(),
+        "classification": jnp.where(selected, entropy, 0).sum(),
         "box": jnp.where(foreground, error, 0).sum(),
         "num_foreground": foreground.sum(dtype=jnp.int32),
     }

@@ -77,12 +77,12 @@ def window_boxes(size: tuple[int, int], windows: Sequence[tuple[int, int]], stri
     """
     if stride < 1:
         raise ValueError(f"stride={stride}: out of range; allowed: at least 1")
-    found = []
+    per_size = []
     for height, width in windows:
         y, x = (np.arange(0, side - length + 1, stride) for side, length in zip(size, (height, width), strict=True))
         y, x = (g.ravel() for g in np.meshgrid(y, x, indexing="ij"))
-        found.append(np.stack([x, y, x + width, y + height], 1))
-    boxes = np.concatenate(found) if found else np.zeros((0, 4))
+        per_size.append(np.stack([x, y, x + width, y + height], 1))
+    boxes = np.concatenate(per_size) if per_size else np.zeros((0, 4))
     if not len(boxes):
         raise ValueError(f"windows={tuple(windows)}: none fits into {size}; allowed: at least one that does")
     return boxes.astype(np.float32)

@@ -133,8 +133,8 @@ def default_boxes(
         middle = np.sqrt(scales[k] * scales[k + 1])
         shapes = [(scales[k], scales[k]), (middle, middle)]
         for ratio in aspect_ratios[k]:
-            wide = scales[k] * np.sqrt(ratio), scales[k] / np.sqrt(ratio)
-            shapes += [wide, wide[::-1]]
+            shape = scales[k] * np.sqrt(ratio), scales[k] / np.sqrt(ratio)
+            shapes += [shape, shape[::-1]]
         half = np.minimum(shapes, 1) * side / 2
         step = side / (w, h) if not steps else np.full(2, steps[k])
         y, x = np.meshgrid(np.arange(h) + 0.5, np.arange(w) + 0.5, indexing="ij")
@@ -249,8 +249,8 @@ def match_default_boxes(iou: jax.Array, iou_thresh: float | jax.Array = 0.5, *, 
     count, length = iou.shape
     matched = match_anchors(iou, iou_thresh, iou_thresh, valid=valid)
     best = jnp.where(valid.astype(bool) & (iou.max(1) > 0), iou.argmax(1), length)
-    claimed = jnp.full(length, BACKGROUND, jnp.int32).at[best].max(jnp.arange(count, dtype=jnp.int32), mode="drop")
-    return jnp.where(claimed >= 0, claimed, matched)
+    forced = jnp.full(length, BACKGROUND, jnp.int32).at[best].max(jnp.arange(count, dtype=jnp.int32), mode="drop")
+    return jnp.where(forced >= 0, forced, matched)
 
 
 def image_losses(

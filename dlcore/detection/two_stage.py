@@ -129,10 +129,10 @@ def learner(
         """Calls the model's methods by name, on fixed batch statistics."""
         return lambda method, *args: model.apply({"params": params, **model_state}, *args, method=method)
 
-    def proposals_of(run, levels, size, given):
+    def proposals_of(run, levels, size, external):
         """(proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors)."""
         if model.given_proposals:
-            return given["proposals"], given["proposal_mask"].astype(bool), None, None
+            return external["proposals"], external["proposal_mask"].astype(bool), None, None
         outputs, anchors = run("regions", levels, size)
         return *jax.vmap(lambda out: propose(out, anchors, size))(outputs), outputs, anchors
 
@@ -144,17 +144,17 @@ def learner(
             example = {**batch, **{name: jnp.concatenate([batch[name], batch[other]], 1) for name, other in pairs}}
         example = augment_examples(augment if train else None, keys, preprocess(batch["image"]), example)
         boxes, valid = example["boxes"].astype(jnp.float32), example["box_mask"].astype(bool)
-        given = {"proposals": boxes[:, count:], "proposal_mask": valid[:, count:]}
-        return {**example, "boxes": boxes[:, :count], "box_mask": valid[:, :count]}, given
+        external = {"proposals": boxes[:, count:], "proposal_mask": valid[:, count:]}
+        return {**example, "boxes": boxes[:, :count], "box_mask": valid[:, :count]}, external
 
-    def losses_of(run, levels, keys, example, given, labels):
+    def losses_of(run, levels, keys, example, external, labels):
         """{name: (sum [B], number [B])}."""
         size, losses = example["image"].shape[1:3], {}
         draw = jax.vmap(jax.random.fold_in, (0, None))
         boxes, valid = example["boxes"], example["box_mask"]
-        proposals, filled, outputs, anchors = proposals_of(run, levels, size, given)
+        proposals, filled, outputs, anchors = proposals_of(run, levels, size, external)
         if outputs is not None:
-            losses |= jax.vmap(lambda key, out, *truth: region_losses(key, out, anchors, *truth))(
+            losses |= jax.vmap(lambda key, out, *target: region_losses(key, out, anchors, *target))(
                 draw(keys, 1), outputs, boxes, valid
             )
         sampled = jax.vmap(sample)(draw(keys, 2), proposals, filled, boxes, labels, valid)
@@ -173,12 +173,12 @@ def learner(
 
     def objective(params, state: DetectorState, batch: dict, train: bool):
         keys = example_keys(jax.random.fold_in(state.rng, state.step) if train else state.rng, batch)
-        example, given = examples(keys, batch, train)
+        example, external = examples(keys, batch, train)
         variables, mutable = {"params": params, **state.model_state}, list(state.model_state) if train else []
         levels, updated = model.apply(variables, example["image"], train, mutable=mutable, method="pyramid")
-        losses = losses_of(runner(params, state.model_state), levels, keys, example, given, batch["labels"])
-        counted = mask_of(batch) > 0
-        sums = {name: [jnp.where(counted, values, 0).sum() for values in pair] for name, pair in losses.items()}
+        losses = losses_of(runner(params, state.model_state), levels, keys, example, external, batch["labels"])
+        valid_images = mask_of(batch) > 0
+        sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
         parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}
         numbers, replicas = {name: number for name, (_, number) in sums.items()}, 1
         if axis is not None:
@@ -204,18 +204,22 @@ def learner(
         size, run = images.shape[1:3], runner(state.params, state.model_state)
         levels = run("pyramid", images)
         proposals, filled, _, _ = proposals_of(run, levels, size, batch)
-        found = jax.vmap(lambda *image: detect(*image, size))(
+        detections = jax.vmap(lambda *image: detect(*image, size))(
             run("classify", levels, proposals, size), proposals, filled
         )
         if model.mask_head is not None:
-            found["masks"] = mask_rcnn.probabilities(run("segment", levels, found["boxes"], size), found["labels"])
+            detections["masks"] = mask_rcnn.probabilities(
+                run("segment", levels, detections["boxes"], size), detections["labels"]
+            )
         if model.keypoint_head is not None:
-            maps = run("locate", levels, found["boxes"], size)
-            points, scores = jax.vmap(lambda *image: keypoint_rcnn.read_keypoints(*image, size))(maps, found["boxes"])
-            shown = found["valid"][..., None]
-            found["keypoints"] = jnp.where(shown[..., None], points, 0)
-            found["keypoint_scores"] = jnp.where(shown, scores, 0)
-        return found
+            maps = run("locate", levels, detections["boxes"], size)
+            points, scores = jax.vmap(lambda *image: keypoint_rcnn.read_keypoints(*image, size))(
+                maps, detections["boxes"]
+            )
+            valid = detections["valid"][..., None]
+            detections["keypoints"] = jnp.where(valid[..., None], points, 0)
+            detections["keypoint_scores"] = jnp.where(valid, scores, 0)
+        return detections
 
     def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
         return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}

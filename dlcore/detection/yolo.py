@@ -196,8 +196,8 @@ def lost_objects(
     Returns:
       {"lost_objects": int}.
     """
-    owned = (assign_cells(cells, boxes, valid) >= 0).sum(dtype=jnp.int32)
-    return {"lost_objects": valid.sum(dtype=jnp.int32) - owned}
+    has_object = (assign_cells(cells, boxes, valid) >= 0).sum(dtype=jnp.int32)
+    return {"lost_objects": valid.sum(dtype=jnp.int32) - has_object}
 
 
 def image_losses(
@@ -226,22 +226,22 @@ def image_losses(
     """
     raw, predicted, confidence, classes = decode(outputs, cells)
     owner = assign_cells(cells, boxes, valid)
-    owned = owner >= 0
-    box = jnp.where(owned[:, None], boxes[owner], 0)
+    has_object = owner >= 0
+    box = jnp.where(has_object[:, None], boxes[owner], 0)
     offset = ((box[:, :2] + box[:, 2:]) / 2 - cells.corners) / cells.size
     root = jnp.sqrt(jnp.maximum(box[:, 2:] - box[:, :2], 0) / cells.sides)
     target = jnp.concatenate([offset, root], -1)[:, None]
-    overlap = jax.lax.stop_gradient(paired_box_iou(predicted, box[:, None]))
-    distance = jnp.square(raw - target).sum(-1)
-    nearest = jnp.where(overlap.max(-1) > 0, overlap.argmax(-1), distance.argmin(-1))
-    answers = owned[:, None] & (jnp.arange(cells.boxes_per_cell) == nearest[:, None])
-    label = jax.nn.one_hot(jnp.where(owned, labels[owner], -1), classes.shape[-1], dtype=classes.dtype)
+    iou = jax.lax.stop_gradient(paired_box_iou(predicted, box[:, None]))
+    squared_error = jnp.square(raw - target).sum(-1)
+    nearest = jnp.where(iou.max(-1) > 0, iou.argmax(-1), squared_error.argmin(-1))
+    responsible = has_object[:, None] & (jnp.arange(cells.boxes_per_cell) == nearest[:, None])
+    label = jax.nn.one_hot(jnp.where(has_object, labels[owner], -1), classes.shape[-1], dtype=classes.dtype)
     return {
-        "coordinates": lambda_coord * jnp.where(answers, distance, 0).sum(),
-        "object": jnp.where(answers, jnp.square(confidence - overlap), 0).sum(),
-        "no_object": lambda_noobj * jnp.where(answers, 0, jnp.square(confidence)).sum(),
-        "classification": jnp.where(owned, jnp.square(classes - label).sum(-1), 0).sum(),
-        "num_foreground": owned.sum(dtype=jnp.int32),
+        "coordinates": lambda_coord * jnp.where(responsible, squared_error, 0).sum(),
+        "object": jnp.where(responsible, jnp.square(confidence - iou), 0).sum(),
+        "no_object": lambda_noobj * jnp.where(responsible, 0, jnp.square(confidence)).sum(),
+        "classification": jnp.where(has_object, jnp.square(classes - label).sum(-1), 0).sum(),
+        "num_foreground": has_object.sum(dtype=jnp.int32),
     }
 
 
