@@ -107,8 +107,8 @@ def mean_activation(codes: jax.Array, mask: jax.Array, axis: str | None = None) 
     Returns:
       [D]; 0 where no example counts.
     """
-    keep = mask > 0
-    total, count = jnp.where(keep[:, None], codes, 0).sum(0), keep.sum()
+    is_valid = mask > 0
+    total, count = jnp.where(is_valid[:, None], codes, 0).sum(0), is_valid.sum()
     if axis is not None:
         total, count = jax.lax.psum((total, count), axis)
     return total / jnp.maximum(count, 1)
@@ -168,7 +168,7 @@ def learner(
         params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
-    def seen(batch, rng):
+    def corrupt_inputs(batch, rng):
         """What the encoder gets."""
         x = to_float(batch["image"])
         if kind != "denoising":
@@ -180,7 +180,7 @@ def learner(
         return jax.vmap(add)(example_keys(rng, batch), x)
 
     def measures(params, batch, rng):
-        x, noisy, mask = to_float(batch["image"]), seen(batch, rng), mask_of(batch)
+        x, noisy, mask = to_float(batch["image"]), corrupt_inputs(batch, rng), mask_of(batch)
         codes = apply(params, noisy, "encode")
         y = apply(params, codes, "decode")
         flat = (x.shape[0], -1)
@@ -226,7 +226,7 @@ def learner(
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         if "latent" in batch:
             return {"decoded": jnp.clip(apply(state.params, batch["latent"], "decode"), 0, 1)}
-        x = seen(batch, state.rng)
+        x = corrupt_inputs(batch, state.rng)
         codes = apply(state.params, x, "encode")
         y = jnp.clip(apply(state.params, codes, "decode"), 0, 1)
         outputs = {"features": codes, "reconstruction": y, "psnr": jax.vmap(psnr)(y, to_float(batch["image"]))}
@@ -234,8 +234,8 @@ def learner(
             outputs["noisy"] = x
         if "other" in batch:
             path = arcs(codes, apply(state.params, to_float(batch["other"]), "encode"), NUM_STEPS)
-            drawn = apply(state.params, path.reshape(-1, codes.shape[-1]), "decode")
-            outputs["path"] = jnp.clip(drawn, 0, 1).reshape(*path.shape[:2], *x.shape[1:])
+            decoded = apply(state.params, path.reshape(-1, codes.shape[-1]), "decode")
+            outputs["path"] = jnp.clip(decoded, 0, 1).reshape(*path.shape[:2], *x.shape[1:])
         return outputs
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -226,8 +226,8 @@ def learner(
         mean, logvar = model.apply({"params": params}, x, method="encode")
         z = mean
         if noise is not None:
-            drawn = jax.vmap(lambda key: noise(key, mean.shape[1:], mean.dtype))(example_keys(rng, batch))
-            z = mean + jnp.exp(0.5 * logvar) * drawn
+            eps = jax.vmap(lambda key: noise(key, mean.shape[1:], mean.dtype))(example_keys(rng, batch))
+            z = mean + jnp.exp(0.5 * logvar) * eps
         y = model.apply({"params": params}, z, method="decode")
         errors = jnp.abs(x - y).mean((1, 2, 3))
         divergences = kl_to_standard_normal(mean, logvar).mean((1, 2, 3))

@@ -81,9 +81,8 @@ def sample(
     height, width, colors = shape
     variables = {"params": params}
     x = jnp.zeros((keys.shape[0], *shape), jnp.int32)
-    if given is None:
-        given, known = x, jnp.zeros(shape, bool)
-    given, known = given.astype(jnp.int32), jnp.broadcast_to(known, x.shape)
+    observed, is_observed = (x, jnp.zeros(shape, bool)) if given is None else (given, known)
+    observed, is_observed = observed.astype(jnp.int32), jnp.broadcast_to(is_observed, x.shape)
     cached = cached and hasattr(model, "step")
     has_rows = cached and hasattr(model, "row")
     reach = model.reach() if hasattr(model, "reach") else max(height, width)
@@ -96,17 +95,17 @@ def sample(
 
     def one(carry, d):
         x, cache = carry
-        place = d // (width * colors), d // colors % width, d % colors
+        position = d // (width * colors), d // colors % width, d % colors
         if cached:
-            cache, logits = model.apply(variables, cache, x, place, label, method="step")
+            cache, logits = model.apply(variables, cache, x, position, label, method="step")
         else:
-            y, column, color = place
+            y, column, color = position
             top, left = jnp.clip(y - reach, 0, height - rows), jnp.clip(column - reach, 0, width - columns)
-            seen = jax.lax.dynamic_slice(x, (0, top, left, 0), (x.shape[0], rows, columns, colors))
-            logits = model.apply(variables, seen, label)[:, y - top, column - left, color]
+            receptive_field = jax.lax.dynamic_slice(x, (0, top, left, 0), (x.shape[0], rows, columns, colors))
+            logits = model.apply(variables, receptive_field, label)[:, y - top, column - left, color]
         value = jax.vmap(draw, (0, 0, None))(keys, logits, d)
-        value = jnp.where(known[:, *place], given[:, *place], value)
-        return (x.at[:, *place].set(value), cache), None
+        value = jnp.where(is_observed[:, *position], observed[:, *position], value)
+        return (x.at[:, *position].set(value), cache), None
 
     def one_row(carry, y):
         x, cache = carry
@@ -226,12 +225,12 @@ def learner(
         return objective(state.params, batch, state.rng)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        given = {}
+        condition = {}
         if "known" in batch:
-            given = {"given": values(batch, state.rng)[0], "known": batch["known"] > 0}
+            condition = {"given": values(batch, state.rng)[0], "known": batch["known"] > 0}
         label = batch.get("label", batch["index"] % max(1, num_classes)) if num_classes else None
         keys = example_keys(state.rng, batch)
-        x = sample(model, state.params, keys, shape, label=label, temperature=temperature, **given)
+        x = sample(model, state.params, keys, shape, label=label, temperature=temperature, **condition)
         nats = -log_likelihood(model, state.params, x, label)
         return {"sample": x.astype(jnp.float32) / (levels - 1), "levels": x, "nats": nats}
 

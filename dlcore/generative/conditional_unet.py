@@ -290,11 +290,11 @@ class UNetEncoder(nn.Module):
         Returns:
           [B, 4 channels[0]].
         """
-        waves = timestep_embedding(
+        sinusoidal = timestep_embedding(
             t, self.channels[0], cosine_first=self.cosine_first, ends_at_period=self.ends_at_period
         )
         features = 4 * self.channels[0]
-        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(waves.astype(dtype))
+        embedding = TimestepEmbedding(features, dtype=dtype, name="time_embedding")(sinusoidal.astype(dtype))
         if self.num_classes is not None:
             embedding += Embed(self.num_classes, features, dtype=dtype, name="class_embedding")(label)
         return embedding

@@ -130,7 +130,7 @@ def copy_encoder(control: Any, unet: Any) -> Any:
     Returns:
       Those of the ControlNet, replaced where the U-Net has the same ones.
     """
-    return {name: unet.get(name, own) for name, own in control.items()}
+    return {name: unet.get(name, control_params) for name, control_params in control.items()}
 
 
 def control_condition(prompt: str = "tokens", hint: str = "hint") -> Condition:
@@ -147,7 +147,7 @@ def control_condition(prompt: str = "tokens", hint: str = "hint") -> Condition:
     def read(batch: dict) -> dict:
         return {"prompt": batch[prompt].astype(jnp.int32), "hint": batch[hint].astype(jnp.float32)}
 
-    return Condition(read, lambda given: {**given, "prompt": jnp.zeros_like(given["prompt"])})
+    return Condition(read, lambda cond: {**cond, "prompt": jnp.zeros_like(cond["prompt"])})
 
 
 def edge_map(images: np.ndarray, least: float = 40) -> np.ndarray:
@@ -180,12 +180,12 @@ def shape_iou(mask: Callable[[np.ndarray], np.ndarray], source: Any) -> Evaluato
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
         return [*(acc or []), (mask(outputs["sample"]), mask(rows["image"]))]
 
-    def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    def iou(a: np.ndarray, b: np.ndarray) -> float:
         both, either = (a & b).sum((1, 2)), (a | b).sum((1, 2))
         return float(np.where(either, both / np.maximum(either, 1), 1.0).mean())
 
     def finish(acc: list) -> dict[str, float]:
-        drawn, real = (np.concatenate(part) for part in zip(*acc, strict=True))
-        return {"shape_iou": overlap(drawn, real), "shuffled_iou": overlap(drawn, np.roll(real, 1, 0))}
+        generated, real = (np.concatenate(part) for part in zip(*acc, strict=True))
+        return {"shape_iou": iou(generated, real), "shuffled_iou": iou(generated, np.roll(real, 1, 0))}
 
     return Evaluator(add, finish, source, ("shape_iou", "shuffled_iou"))

@@ -97,14 +97,14 @@ def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> 
 
     def one(pool, row):
         key, fake, is_real = row
-        coin, place = jax.random.split(key)
+        coin, slot_key = jax.random.split(key)
         is_filling = pool.count < size
-        slot = jnp.where(is_filling, pool.count, jax.random.randint(place, (), 0, size))
+        slot = jnp.where(is_filling, pool.count, jax.random.randint(slot_key, (), 0, size))
         stored = (is_filling | jax.random.bernoulli(coin)) & (is_real > 0)
         old = pool.images[slot]
         images = pool.images.at[slot].set(jnp.where(stored, fake, old))
-        judged = jnp.where(stored & ~is_filling, old, fake)
-        return Pool(images, pool.count + (is_filling & (is_real > 0))), judged
+        pooled = jnp.where(stored & ~is_filling, old, fake)
+        return Pool(images, pool.count + (is_filling & (is_real > 0))), pooled
 
     keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(len(fakes)))
     return jax.lax.scan(one, pool, (keys, fakes, mask))
@@ -152,14 +152,14 @@ def learner(
     def translate(params, a, b):
         return generators.apply({"params": params["generator"]}, a, b, train=True)
 
-    def judge(params, a, b):
+    def discriminate_both(params, a, b):
         return discriminators.apply({"params": params["discriminator"]}, a, b, train=True)
 
-    def there_and_back(params, a, b):
+    def reconstruct(params, a, b):
         """(fake b, fake a, a again, b again)."""
         fake_b, fake_a = translate(params, a, b)
-        again_b, again_a = translate(params, fake_a, fake_b)
-        return fake_b, fake_a, again_a, again_b
+        cycle_b, cycle_a = translate(params, fake_a, fake_b)
+        return fake_b, fake_a, cycle_a, cycle_b
 
     def init(rng: jax.Array, batch: dict) -> CycleState:
         a, b = read(batch)
@@ -170,24 +170,26 @@ def learner(
         fields = players.init(rng, {"generator": (a, b), "discriminator": (a, b)})
         return CycleState(**fields, pools={"a": empty(a), "b": empty(b)})
 
-    def drawn(pool, key, fakes, mask):
+    def query_pool(pool, key, fakes, mask):
         if axis is None:
             return draw_from(pool, key, fakes, mask)
         everywhere, masks = (jax.lax.all_gather(x, axis, tiled=True) for x in (fakes, mask))
-        pool, judged = draw_from(pool, key, everywhere, masks)
-        return pool, jax.lax.dynamic_slice_in_dim(judged, jax.lax.axis_index(axis) * len(fakes), len(fakes))
+        pool, pooled = draw_from(pool, key, everywhere, masks)
+        return pool, jax.lax.dynamic_slice_in_dim(pooled, jax.lax.axis_index(axis) * len(fakes), len(fakes))
 
     def update(state: CycleState, batch: dict) -> tuple[CycleState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
         a, b = read(batch)
         fakes = dict(zip(("b", "a"), translate(state.params, a, b), strict=True))
-        pools, shown = {}, {}
+        pools, pooled_fakes = {}, {}
         for k, kind in enumerate(("a", "b")):
-            pools[kind], shown[kind] = drawn(state.pools[kind], jax.random.fold_in(rng, k), fakes[kind], mask)
+            pools[kind], pooled_fakes[kind] = query_pool(
+                state.pools[kind], jax.random.fold_in(rng, k), fakes[kind], mask
+            )
         empty: dict = {}
 
         def discriminate(params):
-            logits = judge(params, _joined(a, shown["a"]), _joined(b, shown["b"]))
+            logits = discriminate_both(params, _joined(a, pooled_fakes["a"]), _joined(b, pooled_fakes["b"]))
             losses = sum(LOSSES[loss].discriminator(*jnp.split(x, 2)).mean((1, 2)) for x in logits)
             return masked_mean(losses, mask), (empty, losses)
 
@@ -199,9 +201,11 @@ def learner(
                 (fake_b, same_b), (fake_a, same_a) = (jnp.split(x, 2) for x in outputs)
             else:
                 fake_b, fake_a = translate(params, a, b)
-            again_b, again_a = translate(params, fake_a, fake_b)
-            g_losses = sum(LOSSES[loss].generator(logit).mean((1, 2)) for logit in judge(params, fake_a, fake_b))
-            cycle = l1(again_a, a) + l1(again_b, b)
+            cycle_b, cycle_a = translate(params, fake_a, fake_b)
+            g_losses = sum(
+                LOSSES[loss].generator(logit).mean((1, 2)) for logit in discriminate_both(params, fake_a, fake_b)
+            )
+            cycle = l1(cycle_a, a) + l1(cycle_b, b)
             total = g_losses + cycle_weight * cycle
             if identity_weight:
                 total = total + identity_weight * cycle_weight * (l1(same_a, a) + l1(same_b, b))
@@ -217,9 +221,9 @@ def learner(
 
     def evaluate(state: CycleState, batch: dict) -> Metrics:
         a, b = read(batch)
-        mask, images = mask_of(batch), there_and_back(state.params, a, b)
-        fake_b, fake_a, again_a, again_b, a, b = (denormalize(x) for x in (*images, a, b))
-        numbers = {"cycle_l1": (l1(again_a, a) + l1(again_b, b)) / 2}
+        mask, images = mask_of(batch), reconstruct(state.params, a, b)
+        fake_b, fake_a, cycle_a, cycle_b, a, b = (denormalize(x) for x in (*images, a, b))
+        numbers = {"cycle_l1": (l1(cycle_a, a) + l1(cycle_b, b)) / 2}
         if "b_of_a" in batch:
             true_b, true_a = (denormalize(normalize(batch[name])) for name in ("b_of_a", "a_of_b"))
             numbers["map_l1"] = (l1(fake_b, true_b) + l1(fake_a, true_a)) / 2
@@ -228,10 +232,10 @@ def learner(
 
     def predict(state: CycleState, batch: dict) -> dict[str, jax.Array]:
         a, b = (batch[kind] if kind in batch else batch[other] for kind, other in (("a", "b"), ("b", "a")))
-        fake_b, fake_a, again_a, again_b = there_and_back(state.params, normalize(a), normalize(b))
+        fake_b, fake_a, cycle_a, cycle_b = reconstruct(state.params, normalize(a), normalize(b))
         outputs = {}
-        outputs |= {"b_of_a": fake_b, "cycle_a": again_a} if "a" in batch else {}
-        outputs |= {"a_of_b": fake_a, "cycle_b": again_b} if "b" in batch else {}
+        outputs |= {"b_of_a": fake_b, "cycle_a": cycle_a} if "a" in batch else {}
+        outputs |= {"a_of_b": fake_a, "cycle_b": cycle_b} if "b" in batch else {}
         return {name: denormalize(x) for name, x in outputs.items()}
 
     return Learner(init, update, evaluate, predict)

@@ -128,15 +128,15 @@ def sample(
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
     """
-    visited = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
-    grid = sampling_grid(alphas_cumprod, visited, final_alpha=final_alpha, sigmas=sigmas)
+    sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
+    grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
     if shares is None:
         noise = _noise_of(keys, shape)
     else:
-        starts, ends = _noise_of(keys[:, 0], shape), _noise_of(keys[:, 1], shape)
+        start_noise, end_noise = _noise_of(keys[:, 0], shape), _noise_of(keys[:, 1], shape)
 
         def noise(k):
-            return jax.vmap(slerp)(starts(k), ends(k), shares)
+            return jax.vmap(slerp)(start_noise(k), end_noise(k), shares)
 
     return SAMPLERS[sampler](denoise, noise(-1), noise, grid, **options)
 
@@ -154,8 +154,8 @@ def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any
     Returns:
       As `sample`.
     """
-    shares = jnp.asarray(shares)
-    return sample(denoise, jnp.broadcast_to(keys, (len(shares), 2)), *args, shares=shares, **options)
+    fractions = jnp.asarray(shares)
+    return sample(denoise, jnp.broadcast_to(keys, (len(fractions), 2)), *args, shares=fractions, **options)
 
 
 def _noise_of(keys: jax.Array, shape: tuple[int, ...]) -> Noise:
@@ -235,8 +235,8 @@ def learner(
             "zero_terminal_snr=True; allowed: v, sample"
         )
     betas = SCHEDULES[beta_schedule](num_timesteps)
-    abar = alphas_cumprod(rescale_zero_terminal_snr(betas) if zero_terminal_snr else betas)
-    grid = sampling_grid(abar, timesteps(num_timesteps, num_inference_steps, spacing), sigmas=sigmas)
+    alphas_bar = alphas_cumprod(rescale_zero_terminal_snr(betas) if zero_terminal_snr else betas)
+    grid = sampling_grid(alphas_bar, timesteps(num_timesteps, num_inference_steps, spacing), sigmas=sigmas)
     if prediction == "epsilon" and not clip_sample:
         growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
         if growth > 100:
@@ -256,39 +256,39 @@ def learner(
     }
     options |= {"eta": eta} if sampler == "ddim" else {}
 
-    def apply(params: Any, x: jax.Array, t: jax.Array, given: Any = None) -> jax.Array:
-        return model.apply({"params": params}, x, t, *(() if condition is None else (given,)))
+    def apply(params: Any, x: jax.Array, t: jax.Array, cond: Any = None) -> jax.Array:
+        return model.apply({"params": params}, x, t, *(() if condition is None else (cond,)))
 
     def init(rng: jax.Array, batch: dict) -> State:
         one = jax.tree.map(lambda leaf: leaf[:1], batch)
-        given = () if condition is None else (condition.read(one),)
-        every = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), *given)
-        params = {name: leaf for name, leaf in every["params"].items() if name not in locked}
-        kept = {name: leaf for name, leaf in every["params"].items() if name in locked}
+        cond = () if condition is None else (condition.read(one),)
+        variables = model.init(jax.random.fold_in(rng, 0), jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), *cond)
+        params = {name: leaf for name, leaf in variables["params"].items() if name not in locked}
+        frozen = {name: leaf for name, leaf in variables["params"].items() if name in locked}
         return DiffusionState(
-            jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params), kept
+            jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params), frozen
         )
 
-    def objective(params, kept, batch, rng, dropout=0.0):
+    def objective(params, frozen, batch, rng, dropout=0.0):
         keys, mask = example_keys(rng, batch), mask_of(batch)
-        x = encode({**params, **kept}, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
+        x = encode({**params, **frozen}, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
 
         def diffuse(key, x):
             t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, num_timesteps)
             noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape, x.dtype)
-            bar = jnp.asarray(abar, x.dtype)[t]
-            return t, add_noise(x, noise, bar), target_of(x, noise, bar, prediction)
+            alpha_cumprod = jnp.asarray(alphas_bar, x.dtype)[t]
+            return t, add_noise(x, noise, alpha_cumprod), target_of(x, noise, alpha_cumprod, prediction)
 
         t, noisy, target = jax.vmap(diffuse)(keys, x)
-        given = None if condition is None else condition.read(batch)
+        cond = None if condition is None else condition.read(batch)
         if condition is not None and dropout:
-            lost = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)
-            given = jax.tree.map(
-                lambda kept, null: jnp.where(lost.reshape(-1, *[1] * (kept.ndim - 1)), null, kept),
-                given,
-                condition.null(given),
+            cond_drop_mask = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)
+            cond = jax.tree.map(
+                lambda value, null: jnp.where(cond_drop_mask.reshape(-1, *[1] * (value.ndim - 1)), null, value),
+                cond,
+                condition.null(cond),
             )
-        losses = jnp.square(target - apply({**params, **kept}, noisy, t, given)).reshape(x.shape[0], -1).mean(-1)
+        losses = jnp.square(target - apply({**params, **frozen}, noisy, t, cond)).reshape(x.shape[0], -1).mean(-1)
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -307,21 +307,23 @@ def learner(
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         params = {**state.params, **state.locked}
 
-        def network(x, t, given=None):
-            return apply(params, x, jnp.full(x.shape[0], t), given)
+        def network(x, t, cond=None):
+            return apply(params, x, jnp.full(x.shape[0], t), cond)
 
-        given = None if condition is None else condition.read(batch)
+        cond = None if condition is None else condition.read(batch)
 
         def denoise(x, t):
-            return network(x, t, given)
+            return network(x, t, cond)
 
         if guidance != 1:
-            denoise = guide(network, given, condition.null(given), guidance)
-        keys, shares = example_keys(state.rng, batch), None
+            denoise = guide(network, cond, condition.null(cond), guidance)
+        keys, fractions = example_keys(state.rng, batch), None
         if "share" in batch:
-            shares = batch["share"]
-            keys = jax.vmap(lambda ends: jax.vmap(lambda i: jax.random.fold_in(state.rng, i))(ends))(batch["ends"])
-        return {"sample": decode(params, sample(denoise, keys, tuple(shape), abar, shares=shares, **options))}
+            fractions = batch["share"]
+            keys = jax.vmap(lambda endpoints: jax.vmap(lambda i: jax.random.fold_in(state.rng, i))(endpoints))(
+                batch["ends"]
+            )
+        return {"sample": decode(params, sample(denoise, keys, tuple(shape), alphas_bar, shares=fractions, **options))}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return condition.classes

@@ -53,8 +53,8 @@ class _Conditioning(nn.Module):
 
     @nn.compact
     def __call__(self, t: jax.Array, label: jax.Array | None) -> jax.Array:
-        waves = timestep_embedding(t, WAVES, cosine_first=True, ends_at_period=self.ends_at_period)
-        c = TimestepEmbedding(self.width, _EMBED, self.dtype, name="timestep_embedder")(waves)
+        sinusoidal = timestep_embedding(t, WAVES, cosine_first=True, ends_at_period=self.ends_at_period)
+        c = TimestepEmbedding(self.width, _EMBED, self.dtype, name="timestep_embedder")(sinusoidal)
         if self.num_classes is not None:
             embed = Embed(self.num_classes + 1, self.width, embedding_init=_EMBED, dtype=self.dtype, name="classes")
             c += embed(label)
@@ -138,11 +138,13 @@ class DiT(nn.Module):
         x += jnp.asarray(grid_positions(height // p, width // p, self.width), x.dtype)
         c = embed(t, label)
         for k in range(self.depth):
-            own = c
+            block_cond = c
             if not self.shared_embedding and k:
                 name = f"transformer_blocks_{k}_conditioning"
-                own = _Conditioning(self.width, self.num_classes, self.ends_at_period, dtype, name=name)(t, label)
-            x = _Block(self.num_heads, self.mlp_ratio, dtype, name=f"transformer_blocks_{k}")(x, own)
+                block_cond = _Conditioning(self.width, self.num_classes, self.ends_at_period, dtype, name=name)(
+                    t, label
+                )
+            x = _Block(self.num_heads, self.mlp_ratio, dtype, name=f"transformer_blocks_{k}")(x, block_cond)
         modulation = Dense(2 * self.width, kernel_init=_ZEROS, dtype=dtype, name="proj_out_1")(nn.silu(c))
         x = _modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(logits_dtype(x.dtype))
         x = Dense(p * p * out, kernel_init=_ZEROS, name="proj_out_2")(x)

@@ -47,19 +47,20 @@ def dpmpp_sample(
       As `integrate`.
     """
 
-    def half_log_snr(abar):
-        return 0.5 * (jnp.log(abar) - jnp.log1p(-abar))
+    def half_log_snr(alpha_cumprod):
+        return 0.5 * (jnp.log(alpha_cumprod) - jnp.log1p(-alpha_cumprod))
 
-    def step(x, previous, k, t, abar_t, abar_s):
-        x0, _ = read_prediction(denoise(x, t), x, abar_t, prediction)
+    def step(x, previous, k, t, alpha_cumprod_t, alpha_cumprod_s):
+        x0, _ = read_prediction(denoise(x, t), x, alpha_cumprod_t, prediction)
         x0 = jnp.clip(x0, -1, 1) if clip_sample else x0
         x0_previous, h_previous = previous
-        last = abar_s == 1
-        h = half_log_snr(jnp.where(last, abar_t, abar_s)) - half_log_snr(abar_t)  # not infinite in the last step
+        last = alpha_cumprod_s == 1
+        # Not infinite in the last step, where the signal is all there is.
+        h = half_log_snr(jnp.where(last, alpha_cumprod_t, alpha_cumprod_s)) - half_log_snr(alpha_cumprod_t)
         second = (k > 0) & ~last & (order == 2)
         d = x0 + jnp.where(second, h / (2 * jnp.where(second, h_previous, 1)), 0) * (x0 - x0_previous)
         decay = jnp.where(last, 0, jnp.exp(-h))
-        x = jnp.sqrt((1 - abar_s) / (1 - abar_t)) * x + jnp.sqrt(abar_s) * (1 - decay) * d
+        x = jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t)) * x + jnp.sqrt(alpha_cumprod_s) * (1 - decay) * d
         return x, (x0, h)
 
     start = (jnp.zeros_like(x), jnp.zeros((), x.dtype))

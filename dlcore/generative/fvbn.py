@@ -30,9 +30,9 @@ from dlcore.nn.precision import logits_dtype
 __all__ = ["FVBN", "MADE", "NADE", "made_masks"]
 
 
-def _position(shape: Sequence[int], place: tuple) -> jax.Array:
+def _position(shape: Sequence[int], position: tuple) -> jax.Array:
     """Number of the dimension (row, column, color) of images [B, H, W, C]."""
-    row, column, color = place
+    row, column, color = position
     return (row * shape[2] + column) * shape[3] + color
 
 

@@ -89,7 +89,7 @@ def learner(
     )
     has_ema = not (isinstance(ema, Real) and ema == 0)
 
-    def given(batch):
+    def cond_of(batch):
         return () if condition is None else (condition.read(batch),)
 
     def latent(rng, batch):
@@ -98,13 +98,13 @@ def learner(
 
         if "share" not in batch:
             return jax.vmap(normal)(example_keys(rng, batch))
-        ends = jax.vmap(jax.vmap(lambda index: normal(jax.random.fold_in(rng, index))))(batch["ends"])
-        return jax.vmap(slerp)(ends[:, 0], ends[:, 1], batch["share"])
+        endpoints = jax.vmap(jax.vmap(lambda index: normal(jax.random.fold_in(rng, index))))(batch["ends"])
+        return jax.vmap(slerp)(endpoints[:, 0], endpoints[:, 1], batch["share"])
 
     def init(rng: jax.Array, batch: dict) -> GANState:
         inputs = {
-            "generator": (latent(rng, batch), *given(batch)),
-            "discriminator": (encode(batch), *given(batch)),
+            "generator": (latent(rng, batch), *cond_of(batch)),
+            "discriminator": (encode(batch), *cond_of(batch)),
         }
         fields = players.init(rng, inputs)
         average = _variables(fields["params"], fields["model_state"])
@@ -117,7 +117,7 @@ def learner(
         return 0.5 * r1 * jnp.square(jax.grad(total)(real)).reshape(real.shape[0], -1).sum(-1)
 
     def update(state: GANState, batch: dict) -> tuple[GANState, Metrics]:
-        rng, real, y = jax.random.fold_in(state.rng, state.step), encode(batch), given(batch)
+        rng, real, y = jax.random.fold_in(state.rng, state.step), encode(batch), cond_of(batch)
         mask = mask_of(batch)
         z = latent(jax.random.fold_in(rng, 0), batch)
         fake, _ = players.apply("generator", state.params, state.model_state, z, *y)
@@ -157,12 +157,12 @@ def learner(
     def draw(state, batch):
         variables = state.generator_ema if has_ema else _variables(state.params, state.model_state)
         z = batch["latent"] if "latent" in batch else latent(jax.random.fold_in(state.rng, 0), batch)
-        return generator.apply(variables, z, *given(batch), train=False)
+        return generator.apply(variables, z, *cond_of(batch), train=False)
 
     def evaluate(state: GANState, batch: dict) -> Metrics:
         mask = mask_of(batch)
         real, fake = (
-            players.apply("discriminator", state.params, state.model_state, x, *given(batch), train=False)[0]
+            players.apply("discriminator", state.params, state.model_state, x, *cond_of(batch), train=False)[0]
             for x in (encode(batch), draw(state, batch))
         )
         return {"value": Sum.of(-LOSSES[loss].discriminator(real, fake), mask), **_d_metrics(real, fake, mask)}

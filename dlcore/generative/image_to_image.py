@@ -271,12 +271,12 @@ def paired_learner(
     def translate(params, model_state, batch, train=True):
         return players.apply("generator", params, model_state, source(batch), train=train)
 
-    def judge(params, model_state, batch, y):
+    def discriminator_logit(params, model_state, batch, y):
         return players.apply("discriminator", params, model_state, *([source(batch)] if sees_source else []), y)
 
     def init(rng: jax.Array, batch: dict) -> PlayerState:
-        seen = (*([source(batch)] if sees_source else []), target(batch))
-        return PlayerState(**players.init(rng, {"generator": (source(batch),), "discriminator": seen}))
+        discriminator_inputs = (*([source(batch)] if sees_source else []), target(batch))
+        return PlayerState(**players.init(rng, {"generator": (source(batch),), "discriminator": discriminator_inputs}))
 
     def update(state: PlayerState, batch: dict) -> tuple[PlayerState, Metrics]:
         mask, metrics = mask_of(batch), {}
@@ -285,8 +285,10 @@ def paired_learner(
             fake, _ = translate(state.params, state.model_state, batch)
 
             def discriminate(params):
-                real_logit, statistics = judge(params, state.model_state, batch, real)
-                fake_logit, statistics = judge(params, {**state.model_state, "discriminator": statistics}, batch, fake)
+                real_logit, statistics = discriminator_logit(params, state.model_state, batch, real)
+                fake_logit, statistics = discriminator_logit(
+                    params, {**state.model_state, "discriminator": statistics}, batch, fake
+                )
                 losses = LOSSES[loss].discriminator(real_logit, fake_logit).mean((1, 2))
                 return masked_mean(losses, mask), (statistics, losses)
 
@@ -299,7 +301,9 @@ def paired_learner(
             total = content_weight * content_losses
             g_losses = jnp.zeros_like(content_losses)
             if is_adversarial:
-                g_losses = LOSSES[loss].generator(judge(params, state.model_state, batch, y)[0]).mean((1, 2))
+                g_losses = (
+                    LOSSES[loss].generator(discriminator_logit(params, state.model_state, batch, y)[0]).mean((1, 2))
+                )
                 total = total + adversarial_weight * g_losses
             return masked_mean(total, mask), (statistics, (total, content_losses, g_losses))
 
@@ -315,8 +319,8 @@ def paired_learner(
 
     def evaluate(state: PlayerState, batch: dict) -> Metrics:
         y, _ = translate(state.params, state.model_state, batch, train=False)
-        wanted, mask = target(batch), mask_of(batch)
-        numbers = {"content_loss": content(y, wanted)} | measure(batch, denormalize(y), denormalize(wanted))
+        target_image, mask = target(batch), mask_of(batch)
+        numbers = {"content_loss": content(y, target_image)} | measure(batch, denormalize(y), denormalize(target_image))
         return {name: Sum.of(values, mask) for name, values in numbers.items()}
 
     def predict(state: PlayerState, batch: dict) -> dict[str, jax.Array]:

@@ -48,8 +48,8 @@ def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
     Returns:
       [B, num_steps, Z].
     """
-    shares = jnp.linspace(0, 1, num_steps)
-    return jax.vmap(lambda a, b: jax.vmap(lambda share: slerp(a, b, share))(shares))(a, b)
+    fractions = jnp.linspace(0, 1, num_steps)
+    return jax.vmap(lambda a, b: jax.vmap(lambda fraction: slerp(a, b, fraction))(fractions))(a, b)
 
 
 def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Array:
@@ -128,6 +128,6 @@ def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.
     centered = codes - codes.mean(0)
     _, deviations, directions = np.linalg.svd(centered / np.sqrt(len(codes) - 1), full_matrices=False)
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
-    share = np.square(deviations) / max(np.square(deviations).sum(), 1e-12)
+    explained = np.square(deviations) / max(np.square(deviations).sum(), 1e-12)
     scaled = directions * np.sign(largest) * deviations[:, None]
-    return scaled[:count].astype(np.float32), share[:count].astype(np.float32)
+    return scaled[:count].astype(np.float32), explained[:count].astype(np.float32)

@@ -50,18 +50,18 @@ class _Layer(nn.Module):
     dtype: Any
 
     def setup(self):
-        half, wide, side = self.kernel_size // 2, 2 * self.features, self.kernel_size
+        half, gate_features, side = self.kernel_size // 2, 2 * self.features, self.kernel_size
         rows, kind = (half, "A") if self.first else (half + 1, "B")
-        mask = causal_kernel_mask((1, side), self.channels, wide, kind, self.colors)[:, : half + 1]
-        self.vertical = Conv(wide, (rows, side), padding=((0, 0), (half, half)), dtype=self.dtype)
-        self.across = Conv(wide, (1, 1), dtype=self.dtype)
+        mask = causal_kernel_mask((1, side), self.channels, gate_features, kind, self.colors)[:, : half + 1]
+        self.vertical = Conv(gate_features, (rows, side), padding=((0, 0), (half, half)), dtype=self.dtype)
+        self.across = Conv(gate_features, (1, 1), dtype=self.dtype)
         self.horizontal = Conv(
-            wide, (1, half + 1), padding="VALID", mask=jnp.asarray(mask, jnp.float32), dtype=self.dtype
+            gate_features, (1, half + 1), padding="VALID", mask=jnp.asarray(mask, jnp.float32), dtype=self.dtype
         )
         self.out = MaskedConv(self.features, (1, 1), "B", self.colors, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.num_classes:
-            self.label = Embed(self.num_classes, 2 * wide, dtype=self.dtype)
+            self.label = Embed(self.num_classes, 2 * gate_features, dtype=self.dtype)
 
     def biases(self, label: jax.Array | None) -> list:
         """Of the class, for the vertical and the horizontal stack, [B, 1, 1, 2 F] each."""
@@ -117,11 +117,11 @@ class PixelCNN(nn.Module):
         rest = (self.colors, self.num_classes)
         inputs = self.colors * max(1, self.embedding_dim)
         first = _Layer(inputs, self.features, self.first_kernel, *rest, True, self.dropout, self.dtype)
-        others = [
+        later_layers = [
             _Layer(self.features, self.features, self.kernel_size, *rest, False, self.dropout, self.dtype)
             for _ in range(self.num_layers)
         ]
-        self.layers = [first, *others]
+        self.layers = [first, *later_layers]
         if self.embedding_dim:
             self.embedding = Embed(self.colors * self.levels, self.embedding_dim, dtype=self.dtype)
         options = {"colors": self.colors, "dtype": self.dtype}
@@ -205,10 +205,10 @@ class PixelCNN(nn.Module):
         half = self.first_kernel // 2
         rows = y - half + jnp.arange(half)
         window = jnp.where(rows[None, :, None, None] >= 0, self._inputs(jnp.take(x, rows, 1, mode="clip")), 0)
-        first, *others = self.layers
+        first, *later_layers = self.layers
         v, to_right = first.down(window, label)
         above, across = [], [to_right]
-        for layer, before in zip(others, cache["above"], strict=True):
+        for layer, before in zip(later_layers, cache["above"], strict=True):
             window = jnp.concatenate([before, v], 1)
             above.append(window[:, 1:])
             v, to_right = layer.down(window, label)
@@ -232,11 +232,11 @@ class PixelCNN(nn.Module):
         def part(rows, start, size):
             return jax.lax.dynamic_slice_in_dim(rows, start, size, 2)
 
-        half, (first, *others) = self.first_kernel // 2, self.layers
+        half, (first, *later_layers) = self.first_kernel // 2, self.layers
         to_right, *across = (part(rows, column, 1) for rows in cache["across"])
         window = part(_pad(self._inputs(jax.lax.dynamic_slice_in_dim(x, y, 1, 1)), half, 2), column, half + 1)
         h, left = first.right(window, to_right, label), []
-        for layer, rows, to_right in zip(others, cache["left"], across, strict=True):
+        for layer, rows, to_right in zip(later_layers, cache["left"], across, strict=True):
             half = layer.kernel_size // 2
             left.append(jax.lax.dynamic_update_slice_in_dim(rows, h, half + column, 2))
             h = layer.right(part(left[-1], column, half + 1), to_right, label)

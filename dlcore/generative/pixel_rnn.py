@@ -186,9 +186,9 @@ class PixelRNN(nn.Module):
         """
         half = self.first_kernel // 2
         padded = jnp.pad(encode(x, self.levels), ((0, 0), (half, 0), (half, half), (0, 0)))
-        h, own = self._stem(padded, label), self.own(encode(x, self.levels))
+        h, row_input = self._stem(padded, label), self.own(encode(x, self.levels))
         for layer in self.layers:
-            h = layer(h, own)
+            h = layer(h, row_input)
         return self._outputs(h)
 
     def start(self, shape: Sequence[int], label: jax.Array | None) -> list[dict]:
@@ -218,10 +218,10 @@ class PixelRNN(nn.Module):
         Returns:
           The cache for the row's steps.
         """
-        own = self.own(encode(jnp.take(x, y - 1, 1, mode="clip"), self.levels))
+        row_input = self.own(encode(jnp.take(x, y - 1, 1, mode="clip"), self.levels))
         after = []
         for layer, c in zip(self.layers, cache, strict=True):
-            right = jnp.where(y > 0, layer.from_right.reversed_row(c["x"] + own, c["right"]), 0)
+            right = jnp.where(y > 0, layer.from_right.reversed_row(c["x"] + row_input, c["right"]), 0)
             after.append(c | {"above": c["h"][:, 1:], "right": right})
         return after
 

@@ -95,13 +95,13 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
     return eps if prediction == "epsilon" else x0
 
 
-def _clean_and_noise(output, x, abar, prediction, clip_sample) -> tuple[jax.Array, jax.Array]:
+def _clean_and_noise(output, x, alpha_cumprod, prediction, clip_sample) -> tuple[jax.Array, jax.Array]:
     """x_0, clipped where asked, and the noise that belongs to it."""
-    x0, eps = read_prediction(output, x, abar, prediction)
+    x0, eps = read_prediction(output, x, alpha_cumprod, prediction)
     if not clip_sample:
         return x0, eps
     x0 = jnp.clip(x0, -1, 1)
-    return x0, (x - jnp.sqrt(abar) * x0) / jnp.sqrt(1 - abar)
+    return x0, (x - jnp.sqrt(alpha_cumprod) * x0) / jnp.sqrt(1 - alpha_cumprod)
 
 
 def guide(
@@ -122,8 +122,8 @@ def guide(
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:
-        without, given = jnp.split(network(jnp.concatenate([x, x]), t, both), 2)
-        return without + scale * (given - without)
+        unconditional, conditional = jnp.split(network(jnp.concatenate([x, x]), t, both), 2)
+        return unconditional + scale * (conditional - unconditional)
 
     return guided
 
@@ -145,14 +145,14 @@ def condition(
     Returns:
       The conditioned network, for any sampler.
     """
-    abar = jnp.asarray(alphas_cumprod)
+    alpha_cumprod = jnp.asarray(alphas_cumprod)
 
-    def abar_of(t):
-        return jnp.interp(t, jnp.arange(len(abar)), abar)
+    def alpha_cumprod_at(t):
+        return jnp.interp(t, jnp.arange(len(alpha_cumprod)), alpha_cumprod)
 
     def conditioned(x: jax.Array, t: jax.Array) -> jax.Array:
         slope = jax.grad(lambda x: log_probability(x, t).sum())(x)
-        return denoise(x, t) - scale * jnp.sqrt(1 - abar_of(t)).astype(x.dtype) * slope
+        return denoise(x, t) - scale * jnp.sqrt(1 - alpha_cumprod_at(t)).astype(x.dtype) * slope
 
     return conditioned
 
@@ -170,8 +170,8 @@ def integrate(step: Callable, x: jax.Array, extra: Any, grid: SamplingGrid, retu
     Returns:
       The sample [B, ...]; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
     """
-    abar = jnp.asarray(grid.alphas_cumprod, x.dtype)
-    rows = (jnp.arange(len(grid.timesteps)), jnp.asarray(grid.timesteps), abar[:-1], abar[1:])
+    alpha_cumprod = jnp.asarray(grid.alphas_cumprod, x.dtype)
+    rows = (jnp.arange(len(grid.timesteps)), jnp.asarray(grid.timesteps), alpha_cumprod[:-1], alpha_cumprod[1:])
 
     def body(carry, row):
         carry = step(*carry, *row)
@@ -208,12 +208,15 @@ def ddpm_sample(
       As `integrate`.
     """
 
-    def step(x, extra, k, t, abar_t, abar_s):
-        x0, _ = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
-        a = abar_t / abar_s
-        mean = jnp.sqrt(abar_s) * (1 - a) / (1 - abar_t) * x0 + jnp.sqrt(a) * (1 - abar_s) / (1 - abar_t) * x
-        variance = (1 - a) * ((1 - abar_s) / (1 - abar_t) if variance_type == "fixed_small" else 1)
-        return mean + jnp.where(abar_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
+    def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
+        x0, _ = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
+        a = alpha_cumprod_t / alpha_cumprod_s
+        mean = (
+            jnp.sqrt(alpha_cumprod_s) * (1 - a) / (1 - alpha_cumprod_t) * x0
+            + jnp.sqrt(a) * (1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) * x
+        )
+        variance = (1 - a) * ((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) if variance_type == "fixed_small" else 1)
+        return mean + jnp.where(alpha_cumprod_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
 
     return integrate(step, x, None, grid, return_trajectory)
 
@@ -245,10 +248,10 @@ def ddim_sample(
       As `integrate`.
     """
 
-    def step(x, extra, k, t, abar_t, abar_s):
-        x0, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
-        sigma = eta * jnp.sqrt((1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s))
-        x = jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s - sigma**2) * eps
+    def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
+        x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
+        sigma = eta * jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) * (1 - alpha_cumprod_t / alpha_cumprod_s))
+        x = jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s - sigma**2) * eps
         return (x if isinstance(eta, Real) and eta == 0 else x + sigma * noise(k)), extra
 
     return integrate(step, x, None, grid, return_trajectory)
@@ -279,9 +282,9 @@ def euler_sample(
       As `integrate`.
     """
 
-    def step(x, extra, k, t, abar_t, abar_s):
+    def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
         # y_t = x0 + sigma_t eps, so y_s = x0 + sigma_s eps: finite where abar_t is 0, and no clean image is left.
-        x0, eps = _clean_and_noise(denoise(x, t), x, abar_t, prediction, clip_sample)
-        return jnp.sqrt(abar_s) * x0 + jnp.sqrt(1 - abar_s) * eps, extra
+        x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
+        return jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s) * eps, extra
 
     return integrate(step, x, None, grid, return_trajectory)

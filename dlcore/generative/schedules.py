@@ -105,8 +105,8 @@ def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
         raise ValueError(f"betas={list(betas)}: too few; allowed: at least 2")
     root = np.sqrt(alphas_cumprod(betas))
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    abar = root**2
-    return 1 - np.append(abar[:1], abar[1:] / abar[:-1])
+    alpha_cumprod = root**2
+    return 1 - np.append(alpha_cumprod[:1], alpha_cumprod[1:] / alpha_cumprod[:-1])
 
 
 def alphas_cumprod(betas: np.ndarray) -> np.ndarray:
@@ -175,9 +175,9 @@ def timesteps(
     if not 1 <= count <= num_timesteps:
         raise ValueError(f"num_inference_steps={count}: out of range; allowed: 1 to {num_timesteps}")
     if spacing == "leading":
-        room = last - (count - 1) * (num_timesteps // count)
-        if not 0 <= offset <= room:
-            raise ValueError(f"offset={offset}: leaves the timesteps; allowed: 0 to {room} for {count} steps")
+        largest = last - (count - 1) * (num_timesteps // count)
+        if not 0 <= offset <= largest:
+            raise ValueError(f"offset={offset}: leaves the timesteps; allowed: 0 to {largest} for {count} steps")
         grid = np.arange(count)[::-1] * (num_timesteps // count) + offset
     elif spacing == "trailing":
         grid = np.round(num_timesteps - np.arange(count) * num_timesteps / count) - 1
@@ -209,11 +209,11 @@ def sampling_grid(
     Raises:
       ValueError: karras, from a timestep on that is noise alone.
     """
-    abar = np.asarray(alphas_cumprod, np.float64)
-    every = np.arange(len(abar))
+    alpha_cumprod = np.asarray(alphas_cumprod, np.float64)
+    train_timesteps = np.arange(len(alpha_cumprod))
     with np.errstate(divide="ignore"):
-        sigma = np.sqrt((1 - abar) / abar)
-    values = np.interp(timesteps, every, sigma)
+        sigma = np.sqrt((1 - alpha_cumprod) / alpha_cumprod)
+    values = np.interp(timesteps, train_timesteps, sigma)
     if sigmas == "karras" and not np.isfinite(values).all():
         raise ValueError(
             f"sigmas='karras': timestep {timesteps[0]} is noise alone, of an infinite sigma; allowed: 'training', or "
@@ -222,8 +222,8 @@ def sampling_grid(
     if sigmas == "karras":
         ramp = np.linspace(0, 1, len(values))
         values = (values[0] ** (1 / 7) + ramp * (values[-1] ** (1 / 7) - values[0] ** (1 / 7))) ** 7
-        timesteps = np.interp(np.log(values), np.log(sigma), every).astype(np.float32)
-    final = 1.0 if final_alpha == "one" else abar[0]
+        timesteps = np.interp(np.log(values), np.log(sigma), train_timesteps).astype(np.float32)
+    final = 1.0 if final_alpha == "one" else alpha_cumprod[0]
     return SamplingGrid(np.asarray(timesteps), np.append(1 / (1 + values**2), final))
 
 

@@ -143,11 +143,11 @@ def learner(
             name: jnp.minimum(jax.vmap(psnr)(image, target), 100)
             for name, image in {"psnr": output, **baselines}.items()
         }
-        truth = jnp.maximum(sharpness(target), 1e-6)
+        target_sharpness = jnp.maximum(sharpness(target), 1e-6)
         return {
             **numbers,
-            "sharpness": sharpness(output) / truth,
-            "sharpness_bicubic": sharpness(baselines["psnr_bicubic"]) / truth,
+            "sharpness": sharpness(output) / target_sharpness,
+            "sharpness_bicubic": sharpness(baselines["psnr_bicubic"]) / target_sharpness,
         }
 
     return paired_learner(

@@ -140,19 +140,23 @@ def object_correctness(
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
-        seen = [[(s.color, s.shape) for s in sorted(read(image), key=lambda s: s.cell)] for image in outputs["sample"]]
-        return [*(acc or []), *zip(asked(rows), seen, strict=True)]
+        detected = [
+            [(s.color, s.shape) for s in sorted(read(image), key=lambda s: s.cell)] for image in outputs["sample"]
+        ]
+        return [*(acc or []), *zip(asked(rows), detected, strict=True)]
 
-    def found(wanted: list, seen: list) -> list[bool]:
-        return [thing in seen for thing in wanted]
+    def is_present(prompted: list, detected: list) -> list[bool]:
+        return [thing in detected for thing in prompted]
 
     def finish(acc: list) -> dict[str, float]:
-        wanted, seen = zip(*acc, strict=True)
-        other = (*wanted[1:], wanted[0])
+        prompted, detected = zip(*acc, strict=True)
+        other = (*prompted[1:], prompted[0])
         return {
-            "object_correctness": float(np.mean([f for w, s in acc for f in found(w, s)])),
+            "object_correctness": float(np.mean([f for w, s in acc for f in is_present(w, s)])),
             "scene_correctness": float(np.mean([w == s for w, s in acc])),
-            "shuffled_correctness": float(np.mean([f for w, s in zip(other, seen, strict=True) for f in found(w, s)])),
+            "shuffled_correctness": float(
+                np.mean([f for w, s in zip(other, detected, strict=True) for f in is_present(w, s)])
+            ),
         }
 
     return Evaluator(add, finish, source, ("object_correctness", "scene_correctness", "shuffled_correctness"))

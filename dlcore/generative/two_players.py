@@ -127,10 +127,10 @@ class Players(NamedTuple):
           (new state, extras).
         """
 
-        def own(params):
+        def player_objective(params):
             return objective({**state.params, player: params})
 
-        gradients, (model_state, extras) = jax.grad(own, has_aux=True)(state.params[player])
+        gradients, (model_state, extras) = jax.grad(player_objective, has_aux=True)(state.params[player])
         updates, opt_state = self.optimizers[player].update(gradients, state.opt_state[player], state.params[player])
         params = optax.apply_updates(state.params[player], updates)
         state = state.replace(

@@ -53,8 +53,8 @@ def timestep_embedding(
         raise ValueError(f"features={features}: odd; allowed: even numbers")
     frequencies = jnp.exp(-math.log(max_period) * jnp.arange(features // 2) / (features // 2 - ends_at_period))
     angles = t.astype(jnp.float32)[:, None] * frequencies
-    waves = [jnp.sin(angles), jnp.cos(angles)]
-    return jnp.concatenate(waves[::-1] if cosine_first else waves, -1)
+    sinusoids = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(sinusoids[::-1] if cosine_first else sinusoids, -1)
 
 
 class TimestepEmbedding(nn.Module):

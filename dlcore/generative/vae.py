@@ -291,8 +291,8 @@ def learner(
         }
         if "other" in batch:
             path = arcs(mean, encoded(batch["other"])[0], NUM_STEPS)
-            drawn = picture(params, path.reshape(-1, model.latent_dim))
-            outputs["path"] = drawn.reshape(*path.shape[:2], *y.shape[1:])
+            decoded = picture(params, path.reshape(-1, model.latent_dim))
+            outputs["path"] = decoded.reshape(*path.shape[:2], *y.shape[1:])
         return outputs
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

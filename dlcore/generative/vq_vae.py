@@ -231,26 +231,26 @@ def update_codebook(
       The codebook after; as it was where no output counts.
     """
     num_codes = len(book.counts)
-    z, keep = jax.lax.stop_gradient(z).astype(jnp.float32), mask > 0
-    one_hot = jax.nn.one_hot(codes, num_codes) * keep[:, None]
-    counts, sums = one_hot.sum(0), one_hot.T @ jnp.where(keep[:, None], z, 0)
+    z, is_valid = jax.lax.stop_gradient(z).astype(jnp.float32), mask > 0
+    one_hot = jax.nn.one_hot(codes, num_codes) * is_valid[:, None]
+    counts, sums = one_hot.sum(0), one_hot.T @ jnp.where(is_valid[:, None], z, 0)
     choose, pick = jax.random.split(key)
-    rows = jax.random.categorical(choose, jnp.where(keep, 0.0, -jnp.inf), shape=(num_codes,))
-    fresh, is_fresh = z[rows], jnp.broadcast_to(keep.any(), num_codes)
+    rows = jax.random.categorical(choose, jnp.where(is_valid, 0.0, -jnp.inf), shape=(num_codes,))
+    restarts, has_restart = z[rows], jnp.broadcast_to(is_valid.any(), num_codes)
     if axis is not None:
         counts, sums = jax.lax.psum((counts, sums), axis)
-        fresh, is_fresh = (jax.lax.all_gather(v, axis) for v in (fresh, is_fresh))
-        replica = jax.random.categorical(pick, jnp.where(is_fresh, 0.0, -jnp.inf), axis=0)
-        fresh, is_fresh = (v[replica, jnp.arange(num_codes)] for v in (fresh, is_fresh))
+        restarts, has_restart = (jax.lax.all_gather(v, axis) for v in (restarts, has_restart))
+        replica = jax.random.categorical(pick, jnp.where(has_restart, 0.0, -jnp.inf), axis=0)
+        restarts, has_restart = (v[replica, jnp.arange(num_codes)] for v in (restarts, has_restart))
     new_counts = decay * book.counts + (1 - decay) * counts
     new_sums = decay * book.sums + (1 - decay) * sums
     vectors = new_sums / jnp.maximum(new_counts, 1e-12)[:, None]
     average = new_counts.mean()
-    dead = (new_counts < restart_below * average) & is_fresh
+    dead = (new_counts < restart_below * average) & has_restart
     after = Codebook(
-        jnp.where(dead[:, None], fresh, vectors),
+        jnp.where(dead[:, None], restarts, vectors),
         jnp.where(dead, average, new_counts),
-        jnp.where(dead[:, None], fresh * average, new_sums),
+        jnp.where(dead[:, None], restarts * average, new_sums),
     )
     return jax.tree.map(lambda new, old: jnp.where(counts.sum() > 0, new, old).astype(old.dtype), after, book)
 
@@ -359,15 +359,15 @@ def learner(
             codebook=codebook_from(jax.random.fold_in(rng, 3), z.reshape(-1, z.shape[-1]), num_codes),
         )
 
-    def quantized(params, book, x):
+    def quantized(params, codebook, x):
         z = apply(params, x, "encode")
-        codes = nearest_codes(z, book.vectors)
-        return z, codes, book.vectors[codes]
+        codes = nearest_codes(z, codebook.vectors)
+        return z, codes, codebook.vectors[codes]
 
-    def autoencode(params, book, batch):
+    def autoencode(params, codebook, batch):
         """(loss, (metrics, z, codes)) of the autoencoder."""
         x, mask = normalize(batch["image"]), mask_of(batch)
-        z, codes, q = quantized(params, book, x)
+        z, codes, q = quantized(params, codebook, x)
         y = apply(params, straight_through(z, q), "decode")
         errors = jnp.square(y - x).mean((1, 2, 3))
         pull = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))
@@ -400,13 +400,13 @@ def learner(
         )
 
     def update_autoencoder(state, batch):
-        def objective(own):
-            return autoencode({**state.params, "autoencoder": own}, state.codebook, batch)
+        def objective(player_params):
+            return autoencode({**state.params, "autoencoder": player_params}, state.codebook, batch)
 
         gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
         mask = jnp.repeat(mask_of(batch), codes[0].size)
         key = jax.random.fold_in(state.rng, state.step)
-        book = update_codebook(
+        codebook = update_codebook(
             state.codebook,
             z.reshape(-1, z.shape[-1]),
             codes.reshape(-1),
@@ -416,13 +416,13 @@ def learner(
             restart_below=restart_below,
             axis=axis,
         )
-        return stepped(state, "autoencoder", gradients, codebook=book), metrics
+        return stepped(state, "autoencoder", gradients, codebook=codebook), metrics
 
     def update_prior(state, batch):
         _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))
 
-        def objective(own):
-            return prior_loss({**state.params, "prior": own}, codes, mask_of(batch))
+        def objective(player_params):
+            return prior_loss({**state.params, "prior": player_params}, codes, mask_of(batch))
 
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
         return stepped(state, "prior", gradients), metrics
@@ -460,8 +460,8 @@ def learner(
         params, vectors, outputs = state.params, state.codebook.vectors, {}
         if prior is not None:
             keys = example_keys(state.rng, batch)
-            drawn = sample(prior, params["prior"], keys, (*model.grid, 1), temperature=temperature)[..., 0]
-            outputs["sample"] = denormalize(apply(params, vectors[drawn], "decode"))
+            sampled_codes = sample(prior, params["prior"], keys, (*model.grid, 1), temperature=temperature)[..., 0]
+            outputs["sample"] = denormalize(apply(params, vectors[sampled_codes], "decode"))
         if "image" not in batch:
             return outputs
         x = normalize(batch["image"])
@@ -475,10 +475,10 @@ def learner(
             "psnr": jax.vmap(psnr)(y, (x + 1) / 2),
         }
         if "other" in batch:
-            ends = apply(params, normalize(batch["other"]), "encode").reshape(flat.shape)
-            path = arcs(flat, ends, NUM_STEPS).reshape(-1, *z.shape[1:])
-            drawn = denormalize(apply(params, vectors[nearest_codes(path, vectors)], "decode"))
-            outputs["path"] = drawn.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])
+            endpoints = apply(params, normalize(batch["other"]), "encode").reshape(flat.shape)
+            path = arcs(flat, endpoints, NUM_STEPS).reshape(-1, *z.shape[1:])
+            decoded = denormalize(apply(params, vectors[nearest_codes(path, vectors)], "decode"))
+            outputs["path"] = decoded.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])
         return outputs
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)
