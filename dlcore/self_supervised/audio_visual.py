@@ -56,10 +56,10 @@ class AudioVisual(nn.Module):
         maps = self.backbone.features(frames.reshape(-1, *frames.shape[2:]), train)
         last = list(maps.values())[-1]
         last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
-        seen = nn.relu(Dense(self.width, name="seen")(adaptive_avg_pool(last, self.side).reshape(count, length, -1)))
-        heard = nn.relu(Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
-        heard = nn.relu(Dense(self.width, name="heard")(heard))
-        logits = Dense(NUM_CLASSES, name="head")((seen * heard).mean(1))
+        visual = nn.relu(Dense(self.width, name="seen")(adaptive_avg_pool(last, self.side).reshape(count, length, -1)))
+        audio = nn.relu(Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
+        audio = nn.relu(Dense(self.width, name="heard")(audio))
+        logits = Dense(NUM_CLASSES, name="head")((visual * audio).mean(1))
         return logits, pooled(maps).reshape(count, length, -1)
 
     def features(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -93,8 +93,8 @@ def correspondence(shift: int = 2) -> Task:
         if 2 * shift > len(frames):
             most = len(frames) // 2
             raise ValueError(f"shift={shift}: too far for clips of {len(frames)} frames; allowed: 1 to {most}")
-        right, far = jax.random.split(key)
-        label = jax.random.bernoulli(right).astype(jnp.int32)
+        label_key, far = jax.random.split(key)
+        label = jax.random.bernoulli(label_key).astype(jnp.int32)
         moved = jax.random.randint(far, (), shift, len(frames) - shift + 1)
         return {"frames": frames, "sound": jnp.roll(sound, jnp.where(label == 1, 0, moved), 0)}, label
 

@@ -48,8 +48,8 @@ def without_colors(key: jax.Array, image: jax.Array) -> FillIn:
       What is to be filled in.
     """
     del key
-    shown = in_gray(image)
-    return FillIn(shown, shown, image, jnp.ones(image.shape[:2], image.dtype))
+    gray = in_gray(image)
+    return FillIn(gray, gray, image, jnp.ones(image.shape[:2], image.dtype))
 
 
 def learner(

@@ -37,8 +37,8 @@ def without_channel(image: jax.Array, channel: int) -> jax.Array:
     count = image.shape[-1]
     if count < 2 or not 0 <= channel < count:
         raise ValueError(f"channel={channel}: of images of {count} channels; allowed: 0 to {count - 1}, of 2 or more")
-    others = (image.sum(-1) - image[..., channel]) / (count - 1)
-    return image.at[..., channel].set(others)
+    mean_of_rest = (image.sum(-1) - image[..., channel]) / (count - 1)
+    return image.at[..., channel].set(mean_of_rest)
 
 
 def hidden_channel(image: jax.Array, channel: int = 0) -> FillIn:
@@ -51,8 +51,10 @@ def hidden_channel(image: jax.Array, channel: int = 0) -> FillIn:
     Returns:
       What is to be filled in, of one channel.
     """
-    shown, own = without_channel(image, channel), slice(channel, channel + 1)
-    return FillIn(shown, shown[..., own], image[..., own], jnp.ones(image.shape[:2], image.dtype))
+    input_image, channel_slice = without_channel(image, channel), slice(channel, channel + 1)
+    return FillIn(
+        input_image, input_image[..., channel_slice], image[..., channel_slice], jnp.ones(image.shape[:2], image.dtype)
+    )
 
 
 @check_arguments

@@ -104,8 +104,8 @@ def cluster(key: jax.Array, features: np.ndarray, num_clusters: int, dims: int =
     if len(features) < num_clusters:
         raise ValueError(f"num_clusters={num_clusters}: more than examples; allowed: at most {len(features)}")
     x = whiten(features, dims)
-    found = np.asarray(kmeans(key, x, num_clusters, restarts=1, max_iterations=50).labels)
-    return split_largest(x, found, num_clusters).astype(np.int32)
+    assignments = np.asarray(kmeans(key, x, num_clusters, restarts=1, max_iterations=50).labels)
+    return split_largest(x, assignments, num_clusters).astype(np.int32)
 
 
 def reset_head(state: DeepClusterState, key: jax.Array) -> DeepClusterState:
@@ -197,14 +197,14 @@ class Reclustering:
             parts.append(np.asarray(self._features(state, rows)))
         features = np.concatenate(parts)[: len(self.source)]
         key = jax.random.fold_in(jax.random.fold_in(state.rng, 2**31 - 3), step)
-        found = cluster(key, features, self.num_clusters, self.dims)
-        return reset_head(state, jax.random.fold_in(key, 1)).replace(clusters=jnp.asarray(found))
+        assignments = cluster(key, features, self.num_clusters, self.dims)
+        return reset_head(state, jax.random.fold_in(key, 1)).replace(clusters=jnp.asarray(assignments))
 
     def _remember(self, step: int, clusters: np.ndarray, before: np.ndarray | None) -> None:
-        truth, counts = self.labels, np.bincount(clusters, minlength=self.num_clusters)
-        nmi = None if truth is None else normalized_mutual_information(truth, clusters)
-        kept = None if before is None else normalized_mutual_information(before, clusters)
-        for name, value in (("step", step), ("nmi", nmi), ("kept", kept), ("smallest", int(counts.min()))):
+        targets, counts = self.labels, np.bincount(clusters, minlength=self.num_clusters)
+        nmi = None if targets is None else normalized_mutual_information(targets, clusters)
+        nmi_previous = None if before is None else normalized_mutual_information(before, clusters)
+        for name, value in (("step", step), ("nmi", nmi), ("kept", nmi_previous), ("smallest", int(counts.min()))):
             self.memory[name].append(value)
 
 

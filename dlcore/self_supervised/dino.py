@@ -144,8 +144,8 @@ def teacher_momentum(start: float, steps: int) -> optax.Schedule:
     """
 
     def schedule(step: jax.Array) -> jax.Array:
-        share = jnp.minimum(step / max(1, steps), 1.0)
-        return 1 - (1 - start) * (1 + jnp.cos(jnp.pi * share)) / 2
+        progress = jnp.minimum(step / max(1, steps), 1.0)
+        return 1 - (1 - start) * (1 + jnp.cos(jnp.pi * progress)) / 2
 
     return schedule
 
@@ -165,8 +165,8 @@ def updated_center(
     Returns:
       [K].
     """
-    kept = jnp.where(mask[:, None] > 0, logits, 0)
-    total, count = kept.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
+    valid_logits = jnp.where(mask[:, None] > 0, logits, 0)
+    total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
     if axis is not None:
         total, count = jax.lax.psum((total, count), axis)
     return momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
@@ -236,29 +236,35 @@ def learner(
         small = crops(augment_local, keys, batch["image"], local_crops, _GLOBAL) if local_crops else None
         return large, small
 
-    def apply(params: Any, model_state: Any, seen: jax.Array, dropout: jax.Array | None = None) -> tuple:
+    def apply(params: Any, model_state: Any, crop_batch: jax.Array, dropout: jax.Array | None = None) -> tuple:
         """Logits [V, B, K] of crops [V, B, ...] by one pass."""
-        out, model_state = encode(model, params, model_state, prepare(seen.reshape(-1, *seen.shape[2:])), dropout)
-        return out["logits"].reshape(*seen.shape[:2], -1), model_state
+        out, model_state = encode(
+            model, params, model_state, prepare(crop_batch.reshape(-1, *crop_batch.shape[2:])), dropout
+        )
+        return out["logits"].reshape(*crop_batch.shape[:2], -1), model_state
 
     def student(params: Any, model_state: Any, large: Any, small: Any, dropout: Any = None) -> tuple:
         logits, model_state = apply(params, model_state, large, dropout)
         if small is not None:
-            others, model_state = apply(params, model_state, small, dropout)
-            logits = jnp.concatenate([logits, others])
+            local_logits, model_state = apply(params, model_state, small, dropout)
+            logits = jnp.concatenate([logits, local_logits])
         return logits, model_state
 
-    def compare(taught: jax.Array, said: jax.Array, state: DINOState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def compare(
+        teacher_logits: jax.Array, student_logits: jax.Array, state: DINOState, batch: dict
+    ) -> tuple[jax.Array, Metrics]:
         """Teacher's logits [2, B, K] and the student's [2 + L, B, K]; crop i of the one is crop i of the other."""
-        mask, size = mask_of(batch), jnp.log(taught.shape[-1])
-        target = jax.nn.log_softmax(jax.lax.stop_gradient(taught - state.center) / teacher_temperature(state.step))
-        probability = jnp.exp(target)
-        answers = jax.nn.log_softmax(said / student_temperature)
-        crossed = -jnp.einsum("tbk,sbk->tsb", probability, answers)
-        others = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(said)))[..., None]
-        losses = (crossed * others).sum((0, 1)) / others.sum()
-        entropy = -(probability * target).sum(-1).mean(0)
-        used = jnp.where(mask[:, None] > 0, probability, 0).sum((0, 1))
+        mask, size = mask_of(batch), jnp.log(teacher_logits.shape[-1])
+        teacher_log_probs = jax.nn.log_softmax(
+            jax.lax.stop_gradient(teacher_logits - state.center) / teacher_temperature(state.step)
+        )
+        teacher_probs = jnp.exp(teacher_log_probs)
+        student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)
+        cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)
+        is_other_crop = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(student_logits)))[..., None]
+        losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
+        entropy = -(teacher_probs * teacher_log_probs).sum(-1).mean(0)
+        used = jnp.where(mask[:, None] > 0, teacher_probs, 0).sum((0, 1))
         count = _GLOBAL * (mask > 0).sum(dtype=jnp.int32)
         return masked_mean(losses, mask), {
             "loss": Sum.of(losses, mask),
@@ -285,11 +291,11 @@ def learner(
     def update(state: DINOState, batch: dict) -> tuple[DINOState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         large, small = views(batch, jax.random.fold_in(rng, 0))
-        taught, _ = apply(state.teacher_params, state.teacher_model_state, large)
+        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, large)
 
         def objective(params: Any) -> tuple:
-            said, model_state = student(params, state.model_state, large, small, jax.random.fold_in(rng, 1))
-            mean, metrics = compare(taught, said, state, batch)
+            student_logits, model_state = student(params, state.model_state, large, small, jax.random.fold_in(rng, 1))
+            mean, metrics = compare(teacher_logits, student_logits, state, batch)
             return mean, (model_state, metrics)
 
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
@@ -297,7 +303,7 @@ def learner(
         gradients = {**gradients, "prototypes": gradients["prototypes"] * factor}
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
-        center = updated_center(state.center, taught, mask_of(batch), center_momentum, axis)
+        center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum, axis)
         momentum = teacher_momentum(state.step)
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)
         return state.replace(
@@ -307,8 +313,8 @@ def learner(
 
     def loss(params: Any, state: DINOState, batch: dict) -> tuple[jax.Array, Metrics]:
         large, small = views(batch, state.rng)
-        taught, _ = apply(state.teacher_params, state.teacher_model_state, large)
-        return compare(taught, student(params, state.model_state, large, small)[0], state, batch)
+        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, large)
+        return compare(teacher_logits, student(params, state.model_state, large, small)[0], state, batch)
 
     def evaluate(state: DINOState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]

@@ -140,24 +140,24 @@ def fill_in_learner(
     def draw(rng: jax.Array, batch: dict) -> FillIn:
         return jax.vmap(task)(example_keys(rng, batch), prepare(batch["image"]))
 
-    def error(answer: jax.Array, drawn: FillIn) -> jax.Array:
+    def error(prediction: jax.Array, example: FillIn) -> jax.Array:
         """[B], mean squared error where the answer counts."""
-        squared = jnp.square(answer - drawn.target).mean(-1)
-        return (squared * drawn.weight).sum((1, 2)) / jnp.maximum(drawn.weight.sum((1, 2)), 1e-6)
+        squared = jnp.square(prediction - example.target).mean(-1)
+        return (squared * example.weight).sum((1, 2)) / jnp.maximum(example.weight.sum((1, 2)), 1e-6)
 
-    def objective(params, model_state, drawn, batch, dropout=None):
+    def objective(params, model_state, examples, batch, dropout=None):
         variables, mask = {"params": params, **model_state}, mask_of(batch)
         if dropout is None:
-            added = model.apply(variables, normalize(drawn.input), train=False)
+            added = model.apply(variables, normalize(examples.input), train=False)
         else:
             added, model_state = model.apply(
-                variables, normalize(drawn.input), train=True, mutable=list(model_state), rngs={"dropout": dropout}
+                variables, normalize(examples.input), train=True, mutable=list(model_state), rngs={"dropout": dropout}
             )
-        answer = drawn.trivial + added
-        losses = error(answer, drawn)
+        prediction = examples.trivial + added
+        losses = error(prediction, examples)
         metrics = {"loss": Sum.of(losses, mask)}
-        for end, found in (("", answer), (f"_{trivial}", drawn.trivial)):
-            mse = error(jnp.clip(found, 0, 1), drawn)
+        for end, image in (("", prediction), (f"_{trivial}", examples.trivial)):
+            mse = error(jnp.clip(image, 0, 1), examples)
             decibel = -10 * jnp.log10(jnp.maximum(mse, 1e-10))
             metrics |= {f"mse{end}": Sum.of(mse, mask), f"psnr{end}": Sum.of(decibel, mask)}
         return masked_mean(losses, mask), (model_state, metrics)
@@ -173,9 +173,9 @@ def fill_in_learner(
 
     def update(state: FillInState, batch: dict) -> tuple[FillInState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        drawn, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
+        examples, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
-            state.params, state.model_state, drawn, batch, dropout
+            state.params, state.model_state, examples, batch, dropout
         )
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
@@ -185,13 +185,13 @@ def fill_in_learner(
         return loss(state.params, state, batch)[1]
 
     def predict(state: FillInState, batch: dict) -> dict[str, jax.Array]:
-        images, drawn = normalize(jax.vmap(present)(prepare(batch["image"]))), draw(state.rng, batch)
+        images, examples = normalize(jax.vmap(present)(prepare(batch["image"]))), draw(state.rng, batch)
         before = init_variables(model, state.rng, images[:1])
         trained = {"params": state.params, **state.model_state}
         return {
             "features": model.apply(trained, images, method="features"),
             "untrained": model.apply(before, images, method="features"),
-            "answer": jnp.clip(drawn.trivial + model.apply(trained, normalize(drawn.input), train=False), 0, 1),
+            "answer": jnp.clip(examples.trivial + model.apply(trained, normalize(examples.input), train=False), 0, 1),
         }
 
     return Learner(init, update, evaluate, predict, loss)

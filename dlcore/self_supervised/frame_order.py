@@ -47,9 +47,9 @@ def frame_order(stride: int = 2) -> Task:
             raise ValueError(
                 f"stride={stride}: three frames do not fit a clip of {len(clip)}; allowed: 1 to {(len(clip) - 1) // 2}"
             )
-        begin, right, which = jax.random.split(key, 3)
-        label = jax.random.bernoulli(right).astype(jnp.int32)
-        number = jax.random.randint(which, (), 0, 4)
+        begin, label_key, order_key = jax.random.split(key, 3)
+        label = jax.random.bernoulli(label_key).astype(jnp.int32)
+        number = jax.random.randint(order_key, (), 0, 4)
         order = jnp.asarray(ORDERS)[jnp.where(label == 1, number % 2, 2 + number)]
         return clip[jax.random.randint(begin, (), 0, last) + stride * order], label
 

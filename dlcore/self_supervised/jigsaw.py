@@ -49,9 +49,9 @@ def jigsaw(grid: int = 2, orders: int | None = None, gap: int = 1, jitter: int =
     table = jnp.asarray(distant_orders(grid * grid, order_count(grid, orders)))
 
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
-        place, order = jax.random.split(key)
-        label = jax.random.randint(order, (), 0, len(table))
-        return cut(place, example["image"], grid, gap, jitter, by_piece)[table[label]], label
+        cut_key, order_key = jax.random.split(key)
+        label = jax.random.randint(order_key, (), 0, len(table))
+        return cut(cut_key, example["image"], grid, gap, jitter, by_piece)[table[label]], label
 
     return task
 

@@ -51,8 +51,8 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
     Returns:
       [B, N], the mean squared error in each patch.
     """
-    seen = (1 - masked)[..., None]
-    mean = (targets * seen).sum(1, keepdims=True) / seen.sum(1, keepdims=True)
+    is_visible = (1 - masked)[..., None]
+    mean = (targets * is_visible).sum(1, keepdims=True) / is_visible.sum(1, keepdims=True)
     return jnp.square(targets - mean).mean(-1)
 
 

@@ -95,12 +95,12 @@ def distant_orders(pieces: int, count: int) -> np.ndarray:
     Raises:
       ValueError: there are not so many orders.
     """
-    every = np.array(list(itertools.permutations(range(pieces))), np.int8)
-    if not 2 <= count <= len(every):
-        raise ValueError(f"orders={count}: of {pieces} pieces; allowed: 2 to {len(every)}")
-    chosen, nearest, total = [0], np.full(len(every), pieces + 1), np.zeros(len(every), int)
-    while len(chosen) < count:
-        distance = (every != every[chosen[-1]]).sum(1)
-        nearest, total = np.minimum(nearest, distance), total + distance
-        chosen.append(int(np.argmax(nearest * (pieces * count + 1) + total)))
-    return every[chosen].astype(int)
+    all_orders = np.array(list(itertools.permutations(range(pieces))), np.int8)
+    if not 2 <= count <= len(all_orders):
+        raise ValueError(f"orders={count}: of {pieces} pieces; allowed: 2 to {len(all_orders)}")
+    selected_idx, nearest, total = [0], np.full(len(all_orders), pieces + 1), np.zeros(len(all_orders), int)
+    while len(selected_idx) < count:
+        hamming = (all_orders != all_orders[selected_idx[-1]]).sum(1)
+        nearest, total = np.minimum(nearest, hamming), total + hamming
+        selected_idx.append(int(np.argmax(nearest * (pieces * count + 1) + total)))
+    return all_orders[selected_idx].astype(int)

@@ -142,9 +142,9 @@ def pretext_learner(
 
     def update(state: PretextState, batch: dict) -> tuple[PretextState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        drawn, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
+        examples, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
-            state.params, state.model_state, *drawn, batch, dropout
+            state.params, state.model_state, *examples, batch, dropout
         )
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)

@@ -37,9 +37,9 @@ def relative_patch(gap: int = 1, jitter: int = 1, by_piece: bool = True) -> Task
     """
 
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
-        place, which = jax.random.split(key)
-        patches = cut(place, example["image"], 3, gap, jitter, by_piece)
-        label = jax.random.randint(which, (), 0, NUM_CLASSES)
+        cut_key, label_key = jax.random.split(key)
+        patches = cut(cut_key, example["image"], 3, gap, jitter, by_piece)
+        label = jax.random.randint(label_key, (), 0, NUM_CLASSES)
         return jnp.stack([patches[4], patches[label + (label >= 4)]]), label
 
     return task

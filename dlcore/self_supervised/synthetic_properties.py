@@ -103,15 +103,15 @@ def learner(
 
     def objective(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         mask, factor = mask_of(batch), adversary * strength(state.step)
-        drawn, photo = describe(params, batch, factor)
-        shape = optax.softmax_cross_entropy_with_integer_labels(drawn["shape"], batch["label"])
-        wrong = error(drawn, batch["factors"])
-        domain, told = domain_losses([drawn["domain"], photo["domain"]])
-        return masked_mean(shape + wrong + domain, mask), {
-            "loss": Sum.of(shape + wrong + domain, mask),
-            "accuracy": Sum.of(drawn["shape"].argmax(-1) == batch["label"], mask),
-            "factor_error": Sum.of(wrong, mask),
-            "domain_accuracy": Sum.of(told, mask),
+        rendered, photo = describe(params, batch, factor)
+        shape = optax.softmax_cross_entropy_with_integer_labels(rendered["shape"], batch["label"])
+        factor_errors = error(rendered, batch["factors"])
+        domain, is_domain_correct = domain_losses([rendered["domain"], photo["domain"]])
+        return masked_mean(shape + factor_errors + domain, mask), {
+            "loss": Sum.of(shape + factor_errors + domain, mask),
+            "accuracy": Sum.of(rendered["shape"].argmax(-1) == batch["label"], mask),
+            "factor_error": Sum.of(factor_errors, mask),
+            "domain_accuracy": Sum.of(is_domain_correct, mask),
             "strength": Last(jnp.asarray(factor, jnp.float32)),
         }
 
@@ -135,8 +135,8 @@ def learner(
         }
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        drawn, photo = describe(state.params, batch, 0.0)
-        return {name: photo[name] for name in ("features", "shape", "factors")} | {"rendered": drawn["features"]}
+        rendered, photo = describe(state.params, batch, 0.0)
+        return {name: photo[name] for name in ("features", "shape", "factors")} | {"rendered": rendered["features"]}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return {"label": model.num_classes}

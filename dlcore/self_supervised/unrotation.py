@@ -42,8 +42,8 @@ def rotated(key: jax.Array, image: jax.Array, num_angles: int = 0) -> FillIn:
     cos, sin = jnp.cos(2 * jnp.pi * turn), jnp.sin(2 * jnp.pi * turn)
     theta = jnp.array([[[1.0, 0, 0], [0, 1, 0]]]) * cos + jnp.array([[[0.0, -1, 0], [1, 0, 0]]]) * sin
     mean = image.mean((0, 1))
-    turned = mean + grid_sample((image - mean)[None], affine_grid(theta, image.shape[:2]))[0]
-    return FillIn(turned, jnp.broadcast_to(mean, image.shape), image, jnp.ones(image.shape[:2], image.dtype))
+    rotated_image = mean + grid_sample((image - mean)[None], affine_grid(theta, image.shape[:2]))[0]
+    return FillIn(rotated_image, jnp.broadcast_to(mean, image.shape), image, jnp.ones(image.shape[:2], image.dtype))
 
 
 @check_arguments
