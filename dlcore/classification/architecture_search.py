@@ -251,9 +251,9 @@ def reinforce_search(
 
         def loss(params: Any) -> jax.Array:
             log_probabilities = jax.vmap(lambda a: controller.apply({"params": params}, a))(architectures)
-            chosen = jnp.take_along_axis(log_probabilities, architectures[..., None], -1)[..., 0].sum(-1)
+            log_prob = jnp.take_along_axis(log_probabilities, architectures[..., None], -1)[..., 0].sum(-1)
             entropy = entropy_loss(log_probabilities).sum(-1)
-            return -(jax.lax.stop_gradient(advantages) * chosen + entropy_weight * entropy).mean()
+            return -(jax.lax.stop_gradient(advantages) * log_prob + entropy_weight * entropy).mean()
 
         changes, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
         return (optax.apply_updates(params, changes), opt_state, mean, square), (architectures, rewards)

@@ -182,12 +182,12 @@ def learner(
         logits = call(params, "locate", scene)
         return nn.log_softmax(jnp.zeros_like(logits) if attention == "random" else logits)
 
-    def glimpse_at(scene: jax.Array, place: jax.Array) -> jax.Array:
-        return crop(scene, centers(model.grid, scene.shape[1:3])[place], glimpse_size)
+    def glimpse_at(scene: jax.Array, location: jax.Array) -> jax.Array:
+        return crop(scene, centers(model.grid, scene.shape[1:3])[location], glimpse_size)
 
     def mean_glimpse(scene: jax.Array, weights: jax.Array) -> jax.Array:
-        def one(place: jax.Array) -> jax.Array:
-            return glimpse_at(scene, jnp.full(scene.shape[0], place))
+        def one(location: jax.Array) -> jax.Array:
+            return glimpse_at(scene, jnp.full(scene.shape[0], location))
 
         return jnp.einsum("bl,lbijc->bijc", weights, jax.vmap(one)(jnp.arange(model.grid**2)))
 
@@ -214,18 +214,18 @@ def learner(
         """The mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
         scene, mask = pixels(batch), mask_of(batch)
         log_policy = policy(params, scene)  # [B, L]
-        place = jax.vmap(lambda key, s: jax.random.categorical(key, s, shape=(num_glimpses,)))(keys, log_policy)
+        location = jax.vmap(lambda key, s: jax.random.categorical(key, s, shape=(num_glimpses,)))(keys, log_policy)
         many = jax.tree.map(lambda a: jnp.repeat(a, num_glimpses, 0), {**batch, "scene": scene, "mask": mask})
-        logits = call(params, "classify", glimpse_at(many["scene"], place.reshape(-1)))
+        logits = call(params, "classify", glimpse_at(many["scene"], location.reshape(-1)))
         losses = softmax_cross_entropy_loss(logits, many["label"])
         value = masked_mean(losses, many["mask"])
         if attention == "hard":
-            reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(place.shape)
+            reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(location.shape)
             weights = jax.vmap(score_weights)(reward[..., None])[..., 0]  # each scene's draws are the episodes
-            score = (jnp.take_along_axis(log_policy, place, 1) * jax.lax.stop_gradient(weights)).mean(-1)
+            reinforce_term = (jnp.take_along_axis(log_policy, location, 1) * jax.lax.stop_gradient(weights)).mean(-1)
             entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)
-            value -= masked_mean(score + entropy_weight * entropy, mask)
-        looked = jax.nn.one_hot(place.reshape(-1), log_policy.shape[-1])
+            value -= masked_mean(reinforce_term + entropy_weight * entropy, mask)
+        looked = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
         return value, metrics_of(losses, logits, looked, many, many["mask"])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
@@ -244,10 +244,10 @@ def learner(
         weights = jnp.exp(log_policy)
         if attention == "soft":
             return weights, weights, mean_glimpse(scene, weights)
-        place = log_policy.argmax(-1)
+        location = log_policy.argmax(-1)
         if attention == "random":
-            place = jax.vmap(jax.random.categorical)(example_keys(state.rng, batch), log_policy)
-        return weights, jax.nn.one_hot(place, weights.shape[-1]), glimpse_at(scene, place)
+            location = jax.vmap(jax.random.categorical)(example_keys(state.rng, batch), log_policy)
+        return weights, jax.nn.one_hot(location, weights.shape[-1]), glimpse_at(scene, location)
 
     def evaluate(state: State, batch: dict) -> Metrics:
         _, looked, glimpse = attend(state, batch)

@@ -117,8 +117,10 @@ def learner(
     def objective(params, model_state, images, targets, batch, dropout=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
         mask = mask_of(batch)
-        losses, *others = (loss_of(s, targets) for s in (logits, *auxiliaries.values()))
-        value = masked_mean(losses, mask) + auxiliary_weight * sum(masked_mean(other, mask) for other in others)
+        losses, *auxiliary_losses = (loss_of(s, targets) for s in (logits, *auxiliaries.values()))
+        value = masked_mean(losses, mask) + auxiliary_weight * sum(
+            masked_mean(other, mask) for other in auxiliary_losses
+        )
         penalty = l2 * l2_penalty(params, half=True, where=is_kernel)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return value + penalty, (model_state, metrics, logits)
