@@ -133,7 +133,7 @@ class FCN(nn.Module):
         if self.upsampling == "bilinear":
             return enlarge(x, size)
         # A stride-2 layer makes ceil(n / 2) of n, so the factor is the power of 2 that reaches the size or a bit more.
-        factor = 2 ** math.ceil(math.log2(max(want / have for want, have in zip(size, x.shape[1:3], strict=True))))
+        factor = 2 ** math.ceil(math.log2(max(target / have for target, have in zip(size, x.shape[1:3], strict=True))))
         if factor == 1:
             return x
         layer = ConvTranspose(

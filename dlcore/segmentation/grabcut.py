@@ -89,13 +89,13 @@ def color_model(pixels: np.ndarray, chosen: np.ndarray, components: int, rng: np
     Returns:
       [N] log-densities.
     """
-    drawn = pixels[chosen][rng.integers(0, chosen.sum(), SAMPLES)]
-    centered = drawn - drawn.mean(0)
+    samples = pixels[chosen][rng.integers(0, chosen.sum(), SAMPLES)]
+    centered = samples - samples.mean(0)
     axis = np.linalg.svd(centered.T @ centered)[0][:, 0]
-    ranked = drawn[np.argsort(centered @ axis, kind="stable")]
+    ranked = samples[np.argsort(centered @ axis, kind="stable")]
     means = ranked[((np.arange(components) + 0.5) / components * SAMPLES).astype(int)]
     start = start_from(means, max(float(centered.var()), 1e-4))
-    mixture = fit_mixture(drawn, start, iterations=10, epsilon=1e-4).mixture
+    mixture = fit_mixture(samples, start, iterations=10, epsilon=1e-4).mixture
     return np.asarray(log_density(pixels, mixture), np.float64)
 
 
@@ -138,9 +138,9 @@ def minimum_cut(gain: np.ndarray, edges: np.ndarray, weights: np.ndarray, limit:
     scale, count = 1000, len(gain)
     gain = np.round(scale * np.clip(gain, -limit, limit)).astype(np.int32)
     weights = np.round(scale * np.asarray(weights)).astype(np.int32)
-    source, sink, every = count, count + 1, np.arange(count)
-    rows = np.concatenate([edges[:, 0], edges[:, 1], np.full(count, source), every])
-    columns = np.concatenate([edges[:, 1], edges[:, 0], every, np.full(count, sink)])
+    source, sink, pixel_nodes = count, count + 1, np.arange(count)
+    rows = np.concatenate([edges[:, 0], edges[:, 1], np.full(count, source), pixel_nodes])
+    columns = np.concatenate([edges[:, 1], edges[:, 0], pixel_nodes, np.full(count, sink)])
     capacity = np.concatenate([weights, weights, np.maximum(gain, 0), np.maximum(-gain, 0)])
     graph = csr_array((capacity, (rows, columns)), shape=(count + 2, count + 2))
     graph.eliminate_zeros()

@@ -98,7 +98,7 @@ def crop_to(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     Returns:
       [B, H, W, C].
     """
-    top, left = ((have - want) // 2 for have, want in zip(x.shape[1:3], size, strict=True))
+    top, left = ((have - target) // 2 for have, target in zip(x.shape[1:3], size, strict=True))
     return x[:, top : top + size[0], left : left + size[1]]
 
 

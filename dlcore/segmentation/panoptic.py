@@ -24,7 +24,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_argu
 from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.ops.mask_paste import paste_masks
 
-__all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "truth"]
+__all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "target_segments"]
 
 
 def merge(
@@ -61,20 +61,20 @@ def merge(
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         part = masks[k] & (segments < 0)
         visible, whole = part.sum(), masks[k].sum()
-        keep = (visible > min_visible * whole) | ((visible == whole) & (whole > 0))
-        return jnp.where(part & keep, k, segments), keep
+        keep_mask = (visible > min_visible * whole) | ((visible == whole) & (whole > 0))
+        return jnp.where(part & keep_mask, k, segments), keep_mask
 
     order = jnp.argsort(-scores)
-    segments, kept = jax.lax.scan(add, jnp.full(semantic.shape, -1, jnp.int32), order.astype(jnp.int32))
+    segments, keep_masks = jax.lax.scan(add, jnp.full(semantic.shape, -1, jnp.int32), order.astype(jnp.int32))
     semantic = semantic.astype(jnp.int32)
     stuff = jnp.where((segments < 0) & (semantic < num_stuff), semantic, -1)
     enough = (stuff[..., None] == jnp.arange(num_stuff)).sum((0, 1)) >= max(min_stuff, 1)
     segments = jnp.where((stuff >= 0) & enough[stuff], count + stuff, segments)
-    things = jnp.full(count, -1, jnp.int32).at[order].set(jnp.where(kept, num_stuff + labels[order], -1))
+    things = jnp.full(count, -1, jnp.int32).at[order].set(jnp.where(keep_masks, num_stuff + labels[order], -1))
     return segments, jnp.concatenate([things, jnp.where(enough, jnp.arange(num_stuff), -1)]).astype(jnp.int32)
 
 
-def truth(
+def target_segments(
     masks: jax.Array, labels: jax.Array, valid: jax.Array, semantic: jax.Array, num_stuff: int
 ) -> tuple[jax.Array, jax.Array]:
     """Number the true segments of one image.
@@ -93,8 +93,8 @@ def truth(
     nearest = jnp.where(masks, jnp.arange(1, count + 1)[:, None, None], 0).max(0, initial=0) - 1
     semantic = semantic.astype(jnp.int32)
     behind = jnp.where(semantic < num_stuff, count + semantic, -1)
-    own = jnp.where((valid > 0)[jnp.maximum(nearest, 0)], nearest, -1) if count else nearest
-    segments = jnp.where(nearest >= 0, own, behind)
+    instance_idx = jnp.where((valid > 0)[jnp.maximum(nearest, 0)], nearest, -1) if count else nearest
+    segments = jnp.where(nearest >= 0, instance_idx, behind)
     things = jnp.where(valid > 0, num_stuff + labels, -1)
     return segments, jnp.concatenate([things, jnp.arange(num_stuff)]).astype(jnp.int32)
 
@@ -117,8 +117,8 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
     classes[room:] = np.arange(num_stuff)
     regions = []
     for c in np.unique(semantic[(semantic >= num_stuff) & (semantic != 255)]):
-        found, count = label(semantic == c)
-        regions += [(found == i, int(c)) for i in range(1, count + 1)]
+        regions_of_class, count = label(semantic == c)
+        regions += [(regions_of_class == i, int(c)) for i in range(1, count + 1)]
     for k, (region, c) in enumerate(sorted(regions, key=lambda r: -r[0].sum())[:room]):
         segments[region], classes[k] = k, c
     return segments, classes
@@ -179,43 +179,52 @@ def learner(
         return state.parts[name].replace(params=state.params[name], opt_state=state.opt_state[name])
 
     def named(metrics: dict[str, Metrics]) -> Metrics:
-        return {f"{prefix[name]}_{key}": value for name, own in metrics.items() for key, value in own.items()}
+        return {f"{prefix[name]}_{key}": value for name, values in metrics.items() for key, value in values.items()}
 
     def init(rng: jax.Array, batch: dict) -> PanopticState:
         return joined(
-            {name: own.init(jax.random.fold_in(rng, i), batch) for i, (name, own) in enumerate(learners.items())}
+            {
+                name: part_learner.init(jax.random.fold_in(rng, i), batch)
+                for i, (name, part_learner) in enumerate(learners.items())
+            }
         )
 
     def update(state: PanopticState, batch: dict) -> tuple[PanopticState, Metrics]:
-        pairs = {name: own.update(part(state, name), batch) for name, own in learners.items()}
+        pairs = {name: part_learner.update(part(state, name), batch) for name, part_learner in learners.items()}
         states = {name: pair[0] for name, pair in pairs.items()}
         return joined(states), named({name: pair[1] for name, pair in pairs.items()})
 
     def evaluate(state: PanopticState, batch: dict) -> Metrics:
-        return named({name: own.evaluate(part(state, name), batch) for name, own in learners.items()})
+        return named({name: part_learner.evaluate(part(state, name), batch) for name, part_learner in learners.items()})
 
     def predict(state: PanopticState, batch: dict) -> dict[str, jax.Array]:
-        found = instances.predict(part(state, "instances"), batch)
+        detections = instances.predict(part(state, "instances"), batch)
         classes = semantic.predict(part(state, "semantic"), batch)["classes"]
 
         def one(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            own, map_ = image
-            masks = paste_masks(own["masks"], own["boxes"], map_.shape, whole_pixels=False) > 0.5
-            objects = (masks, own["scores"], own["labels"], own["valid"])
+            detection, map_ = image
+            masks = paste_masks(detection["masks"], detection["boxes"], map_.shape, whole_pixels=False) > 0.5
+            objects = (masks, detection["scores"], detection["labels"], detection["valid"])
             return merge(*objects, map_, num_stuff, score_thresh, min_visible, min_stuff)
 
-        segments, labels = jax.lax.map(one, (found, classes))
-        return {**found, "classes": classes, "segments": segments, "segment_labels": labels}
+        segments, labels = jax.lax.map(one, (detections, classes))
+        return {**detections, "classes": classes, "segments": segments, "segment_labels": labels}
 
     def loss(params: Any, state: PanopticState, batch: dict) -> tuple[jax.Array, Metrics]:
-        values = {name: own.loss(params[name], part(state, name), batch) for name, own in learners.items()}
+        values = {
+            name: part_learner.loss(params[name], part(state, name), batch) for name, part_learner in learners.items()
+        }
         return sum(value for value, _ in values.values()), named(
             {name: metrics for name, (_, metrics) in values.items()}
         )
 
     def classes(state: PanopticState, batch: dict) -> dict[str, Any]:
-        known = {name: own.classes(part(state, name), batch) for name, own in learners.items() if own.classes}
-        return {label: count for own in known.values() for label, count in own.items()}
+        label_sets = {
+            name: part_learner.classes(part(state, name), batch)
+            for name, part_learner in learners.items()
+            if part_learner.classes
+        }
+        return {label: count for sets in label_sets.values() for label, count in sets.items()}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)
 
@@ -239,35 +248,35 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
 
     names = list(class_names)
     count = jax.jit(PanopticQuality.of, static_argnums=4)
-    number = jax.jit(jax.vmap(truth, (0, 0, 0, 0, None)), static_argnums=4)
+    number = jax.jit(jax.vmap(target_segments, (0, 0, 0, 0, None)), static_argnums=4)
 
     def add(acc, outputs, rows):
         masks = unpack_masks(np.asarray(rows["masks"]), rows["image"].shape[2])
         real = number(masks, rows["labels"], rows["box_mask"], rows["semantic"], num_stuff)
         regions = [components(np.asarray(map_), num_stuff) for map_ in outputs["classes"]]
-        found = {
+        predictions = {
             "": (outputs["segments"], outputs["segment_labels"]),
             "components_": tuple(np.stack(part) for part in zip(*regions, strict=True)),
         }
-        counted = {name: jax.device_get(count(*pair, *real, len(names))) for name, pair in found.items()}
-        return counted if acc is None else {name: acc[name].merge(metric) for name, metric in counted.items()}
+        quality = {name: jax.device_get(count(*pair, *real, len(names))) for name, pair in predictions.items()}
+        return quality if acc is None else {name: acc[name].merge(metric) for name, metric in quality.items()}
 
     def finish(acc):
-        found = acc[""].compute()
-        if found is None:
+        quality = acc[""].compute()
+        if quality is None:
             return dict.fromkeys(("pq", "sq", "rq", "pq_things", "pq_stuff", "components_pq"))
-        by_class = found["pq_by_class"]
+        by_class = quality["pq_by_class"]
 
         def mean(values: np.ndarray) -> float | None:
             return None if np.isnan(values).all() else float(np.nanmean(values))
 
         return {
-            **{name: found[name] for name in ("pq", "sq", "rq")},
+            **{name: quality[name] for name in ("pq", "sq", "rq")},
             "pq_things": mean(by_class[num_stuff:]),
             "pq_stuff": mean(by_class[:num_stuff]),
             **{f"pq/{name}": float(v) for name, v in zip(names, by_class, strict=True) if not np.isnan(v)},
             "components_pq": acc["components_"].compute()["pq"],
         }
 
-    every = ("pq", "sq", "rq", "pq_things", "pq_stuff", "components_pq")
-    return Evaluator(add, finish, source, (*every, *(f"pq/{name}" for name in names)))
+    measured_names = ("pq", "sq", "rq", "pq_things", "pq_stuff", "components_pq")
+    return Evaluator(add, finish, source, (*measured_names, *(f"pq/{name}" for name in names)))

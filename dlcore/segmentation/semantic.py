@@ -122,23 +122,23 @@ def learner(
             raise ValueError(f"model: logits {outputs['out'].shape} for labels {labels.shape}; allowed: one a pixel")
         counts = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]
         labels = jnp.where(counts, labels.astype(jnp.int32), 0)
-        own = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
-        weight = jnp.where(counts, own, 0).sum()
+        pixel_weights = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
+        weight = jnp.where(counts, pixel_weights, 0).sum()
         divisor = jnp.where(total(weight) > 0, total(weight), 1)
         replicas = total(1)
 
         def cross_entropy(logits):
             losses = softmax_cross_entropy_loss(jnp.where(counts[..., None], logits, 0), labels)
-            return jnp.where(counts, own * losses, 0).sum()
+            return jnp.where(counts, pixel_weights * losses, 0).sum()
 
         summed = cross_entropy(outputs["out"])
         metrics = {"loss": Sum(summed.astype(jnp.float32), weight)}
         value = replicas * summed / divisor
         if overlap != "none":
             function = multiclass_dice_loss if overlap == "dice" else multiclass_tversky_loss
-            shared, seen = function(outputs["out"], labels, mask=counts), counts.any((1, 2))
-            metrics["overlap"] = Sum.of(shared, seen)
-            part = jnp.where(seen, shared, 0).sum() / jnp.maximum(total(seen.sum()), 1)
+            shared, has_labels = function(outputs["out"], labels, mask=counts), counts.any((1, 2))
+            metrics["overlap"] = Sum.of(shared, has_labels)
+            part = jnp.where(has_labels, shared, 0).sum() / jnp.maximum(total(has_labels.sum()), 1)
             value = value + overlap_weight * replicas * part
         if dropout is not None and "aux" in outputs:
             value = value + auxiliary_weight * replicas * cross_entropy(outputs["aux"]) / divisor

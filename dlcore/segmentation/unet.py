@@ -84,13 +84,13 @@ class UNet(nn.Module):
 
         x = pad_to_multiple(x, self.stem_stride * 2 ** (len(self.widths) - 1))
         padded = x.shape[1:3]
-        maps, places = [], []
+        maps, pool_indices = [], []
         for k, width in enumerate(self.widths):
             if k and self.down == "strided":
                 x = ConvNormRelu(width, stride=2, **shape, name=f"shrink{k}")(x, train)
             elif k and self.up == "max_unpool":
                 x, indices = max_pool_with_indices(x, 2)
-                places.append(indices)
+                pool_indices.append(indices)
             elif k:
                 x = max_pool(x, (2, 2), (2, 2))
             x = block(x, width, f"down{k}", 1 if k else self.stem_stride)
@@ -101,7 +101,7 @@ class UNet(nn.Module):
                 x = ConvTranspose(width, (2, 2), 2, padding=0, dtype=dtype, name=f"up{k}")(x)
             else:
                 x = Conv(width, (1, 1), dtype=dtype, name=f"up{k}")(x)
-                x = nearest_unpool(x) if self.up == "nearest" else max_unpool(x, places[k])
+                x = nearest_unpool(x) if self.up == "nearest" else max_unpool(x, pool_indices[k])
             x = jnp.concatenate([maps[k], x], -1) if self.skips else x
             x = block(x, width, f"join{k}")
         return crop_to(enlarge(score(self.num_classes, "classifier", x), padded), size)

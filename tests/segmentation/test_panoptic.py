@@ -8,7 +8,7 @@ import pytest
 from dlcore.data.scenes import SHAPES, STUFF, scenes
 from dlcore.learner import Learner, State, Sum, mask_of
 from dlcore.metrics import PanopticQuality
-from dlcore.segmentation.panoptic import components, learner, merge, panoptic_evaluator, truth
+from dlcore.segmentation.panoptic import components, learner, merge, panoptic_evaluator, target_segments
 
 
 def rows(*texts):
@@ -43,10 +43,10 @@ def test_objects_go_before_stuff_and_sure_ones_before_others():
 def test_true_segments_are_the_visible_objects_and_the_stuff():
     masks = jnp.stack([drawn("000...")[0], drawn("..00..")[0], drawn(".....0")[0]])
     semantic = jnp.array([[3, 3, 3, 3, 1, 255]])
-    segments, classes = truth(masks, jnp.array([0, 0, 1]), jnp.array([True, True, False]), semantic, 2)
+    segments, classes = target_segments(masks, jnp.array([0, 0, 1]), jnp.array([True, True, False]), semantic, 2)
     np.testing.assert_array_equal(segments, [[0, 0, 1, 1, 4, -1]])  # the nearest hides; a crowd and void are none
     np.testing.assert_array_equal(classes, [2, 2, -1, 0, 1])
-    bare, _ = truth(masks[:0], jnp.zeros(0, int), jnp.zeros(0, bool), semantic, 2)
+    bare, _ = target_segments(masks[:0], jnp.zeros(0, int), jnp.zeros(0, bool), semantic, 2)
     np.testing.assert_array_equal(bare, [[-1, -1, -1, -1, 1, -1]])
 
 
@@ -75,7 +75,7 @@ def test_two_cats_are_one_region_of_a_semantic_map_and_two_objects():
     assert len(np.unique(semantic)) == 2  # one color for both cats
     assert len(np.unique(segments)) == 3  # one for each
     np.testing.assert_array_equal(classes[segments], semantic)  # and their class is the same
-    real = truth(cats, jnp.zeros(2, int), jnp.ones(2, bool), semantic, 1)
+    real = target_segments(cats, jnp.zeros(2, int), jnp.ones(2, bool), semantic, 1)
     regions = components(np.asarray(semantic), 1)
     quality = {
         name: PanopticQuality.of(*(jnp.asarray(x)[None] for x in (*found, *real)), 2).compute()["pq_by_class"]
