@@ -62,15 +62,15 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
       [count] int32, the first the farthest from all labeled ones.
     """
 
-    def distance(center: jax.Array) -> jax.Array:
+    def squared_distance(center: jax.Array) -> jax.Array:
         return jnp.square(features - center).sum(-1)
 
     def nearer(nearest: jax.Array, i: jax.Array) -> tuple[jax.Array, None]:
-        return jnp.where(labeled[i], jnp.minimum(nearest, distance(features[i])), nearest), None
+        return jnp.where(labeled[i], jnp.minimum(nearest, squared_distance(features[i])), nearest), None
 
     def choose(nearest: jax.Array, _: Any) -> tuple[jax.Array, jax.Array]:
         farthest = jnp.where(nearest < 0, -1.0, nearest).argmax().astype(jnp.int32)
-        nearest = jnp.minimum(nearest, distance(features[farthest])).at[farthest].set(-1.0)
+        nearest = jnp.minimum(nearest, squared_distance(features[farthest])).at[farthest].set(-1.0)
         return nearest, farthest
 
     nearest, _ = jax.lax.scan(nearer, jnp.full(len(features), jnp.inf), jnp.arange(len(features)))
@@ -99,8 +99,8 @@ def buy(
     if strategy == "core_set":
         return labeled.at[core_set(features, labeled, count)].set(True)
     values = jax.random.uniform(key, labeled.shape) if strategy == "random" else score(strategy, probabilities)
-    chosen = jax.lax.top_k(jnp.where(labeled, -jnp.inf, values), count)[1]
-    return labeled.at[chosen].set(True)
+    selected_idx = jax.lax.top_k(jnp.where(labeled, -jnp.inf, values), count)[1]
+    return labeled.at[selected_idx].set(True)
 
 
 def buy_in_rounds(
@@ -134,8 +134,8 @@ def buy_in_rounds(
         raise ValueError(f"count={count}, rounds={rounds}: too many; allowed: a product below {labeled.shape[0]}")
 
     def once(labeled: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
-        fresh, choice = jax.random.split(jax.random.fold_in(key, k))
-        probabilities, features, accuracy = train(fresh, labeled)
+        init_key, choice = jax.random.split(jax.random.fold_in(key, k))
+        probabilities, features, accuracy = train(init_key, labeled)
         bought = buy(strategy, choice, labeled, count, probabilities, features)
         return jnp.where(k < rounds, bought, labeled), accuracy
 

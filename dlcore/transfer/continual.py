@@ -97,8 +97,8 @@ def fisher_diagonal(
     if labels is None:
         if key is None:
             raise ValueError("key=None: labels cannot be drawn; allowed: a key, or labels")
-        drawn = functools.partial(jax.random.categorical, key)
-        labels = drawn(jax.lax.map(lambda x: log_probabilities(params, x[None])[0], images, batch_size=chunk))
+        sample_label = functools.partial(jax.random.categorical, key)
+        labels = sample_label(jax.lax.map(lambda x: log_probabilities(params, x[None])[0], images, batch_size=chunk))
 
     def gradient(example: tuple[jax.Array, jax.Array]) -> Any:
         image, label = example
@@ -134,11 +134,11 @@ def forgetting(accuracies: np.ndarray) -> float:
 
 def allowed_outputs(scenario: str, labels: jax.Array, seen: int | jax.Array, per_task: int, outputs: int) -> jax.Array:
     """The outputs that may answer, [N, outputs] bool, after `seen` tasks."""
-    every = jnp.arange(outputs)
+    output_idx = jnp.arange(outputs)
     if scenario == "task":
-        return every // per_task == labels[:, None] // per_task
-    known = every < (outputs if scenario == "domain" else seen * per_task)
-    return jnp.broadcast_to(known, (len(labels), outputs))
+        return output_idx // per_task == labels[:, None] // per_task
+    is_allowed = output_idx < (outputs if scenario == "domain" else seen * per_task)
+    return jnp.broadcast_to(is_allowed, (len(labels), outputs))
 
 
 def learn_in_turn(
@@ -186,25 +186,25 @@ def learn_in_turn(
     images, labels = jnp.asarray(train.images), jnp.asarray(train.labels)
     optimizer = optax.adam(recipe.learning_rate)
 
-    def log_probabilities(params: Any, x: jax.Array, y: jax.Array, seen: Any) -> jax.Array:
-        mask = allowed_outputs(scenario, y, seen, classes_per_task, outputs)
+    def log_probabilities(params: Any, x: jax.Array, y: jax.Array, num_tasks: Any) -> jax.Array:
+        mask = allowed_outputs(scenario, y, num_tasks, classes_per_task, outputs)
         return jax.nn.log_softmax(jnp.where(mask, net.apply({"params": params}, x), -jnp.inf))
 
     def target(y: jax.Array) -> jax.Array:
         return y % classes_per_task if scenario == "domain" else y
 
-    def loss_on(params: Any, rows: jax.Array, seen: Any) -> jax.Array:
+    def loss_on(params: Any, rows: jax.Array, num_tasks: Any) -> jax.Array:
         x, y = images[rows], labels[rows]
-        found = jnp.take_along_axis(log_probabilities(params, x, y, seen), target(y)[:, None], 1)
-        return -found.mean()
+        picked = jnp.take_along_axis(log_probabilities(params, x, y, num_tasks), target(y)[:, None], 1)
+        return -picked.mean()
 
-    def learn(params, key, rows, count, stored, anchor, importance, seen):
+    def learn(params, key, rows, count, stored, anchor, importance, num_tasks):
         """One task: rows[:count] of the data are learned from, stored [c' B] replayed, anchor is held."""
 
         def objective(params, now, before):
-            value = loss_on(params, now, seen)
+            value = loss_on(params, now, num_tasks)
             if before is not None:
-                value = value / seen + (1 - 1 / seen) * loss_on(params, before, seen)
+                value = value / num_tasks + (1 - 1 / num_tasks) * loss_on(params, before, num_tasks)
             if strategy == "ewc":
                 pulls = jax.tree.map(lambda w, a, f: (f * jnp.square(w - a)).sum(), params, anchor, importance)
                 value += recipe.strength / 2 * sum(jax.tree.leaves(pulls))
@@ -221,27 +221,27 @@ def learn_in_turn(
         (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(recipe.steps))
         return params
 
-    def fisher(params, key, rows, seen):
+    def fisher(params, key, rows, num_tasks):
         """Squared gradients at rows of one task, [fisher_size] at most."""
         x, y = images[rows], labels[rows]
         first = y[:1]  # all are of one task, which is all that `allowed_outputs` reads of a label
 
         def of(params, one):
-            return log_probabilities(params, one, jnp.broadcast_to(first, len(one)), seen)
+            return log_probabilities(params, one, jnp.broadcast_to(first, len(one)), num_tasks)
 
-        known = target(y) if recipe.fisher == "empirical" else None
-        return fisher_diagonal(of, params, x, known, jax.random.fold_in(key, recipe.steps))
+        targets = target(y) if recipe.fisher == "empirical" else None
+        return fisher_diagonal(of, params, x, targets, jax.random.fold_in(key, recipe.steps))
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, None))
-    def measure(params, seen):
+    def measure(params, num_tasks):
         y = jnp.asarray(test.labels)
-        guess = log_probabilities(params, jnp.asarray(test.images), y, seen).argmax(-1)
+        predictions = log_probabilities(params, jnp.asarray(test.images), y, num_tasks).argmax(-1)
         task = (y // classes_per_task)[None] == jnp.arange(tasks)[:, None]
-        return ((guess == target(y)) * task).sum(1) / task.sum(1)
+        return ((predictions == target(y)) * task).sum(1) / task.sum(1)
 
-    every = jax.random.split(jax.random.key(0), seeds)
-    params = jax.vmap(lambda key: net.init(key, images[:1])["params"])(every)
+    seed_keys = jax.random.split(jax.random.key(0), seeds)
+    params = jax.vmap(lambda key: net.init(key, images[:1])["params"])(seed_keys)
     zeros = jax.tree.map(jnp.zeros_like, params)
     anchor, importance, pull = params, zeros, zeros
     axes = (0, 0, None, None, None, 0, 0, None)
@@ -252,21 +252,21 @@ def learn_in_turn(
     fewest = min(int(n) for n in counts.reshape(tasks, -1).sum(1))
     accuracies = []
     for k in range(tasks):
-        own = np.concatenate(by_class[k * classes_per_task : (k + 1) * classes_per_task])
-        known = np.concatenate(by_class[: (k + 1) * classes_per_task]) if strategy == "joint" else own
+        task_rows = np.concatenate(by_class[k * classes_per_task : (k + 1) * classes_per_task])
+        train_rows = np.concatenate(by_class[: (k + 1) * classes_per_task]) if strategy == "joint" else task_rows
         rows = np.zeros(len(order), np.int32)  # of one shape for all tasks, so that one program serves them
-        rows[: len(known)] = known
+        rows[: len(train_rows)] = train_rows
         stored = None
         if strategy == "replay":
-            kept = np.concatenate([of[: recipe.buffer] for of in by_class[: max(1, k * classes_per_task)]])
-            stored = jnp.asarray(np.resize(kept, len(classes) * recipe.buffer))
-        keys = jax.vmap(lambda key, k=k: jax.random.fold_in(key, k + 1))(every)
-        params = learn_all(params, keys, jnp.asarray(rows), len(known), stored, anchor, importance, k + 1)
+            buffer_rows = np.concatenate([of[: recipe.buffer] for of in by_class[: max(1, k * classes_per_task)]])
+            stored = jnp.asarray(np.resize(buffer_rows, len(classes) * recipe.buffer))
+        keys = jax.vmap(lambda key, k=k: jax.random.fold_in(key, k + 1))(seed_keys)
+        params = learn_all(params, keys, jnp.asarray(rows), len(train_rows), stored, anchor, importance, k + 1)
         if strategy == "ewc" and k + 1 < tasks:
-            some = np.random.default_rng(k).permutation(own)[: min(fewest, recipe.fisher_size)]
-            found = fisher_all(params, keys, jnp.asarray(some), k + 1)
-            importance = jax.tree.map(jnp.add, importance, found)
-            pull = jax.tree.map(lambda p, f, w: p + f * w, pull, found, params)
+            some = np.random.default_rng(k).permutation(task_rows)[: min(fewest, recipe.fisher_size)]
+            fisher_values = fisher_all(params, keys, jnp.asarray(some), k + 1)
+            importance = jax.tree.map(jnp.add, importance, fisher_values)
+            pull = jax.tree.map(lambda p, f, w: p + f * w, pull, fisher_values, params)
             anchor = jax.tree.map(lambda p, f: p / jnp.maximum(f, 1e-30), pull, importance)
         accuracies.append(measure(params, k + 1))
     return np.stack(accuracies, 1)

@@ -175,15 +175,15 @@ def learner(
         mask = mask_of(batch)
         source, target = describe(params, batch, factor)
         losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])
-        domain, told = domain_losses([source["domain"], target["domain"]])
+        domain, is_domain_correct = domain_losses([source["domain"], target["domain"]])
         value = masked_mean(losses + domain, mask)
         if technique in DISTANCES:
-            distance = DISTANCES[technique](*(gathered(x["features"]) for x in (source, target)))
-            value = value + factor * distance
+            domain_distance = DISTANCES[technique](*(gathered(x["features"]) for x in (source, target)))
+            value = value + factor * domain_distance
         return value, {
             "loss": Sum.of(losses, mask),
             "accuracy": Sum.of(source["logits"].argmax(-1) == batch["label"], mask),
-            "domain_accuracy": Sum.of(told, mask),
+            "domain_accuracy": Sum.of(is_domain_correct, mask),
         }
 
     def init(rng: jax.Array, batch: dict) -> State:
@@ -193,12 +193,12 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), twins, opt_state)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        seen = {name: rows for name, rows in batch.items() if name != "target_label"}
+        inputs = {name: rows for name, rows in batch.items() if name != "target_label"}
         weight = jnp.asarray(strength * ramp(state.step), jnp.float32)
         params, opt_state, metrics = {}, {}, {}
         for name, factor in zip(TWINS, (weight, 0.0), strict=True):
             one = state.replace(params=state.params[name], opt_state=state.opt_state[name])
-            (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(one.params, seen, factor)
+            (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(one.params, inputs, factor)
             one = apply_gradients(one, optimizer, gradients, value=value)
             params[name], opt_state[name] = one.params, one.opt_state
             metrics = metrics or measured | {"strength": Last(weight)}
@@ -209,23 +209,23 @@ def learner(
         if "target_label" not in batch:
             return metrics
         outputs, mask = predict(state, batch), mask_of(batch)
-        right = [
+        correct = [
             (outputs[name].argmax(-1) == batch["target_label"]).astype(jnp.float32)
             for name in ("logits", "source_only_logits")
         ]
         return metrics | {
-            "target_accuracy": Sum.of(right[0], mask),
-            "source_only_accuracy": Sum.of(right[1], mask),
-            "gain": Sum.of(right[0] - right[1], mask),
+            "target_accuracy": Sum.of(correct[0], mask),
+            "source_only_accuracy": Sum.of(correct[1], mask),
+            "gain": Sum.of(correct[0] - correct[1], mask),
         }
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         source, target = describe(state.params["adapted"], batch)
-        _, twin = describe(state.params["source_only"], batch)
+        _, source_only = describe(state.params["source_only"], batch)
         return {
             "logits": target["logits"],
             "features": target["features"],
-            "source_only_logits": twin["logits"],
+            "source_only_logits": source_only["logits"],
             "source_features": source["features"],
         }
 

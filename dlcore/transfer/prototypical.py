@@ -167,10 +167,10 @@ def learner(
 
     def evaluate(state: FewShotState, batch: dict) -> Metrics:
         metrics, mask, images = loss(state.params, state, batch)[1], mask_of(batch), images_of(batch)
-        others = {"untrained_accuracy": model.apply(initial(state.rng, batch), images, batch.get("attributes"))}
+        baselines = {"untrained_accuracy": model.apply(initial(state.rng, batch), images, batch.get("attributes"))}
         if "support" in batch:
-            others["pixel_accuracy"] = (images.reshape(len(images), -1), None)
-        return metrics | {name: Sum.of(measured(scored(*x, batch), batch)[1], mask) for name, x in others.items()}
+            baselines["pixel_accuracy"] = (images.reshape(len(images), -1), None)
+        return metrics | {name: Sum.of(measured(scored(*x, batch), batch)[1], mask) for name, x in baselines.items()}
 
     def predict(state: FewShotState, batch: dict) -> dict[str, jax.Array]:
         variables = {"params": state.params, **state.model_state}
