@@ -20,7 +20,7 @@ import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 
-__all__ = ["beam_search", "filter_logits", "forbid_special", "generate", "sample_token", "write"]
+__all__ = ["beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
@@ -54,8 +54,8 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
     # A sum may miss `top_p` by its rounding: .5 + .3 reaches .8.
     reached = jnp.cumsum(p, axis=-1)[..., :-1] >= jnp.asarray(top_p)[..., None] - 1e-6
     inside = jnp.concatenate([jnp.ones_like(reached[..., :1]), ~reached], -1)
-    kept = jnp.take_along_axis(inside, jnp.argsort(order, axis=-1), -1)
-    return jnp.where(kept, logits, -jnp.inf)
+    is_allowed = jnp.take_along_axis(inside, jnp.argsort(order, axis=-1), -1)
+    return jnp.where(is_allowed, logits, -jnp.inf)
 
 
 def sample_token(
@@ -84,8 +84,8 @@ def sample_token(
     chex.assert_rank(logits, 1)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
-    drawn = jax.random.categorical(key, scaled)
-    return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)
+    sampled = jax.random.categorical(key, scaled)
+    return jnp.where(temperature > 0, sampled, logits.argmax(-1)).astype(jnp.int32)
 
 
 def _check_temperature(temperature: Any) -> None:
@@ -202,37 +202,37 @@ def beam_search(
     def normalized(log_p, length):
         return log_p / ((5 + length) / 6) ** length_penalty
 
-    def settled(log_p, scores):
+    def is_finished(log_p, scores):
         """[B]: whether a row is done. The best that becomes of an alive hypothesis is to be long without new cost."""
         full = jnp.isfinite(scores).all(-1)
         return full if k == 1 else full & (normalized(log_p.max(-1), max_length) <= scores.min(-1))
 
-    def extend(t, carry, logits, alive, log_p, finished, scores, lengths):
+    def extend(t, carry, logits, active, log_p, finished, scores, lengths):
         """Choose token t of every hypothesis; carry's leaves lead with [B K]."""
         total = log_p[..., None] + jax.nn.log_softmax(logits.reshape(batch, k, size), axis=-1)
-        best, place = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)
-        parent, token = place // size, (place % size).astype(jnp.int32)
-        sequences = alive[rows, parent].at[:, :, t].set(token)
-        done = settled(log_p, scores)[:, None]
-        ends = jnp.zeros_like(token, bool) if stop_token is None else token == stop_token
-        new = ends & (jnp.arange(2 * k) < k) & jnp.isfinite(best) & ~done
+        best, flat_idx = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)
+        parent, token = flat_idx // size, (flat_idx % size).astype(jnp.int32)
+        sequences = active[rows, parent].at[:, :, t].set(token)
+        done = is_finished(log_p, scores)[:, None]
+        is_stop = jnp.zeros_like(token, bool) if stop_token is None else token == stop_token
+        new = is_stop & (jnp.arange(2 * k) < k) & jnp.isfinite(best) & ~done
         pool = jnp.concatenate([scores, jnp.where(new, normalized(best, t + 1), -infinity)], 1)
-        scores, kept = jax.lax.top_k(pool, k)
-        finished = jnp.concatenate([finished, sequences], 1)[rows, kept]
-        lengths = jnp.concatenate([lengths, jnp.full((batch, 2 * k), t + 1)], 1)[rows, kept]
-        log_p, kept = jax.lax.top_k(jnp.where(ends, -infinity, best), k)
-        source = (rows * k + parent[rows, kept]).reshape(-1)
+        scores, top_idx = jax.lax.top_k(pool, k)
+        finished = jnp.concatenate([finished, sequences], 1)[rows, top_idx]
+        lengths = jnp.concatenate([lengths, jnp.full((batch, 2 * k), t + 1)], 1)[rows, top_idx]
+        log_p, top_idx = jax.lax.top_k(jnp.where(is_stop, -infinity, best), k)
+        source = (rows * k + parent[rows, top_idx]).reshape(-1)
         carry = jax.tree.map(lambda x: x[source], carry)
-        return carry, sequences[rows, kept], log_p, finished, scores, lengths
+        return carry, sequences[rows, top_idx], log_p, finished, scores, lengths
 
     def unfinished(loop):
         t, _, _, log_p, _, scores, _ = loop
-        return (t < max_length) & ~settled(log_p, scores).all()
+        return (t < max_length) & ~is_finished(log_p, scores).all()
 
     def append(loop):
-        t, carry, alive, *rest = loop
-        carry, logits = step(carry, alive[:, :, t - 1].reshape(-1))
-        return t + 1, *extend(t, carry, logits, alive, *rest)
+        t, carry, active, *rest = loop
+        carry, logits = step(carry, active[:, :, t - 1].reshape(-1))
+        return t + 1, *extend(t, carry, logits, active, *rest)
 
     empty = jnp.full((batch, k, max_length), fill, jnp.int32)
     carry, repeated = jax.tree.map(lambda x: jnp.repeat(x, k, 0), (carry, logits))
@@ -240,12 +240,12 @@ def beam_search(
     none = empty, jnp.full((batch, k), -infinity), jnp.zeros((batch, k), jnp.int32)
     first = extend(0, carry, repeated, empty, log_p, *none)
     loop = jax.lax.while_loop(unfinished, append, (jnp.ones((), jnp.int32), *first))
-    _, _, alive, log_p, finished, scores, lengths = loop
+    _, _, active, log_p, finished, scores, lengths = loop
     # Empty slots of `finished` are its last ones: the best of the alive fill them.
     missing = ~jnp.isfinite(scores)
     order = jnp.maximum(jnp.cumsum(missing, 1) - 1, 0)
     return (
-        jnp.where(missing[..., None], alive[rows, order], finished),
+        jnp.where(missing[..., None], active[rows, order], finished),
         jnp.where(missing, max_length, lengths),
         jnp.where(missing, normalized(log_p, max_length)[rows, order], scores),
     )
@@ -263,7 +263,7 @@ def forbid_special(logits: jax.Array) -> jax.Array:
     return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
 
 
-def write(
+def generate_sentences(
     step: Step,
     carry: Any,
     batch: int,

@@ -55,8 +55,8 @@ def continue_text(
     """
     batch, width = prompt.shape
     fits = width + max_length - 1 <= model.window
-    room = width + max_length - 1 if fits else model.window
-    cache, logits = model.apply(variables, prompt, lengths, model.init_cache(batch, room), method="prefill")
+    capacity = width + max_length - 1 if fits else model.window
+    cache, logits = model.apply(variables, prompt, lengths, model.init_cache(batch, capacity), method="prefill")
 
     def step(cache, tokens):
         logits, cache = model.apply(variables, tokens[:, None], cache=cache)
@@ -65,19 +65,19 @@ def continue_text(
     if fits:
         return generate(step, cache, logits, keys, max_length, **settings)
 
-    kept = jnp.maximum(room // 2, 1)
-    recent = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, room - width)))
+    num_kept = jnp.maximum(capacity // 2, 1)
+    recent = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, capacity - width)))
 
     def slide(carry):
         """Full rows keep the last half of their tokens, the others all; both read them again."""
         _, recent, count = carry
-        drop = jnp.where(count >= room, count - kept, 0)
+        drop = jnp.where(count >= capacity, count - num_kept, 0)
         recent = jax.vmap(lambda row, n: jnp.roll(row, -n))(recent, drop)
-        cache, _ = model.apply(variables, recent, count - drop, model.init_cache(batch, room), method="prefill")
+        cache, _ = model.apply(variables, recent, count - drop, model.init_cache(batch, capacity), method="prefill")
         return cache, recent, count - drop
 
     def sliding(carry, tokens):
-        cache, recent, count = jax.lax.cond((carry[2] >= room).any(), slide, lambda carry: carry, carry)
+        cache, recent, count = jax.lax.cond((carry[2] >= capacity).any(), slide, lambda carry: carry, carry)
         recent = jax.vmap(lambda row, token, n: row.at[n].set(token))(recent, tokens, count)
         cache, logits = step(cache, tokens)
         return (cache, recent, count + 1), logits
@@ -138,11 +138,11 @@ def learner(
         logits = model.apply({"params": params}, inputs, rng is not None, rngs=rngs)
         return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target
 
-    def counted(batch: dict) -> jax.Array:
+    def token_mask(batch: dict) -> jax.Array:
         """[B, T]: the targets that are a row's own."""
-        place, rows = jnp.arange(window), batch["index"].shape
+        position, rows = jnp.arange(window), batch["index"].shape
         first, length = batch.get("first", jnp.zeros(rows, int)), batch.get("length", jnp.full(rows, window))
-        return (place >= first[:, None]) & (place < length[:, None]) & (mask_of(batch)[:, None] > 0)
+        return (position >= first[:, None]) & (position < length[:, None]) & (mask_of(batch)[:, None] > 0)
 
     def init(rng: jax.Array, batch: dict) -> State:
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
@@ -152,7 +152,7 @@ def learner(
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         nats, logits, target = nats_of(params, batch["text"][:, : window + 1])
-        mask = counted(batch)
+        mask = token_mask(batch)
         return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
@@ -162,7 +162,7 @@ def learner(
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         spare = batch["text"].shape[1] - window - 1
         starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(moves, batch))
-        mask = counted(batch)
+        mask = token_mask(batch)
         tokens = jax.vmap(lambda text, i: jax.lax.dynamic_slice_in_dim(text, i, window + 1))(batch["text"], starts)
 
         def objective(params):

@@ -47,15 +47,15 @@ def hide_tokens(
     Returns:
       (tokens to show [T] int32, bool [T]: chosen).
     """
-    order, kind, drawn = jax.random.split(key, 3)
+    order, kind, token_key = jax.random.split(key, 3)
     count = max(1, round(rate * tokens.shape[0]))
     rank = jax.random.permutation(order, tokens.shape[0])
     tokens = tokens.astype(jnp.int32)
-    other = jax.random.randint(drawn, tokens.shape, 0, mask_token)
-    share = jax.random.uniform(kind, tokens.shape)
-    shown = jnp.where(share < masked, mask_token, jnp.where(share < masked + random, other, tokens))
-    chosen = rank < count
-    return jnp.where(chosen, shown, tokens), chosen
+    other = jax.random.randint(token_key, tokens.shape, 0, mask_token)
+    uniform = jax.random.uniform(kind, tokens.shape)
+    masked_tokens = jnp.where(uniform < masked, mask_token, jnp.where(uniform < masked + random, other, tokens))
+    is_selected = rank < count
+    return jnp.where(is_selected, masked_tokens, tokens), is_selected
 
 
 def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> dict[str, float]:
@@ -115,12 +115,12 @@ def learner(
             f"{1 - masked_share:g}"
         )
 
-    def outcome(params, tokens, shown, chosen, mask, rng=None) -> tuple[jax.Array, Metrics]:
+    def outcome(params, tokens, masked_tokens, is_selected, mask, rng=None) -> tuple[jax.Array, Metrics]:
         rngs = None if rng is None else {"dropout": rng}
-        logits = model.apply({"params": params}, shown, rng is not None, rngs=rngs)
+        logits = model.apply({"params": params}, masked_tokens, rng is not None, rngs=rngs)
         target = tokens.astype(jnp.int32)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-        count = chosen & (mask[:, None] > 0)
+        count = is_selected & (mask[:, None] > 0)
         return masked_mean(nats, count), token_metrics(nats, logits, target, count)
 
     def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -160,10 +160,10 @@ def learner(
         return loss(state.params, state, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        tokens, shown, chosen = hidden(state.rng, batch)
-        logits = model.apply({"params": state.params}, shown, False)
+        tokens, masked_tokens, is_selected = hidden(state.rng, batch)
+        logits = model.apply({"params": state.params}, masked_tokens, False)
         best = logits[..., :mask_token].argmax(-1).astype(jnp.int32)
-        return {"shown": shown, "filled": jnp.where(chosen, best, tokens.astype(jnp.int32))}
+        return {"shown": masked_tokens, "filled": jnp.where(is_selected, best, tokens.astype(jnp.int32))}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return {"text": mask_token}

@@ -37,10 +37,10 @@ def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoot
         whole = rows @ size ** np.arange(order, -1, -1)
         return whole // size, whole
 
-    def counts(seen: np.ndarray, asked: np.ndarray) -> np.ndarray:
-        values, times = np.unique(seen, return_counts=True)
-        place = np.minimum(np.searchsorted(values, asked), len(values) - 1)
-        return np.where(values[place] == asked, times[place], 0)
+    def counts(corpus: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        values, times = np.unique(corpus, return_counts=True)
+        index = np.minimum(np.searchsorted(values, asked), len(values) - 1)
+        return np.where(values[index] == asked, times[index], 0)
 
     (before, whole), (test_before, test_whole) = contexts(train), contexts(test)
     p = (counts(whole, test_whole) + smoothing) / (counts(before, test_before) + smoothing * size)

@@ -164,9 +164,9 @@ def learner(
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         y, target = outputs(params, batch), batch["target"]
         categorical = jnp.issubdtype(target.dtype, jnp.integer)
-        wanted = y.shape[:2] if categorical else y.shape
-        if target.shape != wanted:
-            raise ValueError(f"target.shape={target.shape}: does not fit the answers; allowed: {wanted}")
+        expected_shape = y.shape[:2] if categorical else y.shape
+        if target.shape != expected_shape:
+            raise ValueError(f"target.shape={target.shape}: does not fit the answers; allowed: {expected_shape}")
         counts = jnp.broadcast_to(mask_of(batch)[:, None] > 0, y.shape[:2])
         if pattern == "many_to_many" and "length" in batch:
             counts = counts & (jnp.arange(y.shape[1]) < batch["length"][:, None])
@@ -177,10 +177,10 @@ def learner(
             metrics = {"rmse": RootMeanSquare.of(squares.reshape(-1, squares.shape[-1]), flat)}
         else:
             losses = optax.softmax_cross_entropy_with_integer_labels(y, target.astype(jnp.int32))
-            right = y.argmax(-1) == target
+            correct = y.argmax(-1) == target
             metrics = {
-                "accuracy": Sum.of(right.reshape(-1), flat),
-                "exact": Sum.of((right | ~counts).all(1), mask_of(batch)),
+                "accuracy": Sum.of(correct.reshape(-1), flat),
+                "exact": Sum.of((correct | ~counts).all(1), mask_of(batch)),
             }
         return masked_mean(losses, counts), {"loss": Sum.of(losses.reshape(-1), flat), **metrics}
 

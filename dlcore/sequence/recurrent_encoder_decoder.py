@@ -193,7 +193,7 @@ class _Decoder(nn.Module):
     def __call__(
         self, state: jax.Array, memory: dict[str, jax.Array], x: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array | None]]:
-        wide, a = state.dtype, self.input(x)
+        acc_dtype, a = state.dtype, self.input(x)
         if not self.attends:
             a = a + self.context(memory["summary"])[:, None]
 
@@ -204,7 +204,7 @@ class _Decoder(nn.Module):
                 context, weights = self.attend(state[:, None], keys[0], mask=keys[1], projected=keys[2])
                 context, weights = context[:, 0], weights[:, 0]
                 a = a + self.context(context)
-            (state,) = gru_cell((state,), a.astype(wide), self.hidden(state).astype(wide))
+            (state,) = gru_cell((state,), a.astype(acc_dtype), self.hidden(state).astype(acc_dtype))
             return state, (state, context, weights)
 
         scan = nn.scan(

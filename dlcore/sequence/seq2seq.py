@@ -36,7 +36,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_argu
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import forbid_special, write
+from dlcore.sequence.decoding import forbid_special, generate_sentences
 
 __all__ = ["exact_match", "learner", "matches"]
 
@@ -86,10 +86,10 @@ def learner(
     def mixed(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Put the model's own choices in place of some inputs."""
         logits = forbid_special(forward(params, source, inputs, jax.random.fold_in(key, 0)))
-        own = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
-        own = jnp.concatenate([inputs[:, :1], own[:, :-1]], 1)
-        right = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)
-        return jnp.where(right | (inputs == PAD), inputs, own)
+        predicted_tokens = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
+        predicted_tokens = jnp.concatenate([inputs[:, :1], predicted_tokens[:, :-1]], 1)
+        use_target = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)
+        return jnp.where(use_target | (inputs == PAD), inputs, predicted_tokens)
 
     def losses_of(params: Any, batch: dict, rng: jax.Array | None) -> tuple[jax.Array, jax.Array, Metrics]:
         """The sum of the losses of a batch's tokens, their number, and the metrics."""
@@ -128,14 +128,14 @@ def learner(
         return objective(state.params, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        variables, room = {"params": state.params}, max_length or 3 * batch["source"].shape[1] // 2
+        variables, capacity = {"params": state.params}, max_length or 3 * batch["source"].shape[1] // 2
         memory = model.apply(variables, batch["source"], method="encode")
 
         def step(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
             return model.apply(variables, carry, tokens, method="step")
 
-        carry = model.apply(variables, memory, room, method="start")
-        tokens, length = write(step, carry, batch["source"].shape[0], room, beam_size, length_penalty)
+        carry = model.apply(variables, memory, capacity, method="start")
+        tokens, length = generate_sentences(step, carry, batch["source"].shape[0], capacity, beam_size, length_penalty)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(sown.get("intermediates", {}))
@@ -165,8 +165,8 @@ def exact_match(source: Any = None) -> Evaluator:
 
     def add(acc: Any, outputs: dict, rows: dict) -> tuple[int, int]:
         hits = matches(outputs["tokens"], rows["target"])
-        right, count = acc or (0, 0)
-        return right + int(hits.sum()), count + len(hits)
+        num_correct, count = acc or (0, 0)
+        return num_correct + int(hits.sum()), count + len(hits)
 
     return Evaluator(add, lambda acc: {"exact_match": acc[0] / acc[1]}, source, ("exact_match",))
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
-from dlcore.sequence.decoding import beam_search, filter_logits, forbid_special, generate, sample_token, write
+from dlcore.sequence.decoding import (
+    beam_search,
+    filter_logits,
+    forbid_special,
+    generate,
+    generate_sentences,
+    sample_token,
+)
 
 
 def counting(carry, tokens):
@@ -211,7 +218,7 @@ def test_a_sentence_is_written_after_start_up_to_its_end_with_padding_behind(bea
         word = jnp.where(tokens == START, 10, jnp.where(left > 0, 11, END))
         return left - 1, 20.0 * jax.nn.one_hot(word, 12) + 40.0 * jax.nn.one_hot(UNKNOWN, 12)
 
-    tokens, length = write(step, jnp.array([2, 3]), 2, 4, beam_size)
+    tokens, length = generate_sentences(step, jnp.array([2, 3]), 2, 4, beam_size)
     np.testing.assert_array_equal(tokens, [[10, 11, END, PAD], [10, 11, 11, END]])
     np.testing.assert_array_equal(length, [3, 4])
 
