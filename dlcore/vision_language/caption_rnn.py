@@ -140,9 +140,9 @@ class CaptionRNN(nn.Module):
                 "state": self.recurrent.initial_carry(vector.shape[0]),
                 "term": self.inject_term(vector),
             }
-        wide = jnp.promote_types(vector.dtype, jnp.float32)
-        first, *others = (layer(vector).astype(wide) for layer in self.inject_state)
-        return {"state": (jnp.tanh(first), *others), "term": None}
+        acc_dtype = jnp.promote_types(vector.dtype, jnp.float32)
+        first, *other_states = (layer(vector).astype(acc_dtype) for layer in self.inject_state)
+        return {"state": (jnp.tanh(first), *other_states), "term": None}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
         """Read one token.

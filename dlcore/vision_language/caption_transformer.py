@@ -189,8 +189,8 @@ class _Place(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        place = self.param("embedding", nn.initializers.normal(0.02), x.shape[1:])
-        return x + place.astype(x.dtype)
+        position_embedding = self.param("embedding", nn.initializers.normal(0.02), x.shape[1:])
+        return x + position_embedding.astype(x.dtype)
 
 
 def _tokens(grid: jax.Array) -> jax.Array:

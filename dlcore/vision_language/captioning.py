@@ -35,7 +35,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import write
+from dlcore.sequence.decoding import generate_sentences
 from dlcore.vision_language.references import draw_references
 
 __all__ = ["CaptionState", "learner"]
@@ -177,7 +177,7 @@ def learner(
             return model.apply(variables, carry, tokens, method="step")
 
         carry = model.apply(variables, memory, max_length, method="start")
-        tokens, length = write(step, carry, batch["image"].shape[0], max_length, beam_size, length_penalty)
+        tokens, length = generate_sentences(step, carry, batch["image"].shape[0], max_length, beam_size, length_penalty)
         tokens = jnp.where(jnp.arange(max_length) == length[:, None] - 1, END, tokens)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])

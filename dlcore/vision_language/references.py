@@ -27,8 +27,8 @@ def draw_references(keys: jax.Array, captions: jax.Array, count: int) -> jax.Arr
     if count > references:
         raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
     exists = (captions != PAD).any(-1)
-    chance = jax.vmap(lambda key: jax.random.uniform(key, (references,)))(keys)
-    order = jnp.where(exists, chance, 2.0).argsort(-1)[:, :count]
+    random_order = jax.vmap(lambda key: jax.random.uniform(key, (references,)))(keys)
+    order = jnp.where(exists, random_order, 2.0).argsort(-1)[:, :count]
     return jnp.take_along_axis(captions, order[..., None], axis=1)
 
 
@@ -58,7 +58,7 @@ def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
     """
     length = max(tokens.shape[1], captions.shape[2] - 1)
     before_end = jnp.cumsum(tokens == END, 1) - (tokens == END) == 0
-    own = jnp.pad(jnp.where(before_end, tokens, PAD), ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
+    padded = jnp.pad(jnp.where(before_end, tokens, PAD), ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
     references = captions[:, :, 1:]
     references = jnp.pad(references, ((0, 0), (0, 0), (0, length - references.shape[2])), constant_values=PAD)
-    return ((own[:, None] == references).all(-1) & (captions != PAD).any(-1)).any(1)
+    return ((padded[:, None] == references).all(-1) & (captions != PAD).any(-1)).any(1)

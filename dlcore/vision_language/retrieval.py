@@ -62,7 +62,7 @@ class DualEncoder(nn.Module):
           (clips [B, D], sentences [B, D], both of length 1, and 1/tau).
         """
         clip = clip if clip.ndim == 5 else clip[:, None]
-        seen = ClipEncoder(self.channels, self.strides, self.hidden_size, dtype=self.dtype, name="clip")(clip)
+        clip_features = ClipEncoder(self.channels, self.strides, self.hidden_size, dtype=self.dtype, name="clip")(clip)
         read = SentenceEncoder(self.vocab_size, self.hidden_size, self.word_size, self.dtype, name="sentence")(tokens)
         scale = self.param("log_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
 
@@ -72,7 +72,7 @@ class DualEncoder(nn.Module):
             return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
 
         return (
-            embedded(seen, "clip_head"),
+            embedded(clip_features, "clip_head"),
             embedded(read, "sentence_head"),
             jnp.minimum(jnp.exp(scale), _LARGEST_SCALE),
         )
@@ -137,16 +137,16 @@ def learner(
     def view(batch):
         return preprocess(seen_of(batch))
 
-    def objective(params, batch, seen, captions, axis=None):
-        clips, sentences, scale = model.apply({"params": params}, seen, captions)
+    def objective(params, batch, clip, captions, axis=None):
+        clips, sentences, scale = model.apply({"params": params}, clip, captions)
         mask = mask_of(batch)
         if axis is not None:
             clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
         value = contrast(params, clips, sentences, scale, mask)
         scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)
-        right = scores.argmax(-1) == jnp.arange(len(scores))
+        correct = scores.argmax(-1) == jnp.arange(len(scores))
         count = mask.sum().astype(jnp.int32)
-        metrics = {"loss": Sum(value * count, count), "accuracy": Sum.of(right, mask)}
+        metrics = {"loss": Sum(value * count, count), "accuracy": Sum.of(correct, mask)}
         return value, metrics
 
     def init(rng: jax.Array, batch: dict) -> State:
@@ -158,10 +158,10 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
-        captions, seen = draw_references(keys, batch["captions"], 1)[:, 0], view(batch)
+        captions, clip = draw_references(keys, batch["captions"], 1)[:, 0], view(batch)
         if augment is not None:
-            seen = jax.vmap(lambda key, x: augment(jax.random.fold_in(key, 1), x))(keys, seen)
-        differentiate = jax.value_and_grad(lambda params: objective(params, batch, seen, captions, axis), has_aux=True)
+            clip = jax.vmap(lambda key, x: augment(jax.random.fold_in(key, 1), x))(keys, clip)
+        differentiate = jax.value_and_grad(lambda params: objective(params, batch, clip, captions, axis), has_aux=True)
         (value, metrics), gradients = differentiate(state.params)
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 

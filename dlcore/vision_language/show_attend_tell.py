@@ -181,13 +181,13 @@ class _Decoder(nn.Module):
     def __call__(
         self, state: tuple[jax.Array, jax.Array], keys: jax.Array, projected: jax.Array, x: jax.Array
     ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array, jax.Array]]:
-        wide = state[0].dtype
+        acc_dtype = state[0].dtype
 
         def one(self, state, a):
             context, weights = self.attend(state[0][:, None], keys, projected=projected)
             context = nn.sigmoid(self.gate(state[0])) * context[:, 0]
-            a = (a + self.context(context)).astype(wide)
-            state = lstm_cell(state, a, self.hidden(state[0]).astype(wide))
+            a = (a + self.context(context)).astype(acc_dtype)
+            state = lstm_cell(state, a, self.hidden(state[0]).astype(acc_dtype))
             return state, (state[0], context, weights[:, 0])
 
         scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)

@@ -28,7 +28,7 @@ from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import write
+from dlcore.sequence.decoding import generate_sentences
 from dlcore.vision_language.networks import GridEncoder
 from dlcore.vision_language.references import caption_losses, draw_references, is_reference
 
@@ -74,10 +74,12 @@ class ClipEncoder(nn.Module):
         grid = grid.reshape(b, frames, height, width, -1)
         what = jnp.einsum("bfyxh,bfyxc->bfhc", weights, grid).reshape(b, frames, -1)
         turn = [jnp.exp(2j * jnp.pi * jnp.arange(size) / size) for size in (height, width)]
-        place = jnp.concatenate([weights.sum(3).swapaxes(2, 3) @ turn[0], weights.sum(2).swapaxes(2, 3) @ turn[1]], -1)
-        frame = dense(self.hidden_size, "project")(jnp.concatenate([what, *_parts(place, what)], -1))
+        projection = jnp.concatenate(
+            [weights.sum(3).swapaxes(2, 3) @ turn[0], weights.sum(2).swapaxes(2, 3) @ turn[1]], -1
+        )
+        frame = dense(self.hidden_size, "project")(jnp.concatenate([what, *_parts(projection, what)], -1))
         first, second = (slice(None, -1), slice(1, None)) if frames > 1 else (slice(None), slice(None))
-        moved = place[:, second] * place[:, first].conj()
+        moved = projection[:, second] * projection[:, first].conj()
         pairs = jnp.concatenate([frame[:, first], frame[:, second], *_parts(moved, what)], -1)
         pairs = nn.relu(dense(self.hidden_size, "motion")(pairs))
         gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
@@ -125,8 +127,8 @@ class VideoCaptioner(nn.Module):
         Returns:
           The decoder's carry before the first word.
         """
-        seen = self.clip(clip)
-        return seen, ((jnp.tanh(seen),),)
+        clip_features = self.clip(clip)
+        return clip_features, ((jnp.tanh(clip_features),),)
 
     def write(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         """Read words on from a carry.
@@ -138,12 +140,12 @@ class VideoCaptioner(nn.Module):
         Returns:
           (carry after them, logits [B, T, V] of the word after each).
         """
-        seen, state = carry
+        clip_features, state = carry
         words = self.embed(tokens)
-        again = jnp.broadcast_to(seen[:, None], (*tokens.shape, seen.shape[-1])).astype(words.dtype)
+        again = jnp.broadcast_to(clip_features[:, None], (*tokens.shape, clip_features.shape[-1])).astype(words.dtype)
         state, h = self.decoder(state, jnp.concatenate([words, again], -1))
         logits = self.head(nn.relu(self.output(jnp.concatenate([h, again.astype(h.dtype)], -1))))
-        return (seen, state), logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return (clip_features, state), logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def __call__(self, clip: jax.Array, tokens: jax.Array) -> jax.Array:
         """Predict each next word of given sentences.
@@ -213,7 +215,7 @@ def learner(
 
         clip = preprocess(batch["clip"])
         carry = model.apply(variables, clip, method="encode")
-        tokens, length = write(step, carry, clip.shape[0], max_length)
+        tokens, length = generate_sentences(step, carry, clip.shape[0], max_length)
         return {"tokens": tokens, "length": length}
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -92,12 +92,12 @@ class RelationNetwork(nn.Module):
         named = nn.softmax(match)
         pairs = nn.relu(PairLayer(size, self.dtype, name="pairs")(objects, asked))
         related = nn.softmax(dense(heads, "relation")(pairs).astype(jnp.float32), axis=2)
-        partner = jnp.einsum("bhi,bijh->bhj", named, related)
-        weights = jnp.stack([named, partner], 1)
-        seen = jnp.einsum("bkhn,bnhd->bkhd", weights.astype(value.dtype), value).reshape(image.shape[0], -1)
-        count = nn.sigmoid(match).sum(-1).astype(seen.dtype)
+        partner_attention = jnp.einsum("bhi,bijh->bhj", named, related)
+        weights = jnp.stack([named, partner_attention], 1)
+        attended = jnp.einsum("bkhn,bnhd->bkhd", weights.astype(value.dtype), value).reshape(image.shape[0], -1)
+        count = nn.sigmoid(match).sum(-1).astype(attended.dtype)
         scale, shift = jnp.split(dense(4 * size, "film")(asked), 2, -1)
-        x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([seen, count], -1)) + shift)
+        x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([attended, count], -1)) + shift)
         logits = dense(self.num_answers, "head")(x)
         maps = weights.mean(2).reshape(image.shape[0], 2, *grid.shape[1:3])
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), maps
@@ -127,18 +127,18 @@ def learner(
       The learner. `predict` gives `logits` and `probabilities` [B, A] and `attention` [B, 2, h, w].
     """
 
-    def seen(batch):
+    def model_inputs(batch):
         image, question = preprocess(batch["image"]), batch["question"]
         if blind == "image":
             image = jnp.zeros_like(image)
         return image, jnp.full_like(question, PAD) if blind == "question" else question
 
     def init(rng: jax.Array, batch: dict) -> State:
-        params = model.init(jax.random.fold_in(rng, 0), *seen(batch))["params"]
+        params = model.init(jax.random.fold_in(rng, 0), *model_inputs(batch))["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        logits, _ = model.apply({"params": params}, *seen(batch))
+        logits, _ = model.apply({"params": params}, *model_inputs(batch))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["answer"])
         mask = mask_of(batch)
         correct = logits.argmax(-1) == batch["answer"]
@@ -160,7 +160,7 @@ def learner(
         return loss(state.params, state, batch)[1]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        logits, attention = model.apply({"params": state.params}, *seen(batch))
+        logits, attention = model.apply({"params": state.params}, *model_inputs(batch))
         return {"logits": logits, "probabilities": jax.nn.softmax(logits), "attention": attention}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
