@@ -40,12 +40,12 @@ def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
         words = words[is_integer:]
         example = [word for word in words if word != "..."]
         split = max(len(shape) - len(example), 0)
-        known = dict(sizes)
+        size_of = dict(sizes)
         fits = len(shape) >= len(example) and ("..." in words or split == 0)
         pairs = [("...", shape[:split])] if "..." in words else []
         for axis, size in [*pairs, *((axis, (size,)) for axis, size in zip(example, shape[split:], strict=False))]:
             fits &= sizes.setdefault(axis, (int(axis),) if axis.isdigit() else size) == size
         if not fits or (is_integer and not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer)):
-            allowed = ", ".join(str(size) for word in words for size in known.get(word, (word,)))
+            allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
             kind = "int" if is_integer else ""
             raise ValueError(f"{name}={describe(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")

@@ -151,6 +151,6 @@ def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array)
     """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ""))
-    others = jnp.arange(logits.shape[-1]) != labels[..., None]
-    score = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")
-    return jnp.where(others, jax.nn.relu(logits - score + margin), 0)
+    is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]
+    target_logit = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")
+    return jnp.where(is_other_class, jax.nn.relu(logits - target_logit + margin), 0)

@@ -91,18 +91,18 @@ def nt_xent_scores(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
-    keep, a, b = _kept_units(a, b, mask)
-    others, first = (a, b, keep), 0
+    is_valid, a, b = _kept_units(a, b, mask)
+    negatives, first = (a, b, is_valid), 0
     if axis is not None:
-        others = jax.lax.all_gather(others, axis, tiled=True)
+        negatives = jax.lax.all_gather(negatives, axis, tiled=True)
         first = jax.lax.axis_index(axis) * len(a)
-    scores = jnp.concatenate([a, b]) @ jnp.concatenate(others[:2]).T / temperature
-    own = first + jnp.arange(len(a))
-    m = len(others[0])
-    own, positives = jnp.concatenate([own, m + own]), jnp.concatenate([m + own, own])
+    scores = jnp.concatenate([a, b]) @ jnp.concatenate(negatives[:2]).T / temperature
+    query_idx = first + jnp.arange(len(a))
+    m = len(negatives[0])
+    query_idx, positives = jnp.concatenate([query_idx, m + query_idx]), jnp.concatenate([m + query_idx, query_idx])
     column = jnp.arange(2 * m)
     is_positive = column == positives[:, None]
-    allowed = (jnp.concatenate([others[2]] * 2) | is_positive) & (column != own[:, None])
+    allowed = (jnp.concatenate([negatives[2]] * 2) | is_positive) & (column != query_idx[:, None])
     return jnp.where(allowed, scores, -jnp.inf), positives
 
 
@@ -175,11 +175,13 @@ def clip_loss(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
-    keep, a, b = _kept_units(a, b, mask)
-    scores, own = a @ b.T / temperature, jnp.arange(len(a))
-    allowed = keep | (own == own[:, None])
+    is_valid, a, b = _kept_units(a, b, mask)
+    scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))
+    allowed = is_valid | (query_idx == query_idx[:, None])
     sides = (
-        masked_mean(optax.softmax_cross_entropy_with_integer_labels(jnp.where(allowed, s, -jnp.inf), own), keep)
+        masked_mean(
+            optax.softmax_cross_entropy_with_integer_labels(jnp.where(allowed, s, -jnp.inf), query_idx), is_valid
+        )
         for s in (scores, scores.T)
     )
     return sum(sides) / 2
@@ -208,10 +210,10 @@ def siglip_loss(
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), bias=(bias, ""), mask=(mask, "N"))
-    keep, a, b = _kept_units(a, b, mask)
+    is_valid, a, b = _kept_units(a, b, mask)
     signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1
     losses = jax.nn.softplus(-signs * (a @ b.T / temperature + bias))
-    return masked_mean(jnp.where(keep, losses, 0).sum(1), keep)
+    return masked_mean(jnp.where(is_valid, losses, 0).sum(1), is_valid)
 
 
 def alignment_loss(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -246,10 +248,10 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
       ValueError: the shapes do not fit together.
     """
     check_shapes(z=(z, "N D"), t=(t, ""), mask=(mask, "N"))
-    keep = jnp.ones(len(z), bool) if mask is None else mask > 0
-    z = jnp.where(keep[:, None], at_least_float32(z), 0)
+    is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
+    z = jnp.where(is_valid[:, None], at_least_float32(z), 0)
     squared = squared_distances(z, z)
-    pairs = keep[:, None] & keep[None] & ~jnp.eye(len(z), dtype=bool)
+    pairs = is_valid[:, None] & is_valid[None] & ~jnp.eye(len(z), dtype=bool)
     total = jnp.where(pairs, jnp.exp(-t * squared), 0).sum()
     count = pairs.sum()
     return jnp.where(count > 0, jnp.log(jnp.where(count > 0, total / jnp.maximum(count, 1), 1)), 0.0)
@@ -263,9 +265,9 @@ def _unit(z: jax.Array) -> jax.Array:
 
 def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Which pairs count [N] bool, and both sides of length 1; what does not count has no say, not even as NaN."""
-    keep = jnp.ones(len(a), bool) if mask is None else mask > 0
-    a, b = (_unit(z if mask is None else jnp.where(keep[:, None], z, 0)) for z in (a, b))
-    return keep, a, b
+    is_valid = jnp.ones(len(a), bool) if mask is None else mask > 0
+    a, b = (_unit(z if mask is None else jnp.where(is_valid[:, None], z, 0)) for z in (a, b))
+    return is_valid, a, b
 
 
 def _mean_over_views(losses: jax.Array, mask: jax.Array | None) -> jax.Array:

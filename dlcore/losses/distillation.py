@@ -72,5 +72,5 @@ def hard_distillation_loss(
         distillation_logits=(distillation_logits, "... C"),
         teacher_logits=(teacher_logits, "... C"),
     )
-    own = softmax_cross_entropy_loss(class_logits, labels)
-    return (own + softmax_cross_entropy_loss(distillation_logits, teacher_logits.argmax(-1))) / 2
+    class_loss = softmax_cross_entropy_loss(class_logits, labels)
+    return (class_loss + softmax_cross_entropy_loss(distillation_logits, teacher_logits.argmax(-1))) / 2

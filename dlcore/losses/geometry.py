@@ -52,8 +52,8 @@ def chamfer_loss(
     check_points("q", q, q_mask)
     p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
     total = 0
-    for own, other, own_mask, other_mask in ((p, q, p_mask, q_mask), (q, p, q_mask, p_mask)):
-        error = own - _nearest(own, other, other_mask)
+    for source, target, own_mask, other_mask in ((p, q, p_mask, q_mask), (q, p, q_mask, p_mask)):
+        error = source - _nearest(source, target, other_mask)
         squares = jnp.square(error).sum(-1)
         total += _mean(squares if squared else _root(squares), own_mask, other_mask)
     return total
@@ -98,11 +98,11 @@ def chamfer_normal_loss(
         _visible(x, mask) for x, mask in ((p, p_mask), (p_normals, p_mask), (q, q_mask), (q_normals, q_mask))
     )
     total = 0
-    for own, other, n, m, own_mask, other_mask in (
+    for source, target, n, m, own_mask, other_mask in (
         (p, q, p_normals, q_normals, p_mask, q_mask),
         (q, p, q_normals, p_normals, q_mask, p_mask),
     ):
-        index = nearest_neighbors(own, other, other_mask)
+        index = nearest_neighbors(source, target, other_mask)
         cosine = (n * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)
         total += _mean(1 - jnp.abs(cosine), own_mask, other_mask)
     return total
@@ -137,8 +137,8 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "E"))
     check_indices("edges", edges, vertices.shape[-2], "vertices")
-    ends = vertices[..., edges, :]  # [..., E, 2, 3]
-    return _average(jnp.square(ends[..., 0, :] - ends[..., 1, :]).sum(-1), edge_mask)
+    endpoints = vertices[..., edges, :]  # [..., E, 2, 3]
+    return _average(jnp.square(endpoints[..., 0, :] - endpoints[..., 1, :]).sum(-1), edge_mask)
 
 
 def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array | None = None) -> jax.Array:
@@ -191,9 +191,9 @@ def normal_consistency_loss(
     return _average(1 - (normals[..., 0, :] * normals[..., 1, :]).sum(-1), pair_mask)
 
 
-def _nearest(own: jax.Array, other: jax.Array, other_mask: jax.Array | None) -> jax.Array:
+def _nearest(source: jax.Array, target: jax.Array, other_mask: jax.Array | None) -> jax.Array:
     """[..., N, D], for each own point the nearest of the others."""
-    return jnp.take_along_axis(other, nearest_neighbors(own, other, other_mask)[..., None], -2)
+    return jnp.take_along_axis(target, nearest_neighbors(source, target, other_mask)[..., None], -2)
 
 
 def _root(squares: jax.Array) -> jax.Array:

@@ -51,9 +51,9 @@ def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 
     """
     check_shapes(pixels=(pixels, "C"), beside=(beside, "C"))
     occurs = jnp.asarray(pixels) > 0
-    share = at_least_float32(pixels) / jnp.maximum(at_least_float32(beside), 1)
-    median = jnp.nanmedian(jnp.where(occurs, share, jnp.nan))
-    return jnp.where(occurs, jnp.minimum(median / jnp.where(occurs, share, 1), cap), 0)
+    frequency = at_least_float32(pixels) / jnp.maximum(at_least_float32(beside), 1)
+    median = jnp.nanmedian(jnp.where(occurs, frequency, jnp.nan))
+    return jnp.where(occurs, jnp.minimum(median / jnp.where(occurs, frequency, 1), cap), 0)
 
 
 def enet_weights(pixels: jax.Array, c: float = 1.02) -> jax.Array:

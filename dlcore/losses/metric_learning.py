@@ -82,13 +82,13 @@ def triplet_loss(
         anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, "")
     )
 
-    def distance(a, b):
+    def pairwise_distance(a, b):
         return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, ord=p, axis=-1)
 
-    to_negative = distance(anchor, negative)
+    to_negative = pairwise_distance(anchor, negative)
     if swap:
-        to_negative = jnp.minimum(to_negative, distance(positive, negative))
-    return jax.nn.relu(distance(anchor, positive) - to_negative + margin)
+        to_negative = jnp.minimum(to_negative, pairwise_distance(positive, negative))
+    return jax.nn.relu(pairwise_distance(anchor, positive) - to_negative + margin)
 
 
 def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array:
@@ -149,8 +149,8 @@ def sample_semi_hard_negatives(
       (index [N, N] int of the negative, exists [N, N] bool, False where the pair has no semi-hard negative).
     """
     candidates = triplet_kinds(distances, labels, margin).semi_hard
-    chance = jnp.where(candidates, jax.random.uniform(rng, candidates.shape), -1)
-    return chance.argmax(-1), candidates.any(-1)
+    priority = jnp.where(candidates, jax.random.uniform(rng, candidates.shape), -1)
+    return priority.argmax(-1), candidates.any(-1)
 
 
 def mined_triplet_loss(
@@ -179,8 +179,8 @@ def mined_triplet_loss(
         raise ValueError(f"kind={kind!r}: unknown; allowed: all, semi_hard, hard")
     distances = pairwise_distances(embeddings, squared)
     kinds = triplet_kinds(jax.lax.stop_gradient(distances), labels, margin)
-    chosen = kinds.semi_hard | kinds.hard if kind == "all" else getattr(kinds, kind)
-    return masked_mean(distances[:, :, None] - distances[:, None, :] + margin, chosen)
+    selected = kinds.semi_hard | kinds.hard if kind == "all" else getattr(kinds, kind)
+    return masked_mean(distances[:, :, None] - distances[:, None, :] + margin, selected)
 
 
 def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:

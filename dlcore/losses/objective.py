@@ -33,8 +33,8 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     """
     values = at_least_float32(values)
     check_shapes(values=(values, "..."), mask=(mask, "..."))
-    keep = mask > 0
-    return jnp.where(keep, values, 0).sum() / jnp.maximum(keep.sum(), 1)
+    is_valid = mask > 0
+    return jnp.where(is_valid, values, 0).sum() / jnp.maximum(is_valid.sum(), 1)
 
 
 def full_loss(

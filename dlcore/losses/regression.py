@@ -85,9 +85,9 @@ def smooth_l1_loss(predictions: jax.Array, targets: jax.Array, beta: float | jax
       ValueError: the two shapes differ.
     """
     check_shapes(beta=(beta, ""))
-    distance = _distance(predictions, targets)
-    near = jnp.minimum(distance, beta)
-    return (near * near / (2 * jnp.maximum(beta, 1e-30)) + distance - near).mean(-1)
+    abs_error = _distance(predictions, targets)
+    near = jnp.minimum(abs_error, beta)
+    return (near * near / (2 * jnp.maximum(beta, 1e-30)) + abs_error - near).mean(-1)
 
 
 def huber_loss(predictions: jax.Array, targets: jax.Array, delta: float | jax.Array = 1.0) -> jax.Array:

@@ -136,6 +136,6 @@ def multiclass_tversky_loss(
 
 def _tversky(p, q, alpha, beta, smooth, mask, axes) -> jax.Array:
     """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), with sums over axes."""
-    keep = 1.0 if mask is None else (mask > 0).astype(p.dtype)
-    hit, extra, missed = ((keep * part).sum(axes) for part in (p * q, p * (1 - q), (1 - p) * q))
+    weights = 1.0 if mask is None else (mask > 0).astype(p.dtype)
+    hit, extra, missed = ((weights * part).sum(axes) for part in (p * q, p * (1 - q), (1 - p) * q))
     return 1 - (hit + smooth) / (hit + alpha * extra + beta * missed + smooth)

@@ -41,11 +41,11 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
         raise ValueError(f"steps={steps!r}: unknown; allowed: all, last")
     losses = at_least_float32(losses)
     check_shapes(losses=(losses, "... T"), mask=(mask, "... T"))
-    keep = jnp.ones(losses.shape, bool) if mask is None else mask > 0
+    is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0
     if steps == "last":
         position = jnp.arange(losses.shape[-1])
-        keep = keep & (position == jnp.where(keep, position, -1).max(-1, keepdims=True))
-    return jnp.where(keep, losses, 0).sum(-1)
+        is_valid = is_valid & (position == jnp.where(is_valid, position, -1).max(-1, keepdims=True))
+    return jnp.where(is_valid, losses, 0).sum(-1)
 
 
 def ctc_loss(
