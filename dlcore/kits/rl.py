@@ -238,7 +238,7 @@ def _episode(context: Any, network: Callable) -> list:
 
     def policy(_, memory, observation):
         if hasattr(state, "normalizer"):
-            observation = state.normalizer.of_observation(observation)
+            observation = state.normalizer.normalize_obs(observation)
         inputs = (observation[None],) if memory is None else (memory, observation[None])
         outputs = model.apply({"params": state.params}, *inputs)
         if memory is not None:

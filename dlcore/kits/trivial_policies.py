@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from dlcore.rl.environments import Environment, play, random_actions
+from dlcore.rl.environments import Environment, random_actions, rollout_episode
 
 __all__ = ["EPISODES", "trivial_returns"]
 
@@ -25,6 +25,8 @@ def trivial_returns(environment: Environment) -> dict[str, float]:
     keys = jax.random.split(jax.random.key(1), EPISODES)
 
     def mean(policy):
-        return jax.jit(jax.vmap(lambda key: play(environment, policy, key, environment.max_steps)[0]))(keys).mean()
+        return jax.jit(jax.vmap(lambda key: rollout_episode(environment, policy, key, environment.max_steps)[0]))(
+            keys
+        ).mean()
 
     return {name: float(mean(policy)) for name, policy in policies.items()}

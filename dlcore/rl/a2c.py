@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.rollout import BATCHED, OnPolicyState, collect, generalized_advantages, start_on_policy
+from dlcore.rl.rollout import BATCHED, OnPolicyState, collect, generalized_advantages, init_runner_state
 
 __all__ = ["learner"]
 
@@ -93,10 +93,10 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> OnPolicyState:
         params = params_of(model)
-        return start_on_policy(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
+        return init_runner_state(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
 
     def act(state: OnPolicyState, observation: jax.Array) -> jax.Array:
-        policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])
+        policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
         return policy.mode()[0]
 
     evaluate, predict = episodes(environment, act)

@@ -73,8 +73,8 @@ def record(
     """
 
     def one(key):
-        played = trace(environment, lambda key, memory, x: (memory, policy(key, x)), (), key, environment.max_steps)
-        return played._replace(state=None)
+        episode = trace(environment, lambda key, memory, x: (memory, policy(key, x)), (), key, environment.max_steps)
+        return episode._replace(state=None)
 
     episode = jax.device_get(jax.jit(jax.vmap(one))(keys))
     length = episode.running.sum(1).astype(np.int32)
@@ -131,9 +131,9 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
     Raises:
       ValueError: they are of another one, or their observations or actions have another form.
     """
-    recorded, wanted = demonstrations.environment, environment.name
-    if recorded != wanted:
-        raise ValueError(f"environment={wanted!r}: the demonstrations are of another; allowed: {recorded}")
+    recorded, expected_name = demonstrations.environment, environment.name
+    if recorded != expected_name:
+        raise ValueError(f"environment={expected_name!r}: the demonstrations are of another; allowed: {recorded}")
     shape = demonstrations.observation.shape[2:]
     if shape != environment.observation_shape:
         expected = environment.observation_shape
@@ -143,12 +143,12 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
         fits, expected = action.shape[2:] == (size,), f"vectors of {size}"
     else:
         whole = np.issubdtype(action.dtype, np.integer) and action.ndim == 2
-        played = action[np.arange(action.shape[1]) < demonstrations.length[:, None]] if whole else np.zeros(1)
-        fits = whole and 0 <= played.min() <= played.max() < environment.num_actions
+        actions = action[np.arange(action.shape[1]) < demonstrations.length[:, None]] if whole else np.zeros(1)
+        fits = whole and 0 <= actions.min() <= actions.max() < environment.num_actions
         expected = f"whole numbers from 0 to {environment.num_actions - 1}"
     if not fits:
-        given = f"{action.dtype} of shape {action.shape[2:]}"
-        raise ValueError(f"demonstrations={recorded!r}: actions are {given}; allowed: {expected}")
+        actual = f"{action.dtype} of shape {action.shape[2:]}"
+        raise ValueError(f"demonstrations={recorded!r}: actions are {actual}; allowed: {expected}")
 
 
 def select(
@@ -180,7 +180,7 @@ def select(
     if not absorbing:
         return pairs
     over = demonstrations.terminated
-    share = np.array([len(row) for row in rows])[over] / demonstrations.length[over]
-    ended = {name: np.concatenate([x, np.zeros((len(share), *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
-    weight = np.concatenate([np.ones(len(step)), share]).astype(np.float32)
+    fraction = np.array([len(row) for row in rows])[over] / demonstrations.length[over]
+    ended = {name: np.concatenate([x, np.zeros((len(fraction), *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
+    weight = np.concatenate([np.ones(len(step)), fraction]).astype(np.float32)
     return {**ended, "absorbing": np.arange(len(weight)) >= len(step), "weight": weight}

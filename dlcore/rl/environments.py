@@ -30,14 +30,14 @@ __all__ = [
     "Environment",
     "Episode",
     "Step",
-    "advance",
     "check_environment",
+    "env_step",
     "episodes",
     "epsilon_greedy",
     "make",
     "params_of",
-    "play",
     "random_actions",
+    "rollout_episode",
     "start",
     "trace",
 ]
@@ -165,22 +165,22 @@ def make(name: str) -> Environment:
 
     num_states = getattr(env.observation_space(params), "n", None)
 
-    def seen(observation):
+    def observe(observation):
         if num_states is not None:
             return jax.nn.one_hot(observation, num_states)
         return observation.astype(bool) if name.endswith("-MinAtar") else observation
 
     def reset(key):
         observation, state = env.reset(key, params)
-        return _strongly_typed((state, seen(observation)))
+        return _strongly_typed((state, observe(observation)))
 
     def step(key, state, action):
         if low is not None:
             action = low + (jnp.clip(action, -1, 1) + 1) / 2 * (high - low)
         observation, state, reward, terminated, truncated, info = env.step(key, state, action, params)
         reward = jnp.asarray(reward, jnp.float32).reshape(())
-        final = seen(info["final_observation"])
-        return _strongly_typed((state, Step(seen(observation), reward, terminated, truncated, final)))
+        final = observe(info["final_observation"])
+        return _strongly_typed((state, Step(observe(observation), reward, terminated, truncated, final)))
 
     state, first = jax.eval_shape(reset, jax.random.key(0))
     over = jax.make_jaxpr(lambda state: env.is_terminated(state, params))(state).jaxpr.outvars[0]
@@ -299,7 +299,7 @@ def start(
     )
 
 
-def advance(environment: Environment, state: Any, keys: jax.Array, action: jax.Array) -> tuple[Any, Step, Sum]:
+def env_step(environment: Environment, state: Any, keys: jax.Array, action: jax.Array) -> tuple[Any, Step, Sum]:
     """Take one step in every instance.
 
     Args:
@@ -346,13 +346,13 @@ def trace(
         after, out = environment.step(keys[0], state, action)
         still = running & ~(out.terminated | out.truncated)
         reward, terminated = jnp.where(running, out.reward, 0.0), running & out.terminated
-        seen = Episode(state, observation, action, reward, running, terminated)
-        return (after, remembered, out.observation, still), seen
+        transition = Episode(state, observation, action, reward, running, terminated)
+        return (after, remembered, out.observation, still), transition
 
     return jax.lax.scan(step, (state, memory, observation, jnp.array(True)), jnp.arange(max_steps))[1]
 
 
-def play(
+def rollout_episode(
     environment: Environment, policy: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, max_steps: int
 ) -> tuple[jax.Array, jax.Array]:
     """Play one episode.

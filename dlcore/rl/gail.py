@@ -26,8 +26,8 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.nn import Dense
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.ppo import improve, objective
-from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
+from dlcore.rl.ppo import objective, update_epochs
+from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, init_runner_state
 
 __all__ = ["Discriminator", "GAILState", "features", "imitation_reward", "learner"]
 
@@ -82,9 +82,9 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
       [B, D].
     """
     action = action if num_actions is None else jax.nn.one_hot(action, num_actions)
-    seen = jnp.concatenate([observation.reshape(len(observation), -1), action], -1).astype(jnp.float32)
+    inputs = jnp.concatenate([observation.reshape(len(observation), -1), action], -1).astype(jnp.float32)
     flag = absorbing[:, None]
-    return jnp.concatenate([jnp.where(flag, 0.0, seen), flag], -1)
+    return jnp.concatenate([jnp.where(flag, 0.0, inputs), flag], -1)
 
 
 def imitation_reward(logits: jax.Array, kind: Literal["positive", "negative"]) -> jax.Array:
@@ -170,16 +170,16 @@ def learner(
     def logits_of(params, x):
         return discriminator.apply({"params": params}, x)
 
-    def seen(observation, action, absorbed):
+    def discriminator_input(observation, action, absorbed):
         return features(observation, action, absorbed, environment.num_actions)
 
     def nothing(count: int) -> jax.Array:
         """[count, D], the absorbing state."""
         action = jnp.zeros(count, jnp.int32) if environment.num_actions else jnp.zeros((count, environment.action_size))
-        return seen(jnp.zeros((count, *environment.observation_shape)), action, jnp.ones(count, bool))
+        return discriminator_input(jnp.zeros((count, *environment.observation_shape)), action, jnp.ones(count, bool))
 
     def init(rng: jax.Array, batch: dict) -> GAILState:
-        agent = start_on_policy(
+        agent = init_runner_state(
             environment,
             params_of(model),
             optimizer,
@@ -193,30 +193,30 @@ def learner(
             **vars(agent), discriminator=params, discriminator_opt_state=discriminator_optimizer.init(params)
         )
 
-    def judge_loss(params, expert, weight, policy, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def discriminator_loss(params, expert, weight, policy, key: jax.Array) -> tuple[jax.Array, Metrics]:
         real, fake = logits_of(params, expert), logits_of(params, policy)
         losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)
-        share = jax.random.uniform(key, (len(expert), 1))
-        slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(share * expert + (1 - share) * policy)
+        mix = jax.random.uniform(key, (len(expert), 1))
+        slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(mix * expert + (1 - mix) * policy)
         penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)
-        right = jnp.concatenate([real > 0, fake < 0])
-        metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(right)}
+        correct = jnp.concatenate([real > 0, fake < 0])
+        metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(correct)}
         return losses.mean() + gradient_penalty * penalty.mean(), metrics
 
-    def judge(
+    def update_discriminator(
         state: GAILState, expert: jax.Array, weight: jax.Array, data: Rollout, rng: jax.Array
     ) -> tuple[GAILState, Metrics]:
         """Train the discriminator on the expert's rows [B, D] and as many of the rollout and the ends in it."""
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
-        rows = seen(flat.observation, flat.action, jnp.zeros_like(flat.terminated))
+        rows = discriminator_input(flat.observation, flat.action, jnp.zeros_like(flat.terminated))
         pool = jnp.concatenate([rows, nothing(len(rows))])
         weights = jnp.concatenate([jnp.ones(len(rows)), flat.terminated & absorbing])
 
         def descend(carry, t):
             params, opt_state = carry
-            which, between = jax.random.split(jax.random.fold_in(rng, t))
-            policy = pool[jax.random.choice(which, len(pool), (len(expert),), p=weights / weights.sum())]
-            gradients, metrics = jax.grad(judge_loss, has_aux=True)(params, expert, weight, policy, between)
+            policy_key, mix_key = jax.random.split(jax.random.fold_in(rng, t))
+            policy = pool[jax.random.choice(policy_key, len(pool), (len(expert),), p=weights / weights.sum())]
+            gradients, metrics = jax.grad(discriminator_loss, has_aux=True)(params, expert, weight, policy, mix_key)
             updates, opt_state = discriminator_optimizer.update(gradients, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), metrics
 
@@ -236,7 +236,7 @@ def learner(
         def of(x):
             return scale * imitation_reward(logits_of(params, x), reward)
 
-        rewards = jax.vmap(lambda x, a, over: of(seen(x, a, jnp.zeros_like(over))))
+        rewards = jax.vmap(lambda x, a, over: of(discriminator_input(x, a, jnp.zeros_like(over))))
         data = data._replace(reward=rewards(data.observation, data.action, data.terminated))
         if not absorbing:
             return data
@@ -246,29 +246,31 @@ def learner(
 
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
-        acting, judging, improving = (jax.random.fold_in(root, k) for k in range(3))
+        acting, discriminator_key, policy_key = (jax.random.fold_in(root, k) for k in range(3))
         if axis is not None:
-            judging = jax.random.fold_in(judging, jax.lax.axis_index(axis))
+            discriminator_key = jax.random.fold_in(discriminator_key, jax.lax.axis_index(axis))
         state, data, finished = collect(
             apply, environment, state, acting, batch["environments"], num_steps, gamma, axis
         )
-        shown = batch["demonstrations"]
-        observation = state.normalizer.of_observation(shown["observation"])
-        expert = seen(observation, shown["action"], shown["absorbing"])
-        state, judged = judge(state, expert, shown["weight"], data, judging)
+        demonstrations = batch["demonstrations"]
+        observation = state.normalizer.normalize_obs(demonstrations["observation"])
+        expert = discriminator_input(observation, demonstrations["action"], demonstrations["absorbing"])
+        state, discriminator_metrics = update_discriminator(
+            state, expert, demonstrations["weight"], data, discriminator_key
+        )
         data = rewarded(state.discriminator, data)
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
         )
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
-        params, opt_state, metrics = improve(
-            minibatch_loss, optimizer, state.params, state.opt_state, flat, improving, num_epochs, num_minibatches
+        params, opt_state, metrics = update_epochs(
+            minibatch_loss, optimizer, state.params, state.opt_state, flat, policy_key, num_epochs, num_minibatches
         )
-        metrics = {**judged, **metrics, "reward": Sum.of(data.reward / scale), "return": finished}
+        metrics = {**discriminator_metrics, **metrics, "reward": Sum.of(data.reward / scale), "return": finished}
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     def act(state: GAILState, observation: jax.Array) -> jax.Array:
-        policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])
+        policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
         return policy.mode()[0]
 
     evaluate, predict = episodes(environment, act)

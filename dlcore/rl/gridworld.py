@@ -187,5 +187,5 @@ def environment(
     """
     if observation not in ("one_hot", "coordinates"):
         raise ValueError(f"observation={observation!r}: unknown; allowed: one_hot, coordinates")
-    seen = None if observation == "one_hot" else grid.cells / np.array(grid.index.shape)
-    return as_environment(grid.mdp, max_steps, seen, "gridworld")
+    observations = None if observation == "one_hot" else grid.cells / np.array(grid.index.shape)
+    return as_environment(grid.mdp, max_steps, observations, "gridworld")

@@ -89,8 +89,8 @@ def demonstrate(mdp: MDP, policy: jax.Array, key: jax.Array, count: int) -> Demo
     Returns:
       The demonstrations.
     """
-    drawn = jax.vmap(lambda key: rollout(mdp, policy, key, len(policy)))(jax.random.split(key, count))
-    return Demonstrations(np.asarray(drawn.state), np.asarray(drawn.action), mdp.num_states)
+    trajectories = jax.vmap(lambda key: rollout(mdp, policy, key, len(policy)))(jax.random.split(key, count))
+    return Demonstrations(np.asarray(trajectories.state), np.asarray(trajectories.action), mdp.num_states)
 
 
 def visits(demonstrations: Demonstrations) -> np.ndarray:
@@ -107,12 +107,12 @@ def visits(demonstrations: Demonstrations) -> np.ndarray:
 
 
 def _check(mdp: MDP, demonstrations: Demonstrations, features: np.ndarray) -> None:
-    seen = demonstrations.states
+    states = demonstrations.states
     if demonstrations.num_states != mdp.num_states:
         raise ValueError(
             f"demonstrations: of {demonstrations.num_states} states; allowed: of the process's {mdp.num_states}"
         )
-    if seen.ndim != 2 or not seen.size or seen.min() < 0 or seen.max() >= mdp.num_states:
+    if states.ndim != 2 or not states.size or states.min() < 0 or states.max() >= mdp.num_states:
         raise ValueError(f"demonstrations: not [N, T] numbers of states; allowed: from 0 to {mdp.num_states - 1}")
     if features.ndim != 2 or len(features) != mdp.num_states:
         raise ValueError(f"features: shape {list(features.shape)}; allowed: [{mdp.num_states}, F], a row a state")
@@ -149,7 +149,7 @@ def explain(
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _explain(mdp, shown, features, horizon, steps, learning_rate, l2):
+def _explain(mdp, expert_visits, features, horizon, steps, learning_rate, l2):
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def led_to(weights):
@@ -158,7 +158,7 @@ def _explain(mdp, shown, features, horizon, steps, learning_rate, l2):
 
     def step(carry, _):
         weights, state = carry
-        excess = features.T @ (shown - led_to(weights)[1])
+        excess = features.T @ (expert_visits - led_to(weights)[1])
         updates, state = optimizer.update(l2 * weights - excess, state)
         return (optax.apply_updates(weights, updates), state), jnp.abs(excess).max()
 

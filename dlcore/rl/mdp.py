@@ -118,27 +118,27 @@ def make(
         raise ValueError(f"successor and probability: shapes {shapes}; allowed: [S, A, K] both")
     reward = np.broadcast_to(np.asarray(reward, np.float64), successor.shape).copy()
     num_states = len(successor)
-    ends = np.zeros(num_states, bool)
-    ends[list(absorbing)] = True
-    successor[ends], reward[ends] = np.flatnonzero(ends)[:, None, None], 0.0
-    probability[ends] = np.arange(successor.shape[2]) == 0
+    is_absorbing = np.zeros(num_states, bool)
+    is_absorbing[list(absorbing)] = True
+    successor[is_absorbing], reward[is_absorbing] = np.flatnonzero(is_absorbing)[:, None, None], 0.0
+    probability[is_absorbing] = np.arange(successor.shape[2]) == 0
     if successor.min() < 0 or successor.max() >= num_states:
-        wrong = successor[(successor < 0) | (successor >= num_states)][0]
-        raise ValueError(f"successor={wrong}: no such state; allowed: 0 to {num_states - 1}")
+        invalid = successor[(successor < 0) | (successor >= num_states)][0]
+        raise ValueError(f"successor={invalid}: no such state; allowed: 0 to {num_states - 1}")
     _check_sums("probability", probability, "of an action's outcomes")
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma={gamma}: out of range; allowed: at least 0, at most 1")
     if start is None:
-        start = ~ends / max(1, (~ends).sum())
+        start = ~is_absorbing / max(1, (~is_absorbing).sum())
     start = np.asarray(start, np.float64)
     if start.shape != (num_states,):
         raise ValueError(f"start: shape {list(start.shape)}; allowed: [{num_states}], one probability a state")
     _check_sums("start", start, "of all states")
-    if start[ends].any():
+    if start[is_absorbing].any():
         raise ValueError(
-            f"start: state {np.flatnonzero(ends & (start > 0))[0]} is absorbing; allowed: states that go on"
+            f"start: state {np.flatnonzero(is_absorbing & (start > 0))[0]} is absorbing; allowed: states that go on"
         )
-    return MDP(successor, probability, reward, ends, start, gamma)
+    return MDP(successor, probability, reward, is_absorbing, start, gamma)
 
 
 def _check_sums(name: str, probability: np.ndarray, what: str) -> None:
@@ -147,8 +147,8 @@ def _check_sums(name: str, probability: np.ndarray, what: str) -> None:
     sums = probability.sum(-1)
     if np.abs(sums - 1).max() > _SUM_TOLERANCE:
         where = np.unravel_index(np.abs(sums - 1).argmax(), sums.shape)
-        place = f" at {list(map(int, where))}" if where else ""
-        raise ValueError(f"{name}: a sum of {sums[where]:g}{place}; allowed: 1, {what}")
+        index = f" at {list(map(int, where))}" if where else ""
+        raise ValueError(f"{name}: a sum of {sums[where]:g}{index}; allowed: 1, {what}")
 
 
 def from_transition(
@@ -375,8 +375,8 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
         taken = before[1] + 1
         terminated = jnp.asarray(mdp.absorbing)[after]
         truncated = ~terminated & (taken >= max_steps)
-        fresh, _ = reset(again)
-        now = jax.tree.map(lambda new, old: jnp.where(terminated | truncated, new, old), fresh, (after, taken))
+        initial, _ = reset(again)
+        now = jax.tree.map(lambda new, old: jnp.where(terminated | truncated, new, old), initial, (after, taken))
         return now, Step(observe(now[0]), reward.astype(jnp.float32), terminated, truncated, observe(after))
 
     shape = (mdp.num_states,) if observations is None else tuple(np.shape(observations)[1:])

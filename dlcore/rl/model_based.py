@@ -28,8 +28,8 @@ from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, exampl
 from dlcore.rl.environments import (
     AgentState,
     Environment,
-    advance,
     check_environment,
+    env_step,
     random_actions,
     start,
 )
@@ -250,9 +250,11 @@ def learner(
             )
             return jnp.nan_to_num(rewards.sum(0).mean(0), nan=-jnp.inf)
 
-        guess = jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if warm_start else jnp.zeros_like(before)
+        initial_mean = (
+            jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if warm_start else jnp.zeros_like(before)
+        )
         options = {"population": population, "num_elites": num_elites, "iterations": iterations}
-        return cross_entropy_method(score, key, guess, **options)
+        return cross_entropy_method(score, key, initial_mean, **options)
 
     def init(rng: jax.Array, batch: dict) -> ModelBasedState:
         n, outputs = len(batch["index"]), dimensions + (reward is None)
@@ -273,11 +275,11 @@ def learner(
         return change if reward is not None else jnp.concatenate([change, data.reward[..., None]], -1)
 
     def measured(replay: Replay) -> Statistics:
-        written = jnp.arange(buffer_size) < replay.written
-        share = written / (written.sum() * replay.data.reward.shape[0])
+        is_valid = jnp.arange(buffer_size) < replay.written
+        weights = is_valid / (is_valid.sum() * replay.data.reward.shape[0])
 
         def average(x):
-            mean = jnp.einsum("l,nld->d", share, x)
+            mean = jnp.einsum("l,nld->d", weights, x)
             return mean if axis is None else jax.lax.pmean(mean, axis)
 
         def moments(x):
@@ -294,15 +296,15 @@ def learner(
             return plans, plans[:, 0]
 
         plans, action = jax.lax.cond(random, lambda: (state.plan, random_actions(environment, keys[:, 0])), planned)
-        after, out, finished = advance(environment, state, keys[:, 1], action)
-        seen = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+        after, out, finished = env_step(environment, state, keys[:, 1], action)
+        transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
         done = (out.terminated | out.truncated)[:, None, None]
-        return after.replace(replay=state.replay.add(seen), plan=jnp.where(done, 0.0, plans)), finished
+        return after.replace(replay=state.replay.add(transition), plan=jnp.where(done, 0.0, plans)), finished
 
     def model_loss(params, statistics: Statistics, data: Transition) -> tuple[jax.Array, jax.Array]:
         out = predicted(params, statistics, data.observation, data.action)
-        wanted = (targets(data) - statistics.output_mean) / statistics.output_std
-        losses = 0.5 * jnp.square(out - wanted).mean(-1)
+        targets_normalized = (targets(data) - statistics.output_mean) / statistics.output_std
+        losses = 0.5 * jnp.square(out - targets_normalized).mean(-1)
         return losses.mean(1).sum(), losses.ravel()
 
     def update(state: ModelBasedState, batch: dict) -> tuple[ModelBasedState, Metrics]:
@@ -340,16 +342,16 @@ def learner(
                 env_state, observation, before, running = carry
                 environment_key, plan_key = jax.random.split(jax.random.fold_in(key, t + 1))
                 plans = plan(state, plan_key, observation, before)
-                guess, _ = imagine(state.params, state.statistics, *map(members, (observation[None], plans[:1])))
+                predictions, _ = imagine(state.params, state.statistics, *map(members, (observation[None], plans[:1])))
                 env_state, out = environment.step(environment_key, env_state, plans[0])
                 scale = state.statistics.output_std[:dimensions]
-                errors = [(x - out.final_observation) / scale for x in (guess.mean(0)[0], observation)]
-                seen = [out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)]
+                errors = [(x - out.final_observation) / scale for x in (predictions.mean(0)[0], observation)]
+                statistics = [out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)]
                 still = running & ~(out.terminated | out.truncated)
-                return (env_state, out.observation, plans, still), jnp.where(running, jnp.stack(seen), 0.0)
+                return (env_state, out.observation, plans, still), jnp.where(running, jnp.stack(statistics), 0.0)
 
-            _, seen = jax.lax.scan(step, first, jnp.arange(environment.max_steps))
-            return seen.sum(0)
+            _, per_step = jax.lax.scan(step, first, jnp.arange(environment.max_steps))
+            return per_step.sum(0)
 
         keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
         total, length, model_error, no_change_error = jax.vmap(one)(keys).T

@@ -329,17 +329,17 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
     return QNetwork(environment.num_actions, width)
 
 
-def _lstm_loop(kernel, memory, inputs, fresh, added=None):
+def _lstm_loop(kernel, memory, inputs, is_initial, added=None):
     """(memory after T steps, hidden states [T, B, H], those that each step began with [T, B, H])."""
 
     def step(memory, now):
-        a, fresh, more = now
-        memory = jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
+        a, is_initial, more = now
+        memory = jax.tree.map(lambda h: jnp.where(is_initial[:, None], 0.0, h), memory)
         before, u = memory[0], memory[0] @ kernel
         memory = lstm_cell(memory, a, u if more is None else u + more)
         return memory, (memory[0], before)
 
-    memory, (hidden, before) = jax.lax.scan(step, memory, (inputs, fresh, added))
+    memory, (hidden, before) = jax.lax.scan(step, memory, (inputs, is_initial, added))
     return memory, hidden, before
 
 
@@ -359,17 +359,17 @@ def lstm_sequence(kernel: jax.Array, memory: Any, inputs: jax.Array, fresh: jax.
     return _lstm_loop(kernel, memory, inputs, fresh)[:2]
 
 
-def _lstm_forward(kernel, memory, inputs, fresh):
+def _lstm_forward(kernel, memory, inputs, is_initial):
     def run(memory, inputs, added):
-        memory, hidden, before = _lstm_loop(kernel, memory, inputs, fresh, added)
+        memory, hidden, before = _lstm_loop(kernel, memory, inputs, is_initial, added)
         return (memory, hidden), before
 
     out, pull, before = jax.vjp(run, memory, inputs, jnp.zeros_like(inputs), has_aux=True)
     return out, (pull, before)
 
 
-def _lstm_backward(kept, gradients):
-    pull, before = kept
+def _lstm_backward(residuals, gradients):
+    pull, before = residuals
     memory, inputs, added = pull(gradients)
     return jnp.einsum("tbh,tbg->hg", before, added), memory, inputs, None
 

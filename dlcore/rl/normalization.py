@@ -90,10 +90,10 @@ class Normalizer:
         Returns:
           The normalizer.
         """
-        seen = Moments.start(observation.shape[1:]).update(observation) if observations else None
-        return cls(seen, jnp.zeros(len(observation), jnp.float32), Moments.start(()) if rewards else None)
+        moments = Moments.start(observation.shape[1:]).update(observation) if observations else None
+        return cls(moments, jnp.zeros(len(observation), jnp.float32), Moments.start(()) if rewards else None)
 
-    def see(
+    def update(
         self,
         observation: jax.Array,
         reward: jax.Array,
@@ -101,7 +101,7 @@ class Normalizer:
         gamma: float | jax.Array,
         axis: str | None = None,
     ) -> Self:
-        """See one step of all instances.
+        """Update the moments by one step of all instances.
 
         Args:
           observation: [N, ...].
@@ -113,12 +113,12 @@ class Normalizer:
         Returns:
           The normalizer after it.
         """
-        seen = self.observation if self.observation is None else self.observation.update(observation, axis)
+        moments = self.observation if self.observation is None else self.observation.update(observation, axis)
         discounted = gamma * self.discounted + reward
         rewards = self.reward if self.reward is None else self.reward.update(discounted, axis)
-        return Normalizer(seen, jnp.where(done, 0.0, discounted), rewards)
+        return Normalizer(moments, jnp.where(done, 0.0, discounted), rewards)
 
-    def of_observation(self, x: jax.Array) -> jax.Array:
+    def normalize_obs(self, x: jax.Array) -> jax.Array:
         """Normalize observations.
 
         Args:
@@ -131,7 +131,7 @@ class Normalizer:
             return x
         return jnp.clip((x - self.observation.mean) / jnp.sqrt(self.observation.variance + 1e-8), -10, 10)
 
-    def of_reward(self, reward: jax.Array) -> jax.Array:
+    def normalize_reward(self, reward: jax.Array) -> jax.Array:
         """Divide rewards by the deviation of the discounted return.
 
         Args:

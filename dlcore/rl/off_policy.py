@@ -14,7 +14,7 @@ import optax
 from flax import struct
 
 from dlcore.learner import Metrics, example_keys
-from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance
+from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step
 from dlcore.rl.replay import Replay, Transition
 
 __all__ = [
@@ -170,9 +170,9 @@ def off_policy_update(
         def step(state, t):
             key = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys)
             action = act(state, key[:, 0])
-            after, out, finished = advance(environment, state, key[:, 1], action)
-            seen = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
-            after = after.replace(replay=state.replay.add(seen))
+            after, out, finished = env_step(environment, state, key[:, 1], action)
+            transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+            after = after.replace(replay=state.replay.add(transition))
             draws = jax.random.split(jax.random.fold_in(sampling, t), gradient_steps)
             after, metrics = jax.lax.scan(gradient_step, after, draws)
             return after, {"return": finished, **{name: metric.collapse() for name, metric in metrics.items()}}

@@ -20,9 +20,9 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.ops.moments import population_moments
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, start_on_policy
+from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, init_runner_state
 
-__all__ = ["clipped_surrogate_loss", "improve", "learner", "objective"]
+__all__ = ["clipped_surrogate_loss", "learner", "objective", "update_epochs"]
 
 
 def clipped_surrogate_loss(
@@ -79,7 +79,7 @@ def objective(
     return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
 
 
-def improve(
+def update_epochs(
     loss: Callable[[Any, Any], tuple[jax.Array, Metrics]],
     optimizer: optax.GradientTransformation,
     params: Any,
@@ -187,7 +187,7 @@ def learner(
         flat: tuple[Rollout, ...] = jax.tree.map(
             lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value)
         )
-        params, opt_state, metrics = improve(
+        params, opt_state, metrics = update_epochs(
             minibatch_loss,
             optimizer,
             state.params,
@@ -202,10 +202,10 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> OnPolicyState:
         params = params_of(model)
-        return start_on_policy(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
+        return init_runner_state(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
 
     def act(state: OnPolicyState, observation: jax.Array) -> jax.Array:
-        policy, _ = apply(state.params, state.normalizer.of_observation(observation)[None])
+        policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
         return policy.mode()[0]
 
     evaluate, predict = episodes(environment, act)

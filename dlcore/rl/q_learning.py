@@ -23,8 +23,8 @@ from dlcore.rl.environments import (
     AGENT_BATCHED,
     AgentState,
     Environment,
-    advance,
     check_environment,
+    env_step,
     episodes,
     epsilon_greedy,
     start,
@@ -74,13 +74,13 @@ def learner(
         never terminate and `gamma` is 1.
     """
     check_environment(environment, gamma, "discrete")
-    seen = np.asarray(environment.reset(jax.random.key(0))[1])
-    if seen.ndim != 1 or np.flatnonzero(seen).size != 1 or seen.max() != 1:
+    first_observation = np.asarray(environment.reset(jax.random.key(0))[1])
+    if first_observation.ndim != 1 or np.flatnonzero(first_observation).size != 1 or first_observation.max() != 1:
         raise ValueError(
-            f"environment={environment.name!r}: observations of shape {list(seen.shape)} that number no state; "
-            "allowed: one-hot vectors [S], such as a grid's"
+            f"environment={environment.name!r}: observations of shape {list(first_observation.shape)} that number no "
+            "state; allowed: one-hot vectors [S], such as a grid's"
         )
-    table_shape = (len(seen), environment.num_actions)
+    table_shape = (len(first_observation), environment.num_actions)
 
     def init(rng: jax.Array, batch: dict) -> QLearningState:
         def params(key, observation):
@@ -96,7 +96,7 @@ def learner(
             choosing, moving = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)), out_axes=1)(keys)
             table, now = state.params, state.observation.argmax(-1)
             action = epsilon_greedy(environment, choosing, table[now], epsilon)
-            state, out, finished = advance(environment, state, moving, action)
+            state, out, finished = env_step(environment, state, moving, action)
             following = table[out.final_observation.argmax(-1)].max(-1)
             target = out.reward + gamma * jnp.where(out.terminated, 0.0, following)
             error = target - table[now, action]
@@ -113,5 +113,5 @@ def learner(
         state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
         return state.replace(step=state.step + 1), {name: m.collapse() for name, m in metrics.items()}
 
-    evaluate, predict = episodes(environment, lambda state, seen: state.params[seen.argmax()].argmax())
+    evaluate, predict = episodes(environment, lambda state, observation: state.params[observation.argmax()].argmax())
     return Learner(init, update, evaluate, predict, batched=AGENT_BATCHED)

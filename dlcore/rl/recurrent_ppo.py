@@ -19,9 +19,9 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, check_arguments
-from dlcore.rl.environments import Environment, advance, check_environment, episodes
-from dlcore.rl.ppo import improve, objective
-from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages, start_on_policy, step_keys
+from dlcore.rl.environments import Environment, check_environment, env_step, episodes
+from dlcore.rl.ppo import objective, update_epochs
+from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages, init_runner_state, step_keys
 
 __all__ = ["RecurrentState", "learner"]
 
@@ -39,8 +39,8 @@ class RecurrentState(OnPolicyState):
     fresh: jax.Array
 
 
-def _cleared(memory: Any, fresh: jax.Array) -> Any:
-    return jax.tree.map(lambda h: jnp.where(fresh[:, None], 0.0, h), memory)
+def _cleared(memory: Any, is_initial: jax.Array) -> Any:
+    return jax.tree.map(lambda h: jnp.where(is_initial[:, None], 0.0, h), memory)
 
 
 @check_arguments
@@ -99,45 +99,47 @@ def learner(
         def params(key, observation):
             return model.init(key, memory, observation)["params"]
 
-        agent = start_on_policy(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
+        agent = init_runner_state(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
         return RecurrentState(**vars(agent), memory=memory, fresh=jnp.ones(batch["index"].shape, bool))
 
     def collect(state: RecurrentState, rng: jax.Array, batch: dict):
         def step(state: RecurrentState, key: jax.Array):
-            seen, fresh = state.normalizer.of_observation(state.observation), state.fresh
-            memory, (policy, value) = apply(state.params, _cleared(state.memory, fresh), seen)
+            observation, is_initial = state.normalizer.normalize_obs(state.observation), state.fresh
+            memory, (policy, value) = apply(state.params, _cleared(state.memory, is_initial), observation)
             action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
-            after, out, finished = advance(environment, state, key[:, 1], action)
+            after, out, finished = env_step(environment, state, key[:, 1], action)
             done = out.terminated | out.truncated
-            normalizer = after.normalizer.see(out.observation, out.reward, done, gamma, axis)
-            final = state.normalizer.of_observation(out.final_observation)
-            log_prob, reward = policy.log_prob(action), normalizer.of_reward(out.reward)
-            data = Rollout(seen, action, log_prob, value, reward, out.terminated, done, value)
+            normalizer = after.normalizer.update(out.observation, out.reward, done, gamma, axis)
+            final = state.normalizer.normalize_obs(out.final_observation)
+            log_prob, reward = policy.log_prob(action), normalizer.normalize_reward(out.reward)
+            data = Rollout(observation, action, log_prob, value, reward, out.terminated, done, value)
             after = after.replace(normalizer=normalizer, memory=memory, fresh=done)
-            return after, (data, fresh, memory, final, finished)
+            return after, (data, is_initial, memory, final, finished)
 
-        state, (data, fresh, memories, final, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))
+        state, (data, is_initial, memories, final, finished) = jax.lax.scan(
+            step, state, step_keys(rng, batch, num_steps)
+        )
         _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
-        return state, data._replace(next_value=next_value.reshape(data.value.shape)), fresh, finished.collapse()
+        return state, data._replace(next_value=next_value.reshape(data.value.shape)), is_initial, finished.collapse()
 
     weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
 
     def minibatch_loss(params, minibatch):
-        memory, fresh, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
+        memory, is_initial, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
         memory = jax.tree.map(lambda h: h[0], memory)
-        _, (policy, value) = model.apply({"params": params}, memory, data.observation, fresh, method="sequence")
+        _, (policy, value) = model.apply({"params": params}, memory, data.observation, is_initial, method="sequence")
         return objective(policy, value, data, advantage, target, **weights)
 
     def update(state: RecurrentState, batch: dict) -> tuple[RecurrentState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
         before = state.memory
-        state, data, fresh, finished = collect(state, jax.random.fold_in(root, 0), batch)
+        state, data, is_initial, finished = collect(state, jax.random.fold_in(root, 0), batch)
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
         )
-        sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (fresh, data, advantage, advantage + data.value))
+        sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (is_initial, data, advantage, advantage + data.value))
         first = jax.tree.map(lambda h: h[:, None], before)
-        params, opt_state, metrics = improve(
+        params, opt_state, metrics = update_epochs(
             minibatch_loss,
             optimizer,
             state.params,
@@ -151,8 +153,8 @@ def learner(
         return state, {**metrics, "return": finished}
 
     def act(state: RecurrentState, memory: Any, observation: jax.Array):
-        seen = state.normalizer.of_observation(observation)[None]
-        memory, (policy, _) = apply(state.params, memory, seen)
+        normalized_obs = state.normalizer.normalize_obs(observation)[None]
+        memory, (policy, _) = apply(state.params, memory, normalized_obs)
         return memory, policy.mode()[0]
 
     evaluate, predict = episodes(environment, act, memory=lambda state: model.memory(1))

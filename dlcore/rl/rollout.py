@@ -19,10 +19,10 @@ import optax
 from flax import struct
 
 from dlcore.learner import Sum, example_keys
-from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, advance, start
+from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step, start
 from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
 
-__all__ = ["BATCHED", "OnPolicyState", "Rollout", "collect", "generalized_advantages", "start_on_policy", "step_keys"]
+__all__ = ["BATCHED", "OnPolicyState", "Rollout", "collect", "generalized_advantages", "init_runner_state", "step_keys"]
 
 BATCHED = (*AGENT_BATCHED, *NORMALIZER_BATCHED)
 """`Learner.batched` of an `OnPolicyState`."""
@@ -63,7 +63,7 @@ class Rollout(NamedTuple):
     next_value: jax.Array
 
 
-def start_on_policy(
+def init_runner_state(
     environment: Environment,
     init: Callable[[jax.Array, jax.Array], Any],
     optimizer: optax.GradientTransformation,
@@ -137,15 +137,15 @@ def collect(
     """
 
     def step(state: OnPolicyState, key: jax.Array):
-        seen = state.normalizer.of_observation(state.observation)
-        policy, _ = apply(state.params, seen)
+        observation = state.normalizer.normalize_obs(state.observation)
+        policy, _ = apply(state.params, observation)
         action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
-        after, out, finished = advance(environment, state, key[:, 1], action)
+        after, out, finished = env_step(environment, state, key[:, 1], action)
         done = out.terminated | out.truncated
-        normalizer = after.normalizer.see(out.observation, out.reward, done, gamma, axis)
-        reward = normalizer.of_reward(out.reward)
-        final = state.normalizer.of_observation(out.final_observation)
-        data = (seen, action, policy.log_prob(action), reward, out.terminated, done, final)
+        normalizer = after.normalizer.update(out.observation, out.reward, done, gamma, axis)
+        reward = normalizer.normalize_reward(out.reward)
+        final = state.normalizer.normalize_obs(out.final_observation)
+        data = (observation, action, policy.log_prob(action), reward, out.terminated, done, final)
         return after.replace(normalizer=normalizer), (data, finished)
 
     state, (data, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))

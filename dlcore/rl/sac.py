@@ -109,12 +109,12 @@ def learner(
 
     def soft(params, critic, x, alpha, key):
         """The soft value of states, and the entropy of their policy (its estimate by one sample, of vectors)."""
-        found = policy(params, x)
+        distribution = policy(params, x)
         if size:
-            action, log_prob = found.sample_and_log_prob(key)
+            action, log_prob = distribution.sample_and_log_prob(key)
             return soft_value(values(critic, x, action), log_prob, alpha), -log_prob
-        log_prob = jax.nn.log_softmax(found.logits)
-        return soft_value(values(critic, x), log_prob, alpha, jnp.exp(log_prob)), found.entropy()
+        log_prob = jax.nn.log_softmax(distribution.logits)
+        return soft_value(values(critic, x), log_prob, alpha, jnp.exp(log_prob)), distribution.entropy()
 
     def loss(params, targets, data: Transition, key):
         fixed, (now, then) = jax.lax.stop_gradient(params), jax.random.split(key)
@@ -139,9 +139,9 @@ def learner(
         return start_off_policy(agent, environment, {"critic": params["critic"]}, buffer_size, minibatch_size)
 
     def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
-        found = policy(state.params, state.observation)
-        chosen = jax.vmap(lambda one, key: one.sample(key))(found, keys)
-        return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), chosen)
+        distribution = policy(state.params, state.observation)
+        action = jax.vmap(lambda one, key: one.sample(key))(distribution, keys)
+        return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), action)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)

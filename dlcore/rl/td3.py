@@ -82,7 +82,7 @@ def learner(
         minibatch (when init is traced).
     """
     check_environment(environment, gamma, "continuous")
-    twin = kind == "td3"
+    has_twin_critics = kind == "td3"
 
     def action_of(params, x):
         return model.apply({"params": params}, x, method="policy").mode()
@@ -92,11 +92,11 @@ def learner(
 
     def loss(params, targets, data: Transition, key):
         action = action_of(targets, data.next_observation)
-        if twin:
+        if has_twin_critics:
             noise = target_noise * jax.random.normal(key, action.shape)
             action = jnp.clip(action + jnp.clip(noise, -target_noise_clip, target_noise_clip), -1, 1)
         next_q = values(targets, data.next_observation, action)
-        next_value = next_q.min(0) if twin else next_q[0]
+        next_value = next_q.min(0) if has_twin_critics else next_q[0]
         y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)
         q = values(params, data.observation, data.action)
         critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)
@@ -111,15 +111,15 @@ def learner(
         return start_off_policy(agent, environment, agent.params, buffer_size, minibatch_size)
 
     def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
-        chosen = action_of(state.params, state.observation)
-        noise = jax.vmap(lambda key: jax.random.normal(key, chosen.shape[1:]))(keys)
-        chosen = jnp.clip(chosen + exploration_noise * noise, -1, 1)
-        return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), chosen)
+        action = action_of(state.params, state.observation)
+        noise = jax.vmap(lambda key: jax.random.normal(key, action.shape[1:]))(keys)
+        action = jnp.clip(action + exploration_noise * noise, -1, 1)
+        return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), action)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
         count = state.opt_state["count"] + 1
-        now = count % (policy_delay if twin else 1) == 0
+        now = count % (policy_delay if has_twin_critics else 1) == 0
         params, opt_state = descend_parts(optimizer, gradients, state)
         opt_state["count"] = count
         waiting = (params["actor"], opt_state["actor"]), (state.params["actor"], state.opt_state["actor"])

@@ -49,15 +49,17 @@ def mask_velocities(environment: Environment) -> Environment:
         raise ValueError(
             f"environment={environment.name!r}: no velocities to hide are known; allowed: {', '.join(POSITIONS)}"
         )
-    kept = np.array(positions)
+    position_idx = np.array(positions)
 
     def reset(key: jax.Array):
         state, observation = environment.reset(key)
-        return state, observation[kept]
+        return state, observation[position_idx]
 
     def step(key: jax.Array, state: Any, action: jax.Array):
         state, out = environment.step(key, state, action)
-        return state, out._replace(observation=out.observation[kept], final_observation=out.final_observation[kept])
+        return state, out._replace(
+            observation=out.observation[position_idx], final_observation=out.final_observation[position_idx]
+        )
 
     shape, left = (len(positions),), tuple(range(len(positions)))
     return environment._replace(reset=reset, step=step, observation_shape=shape, positions=left)
@@ -92,10 +94,10 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
         inner, out = environment.step(jax.random.fold_in(key, 0), state.inner, action)
         late = state.time + 1 >= max_steps
         ended = out.terminated | out.truncated
-        fresh, first = environment.reset(jax.random.fold_in(key, 1))
+        restart, first = environment.reset(jax.random.fold_in(key, 1))
         cut = late & ~ended
         inner, observation = jax.tree.map(
-            lambda new, old: jnp.where(cut, new, old), (fresh, first), (inner, out.observation)
+            lambda new, old: jnp.where(cut, new, old), (restart, first), (inner, out.observation)
         )
         time = jnp.where(late | ended, 0, state.time + 1)
         truncated = out.truncated | (late & ~out.terminated)

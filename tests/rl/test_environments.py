@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dlcore.rl.environments import make, play
+from dlcore.rl.environments import make, rollout_episode
 
 
 def test_names_close_to_a_wrong_one_are_listed():
@@ -62,6 +62,8 @@ def test_pushing_one_way_falls_and_starts_again():
 
 def test_play_counts_until_the_end_of_one_episode():
     environment = make("CartPole-v1")
-    total, length = jax.jit(lambda k: play(environment, lambda key, o: jnp.int32(1), k, 100))(jax.random.key(0))
+    total, length = jax.jit(lambda k: rollout_episode(environment, lambda key, o: jnp.int32(1), k, 100))(
+        jax.random.key(0)
+    )
     assert total == length  # a reward of one a step
     assert 5 <= length <= 15

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.rl import gridworld, mdp
-from dlcore.rl.environments import play
+from dlcore.rl.environments import rollout_episode
 
 UP, RIGHT, DOWN, LEFT = range(4)
 
@@ -77,7 +77,7 @@ def test_episodes_repeat_by_key_and_are_cut_off():
     )
 
     def walked(key, policy):
-        return play(environment, policy, key, 50)
+        return rollout_episode(environment, policy, key, 50)
 
     walk = jax.jit(lambda key, action: walked(key, lambda key, seen: action))
     np.testing.assert_allclose(walk(jax.random.key(0), RIGHT), [-3 + 1, 3])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.rl import mdp as mdps
-from dlcore.rl.environments import play
+from dlcore.rl.environments import rollout_episode
 
 
 def random_process(seed=0, num_states=5, num_actions=3, gamma=0.9, **kwargs):
@@ -83,9 +83,9 @@ def test_distributions_by_hand():
 @pytest.mark.covers("RL-01")
 def test_an_environment_ends_by_absorption_or_by_time():
     environment = mdps.as_environment(two_states(), max_steps=3)
-    total, length = jax.jit(jax.vmap(lambda key: play(environment, lambda key, seen: jnp.int32(0), key, 50)))(
-        jax.random.split(jax.random.key(0), 4000)
-    )
+    total, length = jax.jit(
+        jax.vmap(lambda key: rollout_episode(environment, lambda key, seen: jnp.int32(0), key, 50))
+    )(jax.random.split(jax.random.key(0), 4000))
     # Lengths 1, 2, 3 with probability 1/4, 3/16 and 9/16; the last step of 3 goes on with probability 3/4: -1 each.
     np.testing.assert_allclose(np.bincount(length)[1:] / 4000, [0.25, 0.1875, 0.5625], atol=0.03)
     assert set(np.unique(total)) == {8.0, 7.0, 6.0, -3.0}

@@ -22,25 +22,25 @@ def test_observations_are_standardized_and_rewards_scaled():
     rng = np.random.default_rng(1)
     observation = jnp.asarray(rng.normal(5, 3, (500, 2)), jnp.float32)
     normalizer = Normalizer.start(observation, True, True)
-    seen = normalizer.of_observation(observation)
+    seen = normalizer.normalize_obs(observation)
     np.testing.assert_allclose(seen.mean(0), 0, atol=0.01)
     np.testing.assert_allclose(seen.std(0), 1, atol=0.01)
     done = jnp.zeros(500, bool)
-    normalizer = normalizer.see(observation, jnp.full(500, -4.0), done, 0.5)
-    normalizer = normalizer.see(observation, jnp.full(500, -4.0), ~done, 0.5)
+    normalizer = normalizer.update(observation, jnp.full(500, -4.0), done, 0.5)
+    normalizer = normalizer.update(observation, jnp.full(500, -4.0), ~done, 0.5)
     # The discounted returns are -4 for all, then -4 - 2 = -6: mean -5, variance 1. An ended episode starts from 0.
     np.testing.assert_allclose([normalizer.reward.mean, normalizer.reward.variance], [-5, 1], rtol=1e-3)
     np.testing.assert_array_equal(normalizer.discounted, 0)
-    assert float(normalizer.of_reward(jnp.float32(-4.0))) == np.float32(-4.0) or np.isclose(
-        normalizer.of_reward(jnp.float32(-4.0)), -4.0, rtol=1e-3
+    assert float(normalizer.normalize_reward(jnp.float32(-4.0))) == np.float32(-4.0) or np.isclose(
+        normalizer.normalize_reward(jnp.float32(-4.0)), -4.0, rtol=1e-3
     )
 
 
 def test_without_statistics_nothing_changes():
     x = jnp.array([[1.0, 2.0]])
     normalizer = Normalizer.start(x, False, False)
-    np.testing.assert_array_equal(normalizer.of_observation(x), x)
-    assert normalizer.of_reward(jnp.float32(7)) == 7
+    np.testing.assert_array_equal(normalizer.normalize_obs(x), x)
+    assert normalizer.normalize_reward(jnp.float32(7)) == 7
 
 
 def test_a_small_deviation_far_from_0_is_found():
