@@ -1,0 +1,185 @@
+"""Identifiers are the field's nouns: the words of the glossary's left column are refused, room by room."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DLCORE = Path(__file__).parents[1] / "dlcore"
+ROOMS = (
+    "classification",
+    "detection",
+    "generative",
+    "losses",
+    "rl",
+    "segmentation",
+    "self_supervised",
+    "semi_supervised",
+    "sequence",
+    "transfer",
+    "vision_language",
+)
+"""The rooms that are held to the glossary of CONTRIBUTING.md."""
+WORDS = {
+    "seen": "observations, detections, visited",
+    "found": "detections, matches, predictions",
+    "shown": "observations, images, demonstrations",
+    "drawn": "samples, sampled, crops",
+    "place": "position, location, index, query_pos",
+    "places": "positions, locations",
+    "made": "fake, generated",
+    "made_losses": "fake_losses",
+    "told": "labels",
+    "said": "student_logits",
+    "taught": "teacher_logits",
+    "answer": "logits, student_logits, strong_logits",
+    "answers": "logits, responsible",
+    "guess": "pseudo_label, weak_logits, predictions",
+    "bar": "threshold, tau",
+    "judge": "evaluator, discriminator",
+    "judged": "eval_state, metrics",
+    "theirs": "real_features",
+    "own": "fake_features, losses, diagonal",
+    "others": "negatives, other_crops, the noun of what they are",
+    "crossed": "cross_entropy",
+    "true": "target_boxes, targets",
+    "truth": "target_boxes, target_classes, targets",
+    "chance": "probs",
+    "mine": "matched_boxes, the noun of what they are",
+    "owned": "is_matched, has_object",
+    "claimed": "matched_idx, num_predicted",
+    "paired": "has_query, pairs",
+    "kept": "keep_mask, valid, residuals",
+    "keep": "keep_mask, valid",
+    "wide": "acc_dtype",
+    "given": "condition, cond",
+    "visited": "sampling_timesteps",
+    "abar": "alpha_cumprod",
+    "abar_t": "alpha_cumprod_t",
+    "lost": "cond_drop_mask",
+    "locked": "frozen",
+    "every": "variables, interval",
+    "share": "fraction, ratio",
+    "shares": "fractions",
+    "ends": "endpoints, boundaries",
+    "book": "codebook",
+    "again_a": "reconstructed_a",
+    "again_b": "reconstructed_b",
+    "partner": "target_image",
+    "waves": "sinusoidal_embedding",
+    "room": "max_length, capacity",
+    "settled": "finished",
+    "alive": "active",
+    "write": "generate",
+    "written": "generated_tokens, entries",
+    "known": "memory_mask, observed",
+    "alone": "self_attention",
+    "improve": "update_epochs",
+    "start_on_policy": "init_runner_state",
+    "see": "update",
+    "of_observation": "normalize_obs",
+    "of_reward": "normalize_reward",
+    "play": "rollout",
+    "played": "episode, episode_return",
+    "advance": "env_step",
+    "followed_by": "concatenate",
+    "join": "concatenate, pack",
+    "row_of": "index",
+    "counted": "num_valid, mask, visible",
+    "want": "expected, target_shape",
+    "wanted": "expected, target",
+    "chosen": "action, selected_idx, class_ids",
+    "which": "index, selected_idx",
+    "wrong": "incorrect",
+    "shrink1": "down1",
+    "join0": "up0",
+    "twin": "supervised_baseline",
+    "fresh": "is_initial, restart",
+    "note": "message",
+    "notes": "messages",
+    "turned": "rotated",
+}
+"""The word and what to write; not the words that are also the field's: start, score, counts, rows, low, high, right."""
+KEPT = {
+    "detection": {"match(true)", "image_losses(counted)"},
+    "generative": {
+        "__call__(given)",
+        "__call__(own)",
+        "__call__(waves)",
+        "interpolate(shares)",
+        "learner(locked)",
+        "read_prediction(abar)",
+        "sample(given)",
+        "sample(known)",
+        "sample(shares)",
+        "slerp(share)",
+        "step(place)",
+        "target_of(abar)",
+        "update_codebook(book)",
+    },
+    "rl": {"lstm_sequence(fresh)", "make(ends)", "select(every)", "sequence(fresh)"},
+    "segmentation": {"color_model(chosen)", "components(room)"},
+    "self_supervised": {"crop_alone(share)", "hole(share)"},
+    "semi_supervised": {
+        "area_of_low_density(made)",
+        "density_excess(made)",
+        "feature_distance(made)",
+        "smallest(share)",
+        "snapshots(every)",
+    },
+    "transfer": {"allowed_outputs(seen)", "probe_stages(truth)", "reversal_strength(share)"},
+    "vision_language": {"write()"},
+}
+"""Arguments of public functions, which callers may pass by name, and one method of the decoders."""
+
+
+def names(tree: ast.AST) -> Iterator[tuple[str, int, str]]:
+    """(identifier, line, how an exception names it) of all that a module binds; fields of a class are data."""
+    fields = {id(node) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for a in c.body for node in ast.walk(a)
+              if isinstance(a, ast.AnnAssign)}  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in fields:
+            yield node.id, node.lineno, node.id
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            yield node.name, node.lineno, f"{node.name}()"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            a = node.args
+            for arg in (*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))):
+                yield arg.arg, arg.lineno, f"{getattr(node, 'name', 'lambda')}({arg.arg})"
+
+
+def refused(source: str, file: str = "", kept: frozenset[str] | set[str] = frozenset()) -> list[str]:
+    """The lines of a module that bind a refused word, and what to write instead."""
+    return sorted(
+        f"{file}:{line}: {name}; write: {WORDS[name]}"
+        for name, line, place in names(ast.parse(source))
+        if name in WORDS and place not in kept
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_identifiers_are_the_words_of_the_field(room):
+    found = []
+    for path in sorted((DLCORE / room).rglob("*.py")):
+        found += refused(path.read_text(), f"dlcore/{path.relative_to(DLCORE)}", KEPT.get(room, frozenset()))
+    assert not found, "\n".join(["words of the glossary's left column (CONTRIBUTING.md):", *found])
+
+
+def test_variables_arguments_and_functions_are_refused_with_what_to_write():
+    source = "class A:\n    seen: int\ndef taught(guess):\n    bar = [made for made, *others in guess]\n    return bar"
+    assert [line.split(";")[0] for line in refused(source, "f.py")] == [
+        "f.py:3: guess",
+        "f.py:3: taught",
+        "f.py:4: bar",
+        "f.py:4: made",
+        "f.py:4: others",
+    ]
+    assert refused("bar = 1", "f.py") == ["f.py:1: bar; write: threshold, tau"]
+    assert refused("def f(true): ...", kept={"f(true)"}) == []
+
+
+@pytest.mark.parametrize("room", sorted(KEPT))
+def test_each_exception_still_stands(room):
+    bound = {place for path in (DLCORE / room).rglob("*.py") for _, _, place in names(ast.parse(path.read_text()))}
+    assert not KEPT[room] - bound
