@@ -160,10 +160,10 @@ def _truth(test: dict, outputs: dict, num_stuff: int, num_classes: int) -> tuple
 
     from dlcore.data.masks import unpack_masks
     from dlcore.metrics.panoptic import PanopticQuality
-    from dlcore.segmentation.panoptic import truth
+    from dlcore.segmentation.panoptic import target_segments
 
     masks = unpack_masks(test["masks"], test["image"].shape[2])
-    number = jax.jit(truth, static_argnums=4)
+    number = jax.jit(target_segments, static_argnums=4)
     pairs = [
         jax.device_get(number(*image, num_stuff))
         for image in zip(masks, test["labels"], test["box_mask"], test["semantic"], strict=True)
