@@ -191,11 +191,11 @@ def learner(
 
         return jnp.einsum("bl,lbijc->bijc", weights, jax.vmap(one)(jnp.arange(model.grid**2)))
 
-    def metrics_of(losses, logits, looked, batch, mask) -> Metrics:
+    def metrics_of(losses, logits, attended, batch, mask) -> Metrics:
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         if "box" in batch:
             inside = places_inside(model.grid, batch["image"].shape[1:3], batch["box"])
-            metrics["looks"] = Sum.of((looked * inside).sum(-1), mask)
+            metrics["looks"] = Sum.of((attended * inside).sum(-1), mask)
         return metrics
 
     def init(rng: jax.Array, batch: dict) -> State:
@@ -225,8 +225,8 @@ def learner(
             reinforce_term = (jnp.take_along_axis(log_policy, location, 1) * jax.lax.stop_gradient(weights)).mean(-1)
             entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)
             value -= masked_mean(reinforce_term + entropy_weight * entropy, mask)
-        looked = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
-        return value, metrics_of(losses, logits, looked, many, many["mask"])
+        attended = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
+        return value, metrics_of(losses, logits, attended, many, many["mask"])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         def objective(params: Any) -> tuple[jax.Array, Metrics]:
@@ -250,15 +250,15 @@ def learner(
         return weights, jax.nn.one_hot(location, weights.shape[-1]), glimpse_at(scene, location)
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        _, looked, glimpse = attend(state, batch)
+        _, attended, glimpse = attend(state, batch)
         logits = call(state.params, "classify", glimpse)
         losses = softmax_cross_entropy_loss(logits, batch["label"])
-        return metrics_of(losses, logits, looked, batch, mask_of(batch))
+        return metrics_of(losses, logits, attended, batch, mask_of(batch))
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        weights, looked, glimpse = attend(state, batch)
+        weights, attended, glimpse = attend(state, batch)
         logits = call(state.params, "classify", glimpse)
-        return {"probabilities": nn.softmax(logits), "attention": weights, "looked": looked, "glimpse": glimpse}
+        return {"probabilities": nn.softmax(logits), "attention": weights, "looked": attended, "glimpse": glimpse}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return {"label": model.num_classes}

@@ -165,7 +165,7 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     histograms = [np.concatenate([h, np.zeros((count - 1, h.shape[1]))]) for h in region_histograms(values, labels)]
     sizes = np.bincount(regions, minlength=total)
 
-    def likeness(a: Any, b: Any) -> np.ndarray:
+    def similarity(a: Any, b: Any) -> np.ndarray:
         """Of the regions a with the regions b, index arrays."""
         shared = sum(np.minimum(h[a], h[b]).sum(-1) for h in histograms)
         both = sizes[a] + sizes[b]
@@ -178,7 +178,7 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for a, b in edges.tolist():
         neighbors[a].add(b)
         neighbors[b].add(a)
-    queue = [(-s, a, b) for s, (a, b) in zip(likeness(*edges.T).tolist(), edges.tolist(), strict=True)]
+    queue = [(-s, a, b) for s, (a, b) in zip(similarity(*edges.T).tolist(), edges.tolist(), strict=True)]
     heapq.heapify(queue)
     for new in range(count, total):
         a = b = new
@@ -196,7 +196,7 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
         near = sorted(neighbors[new])
         for other in near:
             neighbors[other].add(new)
-        for s, other in zip(likeness(np.full(len(near), new), np.array(near, int)).tolist(), near, strict=True):
+        for s, other in zip(similarity(np.full(len(near), new), np.array(near, int)).tolist(), near, strict=True):
             heapq.heappush(queue, (-s, other, new))
     return boxes
 

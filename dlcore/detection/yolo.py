@@ -130,8 +130,8 @@ class YOLO(nn.Module):
         def kernel(key, shape, dtype=jnp.float32):
             """Of boxes close to zero; of classes not, or these would stay alike for long."""
             small = nn.initializers.normal(0.01)(key, (*shape[:-1], 5 * boxes), dtype)
-            usual = nn.initializers.lecun_normal()(key, (*shape[:-1], self.num_classes), dtype)
-            return jnp.concatenate([small, usual], -1)
+            class_kernel = nn.initializers.lecun_normal()(key, (*shape[:-1], self.num_classes), dtype)
+            return jnp.concatenate([small, class_kernel], -1)
 
         output = Conv(
             5 * boxes + self.num_classes,

@@ -173,8 +173,8 @@ def learner(
     def query_pool(pool, key, fakes, mask):
         if axis is None:
             return draw_from(pool, key, fakes, mask)
-        everywhere, masks = (jax.lax.all_gather(x, axis, tiled=True) for x in (fakes, mask))
-        pool, pooled = draw_from(pool, key, everywhere, masks)
+        all_fakes, masks = (jax.lax.all_gather(x, axis, tiled=True) for x in (fakes, mask))
+        pool, pooled = draw_from(pool, key, all_fakes, masks)
         return pool, jax.lax.dynamic_slice_in_dim(pooled, jax.lax.axis_index(axis) * len(fakes), len(fakes))
 
     def update(state: CycleState, batch: dict) -> tuple[CycleState, Metrics]:

@@ -370,12 +370,12 @@ def learner(
         z, codes, q = quantized(params, codebook, x)
         y = apply(params, straight_through(z, q), "decode")
         errors = jnp.square(y - x).mean((1, 2, 3))
-        pull = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))
-        losses = errors + commitment * pull
+        commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))
+        losses = errors + commitment * commitment_losses
         y, x = denormalize(y), (x + 1) / 2
         metrics = {
             "loss": Sum.of(losses, mask),
-            "commitment": Sum.of(pull, mask),
+            "commitment": Sum.of(commitment_losses, mask),
             "mse": Sum.of(jnp.square(y - x).mean((1, 2, 3)), mask),
             "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
         }
@@ -431,10 +431,10 @@ def learner(
         if prior is None:
             state, metrics = update_autoencoder(state, batch)
             return state.replace(step=state.step + 1), metrics
-        turns = (update_autoencoder, update_prior)
+        phase_updates = (update_autoencoder, update_prior)
         empty = [
             {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
-            for shapes in (jax.eval_shape(turn, state, batch)[1] for turn in turns)
+            for shapes in (jax.eval_shape(turn, state, batch)[1] for turn in phase_updates)
         ]
 
         def whole(turn):

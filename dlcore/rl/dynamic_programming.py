@@ -111,7 +111,7 @@ def _sweep_of_best(mdp: MDP, values: jax.Array) -> jax.Array:
 def _until_still(sweep, values, tolerance, max_sweeps):
     """(values, sweeps, change) where a sweep changes no value by more than tolerance max(1, |V|)."""
 
-    def going(carry):
+    def not_converged(carry):
         values, sweeps, change = carry
         return (change > tolerance * jnp.maximum(1, jnp.abs(values).max())) & (sweeps < max_sweeps)
 
@@ -121,7 +121,7 @@ def _until_still(sweep, values, tolerance, max_sweeps):
         return after, sweeps + 1, jnp.abs(after - values).max()
 
     start = (values, jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, values.dtype))
-    return jax.lax.while_loop(going, body, start)
+    return jax.lax.while_loop(not_converged, body, start)
 
 
 def evaluate_policy(mdp: MDP, policy: jax.Array, tolerance: float = 1e-6, max_sweeps: int = 100_000) -> Solution:
@@ -207,11 +207,11 @@ def _policy_iteration(mdp, first, tolerance, max_sweeps, max_improvements):
         return _until_still(lambda v: _sweep_of_policy(mdp, policy, v), values, tolerance, max_sweeps)
 
     def improved(policy, values):
-        ahead = action_values(mdp, values)
-        best = ahead.max(-1, keepdims=True)
+        q_values = action_values(mdp, values)
+        best = q_values.max(-1, keepdims=True)
         slack = 10 * tolerance * jnp.maximum(1, jnp.abs(values).max())
-        keeps = (policy * ahead).sum(-1, keepdims=True) >= best - slack
-        return jnp.where(keeps, policy, jax.nn.one_hot(ahead.argmax(-1), mdp.num_actions, dtype=policy.dtype))
+        keeps = (policy * q_values).sum(-1, keepdims=True) >= best - slack
+        return jnp.where(keeps, policy, jax.nn.one_hot(q_values.argmax(-1), mdp.num_actions, dtype=policy.dtype))
 
     def body(carry):
         policy, values, sweeps, _, improvements, _ = carry
@@ -219,12 +219,12 @@ def _policy_iteration(mdp, first, tolerance, max_sweeps, max_improvements):
         after = improved(policy, values)
         return after, values, sweeps + more, change, improvements + 1, (after == policy).all()
 
-    def going(carry):
+    def not_converged(carry):
         return ~carry[-1] & (carry[-2] < max_improvements)
 
     values, sweeps, change = evaluated(first, _zeros(mdp))
     start = (greedy_policy(mdp, values).astype(first.dtype), values, sweeps, change, jnp.zeros((), jnp.int32), False)
-    policy, values, sweeps, change, improvements, _ = jax.lax.while_loop(going, body, start)
+    policy, values, sweeps, change, improvements, _ = jax.lax.while_loop(not_converged, body, start)
     return Solution(values, policy, sweeps, change, improvements)
 
 

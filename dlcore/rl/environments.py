@@ -344,10 +344,10 @@ def trace(
         keys = jax.random.split(jax.random.fold_in(key, t + 1))
         remembered, action = policy(keys[1], memory, observation)
         after, out = environment.step(keys[0], state, action)
-        still = running & ~(out.terminated | out.truncated)
+        still_running = running & ~(out.terminated | out.truncated)
         reward, terminated = jnp.where(running, out.reward, 0.0), running & out.terminated
         transition = Episode(state, observation, action, reward, running, terminated)
-        return (after, remembered, out.observation, still), transition
+        return (after, remembered, out.observation, still_running), transition
 
     return jax.lax.scan(step, (state, memory, observation, jnp.array(True)), jnp.arange(max_steps))[1]
 

@@ -147,10 +147,10 @@ def make(
 
 def _reached(cells: np.ndarray, index: np.ndarray) -> np.ndarray:
     """[S, 4] int: the state that each move leads to."""
-    aim = cells[:, None] + _MOVES
-    inside = ((aim >= 0) & (aim < index.shape)).all(-1)
-    aimed = index[tuple(np.where(inside[..., None], aim, 0).transpose(2, 0, 1))]
-    return np.where(inside & (aimed >= 0), aimed, np.arange(len(cells))[:, None])
+    target_cells = cells[:, None] + _MOVES
+    inside = ((target_cells >= 0) & (target_cells < index.shape)).all(-1)
+    target_states = index[tuple(np.where(inside[..., None], target_cells, 0).transpose(2, 0, 1))]
+    return np.where(inside & (target_states >= 0), target_states, np.arange(len(cells))[:, None])
 
 
 def on_grid(grid: GridWorld, values: np.ndarray) -> np.ndarray:
@@ -164,9 +164,9 @@ def on_grid(grid: GridWorld, values: np.ndarray) -> np.ndarray:
       [H, W, ...] float, NaN at walls.
     """
     values = np.asarray(values, np.float64)
-    placed = values[grid.index]
-    placed[grid.index < 0] = np.nan
-    return placed
+    values_on_grid = values[grid.index]
+    values_on_grid[grid.index < 0] = np.nan
+    return values_on_grid
 
 
 def environment(

@@ -71,8 +71,8 @@ def soft_policy(mdp: MDP, reward: jax.Array, horizon: int) -> jax.Array:
     """
 
     def step(values, _):
-        ahead = reward[:, None] + (mdp.probability * values[mdp.successor]).sum(-1)
-        return jax.nn.logsumexp(ahead, -1), jax.nn.softmax(ahead)
+        q_values = reward[:, None] + (mdp.probability * values[mdp.successor]).sum(-1)
+        return jax.nn.logsumexp(q_values, -1), jax.nn.softmax(q_values)
 
     return jax.lax.scan(step, jnp.zeros_like(reward), length=horizon, reverse=True)[1]
 

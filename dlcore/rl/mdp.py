@@ -242,10 +242,10 @@ def check_endings(mdp: MDP, policy: np.ndarray | None = None) -> None:
     if mdp.gamma < 1:
         return
     possible = mdp.probability > 0
-    taken = possible if policy is None else possible & (np.asarray(policy) > 0)[..., None]
+    num_steps = possible if policy is None else possible & (np.asarray(policy) > 0)[..., None]
     ending = mdp.absorbing.copy()
     while True:
-        grown = ending | (taken & ending[mdp.successor]).any((1, 2))
+        grown = ending | (num_steps & ending[mdp.successor]).any((1, 2))
         if (grown == ending).all():
             break
         ending = grown
@@ -313,9 +313,9 @@ def rollout(mdp: MDP, policy: jax.Array, key: jax.Array, num_steps: int) -> Traj
 
     def step(state, t_and_policy):
         t, policy = t_and_policy
-        choose, move = jax.random.split(jax.random.fold_in(key, t + 1))
+        choose, move_key = jax.random.split(jax.random.fold_in(key, t + 1))
         action = _draw(choose, policy[state])
-        after, reward = _outcome(mdp, move, state, action)
+        after, reward = _outcome(mdp, move_key, state, action)
         return after, Trajectory(state, action, reward, after, ~jnp.asarray(mdp.absorbing)[state])
 
     return jax.lax.scan(step, first, (jnp.arange(num_steps), policy))[1]
@@ -370,14 +370,18 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
         return (state, jnp.zeros((), jnp.int32)), observe(state)
 
     def step(key, before, action):
-        move, again = jax.random.split(key)
-        after, reward = _outcome(mdp, move, before[0], action)
-        taken = before[1] + 1
+        move_key, reset_key = jax.random.split(key)
+        after, reward = _outcome(mdp, move_key, before[0], action)
+        num_steps = before[1] + 1
         terminated = jnp.asarray(mdp.absorbing)[after]
-        truncated = ~terminated & (taken >= max_steps)
-        initial, _ = reset(again)
-        now = jax.tree.map(lambda new, old: jnp.where(terminated | truncated, new, old), initial, (after, taken))
-        return now, Step(observe(now[0]), reward.astype(jnp.float32), terminated, truncated, observe(after))
+        truncated = ~terminated & (num_steps >= max_steps)
+        initial, _ = reset(reset_key)
+        next_or_initial = jax.tree.map(
+            lambda new, old: jnp.where(terminated | truncated, new, old), initial, (after, num_steps)
+        )
+        return next_or_initial, Step(
+            observe(next_or_initial[0]), reward.astype(jnp.float32), terminated, truncated, observe(after)
+        )
 
     shape = (mdp.num_states,) if observations is None else tuple(np.shape(observations)[1:])
     return Environment(

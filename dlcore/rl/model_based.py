@@ -347,8 +347,10 @@ def learner(
                 scale = state.statistics.output_std[:dimensions]
                 errors = [(x - out.final_observation) / scale for x in (predictions.mean(0)[0], observation)]
                 statistics = [out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)]
-                still = running & ~(out.terminated | out.truncated)
-                return (env_state, out.observation, plans, still), jnp.where(running, jnp.stack(statistics), 0.0)
+                still_running = running & ~(out.terminated | out.truncated)
+                return (env_state, out.observation, plans, still_running), jnp.where(
+                    running, jnp.stack(statistics), 0.0
+                )
 
             _, per_step = jax.lax.scan(step, first, jnp.arange(environment.max_steps))
             return per_step.sum(0)

@@ -364,13 +364,13 @@ def _lstm_forward(kernel, memory, inputs, is_initial):
         memory, hidden, before = _lstm_loop(kernel, memory, inputs, is_initial, added)
         return (memory, hidden), before
 
-    out, pull, before = jax.vjp(run, memory, inputs, jnp.zeros_like(inputs), has_aux=True)
-    return out, (pull, before)
+    out, vjp_fn, before = jax.vjp(run, memory, inputs, jnp.zeros_like(inputs), has_aux=True)
+    return out, (vjp_fn, before)
 
 
 def _lstm_backward(residuals, gradients):
-    pull, before = residuals
-    memory, inputs, added = pull(gradients)
+    vjp_fn, before = residuals
+    memory, inputs, added = vjp_fn(gradients)
     return jnp.einsum("tbh,tbg->hg", before, added), memory, inputs, None
 
 

@@ -149,18 +149,18 @@ def off_policy_update(
 
     def update(state: OffPolicyState, batch: dict) -> tuple[OffPolicyState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
-        keys, sampling = example_keys(jax.random.fold_in(root, 0), batch), jax.random.fold_in(root, 1)
+        keys, replay_key = example_keys(jax.random.fold_in(root, 0), batch), jax.random.fold_in(root, 1)
         if axis is not None:
-            sampling = jax.random.fold_in(sampling, jax.lax.axis_index(axis))
+            replay_key = jax.random.fold_in(replay_key, jax.lax.axis_index(axis))
 
         def gradient_step(state, key):
-            minibatch, noise = jax.random.split(key)
-            learnt, metrics = learn(state, state.replay.sample(minibatch, minibatch_size), noise)
-            learning = state.replay.written > learning_starts
+            minibatch_key, noise_key = jax.random.split(key)
+            trained, metrics = learn(state, state.replay.sample(minibatch_key, minibatch_size), noise_key)
+            has_started = state.replay.written > learning_starts
             state = state.replace(
                 **{
                     name: jax.tree.map(
-                        lambda new, old: jnp.where(learning, new, old), getattr(learnt, name), getattr(state, name)
+                        lambda new, old: jnp.where(has_started, new, old), getattr(trained, name), getattr(state, name)
                     )
                     for name in ("params", "opt_state", "target_params")
                 }
@@ -173,8 +173,8 @@ def off_policy_update(
             after, out, finished = env_step(environment, state, key[:, 1], action)
             transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
             after = after.replace(replay=state.replay.add(transition))
-            draws = jax.random.split(jax.random.fold_in(sampling, t), gradient_steps)
-            after, metrics = jax.lax.scan(gradient_step, after, draws)
+            minibatch_keys = jax.random.split(jax.random.fold_in(replay_key, t), gradient_steps)
+            after, metrics = jax.lax.scan(gradient_step, after, minibatch_keys)
             return after, {"return": finished, **{name: metric.collapse() for name, metric in metrics.items()}}
 
         state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))

@@ -89,20 +89,20 @@ def update_epochs(
     num_epochs: int,
     num_minibatches: int,
 ) -> tuple[Any, Any, Metrics]:
-    """Descend a loss in minibatches, in several passes over the same data.
+    """Run `num_epochs` epochs of minibatch updates on one rollout.
 
     Args:
       loss: (params, minibatch) -> (scalar, metrics).
-      optimizer: of the parameters.
-      params: before.
-      opt_state: before.
-      data: a pytree of [M, ...].
-      rng: root key of the shuffles.
-      num_epochs: passes.
-      num_minibatches: gradient steps in a pass; divides M.
+      optimizer: optax transformation for params.
+      params: parameters before the first minibatch.
+      opt_state: state of the optimizer before the first minibatch.
+      data: pytree of [M, ...].
+      rng: PRNG key of the shuffles.
+      num_epochs: passes over the data.
+      num_minibatches: gradient steps of an epoch; divides M.
 
     Returns:
-      (params, opt_state, metrics) after.
+      (params, opt_state, metrics) after the last epoch.
 
     Raises:
       ValueError: `num_minibatches` does not divide M.

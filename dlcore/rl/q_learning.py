@@ -93,15 +93,15 @@ def learner(
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
 
         def step(state, t):
-            choosing, moving = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)), out_axes=1)(keys)
-            table, now = state.params, state.observation.argmax(-1)
-            action = epsilon_greedy(environment, choosing, table[now], epsilon)
-            state, out, finished = env_step(environment, state, moving, action)
-            following = table[out.final_observation.argmax(-1)].max(-1)
-            target = out.reward + gamma * jnp.where(out.terminated, 0.0, following)
-            error = target - table[now, action]
-            total = jnp.zeros(table_shape).at[now, action].add(error)
-            count = jnp.zeros(table_shape, jnp.int32).at[now, action].add(1)
+            action_keys, env_keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)), out_axes=1)(keys)
+            table, state_idx = state.params, state.observation.argmax(-1)
+            action = epsilon_greedy(environment, action_keys, table[state_idx], epsilon)
+            state, out, finished = env_step(environment, state, env_keys, action)
+            next_value = table[out.final_observation.argmax(-1)].max(-1)
+            target = out.reward + gamma * jnp.where(out.terminated, 0.0, next_value)
+            error = target - table[state_idx, action]
+            total = jnp.zeros(table_shape).at[state_idx, action].add(error)
+            count = jnp.zeros(table_shape, jnp.int32).at[state_idx, action].add(1)
             if axis is not None:
                 total, count = jax.lax.psum((total, count), axis)
             visits = state.visits + count

@@ -107,7 +107,7 @@ def learner(
     def values(params, x, action=None):
         return model.apply({"params": params}, x, action, method="values")
 
-    def soft(params, critic, x, alpha, key):
+    def soft_value_and_entropy(params, critic, x, alpha, key):
         """The soft value of states, and the entropy of their policy (its estimate by one sample, of vectors)."""
         distribution = policy(params, x)
         if size:
@@ -117,16 +117,16 @@ def learner(
         return soft_value(values(critic, x), log_prob, alpha, jnp.exp(log_prob)), distribution.entropy()
 
     def loss(params, targets, data: Transition, key):
-        fixed, (now, then) = jax.lax.stop_gradient(params), jax.random.split(key)
-        alpha = jnp.exp(fixed["log_temperature"])
-        next_value, _ = soft(fixed, targets, data.next_observation, alpha, then)
+        frozen_params, (policy_key, next_key) = jax.lax.stop_gradient(params), jax.random.split(key)
+        alpha = jnp.exp(frozen_params["log_temperature"])
+        next_value, _ = soft_value_and_entropy(frozen_params, targets, data.next_observation, alpha, next_key)
         y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)
         if size:
             q = values(params, data.observation, data.action)
         else:
             q = jnp.take_along_axis(values(params, data.observation), data.action[None, :, None], -1)[..., 0]
         critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)
-        value, entropy = soft(params, fixed, data.observation, alpha, now)
+        value, entropy = soft_value_and_entropy(params, frozen_params, data.observation, alpha, policy_key)
         temperature = params["log_temperature"] * jax.lax.stop_gradient(entropy - target_entropy)
         total = critic - value + (temperature if learn_temperature else 0.0)
         metrics = {"critic_loss": critic, "q": q.mean(0), "entropy": entropy}

@@ -119,12 +119,14 @@ def learner(
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
         count = state.opt_state["count"] + 1
-        now = count % (policy_delay if has_twin_critics else 1) == 0
+        update_actor = count % (policy_delay if has_twin_critics else 1) == 0
         params, opt_state = descend_parts(optimizer, gradients, state)
         opt_state["count"] = count
-        waiting = (params["actor"], opt_state["actor"]), (state.params["actor"], state.opt_state["actor"])
-        params["actor"], opt_state["actor"] = jax.tree.map(lambda new, old: jnp.where(now, new, old), *waiting)
-        targets = average_targets(state.target_params, params, jnp.where(now, tau, 0.0))
+        new_and_old = (params["actor"], opt_state["actor"]), (state.params["actor"], state.opt_state["actor"])
+        params["actor"], opt_state["actor"] = jax.tree.map(
+            lambda new, old: jnp.where(update_actor, new, old), *new_and_old
+        )
+        targets = average_targets(state.target_params, params, jnp.where(update_actor, tau, 0.0))
         return state.replace(params=params, opt_state=opt_state, target_params=targets), metrics
 
     update = off_policy_update(

@@ -92,15 +92,15 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
 
     def step(key: jax.Array, state: _Timed, action: jax.Array):
         inner, out = environment.step(jax.random.fold_in(key, 0), state.inner, action)
-        late = state.time + 1 >= max_steps
+        is_time_limit = state.time + 1 >= max_steps
         ended = out.terminated | out.truncated
         restart, first = environment.reset(jax.random.fold_in(key, 1))
-        cut = late & ~ended
+        cut = is_time_limit & ~ended
         inner, observation = jax.tree.map(
             lambda new, old: jnp.where(cut, new, old), (restart, first), (inner, out.observation)
         )
-        time = jnp.where(late | ended, 0, state.time + 1)
-        truncated = out.truncated | (late & ~out.terminated)
+        time = jnp.where(is_time_limit | ended, 0, state.time + 1)
+        truncated = out.truncated | (is_time_limit & ~out.terminated)
         return _Timed(inner, time), out._replace(observation=observation, truncated=truncated)
 
     return environment._replace(reset=reset, step=step, max_steps=max_steps)

@@ -34,8 +34,10 @@ def rotation(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
     image = example["image"]
     if image.shape[0] != image.shape[1]:
         raise ValueError(f"image={image.shape}: a quarter turn changes its shape; allowed: [S, S, C]")
-    turns = jax.random.randint(key, (), 0, NUM_CLASSES)
-    return jax.lax.switch(turns, [lambda x, k=k: jnp.rot90(x, k) for k in range(NUM_CLASSES)], image)[None], turns
+    quarter_turns = jax.random.randint(key, (), 0, NUM_CLASSES)
+    return jax.lax.switch(quarter_turns, [lambda x, k=k: jnp.rot90(x, k) for k in range(NUM_CLASSES)], image)[
+        None
+    ], quarter_turns
 
 
 def learner(

@@ -5,13 +5,14 @@ Sohn, Berthelot, Li, Zhang, Carlini, Cubuk, Kurakin, Zhang & Raffel 2020, arXiv:
     q_u = softmax f(weak(x_u)),   no gradient
     l_u = 1[max_c q_uc >= tau] CE(argmax_c q_uc, f(strong(x_u)))
 
-The guess is the present model's, not the teacher's; the teacher is what is measured. Options:
+Pseudo-labels come from the student; the EMA teacher is used for evaluation. Options:
 
     distribution alignment   q <- normalize(q p / q~), q~ the running mean of q, p uniform (Berthelot et al. 2020,
                              arXiv:1911.09785)
-    thresholds "class"       tau_c = tau s_c / (2 - s_c), s_c = n_c / max_c n_c, n_c the running share of images whose
-                             guess is c with confidence tau: classes that are learned slowly get a lower bar (FlexMatch,
-                             Zhang et al. 2021, arXiv:2110.08263, which counts the last guess of each image instead)
+    thresholds "class"       tau_c = tau s_c / (2 - s_c), s_c = n_c / max_c n_c, n_c the running fraction of images
+                             whose pseudo-label is c with confidence tau: classes learned slowly get a lower threshold
+                             (FlexMatch, Zhang et al. 2021, arXiv:2110.08263, which counts the last pseudo-label of each
+                             image instead)
 """
 
 from typing import Annotated, Any, Literal
@@ -42,28 +43,28 @@ RUNNING = 0.99
 
 
 def aligned(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
-    """Correct guesses so that all classes are guessed alike in the long run.
+    """Align pseudo-label probabilities to a uniform class distribution.
 
     Args:
-      probabilities: [U, C].
-      mean: [C], their running mean.
+      probabilities: [U, C], softmax of the weak view.
+      mean: [C], running mean of probabilities.
 
     Returns:
-      [U, C], probabilities.
+      aligned probabilities [U, C].
     """
     scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
     return scaled / scaled.sum(-1, keepdims=True)
 
 
 def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.Array:
-    """Lower the bar of classes that are guessed confidently more rarely than others.
+    """Lower the threshold of classes with fewer confident pseudo-labels than others.
 
     Args:
-      threshold: tau.
-      confident: [C], running share of images that are confidently guessed to be of each class.
+      threshold: tau, the confidence that the leading class must reach.
+      confident: [C], running fraction of images with a confident pseudo-label of each class.
 
     Returns:
-      [C]; tau of the class that leads, and of all while there is no confident guess.
+      [C]; tau for the class that leads, and for all while there is no confident pseudo-label.
     """
     lead = confident.max()
     learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)
@@ -93,15 +94,15 @@ def learner(
       strong: `(key, preprocessed image) -> image`, the view that learns.
       augment: `(key, preprocessed image) -> image`, the weak view.
       preprocess: batch of images to the model's input.
-      threshold: confidence tau that a guess must reach.
+      threshold: confidence tau that a pseudo-label must reach.
       thresholds: one for all classes, or lower for a class that is learned slowly.
-      alignment: correct guesses by their running mean, for classes that are equally frequent.
+      alignment: divide probabilities by their running mean, for classes that are equally frequent.
       unlabeled_weight: lambda.
       ema_decay: of the teacher, which is measured.
       axis: name of the mapped axis under pmap.
 
     Returns:
-      The learner; it logs `mask_rate`, the share of accepted guesses, and `impurity`.
+      The learner; it logs `mask_rate`, the fraction of accepted pseudo-labels, and `impurity`.
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:

@@ -140,8 +140,8 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
     count = jnp.maximum(mask.sum(), 2)
     log_density = jax.nn.logsumexp(-pairwise / width, axis=1) - jnp.log(count - 1)
     threshold = jnp.nanquantile(jnp.where(mask > 0, log_density, jnp.nan), quantile)
-    between = jnp.where(mask[None] > 0, squared_distances(made, real), jnp.inf)
-    return jax.nn.relu(jax.nn.logsumexp(-between / width, axis=1) - jnp.log(count) - threshold)
+    fake_to_real = jnp.where(mask[None] > 0, squared_distances(made, real), jnp.inf)
+    return jax.nn.relu(jax.nn.logsumexp(-fake_to_real / width, axis=1) - jnp.log(count) - threshold)
 
 
 @check_arguments
@@ -318,8 +318,8 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
       have the density of real ones, less where they crowd where real ones are frequent.
     """
     kernels, queries = features[::2], features[1::2]
-    apart = np.sqrt(np.asarray(squared_distances(jnp.asarray(queries), jnp.asarray(kernels))).min(1)).mean()
-    width = max(2 * float(apart), 1e-6)
+    mean_distance = np.sqrt(np.asarray(squared_distances(jnp.asarray(queries), jnp.asarray(kernels))).min(1)).mean()
+    width = max(2 * float(mean_distance), 1e-6)
     return auroc(*(np.asarray(kernel_log_density(x, kernels, width)) for x in (queries, made)))
 
 

@@ -140,16 +140,18 @@ def _fixed_point(x, clamped, gamma, alpha, tolerance, max_steps, spreads: bool):
         weights = weights / weights.sum(1, keepdims=True)
 
     def step(carry):
-        now, _, count = carry
-        new = jnp.matmul(weights, now, precision=jax.lax.Precision.HIGHEST)
+        current, _, count = carry
+        new = jnp.matmul(weights, current, precision=jax.lax.Precision.HIGHEST)
         new = alpha * new + (1 - alpha) * clamped if spreads else jnp.where(labeled, clamped, _to_one(new))
-        return new, jnp.abs(new - now).sum(), count + 1
+        return new, jnp.abs(new - current).sum(), count + 1
 
-    def goes_on(carry):
+    def not_converged(carry):
         _, change, count = carry
         return (change >= tolerance) & (count < max_steps)
 
-    distributions, _, count = jax.lax.while_loop(goes_on, step, (clamped, jnp.asarray(jnp.inf, x.dtype), jnp.int32(0)))
+    distributions, _, count = jax.lax.while_loop(
+        not_converged, step, (clamped, jnp.asarray(jnp.inf, x.dtype), jnp.int32(0))
+    )
     return _to_one(distributions), count
 
 

@@ -83,8 +83,10 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(num_views)]
-        guesses = networks.current(jnp.concatenate(views))
-        q = sharpen(jax.nn.softmax(guesses).reshape(num_views, -1, guesses.shape[-1]).mean(0), temperature)
+        unlabeled_logits = networks.current(jnp.concatenate(views))
+        q = sharpen(
+            jax.nn.softmax(unlabeled_logits).reshape(num_views, -1, unlabeled_logits.shape[-1]).mean(0), temperature
+        )
         count, mask = len(labeled["image"]), mask_of(unlabeled)
         labeled_mask = mask_of(labeled)
         images = jnp.concatenate([labeled["image"], *views])

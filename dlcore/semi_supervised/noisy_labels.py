@@ -176,8 +176,8 @@ def learner(
         plain = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}
         if technique == "co_teaching":
             keep_fraction = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
-            easy = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, keep_fraction) for name in names[:2]}
-            weights = {"technique": easy["peer"], "peer": easy["technique"], PLAIN: mask}
+            small_loss = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, keep_fraction) for name in names[:2]}
+            weights = {"technique": small_loss["peer"], "peer": small_loss["technique"], PLAIN: mask}
             return {name: (plain[name], weights[name]) for name in names}
         if technique == "generalized":
             losses = generalized_cross_entropy_loss(logits["technique"], label, q)
@@ -225,11 +225,11 @@ def learner(
     def evaluate(state: NoisyState, batch: dict) -> Metrics:
         images, mask, label = preprocess(batch["image"]), mask_of(batch), batch["label"]
         _, (_, metrics, logits) = objective(state.params, state.model_state, images, batch, state.step)
-        stopped, _ = logits_of(state.kept["params"], state.kept["model_state"], images)
+        early_stopped_logits, _ = logits_of(state.kept["params"], state.kept["model_state"], images)
         technique, plain = metrics["accuracy"], metrics["accuracy_cross_entropy"]
         return {
             **metrics,
-            "accuracy_early_stopped": Sum.of(stopped.argmax(-1) == label, mask),
+            "accuracy_early_stopped": Sum.of(early_stopped_logits.argmax(-1) == label, mask),
             "gain": Sum((technique.total - plain.total).astype(jnp.float32), technique.count),
             "confusion": ConfusionMatrix.of(logits, label, mask),
         }

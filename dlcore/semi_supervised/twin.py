@@ -65,22 +65,25 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
         return pack(learner.init(rng, batch), supervised.init(rng, streams(batch)[0]))
 
     def update(state: TwinState, batch: Any) -> tuple[TwinState, Metrics]:
-        first, second = split(state)
-        first, metrics = learner.update(first, batch)
-        second, baseline_metrics = supervised.update(second, streams(batch)[0])
-        return pack(first, second), metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
+        technique_state, baseline_state = split(state)
+        technique_state, metrics = learner.update(technique_state, batch)
+        baseline_state, baseline_metrics = supervised.update(baseline_state, streams(batch)[0])
+        return pack(technique_state, baseline_state), metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 
     def loss(params: Any, state: TwinState, batch: Any) -> tuple[jax.Array, Metrics]:
-        first, second = split(state)
-        value, metrics = learner.loss(params["technique"], first, batch)
-        other, baseline_metrics = supervised.loss(params["supervised"], second, streams(batch)[0])
-        return value + other, metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
+        technique_state, baseline_state = split(state)
+        value, metrics = learner.loss(params["technique"], technique_state, batch)
+        baseline_loss, baseline_metrics = supervised.loss(params["supervised"], baseline_state, streams(batch)[0])
+        return value + baseline_loss, metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 
     def evaluate(state: TwinState, batch: Any) -> Metrics:
-        first, second = split(state)
-        metrics, baseline_accuracy = learner.evaluate(first, batch), supervised.evaluate(second, batch)["accuracy"]
-        better = Sum(metrics["accuracy"].total - baseline_accuracy.total, baseline_accuracy.count)
-        return metrics | {"accuracy_supervised": baseline_accuracy, "gain": better}
+        technique_state, baseline_state = split(state)
+        metrics, baseline_accuracy = (
+            learner.evaluate(technique_state, batch),
+            supervised.evaluate(baseline_state, batch)["accuracy"],
+        )
+        gain = Sum(metrics["accuracy"].total - baseline_accuracy.total, baseline_accuracy.count)
+        return metrics | {"accuracy_supervised": baseline_accuracy, "gain": gain}
 
     return Learner(
         init=init,

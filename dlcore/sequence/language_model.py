@@ -156,17 +156,17 @@ def learner(
         return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        moves, drops = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        crop_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
         if axis is not None:
-            drops = jax.random.fold_in(drops, jax.lax.axis_index(axis))
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis))
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         spare = batch["text"].shape[1] - window - 1
-        starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(moves, batch))
+        starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(crop_key, batch))
         mask = token_mask(batch)
         tokens = jax.vmap(lambda text, i: jax.lax.dynamic_slice_in_dim(text, i, window + 1))(batch["text"], starts)
 
         def objective(params):
-            nats, logits, target = nats_of(params, tokens, drops)
+            nats, logits, target = nats_of(params, tokens, dropout_key)
             return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
 
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params)

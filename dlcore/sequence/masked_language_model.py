@@ -140,7 +140,7 @@ def learner(
         return outcome(params, *hidden(state.rng, batch), mask_of(batch))
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        moves, hides, drops = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
+        crop_key, mask_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
         check_rows(batch, model.window, f"the window of {model.window} tokens")
         spare = batch["text"].shape[1] - model.window
 
@@ -151,8 +151,8 @@ def learner(
                 hide, tokens, mask_token, rate=mask_rate, masked=masked_share, random=random_share
             )
 
-        views = jax.vmap(view)(example_keys(moves, batch), example_keys(hides, batch), batch["text"])
-        objective = jax.grad(lambda params: outcome(params, *views, mask_of(batch), drops), has_aux=True)
+        views = jax.vmap(view)(example_keys(crop_key, batch), example_keys(mask_key, batch), batch["text"])
+        objective = jax.grad(lambda params: outcome(params, *views, mask_of(batch), dropout_key), has_aux=True)
         gradients, metrics = objective(state.params)
         return apply_gradients(state, optimizer, gradients), metrics
 

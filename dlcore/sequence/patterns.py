@@ -119,14 +119,14 @@ class PatternNet(nn.Module):
             return self._answer(self.writer(carry, jnp.zeros((y.shape[0], steps, self.hidden_size), y.dtype))[1])
 
         def step(self, state, _):
-            carry, fed = state
-            carry, h = self.writer(carry, self.feed(fed)[:, None])
+            carry, feedback_input = state
+            carry, h = self.writer(carry, self.feed(feedback_input)[:, None])
             y = self._answer(h[:, 0])
             return (carry, jax.nn.softmax(y) if self.categorical else y), y
 
-        fed = jax.nn.softmax(y) if self.categorical and not start else y
+        feedback_input = jax.nn.softmax(y) if self.categorical and not start else y
         loop = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, length=steps)
-        return loop(self, (carry, fed), None)[1].swapaxes(0, 1)
+        return loop(self, (carry, feedback_input), None)[1].swapaxes(0, 1)
 
 
 @check_arguments

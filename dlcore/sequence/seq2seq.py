@@ -137,8 +137,8 @@ def learner(
         carry = model.apply(variables, memory, capacity, method="start")
         tokens, length = generate_sentences(step, carry, batch["source"].shape[0], capacity, beam_size, length_penalty)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
-        _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
-        alignment = model.alignment(sown.get("intermediates", {}))
+        _, collections = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
+        alignment = model.alignment(collections.get("intermediates", {}))
         return {"tokens": tokens, "length": length} | ({} if alignment is None else {"alignment": alignment})
 
     def classes(state: State, batch: dict) -> dict[str, int]:

@@ -136,8 +136,8 @@ def buy_in_rounds(
     def once(labeled: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         init_key, choice = jax.random.split(jax.random.fold_in(key, k))
         probabilities, features, accuracy = train(init_key, labeled)
-        bought = buy(strategy, choice, labeled, count, probabilities, features)
-        return jnp.where(k < rounds, bought, labeled), accuracy
+        labeled_after = buy(strategy, choice, labeled, count, probabilities, features)
+        return jnp.where(k < rounds, labeled_after, labeled), accuracy
 
     labeled, accuracies = jax.lax.scan(once, labeled, jnp.arange(rounds + 1))
     return accuracies, labeled

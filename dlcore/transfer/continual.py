@@ -201,10 +201,10 @@ def learn_in_turn(
     def learn(params, key, rows, count, stored, anchor, importance, num_tasks):
         """One task: rows[:count] of the data are learned from, stored [c' B] replayed, anchor is held."""
 
-        def objective(params, now, before):
-            value = loss_on(params, now, num_tasks)
-            if before is not None:
-                value = value / num_tasks + (1 - 1 / num_tasks) * loss_on(params, before, num_tasks)
+        def objective(params, current_rows, replay_rows):
+            value = loss_on(params, current_rows, num_tasks)
+            if replay_rows is not None:
+                value = value / num_tasks + (1 - 1 / num_tasks) * loss_on(params, replay_rows, num_tasks)
             if strategy == "ewc":
                 pulls = jax.tree.map(lambda w, a, f: (f * jnp.square(w - a)).sum(), params, anchor, importance)
                 value += recipe.strength / 2 * sum(jax.tree.leaves(pulls))
@@ -213,9 +213,9 @@ def learn_in_turn(
         def step(carry, k):
             params, state = carry
             new, old = jax.random.split(jax.random.fold_in(key, k))
-            now = rows[jax.random.randint(new, (recipe.batch_size,), 0, count)]
+            current_rows = rows[jax.random.randint(new, (recipe.batch_size,), 0, count)]
             before = None if stored is None else jax.random.choice(old, stored, (recipe.batch_size,))
-            updates, state = optimizer.update(jax.grad(objective)(params, now, before), state, params)
+            updates, state = optimizer.update(jax.grad(objective)(params, current_rows, before), state, params)
             return (optax.apply_updates(params, updates), state), None
 
         (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(recipe.steps))
@@ -243,7 +243,7 @@ def learn_in_turn(
     seed_keys = jax.random.split(jax.random.key(0), seeds)
     params = jax.vmap(lambda key: net.init(key, images[:1])["params"])(seed_keys)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    anchor, importance, pull = params, zeros, zeros
+    anchor, importance, anchor_sum = params, zeros, zeros
     axes = (0, 0, None, None, None, 0, 0, None)
     learn_all = jax.jit(jax.vmap(learn, in_axes=axes))
     fisher_all = jax.jit(jax.vmap(fisher, in_axes=(0, 0, None, None)))
@@ -266,7 +266,7 @@ def learn_in_turn(
             some = np.random.default_rng(k).permutation(task_rows)[: min(fewest, recipe.fisher_size)]
             fisher_values = fisher_all(params, keys, jnp.asarray(some), k + 1)
             importance = jax.tree.map(jnp.add, importance, fisher_values)
-            pull = jax.tree.map(lambda p, f, w: p + f * w, pull, fisher_values, params)
-            anchor = jax.tree.map(lambda p, f: p / jnp.maximum(f, 1e-30), pull, importance)
+            anchor_sum = jax.tree.map(lambda p, f, w: p + f * w, anchor_sum, fisher_values, params)
+            anchor = jax.tree.map(lambda p, f: p / jnp.maximum(f, 1e-30), anchor_sum, importance)
         accuracies.append(measure(params, k + 1))
     return np.stack(accuracies, 1)

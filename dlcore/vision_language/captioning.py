@@ -120,7 +120,7 @@ def learner(
         memory = jax.tree.map(lambda x: jnp.repeat(x, count, 0), memory)
         tokens = captions.reshape(-1, length)
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        logits, sown = model.apply(
+        logits, collections = model.apply(
             variables,
             memory,
             inputs,
@@ -138,7 +138,7 @@ def learner(
         number = jnp.maximum(number if axis is None else jax.lax.pmean(number, axis), 1)
         metrics = token_metrics(nats, logits, targets, real)
         if penalty:
-            looks = jnp.where(real[..., None], model.alignment(sown["intermediates"]), 0).sum(1)
+            looks = jnp.where(real[..., None], model.alignment(collections["intermediates"]), 0).sum(1)
             misses = jnp.square(1 - looks).sum(-1)
             total = total + penalty * jnp.where(real.any(1), misses, 0).sum()
             metrics["misses"] = Sum.of(misses, real.any(1))
@@ -180,8 +180,8 @@ def learner(
         tokens, length = generate_sentences(step, carry, batch["image"].shape[0], max_length, beam_size, length_penalty)
         tokens = jnp.where(jnp.arange(max_length) == length[:, None] - 1, END, tokens)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
-        _, sown = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
-        alignment = model.alignment(sown.get("intermediates", {}))
+        _, collections = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
+        alignment = model.alignment(collections.get("intermediates", {}))
         outputs = {"tokens": tokens, "length": length}
         if alignment is None:
             return outputs

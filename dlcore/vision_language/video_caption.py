@@ -142,9 +142,11 @@ class VideoCaptioner(nn.Module):
         """
         clip_features, state = carry
         words = self.embed(tokens)
-        again = jnp.broadcast_to(clip_features[:, None], (*tokens.shape, clip_features.shape[-1])).astype(words.dtype)
-        state, h = self.decoder(state, jnp.concatenate([words, again], -1))
-        logits = self.head(nn.relu(self.output(jnp.concatenate([h, again.astype(h.dtype)], -1))))
+        clip_per_token = jnp.broadcast_to(clip_features[:, None], (*tokens.shape, clip_features.shape[-1])).astype(
+            words.dtype
+        )
+        state, h = self.decoder(state, jnp.concatenate([words, clip_per_token], -1))
+        logits = self.head(nn.relu(self.output(jnp.concatenate([h, clip_per_token.astype(h.dtype)], -1))))
         return (clip_features, state), logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def __call__(self, clip: jax.Array, tokens: jax.Array) -> jax.Array:
