@@ -67,7 +67,7 @@ def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.
       [C]; tau for the class that leads, and for all while there is no confident pseudo-label.
     """
     lead = confident.max()
-    learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)
+    learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)  # [C]
     return threshold * learning_effect / (2 - learning_effect)
 
 
@@ -106,18 +106,23 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        # Weak and strong views of the unlabeled images, through the student in one batch with the labeled ones.
         weak_view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
         strong_view = augmented(strong, jax.random.fold_in(rng, 1), unlabeled)
         (logits, weak_logits, strong_logits), model_state = networks.student(labeled["image"], weak_view, strong_view)
-        q, mask = jax.lax.stop_gradient(jax.nn.softmax(weak_logits)), mask_of(unlabeled)
-        mean = _running(memory["mean"], q, mask, axis)
+        # Pseudo-label distribution from the weak view, no gradient.
+        q, mask = jax.lax.stop_gradient(jax.nn.softmax(weak_logits)), mask_of(unlabeled)  # [U, C], [U]
+        mean = _running(memory["mean"], q, mask, axis)  # [C]
         q = aligned(q, mean) if alignment else q
-        confidence, pseudo_label = q.max(-1), q.argmax(-1).astype(jnp.int32)
-        confident_labels = jax.nn.one_hot(pseudo_label, q.shape[-1]) * (confidence >= threshold)[:, None]
+        confidence, pseudo_label = q.max(-1), q.argmax(-1).astype(jnp.int32)  # [U], [U]
+        # FlexMatch counts confident pseudo-labels of each class at the fixed threshold.
+        confident_labels = jax.nn.one_hot(pseudo_label, q.shape[-1]) * (confidence >= threshold)[:, None]  # [U, C]
         confident = _running(memory["confident"], confident_labels, mask, axis)
+        # Only pseudo-labels above the threshold are learned from.
         tau = class_thresholds(threshold, memory["confident"])[pseudo_label] if thresholds == "class" else threshold
         accepted = confidence >= tau
-        losses = accepted * optax.softmax_cross_entropy_with_integer_labels(strong_logits, pseudo_label)
+        # Cross-entropy of the strong view against the weak view's pseudo-label.
+        losses = accepted * optax.softmax_cross_entropy_with_integer_labels(strong_logits, pseudo_label)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(
             supervised,

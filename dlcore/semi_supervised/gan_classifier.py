@@ -116,8 +116,8 @@ def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
     Returns:
       [], in [0, 1]: 0 where all are orthogonal, 1 where all are parallel.
     """
-    unit = features / jnp.sqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-12)
-    pairs = mask[:, None] * mask[None] * (1 - jnp.eye(len(mask)))
+    unit = features / jnp.sqrt(jnp.square(features).sum(-1, keepdims=True) + 1e-12)  # [B, D]
+    pairs = mask[:, None] * mask[None] * (1 - jnp.eye(len(mask)))  # [B, B]
     return (jnp.square(unit @ unit.T) * pairs).sum() / jnp.maximum(pairs.sum(), 1)
 
 
@@ -134,13 +134,15 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
       [B], max(0, log p - t) up to a constant of p; the kernel is as wide as real images are apart from their nearest.
     """
     real = jax.lax.stop_gradient(real)
+    # Kernel density of the real features; its width is twice the mean squared distance to the nearest one.
     pairwise = jnp.where((mask[None] > 0) & ~jnp.eye(len(mask), dtype=bool), squared_distances(real, real), jnp.inf)
-    nearest = jnp.where((mask > 0) & jnp.isfinite(pairwise.min(1)), pairwise.min(1), 0)
+    nearest = jnp.where((mask > 0) & jnp.isfinite(pairwise.min(1)), pairwise.min(1), 0)  # [B]
     width = 2 * jnp.maximum(masked_mean(nearest, mask), 1e-6)
     count = jnp.maximum(mask.sum(), 2)
-    log_density = jax.nn.logsumexp(-pairwise / width, axis=1) - jnp.log(count - 1)
+    log_density = jax.nn.logsumexp(-pairwise / width, axis=1) - jnp.log(count - 1)  # [B]
+    # Density below which `quantile` of the real images lie.
     threshold = jnp.nanquantile(jnp.where(mask > 0, log_density, jnp.nan), quantile)
-    fake_to_real = jnp.where(mask[None] > 0, squared_distances(made, real), jnp.inf)
+    fake_to_real = jnp.where(mask[None] > 0, squared_distances(made, real), jnp.inf)  # [B, B]
     return jax.nn.relu(jax.nn.logsumexp(-fake_to_real / width, axis=1) - jnp.log(count) - threshold)
 
 
@@ -228,31 +230,38 @@ def learner(
     def update(state: GanClassifierState, batch: dict) -> tuple[GanClassifierState, Metrics]:
         keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(8)]
         dropout = keys[6:] if axis is None else [jax.random.fold_in(k, jax.lax.axis_index(axis)) for k in keys[6:]]
+        # Augmented labeled and unlabeled images of one batch.
         labeled, unlabeled, _ = streams(batch)
         parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
         labeled_images, unlabeled_images = (
             augmented(augment, key, part) for key, part in zip(keys, parts, strict=False)
         )
         mask = mask_of(unlabeled)
+        # Fake images for the discriminator, no gradient to the generator.
         fake_images, _, _ = generate_fake(state.params, state.model_state, keys[2], unlabeled, keys[3])
 
         def discriminate(params):
+            # One forward pass, so that batch norm sees real and fake images together.
             all_images = jnp.concatenate([labeled_images, unlabeled_images, fake_images])
             logits, statistics = classify(params, state.model_state, all_images, dropout[0])
             logits, real_logits, fake_logits = jnp.split(
                 logits, [len(labeled_images), len(labeled_images) + len(unlabeled_images)]
             )
-            losses = softmax_cross_entropy_loss(logits, labeled["label"])
-            unlabeled_losses = real_losses(real_logits) + fake_losses(fake_logits)
+            # Cross-entropy of labeled images; unlabeled ones are real, generated ones fake.
+            losses = softmax_cross_entropy_loss(logits, labeled["label"])  # [B]
+            unlabeled_losses = real_losses(real_logits) + fake_losses(fake_logits)  # [U]
+            # Complement generator: diverse images where real ones are rare.
             if complement:
                 unlabeled_losses += entropy_weight * entropy_loss(real_logits)
             value = masked_mean(losses, mask_of(labeled)) + unlabeled_weight * masked_mean(unlabeled_losses, mask)
             return value, (statistics, (losses, logits, unlabeled_losses, real_logits, fake_logits))
 
+        # Discriminator step.
         state, (losses, logits, unlabeled_losses, real, fake) = players.turn("discriminator", state, discriminate)
 
         def generate(params):
-            fake, statistics, _ = generate_fake(params, state.model_state, keys[4], unlabeled, keys[5])
+            fake, statistics, _ = generate_fake(params, state.model_state, keys[4], unlabeled, keys[5])  # [U, H, W, C]
+            # Feature matching between unlabeled and fake images.
             all_images = jnp.concatenate([unlabeled_images, fake])
             real_features, fake_features = jnp.split(features(params, state.model_state, all_images, dropout[1]), 2)
             matching_loss = feature_distance(real_features, fake_features, mask)
@@ -265,9 +274,11 @@ def learner(
                 value += pull_away_weight * extras["pull_away"] + density_weight * extras["density_excess"]
             return value, (statistics, extras)
 
+        # Generator step, against the updated discriminator.
         state, extras = players.turn("generator", state, generate)
         statistics = state.model_state if axis is None else jax.lax.pmean(state.model_state, axis)
         count = mask.sum().astype(jnp.int32)
+        # d_real and d_fake are D(x) of unlabeled and of fake images.
         metrics = {
             "loss": Sum.of(losses, mask_of(labeled)),
             "accuracy": Sum.of(logits.argmax(-1) == labeled["label"], mask_of(labeled)),
@@ -276,6 +287,7 @@ def learner(
             "d_fake": Sum.of(1 - jnp.exp(-fake_losses(fake)), mask),
             **{name: Sum(value * count, count) for name, value in extras.items()},
         }
+        # EMA of the classifier, which is evaluated.
         state = state.replace(step=state.step + 1, model_state=statistics)
         return state.replace(teacher=average.follow(state.teacher, weights(state), state.step)), metrics
 

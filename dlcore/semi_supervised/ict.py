@@ -64,12 +64,14 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        # Teacher forward, no gradient: the target is a mixture of its predictions.
         view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
-        target = jax.nn.softmax(networks.teacher(view))
+        target = jax.nn.softmax(networks.teacher(view))  # [U, C]
         mixed, target = mixup(jax.random.fold_in(rng, 1), view, target, alpha, mask_of(unlabeled))
         (logits,), model_state = networks.student(labeled["image"])
-        (mixed_logits,), _ = networks.student(mixed)
-        losses = mean_squared(jax.nn.softmax(mixed_logits), target)
+        # Student forward on the mixed images.
+        (mixed_logits,), _ = networks.student(mixed)  # [U, C]
+        losses = mean_squared(jax.nn.softmax(mixed_logits), target)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

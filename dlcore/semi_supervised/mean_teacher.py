@@ -61,11 +61,13 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        # Two independently augmented views of each unlabeled image.
         first, second = (augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2))
         (logits,), model_state = networks.student(labeled["image"])
-        (student_logits,), _ = networks.student(first)
-        target = jax.nn.softmax(networks.teacher(second))
-        losses = mean_squared(jax.nn.softmax(student_logits), target)
+        (student_logits,), _ = networks.student(first)  # [U, C]
+        # Teacher forward on the second view, no gradient.
+        target = jax.nn.softmax(networks.teacher(second))  # [U, C]
+        losses = mean_squared(jax.nn.softmax(student_logits), target)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

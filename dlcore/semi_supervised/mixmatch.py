@@ -82,6 +82,7 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        # Label guessing: mean prediction over the views, sharpened.
         views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(num_views)]
         unlabeled_logits = networks.current(jnp.concatenate(views))
         q = sharpen(
@@ -89,13 +90,15 @@ def learner(
         )
         count, mask = len(labeled["image"]), mask_of(unlabeled)
         labeled_mask = mask_of(labeled)
-        images = jnp.concatenate([labeled["image"], *views])
+        # MixUp across labeled images and all unlabeled views.
+        images = jnp.concatenate([labeled["image"], *views])  # [B + K U, H, W, C]
         targets = jnp.concatenate([jax.nn.one_hot(labeled["label"], q.shape[-1]), *[q] * num_views])
         real = jnp.concatenate([labeled_mask, *[mask] * num_views])
         images, targets = mixup(jax.random.fold_in(rng, num_views), images, targets, alpha, real, keep_most=True)
-        (logits,), model_state = networks.student(images)
-        supervised = optax.softmax_cross_entropy(logits[:count], targets[:count])
-        losses = mean_squared(jax.nn.softmax(logits[count:]), targets[count:]).reshape(num_views, -1).mean(0)
+        # Cross-entropy of labeled mixtures, squared error of unlabeled ones.
+        (logits,), model_state = networks.student(images)  # [B + K U, C]
+        supervised = optax.softmax_cross_entropy(logits[:count], targets[:count])  # [B]
+        losses = mean_squared(jax.nn.softmax(logits[count:]), targets[count:]).reshape(num_views, -1).mean(0)  # [U]
         return Terms(supervised, model_state, {"loss": Sum.of(supervised, labeled_mask)}, losses)
 
     return two_stream_learner(

@@ -174,6 +174,7 @@ def learner(
     def weighted(logits, label, mask, step):
         """{network: (losses [B], weights [B])}."""
         plain = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}
+        # Co-teaching: each network learns from the small-loss examples that its peer selects.
         if technique == "co_teaching":
             keep_fraction = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
             small_loss = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, keep_fraction) for name in names[:2]}
@@ -212,14 +213,17 @@ def learner(
         rng, images = jax.random.fold_in(state.rng, state.step), preprocess(batch["image"])
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+        # Replicas draw different dropout masks.
         dropout = jax.random.fold_in(rng, 1)
         if axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        # One gradient for the robust network, its peer (co-teaching) and the cross-entropy baseline.
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, images, batch, state.step, dropout
         )
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step of all networks.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: NoisyState, batch: dict) -> Metrics:

@@ -57,10 +57,12 @@ def learner(
     """
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
+        # Two augmented views with dropout masks of their own.
         views = [augmented(augment, jax.random.fold_in(rng, k), unlabeled) for k in range(2)]
         (logits,), model_state = networks.student(labeled["image"])
-        view_logits, _ = networks.student(*views)
-        losses = mean_squared(*(jax.nn.softmax(logits) for logits in view_logits))
+        # Consistency loss between the two predictions; both carry gradients.
+        view_logits, _ = networks.student(*views)  # 2 x [U, C]
+        losses = mean_squared(*(jax.nn.softmax(logits) for logits in view_logits))  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses)
 

@@ -70,12 +70,14 @@ def learner(
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         view = augmented(augment, rng, unlabeled)
         (logits, student_logits), model_state = networks.student(labeled["image"], view)
-        teacher_logits = student_logits if generation == 1 else networks.teacher(unlabeled["image"])
-        p = jax.lax.stop_gradient(jax.nn.softmax(teacher_logits))
-        confidence, label = p.max(-1), p.argmax(-1).astype(jnp.int32)
+        # A snapshot of the student labels the images; with one step a generation, the student itself does.
+        teacher_logits = student_logits if generation == 1 else networks.teacher(unlabeled["image"])  # [U, C]
+        # Hard pseudo-labels, no gradient.
+        p = jax.lax.stop_gradient(jax.nn.softmax(teacher_logits))  # [U, C]
+        confidence, label = p.max(-1), p.argmax(-1).astype(jnp.int32)  # [U], [U]
         accepted = confidence >= (threshold if weighting == "threshold" else 0)
         label_weight = confidence if weighting == "confidence" else accepted
-        losses = label_weight * optax.softmax_cross_entropy_with_integer_labels(student_logits, label)
+        losses = label_weight * optax.softmax_cross_entropy_with_integer_labels(student_logits, label)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses, PseudoLabels(label, accepted))
 

@@ -102,10 +102,12 @@ def learner(
 
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         (logits,), model_state = networks.student(labeled["image"])
-        (view_logits,), _ = networks.student(augmented(augment, rng, unlabeled))
+        (view_logits,), _ = networks.student(augmented(augment, rng, unlabeled))  # [U, C]
         index, mask, prediction = unlabeled["index"], mask_of(unlabeled), jax.nn.softmax(view_logits)
-        has_target = memory["visits"][index] > 0
-        losses = has_target * mean_squared(prediction, corrected(memory, index, alpha))
+        # Bias-corrected ensemble of past predictions is the target; none at an image's first visit.
+        has_target = memory["visits"][index] > 0  # [U]
+        losses = has_target * mean_squared(prediction, corrected(memory, index, alpha))  # [U]
+        # Every replica stores the predictions of all.
         entries = index, jax.lax.stop_gradient(prediction), mask
         if axis is not None:
             entries = jax.lax.all_gather(entries, axis, tiled=True)

@@ -65,6 +65,7 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
         return pack(learner.init(rng, batch), supervised.init(rng, streams(batch)[0]))
 
     def update(state: TwinState, batch: Any) -> tuple[TwinState, Metrics]:
+        # The technique learns from both streams, the supervised baseline from the labeled one alone.
         technique_state, baseline_state = split(state)
         technique_state, metrics = learner.update(technique_state, batch)
         baseline_state, baseline_metrics = supervised.update(baseline_state, streams(batch)[0])

@@ -326,10 +326,14 @@ def two_stream_learner(
         noise, dropout = jax.random.fold_in(rng, 2), jax.random.fold_in(rng, 1)
         if axis is not None:
             dropout, noise = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, noise))
+        # The labeled stream gets the weak augmentation; the technique makes its own views of the unlabeled one.
         labeled, unlabeled = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
         labeled["image"] = augmented(augment, jax.random.fold_in(rng, 0), labeled)
+        # Losses of both streams by the technique.
         terms = technique(networks(params, state, dropout), labeled, unlabeled, noise, state.memory)
+        # Supervised loss.
         value, metrics = masked_mean(terms.supervised, mask_of(labeled)), dict(terms.metrics)
+        # Unlabeled loss, times its ramped weight.
         if terms.unlabeled is not None:
             mask = mask_of(unlabeled)
             value += weight(state.step) * masked_mean(terms.unlabeled, mask)
@@ -350,11 +354,16 @@ def two_stream_learner(
         return value, measured(terms, metrics, unlabeled, hidden)
 
     def update(state: TwoStreamState, batch: dict) -> tuple[TwoStreamState, Metrics]:
+        # Split the batch; hidden labels serve metrics only.
         labeled, unlabeled, hidden = streams(batch)
         rng = jax.random.fold_in(state.rng, state.step)
+        # Gradient of the supervised and the weighted unlabeled loss.
         gradients, (terms, metrics) = jax.grad(objective, has_aux=True)(state.params, state, labeled, unlabeled, rng)
+        # Batch statistics are averaged over replicas.
         model_state = terms.model_state if axis is None else jax.lax.pmean(terms.model_state, axis)
+        # Optimizer step of the student, and the memory of the technique.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, memory=terms.memory)
+        # EMA or snapshot of the teacher, from the updated student.
         if teacher is not None:
             state = state.replace(teacher=teacher.follow(state.teacher, _weights(state), state.step))
         return state, measured(terms, metrics, unlabeled, hidden)

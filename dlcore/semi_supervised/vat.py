@@ -118,10 +118,14 @@ def learner(
     def technique(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
         view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
         (logits,), model_state = networks.student(labeled["image"])
-        plain = jax.nn.softmax(networks.current(view))
+        # Clean prediction, no gradient.
+        plain = jax.nn.softmax(networks.current(view))  # [U, C]
+        # Direction of greatest change, by the power method.
         d = adversarial_direction(networks.current, view, jax.random.fold_in(rng, 1), xi, iterations)
-        (perturbed_logits,), _ = networks.student(view + epsilon * d)
-        losses = kl_divergence_loss(perturbed_logits, plain)
+        # KL divergence of the perturbed prediction (local distributional smoothness).
+        (perturbed_logits,), _ = networks.student(view + epsilon * d)  # [U, C]
+        losses = kl_divergence_loss(perturbed_logits, plain)  # [U]
+        # Entropy minimization (VAT+EntMin).
         if not (isinstance(entropy_weight, Real) and entropy_weight == 0):
             (clean_logits,), _ = networks.student(view)
             losses += entropy_weight * entropy_loss(clean_logits)
