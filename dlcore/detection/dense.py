@@ -300,14 +300,17 @@ def detector_learner(
     def objective(params, state: DetectorState, batch: dict, train: bool):
         images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
         key = jax.random.fold_in(state.rng, state.step)
+        # Augment images and boxes together.
         if train and augment is not None:
             moved = augment_examples(augment, example_keys(key, batch), images, {"boxes": boxes, "box_mask": valid})
             images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
         dropout = jax.random.fold_in(key, 1) if train else None
         if train and axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        # Dense predictions at every location, [B, L, ...].
         outputs, locations, model_state = forward(params, state.model_state, images, dropout)
         boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
+        # Sum the losses of each image, then of the batch; padded examples count for nothing.
         targets = boxes, batch["labels"], valid.astype(bool)
         mask = mask_of(batch) > 0
 
@@ -316,6 +319,7 @@ def detector_learner(
             return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), per_image)
 
         sums = totals(losses)
+        # Normalize by the number of foreground locations in the batch, of all replicas.
         count = sums.pop("num_foreground")
         parts = {name: Sum(*value) if isinstance(value, tuple) else Sum(value, count) for name, value in sums.items()}
         shared = all(part.count is count for part in parts.values())
@@ -326,6 +330,7 @@ def detector_learner(
         replicas, counts = 1, {name: part.count for name, part in parts.items()}
         if axis is not None:
             replicas, counts = jax.lax.psum((1, counts), axis)
+        # Each part is divided by its count over all replicas.
         value = sum(part.total / jnp.where(counts[name] > 0, counts[name], 1) for name, part in parts.items())
         return replicas * value, (metrics, model_state)
 
@@ -334,9 +339,12 @@ def detector_learner(
         return value, metrics
 
     def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+        # Gradient of the summed losses over the foreground count.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: DetectorState, batch: dict) -> Metrics:

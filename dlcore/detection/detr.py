@@ -127,10 +127,11 @@ class DETR(nn.Module):
         Returns:
           (outputs, (W, H, W, H): what turns their boxes into pixels).
         """
-        (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
+        # Backbone features as a sequence of tokens.
+        (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))  # [B, h, w, C]
         y = Conv(self.features, (1, 1), dtype=self.dtype, name="input_projection")(y)
         position = sinusoidal_encoding_2d(*y.shape[1:3], self.features).reshape(-1, self.features).astype(y.dtype)
-        memory = y.reshape(y.shape[0], -1, self.features)
+        memory = y.reshape(y.shape[0], -1, self.features)  # [B, h w, D]
         block = {
             "pre_norm": self.pre_norm,
             "dropout_rate": self.dropout_rate,
@@ -138,11 +139,13 @@ class DETR(nn.Module):
             "fused_qkv": False,
             "dtype": self.dtype,
         }
+        # Transformer encoder over the image tokens.
         for i in range(self.encoder_layers):
             layer = TransformerEncoderBlock(self.num_heads, self.hidden_features, name=f"encoder_{i}", **block)
             memory = layer(memory, train, position=position)
         if self.pre_norm:
             memory = LayerNorm(dtype=self.dtype, name="encoder_norm")(memory)
+        # Transformer decoder: object queries start at zero and carry learned position embeddings.
         query_pos = self.param("query_positions", nn.initializers.normal(1.0), (self.num_queries, self.features))
         query_pos, queries = (
             query_pos.astype(memory.dtype),
@@ -153,14 +156,15 @@ class DETR(nn.Module):
             layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)
             queries = layer(queries, memory, train, position=query_pos, memory_position=position)
             states.append(norm(queries))
-        hs = jnp.stack(states, 1)
+        hs = jnp.stack(states, 1)  # [B, layers, Q, D]
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
-        logits = dense(self.num_classes + 1, name="class_labels_classifier")(hs)
+        # Class and box heads, shared by all decoder layers.
+        logits = dense(self.num_classes + 1, name="class_labels_classifier")(hs)  # [B, layers, Q, C + 1]
         box_hidden = hs
         for i in range(2):
             box_hidden = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(box_hidden))
         acc_dtype = logits_dtype(logits.dtype)
-        boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))
+        boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))  # [B, layers, Q, 4]
         return Outputs(logits.astype(acc_dtype), boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
 
 
@@ -217,9 +221,10 @@ def match(
     Returns:
       [M] int32, index of a query; -1 for padding.
     """
-    probs = jax.nn.softmax(logits)[:, labels]
-    cost_bbox = jnp.abs(boxes[:, None] - true).sum(-1)
-    cost_giou = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))
+    probs = jax.nn.softmax(logits)[:, labels]  # [Q, M]
+    cost_bbox = jnp.abs(boxes[:, None] - true).sum(-1)  # [Q, M]
+    cost_giou = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))  # [Q, M]
+    # Hungarian matching.
     return assign(bbox_cost * cost_bbox - class_cost * probs - giou_cost * cost_giou, valid)
 
 
@@ -254,26 +259,30 @@ def image_losses(
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
       earlier layers, "num_foreground": number of true boxes}.
     """
-    target_boxes = box_convert(boxes / sides, "xyxy", "cxcywh")
+    target_boxes = box_convert(boxes / sides, "xyxy", "cxcywh")  # [M, 4]
 
     def of_layer(logits, pred_boxes):
-        query_idx = match(logits, pred_boxes, target_boxes, labels, valid, **costs)
+        # One query for each target box; the other queries predict "no object".
+        query_idx = match(logits, pred_boxes, target_boxes, labels, valid, **costs)  # [M]
         pairs = query_idx[:, None] == jnp.arange(len(pred_boxes))  # [M, Q]
-        is_matched, has_query = pairs.any(0), (query_idx >= 0)
-        label = jnp.where(is_matched, labels[pairs.argmax(0)], logits.shape[-1] - 1)
-        weight = jnp.where(is_matched, 1.0, eos_coefficient)
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-        matched_boxes = jnp.where(has_query[:, None], pred_boxes[query_idx], 0.5)
-        target = jnp.where(has_query[:, None], target_boxes, 0.5)
-        giou_loss = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (matched_boxes, target)))
+        is_matched, has_query = pairs.any(0), (query_idx >= 0)  # [Q], [M]
+        label = jnp.where(is_matched, labels[pairs.argmax(0)], logits.shape[-1] - 1)  # [Q]
+        weight = jnp.where(is_matched, 1.0, eos_coefficient)  # [Q]
+        # Class loss over all queries, box losses over matched pairs alone.
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [Q]
+        matched_boxes = jnp.where(has_query[:, None], pred_boxes[query_idx], 0.5)  # [M, 4]
+        target = jnp.where(has_query[:, None], target_boxes, 0.5)  # [M, 4]
+        giou_loss = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (matched_boxes, target)))  # [M]
         return {
             "classification": ((weight * entropy).sum(), weight.sum()),
             "box": bbox_weight * jnp.abs(matched_boxes - target).sum(),
             "giou": giou_weight * jnp.where(has_query, giou_loss, 0).sum(),
         }
 
+    # Losses of every decoder layer, each with a matching of its own.
     layers = jax.vmap(of_layer)(*outputs)
     sums = jax.tree.map(lambda values: values[-1], layers)
+    # Auxiliary losses of the earlier layers.
     if auxiliary and len(outputs.logits) > 1:
         earlier = jax.tree.map(lambda values: values[:-1].sum(0), layers)
         entropy, weight = earlier["classification"]  # each layer is divided by its own weight, which all share
@@ -317,9 +326,10 @@ def postprocess(
     Returns:
       As `dlcore.detection.dense.select`.
     """
-    probs = jax.nn.softmax(outputs.logits[-1])[:, :-1]
-    scores, labels = probs.max(-1), probs.argmax(-1)
-    boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)
+    # The "no object" class is left out of the scores.
+    probs = jax.nn.softmax(outputs.logits[-1])[:, :-1]  # [Q, C]
+    scores, labels = probs.max(-1), probs.argmax(-1)  # [Q], [Q]
+    boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)  # [Q, 4]
     best, valid = top_detections(scores > score_thresh, scores, detections_per_img)
     return {
         "boxes": jnp.where(valid[:, None], boxes[best], 0),

@@ -281,7 +281,7 @@ def image_losses(outputs: BoxOutputs, sampled: Sampled, boxes: jax.Array) -> dic
     """
     entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, sampled.target)
     positive = sampled.target > 0
-    target_boxes = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)
+    target_boxes = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)  # [R, 4]
     deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1)[:, 0]
     error = 4 * smooth_l1_loss(deltas, encode_boxes(target_boxes, sampled.boxes, WEIGHTS), rpn.BETA)
     number = sampled.valid.sum(dtype=jnp.int32)

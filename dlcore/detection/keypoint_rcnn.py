@@ -92,9 +92,9 @@ def image_losses(
     Returns:
       {"keypoint": (sum over keypoints, their number)}.
     """
-    maps = jnp.moveaxis(logits, -1, 1).reshape(*positions.shape, -1)
-    weights = counted & positive[:, None]
-    entropy = optax.softmax_cross_entropy_with_integer_labels(maps, positions)
+    maps = jnp.moveaxis(logits, -1, 1).reshape(*positions.shape, -1)  # [R, K, S S]
+    weights = counted & positive[:, None]  # [R, K]
+    entropy = optax.softmax_cross_entropy_with_integer_labels(maps, positions)  # [R, K]
     return {"keypoint": (jnp.where(weights, entropy, 0).sum(), weights.sum(dtype=jnp.int32))}
 
 

@@ -177,8 +177,8 @@ def learner(
         sides = jnp.array([size[1], size[0]] * 2, outputs.box.dtype)
         target = box_convert(boxes.astype(outputs.box.dtype) / sides, "xyxy", "cxcywh")
         entropy = softmax_cross_entropy_loss(outputs.logits, jnp.maximum(labels, 0))
-        box_losses = box_distance(outputs.box, target, box_loss)
-        losses = entropy + box_weight * box_losses
+        box_losses = box_distance(outputs.box, target, box_loss)  # [B]
+        losses = entropy + box_weight * box_losses  # [B]
         metrics = {
             "loss": Sum.of(losses, mask),
             "classification": Sum.of(entropy, mask),
@@ -193,9 +193,12 @@ def learner(
         return value, metrics
 
     def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+        # Gradient of cross-entropy plus weighted box loss.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: DetectorState, batch: dict) -> Metrics:

@@ -88,6 +88,7 @@ def mask_targets(
 
     boxes = boxes - 0.5 if aligned else boxes
     maps = [mask[..., None].astype(jnp.float32) for mask in masks]
+    # RoIAlign of the target masks gives the covered fraction of each cell.
     coverage = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio)[..., 0]
     return coverage if threshold is None else (coverage >= threshold).astype(jnp.float32)
 

@@ -35,9 +35,10 @@ def balanced_sample(
     """
     chex.assert_equal_shape((positive, negative))
     length = positive.shape[0]
-    number = jax.random.uniform(key, (length,))
+    # Random priorities: positives first, up to their share, then negatives.
+    number = jax.random.uniform(key, (length,))  # [N]
     best, index = jax.lax.top_k(jnp.where(positive, number, -1.0), min(int(count * positive_fraction), length))
-    is_positive = jnp.zeros(length, bool).at[index].set(best >= 0)
+    is_positive = jnp.zeros(length, bool).at[index].set(best >= 0)  # [N]
     priority = jnp.where(is_positive, 1 + number, jnp.where(negative & ~positive, number, -1.0))
     best, index = jax.lax.top_k(priority, min(count, length))
     return index.astype(jnp.int32), best >= 0
@@ -91,9 +92,9 @@ def sample_proposals(
     Returns:
       The sample; no gradient goes through it.
     """
-    candidates = jnp.concatenate([proposals, boxes])
+    candidates = jnp.concatenate([proposals, boxes])  # [P + M, 4]
     filled = jnp.concatenate([proposal_mask, valid]).astype(bool)
-    matched = match_anchors(box_iou(boxes, candidates), fg_iou_thresh, bg_iou_thresh, valid=valid)
+    matched = match_anchors(box_iou(boxes, candidates), fg_iou_thresh, bg_iou_thresh, valid=valid)  # [P + M]
     index, valid_slots = balanced_sample(
         key, filled & (matched >= 0), filled & (matched == -1), count, positive_fraction
     )

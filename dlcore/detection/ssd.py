@@ -249,6 +249,7 @@ def match_default_boxes(iou: jax.Array, iou_thresh: float | jax.Array = 0.5, *, 
     count, length = iou.shape
     matched = match_anchors(iou, iou_thresh, iou_thresh, valid=valid)
     best = jnp.where(valid.astype(bool) & (iou.max(1) > 0), iou.argmax(1), length)
+    # Every target box with area keeps its best default box, even below the threshold.
     forced = jnp.full(length, BACKGROUND, jnp.int32).at[best].max(jnp.arange(count, dtype=jnp.int32), mode="drop")
     return jnp.where(forced >= 0, forced, matched)
 

@@ -152,20 +152,25 @@ def learner(
         size, losses = example["image"].shape[1:3], {}
         draw = jax.vmap(jax.random.fold_in, (0, None))
         boxes, valid = example["boxes"], example["box_mask"]
+        # Region proposal network: objectness and box losses over sampled anchors.
         proposals, filled, outputs, anchors = proposals_of(run, levels, size, external)
         if outputs is not None:
             losses |= jax.vmap(lambda key, out, *target: region_losses(key, out, anchors, *target))(
                 draw(keys, 1), outputs, boxes, valid
             )
+        # Second stage on a sample of proposals, with the target boxes added.
         sampled = jax.vmap(sample)(draw(keys, 2), proposals, filled, boxes, labels, valid)
+        # Class and box losses of the region head.
         outputs = run("classify", levels, sampled.boxes, size)
         losses |= jax.vmap(faster_rcnn.image_losses)(outputs, sampled, boxes)
         # The positives come first.
         at, matched, target = (x[:, :num_positives] for x in (sampled.boxes, sampled.matched, sampled.target))
         if model.mask_head is not None:
+            # Mask loss on the positives.
             masks = jax.vmap(mask_rcnn.mask_targets)(example["masks"], matched, at)
             losses |= jax.vmap(mask_rcnn.image_losses)(run("segment", levels, at, size), masks, target)
         if model.keypoint_head is not None:
+            # Keypoint loss on the positives.
             points = jnp.take_along_axis(example["keypoints"], matched[..., None, None], 1)
             positions = jax.vmap(keypoint_rcnn.keypoint_targets)(points, at)
             losses |= jax.vmap(keypoint_rcnn.image_losses)(run("locate", levels, at, size), *positions, target > 0)
@@ -173,16 +178,20 @@ def learner(
 
     def objective(params, state: DetectorState, batch: dict, train: bool):
         keys = example_keys(jax.random.fold_in(state.rng, state.step) if train else state.rng, batch)
+        # Augment images, boxes, masks and external proposals together.
         example, external = examples(keys, batch, train)
         variables, mutable = {"params": params, **state.model_state}, list(state.model_state) if train else []
+        # Backbone and feature pyramid; only this pass updates batch statistics.
         levels, updated = model.apply(variables, example["image"], train, mutable=mutable, method="pyramid")
+        # Sum and count of each loss, [B] each.
         losses = losses_of(runner(params, state.model_state), levels, keys, example, external, batch["labels"])
-        valid_images = mask_of(batch) > 0
+        valid_images = mask_of(batch) > 0  # [B]
         sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
         parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}
         numbers, replicas = {name: number for name, (_, number) in sums.items()}, 1
         if axis is not None:
             numbers, replicas = jax.lax.psum((numbers, replicas), axis)
+        # Divide by the counts of all replicas, so that the gradient is that of the whole batch.
         value = replicas * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
         return value, ({"loss": TotalLoss(parts), **parts}, {**state.model_state, **updated})
 
@@ -191,9 +200,12 @@ def learner(
         return value, metrics
 
     def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+        # Gradient of the losses of both stages.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: DetectorState, batch: dict) -> Metrics:

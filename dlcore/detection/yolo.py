@@ -224,18 +224,21 @@ def image_losses(
     Returns:
       {"coordinates", "object", "no_object", "classification": sums, "num_foreground": int}.
     """
-    raw, predicted, confidence, classes = decode(outputs, cells)
+    raw, predicted, confidence, classes = decode(outputs, cells)  # [L, B, 4], [L, B, 4], [L, B], [L, C]
+    # The cell that holds a box's center is responsible for it.
     owner = assign_cells(cells, boxes, valid)
-    has_object = owner >= 0
-    box = jnp.where(has_object[:, None], boxes[owner], 0)
+    has_object = owner >= 0  # [L]
+    box = jnp.where(has_object[:, None], boxes[owner], 0)  # [L, 4]
+    # Targets: offset of the center within the cell, square roots of width and height.
     offset = ((box[:, :2] + box[:, 2:]) / 2 - cells.corners) / cells.size
     root = jnp.sqrt(jnp.maximum(box[:, 2:] - box[:, :2], 0) / cells.sides)
-    target = jnp.concatenate([offset, root], -1)[:, None]
-    iou = jax.lax.stop_gradient(paired_box_iou(predicted, box[:, None]))
-    squared_error = jnp.square(raw - target).sum(-1)
-    nearest = jnp.where(iou.max(-1) > 0, iou.argmax(-1), squared_error.argmin(-1))
-    responsible = has_object[:, None] & (jnp.arange(cells.boxes_per_cell) == nearest[:, None])
-    label = jax.nn.one_hot(jnp.where(has_object, labels[owner], -1), classes.shape[-1], dtype=classes.dtype)
+    target = jnp.concatenate([offset, root], -1)[:, None]  # [L, 1, 4]
+    # The predictor with the highest IoU is responsible; without overlap, the one with the least error.
+    iou = jax.lax.stop_gradient(paired_box_iou(predicted, box[:, None]))  # [L, B]
+    squared_error = jnp.square(raw - target).sum(-1)  # [L, B]
+    nearest = jnp.where(iou.max(-1) > 0, iou.argmax(-1), squared_error.argmin(-1))  # [L]
+    responsible = has_object[:, None] & (jnp.arange(cells.boxes_per_cell) == nearest[:, None])  # [L, B]
+    label = jax.nn.one_hot(jnp.where(has_object, labels[owner], -1), classes.shape[-1], dtype=classes.dtype)  # [L, C]
     return {
         "coordinates": lambda_coord * jnp.where(responsible, squared_error, 0).sum(),
         "object": jnp.where(responsible, jnp.square(confidence - iou), 0).sum(),
