@@ -69,6 +69,7 @@ def learner(
         policy, value = apply(params, data.observation.reshape(-1, *data.observation.shape[2:]))
         action, advantage, old_value = (x.reshape(-1, *x.shape[2:]) for x in (data.action, advantage, data.value))
         score = -policy.log_prob(action) * advantage
+        # The return is advantage + old value.
         error, entropy = 0.5 * jnp.square(value - (advantage + old_value)), policy.entropy()
         total = score + vf_coef * error - ent_coef * entropy
         return total.mean(), {"policy_loss": Sum.of(score), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
@@ -77,12 +78,15 @@ def learner(
         root = jax.random.fold_in(state.rng, state.step)
 
         def step(state, t):
+            # Collect a rollout of [T, N] transitions.
             state, data, finished = collect(
                 apply, environment, state, jax.random.fold_in(root, t), batch, num_steps, gamma, axis
             )
+            # GAE; with lambda = 1 the n-step return minus the value. [T, N]
             advantage = generalized_advantages(
                 data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
             )
+            # One gradient step on the whole rollout.
             gradients, metrics = jax.grad(loss, has_aux=True)(state.params, data, advantage)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
             state = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)

@@ -95,14 +95,17 @@ def learner(
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         mask, policy = mask_of(batch), distribution(params, batch["observation"])
-        losses = -policy.log_prob(batch["action"])
+        # Negative log-likelihood of the expert's actions.
+        losses = -policy.log_prob(batch["action"])  # [B]
         metrics = {"loss": Sum.of(losses, mask)}
         if environment.num_actions is not None:
             metrics["accuracy"] = Sum.of(policy.mode() == batch["action"], mask)
         return (losses * mask).sum() / jnp.maximum(mask.sum(), 1), metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Gradient of the negative log-likelihood.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics

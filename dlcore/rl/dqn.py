@@ -100,21 +100,25 @@ def learner(
         return start_off_policy(agent, environment, agent.params, buffer_size, minibatch_size)
 
     def td_loss(params, target_params, data: Transition):
-        q = jnp.take_along_axis(q_values(params, data.observation), data.action[:, None], -1)[:, 0]
-        next_q, next_target_q = (q_values(p, data.next_observation) for p in (params, target_params))
+        q = jnp.take_along_axis(q_values(params, data.observation), data.action[:, None], -1)[:, 0]  # [B]
+        next_q, next_target_q = (q_values(p, data.next_observation) for p in (params, target_params))  # [B, A] each
+        # TD target by the target network; double Q-learning selects the action by the online network.
         y = jax.vmap(lambda *row: q_target(*row, gamma, double))(data.reward, data.terminated, next_q, next_target_q)
-        losses = optax.l2_loss(q, y)
+        losses = optax.l2_loss(q, y)  # [B]
         return losses.mean(), (losses, q)
 
     def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
+        # Linear decay of epsilon.
         falling = 1 - (1 - exploration_final_eps) * state.replay.written / exploration_steps
         epsilon = jnp.maximum(exploration_final_eps, falling)
         return epsilon_greedy(environment, keys, q_values(state.params, state.observation), epsilon)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
+        # Gradient step on the TD loss.
         gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target_params, data)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        # Copy the online network to the target network at intervals.
         copy = state.replay.written % target_update_interval == 0
         target_params = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target_params)
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)

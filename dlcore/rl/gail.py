@@ -194,11 +194,13 @@ def learner(
         )
 
     def discriminator_loss(params, expert, weight, policy, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        real, fake = logits_of(params, expert), logits_of(params, policy)
-        losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)
+        real, fake = logits_of(params, expert), logits_of(params, policy)  # [B], [B]
+        # Binary cross-entropy, expert against policy.
+        losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)  # [B]
+        # Gradient penalty on mixtures of expert and policy samples.
         mix = jax.random.uniform(key, (len(expert), 1))
-        slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(mix * expert + (1 - mix) * policy)
-        penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)
+        slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(mix * expert + (1 - mix) * policy)  # [B, D]
+        penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)  # [B]
         correct = jnp.concatenate([real > 0, fake < 0])
         metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(correct)}
         return losses.mean() + gradient_penalty * penalty.mean(), metrics
@@ -207,6 +209,7 @@ def learner(
         state: GAILState, expert: jax.Array, weight: jax.Array, data: Rollout, rng: jax.Array
     ) -> tuple[GAILState, Metrics]:
         """Train the discriminator on the expert's rows [B, D] and as many of the rollout and the ends in it."""
+        # Candidates: all steps of the rollout, and an absorbing state for each episode that terminated in it.
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
         rows = discriminator_input(flat.observation, flat.action, jnp.zeros_like(flat.terminated))
         pool = jnp.concatenate([rows, nothing(len(rows))])
@@ -214,6 +217,7 @@ def learner(
 
         def descend(carry, t):
             params, opt_state = carry
+            # As many policy samples as expert ones.
             policy_key, mix_key = jax.random.split(jax.random.fold_in(rng, t))
             policy = pool[jax.random.choice(policy_key, len(pool), (len(expert),), p=weights / weights.sum())]
             gradients, metrics = jax.grad(discriminator_loss, has_aux=True)(params, expert, weight, policy, mix_key)
@@ -247,22 +251,28 @@ def learner(
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
         acting, discriminator_key, policy_key = (jax.random.fold_in(root, k) for k in range(3))
+        # Replicas draw different samples for the discriminator.
         if axis is not None:
             discriminator_key = jax.random.fold_in(discriminator_key, jax.lax.axis_index(axis))
+        # Collect a rollout of [T, N] transitions.
         state, data, finished = collect(
             apply, environment, state, acting, batch["environments"], num_steps, gamma, axis
         )
+        # Discriminator steps: expert against policy.
         demonstrations = batch["demonstrations"]
         observation = state.normalizer.normalize_obs(demonstrations["observation"])
         expert = discriminator_input(observation, demonstrations["action"], demonstrations["absorbing"])
         state, discriminator_metrics = update_discriminator(
             state, expert, demonstrations["weight"], data, discriminator_key
         )
+        # The discriminator's reward replaces the environment's.
         data = rewarded(state.discriminator, data)
+        # GAE on the imitation reward. [T, N]
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
         )
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
+        # PPO epochs over shuffled minibatches of T * N / num_minibatches.
         params, opt_state, metrics = update_epochs(
             minibatch_loss, optimizer, state.params, state.opt_state, flat, policy_key, num_epochs, num_minibatches
         )

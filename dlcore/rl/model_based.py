@@ -243,13 +243,15 @@ def learner(
     def plan(state: ModelBasedState, key: jax.Array, observation: jax.Array, before: jax.Array) -> jax.Array:
         def score(candidates):
             first = members(jnp.broadcast_to(observation, (population, dimensions)))
-            _, rewards = jax.lax.scan(
+            # Predicted return of each action sequence, the mean over the ensemble.
+            _, rewards = jax.lax.scan(  # [horizon, E, population]
                 lambda x, action: imagine(state.params, state.statistics, x, members(action)),
                 first,
                 jnp.moveaxis(candidates, 1, 0),
             )
             return jnp.nan_to_num(rewards.sum(0).mean(0), nan=-jnp.inf)
 
+        # Warm start: the previous plan, one step on.
         initial_mean = (
             jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if warm_start else jnp.zeros_like(before)
         )
@@ -295,40 +297,48 @@ def learner(
             plans = jax.vmap(plan, (None, 0, 0, 0))(state, keys[:, 0], state.observation, state.plan)
             return plans, plans[:, 0]
 
+        # Random actions at first; then the first action of each plan (MPC).
         plans, action = jax.lax.cond(random, lambda: (state.plan, random_actions(environment, keys[:, 0])), planned)
         after, out, finished = env_step(environment, state, keys[:, 1], action)
         transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+        # A new episode starts without a plan.
         done = (out.terminated | out.truncated)[:, None, None]
         return after.replace(replay=state.replay.add(transition), plan=jnp.where(done, 0.0, plans)), finished
 
     def model_loss(params, statistics: Statistics, data: Transition) -> tuple[jax.Array, jax.Array]:
         out = predicted(params, statistics, data.observation, data.action)
-        targets_normalized = (targets(data) - statistics.output_mean) / statistics.output_std
-        losses = 0.5 * jnp.square(out - targets_normalized).mean(-1)
+        # Each member of the ensemble predicts the normalized change of state.
+        targets_normalized = (targets(data) - statistics.output_mean) / statistics.output_std  # [E, B, O]
+        losses = 0.5 * jnp.square(out - targets_normalized).mean(-1)  # [E, B]
         return losses.mean(1).sum(), losses.ravel()
 
     def update(state: ModelBasedState, batch: dict) -> tuple[ModelBasedState, Metrics]:
+        # Replicas sample different minibatches.
         root = jax.random.fold_in(state.rng, state.step)
         keys = example_keys(jax.random.fold_in(root, 0), batch)
         sampling = jax.random.fold_in(root, 1)
         if axis is not None:
             sampling = jax.random.fold_in(sampling, jax.lax.axis_index(axis))
+        # Act for `num_steps`: plan by the model, or randomly in the first steps.
         random = state.step * num_steps < random_steps
         state, finished = jax.lax.scan(
             lambda state, t: act(state, jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys), random),
             state,
             jnp.arange(num_steps),
         )
+        # Normalization of inputs and outputs, over the whole replay buffer.
         statistics = measured(state.replay)
 
         def descend(carry, t):
             params, opt_state = carry
+            # A minibatch of its own for each member of the ensemble.
             data = state.replay.sample(jax.random.fold_in(sampling, t), model.ensemble * minibatch_size)
             data = jax.tree.map(lambda x: x.reshape(model.ensemble, minibatch_size, *x.shape[1:]), data)
             gradients, losses = jax.grad(model_loss, has_aux=True)(params, statistics, data)
             updates, opt_state = optimizer.update(gradients, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), Sum.of(losses)
 
+        # `num_updates` gradient steps on the dynamics model.
         carry = state.params, state.opt_state
         (params, opt_state), losses = jax.lax.scan(descend, carry, jnp.arange(num_updates))
         state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, statistics=statistics)

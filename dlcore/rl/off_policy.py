@@ -149,12 +149,14 @@ def off_policy_update(
 
     def update(state: OffPolicyState, batch: dict) -> tuple[OffPolicyState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
+        # Every replica samples from its own replay buffer.
         keys, replay_key = example_keys(jax.random.fold_in(root, 0), batch), jax.random.fold_in(root, 1)
         if axis is not None:
             replay_key = jax.random.fold_in(replay_key, jax.lax.axis_index(axis))
 
         def gradient_step(state, key):
             minibatch_key, noise_key = jax.random.split(key)
+            # One gradient step on a minibatch from the replay buffer; discarded before `learning_starts`.
             trained, metrics = learn(state, state.replay.sample(minibatch_key, minibatch_size), noise_key)
             has_started = state.replay.written > learning_starts
             state = state.replace(
@@ -169,10 +171,12 @@ def off_policy_update(
 
         def step(state, t):
             key = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys)
+            # Act, step all environments, and store the transitions.
             action = act(state, key[:, 0])
             after, out, finished = env_step(environment, state, key[:, 1], action)
             transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
             after = after.replace(replay=state.replay.add(transition))
+            # Gradient steps after each environment step.
             minibatch_keys = jax.random.split(jax.random.fold_in(replay_key, t), gradient_steps)
             after, metrics = jax.lax.scan(gradient_step, after, minibatch_keys)
             return after, {"return": finished, **{name: metric.collapse() for name, metric in metrics.items()}}

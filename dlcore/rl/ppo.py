@@ -71,10 +71,12 @@ def objective(
     Returns:
       (mean loss, metrics).
     """
+    # Advantages are normalized in each minibatch.
     mean, variance = population_moments(advantage, axis_name=axis)
-    normalized = (advantage - mean) / jnp.sqrt(variance + 1e-8)
-    surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)
-    error, entropy = 0.5 * jnp.square(value - target), policy.entropy()
+    normalized = (advantage - mean) / jnp.sqrt(variance + 1e-8)  # [...]
+    # Clipped surrogate objective, value loss and entropy bonus.
+    surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)  # [...]
+    error, entropy = 0.5 * jnp.square(value - target), policy.entropy()  # [...], [...]
     total = surrogate + vf_coef * error - ent_coef * entropy
     return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
 
@@ -117,6 +119,7 @@ def update_epochs(
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
 
+    # Shuffle the M steps anew in each epoch; one gradient step a minibatch.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(num_epochs))
     rows = jax.vmap(lambda key: jax.random.permutation(key, size))(keys).reshape(num_epochs * num_minibatches, -1)
     (params, opt_state), metrics = jax.lax.scan(step, (params, opt_state), rows)
@@ -177,16 +180,20 @@ def learner(
         return objective(*apply(params, minibatch[0].observation), *minibatch, **weights)
 
     def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
+        # Collect a rollout of [T, N] transitions.
         root = jax.random.fold_in(state.rng, state.step)
         state, data, finished = collect(
             apply, environment, state, jax.random.fold_in(root, 0), batch, num_steps, gamma, axis
         )
+        # GAE; bootstraps at time-limit truncation, not at termination. [T, N]
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
         )
+        # Returns are advantage + value; flatten [T, N] to [T * N].
         flat: tuple[Rollout, ...] = jax.tree.map(
             lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value)
         )
+        # PPO epochs over shuffled minibatches of T * N / num_minibatches.
         params, opt_state, metrics = update_epochs(
             minibatch_loss,
             optimizer,

@@ -94,14 +94,17 @@ def learner(
 
         def step(state, t):
             action_keys, env_keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, t)), out_axes=1)(keys)
-            table, state_idx = state.params, state.observation.argmax(-1)
+            table, state_idx = state.params, state.observation.argmax(-1)  # [S, A], [N]
+            # Epsilon-greedy step in every environment.
             action = epsilon_greedy(environment, action_keys, table[state_idx], epsilon)
             state, out, finished = env_step(environment, state, env_keys, action)
-            next_value = table[out.final_observation.argmax(-1)].max(-1)
-            target = out.reward + gamma * jnp.where(out.terminated, 0.0, next_value)
-            error = target - table[state_idx, action]
-            total = jnp.zeros(table_shape).at[state_idx, action].add(error)
-            count = jnp.zeros(table_shape, jnp.int32).at[state_idx, action].add(1)
+            # TD error against the greedy value of the next state.
+            next_value = table[out.final_observation.argmax(-1)].max(-1)  # [N]
+            target = out.reward + gamma * jnp.where(out.terminated, 0.0, next_value)  # [N]
+            error = target - table[state_idx, action]  # [N]
+            # Sum the errors of each visited pair (s, a), over replicas too.
+            total = jnp.zeros(table_shape).at[state_idx, action].add(error)  # [S, A]
+            count = jnp.zeros(table_shape, jnp.int32).at[state_idx, action].add(1)  # [S, A]
             if axis is not None:
                 total, count = jax.lax.psum((total, count), axis)
             visits = state.visits + count

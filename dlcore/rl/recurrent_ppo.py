@@ -131,14 +131,19 @@ def learner(
         return objective(policy, value, data, advantage, target, **weights)
 
     def update(state: RecurrentState, batch: dict) -> tuple[RecurrentState, Metrics]:
+        # Collect a rollout of [T, N] transitions, and keep the memory before its first step.
         root = jax.random.fold_in(state.rng, state.step)
         before = state.memory
         state, data, is_initial, finished = collect(state, jax.random.fold_in(root, 0), batch)
+        # GAE; bootstraps at time-limit truncation, not at termination. [T, N]
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
         )
+        # Minibatches are whole sequences, [N, T]: gradients pass through time.
         sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (is_initial, data, advantage, advantage + data.value))
+        # The memory at the start of each sequence.
         first = jax.tree.map(lambda h: h[:, None], before)
+        # PPO epochs over shuffled minibatches of N / num_minibatches sequences.
         params, opt_state, metrics = update_epochs(
             minibatch_loss,
             optimizer,

@@ -137,11 +137,14 @@ def collect(
     """
 
     def step(state: OnPolicyState, key: jax.Array):
+        # Sample an action of the policy on normalized observations.
         observation = state.normalizer.normalize_obs(state.observation)
         policy, _ = apply(state.params, observation)
         action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
+        # Step all environments; those that end are reset.
         after, out, finished = env_step(environment, state, key[:, 1], action)
         done = out.terminated | out.truncated
+        # Update the running moments before rewards are normalized.
         normalizer = after.normalizer.update(out.observation, out.reward, done, gamma, axis)
         reward = normalizer.normalize_reward(out.reward)
         final = state.normalizer.normalize_obs(out.final_observation)
@@ -151,6 +154,7 @@ def collect(
     state, (data, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))
     observation, action, log_prob, reward, terminated, done, final = data
 
+    # Values of all steps in one forward pass after the scan.
     def values(x: jax.Array) -> jax.Array:
         return apply(state.params, x.reshape(-1, *x.shape[2:]))[1].reshape(x.shape[:2])
 
@@ -182,7 +186,8 @@ def generalized_advantages(
       [T, ...].
     """
     chex.assert_equal_shape((reward, value, next_value, terminated, done))
-    delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value
+    # TD error; a terminal state has no value.
+    delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value  # [T, ...]
 
     def backward(following, now):
         delta, done = now

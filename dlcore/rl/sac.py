@@ -119,15 +119,18 @@ def learner(
     def loss(params, targets, data: Transition, key):
         frozen_params, (policy_key, next_key) = jax.lax.stop_gradient(params), jax.random.split(key)
         alpha = jnp.exp(frozen_params["log_temperature"])
-        next_value, _ = soft_value_and_entropy(frozen_params, targets, data.next_observation, alpha, next_key)
-        y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)
+        # Critic: TD target by the target critic's soft value, no gradient.
+        next_value, _ = soft_value_and_entropy(frozen_params, targets, data.next_observation, alpha, next_key)  # [B]
+        y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)  # [B]
         if size:
-            q = values(params, data.observation, data.action)
+            q = values(params, data.observation, data.action)  # [2, B]
         else:
-            q = jnp.take_along_axis(values(params, data.observation), data.action[None, :, None], -1)[..., 0]
-        critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)
-        value, entropy = soft_value_and_entropy(params, frozen_params, data.observation, alpha, policy_key)
-        temperature = params["log_temperature"] * jax.lax.stop_gradient(entropy - target_entropy)
+            q = jnp.take_along_axis(values(params, data.observation), data.action[None, :, None], -1)[..., 0]  # [2, B]
+        critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)  # [B]
+        # Actor: soft value under the frozen critic.
+        value, entropy = soft_value_and_entropy(params, frozen_params, data.observation, alpha, policy_key)  # [B], [B]
+        # Temperature: entropy is pulled to its target.
+        temperature = params["log_temperature"] * jax.lax.stop_gradient(entropy - target_entropy)  # [B]
         total = critic - value + (temperature if learn_temperature else 0.0)
         metrics = {"critic_loss": critic, "q": q.mean(0), "entropy": entropy}
         return total.mean(), {name: Sum.of(numbers) for name, numbers in metrics.items()}
@@ -144,8 +147,11 @@ def learner(
         return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), action)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
+        # One gradient for critic, actor and temperature; stop_gradient keeps them apart.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
+        # Optimizer step of each part.
         params, opt_state = descend_parts(optimizer, gradients, state)
+        # Polyak average of the target critic.
         target_params = average_targets(state.target_params, {"critic": params["critic"]}, tau)
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
         return state, {**metrics, "temperature": Sum.of(jnp.exp(params["log_temperature"])[None])}

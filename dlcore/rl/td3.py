@@ -91,16 +91,19 @@ def learner(
         return model.apply({"params": params}, x, action, method="values")
 
     def loss(params, targets, data: Transition, key):
-        action = action_of(targets, data.next_observation)
+        # Target policy smoothing: clipped noise on the target action (TD3).
+        action = action_of(targets, data.next_observation)  # [B, A]
         if has_twin_critics:
             noise = target_noise * jax.random.normal(key, action.shape)
             action = jnp.clip(action + jnp.clip(noise, -target_noise_clip, target_noise_clip), -1, 1)
-        next_q = values(targets, data.next_observation, action)
+        # Clipped double Q-learning: the smaller of two target critics (TD3).
+        next_q = values(targets, data.next_observation, action)  # [2, B]
         next_value = next_q.min(0) if has_twin_critics else next_q[0]
-        y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)
+        y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)  # [B]
         q = values(params, data.observation, data.action)
-        critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)
-        value = values(jax.lax.stop_gradient(params), data.observation, action_of(params, data.observation))[0]
+        critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)  # [B]
+        # Deterministic policy gradient through the first critic.
+        value = values(jax.lax.stop_gradient(params), data.observation, action_of(params, data.observation))[0]  # [B]
         metrics = {"critic_loss": critic, "q": q.mean(0)}
         return (critic - value).mean(), {name: Sum.of(numbers) for name, numbers in metrics.items()}
 
@@ -117,15 +120,19 @@ def learner(
         return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), action)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
+        # One gradient for critic and actor.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
+        # Delayed policy updates: the actor and the targets move every `policy_delay` steps (TD3).
         count = state.opt_state["count"] + 1
         update_actor = count % (policy_delay if has_twin_critics else 1) == 0
+        # Optimizer step; the actor's is discarded in between.
         params, opt_state = descend_parts(optimizer, gradients, state)
         opt_state["count"] = count
         new_and_old = (params["actor"], opt_state["actor"]), (state.params["actor"], state.opt_state["actor"])
         params["actor"], opt_state["actor"] = jax.tree.map(
             lambda new, old: jnp.where(update_actor, new, old), *new_and_old
         )
+        # Polyak average of the target networks.
         targets = average_targets(state.target_params, params, jnp.where(update_actor, tau, 0.0))
         return state.replace(params=params, opt_state=opt_state, target_params=targets), metrics
 
