@@ -161,7 +161,7 @@ def integrate(step: Callable, x: jax.Array, extra: Any, grid: SamplingGrid, retu
     """Scan a sampler's step over its timesteps.
 
     Args:
-      step: `(x, extra, k, t, abar_t, abar_s) -> (x, extra)`, the k-th step, from timestep t to s.
+      step: `(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s) -> (x, extra)`, the k-th step, from timestep t to s.
       x: [B, ...], start.
       extra: whatever else the sampler carries.
       grid: see `dlcore.generative.schedules.sampling_grid`.
