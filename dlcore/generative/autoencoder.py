@@ -181,10 +181,10 @@ def learner(
 
     def measures(params, batch, rng):
         x, noisy, mask = to_float(batch["image"]), corrupt_inputs(batch, rng), mask_of(batch)
-        codes = apply(params, noisy, "encode")
-        y = apply(params, codes, "decode")
+        codes = apply(params, noisy, "encode")  # [B, D]
+        y = apply(params, codes, "decode")  # [B, H, W, C]
         flat = (x.shape[0], -1)
-        losses = jnp.square(y.reshape(flat) - x.reshape(flat)).sum(-1)
+        losses = jnp.square(y.reshape(flat) - x.reshape(flat)).sum(-1)  # [B]
         clipped = jnp.clip(y, 0, 1)
         quality = jax.vmap(psnr)(clipped, x)
         metrics = {
@@ -201,6 +201,7 @@ def learner(
 
     def objective(params, batch, rng):
         value, codes, metrics = measures(params, batch, rng)
+        # Sparse autoencoder: penalty on the mean activation of each unit over the batch.
         if kind == "sparse":
             mask = mask_of(batch)
             if penalty == "kl":
@@ -216,8 +217,11 @@ def learner(
         return objective(params, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # The noise of a denoising autoencoder differs at each step.
         rng = jax.random.fold_in(state.rng, state.step)
+        # Gradient of the reconstruction error and the sparsity penalty.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -223,15 +223,17 @@ def learner(
 
     def objective(params, batch, rng, noise: Callable | None = jax.random.normal):
         x, mask = normalize(batch["image"]), mask_of(batch)
-        mean, logvar = model.apply({"params": params}, x, method="encode")
+        mean, logvar = model.apply({"params": params}, x, method="encode")  # [B, h, w, Z] each
+        # Reparameterized latent; the mean itself in evaluation.
         z = mean
         if noise is not None:
             eps = jax.vmap(lambda key: noise(key, mean.shape[1:], mean.dtype))(example_keys(rng, batch))
             z = mean + jnp.exp(0.5 * logvar) * eps
-        y = model.apply({"params": params}, z, method="decode")
-        errors = jnp.abs(x - y).mean((1, 2, 3))
-        divergences = kl_to_standard_normal(mean, logvar).mean((1, 2, 3))
-        mse = jnp.square(jnp.clip(y, -1, 1) - x).mean((1, 2, 3)) / 4
+        y = model.apply({"params": params}, z, method="decode")  # [B, H, W, C]
+        # L1 reconstruction plus the KL divergence to a standard normal.
+        errors = jnp.abs(x - y).mean((1, 2, 3))  # [B]
+        divergences = kl_to_standard_normal(mean, logvar).mean((1, 2, 3))  # [B]
+        mse = jnp.square(jnp.clip(y, -1, 1) - x).mean((1, 2, 3)) / 4  # [B]
         metrics = {
             "loss": Sum.of(errors + kl_weight * divergences, mask),
             "l1": Sum.of(errors, mask),
@@ -245,7 +247,9 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Gradient of L1 plus weighted KL, with fresh noise.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

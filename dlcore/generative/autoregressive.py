@@ -205,8 +205,9 @@ def learner(
     def objective(params, batch, key, dropout=None):
         x, name = values(batch, key)
         train = {} if dropout is None else {"train": True, "rngs": {"dropout": dropout}}
-        logits = model.apply({"params": params}, x, label_of(batch), **train)
-        nats, mask = -categorical_log_likelihood(logits, x), mask_of(batch)
+        # One forward pass predicts every pixel from those before it.
+        logits = model.apply({"params": params}, x, label_of(batch), **train)  # [B, H, W, C, levels]
+        nats, mask = -categorical_log_likelihood(logits, x), mask_of(batch)  # [B], [B]
         metrics = {"loss": Sum.of(nats / dimensions, mask), **likelihood_metrics(nats, dimensions, name, mask)}
         return masked_mean(nats / dimensions, mask), metrics
 
@@ -214,11 +215,14 @@ def learner(
         return objective(params, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Fresh binarization of the images, and dropout by replica.
         rng = jax.random.fold_in(state.rng, state.step)
         dropout = jax.random.fold_in(rng, 1)
         if axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        # Gradient of the negative log-likelihood per dimension.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, jax.random.fold_in(rng, 0), dropout)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -98,6 +98,7 @@ def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> 
     def one(pool, row):
         key, fake, is_real = row
         coin, slot_key = jax.random.split(key)
+        # Fill the pool first; then half of the fakes are exchanged for a stored one.
         is_filling = pool.count < size
         slot = jnp.where(is_filling, pool.count, jax.random.randint(slot_key, (), 0, size))
         stored = (is_filling | jax.random.bernoulli(coin)) & (is_real > 0)
@@ -179,6 +180,7 @@ def learner(
 
     def update(state: CycleState, batch: dict) -> tuple[CycleState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
+        # Translate both domains; the discriminators see fakes from the image pools.
         a, b = read(batch)
         fakes = dict(zip(("b", "a"), translate(state.params, a, b), strict=True))
         pools, pooled_fakes = {}, {}
@@ -189,28 +191,33 @@ def learner(
         empty: dict = {}
 
         def discriminate(params):
+            # Both discriminators: real against pooled fakes.
             logits = discriminate_both(params, _joined(a, pooled_fakes["a"]), _joined(b, pooled_fakes["b"]))
-            losses = sum(LOSSES[loss].discriminator(*jnp.split(x, 2)).mean((1, 2)) for x in logits)
+            losses = sum(LOSSES[loss].discriminator(*jnp.split(x, 2)).mean((1, 2)) for x in logits)  # [B]
             return masked_mean(losses, mask), (empty, losses)
 
+        # Discriminator step.
         state, d_losses = players.turn("discriminator", state, discriminate)
 
         def generate(params):
             if identity_weight:
+                # Identity: an image of the target domain stays as it is.
                 outputs = translate(params, _joined(a, b), _joined(b, a))
                 (fake_b, same_b), (fake_a, same_a) = (jnp.split(x, 2) for x in outputs)
             else:
                 fake_b, fake_a = translate(params, a, b)
+            # Cycle consistency: there and back.
             cycle_b, cycle_a = translate(params, fake_a, fake_b)
             g_losses = sum(
                 LOSSES[loss].generator(logit).mean((1, 2)) for logit in discriminate_both(params, fake_a, fake_b)
             )
-            cycle = l1(cycle_a, a) + l1(cycle_b, b)
+            cycle = l1(cycle_a, a) + l1(cycle_b, b)  # [B]
             total = g_losses + cycle_weight * cycle
             if identity_weight:
                 total = total + identity_weight * cycle_weight * (l1(same_a, a) + l1(same_b, b))
             return masked_mean(total, mask), (empty, (g_losses, cycle))
 
+        # Step of both generators.
         state, (g_losses, cycle) = players.turn("generator", state, generate)
         metrics = {
             "g_loss": Sum.of(g_losses, mask),

@@ -271,6 +271,7 @@ def learner(
 
     def objective(params, frozen, batch, rng, dropout=0.0):
         keys, mask = example_keys(rng, batch), mask_of(batch)
+        # Clean example; latent diffusion encodes it by the frozen autoencoder.
         x = encode({**params, **frozen}, jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys), batch)
 
         def diffuse(key, x):
@@ -279,15 +280,18 @@ def learner(
             alpha_cumprod = jnp.asarray(alphas_bar, x.dtype)[t]
             return t, add_noise(x, noise, alpha_cumprod), target_of(x, noise, alpha_cumprod, prediction)
 
-        t, noisy, target = jax.vmap(diffuse)(keys, x)
+        # Forward process: a timestep and noise for each example.
+        t, noisy, target = jax.vmap(diffuse)(keys, x)  # [B], [B, ...], [B, ...]
         cond = None if condition is None else condition.read(batch)
         if condition is not None and dropout:
+            # Classifier-free guidance: drop the condition of some examples.
             cond_drop_mask = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)
             cond = jax.tree.map(
                 lambda value, null: jnp.where(cond_drop_mask.reshape(-1, *[1] * (value.ndim - 1)), null, value),
                 cond,
                 condition.null(cond),
             )
+        # Simple loss: squared error of the predicted noise, velocity or sample.
         losses = jnp.square(target - apply({**params, **frozen}, noisy, t, cond)).reshape(x.shape[0], -1).mean(-1)
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
 
@@ -295,10 +299,13 @@ def learner(
         return objective(params, state.locked, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # New timesteps and noise at each step.
         rng = jax.random.fold_in(state.rng, state.step)
+        # Gradient of the simple loss by the trainable parameters alone.
         gradients, metrics = jax.grad(objective, has_aux=True)(
             state.params, state.locked, batch, rng, condition_dropout
         )
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
@@ -316,8 +323,10 @@ def learner(
             return network(x, t, cond)
 
         if guidance != 1:
+            # Classifier-free guidance.
             denoise = guide(network, cond, condition.null(cond), guidance)
         keys, fractions = example_keys(state.rng, batch), None
+        # Interpolation: noise on the arc between that of two keys.
         if "share" in batch:
             fractions = batch["share"]
             keys = jax.vmap(lambda endpoints: jax.vmap(lambda i: jax.random.fold_in(state.rng, i))(endpoints))(

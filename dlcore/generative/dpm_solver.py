@@ -57,6 +57,7 @@ def dpmpp_sample(
         last = alpha_cumprod_s == 1
         # Not infinite in the last step, where the signal is all there is.
         h = half_log_snr(jnp.where(last, alpha_cumprod_t, alpha_cumprod_s)) - half_log_snr(alpha_cumprod_t)
+        # Second-order multistep correction; first order at the first and the last step.
         second = (k > 0) & ~last & (order == 2)
         d = x0 + jnp.where(second, h / (2 * jnp.where(second, h_previous, 1)), 0) * (x0 - x0_previous)
         decay = jnp.where(last, 0, jnp.exp(-h))

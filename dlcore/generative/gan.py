@@ -112,39 +112,45 @@ def learner(
 
     def penalty(params, model_state, real, y):
         def total(x):
-            return players.apply("discriminator", params, model_state, x, *y)[0].sum()
+            return players.apply("discriminator", params, model_state, x, *y)[0].sum()  # [B]
 
         return 0.5 * r1 * jnp.square(jax.grad(total)(real)).reshape(real.shape[0], -1).sum(-1)
 
     def update(state: GANState, batch: dict) -> tuple[GANState, Metrics]:
         rng, real, y = jax.random.fold_in(state.rng, state.step), encode(batch), cond_of(batch)
         mask = mask_of(batch)
-        z = latent(jax.random.fold_in(rng, 0), batch)
-        fake, _ = players.apply("generator", state.params, state.model_state, z, *y)
+        # Fake images for the discriminator, no gradient to the generator.
+        z = latent(jax.random.fold_in(rng, 0), batch)  # [B, Z]
+        fake, _ = players.apply("generator", state.params, state.model_state, z, *y)  # [B, H, W, C]
 
         def discriminate(params):
-            real_logit, statistics = players.apply("discriminator", params, state.model_state, real, *y)
+            real_logit, statistics = players.apply("discriminator", params, state.model_state, real, *y)  # [B]
             model_state = {**state.model_state, "discriminator": statistics}
-            fake_logit, statistics = players.apply("discriminator", params, model_state, fake, *y)
+            fake_logit, statistics = players.apply("discriminator", params, model_state, fake, *y)  # [B]
             losses = LOSSES[loss].discriminator(real_logit, fake_logit)
+            # R1: gradient penalty on real images.
             extra = penalty(params, state.model_state, real, y) if not (isinstance(r1, Real) and r1 == 0) else 0
             return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
 
+        # Discriminator step.
         state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, discriminate)
 
         def generate(params):
             z = latent(jax.random.fold_in(rng, 1), batch)
+            # Fresh latents; the gradient goes through the updated discriminator.
             x, statistics = players.apply("generator", params, state.model_state, z, *y)
             logit, _ = players.apply("discriminator", params, state.model_state, x, *y)
-            losses = LOSSES[loss].generator(logit)
+            losses = LOSSES[loss].generator(logit)  # [B]
             return masked_mean(losses, mask), (statistics, losses)
 
+        # Generator step.
         state, g_losses = players.turn("generator", state, generate)
         metrics = {
             "g_loss": Sum.of(g_losses, mask),
             "d_loss": Sum.of(d_losses, mask),
             **_d_metrics(real_logit, fake_logit, mask),
         }
+        # EMA of the generator.
         return state.replace(step=state.step + 1, generator_ema=average(state)), metrics
 
     def average(state):

@@ -281,23 +281,26 @@ def paired_learner(
     def update(state: PlayerState, batch: dict) -> tuple[PlayerState, Metrics]:
         mask, metrics = mask_of(batch), {}
         if is_adversarial:
-            real = target(batch)
+            # Fake images for the discriminator, no gradient to the generator.
+            real = target(batch)  # [B, H, W, C]
             fake, _ = translate(state.params, state.model_state, batch)
 
             def discriminate(params):
-                real_logit, statistics = discriminator_logit(params, state.model_state, batch, real)
+                real_logit, statistics = discriminator_logit(params, state.model_state, batch, real)  # [B, h, w]
                 fake_logit, statistics = discriminator_logit(
                     params, {**state.model_state, "discriminator": statistics}, batch, fake
                 )
-                losses = LOSSES[loss].discriminator(real_logit, fake_logit).mean((1, 2))
+                losses = LOSSES[loss].discriminator(real_logit, fake_logit).mean((1, 2))  # [B]
                 return masked_mean(losses, mask), (statistics, losses)
 
+            # Discriminator step.
             state, losses = players.turn("discriminator", state, discriminate)
             metrics["d_loss"] = Sum.of(losses, mask)
 
         def generate(params):
-            y, statistics = translate(params, state.model_state, batch)
-            content_losses = content(y, target(batch))
+            # Content loss against the target image, and the adversarial loss.
+            y, statistics = translate(params, state.model_state, batch)  # [B, H, W, C]
+            content_losses = content(y, target(batch))  # [B]
             total = content_weight * content_losses
             g_losses = jnp.zeros_like(content_losses)
             if is_adversarial:
@@ -307,6 +310,7 @@ def paired_learner(
                 total = total + adversarial_weight * g_losses
             return masked_mean(total, mask), (statistics, (total, content_losses, g_losses))
 
+        # Generator step, against the updated discriminator.
         state, (total, content_losses, g_losses) = players.turn("generator", state, generate)
         metrics |= {"loss": Sum.of(total, mask), "content_loss": Sum.of(content_losses, mask)}
         metrics |= {"g_loss": Sum.of(g_losses, mask)} if is_adversarial else {}

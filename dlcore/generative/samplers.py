@@ -70,6 +70,7 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
     Returns:
       (x_0, eps), both [...].
     """
+    # x_t = signal * x_0 + spread * eps.
     signal, spread = jnp.sqrt(abar), jnp.sqrt(1 - abar)
     if prediction == "epsilon":
         return (x - spread * output) / signal, output
@@ -209,6 +210,7 @@ def ddpm_sample(
     """
 
     def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
+        # Posterior q(x_s | x_t, x_0) with the predicted x_0.
         x0, _ = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
         a = alpha_cumprod_t / alpha_cumprod_s
         mean = (

@@ -127,10 +127,12 @@ class Players(NamedTuple):
           (new state, extras).
         """
 
+        # The gradient of this player alone; the other's parameters stay fixed.
         def player_objective(params):
             return objective({**state.params, player: params})
 
         gradients, (model_state, extras) = jax.grad(player_objective, has_aux=True)(state.params[player])
+        # Optimizer step of this player.
         updates, opt_state = self.optimizers[player].update(gradients, state.opt_state[player], state.params[player])
         params = optax.apply_updates(state.params[player], updates)
         state = state.replace(

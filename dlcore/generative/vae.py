@@ -233,11 +233,14 @@ def learner(
 
     def objective(params, batch, rng):
         mask = mask_of(batch)
+        # Encoder: q(z | x).
         x = observed(batch["image"], batch["index"], jax.random.fold_in(rng, 0))
-        mean, log_variance = apply(params, x, "encode")
-        z = jax.vmap(reparameterize)(example_keys(jax.random.fold_in(rng, 1), batch), mean, log_variance)
-        nats, kl = -log_likelihood(params, x, z), kl_to_standard_normal(mean, log_variance).sum(-1)
-        losses = nats + beta * kl
+        mean, log_variance = apply(params, x, "encode")  # [B, Z] each
+        # One reparameterized draw an image.
+        z = jax.vmap(reparameterize)(example_keys(jax.random.fold_in(rng, 1), batch), mean, log_variance)  # [B, Z]
+        # Negative ELBO: reconstruction plus beta * KL.
+        nats, kl = -log_likelihood(params, x, z), kl_to_standard_normal(mean, log_variance).sum(-1)  # [B], [B]
+        losses = nats + beta * kl  # [B]
         metrics = {"loss": Sum.of(losses, mask), "kl_nats": Sum.of(kl, mask), "reconstruction_nats": Sum.of(nats, mask)}
         return masked_mean(losses, mask), metrics
 
@@ -246,7 +249,9 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Gradient of the negative ELBO.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

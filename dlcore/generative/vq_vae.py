@@ -231,22 +231,27 @@ def update_codebook(
       The codebook after; as it was where no output counts.
     """
     num_codes = len(book.counts)
-    z, is_valid = jax.lax.stop_gradient(z).astype(jnp.float32), mask > 0
-    one_hot = jax.nn.one_hot(codes, num_codes) * is_valid[:, None]
-    counts, sums = one_hot.sum(0), one_hot.T @ jnp.where(is_valid[:, None], z, 0)
+    # Number and sum of the encoder outputs assigned to each code.
+    z, is_valid = jax.lax.stop_gradient(z).astype(jnp.float32), mask > 0  # [N, D], [N]
+    one_hot = jax.nn.one_hot(codes, num_codes) * is_valid[:, None]  # [N, K]
+    counts, sums = one_hot.sum(0), one_hot.T @ jnp.where(is_valid[:, None], z, 0)  # [K], [K, D]
+    # A random encoder output for each code that may have to restart.
     choose, pick = jax.random.split(key)
     rows = jax.random.categorical(choose, jnp.where(is_valid, 0.0, -jnp.inf), shape=(num_codes,))
     restarts, has_restart = z[rows], jnp.broadcast_to(is_valid.any(), num_codes)
     if axis is not None:
+        # Sum over replicas, and choose each restart from any of them.
         counts, sums = jax.lax.psum((counts, sums), axis)
         restarts, has_restart = (jax.lax.all_gather(v, axis) for v in (restarts, has_restart))
         replica = jax.random.categorical(pick, jnp.where(has_restart, 0.0, -jnp.inf), axis=0)
         restarts, has_restart = (v[replica, jnp.arange(num_codes)] for v in (restarts, has_restart))
-    new_counts = decay * book.counts + (1 - decay) * counts
-    new_sums = decay * book.sums + (1 - decay) * sums
-    vectors = new_sums / jnp.maximum(new_counts, 1e-12)[:, None]
+    # EMA of counts and sums; their quotient is the codebook.
+    new_counts = decay * book.counts + (1 - decay) * counts  # [K]
+    new_sums = decay * book.sums + (1 - decay) * sums  # [K, D]
+    vectors = new_sums / jnp.maximum(new_counts, 1e-12)[:, None]  # [K, D]
     average = new_counts.mean()
-    dead = (new_counts < restart_below * average) & has_restart
+    # Dead codes restart at an encoder output.
+    dead = (new_counts < restart_below * average) & has_restart  # [K]
     after = Codebook(
         jnp.where(dead[:, None], restarts, vectors),
         jnp.where(dead, average, new_counts),
@@ -367,10 +372,12 @@ def learner(
     def autoencode(params, codebook, batch):
         """(loss, (metrics, z, codes)) of the autoencoder."""
         x, mask = normalize(batch["image"]), mask_of(batch)
-        z, codes, q = quantized(params, codebook, x)
-        y = apply(params, straight_through(z, q), "decode")
-        errors = jnp.square(y - x).mean((1, 2, 3))
-        commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))
+        z, codes, q = quantized(params, codebook, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
+        # Straight-through gradient from the decoder to the encoder.
+        y = apply(params, straight_through(z, q), "decode")  # [B, H, W, C]
+        errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
+        # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
+        commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
         losses = errors + commitment * commitment_losses
         y, x = denormalize(y), (x + 1) / 2
         metrics = {
@@ -401,11 +408,14 @@ def learner(
 
     def update_autoencoder(state, batch):
         def objective(player_params):
+            # Optimizer step of the autoencoder.
             return autoencode({**state.params, "autoencoder": player_params}, state.codebook, batch)
 
+        # Gradient of reconstruction and commitment.
         gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
         mask = jnp.repeat(mask_of(batch), codes[0].size)
         key = jax.random.fold_in(state.rng, state.step)
+        # EMA of the codebook; dead codes restart.
         codebook = update_codebook(
             state.codebook,
             z.reshape(-1, z.shape[-1]),
@@ -419,11 +429,14 @@ def learner(
         return stepped(state, "autoencoder", gradients, codebook=codebook), metrics
 
     def update_prior(state, batch):
-        _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))
+        # Codes of the frozen autoencoder.
+        _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))  # [B, h, w]
 
         def objective(player_params):
+            # Optimizer step of the prior.
             return prior_loss({**state.params, "prior": player_params}, codes, mask_of(batch))
 
+        # Gradient of the negative log-likelihood of the codes.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
         return stepped(state, "prior", gradients), metrics
 
@@ -431,7 +444,9 @@ def learner(
         if prior is None:
             state, metrics = update_autoencoder(state, batch)
             return state.replace(step=state.step + 1), metrics
+        # Two phases: the autoencoder first, then the prior on its codes.
         phase_updates = (update_autoencoder, update_prior)
+        # Both branches of the cond return the same metrics; those of the other phase are zero.
         empty = [
             {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
             for shapes in (jax.eval_shape(turn, state, batch)[1] for turn in phase_updates)
