@@ -87,7 +87,9 @@ def learner(
         return base.init(rng, batch)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Contrastive step on images and captions.
         state, metrics = base.update(state, batch)
+        # Clip the logit scale, as CLIP does.
         scale = jnp.minimum(state.params["logit_scale"], jnp.log(LARGEST_SCALE))
         return state.replace(params={**state.params, "logit_scale": scale}), metrics
 

@@ -254,10 +254,11 @@ def learner(
             (logits, _), model_state = model.apply(
                 variables, images, train=True, mutable=list(model_state), rngs={"dropout": dropout}
             )
-        label = state.clusters[batch["index"]]
-        sizes = jnp.bincount(state.clusters, length=num_clusters)
-        weight = train_size / (num_clusters * jnp.maximum(sizes[label], 1))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        # Cluster assignments are the labels; weights make clusters equally heavy.
+        label = state.clusters[batch["index"]]  # [B]
+        sizes = jnp.bincount(state.clusters, length=num_clusters)  # [K]
+        weight = train_size / (num_clusters * jnp.maximum(sizes[label], 1))  # [B]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [B]
         metrics = {"loss": Sum.of(weight * losses, mask), "accuracy": Sum.of(logits.argmax(-1) == label, mask)}
         return masked_mean(weight * losses, mask), (model_state, metrics)
 
@@ -273,12 +274,16 @@ def learner(
 
     def update(state: DeepClusterState, batch: dict) -> tuple[DeepClusterState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # A view of each image; assignments are renewed between epochs, not here.
         images, dropout = views(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
+        # Gradient of the weighted cross-entropy with the cluster assignments.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, images, state, batch, dropout
         )
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def predict(state: DeepClusterState, batch: dict) -> dict[str, jax.Array]:

@@ -165,7 +165,7 @@ def updated_center(
     Returns:
       [K].
     """
-    valid_logits = jnp.where(mask[:, None] > 0, logits, 0)
+    valid_logits = jnp.where(mask[:, None] > 0, logits, 0)  # [V, B, K]
     total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
     if axis is not None:
         total, count = jax.lax.psum((total, count), axis)
@@ -255,16 +255,19 @@ def learner(
     ) -> tuple[jax.Array, Metrics]:
         """Teacher's logits [2, B, K] and the student's [2 + L, B, K]; crop i of the one is crop i of the other."""
         mask, size = mask_of(batch), jnp.log(teacher_logits.shape[-1])
+        # Teacher distribution: centered and sharpened, no gradient.
         teacher_log_probs = jax.nn.log_softmax(
             jax.lax.stop_gradient(teacher_logits - state.center) / teacher_temperature(state.step)
         )
-        teacher_probs = jnp.exp(teacher_log_probs)
-        student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)
-        cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)
-        is_other_crop = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(student_logits)))[..., None]
-        losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
-        entropy = -(teacher_probs * teacher_log_probs).sum(-1).mean(0)
-        used = jnp.where(mask[:, None] > 0, teacher_probs, 0).sum((0, 1))
+        teacher_probs = jnp.exp(teacher_log_probs)  # [2, B, K]
+        student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)  # [2 + L, B, K]
+        # Cross-entropy of every pair of different crops of an image.
+        cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)  # [2, 2 + L, B]
+        is_other_crop = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, 2 + L, 1]
+        losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()  # [B]
+        # Entropy and prototype usage tell collapse.
+        entropy = -(teacher_probs * teacher_log_probs).sum(-1).mean(0)  # [B]
+        used = jnp.where(mask[:, None] > 0, teacher_probs, 0).sum((0, 1))  # [K]
         count = _GLOBAL * (mask > 0).sum(dtype=jnp.int32)
         return masked_mean(losses, mask), {
             "loss": Sum.of(losses, mask),
@@ -290,21 +293,28 @@ def learner(
 
     def update(state: DINOState, batch: dict) -> tuple[DINOState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Two global crops and L local ones.
         large, small = views(batch, jax.random.fold_in(rng, 0))
-        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, large)
+        # Teacher forward on the global crops, no gradient.
+        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, large)  # [2, B, K]
 
         def objective(params: Any) -> tuple:
+            # Student forward on all crops.
             student_logits, model_state = student(params, state.model_state, large, small, jax.random.fold_in(rng, 1))
             mean, metrics = compare(teacher_logits, student_logits, state, batch)
+            # EMA of the teacher.
             return mean, (model_state, metrics)
 
+        # Gradient; the prototypes stand still in the first epochs.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         factor = last_layer(state.step)
         gradients = {**gradients, "prototypes": gradients["prototypes"] * factor}
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # EMA of the center.
         center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum, axis)
         momentum = teacher_momentum(state.step)
+        # Optimizer step of the student.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)
         return state.replace(
             teacher_params=momentum_update(state.teacher_params, state.params, momentum),

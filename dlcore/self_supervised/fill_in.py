@@ -153,8 +153,9 @@ def fill_in_learner(
             added, model_state = model.apply(
                 variables, normalize(examples.input), train=True, mutable=list(model_state), rngs={"dropout": dropout}
             )
-        prediction = examples.trivial + added
-        losses = error(prediction, examples)
+        # The network predicts the residual to the trivial prediction.
+        prediction = examples.trivial + added  # [B, H, W, K]
+        losses = error(prediction, examples)  # [B]
         metrics = {"loss": Sum.of(losses, mask)}
         for end, image in (("", prediction), (f"_{trivial}", examples.trivial)):
             mse = error(jnp.clip(image, 0, 1), examples)
@@ -173,12 +174,16 @@ def fill_in_learner(
 
     def update(state: FillInState, batch: dict) -> tuple[FillInState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Remove a part of each image.
         examples, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
+        # Gradient of the reconstruction error where the answer counts.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, examples, batch, dropout
         )
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: FillInState, batch: dict) -> Metrics:

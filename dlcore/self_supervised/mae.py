@@ -95,11 +95,13 @@ def learner(
         return out["prediction"], patch_targets(model.patches(images), norm_pix_loss), out["mask"]
 
     def measure(params: Any, images: jax.Array, keys: jax.Array, batch: dict) -> tuple[jax.Array, Metrics]:
-        prediction, target, masked = fill_in(params, images, keys)
+        prediction, target, masked = fill_in(params, images, keys)  # [B, N, P], [B, N, P], [B, N]
         # Every image hides as many patches, so that the mean over images is that over patches.
         hidden = masked.sum(1)
-        losses = (mse_loss(prediction, target) * masked).sum(1) / hidden
-        plain = (mean_patch_loss(target, masked) * masked).sum(1) / hidden
+        # Squared error of masked patches alone.
+        losses = (mse_loss(prediction, target) * masked).sum(1) / hidden  # [B]
+        # Baseline: the mean of the visible patches.
+        plain = (mean_patch_loss(target, masked) * masked).sum(1) / hidden  # [B]
         mask = mask_of(batch)
         value = Sum.of(losses, mask)
         mean = value.total / jnp.maximum(value.count, 1)
@@ -114,12 +116,15 @@ def learner(
         return measure(params, preprocess(batch["image"]), example_keys(state.rng, batch), batch)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Mask and augmentation of each image by its own key.
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
         images = preprocess(batch["image"])
         if augment is not None:
             images = jax.vmap(lambda key, image: augment(jax.random.fold_in(key, 1), image))(keys, images)
+        # Reconstruct masked patches from the visible ones.
         objective = jax.value_and_grad(lambda params: measure(params, images, keys, batch), has_aux=True)
         (value, metrics), gradients = objective(state.params)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

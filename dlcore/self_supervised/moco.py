@@ -159,31 +159,40 @@ def learner(
     def contrast(q, k, queue, batch):
         """The mean loss and the metrics of queries and their keys [B, E]; no gradient goes to a key."""
         (k, queue), mask = jax.lax.stop_gradient((k, queue)), mask_of(batch)
-        scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))
+        # InfoNCE: the positive first, then the queue of negatives.
+        scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature  # [B, 1 + K]
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))  # [B]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
         return masked_mean(losses, mask), metrics
 
     def update(state: MoCoState, batch: dict) -> tuple[MoCoState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         order, dropout = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
+        # Two views of each image: query and key.
         first, second = views(batch, jax.random.fold_in(rng, 0))
+        # EMA of the key encoder.
         key_params = momentum_update(state.key_params, state.params, key_momentum)
+        # Shuffled batch norm: statistics of the keys must not give away the pairs.
         if axis is not None:
             second = shuffle(order, second, axis)
+        # Key encoder forward, no gradient.
         out, key_model_state = encode(model, key_params, state.key_model_state, second, dropout)
-        keys = out["embeddings"] if axis is None else unshuffle(order, out["embeddings"], axis)
+        keys = out["embeddings"] if axis is None else unshuffle(order, out["embeddings"], axis)  # [B, E]
 
         def objective(params):
+            # Query encoder forward, contrasted with its key and the queue.
             out, model_state = encode(model, params, state.model_state, first, dropout)
             mean, metrics = contrast(out["embeddings"], keys, state.queue, batch)
             return mean, (model_state, metrics)
 
+        # Gradient by the query encoder alone.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state, key_model_state = jax.lax.pmean((model_state, key_model_state), axis)
             keys = jax.lax.all_gather(keys, axis, tiled=True)
+        # Enqueue the keys of all replicas; the oldest leave.
         queue, pointer = enqueue(state.queue, state.pointer, keys)
+        # Optimizer step of the query encoder.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, queue=queue, pointer=pointer)
         return state.replace(key_params=key_params, key_model_state=key_model_state), metrics
 

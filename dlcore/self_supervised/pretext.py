@@ -127,7 +127,8 @@ def pretext_learner(
             (logits, _), model_state = model.apply(
                 variables, pieces, train=True, mutable=list(model_state), rngs={"dropout": dropout}
             )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))
+        # Cross-entropy of the pretext label; examples without one are left out.
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))  # [B]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(logits.argmax(-1) == label, mask)}
         return masked_mean(losses, mask), (model_state, metrics)
 
@@ -142,12 +143,16 @@ def pretext_learner(
 
     def update(state: PretextState, batch: dict) -> tuple[PretextState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Draw the pretext task of each image: pieces and label.
         examples, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
+        # Gradient of the cross-entropy.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, *examples, batch, dropout
         )
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: PretextState, batch: dict) -> Metrics:

@@ -69,7 +69,8 @@ def learner(
 
     def contrast(a, b, batch, axis=None):
         mask = mask_of(batch)
-        scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
+        # NT-Xent: 2N views, each against all others.
+        scores, positives = nt_xent_scores(a, b, temperature, mask, axis)  # [2B, 2N], [2B]
         losses, mask = optax.softmax_cross_entropy_with_integer_labels(scores, positives), jnp.concatenate([mask, mask])
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
         return masked_mean(losses, mask), metrics
@@ -88,13 +89,18 @@ def learner(
 
         def objective(params):
             views, dropout = jax.random.fold_in(rng, 0), jax.random.fold_in(rng, 1)
-            a, b, model_state = embed(params, state.model_state, batch, views, dropout)
+            # Embeddings of two views of each image, from one pass.
+            a, b, model_state = embed(params, state.model_state, batch, views, dropout)  # [B, E], [B, E]
+            # Negatives come from all replicas.
             mean, metrics = contrast(a, b, batch, axis)
             return mean, (model_state, metrics)
 
+        # Gradient of NT-Xent.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: SimCLRState, batch: dict) -> Metrics:

@@ -103,9 +103,11 @@ def learner(
 
     def objective(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         mask, factor = mask_of(batch), adversary * strength(state.step)
+        # Forward on renderings and photographs, with gradient reversal before the domain classifier.
         rendered, photo = describe(params, batch, factor)
-        shape = optax.softmax_cross_entropy_with_integer_labels(rendered["shape"], batch["label"])
-        factor_errors = error(rendered, batch["factors"])
+        # Shape and factor losses on renderings, which have labels; domain loss on both.
+        shape = optax.softmax_cross_entropy_with_integer_labels(rendered["shape"], batch["label"])  # [B]
+        factor_errors = error(rendered, batch["factors"])  # [B]
         domain, is_domain_correct = domain_losses([rendered["domain"], photo["domain"]])
         return masked_mean(shape + factor_errors + domain, mask), {
             "loss": Sum.of(shape + factor_errors + domain, mask),
@@ -120,8 +122,11 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Labels of photographs are for evaluation only.
         batch = {name: rows for name, rows in batch.items() if name not in ("photo_label", "photo_factors")}
+        # Gradient of all three losses.
         (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
