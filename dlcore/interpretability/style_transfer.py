@@ -20,7 +20,46 @@ from dlcore.interpretability.image_optimization import check_layers, image_learn
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
-__all__ = ["learner"]
+__all__ = ["learner", "style_grams", "transfer_terms"]
+
+
+def style_grams(maps: dict[str, jax.Array], style_layers: tuple[str, ...]) -> dict[str, jax.Array]:
+    """Describe a style by the Gram matrices of its maps, each divided by its map's size.
+
+    Args:
+      maps: {layer: [..., H, W, C]} of the style image.
+      style_layers: names of the maps.
+
+    Returns:
+      {layer: [..., C, C]}.
+    """
+    return {s: gram_matrix(maps[s]) / (maps[s].shape[-3] * maps[s].shape[-2]) for s in style_layers}
+
+
+def transfer_terms(
+    maps: dict[str, jax.Array],
+    image: jax.Array,
+    content: jax.Array,
+    grams: dict[str, jax.Array],
+    content_layer: str,
+) -> dict[str, jax.Array]:
+    """Compute the unweighted terms of the loss of style transfer.
+
+    Args:
+      maps: {layer: [..., h, w, C]} of the rendered image.
+      image: [..., H, W, C], the rendered image.
+      content: [..., h, w, C], the map of the content image.
+      grams: {layer: [..., C, C]} of the style, as `style_grams` gives them.
+      content_layer: name of the map that is compared with `content`.
+
+    Returns:
+      `content`, `style` (the mean over the layers of `grams`) and `variation`, each [...].
+    """
+    return {
+        "content": content_loss(maps[content_layer], content),
+        "style": sum(style_loss(maps[s], gram, 1) for s, gram in grams.items()) / max(1, len(grams)),
+        "variation": total_variation_loss(image),
+    }
 
 
 @check_arguments
@@ -72,21 +111,14 @@ def learner(
         return image if start == "content" else 0.5 + 0.1 * jax.random.normal(key, image.shape)
 
     def targets(network, example):
-        style_maps = features(network, to_float(example["style"]))
         return {
             "content": features(network, to_float(example["content"]))[content_layer],
-            "style": {
-                s: gram_matrix(style_maps[s]) / (style_maps[s].shape[0] * style_maps[s].shape[1]) for s in style_layers
-            },
+            "style": style_grams(features(network, to_float(example["style"])), style_layers),
         }
 
     def objective(network, image, targets, key):
         maps = features(network, image)
-        terms = {
-            "content": content_loss(maps[content_layer], targets["content"]),
-            "style": sum(style_loss(maps[s], targets["style"][s], 1) for s in style_layers) / max(1, len(style_layers)),
-            "variation": total_variation_loss(image),
-        }
+        terms = transfer_terms(maps, image, targets["content"], targets["style"], content_layer)
         weights = {"content": content_weight, "style": style_weight, "variation": variation_weight}
         return sum(weights[name] * term for name, term in terms.items()), terms
 

@@ -1,0 +1,151 @@
+"""Fast style transfer: one feed-forward network that renders photographs in several styles.
+
+python -m experiments.interpretability.fast_style                             (pieces of a photograph; four minutes)
+python -m experiments.interpretability.fast_style --data_dir=FOLDER_OF_PHOTOS --styles=PAINTING,PAINTING
+python -m experiments.interpretability.fast_style --styles=mosaic             (one style, as in Johnson et al.)
+python -m experiments.interpretability.fast_style --mode=predict --run=RUN --input=FILE_OR_FOLDER --output=images
+
+A style is a pattern that a program draws (mosaic, waves, strokes), a photograph that comes with scikit-learn (flower,
+china) or an image file. `loss` is that of `experiments.interpretability.style_transfer`, averaged over the styles; the
+photograph itself as the result is the baseline. `experiments.studies.fast_style` compares it with optimized images.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dlcore.data.sample_images import sample_image
+from dlcore.data.source import Source
+from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
+from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.interpretability import fast_style
+from dlcore.interpretability.fast_style import StyleNet
+from dlcore.kits import image_pairs, image_prediction, optimizer
+from dlcore.kits.interpretability import SETTINGS
+from dlcore.kits.trained_network import load_network
+from dlcore.main import main
+
+
+def data(flags: Flags) -> Splits:
+    splits = image_pairs.small_images(flags, 1)
+    train, valid, test = (
+        Source({"content": s.arrays["image"]}, len(s), name=s.name) for s in (splits.train, splits.valid, splits.test)
+    )
+    shape = splits.spec["image_shape"]
+    spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "shapes": {"content": shape}}
+    return Splits(train, valid, test, spec, splits.notes, shown=test.take(min(4, len(test))))
+
+
+def style_images(flags: Flags) -> list[np.ndarray]:
+    """The images [h, w, 3] uint8 of `--styles`."""
+    side = flags.style_size
+    return [style_pattern(s, side) if s in STYLE_PATTERNS else sample_image(s, side) for s in flags.styles]
+
+
+def build(setup: Setup):
+    flags, network = setup.flags, load_network(setup.flags.network)
+    styles = style_images(flags)
+    fields = {"pooling": "avg"} if hasattr(network.model, "pooling") else {}
+    return fast_style.learner(
+        model=StyleNet(len(styles), dtype=setup.dtype, **flags.group("stylenet")),
+        network=network.model.clone(**fields),
+        variables=network.variables,
+        optimizer=optimizer.build(setup),
+        styles=styles,
+        mean=network.mean,
+        std=network.std,
+        axis=setup.axis,
+        **flags.group("learner"),
+    )
+
+
+def inputs(flags: Flags, spec: dict):
+    source, names = image_prediction.inputs(flags, spec)
+    return Source({"content": source.arrays["image"]}, len(names)), names
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    return [{"styles": len(images), "shape": list(images.shape[1:])} for images in outputs["images"]]
+
+
+def write(folder: Path, outputs: dict, source, names: list[str], spec: dict) -> list[Path]:
+    """Write each photograph in all styles, side by side, as NAME.png."""
+    from dlcore.kits import diffusion
+    from dlcore.report.generative import picture_grid
+
+    stems = image_prediction.unique_stems(names)
+    return [
+        diffusion.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
+        for stem, images in zip(stems, outputs["images"], strict=True)
+    ]
+
+
+def panels(context):
+    from dlcore.report.curves import curves
+    from dlcore.report.pictures import examples, to_uint8
+
+    content, rendered = context.data.test.arrays["content"][:4], np.asarray(context.outputs["images"][:4])
+    side = content.shape[1:3]
+    patterns = [np.asarray(jax.image.resize(s, (*side, 3), "nearest")) for s in style_images(context.flags)]
+    rows, titles = [np.zeros_like(content[0]), *patterns], ["", *context.flags.styles]
+    for photograph, images in zip(content, rendered, strict=True):
+        rows += [photograph, *to_uint8(images)]
+        titles += ["photograph", *context.flags.styles]
+    shown = np.stack([np.asarray(image, np.uint8) for image in rows])
+    return [examples(shown[1:], titles[1:], "Styles, and photographs in each"), curves(context.history)]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=fast_style.learner,
+    data=data,
+    build=build,
+    modules={"stylenet": StyleNet},
+    settings={
+        **image_pairs.SMALL,
+        **optimizer.SETTINGS,
+        "network": SETTINGS["network"],
+        "styles": Setting(
+            ("mosaic", "waves", "strokes", "flower"),
+            "names of patterns (mosaic, waves, strokes), of photographs (china, flower), or image files",
+            tuple[str, ...],
+            essential=True,
+        ),
+        "style_size": Setting(96, "height of the style images, pixels"),
+    },
+    defaults={
+        "optimizer": "adam",
+        "learning_rate": 3e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "steps": 1500,
+        "batch_size": 4,
+        "eval_every": 500,
+        "select": "last",
+    },
+    smoke={
+        "image_size": 16,
+        "style_size": 24,
+        "styles": ("mosaic", "waves"),
+        "stylenet.width": 4,
+        "stylenet.num_blocks": 1,
+        "steps": 2,
+        "batch_size": 2,
+        "eval_every": 2,
+    },
+    monitor="loss",
+    monitor_mode="min",
+    headline="loss",
+    overfit=None,
+    example=image_pairs.example,
+    inputs=inputs,
+    describe=describe,
+    write=write,
+    schedule=optimizer.schedule,
+    panels=panels,
+)
+
+if __name__ == "__main__":
+    main(experiment)
