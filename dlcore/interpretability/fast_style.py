@@ -45,7 +45,7 @@ class StyleNet(nn.Module):
       dtype: dtype of computation; None takes the input's.
     """
 
-    num_styles: int = 1
+    num_styles: int
     width: Annotated[int, Range(1)] = 16
     num_blocks: Annotated[int, Range(0)] = 3
     dtype: Any = None

@@ -131,10 +131,10 @@ def study(
     prompt: str = "ROMEO:",
     layer: str | None = None,
     num_train: Annotated[int, Range(8)] = 3000,
-    num_test: Annotated[int, Range(2)] = 200,
+    num_test: Annotated[int, Range(2)] = 100,
     image_size: Annotated[int, Range(16)] = 48,
     width: Annotated[int, Range(4)] = 64,
-    steps: Annotated[int, Range(1)] = 2000,
+    steps: Annotated[int, Range(1)] = 1200,
     num_seeds: Annotated[int, Range(1)] = 1,
     most: Annotated[int, Range(1)] = 6,
 ) -> StudyResult:
@@ -170,7 +170,7 @@ def study(
     model = small_vit(image_size, width)
     maps, points, accuracy = {}, [], []
     for seed in range(num_seeds):
-        fitted = fit(Named(model), data["image"], data["label"], steps, 32, seed)
+        fitted = fit(Named(model), data["image"], data["label"], steps, 32, seed, learning_rate=1e-3)
         variables = {"params": fitted["params"]["vit"]}
         found = maps_of(model, variables, x, layer)
         maps = maps or found

@@ -47,7 +47,7 @@ def build(setup: Setup):
     flags, network = setup.flags, load_network(setup.flags.network)
     styles = style_images(flags)
     fields = {"pooling": "avg"} if hasattr(network.model, "pooling") else {}
-    return fast_style.learner(
+    learner = fast_style.learner(
         model=StyleNet(len(styles), dtype=setup.dtype, **flags.group("stylenet")),
         network=network.model.clone(**fields),
         variables=network.variables,
@@ -58,6 +58,7 @@ def build(setup: Setup):
         axis=setup.axis,
         **flags.group("learner"),
     )
+    return optimizer.averaged(learner, setup)
 
 
 def inputs(flags: Flags, spec: dict):

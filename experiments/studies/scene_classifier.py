@@ -44,9 +44,17 @@ def single_shapes(count: int, seed: int, size: int, empty: float = 0.0) -> dict[
     return {"image": arrays["image"], "label": label, "box": arrays["boxes"][:, 0], "mask": mask}
 
 
-def fit(net: nn.Module, images: np.ndarray, labels: np.ndarray, steps: int, batch_size: int, seed: int):
+def fit(
+    net: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    learning_rate: float = 4e-3,
+):
     """Train on flipped and turned scenes: the variables."""
-    optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0, 4e-3, max(1, steps // 10), max(2, steps)))
+    optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0, learning_rate, max(1, steps // 10), max(2, steps)))
     variables = net.init(jax.random.key(seed), standardize(images[:1]))
 
     @jax.jit

@@ -17,6 +17,6 @@ def test_the_verdict_asks_for_twice_the_loss_and_a_hundred_times_the_speed():
     """(3 + 1) / (1 + 1) = 2 is the most that holds; 1 s over 0.01 s is the least."""
     result = study.report([rendering(3.0, 1.0, 1.0), rendering(1.0, 1.0, 1.0)])
     assert result.holds
-    assert result.headline.value == pytest.approx(2.0)
+    assert result.headline.values == pytest.approx(2.0)
     assert not study.report([rendering(3.1, 1.0, 1.0), rendering(1.0, 1.0, 1.0)]).holds
     assert not study.report([rendering(1.0, 1.0, 0.9)]).holds
