@@ -38,17 +38,17 @@ def attention_weights_of(model: nn.Module, variables: Any, *inputs: Any) -> dict
     Raises:
       ValueError: no layer sows its weights.
     """
-    _, seen = model.apply(variables, *inputs, mutable=["intermediates"])
-    flat = flatten_dict(seen.get("intermediates", {}))
-    found = {"/".join(path[:-1]): values[0] for path, values in flat.items() if path[-1] == "weights"}
-    if not found:
+    _, sown = model.apply(variables, *inputs, mutable=["intermediates"])
+    flat = flatten_dict(sown.get("intermediates", {}))
+    by_path = {"/".join(path[:-1]): values[0] for path, values in flat.items() if path[-1] == "weights"}
+    if not by_path:
         name = type(model).__name__
         raise ValueError(f"model={name}: no layer sows attention weights; allowed: models of dlcore.nn attention")
 
     def in_order(path: str) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
-    return {path: found[path] for path in sorted(found, key=in_order)}
+    return {path: by_path[path] for path in sorted(by_path, key=in_order)}
 
 
 def layer_weights(weights: dict[str, jax.Array], layer: str) -> jax.Array:

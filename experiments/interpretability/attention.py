@@ -61,16 +61,16 @@ def maps_of(model: ViT, variables: Any, x: jax.Array, layer: str | None) -> dict
     """Maps [B, H, W] by title: rollout, the mean over heads of one layer, and its heads."""
 
     @jax.jit
-    def found(variables, x):
+    def all_maps(variables, x):
         weights = attention_weights_of(model, variables, x)
-        chosen = layer_weights(weights, layer) if layer else list(weights.values())[-1]
+        selected = layer_weights(weights, layer) if layer else list(weights.values())[-1]
         grid = tuple(side // model.patch_size for side in x.shape[1:3])
         query = 0 if model.pool == "token" else None
-        rows = {"rollout": attention_rollout(list(weights.values())), "mean of heads": chosen.mean(1)}
-        rows |= {f"head {i}": chosen[:, i] for i in range(min(4, chosen.shape[1]))}
+        rows = {"rollout": attention_rollout(list(weights.values())), "mean of heads": selected.mean(1)}
+        rows |= {f"head {i}": selected[:, i] for i in range(min(4, selected.shape[1]))}
         return {name: resize_map(token_map(r, grid, query), x.shape[1:3]) for name, r in rows.items()}
 
-    return jax.tree.map(np.asarray, found(variables, x))
+    return jax.tree.map(np.asarray, all_maps(variables, x))
 
 
 def explain_images(network: str, path: str | None, layer: str | None, most: int) -> StudyResult:
@@ -107,8 +107,8 @@ def explain_text(run: str, prompt: str, layer: str | None) -> StudyResult:
     model = GPT2(len(vocabulary), phase.flags.window, **phase.flags.group("model"))
     tokens = jnp.array([[vocabulary.index(c) for c in prompt]])
     weights = jax.jit(lambda v, t: attention_weights_of(model, v, t))({"params": phase.params}, tokens)
-    chosen = layer_weights(weights, layer) if layer else list(weights.values())[-1]
-    shown = {"rollout": attention_rollout(list(weights.values()))[0], "mean of heads": chosen[0].mean(0)}
+    selected = layer_weights(weights, layer) if layer else list(weights.values())[-1]
+    shown = {"rollout": attention_rollout(list(weights.values()))[0], "mean of heads": selected[0].mean(0)}
     figure, axes = new_figure((10, 5), 1, 2)
     for ax, (name, values) in zip(axes, shown.items(), strict=True):
         ax.imshow(values, cmap="magma", vmin=0)
@@ -116,7 +116,7 @@ def explain_text(run: str, prompt: str, layer: str | None) -> StudyResult:
         ax.set_xticklabels(list(prompt))
         ax.set_yticklabels(list(prompt))
     back = float(
-        (np.arange(len(prompt))[:, None] - np.arange(len(prompt))).ravel() @ np.asarray(chosen[0].mean(0)).ravel()
+        (np.arange(len(prompt))[:, None] - np.arange(len(prompt))).ravel() @ np.asarray(selected[0].mean(0)).ravel()
     )
     numbers = {"mean distance read back, characters": back / len(prompt)}
     verdict = f"In the chosen layer a character reads {back / len(prompt):.1f} characters back on average."
@@ -172,9 +172,9 @@ def study(
     for seed in range(num_seeds):
         fitted = fit(Named(model), data["image"], data["label"], steps, 32, seed, learning_rate=1e-3)
         variables = {"params": fitted["params"]["vit"]}
-        found = maps_of(model, variables, x, layer)
-        maps = maps or found
-        points.append({name: float(pointing_game(values, inside).mean()) for name, values in found.items()})
+        seed_maps = maps_of(model, variables, x, layer)
+        maps = maps or seed_maps
+        points.append({name: float(pointing_game(values, inside).mean()) for name, values in seed_maps.items()})
         predicted = np.asarray(jax.jit(model.apply)(variables, x)).argmax(1)
         accuracy.append(float((predicted == test["label"]).mean()))
     return report(points, accuracy, test, maps, most)

@@ -67,9 +67,9 @@ def localize(net: nn.Module, variables: Any, images: np.ndarray, labels: np.ndar
         return logits, resize_map(maps, images.shape[1:3])
 
     logits, maps = (np.asarray(v) for v in maps_of(variables, jnp.asarray(images)))
-    found = {share: np.stack([box_of_map(m, share) for m in maps]) for share in SHARES}
-    scores = {share: corloc(b, boxes) for share, b in found.items()}
-    return Localization(scores, float((logits.argmax(1) == labels).mean()), found[SHARES[0]], maps)
+    boxes_by_share = {share: np.stack([box_of_map(m, share) for m in maps]) for share in SHARES}
+    scores = {share: corloc(b, boxes) for share, b in boxes_by_share.items()}
+    return Localization(scores, float((logits.argmax(1) == labels).mean()), boxes_by_share[SHARES[0]], maps)
 
 
 def report(trained: list[Localization], untrained: list[Localization], middle: float, test: dict) -> StudyResult:
@@ -130,8 +130,8 @@ def study(
     for seed in range(num_seeds):
         variables = fit(net, data["image"], data["label"], steps, 32, seed)
         random = net.init(jax.random.key(seed + 100), standardize(jnp.asarray(test["image"][:1])))
-        for found, weights in ((trained, variables), (untrained, random)):
-            found.append(localize(net, weights, test["image"], test["label"], test["box"]))
+        for results, weights in ((trained, variables), (untrained, random)):
+            results.append(localize(net, weights, test["image"], test["label"], test["box"]))
     return report(trained, untrained, corloc(middle, test["box"]), test)
 
 

@@ -76,7 +76,7 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
     loss_at = jax.jit(lambda state, image, batch: optimizer.evaluate(state.replace(params=image), batch)["loss"])
     test = page.data(flags).test.arrays["content"]
     rows = np.linspace(0, len(test) - 1, num_images).round().astype(int)
-    found = []
+    renderings = []
     for name, style, s in zip(flags.styles, styles, range(len(styles)), strict=True):
         for row in rows:
             batch = {"content": test[row : row + 1], "style": style[None], "index": np.zeros(1, np.int32)}
@@ -91,8 +91,8 @@ def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]
             seconds[PASS] = median_seconds(render, phase.params, x, ids)
             images = {PHOTOGRAPH: x, PASS: render(phase.params, x, ids), OPTIMIZED: jnp.clip(state.params, 0, 1)}
             losses = {kind: float(loss_at(first, image, batch).compute()) for kind, image in images.items()}
-            found.append(Rendering(name, {k: np.asarray(v[0]) for k, v in images.items()}, losses, seconds))
-    return found
+            renderings.append(Rendering(name, {k: np.asarray(v[0]) for k, v in images.items()}, losses, seconds))
+    return renderings
 
 
 def report(renderings: list[Rendering]) -> StudyResult:

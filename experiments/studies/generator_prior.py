@@ -40,13 +40,13 @@ def report(
     probability: list[float],
     with_prior: list[float],
     of_pixels: list[float],
-    made: np.ndarray,
+    generated: np.ndarray,
     free: np.ndarray,
 ) -> StudyResult:
     """Judge the scores [steps + 1, B] of the first seed, and what was measured of each seed.
 
     `probability` is that of the generator's images, `with_prior` and `of_pixels` are Fréchet distances to real digits;
-    `made` and `free` are images [10, H, W, 1] of the first seed.
+    `generated` and `free` are images [10, H, W, 1] of the first seed.
     """
     risen = float((scores[-1] > scores[0]).mean())
     holds = min(probability) >= 0.99 and risen == 1 and all(a < b for a, b in zip(with_prior, of_pixels, strict=True))
@@ -56,7 +56,7 @@ def report(
         f"{risen:.0%} of the codes, from {scores[0].mean():.1f} to {scores[-1].mean():.1f} on average."
     )
     figure, axes = new_figure((6, 2.6), 2, 1)
-    for ax, (name, images) in zip(axes, {"over the code": made, "over the pixels": free}.items(), strict=True):
+    for ax, (name, images) in zip(axes, {"over the code": generated, "over the pixels": free}.items(), strict=True):
         ax.imshow(picture_grid(images, len(images)).squeeze(), cmap="gray", vmin=0, vmax=255)
         ax.set_title(name, fontsize=9)
         ax.set_axis_off()
@@ -116,9 +116,9 @@ def study(
         free = jax.random.normal(jax.random.fold_in(key, 1), (size, int(np.prod(phase.spec["image_shape"]))))
         codes, scores = ascend_code(generate, score, codes, labels, optax.adam(0.05), steps=steps, weight=weight)
         free, _ = ascend_code(pixels, score, free, labels, optax.adam(0.05), steps=steps, weight=0.0)
-        made = generate(codes)
-        probability = jnp.take_along_axis(jax.nn.softmax(score(made)), labels[:, None], 1).mean()
-        return made, pixels(free), scores, probability
+        generated = generate(codes)
+        probability = jnp.take_along_axis(jax.nn.softmax(score(generated)), labels[:, None], 1).mean()
+        return generated, pixels(free), scores, probability
 
     real = np.asarray(to_float(load("digits").test.arrays["image"]))
     rows = [both(jax.random.key(seed)) for seed in range(num_seeds)]
