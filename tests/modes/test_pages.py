@@ -44,6 +44,7 @@ WITH_LOSS = {
     "generative.super_resolution",
     "generative.text_to_image",
     "generative.vae",
+    "interpretability.fast_style",
     "segmentation.deeplab",
     "segmentation.fcn",
     "segmentation.full_resolution",
