@@ -408,7 +408,6 @@ def learner(
 
     def update_autoencoder(state, batch):
         def objective(player_params):
-            # Optimizer step of the autoencoder.
             return autoencode({**state.params, "autoencoder": player_params}, state.codebook, batch)
 
         # Gradient of reconstruction and commitment.
@@ -426,6 +425,7 @@ def learner(
             restart_below=restart_below,
             axis=axis,
         )
+        # Optimizer step of the autoencoder.
         return stepped(state, "autoencoder", gradients, codebook=codebook), metrics
 
     def update_prior(state, batch):
@@ -433,11 +433,11 @@ def learner(
         _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))  # [B, h, w]
 
         def objective(player_params):
-            # Optimizer step of the prior.
             return prior_loss({**state.params, "prior": player_params}, codes, mask_of(batch))
 
         # Gradient of the negative log-likelihood of the codes.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
+        # Optimizer step of the prior.
         return stepped(state, "prior", gradients), metrics
 
     def update(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
