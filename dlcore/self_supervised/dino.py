@@ -302,7 +302,6 @@ def learner(
             # Student forward on all crops.
             student_logits, model_state = student(params, state.model_state, large, small, jax.random.fold_in(rng, 1))
             mean, metrics = compare(teacher_logits, student_logits, state, batch)
-            # EMA of the teacher.
             return mean, (model_state, metrics)
 
         # Gradient; the prototypes stand still in the first epochs.
@@ -316,6 +315,7 @@ def learner(
         momentum = teacher_momentum(state.step)
         # Optimizer step of the student.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)
+        # EMA of the teacher.
         return state.replace(
             teacher_params=momentum_update(state.teacher_params, state.params, momentum),
             teacher_model_state=momentum_update(state.teacher_model_state, model_state, momentum),
