@@ -287,8 +287,8 @@ def learner(
             "d_fake": Sum.of(1 - jnp.exp(-fake_losses(fake)), mask),
             **{name: Sum(value * count, count) for name, value in extras.items()},
         }
-        # EMA of the classifier, which is evaluated.
         state = state.replace(step=state.step + 1, model_state=statistics)
+        # EMA of the classifier, which is evaluated.
         return state.replace(teacher=average.follow(state.teacher, weights(state), state.step)), metrics
 
     def eval_state(state: GanClassifierState) -> SupervisedState:
