@@ -241,20 +241,25 @@ def reinforce_search(
     def update(carry: tuple, i: jax.Array) -> tuple[tuple, tuple]:
         params, opt_state, mean, square = carry
         keys = jax.random.split(jax.random.fold_in(key, i + 1), (2, children))
-        architectures = jax.vmap(lambda key: sample(key, controller, params))(keys[0])
-        rewards = jax.lax.map(lambda x: reward(*x), (keys[1], architectures))
+        # Sample child architectures from the controller.
+        architectures = jax.vmap(lambda key: sample(key, controller, params))(keys[0])  # [children, 6]
+        # Train and measure each child.
+        rewards = jax.lax.map(lambda x: reward(*x), (keys[1], architectures))  # [children]
         first = i == 0
+        # EMA baseline and scale of the rewards.
         mean = jnp.where(first, rewards.mean(), baseline_decay * mean + (1 - baseline_decay) * rewards.mean())
         spread = jnp.square(rewards - mean).mean()
         square = jnp.where(first, spread, baseline_decay * square + (1 - baseline_decay) * spread)
-        advantages = (rewards - mean) / jnp.sqrt(square + 1e-8)
+        advantages = (rewards - mean) / jnp.sqrt(square + 1e-8)  # [children]
 
         def loss(params: Any) -> jax.Array:
             log_probabilities = jax.vmap(lambda a: controller.apply({"params": params}, a))(architectures)
+            # REINFORCE with an entropy bonus.
             log_prob = jnp.take_along_axis(log_probabilities, architectures[..., None], -1)[..., 0].sum(-1)
-            entropy = entropy_loss(log_probabilities).sum(-1)
+            entropy = entropy_loss(log_probabilities).sum(-1)  # [children]
             return -(jax.lax.stop_gradient(advantages) * log_prob + entropy_weight * entropy).mean()
 
+        # Optimizer step of the controller.
         changes, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
         return (optax.apply_updates(params, changes), opt_state, mean, square), (architectures, rewards)
 

@@ -94,18 +94,22 @@ def learner(
     def update(state: DistillationState, batch: dict) -> tuple[DistillationState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
         images, targets = preprocess(batch["image"]), batch["label"]
+        # Teacher and student see the same augmented and mixed images.
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
         dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
         if axis is not None:
             dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
+        # MixUp and CutMix across the batch; labels become distributions.
         if mixes:
             num_classes = jax.eval_shape(lambda: teacher.apply(state.teacher, images, train=False)).shape[-1]
             targets = jax.nn.one_hot(targets, num_classes)
             images, targets = mix_batch(mixing, images, targets, mixup_alpha, cutmix_alpha, mask)
-        teacher_logits = teacher.apply(state.teacher, images, train=False)
+        # Teacher forward, no gradient.
+        teacher_logits = teacher.apply(state.teacher, images, train=False)  # [B, C]
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
+            # Student forward; DeiT's distillation head learns from the teacher.
             out, model_state = model.apply(
                 {"params": params, **state.model_state},
                 images,
@@ -116,8 +120,9 @@ def learner(
             )
             logits, heads = out if two_heads else (out, {})
             student = heads.get("distillation", logits)
-            label_losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)
-            losses = (1 - teacher_weight) * label_losses + teacher_weight * teacher_loss(student, teacher_logits)
+            # Cross-entropy with the labels and with the teacher.
+            label_losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)  # [B]
+            losses = (1 - teacher_weight) * label_losses + teacher_weight * teacher_loss(student, teacher_logits)  # [B]
             agrees = student.argmax(-1) == teacher_logits.argmax(-1)
             metrics = {
                 "loss": Sum.of(losses, mask),
@@ -126,9 +131,11 @@ def learner(
             }
             return masked_mean(losses, mask), (model_state, metrics)
 
+        # Gradient by the student alone.
         (value, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step of the student.
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: objective(p)[0], model_state=model_state
         )

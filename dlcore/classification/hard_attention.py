@@ -205,25 +205,30 @@ def learner(
 
     def soft_objective(params: Any, batch: dict) -> tuple[jax.Array, Metrics]:
         scene, mask = pixels(batch), mask_of(batch)
-        weights = jnp.exp(policy(params, scene))
+        # Soft attention: the expected glimpse.
+        weights = jnp.exp(policy(params, scene))  # [B, L]
         logits = call(params, "classify", mean_glimpse(scene, weights))
-        losses = softmax_cross_entropy_loss(logits, batch["label"])
+        losses = softmax_cross_entropy_loss(logits, batch["label"])  # [B]
         return masked_mean(losses, mask), metrics_of(losses, logits, weights, batch, mask)
 
     def drawn_objective(params: Any, batch: dict, keys: jax.Array) -> tuple[jax.Array, Metrics]:
         """The mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
         scene, mask = pixels(batch), mask_of(batch)
         log_policy = policy(params, scene)  # [B, L]
+        # Sample G glimpse locations of each scene.
         location = jax.vmap(lambda key, s: jax.random.categorical(key, s, shape=(num_glimpses,)))(keys, log_policy)
         many = jax.tree.map(lambda a: jnp.repeat(a, num_glimpses, 0), {**batch, "scene": scene, "mask": mask})
-        logits = call(params, "classify", glimpse_at(many["scene"], location.reshape(-1)))
-        losses = softmax_cross_entropy_loss(logits, many["label"])
+        # Classify each glimpse.
+        logits = call(params, "classify", glimpse_at(many["scene"], location.reshape(-1)))  # [B G, C]
+        losses = softmax_cross_entropy_loss(logits, many["label"])  # [B G]
         value = masked_mean(losses, many["mask"])
         if attention == "hard":
-            reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(location.shape)
+            # REINFORCE: reward 1 for a correct class, the other draws of the scene as baseline.
+            reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(location.shape)  # [B, G]
             weights = jax.vmap(score_weights)(reward[..., None])[..., 0]  # each scene's draws are the episodes
+            # Its gradient is that of the score function; an entropy bonus keeps exploration.
             reinforce_term = (jnp.take_along_axis(log_policy, location, 1) * jax.lax.stop_gradient(weights)).mean(-1)
-            entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)
+            entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)  # [B]
             value -= masked_mean(reinforce_term + entropy_weight * entropy, mask)
         attended = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
         return value, metrics_of(losses, logits, attended, many, many["mask"])
@@ -232,9 +237,12 @@ def learner(
         def objective(params: Any) -> tuple[jax.Array, Metrics]:
             if attention == "soft":
                 return soft_objective(params, batch)
+            # New glimpses at each step.
             return drawn_objective(params, batch, example_keys(jax.random.fold_in(state.rng, state.step), batch))
 
+        # Gradient through the glimpse (soft) or by the score function (hard).
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def attend(state: State, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -118,9 +118,11 @@ def learner(
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
         mask = mask_of(batch)
         losses, *auxiliary_losses = (loss_of(s, targets) for s in (logits, *auxiliaries.values()))
+        # Auxiliary classifiers (GoogLeNet, Inception) count in training alone.
         value = masked_mean(losses, mask) + auxiliary_weight * sum(
             masked_mean(other, mask) for other in auxiliary_losses
         )
+        # L2 penalty on kernels.
         penalty = l2 * l2_penalty(params, half=True, where=is_kernel)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return value + penalty, (model_state, metrics, logits)
@@ -132,11 +134,14 @@ def learner(
     def update(state: SupervisedState, batch: dict) -> tuple[SupervisedState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         images, targets = preprocess(batch["image"]), batch["label"]
+        # Augment each image under a key of its own.
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+        # Replicas draw different dropout masks and mixtures.
         dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
         if axis is not None:
             dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
+        # MixUp and CutMix across the batch; labels become distributions.
         if mixes:
             logits = jax.eval_shape(lambda: apply(state.params, state.model_state, images)[0])
             targets = jax.nn.one_hot(targets, logits.shape[-1])
@@ -145,9 +150,12 @@ def learner(
         def value_fn(params):
             return objective(params, state.model_state, images, targets, batch, dropout)
 
+        # Gradient of the cross-entropy, auxiliary losses and L2 penalty.
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )
