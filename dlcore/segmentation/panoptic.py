@@ -56,10 +56,11 @@ def merge(
       is segment k, stuff s is segment K + s.
     """
     count = len(scores)
-    masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]
+    masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]  # [K, H, W]
 
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
         part = masks[k] & (segments < 0)
+        # Paste objects from the best score on; one that is mostly hidden is dropped.
         visible, whole = part.sum(), masks[k].sum()
         keep_mask = (visible > min_visible * whole) | ((visible == whole) & (whole > 0))
         return jnp.where(part & keep_mask, k, segments), keep_mask
@@ -67,6 +68,7 @@ def merge(
     order = jnp.argsort(-scores)
     segments, keep_masks = jax.lax.scan(add, jnp.full(semantic.shape, -1, jnp.int32), order.astype(jnp.int32))
     semantic = semantic.astype(jnp.int32)
+    # Stuff fills the pixels that no object took.
     stuff = jnp.where((segments < 0) & (semantic < num_stuff), semantic, -1)
     enough = (stuff[..., None] == jnp.arange(num_stuff)).sum((0, 1)) >= max(min_stuff, 1)
     segments = jnp.where((stuff >= 0) & enough[stuff], count + stuff, segments)
@@ -90,9 +92,11 @@ def target_segments(
       (segments [H, W] int32, -1 for void; classes [M + S] int32), as `merge`.
     """
     count = len(labels)
-    nearest = jnp.where(masks, jnp.arange(1, count + 1)[:, None, None], 0).max(0, initial=0) - 1
+    # The nearest mask owns a pixel; stuff is behind all things.
+    nearest = jnp.where(masks, jnp.arange(1, count + 1)[:, None, None], 0).max(0, initial=0) - 1  # [H, W]
     semantic = semantic.astype(jnp.int32)
-    behind = jnp.where(semantic < num_stuff, count + semantic, -1)
+    behind = jnp.where(semantic < num_stuff, count + semantic, -1)  # [H, W]
+    # Pixels of crowds are void.
     instance_idx = jnp.where((valid > 0)[jnp.maximum(nearest, 0)], nearest, -1) if count else nearest
     segments = jnp.where(nearest >= 0, instance_idx, behind)
     things = jnp.where(valid > 0, num_stuff + labels, -1)
@@ -190,8 +194,10 @@ def learner(
         )
 
     def update(state: PanopticState, batch: dict) -> tuple[PanopticState, Metrics]:
+        # The instance and the semantic learner update parameters of their own.
         pairs = {name: part_learner.update(part(state, name), batch) for name, part_learner in learners.items()}
         states = {name: pair[0] for name, pair in pairs.items()}
+        # Metrics carry the part's name in front.
         return joined(states), named({name: pair[1] for name, pair in pairs.items()})
 
     def evaluate(state: PanopticState, batch: dict) -> Metrics:

@@ -120,8 +120,10 @@ def learner(
         outputs, model_state = forward(params, state.model_state, images, dropout)
         if outputs["out"].shape[:-1] != labels.shape:
             raise ValueError(f"model: logits {outputs['out'].shape} for labels {labels.shape}; allowed: one a pixel")
-        counts = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]
+        # Void pixels and padded examples count for nothing.
+        counts = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]  # [B, H, W]
         labels = jnp.where(counts, labels.astype(jnp.int32), 0)
+        # Weighted mean over the pixels of all replicas.
         pixel_weights = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
         weight = jnp.where(counts, pixel_weights, 0).sum()
         divisor = jnp.where(total(weight) > 0, total(weight), 1)
@@ -131,18 +133,21 @@ def learner(
             losses = softmax_cross_entropy_loss(jnp.where(counts[..., None], logits, 0), labels)
             return jnp.where(counts, pixel_weights * losses, 0).sum()
 
+        # Pixel-wise cross-entropy.
         summed = cross_entropy(outputs["out"])
         metrics = {"loss": Sum(summed.astype(jnp.float32), weight)}
         value = replicas * summed / divisor
         if overlap != "none":
+            # Dice or Tversky loss of each image that has labels.
             function = multiclass_dice_loss if overlap == "dice" else multiclass_tversky_loss
-            shared, has_labels = function(outputs["out"], labels, mask=counts), counts.any((1, 2))
+            shared, has_labels = function(outputs["out"], labels, mask=counts), counts.any((1, 2))  # [B], [B]
             metrics["overlap"] = Sum.of(shared, has_labels)
             part = jnp.where(has_labels, shared, 0).sum() / jnp.maximum(total(has_labels.sum()), 1)
             value = value + overlap_weight * replicas * part
         if dropout is not None and "aux" in outputs:
+            # Auxiliary head (FCN head of PSPNet and DeepLab), in training alone.
             value = value + auxiliary_weight * replicas * cross_entropy(outputs["aux"]) / divisor
-        hit = jnp.where(counts, outputs["out"].argmax(-1) == labels, False)
+        hit = jnp.where(counts, outputs["out"].argmax(-1) == labels, False)  # [B, H, W]
         metrics["accuracy"] = Sum(hit.sum(dtype=jnp.int32), counts.sum(dtype=jnp.int32))
         return value, (model_state, metrics, outputs["out"])
 
@@ -152,16 +157,20 @@ def learner(
 
     def update(state: SemanticState, batch: dict) -> tuple[SemanticState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Augment images and label maps together.
         keys = example_keys(jax.random.fold_in(rng, 0), batch)
         example = augment_examples(augment, keys, preprocess(batch["image"]), batch)
+        # Replicas draw different dropout masks.
         dropout = jax.random.fold_in(rng, 1)
         if axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        # Gradient of the weighted cross-entropy and the overlap loss.
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state, example["image"], example["semantic"], batch, dropout
         )
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: SemanticState, batch: dict) -> Metrics:
