@@ -204,8 +204,10 @@ def learn_in_turn(
         def objective(params, current_rows, replay_rows):
             value = loss_on(params, current_rows, num_tasks)
             if replay_rows is not None:
+                # Replay: every task so far has the same weight.
                 value = value / num_tasks + (1 - 1 / num_tasks) * loss_on(params, replay_rows, num_tasks)
             if strategy == "ewc":
+                # EWC: quadratic pull to the anchor, by Fisher information.
                 pulls = jax.tree.map(lambda w, a, f: (f * jnp.square(w - a)).sum(), params, anchor, importance)
                 value += recipe.strength / 2 * sum(jax.tree.leaves(pulls))
             return value
@@ -252,17 +254,20 @@ def learn_in_turn(
     fewest = min(int(n) for n in counts.reshape(tasks, -1).sum(1))
     accuracies = []
     for k in range(tasks):
+        # Joint training has all tasks so far, the other strategies this one.
         task_rows = np.concatenate(by_class[k * classes_per_task : (k + 1) * classes_per_task])
         train_rows = np.concatenate(by_class[: (k + 1) * classes_per_task]) if strategy == "joint" else task_rows
         rows = np.zeros(len(order), np.int32)  # of one shape for all tasks, so that one program serves them
         rows[: len(train_rows)] = train_rows
         stored = None
         if strategy == "replay":
+            # Replay buffer: a few examples of each class so far.
             buffer_rows = np.concatenate([of[: recipe.buffer] for of in by_class[: max(1, k * classes_per_task)]])
             stored = jnp.asarray(np.resize(buffer_rows, len(classes) * recipe.buffer))
         keys = jax.vmap(lambda key, k=k: jax.random.fold_in(key, k + 1))(seed_keys)
         params = learn_all(params, keys, jnp.asarray(rows), len(train_rows), stored, anchor, importance, k + 1)
         if strategy == "ewc" and k + 1 < tasks:
+            # Fisher information of this task, and the anchor weighted by it.
             some = np.random.default_rng(k).permutation(task_rows)[: min(fewest, recipe.fisher_size)]
             fisher_values = fisher_all(params, keys, jnp.asarray(some), k + 1)
             importance = jax.tree.map(jnp.add, importance, fisher_values)

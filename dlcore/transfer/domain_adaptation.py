@@ -173,11 +173,14 @@ def learner(
 
     def objective(params: Any, batch: dict, factor: float | jax.Array) -> tuple[jax.Array, Metrics]:
         mask = mask_of(batch)
+        # Forward on both domains; DANN reverses the gradient before the domain classifier.
         source, target = describe(params, batch, factor)
-        losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])
+        # Source classification and domain classification.
+        losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])  # [B]
         domain, is_domain_correct = domain_losses([source["domain"], target["domain"]])
         value = masked_mean(losses + domain, mask)
         if technique in DISTANCES:
+            # Distance of the feature distributions (MMD, CORAL) over all replicas.
             domain_distance = DISTANCES[technique](*(gathered(x["features"]) for x in (source, target)))
             value = value + factor * domain_distance
         return value, {
@@ -193,12 +196,17 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), twins, opt_state)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Target labels are for evaluation only.
         inputs = {name: rows for name, rows in batch.items() if name != "target_label"}
-        weight = jnp.asarray(strength * ramp(state.step), jnp.float32)
+        # Ramp of the adaptation weight.
+        weight = jnp.asarray(strength * ramp(state.step), jnp.float32)  # []
         params, opt_state, metrics = {}, {}, {}
         for name, factor in zip(TWINS, (weight, 0.0), strict=True):
+            # The adapted network and the source-only baseline take the same step from the same start.
             one = state.replace(params=state.params[name], opt_state=state.opt_state[name])
+            # Gradient of classification, domain loss and distance; the baseline has no adaptation.
             (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(one.params, inputs, factor)
+            # Optimizer step.
             one = apply_gradients(one, optimizer, gradients, value=value)
             params[name], opt_state[name] = one.params, one.opt_state
             metrics = metrics or measured | {"strength": Last(weight)}

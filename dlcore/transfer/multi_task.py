@@ -86,8 +86,9 @@ def learner(
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         values, metrics = {}, {}
         for name, part in batch.items():
-            logits, mask = model.apply({"params": params}, part["image"])[name], mask_of(part)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])
+            # Shared trunk, one head for each task.
+            logits, mask = model.apply({"params": params}, part["image"])[name], mask_of(part)  # [B, C], [B]
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])  # [B]
             values[name] = masked_mean(losses, mask)
             metrics[f"loss/{name}"] = Sum.of(losses, mask)
             metrics[f"accuracy/{name}"] = Sum.of(logits.argmax(-1) == part["label"], mask)
@@ -98,7 +99,9 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Gradient of the weighted sum of the tasks' losses.
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

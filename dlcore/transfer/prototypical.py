@@ -123,14 +123,15 @@ def learner(
         asked = embeddings[embeddings.shape[0] - count * way * queries :].reshape(count, way * queries, -1)
         if described is None:
             supports = embeddings[: embeddings.shape[0] - count * way * queries]
-            described = supports.reshape(count, way, batch["support"].shape[2], -1).mean(2)
+            # Prototypes: the mean embedding of each class's supports.
+            described = supports.reshape(count, way, batch["support"].shape[2], -1).mean(2)  # [B, W, D]
         return jax.vmap(prototype_logits)(asked, described)
 
     def measured(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
         """(loss [B], accuracy [B]) of episodes."""
         way, queries = batch["query"].shape[1:3]
-        label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])  # [B, W Q]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [B, W Q]
         return losses.mean(1), (logits.argmax(-1) == label).astype(jnp.float32).mean(1)
 
     def objective(params, model_state, batch, train=False):
@@ -158,11 +159,14 @@ def learner(
         return value, metrics
 
     def update(state: FewShotState, batch: dict) -> tuple[FewShotState, Metrics]:
+        # Gradient of the queries' cross-entropy over the episodes' prototypes.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, batch, True
         )
+        # Batch statistics are averaged over replicas.
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: FewShotState, batch: dict) -> Metrics:
