@@ -129,14 +129,18 @@ def learner(
         return masked_mean(nats, mask), metrics_of(nats, logits, tokens, mask)
 
     def update(state: CharRNNState, batch: dict) -> tuple[CharRNNState, Metrics]:
+        # Next chunk of every stream; the carry is zero where a new pass begins.
         tokens, new_pass = chunk_at(state.streams, state.step, chunk_length)
+        # Truncated BPTT: the carry goes on, the gradient does not.
         carry = jax.tree.map(lambda h: jnp.where(new_pass, 0, h), state.carry)
 
         def objective(params):
-            nats, last_carry, logits = next_token_loss(model, params, carry, tokens)
+            nats, last_carry, logits = next_token_loss(model, params, carry, tokens)  # [B, T]
             return nats.mean(), (last_carry, metrics_of(nats, logits, tokens))
 
+        # Gradient of the next-token loss through one chunk.
         gradients, (carry, metrics) = jax.grad(objective, has_aux=True)(state.params)
+        # Optimizer step; the carry is part of the state.
         return apply_gradients(state, optimizer, gradients, carry=carry), metrics
 
     def evaluate(state: CharRNNState, batch: dict) -> Metrics:

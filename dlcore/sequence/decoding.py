@@ -49,7 +49,7 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
         logits = jnp.where(logits >= jax.lax.top_k(logits, top_k)[0][..., -1:], logits, -jnp.inf)
     if isinstance(top_p, float | int) and top_p >= 1:
         return logits
-    order = jnp.argsort(logits, axis=-1, stable=True, descending=True)
+    order = jnp.argsort(logits, axis=-1, stable=True, descending=True)  # [..., V]
     p = jax.nn.softmax(jnp.take_along_axis(logits, order, -1), axis=-1)
     # A sum may miss `top_p` by its rounding: .5 + .3 reaches .8.
     reached = jnp.cumsum(p, axis=-1)[..., :-1] >= jnp.asarray(top_p)[..., None] - 1e-6
@@ -209,18 +209,23 @@ def beam_search(
 
     def extend(t, carry, logits, active, log_p, finished, scores, lengths):
         """Choose token t of every hypothesis; carry's leaves lead with [B K]."""
+        # Scores of all extensions, [B, K, V].
         total = log_p[..., None] + jax.nn.log_softmax(logits.reshape(batch, k, size), axis=-1)
-        best, flat_idx = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)
+        # The 2K best: at least K of them do not end.
+        best, flat_idx = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)  # [B, 2K] each
         parent, token = flat_idx // size, (flat_idx % size).astype(jnp.int32)
-        sequences = active[rows, parent].at[:, :, t].set(token)
+        sequences = active[rows, parent].at[:, :, t].set(token)  # [B, 2K, T]
         done = is_finished(log_p, scores)[:, None]
+        # Hypotheses that end compete with the finished ones, by normalized score.
         is_stop = jnp.zeros_like(token, bool) if stop_token is None else token == stop_token
         new = is_stop & (jnp.arange(2 * k) < k) & jnp.isfinite(best) & ~done
         pool = jnp.concatenate([scores, jnp.where(new, normalized(best, t + 1), -infinity)], 1)
-        scores, top_idx = jax.lax.top_k(pool, k)
+        scores, top_idx = jax.lax.top_k(pool, k)  # [B, K] each
         finished = jnp.concatenate([finished, sequences], 1)[rows, top_idx]
         lengths = jnp.concatenate([lengths, jnp.full((batch, 2 * k), t + 1)], 1)[rows, top_idx]
+        # The best that do not end stay active.
         log_p, top_idx = jax.lax.top_k(jnp.where(is_stop, -infinity, best), k)
+        # Reorder the decoder's cache.
         source = (rows * k + parent[rows, top_idx]).reshape(-1)
         carry = jax.tree.map(lambda x: x[source], carry)
         return carry, sequences[rows, top_idx], log_p, finished, scores, lengths

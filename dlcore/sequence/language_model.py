@@ -134,9 +134,9 @@ def learner(
 
     def nats_of(params, tokens, rng=None):
         rngs = None if rng is None else {"dropout": rng}
-        inputs, target = split_sequence(tokens[:, :-1]), split_sequence(tokens[:, 1:].astype(jnp.int32))
-        logits = model.apply({"params": params}, inputs, rng is not None, rngs=rngs)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target
+        inputs, target = split_sequence(tokens[:, :-1]), split_sequence(tokens[:, 1:].astype(jnp.int32))  # [B, T] each
+        logits = model.apply({"params": params}, inputs, rng is not None, rngs=rngs)  # [B, T, V]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target  # [B, T]
 
     def token_mask(batch: dict) -> jax.Array:
         """[B, T]: the targets that are a row's own."""
@@ -157,19 +157,24 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         crop_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        # Replicas draw different dropout masks.
         if axis is not None:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis))
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
+        # A random window of T + 1 tokens of each row.
         spare = batch["text"].shape[1] - window - 1
-        starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(crop_key, batch))
+        starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(crop_key, batch))  # [B]
         mask = token_mask(batch)
         tokens = jax.vmap(lambda text, i: jax.lax.dynamic_slice_in_dim(text, i, window + 1))(batch["text"], starts)
 
         def objective(params):
-            nats, logits, target = nats_of(params, tokens, dropout_key)
+            # Teacher forcing: predict each next token.
+            nats, logits, target = nats_of(params, tokens, dropout_key)  # [B, T]
             return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
 
+        # Gradient of the mean loss a token.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -117,10 +117,11 @@ def learner(
 
     def outcome(params, tokens, masked_tokens, is_selected, mask, rng=None) -> tuple[jax.Array, Metrics]:
         rngs = None if rng is None else {"dropout": rng}
-        logits = model.apply({"params": params}, masked_tokens, rng is not None, rngs=rngs)
+        logits = model.apply({"params": params}, masked_tokens, rng is not None, rngs=rngs)  # [B, T, V]
         target = tokens.astype(jnp.int32)
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-        count = is_selected & (mask[:, None] > 0)
+        # Only selected tokens count, whether masked, replaced or unchanged.
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)  # [B, T]
+        count = is_selected & (mask[:, None] > 0)  # [B, T]
         return masked_mean(nats, count), token_metrics(nats, logits, target, count)
 
     def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -142,6 +143,7 @@ def learner(
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         crop_key, mask_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
         check_rows(batch, model.window, f"the window of {model.window} tokens")
+        # A random window of each row.
         spare = batch["text"].shape[1] - model.window
 
         def view(move: jax.Array, hide: jax.Array, text: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -151,9 +153,12 @@ def learner(
                 hide, tokens, mask_token, rate=mask_rate, masked=masked_share, random=random_share
             )
 
+        # Select tokens to predict; most are masked, some replaced, some unchanged.
         views = jax.vmap(view)(example_keys(crop_key, batch), example_keys(mask_key, batch), batch["text"])
+        # Gradient of the mean loss a selected token.
         objective = jax.grad(lambda params: outcome(params, *views, mask_of(batch), dropout_key), has_aux=True)
         gradients, metrics = objective(state.params)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

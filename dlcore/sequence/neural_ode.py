@@ -89,13 +89,16 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        errors = mse_loss(solve(params, batch)[:, 1:], batch["state"][:, 1:])
+        # Integrate from the first point, and compare with all later ones.
+        errors = mse_loss(solve(params, batch)[:, 1:], batch["state"][:, 1:])  # [B, T - 1]
         mask = mask_of(batch)
         metrics = {"loss": Sum.of(errors, mask), "last_point": Sum.of(errors[:, -1], mask)}
         return masked_mean(errors.mean(1), mask), metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Gradient through the solver, or by its adjoint.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -167,16 +167,17 @@ def learner(
         expected_shape = y.shape[:2] if categorical else y.shape
         if target.shape != expected_shape:
             raise ValueError(f"target.shape={target.shape}: does not fit the answers; allowed: {expected_shape}")
-        counts = jnp.broadcast_to(mask_of(batch)[:, None] > 0, y.shape[:2])
+        # Steps beyond an example's length count for nothing.
+        counts = jnp.broadcast_to(mask_of(batch)[:, None] > 0, y.shape[:2])  # [B, T]
         if pattern == "many_to_many" and "length" in batch:
             counts = counts & (jnp.arange(y.shape[1]) < batch["length"][:, None])
         flat = counts.reshape(-1)
         if not categorical:
             squares = jnp.square(y - target)
-            losses = squares.mean(-1)
+            losses = squares.mean(-1)  # [B, T]
             metrics = {"rmse": RootMeanSquare.of(squares.reshape(-1, squares.shape[-1]), flat)}
         else:
-            losses = optax.softmax_cross_entropy_with_integer_labels(y, target.astype(jnp.int32))
+            losses = optax.softmax_cross_entropy_with_integer_labels(y, target.astype(jnp.int32))  # [B, T]
             correct = y.argmax(-1) == target
             metrics = {
                 "accuracy": Sum.of(correct.reshape(-1), flat),
@@ -185,7 +186,9 @@ def learner(
         return masked_mean(losses, counts), {"loss": Sum.of(losses.reshape(-1), flat), **metrics}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Gradient of squared error or cross-entropy over the counted steps.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

@@ -85,20 +85,22 @@ def learner(
 
     def mixed(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Put the model's own choices in place of some inputs."""
-        logits = forbid_special(forward(params, source, inputs, jax.random.fold_in(key, 0)))
+        # Scheduled sampling: the model's own tokens, no gradient.
+        logits = forbid_special(forward(params, source, inputs, jax.random.fold_in(key, 0)))  # [B, T, V]
         predicted_tokens = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
         predicted_tokens = jnp.concatenate([inputs[:, :1], predicted_tokens[:, :-1]], 1)
-        use_target = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)
+        use_target = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)  # [B, T]
         return jnp.where(use_target | (inputs == PAD), inputs, predicted_tokens)
 
     def losses_of(params: Any, batch: dict, rng: jax.Array | None) -> tuple[jax.Array, jax.Array, Metrics]:
         """The sum of the losses of a batch's tokens, their number, and the metrics."""
-        inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]
+        # Teacher forcing: the target, shifted by one.
+        inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]  # [B, T] each
         if rng is not None and teacher_forcing < 1:
             inputs = mixed(params, batch["source"], inputs, rng)
         logits = forward(params, batch["source"], inputs, None if rng is None else jax.random.fold_in(rng, 2))
-        mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]
-        nats = softmax_cross_entropy_loss(logits, targets)
+        mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]  # [B, T]
+        nats = softmax_cross_entropy_loss(logits, targets)  # [B, T]
         losses = nats
         if label_smoothing:  # without the one-hot targets, which are as large as the logits
             losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
@@ -119,9 +121,12 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
+        # Replicas draw different dropout masks and samples.
         if axis is not None:
             rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
+        # Gradient of the mean loss a token, over the tokens of all replicas.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
