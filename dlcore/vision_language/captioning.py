@@ -116,10 +116,13 @@ def learner(
         """The loss of captions [B, n, T] of images [B, H, W, 3] with mask [B]; in training where there is a key."""
         count, length = captions.shape[1:]
         variables = {"params": params, **state.model_state}
+        # Encode each image once for all its captions.
         memory, updated = encode(variables, images, None if key is None else jax.random.fold_in(key, 0))
         memory = jax.tree.map(lambda x: jnp.repeat(x, count, 0), memory)
-        tokens = captions.reshape(-1, length)
+        # Teacher forcing: the caption, shifted by one.
+        tokens = captions.reshape(-1, length)  # [B n, T]
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
+        # Decode.
         logits, collections = model.apply(
             variables,
             memory,
@@ -129,17 +132,19 @@ def learner(
             rngs={} if key is None else {"dropout": jax.random.fold_in(key, 1)},
             method="decode",
         )
-        real = (targets != PAD) & (jnp.repeat(mask, count) > 0)[:, None]
-        nats = softmax_cross_entropy_loss(logits, targets)
+        real = (targets != PAD) & (jnp.repeat(mask, count) > 0)[:, None]  # [B n, T - 1]
+        nats = softmax_cross_entropy_loss(logits, targets)  # [B n, T - 1]
         losses = nats
         if label_smoothing:  # without the one-hot targets, which are as large as the logits
             losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
         total, number = jnp.where(real, losses, 0).sum(), real.sum().astype(losses.dtype)
+        # Mean over the words of all replicas.
         number = jnp.maximum(number if axis is None else jax.lax.pmean(number, axis), 1)
         metrics = token_metrics(nats, logits, targets, real)
         if penalty:
-            looks = jnp.where(real[..., None], model.alignment(collections["intermediates"]), 0).sum(1)
-            misses = jnp.square(1 - looks).sum(-1)
+            # Doubly stochastic attention: every location is attended to once in all.
+            looks = jnp.where(real[..., None], model.alignment(collections["intermediates"]), 0).sum(1)  # [B n, L]
+            misses = jnp.square(1 - looks).sum(-1)  # [B n]
             total = total + penalty * jnp.where(real.any(1), misses, 0).sum()
             metrics["misses"] = Sum.of(misses, real.any(1))
         return total / number, (metrics, {**state.model_state, **updated})
@@ -151,9 +156,12 @@ def learner(
     def update(state: CaptionState, batch: dict) -> tuple[CaptionState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         images, keys = preprocess(batch["image"]), example_keys(jax.random.fold_in(rng, 0), batch)
+        # Augment each image under a key of its own.
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 1), batch), images)
-        captions = draw_references(keys, batch["captions"], captions_per_image)
+        # Draw references of each image.
+        captions = draw_references(keys, batch["captions"], captions_per_image)  # [B, n, T]
+        # Replicas draw different dropout masks.
         dropout = jax.random.fold_in(rng, 2)
         if axis is not None:
             dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
@@ -161,9 +169,11 @@ def learner(
         def objective(params):
             return nats_of(params, state, images, captions, mask_of(batch), dropout)
 
+        # Gradient of the mean loss a word.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
         if axis is not None:
             model_state = jax.lax.pmean(model_state, axis)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: CaptionState, batch: dict) -> Metrics:

@@ -138,12 +138,15 @@ def learner(
         return preprocess(seen_of(batch))
 
     def objective(params, batch, clip, captions, axis=None):
-        clips, sentences, scale = model.apply({"params": params}, clip, captions)
+        # Embed clips and sentences.
+        clips, sentences, scale = model.apply({"params": params}, clip, captions)  # [B, D], [B, D], []
         mask = mask_of(batch)
+        # Negatives come from all replicas.
         if axis is not None:
             clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
+        # Symmetric contrastive loss.
         value = contrast(params, clips, sentences, scale, mask)
-        scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)
+        scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)  # [N, N]
         correct = scores.argmax(-1) == jnp.arange(len(scores))
         count = mask.sum().astype(jnp.int32)
         metrics = {"loss": Sum(value * count, count), "accuracy": Sum.of(correct, mask)}
@@ -158,11 +161,15 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        # One reference of each example.
         captions, clip = draw_references(keys, batch["captions"], 1)[:, 0], view(batch)
+        # Augment each example under a key of its own.
         if augment is not None:
             clip = jax.vmap(lambda key, x: augment(jax.random.fold_in(key, 1), x))(keys, clip)
+        # Gradient of the contrastive loss by both encoders and the temperature.
         differentiate = jax.value_and_grad(lambda params: objective(params, batch, clip, captions, axis), has_aux=True)
         (value, metrics), gradients = differentiate(state.params)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:

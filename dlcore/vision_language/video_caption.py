@@ -191,8 +191,9 @@ def learner(
 
     def measured(params, clip, captions, batch):
         """(mean loss a word, metrics) of one caption of each clip."""
-        logits = model.apply({"params": params}, clip, captions[:, :-1])
-        losses, real = caption_losses(logits, captions)
+        # Teacher forcing: predict each next word.
+        logits = model.apply({"params": params}, clip, captions[:, :-1])  # [B, T - 1, V]
+        losses, real = caption_losses(logits, captions)  # [B, T - 1] each
         real = (real & (mask_of(batch)[:, None] > 0)).reshape(-1)
         correct = logits.argmax(-1) == captions[:, 1:]
         metrics = {"loss": Sum.of(losses.reshape(-1), real), "accuracy": Sum.of(correct.reshape(-1), real)}
@@ -203,9 +204,12 @@ def learner(
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        # One reference of each clip.
         captions, clip = draw_references(keys, batch["captions"], 1)[:, 0], preprocess(batch["clip"])
+        # Gradient of the mean loss a word.
         objective = jax.value_and_grad(lambda p: measured(p, clip, captions, batch), has_aux=True)
         (value, metrics), gradients = objective(state.params)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:

@@ -138,8 +138,8 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        logits, _ = model.apply({"params": params}, *model_inputs(batch))
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["answer"])
+        logits, _ = model.apply({"params": params}, *model_inputs(batch))  # [B, A]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["answer"])  # [B]
         mask = mask_of(batch)
         correct = logits.argmax(-1) == batch["answer"]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(correct, mask)}
@@ -150,10 +150,13 @@ def learner(
         return masked_mean(losses, mask), metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Augment the images.
         if augment is not None:
             keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
             batch = {**batch, "image": jax.vmap(augment)(keys, batch["image"])}
+        # Gradient of the answers' cross-entropy.
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
