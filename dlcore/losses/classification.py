@@ -59,15 +59,17 @@ def softmax_cross_entropy_loss(
     check_shapes(logits=(logits, "... C"), label_smoothing=(label_smoothing, ""), class_weights=(class_weights, "C"))
     are_classes = _are_classes(logits, labels)
     if are_classes and isinstance(label_smoothing, Real) and label_smoothing == 0:
-        is_class = (labels >= 0) & (labels < logits.shape[-1])
+        # Classes outside [0, C) are ignored.
+        is_class = (labels >= 0) & (labels < logits.shape[-1])  # [...]
         labels = jnp.where(is_class, labels, 0)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)  # [...]
         return jnp.where(is_class, loss if class_weights is None else loss * jnp.asarray(class_weights)[labels], 0)
+    # Smoothed or given probabilities.
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) if are_classes else labels
-    targets = optax.smooth_labels(targets.astype(logits.dtype), label_smoothing)
+    targets = optax.smooth_labels(targets.astype(logits.dtype), label_smoothing)  # [..., C]
     if class_weights is not None:
         targets = targets * class_weights
-    loss = optax.safe_softmax_cross_entropy(logits, targets)
+    loss = optax.safe_softmax_cross_entropy(logits, targets)  # [...]
     return jnp.where((labels >= 0) & (labels < logits.shape[-1]), loss, 0) if are_classes else loss
 
 
@@ -96,8 +98,8 @@ def binary_cross_entropy_loss(
         targets=(targets, "... C"),
         positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ""),
     )
-    positive = targets * jax.nn.log_sigmoid(logits)
-    negative = (1 - targets) * jax.nn.log_sigmoid(-logits)
+    positive = targets * jax.nn.log_sigmoid(logits)  # [..., C]
+    negative = (1 - targets) * jax.nn.log_sigmoid(-logits)  # [..., C]
     return -(positive_weight * positive + negative).sum(-1)
 
 
@@ -151,6 +153,6 @@ def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array)
     """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ""))
-    is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]
-    target_logit = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")
+    is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]  # [..., C]
+    target_logit = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")  # [..., 1]
     return jnp.where(is_other_class, jax.nn.relu(logits - target_logit + margin), 0)

@@ -50,6 +50,7 @@ def consistency_loss(
         temperature=(temperature, ""),
         threshold=(threshold, ""),
     )
-    plain = jax.lax.stop_gradient(at_least_float32(target_logits))
-    is_confident = jax.nn.softmax(plain).max(-1) >= threshold
+    # Target distribution, no gradient; sharpened where the temperature is below 1.
+    plain = jax.lax.stop_gradient(at_least_float32(target_logits))  # [..., C]
+    is_confident = jax.nn.softmax(plain).max(-1) >= threshold  # [...]
     return jnp.where(is_confident, kl_divergence_loss(logits, jax.nn.softmax(plain / temperature)), 0)

@@ -62,9 +62,10 @@ def info_nce_loss(
         negatives=(negatives, "K D" if negatives.ndim == 2 else "... K D"),
         temperature=(temperature, ""),
     )
-    to_positive = jnp.einsum("...d,...d->...", query, positive)[..., None]
-    to_negatives = jnp.einsum("...kd,...d->...k", negatives, query)
-    scores = jnp.concatenate([to_positive, to_negatives], -1) / temperature
+    to_positive = jnp.einsum("...d,...d->...", query, positive)[..., None]  # [..., 1]
+    to_negatives = jnp.einsum("...kd,...d->...k", negatives, query)  # [..., K]
+    # The positive is class 0.
+    scores = jnp.concatenate([to_positive, to_negatives], -1) / temperature  # [..., 1 + K]
     return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(scores.shape[:-1], jnp.int32))
 
 
@@ -94,14 +95,17 @@ def nt_xent_scores(
     is_valid, a, b = _kept_units(a, b, mask)
     negatives, first = (a, b, is_valid), 0
     if axis is not None:
+        # Views of all replicas.
         negatives = jax.lax.all_gather(negatives, axis, tiled=True)
         first = jax.lax.axis_index(axis) * len(a)
-    scores = jnp.concatenate([a, b]) @ jnp.concatenate(negatives[:2]).T / temperature
+    scores = jnp.concatenate([a, b]) @ jnp.concatenate(negatives[:2]).T / temperature  # [2N, 2M]
     query_idx = first + jnp.arange(len(a))
     m = len(negatives[0])
+    # Row i of the first view has its positive in the second view, and the other way round.
     query_idx, positives = jnp.concatenate([query_idx, m + query_idx]), jnp.concatenate([m + query_idx, query_idx])
     column = jnp.arange(2 * m)
-    is_positive = column == positives[:, None]
+    is_positive = column == positives[:, None]  # [2N, 2M]
+    # A view is not its own negative, and padded images are nobody's.
     allowed = (jnp.concatenate([negatives[2]] * 2) | is_positive) & (column != query_idx[:, None])
     return jnp.where(allowed, scores, -jnp.inf), positives
 
@@ -149,10 +153,11 @@ def decoupled_contrastive_loss(
       Scalar, in nats. A view without negatives has 0 in place of their log-sum-exp.
     """
     scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
-    is_positive = jnp.arange(scores.shape[1]) == positives[:, None]
-    attraction = jnp.where(is_positive, scores, 0).sum(-1)
-    negatives = ~is_positive & jnp.isfinite(scores)
-    has_negatives = negatives.any(-1)
+    is_positive = jnp.arange(scores.shape[1]) == positives[:, None]  # [2N, 2M]
+    attraction = jnp.where(is_positive, scores, 0).sum(-1)  # [2N]
+    # The positive is left out of the denominator.
+    negatives = ~is_positive & jnp.isfinite(scores)  # [2N, 2M]
+    has_negatives = negatives.any(-1)  # [2N]
     repulsion = jax.nn.logsumexp(scores, -1, where=negatives | ~has_negatives[:, None] & is_positive)
     return _mean_over_views(jnp.where(has_negatives, repulsion, 0) - attraction, mask)
 
@@ -176,8 +181,10 @@ def clip_loss(
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
-    scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))
-    allowed = is_valid | (query_idx == query_idx[:, None])
+    scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))  # [N, N], [N]
+    # Padded pairs are no negatives.
+    allowed = is_valid | (query_idx == query_idx[:, None])  # [N, N]
+    # Image to text and text to image.
     sides = (
         masked_mean(
             optax.softmax_cross_entropy_with_integer_labels(jnp.where(allowed, s, -jnp.inf), query_idx), is_valid
@@ -211,8 +218,9 @@ def siglip_loss(
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), bias=(bias, ""), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
-    signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1
-    losses = jax.nn.softplus(-signs * (a @ b.T / temperature + bias))
+    # 1 on the diagonal, -1 elsewhere.
+    signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1  # [N, N]
+    losses = jax.nn.softplus(-signs * (a @ b.T / temperature + bias))  # [N, N]
     return masked_mean(jnp.where(is_valid, losses, 0).sum(1), is_valid)
 
 
@@ -250,8 +258,8 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
     check_shapes(z=(z, "N D"), t=(t, ""), mask=(mask, "N"))
     is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
     z = jnp.where(is_valid[:, None], at_least_float32(z), 0)
-    squared = squared_distances(z, z)
-    pairs = is_valid[:, None] & is_valid[None] & ~jnp.eye(len(z), dtype=bool)
+    squared = squared_distances(z, z)  # [N, N]
+    pairs = is_valid[:, None] & is_valid[None] & ~jnp.eye(len(z), dtype=bool)  # [N, N]
     total = jnp.where(pairs, jnp.exp(-t * squared), 0).sum()
     count = pairs.sum()
     return jnp.where(count > 0, jnp.log(jnp.where(count > 0, total / jnp.maximum(count, 1), 1)), 0.0)

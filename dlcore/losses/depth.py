@@ -40,11 +40,12 @@ def scale_invariant_depth_loss(
         variance_weight=(variance_weight, ""),
     )
     log_depth, target = at_least_float32(log_depth), at_least_float32(target)
+    # Pixels with a depth.
     valid = (target > 0) & jnp.isfinite(target)
     valid = valid if mask is None else valid & (mask > 0)
-    d = jnp.where(valid, log_depth - jnp.log(jnp.where(valid, target, 1)), 0)
-    n = jnp.maximum(valid.sum((-2, -1)), 1)
-    mean = d.sum((-2, -1)) / n
+    d = jnp.where(valid, log_depth - jnp.log(jnp.where(valid, target, 1)), 0)  # [..., H, W]
+    n = jnp.maximum(valid.sum((-2, -1)), 1)  # [...]
+    mean = d.sum((-2, -1)) / n  # [...]
     centered = jnp.where(valid, d - mean[..., None, None], 0)
     # mean d² = variance + mean²: no difference of large numbers
     return jnp.square(centered).sum((-2, -1)) / n + (1 - variance_weight) * jnp.square(mean)

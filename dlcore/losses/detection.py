@@ -43,9 +43,10 @@ def sigmoid_focal_loss(
     """
     logits = at_least_float32(logits)
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, ""), gamma=(gamma, ""))
-    p = jax.nn.sigmoid(logits)
-    error = jnp.maximum(p + targets - 2 * p * targets, jnp.finfo(p.dtype).tiny)
-    loss = optax.sigmoid_binary_cross_entropy(logits, targets) * error**gamma
+    p = jax.nn.sigmoid(logits)  # [..., C]
+    # 1 - p_t, kept above 0 for a finite gradient of its power.
+    error = jnp.maximum(p + targets - 2 * p * targets, jnp.finfo(p.dtype).tiny)  # [..., C]
+    loss = optax.sigmoid_binary_cross_entropy(logits, targets) * error**gamma  # [..., C]
     if alpha is not None:
         loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
     return loss.sum(-1)
@@ -65,7 +66,7 @@ def iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ or do not end in 4.
     """
     boxes, targets = _pairs(boxes, targets)
-    intersection, union = box_union(boxes, targets)
+    intersection, union = box_union(boxes, targets)  # [...], [...]
     return 1 - intersection / (union + _EPSILON)
 
 
@@ -83,8 +84,9 @@ def generalized_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ or do not end in 4.
     """
     boxes, targets = _pairs(boxes, targets)
-    _, union = box_union(boxes, targets)
-    hull = box_area(_hull(boxes, targets))
+    _, union = box_union(boxes, targets)  # [...]
+    # Area of the smallest box around both.
+    hull = box_area(_hull(boxes, targets))  # [...]
     return iou_loss(boxes, targets) + (hull - union) / (hull + _EPSILON)
 
 
@@ -102,9 +104,10 @@ def distance_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ or do not end in 4.
     """
     boxes, targets = _pairs(boxes, targets)
-    hull = _hull(boxes, targets)
-    diagonal = jnp.square(hull[..., 2:] - hull[..., :2]).sum(-1)
-    centers = (boxes[..., :2] + boxes[..., 2:] - targets[..., :2] - targets[..., 2:]) / 2
+    hull = _hull(boxes, targets)  # [..., 4]
+    # Squared diagonal of the smallest box around both.
+    diagonal = jnp.square(hull[..., 2:] - hull[..., :2]).sum(-1)  # [...]
+    centers = (boxes[..., :2] + boxes[..., 2:] - targets[..., :2] - targets[..., 2:]) / 2  # [..., 2]
     return iou_loss(boxes, targets) + jnp.square(centers).sum(-1) / (diagonal + _EPSILON)
 
 
@@ -122,8 +125,9 @@ def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ or do not end in 4.
     """
     boxes, targets = _pairs(boxes, targets)
-    v = 4 / jnp.pi**2 * jnp.square(box_angle(targets) - box_angle(boxes))
-    k = jax.lax.stop_gradient(v / (iou_loss(boxes, targets) + v + _EPSILON))
+    # Difference of the aspect ratios; its weight takes no gradient.
+    v = 4 / jnp.pi**2 * jnp.square(box_angle(targets) - box_angle(boxes))  # [...]
+    k = jax.lax.stop_gradient(v / (iou_loss(boxes, targets) + v + _EPSILON))  # [...]
     return distance_iou_loss(boxes, targets) + k * v
 
 

@@ -45,8 +45,10 @@ def distillation_loss(
         teacher_logits=(teacher_logits, "... C"),
         temperature=(temperature, ""),
     )
-    student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))
-    targets = jax.nn.softmax(jax.lax.stop_gradient(teacher))
+    student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))  # [..., C]
+    # No gradient to the teacher.
+    targets = jax.nn.softmax(jax.lax.stop_gradient(teacher))  # [..., C]
+    # tau^2 keeps the size of the gradient at every temperature.
     return temperature**2 * kl_divergence_loss(student, targets)
 
 
@@ -72,5 +74,5 @@ def hard_distillation_loss(
         distillation_logits=(distillation_logits, "... C"),
         teacher_logits=(teacher_logits, "... C"),
     )
-    class_loss = softmax_cross_entropy_loss(class_logits, labels)
+    class_loss = softmax_cross_entropy_loss(class_logits, labels)  # [...]
     return (class_loss + softmax_cross_entropy_loss(distillation_logits, teacher_logits.argmax(-1))) / 2

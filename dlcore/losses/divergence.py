@@ -80,7 +80,8 @@ def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
     targets = at_least_float32(targets)
-    log_q = jnp.where(targets == 0, 0, jax.nn.log_softmax(at_least_float32(logits)))
+    # A class without probability costs nothing, even at a logit of -inf.
+    log_q = jnp.where(targets == 0, 0, jax.nn.log_softmax(at_least_float32(logits)))  # [..., C]
     return (targets * (_log(targets) - log_q)).sum(-1)
 
 
@@ -94,7 +95,8 @@ def entropy_loss(logits: jax.Array) -> jax.Array:
       [...], one loss an example, in nats.
     """
     check_shapes(logits=(logits, "... C"))
-    log_p = jax.nn.log_softmax(at_least_float32(logits))
+    log_p = jax.nn.log_softmax(at_least_float32(logits))  # [..., C]
+    # 0 log 0 = 0.
     return -(jnp.exp(log_p) * jnp.where(jnp.isfinite(log_p), log_p, 0)).sum(-1)
 
 

@@ -52,9 +52,10 @@ def chamfer_loss(
     check_points("q", q, q_mask)
     p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
     total = 0
+    # Each point to its nearest neighbor in the other set, both ways.
     for source, target, own_mask, other_mask in ((p, q, p_mask, q_mask), (q, p, q_mask, p_mask)):
-        error = source - _nearest(source, target, other_mask)
-        squares = jnp.square(error).sum(-1)
+        error = source - _nearest(source, target, other_mask)  # [..., N, D]
+        squares = jnp.square(error).sum(-1)  # [..., N]
         total += _mean(squares if squared else _root(squares), own_mask, other_mask)
     return total
 
@@ -98,12 +99,13 @@ def chamfer_normal_loss(
         _visible(x, mask) for x, mask in ((p, p_mask), (p_normals, p_mask), (q, q_mask), (q_normals, q_mask))
     )
     total = 0
+    # The normals of each point and of its nearest neighbor, both ways.
     for source, target, n, m, own_mask, other_mask in (
         (p, q, p_normals, q_normals, p_mask, q_mask),
         (q, p, q_normals, p_normals, q_mask, p_mask),
     ):
-        index = nearest_neighbors(source, target, other_mask)
-        cosine = (n * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)
+        index = nearest_neighbors(source, target, other_mask)  # [..., N]
+        cosine = (n * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)  # [..., N]
         total += _mean(1 - jnp.abs(cosine), own_mask, other_mask)
     return total
 
@@ -158,6 +160,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "E"))
     flat = vertices.reshape(-1, *vertices.shape[-2:])
+    # Each vertex minus the mean of its neighbors.
     laplacian = jax.vmap(lambda v: mesh_laplacian(v, edges, edge_mask))(flat).reshape(vertices.shape)
     return _root(jnp.square(laplacian).sum(-1)).mean(-1)
 
@@ -185,9 +188,10 @@ def normal_consistency_loss(
     check_indices("pairs", pairs, len(faces), "faces")
     corners = vertices[..., faces, :]  # [..., F, 3, 3]
     a, b, c = (corners[..., k, :] for k in range(3))
-    normals = jnp.cross(b - a, c - a)
+    normals = jnp.cross(b - a, c - a)  # [..., F, 3]
     length = _root(jnp.square(normals).sum(-1, keepdims=True))
-    normals = (normals / jnp.where(length > 0, length, 1))[..., pairs, :]
+    # Unit normals of the two faces at each shared edge.
+    normals = (normals / jnp.where(length > 0, length, 1))[..., pairs, :]  # [..., P, 2, 3]
     return _average(1 - (normals[..., 0, :] * normals[..., 1, :]).sum(-1), pair_mask)
 
 

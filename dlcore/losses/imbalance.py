@@ -33,8 +33,9 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
     """
     check_shapes(counts=(counts, "C"), beta=(beta, ""))
     counts = at_least_float32(counts)
-    effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))
-    weights = jnp.where(counts > 0, 1 / jnp.where(counts > 0, effective, 1), 0)
+    # Effective number (1 - beta^n) / (1 - beta), up to a constant factor.
+    effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))  # [C]
+    weights = jnp.where(counts > 0, 1 / jnp.where(counts > 0, effective, 1), 0)  # [C]
     return weights * len(weights) / jnp.maximum(weights.sum(), jnp.finfo(weights.dtype).tiny)
 
 
@@ -51,7 +52,8 @@ def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 
     """
     check_shapes(pixels=(pixels, "C"), beside=(beside, "C"))
     occurs = jnp.asarray(pixels) > 0
-    frequency = at_least_float32(pixels) / jnp.maximum(at_least_float32(beside), 1)
+    # Frequency of a class in the images that contain it.
+    frequency = at_least_float32(pixels) / jnp.maximum(at_least_float32(beside), 1)  # [C]
     median = jnp.nanmedian(jnp.where(occurs, frequency, jnp.nan))
     return jnp.where(occurs, jnp.minimum(median / jnp.where(occurs, frequency, 1), cap), 0)
 
@@ -82,7 +84,7 @@ def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.
       [C], the margins.
     """
     check_shapes(counts=(counts, "C"), max_margin=(max_margin, ""))
-    margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25
+    margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25  # [C]
     return margins * max_margin / margins.max()
 
 
@@ -103,5 +105,6 @@ def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: f
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, ""))
-    is_label = jnp.arange(logits.shape[-1]) == labels[..., None]
+    # The margin is taken off the label's logit alone.
+    is_label = jnp.arange(logits.shape[-1]) == labels[..., None]  # [..., C]
     return softmax_cross_entropy_loss(scale * (logits - jnp.where(is_label, margins, 0)), labels)

@@ -85,7 +85,8 @@ def triplet_loss(
     def pairwise_distance(a, b):
         return jnp.square(a - b).sum(-1) if squared else jnp.linalg.norm(a - b + 1e-6, ord=p, axis=-1)
 
-    to_negative = pairwise_distance(anchor, negative)
+    to_negative = pairwise_distance(anchor, negative)  # [...]
+    # Distance swap: the closer of anchor and positive to the negative.
     if swap:
         to_negative = jnp.minimum(to_negative, pairwise_distance(positive, negative))
     return jax.nn.relu(pairwise_distance(anchor, positive) - to_negative + margin)
@@ -106,7 +107,7 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
     """
     check_shapes(embeddings=(embeddings, "N D"))
     embeddings = at_least_float32(embeddings)
-    distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)
+    distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)  # [N, N]
     return distances if squared else safe_sqrt(distances)
 
 
@@ -126,9 +127,10 @@ def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.A
     """
     labels = jnp.asarray(labels)
     check_shapes(distances=(distances, "N N"), labels=(labels, "int N"), margin=(margin, ""))
-    same = labels[:, None] == labels[None]
-    valid = (same & ~jnp.eye(len(labels), dtype=bool))[:, :, None] & ~same[:, None, :]
-    gap = distances[:, None, :] - distances[:, :, None]
+    same = labels[:, None] == labels[None]  # [N, N]
+    # [anchor, positive, negative]: the positive of the same class, the negative of another.
+    valid = (same & ~jnp.eye(len(labels), dtype=bool))[:, :, None] & ~same[:, None, :]  # [N, N, N]
+    gap = distances[:, None, :] - distances[:, :, None]  # [N, N, N]
     return TripletKinds(valid & (gap >= margin), valid & (gap > 0) & (gap < margin), valid & (gap <= 0))
 
 
@@ -148,7 +150,8 @@ def sample_semi_hard_negatives(
     Returns:
       (index [N, N] int of the negative, exists [N, N] bool, False where the pair has no semi-hard negative).
     """
-    candidates = triplet_kinds(distances, labels, margin).semi_hard
+    candidates = triplet_kinds(distances, labels, margin).semi_hard  # [N, N, N]
+    # A uniform choice among the candidates.
     priority = jnp.where(candidates, jax.random.uniform(rng, candidates.shape), -1)
     return priority.argmax(-1), candidates.any(-1)
 
@@ -177,7 +180,8 @@ def mined_triplet_loss(
     """
     if kind not in ("all", "semi_hard", "hard"):
         raise ValueError(f"kind={kind!r}: unknown; allowed: all, semi_hard, hard")
-    distances = pairwise_distances(embeddings, squared)
+    distances = pairwise_distances(embeddings, squared)  # [N, N]
+    # Mining takes no gradient; easy triplets have a loss of 0.
     kinds = triplet_kinds(jax.lax.stop_gradient(distances), labels, margin)
     selected = kinds.semi_hard | kinds.hard if kind == "all" else getattr(kinds, kind)
     return masked_mean(distances[:, :, None] - distances[:, None, :] + margin, selected)
@@ -199,7 +203,7 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ""))
-    squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)
+    squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)  # [...]
     return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
 
@@ -220,7 +224,7 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
     """
     a, b = at_least_float32(a), at_least_float32(b)
     check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, ""))
-    cosine = _dot(a, b) * jax.lax.rsqrt(_dot(a, a) + 1e-12) * jax.lax.rsqrt(_dot(b, b) + 1e-12)
+    cosine = _dot(a, b) * jax.lax.rsqrt(_dot(a, a) + 1e-12) * jax.lax.rsqrt(_dot(b, b) + 1e-12)  # [...]
     return jnp.where(jnp.asarray(y) > 0, 1 - cosine, jax.nn.relu(cosine - margin))
 
 

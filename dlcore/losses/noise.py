@@ -38,8 +38,9 @@ def generalized_cross_entropy_loss(logits: jax.Array, labels: jax.Array, q: floa
         raise ValueError(f"q={q}: out of range; allowed: 0 to 1")
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), q=(q, ""))
-    log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="clip")[..., 0]
+    log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="clip")[..., 0]  # [...]
     q = jnp.asarray(q, log_p.dtype)
+    # (1 - p^q) / q; its limit at q = 0 is the cross-entropy.
     return jnp.where(q > 0, -jnp.expm1(q * log_p) / jnp.where(q > 0, q, 1), -log_p)
 
 
@@ -59,5 +60,6 @@ def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), transition=(transition, "C C"))
-    weights = jnp.asarray(transition, logits.dtype).T.at[labels].get(mode="clip")
+    # Row T[:, y]: how likely each true class gets the label y.
+    weights = jnp.asarray(transition, logits.dtype).T.at[labels].get(mode="clip")  # [..., C]
     return -jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=-1, b=weights)

@@ -34,6 +34,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     values = at_least_float32(values)
     check_shapes(values=(values, "..."), mask=(mask, "..."))
     is_valid = mask > 0
+    # where, not a product: a padded value may be NaN.
     return jnp.where(is_valid, values, 0).sum() / jnp.maximum(is_valid.sum(), 1)
 
 

@@ -75,6 +75,7 @@ def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where
 
 
 def _magnitude(w: jax.Array) -> jax.Array:
+    # |w| with the slope 0 at 0.
     return w * jax.lax.stop_gradient(jnp.sign(w))
 
 

@@ -85,8 +85,9 @@ def smooth_l1_loss(predictions: jax.Array, targets: jax.Array, beta: float | jax
       ValueError: the two shapes differ.
     """
     check_shapes(beta=(beta, ""))
-    abs_error = _distance(predictions, targets)
-    near = jnp.minimum(abs_error, beta)
+    abs_error = _distance(predictions, targets)  # [..., D]
+    # Quadratic below beta, linear above it.
+    near = jnp.minimum(abs_error, beta)  # [..., D]
     return (near * near / (2 * jnp.maximum(beta, 1e-30)) + abs_error - near).mean(-1)
 
 
@@ -131,6 +132,7 @@ def gaussian_nll_loss(
         variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
         epsilon=(epsilon, ""),
     )
+    # A variance below epsilon counts as epsilon, and keeps its gradient.
     variance = variance + jax.lax.stop_gradient(jnp.maximum(variance, epsilon) - variance)
     return ((jnp.log(variance) + jnp.square(error) / variance) / 2).mean(-1)
 

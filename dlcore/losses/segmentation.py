@@ -129,13 +129,14 @@ def multiclass_tversky_loss(
     if mask is not None:
         mask = mask[..., None]
         logits = jnp.where(mask > 0, logits, 0)
-    p = jax.nn.softmax(at_least_float32(logits))
-    q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)
+    p = jax.nn.softmax(at_least_float32(logits))  # [..., H, W, C]
+    q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)  # [..., H, W, C]
     return _tversky(p, q, alpha, beta, smooth, mask, (-3, -2)).mean(-1)
 
 
 def _tversky(p, q, alpha, beta, smooth, mask, axes) -> jax.Array:
     """1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth), with sums over axes."""
     weights = 1.0 if mask is None else (mask > 0).astype(p.dtype)
+    # Soft true positives, false positives and false negatives.
     hit, extra, missed = ((weights * part).sum(axes) for part in (p * q, p * (1 - q), (1 - p) * q))
     return 1 - (hit + smooth) / (hit + alpha * extra + beta * missed + smooth)

@@ -41,9 +41,10 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
         raise ValueError(f"steps={steps!r}: unknown; allowed: all, last")
     losses = at_least_float32(losses)
     check_shapes(losses=(losses, "... T"), mask=(mask, "... T"))
-    is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0
+    is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0  # [..., T]
     if steps == "last":
         position = jnp.arange(losses.shape[-1])
+        # The last step that counts.
         is_valid = is_valid & (position == jnp.where(is_valid, position, -1).max(-1, keepdims=True))
     return jnp.where(is_valid, losses, 0).sum(-1)
 

@@ -36,7 +36,7 @@ def gram_matrix(features: jax.Array) -> jax.Array:
     """
     check_shapes(features=(features, "... H W C"))
     *batch, height, width, channels = features.shape
-    flat = at_least_float32(features).reshape(*batch, height * width, channels)
+    flat = at_least_float32(features).reshape(*batch, height * width, channels)  # [..., H W, C]
     return jnp.swapaxes(flat, -1, -2) @ flat
 
 
@@ -73,7 +73,8 @@ def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | N
     """
     check_shapes(features=(features, "... H W C"), target_gram=(target_gram, "... C C"))
     size, channels = features.shape[-3] * features.shape[-2], features.shape[-1]
-    difference = gram_matrix(features) / size - target_gram / (target_size or size)
+    # Gram matrices a pixel, so that sizes may differ.
+    difference = gram_matrix(features) / size - target_gram / (target_size or size)  # [..., C, C]
     return jnp.square(difference).sum((-2, -1)) / (4 * channels**2)
 
 
@@ -91,5 +92,6 @@ def total_variation_loss(image: jax.Array) -> jax.Array:
     """
     check_shapes(image=(image, "... H W C"))
     image = at_least_float32(image)
+    # Squared differences of vertical and horizontal neighbors.
     steps = [jnp.square(jnp.diff(image, axis=axis)) for axis in (-3, -2)]
     return sum(step.sum((-3, -2, -1)) / max(math.prod(step.shape[-3:]), 1) for step in steps)
