@@ -151,9 +151,11 @@ def match_anchors(
     chex.assert_rank(iou, 2)
     if valid is not None:
         iou = jnp.where(valid.astype(bool)[:, None], iou, -1.0)
-    best, box = iou.max(0), iou.argmax(0).astype(jnp.int32)
+    # Best box of each anchor.
+    best, box = iou.max(0), iou.argmax(0).astype(jnp.int32)  # [L], [L]
     matched = jnp.where(best < bg_iou_thresh, BACKGROUND, jnp.where(best < fg_iou_thresh, IGNORED, box))
     if allow_low_quality_matches:
+        # The best anchors of each box match, whatever their IoU.
         most = iou.max(1, keepdims=True)
         matched = jnp.where(((iou == most) & (most > 0)).any(0), box, matched)
     return matched.astype(jnp.int32)

@@ -193,10 +193,12 @@ def select(
       `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first; padding has score 0,
       label -1 and an empty box.
     """
-    boxes, scores = clip_boxes(candidates.boxes, size), candidates.scores
+    boxes, scores = clip_boxes(candidates.boxes, size), candidates.scores  # [N, 4], [N]
     sides = boxes[:, 2:] - boxes[:, :2]
+    # Drop low scores and tiny boxes.
     valid = (scores > score_thresh) & (sides.min(-1) >= min_size)
     groups = getattr(candidates, within)
+    # NMS within each group, in blocks that no group spans.
     keep_mask = jax.vmap(
         lambda boxes, scores, groups, valid: nms(boxes, scores, nms_thresh, groups=groups, valid=valid)
     )(*(part.reshape(num_blocks, -1, *part.shape[1:]) for part in (boxes, scores, groups, valid))).reshape(-1)

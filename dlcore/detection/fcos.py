@@ -93,12 +93,15 @@ class FCOS(nn.Module):
         Returns:
           (outputs, their locations).
         """
+        # Backbone and feature pyramid.
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
+        # Heads are shared by all levels.
         classification, regression = (
             tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
             for kind in ("classification", "regression")
         )
+        # The bias starts at the prior probability of foreground, for a stable focal loss.
         bias = nn.initializers.constant(-np.log((1 - self.prior_probability) / self.prior_probability))
         cls_logits = head_conv("cls_logits", self.num_classes, self.dtype, bias)
         bbox_reg, bbox_ctrness = head_conv("bbox_reg", 4, self.dtype), head_conv("bbox_ctrness", 1, self.dtype)
@@ -106,13 +109,14 @@ class FCOS(nn.Module):
         for i, level in enumerate(levels):
             regressed = regression(level)
             distances = bbox_reg(regressed)
+            # A learned scale for each level.
             if self.distance_activation == "exp":
                 scale = self.param(f"scale{i}", nn.initializers.ones, ())
                 distances = jnp.exp(jnp.minimum(scale * distances, 10.0))
             else:
                 distances = nn.relu(distances)
             by_level.append((cls_logits(classification(level)), distances, bbox_ctrness(regressed)))
-        logits, distances, center = (flatten_levels(outputs) for outputs in zip(*by_level, strict=True))
+        logits, distances, center = (flatten_levels(outputs) for outputs in zip(*by_level, strict=True))  # [B, L, ...]
         grid = Grid.of([level.shape[1:3] for level in levels], x.shape[1:3])
         return Outputs(logits, distances, center[..., 0]), grid
 
@@ -194,13 +198,16 @@ def image_losses(
     Returns:
       {"classification", "box", "centerness": sums, "num_foreground": int}.
     """
-    matched = match(grid, boxes, valid, center_sampling_radius, regress_range)
+    # Locations inside a box, of the level whose range its size is in.
+    matched = match(grid, boxes, valid, center_sampling_radius, regress_range)  # [L]
     foreground = matched >= 0
-    box = jnp.where(foreground[:, None], boxes[matched], jnp.array([0, 0, 1, 1], boxes.dtype))
+    box = jnp.where(foreground[:, None], boxes[matched], jnp.array([0, 0, 1, 1], boxes.dtype))  # [L, 4]
+    # Focal loss over all locations; a background location has no class.
     label = jnp.where(foreground, labels[matched], -1)
-    target = jax.nn.one_hot(label, outputs.logits.shape[-1], dtype=outputs.logits.dtype)
-    predicted = distances_to_boxes(grid.points, outputs.distances * grid.strides[:, None])
-    giou_loss = generalized_iou_loss(predicted, box)
+    target = jax.nn.one_hot(label, outputs.logits.shape[-1], dtype=outputs.logits.dtype)  # [L, C]
+    # GIoU and centerness over foreground locations.
+    predicted = distances_to_boxes(grid.points, outputs.distances * grid.strides[:, None])  # [L, 4]
+    giou_loss = generalized_iou_loss(predicted, box)  # [L]
     center = optax.sigmoid_binary_cross_entropy(outputs.centerness, centerness(boxes_to_distances(grid.points, box)))
     return {
         "classification": sigmoid_focal_loss(outputs.logits, target, alpha, gamma).sum(),

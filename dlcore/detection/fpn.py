@@ -103,11 +103,15 @@ class FeaturePyramid(nn.Module):
                 self.channels, (size, size), stride, padding=size // 2, dtype=self.dtype, kernel_init=_INIT, name=name
             )
 
+        # Lateral 1x1 convolutions.
         inner = [conv(f"inner{i}", 1)(x) for i, x in enumerate(maps)]
+        # Top-down pathway.
         merged = [inner[-1]]
         for lateral in reversed(inner[:-1]):
             merged.insert(0, lateral + upscale(merged[0], lateral.shape[1:3]))
+        # 3x3 convolutions against the aliasing of upsampling.
         levels = [conv(f"layer{i}", 3)(x) for i, x in enumerate(merged)]
+        # Extra coarse levels: a subsampled one (Faster R-CNN), or P6 and P7 (RetinaNet).
         if self.extra_blocks == "pool":
             levels.append(levels[-1][:, ::2, ::2])
         elif self.extra_blocks == "p6p7":

@@ -78,6 +78,7 @@ class Localizer(nn.Module):
         shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
         shared = shared.astype(logits_dtype(shared.dtype))
         height, width = shared.shape[1:3]
+        # Every cell predicts classes, a box and a weight; the output is their weighted mean.
         logits = Dense(self.num_classes, name="cls_score")(shared)
         box, weight = (
             Dense(features, name=name, kernel_init=nn.initializers.normal(0.01))(shared)
@@ -85,6 +86,7 @@ class Localizer(nn.Module):
         )
         y, x = ((jnp.arange(count) + 0.5) / count for count in (height, width))
         y, x = jnp.meshgrid(y, x, indexing="ij")
+        # Boxes start at their cell.
         box = box + jnp.stack([x, y, jnp.full_like(x, 0.3), jnp.full_like(x, 0.3)], -1)
         weight = jax.nn.softmax(weight, (1, 2))
         return Outputs((weight * logits).sum((1, 2)), (weight * box).sum((1, 2)))

@@ -105,7 +105,8 @@ def image_losses(logits: jax.Array, targets: jax.Array, classes: jax.Array) -> d
       {"mask": (sum over pixels, number of pixels)}.
     """
     positive = classes > 0
-    entropy = optax.sigmoid_binary_cross_entropy(_of_class(logits, classes), targets)
+    # Binary cross-entropy of the mask of the target class alone.
+    entropy = optax.sigmoid_binary_cross_entropy(_of_class(logits, classes), targets)  # [R, h, w]
     number = positive.sum(dtype=jnp.int32) * entropy[0].size
     return {"mask": (jnp.where(positive[:, None, None], entropy, 0).sum(), number)}
 

@@ -100,18 +100,21 @@ class RetinaNet(nn.Module):
         Returns:
           (outputs, their anchors).
         """
+        # Backbone and feature pyramid.
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
+        # Heads are shared by all levels.
         classification, regression = (
             tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
             for kind in ("classification", "regression")
         )
         num_anchors = len(self.scales) * len(self.aspect_ratios)
+        # The bias starts at the prior probability of foreground, for a stable focal loss.
         bias = nn.initializers.constant(-np.log((1 - self.prior_probability) / self.prior_probability))
         cls_logits = head_conv("cls_logits", num_anchors * self.num_classes, self.dtype, bias)
         bbox_reg = head_conv("bbox_reg", num_anchors * 4, self.dtype)
-        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)
-        deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)
+        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)  # [B, L, C]
+        deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)  # [B, L, 4]
         sizes = [level.shape[1:3] for level in levels]
         return Outputs(logits, deltas), Anchors.of(sizes, x.shape[1:3], self.scales, self.aspect_ratios)
 
@@ -144,14 +147,17 @@ def image_losses(
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
     """
-    iou = box_iou(boxes, anchors.boxes)
+    iou = box_iou(boxes, anchors.boxes)  # [M, L]
+    # Match anchors to boxes by IoU; those in between are ignored.
     matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
     foreground = matched >= 0
     label = jnp.where(foreground, labels[matched], -1)
-    target = jax.nn.one_hot(label, outputs.logits.shape[-1], dtype=outputs.logits.dtype)
-    focal = sigmoid_focal_loss(outputs.logits, target, alpha, gamma)
+    target = jax.nn.one_hot(label, outputs.logits.shape[-1], dtype=outputs.logits.dtype)  # [L, C]
+    # Focal loss over all anchors that are not ignored.
+    focal = sigmoid_focal_loss(outputs.logits, target, alpha, gamma)  # [L]
     box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
-    error = jnp.abs(outputs.deltas - encode_boxes(box, jnp.asarray(anchors.boxes))).sum(-1)
+    # L1 loss over foreground anchors.
+    error = jnp.abs(outputs.deltas - encode_boxes(box, jnp.asarray(anchors.boxes))).sum(-1)  # [L]
     return {
         "classification": jnp.where(matched == IGNORED, 0, focal).sum(),
         "box": jnp.where(foreground, error, 0).sum(),

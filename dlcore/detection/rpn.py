@@ -110,13 +110,16 @@ def image_losses(
     """
     at = jnp.asarray(anchors.boxes)
     iou = box_iou(boxes, at)
+    # Anchors above the IoU threshold, and the best of each box.
     matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
+    # A random sample, at most a fraction of it positive.
     index, sampled = balanced_sample(key, matched >= 0, matched == BACKGROUND, count, positive_fraction)
     matched, at = matched[index], at[index]
     positive = sampled & (matched >= 0)
-    entropy = optax.sigmoid_binary_cross_entropy(outputs.objectness[index], positive.astype(jnp.float32))
+    # Objectness over the sample, box regression over its positives.
+    entropy = optax.sigmoid_binary_cross_entropy(outputs.objectness[index], positive.astype(jnp.float32))  # [count]
     box = jnp.where(positive[:, None], boxes[matched], at)
-    error = 4 * smooth_l1_loss(outputs.deltas[index], encode_boxes(box, at), BETA)
+    error = 4 * smooth_l1_loss(outputs.deltas[index], encode_boxes(box, at), BETA)  # [count]
     number = sampled.sum(dtype=jnp.int32)
     return {
         "rpn_objectness": (jnp.where(sampled, entropy, 0).sum(), number),
@@ -146,9 +149,12 @@ def propose(
     Returns:
       (boxes [P, 4] best first, valid [P] bool); no gradient goes through them.
     """
+    # No gradient from the second stage to proposals.
     outputs = jax.lax.stop_gradient(outputs)
     boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes))
+    # Best anchors of each level.
     candidates = topk_by_level(jax.nn.sigmoid(outputs.objectness)[:, None], boxes, anchors.counts, topk_candidates)
+    # NMS within each level.
     proposals = select(
         candidates,
         size,

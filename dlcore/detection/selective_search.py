@@ -61,12 +61,14 @@ def selective_search(
     if not (spaces and scales):
         raise ValueError(f"spaces={spaces}, scales={scales}: empty; allowed: at least one of each")
     rng, boxes, ranks = np.random.default_rng(seed), [], []
+    # Diversify by color spaces and by scales of the first segmentation.
     for space in spaces:
         values = color_space(image, space)
         for scale in scales:
             region_boxes = merge_regions(values, graph_segmentation(values, scale, sigma, min_size))
             boxes.append(region_boxes)
             ranks.append(rng.random(len(region_boxes)) * np.arange(len(region_boxes), 0, -1))
+    # Late merges first, shuffled; then without duplicates.
     joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
     _, first = np.unique(joined, axis=0, return_index=True)
     return joined[np.sort(first)[:max_proposals]].astype(np.float32)
@@ -129,6 +131,7 @@ def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     from scipy.ndimage import gaussian_filter
 
     dy, dx = (gaussian_filter(values, (1, 1, 0), order=(*order, 0)) for order in ((1, 0), (0, 1)))
+    # Derivatives in eight directions.
     angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     slopes = np.maximum(dx[..., None] * np.cos(angles) + dy[..., None] * np.sin(angles), 0)
     slopes = slopes.reshape(*values.shape[:2], -1) / max(float(slopes.max()), 1e-6)
@@ -158,6 +161,7 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     count, area = int(labels.max()) + 1, height * width
     y, x = np.mgrid[:height, :width].reshape(2, -1)
     regions, total = labels.ravel(), 2 * count - 1
+    # Box, histograms and size of each region of the first segmentation.
     boxes = np.zeros((total, 4), int)
     boxes[:, :2] = area
     np.minimum.at(boxes, (regions[:, None], [0, 1]), np.stack([x, y], 1))
@@ -167,11 +171,13 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     def similarity(a: Any, b: Any) -> np.ndarray:
         """Of the regions a with the regions b, index arrays."""
+        # Color and texture histograms, both small, and the fit of their joint box.
         shared = sum(np.minimum(h[a], h[b]).sum(-1) for h in histograms)
         both = sizes[a] + sizes[b]
         low, high = np.minimum(boxes[a, :2], boxes[b, :2]), np.maximum(boxes[a, 2:], boxes[b, 2:])
         return shared + 2 - both / area - ((high - low).prod(-1) - both) / area
 
+    # Neighboring regions, and a queue of pairs by similarity.
     edges = regions[neighbor_edges(height, width)]
     edges = np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], 1), axis=0)
     neighbors: list[set[int]] = [set() for _ in range(total)]
@@ -180,6 +186,7 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
         neighbors[b].add(a)
     queue = [(-s, a, b) for s, (a, b) in zip(similarity(*edges.T).tolist(), edges.tolist(), strict=True)]
     heapq.heapify(queue)
+    # Merge the most similar pair until one region is left; pairs of merged regions are skipped.
     for new in range(count, total):
         a = b = new
         while b not in neighbors[a]:
@@ -193,6 +200,7 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
             for other in neighbors[old]:
                 neighbors[other].discard(old)
             neighbors[old] = set()
+        # Similarities of the new region with its neighbors.
         near = sorted(neighbors[new])
         for other in near:
             neighbors[other].add(new)

@@ -116,6 +116,7 @@ def hardest(losses: jax.Array, among: jax.Array, count: jax.Array) -> jax.Array:
       [L] bool.
     """
     chex.assert_equal_shape((losses, among))
+    # Rank of each loss among the candidates.
     order = jnp.argsort(jnp.where(among, -losses, jnp.inf))
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
     return among & (rank < count)
@@ -176,14 +177,16 @@ def mined_losses(
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
     """
-    foreground = matched >= 0
-    target = jnp.where(foreground, 1 + labels[matched], 0)
-    entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)
+    foreground = matched >= 0  # [L]
+    # Softmax over the background and the classes.
+    target = jnp.where(foreground, 1 + labels[matched], 0)  # [L]
+    entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)  # [L]
+    # Hard negative mining: the background with the largest losses, `neg_to_pos_ratio` for each foreground.
     count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), min_positives)
-    selected = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)
+    selected = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)  # [L]
     box = jnp.where(foreground[:, None], boxes[matched], anchors.boxes)
-    deltas = encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS)
-    error = 4 * smooth_l1_loss(outputs.deltas, deltas)
+    deltas = encode_boxes(box, jnp.asarray(anchors.boxes), WEIGHTS)  # [L, 4]
+    error = 4 * smooth_l1_loss(outputs.deltas, deltas)  # [L]
     return {
         "classification": jnp.where(selected, entropy, 0).sum(),
         "box": jnp.where(foreground, error, 0).sum(),

@@ -130,11 +130,13 @@ def default_boxes(
             raise ValueError(f"{name}={tuple(values)}: {len(values)} for {levels} levels; allowed: {count}")
     boxes, counts, side = [], [], np.array(image[::-1], np.float64)
     for k, (h, w) in enumerate(sizes):
+        # Two squares and two boxes of each aspect ratio.
         middle = np.sqrt(scales[k] * scales[k + 1])
         shapes = [(scales[k], scales[k]), (middle, middle)]
         for ratio in aspect_ratios[k]:
             shape = scales[k] * np.sqrt(ratio), scales[k] / np.sqrt(ratio)
             shapes += [shape, shape[::-1]]
+        # Centered in each cell of the map.
         half = np.minimum(shapes, 1) * side / 2
         step = side / (w, h) if not steps else np.full(2, steps[k])
         y, x = np.meshgrid(np.arange(h) + 0.5, np.arange(w) + 0.5, indexing="ij")
@@ -198,6 +200,7 @@ class SSD(nn.Module):
         Raises:
           ValueError: the fields are not one for each level.
         """
+        # Maps of the backbone; the first is normalized to a learned length.
         levels = named_maps(self.backbone.features(x, train=train), self.stages)
         if self.l2_norm:
             weight = self.param("scale_weight", nn.initializers.constant(20.0), levels[0].shape[-1:])
@@ -209,6 +212,7 @@ class SSD(nn.Module):
                 f"extra_channels={self.extra_channels}"
             )
         x_size, y = x.shape[1:3], levels[-1]
+        # Extra levels, each smaller than the last.
         for i, (channels, stride) in enumerate(zip(self.extra_channels, self.extra_strides, strict=True), 1):
             conv = partial(Conv, dtype=self.dtype, kernel_init=XAVIER)
             y = nn.relu(conv(channels // 2, (1, 1), name=f"extra{i}_reduce")(y))
@@ -223,11 +227,13 @@ class SSD(nn.Module):
         most = 2 + 2 * len(self.aspect_ratios)
         if any(count not in range(2, most + 1, 2) for count in self.boxes_per_location):
             raise ValueError(f"boxes_per_location={self.boxes_per_location}: allowed: even numbers from 2 to {most}")
+        # One head for each level.
         logits, deltas = [], []
         for i, (level, count) in enumerate(zip(levels, self.boxes_per_location, strict=True)):
             head = partial(Conv, kernel_size=(3, 3), padding=1, dtype=self.dtype, kernel_init=XAVIER)
             logits.append(flatten_levels([head(count * (1 + self.num_classes), name=f"cls_logits_{i}")(level)], count))
             deltas.append(flatten_levels([head(count * 4, name=f"bbox_reg_{i}")(level)], count))
+        # Default boxes of every level.
         ratios = [self.aspect_ratios[: count // 2 - 1] for count in self.boxes_per_location]
         sizes = [level.shape[1:3] for level in levels]
         boxes = default_boxes(sizes, x_size, self.scales, ratios, self.steps)

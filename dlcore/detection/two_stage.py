@@ -214,11 +214,14 @@ def learner(
     def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
         size, run = images.shape[1:3], runner(state.params, state.model_state)
+        # Feature pyramid, then proposals.
         levels = run("pyramid", images)
         proposals, filled, _, _ = proposals_of(run, levels, size, batch)
+        # Classify and refine the proposals; NMS within each class.
         detections = jax.vmap(lambda *image: detect(*image, size))(
             run("classify", levels, proposals, size), proposals, filled
         )
+        # Masks and keypoints of the final boxes, not of the proposals.
         if model.mask_head is not None:
             detections["masks"] = mask_rcnn.probabilities(
                 run("segment", levels, detections["boxes"], size), detections["labels"]

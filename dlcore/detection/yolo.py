@@ -123,6 +123,7 @@ class YOLO(nn.Module):
         boxes = self.boxes_per_cell
 
         def bias(key, shape, dtype=jnp.float32):
+            # Boxes start in the middle of their cell, at different sizes.
             root = (np.arange(boxes) + 1) / (boxes + 1)
             box = np.stack([np.full(boxes, 0.5), np.full(boxes, 0.5), root, root, np.zeros(boxes)], -1)
             return jnp.asarray(np.r_[box.reshape(-1), np.full(self.num_classes, 1 / self.num_classes)], dtype)
@@ -176,6 +177,7 @@ def assign_cells(cells: Cells, boxes: jax.Array, valid: jax.Array) -> jax.Array:
     count, (rows, columns) = boxes.shape[0], cells.grid
     at = jnp.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cells.size).astype(jnp.int32)
     at = jnp.clip(at, 0, np.array([columns - 1, rows - 1]))
+    # The first box with its center in a cell owns it; padding is dropped.
     cell = jnp.where(valid, at[:, 1] * columns + at[:, 0], rows * columns)
     owner = jnp.full(rows * columns, count, jnp.int32).at[cell].min(jnp.arange(count, dtype=jnp.int32), mode="drop")
     return jnp.where(owner < count, owner, -1)
@@ -264,7 +266,8 @@ def postprocess(
       As `dlcore.detection.dense.select`.
     """
     _, boxes, confidence, classes = decode(outputs, cells)
-    scores = jnp.clip(confidence, 0, 1)[..., None] * jnp.clip(classes, 0, 1)[:, None]
+    # Class-specific confidence.
+    scores = jnp.clip(confidence, 0, 1)[..., None] * jnp.clip(classes, 0, 1)[:, None]  # [L, B, C]
     scores, boxes = scores.reshape(-1, classes.shape[-1]), boxes.reshape(-1, 4)
     return select(topk_by_level(scores, boxes, (boxes.shape[0],), topk_candidates), size, **thresholds)
 

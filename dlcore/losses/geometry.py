@@ -160,7 +160,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "E"))
     flat = vertices.reshape(-1, *vertices.shape[-2:])
-    # Each vertex minus the mean of its neighbors.
+    # The mean of the neighbors minus the vertex.
     laplacian = jax.vmap(lambda v: mesh_laplacian(v, edges, edge_mask))(flat).reshape(vertices.shape)
     return _root(jnp.square(laplacian).sum(-1)).mean(-1)
 
