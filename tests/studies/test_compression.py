@@ -26,6 +26,7 @@ def test_the_verdict_turns_where_the_arms_are_swapped():
     assert not study.judge(swapped, 1000.0, (3, 5, 8), rising)[1]
     assert study.judge(swapped | {"VQ-VAE": [(10.0, 6.0)]}, 1000.0, (3, 5, 8), rising)[1]
     assert not study.judge(points, 1000.0, (3, 5, 8), rising | {"SOM": [0.7, 0.4, 0.8]})[1]
+    assert not study.judge(points, 1000.0, (3, 5, 8), rising | {"SOM": [0.7, 0.7, 0.7]})[1]
 
 
 @pytest.mark.slow

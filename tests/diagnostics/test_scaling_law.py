@@ -1,0 +1,52 @@
+"""Planted laws, and intervals that hold what they promise."""
+
+import numpy as np
+import pytest
+
+from dlcore.diagnostics.scaling_law import fit_power_law
+
+SIZES = np.array([1e3, 2e3, 4e3, 8e3, 16e3])
+
+
+@pytest.mark.covers("AT-35")
+def test_a_planted_law_is_recovered():
+    law = fit_power_law(SIZES, 30 * SIZES**-0.4 + 1.5)
+    assert (law.a, law.b, law.c) == pytest.approx((30, 0.4, 1.5), rel=1e-3)
+    assert law.noise < 1e-4
+    assert law(32e3) == pytest.approx(30 * 32e3**-0.4 + 1.5, rel=1e-5)
+    assert law.freedom == 2
+
+
+@pytest.mark.covers("AT-35")
+def test_the_interval_holds_a_new_measurement_as_often_as_it_says():
+    """Fifteen noisy losses; the loss of twice the largest size lies inside in about 95 of 100 fits."""
+    rng, sizes, inside, exponents = np.random.default_rng(0), np.repeat(SIZES, 3), 0, 0
+    for _ in range(60):
+        law = fit_power_law(sizes, 30 * sizes**-0.4 + 1.5 + 0.02 * rng.normal(size=15))
+        low, high = law.interval(32e3)
+        inside += low <= 30 * 32e3**-0.4 + 1.5 + 0.02 * rng.normal() <= high
+        low, high = law.exponent_interval()
+        exponents += low <= 0.4 <= high
+        assert law.interval(32e3, 0.5)[0] > law.interval(32e3)[0]
+    assert 51 <= inside <= 60
+    assert 51 <= exponents <= 60
+
+
+def test_a_loss_outside_is_not_held():
+    law = fit_power_law(SIZES, 30 * SIZES**-0.4 + 1.5 + 1e-3 * np.array([1, -1, 1, -1, 1]))
+    low, high = law.interval(32e3)
+    assert low < 30 * 32e3**-0.4 + 1.5 < high < 30 * SIZES[0] ** -0.4 + 1.5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "losses", "message"),
+    [
+        ([1.0, 2, 3], [3.0, 2, 1], r"sizes=\[1.0, 2.0, 3.0\]: 3 losses; allowed: one loss a size, 4 or more"),
+        ([1.0, 1, 2, 2], [3.0, 2, 1, 1], "allowed: one loss a size, 4 or more of 3 or more sizes"),
+        ([0.0, 1, 2, 3], [3.0, 2, 1, 1], "allowed: finite numbers, positive sizes"),
+        ([1.0, 2, 3, 4], [1.0, 2, 3, 4], r"losses=\[1.0, 2.0, 3.0, 4.0\]: do not fall with the size"),
+    ],
+)
+def test_bad_measurements_are_refused(sizes, losses, message):
+    with pytest.raises(ValueError, match=message):
+        fit_power_law(sizes, losses)
