@@ -164,7 +164,7 @@ class AutoencoderKL(nn.Module):
         multiple = self.downsampling
         if x.shape[1] % multiple or x.shape[2] % multiple:
             raise ValueError(f"x={x.shape[1]}x{x.shape[2]}: sides do not divide; allowed: multiples of {multiple}")
-        mean, logvar = jnp.split(self.quant_conv(self.encoder(x)), 2, -1)
+        mean, logvar = jnp.split(self.quant_conv(self.encoder(x)), 2, -1)  # [B, h, w, Z] each
         return mean, jnp.clip(logvar, -30, 20)
 
     def decode(self, z: jax.Array) -> jax.Array:

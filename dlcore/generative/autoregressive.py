@@ -83,6 +83,7 @@ def sample(
     x = jnp.zeros((keys.shape[0], *shape), jnp.int32)
     observed, is_observed = (x, jnp.zeros(shape, bool)) if given is None else (given, known)
     observed, is_observed = observed.astype(jnp.int32), jnp.broadcast_to(is_observed, x.shape)
+    # With `step` a model computes one pixel from its cache; else its receptive field is evaluated anew.
     cached = cached and hasattr(model, "step")
     has_rows = cached and hasattr(model, "row")
     reach = model.reach() if hasattr(model, "reach") else max(height, width)
@@ -95,6 +96,7 @@ def sample(
 
     def one(carry, d):
         x, cache = carry
+        # Raster order: row, column, color.
         position = d // (width * colors), d // colors % width, d % colors
         if cached:
             cache, logits = model.apply(variables, cache, x, position, label, method="step")
@@ -104,12 +106,14 @@ def sample(
             receptive_field = jax.lax.dynamic_slice(x, (0, top, left, 0), (x.shape[0], rows, columns, colors))
             logits = model.apply(variables, receptive_field, label)[:, y - top, column - left, color]
         value = jax.vmap(draw, (0, 0, None))(keys, logits, d)
+        # Observed values are kept: completion of an image.
         value = jnp.where(is_observed[:, *position], observed[:, *position], value)
         return (x.at[:, *position].set(value), cache), None
 
     def one_row(carry, y):
         x, cache = carry
         if has_rows:
+            # What rows above contribute, once a row.
             cache = model.apply(variables, cache, x, y, label, method="row")
         return jax.lax.scan(one, (x, cache), y * width * colors + jnp.arange(width * colors))
 

@@ -68,6 +68,7 @@ class ResnetBlock(nn.Module):
         if embedding is not None:
             dense = Dense((1 + self.scale_shift) * self.features, dtype=self.dtype, name="time_emb_proj")
             embedding = dense(nn.silu(embedding))[:, None, None]
+        # The timestep scales and shifts, or shifts alone.
         if embedding is not None and self.scale_shift:
             scale, shift = jnp.split(embedding, 2, -1)
             h = norm2(h) * (1 + scale) + shift
@@ -144,6 +145,7 @@ class _TransformerBlock(nn.Module):
         def norm(name: str) -> jax.Array:
             return LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)(x)
 
+        # Self-attention, cross-attention to the prompt, and a gated MLP (GEGLU).
         x += _Attention(self.num_heads, dtype=self.dtype, name="attn1")(norm("norm1"))
         x += _Attention(self.num_heads, dtype=self.dtype, name="attn2")(norm("norm2"), context)
         h = Dense(8 * x.shape[-1], dtype=self.dtype, name="ff_in")(norm("norm3"))
@@ -314,6 +316,7 @@ class UNetEncoder(nn.Module):
         Returns:
           (the middle's map, the maps on the way, from x on).
         """
+        # Down: residual blocks and attention, each map kept for its skip connection.
         maps = [x]
         for level, features in enumerate(self.channels):
             for k in range(self.num_res_blocks):
@@ -325,6 +328,7 @@ class UNetEncoder(nn.Module):
                 name = f"down_blocks_{level}_downsamplers_0_conv"
                 x = Conv(features, (3, 3), 2, padding=1, dtype=dtype, name=name)(x)
                 maps.append(x)
+        # Middle.
         x = self.resnet("mid_block_resnets_0", x.shape[-1], dtype)(x, embedding)
         if self.add_attention:
             x = self.attend("mid_block_attentions_0", x, context, dtype)
@@ -366,12 +370,15 @@ class ConditionalUNet(UNetEncoder):
         """
         _, height, width, channels = x.shape
         dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or channels
+        # Embedding of timestep and class.
         embedding = self.embed(t, label, dtype)
         x = self.stem(x, dtype)
         x, maps = self.encode(x, embedding, context, dtype)
+        # ControlNet adds to the skip connections and to the middle.
         if control is not None:
             maps, x = [a + b for a, b in zip(maps, control[0], strict=True)], x + control[1]
         last = len(self.channels) - 1
+        # Up: concatenate the skip connections.
         for level in reversed(range(last + 1)):
             for k in range(self.num_res_blocks + 1):
                 x = jnp.concatenate([x, maps.pop()], -1)
@@ -381,6 +388,7 @@ class ConditionalUNet(UNetEncoder):
             if level:
                 name = f"up_blocks_{last - level}_upsamplers_0_conv"
                 x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x.repeat(2, 1).repeat(2, 2))
+        # The head starts at zero.
         x = nn.silu(GroupNorm(self.groups, dtype=dtype, name="conv_norm_out")(x)).astype(logits_dtype(x.dtype))
         x = Conv(self.patch_size**2 * out, (3, 3), kernel_init=_ZEROS, name="conv_out")(x)
         return unpatchify(x, self.patch_size, height, width)

@@ -116,6 +116,7 @@ class ControlledUNet(nn.Module):
         Returns:
           [B, H, W, C].
         """
+        # Frozen U-Net plus the output of the trainable copy.
         label, context = self.base.prompted(given["prompt"])
         return self.base.denoise(x, t, label, context, self.control(x, t, given["hint"], label, context))
 

@@ -73,6 +73,7 @@ class Generator(nn.Module):
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         conv = functools.partial(Conv, kernel_size=(3, 3), dtype=dtype, kernel_init=INIT)
         features = self.width * 2**levels
+        # Latent to the coarsest map, then double its sides.
         x = Dense(height * width // 4**levels * features, dtype=dtype, kernel_init=INIT, name="stem")(z)
         x = x.reshape(-1, height // 2**levels, width // 2**levels, features)
         x = nn.relu(norm(name="stem_norm")(x))
@@ -110,6 +111,7 @@ class Discriminator(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))
         for k in range(levels + 1):
+            # Strided convolutions; no batch norm in the first.
             features, last = self.width * 2 ** min(k, max(levels - 1, 0)), k == levels
             shape = {"kernel_size": (3, 3)} if last else {"kernel_size": (4, 4), "strides": 2, "padding": 1}
             conv = Conv(features, use_bias=k == 0, dtype=dtype, kernel_init=INIT, name=f"conv{k}", **shape)

@@ -71,9 +71,11 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
         width, init = x.shape[-1], nn.initializers.xavier_uniform()
+        # adaLN-Zero: shift, scale and gate from the condition; gates start at zero.
         modulation = Dense(6 * width, kernel_init=_ZEROS, dtype=self.dtype, name="modulation")(nn.silu(c))
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, -1)
         attend = MultiHeadAttention(self.num_heads, dtype=self.dtype, kernel_init=init, name="attn")
+        # Attention and MLP, each gated.
         x += gate1[:, None] * attend(_modulate(_norm(self.dtype)(x), shift1, scale1))
         mlp = FeedForward(self.mlp_ratio * width, nn.gelu, dtype=self.dtype, kernel_init=init, name="mlp")
         return x + gate2[:, None] * mlp(_modulate(_norm(self.dtype)(x), shift2, scale2))
@@ -132,12 +134,14 @@ class DiT(nn.Module):
             raise ValueError(f"x={height}x{width}: sides do not divide; allowed: multiples of patch_size={p}")
         dtype = compute_dtype(self.dtype, x, self.variables)
         embed = _Conditioning(self.width, self.num_classes, self.ends_at_period, dtype, name="conditioning")
+        # Patch embedding and fixed sinusoidal positions.
         x = Dense(self.width, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name="patch_embed")(
             patchify(x, p)
         )
         x += jnp.asarray(grid_positions(height // p, width // p, self.width), x.dtype)
         c = embed(t, label)
         for k in range(self.depth):
+            # Conditioning of each block: timestep and class.
             block_cond = c
             if not self.shared_embedding and k:
                 name = f"transformer_blocks_{k}_conditioning"
@@ -145,6 +149,7 @@ class DiT(nn.Module):
                     t, label
                 )
             x = _Block(self.num_heads, self.mlp_ratio, dtype, name=f"transformer_blocks_{k}")(x, block_cond)
+        # Final layer, adaptive norm and a linear head that starts at zero.
         modulation = Dense(2 * self.width, kernel_init=_ZEROS, dtype=dtype, name="proj_out_1")(nn.silu(c))
         x = _modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(logits_dtype(x.dtype))
         x = Dense(p * p * out, kernel_init=_ZEROS, name="proj_out_2")(x)

@@ -168,6 +168,7 @@ class NADE(nn.Module):
         @jax.checkpoint
         def row(a, inputs):
             x, (w, v, bias) = inputs
+            # Activations of all pixels of a row from those before them.
             sums = jnp.cumsum(x[..., None] * w, 1)
             before = a[:, None] + jnp.pad(sums, ((0, 0), (1, 0), (0, 0)))[:, :-1]
             return a + sums[:, -1], _product("bdh,dho->bdo", nn.sigmoid(before), v, self.dtype) + bias
@@ -253,6 +254,7 @@ class MADE(nn.Module):
         """
         flat = encode(x, self.levels).reshape(x.shape[0], -1)
         dimensions, outputs = flat.shape[1], num_outputs(self.levels)
+        # Masks hide from each output the pixels at and after its own.
         *masks, last, direct = made_masks(dimensions, self.hidden_sizes)
         h = flat
         for i, mask in enumerate(masks):
@@ -261,6 +263,7 @@ class MADE(nn.Module):
                 h += Embed(self.num_classes, h.shape[-1], name="label")(label)
             h = nn.relu(h)
         zeros = nn.initializers.zeros
+        # Output layer, and direct connections from the inputs.
         logits = sum(
             self._masked(source, np.repeat(mask, outputs, 1), zeros, name)
             for source, mask, name in ((h, last, "output"), (flat, direct, "direct"))

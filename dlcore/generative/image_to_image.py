@@ -113,11 +113,13 @@ class UNetGenerator(nn.Module):
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
         features = [self.width * min(8, 2**k) for k in range(self.depth)]
+        # Down: halve the map at each level.
         maps = []
         for k in range(self.depth):
             x = conv(features[k], (4, 4), strides=2, padding=1, name=f"down{k}")(x)
             x = leaky_relu(_norm(x, self.norm and k > 0, f"down{k}_norm", dtype), 0.2)
             maps.append(x)
+        # Up: concatenate the skip connections.
         for k in reversed(range(self.depth - 1)):
             x = conv(features[k], (3, 3), name=f"up{k}")(_up(x))
             x = nn.relu(_norm(x, self.norm, f"up{k}_norm", dtype))
@@ -170,11 +172,14 @@ class ResidualGenerator(nn.Module):
             return _norm(conv(x), self.norm, f"{name}_norm", dtype)
 
         x = nn.relu(block(x, self.width, 7, "stem"))
+        # Down.
         for k in range(self.depth):
             x = nn.relu(block(x, self.width * 2 ** (k + 1), 3, f"down{k}", strides=2, padding=1))
+        # Residual blocks at the coarsest map.
         for k in range(self.num_blocks):
             h = nn.relu(block(x, x.shape[-1], 3, f"block{k}_conv0"))
             x = x + block(h, x.shape[-1], 3, f"block{k}_conv1")
+        # Up.
         for k in reversed(range(self.depth)):
             x = nn.relu(block(_up(x), self.width * 2**k, 3, f"up{k}"))
         head = Conv(self.channels, (7, 7), dtype=dtype, kernel_init=init, padding="VALID", name="head")
@@ -214,6 +219,7 @@ class PatchDiscriminator(nn.Module):
         Returns:
           Logits [B, h, w], positive for real.
         """
+        # Source and target as channels of one image.
         x = jnp.concatenate(images, -1)
         check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -223,6 +229,7 @@ class PatchDiscriminator(nn.Module):
             x = leaky_relu(_norm(x, self.norm and k > 0, f"down{k}_norm", dtype), 0.2)
         x = conv(self.width * min(8, 2**self.depth), (3, 3), name="last")(x)
         x = leaky_relu(_norm(x, self.norm, "last_norm", dtype), 0.2)
+        # One logit for each patch.
         return conv(1, (3, 3), name="head")(x)[..., 0].astype(logits_dtype(dtype or x.dtype))
 
 

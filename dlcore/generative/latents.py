@@ -29,6 +29,7 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
     lengths = jnp.linalg.norm(a) * jnp.linalg.norm(b)
     angle = jnp.arccos(jnp.clip(jnp.vdot(a, b) / jnp.where(lengths > 0, lengths, 1), -1, 1))
     sine = jnp.sin(angle)
+    # Nearly parallel vectors are interpolated on a line.
     is_arc = (sine > 1e-3) & (lengths > 0)
     safe = jnp.where(is_arc, sine, 1)
     return (
@@ -86,6 +87,7 @@ def attribute_direction(codes: np.ndarray, attribute: np.ndarray) -> np.ndarray:
             f"codes={codes.shape}, attribute={attribute.shape}: do not fit; allowed: [N, Z] and [N], N at least 2"
         )
     centered = codes - codes.mean(0)
+    # Ridge regression of the attribute on the codes.
     ridge = 1e-6 * np.trace(centered.T @ centered) / codes.shape[1] + 1e-12
     w = np.linalg.solve(
         centered.T @ centered + ridge * np.eye(codes.shape[1]), centered.T @ (attribute - attribute.mean())
@@ -126,6 +128,7 @@ def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.
     if codes.ndim != 2 or len(codes) < 2 or not 1 <= count <= min(codes.shape):
         raise ValueError(f"count={count} of codes={codes.shape}: does not fit; allowed: 1 to the smaller of [N, Z]")
     centered = codes - codes.mean(0)
+    # PCA by an SVD; signs are made unique.
     _, deviations, directions = np.linalg.svd(centered / np.sqrt(len(codes) - 1), full_matrices=False)
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
     explained = np.square(deviations) / max(np.square(deviations).sum(), 1e-12)

@@ -152,6 +152,7 @@ class PixelCNN(nn.Module):
           Logits [B, H, W, C, levels] float32.
         """
         height = x.shape[1]
+        # Vertical stack (rows above) and horizontal stack (pixels on the left).
         v = h = self._inputs(x)
         for layer in self.layers:
             half = layer.kernel_size // 2

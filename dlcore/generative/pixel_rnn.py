@@ -62,12 +62,14 @@ class _Direction(nn.Module):
         """States h [B, H, W, F], all diagonals."""
         b, height, width, _ = x.shape
         a, rows = self.inputs(x), jnp.arange(height)
+        # Skew the rows, so that a diagonal becomes a column and all its pixels run at once.
         columns = jnp.arange(height + width - 1) - rows[:, None]
         is_pixel = (columns >= 0) & (columns < width)
         skewed = jnp.take_along_axis(a, columns.clip(0, width - 1)[None, ..., None], 2)
 
         def diagonal(module, states, inputs):
             a, is_pixel = inputs
+            # State-to-state convolution: the left neighbor and the one above it.
             above = jnp.pad(states[0], ((0, 0), (1, 0), (0, 0)))[:, :-1]
             states = module.cell(a, states, above)
             states = tuple(jnp.where(is_pixel[:, None], s, 0) for s in states)
@@ -76,6 +78,7 @@ class _Direction(nn.Module):
         zeros = jnp.zeros((b, height, self.features), a.dtype)
         scan = nn.scan(diagonal, variable_broadcast="params", split_rngs={"params": False}, out_axes=2, in_axes=0)
         _, h = scan(self, (zeros, zeros), (jnp.moveaxis(skewed, 2, 0), is_pixel.T))
+        # Undo the skew.
         return jnp.take_along_axis(h, (rows[:, None] + jnp.arange(width))[None, ..., None], 2)
 
     def reversed_row(self, x: jax.Array, above: jax.Array) -> jax.Array:
@@ -107,6 +110,7 @@ class _Layer(nn.Module):
     def __call__(self, x: jax.Array, own: jax.Array) -> jax.Array:
         """All pixels; `own` [B, H, W, F] may know the pixel itself."""
         right = self.from_right((x + own)[:, :, ::-1])[:, :, ::-1]
+        # Shift down by a row: the right half must not see the pixel's own row.
         right = jnp.pad(right, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
         return x + self.out(self.from_left(x) + right)
 

@@ -62,6 +62,7 @@ class ConditionalBatchNorm(nn.Module):
         table = (self.num_classes, x.shape[-1])
         scale = self.param("scale", nn.initializers.ones, table)
         bias = self.param("bias", nn.initializers.zeros, table)
+        # A scale and a shift for each class; an unknown class gives NaN.
         rows = jnp.where((y >= 0) & (y < self.num_classes), y, self.num_classes)
         scale, bias = (
             values.at[rows].get(mode="fill", fill_value=jnp.nan).reshape(-1, *[1] * (x.ndim - 2), x.shape[-1])
@@ -119,11 +120,14 @@ class Generator(nn.Module):
             return BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=name)(x)
 
         sides = height // 2**levels, width // 2**levels
+        # Latent to the coarsest map.
         x = wrap(Dense(sides[0] * sides[1] * features(0), dtype=dtype, kernel_init=INIT, name="stem"), z)
         x = x.reshape(-1, *sides, features(0))
         for k in range(1, levels + 1):
+            # Self-attention before the last upsampling.
             if self.attention and k == levels:
                 x = wrap(SAGANAttention(dtype=dtype, name="attention"), x)
+            # Residual block with upsampling, conditional batch norm and spectral norm.
             h = _up(nn.relu(norm(x, f"up{k}_norm0")))
             h = wrap(conv(features(k), (3, 3), name=f"up{k}_conv0"), h)
             h = wrap(conv(features(k), (3, 3), name=f"up{k}_conv1"), nn.relu(norm(h, f"up{k}_norm1")))
@@ -168,17 +172,21 @@ class Discriminator(nn.Module):
         conv = functools.partial(Conv, dtype=dtype, kernel_init=INIT)
         for k in range(levels + 1):
             features = self.width * min(4, 2**k)
+            # Residual block with downsampling.
             h = x if k == 0 else nn.relu(x)
             h = wrap(conv(features, (3, 3), name=f"down{k}_conv0"), h)
             h = wrap(conv(features, (3, 3), name=f"down{k}_conv1"), nn.relu(h))
             x = wrap(conv(features, (1, 1), name=f"down{k}_skip"), x)
             x = _halved(h) + _halved(x) if k < levels else h + x
+            # Self-attention at the finest map after the first block.
             if self.attention and k == 0:
                 x = wrap(SAGANAttention(dtype=dtype, name="attention"), x)
+        # Sum pooling.
         f = nn.relu(x).astype(logits_dtype(x.dtype)).sum((1, 2))
         logit = wrap(Dense(1, kernel_init=INIT, name="head"), f)[:, 0]
         if not self.num_classes:
             return logit
+        # Projection discriminator: the class embedding times the features.
         embedding = Embed(self.num_classes, f.shape[-1], embedding_init=INIT, name="classes")
         return logit + (wrap(embedding, y) * f).sum(-1)
 

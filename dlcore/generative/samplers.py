@@ -152,6 +152,7 @@ def condition(
         return jnp.interp(t, jnp.arange(len(alpha_cumprod)), alpha_cumprod)
 
     def conditioned(x: jax.Array, t: jax.Array) -> jax.Array:
+        # Classifier guidance: shift the noise by the gradient of log p(y | x_t).
         slope = jax.grad(lambda x: log_probability(x, t).sum())(x)
         return denoise(x, t) - scale * jnp.sqrt(1 - alpha_cumprod_at(t)).astype(x.dtype) * slope
 
@@ -252,6 +253,7 @@ def ddim_sample(
 
     def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
         x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
+        # eta = 0 is deterministic, eta = 1 as random as DDPM.
         sigma = eta * jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) * (1 - alpha_cumprod_t / alpha_cumprod_s))
         x = jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s - sigma**2) * eps
         return (x if isinstance(eta, Real) and eta == 0 else x + sigma * noise(k)), extra
@@ -285,7 +287,8 @@ def euler_sample(
     """
 
     def step(x, extra, k, t, alpha_cumprod_t, alpha_cumprod_s):
-        # y_t = x0 + sigma_t eps, so y_s = x0 + sigma_s eps: finite where abar_t is 0, and no clean image is left.
+        # y_t = x0 + sigma_t eps, so y_s = x0 + sigma_s eps: finite where alpha_cumprod_t is 0,
+        # and no clean image is left.
         x0, eps = _clean_and_noise(denoise(x, t), x, alpha_cumprod_t, prediction, clip_sample)
         return jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s) * eps, extra
 

@@ -104,6 +104,7 @@ def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
     if len(betas) < 2:
         raise ValueError(f"betas={list(betas)}: too few; allowed: at least 2")
     root = np.sqrt(alphas_cumprod(betas))
+    # Shift the last to zero, and keep the first.
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     alpha_cumprod = root**2
     return 1 - np.append(alpha_cumprod[:1], alpha_cumprod[1:] / alpha_cumprod[:-1])
@@ -174,6 +175,7 @@ def timesteps(
     count, last = num_inference_steps, num_timesteps - 1
     if not 1 <= count <= num_timesteps:
         raise ValueError(f"num_inference_steps={count}: out of range; allowed: 1 to {num_timesteps}")
+    # leading: steps of T // N from 0 on; trailing: from T - 1 down; else evenly between the ends.
     if spacing == "leading":
         largest = last - (count - 1) * (num_timesteps // count)
         if not 0 <= offset <= largest:
@@ -211,6 +213,7 @@ def sampling_grid(
     """
     alpha_cumprod = np.asarray(alphas_cumprod, np.float64)
     train_timesteps = np.arange(len(alpha_cumprod))
+    # Noise level sigma of every training timestep.
     with np.errstate(divide="ignore"):
         sigma = np.sqrt((1 - alpha_cumprod) / alpha_cumprod)
     values = np.interp(timesteps, train_timesteps, sigma)
@@ -220,6 +223,7 @@ def sampling_grid(
             "spacing='leading'"
         )
     if sigmas == "karras":
+        # Karras: levels evenly spaced in sigma^(1/7).
         ramp = np.linspace(0, 1, len(values))
         values = (values[0] ** (1 / 7) + ramp * (values[-1] ** (1 / 7) - values[0] ** (1 / 7))) ** 7
         timesteps = np.interp(np.log(values), np.log(sigma), train_timesteps).astype(np.float32)

@@ -59,6 +59,7 @@ class Mapping(nn.Module):
         Returns:
           [B, Z].
         """
+        # Normalize the latent (pixel norm).
         w = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8)
         for k in range(self.depth):
             w = leaky_relu(Dense(z.shape[-1], dtype=self.dtype, name=f"dense{k}")(w), 0.2)
@@ -95,6 +96,7 @@ class Synthesis(nn.Module):
         def features(k):
             return self.width * min(4, 2 ** (levels - k // 2))
 
+        # The input is a learned constant.
         constant = self.param("constant", nn.initializers.ones, (*sizes[0], features(0)))
         x = jnp.broadcast_to(constant, (w.shape[0], *constant.shape)).astype(w.dtype)
         for k, (height, width) in enumerate(sizes):
@@ -102,10 +104,12 @@ class Synthesis(nn.Module):
                 x = x.repeat(2, 1).repeat(2, 2)
             if k > 0:
                 x = Conv(features(k), (3, 3), dtype=self.dtype, name=f"conv{k}")(x)
+            # Noise of each layer, scaled for each channel.
             n = noise[:, first : first + height * width].reshape(-1, height, width, 1)
             first += height * width
             scale = self.param(f"noise{k}", nn.initializers.zeros, (features(k),))
             x = leaky_relu(x + (scale * n).astype(x.dtype), 0.2)
+            # The style sets mean and deviation of each channel.
             x = AdaptiveInstanceNorm(dtype=self.dtype, name=f"style{k}")(x, w)
         x = Conv(self.shape[-1], (1, 1), dtype=self.dtype, name="head")(x)
         return jnp.tanh(x.astype(logits_dtype(self.dtype or x.dtype)))
@@ -154,6 +158,7 @@ class Generator(nn.Module):
         if z.shape[-1] <= self.num_noise:
             raise ValueError(f"z={z.shape}: no latent beside the noise; allowed: more than {self.num_noise} numbers")
         mapping, synthesis = self._parts(compute_dtype(self.dtype, z, self.variables))
+        # The input holds the latent and the noise of all layers.
         latent, noise = jnp.split(z, [z.shape[-1] - self.num_noise], -1)
         return synthesis(mapping(latent), noise)
 

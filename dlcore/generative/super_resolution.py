@@ -98,10 +98,13 @@ class SRResNet(nn.Module):
         first = h = nn.relu(conv(x, self.width, 5, "stem"))
         for k in range(self.num_blocks):
             h = h + conv(nn.relu(conv(h, self.width, 3, f"block{k}_conv0")), self.width, 3, f"block{k}_conv1")
+        # Long skip connection around all blocks.
         h = first + conv(h, self.width, 3, "last")
         for k in range(self.factor // 2):
+            # Sub-pixel convolution.
             h = nn.relu(pixel_shuffle(conv(h, 4 * self.width, 3, f"up{k}"), 2))
         h = conv(h, x.shape[-1], 3, "head", kernel_init=nn.initializers.normal(1e-3))
+        # The network predicts the residual to bicubic enlargement.
         return enlarged(x, self.factor) + h.astype(logits_dtype(dtype or x.dtype))
 
 

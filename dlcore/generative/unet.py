@@ -114,6 +114,7 @@ class ResidualBlock(nn.Module):
         """
         h = nn.silu(_norm(x.shape[-1], self.dtype, "norm1")(x))
         h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
+        # The timestep shifts every channel.
         h += Dense(self.features, dtype=self.dtype, name="step")(nn.silu(embedding))[:, None, None]
         h = nn.silu(_norm(self.features, self.dtype, "norm2")(h))
         h = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros, name="conv2")(h)
@@ -189,13 +190,16 @@ class UNet(nn.Module):
             allowed = f"multiples of {multiple}, or another patch_size or channel_multipliers"
             raise ValueError(f"x={height}x{width}: sides do not divide; allowed: {allowed}")
         dtype = compute_dtype(self.dtype, x, self.variables)
+        # Timestep embedding for every residual block.
         embedding = timestep_embedding(t, self.width).astype(x.dtype)
         embedding = nn.silu(Dense(4 * self.width, dtype=dtype, name="step1")(embedding))
         embedding = Dense(4 * self.width, dtype=dtype, name="step2")(embedding)
 
+        # Patches as channels.
         x = x.reshape(b, height // p, p, width // p, p, channels).swapaxes(2, 3)
         x = x.reshape(b, height // p, width // p, p * p * channels)
         x = Conv(self.width, (3, 3), dtype=dtype, name="stem")(x)
+        # Down: residual blocks, each map kept for its skip connection.
         maps = [x]
         for level, multiplier in enumerate(self.channel_multipliers):
             if level:
@@ -204,9 +208,11 @@ class UNet(nn.Module):
             for k in range(self.num_res_blocks):
                 x = ResidualBlock(multiplier * self.width, dtype, name=f"down{level}_block{k}")(x, embedding)
                 maps.append(x)
+        # Middle, with self-attention at the coarsest level.
         x = ResidualBlock(x.shape[-1], dtype, name="middle_block")(x, embedding)
         if self.attention:
             x = SelfAttention(math.gcd(4, x.shape[-1]), dtype, name="middle_attention")(x)
+        # Up: concatenate the skip connections.
         for level, multiplier in reversed(list(enumerate(self.channel_multipliers))):
             for k in range(self.num_res_blocks + 1):
                 x = jnp.concatenate([x, maps.pop()], -1)
@@ -214,6 +220,7 @@ class UNet(nn.Module):
             if level:
                 x = x.repeat(2, 1).repeat(2, 2)
                 x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=f"up{level}")(x)
+        # The head starts at zero, and back from channels to patches.
         x = nn.silu(_norm(x.shape[-1], dtype, "norm")(x)).astype(logits_dtype(x.dtype))
         x = Conv(p * p * channels, (3, 3), kernel_init=nn.initializers.zeros, name="head")(x)
         x = x.reshape(b, height // p, width // p, p, p, channels).swapaxes(2, 3)

@@ -262,10 +262,12 @@ def learner(
 
         def log_weight(k):
             z = jax.vmap(lambda key, *q: reparameterize(jax.random.fold_in(key, k), *q))(keys, mean, log_variance)
+            # log p(x | z) + log p(z) - log q(z | x).
             return log_likelihood(params, x, z) + log_normal(z, 0.0, 0.0) - log_normal(z, mean, log_variance)
 
-        log_w = jax.lax.map(log_weight, jnp.arange(importance_samples))
-        elbo, iwae = log_w.mean(0), jax.nn.logsumexp(log_w, axis=0) - jnp.log(importance_samples)
+        log_w = jax.lax.map(log_weight, jnp.arange(importance_samples))  # [K, B]
+        # ELBO: mean of the log weights. IWAE: log of their mean.
+        elbo, iwae = log_w.mean(0), jax.nn.logsumexp(log_w, axis=0) - jnp.log(importance_samples)  # [B], [B]
         bounds = {
             f"elbo_nll_nats_{rule}": Sum.of(-elbo, mask),
             f"iwae{importance_samples}_nll_nats_{rule}": Sum.of(-iwae, mask),
@@ -277,6 +279,7 @@ def learner(
         if "latent" in batch:
             return {"decoded": picture(params, batch["latent"])}
         keys = example_keys(jax.random.fold_in(state.rng, 3), batch)
+        # Samples from the prior, by the index alone.
         prior = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
         sample = picture(params, prior)
         if "image" not in batch:
@@ -285,6 +288,7 @@ def learner(
         def encoded(images):
             return apply(params, observed(images, batch["index"], jax.random.fold_in(state.rng, 0)), "encode")
 
+        # Reconstruct from the mean code.
         mean, log_variance = encoded(batch["image"])
         y = picture(params, mean)
         outputs = {
@@ -295,6 +299,7 @@ def learner(
             "sample": sample,
         }
         if "other" in batch:
+            # Interpolate between two images along an arc.
             path = arcs(mean, encoded(batch["other"])[0], NUM_STEPS)
             decoded = picture(params, path.reshape(-1, model.latent_dim))
             outputs["path"] = decoded.reshape(*path.shape[:2], *y.shape[1:])

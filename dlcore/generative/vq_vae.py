@@ -475,11 +475,13 @@ def learner(
         params, vectors, outputs = state.params, state.codebook.vectors, {}
         if prior is not None:
             keys = example_keys(state.rng, batch)
+            # Sample codes from the prior, and decode them.
             sampled_codes = sample(prior, params["prior"], keys, (*model.grid, 1), temperature=temperature)[..., 0]
             outputs["sample"] = denormalize(apply(params, vectors[sampled_codes], "decode"))
         if "image" not in batch:
             return outputs
         x = normalize(batch["image"])
+        # Reconstruct from the nearest codes.
         z, codes, q = quantized(params, state.codebook, x)
         y = denormalize(apply(params, q, "decode"))
         flat = z.reshape(z.shape[0], -1)
@@ -491,6 +493,7 @@ def learner(
         }
         if "other" in batch:
             endpoints = apply(params, normalize(batch["other"]), "encode").reshape(flat.shape)
+            # Interpolate between two encodings; each point is quantized.
             path = arcs(flat, endpoints, NUM_STEPS).reshape(-1, *z.shape[1:])
             decoded = denormalize(apply(params, vectors[nearest_codes(path, vectors)], "decode"))
             outputs["path"] = decoded.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])

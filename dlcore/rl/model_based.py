@@ -161,9 +161,11 @@ def cross_entropy_method(
 
     def step(carry, i):
         mean, std = carry
+        # The first candidate is the mean itself.
         noise = jax.random.normal(jax.random.fold_in(key, i), (population, *mean.shape)).at[0].set(0.0)
-        candidates = jnp.clip(mean + std * noise, -1, 1)
+        candidates = jnp.clip(mean + std * noise, -1, 1)  # [P, ...]
         _, best = jax.lax.top_k(score(candidates), num_elites)
+        # Refit the Gaussian to the elites.
         elites = candidates[best]
         return (elites.mean(0), elites.std(0)), None
 
@@ -351,10 +353,12 @@ def learner(
             def step(carry, t):
                 env_state, observation, before, running = carry
                 environment_key, plan_key = jax.random.split(jax.random.fold_in(key, t + 1))
+                # Plan, act by the first action, and compare the model's prediction with what came.
                 plans = plan(state, plan_key, observation, before)
                 predictions, _ = imagine(state.params, state.statistics, *map(members, (observation[None], plans[:1])))
                 env_state, out = environment.step(environment_key, env_state, plans[0])
                 scale = state.statistics.output_std[:dimensions]
+                # Error of the model, and of predicting no change.
                 errors = [(x - out.final_observation) / scale for x in (predictions.mean(0)[0], observation)]
                 statistics = [out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)]
                 still_running = running & ~(out.terminated | out.truncated)
