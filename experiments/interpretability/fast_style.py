@@ -26,11 +26,15 @@ from dlcore.kits.interpretability import SETTINGS
 from dlcore.kits.trained_network import load_network
 from dlcore.main import main
 
+SMOKE_IMAGES = 8
+"""Photographs of each split under --smoke."""
+
 
 def data(flags: Flags) -> Splits:
     splits = image_pairs.small_images(flags, 1)
     train, valid, test = (
-        Source({"content": s.arrays["image"]}, len(s), name=s.name) for s in (splits.train, splits.valid, splits.test)
+        Source({"content": s.arrays["image"]}, len(s), name=s.name).take(SMOKE_IMAGES if flags.smoke else len(s))
+        for s in (splits.train, splits.valid, splits.test)
     )
     shape = splits.spec["image_shape"]
     spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "shapes": {"content": shape}}
