@@ -242,10 +242,10 @@ def check_endings(mdp: MDP, policy: np.ndarray | None = None) -> None:
     if mdp.gamma < 1:
         return
     possible = mdp.probability > 0
-    num_steps = possible if policy is None else possible & (np.asarray(policy) > 0)[..., None]
+    possible_under_policy = possible if policy is None else possible & (np.asarray(policy) > 0)[..., None]
     ending = mdp.absorbing.copy()
     while True:
-        grown = ending | (num_steps & ending[mdp.successor]).any((1, 2))
+        grown = ending | (possible_under_policy & ending[mdp.successor]).any((1, 2))
         if (grown == ending).all():
             break
         ending = grown
