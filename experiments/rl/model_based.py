@@ -11,24 +11,23 @@ of the next observation in the episodes of the test, 0.0002, and `no_change_erro
 changes, 0.51. The third command plans by random shooting.
 """
 
-from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.setting import Setting
+from dlcore.experiment import Experiment, Flags, Setup
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits import rl
 from dlcore.main import main
 from dlcore.rl import model_based
 
 
-def known_reward(flags):
-    if not flags.known_reward:
-        return None
-    if flags.environment not in model_based.REWARDS:
+def check(flags: Flags) -> None:
+    rl.check(flags)
+    if flags.known_reward and flags.environment not in model_based.REWARDS:
         known = ", ".join(model_based.REWARDS)
-        raise ValueError(f"known_reward=True: unknown for {flags.environment}; allowed: false, and true for {known}")
-    return model_based.REWARDS[flags.environment]
+        raise FlagError(f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {known}")
 
 
 def build(setup: Setup):
-    reward = known_reward(setup.flags)
+    check(setup.flags)
+    reward = model_based.REWARDS[setup.flags.environment] if setup.flags.known_reward else None
 
     def network(environment, **fields):
         return model_based.Dynamics(environment.observation_shape[-1] + (reward is None), **fields)
@@ -86,7 +85,8 @@ experiment = Experiment(
     **rl.FIELDS
     | {
         "settings": rl.SETTINGS
-        | {"known_reward": Setting(True, "plan with the environment's reward; else learn it", essential=True)}
+        | {"known_reward": Setting(True, "plan with the environment's reward; else learn it", essential=True)},
+        "check": check,
     },
 )
 

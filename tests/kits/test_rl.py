@@ -17,6 +17,7 @@ from dlcore.kits import rl
 from dlcore.modes import finish
 from dlcore.rl import environments, networks, ppo
 from experiments.rl import dqn as dqn_page
+from experiments.rl import model_based as model_based_page
 from experiments.rl import ppo as ppo_page
 from experiments.rl import recurrent_ppo as recurrent_page
 
@@ -106,10 +107,15 @@ def test_an_environment_without_pictures_has_no_episode():
             ["--buffer_size=3", "--minibatch_size=64"],
             "=3: 48 steps of 16 instances; allowed: at least 4, for",
         ),
+        (
+            model_based_page,
+            ["--known_reward=true", "--environment=CartPole-v1"],
+            "=True: unknown for CartPole-v1; allowed: false, and true for Pendulum-v1",
+        ),
         (dqn_page, ["--buffer_size=1000000000"], r"=1000000000: takes [\d,.]+ GB or more of [\d,.]+ GB of memory"),
     ],
 )
-def test_minibatches_and_buffers_are_checked_by_the_flags_alone(page, words, message):
+def test_minibatches_buffers_and_rewards_are_checked_by_the_flags_alone(page, words, message):
     """PPO: 32 instances of 64 steps; DQN: 16 instances, 64 steps at once, 5 seeds of 2 x 4 + 9 bytes a step."""
     flag = words[0].partition("=")[0]
     with pytest.raises(FlagError, match=f"^{flag}{message}"):
