@@ -172,6 +172,7 @@ def select(
     """
     if every < 1:
         raise ValueError(f"every={every}: too small; allowed: at least 1")
+    # Subsample each episode from a random first step on.
     starts = np.random.default_rng(seed).integers(0, np.minimum(every, demonstrations.length))
     rows = [np.arange(start, length, every) for start, length in zip(starts, demonstrations.length, strict=True)]
     episode = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
@@ -180,6 +181,7 @@ def select(
     if not absorbing:
         return pairs
     over = demonstrations.terminated
+    # Absorbing states: one an episode that terminated, weighted as its steps.
     fraction = np.array([len(row) for row in rows])[over] / demonstrations.length[over]
     ended = {name: np.concatenate([x, np.zeros((len(fraction), *x.shape[1:]), x.dtype)]) for name, x in pairs.items()}
     weight = np.concatenate([np.ones(len(step)), fraction]).astype(np.float32)

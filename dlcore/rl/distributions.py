@@ -148,6 +148,7 @@ class TanhGaussian:
         """
         normal = DiagonalGaussian(self.mean, self.log_std)
         u = normal.sample(key)
+        # log(1 - tanh(u)^2), without cancellation at large u.
         log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
         return jnp.tanh(u), normal.log_prob(u) - log_slope.sum(-1)
 

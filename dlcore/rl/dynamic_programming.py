@@ -209,12 +209,14 @@ def _policy_iteration(mdp, first, tolerance, max_sweeps, max_improvements):
     def improved(policy, values):
         q_values = action_values(mdp, values)
         best = q_values.max(-1, keepdims=True)
+        # Keep the action while it is as good as the best, so that ties do not alternate.
         slack = 10 * tolerance * jnp.maximum(1, jnp.abs(values).max())
         keeps = (policy * q_values).sum(-1, keepdims=True) >= best - slack
         return jnp.where(keeps, policy, jax.nn.one_hot(q_values.argmax(-1), mdp.num_actions, dtype=policy.dtype))
 
     def body(carry):
         policy, values, sweeps, _, improvements, _ = carry
+        # Policy evaluation, then policy improvement.
         values, more, change = evaluated(policy, values)
         after = improved(policy, values)
         return after, values, sweeps + more, change, improvements + 1, (after == policy).all()

@@ -247,7 +247,7 @@ def epsilon_greedy(
       [N] int32.
     """
     keys = jax.vmap(jax.random.split)(keys)
-    explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])
+    explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])  # [N]
     return jnp.where(explore, random_actions(environment, keys[:, 1]), values.argmax(-1)).astype(jnp.int32)
 
 
@@ -345,6 +345,7 @@ def trace(
         remembered, action = policy(keys[1], memory, observation)
         after, out = environment.step(keys[0], state, action)
         still_running = running & ~(out.terminated | out.truncated)
+        # Nothing counts after the end of the episode.
         reward, terminated = jnp.where(running, out.reward, 0.0), running & out.terminated
         transition = Episode(state, observation, action, reward, running, terminated)
         return (after, remembered, out.observation, still_running), transition

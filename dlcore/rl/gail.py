@@ -84,6 +84,7 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
     action = action if num_actions is None else jax.nn.one_hot(action, num_actions)
     inputs = jnp.concatenate([observation.reshape(len(observation), -1), action], -1).astype(jnp.float32)
     flag = absorbing[:, None]
+    # Absorbing states have zeros and a flag.
     return jnp.concatenate([jnp.where(flag, 0.0, inputs), flag], -1)
 
 
@@ -244,6 +245,7 @@ def learner(
         data = data._replace(reward=rewards(data.observation, data.action, data.terminated))
         if not absorbing:
             return data
+        # The absorbing state pays its reward for ever.
         forever = of(nothing(1))[0] / (1 - gamma)
         next_value = jnp.where(data.terminated, forever, data.next_value)
         return data._replace(next_value=next_value, terminated=jnp.zeros_like(data.terminated))

@@ -57,6 +57,7 @@ def score_function_gradients(
 
     def one(key):
         x = jax.lax.stop_gradient(sample(params, key))
+        # (cost - baseline) times the score, no gradient through the sample.
         weight = jax.lax.stop_gradient(cost(x)) - baseline
         return jax.grad(lambda p: weight * log_probability(p, x))(params)
 

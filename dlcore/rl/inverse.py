@@ -158,6 +158,7 @@ def _explain(mdp, expert_visits, features, horizon, steps, learning_rate, l2):
 
     def step(carry, _):
         weights, state = carry
+        # Gradient of the log-likelihood: expert's feature counts minus the policy's.
         excess = features.T @ (expert_visits - led_to(weights)[1])
         updates, state = optimizer.update(l2 * weights - excess, state)
         return (optax.apply_updates(weights, updates), state), jnp.abs(excess).max()

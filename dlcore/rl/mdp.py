@@ -118,6 +118,7 @@ def make(
         raise ValueError(f"successor and probability: shapes {shapes}; allowed: [S, A, K] both")
     reward = np.broadcast_to(np.asarray(reward, np.float64), successor.shape).copy()
     num_states = len(successor)
+    # Absorbing states lead to themselves and pay nothing.
     is_absorbing = np.zeros(num_states, bool)
     is_absorbing[list(absorbing)] = True
     successor[is_absorbing], reward[is_absorbing] = np.flatnonzero(is_absorbing)[:, None, None], 0.0
@@ -243,6 +244,7 @@ def check_endings(mdp: MDP, policy: np.ndarray | None = None) -> None:
         return
     possible = mdp.probability > 0
     possible_under_policy = possible if policy is None else possible & (np.asarray(policy) > 0)[..., None]
+    # Grow the set of states from which an end can be reached.
     ending = mdp.absorbing.copy()
     while True:
         grown = ending | (possible_under_policy & ending[mdp.successor]).any((1, 2))
@@ -256,6 +258,7 @@ def check_endings(mdp: MDP, policy: np.ndarray | None = None) -> None:
         )
     if policy is not None:
         return
+    # Actions that cost nothing: shrink to states where a policy can take them for ever.
     free = (mdp.probability * mdp.reward).sum(-1) >= 0
     going = ~mdp.absorbing
     while True:
@@ -374,7 +377,9 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
         after, reward = _outcome(mdp, move_key, before[0], action)
         num_steps = before[1] + 1
         terminated = jnp.asarray(mdp.absorbing)[after]
+        # The time limit truncates; absorbing states terminate.
         truncated = ~terminated & (num_steps >= max_steps)
+        # Restart at once after the end, as vectorized environments do.
         initial, _ = reset(reset_key)
         next_or_initial = jax.tree.map(
             lambda new, old: jnp.where(terminated | truncated, new, old), initial, (after, num_steps)

@@ -334,6 +334,7 @@ def _lstm_loop(kernel, memory, inputs, is_initial, added=None):
 
     def step(memory, now):
         a, is_initial, more = now
+        # A new episode starts with an empty memory.
         memory = jax.tree.map(lambda h: jnp.where(is_initial[:, None], 0.0, h), memory)
         before, u = memory[0], memory[0] @ kernel
         memory = lstm_cell(memory, a, u if more is None else u + more)
@@ -371,6 +372,7 @@ def _lstm_forward(kernel, memory, inputs, is_initial):
 def _lstm_backward(residuals, gradients):
     vjp_fn, before = residuals
     memory, inputs, added = vjp_fn(gradients)
+    # Gradient of the kernel in one product over all steps.
     return jnp.einsum("tbh,tbg->hg", before, added), memory, inputs, None
 
 

@@ -57,9 +57,11 @@ class Moments:
         """
         x = x.astype(jnp.float32)
         count = jnp.float32(len(x))
+        # Moments of the batch, over all replicas.
         count = count if axis is None else jax.lax.psum(count, axis)
         mean, variance = population_moments(x, 0, axis)
         total, delta = self.count + count, mean - self.mean
+        # Join both variances (Chan et al. 1983).
         joined = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total
         return Moments(total, self.mean + delta * count / total, joined / total)
 
@@ -114,8 +116,10 @@ class Normalizer:
           The normalizer after it.
         """
         moments = self.observation if self.observation is None else self.observation.update(observation, axis)
+        # Rewards are divided by the deviation of the discounted return, as in VecNormalize.
         discounted = gamma * self.discounted + reward
         rewards = self.reward if self.reward is None else self.reward.update(discounted, axis)
+        # The discounted return starts anew with each episode.
         return Normalizer(moments, jnp.where(done, 0.0, discounted), rewards)
 
     def normalize_obs(self, x: jax.Array) -> jax.Array:

@@ -105,8 +105,10 @@ def learner(
     def collect(state: RecurrentState, rng: jax.Array, batch: dict):
         def step(state: RecurrentState, key: jax.Array):
             observation, is_initial = state.normalizer.normalize_obs(state.observation), state.fresh
+            # The memory is cleared at the start of an episode.
             memory, (policy, value) = apply(state.params, _cleared(state.memory, is_initial), observation)
             action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
+            # Step all environments; those that end are reset.
             after, out, finished = env_step(environment, state, key[:, 1], action)
             done = out.terminated | out.truncated
             normalizer = after.normalizer.update(out.observation, out.reward, done, gamma, axis)
@@ -119,6 +121,7 @@ def learner(
         state, (data, is_initial, memories, final, finished) = jax.lax.scan(
             step, state, step_keys(rng, batch, num_steps)
         )
+        # Values of the final observations, by the memory after each step.
         _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
         return state, data._replace(next_value=next_value.reshape(data.value.shape)), is_initial, finished.collapse()
 

@@ -77,6 +77,7 @@ class Replay:
         Returns:
           The buffer after it.
         """
+        # The oldest step is overwritten.
         column = self.written % self.data.reward.shape[1]
         data = jax.tree.map(lambda buffer, x: buffer.at[:, column].set(x), self.data, step)
         return Replay(data, self.written + 1)
@@ -92,6 +93,7 @@ class Replay:
           Transition of [B, ...].
         """
         row_key, column_key = jax.random.split(key)
+        # Uniform over instances and over the steps written so far.
         instances, size = self.data.reward.shape
         row = jax.random.randint(row_key, (count,), 0, instances)
         column = jax.random.randint(column_key, (count,), 0, jnp.minimum(self.written, size))

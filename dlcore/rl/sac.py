@@ -47,6 +47,7 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
     Returns:
       [B].
     """
+    # Clipped double Q-learning minus the temperature times log pi.
     value = q.min(0) - alpha * log_prob
     return value if probability is None else (probability * value).sum(-1)
 

@@ -94,12 +94,14 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
         inner, out = environment.step(jax.random.fold_in(key, 0), state.inner, action)
         is_time_limit = state.time + 1 >= max_steps
         ended = out.terminated | out.truncated
+        # The wrapped environment restarts where its time is cut.
         restart, first = environment.reset(jax.random.fold_in(key, 1))
         cut = is_time_limit & ~ended
         inner, observation = jax.tree.map(
             lambda new, old: jnp.where(cut, new, old), (restart, first), (inner, out.observation)
         )
         time = jnp.where(is_time_limit | ended, 0, state.time + 1)
+        # The time limit truncates and does not terminate: the last state keeps its value.
         truncated = out.truncated | (is_time_limit & ~out.terminated)
         return _Timed(inner, time), out._replace(observation=observation, truncated=truncated)
 
@@ -137,6 +139,7 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
     def step(key: jax.Array, state: _Stacked, action: jax.Array):
         inner, out = environment.step(key, state.inner, action)
         final = jnp.concatenate([state.frames[1:], out.final_observation[None]])
+        # A new episode starts with copies of its first observation.
         frames = jnp.where(out.terminated | out.truncated, repeated(out.observation), final)
         out = out._replace(observation=joined(frames), final_observation=joined(final))
         return _Stacked(inner, frames), out
@@ -167,6 +170,7 @@ def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
     def step(key: jax.Array, state: Any, action: jax.Array):
         def once(carry, key):
             state, out = carry
+            # Nothing more happens after the end of an episode.
             over = out.terminated | out.truncated
             after, new = environment.step(key, state, action)
             new = new._replace(reward=out.reward + new.reward)
