@@ -117,6 +117,7 @@ def train_child(
     Returns:
       [], accuracy on the validation data.
     """
+    # Train the child from its initial weights for a few steps.
     net, start = CellNet(width=width), jax.random.fold_in(key, 0)
     variables = net.init(start, data["image"][:1], architecture)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -142,6 +143,7 @@ def train_child(
     params = variables["params"]
     carry = (params, variables["batch_stats"], optimizer.init(params))
     (params, stats, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
+    # Its validation accuracy is the reward.
     logits = net.apply({"params": params, "batch_stats": stats}, data["valid_image"], architecture)
     return (logits.argmax(-1) == data["valid_label"]).mean()
 

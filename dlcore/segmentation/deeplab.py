@@ -55,12 +55,14 @@ class ASPP(nn.Module):
           [B, h, w, channels].
         """
         shape = {"dtype": self.dtype, "axis_name": self.axis_name}
+        # Parallel dilated convolutions and image pooling.
         branches = [ConvNormRelu(self.channels, 1, **shape, name="convs_0")(x, train)]
         for i, rate in enumerate(self.rates):
             branches.append(ConvNormRelu(self.channels, dilation=rate, **shape, name=f"convs_{i + 1}")(x, train))
         last = len(branches)
         mean = _MeanBranch(self.channels, **shape, name=f"convs_{last}")(x, train)
         branches.append(jnp.broadcast_to(mean, branches[0].shape))
+        # Project the concatenated branches.
         x = ConvNormRelu(self.channels, 1, **shape, name="project")(jnp.concatenate(branches, -1), train)
         return Dropout(self.dropout, deterministic=not train)(x)
 

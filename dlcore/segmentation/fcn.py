@@ -119,7 +119,9 @@ class FCN(nn.Module):
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         maps = self.backbone.features(x, train)
         head = {"num_classes": self.num_classes, "dropout": self.dropout, "dtype": dtype, "axis_name": self.axis_name}
+        # Head on the coarsest map.
         out = FCNHead(**head, name="classifier")(named_map(maps, self.stage), train)
+        # Skips: add the scores of finer maps (FCN-16s, FCN-8s).
         for name in self.skips:
             finer = score(self.num_classes, f"score_{name}", named_map(maps, name))
             out = finer + self._up(out, finer.shape[1:3], f"up_{name}")

@@ -67,6 +67,7 @@ def grabcut(
     inside[order[count - max(1, round(foreground_share * count)) :]] = True
     outside[order[: max(1, round(background_share * count))]] = True
     (edges, weights), sure, cut = neighbor_weights(colors, gamma), outside, None
+    # Alternate: color models of foreground and background, then the minimum cut.
     for _ in range(iterations):
         costs = [-color_model(pixels, side, components, rng) for side in (outside, inside)]
         gain = np.where(sure, -np.inf, costs[0] - costs[1])
@@ -138,6 +139,7 @@ def minimum_cut(gain: np.ndarray, edges: np.ndarray, weights: np.ndarray, limit:
     scale, count = 1000, len(gain)
     gain = np.round(scale * np.clip(gain, -limit, limit)).astype(np.int32)
     weights = np.round(scale * np.asarray(weights)).astype(np.int32)
+    # A node for each pixel, a source (foreground) and a sink (background).
     source, sink, pixel_nodes = count, count + 1, np.arange(count)
     rows = np.concatenate([edges[:, 0], edges[:, 1], np.full(count, source), pixel_nodes])
     columns = np.concatenate([edges[:, 1], edges[:, 0], pixel_nodes, np.full(count, sink)])

@@ -51,11 +51,13 @@ class LRASPPHead(nn.Module):
         Returns:
           [B, h, w, C] logits, at least float32.
         """
+        # The image's mean gates the channels.
         gate = Conv(self.channels, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="scale_1")(
             coarse.mean((1, 2), keepdims=True)
         )
         y = ConvNormRelu(self.channels, 1, dtype=self.dtype, axis_name=self.axis_name, name="cbr")(coarse, train)
         y = resize(y * nn.sigmoid(gate), fine.shape[1:3])
+        # Scores of the fine and the coarse map add.
         return score(self.num_classes, "low_classifier", fine) + score(self.num_classes, "high_classifier", y)
 
 

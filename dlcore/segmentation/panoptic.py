@@ -120,9 +120,11 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
     classes = np.full(room + num_stuff, -1, np.int32)
     classes[room:] = np.arange(num_stuff)
     regions = []
+    # Connected regions of each thing class are its objects.
     for c in np.unique(semantic[(semantic >= num_stuff) & (semantic != 255)]):
         regions_of_class, count = label(semantic == c)
         regions += [(regions_of_class == i, int(c)) for i in range(1, count + 1)]
+    # The largest regions stay.
     for k, (region, c) in enumerate(sorted(regions, key=lambda r: -r[0].sum())[:room]):
         segments[region], classes[k] = k, c
     return segments, classes
@@ -259,6 +261,7 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
     def add(acc, outputs, rows):
         masks = unpack_masks(np.asarray(rows["masks"]), rows["image"].shape[2])
         real = number(masks, rows["labels"], rows["box_mask"], rows["semantic"], num_stuff)
+        # Baseline: connected regions of the semantic map.
         regions = [components(np.asarray(map_), num_stuff) for map_ in outputs["classes"]]
         predictions = {
             "": (outputs["segments"], outputs["segment_labels"]),

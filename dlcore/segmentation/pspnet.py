@@ -51,6 +51,7 @@ class PyramidPooling(nn.Module):
           [B, h, w, K + len(bins) (K / len(bins))].
         """
         width, shape = max(1, x.shape[-1] // len(self.bins)), {"dtype": self.dtype, "axis_name": self.axis_name}
+        # Averages over grids of several sizes, enlarged and concatenated.
         parts = [x]
         for n in self.bins:
             cells = ConvNormRelu(width, 1, **shape, name=f"bin{n}")(adaptive_avg_pool(x, n), train)

@@ -82,8 +82,10 @@ class UNet(nn.Module):
                 x = ConvNormRelu(width, stride=1 if i else stride, **shape, name=f"{name}_{i}")(x, train)
             return x
 
+        # Every level must halve.
         x = pad_to_multiple(x, self.stem_stride * 2 ** (len(self.widths) - 1))
         padded = x.shape[1:3]
+        # Contracting path; each map is kept for its skip connection.
         maps, pool_indices = [], []
         for k, width in enumerate(self.widths):
             if k and self.down == "strided":
@@ -95,6 +97,7 @@ class UNet(nn.Module):
                 x = max_pool(x, (2, 2), (2, 2))
             x = block(x, width, f"down{k}", 1 if k else self.stem_stride)
             maps.append(x)
+        # Expanding path: upsample, concatenate the skip connection, convolve.
         for k in reversed(range(len(self.widths) - 1)):
             width = self.widths[k]
             if self.up == "transposed":
@@ -104,4 +107,5 @@ class UNet(nn.Module):
                 x = nearest_unpool(x) if self.up == "nearest" else max_unpool(x, pool_indices[k])
             x = jnp.concatenate([maps[k], x], -1) if self.skips else x
             x = block(x, width, f"join{k}")
+        # The classifier, then the size of the input.
         return crop_to(enlarge(score(self.num_classes, "classifier", x), padded), size)

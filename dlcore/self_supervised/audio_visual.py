@@ -95,6 +95,7 @@ def correspondence(shift: int = 2) -> Task:
             raise ValueError(f"shift={shift}: too far for clips of {len(frames)} frames; allowed: 1 to {most}")
         label_key, far = jax.random.split(key)
         label = jax.random.bernoulli(label_key).astype(jnp.int32)
+        # A negative has its sound shifted in time.
         moved = jax.random.randint(far, (), shift, len(frames) - shift + 1)
         return {"frames": frames, "sound": jnp.roll(sound, jnp.where(label == 1, 0, moved), 0)}, label
 

@@ -57,6 +57,7 @@ def whiten(features: np.ndarray, dims: int) -> np.ndarray:
     """
     x = np.asarray(features, np.float64)
     x = x - x.mean(0)
+    # PCA whitening, then length 1.
     variance, axes = np.linalg.eigh(x.T @ x / len(x))
     order = np.argsort(-variance)[:dims]
     order = order[variance[order] > 1e-8 * max(variance[-1], 1e-12)]
@@ -79,6 +80,7 @@ def split_largest(x: np.ndarray, clusters: np.ndarray, num_clusters: int) -> np.
     """
     clusters = np.array(clusters)
     for empty in np.setdiff1d(np.arange(num_clusters), clusters):
+        # An empty cluster takes half of the largest, along its first principal axis.
         members = np.flatnonzero(clusters == np.bincount(clusters, minlength=num_clusters).argmax())
         centered = x[members] - x[members].mean(0)
         widest = np.linalg.svd(centered, full_matrices=False)[2][0]
@@ -127,6 +129,7 @@ def reset_head(state: DeepClusterState, key: jax.Array) -> DeepClusterState:
     def forgotten(path: Any, leaf: jax.Array) -> jax.Array:
         return jnp.zeros_like(leaf) if any(getattr(part, "key", None) == "head" for part in path) else leaf
 
+    # The optimizer forgets the old head, too.
     opt_state = jax.tree_util.tree_map_with_path(forgotten, state.opt_state)
     return state.replace(params={**state.params, "head": head}, opt_state=opt_state)
 
@@ -195,6 +198,7 @@ class Reclustering:
         for start in range(0, len(self.source), chunk):
             rows = self.source[np.minimum(np.arange(start, start + chunk), len(self.source) - 1)]
             parts.append(np.asarray(self._features(state, rows)))
+        # Features of all training images, without the padding of the last chunk.
         features = np.concatenate(parts)[: len(self.source)]
         key = jax.random.fold_in(jax.random.fold_in(state.rng, 2**31 - 3), step)
         assignments = cluster(key, features, self.num_clusters, self.dims)

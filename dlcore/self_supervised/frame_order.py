@@ -50,6 +50,7 @@ def frame_order(stride: int = 2) -> Task:
         begin, label_key, order_key = jax.random.split(key, 3)
         label = jax.random.bernoulli(label_key).astype(jnp.int32)
         number = jax.random.randint(order_key, (), 0, 4)
+        # Forwards and backwards are right; the other four orders are wrong.
         order = jnp.asarray(ORDERS)[jnp.where(label == 1, number % 2, 2 + number)]
         return clip[jax.random.randint(begin, (), 0, last) + stride * order], label
 

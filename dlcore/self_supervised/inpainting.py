@@ -37,7 +37,8 @@ def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
         jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
     )
     rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
-    cut = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    # A square hole, filled with the mean of what is visible.
+    cut = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)  # [H, W]
     mean = jnp.where(cut[..., None], 0, image).sum((0, 1)) / jnp.maximum((~cut).sum(), 1)
     trivial = jnp.broadcast_to(mean, image.shape)
     return FillIn(jnp.where(cut[..., None], trivial, image), trivial, image, cut.astype(image.dtype))

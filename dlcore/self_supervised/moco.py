@@ -69,6 +69,7 @@ def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.
     size, count = queue.shape[0], keys.shape[0]
     if count > size:
         raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")
+    # Ring buffer: the oldest keys are overwritten.
     queue = queue.at[(pointer + jnp.arange(count)) % size].set(keys)
     return queue, ((pointer + count) % size).astype(jnp.int32)
 

@@ -38,7 +38,8 @@ def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
         jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
     )
     rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
-    crop = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    # A square stays; its mean fills the rest.
+    crop = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)  # [H, W]
     mean = jnp.where(crop[..., None], image, 0).sum((0, 1)) / side**2
     trivial = jnp.broadcast_to(mean, image.shape)
     return FillIn(jnp.where(crop[..., None], image, trivial), trivial, image, (~crop).astype(image.dtype))

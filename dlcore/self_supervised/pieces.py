@@ -69,6 +69,7 @@ def cut(
         raise ValueError(f"image={image.shape}: not square; allowed: [S, S, C]")
     piece, cell = check_grid(height, grid, gap, jitter), height // grid
     corners = np.stack(np.meshgrid(*(cell * np.arange(grid),) * 2, indexing="ij"), -1).reshape(-1, 2) + gap // 2
+    # Random jitter within each cell, against matching along edges.
     moves = jax.random.randint(key, corners.shape, 0, jitter + 1)
 
     def one(corner: jax.Array) -> jax.Array:
@@ -77,6 +78,7 @@ def cut(
     pieces = jax.vmap(one)(jnp.asarray(corners) + moves)
     if not by_piece:
         return pieces
+    # Normalize each piece, so that colors do not tell neighbors.
     centered = pieces - pieces.mean((1, 2), keepdims=True)
     deviation = jnp.sqrt(jnp.square(centered).mean((1, 2), keepdims=True) + 1e-4)
     return 0.5 + 0.25 * centered / deviation
@@ -100,6 +102,7 @@ def distant_orders(pieces: int, count: int) -> np.ndarray:
         raise ValueError(f"orders={count}: of {pieces} pieces; allowed: 2 to {len(all_orders)}")
     selected_idx, nearest, total = [0], np.full(len(all_orders), pieces + 1), np.zeros(len(all_orders), int)
     while len(selected_idx) < count:
+        # Greedy: the order with the largest least Hamming distance to those selected.
         hamming = (all_orders != all_orders[selected_idx[-1]]).sum(1)
         nearest, total = np.minimum(nearest, hamming), total + hamming
         selected_idx.append(int(np.argmax(nearest * (pieces * count + 1) + total)))

@@ -40,6 +40,7 @@ def relative_patch(gap: int = 1, jitter: int = 1, by_piece: bool = True) -> Task
         cut_key, label_key = jax.random.split(key)
         patches = cut(cut_key, example["image"], 3, gap, jitter, by_piece)
         label = jax.random.randint(label_key, (), 0, NUM_CLASSES)
+        # The center patch and one of its eight neighbors.
         return jnp.stack([patches[4], patches[label + (label >= 4)]]), label
 
     return task

@@ -40,6 +40,7 @@ def rotated(key: jax.Array, image: jax.Array, num_angles: int = 0) -> FillIn:
         raise ValueError(f"image={image.shape}: a turn changes its shape; allowed: [S, S, C]")
     turn = jax.random.randint(key, (), 0, num_angles) / num_angles if num_angles else jax.random.uniform(key)
     cos, sin = jnp.cos(2 * jnp.pi * turn), jnp.sin(2 * jnp.pi * turn)
+    # Rotate about the center; corners show the mean color.
     theta = jnp.array([[[1.0, 0, 0], [0, 1, 0]]]) * cos + jnp.array([[[0.0, -1, 0], [1, 0, 0]]]) * sin
     mean = image.mean((0, 1))
     rotated_image = mean + grid_sample((image - mean)[None], affine_grid(theta, image.shape[:2]))[0]

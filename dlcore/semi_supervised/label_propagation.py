@@ -96,7 +96,8 @@ def propagate(
         classes = np.unique(labels[labels != UNLABELED])
         if not len(classes):
             raise ValueError(f"labels={UNLABELED}: of every point; allowed: at least one label")
-        clamped = jnp.asarray(labels[:, None] == classes[None], x.dtype)
+        # One-hot labels; unlabeled rows are zero.
+        clamped = jnp.asarray(labels[:, None] == classes[None], x.dtype)  # [N, C]
         x = x - x.mean(0)
         distributions, steps = _fixed_point(x, clamped, gamma, alpha, tolerance, max_steps, method == "spreading")
         distributions = np.asarray(distributions)
@@ -141,6 +142,7 @@ def _fixed_point(x, clamped, gamma, alpha, tolerance, max_steps, spreads: bool):
 
     def step(carry):
         current, _, count = carry
+        # Propagation clamps the labeled points; spreading pulls them back.
         new = jnp.matmul(weights, current, precision=jax.lax.Precision.HIGHEST)
         new = alpha * new + (1 - alpha) * clamped if spreads else jnp.where(labeled, clamped, _to_one(new))
         return new, jnp.abs(new - current).sum(), count + 1

@@ -78,6 +78,7 @@ def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray
     if noise not in ("symmetric", "asymmetric"):
         raise ValueError(f"noise={noise!r}: unknown; allowed: symmetric or asymmetric")
     same, next_one = np.eye(num_classes), np.roll(np.eye(num_classes), 1, axis=1)
+    # Symmetric: any other class. Asymmetric: the next class.
     off_diagonal = (1 - same) / (num_classes - 1) if noise == "symmetric" else next_one
     return (1 - rate) * same + rate * off_diagonal
 
@@ -114,7 +115,7 @@ def smallest(losses: jax.Array, mask: jax.Array, share: float | jax.Array) -> ja
     Returns:
       [B] float32, 1 for the chosen ones.
     """
-    rank = jnp.where(mask > 0, losses, jnp.inf).argsort().argsort()
+    rank = jnp.where(mask > 0, losses, jnp.inf).argsort().argsort()  # [B]
     return ((rank < jnp.ceil(share * mask.sum())) & (mask > 0)).astype(jnp.float32)
 
 

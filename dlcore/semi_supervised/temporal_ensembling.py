@@ -48,10 +48,11 @@ def remember(
       The memory after it.
     """
     table, visits = memory["ensemble"], memory["visits"]
+    # An image that occurs twice in a batch is stored once.
     same = (index[:, None] == index[None, :]) & (mask > 0)[None, :]
     first = same.argmax(1) == jnp.arange(len(index))
     row = jnp.where((mask > 0) & first, index, len(table))
-    new = alpha * table[index] + (1 - alpha) * predictions.astype(table.dtype)
+    new = alpha * table[index] + (1 - alpha) * predictions.astype(table.dtype)  # [U, C]
     return {"ensemble": table.at[row].set(new, mode="drop"), "visits": visits.at[row].add(1, mode="drop")}
 
 
@@ -66,6 +67,7 @@ def corrected(memory: dict[str, jax.Array], index: jax.Array, alpha: float | jax
     Returns:
       [U, C], probabilities; zeros of rows without a visit.
     """
+    # Bias correction, as in Adam.
     bias = 1 - alpha ** memory["visits"][index].astype(jnp.float32)
     return memory["ensemble"][index] / jnp.where(bias > 0, bias, 1)[:, None]
 

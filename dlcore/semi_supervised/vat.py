@@ -62,6 +62,7 @@ def adversarial_direction(
     def divergence(r: jax.Array) -> jax.Array:
         return kl_divergence_loss(logits(images + r), plain).sum()
 
+    # Power iteration from a random direction.
     d = _unit(jax.random.normal(rng, images.shape, images.dtype))
     for _ in range(iterations):
         d = _unit(jax.grad(divergence)(length * d))

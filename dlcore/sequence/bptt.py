@@ -72,10 +72,12 @@ def backward(
     inputs = []
     for t in reversed(range(x.shape[1])):
         before, after = states[:, t], states[:, t + 1]
-        d = (gradient[:, t] + later) * (1 if linear else 1 - after**2)
+        # Gradient of the pre-activation: from this output and from all later steps.
+        d = (gradient[:, t] + later) * (1 if linear else 1 - after**2)  # [B, H]
+        # The weights are shared: gradients of all steps add.
         total = RNNWeights(
             total.input_kernel + x[:, t].T @ d, total.hidden_kernel + before.T @ d, total.bias + d.sum(0)
         )
-        later = d @ weights.hidden_kernel.T
+        later = d @ weights.hidden_kernel.T  # [B, H]
         inputs.append(d @ weights.input_kernel.T)
     return total, later, jnp.stack(inputs[::-1], 1)

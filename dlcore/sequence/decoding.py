@@ -138,6 +138,7 @@ def generate(
 
     def choose(t, logits, tokens, lengths, done):
         token = logits.argmax(-1) if greedy else jax.vmap(draw, (0, 0, 0, None))(keys, logits, temperature, t)
+        # A finished sequence repeats the stop token.
         token = jnp.where(done, fill, token).astype(jnp.int32)
         ended = False if stop_token is None else token == stop_token
         return tokens.at[:, t].set(token), lengths + ~done, done | ended
@@ -148,6 +149,7 @@ def generate(
 
     def append(loop):
         t, carry, tokens, lengths, done = loop
+        # One step of the decoder on the last token.
         carry, logits = step(carry, tokens[:, t - 1])
         return t + 1, carry, *choose(t, logits, tokens, lengths, done)
 
@@ -294,6 +296,7 @@ def generate_sentences(
         carry, logits = step(carry, tokens)
         return carry, forbid_special(logits)
 
+    # Start with START; PAD, START and UNKNOWN are never generated.
     carry, logits = allowed(carry, jnp.full(batch, START, jnp.int32))
     if beam_size == 1:
         keys = jax.random.split(jax.random.key(0), batch)  # of no account at temperature 0

@@ -111,12 +111,16 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
         factor = jax.scipy.linalg.cho_factor(s, lower=True)
         # one solve for both right-hand sides: two independent LAPACK calls of a batch can wait for each other forever
         solved = jax.scipy.linalg.cho_solve(factor, jnp.concatenate([h @ p, residual[:, None]], 1))
+        # Update by the observation.
         gain = solved[:, :-1].T
         log_det = 2 * jnp.log(jnp.diagonal(factor[0])).sum()
         square = residual @ solved[:, -1]
+        # Negative log-likelihood of the observation.
         nats = (square + log_det + len(y) * jnp.log(2 * jnp.pi)) / 2
         rest = eye - gain @ h
+        # Joseph form: the covariance stays symmetric and positive.
         after = m + gain @ residual, rest @ p @ rest.T + gain @ r @ gain.T
+        # Predict the next state.
         return (f @ after[0], f @ after[1] @ f.T + q), (*after, m, p, -nats)
 
     _, (*estimates, log_likelihoods) = jax.lax.scan(step, (mean, covariance), observations)
@@ -137,6 +141,7 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
 
     def step(later, inputs):
         m, p, next_m, next_p = inputs
+        # Rauch-Tung-Striebel, backwards in time.
         gain = jnp.linalg.solve(next_p, f @ p).T
         smoothed = m + gain @ (later[0] - next_m), p + gain @ (later[1] - next_p) @ gain.T
         return smoothed, smoothed

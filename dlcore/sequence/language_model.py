@@ -56,15 +56,18 @@ def continue_text(
     batch, width = prompt.shape
     fits = width + max_length - 1 <= model.window
     capacity = width + max_length - 1 if fits else model.window
+    # Prefill the cache with the prompt.
     cache, logits = model.apply(variables, prompt, lengths, model.init_cache(batch, capacity), method="prefill")
 
     def step(cache, tokens):
         logits, cache = model.apply(variables, tokens[:, None], cache=cache)
         return cache, logits[:, 0]
 
+    # Everything fits in the window: one cache serves the whole text.
     if fits:
         return generate(step, cache, logits, keys, max_length, **settings)
 
+    # Else the window slides: a full cache is rebuilt from the last half of its tokens.
     num_kept = jnp.maximum(capacity // 2, 1)
     recent = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, capacity - width)))
 

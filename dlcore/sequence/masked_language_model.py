@@ -49,10 +49,12 @@ def hide_tokens(
     """
     order, kind, token_key = jax.random.split(key, 3)
     count = max(1, round(rate * tokens.shape[0]))
+    # Select a fixed number of tokens.
     rank = jax.random.permutation(order, tokens.shape[0])
     tokens = tokens.astype(jnp.int32)
     other = jax.random.randint(token_key, tokens.shape, 0, mask_token)
     uniform = jax.random.uniform(kind, tokens.shape)
+    # Of these most are masked, some replaced, the rest unchanged.
     masked_tokens = jnp.where(uniform < masked, mask_token, jnp.where(uniform < masked + random, other, tokens))
     is_selected = rank < count
     return jnp.where(is_selected, masked_tokens, tokens), is_selected

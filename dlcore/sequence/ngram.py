@@ -43,5 +43,6 @@ def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoot
         return np.where(values[index] == asked, times[index], 0)
 
     (before, whole), (test_before, test_whole) = contexts(train), contexts(test)
+    # Additive smoothing.
     p = (counts(whole, test_whole) + smoothing) / (counts(before, test_before) + smoothing * size)
     return float(-np.log(p).mean())

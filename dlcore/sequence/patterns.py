@@ -124,6 +124,7 @@ class PatternNet(nn.Module):
             y = self._answer(h[:, 0])
             return (carry, jax.nn.softmax(y) if self.categorical else y), y
 
+        # The next input is the last answer, or its probabilities.
         feedback_input = jax.nn.softmax(y) if self.categorical and not start else y
         loop = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, length=steps)
         return loop(self, (carry, feedback_input), None)[1].swapaxes(0, 1)

@@ -69,6 +69,7 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
         return jnp.where(labeled[i], jnp.minimum(nearest, squared_distance(features[i])), nearest), None
 
     def choose(nearest: jax.Array, _: Any) -> tuple[jax.Array, jax.Array]:
+        # Greedy k-center: the example farthest from all labeled ones.
         farthest = jnp.where(nearest < 0, -1.0, nearest).argmax().astype(jnp.int32)
         nearest = jnp.minimum(nearest, squared_distance(features[farthest])).at[farthest].set(-1.0)
         return nearest, farthest
@@ -134,6 +135,7 @@ def buy_in_rounds(
         raise ValueError(f"count={count}, rounds={rounds}: too many; allowed: a product below {labeled.shape[0]}")
 
     def once(labeled: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # Train from the start on all labels so far, then buy the next ones.
         init_key, choice = jax.random.split(jax.random.fold_in(key, k))
         probabilities, features, accuracy = train(init_key, labeled)
         labeled_after = buy(strategy, choice, labeled, count, probabilities, features)

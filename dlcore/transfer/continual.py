@@ -97,6 +97,7 @@ def fisher_diagonal(
     if labels is None:
         if key is None:
             raise ValueError("key=None: labels cannot be drawn; allowed: a key, or labels")
+        # True Fisher information: labels drawn from the model.
         sample_label = functools.partial(jax.random.categorical, key)
         labels = sample_label(jax.lax.map(lambda x: log_probabilities(params, x[None])[0], images, batch_size=chunk))
 
@@ -105,6 +106,7 @@ def fisher_diagonal(
         return jax.grad(lambda p: log_probabilities(p, image[None])[0, label])(params)
 
     def add(total: Any, examples: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+        # Sum of squared gradients, one gradient an example.
         squares = jax.tree.map(lambda g: jnp.square(g).sum(0), jax.vmap(gradient)(examples))
         return jax.tree.map(jnp.add, total, squares), None
 

@@ -81,6 +81,7 @@ class PartlyFrozen:
         if name in kwargs:
             return call(*args, **{**kwargs, name: True})
         before = getattr(module, name)
+        # Batch norm and dropout of a frozen part run as in evaluation.
         object.__setattr__(module, name, True)
         try:
             return call(*args, **kwargs)

@@ -87,8 +87,10 @@ def density_ratio(source: Any, target: Any, l2: float = 1.0) -> np.ndarray:
     scale = both.std(0)
     both = (both - both.mean(0)) / np.where(scale > 0, scale, 1)
     is_target = np.repeat([0, 1], [len(source), len(target)])
+    # A classifier of source against target; its odds are the density ratio.
     model = logistic.train(both, is_target, l2=l2)
     score = both[: len(source)].astype(np.float64) @ model.weights[0] + model.bias[0]
+    # Subtract the largest score against overflow.
     weights = np.exp(score - score.max())
     return weights / weights.mean()
 
@@ -141,6 +143,7 @@ def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) 
     counts = np.bincount(labels, minlength=num_classes)
     if not counts.all():
         raise ValueError(f"labels: none of class {int(counts.argmin())}; allowed: each of {num_classes} classes")
+    # Joint distribution of predictions and labels.
     joint = np.zeros((num_classes, num_classes))
     np.add.at(joint, (held_out, labels), 1 / len(labels))
     condition = float(np.linalg.cond(joint))
@@ -150,6 +153,7 @@ def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) 
             "all classes apart"
         )
     predicted = np.bincount(target, minlength=num_classes) / len(target)
+    # Solve C w = predicted priors (black box shift estimation).
     ratios = np.linalg.solve(joint, predicted)
     priors = np.maximum(ratios, 0) * counts / len(labels)
     return Priors(priors / priors.sum(), ratios, condition)

@@ -189,6 +189,7 @@ def learner(
         carry = model.apply(variables, memory, max_length, method="start")
         tokens, length = generate_sentences(step, carry, batch["image"].shape[0], max_length, beam_size, length_penalty)
         tokens = jnp.where(jnp.arange(max_length) == length[:, None] - 1, END, tokens)
+        # Read the generated tokens once more for their attention maps.
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, collections = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(collections.get("intermediates", {}))

@@ -28,7 +28,8 @@ def draw_references(keys: jax.Array, captions: jax.Array, count: int) -> jax.Arr
         raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
     exists = (captions != PAD).any(-1)
     random_order = jax.vmap(lambda key: jax.random.uniform(key, (references,)))(keys)
-    order = jnp.where(exists, random_order, 2.0).argsort(-1)[:, :count]
+    # Existing references first, in random order.
+    order = jnp.where(exists, random_order, 2.0).argsort(-1)[:, :count]  # [B, count]
     return jnp.take_along_axis(captions, order[..., None], axis=1)
 
 
@@ -57,6 +58,7 @@ def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
       [B] bool.
     """
     length = max(tokens.shape[1], captions.shape[2] - 1)
+    # What follows END does not count.
     before_end = jnp.cumsum(tokens == END, 1) - (tokens == END) == 0
     padded = jnp.pad(jnp.where(before_end, tokens, PAD), ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
     references = captions[:, :, 1:]

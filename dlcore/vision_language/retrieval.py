@@ -69,6 +69,7 @@ class DualEncoder(nn.Module):
         def embedded(x, name):
             x = Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name=name)(x)
             x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            # Unit vectors, for cosines.
             return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
 
         return (

@@ -185,6 +185,7 @@ class _Decoder(nn.Module):
 
         def one(self, state, a):
             context, weights = self.attend(state[0][:, None], keys, projected=projected)
+            # A gate decides how much of the context enters.
             context = nn.sigmoid(self.gate(state[0])) * context[:, 0]
             a = (a + self.context(context)).astype(acc_dtype)
             state = lstm_cell(state, a, self.hidden(state[0]).astype(acc_dtype))

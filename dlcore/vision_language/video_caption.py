@@ -69,20 +69,24 @@ class ClipEncoder(nn.Module):
         b, frames = clip.shape[:2]
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="frame")(clip.reshape(-1, *clip.shape[2:]))
         height, width = grid.shape[1:3]
+        # Spatial attention of each frame: what is looked at, and where.
         weights = dense(self.num_heads, "where")(grid).reshape(grid.shape[0], height * width, -1)
         weights = jax.nn.softmax(weights, axis=1).reshape(b, frames, height, width, -1)
         grid = grid.reshape(b, frames, height, width, -1)
         what = jnp.einsum("bfyxh,bfyxc->bfhc", weights, grid).reshape(b, frames, -1)
+        # Positions as phases: a motion between frames is a rotation.
         turn = [jnp.exp(2j * jnp.pi * jnp.arange(size) / size) for size in (height, width)]
         projection = jnp.concatenate(
             [weights.sum(3).swapaxes(2, 3) @ turn[0], weights.sum(2).swapaxes(2, 3) @ turn[1]], -1
         )
         frame = dense(self.hidden_size, "project")(jnp.concatenate([what, *_parts(projection, what)], -1))
         first, second = (slice(None, -1), slice(1, None)) if frames > 1 else (slice(None), slice(None))
+        # Change of phase between neighboring frames.
         moved = projection[:, second] * projection[:, first].conj()
         pairs = jnp.concatenate([frame[:, first], frame[:, second], *_parts(moved, what)], -1)
         pairs = nn.relu(dense(self.hidden_size, "motion")(pairs))
         gru = RecurrentStack(self.hidden_size, 1, "gru", dtype=self.dtype, name="gru")
+        # A GRU over pairs of frames.
         last = gru(gru.initial_carry(b), pairs)[1][:, -1]
         return dense(self.hidden_size, "together")(jnp.concatenate([last, frame.mean(1).astype(last.dtype)], -1))
 

@@ -83,19 +83,24 @@ class RelationNetwork(nn.Module):
         def by_head(x):
             return x.reshape(*x.shape[:-1], heads, -1)
 
+        # Image grid and question vector.
         grid = GridEncoder(self.channels, self.strides, self.dtype, name="image")(image)
         read = SentenceEncoder(self.vocab_size, size, self.embedding_dim, self.dtype, name="question")
         question_vector, objects = read(question), nn.relu(dense(size, "object")(with_coordinates(grid)))
         query, key = by_head(dense(size, "query")(question_vector)), by_head(dense(size, "key")(objects))
         value = by_head(dense(size, "value")(objects))
-        match = jnp.einsum("bhd,bnhd->bhn", query, key).astype(jnp.float32) / (size // heads) ** 0.5
+        # Attention of the question to objects: those it names.
+        match = jnp.einsum("bhd,bnhd->bhn", query, key).astype(jnp.float32) / (size // heads) ** 0.5  # [B, heads, N]
         named = nn.softmax(match)
+        # Relations between pairs of objects lead from named to asked ones.
         pairs = nn.relu(PairLayer(size, self.dtype, name="pairs")(objects, question_vector))
         related = nn.softmax(dense(heads, "relation")(pairs).astype(jnp.float32), axis=2)
-        partner_attention = jnp.einsum("bhi,bijh->bhj", named, related)
+        partner_attention = jnp.einsum("bhi,bijh->bhj", named, related)  # [B, heads, N]
         weights = jnp.stack([named, partner_attention], 1)
         attended = jnp.einsum("bkhn,bnhd->bkhd", weights.astype(value.dtype), value).reshape(image.shape[0], -1)
+        # Soft count of the matching objects.
         count = nn.sigmoid(match).sum(-1).astype(attended.dtype)
+        # FiLM: the question scales and shifts the features.
         scale, shift = jnp.split(dense(4 * size, "film")(question_vector), 2, -1)
         x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([attended, count], -1)) + shift)
         logits = dense(self.num_answers, "head")(x)
