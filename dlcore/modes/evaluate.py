@@ -2,15 +2,17 @@
 
 from typing import Literal
 
+from dlcore.evaluators.test_time_augmentation import Views, test_time_augmentation
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.run_data import compared, data_for
 from dlcore.experiment.setting import FlagError, Setting
+from dlcore.learner import Batch, Learner
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
-__all__ = ["MODE", "evaluate_run"]
+__all__ = ["MODE", "TTA", "evaluate_run", "with_views"]
 
 
 def evaluate_run(run: ResolvedRun) -> None:
@@ -24,15 +26,15 @@ def evaluate_run(run: ResolvedRun) -> None:
         examples that it was trained on.
     """
     config, experiment, flags = config_of(run), run.experiment, run.flags
+    setup, example = run.setup(config["spec"]), experiment.example(config["spec"])
+    learner = with_views(experiment.build(setup), flags.tta, example)
     splits = data_for(run, config)
     source = getattr(splits, flags.split)
     if source is None or isinstance(source, dict):
         names = [name for name in ("train", "valid", "test") if not isinstance(getattr(splits, name), dict | None)]
         raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
     comparison = compared(run, config, splits, flags.split)
-    setup = run.setup(config["spec"])
-    learner = experiment.build(setup)
-    step, state = restore_state(run, learner, experiment.example(config["spec"]), flags.select)
+    step, state = restore_state(run, learner, example, flags.select)
     evaluators = [] if flags.split == "train" else experiment.evaluators(setup, splits, flags.split)
     measures = evaluate(
         learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators
@@ -51,10 +53,33 @@ def evaluate_run(run: ResolvedRun) -> None:
         say(f"  {name:28} {'–' if value is None else f'{value:.6g}'}")
 
 
+def with_views(learner: Learner, tta: str, example: Batch) -> Learner:
+    """Average a classifier's probabilities over the views that `--tta` names.
+
+    Args:
+      learner: of the experiment.
+      tta: of `dlcore.evaluators.test_time_augmentation`.
+      example: a batch of the run's data.
+
+    Returns:
+      The learner.
+
+    Raises:
+      FlagError: the learner is no classifier of images.
+    """
+    try:
+        return test_time_augmentation(learner, tta, example)
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
+
+
+TTA = Setting("none", "test-time augmentation: average probabilities over views of each image", Views, identity=False)
+
 MODE = Mode(
     evaluate_run,
     {
         "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"], identity=False),
+        "tta": TTA,
         "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
     },
 )

@@ -106,6 +106,16 @@ def test_other_splits_and_checkpoints(trained, capsys):
 
 
 @pytest.mark.slow
+def test_evaluate_over_views_of_each_image(trained, capsys):
+    """Mirrored digits are other digits: the mean over both views makes more mistakes, and counts each image once."""
+    base = ("--mode=evaluate", f"--run={trained}", "--format=json")
+    plain, flipped = (json.loads(output(capsys, *base, *words)) for words in ((), ("--tta=flip",)))
+    assert flipped["examples"] == np.array(flipped["details"]["confusion"]).sum() == 500
+    assert flipped["accuracy"] < plain["accuracy"]
+    assert "--tta=mirror" in failed(capsys, *base, "--tta=mirror")
+
+
+@pytest.mark.slow
 def test_evaluate_as_text(trained, capsys):
     out = output(capsys, "--mode=evaluate", f"--run={trained}")
     assert "test split, 500 examples" in out

@@ -1,0 +1,97 @@
+"""Test-time augmentation: the mean of a classifier's probabilities over several views of each image.
+
+    p(x) = 1/V sum_v softmax(f(view_v(x)))
+
+    flip        the image and its mirror image, V = 2
+    five_crop   four corners and the center, each 7/8 of the image's sides, resized to the image's size, V = 5
+    ten_crop    the same of the mirror image too, V = 10
+
+Krizhevsky, Sutskever & Hinton 2012 average ten crops of 224 pixels from images of 256, which are the 7/8 here.
+"""
+
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data.augment.crops import average_over_crops, five_crop, ten_crop
+from dlcore.learner import Batch, Learner, Metrics, Sum, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+
+__all__ = ["Views", "test_time_augmentation", "views"]
+
+Views = Literal["none", "flip", "five_crop", "ten_crop"]
+
+CROP = 7 / 8
+"""Side of a crop as a fraction of the image's."""
+
+
+def views(image: jax.Array, kind: Views) -> jax.Array:
+    """Build the views of an image.
+
+    Args:
+      image: [H, W, C], floats or uint8.
+      kind: "none", "flip", "five_crop" or "ten_crop".
+
+    Returns:
+      [V, H, W, C], of the image's dtype.
+
+    Raises:
+      ValueError: the kind is unknown.
+    """
+    if kind not in get_args(Views):
+        raise ValueError(f"kind={kind!r}: unknown; allowed: {', '.join(get_args(Views))}")
+    if kind == "none":
+        return image[None]
+    if kind == "flip":
+        return jnp.stack([image, image[:, ::-1]])
+    height, width, channels = image.shape
+    cut = five_crop if kind == "five_crop" else ten_crop
+    crops = cut(image, (round(CROP * height), round(CROP * width)))
+    resized = jax.image.resize(crops.astype(jnp.float32), (len(crops), height, width, channels), "linear")
+    is_float = jnp.issubdtype(image.dtype, jnp.inexact)
+    return (resized if is_float else jnp.clip(jnp.round(resized), 0, 255)).astype(image.dtype)
+
+
+def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Learner:
+    """Build a classifier that averages its probabilities over the views of each image.
+
+    Args:
+      learner: its `predict` gives `probabilities` [B, K].
+      kind: of `views`.
+      example: a batch with `image` [B, H, W, C] and `label` [B].
+
+    Returns:
+      The learner, with another `evaluate` (loss, accuracy, top5, confusion and calibration of the mean probabilities)
+      and another `predict` (`logits`, their logarithms, and `probabilities`).
+
+    Raises:
+      ValueError: the learner is no classifier of images.
+    """
+    if kind == "none":
+        return learner
+    outputs = jax.eval_shape(lambda b: learner.predict(learner.init(jax.random.key(0), b), b), example)
+    is_image = "image" in example and example["image"].ndim == 4 and "label" in example
+    if not is_image or "probabilities" not in outputs or outputs["probabilities"].ndim != 2:
+        raise ValueError(f"tta={kind}: this is no classifier of images; allowed: none")
+
+    def predict(state: Any, batch: Batch) -> dict[str, jax.Array]:
+        def of_images(images: jax.Array) -> jax.Array:
+            repeated = {"image": images}  # what else is in a batch, such as its index, is not of one view
+            return learner.predict(state, repeated)["probabilities"]
+
+        probabilities = average_over_crops(of_images, lambda image: views(image, kind))(batch["image"])
+        return {"logits": jnp.log(jnp.maximum(probabilities, 1e-30)), "probabilities": probabilities}
+
+    def evaluate(state: Any, batch: Batch) -> Metrics:
+        logits, label, mask = predict(state, batch)["logits"], batch["label"], mask_of(batch)
+        return {
+            "loss": Sum.of(softmax_cross_entropy_loss(logits, label), mask),
+            "accuracy": accuracy(logits, label, mask),
+            "top5": top_k_accuracy(logits, label, min(5, logits.shape[-1]), mask),
+            "confusion": ConfusionMatrix.of(logits, label, mask),
+            "calibration": Calibration.of(logits, label, mask),
+        }
+
+    return learner._replace(evaluate=evaluate, predict=predict)

@@ -1,0 +1,55 @@
+"""The mean of probabilities over views, against numbers by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.evaluators import test_time_augmentation as tta
+from dlcore.learner import Learner
+
+
+def test_views_by_hand():
+    image = jnp.arange(64 * 3, dtype=jnp.float32).reshape(8, 8, 3)
+    np.testing.assert_array_equal(tta.views(image, "none"), image[None])
+    np.testing.assert_array_equal(tta.views(image, "flip"), jnp.stack([image, image[:, ::-1]]))
+    ten = tta.views(image, "ten_crop")
+    assert ten.shape == (10, 8, 8, 3)
+    np.testing.assert_array_equal(ten[:5], tta.views(image, "five_crop"))
+    # A crop of 7 of 8 pixels, resized: its corner pixel stays, and the slope shrinks to 7/8.
+    np.testing.assert_allclose(ten[0, 0, 0], image[0, 0], atol=1e-5)
+    np.testing.assert_allclose(ten[3, -1, -1], image[-1, -1], atol=1e-5)
+    np.testing.assert_allclose(jnp.diff(ten[0, 4, 1:-1, 0]), 3 * 7 / 8, atol=1e-5)
+    np.testing.assert_allclose(ten[5], tta.views(image[:, ::-1], "five_crop")[0], atol=1e-5)
+    assert tta.views(image.astype(jnp.uint8), "ten_crop").dtype == jnp.uint8
+
+
+def classifier():
+    """Two classes; the score of the first is the image's top left pixel."""
+
+    def predict(state, batch):
+        logits = jnp.stack([batch["image"][:, 0, 0, 0], jnp.zeros(batch["image"].shape[0])], -1)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    return Learner(init=lambda key, batch: {}, update=None, evaluate=None, predict=predict)
+
+
+def test_probabilities_and_not_logits_are_averaged():
+    """Corners 2 and -4: (sigma(2) + sigma(-4)) / 2 = (0.880797 + 0.017986) / 2 = 0.449392; the logits' mean is -1."""
+    image = jnp.zeros((1, 2, 2, 1)).at[0, 0].set(jnp.array([[2.0], [-4.0]]))
+    batch = {"image": image, "label": jnp.array([1]), "index": jnp.array([0])}
+    learner = tta.test_time_augmentation(classifier(), "flip", batch)
+    np.testing.assert_allclose(learner.predict({}, batch)["probabilities"], [[0.449392, 0.550608]], atol=1e-6)
+    metrics = learner.evaluate({}, batch)
+    assert float(metrics["loss"].compute()) == pytest.approx(-np.log(0.550608), abs=1e-5)
+    assert float(metrics["accuracy"].compute()) == 1.0  # the image alone says class 0
+    assert tta.test_time_augmentation(learner, "none", batch) is learner
+
+
+def test_what_is_no_classifier_of_images_is_named():
+    batch = {"tokens": jnp.zeros((1, 4), jnp.int32)}
+    learner = classifier()._replace(predict=lambda state, batch: {"nll": batch["tokens"]})
+    with pytest.raises(ValueError, match="tta=flip: this is no classifier of images; allowed: none"):
+        tta.test_time_augmentation(learner, "flip", batch)
+    with pytest.raises(ValueError, match="kind='mirror': unknown; allowed: none, flip, five_crop, ten_crop"):
+        tta.views(jnp.zeros((2, 2, 1)), "mirror")
