@@ -17,19 +17,19 @@ def written(**gains):
 
 def test_the_verdict_turns():
     steps = {"rotation": 10, "simclr": 20, "mae": 30}
-    good = study.report(written(), steps, "60 s")
+    good = study.report(written(), steps, "60 s", "digits")
     assert good.holds
     assert "simclr 74.5% (+4.0), rotation 72.0% (+1.5), mae 60.5% (-10.0). 2 of 3 pretexts gain." in good.verdict
     assert good.verdict.endswith("The best is above it with every seed.")
     np.testing.assert_allclose(good.headline.values, [5, 3], atol=1e-9)
     assert good.numbers["simclr, steps"] == 20
-    bad = study.report(written(simclr=[0.1, -0.01]), steps, "60 s")
+    bad = study.report(written(simclr=[0.1, -0.01]), steps, "60 s", "digits")
     assert not bad.holds, "one seed of the best is below"
     swapped = {
         name: {**row, "knn": row["knn_untrained"], "knn_untrained": row["knn"]} for name, row in written().items()
     }
-    assert study.report(swapped, steps, "60 s").verdict.startswith("k-NN after 60 s")
-    assert study.report(swapped, steps, "60 s").headline.values == pytest.approx([10, 10]), "MAE is best then"
+    assert study.report(swapped, steps, "60 s", "digits").verdict.startswith("k-NN after 60 s")
+    assert study.report(swapped, steps, "60 s", "digits").headline.values == pytest.approx([10, 10]), "MAE is best then"
 
 
 @pytest.mark.slow
