@@ -121,7 +121,7 @@ def learner(
         mask = mask_of(batch)
         # Fake images for the discriminator, no gradient to the generator.
         z = latent(jax.random.fold_in(rng, 0), batch)  # [B, Z]
-        fake, _ = players.apply("generator", state.params, state.model_state, z, *y)  # [B, H, W, C]
+        fake, _ = players.apply("generator", state.params, state.model_state, z, *y)  # [B, ...]
 
         def discriminate(params):
             real_logit, statistics = players.apply("discriminator", params, state.model_state, real, *y)  # [B]
