@@ -45,8 +45,10 @@ def discriminator_features(
     def is_layer(module: nn.Module, method: str) -> bool:
         return method == "__call__" and (module.name or "").startswith("conv")
 
-    _, found = discriminator.apply(variables, images, False, capture_intermediates=is_layer, mutable=["intermediates"])
-    outputs = {name: out["__call__"][0] for name, out in found["intermediates"].items()}
+    _, collections = discriminator.apply(
+        variables, images, False, capture_intermediates=is_layer, mutable=["intermediates"]
+    )
+    outputs = {name: out["__call__"][0] for name, out in collections["intermediates"].items()}
     features = []
     for name in sorted(name for name in outputs if not name.endswith("_norm")):
         x = leaky_relu(outputs.get(f"{name}_norm", outputs[name]), 0.2)
