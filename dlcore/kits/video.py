@@ -4,19 +4,31 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.clip_sampling import Short, clips_in_memory, with_views
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.kits import earlier_phase, init_from, optimizer
 from dlcore.learner import Range
+from dlcore.models.video_resnet import VIDEO_MODELS
+from dlcore.video.fusion import C3D, ClipClassifier, inflate
+from dlcore.video.slowfast import SlowFast
+from dlcore.video.two_stream import TwoStreamClips
 
 __all__ = [
+    "MODULES",
     "SETTINGS",
     "Dataset",
+    "Network",
     "Task",
+    "build_network",
     "check",
     "classification_panels",
     "data",
@@ -24,11 +36,13 @@ __all__ = [
     "drawn_clips",
     "example",
     "flow_panels",
+    "inflated_start",
     "inputs",
     "labeled",
 ]
 
 Task = Literal["motion", "appearance", "order"]
+Network = Literal["fusion", "c3d", "r3d_18", "mc3_18", "r2plus1d_18", "slowfast", "two_stream"]
 Dataset = Literal["folder", "ucf101", "sports1m", "charades", "moments_in_time"]
 
 SETTINGS = {
@@ -59,14 +73,78 @@ SETTINGS = {
     ),
     "short": Setting("error", "of videos shorter than a clip: an error, begin again, or repeat the last frame", Short),
     "views": Setting(3, "clips of each test video, whose logits are averaged", limits=Range(1, 30)),
+    "network": Setting(
+        "fusion",
+        "fusion (--net.fusion), c3d, slowfast, two_stream, or a residual network of clips",
+        Network,
+        essential=True,
+    ),
+    "resnet_width": Setting(64, "channels of the first stage of r3d_18, mc3_18 and r2plus1d_18", limits=Range(1)),
+    "inflate_from": Setting(
+        None,
+        "a finished run of this page with --net.fusion=single, whose weights slow fusion starts from, inflated (I3D)",
+        str | None,
+        origin=lambda flags: earlier_phase.origin(flags, "inflate_from", "video.classification"),
+    ),
     "valid_fraction": Setting(
         0.1, "share of own training videos held out for validation, by seed", limits=Range(0.001, 0.9)
     ),
 }
 
 
+MODULES = {"net": ClipClassifier, "c3d": C3D, "slowfast": SlowFast, "two_stream": TwoStreamClips}
+"""Modules whose fields are flags: `Experiment.modules`."""
+
+
+def build_network(setup: Setup) -> nn.Module:
+    """Build the network that `--network` names.
+
+    Args:
+      setup: with the flags of SETTINGS and MODULES.
+
+    Returns:
+      `__call__(clips [B, T, H, W, 3], train) -> logits`.
+    """
+    flags, classes = setup.flags, setup.spec["num_classes"]
+    if flags.network in VIDEO_MODELS:
+        build = VIDEO_MODELS[flags.network]
+        return build(classes, width=flags.resnet_width, dtype=setup.dtype, axis_name=setup.axis)
+    prefix = "net" if flags.network == "fusion" else flags.network
+    return MODULES[prefix](classes, dtype=setup.dtype, **flags.group(prefix))
+
+
+def inflated_start(setup: Setup) -> Start | None:
+    """Start slow fusion from the weights of `--inflate_from`, a network of single frames, inflated along time (I3D).
+
+    Args:
+      setup: with the flags of SETTINGS and the optimizer's.
+
+    Returns:
+      State -> State with the weights and a new optimizer state; layers of other classes start anew. None without
+      `--inflate_from`.
+
+    Raises:
+      ValueError: when applied or checked: the weights do not fit.
+    """
+    source = setup.flags.get("inflate_from")
+    if source is None:
+        return None
+
+    def fitted(state: Any) -> Any:
+        phase = earlier_phase.load(Path(source))
+        same = phase.spec.get("class_names") == list(setup.spec["class_names"])
+        weights = inflate({"params": phase.params}, setup.flags.group("net")["temporal"])
+        return init_from.fit_modules(weights, {"params": state.params}, same, f"inflate_from={source!r}")[0]["params"]
+
+    def replace(state: Any) -> Any:
+        params = fitted(state)
+        return state.replace(params=params, opt_state=jax.jit(optimizer.build(setup).init)(params))
+
+    return Start(replace, lambda state: fitted(state) and None)
+
+
 def check(flags: Flags) -> None:
-    """Refuse clips that are longer than drawn videos, and a frame rate of these.
+    """Refuse clips that do not fit the network or the drawn videos, and a frame rate of these.
 
     Args:
       flags: of SETTINGS.
@@ -74,6 +152,16 @@ def check(flags: Flags) -> None:
     Raises:
       FlagError: the two do not fit.
     """
+    if flags.network == "c3d" and flags.clip_length < 16:
+        raise FlagError(f"clip_length={flags.clip_length}: too short for --network=c3d; allowed: at least 16")
+    if flags.network == "slowfast" and flags.clip_length % flags.group("slowfast")["alpha"]:
+        alpha = flags.group("slowfast")["alpha"]
+        raise FlagError(f"clip_length={flags.clip_length}: no multiple of --slowfast.alpha={alpha}; allowed: multiples")
+    if flags.network == "two_stream" and flags.clip_length < 2:
+        raise FlagError(f"clip_length={flags.clip_length}: one frame has no flow; allowed: at least 2 for two_stream")
+    is_slow = flags.network == "fusion" and flags.group("net")["fusion"] == "slow"
+    if flags.inflate_from is not None and not is_slow:
+        raise FlagError("inflate_from: inflates weights for slow fusion; allowed: --network=fusion --net.fusion=slow")
     if flags.data_dir is not None:
         return
     if flags.dataset != "folder":
@@ -321,8 +409,6 @@ def flow_panels(clips: Any) -> list:
     Returns:
       One panel, with the wheel of colors; none where clips have one frame.
     """
-    import jax
-
     from dlcore.classical_vision.optical_flow import horn_schunck
     from dlcore.report.flow import flow_panel
 

@@ -145,11 +145,15 @@ class C3D(nn.Module):
 
     Args:
       num_classes: 101 for UCF101, 487 for Sports-1M.
+      width: output channels of the first convolution; 2, 4, 8 and 8 times as many of the next groups.
+      hidden: units of fc6 and fc7.
       dropout: probability of dropping a hidden unit.
       dtype: dtype of the computation; None takes the input's.
     """
 
     num_classes: int = 487
+    width: Annotated[int, Range(1)] = 64
+    hidden: Annotated[int, Range(1)] = 4096
     dropout: Annotated[float, Range(0, 0.99)] = 0.5
     dtype: Any = None
 
@@ -158,25 +162,30 @@ class C3D(nn.Module):
         """Classify clips.
 
         Args:
-          x: [B, 16, 112, 112, 3].
+          x: [B, 16, 112, 112, 3]; fc6 fits clips of one size, of at least 16 frames and 16 pixels.
           train: use dropout.
 
         Returns:
           logits, [B, num_classes].
+
+        Raises:
+          ValueError: x is no clip, or smaller than that.
         """
+        if x.ndim != 5 or min(x.shape[1:4]) < 16:
+            raise ValueError(f"x.shape={x.shape}: no such clips; allowed: [B, T, H, W, C], T, H and W at least 16")
         dtype = compute_dtype(self.dtype, x, self.variables)
         x = x.astype(dtype)
         # Of each group: its layers and channels, and the pool after it; the first pool leaves time as it is.
-        groups = ((("1",), 64), (("2",), 128), (("3a", "3b"), 256), (("4a", "4b"), 512), (("5a", "5b"), 512))
-        for group, (names, features) in enumerate(groups):
+        groups = ((("1",), 1), (("2",), 2), (("3a", "3b"), 4), (("4a", "4b"), 8), (("5a", "5b"), 8))
+        for group, (names, times) in enumerate(groups):
             for name in names:
-                x = nn.relu(Conv(features, (3, 3, 3), padding=1, dtype=dtype, name=f"conv{name}")(x))
+                x = nn.relu(Conv(times * self.width, (3, 3, 3), padding=1, dtype=dtype, name=f"conv{name}")(x))
             window = (1, 2, 2) if group == 0 else (2, 2, 2)
             # The last map of 7 x 7 becomes 4 x 4: fc6 reads 512 4 4 = 8192 numbers.
             x = max_pool(x, window, window, ((0, 0), (0, 1), (0, 1)) if group == 4 else "VALID")
         x = x.reshape(x.shape[0], -1)
         for name in ("fc6", "fc7"):
-            x = nn.relu(Dense(4096, dtype=dtype, name=name)(x))
+            x = nn.relu(Dense(self.hidden, dtype=dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         logits = Dense(self.num_classes, dtype=dtype, name="fc8")(x)
         return logits.astype(logits_dtype(logits.dtype))

@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.classical_vision.optical_flow import dense_lucas_kanade
 from dlcore.learner import Range
 from dlcore.nn import Dense
+from dlcore.video.flow_stack import flow_stack
 from dlcore.video.fusion import ConvNet
 
-__all__ = ["TwoStream"]
+__all__ = ["TwoStream", "TwoStreamClips"]
 
 
 class TwoStream(nn.Module):
@@ -71,3 +73,53 @@ class TwoStream(nn.Module):
         """
         spatial, temporal = (jax.nn.log_softmax(logits) for logits in self.streams(frame, flow))
         return jnp.logaddexp(spatial, temporal) - jnp.log(2.0)
+
+
+class TwoStreamClips(nn.Module):
+    """Classify clips by their middle frame and by their optical flow, which Lucas-Kanade estimates inside.
+
+    Submodule `streams`, a `TwoStream`.
+
+    Args:
+      num_classes: number of classes.
+      width: output channels of each stream's first layer.
+      subtract_mean: subtract each flow field's mean, which a panning camera adds.
+      trajectories: stack the flow along the paths of the first frame's pixels.
+      window: odd side of Lucas-Kanade's square around a pixel.
+      levels: of its pyramid of images; each doubles the motion that it reaches.
+      dtype: dtype of the computation; None takes the input's.
+    """
+
+    num_classes: int
+    width: Annotated[int, Range(1)] = 16
+    subtract_mean: bool = True
+    trajectories: bool = False
+    window: Annotated[int, Range(3)] = 5
+    levels: Annotated[int, Range(1)] = 2
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Classify.
+
+        Args:
+          x: [B, T, H, W, C] in [-1, 1], T at least 2.
+          train: ignored; the network is the same in training.
+
+        Returns:
+          log-probabilities, [B, num_classes].
+
+        Raises:
+          ValueError: x has another number of axes, or one frame.
+        """
+        if x.ndim != 5 or x.shape[1] < 2:
+            raise ValueError(f"x.shape={x.shape}: no such clips; allowed: [B, T, H, W, C], T at least 2")
+
+        def stack(gray: jax.Array) -> jax.Array:
+            flow = jax.vmap(lambda a, b: dense_lucas_kanade(a, b, self.window, self.levels).flow)(gray[:-1], gray[1:])
+            return flow_stack(flow, self.subtract_mean, self.trajectories)
+
+        gray = (x.astype(jnp.float32).mean(-1) + 1) / 2
+        stacks = jax.lax.stop_gradient(jax.vmap(stack)(gray))
+        streams = TwoStream(self.num_classes, self.width, dtype=self.dtype, name="streams")
+        return streams(x[:, x.shape[1] // 2], stacks.astype(x.dtype), train)

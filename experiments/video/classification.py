@@ -1,8 +1,11 @@
-"""Classify clips with networks that join time early, late, slowly, by an LSTM, or not at all.
+"""Classify clips with networks that join time early, late, slowly, by an LSTM, by optical flow, or not at all.
 
 python -m experiments.video.classification
 python -m experiments.video.classification --net.fusion=single --task=appearance
 python -m experiments.video.classification --net.fusion=lstm --task=order
+python -m experiments.video.classification --network=two_stream
+python -m experiments.video.classification --network=r3d_18 --resnet_width=8
+python -m experiments.video.classification --inflate_from=RUN_DIR   (I3D: of a run with --net.fusion=single)
 python -m experiments.video.classification --data_dir=FOLDER --size=112 --clip_length=16 --short=loop
 python -m experiments.video.classification --mode=predict --run=RUN_DIR --input=clip.mp4
 
@@ -22,14 +25,12 @@ from dlcore.evaluators.videos import accuracy_by_video
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits import optimizer, video
 from dlcore.main import main
-from dlcore.video.fusion import ClipClassifier
 
 
 def build(setup: Setup):
     flags = setup.flags
-    net = ClipClassifier(setup.spec["num_classes"], dtype=setup.dtype, **flags.group("net"))
     learner = supervised.learner(
-        model=net,
+        model=video.build_network(setup),
         optimizer=optimizer.build(setup),
         preprocess=lambda clips: clips.astype(jnp.float32) / 127.5 - 1,
         axis=setup.axis,
@@ -44,7 +45,7 @@ experiment = Experiment(
     learner=supervised.learner,
     data=video.data,
     build=build,
-    modules={"net": ClipClassifier},
+    modules=video.MODULES,
     settings={
         **video.SETTINGS,
         **optimizer.SETTINGS,
@@ -73,6 +74,7 @@ experiment = Experiment(
     evaluators=lambda setup, splits, split: [accuracy_by_video()],
     panels=video.classification_panels,
     schedule=optimizer.schedule,
+    start=video.inflated_start,
 )
 
 if __name__ == "__main__":

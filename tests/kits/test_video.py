@@ -1,15 +1,22 @@
 """Own videos on the page: splits, flags that do not fit, and what is said of files."""
 
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.classification import supervised
 from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits import video
+from dlcore.kits import earlier_phase, video
 from dlcore.main import run
 from dlcore.modes import predict
+from dlcore.video.fusion import ClipClassifier
 
 PAGE = find_experiment("video.classification")
 
@@ -79,6 +86,9 @@ def test_what_a_file_shows_is_the_mean_of_its_views(own):
     ("words", "message"),
     [
         (["--clip_length=9"], "clip_length=9: with stride 1 longer than a video of 8 frames; allowed: at most 8"),
+        (["--network=c3d"], "clip_length=6: too short for --network=c3d; allowed: at least 16"),
+        (["--network=slowfast"], "clip_length=6: no multiple of --slowfast.alpha=4"),
+        (["--network=c3d", "--clip_length=16", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion"),
         (["--dataset=ucf101"], "dataset=ucf101: --data_dir is missing"),
         (["--frame_rate=5"], "frame_rate=5: drawn videos have none; allowed: --stride, or --data_dir"),
     ],
@@ -87,6 +97,39 @@ def test_flags_that_do_not_fit(words, message):
     with pytest.raises(FlagError, match=message):
         video.check(resolve(PAGE, words))
     video.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
+
+
+@pytest.mark.slow(only=["two_stream", "r2plus1d_18"])
+@pytest.mark.parametrize("name", get_args(video.Network))
+def test_each_network_classifies_clips(name):
+    words = [f"--network={name}", "--clip_length=16", "--frames=16", "--resnet_width=2", "--c3d.width=2"]
+    flags = resolve(PAGE, words)
+    network = video.build_network(Setup(flags, {"num_classes": 5}, 1, None, jnp.float32))
+    clip = jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32)
+    logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
+    assert logits.shape == (2, 5)
+    kinds = {"fusion": "net", "c3d": "conv5b", "slowfast": "fast0", "two_stream": "streams"}
+    assert kinds.get(name, "layer4_1_conv2_1") in variables["params"]
+
+
+@pytest.mark.covers("VD-06")
+def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
+    flags = resolve(PAGE, ["--inflate_from=RUN", "--net.width=2"])
+    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, None, jnp.float32)
+    rng, clip = np.random.default_rng(0), jax.ShapeDtypeStruct((1, 3, 8, 8, 3), jnp.float32)
+
+    def params(fusion):
+        shapes = jax.eval_shape(ClipClassifier(2, fusion, 2).init, jax.random.key(0), clip)["params"]
+        return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+    single = params("single")
+    phase = earlier_phase.EarlierPhase(flags, {"class_names": ["a", "b"]}, single)
+    monkeypatch.setattr(earlier_phase, "load", lambda folder: phase)
+    state = supervised.SupervisedState(0, 0, params("slow"), None, {})
+    slow = video.inflated_start(setup)(state).params
+    for tap in range(3):
+        np.testing.assert_allclose(slow["net"]["conv1"]["kernel"][tap], single["net"]["conv1"]["kernel"] / 3, rtol=1e-6)
+    np.testing.assert_array_equal(slow["logits"]["kernel"], single["logits"]["kernel"])
 
 
 @pytest.mark.slow

@@ -197,6 +197,16 @@ def test_widths_at_equal_parameters():
     assert width_of("early", 850, 3, (4, 8, 8, 3)) == 3
 
 
+def test_c3d_of_another_width_and_clips_that_are_too_small():
+    x = jax.ShapeDtypeStruct((1, 16, 16, 16, 3), jnp.float32)
+    params = jax.eval_shape(C3D(5, width=2, hidden=8).init, jax.random.key(0), x)["params"]
+    # 16 frames and pixels, halved by four pools, the frames' sides padded to one by the last: 1 1 1 16 numbers.
+    assert params["conv5b"]["kernel"].shape == (3, 3, 3, 16, 16)
+    assert params["fc6"]["kernel"].shape == (16, 8)
+    with pytest.raises(ValueError, match=r"no such clips; allowed: .B, T, H, W, C., T, H and W at least 16"):
+        jax.eval_shape(C3D(5).init, jax.random.key(0), jnp.zeros((1, 8, 16, 16, 3)))
+
+
 @pytest.mark.parametrize(
     ("fusion", "shape", "message"),
     [("slow", (1, 8, 8, 3), r"no clips; allowed: \[B, T, H, W, C\]"), ("soon", (1, 2, 8, 8, 3), "fusion='soon'")],

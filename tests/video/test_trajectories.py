@@ -44,7 +44,8 @@ def test_trajectories_follow_the_flow_and_describe_their_tubes():
     np.testing.assert_allclose(found["hog"][0], [7 / 8] + [0] * 7, atol=1e-6)
 
 
-def test_flow_stacks():
+@pytest.mark.covers("VD-07")
+def test_flow_stacks_subtract_the_camera_and_follow_trajectories():
     rng = np.random.default_rng(0)
     flow = jnp.asarray(rng.normal(size=(3, 4, 5, 2)), jnp.float32)
     # The first field moves all by one column, so the second is read one column further to the right.

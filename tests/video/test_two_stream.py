@@ -8,9 +8,10 @@ import pytest
 
 from dlcore.data.clips import clips
 from dlcore.video.flow_stack import flow_stack
-from dlcore.video.two_stream import TwoStream
+from dlcore.video.two_stream import TwoStream, TwoStreamClips
 
 
+@pytest.mark.covers("VD-07")
 def test_the_flow_shows_the_motion_that_a_frame_does_not():
     arrays = clips(240, frames=3, size=16, flow=True).arrays
     frame = arrays["clip"][:, 0].astype(np.float32) / 127.5 - 1
@@ -57,3 +58,13 @@ def test_the_flow_shows_the_motion_that_a_frame_does_not():
 def test_streams_of_two_sizes():
     with pytest.raises(ValueError, match=r"allowed: \[B, H, W, 2 L\] of \[B, H, W, C\]"):
         jax.eval_shape(TwoStream(3).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 4, 8, 4)))
+
+
+def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
+    # Of 3 frames the middle one is seen by the spatial stream; 2 flow fields are 4 channels.
+    model, clip = TwoStreamClips(3, 2), jax.ShapeDtypeStruct((1, 3, 16, 16, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), clip)["params"]["streams"]
+    assert params["spatial"]["conv0"]["kernel"].shape == (3, 3, 3, 2)
+    assert params["temporal"]["conv0"]["kernel"].shape == (3, 3, 4, 2)
+    with pytest.raises(ValueError, match=r"no such clips; allowed: \[B, T, H, W, C\], T at least 2"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))
