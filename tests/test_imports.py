@@ -55,6 +55,7 @@ ANYWHERE = ("learner", "lazy", "extras")
 ALLOWED: dict[tuple[str, str], str] = {
     ("classification", "rl"): "hard attention draws where to look, and learns it by the score function of rl",
     ("detection", "classical_vision"): "selective search joins the regions of graph segmentation, by color and texture",
+    ("video", "classical_vision"): "two-stream networks read the optical flow of Lucas and Kanade",
     ("evaluators", "data"): "the truth of masks comes packed into bits, as sources hold it, and goes out run by run",
     ("segmentation", "classic_ml"): "the colors that GrabCut tells apart are mixtures of Gaussians",
     ("self_supervised", "classic_ml"): "DeepCluster clusters features by k-means",
