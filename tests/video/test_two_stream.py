@@ -62,7 +62,7 @@ def test_streams_of_two_sizes():
 
 def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
     # Of 3 frames the middle one is seen by the spatial stream; 2 flow fields are 4 channels.
-    model, clip = TwoStreamClips(3, 2), jax.ShapeDtypeStruct((1, 3, 16, 16, 3), jnp.float32)
+    model, clip = TwoStreamClips(3, 2, levels=1), jax.ShapeDtypeStruct((1, 3, 16, 16, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), clip)["params"]["streams"]
     assert params["spatial"]["conv0"]["kernel"].shape == (3, 3, 3, 2)
     assert params["temporal"]["conv0"]["kernel"].shape == (3, 3, 4, 2)
