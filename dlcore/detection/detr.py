@@ -191,6 +191,7 @@ def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.n
     shapes = jax.eval_shape(
         lambda v, x: model.apply(v, x, method=lambda m, x: m.backbone.features(x)), variables, images
     )
+    # Cross-attention of the last decoder layer, on the grid of the tokens.
     scores, labels, weights = (np.asarray(x) for x in apply(variables, images))
     return scores, labels, weights.reshape(*weights.shape[:2], *shapes[model.stage].shape[1:3])
 

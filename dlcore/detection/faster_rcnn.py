@@ -111,6 +111,7 @@ def crop_regions(
     assigned = assign_levels(boxes, lowest, lowest + len(levels) - 1, canonical_size) - lowest
 
     def crop(levels, boxes, assigned):
+        # RoIAlign from the level that fits each region's size.
         return multiscale_roi_align(levels, boxes, output_size, strides, assigned, sampling_ratio)
 
     return jax.vmap(crop)(list(levels), boxes, assigned)

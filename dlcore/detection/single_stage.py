@@ -83,14 +83,17 @@ class SingleStage(nn.Module):
         Returns:
           (outputs, their anchors).
         """
+        # Backbone and feature pyramid.
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
+        # Heads are shared by all levels.
         classification, regression = (
             tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
             for kind in ("classification", "regression")
         )
 
         def bias(key, shape, dtype=jnp.float32):
+            # The background starts at its prior probability.
             odds = (1 - self.prior_probability) / self.prior_probability * self.num_classes
             background = jnp.arange(shape[0]) % (1 + self.num_classes) == 0
             return jnp.where(background, jnp.log(odds), 0).astype(dtype)
@@ -98,7 +101,7 @@ class SingleStage(nn.Module):
         num_anchors = len(self.scales) * len(self.aspect_ratios)
         cls_logits = head_conv("cls_logits", num_anchors * (1 + self.num_classes), self.dtype, bias)
         bbox_reg = head_conv("bbox_reg", num_anchors * 4, self.dtype)
-        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)
+        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)  # [B, L, 1 + C]
         deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)
         sizes = [level.shape[1:3] for level in levels]
         return Outputs(logits, deltas), Anchors.of(sizes, x.shape[1:3], self.scales, self.aspect_ratios)

@@ -93,6 +93,7 @@ class ReducedVGG16(nn.Module):
         for i in (1, 2, 3):
             x = conv(x, self.width * 8, f"conv5_{i}")
         x = max_pool(x, (3, 3), (1, 1), padding=1)
+        # fc6 as a dilated convolution, fc7 as a 1x1 convolution.
         x = conv(x, self.width * 16, "conv6", dilation=6)
         maps["conv7"] = conv(x, self.width * 16, "conv7", size=1)
         return maps

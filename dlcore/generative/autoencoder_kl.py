@@ -246,6 +246,7 @@ def learner(
         return objective(params, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # New noise of the latents at each step.
         rng = jax.random.fold_in(state.rng, state.step)
         # Gradient of L1 plus weighted KL, with fresh noise.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)

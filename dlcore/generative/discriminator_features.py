@@ -51,8 +51,9 @@ def discriminator_features(
     outputs = {name: out["__call__"][0] for name, out in collections["intermediates"].items()}
     features = []
     for name in sorted(name for name in outputs if not name.endswith("_norm")):
+        # Activations after the normalization of each layer, where there is one.
         x = leaky_relu(outputs.get(f"{name}_norm", outputs[name]), 0.2)
         if grid is not None and max(x.shape[1:3]) > grid:
             x = adaptive_max_pool(x, grid)
-        features.append(x.reshape(x.shape[0], -1).astype(jnp.float32))
+        features.append(x.reshape(x.shape[0], -1).astype(jnp.float32))  # [B, h w C]
     return jnp.concatenate(features, 1)

@@ -248,6 +248,7 @@ def learner(
         return objective(params, batch, state.rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # New binarization and latents at each step.
         rng = jax.random.fold_in(state.rng, state.step)
         # Gradient of the negative ELBO.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)

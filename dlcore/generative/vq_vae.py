@@ -462,6 +462,7 @@ def learner(
             return run
 
         later, earlier = whole(update_prior), whole(update_autoencoder)
+        # Update of the phase that this step belongs to.
         state, metrics = jax.lax.cond(is_prior_step(state.step), later, earlier, state, batch)
         return state.replace(step=state.step + 1), metrics
 

@@ -221,10 +221,12 @@ def learner(
             # As many policy samples as expert ones.
             policy_key, mix_key = jax.random.split(jax.random.fold_in(rng, t))
             policy = pool[jax.random.choice(policy_key, len(pool), (len(expert),), p=weights / weights.sum())]
+            # Gradient of cross-entropy and penalty, then the optimizer step.
             gradients, metrics = jax.grad(discriminator_loss, has_aux=True)(params, expert, weight, policy, mix_key)
             updates, opt_state = discriminator_optimizer.update(gradients, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), metrics
 
+        # `discriminator_steps` steps a rollout.
         carry = state.discriminator, state.discriminator_opt_state
         (params, opt_state), metrics = jax.lax.scan(descend, carry, jnp.arange(discriminator_steps))
         metrics = {name: metric.collapse() for name, metric in metrics.items()} if discriminator_steps else {}

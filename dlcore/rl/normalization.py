@@ -60,6 +60,7 @@ class Moments:
         # Moments of the batch, over all replicas.
         count = count if axis is None else jax.lax.psum(count, axis)
         mean, variance = population_moments(x, 0, axis)
+        # Weight by the number of values on each side.
         total, delta = self.count + count, mean - self.mean
         # Join both variances (Chan et al. 1983).
         joined = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total

@@ -115,6 +115,7 @@ def update_epochs(
 
     def step(carry, rows):
         params, opt_state = carry
+        # Gradient of one minibatch, then the optimizer step.
         gradients, metrics = jax.grad(loss, has_aux=True)(params, jax.tree.map(lambda x: x[rows], data))
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
@@ -122,6 +123,7 @@ def update_epochs(
     # Shuffle the M steps anew in each epoch; one gradient step a minibatch.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(num_epochs))
     rows = jax.vmap(lambda key: jax.random.permutation(key, size))(keys).reshape(num_epochs * num_minibatches, -1)
+    # Scan over the minibatches of all epochs.
     (params, opt_state), metrics = jax.lax.scan(step, (params, opt_state), rows)
     return params, opt_state, {name: metric.collapse() for name, metric in metrics.items()}
 

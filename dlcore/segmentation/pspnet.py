@@ -101,6 +101,7 @@ class PSPNet(nn.Module):
         size = x.shape[1:3]
         shape = {"dtype": compute_dtype(self.dtype, x, self.variables), "axis_name": self.axis_name}
         maps = self.backbone.features(x, train)
+        # Context by pyramid pooling, then the classifier.
         y = PyramidPooling(self.bins, **shape, name="pyramid")(named_map(maps, self.stage), train)
         y = ConvNormRelu(self.channels, **shape, name="join")(y, train)
         y = Dropout(self.dropout, deterministic=not train)(y)

@@ -67,7 +67,9 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
     def update(state: TwinState, batch: Any) -> tuple[TwinState, Metrics]:
         # The technique learns from both streams, the supervised baseline from the labeled one alone.
         technique_state, baseline_state = split(state)
+        # Update of the technique.
         technique_state, metrics = learner.update(technique_state, batch)
+        # Update of the baseline; its accuracy is logged beside.
         baseline_state, baseline_metrics = supervised.update(baseline_state, streams(batch)[0])
         return pack(technique_state, baseline_state), metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 

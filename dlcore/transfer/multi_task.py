@@ -89,6 +89,7 @@ def learner(
             # Shared trunk, one head for each task.
             logits, mask = model.apply({"params": params}, part["image"])[name], mask_of(part)  # [B, C], [B]
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])  # [B]
+            # Mean loss of the task.
             values[name] = masked_mean(losses, mask)
             metrics[f"loss/{name}"] = Sum.of(losses, mask)
             metrics[f"accuracy/{name}"] = Sum.of(logits.argmax(-1) == part["label"], mask)
