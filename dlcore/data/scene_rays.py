@@ -1,0 +1,75 @@
+"""Rays of posed views of one procedural scene: three solids on a checkered floor, with the color that each ray sees.
+
+Cameras stand on a half sphere around the scene and look at it. Surfaces are matte, under one distant light without
+shadows. Axes are those of `dlcore.ops.camera`; the world's z axis is up.
+"""
+
+import numpy as np
+
+from dlcore.data.solids import Solid, render_depth
+from dlcore.data.source import Source, checked_seed
+
+__all__ = ["scene_rays"]
+
+_RADIUS = 4.0
+"""Distance of the cameras from the point they look at."""
+_TARGET = np.array([0, 0, 0.35])
+_FIELD = 0.3
+"""Tangent of half the angle of view."""
+_SOLIDS = (
+    (Solid("box", np.array([0.4, 0.3, 0.45]), np.eye(3), np.array([-0.7, 0.3, 0.45])), (0.9, 0.35, 0.2)),
+    (Solid("sphere", np.full(3, 0.4), np.eye(3), np.array([0.6, 0.5, 0.4])), (0.2, 0.5, 0.9)),
+    (Solid("cone", np.array([0.4, 0.5, 0.4]), np.eye(3), np.array([0.1, -0.7, 0.5])), (0.3, 0.8, 0.3)),
+)
+_LIGHT = np.array([0.48, -0.36, 0.8])
+
+
+def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
+    """Render views of the scene as rays.
+
+    Args:
+      num_views: V.
+      seed: of the cameras; view i of a seed is the same whatever `num_views`.
+      size: side of the images in pixels, at least 8.
+
+    Returns:
+      A source of V size² rays, view by view and row by row: `origin`, `direction`, of length 1, and `color` in [0, 1],
+      each [N, 3] float32, and `depth: [N] float32` along the ray.
+
+    Raises:
+      ValueError: a number is too small.
+    """
+    if num_views < 1 or size < 8:
+        raise ValueError(f"num_views={num_views}, size={size}: too small; allowed: 1 view of 8 pixels a side at least")
+    checked_seed(seed)
+    views = [_view(np.random.default_rng((seed, i)), size) for i in range(num_views)]
+    arrays = {name: np.concatenate([view[name] for view in views]).astype(np.float32) for name in views[0]}
+    return Source(arrays, name="scene rays")
+
+
+def _view(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 1.3)
+    forward = -np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0])
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    center = _TARGET - _RADIUS * forward
+    focal, middle = size / (2 * _FIELD), (size - 1) / 2
+    intrinsics = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
+    solids = [solid for solid, _ in _SOLIDS]
+    depth, normals, label = render_depth(solids, intrinsics, rotation, -rotation @ center, size, size)
+    v, u = np.mgrid[:size, :size]
+    plane = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T @ rotation
+    length = np.linalg.norm(plane, axis=1, keepdims=True)
+    points = center + depth.reshape(-1, 1) * plane
+    checks = (np.floor(points[:, 0] / 0.7) + np.floor(points[:, 1] / 0.7)) % 2
+    floor = np.where(checks[:, None] > 0, 0.85, 0.45) * np.ones(3)
+    colors = np.array([color for _, color in _SOLIDS])
+    label = label.reshape(-1)
+    albedo = np.where(label[:, None] < len(colors), colors[np.minimum(label, len(colors) - 1)], floor)
+    shade = 0.25 + 0.75 * np.maximum(normals.reshape(-1, 3) @ (rotation @ _LIGHT), 0)
+    return {
+        "origin": np.broadcast_to(center, points.shape),
+        "direction": plane / length,
+        "color": albedo * shade[:, None],
+        "depth": depth.reshape(-1) * length[:, 0],
+    }

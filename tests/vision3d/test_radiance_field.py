@@ -1,0 +1,130 @@
+"""Radiance fields: encoding and rendering by hand, gradients, a scene that is learned, rays that see the scene."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.scene_rays import scene_rays
+from dlcore.vision3d import radiance_field
+from dlcore.vision3d.radiance_field import PeakSignalToNoise, RadianceField, frequency_encoding, volume_render
+from experiments.vision3d import radiance_field as page
+
+
+def test_encoding_by_hand():
+    got = jax.jit(frequency_encoding, static_argnums=1)(jnp.array([[np.pi / 2, 0.0]]), 2)
+    # x, then sin of pi/2, pi, 0, 0, then cos of the same
+    np.testing.assert_allclose(got, [[np.pi / 2, 0, 1, 0, 0, 0, 0, -1, 1, 1]], atol=1e-6)
+    assert frequency_encoding(jnp.zeros((4, 3)), 0).shape == (4, 3)
+
+
+def test_volume_rendering_by_hand():
+    # Samples at 1, 2, 3 with the end at 5: intervals 1, 1, 2. Densities log 2, log 4, 0: alpha 1/2, 3/4, 0.
+    density, depths = jnp.array([np.log(2), np.log(4), 0]), jnp.array([1.0, 2, 3])
+    color = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    got = jax.jit(volume_render, static_argnums=4)(density, color, depths, 5.0, 0.8)
+    np.testing.assert_allclose(got["weights"], [0.5, 0.5 * 0.75, 0], atol=1e-6)
+    assert float(got["opacity"]) == pytest.approx(0.875)
+    np.testing.assert_allclose(got["color"], np.array([0.5, 0.375, 0]) + 0.125 * 0.8, atol=1e-6)
+    assert float(got["depth"]) == pytest.approx(0.5 * 1 + 0.375 * 2 + 0.125 * 5)
+
+
+def test_a_constant_density_absorbs_as_beer_and_lambert_say():
+    depths = jnp.linspace(1, 4, 30, endpoint=False)
+    got = jax.jit(volume_render)(jnp.full(30, 0.7), jnp.ones((30, 1)), depths, 4.0)
+    assert float(got["opacity"]) == pytest.approx(1 - np.exp(-0.7 * 3), rel=1e-5)
+
+
+class Wall(nn.Module):
+    """Space before z = 1 is empty, behind it opaque, of one learned color; directions are ignored."""
+
+    @nn.compact
+    def __call__(self, points, directions):
+        color = self.param("color", nn.initializers.constant(0.25), (3,))
+        return jnp.where(points[..., 2] > 1, 1e3, 0.0), jnp.broadcast_to(color, points.shape)
+
+
+RAYS = {
+    "origin": np.zeros((2, 3), np.float32),
+    "direction": np.array([[0, 0, 1], [0.6, 0, 0.8]], np.float32),
+    "color": np.array([[0.75, 0.25, 0.25], [0.75, 0.25, 0.25]], np.float32),
+    "index": np.arange(2),
+}
+
+
+def test_one_update_and_the_measures_by_hand():
+    learner = radiance_field.learner(model=Wall(), optimizer=optax.sgd(0.75), near=0.5, far=2.5, num_samples=80)
+
+    @jax.jit
+    def run(rays):
+        first = learner.init(jax.random.key(0), rays)
+        state, _ = learner.update(first, rays)
+        return learner.evaluate(first, rays), state.params["color"], learner.predict(state, rays)
+
+    metrics, color, outputs = run(RAYS)
+    # The error is 0.5 in one of three channels: 0.25 / 3, and 10 log10 12 dB
+    assert float(metrics["mse"].compute()) == pytest.approx(0.25 / 3, rel=1e-4)
+    assert metrics["psnr"].compute() == pytest.approx(10 * np.log10(12), rel=1e-4)
+    # dL/dc = 2 (0.25 - 0.75) / 3 of red; 0.25 + 0.75 / 3 = 0.5
+    np.testing.assert_allclose(color, [0.5, 0.25, 0.25], atol=1e-4)
+    # z = 1 is at depth 1, and along the slanted ray at 1 / 0.8; bins are 2 / 80 wide
+    np.testing.assert_allclose(outputs["depth"], [1, 1.25], atol=2 / 80)
+    np.testing.assert_allclose(outputs["opacity"], 1, atol=1e-5)
+
+
+def test_psnr_adds_up_over_batches_and_ignores_padding():
+    one = PeakSignalToNoise.of(jnp.array([0.01, 9.0]), jnp.array([1, 0]))
+    assert one.compute() == pytest.approx(20)
+    two = jax.tree.map(lambda a, b: a + b, one, PeakSignalToNoise.of(jnp.array([0.19])))
+    assert two.compute() == pytest.approx(10)  # the mean square is 0.1
+
+
+def test_rays_see_the_scene():
+    arrays = scene_rays(2, 3, 16).arrays
+    assert arrays["color"].shape == (512, 3)
+    assert arrays["color"].min() >= 0
+    assert arrays["color"].max() <= 1
+    np.testing.assert_allclose(np.linalg.norm(arrays["direction"], axis=1), 1, rtol=1e-5)
+    points = arrays["origin"] + arrays["depth"][:, None] * arrays["direction"]
+    assert points[:, 2].min() > -1e-4  # on the floor z = 0 or above it
+    assert points[:, 2].max() < 1.01  # the cone's tip is at 1
+    sphere = np.array([0.6, 0.5, 0.4])
+    blue = arrays["color"][:, 2] > 1.5 * arrays["color"][:, 0]
+    blue &= arrays["color"][:, 2] > 1.5 * arrays["color"][:, 1]
+    assert blue.sum() > 5
+    np.testing.assert_allclose(np.linalg.norm(points[blue] - sphere, axis=1), 0.4, atol=1e-3)
+    np.testing.assert_array_equal(scene_rays(1, 3, 16).arrays["color"], arrays["color"][:256])
+
+
+def test_the_baseline_by_hand():
+    train = np.array([[0.0, 0, 0], [1, 1, 1]])
+    assert page.mean_color_psnr(train, np.array([[0.4, 0.5, 0.6]])) == pytest.approx(-10 * np.log10(0.02 / 3))
+
+
+@pytest.mark.slow
+def test_a_small_field_learns_a_view():
+    arrays = scene_rays(4, 0, 8).arrays
+    batch = {**{k: arrays[k] for k in ("origin", "direction", "color")}, "index": np.arange(256)}
+    learner = radiance_field.learner(
+        model=RadianceField(hidden=(32, 32)), optimizer=optax.adam(1e-2), near=2.2, far=7.5, num_samples=24
+    )
+
+    @jax.jit
+    def run(batch):
+        state = learner.init(jax.random.key(0), batch)
+        state = jax.lax.fori_loop(0, 150, lambda _, s: learner.update(s, batch)[0], state)
+        return learner.evaluate(state, batch)
+
+    reached = run(batch)["psnr"].compute()
+    assert reached > page.mean_color_psnr(arrays["color"], arrays["color"]) + 3
+
+
+def test_bad_input_is_one_clear_line():
+    with pytest.raises(ValueError, match=r"far=2\.0: not behind near=3\.0; allowed: above near"):
+        radiance_field.learner(model=Wall(), optimizer=optax.sgd(1.0), near=3.0, far=2.0)
+    with pytest.raises(ValueError, match="num_samples=1: out of range"):
+        radiance_field.learner(model=Wall(), optimizer=optax.sgd(1.0), num_samples=1)
+    with pytest.raises(ValueError, match="num_views=0, size=32: too small"):
+        scene_rays(0)
