@@ -339,7 +339,7 @@ def test_constraints_name_an_allowed_version_of_every_dependency():
             name, version = re.fullmatch(r"([\w.-]+)==([\w.+!]+)", line).groups()
             pins[canonicalize_name(name)] = version
     wanted = list(project["dependencies"])
-    for extra in ("test", "dev", "rl"):
+    for extra in ("test", "dev", "rl", "docs"):
         wanted += project["optional-dependencies"][extra]
     for requirement in map(Requirement, wanted):
         if requirement.name != project["name"]:

@@ -4,7 +4,7 @@
     centered    (f(x + h) - f(x - h)) / 2h        error of order h²
 
 `relative_error` and `verdict` of dlcore.diagnostics.gradient_check, which also checks whole networks, judge how far
-apart two gradients may be.
+apart two gradients may be. Squire & Trapp 1998 give the complex-step form, which has no rounding error of a difference.
 """
 
 from collections.abc import Callable

@@ -8,6 +8,7 @@ elementwise product, and where it is a matrix product the backward pass is anoth
 
 Convolution is that product on patches (im2col), and its dX adds each patch's gradient back where the patch came from.
 Arrays are numpy float64, images [N, H, W, C], kernels [kh, kw, C, O] as in the rest of dlcore.
+Rumelhart, Hinton & Williams 1986; the products are those of Goodfellow, Bengio & Courville 2016, section 6.5.6.
 """
 
 import numpy as np

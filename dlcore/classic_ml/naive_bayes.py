@@ -3,6 +3,7 @@
     p(c | x) ∝ p(c) Π_d N(x_d; μ_cd, σ²_cd),    μ and σ² of the examples of c, p(c) their fraction
 
 Each variance gets a small fraction of the largest one added, as in scikit-learn: a pixel that is always black has none.
+Duda & Hart 1973, Pattern Classification and Scene Analysis.
 """
 
 from typing import Any, NamedTuple

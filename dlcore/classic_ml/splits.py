@@ -4,6 +4,8 @@ A choice made on the test examples fits them, and their accuracy no longer predi
 of examples one validation set is enough; with a few hundred, k folds take turns as validation set:
 
     error of a setting = mean over the folds of its error on that fold, trained on the others
+
+Stone 1974, Cross-validatory choice and assessment of statistical predictions.
 """
 
 from collections.abc import Callable, Sequence

@@ -5,7 +5,8 @@
     FLOPs                    2 MACs
     activation bytes         elements of the output times bytes an element
 
-"FLOPs" of papers and of torchvision's tables are MACs: a multiplication and an addition are one. Here both are said.
+"FLOPs" of papers and of torchvision's tables are MACs: a multiplication and an addition are one. Here both are
+said (Sze, Chen, Yang & Emer 2017, arXiv:1703.09039).
 Counted are convolutions and matrix products in the program that runs (a jaxpr), wherever they are written: in flax's
 layers, in a function, in an einsum. Elementwise work, normalization, pooling and products with constants (averaging,
 resampling) count 0. Zeros of a padding count as pixels, zeros that a transposed convolution puts between pixels do

@@ -7,6 +7,7 @@ as it is long. A `while` has no length that shapes tell: its body counts once, a
 expensive branch counts. Inside `shard_map` and `pmap` shapes are those of one device, and every device counts.
 Elementwise work counts 0, as in `dlcore.cost.layers`, and so does what no output needs. What recomputation (remat) does
 again is in the jaxpr of a gradient, so it counts again.
+Chowdhery et al. 2022, arXiv:2204.02311, appendix B, count a training step so.
 """
 
 import math

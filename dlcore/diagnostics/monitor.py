@@ -5,7 +5,7 @@
     saturated: |tanh| > 0.97, or a sigmoid within 0.015 of 0 or 1 (there the slope is below 0.06 of its largest)
 
 All of it is taken from a learner's own functions, so it works for every technique and model. Karpathy's lecture notes
-on watching a network train (CS231n) give the ratio and its rule of thumb.
+on watching a network train (CS231n, 2016) give the ratio and its rule of thumb.
 """
 
 from collections.abc import Callable, Mapping, Sequence

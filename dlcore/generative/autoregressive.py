@@ -4,7 +4,8 @@
 
 A network has a field `levels` (values of a dimension) and, where it is given a class, `num_classes`. It maps images
 [B, H, W, C] of levels, or of codes, to logits [B, H, W, C, levels], in one pass: those of a dimension depend on the
-dimensions before it, in the order of rows, columns, and colors of a pixel. Sampling needs D passes, one a dimension.
+dimensions before it, in the order of rows, columns, and colors of a pixel. Sampling needs D passes, one a dimension
+(Larochelle & Murray 2011; van den Oord, Kalchbrenner & Kavukcuoglu 2016, arXiv:1601.06759).
 A network that has them is asked for less:
 
     start(shape, label) -> cache,   row(cache, x, y, label) -> cache, once a row,

@@ -4,6 +4,7 @@
     many tasks:  L = sum_k w_k L_k
 
 A sum in place of the mean changes the scale of the learning rate and of lambda, and nothing else.
+Caruana 1997, Multitask Learning, gives the second form.
 """
 
 from collections.abc import Mapping

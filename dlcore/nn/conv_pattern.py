@@ -2,8 +2,8 @@
 
     [(CONV-RELU)*N-POOL?]*M-(FC-RELU)*K-SOFTMAX        usually N up to 5, M large, K from 0 to 2
 
-After CS231n's notes on architectures. `expand_pattern` reads any such string: names joined by -, groups in ( ) or [ ]
-repeated by *number, and ? after optional parts.
+After CS231n's notes on architectures (2016). `expand_pattern` reads any such string: names joined by -, groups in ( )
+or [ ] repeated by *number, and ? after optional parts.
 """
 
 import re

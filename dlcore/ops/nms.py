@@ -5,7 +5,7 @@
 With the boxes sorted by score, k_i = no j < i has k_j and IoU(i, j) > t. Starting from k = 1 and applying this to all i
 at once, the first n boxes are final after n rounds. The result no longer changes after as many rounds as the longest
 chain of boxes that suppress one another: a handful, where a loop over the boxes takes N. The N x N bits "j suppresses
-i" are kept 32 to a word.
+i" are kept 32 to a word. The greedy rule is that of Girshick et al. 2014, arXiv:1311.2524.
 """
 
 import chex

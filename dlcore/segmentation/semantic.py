@@ -8,6 +8,7 @@ image that is mostly void above the others. Pixels of the void label count nowhe
 weights of the labels). D is the dice or Tversky loss, image by image and averaged over images with a pixel that counts.
 The auxiliary head of FCN, DeepLab and PSPNet adds a = 1/2 of its own cross-entropy in training, as in torchvision's
 reference, and has no part in use.
+Long, Shelhamer & Darrell 2015, arXiv:1411.4038.
 """
 
 from collections.abc import Callable

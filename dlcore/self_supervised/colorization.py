@@ -3,6 +3,8 @@
 Zhang, Isola & Efros 2016, arXiv:1603.08511; Larsson, Maire & Shakhnarovich 2016, arXiv:1603.06668. Here the loss is
 squared, in RGB, so that what cannot be known becomes the mean of the possible colors, which is grayish. The trivial
 answer is gray. Afterwards, too, the encoder sees images in gray: it never learned to look at colors.
+
+    L = 1/B sum_i mean of (gray(x_i) + d(f(gray(x_i))) - x_i)^2,   f the encoder, d the decoder
 """
 
 import jax

@@ -3,6 +3,8 @@
 Zhang, Isola & Efros 2017, arXiv:1611.09842 (one half of a split brain). Any channel will do: red from green and blue,
 or depth from color where an image has four. In place of the hidden channel the network sees the mean of the others,
 which is the trivial answer; it sees images like that afterwards, too.
+
+    L = 1/B sum_i mean of (m_i + d(f(input_i)) - channel c of x_i)^2,   m_i the mean of the other channels
 """
 
 from typing import Annotated

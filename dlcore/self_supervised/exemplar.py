@@ -2,6 +2,8 @@
 
 Dosovitskiy, Springenberg, Riedmiller & Brox 2014, arXiv:1406.6909. An image's class is its `exemplar`, which the data
 says once and for all; an image with -1 belongs to no class and takes no part.
+
+    L = -1/B sum_i log p(exemplar_i | view(x_i))
 """
 
 import jax

@@ -2,6 +2,8 @@
 
 Pathak, Krahenbuhl, Donahue, Darrell & Efros 2016, arXiv:1604.07379, without its adversary. The hole is filled with the
 mean of what is left, which is the trivial answer too. It may lie anywhere.
+
+    L = 1/B sum_i mean over the hole of (m_i + d(f(cut(x_i))) - x_i)^2,   m_i the mean of what is left
 """
 
 from typing import Annotated

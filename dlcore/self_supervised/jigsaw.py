@@ -3,6 +3,8 @@
 Noroozi & Favaro 2016, arXiv:1603.09246. All pieces pass the same encoder; the head sees their features in the shuffled
 order. The orders are chosen far apart, as two that differ in two places alone are often the same to the eye. Of 2 x 2
 pieces all 24 orders are taken by default, of 3 x 3 the 64 that the greedy choice finds (9! = 362,880 exist).
+
+    L = -1/B sum_i log p(o_i | f(piece_{o_i(1)}), ..., f(piece_{o_i(n)})),   o_i one of the chosen orders
 """
 
 from typing import Annotated, Literal

@@ -2,6 +2,8 @@
 
 Gidaris, Singh & Komodakis 2018, arXiv:1803.07728. Turns are exchanges of rows and columns, so that no interpolation
 leaves traces that would tell. Images that look the same when turned (many digits, a ring) cannot be told.
+
+    L = -1/4B sum_i sum_{r=0..3} log p(r | turn(x_i, 90 r))
 """
 
 import jax

@@ -3,6 +3,8 @@
 Any image is a pair of a small and a large one. The small one is enlarged by bicubic interpolation, which is the trivial
 answer, and the network adds what that cannot know; its last layer is the pixel shuffle of Shi et al. 2016,
 arXiv:1609.05158.
+
+    L = 1/B sum_i mean of (up(down(x_i)) + d(f(up(down(x_i)))) - x_i)^2,   up is bicubic interpolation
 """
 
 from typing import Annotated

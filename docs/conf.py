@@ -1,0 +1,44 @@
+"""Sphinx settings of the documentation site: `python -m sphinx -W docs site` writes it into `site/`, offline."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+from dlcore import __version__  # noqa: E402
+
+project = "dlcore"
+author = "The dlcore authors"
+copyright = "The dlcore authors"
+version = release = __version__
+
+extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton", "site_extension"]
+exclude_patterns = ["_build", "site_extension"]
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+nb_execution_mode = "off"
+suppress_warnings = ["ref.python", "myst.header"]
+"""Types in signatures may be the name of several classes; sections of generated pages may begin at any level."""
+
+html_theme = "sphinx_book_theme"
+html_title = "dlcore"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_show_sphinx = False
+html_theme_options = {
+    "collapse_navigation": True,
+    "home_page_in_toc": False,
+    "navigation_with_keys": True,
+    "pygments_light_style": "friendly",
+    "pygments_dark_style": "github-dark",
+    "search_bar_text": "Search techniques, flags and functions",
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
+copybutton_prompt_text = r">>> |\$ "
+copybutton_prompt_is_regexp = True
+pygments_style = "friendly"

@@ -1,0 +1,68 @@
+"""The Sphinx extension of this site: pages that are made of the code, links between documents, and equations.
+
+Before Sphinx reads `docs/`, it writes `docs/generated/`: a page for each technique and experiment that a chapter of
+`docs/book/` lists, the reference of all public names, the catalogue, the flags, and copies of the documents that stand
+outside `docs/`. Links to files of the repository become links to the page that shows the file.
+"""
+
+from pathlib import Path
+
+from sphinx.errors import ExtensionError
+
+from site_extension import api, catalog, documents, house, mathml, settings, techniques
+from site_extension.book import PageError, read_chapters
+from site_extension.links import Targets, rewrite
+from site_extension.repository import DOCS, GENERATED
+
+__all__ = ["setup"]
+
+GALLERY = "<!-- gallery -->"
+"""Where a page shows the pictures of all techniques."""
+
+
+def setup(app):
+    """Connect the extension.
+
+    Args:
+      app: Sphinx application.
+
+    Returns:
+      What Sphinx wants to know of an extension.
+    """
+    mathml.setup(app)
+    app.connect("builder-inited", _write)
+    app.connect("source-read", _link)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _write(app) -> None:
+    try:
+        chapters = read_chapters()
+        app.targets = Targets(chapters)
+        pages: dict[str, str] = {}
+        for part in (techniques, api, catalog, settings, documents, house):
+            pages |= part.pages(chapters, app.targets)
+    except PageError as error:
+        raise ExtensionError(str(error)) from error
+    for old in GENERATED.rglob("*.md"):
+        if old.relative_to(GENERATED).as_posix() not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        path = GENERATED / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+def _link(app, docname: str, source: list[str]) -> None:
+    path = DOCS / f"{docname}.md"
+    if path.is_relative_to(GENERATED) or not path.exists():
+        return
+    try:
+        source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
+        if GALLERY in source[0]:
+            entries = [entry for chapter in app.targets.chapters.values() for entry in chapter.entries]
+            source[0] = source[0].replace(GALLERY, techniques.gallery_grid(entries))
+        source[0] += techniques.chapter_pictures(docname, app.targets)
+    except PageError as error:
+        raise ExtensionError(str(error)) from error

@@ -1,0 +1,126 @@
+"""The reference of all public names, from the source: nothing is imported."""
+
+import ast
+import re
+
+from site_extension.book import PageError
+from site_extension.repository import ROOT, docstring, parse
+from site_extension.text import escape, lead, markdown
+
+__all__ = ["described", "pages"]
+
+FIELD = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):\s*$")
+
+
+def pages(chapters, targets) -> dict[str, str]:
+    """Make a page for each package of dlcore, with every module and its public names.
+
+    Args:
+      chapters: of the book.
+      targets: what shows each file.
+
+    Returns:
+      Page -> Markdown.
+
+    Raises:
+      PageError: a public function or class has no docstring.
+    """
+    packages: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "dlcore").rglob("*.py")):
+        file = path.relative_to(ROOT).as_posix()
+        parts = file.split("/")
+        if not path.name.startswith("_") or path.name == "__init__.py":
+            packages.setdefault(parts[1] if len(parts) > 2 else "dlcore", []).append(file)
+    # Pages outside the navigation: rendering it with hundreds of pages takes seconds a page.
+    made, table = {}, ["| package | what it holds |", "| --- | --- |"]
+    for package, files in packages.items():
+        name = "dlcore" if package == "dlcore" else f"dlcore.{package}"
+        files = sorted(files, key=lambda file: (not file.endswith("__init__.py"), file))
+        made[f"api/{package}.md"] = f"---\norphan: true\n---\n\n# {name}\n\n" + "\n\n".join(map(_module, files)) + "\n"
+        summary = lead(docstring(files[0])) if files[0].endswith("__init__.py") else ""
+        table.append(f"| [{name}](/generated/api/{package}.md) | {escape(summary)} |")
+    made["api/index.md"] = (
+        "# Reference of public names\n\nEvery public function and class of dlcore, by package. Shapes are written "
+        "`[B, H, W, C]`; `[...]` are batch axes. The search finds names.\n\n" + "\n".join(table) + "\n"
+    )
+    return made
+
+
+def described(node: ast.AST) -> str:
+    """Convert the docstring of a function or a class.
+
+    Args:
+      node: its definition.
+
+    Returns:
+      Markdown: paragraphs, then the arguments, results and errors as lists.
+    """
+    text, out, lines = ast.get_docstring(node) or "", [], []
+    sections: list[tuple[str, list[str]]] = [("", lines)]
+    for line in text.splitlines():
+        if found := FIELD.match(line):
+            sections.append((found[1], []))
+        else:
+            sections[-1][1].append(line)
+    for heading, lines in sections:
+        if not heading:
+            out.append(markdown("\n".join(lines)))
+            continue
+        items: list[str] = []
+        for line in lines:
+            if re.match(r"^  \S", line):
+                items.append(line.strip())
+            elif line.strip() and items:
+                items[-1] += " " + line.strip()
+        out.append(f"**{heading}**")
+        out.append("\n".join(_item(item, heading) for item in items))
+    return "\n\n".join(part for part in out if part)
+
+
+def _item(item: str, heading: str) -> str:
+    name, colon, rest = item.partition(": ")
+    if heading != "Returns" and colon and re.fullmatch(r"[\w*., ]+", name):
+        return f"- `{name}`: {escape(rest)}"
+    return f"- {escape(item)}"
+
+
+def _module(path: str) -> str:
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    label = "module-" + re.sub(r"[._]", "-", name)
+    parts = [f"({label})=", f"## {name}", f"```{{py:module}} {name}\n```"]
+    if text := docstring(path):
+        parts.append(markdown(text))
+    public = _public(parse(path))
+    for node in parse(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and (
+            node.name in public if public is not None else not node.name.startswith("_")
+        ):
+            if not ast.get_docstring(node):
+                raise PageError(f"{path}: {node.name}: a public name without a docstring")
+            parts.append(_object(node))
+    return "\n\n".join(parts)
+
+
+def _public(tree: ast.Module) -> set[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__all__" for t in node.targets):
+            return set(ast.literal_eval(node.value))
+    return None
+
+
+def _object(node: ast.FunctionDef | ast.ClassDef) -> str:
+    if isinstance(node, ast.FunctionDef):
+        returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+        signature = f"{{py:function}} {node.name}({ast.unparse(node.args)}){returns}"
+        methods = []
+    else:
+        signature = f"{{py:class}} {node.name}"
+        methods = [
+            n
+            for n in node.body
+            if isinstance(n, ast.FunctionDef) and not n.name.startswith("_") and ast.get_docstring(n)
+        ]
+    body = described(node)
+    for method in methods:
+        body += f"\n\n::::{{py:method}} {method.name}({ast.unparse(method.args)})\n\n{described(method)}\n::::"
+    return f":::::{signature}\n\n{body}\n:::::"

@@ -1,0 +1,307 @@
+"""A page for each line of the chapters' lists: the equation, the code, the command and what was measured."""
+
+import ast
+import functools
+import json
+import re
+import shlex
+import statistics
+from pathlib import Path
+
+from site_extension.book import Entry, PageError, paragraphs_about
+from site_extension.links import rewrite
+from site_extension.repository import DOCS, ROOT, docstring, docstrings, parse, read
+from site_extension.text import escape, has_equation, has_reference, lead, markdown
+
+__all__ = [
+    "chapter_pictures",
+    "check_citations",
+    "experiments_of",
+    "gallery_grid",
+    "ledger_rows",
+    "pages",
+    "picture",
+    "result_table",
+]
+
+MAX_CODE_LINES = 170
+"""Lines of code that a page shows; the rest is in the file."""
+
+
+def pages(chapters, targets) -> dict[str, str]:
+    """Make the pages of all techniques and experiments.
+
+    Args:
+      chapters: of the book.
+      targets: what shows each file.
+
+    Returns:
+      Page -> Markdown.
+
+    Raises:
+      PageError: a technique's docstring has no equation or no reference, or a chapter cites a number that the ledger
+        does not hold.
+    """
+    made = {}
+    for chapter in chapters:
+        check_citations(chapter.text, chapter.name)
+        for entry in chapter.entries:
+            make = _technique if entry.path.startswith("dlcore/") else _experiment
+            made[f"{entry.docname}.md"] = make(entry, chapter, targets)
+    return made
+
+
+def chapter_pictures(docname: str, targets) -> str:
+    """Show the pictures of a chapter's pages.
+
+    Args:
+      docname: page of the chapter.
+      targets: what shows each file.
+
+    Returns:
+      Markdown; "" for other pages, and where no page has a picture.
+    """
+    chapter = targets.chapters.get(docname.removeprefix("book/"))
+    grid = gallery_grid(list(chapter.entries)) if chapter else ""
+    return f"\n## Pictures\n\n{grid}\n" if grid else ""
+
+
+def picture(entry: Entry) -> str | None:
+    """Find the picture of a page.
+
+    Args:
+      entry: line of a chapter.
+
+    Returns:
+      Its address on the site, or None.
+    """
+    path = DOCS / "gallery" / f"{entry.name}.webp"
+    return f"/gallery/{path.name}" if path.exists() else None
+
+
+@functools.cache
+def ledger_rows() -> dict[str, dict]:
+    """Read the ledger of results.
+
+    Returns:
+      id -> row.
+    """
+    return {row["id"]: row for row in map(json.loads, read("experiments/results.jsonl").splitlines())}
+
+
+def check_citations(text: str, where: str) -> None:
+    """Check the numbers that a text quotes from the ledger: `[99.1 %](../../experiments/results.jsonl#ID)`.
+
+    Args:
+      text: Markdown.
+      where: its name, for the error.
+
+    Raises:
+      PageError: the ledger has no such row, or another number.
+    """
+    for words, name in re.findall(r"\[([^\]]+)\]\([^)]*results\.jsonl#([^)]+)\)", text):
+        row = ledger_rows().get(name)
+        if row is None:
+            raise PageError(f"{where}: results.jsonl#{name}: the ledger has no such id")
+        shown = re.search(r"-?\d[\d,]*\.?\d*", words)
+        if shown is None or row["mean"] is None:
+            raise PageError(f"{where}: [{words}](results.jsonl#{name}): no number to compare")
+        digits = shown[0].replace(",", "")
+        mean = row["mean"] * (100 if "%" in words else 1)
+        decimals = len(digits.partition(".")[2])
+        if abs(float(digits) - mean) > 0.501 * 10**-decimals:
+            raise PageError(f"{where}: [{words}](results.jsonl#{name}): the ledger has {mean:.6g}")
+
+
+def result_table(rows: list[dict]) -> str:
+    """Show rows of the ledger.
+
+    Args:
+      rows: rows of one experiment.
+
+    Returns:
+      A Markdown table, and the commands and remarks below it.
+    """
+    lines = ["| result | value | baseline | published | hardware | commit |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        known, published = row["baseline"], row["published"]
+        cells = (
+            f"{row['metric']}, {row['dataset']}",
+            _value(row),
+            f"{_number(known['value'], row['metric'])} ({known['name']})" if known else "",
+            f"{_number(published['value'], row['metric'])} ({published['source']})" if published else "",
+            row["hardware"] or "",
+            ", ".join(commit[:7] for commit in (row["commit"] or "").split(", ")),
+        )
+        lines.append("| " + " | ".join(escape(str(cell)) for cell in cells) + " |")
+    for row in rows:
+        lines += ["", f"**{escape(row['id'])}**" + (f": {escape(row['note'])}" if row["note"] else "")]
+        if row.get("claim"):
+            held = {True: "The claim held.", False: "The claim did not hold."}.get(row["holds"], "")
+            lines += ["", f"{held} {escape(row['verdict'])}".strip()]
+        lines += [
+            "",
+            "```bash",
+            row["command"],
+            f"python -m experiments.results --rerun {shlex.quote(row['id'])}",
+            "```",
+        ]
+    return "\n".join(lines)
+
+
+def _value(row: dict) -> str:
+    if row["mean"] is None:
+        return row["status"]
+    values, seeds = list(row["values"].values()), ", ".join(row["values"])
+    spread = f" ± {_number(statistics.stdev(values), row['metric'])}" if len(values) > 1 else ""
+    return _number(row["mean"], row["metric"]) + spread + ("" if seeds == "all" else f" (seeds {seeds})")
+
+
+def _number(value: float, metric: str) -> str:
+    from dlcore.report.measures import is_share
+
+    return f"{100 * value:.2f} %" if is_share(metric) else f"{value:.4g}"
+
+
+@functools.cache
+def _importers() -> dict[str, list[str]]:
+    """Module -> the experiments that import it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "experiments").rglob("*.py")):
+        file = path.relative_to(ROOT).as_posix()
+        text = read(file)
+        if "experiment = " not in text:
+            continue
+        for node in ast.walk(parse(file)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dlcore"):
+                for module in {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}:
+                    found.setdefault(module, []).append(file)
+    return found
+
+
+def experiments_of(path: str) -> list[str]:
+    """Find the experiments of a module: first the file of the same name, then those that import it.
+
+    Args:
+      path: module in the repository.
+
+    Returns:
+      Files in `experiments/`.
+    """
+    same = path.replace("dlcore/", "experiments/", 1)
+    others = _importers().get(path.removesuffix(".py").replace("/", "."), [])
+    return ([same] if (ROOT / same).exists() else []) + [file for file in dict.fromkeys(others) if file != same]
+
+
+def _head(entry: Entry, chapter, summary: str) -> list[str]:
+    parts = ["---\norphan: true\n---", f"({entry.label})=", f"# {escape(entry.title)}", escape(summary)]
+    parts.append(f"From the chapter [{escape(chapter.title)}](/book/{chapter.name}.md).")
+    if address := picture(entry):
+        parts.append(f"![{escape(entry.title)}]({address})")
+    return parts
+
+
+def _about(entry: Entry, chapter, paths: set[str], targets) -> list[str]:
+    found = paragraphs_about(chapter, paths)
+    if not found:
+        return []
+    where = Path("docs/book") / f"{chapter.name}.md"
+    return ["## What it is for", *(rewrite(text, where, targets) for text in found)]
+
+
+def _technique(entry: Entry, chapter, targets) -> str:
+    text, everything = docstring(entry.path), docstrings(entry.path)
+    experiments = experiments_of(entry.path)
+    for lacks, known in (("equation", has_equation(everything)), ("reference", has_reference(everything))):
+        if not known:
+            raise PageError(f"{entry.path}: its docstrings have no {lacks}; each technique of a chapter needs one")
+    body = markdown(text.split("\n\n", 1)[1]) if "\n\n" in text else ""
+    parts = _head(entry, chapter, lead(text))
+    parts += _about(entry, chapter, {entry.path, *experiments[:1]}, targets)
+    parts += ["## Equation and source", body or escape(lead(text))]
+    parts += ["## Code", _code(entry.path)]
+    module = "module-" + re.sub(r"[/._]", "-", entry.path.removesuffix(".py"))
+    parts.append(f"All public names of the module are in the [reference](#{module}).")
+    if experiments:
+        parts += _run_and_results(experiments, targets, own=entry.path.replace("dlcore/", "experiments/", 1))
+    return "\n\n".join(parts) + "\n"
+
+
+def _experiment(entry: Entry, chapter, targets) -> str:
+    text = docstring(entry.path)
+    parts = _head(entry, chapter, lead(text))
+    parts += _about(entry, chapter, {entry.path}, targets)
+    parts += _run_and_results([entry.path], targets, own=entry.path)
+    parts += ["## Code", _code(entry.path)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _run_and_results(experiments: list[str], targets, own: str) -> list[str]:
+    parts, others = [], []
+    reasons = json.loads(read("experiments/not_run.json"))
+    for path in experiments:
+        name = path.removeprefix("experiments/").removesuffix(".py").replace("/", ".")
+        if path != own:
+            page = targets.of(path)
+            title = targets.entries[path].title if path in targets.entries else name
+            others.append(
+                f"- [{escape(title)}]({page})" if page else f"- {escape(title)}: `python -m experiments.{name}`"
+            )
+            continue
+        text = docstring(path)
+        parts += ["## Run it", markdown(text.split("\n\n", 1)[1]) if "\n\n" in text else escape(text)]
+        rows = [
+            row
+            for row in ledger_rows().values()
+            if re.search(rf"-m experiments\.{re.escape(name)}(\s|$)", row["command"])
+        ]
+        if rows:
+            parts += ["## Measured", result_table(rows)]
+        else:
+            parts += ["## Measured", f"No row of the ledger: {escape(reasons.get(name, 'not run'))}."]
+    if others:
+        parts += ["## Used by", "\n".join(others[:12])]
+    return parts
+
+
+def _code(path: str) -> str:
+    """The core of a file: `learner` after its docstring where there is one, else what it defines."""
+    nodes = [n for n in parse(path).body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    nodes = [n for n in nodes if not n.name.startswith("_")] or nodes
+    core = [n for n in nodes if n.name == "learner"] or nodes
+    shown, ranges = 0, []
+    for node in core:
+        first = (
+            node.body[1].lineno if len(core) == 1 and ast.get_docstring(node) and len(node.body) > 1 else node.lineno
+        )
+        first = min([first, *(d.lineno for d in node.decorator_list)]) if first == node.lineno else first
+        last = min(node.end_lineno, first + MAX_CODE_LINES - shown - 1)
+        if last - first < 3 and ranges:
+            break
+        ranges.append(f"{first}-{last}")
+        shown += last - first + 1
+        if shown >= MAX_CODE_LINES:
+            break
+    if not ranges:
+        ranges = [f"1-{min(MAX_CODE_LINES, len(read(path).splitlines()))}"]
+    return f"```{{literalinclude}} /../{path}\n:language: python\n:caption: {path}\n:lines: {','.join(ranges)}\n```"
+
+
+def gallery_grid(entries: list[Entry]) -> str:
+    """Show the pictures of pages as a grid of cards.
+
+    Args:
+      entries: lines of chapters; those without a picture are left out.
+
+    Returns:
+      Markdown; "" where none has a picture.
+    """
+    cards = [
+        f":::{{grid-item-card}} {escape(entry.title)}\n:link: {entry.label}\n:link-type: ref\n"
+        f":img-top: {picture(entry)}\n:img-alt: {escape(entry.title)}\n:::"
+        for entry in entries
+        if picture(entry)
+    ]
+    if not cards:
+        return ""
+    return "::::{grid} 2 3 4 4\n:gutter: 2\n:class-container: gallery\n\n" + "\n".join(cards) + "\n::::"
