@@ -93,6 +93,8 @@ def coco_map(
     real = _annotations(truth, true_masks, true_points)
     found = _annotations(detections, found_masks, found_points)
     if areas is not None:
+        if len(areas) != len(truth):
+            raise ValueError(f"areas: {len(areas)} numbers; allowed: {len(truth)}, one for each true object")
         check_finite("areas", areas)
         for note, area in zip(real, areas, strict=True):
             note["area"] = float(area)

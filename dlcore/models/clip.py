@@ -381,8 +381,11 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    unwrapped = unwrap_state_dict(state_dict)
+    if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in unwrapped):
+        raise ValueError("state_dict: a CLIP with a ResNet; allowed: CLIP and SigLIP with a vision transformer")
     entries = {}
-    for name, value in unwrap_state_dict(state_dict).items():
+    for name, value in unwrapped.items():
         if re.search(TORCH_IGNORED, name):
             continue
         value = np.asarray(value).T if name in _TRANSPOSED else value

@@ -283,3 +283,9 @@ def test_it_is_fed_by_predict():
     )
     assert measures["map"] == 1
     assert measures["details"]["pr50"].shape == (101, 2)
+
+
+def test_areas_are_one_for_each_true_object():
+    truth, box = np.array([[0, 0, 0, 0, 20, 20, 0.0]]), np.array([[0, 0, 0, 0, 20, 20, 0.9]])
+    with pytest.raises(ValueError, match="areas: 2 numbers; allowed: 1, one for each true object"):
+        coco_map(truth, box, 1, 1, areas=[400, 400])

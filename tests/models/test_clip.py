@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.losses import clip_loss
+from dlcore.models import create_model
 from dlcore.models.clip import CLIP, SigLIP, load_torch
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 
@@ -95,3 +96,8 @@ def test_bad_input_is_refused_in_one_line(clip):
         model.apply(variables, images, jnp.zeros((2, 13), jnp.int32))
     with pytest.raises(ValueError, match="patch_size=8: does not divide image_size=33; allowed: its divisors"):
         CLIP(**FIELDS | {"image_size": 33}).init(jax.random.key(0), images, tokens)
+
+
+def test_a_clip_with_a_resnet_is_refused_by_name():
+    with pytest.raises(ValueError, match="a CLIP with a ResNet; allowed: CLIP and SigLIP with a vision transformer"):
+        load_torch(create_model("clip_vit_b_32"), {"visual.layer1.0.conv1.weight": np.zeros((4, 4, 1, 1))})
