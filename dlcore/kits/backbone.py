@@ -19,8 +19,8 @@ __all__ = ["SETTINGS", "build", "normalized_for", "origin", "start", "start_from
 SETTINGS = {
     "init_from": Setting(
         None,
-        "weights to start from: the folder of a run (of a classifier, or the encoder of MoCo or SimCLR), a folder of "
-        "`dlcore convert` or a packed .npz; a head of other classes starts anew",
+        "weights to start from: the folder of a run (of a classifier, or the backbone of a pretext, a detector or a "
+        "segmenter), a folder of `dlcore convert` or a packed .npz; a head of other classes starts anew",
         str | None,
         essential=True,
         origin=lambda flags: origin(flags),

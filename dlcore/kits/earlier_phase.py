@@ -14,6 +14,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, read_origin
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.resolved_run import open_run, restore_state
+from dlcore.semi_supervised.twin import TwinState
 
 __all__ = ["EarlierPhase", "check_facts", "check_same", "find_or_train", "load", "origin", "words_of"]
 
@@ -97,7 +98,7 @@ def load(folder: Path) -> EarlierPhase:
       folder: of the run.
 
     Returns:
-      Its settings, facts and variables.
+      Its settings, facts and variables; of a technique and its supervised twin those of the technique.
 
     Raises:
       FileNotFoundError: the run has no checkpoint.
@@ -109,6 +110,8 @@ def load(folder: Path) -> EarlierPhase:
     flags, spec = run.flags, run.config()["spec"]
     batch = experiment.example(spec) if experiment.example else batch_at(run.pipelines(experiment.data(flags)), 0)
     _, state = restore_state(run, experiment.build(run.setup(spec)), batch, flags.select)
+    if isinstance(state, TwinState):
+        state = state.technique
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
     held = jax.tree.map(np.asarray, jax.device_get((params, getattr(state, "model_state", {}))))
     return EarlierPhase(flags, spec, *held)

@@ -23,8 +23,8 @@ __all__ = ["SETTINGS", "fit_modules", "origin", "start"]
 SETTINGS = {
     "init_from": Setting(
         None,
-        "weights to start from: the folder of a run, of which the modules that both networks have are taken; or of a "
-        "classifier for the backbone, also as a packed .npz; or a folder of `dlcore convert` with either",
+        "weights to start from: the folder of a run, of which the modules that both networks have are taken; of a "
+        "classifier or a pretext for the backbone, also as a packed .npz; or a folder of `dlcore convert` with either",
         str | None,
         essential=True,
         origin=lambda flags: origin(flags),
@@ -124,8 +124,15 @@ def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
     if found.page is None:
         network = trained_network.load_network(source, "init_from")
         return network.name, network.variables, list(network.class_names)
+    pretext = found.page.startswith("self_supervised.")  # whose other modules serve nothing else
+    if pretext:
+        trained_network.classifier_origin(source, "init_from", headless=True)
     phase = earlier_phase.load(Path(source))
-    return found.model, {"params": phase.params, **phase.model_state}, phase.spec.get("class_names")
+    variables = {"params": phase.params, **phase.model_state}
+    if pretext:
+        held = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
+        return found.model, {kind: {"backbone": layers} for kind, layers in held.items()}, None
+    return found.model, variables, phase.spec.get("class_names")
 
 
 def _in_modules(

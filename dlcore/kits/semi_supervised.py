@@ -15,16 +15,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
+
 from dlcore.data.augment import compose, cutout
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.stratified import stratified_sample
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, classification, image_prediction, images, optimizer
 from dlcore.learner import Learner, Range
-from dlcore.semi_supervised.twin import with_twin
+from dlcore.semi_supervised.twin import TwinState, with_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "data",
     "expected_loss",
     "panels",
+    "start",
     "strong_view",
     "twin",
 ]
@@ -175,6 +180,36 @@ def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
     return with_twin(technique(**_shared(setup), **more, **group), twin(setup, group.get("ema_decay")))
 
 
+def start(setup: Setup) -> Start | None:
+    """Start the technique, its teacher and its twin from the weights of `--init_from`.
+
+    Args:
+      setup: with the flags of SHARED.
+
+    Returns:
+      State -> State with the weights in all of them; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: the weights are of another model, or do not fit.
+    """
+    single = None if setup.flags.get("init_from") is None else backbone.start(setup)
+    if single is None:
+        return None
+
+    def replace(state: TwinState) -> TwinState:
+        technique, supervised = (single.replace(one) for one in state.states)
+        return TwinState.of(*(_with_teacher(one) for one in (technique, supervised)))
+
+    return Start(replace, lambda state: single.check(state.technique))
+
+
+def _with_teacher(state: Any) -> Any:
+    """A state whose teacher, where there is one, starts as the student."""
+    if state.teacher is None:
+        return state
+    return state.replace(teacher=jax.tree.map(jnp.copy, {"params": state.params, "model_state": state.model_state}))
+
+
 def expected_loss(setup: Setup) -> float:
     """Tell the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its twin.
 
@@ -209,7 +244,8 @@ def panels(context: Any) -> list:
 SHARED = {
     "data": data,
     "model": "resnet8_cifar",
-    "settings": SETTINGS,
+    "settings": {**SETTINGS, **backbone.SETTINGS},
+    "start": start,
     "expected_loss": expected_loss,
     "plain": classification.PLAIN,
     "example": images.example,
@@ -224,7 +260,7 @@ SHARED = {
 STRONG_VIEW = {
     **SHARED,
     "settings": {
-        **SETTINGS,
+        **SHARED["settings"],
         "strong": Setting(
             "rand_augment",
             "strong view of unlabeled images, before a square is cut out",

@@ -38,6 +38,7 @@ __all__ = [
     "SETTINGS",
     "Extract",
     "TrainedNetwork",
+    "backbone_of",
     "check_fits",
     "check_studied",
     "classifier_origin",
@@ -69,6 +70,9 @@ Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _DATA = tuple(name for name in images.SETTINGS if name not in ("dataset", "input_size", "augment"))
 """The settings that decide which images there are, and in which split."""
+
+_BACKBONE_TOPICS = ("self_supervised", "detection", "segmentation")
+"""Topics whose networks have a backbone, and no head of classes for whole images."""
 
 DEFAULT_MODEL = "resnet8_cifar"
 """The small network that is trained where none is given."""
@@ -138,7 +142,7 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
       argument: that `source` was given as.
-      headless: whether the encoder of a run of contrastive learning will do.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do.
 
     Returns:
       The origin.
@@ -150,8 +154,9 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
     if found.page is not None:
         experiment = find_experiment(found.page)
         if found.class_names is None or getattr(experiment, "model", None) is None:
-            raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier")
-        if not headless and "embedder" in getattr(experiment, "modules", {}):
+            more = ", or of a page with a backbone of the zoo" if headless else ""
+            raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier{more}")
+        if not headless and found.page.partition(".")[0] in _BACKBONE_TOPICS:
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
     return found
 
@@ -242,7 +247,7 @@ def load_network(
       channels: that its images must have; None allows any.
       class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
         languages), of which none is the same, are only counted.
-      headless: whether the encoder of a run of contrastive learning will do, whose variables have no head.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do, whose variables have no head.
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
@@ -300,12 +305,24 @@ def _of_file(path: Path, name: str) -> Any:
 def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
     flags, spec, params, model_state = earlier_phase.load(found.path)
     variables = {"params": params, **model_state}
-    if {"backbone", "projection"} <= params.keys():  # an `Embedder`
+    if "backbone" in params:
         if not headless:
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
-        backbones = {kind: leaves["backbone"] for kind, leaves in variables.items() if "backbone" in leaves}
-        variables = {kind: {k: v for k, v in layers.items() if k != "head"} for kind, layers in backbones.items()}
+        variables = backbone_of(variables)
     return flags, spec, variables
+
+
+def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
+    """Take the backbone out of the variables of a pretext, a detector or a segmenter.
+
+    Args:
+      variables: collection -> module -> tree of arrays, with a module `backbone`.
+
+    Returns:
+      Collection -> layers of the backbone, without its head.
+    """
+    layers = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
+    return {kind: {name: v for name, v in named.items() if name != "head"} for kind, named in layers.items()}
 
 
 def pack(run: str | Path, path: str | Path) -> None:

@@ -27,6 +27,41 @@ class TwinState(State):
 
     others: dict[str, Any]
 
+    @property
+    def technique(self) -> Any:
+        """The technique's own state."""
+        return self.states[0]
+
+    @property
+    def states(self) -> tuple[Any, Any]:
+        """The states of the technique and of the twin."""
+        return tuple(
+            self.others[name].replace(
+                step=self.step, rng=self.rng, params=self.params[name], opt_state=self.opt_state[name]
+            )
+            for name in NAMES
+        )
+
+    @classmethod
+    def of(cls, technique: Any, supervised: Any) -> "TwinState":
+        """Join two states; step and random key are the technique's.
+
+        Args:
+          technique: state of the technique.
+          supervised: state of the twin.
+
+        Returns:
+          The state of both.
+        """
+        both = dict(zip(NAMES, (technique, supervised), strict=True))
+        return cls(
+            technique.step,
+            technique.rng,
+            params={name: state.params for name, state in both.items()},
+            opt_state={name: state.opt_state for name, state in both.items()},
+            others={n: state.replace(step=None, rng=None, params=None, opt_state=None) for n, state in both.items()},
+        )
+
 
 NAMES = ("technique", "supervised")
 
@@ -43,44 +78,27 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
       loss is the sum of both, so that each has a gradient.
     """
 
-    def split(state: TwinState) -> tuple[Any, Any]:
-        return tuple(
-            state.others[name].replace(
-                step=state.step, rng=state.rng, params=state.params[name], opt_state=state.opt_state[name]
-            )
-            for name in NAMES
-        )
-
-    def pack(first: Any, second: Any) -> TwinState:
-        both = dict(zip(NAMES, (first, second), strict=True))
-        return TwinState(
-            first.step,
-            first.rng,
-            params={name: state.params for name, state in both.items()},
-            opt_state={name: state.opt_state for name, state in both.items()},
-            others={n: state.replace(step=None, rng=None, params=None, opt_state=None) for n, state in both.items()},
-        )
-
     def init(rng: jax.Array, batch: Any) -> TwinState:
-        return pack(learner.init(rng, batch), supervised.init(rng, streams(batch)[0]))
+        return TwinState.of(learner.init(rng, batch), supervised.init(rng, streams(batch)[0]))
 
     def update(state: TwinState, batch: Any) -> tuple[TwinState, Metrics]:
         # The technique learns from both streams, the supervised baseline from the labeled one alone.
-        technique_state, baseline_state = split(state)
+        technique_state, baseline_state = state.states
         # Update of the technique.
         technique_state, metrics = learner.update(technique_state, batch)
         # Update of the baseline; its accuracy is logged beside.
         baseline_state, baseline_metrics = supervised.update(baseline_state, streams(batch)[0])
-        return pack(technique_state, baseline_state), metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
+        state = TwinState.of(technique_state, baseline_state)
+        return state, metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 
     def loss(params: Any, state: TwinState, batch: Any) -> tuple[jax.Array, Metrics]:
-        technique_state, baseline_state = split(state)
+        technique_state, baseline_state = state.states
         value, metrics = learner.loss(params["technique"], technique_state, batch)
         baseline_loss, baseline_metrics = supervised.loss(params["supervised"], baseline_state, streams(batch)[0])
         return value + baseline_loss, metrics | {"accuracy_supervised": baseline_metrics["accuracy"]}
 
     def evaluate(state: TwinState, batch: Any) -> Metrics:
-        technique_state, baseline_state = split(state)
+        technique_state, baseline_state = state.states
         metrics, baseline_accuracy = (
             learner.evaluate(technique_state, batch),
             supervised.evaluate(baseline_state, batch)["accuracy"],
@@ -92,7 +110,7 @@ def with_twin(learner: Learner, supervised: Learner) -> Learner:
         init=init,
         update=update,
         evaluate=evaluate,
-        predict=lambda state, batch: learner.predict(split(state)[0], batch),
+        predict=lambda state, batch: learner.predict(state.technique, batch),
         loss=None if learner.loss is None else loss,
-        classes=lambda state, batch: supervised.classes(split(state)[1], streams(batch)[0]),
+        classes=lambda state, batch: supervised.classes(state.states[1], streams(batch)[0]),
     )

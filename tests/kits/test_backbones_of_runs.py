@@ -1,0 +1,133 @@
+"""The backbone of any pretext's run starts classifiers, detectors, segmenters and semi-supervised pages.
+
+The runs are written without training: their weights are random numbers, which `earlier_phase.load` gives.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.data.pipeline import batch_at
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.kits import earlier_phase, init_from
+from dlcore.kits.init_from import fit_modules
+from dlcore.kits.trained_network import backbone_of, classifier_origin, load_network
+from dlcore.semi_supervised.twin import TwinState
+from experiments.self_supervised.mae import experiment as mae
+from experiments.self_supervised.rotation import experiment as rotation
+
+MODEL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
+
+
+def filled(shapes, seed):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: rng.random(leaf.shape).astype(leaf.dtype), shapes)
+
+
+def initial(experiment, *words):
+    """(run, setup, the shapes of the initial state) of a page."""
+    run = ResolvedRun(experiment, resolve(experiment, [*words]))
+    splits = experiment.data(run.flags)
+    setup = run.setup_of(splits)
+    batch = experiment.example(setup.spec) if experiment.example else batch_at(run.pipelines(splits), 0)
+    return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), batch)
+
+
+def write_run(experiment, folder, monkeypatch, *words):
+    """Write the run of a pretext: (its params, its running statistics)."""
+    run, setup, state = initial(experiment, *words, f"--run_dir={folder}")
+    folder.mkdir()
+    run.write_config(setup.spec)
+    params, model_state = (filled(tree, seed) for seed, tree in enumerate((state.params, state.model_state)))
+    phase = earlier_phase.EarlierPhase(run.flags, setup.spec, params, model_state)
+    monkeypatch.setattr(earlier_phase, "load", lambda folder: phase)
+    return params, model_state
+
+
+def assert_equal_backbone(mine, run):
+    """Leaves [params, running statistics] equal the run's to the bit, but for the head."""
+    for ours, theirs in zip(mine, run, strict=True):
+        theirs = {name: leaf for name, leaf in theirs["backbone"].items() if name != "head"}
+        ours = {name: leaf for name, leaf in ours.items() if name != "head"}
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+        assert ours
+
+
+PAGES = ["rotation", "jigsaw", "relative_patch", "exemplar", "deep_cluster", "inpainting", "unrotation", "dino", "moco"]
+
+
+@pytest.mark.covers("TL-18")
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[] if p == "rotation" else [pytest.mark.slow]) for p in PAGES])
+def test_a_classifier_starts_from_the_backbone_of_a_pretext(page, tmp_path, monkeypatch):
+    source = write_run(find_experiment(f"self_supervised.{page}"), tmp_path / "run", monkeypatch, *MODEL)
+    network = load_network(tmp_path / "run", "init_from", headless=True)
+    assert_equal_backbone([network.variables["params"], network.variables["batch_stats"]], _parts(source))
+    assert "head" not in network.variables["params"]
+    with pytest.raises(ValueError, match=rf"network=.*a run of self_supervised\.{page}, without a head; allowed: runs"):
+        load_network(tmp_path / "run")
+
+
+def _parts(source):
+    params, model_state = source
+    return [params, model_state["batch_stats"]]
+
+
+@pytest.mark.covers("TL-18")
+def test_a_detector_and_a_segmenter_take_the_backbone_alone(tmp_path, monkeypatch):
+    """The pretext's own head is no module of theirs, though theirs may have the same name."""
+    source = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+    model, variables, _ = init_from._load(str(tmp_path / "run"))
+    assert model == "resnet8_cifar"
+    assert set(variables["params"]) == {"backbone"}
+    for module in ("head", "decoder"):
+        wanted = {
+            "params": {"backbone": filled(source[0]["backbone"], 5), module: {"kernel": np.zeros((3, 7))}},
+            "batch_stats": {"backbone": filled(source[1]["batch_stats"]["backbone"], 6)},
+        }
+        fitted, anew = fit_modules(variables, wanted, False)
+        assert_equal_backbone([fitted[kind]["backbone"] for kind in ("params", "batch_stats")], _parts(source))
+        assert module in anew
+        np.testing.assert_array_equal(fitted["params"][module]["kernel"], 0)
+
+
+@pytest.mark.covers("TL-18")
+def test_a_run_without_a_backbone_is_refused_by_name(tmp_path):
+    run, setup, _ = initial(mae, "--smoke", f"--run_dir={tmp_path / 'run'}")
+    (tmp_path / "run").mkdir()
+    run.write_config(setup.spec)
+    what = r"a run of self_supervised\.mae; allowed: runs of a classifier, or of a page with a backbone of the zoo"
+    with pytest.raises(ValueError, match=rf"init_from=.*{what}"):
+        classifier_origin(tmp_path / "run", "init_from", headless=True)
+    with pytest.raises(ValueError, match=rf"init_from=.*{what}"):
+        init_from._load(str(tmp_path / "run"))
+
+
+def test_the_head_of_a_backbone_is_left_out():
+    variables = {
+        "params": {"backbone": {"stem": 1, "head": 2}, "projection": 3},
+        "batch_stats": {"backbone": {"stem": 4}, "hidden": 5},
+        "other": {"projection": 6},
+    }
+    assert backbone_of(variables) == {"params": {"stem": 1}, "batch_stats": {"stem": 4}}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TL-18")
+@pytest.mark.parametrize("page", ["fixmatch", "mean_teacher", "temporal_ensembling"])
+def test_a_semi_supervised_page_starts_from_a_pretext(page, tmp_path, monkeypatch):
+    source = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+    experiment = find_experiment(f"semi_supervised.{page}")
+    _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
+    state = experiment.start(setup)(filled(jax.tree.map(lambda x: x, _plain(shapes)), 7))
+    assert isinstance(state, TwinState)
+    for one in state.states:
+        assert_equal_backbone([one.params, one.model_state["batch_stats"]], _parts(source))
+        if one.teacher is not None:
+            jax.tree.map(np.testing.assert_array_equal, one.teacher["params"], one.params)
+
+
+def _plain(shapes):
+    """Shapes without the random key."""
+    return shapes.replace(rng=jax.ShapeDtypeStruct((2,), np.uint32))
