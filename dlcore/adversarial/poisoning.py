@@ -14,6 +14,9 @@ the target.
 
 import numpy as np
 
+from dlcore.adversarial.gradient import check_images
+from dlcore.ops.checks import check_class_ids
+
 __all__ = ["add_trigger", "flip_labels", "poison", "spectral_scores"]
 
 
@@ -35,9 +38,12 @@ def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0
       [N], of which round(rate N) differ.
 
     Raises:
-      ValueError: rate is outside [0, 1].
+      ValueError: rate is outside [0, 1], there are fewer than two classes, or a label is none of them.
     """
     _check_rate(rate)
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}: no other class to flip to; allowed: at least 2")
+    check_class_ids("labels", labels, num_classes)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(labels))[: round(rate * len(labels))]
     flipped = np.array(labels)
@@ -56,12 +62,12 @@ def add_trigger(images: np.ndarray, size: int = 2) -> np.ndarray:
       [N, H, W, C].
 
     Raises:
-      ValueError: the square is larger than the images.
+      ValueError: the square is larger than the images, or an image is outside [0, 1].
     """
+    check_images(images)
     if not 1 <= size <= min(images.shape[1:3]):
-        raise ValueError(
-            f"size={size}: does not fit images of {images.shape[1]} x {images.shape[2]}; allowed: 1 or more"
-        )
+        height, width = images.shape[1:3]
+        raise ValueError(f"size={size}: does not fit images of {height} x {width}; allowed: 1 to {min(height, width)}")
     marked = np.array(images)
     marked[:, -size:, -size:] = 1
     return marked
@@ -84,9 +90,12 @@ def poison(
       (images [N, H, W, C], labels [N], is_poisoned [N] bool).
 
     Raises:
-      ValueError: rate is outside [0, 1], or asks for more examples than other classes have.
+      ValueError: rate is outside [0, 1] or asks for more examples than other classes have, the target is none of the
+        labels' classes, or an image is outside [0, 1].
     """
     _check_rate(rate)
+    check_images(images)
+    check_class_ids("target", target, int(np.max(labels)) + 1)
     others = np.flatnonzero(np.asarray(labels) != target)
     count = round(rate * len(labels))
     if count > len(others):

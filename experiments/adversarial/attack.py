@@ -28,7 +28,6 @@ from dlcore.adversarial.evaluation import (
     attack_images,
     masking_checks,
 )
-from dlcore.adversarial.gradient import check_attack
 from dlcore.data.augment import to_float
 from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
@@ -67,7 +66,8 @@ def check_settings(epsilons, attacks, target, label, class_names) -> tuple[str, 
     if not epsilons or list(epsilons) != sorted(set(epsilons)):
         raise ValueError(f"epsilons={epsilons}: not in rising order; allowed: one or more numbers in [0, 1]")
     for epsilon in epsilons:
-        check_attack(epsilon)
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilons={epsilon}: out of range; allowed: [0, 1], in units of images in [0, 1]")
     for name, value in (("target", target), ("label", label)):
         if value is not None and value not in class_names:
             raise ValueError(f"{name}={value!r}: no class of the network; allowed: {', '.join(class_names[:20])}")
@@ -135,6 +135,10 @@ def study(
         names = tuple(found.class_names or ())
     if names:
         attacks = check_settings(epsilons, attacks, target, label, names)
+    if input is not None:
+        list_images(input)
+    if transfer_from is not None:
+        classifier_origin(transfer_from, "transfer_from")
     if network is None:
         network = digits_network(network_steps, seed)
     check_studied(classifier_origin(network, "network"))

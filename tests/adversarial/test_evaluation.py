@@ -104,7 +104,7 @@ def test_checks_without_their_attacks_are_left_out():
         ),
         (lambda: check_settings((), (), None, None, "ab"), r"epsilons=\(\): not in rising order"),
         (lambda: check_settings((0.2, 0.1), (), None, None, "ab"), "not in rising order; allowed"),
-        (lambda: check_settings((-0.1,), (), None, None, "ab"), "epsilon=-0.1: out of range"),
+        (lambda: check_settings((-0.1,), (), None, None, "ab"), r"epsilons=-0.1: out of range; allowed: \[0, 1\]"),
         (lambda: check_settings((0.1,), (), "c", None, "ab"), "target='c': no class of the network; allowed: a, b"),
         (lambda: check_settings((0.1,), (), None, "c", "ab"), "label='c': no class of the network; allowed: a, b"),
         (lambda: check_settings((0.1,), ("cw",), None, None, "ab"), "attacks='cw': unknown or not for these classes"),

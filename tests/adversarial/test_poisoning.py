@@ -28,6 +28,7 @@ def test_the_trigger_is_a_bright_corner_of_other_classes_images():
     np.testing.assert_array_equal(changed[~is_poisoned], images[~is_poisoned])
     np.testing.assert_array_equal(marked[~is_poisoned], labels[~is_poisoned])
     assert images.max() == 0.25, "the arguments stay as they were"
+    assert not poison(images, labels, 0.0, target=1)[2].any()
 
 
 @pytest.mark.covers("AD-04")
@@ -48,7 +49,21 @@ def test_scores_are_squares_along_the_main_direction():
             lambda: poison(np.zeros((4, 4, 4, 1)), np.array([0, 0, 0, 1]), 0.5, 0),
             "rate=0.5: 2 examples, other classes have 1",
         ),
-        (lambda: add_trigger(np.zeros((1, 4, 4, 1)), 5), "size=5: does not fit images of 4 x 4"),
+        (lambda: flip_labels(np.zeros(3, int), -0.1, 2), r"rate=-0.1: out of range; allowed: \[0, 1\]"),
+        (
+            lambda: flip_labels(np.zeros(3, int), 0.5, 1),
+            "num_classes=1: no other class to flip to; allowed: at least 2",
+        ),
+        (lambda: flip_labels(np.array([0, 2]), 0.5, 2), r"labels\[1\]=2: out of range; allowed: 0 to 1"),
+        (lambda: poison(np.zeros((2, 4, 4, 1)), np.array([0, 1]), 1.5, 0), "rate=1.5: out of range"),
+        (lambda: poison(np.zeros((2, 4, 4, 1)), np.array([0, 1]), 0.5, 2), "target=2: out of range; allowed: 0 to 1"),
+        (lambda: poison(np.zeros((2, 4, 4, 1)), np.array([0, 1]), 0.5, -1), "target=-1: out of range; allowed: 0 to 1"),
+        (
+            lambda: poison(np.full((2, 4, 4, 1), 255), np.array([0, 1]), 0.5, 0),
+            r"images: from 255 to 255; allowed: numbers in \[0, 1\]",
+        ),
+        (lambda: add_trigger(np.full((2, 4, 4, 1), 255, np.uint8)), "images: from 255 to 255"),
+        (lambda: add_trigger(np.zeros((1, 4, 4, 1)), 5), "size=5: does not fit images of 4 x 4; allowed: 1 to 4"),
     ],
 )
 def test_bad_input_is_named(call, message):
