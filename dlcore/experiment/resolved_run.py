@@ -266,6 +266,8 @@ class ResolvedRun:
 def check_identity(run: ResolvedRun, config: dict) -> None:
     """Check that a run's folder was made with its settings.
 
+    A flag that the run did not have yet counts where it is given.
+
     Args:
       run: the run.
       config: the folder's config.json.
@@ -274,9 +276,9 @@ def check_identity(run: ResolvedRun, config: dict) -> None:
       FlagError: the settings differ; each is named.
     """
     before, now = config["identity"], json.loads(json.dumps(run.identity))
-    changes = [
-        f"{k}={before.get(k)} there, {now.get(k)} here" for k in sorted({*before, *now}) if before.get(k) != now.get(k)
-    ]
+    # A flag that is younger than the run stands at its default, which is what the run did.
+    names = sorted({*before, *(k for k in now if k in run.flags.given)})
+    changes = [f"{k}={before.get(k)} there, {now.get(k)} here" for k in names if before.get(k) != now.get(k)]
     if config["experiment"] != run.experiment.name:
         changes.insert(0, f"experiment {config['experiment']} there, {run.experiment.name} here")
     if changes:

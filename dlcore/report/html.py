@@ -152,7 +152,7 @@ p { margin: .4rem 0; max-width: 90ch; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px;
   margin: 1.4rem 0 0; }
 .cards div, section, details { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
-.cards div { flex: 1 1 112px; min-width: max-content; padding: 12px 14px; }
+.cards div { flex: 1 1 112px; min-width: max-content; max-width: 280px; padding: 12px 14px; }
 .cards dt { width: 0; min-width: 100%; overflow-wrap: anywhere; }
 .cards dd { white-space: nowrap; font-size: 1.4rem; }
 dt { font-size: .85rem; }
