@@ -430,7 +430,7 @@ def learner(
 
     def update_prior(state, batch):
         # Codes of the frozen autoencoder.
-        _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))  # [B, h, w]
+        _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))  # codes [B, h, w]
 
         def objective(player_params):
             return prior_loss({**state.params, "prior": player_params}, codes, mask_of(batch))
