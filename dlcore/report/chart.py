@@ -127,6 +127,6 @@ def percent_ticks() -> "Formatter":
     Returns:
       A matplotlib formatter.
     """
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter
 
-    return PercentFormatter(1, symbol=" %")
+    return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from dlcore.report.chart import percent_ticks
 from dlcore.report.curves import MAX_POINTS, curves, thin
 
 
@@ -128,3 +129,8 @@ def test_the_axis_of_a_share_ends_at_one_hundred_per_cent():
     ticks = [float(text) for text in re.findall(r">(\d+) %<", html)]
     assert max(ticks) == 100
     assert "104" not in html
+
+
+def test_ticks_in_per_cent_have_the_digits_that_they_need():
+    label = percent_ticks()
+    assert [label(value, 0) for value in (0, 0.2, 0.986, 0.9995, 1)] == ["0 %", "20 %", "98.6 %", "99.95 %", "100 %"]
