@@ -137,4 +137,13 @@ def paragraphs_about(chapter: Chapter, paths: set[str]) -> list[str]:
       The paragraphs that link to one of the files, as Markdown of the chapter.
     """
     paragraphs = re.split(r"\n[ \t]*\n", chapter.prose)
-    return [text for text in paragraphs if any(f"](../../{path})" in text for path in paths)]
+    found = []
+    for number, text in enumerate(paragraphs):
+        if any(f"](../../{path})" in text for path in paths):
+            found.append(text)
+            # A paragraph that leads to an equation, and the rest of its sentence.
+            for later in paragraphs[number + 1 :]:
+                if not later.startswith("$$") and not (found[-1].startswith("$$") and later[:1].islower()):
+                    break
+                found.append(later)
+    return list(dict.fromkeys(found))

@@ -87,10 +87,10 @@ def pages(chapters, targets) -> dict[str, str]:
 def _page(subject: str | None, targets) -> str:
     if subject is None:
         return "—"
-    page = targets.of(subject)
-    return (
-        f"[{re.sub(r'_', ' ', subject.split('/')[-1].removesuffix('.py'))}]({page}) `{subject.removeprefix('dlcore/')}`"
-    )
+    file, page = f"`{subject.removeprefix('dlcore/')}`", targets.of(subject)
+    if page is None:  # a module without public names, on a site without the repository's address
+        return file
+    return f"[{re.sub(r'_', ' ', subject.split('/')[-1].removesuffix('.py'))}]({page}) {file}"
 
 
 def _experiment(subject: str | None, targets) -> str:
