@@ -18,6 +18,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from dlcore.classification.supervised import SupervisedState
 from dlcore.data.augment import compose, cutout
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.stratified import stratified_sample
@@ -26,6 +27,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.generative.two_players import PlayerState
 from dlcore.kits import backbone, classification, image_prediction, images, optimizer
 from dlcore.learner import Learner, Range
 from dlcore.semi_supervised.twin import TwinState, with_twin
@@ -197,17 +199,33 @@ def start(setup: Setup) -> Start | None:
         return None
 
     def replace(state: TwinState) -> TwinState:
-        technique, supervised = (single.replace(one) for one in state.states)
-        return TwinState.of(*(_with_teacher(one) for one in (technique, supervised)))
+        return TwinState.of(*(_started(single, one) for one in state.states))
 
-    return Start(replace, lambda state: single.check(state.technique))
+    return Start(replace, lambda state: single.check(_classifier_of(state.technique)))
 
 
-def _with_teacher(state: Any) -> Any:
-    """A state whose teacher, where there is one, starts as the student."""
-    if state.teacher is None:
+def _classifier_of(state: Any) -> Any:
+    """The state of the classifier: of a GAN that of its discriminator, else the state itself."""
+    if not isinstance(state, PlayerState):
         return state
-    return state.replace(teacher=jax.tree.map(jnp.copy, {"params": state.params, "model_state": state.model_state}))
+    params, opt_state, model_state = (
+        getattr(state, name)["discriminator"] for name in ("params", "opt_state", "model_state")
+    )
+    return SupervisedState(state.step, state.rng, params, opt_state, model_state)
+
+
+def _started(single: Start, state: Any) -> Any:
+    """A state whose classifier has the weights; its teacher, where there is one, starts as the student."""
+    classifier = single.replace(_classifier_of(state))
+    weights = {"params": classifier.params, "model_state": classifier.model_state}
+    if isinstance(state, PlayerState):
+        replaced = {**weights, "opt_state": classifier.opt_state}
+        classifier = state.replace(
+            **{name: getattr(state, name) | {"discriminator": value} for name, value in replaced.items()}
+        )
+    if classifier.teacher is None:
+        return classifier
+    return classifier.replace(teacher=jax.tree.map(jnp.copy, weights))
 
 
 def expected_loss(setup: Setup) -> float:

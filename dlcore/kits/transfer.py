@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.data.few_labels import few_labels
 from dlcore.experiment.experiment import Setup
@@ -228,9 +230,9 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
         return []
     per_class = np.bincount(splits.train.arrays["label"], minlength=setup.spec["num_classes"]).min()
     bank, queries = splits.train.take(1000).arrays, splits.valid.take(1000).arrays
-    features = [
-        stage_features(network.model, network.variables, x["image"], images.preprocess(setup)) for x in (bank, queries)
-    ]
+    preprocess = images.preprocess(setup)
+    variables = _with_missing_layers(network.model, network.variables, preprocess(bank["image"][:1]))
+    features = [stage_features(network.model, variables, x["image"], preprocess) for x in (bank, queries)]
     accuracies = probe_stages(features[0], bank["label"], features[1], queries["label"])
     best = max(accuracies, key=accuracies.get)
     similarity = "similar" if best == list(accuracies)[-1] else "different"
@@ -241,6 +243,13 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
         f"linear classifiers on each stage of the source, accuracy on validation images: {shown}",
         f"{cell} data ({images_of}), {similarity} (best: {best}). {advice(cell, similarity).text}",
     ]
+
+
+def _with_missing_layers(model: nn.Module, variables: Any, image: jax.Array) -> Any:
+    """The variables with zeros for layers that they lack, such as the head of a pretext's backbone."""
+    shapes = jax.eval_shape(lambda x: dict(model.init(jax.random.key(0), x)), image)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return unflatten_dict(flatten_dict(zeros) | flatten_dict(dict(variables)))
 
 
 def panels(context: Any) -> list:

@@ -71,7 +71,7 @@ experiment = Experiment(
         if name not in ("settings", "panels", "expected_loss")
     },
     settings={
-        **semi_supervised.SETTINGS,
+        **semi_supervised.SHARED["settings"],
         "generator_learning_rate": Setting(3e-4, "of the generator's Adam, constant", limits=Range(0)),
     },
     panels=panels,

@@ -14,8 +14,13 @@ and has 87.9 % where it is stopped early. The others were not run.
 
 import math
 
+import jax
+import jax.numpy as jnp
+
+from dlcore.classification.supervised import SupervisedState
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.origin import Start
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits import backbone, classification, image_prediction, images, optimizer
 from dlcore.learner import Range
 from dlcore.main import main
@@ -49,6 +54,42 @@ def build(setup: Setup):
     )
 
 
+def origin(flags):
+    """Read where the weights of `--init_from` come from."""
+    if flags.init_from is not None and flags.technique == "co_teaching":
+        raise FlagError(
+            f"--init_from={flags.init_from}: both networks of --technique=co_teaching would start and stay equal; "
+            f"allowed: the other techniques"
+        )
+    return backbone.origin(flags)
+
+
+def start(setup: Setup) -> Start | None:
+    """Start all networks from the weights of `--init_from`; None without."""
+    single = backbone.start(setup)
+    if single is None:
+        return None
+
+    def network(state, name):
+        return SupervisedState(state.step, state.rng, state.params[name], None, state.model_state[name])
+
+    def replace(state):
+        started = {name: single.replace(network(state, name)) for name in state.params}
+        params, model_state = (
+            {name: getattr(one, kind) for name, one in started.items()} for kind in ("params", "model_state")
+        )
+        return state.replace(
+            params=params,
+            model_state=model_state,
+            opt_state=jax.jit(optimizer.build(setup).init)(params),
+            kept=jax.tree.map(
+                jnp.copy, {"params": params["cross_entropy"], "model_state": model_state["cross_entropy"]}
+            ),
+        )
+
+    return Start(replace, lambda state: single.check(network(state, "technique")))
+
+
 def expected_loss(setup: Setup) -> float:
     """The technique's loss of equal scores and that of cross-entropy; of co-teaching three cross-entropies."""
     flags, plain = setup.flags, math.log(setup.spec["num_classes"])
@@ -73,6 +114,7 @@ experiment = Experiment(
     model="resnet8_cifar",
     settings={
         **images.SETTINGS,
+        "init_from": backbone.SETTINGS["init_from"]._replace(origin=lambda flags: origin(flags)),
         **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
         "noise": Setting(
             "symmetric", "a wrong label is any other class, or the next one (asymmetric)", Noise, essential=True
@@ -103,6 +145,7 @@ experiment = Experiment(
     expected_loss=expected_loss,
     plain=classification.PLAIN | {"noise_rate": 0.0},
     hooks=lambda setup: [KeepBest()],
+    start=start,
     example=images.example,
     inputs=image_prediction.inputs,
     describe=image_prediction.describe,

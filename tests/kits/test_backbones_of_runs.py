@@ -6,14 +6,18 @@ The runs are written without training: their weights are random numbers, which `
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
 from dlcore.kits import earlier_phase, init_from
 from dlcore.kits.init_from import fit_modules
 from dlcore.kits.trained_network import backbone_of, classifier_origin, load_network
+from dlcore.kits.transfer import _with_missing_layers
+from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
@@ -126,6 +130,62 @@ def test_a_semi_supervised_page_starts_from_a_pretext(page, tmp_path, monkeypatc
         assert_equal_backbone([one.params, one.model_state["batch_stats"]], _parts(source))
         if one.teacher is not None:
             jax.tree.map(np.testing.assert_array_equal, one.teacher["params"], one.params)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TL-18")
+def test_the_classifier_of_a_gan_and_noisy_labels_start_from_a_pretext(tmp_path, monkeypatch):
+    """The generator keeps its initial weights; all networks of noisy labels, and the one kept, have the run's."""
+    source, words = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL), [f"--init_from={tmp_path / 'run'}"]
+    experiment = find_experiment("semi_supervised.gan_classifier")
+    _, setup, shapes = initial(experiment, *MODEL, *words)
+    before = filled(_plain(shapes), 7)
+    technique, supervised = experiment.start(setup)(before).states
+    classifier = technique.params["discriminator"], technique.model_state["discriminator"]["batch_stats"]
+    assert_equal_backbone(classifier, _parts(source))
+    jax.tree.map(np.testing.assert_array_equal, technique.teacher["params"], technique.params["discriminator"])
+    jax.tree.map(np.testing.assert_array_equal, technique.params["generator"], before.technique.params["generator"])
+    assert_equal_backbone([supervised.params, supervised.model_state["batch_stats"]], _parts(source))
+
+    experiment = find_experiment("semi_supervised.noisy_labels")
+    _, setup, shapes = initial(experiment, *MODEL, *words)
+    state = experiment.start(setup)(filled(_plain(shapes), 7))
+    assert set(state.params) == {"technique", "cross_entropy"}
+    for name in state.params:
+        assert_equal_backbone([state.params[name], state.model_state[name]["batch_stats"]], _parts(source))
+    jax.tree.map(np.testing.assert_array_equal, state.kept["params"], state.params["cross_entropy"])
+
+
+def test_co_teaching_is_not_started_from_weights():
+    experiment = find_experiment("semi_supervised.noisy_labels")
+    flags = resolve(experiment, ["--technique=co_teaching", "--init_from=RUN"])
+    with pytest.raises(
+        FlagError, match=r"--init_from=RUN: both networks .* and stay equal; allowed: the other techniques"
+    ):
+        experiment.settings["init_from"].origin(flags)
+
+
+@pytest.mark.covers("TL-18")
+def test_fine_tuning_measures_the_stages_of_a_backbone_without_a_head():
+    model, image = nn.Sequential([nn.Dense(2), nn.Dense(3)]), np.ones((1, 4), np.float32)
+    body = {"layers_0": {"kernel": np.full((4, 2), 7.0), "bias": np.full(2, 7.0)}}
+    params = _with_missing_layers(model, {"params": body}, image)["params"]
+    jax.tree.map(np.testing.assert_array_equal, params["layers_0"], body["layers_0"])
+    np.testing.assert_array_equal(params["layers_1"]["kernel"], np.zeros((2, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TL-18")
+def test_a_real_run_of_a_pretext_starts_a_real_fine_tuning(tmp_path, capsys):
+    """Two smoke runs end to end; with all but the head frozen, the backbone ends as the pretext's run left it."""
+    source, tuned = tmp_path / "pretext", tmp_path / "tuned"
+    main(rotation, [*MODEL, f"--run_dir={source}"])
+    page = find_experiment("transfer.fine_tuning")
+    main(page, [*MODEL, "--parts=head", f"--init_from={source}", f"--run_dir={tuned}"])
+    assert "gives all but the head" in capsys.readouterr().out
+    before, after = (earlier_phase.load(folder) for folder in (source, tuned))
+    source_parts = [before.params, before.model_state["batch_stats"]]
+    assert_equal_backbone([after.params, after.model_state["batch_stats"]], source_parts)
 
 
 def _plain(shapes):
