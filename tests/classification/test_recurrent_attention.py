@@ -41,7 +41,6 @@ def halves(count):
     return {"image": image, "label": np.zeros(count, np.int32), "index": np.arange(count, dtype=np.int32)}
 
 
-@pytest.mark.covers("SQ-21")
 def test_the_retina_is_a_patch_and_a_coarser_one_about_the_same_center():
     scene = np.arange(64.0, dtype=np.float32).reshape(1, 8, 8, 1)
     patches = jax.jit(retina, static_argnums=(2, 3))(scene, jnp.array([[0.0, 0.5]]), 2, 2)[0, ..., 0]
@@ -52,7 +51,6 @@ def test_the_retina_is_a_patch_and_a_coarser_one_about_the_same_center():
     np.testing.assert_allclose(patches[1], image[4:8, 2:6].reshape(2, 2, 2, 2).mean((1, 3)), atol=1e-4)
 
 
-@pytest.mark.covers("SQ-21")
 def test_one_update_by_hand():
     """Two glimpses: the class losses reach `read`, the reward reaches `mean`, the return reaches `base`."""
     batch, tx = halves(8), optax.sgd(1.0)
@@ -96,7 +94,6 @@ def corners(count):
     return {"image": image, "label": label, "index": np.arange(count, dtype=np.int32)}
 
 
-@pytest.mark.covers("SQ-21")
 def test_a_learned_policy_finds_what_the_first_glimpse_and_the_fixed_policy_miss():
     """The corner's pixel is in no fixed patch: a quadrant's center is x = 6, and its patch has the columns 5 and 6."""
     batch, tx = corners(64), optax.adam(0.05)
@@ -121,7 +118,6 @@ def test_a_learned_policy_finds_what_the_first_glimpse_and_the_fixed_policy_miss
     assert fixed_metrics["accuracy_4"].compute() == 0.5
 
 
-@pytest.mark.covers("SQ-21")
 @pytest.mark.parametrize("policy", ["learned", "fixed", "random"])
 def test_locations_start_at_the_center_and_follow_the_policy(policy):
     batch = halves(2)

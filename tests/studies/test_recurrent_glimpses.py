@@ -8,7 +8,6 @@ from experiments.studies import recurrent_glimpses as study
 LEARNED, FIXED, RANDOM = [[0.4, 0.6, 0.8, 0.9]], [[0.4, 0.5, 0.6, 0.7]], [[0.4, 0.5, 0.5, 0.6]]
 
 
-@pytest.mark.covers("SQ-21")
 def test_a_digit_is_read_row_by_row_as_it_is_and_moved_by_a_pixel():
     image, label = np.random.default_rng(0).random((2, 8, 8, 1)), np.array([3, 7])
     plain = study.digit_rows(image, label)
@@ -22,7 +21,6 @@ def test_a_digit_is_read_row_by_row_as_it_is_and_moved_by_a_pixel():
     np.testing.assert_array_equal(moved["input"][2, 0], 0)
 
 
-@pytest.mark.covers("SQ-21")
 @pytest.mark.parametrize(
     ("rows", "learned", "fixed", "holds"),
     [
