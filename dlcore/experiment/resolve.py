@@ -13,7 +13,6 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.setting import FlagError, Setting, model_settings, module_settings, settings_of
 from dlcore.experiment.settings import RUN
-from dlcore.optim.builder import check_milestones
 
 __all__ = ["last_value", "read_config", "resolve", "wants_smoke"]
 
@@ -61,19 +60,9 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
         for group, entries in groups.items()
     }
     flags = parse(groups, argv, config, usage=experiment.doc, config_name=_config_name(argv))
-    _check(experiment, flags)
-    return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
-
-
-def _check(experiment: Experiment, flags: Flags) -> None:
-    """Check the flags that every experiment has and whose limits are no range."""
     if flags.patience and experiment.monitor is None:
         raise FlagError(f"--patience={flags.patience}: {experiment.name} compares no validations; allowed: 0")
-    if flags.get("milestones") is not None:
-        try:
-            check_milestones(flags.milestones)
-        except ValueError as error:
-            raise FlagError(f"--{error}") from None
+    return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
 
 
 def _with_one_length(flags: Flags, config: dict[str, Any]) -> Flags:

@@ -56,6 +56,7 @@ class Setting(NamedTuple):
       essential: whether `--help` shows it first.
       origin: of a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come from,
         None where it names none. It is called before data are read.
+      check: of a value whose limits are no range: value -> None, or a ValueError "NAME=VALUE: problem; allowed: ...".
     """
 
     default: Any
@@ -65,6 +66,7 @@ class Setting(NamedTuple):
     identity: bool = True
     essential: bool = False
     origin: Callable[[Any], Any] | None = None
+    check: Callable[[Any], None] | None = None
 
 
 class _Kind(NamedTuple):
@@ -287,7 +289,15 @@ def read_value(name: str, setting: Setting, text: Any) -> Any:
     Raises:
       FlagError: the value is not allowed.
     """
-    return None if text is None and setting.default is None else _read(name, _kind_of_setting(name, setting), text)
+    if text is None and setting.default is None:
+        return None
+    value = _read(name, _kind_of_setting(name, setting), text)
+    if setting.check is not None:
+        try:
+            setting.check(value)
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
+    return value
 
 
 def text_of(value: Any) -> str:

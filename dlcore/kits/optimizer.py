@@ -10,6 +10,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
 from dlcore.learner import Learner, Range
 from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule, use_ema
+from dlcore.optim.builder import check_milestones
 
 __all__ = ["SETTINGS", "averaged", "build", "learning_rate_schedule", "schedule"]
 
@@ -22,6 +23,7 @@ SETTINGS = {
         "epochs, such as 30,60,90, at which --decay_factor multiplies the rate; given, they replace --schedule",
         tuple[float, ...] | None,
         Range(1e-6),
+        check=check_milestones,
     ),
     "decay_factor": Setting(0.1, "of the learning rate at each of --milestones", limits=Range(1e-9, 1)),
     "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
