@@ -25,7 +25,7 @@ from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
 from dlcore.self_supervised.views import Preprocess
 
-__all__ = ["FillIn", "FillInState", "Filler", "Present", "fill_in_learner"]
+__all__ = ["FillIn", "FillInState", "Filler", "Present", "fill_in_learner", "random_square"]
 
 Present = Callable[[jax.Array], jax.Array]
 """An image [H, W, C] in [0, 1] as the network gets it afterwards, when features are wanted: [H, W, C]."""
@@ -45,6 +45,26 @@ class FillIn(NamedTuple):
     trivial: jax.Array
     target: jax.Array
     weight: jax.Array
+
+
+def random_square(key: jax.Array, height: int, width: int, fraction: float) -> tuple[jax.Array, int]:
+    """Draw a square at a uniformly random position inside an image.
+
+    Args:
+      key: PRNG key of the position.
+      height: H.
+      width: W.
+      fraction: side of the square / shorter side of the image.
+
+    Returns:
+      ([H, W] bool, True inside the square; its side in pixels).
+    """
+    side = max(1, round(fraction * min(height, width)))
+    top, left = (
+        jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
+    )
+    rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
+    return (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side), side
 
 
 @struct.dataclass

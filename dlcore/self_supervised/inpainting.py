@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
+from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
 from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["hole", "learner"]
@@ -33,14 +33,8 @@ def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
     Returns:
       What is to be filled in.
     """
-    height, width, _ = image.shape
-    side = max(1, round(share * min(height, width)))
-    top, left = (
-        jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
-    )
-    rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
     # A square hole, filled with the mean of what is visible.
-    cut = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)  # [H, W]
+    cut, _ = random_square(key, *image.shape[:2], share)  # [H, W]
     mean = jnp.where(cut[..., None], 0, image).sum((0, 1)) / jnp.maximum((~cut).sum(), 1)
     trivial = jnp.broadcast_to(mean, image.shape)
     return FillIn(jnp.where(cut[..., None], trivial, image), trivial, image, cut.astype(image.dtype))

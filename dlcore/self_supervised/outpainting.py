@@ -13,7 +13,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
+from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
 from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["crop_alone", "learner"]
@@ -32,14 +32,8 @@ def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
     Returns:
       What is to be filled in: everything outside the square.
     """
-    height, width, _ = image.shape
-    side = max(1, round(share * min(height, width)))
-    top, left = (
-        jax.random.randint(k, (), 0, n - side + 1) for k, n in zip(jax.random.split(key), (height, width), strict=True)
-    )
-    rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
     # A square stays; its mean fills the rest.
-    crop = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)  # [H, W]
+    crop, side = random_square(key, *image.shape[:2], share)  # [H, W]
     mean = jnp.where(crop[..., None], image, 0).sum((0, 1)) / side**2
     trivial = jnp.broadcast_to(mean, image.shape)
     return FillIn(jnp.where(crop[..., None], image, trivial), trivial, image, (~crop).astype(image.dtype))
