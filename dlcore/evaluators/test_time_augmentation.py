@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from dlcore.data.augment.crops import average_over_crops, five_crop, ten_crop
+from dlcore.data.augment.crops import average_over_crops, five_crop, resized_crop, ten_crop
 from dlcore.learner import Batch, Learner, Metrics, Sum, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
@@ -46,12 +46,10 @@ def views(image: jax.Array, kind: Views) -> jax.Array:
         return image[None]
     if kind == "flip":
         return jnp.stack([image, image[:, ::-1]])
-    height, width, channels = image.shape
+    height, width = image.shape[:2]
     cut = five_crop if kind == "five_crop" else ten_crop
     crops = cut(image, (round(CROP * height), round(CROP * width)))
-    resized = jax.image.resize(crops.astype(jnp.float32), (len(crops), height, width, channels), "linear")
-    is_float = jnp.issubdtype(image.dtype, jnp.inexact)
-    return (resized if is_float else jnp.clip(jnp.round(resized), 0, 255)).astype(image.dtype)
+    return jax.vmap(lambda crop: resized_crop(crop, 0, 0, *crop.shape[:2], (height, width)))(crops)
 
 
 def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Learner:
