@@ -5,8 +5,12 @@ python -m experiments.adversarial.attack --network=runs/adversarial.training/HAS
 python -m experiments.adversarial.attack --network=weights/resnet50 --input=FOLDER --epsilons=0.002,0.004,0.016 \\
     --attacks=fgsm,pgd --batch_size=8
 python -m experiments.adversarial.attack --network=RUN --target=3 --attacks=fgsm,pgd
+python -m experiments.adversarial.attack --dataset=mnist --data_dir=DATA --network_steps=1500 --count=1000 \\
+    --batch_size=100 --epsilons=0.1,0.2,0.3 --attacks=fgsm,pgd,pgd_margin,random_signs [--threshold=0.5]
 
-Digits of the test split have their true classes; your own images have the class that the network names, or `--label`.
+Test images of `--dataset` have their true classes; your own images have the class that the network names, or `--label`.
+`--threshold` makes each pixel black or white before the network sees it, a strong defense of images that are nearly so,
+such as MNIST's; the gradient passes as if pixels were left alone.
 The report shows the accuracy under each attack and under the worst of them over `--epsilons` (largest change of a pixel
 in [0, 1]), the attacked images with the change, and the checks for masked gradients: a network that passes a gradient
 attack and fails one of them is not robust. `--transfer_from` attacks a second network and carries the images over.
@@ -33,7 +37,9 @@ from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import load
 from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
+from dlcore.data.streaming import streamed
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.generative.vq_vae import straight_through
 from dlcore.kits.robustness import attacked_images
 from dlcore.kits.trained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.learner import Range
@@ -42,21 +48,32 @@ from dlcore.modes.train import train_page
 from dlcore.report.figure import PALETTE, new_figure
 
 
-def digits_network(steps: int, seed: int) -> str:
-    """The folder of a small network of digits without a defense, which is trained unless it was before."""
+def small_network(dataset: str, data_dir: str | None, steps: int, seed: int) -> str:
+    """The folder of a small network without a defense, which is trained unless it was before."""
     words = ["--defense=standard", "--eval_every=100000", "--eval_steps=2", f"--steps={steps}", f"--seed={seed}"]
-    return str(train_page("adversarial.training", words, "training a network of digits"))
+    if dataset != "digits":
+        words.append(f"--dataset={dataset}")
+    if data_dir is not None:
+        words.append(f"--data_dir={data_dir}")
+    return str(train_page("adversarial.training", words, f"training a network of {dataset}"))
 
 
-def images_of(network: TrainedNetwork, path: str | None, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images [N, H, W, C] in [0, 1] of the network's size, and their labels where they are digits of the test split."""
+def images_of(
+    network: TrainedNetwork, path: str | None, count: int, dataset: str = "digits", data_dir: str | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images [N, H, W, C] in [0, 1] of the network's size, and their labels where they are of the test split."""
     if path is not None:
         files = list_images(path)[:count]
         images = np.stack([load_image(Path(file), network.side, len(network.mean)) for file in files])
         return np.asarray(to_float(images)), None
-    test = load("digits").test
+    test = load(dataset, data_dir).test
     if tuple(test.class_names) != network.class_names:
-        raise ValueError("input=None: digits are shown to a network of digits only; allowed: an image file or a folder")
+        raise ValueError(
+            f"dataset={dataset!r}: its classes are not those of the network; allowed: the network's own data set, or "
+            "--input, an image file or a folder"
+        )
+    if streamed(test) is not None:
+        raise ValueError(f"dataset={dataset!r}: does not fit in memory; allowed: --input, an image file or a folder")
     images = np.asarray(to_float(test.arrays["image"][:count]))
     return images, np.asarray(test.arrays["label"][:count])
 
@@ -80,6 +97,14 @@ def check_settings(epsilons, attacks, target, label, class_names) -> tuple[str, 
     return tuple(attacks or known)
 
 
+def black_or_white(images: jax.Array, threshold: float) -> jax.Array:
+    """Pixels above the threshold as 1, others as 0; the gradient passes as if they were unchanged.
+
+    It is the straight-through estimate of Athalye et al. 2018, without which the network has no gradient at all.
+    """
+    return straight_through(images, (images > threshold).astype(images.dtype))
+
+
 def curve(epsilons, accuracy: dict[str, list[float]], ylabel: str):
     """Draw the curves over the radius; the worst attack is the thick one."""
     figure, ax = new_figure((6.5, 3.4))
@@ -100,6 +125,9 @@ def study(
     target: str | None = None,
     label: str | None = None,
     transfer_from: str | None = None,
+    dataset: str = "digits",
+    data_dir: str | None = None,
+    threshold: Annotated[float | None, Range(0, 1)] = None,
     count: Annotated[int, Range(1)] = 100,
     steps: Annotated[int, Range(1)] = 40,
     restarts: Annotated[int, Range(1)] = 1,
@@ -111,25 +139,30 @@ def study(
     """Attack a network and look for masked gradients.
 
     Args:
-      network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of digits is trained.
-      input: an image file or a folder of images; by default test digits.
+      network: a run's folder, a folder of `dlcore convert` or a packed .npz; by default a network of `dataset` is
+        trained.
+      input: an image file or a folder of images; by default test images of `dataset`.
       epsilons: radii of the ball, in rising order, of images in [0, 1].
       attacks: list of attacks; by default all that suit the network.
       target: name of the class to be taken for; by default any wrong one.
       label: name of the true class of your images; by default the class that the network names.
       transfer_from: a second network, as `network`, whose attacked images are shown to the first.
+      dataset: digits, folder, or a tfds name such as mnist.
+      data_dir: of the data set; digits need none.
+      threshold: gray above which a pixel is white, and below black, before `network` sees it; by default pixels are
+        left alone.
       count: images, at most.
       steps: gradient steps of PGD.
       restarts: random starts of PGD.
       max_queries: of NES, for an image.
-      network_steps: training steps of the network of digits.
+      network_steps: training steps of the network, where none is given.
       batch_size: images that are attacked at once.
       seed: of training and of the attacks.
 
     Returns:
       Accuracy under each attack and under the worst, the checks for masked gradients, and the figures.
     """
-    names = tuple(map(str, range(10))) if network is None else None
+    names = tuple(map(str, range(10))) if network is None and dataset == "digits" else None
     found = None if network is None else classifier_origin(network, "network")
     if found is not None:
         names = tuple(found.class_names or ())
@@ -140,17 +173,22 @@ def study(
     if transfer_from is not None:
         classifier_origin(transfer_from, "transfer_from")
     if network is None:
-        network = digits_network(network_steps, seed)
+        network = small_network(dataset, data_dir, network_steps, seed)
     check_studied(classifier_origin(network, "network"))
     trained = load_network(network)
     attacks = check_settings(epsilons, attacks, target, label, trained.class_names)
-    images, labels = images_of(trained, input, count)
+    images, labels = images_of(trained, input, count, dataset, data_dir)
 
-    def forward_of(net: TrainedNetwork):
+    def forward_of(net: TrainedNetwork, threshold: float | None = None):
         normalize = normalizer(net.mean, net.std, size=net.input_size)
-        return lambda variables, x: net.model.apply(variables, normalize(x), train=False)
 
-    forward = forward_of(trained)
+        def forward(variables, x):
+            seen = x if threshold is None else black_or_white(x, threshold)
+            return net.model.apply(variables, normalize(seen), train=False)
+
+        return forward
+
+    forward = forward_of(trained, threshold)
     logits = np.asarray(
         jax.jit(lambda v, x: jax.lax.map(lambda i: forward(v, i[None])[0], x))(trained.variables, images)
     )
@@ -216,7 +254,7 @@ def study(
         headline=Headline(
             f"{what} under the worst attack at {epsilons[-1]:g}",
             left["worst attack"][-1],
-            "digits" if input is None else "images",
+            dataset if input is None else "images",
             baseline=(
                 reference[-1],
                 "random signs of the same size" if "random_signs" in left else "no attack",

@@ -57,6 +57,12 @@ def small_vit(size: int, width: int) -> ViT:
     return ViT(len(SHAPES), size, size // 8, depth=3, width=width, num_heads=4, mlp_features=2 * width)
 
 
+def check_layer(model: ViT, layer: str, x: jax.Array) -> None:
+    """Check the name of a layer before anything is trained."""
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    layer_weights(jax.eval_shape(lambda v: attention_weights_of(model, v, x), variables), layer)
+
+
 def maps_of(model: ViT, variables: Any, x: jax.Array, layer: str | None) -> dict[str, np.ndarray]:
     """Maps [B, H, W] by title: rollout, the mean over heads of one layer, and its heads."""
 
@@ -168,6 +174,8 @@ def study(
     data, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     x, inside = standardize(jnp.asarray(test["image"])), masks_of(test["box"], image_size)
     model = small_vit(image_size, width)
+    if layer is not None:
+        check_layer(model, layer, x[:1])
     maps, points, accuracy = {}, [], []
     for seed in range(num_seeds):
         fitted = fit(Named(model), data["image"], data["label"], steps, 32, seed, learning_rate=1e-3)

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dlcore.data.sample_images import sample_image
+from dlcore.data.sample_images import SAMPLE_IMAGES, sample_image
 from dlcore.data.source import Source
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
@@ -44,6 +44,10 @@ def data(flags: Flags) -> Splits:
 def style_images(flags: Flags) -> list[np.ndarray]:
     """The images [h, w, 3] uint8 of `--styles`."""
     side = flags.style_size
+    for style in flags.styles:
+        if style not in (*STYLE_PATTERNS, *SAMPLE_IMAGES) and not Path(style).is_file():
+            known = ", ".join((*STYLE_PATTERNS, *SAMPLE_IMAGES))
+            raise ValueError(f"styles={style!r}: neither a file nor a known style; allowed: {known}, or an image file")
     return [style_pattern(s, side) if s in STYLE_PATTERNS else sample_image(s, side) for s in flags.styles]
 
 

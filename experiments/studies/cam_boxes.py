@@ -115,7 +115,7 @@ def study(
     Args:
       num_train: training scenes of one shape.
       num_test: test scenes.
-      image_size: side of the scenes in pixels, a multiple of 4.
+      image_size: side of the scenes in pixels.
       width: channels of the first layer, a multiple of 4.
       steps: of training.
       num_seeds: classifiers.
@@ -123,6 +123,8 @@ def study(
     Returns:
       The numbers, the verdict, the figure, and whether the claim holds.
     """
+    if width % 4:
+        raise ValueError(f"width={width}: not a multiple of 4; allowed: {width - width % 4}")
     data, test = single_shapes(num_train, 0, image_size), single_shapes(num_test, 1, image_size)
     sides = (data["box"][:, 2:] - data["box"][:, :2]).mean(0)
     middle = np.tile(np.concatenate([image_size / 2 - sides / 2, image_size / 2 + sides / 2]), (num_test, 1))

@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.adversarial.evaluation import ATTACKS, AttackSettings, attack_images, masking_checks
 from dlcore.kits.robustness import attacked_images
-from experiments.adversarial.attack import check_settings, curve, images_of
+from experiments.adversarial.attack import black_or_white, check_settings, curve, images_of
 
 IMAGES = np.array([0.9, 0.62, 0.55, 0.2], np.float32).reshape(4, 1, 1, 1) * np.ones((1, 1, 2, 1), np.float32)
 LABELS = np.array([1, 1, 1, 0])
@@ -66,6 +67,22 @@ def test_a_rounded_network_hides_its_gradients_and_is_found_out():
     assert check.name == "only attacks without gradients succeed"
     assert check.measured == 0.5
     assert not check.passed
+
+
+@pytest.mark.covers("AD-01")
+def test_black_and_white_pixels_keep_a_gradient_and_withstand_what_crosses_no_threshold():
+    """Without the straight-through gradient no attack of the thresholded network moves at all."""
+    image = jnp.array([0.2, 0.5, 0.51, 0.9])
+    np.testing.assert_allclose(black_or_white(image, 0.5), [0, 0, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda x: black_or_white(x, 0.5) @ jnp.arange(4.0))(image), np.arange(4))
+
+    def seen(scale, x):
+        return forward(scale, black_or_white(x, 0.6))
+
+    near, far = (r.succeeded for r in attacked("pgd", (0.01, 0.1), seen))
+    # .62 is white, .55 black and so wrong before; within .1 the first falls to .52, within .01 it does not.
+    np.testing.assert_array_equal(near, [False, False, True, False])
+    np.testing.assert_array_equal(far, [False, True, True, False])
 
 
 def test_checks_by_hand():
@@ -156,5 +173,5 @@ def test_the_page_attacks_your_images_by_the_network_that_is_given(tmp_path):
     assert result.numbers["largest change"] <= 0.1 + 1e-6
     with pytest.raises(ValueError, match="target='boat': no class of the network; allowed: airplane, "):
         page.study(**settings, target="boat")
-    with pytest.raises(ValueError, match="input=None: digits are shown to a network of digits only"):
+    with pytest.raises(ValueError, match="dataset='digits': its classes are not those of the network; allowed: the"):
         page.study(network=str(PACKED))
