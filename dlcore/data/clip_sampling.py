@@ -23,54 +23,73 @@ __all__ = ["SampledClips", "Short", "clip_indices", "clip_start", "clips_in_memo
 Short = Literal["error", "loop", "clamp"]
 
 
-def clip_start(seed: int, epoch: int, video: int, num_frames: int, span: int) -> int:
-    """Draw the first frame of a training clip as a function of (seed, epoch, video).
+def clip_start(seed: int, epoch: Any, video: Any, num_frames: Any, span: Any) -> Any:
+    """Draw the first frames of training clips as a function of (seed, epoch, video).
+
+    The number is SplitMix64's of the three (Steele, Lea & Flood 2014), which needs no generator for each clip.
 
     Args:
       seed: key of the run.
-      epoch: from 0.
+      epoch: from 0; this and all that follow are ints, or ints [B].
       video: id of the video.
       num_frames: frames of the video.
       span: frames from the clip's first to its last, both included.
 
     Returns:
-      In [0, num_frames - span]; 0 where the video is shorter.
+      Ints in [0, num_frames - span]; 0 where the video is shorter.
     """
-    # The 2 sets these numbers apart from those of random boxes and of `Pipeline.transform`.
-    rng = np.random.default_rng((seed, epoch, video, 2))
-    return int(rng.integers(max(num_frames - span, 0) + 1))
+    bits = np.uint64(seed % 2**64)
+    with np.errstate(over="ignore"):  # the products are modulo 2^64
+        for key in (epoch, video):
+            bits = _splitmix64(bits ^ _splitmix64(np.asarray(key).astype(np.uint64)))
+    choices = np.maximum(np.asarray(num_frames) - span, 0) + 1
+    return (bits % choices.astype(np.uint64)).astype(np.int64)
 
 
-def clip_indices(start: int, length: int, stride: int, num_frames: int, short: Short = "error") -> np.ndarray:
-    """List the frames of a clip, so that only they are decoded.
+def _splitmix64(bits: np.ndarray) -> np.ndarray:
+    bits = bits + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def clip_indices(start: Any, length: int, stride: Any, num_frames: Any, short: Short = "error") -> np.ndarray:
+    """List the frames of clips, so that only they are decoded.
 
     Args:
-      start: the first frame.
-      length: frames of the clip.
+      start: the first frame; this, `stride` and `num_frames` are ints, or ints [B].
+      length: L, frames of a clip.
       stride: from frame to frame of the clip, in frames of the video.
       num_frames: frames of the video.
       short: what follows the video's last frame: "loop" goes on with its first, "clamp" repeats the last.
 
     Returns:
-      [length] int64.
+      [L] or [B, L] int64.
 
     Raises:
       ValueError: a number is out of range, or the clip is longer than its video and `short` is "error".
     """
     for name, value in (("length", length), ("stride", stride), ("num_frames", num_frames)):
-        if value < 1:
-            raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
-    if not 0 <= start < num_frames:
-        raise ValueError(f"start={start}: not in the video; allowed: 0 to {num_frames - 1}")
+        if np.min(value) < 1:
+            raise ValueError(f"{name}={np.min(value)}: out of range; allowed: at least 1")
+    start, stride, num_frames = (np.asarray(value)[..., None] for value in (start, stride, num_frames))
+    outside = (start < 0) | (start >= num_frames)
+    if outside.any():
+        first, frames = (np.broadcast_to(value, outside.shape)[outside][0] for value in (start, num_frames))
+        raise ValueError(f"start={first}: not in the video; allowed: 0 to {frames - 1}")
     if short not in get_args(Short):
         raise ValueError(f"short={short!r}: unknown; allowed: {', '.join(get_args(Short))}")
     indices = start + stride * np.arange(length)
     if short == "loop":
         return indices % num_frames
-    if short == "error" and indices[-1] >= num_frames:
+    late = indices[..., -1:] >= num_frames
+    if short == "error" and late.any():
+        first, last, frames = (
+            np.broadcast_to(value, late.shape)[late][0] for value in (start, indices[..., -1:], num_frames)
+        )
         raise ValueError(
-            f"length={length}: a clip of {indices[-1] + 1 - start} frames from frame {start} is longer than its video "
-            f"of {num_frames}; allowed: a shorter clip, or short='loop' or 'clamp'"
+            f"length={length}: a clip of {last + 1 - first} frames from frame {first} is longer than its video "
+            f"of {frames}; allowed: a shorter clip, or short='loop' or 'clamp'"
         )
     return np.minimum(indices, num_frames - 1)
 
@@ -113,6 +132,8 @@ class SampledClips:
       size: (H, W) of a frame.
       short: what is done where a clip is longer than its video.
       workers: threads that decode.
+      read_rows: (videos [B], frames [B, length]) -> [B, length, H, W, 3], all clips of a batch at once; None calls
+        `read` for each.
 
     Raises:
       ValueError: a clip is longer than its video, and `short` is "error"; the message names the video.
@@ -129,6 +150,7 @@ class SampledClips:
     size: tuple[int, int]
     short: Short = "error"
     workers: Workers = field(default_factory=lambda: Workers(0))
+    read_rows: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = field(default=None, repr=False)
 
     dtype = np.dtype(np.uint8)
     ndim = 5
@@ -199,11 +221,7 @@ class SampledClips:
           [B, length, H, W, 3] uint8.
         """
         records = self.records[idx]
-        starts = [
-            clip_start(seed, int(e), int(i), self.num_frames[i], self.spans[i])
-            for i, e in zip(records, epoch, strict=True)
-        ]
-        return self._decoded(records, starts)
+        return self._decoded(records, clip_start(seed, epoch, records, self.num_frames[records], self.spans[records]))
 
     def subset(self, idx: Any) -> "SampledClips":
         """Select rows without reading them.
@@ -241,21 +259,20 @@ class SampledClips:
             num_frames=np.concatenate([self.num_frames, other.num_frames]),
             strides=np.concatenate([self.strides, other.strides]),
             records=np.concatenate([self.records, other.records + first]),
+            read_rows=None,
             views=np.concatenate([self.views, other.views]),
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise ValueError(f"{len(self):,} clips are read when asked for and are no array; take a part, clips[:100]")
 
-    def _decoded(self, records: np.ndarray, starts: list[int]) -> np.ndarray:
-        def decode(row: int) -> np.ndarray:
-            i = int(records[row])
-            frames = clip_indices(
-                int(starts[row]), self.length, int(self.strides[i]), int(self.num_frames[i]), self.short
-            )
-            return self.read(i, frames)
-
-        return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), decode)
+    def _decoded(self, records: np.ndarray, starts: Any) -> np.ndarray:
+        strides, counts = self.strides[records], self.num_frames[records]
+        frames = clip_indices(np.asarray(starts), self.length, strides, counts, self.short)
+        if self.read_rows is not None:
+            return self.read_rows(records, frames)
+        clips = np.empty((len(records), *self.shape[1:]), np.uint8)
+        return self.workers.fill(clips, lambda row: self.read(int(records[row]), frames[row]))
 
 
 def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Short = "error") -> SampledClips:
@@ -289,6 +306,7 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
         length,
         videos.shape[2:4],
         short,
+        read_rows=lambda rows, frames: videos[rows[:, None], frames],
     )
 
 

@@ -69,6 +69,24 @@ def test_frames_of_a_clip():
     assert view_starts(2, 8, 5).tolist() == [0, 3]
 
 
+def test_a_batch_of_clips_is_cut_at_once_as_one_by_one():
+    # Video 0 has 6 frames, video 1 has 4, of which a clip of 3 frames 2 apart from frame 1 has 1, 3 and a last one: 5.
+    starts, counts = np.array([1, 1]), np.array([6, 4])
+    assert clip_indices(starts, 3, 2, counts, "loop").tolist() == [[1, 3, 5], [1, 3, 1]]
+    assert clip_indices(starts, 3, np.array([2, 1]), counts).tolist() == [[1, 3, 5], [1, 2, 3]]
+    with pytest.raises(ValueError, match="a clip of 5 frames from frame 1 is longer than its video of 4"):
+        clip_indices(starts, 3, 2, counts)
+    with pytest.raises(ValueError, match="start=4: not in the video; allowed: 0 to 3"):
+        clip_indices(np.array([1, 4]), 1, 1, counts)
+    videos, epochs, frames = np.arange(50) % 5, np.arange(50) // 5, np.full(50, 12)
+    batch = clip_start(3, epochs, videos, frames, 4)
+    assert batch.tolist() == [clip_start(3, e, v, 12, 4) for e, v in zip(epochs, videos, strict=True)]
+    counts = np.bincount(clip_start(0, 0, np.arange(9000), 12, 4), minlength=9)
+    # 9 starts, 1,000 videos each: a standard deviation of 30.
+    assert len(counts) == 9
+    assert np.abs(counts - 1000).max() < 120
+
+
 def test_clips_of_two_arrays_are_joined_and_told_apart():
     first = clips_in_memory(videos(2), 2)
     both = first.followed_by(clips_in_memory(videos(3)[1:], 2))
