@@ -16,9 +16,6 @@ from dlcore.models.torch_weights import fill_from_torch
 
 __all__ = ["load_torch"]
 
-UNUSED = r"^params/backbone/head/"
-"""The classifier of a backbone, which no detector uses."""
-
 
 def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tuple[int, int] = (64, 64)) -> Any:
     """Convert a state dict to the variables of a detector.
@@ -39,4 +36,4 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
     older = getattr(model, "TORCH_OLD_NAMES", ())
     what = type(model).__name__
-    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, unused=UNUSED, older=older)
+    return fill_from_torch(shapes, state_dict, model.TORCH_NAMES, what=what, older=older)

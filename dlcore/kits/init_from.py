@@ -92,7 +92,7 @@ def start(setup: Setup) -> Start | None:
         from dlcore.run.progress import say
 
         variables, anew, classes = fitted(state)
-        if anew := [module for module in anew if module != "backbone/head"]:  # which no detector uses
+        if anew:
             say(f"{name}: does not give {', '.join(anew)}, which start anew")
         if classes not in (None, own) and not any("/" in module for module in anew) and _gives_classes(variables, load):
             say(

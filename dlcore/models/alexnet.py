@@ -20,6 +20,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -32,7 +33,7 @@ TORCH_NAMES = ((r"^head\.", "classifier.6."),)
 KERNELS, CONVOLUTIONS, POOLED = (11, 5, 3, 3, 3), (0, 3, 6, 8, 10), (0, 1, 4)
 
 
-class AlexNet(nn.Module):
+class AlexNet(Backbone):
     """AlexNet on [B, H, W, C], with sides of at least 63, or 67 for two towers.
 
     Args:
@@ -58,24 +59,8 @@ class AlexNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, that after each ReLU, relu1 to relu5, and the last after its pooling, pool5)."""
         if self.towers not in (1, 2):
             raise ValueError(f"towers={self.towers}: no such network; allowed: 1, 2")
         check_images(self, x, "features_0", smallest=63 if self.towers == 1 else 67)
@@ -85,14 +70,17 @@ class AlexNet(nn.Module):
         for i in range(5):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)
         maps["pool5"] = x
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = adaptive_avg_pool(x, 6).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         dropout = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
         for name in ("classifier_1", "classifier_4"):
             x = dropout()(x) if self.towers == 1 else x
-            x = nn.relu(Dense(self.hidden, dtype=dtype, name=name, **self._inits(x.shape[-1], 1.0))(x))
+            x = nn.relu(Dense(self.hidden, dtype=x.dtype, name=name, **self._inits(x.shape[-1], 1.0))(x))
             x = dropout()(x) if self.towers == 2 else x
         x = x.astype(logits_dtype(x.dtype))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
         """Return the map of convolution i after its ReLU, and the input of the next layer."""

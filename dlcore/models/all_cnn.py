@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -28,7 +29,7 @@ STAGES = (((3, 1, 1), (3, 1, 1)), ((3, 2, 1), (3, 1, 1), (3, 1, 1)), ((3, 2, 1),
 """(kernel, stride, padding) of the convolutions of each stage."""
 
 
-class AllCNN(nn.Module):
+class AllCNN(Backbone):
     """All-CNN-C on [B, H, W, C], with sides of at least 9. Stages stage1 to stage3, of strides 1, 2 and 4.
 
     Args:
@@ -51,30 +52,16 @@ class AllCNN(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage; the class maps are computed from the last."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=9)
         dtype = compute_dtype(self.dtype, x, self.variables)
         stage = remat(AllCNN._stage, self.remat, static_argnums=(2, 3, 4))
         x, maps = nn.Dropout(self.input_dropout, deterministic=not train)(x), {}
         for i in range(len(STAGES)):
             x = maps[f"stage{i + 1}"] = stage(self, x, train, i, dtype)
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         head = Conv(
             self.num_classes,
             (1, 1),
@@ -83,7 +70,7 @@ class AllCNN(nn.Module):
             bias_init=initializers.ones,
             name="head",
         )
-        return global_avg_pool(nn.relu(head(x))), maps
+        return global_avg_pool(nn.relu(head(x)))
 
     def _stage(self, x: jax.Array, train: bool, i: int, dtype: Any) -> jax.Array:
         first = 1 + sum(map(len, STAGES[:i]))

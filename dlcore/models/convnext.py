@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -71,7 +72,7 @@ class ConvNeXtBlock(nn.Module):
         return x + drop_path(y * scale.astype(y.dtype), self.drop_path, train)
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(Backbone):
     """A ConvNeXt on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
     Args:
@@ -99,24 +100,7 @@ class ConvNeXt(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):
             raise ValueError(f"widths={self.widths}: wrong length; allowed: one for each of {len(self.stages)} stages")
         check_images(self, x, "features_0_0", smallest=self.patch_size * 2 ** (len(self.stages) - 1))
@@ -140,9 +124,12 @@ class ConvNeXt(nn.Module):
                 x = block(self.layer_scale, rate, dtype, name=f"features_{2 * i + 1}_{j}")(x, train)
                 done += 1
             maps[f"stage{i + 1}"] = x
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = LayerNorm(EPSILON, dtype=x.dtype, name="classifier_0")(x)
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
 
 MODELS = {

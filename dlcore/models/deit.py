@@ -80,18 +80,21 @@ class DeiT(ViT):
         """
         if not self.distilled:
             raise ValueError("distilled=False: this DeiT has no distillation token; allowed: distilled=True")
-        return self._forward(x, train)[2]
+        return self._forward(x, train, True)[2]
 
     @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple:
+    def _forward(self, x: jax.Array, train: bool, head: bool) -> tuple:
         if self.pool != "token":
             raise ValueError(f"pool={self.pool!r}: a DeiT reads its tokens; allowed: token")
         front = {"cls_token": self.INITS["token"]}
+        front |= {"dist_token": nn.initializers.normal(0.02)} if self.distilled else {}
+        tokens, maps = self._encode(x, train, front)
+        if not head:
+            return None, maps
+        logits = self._classify(tokens[:, 0], "head")
         if not self.distilled:
-            tokens, maps = self._encode(x, train, front)
-            return self._head(tokens[:, 0], "head"), maps
-        tokens, maps = self._encode(x, train, front | {"dist_token": nn.initializers.normal(0.02)})
-        logits, distillation = self._head(tokens[:, 0], "head"), self._head(tokens[:, 1], "head_dist")
+            return logits, maps
+        distillation = self._classify(tokens[:, 1], "head_dist")
         return (logits + distillation) / 2, maps, (logits, {"distillation": distillation})
 
 

@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense, Dropout
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv, Dropout
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import avg_pool, global_avg_pool, max_pool
+from dlcore.ops import avg_pool, max_pool
 
 __all__ = ["MODELS", "DenseBlock", "DenseLayer", "DenseNet", "Transition"]
 
@@ -141,7 +142,7 @@ class Transition(nn.Module):
         return avg_pool(conv(x), (2, 2), (2, 2))
 
 
-class DenseNet(nn.Module):
+class DenseNet(Backbone):
     """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, ... (strides 2, 4, 8, ...; the last after its batch norm).
 
     Args:
@@ -171,25 +172,7 @@ class DenseNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         last = 2 ** (len(self.stages) - 1)  # the map that the transitions take to one pixel
@@ -216,8 +199,7 @@ class DenseNet(nn.Module):
             if i < len(self.stages):
                 x = Transition(x.shape[-1] // 2, **fields, name=f"transition{i}")(x, train)
         x = maps[name] = nn.relu(norm(name="norm5")(x))
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 MODELS = {

@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.torch_weights import fill_from_torch, unwrap_state_dict
@@ -47,10 +46,11 @@ class DINOv2(ViT):
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 0
 
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        tokens, maps = self._encode(x, train, {"cls_token": self.INITS["token"]})
-        return tokens, maps
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return self._encode(x, train, {"cls_token": self.INITS["token"]})
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        return x
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Describe images.
@@ -74,7 +74,7 @@ class DINOv2(ViT):
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
         """
-        return self._forward(x, train)[0]
+        return self._forward(x, train, True)[0]
 
 
 TORCH_NAMES = (

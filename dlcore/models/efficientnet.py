@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
-from dlcore.nn import Dense, Dropout, StochasticDepth
+from dlcore.nn import Dropout, StochasticDepth
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -185,7 +186,7 @@ B0 = (
 )
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Backbone):
     """An EfficientNet on [B, H, W, C]. Stages: stem, stage1, ..., last (B0: strides 2 2 4 8 16 16 32 32 32).
 
     Args:
@@ -220,25 +221,7 @@ class EfficientNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}
@@ -256,9 +239,12 @@ class EfficientNet(nn.Module):
             maps[f"stage{i + 1}"] = x
         width = self.last_channel or 4 * x.shape[-1]
         x = maps["last"] = layer(width, 1, name=f"features_{len(layers) + 1}")(x, train)
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
 
 def _v1(width: float, depth: float, dropout: float, **fields: Any) -> functools.partial:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -262,7 +263,7 @@ class AuxiliaryHead(nn.Module):
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(Backbone):
     """GoogLeNet on [B, H, W, C]: modules 3a and 3b at stride 8, 4a to 4e at 16, 5a and 5b at 32.
 
     Args:
@@ -297,23 +298,6 @@ class GoogLeNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the maps of conv1, conv3 (imagenet only) and each module, inception3a to inception5b."""
-        return self._forward(x, train)[1]
-
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images by the head and the auxiliary heads.
 
@@ -330,11 +314,11 @@ class GoogLeNet(nn.Module):
         """
         if not self.aux:
             raise ValueError("aux=False: this GoogLeNet has no auxiliary heads; allowed: aux=True")
-        logits, _, auxiliaries = self._forward(x, train, True)
+        logits, _, auxiliaries = self._forward(x, train, True, True)
         return logits, auxiliaries
 
     @nn.compact
-    def _forward(self, x: jax.Array, train: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
+    def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         if unknown := [name for name in self.modules if name not in MODULES]:
@@ -345,7 +329,7 @@ class GoogLeNet(nn.Module):
         x = standardized_to_symmetric(x) if self.transform_input else x
         x, maps = self._stem(x, train, fields)
         module = remat(Inception, self.remat, static_argnums=(2,))
-        head = functools.partial(
+        auxiliary_head = functools.partial(
             AuxiliaryHead,
             self.num_classes,
             self._scaled(128),
@@ -362,13 +346,14 @@ class GoogLeNet(nn.Module):
             x = maps[f"inception{name}"] = module(widths, self.largest_kernel, name=f"inception{name}", **fields)(
                 x, train
             )
-            if name in ("4a", "4d") and self.aux and (auxiliary or self.is_initializing()):
+            if name in ("4a", "4d") and self.aux and head and (auxiliary or self.is_initializing()):
                 aux = f"aux{len(auxiliaries) + 1}"
-                auxiliaries[aux] = head(name=aux)(x, train)
+                auxiliaries[aux] = auxiliary_head(name=aux)(x, train)
+        return self._head(x, train) if head else None, maps, auxiliaries
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        logits = Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
-        return logits, maps, auxiliaries
+        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""

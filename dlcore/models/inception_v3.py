@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
 from dlcore.models.inputs import check_images
 from dlcore.nn import Dense, initializers
@@ -274,7 +275,7 @@ MODULES = {
 }
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(Backbone):
     """Inception v3 on [B, H, W, C]: modules Mixed_5b to 5d at stride 8, 6a to 6e at 16, 7a to 7c at 32.
 
     Args:
@@ -305,23 +306,6 @@ class InceptionV3(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the maps of Conv2d_2b_3x3 and Conv2d_4a_3x3 (imagenet only) and of each module."""
-        return self._forward(x, train)[1]
-
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images by the head and the auxiliary head.
 
@@ -338,11 +322,11 @@ class InceptionV3(nn.Module):
         """
         if not self.aux:
             raise ValueError("aux=False: this InceptionV3 has no auxiliary head; allowed: aux=True")
-        logits, _, auxiliaries = self._forward(x, train, True)
+        logits, _, auxiliaries = self._forward(x, train, True, True)
         return logits, auxiliaries
 
     @nn.compact
-    def _forward(self, x: jax.Array, train: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
+    def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         if unknown := [name for name in self.modules if name not in MODULES]:
@@ -358,13 +342,16 @@ class InceptionV3(nn.Module):
             module = remat(kind, self.remat, static_argnums=(2,))
             pool = "average" if not self.fid else "max" if name == "7c" else "inside"
             x = maps[f"Mixed_{name}"] = module(features, pool=pool, name=f"Mixed_{name}", **fields)(x, train)
-            if name == "6e" and self.aux and (auxiliary or self.is_initializing()):
-                head = AuxiliaryHead(num_classes=self.num_classes, head_init=self.head_init, name="AuxLogits", **fields)
-                auxiliaries["aux"] = head(x, train)
+            if name == "6e" and self.aux and head and (auxiliary or self.is_initializing()):
+                auxiliary_head = AuxiliaryHead(
+                    num_classes=self.num_classes, head_init=self.head_init, name="AuxLogits", **fields
+                )
+                auxiliaries["aux"] = auxiliary_head(x, train)
+        return self._head(x, train) if head else None, maps, auxiliaries
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        logits = Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
-        return logits, maps, auxiliaries
+        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -26,7 +27,7 @@ ACTIVATIONS = {"tanh": nn.tanh, "relu": nn.relu}
 POOLINGS = {"avg": avg_pool, "max": max_pool}
 
 
-class LeNet5(nn.Module):
+class LeNet5(Backbone):
     """LeNet-5 on [B, H, W, C] with sides of 8 to 32. Stages stage1 [B, 14, 14, 6] and stage2 [B, 5, 5, 16].
 
     Every image becomes 32x32, the paper's size, so that the weights are the same: sides of 28 to 31 are padded with
@@ -48,38 +49,28 @@ class LeNet5(nn.Module):
     axis_name: str | None = None
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: unused; nothing differs in training.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map after each pooling."""
-        return self._forward(x)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, that after each pooling)."""
         self._check(x)
         activation, pool = ACTIVATIONS[self.activation], POOLINGS[self.pooling]
         dtype = compute_dtype(self.dtype, x, self.variables)
-        init = nn.initializers.glorot_uniform() if self.activation == "tanh" else nn.initializers.he_normal()
+        init = self._kernel_init()
         x = _to_32(x)
         stages = {}
         for i, size in enumerate((6, 16), 1):
             x = activation(Conv(size, (5, 5), padding="VALID", dtype=dtype, kernel_init=init, name=f"conv{i}")(x))
             x = stages[f"stage{i}"] = pool(x, (2, 2), (2, 2))
+        return x, stages
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        activation, init = ACTIVATIONS[self.activation], self._kernel_init()
         x = x.reshape(x.shape[0], -1)
         for i, size in enumerate((120, 84), 1):
-            x = activation(Dense(size, dtype=dtype, kernel_init=init, name=f"dense{i}")(x))
-        head = Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
-        return head(x), stages
+            x = activation(Dense(size, dtype=x.dtype, kernel_init=init, name=f"dense{i}")(x))
+        return self._linear(x.astype(logits_dtype(x.dtype)))
+
+    def _kernel_init(self) -> Any:
+        return nn.initializers.glorot_uniform() if self.activation == "tanh" else nn.initializers.he_normal()
 
     def _check(self, x: jax.Array) -> None:
         for field, allowed in (("activation", ACTIVATIONS), ("pooling", POOLINGS)):

@@ -17,8 +17,9 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, drop_path, gelu
+from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 
@@ -65,7 +66,7 @@ class MixerBlock(nn.Module):
         return x
 
 
-class Mixer(nn.Module):
+class Mixer(Backbone):
     """An MLP-Mixer on [B, H, W, C] of one size. Stages block1, block2, ... of stride P = patch_size.
 
     Args:
@@ -96,24 +97,8 @@ class Mixer(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the output of each block, [B, H / P, W / P, width]."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last tokens, the output of each block, [B, H / P, W / P, width])."""
         size = self.patch_size
         check_images(self, x, "stem", smallest=size)
         sides = x.shape[1:3]
@@ -148,8 +133,10 @@ class Mixer(nn.Module):
                 name=f"blocks_{i}",
             )(x, train)
             maps[f"block{i + 1}"] = x.reshape(x.shape[0], *grid, self.width)
-        x = LayerNorm(EPSILON, dtype=logits_dtype(x.dtype), name="norm")(x).mean(1)
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        return self._linear(LayerNorm(EPSILON, dtype=logits_dtype(x.dtype), name="norm")(x).mean(1))
 
 
 MODELS = {

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 
@@ -22,7 +23,7 @@ __all__ = ["MLP", "MODELS"]
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "sigmoid": nn.sigmoid, "gelu": nn.gelu, "identity": lambda x: x}
 
 
-class MLP(nn.Module):
+class MLP(Backbone):
     """Fully connected layers on [B, ...], flattened in row-major order. Stages: hidden1, hidden2, ...
 
     Args:
@@ -43,24 +44,8 @@ class MLP(nn.Module):
     axis_name: str | None = None
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify examples.
-
-        Args:
-          x: [B, ...], examples.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the hidden layers after their activation: {"hidden1": [B, hidden[0]], ...}."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last layer, the hidden layers after their activation: {"hidden1": [B, hidden[0]], ...})."""
         self._check(x)
         activation = ACTIVATIONS[self.activation]
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -70,8 +55,10 @@ class MLP(nn.Module):
             x = Dense(size, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
             x = stages[f"hidden{i}"] = activation(x)
             x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
-        head = Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
-        return head(x), stages
+        return x, stages
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        return self._linear(x.astype(logits_dtype(x.dtype)))
 
     def _check(self, x: jax.Array) -> None:
         if self.activation not in ACTIVATIONS:

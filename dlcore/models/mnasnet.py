@@ -16,9 +16,10 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
-from dlcore.nn import BatchNorm, Conv, Dense, Dropout
+from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -96,7 +97,7 @@ def _layers(dtype: Any, axis_name: str | None, train: bool) -> Any:
     return layer
 
 
-class MNASNet(nn.Module):
+class MNASNet(Backbone):
     """A MnasNet-B1 on [B, H, W, C]. Stages: stem, stage1 to stage6, last (strides 2 4 8 16 16 32 32 32).
 
     Args:
@@ -119,25 +120,7 @@ class MNASNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "layers_0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = _layers(dtype, self.axis_name, train)
@@ -160,9 +143,12 @@ class MNASNet(nn.Module):
                 )(x, train)
             maps[f"stage{i + 1}"] = x
         x = maps["last"] = nn.relu(layer(x, "layers_", 8 + len(self.settings), 1280, 1))
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
 
 MODELS = {

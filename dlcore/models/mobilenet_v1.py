@@ -19,12 +19,12 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
-from dlcore.nn import BatchNorm, Conv, Dense, relu6
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv, relu6
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "MobileNetV1", "SeparableBlock"]
 
@@ -75,7 +75,7 @@ class SeparableBlock(nn.Module):
         return relu6(norm(name="bn2")(conv(self.features, (1, 1), kernel_init=KERNEL_INIT, name="conv_pw")(x)))
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Backbone):
     """A MobileNet on [B, H, W, C]. Stages: stem, stage1 to stage5 (strides 2, 2, 4, 8, 16, 32).
 
     Args:
@@ -98,24 +98,7 @@ class MobileNetV1(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "conv_stem", smallest=1)
@@ -143,8 +126,7 @@ class MobileNetV1(nn.Module):
                     name=f"blocks_{i}_{j}",
                 )(x, train)
             maps[f"stage{i + 1}"] = x
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 MODELS = {

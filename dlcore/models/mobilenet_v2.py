@@ -18,8 +18,9 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense, Dropout, relu6
+from dlcore.nn import BatchNorm, Conv, Dropout, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
@@ -139,7 +140,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """A MobileNetV2 on [B, H, W, C]. Stages: stem, stage1 to stage7, last (strides 2 2 4 8 16 16 32 32 32).
 
     Args:
@@ -164,25 +165,7 @@ class MobileNetV2(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "features_0/0", smallest=1)
@@ -206,9 +189,12 @@ class MobileNetV2(nn.Module):
             maps[f"stage{i}"] = x
         width = round_channels(1280 * max(1.0, self.width_mult))
         x = maps["last"] = layer(width, kernel_size=1, name=f"features_{index}")(x, train)
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
 
 MODELS = {"mobilenet_v2": functools.partial(MobileNetV2)}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
@@ -123,7 +124,7 @@ class MobileNetV3Block(nn.Module):
         return x + y if setting.stride == 1 and x.shape[-1] == setting.features else y
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Backbone):
     """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, ... (one for each stride), last (stride 32).
 
     Args:
@@ -153,25 +154,7 @@ class MobileNetV3(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train, head=False)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool, head: bool = True) -> tuple[jax.Array | None, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "features_0/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}
@@ -191,13 +174,15 @@ class MobileNetV3(nn.Module):
             if i == len(self.settings) or i + 1 in strided:
                 maps[f"stage{stages}"], stages = x, stages + 1
         x = maps["last"] = layer(6 * x.shape[-1], 1, name=f"features_{len(self.settings) + 1}")(x, train)
-        if not head:
-            return None, maps
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
         normal = nn.initializers.normal(0.01)
-        x = hard_swish(Dense(width(self.hidden), dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))
+        hidden = round_channels(self.hidden * self.width_mult)
+        x = hard_swish(Dense(hidden, dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))
         x = Dropout(self.dropout, deterministic=not train)(x)
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
 
 MODELS = {

@@ -21,11 +21,12 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import Dense, standardize_weight
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import standardize_weight
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import avg_pool, conv_general_dilated, global_avg_pool, max_pool
+from dlcore.ops import avg_pool, conv_general_dilated, max_pool
 
 __all__ = ["MODELS", "NFBlock", "NFResNet", "ScaledStdConv"]
 
@@ -116,7 +117,7 @@ class NFBlock(nn.Module):
         return x + self.alpha * conv(4 * self.features, 1, gain_init=gain, name="conv3")(y)
 
 
-class NFResNet(nn.Module):
+class NFResNet(Backbone):
     """A normalizer-free ResNet on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
     Args:
@@ -143,24 +144,8 @@ class NFResNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: unused; nothing differs in training.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the sum at the end of each stage; the last one after its ReLU."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, the sum at the end of each stage; the last one after its ReLU)."""
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "stem_conv", smallest=1)
@@ -183,8 +168,7 @@ class NFResNet(nn.Module):
                 variance = (1.0 if j == 0 else variance) + self.alpha**2
             maps[f"stage{i + 1}"] = x
         x = maps[f"stage{len(self.stages)}"] = nn.relu(x)
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 MODELS = {"nf_resnet50": functools.partial(NFResNet)}

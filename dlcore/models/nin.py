@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -59,7 +60,7 @@ class MLPConv(nn.Module):
         return x
 
 
-class NetworkInNetwork(nn.Module):
+class NetworkInNetwork(Backbone):
     """Network in network on [B, H, W, C]. Stages stage1 to stage3, of strides 1, 2 and 4.
 
     Args:
@@ -82,24 +83,8 @@ class NetworkInNetwork(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage, before its pooling; the class maps are computed from the last."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, that at the end of each stage before its pooling)."""
         if len(self.stages) != len(self.kernel_sizes):
             raise ValueError(
                 f"kernel_sizes={self.kernel_sizes}: wrong length; allowed: one for each of {len(self.stages)} stages"
@@ -113,6 +98,9 @@ class NetworkInNetwork(nn.Module):
                 x = max_pool(x, (3, 3), (2, 2), ceil_mode=True)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = maps[f"stage{i}"] = block(features, size, dtype, name=f"mlpconv{i}")(x)
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         head = Conv(
             self.num_classes,
             (1, 1),
@@ -121,7 +109,7 @@ class NetworkInNetwork(nn.Module):
             bias_init=initializers.ones,
             name="head",
         )
-        return global_avg_pool(nn.relu(head(x))), maps
+        return global_avg_pool(nn.relu(head(x)))
 
 
 MODELS = {"nin_cifar": functools.partial(NetworkInNetwork)}

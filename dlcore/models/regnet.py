@@ -20,13 +20,12 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
-from dlcore.nn import Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "RegNet", "RegNetBlock", "quantized_widths"]
 
@@ -109,7 +108,7 @@ class RegNetBlock(nn.Module):
         return nn.relu(x + y)
 
 
-class RegNet(nn.Module):
+class RegNet(Backbone):
     """A RegNet on [B, H, W, C]. Stages: stem, block1 to block4 (strides 2, 4, 8, 16, 32).
 
     Args:
@@ -140,24 +139,7 @@ class RegNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem/0", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}
@@ -170,8 +152,7 @@ class RegNet(nn.Module):
                 stride, name = 2 if j == 0 else 1, f"block{i}_{j}"
                 x = block(width, stride, self.group_width, self.se_ratio, **shape, name=name)(x, train)
             maps[f"block{i}"] = x
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 def _variant(depth: int, width: int, slope: float, step: float, group_width: int, squeeze: float) -> functools.partial:

@@ -21,12 +21,13 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
-from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops import max_pool
 
 __all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation", "transformers_names"]
 
@@ -238,7 +239,7 @@ def _join(block: nn.Module, x: jax.Array, y: jax.Array, last: str, conv: Any, no
     return nn.relu(y + x)
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """A residual network on [B, H, W, C]. Stages: stem, layer1 to layer4 (strides 2, 4, 8, 16, 32).
 
     Args:
@@ -280,24 +281,7 @@ class ResNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train, head=False)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool, head: bool = True) -> tuple[jax.Array | None, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         dilate = self.dilate or (False,) * (len(self.stages) - 1)
@@ -334,10 +318,7 @@ class ResNet(nn.Module):
                 )(x, train)
                 dilation = 2 * dilation if first and dilate[i - 1] else dilation
             maps[f"layer{i + 1}"] = x
-        if not head:
-            return None, maps
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 def _variant(stages: tuple[int, ...], block: Any = Bottleneck, **fields: Any) -> functools.partial:

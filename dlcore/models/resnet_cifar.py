@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "BasicBlock", "CifarResNet", "shortcut_a"]
 
@@ -89,7 +89,7 @@ class BasicBlock(nn.Module):
         return nn.relu(y + shortcut_a(x, self.features, self.stride) if self.skip else y)
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Backbone):
     """A residual (or plain) network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 1, 1, 2, 4).
 
     The smallest image has one pixel left in the last stage: 4x4 with three stages.
@@ -118,24 +118,7 @@ class CifarResNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_conv", smallest=self.stem_stride * 2 ** (len(self.stages) - 1))
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = remat(BasicBlock, self.remat, static_argnums=(2,))
@@ -164,8 +147,7 @@ class CifarResNet(nn.Module):
                     name=f"stage{i + 1}_block{j}",
                 )(x, train)
             maps[f"stage{i + 1}"] = x
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 def _variant(depth: int, **fields: Any) -> functools.partial:

@@ -17,11 +17,12 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops import max_pool
 
 __all__ = ["MODELS", "PreActBasicBlock", "PreActBottleneck", "ResNetV2", "from_torch"]
 
@@ -124,7 +125,7 @@ def _layers(block: nn.Module, train: bool) -> tuple:
     return conv, norm
 
 
-class ResNetV2(nn.Module):
+class ResNetV2(Backbone):
     """A pre-activation network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
     Args:
@@ -149,24 +150,8 @@ class ResNetV2(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the sum at the end of each stage; the last one after its batch norm and ReLU."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, the sum at the end of each stage; the last one after its batch norm and ReLU)."""
         if self.stem not in ("imagenet", "cifar"):
             raise ValueError(f"stem={self.stem!r}: unknown; allowed: imagenet, cifar")
         check_images(self, x, "stem_conv", smallest=1)
@@ -195,8 +180,7 @@ class ResNetV2(nn.Module):
             maps[f"stage{i + 1}"] = x
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="norm")(x))
         maps[f"stage{len(self.stages)}"] = x
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 def _cifar(depth: int) -> functools.partial:

@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops import max_pool
 
 __all__ = ["MODELS", "ShuffleNetV2", "ShuffleUnit", "channel_shuffle"]
 
@@ -105,7 +106,7 @@ class ShuffleUnit(nn.Module):
         return channel_shuffle(jnp.concatenate([shortcut, y], -1), 2)
 
 
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(Backbone):
     """A ShuffleNetV2 on [B, H, W, C]. Stages: stem, stage2, stage3, stage4, last (strides 2, 8, 16, 32, 32).
 
     Args:
@@ -130,24 +131,7 @@ class ShuffleNetV2(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.stages) != len(self.widths):
             raise ValueError(f"widths={self.widths}: wrong length; allowed: one for each of {len(self.stages)} stages")
         check_images(self, x, "conv1_0", smallest=1)
@@ -165,8 +149,7 @@ class ShuffleNetV2(nn.Module):
                 )
             maps[f"stage{i}"] = x
         x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last_channel, (1, 1), name="conv5_0")(x)))
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 MODELS = {

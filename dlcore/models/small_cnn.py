@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -21,7 +22,7 @@ from dlcore.nn.precision import compute_dtype, logits_dtype
 __all__ = ["MODELS", "SmallCNN"]
 
 
-class SmallCNN(nn.Module):
+class SmallCNN(Backbone):
     """Strided convolutions and one hidden layer, on [B, H, W, C]. Stages: stage1 [B, H/2, W/2, .], stage2, ...
 
     Args:
@@ -40,33 +41,20 @@ class SmallCNN(nn.Module):
     axis_name: str | None = None
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: unused; nothing differs in training.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map after each convolution."""
-        return self._forward(x)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, that after each convolution)."""
         check_images(self, x, "conv1", smallest=2 ** len(self.widths))
         dtype = compute_dtype(self.dtype, x, self.variables)
         init, stages = nn.initializers.he_normal(), {}
         for i, width in enumerate(self.widths, 1):
             x = Conv(width, (4, 4), strides=2, padding=1, dtype=dtype, kernel_init=init, name=f"conv{i}")(x)
             x = stages[f"stage{i}"] = nn.relu(x)
-        x = nn.relu(Dense(self.hidden, dtype=dtype, kernel_init=init, name="dense1")(x.reshape(x.shape[0], -1)))
-        head = Dense(self.num_classes, dtype=logits_dtype(x.dtype), kernel_init=self.head_init, name="head")
-        return head(x), stages
+        return x, stages
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        dense = Dense(self.hidden, dtype=x.dtype, kernel_init=nn.initializers.he_normal(), name="dense1")
+        x = nn.relu(dense(x.reshape(x.shape[0], -1)))
+        return self._linear(x.astype(logits_dtype(x.dtype)))
 
 
 MODELS = {"small_cnn": functools.partial(SmallCNN)}

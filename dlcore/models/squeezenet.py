@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -60,7 +61,7 @@ class Fire(nn.Module):
         return nn.relu(jnp.concatenate([small, large], -1))
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Backbone):
     """SqueezeNet on [B, H, W, C], sides of at least 29 (1.1: 25). Stages: stem, stage1 to stage3 (2, 4, 8, 16).
 
     Args:
@@ -87,24 +88,8 @@ class SqueezeNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage, before its pooling."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, that at the end of each stage before its pooling)."""
         channels, size, stride = self.stem_conv
         smallest = 3 * 2 ** (len(self.stages) - 1)  # of the stem's map, so that three pixels are left to pool last
         check_images(self, x, "features_0", smallest=(smallest - 1) * stride + size)
@@ -118,6 +103,9 @@ class SqueezeNet(nn.Module):
             for squeeze, expand in fires:
                 x, layer = block(squeeze, expand, dtype, name=f"features_{layer}")(x), layer + 1
             maps[f"stage{i}"] = x
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         head = Conv(
             self.num_classes,
@@ -127,7 +115,7 @@ class SqueezeNet(nn.Module):
             bias_init=initializers.ones,
             name="head",
         )
-        return global_avg_pool(nn.relu(head(x))), maps
+        return global_avg_pool(nn.relu(head(x)))
 
 
 MODELS = {

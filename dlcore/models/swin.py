@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
@@ -230,7 +231,7 @@ class PatchMerging(nn.Module):
         return Dense(2 * channels, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="reduction")(x)
 
 
-class Swin(nn.Module):
+class Swin(Backbone):
     """A Swin transformer on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
     Args:
@@ -266,24 +267,7 @@ class Swin(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
             raise ValueError(
                 f"num_heads={self.num_heads}: wrong length; allowed: one for each of {len(self.stages)} stages"
@@ -311,8 +295,10 @@ class Swin(nn.Module):
                 )(x, train)
                 done += 1
             maps[f"stage{i + 1}"] = x
-        x = LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean((1, 2))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        return self._linear(LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean((1, 2)))
 
 
 MODELS = {

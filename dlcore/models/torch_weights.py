@@ -161,7 +161,6 @@ def fill_from_torch(
     rules: Sequence[tuple[str, Any]],
     *,
     what: str,
-    unused: str = "(?!)",
     older: Sequence[tuple[str, Any]] = (),
     optional: str = "(?!)",
 ) -> Any:
@@ -173,7 +172,6 @@ def fill_from_torch(
         left out.
       rules: pairs (pattern, replacement) of `re.sub`, applied in order to the name that a leaf's path gives.
       what: name of the module, for errors.
-      unused: pattern of paths ("params/backbone/head/kernel") that the state dict does not have; they become zero.
       older: such pairs that turn the keys of older files into today's.
       optional: pattern of keys, after `older`, that may be left over.
 
@@ -184,7 +182,7 @@ def fill_from_torch(
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     leaves = _leaves(shapes)
-    names = {path: _torch_name(path, tuple(rules)) for path in leaves if not re.search(unused, path)}
+    names = {path: _torch_name(path, tuple(rules)) for path in leaves}
     entries = Layout("", older=tuple(older)).entries(unwrap_state_dict(state_dict))
     _split_projections(entries, names)
     _check_complete(what, entries, names, optional)
@@ -197,7 +195,7 @@ def fill_from_torch(
         raise ValueError(f"state_dict: it does not fit {what}; {_list('of a wrong shape', shown)}")
 
     def fill(path: tuple, leaf: Any) -> jax.Array:
-        return jnp.asarray(values.get(_path(path), np.zeros(leaf.shape)), leaf.dtype)
+        return jnp.asarray(values[_path(path)], leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(fill, shapes)
 

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -32,7 +33,7 @@ POOLINGS = {"max": max_pool, "avg": avg_pool}
 TORCH_NAMES = ((r"^head\.", "classifier.6."),)
 
 
-class VGG(nn.Module):
+class VGG(Backbone):
     """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1), or 2^stages with hidden layers.
 
     Args:
@@ -62,25 +63,8 @@ class VGG(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return every map after its ReLU, as relu1_1, relu1_2, ..., and the last of each stage as stage1, ..."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, every one after its ReLU, relu1_1, relu1_2, ..., and the last of each stage, stage1, ...)."""
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling={self.pooling!r}: unknown; allowed: {', '.join(POOLINGS)}")
         published = self.hidden > 0
@@ -95,16 +79,16 @@ class VGG(nn.Module):
             x = maps[f"stage{i}"] = stage_maps[f"relu{i}_{count}"]
             layer += count * (3 if self.batch_norm else 2) + 1
             x = POOLINGS[self.pooling](x, (2, 2), (2, 2)) if i <= poolings else x
-        wide = logits_dtype(x.dtype)
-        if published:
-            x = adaptive_avg_pool(x, 7).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-            dense = functools.partial(Dense, self.hidden, dtype=dtype, kernel_init=nn.initializers.normal(0.01))
-            for name in ("classifier_0", "classifier_3"):
-                x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
-            x = x.astype(wide)
-        else:
-            x = global_avg_pool(x.astype(wide))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        if self.hidden == 0:
+            return self._linear(global_avg_pool(x.astype(logits_dtype(x.dtype))))
+        x = adaptive_avg_pool(x, 7).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+        dense = functools.partial(Dense, self.hidden, dtype=x.dtype, kernel_init=nn.initializers.normal(0.01))
+        for name in ("classifier_0", "classifier_3"):
+            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
+        return self._linear(x.astype(logits_dtype(x.dtype)))
 
     def _stage(self, x: jax.Array, train: bool, i: int, layer: int, dtype: Any) -> dict[str, jax.Array]:
         """Return the maps of stage i, whose first layer is torchvision's features[layer]."""

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
@@ -102,7 +103,7 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     return None
 
 
-class ViT(nn.Module):
+class ViT(Backbone):
     """A vision transformer on [B, H, W, C], sides multiples of P = patch_size. Stages block1, block2, ... of stride P.
 
     Args:
@@ -159,29 +160,14 @@ class ViT(nn.Module):
         "bias": nn.initializers.normal(1e-6),
     }
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32; without a head [B, width].
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the output of each block for the patches, [B, H / P, W / P, width], without the class token."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(All tokens after the last norm, the patches [B, H / P, W / P, width] after each block)."""
         if self.pool not in ("token", "mean"):
             raise ValueError(f"pool={self.pool!r}: unknown; allowed: token, mean")
-        tokens, maps = self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
-        x = tokens[:, 0] if self.pool == "token" else tokens.mean(1)
-        return self._head(x, "head"), maps
+        return self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        return self._classify(x[:, 0] if self.pool == "token" else x.mean(1), "head")
 
     def _encode(self, x: jax.Array, train: bool, front: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return normalized tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
@@ -228,7 +214,7 @@ class ViT(nn.Module):
             maps[f"block{i + 1}"] = x[:, len(front) + self.num_registers :].reshape(x.shape[0], *grid, self.width)
         return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
 
-    def _head(self, x: jax.Array, name: str) -> jax.Array:
+    def _classify(self, x: jax.Array, name: str) -> jax.Array:
         if self.num_classes == 0:
             return x
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name=name)(x)

@@ -20,11 +20,12 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops import max_pool
 
 __all__ = ["MODELS", "SeparableConv", "Xception", "XceptionBlock"]
 
@@ -103,7 +104,7 @@ class XceptionBlock(nn.Module):
         return x + y
 
 
-class Xception(nn.Module):
+class Xception(Backbone):
     """Xception on [B, H, W, C]. Stages: stem, block1, block2, block3, middle, block12, last (2 4 8 16 16 32 32).
 
     Args:
@@ -128,24 +129,7 @@ class Xception(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=7)
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, padding=0, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
@@ -164,8 +148,7 @@ class Xception(nn.Module):
         x = maps[name] = block((width, self.exit_widths[0]), 2, name=name)(x, train)
         x = nn.relu(norm(name="bn3")(SeparableConv(self.exit_widths[1], dtype=dtype, name="conv3")(x)))
         x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.exit_widths[2], dtype=dtype, name="conv4")(x)))
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 MODELS = {"legacy_xception": functools.partial(Xception)}

@@ -19,11 +19,11 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn import BatchNorm, Conv
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool
 
 __all__ = ["MODELS", "AlignedBlock", "AlignedXception", "ConvNorm", "SeparableConvNorm"]
 
@@ -168,7 +168,7 @@ class AlignedBlock(nn.Module):
         return x + y
 
 
-class AlignedXception(nn.Module):
+class AlignedXception(Backbone):
     """An aligned Xception on [B, H, W, C]. Stages: stem, entry0, entry1, middle, exit (strides 2, 4, 8, 16, 32).
 
     Args:
@@ -191,24 +191,7 @@ class AlignedXception(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map at the end of each stage."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_0/conv", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"dtype": dtype, "axis_name": self.axis_name}
@@ -227,8 +210,7 @@ class AlignedXception(nn.Module):
         x = block(self.exit_widths[0], 2, name=f"blocks_{index}")(x, train)
         last = block(self.exit_widths[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
         x = maps["exit"] = last(x, train)
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return x, maps
 
 
 MODELS = {

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -27,7 +28,7 @@ __all__ = ["MODELS", "ZFNet"]
 LAYERS = ((7, 2, 1), (5, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1))
 
 
-class ZFNet(nn.Module):
+class ZFNet(Backbone):
     """ZFNet on [B, H, W, C], with sides of at least 53.
 
     Args:
@@ -50,24 +51,8 @@ class ZFNet(nn.Module):
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          [B, num_classes], the logits, at least float32.
-        """
-        return self._forward(x, train)[0]
-
-    def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Return the map after each ReLU, relu1 to relu5, and the last after its pooling, pool5."""
-        return self._forward(x, train)[1]
-
-    @nn.compact
-    def _forward(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """(The last map, that after each ReLU, relu1 to relu5, and the last after its pooling, pool5)."""
         check_images(self, x, "conv1", smallest=53)
         dtype = compute_dtype(self.dtype, x, self.variables)
         layer = remat(ZFNet._convolve, self.remat, static_argnums=(2, 3))
@@ -75,12 +60,15 @@ class ZFNet(nn.Module):
         for i in range(5):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)
         maps["pool5"] = x
+        return x, maps
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
         x = adaptive_avg_pool(x, 6).reshape(x.shape[0], -1)
-        dense = functools.partial(Dense, self.hidden, dtype=dtype, kernel_init=initializers.normal(0.01))
+        dense = functools.partial(Dense, self.hidden, dtype=x.dtype, kernel_init=initializers.normal(0.01))
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
         x = x.astype(logits_dtype(x.dtype))
-        return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x), maps
+        return self._linear(x)
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
         """Return the map of convolution i after its ReLU, and the input of the next layer."""
