@@ -23,7 +23,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import info_nce_loss, masked_mean
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
@@ -161,9 +161,9 @@ def learner(
         """The mean loss and the metrics of queries and their keys [B, E]; no gradient goes to a key."""
         (k, queue), mask = jax.lax.stop_gradient((k, queue)), mask_of(batch)
         # InfoNCE: the positive first, then the queue of negatives.
-        scores = jnp.concatenate([(q * k).sum(-1, keepdims=True), q @ queue.T], axis=-1) / temperature  # [B, 1 + K]
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(len(q), jnp.int32))  # [B]
-        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == 0, mask)}
+        losses = info_nce_loss(q, k, queue, temperature)  # [B]
+        is_nearest = (q * k).sum(-1) >= (q @ queue.T).max(-1)  # [B]
+        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(is_nearest, mask)}
         return masked_mean(losses, mask), metrics
 
     def update(state: MoCoState, batch: dict) -> tuple[MoCoState, Metrics]:

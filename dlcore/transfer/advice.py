@@ -67,6 +67,7 @@ class Setting(NamedTuple):
       same_marginal: whether P(X) is the same.
       same_classes: whether Y is the same set.
       same_conditional: whether P(Y | X) is the same.
+      same_likelihood: whether P(X | Y) is the same.
       source_labels: whether the source is labeled.
       target_labels: whether the target is.
     """
@@ -75,6 +76,7 @@ class Setting(NamedTuple):
     same_marginal: bool = True
     same_classes: bool = True
     same_conditional: bool = True
+    same_likelihood: bool = False
     source_labels: bool = True
     target_labels: bool = False
 
@@ -86,25 +88,28 @@ def name_setting(setting: Setting) -> tuple[str, ...]:
       setting: what is the same in source and target, and what is labeled.
 
     Returns:
-      Names, from the coarse to the fine: `homogeneous` or `heterogeneous`; `inductive` (the target is labeled),
-      `transductive` (only the source is) or `unsupervised`; and `domain adaptation` or `covariate shift` where they
-      hold. `("no transfer",)` where domain and task are the same.
+      Names, from the coarse to the fine: `homogeneous` or `heterogeneous`; `inductive` (the tasks differ),
+      `transductive` (the same task in another domain) or `unsupervised` (neither is labeled); `domain adaptation` and
+      `covariate shift` (P(X) alone differs) of a transductive setting; `label shift` where P(Y) differs and P(X | Y)
+      does not, which by the definition of a task makes the setting inductive. `("no transfer",)` where domain and task
+      are the same.
 
     Raises:
       ValueError: the facts contradict each other.
     """
-    if not setting.same_inputs and (setting.same_marginal or setting.same_conditional):
-        raise ValueError("same_inputs=False: P(X) and P(Y | X) cannot be the same; allowed: both differ")
-    if not setting.same_classes and setting.same_conditional:
-        raise ValueError("same_classes=False: P(Y | X) cannot be the same; allowed: same_conditional=False")
+    if not setting.same_inputs and (setting.same_marginal or setting.same_conditional or setting.same_likelihood):
+        raise ValueError("same_inputs=False: P(X), P(Y | X) and P(X | Y) cannot be the same; allowed: all differ")
+    if not setting.same_classes and (setting.same_conditional or setting.same_likelihood):
+        raise ValueError("same_classes=False: P(Y | X) and P(X | Y) cannot be the same; allowed: both differ")
     same_domain = setting.same_inputs and setting.same_marginal
     same_task = setting.same_classes and setting.same_conditional
     if same_domain and same_task:
         return ("no transfer",)
-    kind = "inductive" if setting.target_labels else "transductive" if setting.source_labels else "unsupervised"
+    is_labeled = setting.source_labels or setting.target_labels
+    kind = "unsupervised" if not is_labeled else "transductive" if same_task else "inductive"
     names = ["homogeneous" if setting.same_inputs else "heterogeneous", kind]
-    if kind == "transductive" and setting.same_classes and not same_domain:
-        names.append("domain adaptation")
-    if setting.same_inputs and same_task and not setting.same_marginal:
-        names.append("covariate shift")
+    if kind == "transductive":
+        names += ["domain adaptation", "covariate shift"]
+    if setting.same_likelihood and not setting.same_marginal and not setting.same_conditional:
+        names.append("label shift")
     return tuple(names)

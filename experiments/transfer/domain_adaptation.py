@@ -30,6 +30,8 @@ from dlcore.generative.pixels import normalize
 from dlcore.kits import optimizer
 from dlcore.main import main
 from dlcore.transfer import domain_adaptation
+from dlcore.transfer.advice import Setting as TransferSetting
+from dlcore.transfer.advice import name_setting
 from dlcore.transfer.domain_adaptation import AdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
 
@@ -89,7 +91,9 @@ def data(flags: Flags) -> Splits:
         "num_classes": len(loaded.class_names),
         "image_shape": list(parts["train"].arrays["image"].shape[1:]),
     }
-    return Splits(*parts.values(), spec, loaded.notes)
+    # The digits are the same classes of other pictures.
+    note = f"setting: {', '.join(name_setting(TransferSetting(same_marginal=False)))}"
+    return Splits(*parts.values(), spec, (*loaded.notes, note))
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:

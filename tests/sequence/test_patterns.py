@@ -244,6 +244,11 @@ def test_the_network_is_measured_beside_the_filter():
     estimates = np.stack([kalman_filter(constant_velocity(DRIFT, start=START), row).mean[:, :2] for row in y])
     assert numbers["kalman_rmse"] == pytest.approx(page.rmse(estimates, p), rel=1e-4)
     assert numbers["over_kalman"] == pytest.approx(page.rmse(y, p) / page.rmse(estimates, p), rel=1e-4)
+    # The last estimate of the smoother is the filter's, the ones before it are better.
+    filtered, smoothed = tracking.positions(constant_velocity(DRIFT, start=START), y)
+    np.testing.assert_allclose(smoothed[:, -1], filtered[:, -1], rtol=1e-5)
+    assert numbers["smoother_rmse"] == pytest.approx(page.rmse(smoothed, p), rel=1e-4)
+    assert numbers["smoother_rmse"] < numbers["kalman_rmse"]
     assert set(numbers) == set(evaluator.names)
 
 

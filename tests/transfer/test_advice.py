@@ -32,13 +32,12 @@ def test_other_words_are_refused():
     [
         (Setting(), ("no transfer",)),
         (Setting(same_marginal=False), ("homogeneous", "transductive", "domain adaptation", "covariate shift")),
+        # The tasks differ: P(Y | X), or the classes.
+        (Setting(same_conditional=False, target_labels=True), ("homogeneous", "inductive")),
+        (Setting(same_classes=False, same_conditional=False, target_labels=True), ("homogeneous", "inductive")),
         (
-            Setting(same_marginal=False, same_conditional=False),
-            ("homogeneous", "transductive", "domain adaptation"),
-        ),
-        (
-            Setting(same_classes=False, same_conditional=False, target_labels=True),
-            ("homogeneous", "inductive"),
+            Setting(same_marginal=False, same_conditional=False, same_likelihood=True),
+            ("homogeneous", "inductive", "label shift"),
         ),
         (
             Setting(same_inputs=False, same_marginal=False, same_conditional=False, target_labels=True),
@@ -47,6 +46,11 @@ def test_other_words_are_refused():
         (
             Setting(False, False, False, False, source_labels=False, target_labels=False),
             ("heterogeneous", "unsupervised"),
+        ),
+        # Labels of the target alone do not change the task.
+        (
+            Setting(same_marginal=False, target_labels=True),
+            ("homogeneous", "transductive", "domain adaptation", "covariate shift"),
         ),
     ],
 )
