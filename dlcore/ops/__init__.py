@@ -82,6 +82,7 @@ from dlcore.ops.mesh import (
     vertex_normals,
 )
 from dlcore.ops.moments import nearest_points, population_moments, squared_distances
+from dlcore.ops.mu_law import mu_law_decode, mu_law_encode
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.orthonormal import orthonormal_columns
 from dlcore.ops.patches import patchify, unpatchify
@@ -175,6 +176,8 @@ __all__ = [
     "mesh_edges",
     "mesh_laplacian",
     "mesh_volume",
+    "mu_law_decode",
+    "mu_law_encode",
     "multiscale_roi_align",
     "nearest_neighbors",
     "nearest_points",

@@ -1,0 +1,83 @@
+"""The pitch of sounds by their spectrum, and how many generated tones have the pitch that was asked for."""
+
+import numpy as np
+
+from dlcore.learner import Evaluator
+
+__all__ = ["pitch_evaluator", "semitones", "spectral_pitch"]
+
+_PADDING = 16
+"""Times its length that a sound is padded to before its spectrum is taken."""
+
+
+def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Measure the frequency of the highest peak of the spectrum, under a Hann window.
+
+    It is the pitch of sounds whose fundamental is their strongest partial. The spectrum of the zero-padded sound is
+    interpolated by a parabola through the peak and its neighbors, in decibels.
+
+    Args:
+      waveform: [..., T].
+      sample_rate: samples a second.
+
+    Returns:
+      [...] Hz; 0 for silence.
+
+    Raises:
+      ValueError: a sound has fewer than three samples.
+    """
+    waveform = np.asarray(waveform, np.float64)
+    length = waveform.shape[-1]
+    if length < 3:
+        raise ValueError(f"waveform has {length} samples; allowed: at least 3")
+    centered = waveform - waveform.mean(-1, keepdims=True)
+    size = _PADDING * length
+    magnitude = np.abs(np.fft.rfft(centered * np.hanning(length), size))
+    peak = np.clip(magnitude[..., 1:-1].argmax(-1) + 1, 1, magnitude.shape[-1] - 2)
+    neighbors = np.take_along_axis(magnitude, peak[..., None] + np.array([-1, 0, 1]), -1)
+    left, middle, right = np.moveaxis(np.log(np.maximum(neighbors, 1e-300)), -1, 0)
+    bend = left - 2 * middle + right
+    offset = np.where(bend < 0, (left - right) / (2 * np.where(bend < 0, bend, -1)), 0)
+    return np.where(magnitude.max(-1) > 0, (peak + np.clip(offset, -0.5, 0.5)) * sample_rate / size, 0)
+
+
+def semitones(frequency: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Measure how far a frequency is from another.
+
+    Args:
+      frequency: [...] Hz; 0 stands for no pitch.
+      reference: [...] Hz, positive.
+
+    Returns:
+      [...] semitones, 12 an octave, positive above the reference; -inf for no pitch.
+    """
+    with np.errstate(divide="ignore"):
+        return 12 * np.log2(np.asarray(frequency) / reference)
+
+
+def pitch_evaluator(
+    frequencies: np.ndarray, sample_rate: int, source: object, tolerance: float = 0.5, name: str = "waveform"
+) -> Evaluator:
+    """Measure the share of generated tones whose pitch is the one that was asked for.
+
+    Args:
+      frequencies: [K] Hz, of each class.
+      sample_rate: samples a second.
+      source: that `predict` draws tones for, with `label: [N]`.
+      tolerance: largest deviation, in semitones.
+      name: of the waveforms [B, T] in what `predict` gives.
+
+    Returns:
+      The evaluator of `pitch_accuracy`, and of `pitch_error`, the median absolute deviation in semitones.
+    """
+    frequencies = np.asarray(frequencies)
+
+    def add(acc, outputs, rows):
+        pitch = spectral_pitch(outputs[name], sample_rate)
+        return [*(acc or []), np.abs(semitones(pitch, frequencies[np.asarray(rows["label"])]))]
+
+    def finish(acc):
+        error = np.concatenate(acc)
+        return {"pitch_accuracy": float((error <= tolerance).mean()), "pitch_error": float(np.median(error))}
+
+    return Evaluator(add, finish, source, ("pitch_accuracy", "pitch_error"))

@@ -1,0 +1,141 @@
+"""Sounds in a report: a player for each, its waveform, and its spectrum."""
+
+import base64
+import io
+import wave
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.report.figure import GRAY, PALETTE, figure_svg, new_figure
+from dlcore.report.panel import Panel
+
+__all__ = ["save_wav", "sound_panel", "spectrum_panel", "wav_bytes"]
+
+
+def wav_bytes(waveform: np.ndarray, sample_rate: int) -> bytes:
+    """Encode a sound as a WAV file of 16 bits, one channel.
+
+    Args:
+      waveform: [T] in [-1, 1]; what is beyond is clipped.
+      sample_rate: samples a second.
+
+    Returns:
+      The file's content.
+
+    Raises:
+      ValueError: the sound is of another shape or not finite.
+    """
+    waveform = np.asarray(waveform, np.float64)
+    if waveform.ndim != 1 or not np.isfinite(waveform).all():
+        raise ValueError(f"waveform.shape={waveform.shape}: no sound; allowed: [T], finite numbers")
+    samples = np.rint(32767 * np.clip(waveform, -1, 1)).astype("<i2")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(samples.tobytes())
+    return buffer.getvalue()
+
+
+def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
+    """Write a sound to a WAV file.
+
+    Args:
+      path: of the file; its folder is made where it is missing.
+      waveform: [T] in [-1, 1].
+      sample_rate: samples a second.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: as `wav_bytes`.
+    """
+    content = wav_bytes(waveform, sample_rate)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def sound_panel(
+    waveforms: np.ndarray, names: Sequence[str], sample_rate: int, title: str = "Sounds", note: str = ""
+) -> Panel:
+    """Show sounds one below the other, each with a player.
+
+    Args:
+      waveforms: [N, T] in [-1, 1].
+      names: N, one a sound.
+      sample_rate: samples a second.
+      title: of the panel.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+    """
+    columns = 3
+    rows = -(-len(waveforms) // columns)
+    figure, axes = new_figure((10.5, 1.1 * rows + 0.4), rows, columns, sharex=True, sharey=True, squeeze=False)
+    time = 1000 * np.arange(waveforms.shape[1]) / sample_rate
+    for i, ax in enumerate(axes.ravel()):
+        ax.set_visible(i < len(waveforms))
+        if i < len(waveforms):
+            ax.plot(time, waveforms[i], color=PALETTE[0], linewidth=0.8)
+            ax.set_title(names[i], loc="left")
+            ax.set_yticks([])
+    for ax in axes[-1]:
+        ax.set_xlabel("ms")
+    players = "".join(
+        f'<figure style="display: inline-block; margin: 0.5em"><figcaption>{escape(name)}</figcaption>'
+        f'<audio controls style="width: 16em" src="data:audio/wav;base64,{_encoded(sound, sample_rate)}"></audio>'
+        "</figure>"
+        for name, sound in zip(names, waveforms, strict=True)
+    )
+    return Panel(title, figure_svg(figure, title) + f"<div>{players}</div>", note)
+
+
+def spectrum_panel(
+    waveforms: np.ndarray,
+    names: Sequence[str],
+    frequencies: Sequence[float],
+    sample_rate: int,
+    title: str = "Spectra",
+    note: str = "",
+) -> Panel:
+    """Plot the spectrum of each sound, with a line at the frequency that it should have.
+
+    Args:
+      waveforms: [N, T].
+      names: N, one a sound.
+      frequencies: N, in Hz.
+      sample_rate: samples a second.
+      title: of the panel.
+      note: a line under the title.
+
+    Returns:
+      The panel.
+    """
+    length, columns = waveforms.shape[1], 3
+    rows = -(-len(waveforms) // columns)
+    spectra = np.abs(np.fft.rfft(waveforms * np.hanning(length), 4 * length))
+    decibels = 20 * np.log10(np.maximum(spectra / np.maximum(spectra.max(-1, keepdims=True), 1e-12), 1e-4))
+    figure, axes = new_figure((10.5, 1.2 * rows + 0.4), rows, columns, sharex=True, sharey=True, squeeze=False)
+    axis = np.fft.rfftfreq(4 * length, 1 / sample_rate)
+    for i, ax in enumerate(axes.ravel()):
+        ax.set_visible(i < len(waveforms))
+        if i < len(waveforms):
+            ax.axvline(frequencies[i], color=GRAY, linewidth=2, alpha=0.6)
+            ax.plot(axis, decibels[i], color=PALETTE[1], linewidth=0.8)
+            ax.set_title(f"{names[i]}: {frequencies[i]:.0f} Hz", loc="left")
+            ax.set_ylim(-60, 3)
+    for ax in axes[-1]:
+        ax.set_xlabel("Hz")
+    axes[0, 0].set_ylabel("dB")
+    return Panel(title, figure_svg(figure, title), note)
+
+
+def _encoded(waveform: np.ndarray, sample_rate: int) -> str:
+    return base64.b64encode(wav_bytes(waveform, sample_rate)).decode()

@@ -1,0 +1,94 @@
+"""WaveNet by hand, what a sample depends on, its probabilities, and the sampler's rings."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.generative.autoregressive import log_likelihood, sample
+from dlcore.generative.wave_net import WaveNet
+
+
+def randomized(model, shape, scale=0.6):
+    label = jnp.zeros(1, jnp.int32) if model.num_classes else None
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *shape), jnp.int32), label)["params"]
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda s: jnp.asarray(scale * rng.normal(size=s.shape), jnp.float32), shapes)
+
+
+def small(**fields):
+    return WaveNet(**{"levels": 3, "features": 4, "skip_features": 5, "num_layers": 3, "cycle": 3, **fields})
+
+
+@pytest.mark.covers("GE-31")
+def test_two_layers_by_hand():
+    """h_0 reads the code before; layer i adds A tanh(z_1) sigmoid(z_2), z of h_i at t and t - d, d = 1, 2."""
+    model, codes, y = small(num_classes=2, num_layers=2, cycle=2), np.array([2, 0, 1, 1, 2, 0]), 1
+    params = randomized(model, (1, 6, 1))
+    logits = jax.jit(model.apply)({"params": params}, codes.reshape(1, 1, 6, 1), jnp.array([y]))[0, 0, :, 0]
+    p = jax.tree.map(np.asarray, params)
+    h = [p["embedding"]["embedding"][code] for code in (3, *codes[:-1])]
+    skip = np.zeros((6, 5))
+    for i, dilation in enumerate((1, 2)):
+        layer, after = p[f"layers_{i}"], []
+        for t in range(6):
+            past = h[t - dilation] if t >= dilation else np.zeros(4)
+            z = np.concatenate([past, h[t]]) @ layer["conv"]["kernel"] + layer["conv"]["bias"]
+            z += layer["label"]["embedding"][y]
+            out = np.tanh(z[:4]) / (1 + np.exp(-z[4:])) @ layer["out"]["kernel"] + layer["out"]["bias"]
+            after.append(h[t] + out[:4])
+            skip[t] += out[4:]
+        h = after
+    hidden = np.maximum(np.maximum(skip, 0) @ p["head"]["kernel"] + p["head"]["bias"], 0)
+    np.testing.assert_allclose(logits, hidden @ p["logits"]["kernel"] + p["logits"]["bias"], rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.covers("GE-31")
+def test_the_probabilities_of_all_sounds_sum_to_one():
+    """2^8 sounds of eight binary samples."""
+    model, shape = small(levels=2), (1, 8, 1)
+    sounds = jnp.array(list(itertools.product([0, 1], repeat=8))).reshape(-1, *shape)
+    params = randomized(model, shape)
+    nats = np.asarray(jax.jit(lambda p: log_likelihood(model, p, sounds))(params), np.float64)
+    assert np.exp(nats).sum() == pytest.approx(1, abs=1e-5)
+    assert nats.std() > 0.2
+
+
+@pytest.mark.covers("GE-31")
+@pytest.mark.parametrize(("layers", "cycle", "reach"), [(3, 3, 8), (4, 2, 7)])
+def test_a_sample_depends_on_those_of_the_receptive_field_and_on_no_other(layers, cycle, reach):
+    """Dilations 1, 2, 4 see 1 + 7 samples; 1, 2, 1, 2 see 1 + 6."""
+    model, length = small(num_layers=layers, cycle=cycle), 20
+    params = randomized(model, (1, length, 1), 1.0)
+    codes = jnp.asarray(np.random.default_rng(1).integers(0, 3, (1, length)))
+    changed = jnp.where(jnp.eye(length, dtype=bool), (codes + 1) % 3, codes)  # row i: sample i is another
+    logits = jax.jit(model.apply)({"params": params}, jnp.concatenate([codes, changed])[:, None, :, None])[:, 0, :, 0]
+    differs = np.asarray(jnp.abs(logits[1:] - logits[0]).max(-1) > 1e-7)  # [changed sample, predicted sample]
+    ahead = np.arange(length) - np.arange(length)[:, None]
+    np.testing.assert_array_equal(differs, (ahead >= 1) & (ahead <= reach))
+    assert model.receptive_field() == reach
+
+
+@pytest.mark.covers("GE-31")
+def test_the_rings_draw_the_same_sounds_as_whole_passes():
+    model, shape = small(num_classes=2, num_layers=5), (1, 12, 1)
+    params, keys, label = randomized(model, shape), jax.random.split(jax.random.key(1), 6), jnp.arange(6) % 2
+
+    @jax.jit
+    def draw(params):
+        return [sample(model, params, keys, shape, label=label, cached=cached) for cached in (True, False)]
+
+    rings, passes = draw(params)
+    np.testing.assert_array_equal(rings, passes)
+    assert len(np.unique(np.asarray(rings).reshape(6, -1), axis=0)) > 3
+
+
+def test_the_loss_starts_at_a_uniform_guess_and_half_precision_samples():
+    model = small(levels=7, dtype=jnp.bfloat16)
+    x = jnp.zeros((1, 1, 9, 1), jnp.int32)
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
+    assert float(log_likelihood(model, params, x)[0]) == pytest.approx(-9 * np.log(7), rel=1e-5)
+    shapes = jax.eval_shape(lambda p: sample(model, p, jax.random.split(jax.random.key(0), 2), (1, 9, 1)), params)
+    assert (shapes.shape, shapes.dtype) == ((2, 1, 9, 1), jnp.int32)
