@@ -99,6 +99,10 @@ MEASURES = {
         "Fréchet distance", "between Gaussians fitted to features of samples and of real images (FID)", "", _DOWN
     ),
     "kid": Measure("Kernel distance", "unbiased squared MMD of features of samples and real images", "", _DOWN),
+    "pitch_accuracy": Measure(
+        "Pitch accuracy", "share of generated tones within half a semitone of the pitch that was asked for", _SHARE, _UP
+    ),
+    "pitch_error": Measure("Pitch error", "median deviation of a generated tone's pitch", "semitones", _DOWN),
     "inception_score": Measure("Inception score", "certain and varied classes of samples; at least 1", "", _UP),
     "class_consistency": Measure("Class consistency", "share of samples classified as what was asked for", "", _UP),
     "g_loss": Measure("Generator loss", "of the adversarial game; its level alone says little"),

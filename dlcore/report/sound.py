@@ -129,7 +129,7 @@ def spectrum_panel(
         if i < len(waveforms):
             ax.axvline(frequencies[i], color=GRAY, linewidth=2, alpha=0.6)
             ax.plot(axis, decibels[i], color=PALETTE[1], linewidth=0.8)
-            ax.set_title(f"{names[i]}: {frequencies[i]:.0f} Hz", loc="left")
+            ax.set_title(names[i], loc="left")
             ax.set_ylim(-60, 3)
     for ax in axes[-1]:
         ax.set_xlabel("Hz")

@@ -1,14 +1,20 @@
 """WaveNet by hand, what a sample depends on, its probabilities, and the sampler's rings."""
 
 import itertools
+import wave
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.tones import PITCHES
+from dlcore.experiment.setting import FlagError
 from dlcore.generative.autoregressive import log_likelihood, sample
 from dlcore.generative.wave_net import WaveNet
+from dlcore.main import run
+from experiments.generative import wave_net
 
 
 def randomized(model, shape, scale=0.6):
@@ -56,6 +62,7 @@ def test_the_probabilities_of_all_sounds_sum_to_one():
     assert nats.std() > 0.2
 
 
+@pytest.mark.slow(unless=["3-3-8"])
 @pytest.mark.covers("GE-31")
 @pytest.mark.parametrize(("layers", "cycle", "reach"), [(3, 3, 8), (4, 2, 7)])
 def test_a_sample_depends_on_those_of_the_receptive_field_and_on_no_other(layers, cycle, reach):
@@ -71,6 +78,7 @@ def test_a_sample_depends_on_those_of_the_receptive_field_and_on_no_other(layers
     assert model.receptive_field() == reach
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-31")
 def test_the_rings_draw_the_same_sounds_as_whole_passes():
     model, shape = small(num_classes=2, num_layers=5), (1, 12, 1)
@@ -85,6 +93,7 @@ def test_the_rings_draw_the_same_sounds_as_whole_passes():
     assert len(np.unique(np.asarray(rings).reshape(6, -1), axis=0)) > 3
 
 
+@pytest.mark.slow
 def test_the_loss_starts_at_a_uniform_guess_and_half_precision_samples():
     model = small(levels=7, dtype=jnp.bfloat16)
     x = jnp.zeros((1, 1, 9, 1), jnp.int32)
@@ -92,3 +101,49 @@ def test_the_loss_starts_at_a_uniform_guess_and_half_precision_samples():
     assert float(log_likelihood(model, params, x)[0]) == pytest.approx(-9 * np.log(7), rel=1e-5)
     shapes = jax.eval_shape(lambda p: sample(model, p, jax.random.split(jax.random.key(0), 2), (1, 9, 1)), params)
     assert (shapes.shape, shapes.dtype) == ((2, 1, 9, 1), jnp.int32)
+
+
+# The experiment
+
+
+@pytest.mark.covers("GE-31")
+def test_the_bits_of_the_models_without_a_network_by_hand():
+    """Training tones 0 1 0 1 0 1 0 1 of two codes: a sample is certain given the one before it, a fair coin without.
+
+    The 2-gram's smoothing of 0.05 leaves (4 + 0.05) / (4 + 0.1) after a 0, and (3 + 0.05) / (3 + 0.1) after a 1."""
+    codes = np.array([[0, 1, 0, 1, 0, 1, 0, 1]])
+    bits = wave_net.baselines(codes, codes, codes[:, :5], 2)
+    assert bits["uniform"] == 1
+    assert bits["frequencies of codes"] == pytest.approx(1)
+    (name, value) = list(bits.items())[-1]
+    assert name == "2-gram", "longer contexts are rarer, so that smoothing leaves them less certain"
+    assert value == pytest.approx(-(2 * np.log2(4.05 / 4.1) + 2 * np.log2(3.05 / 3.1)) / 4)
+    biased = np.array([[1, 1, 1, 0]])
+    assert wave_net.baselines(codes, codes, biased, 2)["2-gram"] > 2, "it is the test tones that are measured"
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-31")
+def test_the_report_plays_the_tones_and_predict_writes_them(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run(wave_net.experiment, ["--smoke", "--steps=1", "--eval_every=1", f"--run_dir={folder}"]) == 0
+    report = (folder / "report.html").read_text()
+    assert report.count('<audio controls style="width: 16em" src="data:audio/wav;base64,') == 24
+    assert "media-src data:" in report
+    words = ["--mode=predict", f"--run={folder}", "--num_drawn=2", f"--output={tmp_path / 'tones'}"]
+    assert run(wave_net.experiment, words) == 0
+    assert capsys.readouterr().out.count("-log p = ") == 2
+    with wave.open(str(tmp_path / "tones" / "tone_001.wav")) as file:
+        assert (file.getnframes(), file.getframerate(), file.getsampwidth()) == (64, 4000, 2)
+
+
+@pytest.mark.covers("GE-31")
+def test_asked_pitches_are_the_labels():
+    flags = SimpleNamespace(sample_pitch="C4", conditional=True, num_drawn=2)
+    source, names = wave_net.drawn(flags, {"class_names": list(PITCHES)})
+    np.testing.assert_array_equal(source.arrays["label"], [3, 3])
+    assert names == ["tone_000", "tone_001"]
+    np.testing.assert_array_equal(wave_net.asked_tones(14).arrays["label"][[0, 1, 12]], [0, 1, 0])
+    flags.sample_pitch = "H2"
+    with pytest.raises(FlagError, match="sample_pitch=H2: not a trained pitch; allowed: A3"):
+        wave_net.drawn(flags, {"class_names": list(PITCHES)})
