@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dlcore.detection.torch_detectors import BACKBONES
 from dlcore.experiment.experiment import Setup
@@ -18,7 +19,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.kits import earlier_phase, optimizer, trained_network
 from dlcore.models.registry import kind_of
 
-__all__ = ["SETTINGS", "fit_modules", "origin", "start"]
+__all__ = ["SETTINGS", "fit_modules", "headless", "origin", "start", "start_backbone"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -103,6 +104,64 @@ def start(setup: Setup) -> Start | None:
         return state.replace(params=params, model_state=variables, opt_state=jax.jit(transformation.init)(params))
 
     return Start(replace, lambda state: fitted(state) and None)
+
+
+def start_backbone(setup: Setup) -> Start | None:
+    """Start the backbone of a pretext from the weights of `--init_from`; its other modules start anew.
+
+    A teacher or a key encoder starts as the student, as without weights.
+
+    Args:
+      setup: with the flags of SETTINGS, `model`, and the optimizer's.
+
+    Returns:
+      State -> State with the backbone's weights and a new optimizer state; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: there is no such backbone, or it does not fit.
+    """
+    source = setup.flags.get("init_from")
+    if source is None:
+        return None
+    name, load = f"init_from={source!r}", functools.cache(lambda: _load(source))
+
+    def fitted(state):
+        wanted = {"params": state.params, **state.model_state}
+        given = _in_modules(*load(), setup.flags.model, wanted, name)[0]
+        return fit_modules(headless(given), headless(wanted), False, name)[0]
+
+    def replace(state):
+        weights = fitted(state)
+        params, model_state = (
+            jax.tree.map(lambda leaf: leaf, tree) for tree in (dict(state.params), dict(state.model_state))
+        )
+        for kind, modules in weights.items():
+            tree = params if kind == "params" else model_state[kind]
+            tree["backbone"] = {**tree["backbone"], **modules["backbone"]}
+        opt_state = jax.jit(optimizer.build(setup).init)(params)
+        state = state.replace(params=params, model_state=model_state, opt_state=opt_state)
+        for copy in ("teacher", "key"):
+            if hasattr(state, f"{copy}_params"):
+                copies = {f"{copy}_params": params, f"{copy}_model_state": model_state}
+                state = state.replace(**jax.tree.map(jnp.copy, copies))
+        return state
+
+    return Start(replace, lambda state: fitted(state) and None)
+
+
+def headless(variables: dict) -> dict:
+    """Take the backbone without its head, which what is built on a backbone does not use.
+
+    Args:
+      variables: collection -> module -> tree of arrays.
+
+    Returns:
+      Of each collection the backbone without its head; as they are where there is no backbone.
+    """
+    backbones = trained_network.backbone_of(variables)
+    if not backbones:
+        return variables  # `fit_modules` says what there is in its place
+    return {kind: {"backbone": layers} for kind, layers in backbones.items()}
 
 
 def _listed(names: Sequence[str]) -> str:

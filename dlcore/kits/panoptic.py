@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.origin import Start
 from dlcore.experiment.splits import Splits
-from dlcore.kits import detection, detection_results
+from dlcore.kits import detection, detection_results, init_from
 from dlcore.kits.image_prediction import unique_stems
 from dlcore.learner import Evaluator
 
-__all__ = ["FIELDS", "class_names", "describe", "evaluators", "panels", "pictures", "write"]
+__all__ = ["FIELDS", "class_names", "describe", "evaluators", "panels", "pictures", "start", "write"]
 
 _SHOWN = 8
 
@@ -194,10 +195,40 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     return {"panoptic": np.concatenate(drawn, 1)}
 
 
+def start(setup: Setup) -> Start | None:
+    """Start the detector from the weights of `--init_from`, as `init_from.start`; the segmenter starts anew.
+
+    Args:
+      setup: with the flags of the page.
+
+    Returns:
+      State -> State; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: there are no such weights, or they do not fit.
+    """
+    single = init_from.start(setup)
+    if single is None:
+        return None
+
+    def detector(state: Any) -> Any:
+        part = {name: getattr(state, name)["instances"] for name in ("params", "opt_state")}
+        return state.parts["instances"].replace(**part)
+
+    def replace(state: Any) -> Any:
+        one = single.replace(detector(state))
+        parts = state.parts | {"instances": one.replace(params=None, opt_state=None)}
+        params, opt_state = (
+            getattr(state, name) | {"instances": getattr(one, name)} for name in ("params", "opt_state")
+        )
+        return state.replace(params=params, opt_state=opt_state, parts=parts)
+
+    return Start(replace, lambda state: single.check(detector(state)))
+
+
 FIELDS = {
     **detection.fields(masks=True, stuff=True),
-    "settings": {name: setting for name, setting in detection.SETTINGS.items() if name != "init_from"},
-    "start": lambda setup: None,
+    "start": start,
     "monitor": "pq",
     "headline": "pq",
     "example": detection_results.example,

@@ -57,7 +57,7 @@ CLIPS = {
     **SHARED,
     "smoke": {**SMOKE, "num_clips": 150},
     "settings": {
-        **{name: setting for name, setting in self_supervised.SETTINGS.items() if name not in images.SETTINGS},
+        **{name: setting for name, setting in SHARED["settings"].items() if name not in images.SETTINGS},
         "num_clips": Setting(2000, "training clips", limits=Range(20)),
     },
 }

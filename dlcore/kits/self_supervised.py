@@ -31,7 +31,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, optimizer
+from dlcore.kits import backbone, images, init_from, optimizer
 from dlcore.kits.known_datasets import TRAIN_SIZES
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.self_supervised.networks import Embedder, pooled
@@ -411,7 +411,8 @@ SHARED = {
     "data": data,
     "check": check,
     "model": "resnet8_cifar",
-    "settings": SETTINGS,
+    "settings": {**SETTINGS, **init_from.SETTINGS},
+    "start": init_from.start_backbone,
     "monitor": "knn",
     "headline": "knn",
     "example": images.example,
@@ -425,7 +426,7 @@ SHARED = {
 CONTRASTIVE = {
     **SHARED,
     "settings": {
-        **SETTINGS,
+        **SHARED["settings"],
         "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
     },
     "evaluators": partial(evaluators, embeddings=True),

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from flax import struct
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
@@ -31,7 +32,16 @@ from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
 
-__all__ = ["MULTIPLES", "AdaptationNet", "coral_distance", "learner", "maps_and_features", "mmd_distance"]
+__all__ = [
+    "MULTIPLES",
+    "AdaptationNet",
+    "AdaptationState",
+    "BackboneAdaptationNet",
+    "coral_distance",
+    "learner",
+    "maps_and_features",
+    "mmd_distance",
+]
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Of the mean squared distance: widths of the kernels of MMD."""
@@ -96,6 +106,61 @@ class AdaptationNet(nn.Module):
         }
 
 
+class BackboneAdaptationNet(nn.Module):
+    """A backbone of the zoo with heads for class and domain; its batch statistics stay those that it starts with.
+
+    Domains are told apart by the last map, averaged over the image, and distances compare the features of the dense
+    layer after it.
+
+    Args:
+      backbone: a model of dlcore.models.
+      num_classes: of the source and the target.
+      width: D, of the features, and of the classifier of domains.
+      dtype: of the dense layer; None takes the parameters'.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    width: Annotated[int, Range(1)] = 128
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, strength: float | jax.Array = 1.0) -> dict[str, jax.Array]:
+        """Classify images and their domain.
+
+        Args:
+          x: [B, H, W, C].
+          strength: of the gradient reversal.
+
+        Returns:
+          As `AdaptationNet`.
+        """
+        last = list(self.backbone.features(x, False).values())[-1]
+        averaged = last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean((1, 2))
+        h = nn.relu(Dense(self.width, dtype=self.dtype, name="dense")(averaged))
+        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        return {
+            "features": h,
+            "logits": Dense(self.num_classes, name="head")(h),
+            "domain": DomainClassifier(self.width, name="domain")(averaged, strength),
+        }
+
+
+@struct.dataclass
+class AdaptationState(State):
+    """State of networks with further collections.
+
+    Args:
+      model_state: batch statistics, of both networks; no update changes them.
+    """
+
+    model_state: Any
+
+
+def _fixed(state: State) -> dict:
+    return getattr(state, "model_state", {})
+
+
 def mmd_distance(source: jax.Array, target: jax.Array) -> jax.Array:
     """Measure the squared maximum mean discrepancy of two samples, under five Gaussian kernels.
 
@@ -149,7 +214,7 @@ def learner(
     """Train on `{"image": source [B, H, W, C], "label": [B], "target": [B, H, W, C], "index"}`.
 
     Args:
-      model: see `AdaptationNet`.
+      model: see `AdaptationNet` and `BackboneAdaptationNet`.
       optimizer: any optax transformation.
       ramp: step -> share of `strength`, from 0 at the first step.
       preprocess: batch of images to the model's input.
@@ -164,17 +229,17 @@ def learner(
       the target's `logits` and `features`, those of the twin (`source_only_logits`), and `source_features`.
     """
 
-    def describe(params: Any, batch: dict, factor: float | jax.Array = 0.0) -> tuple[dict, dict]:
-        reversal = factor if technique == "dann" else 0.0
-        return tuple(model.apply({"params": params}, preprocess(batch[x]), reversal) for x in ("image", "target"))
+    def describe(params: Any, fixed: dict, batch: dict, factor: float | jax.Array = 0.0) -> tuple[dict, dict]:
+        reversal, variables = factor if technique == "dann" else 0.0, {"params": params, **fixed}
+        return tuple(model.apply(variables, preprocess(batch[x]), reversal) for x in ("image", "target"))
 
     def gathered(features: jax.Array) -> jax.Array:
         return features if axis is None else jax.lax.all_gather(features, axis, tiled=True)
 
-    def objective(params: Any, batch: dict, factor: float | jax.Array) -> tuple[jax.Array, Metrics]:
+    def objective(params: Any, fixed: dict, batch: dict, factor: float | jax.Array) -> tuple[jax.Array, Metrics]:
         mask = mask_of(batch)
         # Forward on both domains; DANN reverses the gradient before the domain classifier.
-        source, target = describe(params, batch, factor)
+        source, target = describe(params, fixed, batch, factor)
         # Source classification and domain classification.
         losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])  # [B]
         domain, is_domain_correct = domain_losses([source["domain"], target["domain"]])
@@ -190,10 +255,11 @@ def learner(
         }
 
     def init(rng: jax.Array, batch: dict) -> State:
-        params = model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]))["params"]
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"])))
+        params = model_state.pop("params")
         opt_state = {name: optimizer.init(params) for name in TWINS}
-        twins = dict.fromkeys(TWINS, params)
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), twins, opt_state)
+        arguments = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), dict.fromkeys(TWINS, params), opt_state
+        return AdaptationState(*arguments, model_state) if model_state else State(*arguments)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         # Target labels are for evaluation only.
@@ -205,7 +271,9 @@ def learner(
             # The adapted network and the source-only baseline take the same step from the same start.
             one = state.replace(params=state.params[name], opt_state=state.opt_state[name])
             # Gradient of classification, domain loss and distance; the baseline has no adaptation.
-            (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(one.params, inputs, factor)
+            (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(
+                one.params, _fixed(state), inputs, factor
+            )
             # Optimizer step.
             one = apply_gradients(one, optimizer, gradients, value=value)
             params[name], opt_state[name] = one.params, one.opt_state
@@ -213,7 +281,7 @@ def learner(
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        metrics = objective(state.params["adapted"], batch, 0.0)[1]
+        metrics = objective(state.params["adapted"], _fixed(state), batch, 0.0)[1]
         if "target_label" not in batch:
             return metrics
         outputs, mask = predict(state, batch), mask_of(batch)
@@ -228,8 +296,8 @@ def learner(
         }
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        source, target = describe(state.params["adapted"], batch)
-        _, source_only = describe(state.params["source_only"], batch)
+        source, target = describe(state.params["adapted"], _fixed(state), batch)
+        _, source_only = describe(state.params["source_only"], _fixed(state), batch)
         return {
             "logits": target["logits"],
             "features": target["features"],

@@ -18,9 +18,10 @@ import numpy as np
 
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import pretext, self_supervised
+from dlcore.kits import init_from, pretext, self_supervised
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.metrics.clustering import normalized_mutual_information
@@ -109,6 +110,14 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     return [*self_supervised.evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
 
 
+def start(setup: Setup) -> Start:
+    """Start the backbone from the weights of `--init_from`, where there are some, and cluster its features."""
+    begin, given = reclustering(setup).begin, init_from.start_backbone(setup)
+    if given is None:
+        return Start(begin, lambda state: None)
+    return Start(lambda state: begin(given.replace(state)), given.check)
+
+
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -117,12 +126,12 @@ experiment = Experiment(
     defaults={**pretext.DEFAULTS, "num_clusters": 30, "steps": 1200, "schedule": "constant"},
     expected_loss=lambda setup: math.log(fitted(setup).flags.num_clusters),
     hooks=lambda setup: [reclustering(setup)],
-    start=lambda setup: reclustering(setup).begin,
     panels=self_supervised.view_panels,
     **{
         **pretext.SHARED,
         "evaluators": evaluators,
         "notes": notes,
+        "start": start,
         "smoke": {**pretext.SMOKE, "num_clusters": 5, "eval_every": 1},
         "settings": {
             **self_supervised.CONTRASTIVE["settings"],

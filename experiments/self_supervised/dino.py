@@ -36,7 +36,7 @@ from dlcore.report.self_supervised import attention_maps
 from dlcore.self_supervised import dino
 
 SETTINGS = {
-    **self_supervised.SETTINGS,
+    **self_supervised.SHARED["settings"],
     "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
     "local_size": Setting(None, "side of small crops in pixels; by default half of the input's", int | None, Range(1)),
     "global_area": Setting((0.4, 1.0), "range of the share of the image that a large crop shows", tuple[float, ...]),

@@ -110,7 +110,12 @@ experiment = Experiment(
         "mae.decoder_heads": 2,
         "mae.decoder_features": 8,
     },
-    **{name: value for name, value in self_supervised.SHARED.items() if name not in ("model", "evaluators", "panels")},
+    **{
+        name: value
+        for name, value in self_supervised.SHARED.items()
+        if name not in ("model", "settings", "start", "evaluators", "panels")
+    },
+    settings=self_supervised.SETTINGS,
     evaluators=partial(self_supervised.evaluators, encoder=encoder),
     panels=panels,
 )

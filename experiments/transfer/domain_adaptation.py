@@ -4,6 +4,8 @@ python -m experiments.transfer.domain_adaptation                                
 python -m experiments.transfer.domain_adaptation --technique=mmd                                (54.0 %, 53.0 without)
 python -m experiments.transfer.domain_adaptation --technique=coral --strength=30                             (not run)
 python -m experiments.transfer.domain_adaptation --shift=inverted                                            (not run)
+python -m experiments.transfer.domain_adaptation --technique=mmd --model=resnet8_cifar                       (not run)
+python -m experiments.transfer.domain_adaptation --init_from=RUN                                             (not run)
 python -m experiments.transfer.domain_adaptation --dataset=mnist --data_dir=D --patches=cifar10 \\
     --steps=2000                                                                                 (56.3 %, 31.2 without)
 
@@ -16,23 +18,29 @@ the same network on the same batches without the adaptation. Inverted digits are
 aligned with each other's.
 """
 
+import functools
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from dlcore.data.normalization import normalizer
 from dlcore.data.other_domain import two_domains
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.pixels import normalize
-from dlcore.kits import optimizer
+from dlcore.kits import init_from, optimizer, trained_network
 from dlcore.main import main
+from dlcore.models import create_model
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.advice import Setting as TransferSetting
 from dlcore.transfer.advice import name_setting
-from dlcore.transfer.domain_adaptation import AdaptationNet
+from dlcore.transfer.domain_adaptation import AdaptationNet, BackboneAdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
 
 SETTINGS = {
@@ -45,6 +53,21 @@ SETTINGS = {
         "photographs",
         "to blend with: the photographs that come with scikit-learn, or cifar10",
         Literal["photographs", "cifar10"],
+    ),
+    "model": Setting(
+        None,
+        "a name of `dlcore models`: its network takes the place of the small one, with the batch statistics that it "
+        "starts with; by default that of --init_from",
+        str | None,
+        essential=True,
+    ),
+    "init_from": Setting(
+        None,
+        "weights that the backbone starts from: the folder of a run of a classifier, a pretext, a detector or a "
+        "segmenter, a folder of `dlcore convert` or a packed .npz, of colors",
+        str | None,
+        essential=True,
+        origin=lambda flags: origin(flags),
     ),
     **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
 }
@@ -101,15 +124,68 @@ def example(spec: dict) -> dict[str, np.ndarray]:
     return {"image": image, "target": image, "label": zero, "target_label": zero, "index": zero}
 
 
+def origin(flags: Flags) -> Origin | None:
+    if flags.init_from is None:
+        return None
+    found = trained_network.classifier_origin(flags.init_from, "init_from", headless=True)
+    if flags.model not in (None, found.model):
+        raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
+    trained_network.check_fits(found, channels=3)
+    return found
+
+
+def network(setup: Setup):
+    """The network, and what its input is from images [B, H, W, 3]."""
+    found, flags, num_classes = origin(setup.flags), setup.flags, setup.spec["num_classes"]
+    if found is None and flags.model is None:
+        return AdaptationNet(num_classes, **flags.group("net"), dtype=setup.dtype), normalize
+    fields = {"num_classes": 1, "dtype": setup.dtype}
+    if found is None:
+        backbone, prepare = create_model(flags.model, **fields), normalize
+    else:
+        backbone = trained_network.model_of(found, **fields)
+        prepare = normalizer(found.mean, found.std, dtype=setup.dtype)
+    return BackboneAdaptationNet(backbone, num_classes, flags.group("net")["width"], setup.dtype), prepare
+
+
 def build(setup: Setup):
+    model, preprocess = network(setup)
     return domain_adaptation.learner(
-        model=AdaptationNet(setup.spec["num_classes"], **setup.flags.group("net"), dtype=setup.dtype),
+        model=model,
         optimizer=optimizer.build(setup),
         ramp=lambda step: reversal_strength(step / setup.steps),
-        preprocess=normalize,
+        preprocess=preprocess,
         axis=setup.axis,
         **setup.flags.group("learner"),
     )
+
+
+def start(setup: Setup) -> Start | None:
+    """Start the backbones of both networks from the weights of `--init_from`."""
+    source = setup.flags.init_from
+    if source is None:
+        return None
+    load = functools.cache(lambda: trained_network.load_network(source, "init_from", channels=3, headless=True))
+
+    def fitted(state):
+        given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
+        wanted = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
+        return init_from.fit_modules(
+            init_from.headless(given), init_from.headless(wanted), False, f"init_from={source!r}"
+        )[0]
+
+    def replace(state):
+        weights = fitted(state)
+        params = weights.pop("params")["backbone"]
+        twins = {
+            name: {**twin, "backbone": {**twin["backbone"], **jax.tree.map(jnp.copy, params)}}
+            for name, twin in state.params.items()
+        }
+        opt_state = {name: jax.jit(optimizer.build(setup).init)(twin) for name, twin in twins.items()}
+        state = state.replace(params=twins, opt_state=opt_state)
+        return state.replace(model_state=weights) if weights else state
+
+    return Start(replace, lambda state: fitted(state) and None)
 
 
 def panels(context) -> list:
@@ -170,6 +246,7 @@ experiment = Experiment(
     plain={"weight_decay": 0.0},
     example=example,
     schedule=optimizer.schedule,
+    start=start,
     panels=panels,
 )
 

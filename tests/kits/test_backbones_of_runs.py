@@ -23,6 +23,7 @@ from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
 
 MODEL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
+COLOR = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1,1"]
 
 
 def filled(shapes, seed):
@@ -154,6 +155,88 @@ def test_the_classifier_of_a_gan_and_noisy_labels_start_from_a_pretext(tmp_path,
     for name in state.params:
         assert_equal_backbone([state.params[name], state.model_state[name]["batch_stats"]], _parts(source))
     jax.tree.map(np.testing.assert_array_equal, state.kept["params"], state.params["cross_entropy"])
+
+
+STARTED = ["jigsaw", "moco", "dino", "unrotation", "deep_cluster"]
+
+
+@pytest.mark.covers("TL-18")
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[] if p == "jigsaw" else [pytest.mark.slow]) for p in STARTED])
+def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path, monkeypatch):
+    """Its own modules, and the copies of a teacher or a key encoder, are as without weights."""
+    source = write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+    experiment = find_experiment(f"self_supervised.{page}")
+    _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
+    before = filled(_plain(shapes), 7)
+    start = init_from.start_backbone(setup)
+    start.check(before)
+    state = start(before)
+    assert_equal_backbone(
+        [tree["backbone"] for tree in (state.params, state.model_state["batch_stats"])], _parts(source)
+    )
+    for module in set(state.params) - {"backbone"}:
+        jax.tree.map(np.testing.assert_array_equal, state.params[module], before.params[module])
+    for copy in ("teacher", "key"):
+        if hasattr(state, f"{copy}_params"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(state, f"{copy}_params"), state.params)
+            jax.tree.map(np.testing.assert_array_equal, getattr(state, f"{copy}_model_state"), state.model_state)
+    if page in ("moco", "dino"):
+        assert any(hasattr(state, f"{copy}_params") for copy in ("teacher", "key"))
+    if page == "deep_cluster":
+        return  # whose start also clusters
+    for ours, theirs in zip(
+        *(jax.tree.leaves(s.params) for s in (experiment.start(setup)(before), state)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TL-18")
+def test_the_detector_of_a_panoptic_page_starts_from_a_pretext(tmp_path, monkeypatch):
+    source = write_run(find_experiment("self_supervised.colorization"), tmp_path / "run", monkeypatch, *COLOR)
+    experiment = find_experiment("segmentation.panoptic")
+    _, setup, shapes = initial(experiment, *COLOR, f"--init_from={tmp_path / 'run'}")
+    parts = {name: _plain(part) for name, part in shapes.parts.items()}
+    before = filled(_plain(shapes).replace(parts=parts), 7)
+    experiment.start(setup).check(before)
+    state = experiment.start(setup)(before)
+    detector = state.params["instances"], state.parts["instances"].model_state["batch_stats"]
+    assert_equal_backbone([tree["backbone"] for tree in detector], _parts(source))
+    jax.tree.map(np.testing.assert_array_equal, state.params["semantic"], before.params["semantic"])
+
+
+@pytest.mark.slow
+@pytest.mark.covers("TL-18", "TL-13")
+@pytest.mark.parametrize("technique", ["dann", "mmd"])
+def test_both_networks_of_domain_adaptation_start_from_the_backbone_of_a_run(technique, tmp_path, monkeypatch):
+    """An update moves the backbone of either network, and no batch statistics."""
+    source = _parts(write_run(find_experiment("self_supervised.colorization"), tmp_path / "run", monkeypatch, *COLOR))
+    experiment = find_experiment("transfer.domain_adaptation")
+    words = ["--smoke", f"--technique={technique}", f"--init_from={tmp_path / 'run'}", "--strength=5"]
+    run, setup, shapes = initial(experiment, *words)
+    learner, start = experiment.build(setup), experiment.start(setup)
+    batch = batch_at(run.pipelines(experiment.data(run.flags)), 0)
+    start.check(shapes)
+    state = start(jax.jit(learner.init)(jax.random.key(0), batch))
+    for twin in ("adapted", "source_only"):
+        mine = [state.params[twin]["backbone"], state.model_state["batch_stats"]["backbone"]]
+        assert_equal_backbone(mine, source)
+    after = jax.jit(learner.update)(state.replace(step=state.step + 1), batch)[0]
+    jax.tree.map(np.testing.assert_array_equal, after.model_state, state.model_state)
+    moved = [jax.tree.leaves(after.params[twin]["backbone"]) for twin in ("adapted", "source_only")]
+    assert any(np.abs(a - b).max() > 0 for a, b in zip(*moved, strict=True)), "adaptation reaches the backbone"
+
+
+def test_domain_adaptation_refuses_gray_networks_and_other_models(tmp_path, monkeypatch):
+    write_run(rotation, tmp_path / "run", monkeypatch, *MODEL)
+    experiment = find_experiment("transfer.domain_adaptation")
+    for words, message in (
+        ([], r"init_from=.*: trained on images of 1 channels; allowed: 3"),
+        (["--model=vgg11"], r"--init_from=.*: a resnet8_cifar; allowed: of --model=vgg11"),
+    ):
+        flags = resolve(experiment, [f"--init_from={tmp_path / 'run'}", *words])
+        with pytest.raises(ValueError, match=message):
+            experiment.settings["init_from"].origin(flags)
 
 
 def test_co_teaching_is_not_started_from_weights():
