@@ -14,7 +14,7 @@ from typing import Literal
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.mode import Mode
-from dlcore.experiment.resolve import last_value, resolve, wants_smoke
+from dlcore.experiment.resolve import last_value, resolve, split_runs, wants_smoke
 from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
@@ -78,6 +78,7 @@ def run(experiment: Experiment, argv: list[str]) -> int:
     show = "--traceback" in argv
     try:
         mode, settings = mode_of(argv)
+        argv = split_runs(argv, settings)
         flags = resolve(experiment, argv, settings)
     except FlagError as error:
         print(f"error: {error}{_other_mode(argv, error)}", file=sys.stderr)

@@ -9,6 +9,7 @@
 Krizhevsky, Sutskever & Hinton 2012 average ten crops of 224 pixels from images of 256, which are the 7/8 here.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import jax
@@ -19,7 +20,7 @@ from dlcore.learner import Batch, Learner, Metrics, Sum, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
 
-__all__ = ["Views", "test_time_augmentation", "views"]
+__all__ = ["Views", "by_probabilities", "test_time_augmentation", "views"]
 
 Views = Literal["none", "flip", "five_crop", "ten_crop"]
 
@@ -61,8 +62,7 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
       example: a batch with `image` [B, H, W, C] and `label` [B].
 
     Returns:
-      The learner, with another `evaluate` (loss, accuracy, top5, confusion and calibration of the mean probabilities)
-      and another `predict` (`logits`, their logarithms, and `probabilities`).
+      The learner, as `by_probabilities` has it.
 
     Raises:
       ValueError: the learner is no classifier of images.
@@ -74,12 +74,30 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
     if not is_image or "probabilities" not in outputs or outputs["probabilities"].ndim != 2:
         raise ValueError(f"tta={kind}: this is no classifier of images; allowed: none")
 
-    def predict(state: Any, batch: Batch) -> dict[str, jax.Array]:
+    def probabilities(state: Any, batch: Batch) -> jax.Array:
         def of_images(images: jax.Array) -> jax.Array:
             repeated = {"image": images}  # what else is in a batch, such as its index, is not of one view
             return learner.predict(state, repeated)["probabilities"]
 
-        probabilities = average_over_crops(of_images, lambda image: views(image, kind))(batch["image"])
+        return average_over_crops(of_images, lambda image: views(image, kind))(batch["image"])
+
+    return by_probabilities(learner, probabilities)
+
+
+def by_probabilities(learner: Learner, probabilities_of: Callable[[Any, Batch], jax.Array]) -> Learner:
+    """Measure and predict by probabilities that were averaged.
+
+    Args:
+      learner: a classifier.
+      probabilities_of: (state, batch) -> [B, K].
+
+    Returns:
+      The learner, with another `evaluate` (loss, accuracy, top5, confusion and calibration of these probabilities) and
+      another `predict` (`logits`, their logarithms, and `probabilities`).
+    """
+
+    def predict(state: Any, batch: Batch) -> dict[str, jax.Array]:
+        probabilities = probabilities_of(state, batch)
         return {"logits": jnp.log(jnp.maximum(probabilities, 1e-30)), "probabilities": probabilities}
 
     def evaluate(state: Any, batch: Batch) -> Metrics:

@@ -14,7 +14,7 @@ from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.setting import FlagError, Setting, model_settings, module_settings, settings_of
 from dlcore.experiment.settings import RUN
 
-__all__ = ["last_value", "read_config", "resolve", "wants_smoke"]
+__all__ = ["last_value", "read_config", "resolve", "split_runs", "wants_smoke"]
 
 
 def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | None = None) -> Flags:
@@ -119,6 +119,28 @@ def wants_smoke(argv: list[str]) -> bool:
     """
     words = [word for word in argv if word == "--nosmoke" or word.split("=")[0] == "--smoke"]
     return bool(words) and words[-1].lower() in ("--smoke", "--smoke=true", "--smoke=t", "--smoke=1")
+
+
+def split_runs(argv: list[str], settings: dict[str, Setting]) -> list[str]:
+    """Turn `--run=A,B,C` to `--run=A --members=B,C`.
+
+    Args:
+      argv: the command line.
+      settings: flags of the mode.
+
+    Returns:
+      The command line; as it is where `--run` is one folder.
+
+    Raises:
+      FlagError: there are several runs, and the mode takes one.
+    """
+    value = last_value(argv, "run")
+    if value is None or "," not in value or Path(value).exists():
+        return argv
+    if "members" not in settings:
+        raise FlagError(f"--run={value}: several runs; allowed: one, or several with --mode=evaluate or --mode=predict")
+    first, *others = value.split(",")
+    return [*argv, f"--run={first}", f"--members={','.join(others)}"]
 
 
 def _config(experiment: Experiment, argv: list[str]) -> dict | None:

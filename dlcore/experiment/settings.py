@@ -89,7 +89,11 @@ RUN = {
         identity=False,
     ),
     "run": Setting(
-        None, "an earlier run's folder, for evaluate, predict and export", str | None, identity=False, essential=True
+        None,
+        "an earlier run's folder, for evaluate, predict and export; A,B,C are an ensemble, for evaluate and predict",
+        str | None,
+        identity=False,
+        essential=True,
     ),
     "config_json": Setting(None, "an earlier run's config.json to take settings from", str | None, identity=False),
     "log_every": Setting(

@@ -2,17 +2,17 @@
 
 from typing import Literal
 
-from dlcore.evaluators.test_time_augmentation import Views, test_time_augmentation
 from dlcore.experiment.mode import Mode
-from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.experiment.resolved_run import ResolvedRun, config_of
 from dlcore.experiment.run_data import compared, data_for
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.learner import Batch, Learner
+from dlcore.modes.members import MEMBERS, members_of, restored
+from dlcore.modes.views import TTA
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
 
-__all__ = ["MODE", "TTA", "evaluate_run", "with_views"]
+__all__ = ["MODE", "evaluate_run"]
 
 
 def evaluate_run(run: ResolvedRun) -> None:
@@ -27,24 +27,31 @@ def evaluate_run(run: ResolvedRun) -> None:
     """
     config, experiment, flags = config_of(run), run.experiment, run.flags
     setup, example = run.setup(config["spec"]), experiment.example(config["spec"])
-    learner = with_views(experiment.build(setup), flags.tta, example)
+    runs = members_of(run)
     splits = data_for(run, config)
     source = getattr(splits, flags.split)
     if source is None or isinstance(source, dict):
         names = [name for name in ("train", "valid", "test") if not isinstance(getattr(splits, name), dict | None)]
         raise FlagError(f"--split={flags.split}: not in this data; allowed: {', '.join(names)}")
-    comparison = compared(run, config, splits, flags.split)
-    step, state = restore_state(run, learner, example, flags.select)
+    comparison, *_ = (compared(one, config_of(one), splits, flags.split) for one in runs)
+    learner, step, state = restored(runs, flags.tta, flags.select, example)
     evaluators = [] if flags.split == "train" else experiment.evaluators(setup, splits, flags.split)
     measures = evaluate(
         learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement(), evaluators=evaluators
     )
     if flags.format == "json":
-        content = {"run": str(run.folder), "step": step, "split": flags.split, "examples": len(source)}
+        content = {
+            "run": str(run.folder),
+            "members": list(flags.members),
+            "step": step,
+            "split": flags.split,
+            "examples": len(source),
+        }
         content |= {"data_changes": comparison.changes, "trained_on": comparison.trained_on}
         say(json_text(content | measures))
         return
-    say(f"{run.folder}, step {step}, {flags.split} split, {len(source):,} examples")
+    of_others = f" and {len(runs) - 1} more runs" if len(runs) > 1 else ""
+    say(f"{run.folder}{of_others}, step {step}, {flags.split} split, {len(source):,} examples")
     if comparison.changes is not None:
         say(f"  not the run's {flags.split} split: {comparison.changes}")
     if comparison.trained_on:
@@ -53,33 +60,12 @@ def evaluate_run(run: ResolvedRun) -> None:
         say(f"  {name:28} {'–' if value is None else f'{value:.6g}'}")
 
 
-def with_views(learner: Learner, tta: str, example: Batch) -> Learner:
-    """Average a classifier's probabilities over the views that `--tta` names.
-
-    Args:
-      learner: of the experiment.
-      tta: of `dlcore.evaluators.test_time_augmentation`.
-      example: a batch of the run's data.
-
-    Returns:
-      The learner.
-
-    Raises:
-      FlagError: the learner is no classifier of images.
-    """
-    try:
-        return test_time_augmentation(learner, tta, example)
-    except ValueError as error:
-        raise FlagError(f"--{error}") from None
-
-
-TTA = Setting("none", "test-time augmentation: average probabilities over views of each image", Views, identity=False)
-
 MODE = Mode(
     evaluate_run,
     {
         "split": Setting("test", "which split to evaluate", Literal["train", "valid", "test"], identity=False),
         "tta": TTA,
+        "members": MEMBERS,
         "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
     },
 )

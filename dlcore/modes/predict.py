@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from dlcore.experiment.mode import Mode
-from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
+from dlcore.experiment.resolved_run import ResolvedRun, config_of
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.modes.evaluate import TTA, with_views
+from dlcore.modes.members import MEMBERS, members_of, restored
+from dlcore.modes.views import TTA
 from dlcore.run.evaluate import predict
 from dlcore.run.json_files import json_text
 from dlcore.run.progress import say
@@ -36,9 +37,8 @@ def predict_files(run: ResolvedRun) -> None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
     example = experiment.example(spec)
-    learner = with_views(experiment.build(run.setup(spec)), flags.tta, example)
     source, names = read(flags, spec)
-    _, state = restore_state(run, learner, example, flags.select)
+    learner, _, state = restored(members_of(run), flags.tta, flags.select, example)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
     written = [] if flags.output is None else experiment.write(Path(flags.output), outputs, source, names, spec)
@@ -58,6 +58,7 @@ MODE = Mode(
         "input": Setting(None, "a file or a folder; what generates draws without", str | None, identity=False),
         "output": Setting(None, "a folder for pictures and masks of what is predicted", str | None, identity=False),
         "tta": TTA,
+        "members": MEMBERS,
         "format": Setting("text", "how to print", Literal["text", "json"], identity=False),
     },
 )

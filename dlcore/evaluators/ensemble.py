@@ -1,0 +1,49 @@
+"""An ensemble of trained classifiers: the mean of their probabilities.
+
+    p(x) = 1/K sum_k softmax(f_k(x))
+
+Hansen & Salamon 1990. -log is convex, so that its loss is at most the members' mean loss, for every example.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.evaluators.test_time_augmentation import by_probabilities
+from dlcore.learner import Batch, Learner
+
+__all__ = ["ensemble"]
+
+
+def ensemble(learners: Sequence[Learner], example: Batch) -> Learner:
+    """Build a classifier that averages the probabilities of several.
+
+    Args:
+      learners: K of them; each `predict` gives `probabilities` [B, C].
+      example: a batch with `label` [B], and what the learners read.
+
+    Returns:
+      The first learner with another `evaluate` and `predict`, as `test_time_augmentation` has them; its state is the
+      tuple of the K states.
+
+    Raises:
+      ValueError: a learner is no classifier, or their numbers of classes differ.
+    """
+    widths = []
+    for number, learner in enumerate(learners):
+        outputs = jax.eval_shape(lambda b, own=learner: own.predict(own.init(jax.random.key(0), b), b), example)
+        found = outputs.get("probabilities")
+        if "label" not in example or found is None or found.ndim != 2:
+            raise ValueError(f"run: number {number + 1} is no classifier; allowed: one run, or several of classifiers")
+        widths.append(found.shape[-1])
+    if len(set(widths)) != 1:
+        raise ValueError(f"run: classifiers of {widths} classes; allowed: of as many")
+
+    def probabilities(states: tuple, batch: Batch) -> jax.Array:
+        pairs = zip(learners, states, strict=True)
+        members: list[Any] = [learner.predict(state, batch)["probabilities"] for learner, state in pairs]
+        return jnp.stack(members).mean(0)
+
+    return by_probabilities(learners[0], probabilities)

@@ -1,0 +1,70 @@
+"""The runs of an ensemble: `--mode=evaluate --run=A,B,C` and `--mode=predict --run=A,B,C`."""
+
+from typing import Any
+
+from dlcore.evaluators.ensemble import ensemble
+from dlcore.experiment.resolved_run import ResolvedRun, config_of, open_run, restore_state
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.learner import Batch, Learner
+from dlcore.modes.views import with_views
+
+__all__ = ["MEMBERS", "members_of", "restored"]
+
+MEMBERS = Setting(
+    (), "further runs whose probabilities are averaged with those of --run; --run=A,B,C gives them, too",
+    tuple[str, ...], identity=False,
+)  # fmt: skip
+
+
+def members_of(run: ResolvedRun) -> list[ResolvedRun]:
+    """Open the runs of an ensemble.
+
+    Args:
+      run: with the flag `members`.
+
+    Returns:
+      The run itself, then its members.
+
+    Raises:
+      FlagError: a folder holds no run of the experiment, or one of other classes or images.
+    """
+    runs, spec = [run], config_of(run)["spec"]
+    for folder in run.flags.get("members") or ():
+        member = open_run(folder, run.experiment)
+        own = config_of(member)["spec"]
+        for name in ("class_names", "image_shape"):
+            if own.get(name) != spec.get(name):
+                raise FlagError(f"--members={folder}: its {name} is {own.get(name)}; allowed: {spec.get(name)}")
+        given = {name: run.flags[name] for name in ("changed_data", "eval_batch_size", "mesh") if name in run.flags}
+        runs.append(ResolvedRun(run.experiment, member.flags.replace(**given)))
+    return runs
+
+
+def restored(runs: list[ResolvedRun], tta: str, select: str, example: Batch) -> tuple[Learner, int, Any]:
+    """Restore a run, or an ensemble of several.
+
+    Args:
+      runs: of `members_of`.
+      tta: of `dlcore.evaluators.test_time_augmentation`.
+      select: "best" or "last".
+      example: a batch of the first run's data.
+
+    Returns:
+      (the learner, the step of the first run, the state); of an ensemble that averages probabilities.
+
+    Raises:
+      FlagError: views or several runs are asked of what is no classifier.
+      FileNotFoundError: a run has no checkpoint.
+    """
+    learners = [run.experiment.build(run.setup(config_of(run)["spec"])) for run in runs]
+    viewed = [with_views(learner, tta, example) for learner in learners]
+    if len(runs) == 1:
+        return viewed[0], *restore_state(runs[0], viewed[0], example, select)
+    try:
+        joined = ensemble(viewed, example)
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
+    steps, states = zip(
+        *(restore_state(run, learner, example, select) for run, learner in zip(runs, viewed, strict=True)), strict=True
+    )
+    return joined, steps[0], states

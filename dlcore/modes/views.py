@@ -1,0 +1,29 @@
+"""Views of a classifier's images, for the modes that measure and predict."""
+
+from dlcore.evaluators.test_time_augmentation import Views, test_time_augmentation
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.learner import Batch, Learner
+
+__all__ = ["TTA", "with_views"]
+
+TTA = Setting("none", "test-time augmentation: average probabilities over views of each image", Views, identity=False)
+
+
+def with_views(learner: Learner, tta: str, example: Batch) -> Learner:
+    """Average a classifier's probabilities over the views that `--tta` names.
+
+    Args:
+      learner: of the experiment.
+      tta: of `dlcore.evaluators.test_time_augmentation`.
+      example: a batch of the run's data.
+
+    Returns:
+      The learner.
+
+    Raises:
+      FlagError: the learner is no classifier of images.
+    """
+    try:
+        return test_time_augmentation(learner, tta, example)
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None

@@ -1,0 +1,48 @@
+"""The mean of probabilities by hand, and that each member reads its own weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.evaluators.ensemble import ensemble
+from dlcore.learner import Learner
+
+EXAMPLE = {"x": np.zeros((1, 2), np.float32), "label": np.zeros(1, np.int32), "index": np.zeros(1, np.int32)}
+
+
+def classifier(scale, classes=2):
+    """Logits scale * weight * x, of two classes."""
+
+    def predict(state, batch):
+        logits = scale * state * batch["x"][:, :classes]
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
+
+    return Learner(lambda key, batch: jnp.ones(()), lambda s, b: (s, {}), lambda s, b: {}, predict)
+
+
+@pytest.mark.covers("RG-22")
+def test_probabilities_are_averaged_not_logits():
+    """x = (log 3, 0): the first member, of weight 1, says (3/4, 1/4), the second, of weight -1,
+    (1/4, 3/4); of weight -2 it says (1/10, 9/10)."""
+    joined = ensemble([classifier(1.0), classifier(1.0)], EXAMPLE)
+    batch = {"x": jnp.array([[np.log(3.0), 0]]), "label": jnp.array([1]), "index": jnp.array([0])}
+    np.testing.assert_allclose(
+        joined.predict((jnp.array(1.0), jnp.array(-1.0)), batch)["probabilities"], [[0.5, 0.5]], atol=1e-6
+    )
+    states = (jnp.array(1.0), jnp.array(-2.0))
+    found = joined.predict(states, batch)["probabilities"]
+    np.testing.assert_allclose(found, [[(0.75 + 0.1) / 2, (0.25 + 0.9) / 2]], atol=1e-6)
+    metrics = joined.evaluate(states, batch)
+    assert metrics["loss"].compute() == pytest.approx(-np.log(0.575), rel=1e-5)
+    assert metrics["accuracy"].compute() == 1
+    members = -(np.log(0.25) + np.log(0.9)) / 2
+    assert metrics["loss"].compute() < members, "by Jensen's inequality"
+
+
+def test_other_classes_and_what_is_no_classifier_are_refused():
+    with pytest.raises(ValueError, match=r"run: classifiers of \[2, 1\] classes; allowed: of as many"):
+        ensemble([classifier(1.0), classifier(1.0, classes=1)], EXAMPLE)
+    plain = classifier(1.0)._replace(predict=lambda s, b: {"sample": b["x"]})
+    with pytest.raises(ValueError, match="run: number 2 is no classifier; allowed: one run, or several of classifiers"):
+        ensemble([classifier(1.0), plain], EXAMPLE)
