@@ -25,7 +25,12 @@ SETTINGS = {
         Range(1e-6),
         check=check_milestones,
     ),
-    "decay_factor": Setting(0.1, "of the learning rate at each of --milestones", limits=Range(1e-9, 1)),
+    "decay_factor": Setting(
+        0.1, "of the learning rate at each of --milestones, or at each plateau", limits=Range(1e-9, 1)
+    ),
+    "plateau_patience": Setting(
+        3, "--schedule=plateau: validations in a row without progress that do not lower the rate", limits=Range(0)
+    ),
     "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
     "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
     "second_momentum": Setting(0.999, "Adam's second decay rate, of the squares", limits=Range(0, 0.999999)),
@@ -65,19 +70,23 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
         ema=flags.get("ema"),
         accumulate=flags.get("accumulate", 1),
         axis=setup.axis,
+        plateau=flags.schedule == "plateau" and flags.get("milestones") is None,
     )
 
 
-def schedule(setup: Setup) -> Callable[[int], float]:
-    """Tell the learning rate of each step.
+def schedule(setup: Setup) -> Callable[[int], float] | None:
+    """Tell the learning rate of each step, where it is known before the run.
 
     Args:
       setup: as in `build`.
 
     Returns:
-      A function from the step, counted from 0, to the rate of the update that it belongs to.
+      A function from the step, counted from 0, to the rate of the update that it belongs to; None with
+      `--schedule=plateau`.
     """
     flags = setup.flags
+    if flags.schedule == "plateau" and flags.get("milestones") is None:
+        return None
     by_update, accumulate = learning_rate_schedule(setup, flags.learning_rate), flags.get("accumulate", 1)
     if flags.schedule != "constant" or flags.warmup or flags.get("milestones"):
         by_update = jax.jit(by_update)  # one program in place of one for each operation

@@ -19,10 +19,11 @@ from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
+from dlcore.optim.plateau import has_plateau_scale
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
 from dlcore.run.fit import Saving, fit
-from dlcore.run.hooks import EarlyStopping
+from dlcore.run.hooks import EarlyStopping, ReduceOnPlateau
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
@@ -55,7 +56,7 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
         "evaluators": [] if data.valid is None else experiment.evaluators(setup, data, "valid"),
         "eval_batch_size": flags.eval_batch_size,
         "start": experiment.start(setup),
-        "hooks": [*experiment.hooks(setup), *_early_stopping(run, setup, data)],
+        "hooks": [*experiment.hooks(setup), *_early_stopping(run, setup, data), *_plateau(run, setup, data)],
         "placement": run.placement(),
         "log_every": flags.log_every,
         "learning_rate": run.experiment.schedule(setup),
@@ -71,6 +72,19 @@ def _early_stopping(run: ResolvedRun, setup: Setup, data: Splits) -> list[EarlyS
     if data.valid is None or "headline" in setup.spec:
         raise FlagError(f"--patience={patience}: no validation to compare; allowed: 0, or data with a validation split")
     return [EarlyStopping(f"valid/{monitor}", patience, run.experiment.monitor_mode)]
+
+
+def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlateau]:
+    """The hook that `--schedule=plateau` asks for."""
+    flags, experiment = run.flags, run.experiment
+    if flags.get("schedule") != "plateau" or flags.get("milestones") is not None:
+        return []
+    if data.valid is None or experiment.monitor is None or "headline" in setup.spec:
+        raise FlagError(
+            "--schedule=plateau: no validation to compare; allowed: the others, or data with a validation split"
+        )
+    monitor = f"valid/{experiment.monitor}"
+    return [ReduceOnPlateau(monitor, flags.plateau_patience, experiment.monitor_mode, flags.decay_factor)]
 
 
 def train(run: ResolvedRun) -> int:
@@ -167,6 +181,8 @@ def prepare(run: ResolvedRun) -> Prepared:
     run.check_network(data, batch)
     learner = run.experiment.build(setup)
     program = Program(learner, batch, run.placement(), run.flags.seed)  # traces init and update
+    if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
+        raise FlagError(f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others")
     start = run.experiment.start(setup)
     if isinstance(start, Start):
         start.check(program.abstract_state)

@@ -19,6 +19,7 @@ import optax
 from dlcore.ops.kernels import is_kernel
 from dlcore.optim import by_hand, schedules
 from dlcore.optim.ema import track_parameter_ema
+from dlcore.optim.plateau import scale_by_plateau
 from dlcore.optim.replica import cross_replica
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "check_milestones", "create_optimizer", "create_schedule"]
@@ -58,11 +59,13 @@ SCHEDULES = {
         peak, max(1, math.ceil((steps - warmup) / 7)), 2
     ),
     "one_cycle": lambda peak, steps, warmup: _one_cycle(peak, steps, warmup),
+    "plateau": lambda peak, steps, warmup: optax.constant_schedule(peak),
 }
 """Decays after the warm-up. step: a tenth at 50% and 75% of the run; multi_step: at 25%, 50% and 75%; exponential: to
 1/100; polynomial: squared, to 0; inverse_sqrt: in units of the warm-up; inverse_time: to 1/10; cosine_restarts: three
 cosines, each twice as long as the one before; one_cycle: up to the peak over the warm-up, or over 30% of the run
-without one, and down to nearly 0."""
+without one, and down to nearly 0; plateau: constant, times the scale of `create_optimizer(plateau=True)`, which a hook
+lowers when validation no longer improves."""
 
 
 def kernels(params: Any) -> Any:
@@ -154,6 +157,7 @@ def create_optimizer(
     ema: float | None = None,
     accumulate: int = 1,
     axis: str | None = None,
+    plateau: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer by name, with the usual pieces around it.
 
@@ -172,6 +176,7 @@ def create_optimizer(
       ema: decay of an average of the parameters, read by `parameter_ema`; None or 0 keeps none.
       accumulate: steps whose gradients are averaged for one update.
       axis: mapped axis (pmap, shard_map) to average gradients over; None for none.
+      plateau: multiply updates by a scale that `set_plateau_scale` changes between steps.
 
     Returns:
       The optax transformation.
@@ -189,6 +194,7 @@ def create_optimizer(
     tx = optax.chain(
         optax.identity() if _off(clip_norm) else optax.clip_by_global_norm(clip_norm),
         build(learning_rate),
+        *([scale_by_plateau()] if plateau else []),
         optax.identity() if _off(ema) else track_parameter_ema(ema),
     )
     if accumulate > 1:

@@ -1,11 +1,12 @@
 """A learning rate that falls once a measure stops improving."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
-__all__ = ["Plateau", "PlateauState"]
+__all__ = ["Plateau", "PlateauScale", "PlateauState", "has_plateau_scale", "scale_by_plateau", "set_plateau_scale"]
 
 
 class PlateauState(NamedTuple):
@@ -84,3 +85,62 @@ class Plateau(NamedTuple):
             jnp.where(reduce, 0, bad),
             jnp.where(reduce, self.cooldown, cooling),
         )
+
+
+class PlateauScale(NamedTuple):
+    """The state of `scale_by_plateau`.
+
+    Args:
+      scale: [] float32, what updates are multiplied by.
+    """
+
+    scale: jax.Array
+
+
+def scale_by_plateau() -> optax.GradientTransformation:
+    """Multiply updates by a number that `set_plateau_scale` changes between steps, 1 at first.
+
+    Returns:
+      The optax transformation; it follows the optimizer in a chain.
+    """
+
+    def init(params: Any) -> PlateauScale:
+        return PlateauScale(jnp.ones((), jnp.float32))
+
+    def update(updates: Any, state: PlateauScale, params: Any = None) -> tuple[Any, PlateauScale]:
+        return jax.tree.map(lambda u: (state.scale * u).astype(u.dtype), updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _is_scale(node: Any) -> bool:
+    return isinstance(node, PlateauScale)
+
+
+def has_plateau_scale(opt_state: Any) -> bool:
+    """Find out whether an optimizer has a `scale_by_plateau`.
+
+    Args:
+      opt_state: of optax, or its shapes.
+
+    Returns:
+      Whether it does.
+    """
+    return any(map(_is_scale, jax.tree.leaves(opt_state, is_leaf=_is_scale)))
+
+
+def set_plateau_scale(opt_state: Any, scale: float) -> Any:
+    """Change what updates are multiplied by.
+
+    Args:
+      opt_state: of optax.
+      scale: the number, for each `scale_by_plateau` in the state.
+
+    Returns:
+      The state.
+    """
+    return jax.tree.map(
+        lambda node: PlateauScale(jnp.full_like(node.scale, scale)) if _is_scale(node) else node,
+        opt_state,
+        is_leaf=_is_scale,
+    )

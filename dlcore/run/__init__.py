@@ -8,6 +8,7 @@ lazy_exports(
         "STOP": "hooks",
         "EarlyStopping": "hooks",
         "Placement": "step",
+        "ReduceOnPlateau": "hooks",
         "Result": "fit",
         "Saving": "fit",
         "evaluate": "evaluate",

@@ -9,9 +9,12 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+import jax.numpy as jnp
+
+from dlcore.optim.plateau import Plateau, PlateauState, set_plateau_scale
 from dlcore.run.progress import say
 
-__all__ = ["STOP", "EarlyStopping", "Hook"]
+__all__ = ["STOP", "EarlyStopping", "Hook", "ReduceOnPlateau"]
 
 Hook = Callable[[int, Any, dict[str, float]], Any]
 
@@ -68,3 +71,50 @@ class EarlyStopping:
             f"stop at step {step}: {self.patience} evaluations in a row without a better {self.monitor} than {best:.4g}"
         )
         return STOP
+
+
+class ReduceOnPlateau:
+    """Lower the learning rate when a metric has not improved in more than `patience` evaluations.
+
+    The rule is that of `dlcore.optim.Plateau`, with its default threshold; the optimizer has a `scale_by_plateau`.
+
+    Args:
+      monitor: the metric, such as "valid/accuracy".
+      patience: evaluations in a row without progress that are tolerated, at least 0.
+      mode: "max" where larger is better, "min" where smaller is.
+      factor: what the rate is multiplied by, in (0, 1].
+    """
+
+    def __init__(self, monitor: str = "valid/loss", patience: int = 3, mode: str = "min", factor: float = 0.1):
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode={mode!r}: unknown; allowed: max, min")
+        if patience < 0 or not 0 < factor <= 1:
+            raise ValueError(f"patience={patience}, factor={factor}: out of range; allowed: at least 0, in (0, 1]")
+        self.monitor = monitor
+        self.plateau = Plateau(1.0, factor, patience, maximize=mode == "max")
+        self.memory: dict[str, Any] = {"state": None}
+
+    def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
+        """Compare the metric with its best value so far.
+
+        Args:
+          step: steps done.
+          state: of the learner.
+          metrics: "split/name" -> number, of this step.
+
+        Returns:
+          The state with the lower rate where there was a plateau, else None.
+        """
+        value = metrics.get(self.monitor)
+        if value is None:
+            return None
+        known = self.memory["state"]
+        before = self.plateau.init() if known is None else PlateauState(*map(jnp.asarray, known))
+        after = self.plateau.update(before, value)
+        self.memory = {"state": [leaf.item() for leaf in after]}
+        if after.rate == before.rate:
+            return None
+        scale = float(after.rate)
+        best = float(after.best)
+        say(f"no better {self.monitor} than {best:.4g}: from step {step} on {scale:.3g} of the learning rate")
+        return state.replace(opt_state=set_plateau_scale(state.opt_state, scale))

@@ -2,12 +2,16 @@
 
 import types
 
+import numpy as np
 import pytest
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.modes.train import _early_stopping
+from dlcore.kits import optimizer
+from dlcore.modes.train import _early_stopping, _plateau
+from dlcore.optim.plateau import has_plateau_scale
 from experiments.classification import supervised
 
 
@@ -38,3 +42,34 @@ def test_flags_are_checked_before_anything_is_read():
         resolve(experiment, ["--milestones=60,30"])
     with pytest.raises(FlagError, match="--patience=-1"):
         resolve(experiment, ["--patience=-1"])
+
+
+def plateau(monitor="accuracy", mode="max", **flags):
+    experiment = types.SimpleNamespace(monitor=monitor, monitor_mode=mode)
+    values = {"schedule": "plateau", "milestones": None, "plateau_patience": 2, "decay_factor": 0.2} | flags
+    return types.SimpleNamespace(flags=Flags(values), experiment=experiment)
+
+
+@pytest.mark.covers("SC-05")
+def test_the_plateau_goes_by_the_measure_that_selects_the_best():
+    setup = Setup(None, {}, 1, None, None)
+    (hook,) = _plateau(plateau("fid", "min"), setup, splits(object()))
+    assert (hook.monitor, hook.plateau.patience, hook.plateau.factor, hook.plateau.maximize) == (
+        "valid/fid", 2, 0.2, False,
+    )  # fmt: skip
+    assert _plateau(plateau(schedule="cosine"), setup, splits(None)) == []
+    assert _plateau(plateau(milestones=(3.0,)), setup, splits(None)) == [], "milestones replace the schedule"
+    with pytest.raises(FlagError, match=r"--schedule=plateau: no validation to compare; allowed: the others"):
+        _plateau(plateau(), setup, splits(None))
+    with pytest.raises(FlagError, match="no validation to compare"):
+        _plateau(plateau(monitor=None), setup, splits(object()))
+
+
+def test_the_optimizer_of_the_flags_has_the_scale_of_the_plateau_and_no_rate_is_known_before():
+    setup = Setup(resolve(supervised.experiment, ["--schedule=plateau"]), {"train_size": 100}, 10, None, None)
+    params = {"w": np.ones(2, np.float32)}
+    assert has_plateau_scale(optimizer.build(setup).init(params))
+    assert optimizer.schedule(setup) is None
+    cosine = setup._replace(flags=resolve(supervised.experiment, []))
+    assert not has_plateau_scale(optimizer.build(cosine).init(params))
+    assert optimizer.schedule(cosine)(0) >= 0

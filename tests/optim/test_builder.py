@@ -129,6 +129,7 @@ def test_every_name_is_tried_above():
         "inverse_time",
         "cosine_restarts",
         "one_cycle",
+        "plateau",
     }
 
 

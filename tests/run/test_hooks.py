@@ -1,9 +1,14 @@
 import json
 import math
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from dlcore.run import STOP, EarlyStopping
+from dlcore.learner import State
+from dlcore.optim import create_optimizer
+from dlcore.optim.plateau import PlateauScale
+from dlcore.run import STOP, EarlyStopping, ReduceOnPlateau
 
 
 def outcome(hook, values, name="valid/accuracy"):
@@ -65,3 +70,43 @@ def test_arguments_out_of_range():
 
 def test_stop_is_one_thing():
     assert repr(STOP) == "STOP"
+
+
+def rates(hook, values):
+    """What the hook leaves of the rate after each measurement, and the states of the optimizer."""
+    tx, params = create_optimizer("sgd", 1.0, momentum=0.0, plateau=True), {"w": jnp.ones(2)}
+    state = State(jnp.int32(0), jax.random.key(0), params, tx.init(params))
+    found = []
+    for step, value in enumerate(values):
+        state = hook(step, state, {} if value is None else {"valid/loss": value}) or state
+        updates, _ = tx.update({"w": jnp.full(2, 3.0)}, state.opt_state, params)
+        found.append(float(updates["w"][0]) / -3)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SC-05")
+def test_a_plateau_lowers_the_rate_of_the_updates():
+    """Patience 1: the second measurement in a row that is no better lowers the rate, and the count starts again."""
+    values = [2.0, 1.0, 1.5, None, 1.0, 1.0, 1.2, 0.5, 0.6]
+    expected = [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25]
+    assert rates(ReduceOnPlateau(patience=1, factor=0.5), values) == pytest.approx(expected)
+    rising = rates(ReduceOnPlateau(patience=1, factor=0.5, mode="max"), values)
+    assert rising == pytest.approx([1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125])
+
+
+def test_a_plateaus_memory_is_json_and_goes_on_elsewhere():
+    first, second = (ReduceOnPlateau(patience=1, factor=0.5) for _ in range(2))
+    for step, value in enumerate([1.0, 2.0]):
+        assert first(step, None, {"valid/loss": value}) is None
+    second.memory = json.loads(json.dumps(first.memory))
+    state = State(jnp.int32(0), jax.random.key(0), {}, PlateauScale(jnp.ones(())))
+    assert float(second(2, state, {"valid/loss": 2.0}).opt_state.scale) == 0.5
+    assert second.memory["state"][:2] == [0.5, 1.0]
+
+
+def test_numbers_of_a_plateau_out_of_range():
+    with pytest.raises(ValueError, match=r"patience=-1, factor=0\.1: out of range; allowed: at least 0"):
+        ReduceOnPlateau(patience=-1)
+    with pytest.raises(ValueError, match="mode='largest': unknown; allowed: max, min"):
+        ReduceOnPlateau(mode="largest")
