@@ -81,6 +81,8 @@ class Recurrent(nn.Module):
       unroll: time steps in one iteration of the loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the input kernel.
+      learned_carry: without a carry, start from parameters `initial0: [H]`, `initial1`, ..., one for each state of the
+        cell, zero at first; otherwise from zeros.
     """
 
     features: int
@@ -90,6 +92,7 @@ class Recurrent(nn.Module):
     unroll: int = 1
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
+    learned_carry: bool = False
 
     def initial_carry(self, batch_size: int) -> Carry:
         """Zero state before the first step.
@@ -125,12 +128,12 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: Carry, x: jax.Array, lengths: jax.Array | None = None, term: jax.Array | None = None
+        self, carry: Carry | None, x: jax.Array, lengths: jax.Array | None = None, term: jax.Array | None = None
     ) -> tuple[Carry, jax.Array]:
         """Run over time; the carry keeps its own dtype, float32 at least.
 
         Args:
-          carry: state before the first step, from `initial_carry` or an earlier call.
+          carry: state before the first step, from `initial_carry` or an earlier call; None: zeros, or what was learned.
           x: [B, T, D].
           lengths: [B] int, steps that count in each row; None: all T.
           term: [B, gates H], added to the input term of every step; None adds nothing.
@@ -153,6 +156,12 @@ class Recurrent(nn.Module):
         if kind.peepholes:
             shape = (kind.peepholes, self.features)
             step = functools.partial(step, peephole=self.param("peephole", nn.initializers.zeros, shape))
+        if self.learned_carry:
+            zeros = self.initial_carry(1)
+            learned = [self.param(f"initial{i}", nn.initializers.zeros, h.shape[1:]) for i, h in enumerate(zeros)]
+            if carry is None:
+                carry = tuple(jnp.broadcast_to(h, (x.shape[0], *h.shape)) for h in learned)
+        carry = self.initial_carry(x.shape[0]) if carry is None else carry
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
@@ -217,6 +226,7 @@ class RecurrentStack(nn.Module):
       input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
         not grow with their dimension.
       bidirectional: let each layer read both ways.
+      learned_carry: as of `Recurrent`, in each layer.
     """
 
     features: int
@@ -226,6 +236,7 @@ class RecurrentStack(nn.Module):
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
     bidirectional: bool = False
+    learned_carry: bool = False
 
     @property
     def _layer(self) -> Any:
@@ -245,12 +256,13 @@ class RecurrentStack(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: tuple[Any, ...], x: jax.Array, lengths: jax.Array | None = None
+        self, carry: tuple[Any, ...] | None, x: jax.Array, lengths: jax.Array | None = None
     ) -> tuple[tuple[Any, ...], jax.Array]:
         """Run each layer over the whole sequence, one layer after the other.
 
         Args:
-          carry: one carry for each layer, from `initial_carry` or, unless bidirectional, an earlier call.
+          carry: one carry for each layer, from `initial_carry` or, unless bidirectional, an earlier call; None: zeros,
+            or what was learned.
           x: [B, T, D].
           lengths: [B] int, steps that count in each row; None: all T.
 
@@ -265,9 +277,15 @@ class RecurrentStack(nn.Module):
         for i in range(self.num_layers):
             init = self.input_init if i == 0 else nn.initializers.lecun_normal()
             layer = self._layer(
-                self.features, self.cell, unroll=self.unroll, dtype=self.dtype, input_init=init, name=f"layer{i}"
+                self.features,
+                self.cell,
+                unroll=self.unroll,
+                dtype=self.dtype,
+                input_init=init,
+                learned_carry=self.learned_carry,
+                name=f"layer{i}",
             )
-            state, x = layer(carry[i], x, lengths)
+            state, x = layer(None if carry is None else carry[i], x, lengths)
             states.append(state)
         return tuple(states), x
 
@@ -285,6 +303,7 @@ class BidirectionalRecurrent(nn.Module):
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
       dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the input kernels.
+      learned_carry: as of `Recurrent`, in both layers.
     """
 
     features: int
@@ -293,6 +312,7 @@ class BidirectionalRecurrent(nn.Module):
     unroll: int = 1
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
+    learned_carry: bool = False
 
     def initial_carry(self, batch_size: int) -> tuple[Carry, Carry]:
         """Zero states before the first step and after the last.
@@ -308,12 +328,12 @@ class BidirectionalRecurrent(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: tuple[Carry, Carry], x: jax.Array, lengths: jax.Array | None = None
+        self, carry: tuple[Carry, Carry] | None, x: jax.Array, lengths: jax.Array | None = None
     ) -> tuple[tuple[Carry, Carry], jax.Array]:
         """Run over time both ways.
 
         Args:
-          carry: states of the two layers, from `initial_carry`.
+          carry: states of the two layers, from `initial_carry`; None: zeros, or what was learned.
           x: [B, T, D].
           lengths: [B] int, steps that count in each row; None: all T.
 
@@ -332,10 +352,12 @@ class BidirectionalRecurrent(nn.Module):
                 unroll=self.unroll,
                 dtype=self.dtype,
                 input_init=self.input_init,
+                learned_carry=self.learned_carry,
                 name=name,
             )
             for name in ("forward", "backward")
         )
+        carry = (None, None) if carry is None else carry
         after, h = forward(carry[0], x, lengths)
         before, g = backward(carry[1], reverse_sequences(x, lengths), lengths)
         return (after, before), jnp.concatenate([h, reverse_sequences(g, lengths)], -1)

@@ -47,6 +47,7 @@ class PatternNet(nn.Module):
       bidirectional: let the layers that read all steps before they answer, or answer step by step, read both ways.
       feedback: what enters after the one input, or after the encoder has read.
       dtype: of computation; None takes the parameters'.
+      learned_carry: learn the state before the first step; otherwise it is zero.
     """
 
     num_outputs: int
@@ -58,6 +59,7 @@ class PatternNet(nn.Module):
     cell: Literal["gru", "lstm", "rnn"] = "gru"
     bidirectional: bool = False
     feedback: Literal["own", "zeros"] = "own"
+    learned_carry: bool = False
     dtype: Any = None
 
     def setup(self):
@@ -68,6 +70,7 @@ class PatternNet(nn.Module):
             self.enter = Dense(self.hidden_size, dtype=self.dtype)
         self.feed = Dense(self.hidden_size, use_bias=False, dtype=self.dtype)
         options = {"num_layers": self.num_layers, "cell": self.cell, "dtype": self.dtype}
+        options["learned_carry"] = self.learned_carry
         self.reader = RecurrentStack(self.hidden_size, bidirectional=self.bidirectional, **options)
         self.writer = RecurrentStack(self.hidden_size, **options)
         self.hidden = Dense(self.hidden_size, dtype=self.dtype)
@@ -98,10 +101,10 @@ class PatternNet(nn.Module):
         if pattern == "one_to_one":
             return self._answer(jnp.tanh(self.hidden(x)))
         if pattern == "one_to_many":
-            carry, h = self.writer(self.writer.initial_carry(x.shape[0]), x)
+            carry, h = self.writer(None, x)
             first = self._answer(h)
             return jnp.concatenate([first, self._write(carry, first[:, 0], self.output_steps - 1)], 1)
-        carry, h = self.reader(self.reader.initial_carry(x.shape[0]), x, lengths)
+        carry, h = self.reader(None, x, lengths)
         if pattern == "many_to_many":
             return self._answer(h)
         if pattern == "many_to_one":

@@ -289,3 +289,34 @@ def test_the_rnn_of_rectified_units_by_hand():
     params = jax.tree.map(jnp.asarray, params, is_leaf=lambda v: isinstance(v, list))
     _, h = Recurrent(1, "relu_rnn").apply({"params": params}, (jnp.ones((1, 1)),), x)
     np.testing.assert_array_equal(h[0, :, 0], [0, 4.5, 0])
+
+
+@pytest.mark.covers("SQ-01", "SQ-15")
+def test_a_learned_carry_is_the_state_before_the_first_step_of_both_ways():
+    """h_1 = tanh(w x_1 + u h_0) with w = 2, u = 3: tanh(2 * 0.1 + 3 * h_0), from either end of one step."""
+    layer = BidirectionalRecurrent(1, "rnn", learned_carry=True)
+    shape = {"input_kernel": (1, 1), "hidden_kernel": (1, 1), "input_bias": (1,), "hidden_bias": (1,), "initial0": (1,)}
+    values = {"input_kernel": 2.0, "hidden_kernel": 3.0, "input_bias": 0.0, "hidden_bias": 0.0}
+    params = {
+        name: {key: jnp.full(size, values.get(key, start)) for key, size in shape.items()}
+        for name, start in (("forward", 0.5), ("backward", -0.25))
+    }
+    x = jnp.full((2, 1, 1), 0.1)
+    _, h = layer.apply({"params": params}, None, x)
+    np.testing.assert_allclose(h, np.tanh([[[0.2 + 1.5, 0.2 - 0.75]]] * 2), rtol=1e-6)
+    zeros = layer.initial_carry(2)
+    np.testing.assert_allclose(layer.apply({"params": params}, zeros, x)[1], np.tanh([[[0.2, 0.2]]] * 2), rtol=1e-6)
+    without = {name: {k: v for k, v in leaves.items() if k != "initial0"} for name, leaves in params.items()}
+    plain = BidirectionalRecurrent(1, "rnn").apply({"params": without}, None, x)[1]
+    np.testing.assert_allclose(plain, np.tanh([[[0.2, 0.2]]] * 2), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_each_state_of_each_layer_is_learned_and_starts_at_zero():
+    stack, x = RecurrentStack(3, 2, "lstm", learned_carry=True), jnp.ones((2, 4, 5))
+    params = jax.jit(stack.init)(jax.random.key(0), None, x)["params"]
+    gradient = jax.jit(jax.grad(lambda p: jnp.square(stack.apply({"params": p}, None, x)[1]).sum()))(params)
+    for layer in ("layer0", "layer1"):
+        for name in ("initial0", "initial1"):
+            np.testing.assert_array_equal(params[layer][name], np.zeros(3))
+            assert (np.abs(gradient[layer][name]) > 0).all()
