@@ -45,7 +45,7 @@ from dlcore.kits.trained_network import TrainedNetwork, check_studied, classifie
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
-from dlcore.report.figure import PALETTE, new_figure
+from dlcore.report.figure import GRAY, PALETTE, new_figure
 
 
 def small_network(dataset: str, data_dir: str | None, steps: int, seed: int) -> str:
@@ -106,11 +106,13 @@ def black_or_white(images: jax.Array, threshold: float) -> jax.Array:
 
 
 def curve(epsilons, accuracy: dict[str, list[float]], ylabel: str):
-    """Draw the curves over the radius; the worst attack is the thick one."""
+    """Draw the curves over the radius; the worst attack is thick, those without gradients are dashed."""
     figure, ax = new_figure((6.5, 3.4))
     for color, (name, values) in zip(PALETTE * 2, accuracy.items(), strict=False):
         thick = name == "worst attack"
-        ax.plot(epsilons, values, "o-", color="0.1" if thick else color, lw=2.6 if thick else 1.2, ms=3, label=name)
+        color = "0.1" if thick else GRAY if name == "random_signs" else color
+        style = "o--" if name in BLACK_BOX else "o-"
+        ax.plot(epsilons, values, style, color=color, lw=2.6 if thick else 1.2, ms=3, label=name)
     ax.set(xlabel="epsilon, largest change of a pixel in [0, 1]", ylabel=ylabel, ylim=(-0.03, 1.03))
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -184,6 +184,7 @@ def report(results: list[dict], shown: dict, epsilon: float) -> StudyResult:
         )
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     return StudyResult(
         values,
         verdict,

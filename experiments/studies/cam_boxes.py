@@ -88,6 +88,7 @@ def report(trained: list[Localization], untrained: list[Localization], middle: f
         for ax, picture in zip(axes[:, i], (test["image"][i], trained[0].maps[i]), strict=True):
             ax.imshow(picture, cmap="magma")
             ax.set_axis_off()
+            ax.autoscale(False)
             for box, color in ((test["box"][i], "white"), (trained[0].boxes[i], VERMILION)):
                 x, y, right, bottom = box - 0.5
                 ax.plot([x, right, right, x, x], [y, y, bottom, bottom, y], color=color, lw=1.5)

@@ -94,7 +94,7 @@ def report(results: list[dict[str, Audit]]) -> StudyResult:
         errors = np.abs(np.array([r.interval for r in rates]).T - heights)
         axes.bar(np.arange(4) + shift, heights, 0.4, yerr=errors, color=color, label=arm, capsize=2)
     axes.set_xticks(range(4), [name.replace(", ", "\n") for name in names])
-    axes.set(ylabel="accuracy", ylim=(0, 1.25))
+    axes.set(ylabel="accuracy", ylim=(0, 1.25), yticks=np.linspace(0, 1, 6))
     axes.legend(frameon=False, ncols=2)
     return StudyResult(
         {f"accuracy of the worst group, {arm}": values for arm, values in worst.items()}

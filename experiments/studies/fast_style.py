@@ -112,8 +112,10 @@ def report(renderings: list[Rendering]) -> StudyResult:
     for line, r in zip(axes, shown, strict=True):
         for ax, (kind, image) in zip(line, r.images.items(), strict=True):
             ax.imshow(image)
-            ax.set_axis_off()
-            ax.set_title(f"{r.style if kind == PHOTOGRAPH else kind}: {r.losses[kind]:.2f}", fontsize=8)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            ax.set_title(f"{kind}: {r.losses[kind]:.2f}", fontsize=8)
+        line[0].set_ylabel(r.style)
     numbers = {f"loss, {kind}": value for kind, value in loss.items()}
     numbers |= {f"seconds, {kind}": value for kind, value in seconds.items()}
     numbers |= {"loss of one pass over the optimized": ratio, "times faster": speed}
