@@ -103,7 +103,7 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
       The text.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, or the file holds no UTF-8 text.
+      ValueError: `name` is unknown, `data_dir` is missing, or the file holds no UTF-8 text or nothing.
       FileNotFoundError: the file does not exist.
     """
     if name not in TEXTS:
@@ -112,11 +112,14 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
         return embedded_pages()
     if data_dir is None:
         what = f"the folder of {_SHAKESPEARE}" if name == "shakespeare" else "the text file"
-        raise ValueError(f"data_dir=None: dataset {name!r} needs {what}")
+        raise ValueError(f"data_dir=None: missing; allowed: {what}, which dataset {name!r} needs")
     path = Path(data_dir) / _SHAKESPEARE if name == "shakespeare" else Path(data_dir)
     if not path.is_file():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no text file at {path}")
-    return read_utf8(path, "data_dir")
+    text = read_utf8(path, "data_dir")
+    if not text:
+        raise ValueError(f"data_dir={str(data_dir)!r}: {path.name} is empty; allowed: at least a few sentences")
+    return text
 
 
 def read_utf8(path: Path, argument: str) -> str:
@@ -161,9 +164,10 @@ def split_text(
             raise ValueError(f"{name}={fraction}: out of range; allowed: above 0, and both together below 1")
     valid, test = round(valid_fraction * len(tokens)), round(test_fraction * len(tokens))
     if min(valid, test, len(tokens) - valid - test) < 2:
+        parts = f"{len(tokens) - valid - test}, {valid} and {test}"
         raise ValueError(
-            f"tokens: a text of {len(tokens)} characters is too short to hold out {valid_fraction:g} and "
-            f"{test_fraction:g} of it"
+            f"tokens={len(tokens)}: too short, parts of {parts} characters for training, validation and test; "
+            "allowed: texts of which each part has 2"
         )
     return tokens[: -valid - test], tokens[-valid - test : -test], tokens[-test:]
 
@@ -192,7 +196,8 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
         raise ValueError(f"count={count}: no stream; allowed: 1 or more")
     length = -(-transitions // count) if whole else transitions // count
     if length < 1 or (whole and (count - 1) * length >= transitions):
-        raise ValueError(f"count={count}: a text of {len(tokens)} characters does not fill as many streams")
+        most = max(1, -(-transitions // length)) if length else max(0, transitions)
+        raise ValueError(f"count={count}: {name} has {len(tokens)} characters, too few; allowed: {most} streams")
     padded = np.concatenate([tokens, np.zeros(max(0, count * length + 1 - len(tokens)), tokens.dtype)])
     rows = np.stack([padded[i * length : (i + 1) * length + 1] for i in range(count)])
     arrays: dict[str, Any] = {"text": rows}

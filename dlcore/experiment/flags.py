@@ -138,8 +138,13 @@ def parse(
             raise FlagError(f"{config_name}: sets {name!r}, which is unknown{hint}; allowed: the names of --help=all")
     resolved = {}
     for name, setting in settings.items():
-        raw = values[name].value if name in given else (config or {}).get(name, setting.default)
-        resolved[name] = read_value(name, setting, raw)
+        if name in given or name not in (config or {}):
+            resolved[name] = read_value(name, setting, values[name].value if name in given else setting.default)
+            continue
+        try:
+            resolved[name] = read_value(name, setting, config[name])
+        except FlagError as error:
+            raise FlagError(f"{config_name}: sets {error}") from None
     identity = frozenset(name for name, setting in settings.items() if setting.identity)
     return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given, identity)
 

@@ -172,9 +172,10 @@ def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
         else:
             value = base(text)
     except (ValueError, KeyError, OverflowError):
-        allowed = "; allowed: true, false" if base is bool else ""
+        numbers = {int: "integers", float: "numbers"}.get(base, "one value")
+        allowed = "true, false" if base is bool else numbers if kind.limits == Range() else _allowed(kind.limits)
         written = f"--{name}={list(text) if isinstance(text, tuple) else text}"
-        raise FlagError(f"{written}: not {'an' if base is int else 'a'} {base.__name__}{allowed}") from None
+        raise FlagError(f"{written}: not {'an' if base is int else 'a'} {base.__name__}; allowed: {allowed}") from None
     if base is float and not math.isfinite(value):
         raise FlagError(f"--{name}={text}: not finite; allowed: {_allowed(kind.limits)}")
     if kind.choices and value not in kind.choices:

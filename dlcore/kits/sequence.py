@@ -45,7 +45,7 @@ SETTINGS = {
     "eval_streams": Setting(
         16, "streams that validation and test are cut into, each read from a zero carry", limits=Range(1)
     ),
-    "prompt": Setting("The ", "text that samples continue"),
+    "prompt": Setting("The ", "text that samples continue; in a text without its characters, that text's beginning"),
     "temperatures": Setting((0.0, 0.5, 1.0), "of the samples in the report; 0 is greedy", limits=Range(0)),
     "num_samples": Setting(2, "samples at each temperature; one at temperature 0", limits=Range(1)),
     "stop": Setting(None, "a character that ends a sample", str | None),
@@ -72,18 +72,18 @@ def data(flags: Flags) -> Splits:
       The splits; the report shows continuations of the prompt.
 
     Raises:
-      ValueError: as `dlcore.data.text.load_text` and `streams`.
+      ValueError: as `dlcore.data.text.load_text`.
       FileNotFoundError: as `dlcore.data.text.load_text`.
-      FlagError: the prompt is empty, or holds characters that are not in the text.
+      FlagError: the text is too short for the streams, or the prompt is empty or holds characters that are not in it.
     """
     vocabulary, train, valid, test = _text(flags)
-    train_streams = streams(train, flags.batch_size, f"{flags.dataset} (train)")
+    train_streams = _streams("batch_size", flags, train, "train")
     return Splits(
         train_streams,
-        streams(valid, flags.eval_streams, f"{flags.dataset} (validation)", whole=True),
-        streams(test, flags.eval_streams, f"{flags.dataset} (test)", whole=True),
+        _streams("eval_streams", flags, valid, "validation", whole=True),
+        _streams("eval_streams", flags, test, "test", whole=True),
         {**_spec(flags, vocabulary, train, valid, test), "streams": list(train_streams.arrays["text"].shape)},
-        shown=_prompts([flags.prompt], vocabulary, flags)[0],
+        shown=_prompts([_prompt(flags, vocabulary, train)], vocabulary, flags)[0],
     )
 
 
@@ -113,7 +113,7 @@ def window_data(flags: Flags) -> Splits:
             **_spec(flags, vocabulary, train, valid, test),
             "batch": [flags.batch_size, min(2 * flags.window, len(train))],
         },
-        shown=_prompts([flags.prompt], vocabulary, flags)[0],
+        shown=_prompts([_prompt(flags, vocabulary, train)], vocabulary, flags)[0],
     )
 
 
@@ -201,12 +201,25 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 def _text(flags: Flags) -> tuple[Vocabulary, np.ndarray, np.ndarray, np.ndarray]:
     text = load_text(flags.dataset, flags.data_dir)
-    if not text:
-        raise FlagError(f"--data_dir={flags.data_dir!r}: the text is empty; allowed: at least a few sentences")
     vocabulary = Vocabulary.of(text)
     if flags.stop and flags.stop not in text:
         raise FlagError(f"--stop={flags.stop!r}: is not in the text; allowed: its characters")
     return vocabulary, *split_text(vocabulary.encode(text), flags.valid_fraction, flags.test_fraction)
+
+
+def _streams(flag: str, flags: Flags, tokens: np.ndarray, part: str, whole: bool = False) -> Source:
+    """As many streams of a part of the text as a flag says."""
+    try:
+        return streams(tokens, flags[flag], f"{flags.dataset} ({part})", whole=whole)
+    except ValueError as error:
+        raise FlagError(f"--{flag}={flags[flag]}: {str(error).partition(': ')[2]}") from None
+
+
+def _prompt(flags: Flags, vocabulary: Vocabulary, train: np.ndarray) -> str:
+    """`--prompt`; where nobody gave one and the text lacks its characters, the first characters of the text."""
+    if "prompt" in flags.given or set(flags.prompt) <= set(vocabulary.characters):
+        return flags.prompt
+    return vocabulary.decode(train[: min(len(flags.prompt), flags.get("window") or len(flags.prompt))])
 
 
 def _spec(flags: Flags, vocabulary: Vocabulary, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> dict:

@@ -140,8 +140,9 @@ def check(flags: Flags) -> None:
     side = flags.group("model").get("image_size")
     image = jnp.zeros((1, side or height, side or width, channels))  # paths depend on neither size nor classes
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
+    parts = parts_of(flags)
     try:
-        part_labels(params, parts_of(flags))
+        part_labels(params, parts)
     except ValueError as error:
         raise FlagError(f"--parts: {error}") from None
     if flags.layer_decay is not None:

@@ -22,8 +22,10 @@ from dlcore.modes.watch import watch_hooks
 from dlcore.optim.plateau import has_plateau_scale
 from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable
+from dlcore.run.evaluate import Evaluation
 from dlcore.run.fit import Saving, fit
 from dlcore.run.hooks import EarlyStopping, ReduceOnPlateau
+from dlcore.run.inputs import check_labels
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.lock import locked
 from dlcore.run.processes import barrier, is_first
@@ -154,16 +156,21 @@ class Prepared(NamedTuple):
     Args:
       data: the splits.
       known: keys of what the weights that it starts from were trained on, for `write_data`.
-      learner: that was traced; training it traces its update no second time. None where nothing was.
+      learner: that was traced; training it traces its functions no second time. None where nothing was.
+      notes: lines of the experiment to print before training; None where they were not asked for.
     """
 
     data: Splits
     known: dict[str, Fingerprint]
     learner: Learner | None = None
+    notes: Sequence[str] | None = None
 
 
 def prepare(run: ResolvedRun) -> Prepared:
     """Load the data of a run that begins, and check all that can be checked before anything is compiled or written.
+
+    `init`, `update` and, of the validation and the test split, `evaluate` are traced: a split of another form is an
+    error here, not after the training.
 
     Args:
       run: of the experiment.
@@ -177,16 +184,23 @@ def prepare(run: ResolvedRun) -> Prepared:
     """
     origins = origins_of(run)
     data = load_data(run, origins=origins)
-    batch, setup = batch_at(run.pipelines(data), 0), run.setup_of(data)
+    pipelines, setup, placement = run.pipelines(data), run.setup_of(data), run.placement()
+    batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
+    notes = run.experiment.notes(setup, data)
     learner = run.experiment.build(setup)
-    program = Program(learner, batch, run.placement(), run.flags.seed)  # traces init and update
+    program = Program(learner, batch, placement, run.flags.seed)  # traces init and update
     if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
         raise FlagError(f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others")
     start = run.experiment.start(setup)
     if isinstance(start, Start):
         start.check(program.abstract_state)
-    return Prepared(data, inherited_keys(origins), learner)
+    check_labels(learner, program.abstract_state, batch, pipelines, data.valid)
+    evaluation = Evaluation(learner, placement)
+    for name, split in (("valid", data.valid), ("test", data.test)):
+        if split is not None:
+            evaluation.check(program.abstract_state, split, run.flags.eval_batch_size, name)
+    return Prepared(data, inherited_keys(origins), learner, notes)
 
 
 def _is_resumed(run: ResolvedRun) -> bool:
@@ -216,7 +230,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = prepared.learner or run.experiment.build(setup)
-    notes = run.experiment.notes(setup, data)
+    notes = run.experiment.notes(setup, data) if prepared.notes is None else prepared.notes
     if is_first():
         _note_changed_code(folder)
         run.write_config(spec, write_data(folder, data, known))

@@ -59,19 +59,20 @@ class Evaluation:
         """
         return put_rows(batch, self.placement.mesh)
 
-    def check(self, state: Any, source: Any, batch_size: int) -> None:
+    def check(self, state: Any, source: Any, batch_size: int, name: str = "valid") -> None:
         """Trace `evaluate` on a source's first example, before anything is computed; `metrics` does not trace it again.
 
         Args:
           state: of the learner, or its shapes.
           source: examples.
           batch_size: examples a batch.
+          name: of the source, for errors.
 
         Raises:
           ValueError: the source is empty, or its examples have other arrays or shapes than `evaluate` takes.
         """
         if not len(source):
-            raise ValueError("valid: holds no example; allowed: at least one, or valid=None")
+            raise ValueError(f"{name}: holds no example; allowed: at least one, or {name}=None")
         rows = next(iter(padded_batches(source, jax.process_count(), jax.process_index(), jax.process_count())))
         size = padded_size(source, batch_size, self.placement)
 
@@ -89,7 +90,7 @@ class Evaluation:
             }
             found = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "their arrays"
             raise ValueError(
-                f"valid: evaluate fails on its examples ({found}): {type(error).__name__}, "
+                f"{name}: evaluate fails on its examples ({found}): {type(error).__name__}, "
                 f"{str(error).splitlines()[0] if str(error) else ''}; allowed: examples of the training data's form"
             ) from error
 

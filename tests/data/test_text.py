@@ -29,7 +29,7 @@ def test_texts_by_name(tmp_path):
     assert load_text("file", tmp_path / "tinyshakespeare.txt") == "First Citizen:"
     with pytest.raises(ValueError, match=r"dataset='bard': unknown; allowed: pages, shakespeare, file"):
         load_text("bard")
-    with pytest.raises(ValueError, match="data_dir=None: dataset 'shakespeare' needs the folder of tinyshakespeare"):
+    with pytest.raises(ValueError, match="data_dir=None: missing; allowed: the folder of tinyshakespeare"):
         load_text("shakespeare")
     with pytest.raises(FileNotFoundError, match="no text file at"):
         load_text("file", tmp_path / "no.txt")
@@ -46,7 +46,7 @@ def test_parts_are_contiguous_and_the_last_is_the_test():
         split_text(np.arange(100), 0.5)
     with pytest.raises(ValueError, match=r"test_fraction=-0.1: out of range"):
         split_text(np.arange(100), 0.5, -0.1)
-    with pytest.raises(ValueError, match="too short"):
+    with pytest.raises(ValueError, match=r"tokens=10: too short, parts of 8, 1 and 1 characters .*; allowed: texts of"):
         split_text(np.arange(10), 0.1)
 
 
@@ -61,8 +61,11 @@ def test_streams_hold_each_transition_once():
     assert pairs(streams(tokens, 4, whole=True)) == [(t, t + 1) for t in range(23)]
     assert list(streams(tokens, 4, whole=True).arrays["length"]) == [6, 6, 6, 5]
     assert pairs(streams(tokens, 4)) == [(t, t + 1) for t in range(20)]  # five a row; three are left out
-    with pytest.raises(ValueError, match="count=30: a text of 24 characters"):
+    with pytest.raises(ValueError, match="count=30: text has 24 characters, too few; allowed: 23 streams"):
         streams(tokens, 30)
+    with pytest.raises(ValueError, match="count=10: text has 24 characters, too few; allowed: 8 streams"):
+        streams(tokens, 10, whole=True)  # rows of 3 targets: 8 hold the 23, and 2 would be empty
+    assert len(streams(tokens, 8, whole=True)) == 8
 
 
 @pytest.mark.parametrize("stride", [None, 5, 1])
@@ -94,6 +97,12 @@ def test_rows_for_training_hold_every_window():
         assert found == {tuple(range(i, i + 5)) for i in range(size - 4)}, size
     with pytest.raises(ValueError, match="length=4: text has 4 tokens; allowed: fewer than these"):
         training_windows(np.arange(4), 4)
+
+
+def test_an_empty_file_is_named(tmp_path):
+    (tmp_path / "x.txt").touch()
+    with pytest.raises(ValueError, match=r"data_dir=.*x.txt': x.txt is empty; allowed: at least a few sentences"):
+        load_text("file", tmp_path / "x.txt")
 
 
 def test_a_binary_file_is_named(tmp_path):

@@ -1,0 +1,34 @@
+"""What pages of text say of texts that are too short, and which prompt they continue."""
+
+import pytest
+
+from dlcore.data.text import Vocabulary
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from experiments.sequence.char_rnn import experiment as char_rnn
+from experiments.sequence.language_model import experiment as language_model
+
+
+def splits(page, path, *words):
+    return page.data(resolve(page, ["--smoke", "--dataset=file", f"--data_dir={path}", *words]))
+
+
+@pytest.mark.parametrize("page", [char_rnn, language_model])
+def test_a_text_without_the_prompts_letters_is_continued_from_its_beginning(tmp_path, page):
+    """The default prompt is 'The '; given on the command line, it must be of the text."""
+    (tmp_path / "low.txt").write_text("an own text, in small letters. " * 40)
+    found = splits(page, tmp_path / "low.txt", "--eval_streams=2" if page is char_rnn else "--window=16")
+    vocabulary = Vocabulary(found.spec["vocabulary"])
+    assert {vocabulary.decode(row) for row in found.shown.arrays["prompt"]} == {"an o"}
+    with pytest.raises(FlagError, match=r"--prompt='The ': 'T' at position 0 is not in the text; allowed: its char"):
+        splits(page, tmp_path / "low.txt", "--prompt=The ")
+
+
+def test_streams_that_a_text_does_not_fill_are_named_by_their_flag(tmp_path):
+    """100 characters: 80, 10 and 10; nine transitions in rows of two fill five streams."""
+    (tmp_path / "x.txt").write_text("The " * 25)
+    with pytest.raises(FlagError, match=r"--batch_size=90: file \(train\) has 80 characters, too few; allowed: 79 str"):
+        splits(char_rnn, tmp_path / "x.txt", "--batch_size=90")
+    message = r"--eval_streams=7: file \(validation\) has 10 characters, too few; allowed: 5 streams"
+    with pytest.raises(FlagError, match=message):
+        splits(char_rnn, tmp_path / "x.txt", "--batch_size=4", "--eval_streams=7")
