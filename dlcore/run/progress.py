@@ -57,19 +57,24 @@ class Progress:
     def _rich(self, description: str):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
+        def whole(columns: int) -> Column:  # else rich takes its room for the bar
+            return Column(no_wrap=True, min_width=columns)
+
+        digits = len(str(self.total))
         bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=whole(2 * digits + 1)),
             TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(),
+            TimeElapsedColumn(table_column=whole(7)),
             TextColumn("eta"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=whole(8)),
             refresh_per_second=4,
             expand=True,
         )
-        self._room = bar.console.width - len(description) - 2 * len(str(self.total)) - LEAST_BAR - CLOCKS
+        self._room = bar.console.width - len(description) - 2 * digits - LEAST_BAR - CLOCKS
         self._task = bar.add_task(description, total=self.total, completed=self.start, numbers="")
         bar.start()
         return bar

@@ -63,7 +63,10 @@ def test_a_live_bar_on_a_terminal(monkeypatch):
     assert "step 5/10 valid loss 2" in shown
 
 
-def test_a_bar_of_80_columns_keeps_step_loss_and_eta(monkeypatch):
+@pytest.mark.parametrize(
+    ("width", "total", "more"), [(80, 25_500, "accuracy 0.9877"), (80, 10**7, ""), (60, 10**6, "")]
+)
+def test_a_narrow_bar_keeps_step_loss_and_eta(monkeypatch, width, total, more):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -71,17 +74,17 @@ def test_a_bar_of_80_columns_keeps_step_loss_and_eta(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "dumb-but-wide")
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("rich._console", None)  # one of another width may be there
-    progress = Progress(25500, 0)
+    progress = Progress(total, 0)
     numbers = {"loss": 1.2345, "accuracy": 0.98765, "top5": 0.99, "examples_per_second": 123456.0}
     progress.log({**row(**numbers), "step": 12345})
     progress.close()
     line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).replace("\r", "\n").strip().splitlines()[-1]
-    assert len(line) <= 80
-    assert "12345/25500" in line
+    assert len(line) <= width
+    assert f"12345/{total}" in line
     assert "loss 1.234" in line
-    assert "accuracy 0.9877" in line
+    assert more in line
     assert re.search(r"eta \d:\d\d:\d\d$", line.rstrip()) or "eta -:--:--" in line
     assert "…" not in line
 
