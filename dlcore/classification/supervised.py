@@ -79,9 +79,11 @@ def learner(
       The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.
 
     Raises:
-      ValueError: `label_smoothing` beside a loss of your own; in `update`, a loss that does not give one number for
-        each example.
+      ValueError: `loss` is no function, or has `label_smoothing` beside it; in `update`, a loss that does not give one
+        number for each example.
     """
+    if loss is not None and not callable(loss):
+        raise ValueError(f"loss={loss!r}: no function; allowed: (logits [B, C], labels [B]) -> [B], or None")
     if loss is None:
         loss_of = functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
     elif isinstance(label_smoothing, int | float) and label_smoothing == 0:

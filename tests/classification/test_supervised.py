@@ -113,6 +113,10 @@ def test_a_loss_of_another_shape_and_smoothing_beside_an_own_loss_are_refused():
     expected = r"loss=averaged: gives \(\) for logits \(16, 10\); allowed: one number for each example, \(16,\)"
     with pytest.raises(ValueError, match=expected):
         jax.eval_shape(learner.update, state, batch())
+    with pytest.raises(
+        ValueError, match=r"loss='hinge': no function; allowed: \(logits \[B, C\], labels \[B\]\) -> \[B\]"
+    ):
+        supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss="hinge")
     with pytest.raises(ValueError, match=r"label_smoothing=0\.1: of the default loss only; allowed: 0 beside loss="):
         supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss=averaged, label_smoothing=0.1)
 
