@@ -82,9 +82,11 @@ def baseline(headline: str, numbers: Mapping[str, Any], trivial: Mapping[str, Tr
 
 
 def _of_labels(train: Source, test: Source, names: set[str]) -> dict[str, Trivial]:
-    """Accuracies of the most frequent classes; a pretext's own accuracy, beside k-NN, is of other classes."""
+    """Accuracies of the most frequent classes; a pretext's own, beside k-NN or without labels, is of others."""
     seen, true = (_integers(source.arrays.get("label"), 1) for source in (train, test))
     if seen is None or true is None or not len(seen) or not len(true):
+        return {}
+    if len(np.union1d(seen, true)) == 1:  # images without class folders, whose labels are all 0
         return {}
     order = np.argsort(-np.bincount(seen), kind="stable")
     first = Trivial(float((true == order[0]).mean()), "the most frequent class")

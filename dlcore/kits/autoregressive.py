@@ -275,7 +275,8 @@ def panels(context: Any) -> list:
     flags, test = context.flags, context.data.test
     name = autoregressive.likelihood_name(flags.binarization, flags.levels)
     note = (
-        f"The first {NUM_SHOWN}, unselected. Test images: {context.numbers[f'nll_nats_{name}']:.2f} nats, "
+        f"The first {len(context.outputs['sample'])}, unselected. "
+        f"Test images: {context.numbers[f'nll_nats_{name}']:.2f} nats, "
         f"{context.numbers[f'bits_per_dim_{name}']:.3f} bits a dimension ({name}); independent pixels: "
         f"{context.spec['independent_nats']:.2f} nats."
     )

@@ -229,9 +229,12 @@ def panels(context: Any) -> list:
     rows |= {"reconstructed": outputs["reconstruction"][:n]}
     shown = [sample_rows(rows, "Reconstructions", "The first test images, unselected.")]
     if "sample" in outputs:
-        note = f"The first {NUM_SHOWN_SAMPLES}, unselected."
-        samples = sample_grid(outputs["sample"][:NUM_SHOWN_SAMPLES], "Samples", note)
-        shown = [samples, *shown, generative_panels.nearest_training(context)]
+        samples = outputs["sample"][:NUM_SHOWN_SAMPLES]
+        shown = [
+            sample_grid(samples, "Samples", f"The first {len(samples)}, unselected."),
+            *shown,
+            generative_panels.nearest_training(context),
+        ]
     shown += [generative_panels.interpolations(context)] if "features" in outputs else []
     shown += [generative_panels.traversals(context)] if "kl" in outputs else []
     shown += [generative_panels.edits(context)] if "factors" in context.spec else []

@@ -162,7 +162,7 @@ nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 1.2rem 0 0; font-si
 a { color: var(--c1); text-underline-offset: 3px; }
 section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
 .halves { display: grid; gap: 20px; margin: 20px 0;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 540px), 1fr)); }
 .halves section { margin: 0; min-width: 0; }
 .halves > :last-child:nth-child(odd) { grid-column: 1 / -1; }
 section > * + * { margin-top: 12px; }

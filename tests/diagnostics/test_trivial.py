@@ -24,6 +24,12 @@ def test_labels_judge_features_where_there_are_any():
     assert found["knn"].value == 1 / 2
 
 
+def test_labels_of_images_without_classes_say_nothing():
+    """MoCo on a flat folder: its accuracy is of views, and 100 % of the labels are 0."""
+    assert trivial_measures(labeled([0, 0, 0]), labeled([0, 0]), ["accuracy", "top5", "knn"]) == {}
+    assert trivial_measures(labeled([0, 0, 0]), labeled([0, 1]), ["accuracy"])["accuracy"].value == 1 / 2
+
+
 def test_segmentation_by_one_class():
     maps = np.array([[[0, 0], [0, 1]]], np.int32)
     source = Source({"semantic": maps}, 1, ("ground", "thing"))

@@ -115,7 +115,9 @@ def test_a_traversal_takes_the_dimensions_that_say_most(context):
 
 
 def test_all_panels_are_there(context):
-    titles = [panel.title for panel in latents.panels(context)]
+    shown = latents.panels(context)
+    assert shown[0].note == "The first 20, unselected."
+    titles = [panel.title for panel in shown]
     assert titles[:6] == [
         "Samples",
         "Reconstructions",
