@@ -93,7 +93,7 @@ def _of_labels(train: Source, test: Source, names: set[str]) -> dict[str, Trivia
     judged = [n for n in names if n.split("_")[0] in ("knn", "probe", "supervised") or n.startswith("fine_tune_")]
     if judged:
         return dict.fromkeys(judged, first)
-    accuracies = [name for name in names if name.split("_")[0] == "accuracy" and "way" not in name]
+    accuracies = [n for n in names if n == "robust_accuracy" or (n.split("_")[0] == "accuracy" and "way" not in n)]
     five = Trivial(float(np.isin(true, order[:5]).mean()), "the five most frequent classes")
     return dict.fromkeys(accuracies, first) | {"top5": five}
 

@@ -79,8 +79,9 @@ def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title:
     if not len(frames) or len(frames) != len(flows):
         raise ValueError(f"flows={len(flows)} fields: {len(frames)} frames; allowed: one for each frame, at least one")
     largest = max(float(np.hypot(*np.moveaxis(np.asarray(flow), -1, 0)).max()) for flow in flows) or 1.0
-    size = min(np.shape(frames[0])[:2])
-    wheel = np.ones(np.shape(frames[0]), np.float32)
+    height, width = np.shape(frames[0])[:2]
+    size = min(height, width)
+    wheel = np.ones((height, len(frames) * (width + 1) - 1, 3), np.float32)  # as wide as the row of frames
     wheel[:size, :size] = color_wheel(size)
     colors = [flow_colors(flow, largest) for flow in flows]
     rows = {

@@ -163,7 +163,7 @@ a { color: var(--c1); text-underline-offset: 3px; }
 section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
 .halves { display: grid; gap: 20px; margin: 20px 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 540px), 1fr)); }
-.halves section { margin: 0; min-width: 0; }
+.halves section { margin: 0; min-width: 0; } .halves svg { max-width: 620px; }
 .halves > :last-child:nth-child(odd) { grid-column: 1 / -1; }
 section > * + * { margin-top: 12px; }
 section > .note { margin-top: 2px; }
