@@ -1,7 +1,12 @@
 """Colors of optical flow by hand, the wheel, and the exact flow of clips."""
 
+import base64
+import io
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcore.data.clips import clips
 from dlcore.report.flow import color_wheel, flow_colors, flow_panel
@@ -36,6 +41,11 @@ def test_a_panel_has_the_key():
     frame, flow = np.zeros((4, 6, 3), np.uint8), np.ones((4, 6, 2), np.float32)
     panel = flow_panel([frame], [flow], "Flow")
     assert "1.4 pixels" in panel.note
+    heights = []
+    for data in re.findall(r"base64,([^\"]+)", flow_panel([frame] * 8, [flow] * 8, "Flow").html):
+        heights.append(Image.open(io.BytesIO(base64.b64decode(data))).height)
+    assert len(heights) == 3
+    assert len({*heights}) == 1, "the wheel is as large as a frame"
 
 
 @pytest.mark.parametrize(
