@@ -10,6 +10,7 @@ from dlcore.classic_ml.hard_cases import PROBLEMS, annulus, linear_bound, parity
 def test_points_are_labelled_by_the_rule():
     x, label = xor(300)
     np.testing.assert_array_equal(label, (np.sign(x[:, 0]) == np.sign(x[:, 1])).astype(int))
+    assert len(np.unique(np.sign(x), axis=0)) == 4, "points in all quadrants"
     x, label = annulus(300)
     np.testing.assert_array_equal(label, (np.hypot(*x.T) > 0.95).astype(int))
     x, label = three_modes(300)
