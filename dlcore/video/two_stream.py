@@ -18,7 +18,7 @@ from dlcore.nn import Dense
 from dlcore.video.flow_stack import flow_stack
 from dlcore.video.fusion import ConvNet
 
-__all__ = ["TwoStream", "TwoStreamClips"]
+__all__ = ["TwoStream", "TwoStreamClips", "mean_of_streams"]
 
 
 class TwoStream(nn.Module):
@@ -71,8 +71,20 @@ class TwoStream(nn.Module):
         Returns:
           log-probabilities, [B, num_classes]: logits whose softmax is the mean of the streams'.
         """
-        spatial, temporal = (jax.nn.log_softmax(logits) for logits in self.streams(frame, flow))
-        return jnp.logaddexp(spatial, temporal) - jnp.log(2.0)
+        return mean_of_streams(*self.streams(frame, flow))
+
+
+def mean_of_streams(spatial: jax.Array, temporal: jax.Array) -> jax.Array:
+    """Average the class probabilities of two streams.
+
+    Args:
+      spatial: [..., C], logits.
+      temporal: [..., C], logits.
+
+    Returns:
+      log-probabilities, [..., C].
+    """
+    return jnp.logaddexp(jax.nn.log_softmax(spatial), jax.nn.log_softmax(temporal)) - jnp.log(2.0)
 
 
 class TwoStreamClips(nn.Module):
@@ -98,7 +110,6 @@ class TwoStreamClips(nn.Module):
     levels: Annotated[int, Range(1)] = 2
     dtype: Any = None
 
-    @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify.
 
@@ -112,6 +123,23 @@ class TwoStreamClips(nn.Module):
         Raises:
           ValueError: x has another number of axes, or one frame.
         """
+        return mean_of_streams(*self._streams(x))
+
+    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Classify by both streams and by each alone, so that each can be trained on its own loss as in the paper.
+
+        Args:
+          x: [B, T, H, W, C] in [-1, 1], T at least 2.
+          train: ignored; the network is the same in training.
+
+        Returns:
+          (log-probabilities [B, num_classes], {"spatial", "temporal": logits [B, num_classes]}).
+        """
+        spatial, temporal = self._streams(x)
+        return mean_of_streams(spatial, temporal), {"spatial": spatial, "temporal": temporal}
+
+    @nn.compact
+    def _streams(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         if x.ndim != 5 or x.shape[1] < 2:
             raise ValueError(f"x.shape={x.shape}: no such clips; allowed: [B, T, H, W, C], T at least 2")
 
@@ -122,4 +150,4 @@ class TwoStreamClips(nn.Module):
         gray = (x.astype(jnp.float32).mean(-1) + 1) / 2
         stacks = jax.lax.stop_gradient(jax.vmap(stack)(gray))
         streams = TwoStream(self.num_classes, self.width, dtype=self.dtype, name="streams")
-        return streams(x[:, x.shape[1] // 2], stacks.astype(x.dtype), train)
+        return streams.streams(x[:, x.shape[1] // 2], stacks.astype(x.dtype))

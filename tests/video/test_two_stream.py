@@ -68,3 +68,26 @@ def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
     assert params["temporal"]["conv0"]["kernel"].shape == (3, 3, 4, 2)
     with pytest.raises(ValueError, match=r"no such clips; allowed: \[B, T, H, W, C\], T at least 2"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))
+
+
+def test_each_stream_has_logits_of_its_own_to_train_on():
+    model = TwoStreamClips(3, 1, window=3, levels=1)
+    clip = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (1, 2, 8, 8, 3)), jnp.float32)
+
+    @jax.jit
+    def run(clip):
+        variables = model.init(jax.random.key(0), clip)
+        head = variables["params"]["streams"]["temporal_logits"]
+        other = {**variables["params"]["streams"], "temporal_logits": {**head, "bias": head["bias"] + 1}}
+        changed = model.apply({"params": {"streams": other}}, clip, method="auxiliary")[1]
+        return *model.apply(variables, clip, method="auxiliary"), model.apply(variables, clip), changed
+
+    both, streams, called, changed = jax.device_get(run(clip))
+    frame, flow = streams["spatial"], streams["temporal"]
+    # The mean of the two softmaxes, by hand.
+    mean = (np.exp(frame) / np.exp(frame).sum() + np.exp(flow) / np.exp(flow).sum()) / 2
+    np.testing.assert_allclose(np.exp(both), mean, rtol=1e-5)
+    np.testing.assert_allclose(called, both, rtol=1e-6)
+    # The frame's logits do not depend on the flow's weights.
+    np.testing.assert_allclose(changed["spatial"], frame, atol=1e-6)
+    np.testing.assert_allclose(changed["temporal"], flow + 1, atol=1e-5)
