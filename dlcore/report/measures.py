@@ -62,6 +62,9 @@ _SHARE, _UP, _DOWN = "%", "higher", "lower"
 MEASURES = {
     "loss": Measure("Loss", "what training minimizes, the mean over examples", "", _DOWN),
     "accuracy": Measure("Accuracy", "share of examples whose class (or pair of views) was predicted", _SHARE, _UP),
+    "accuracy_by_video": Measure(
+        "Accuracy by video", "share of videos whose class has the largest mean logit over their clips", _SHARE, _UP
+    ),
     "robust_accuracy": Measure(
         "Robust accuracy", "share of examples that are right before and after the attack", _SHARE, _UP
     ),
