@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 
 __all__ = [
@@ -25,8 +26,9 @@ __all__ = [
     "windows",
 ]
 
-TEXTS = ("pages", "shakespeare", "file")
+TEXTS = ("pages", "melodies", "shakespeare", "file")
 _SHAKESPEARE = "tinyshakespeare.txt"
+_NUM_MELODIES = 1000
 
 
 class Vocabulary(NamedTuple):
@@ -96,8 +98,9 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
     """Load a text by name.
 
     Args:
-      name: "pages" (embedded), "shakespeare" (tinyshakespeare.txt in `data_dir`) or "file" (`data_dir` itself).
-      data_dir: folder of tinyshakespeare.txt, or path of a UTF-8 text file; pages need none.
+      name: "pages" (embedded), "melodies" (drawn by a program), "shakespeare" (tinyshakespeare.txt in `data_dir`) or
+        "file" (`data_dir` itself).
+      data_dir: folder of tinyshakespeare.txt, or path of a UTF-8 text file; the first two need none.
 
     Returns:
       The text.
@@ -110,6 +113,8 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
         raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(TEXTS)}")
     if name == "pages":
         return embedded_pages()
+    if name == "melodies":
+        return melodies(_NUM_MELODIES)
     if data_dir is None:
         what = f"the folder of {_SHAKESPEARE}" if name == "shakespeare" else "the text file"
         raise ValueError(f"data_dir=None: missing; allowed: {what}, which dataset {name!r} needs")

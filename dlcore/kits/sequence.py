@@ -330,7 +330,27 @@ def panels(context: Any) -> list:
         note,
     )
     losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
-    return [samples._replace(half=True), *triage_panels(losses, floor=None), curves(context.history)]
+    more = [_sounds(context, vocabulary)] if context.flags.dataset == "melodies" else []
+    return [samples._replace(half=True), *more, *triage_panels(losses, floor=None), curves(context.history)]
+
+
+def _sounds(context: Any, vocabulary: Vocabulary) -> Any:
+    """Each sampled melody with a player."""
+    from dlcore.data.melodies import melody_waveform
+    from dlcore.report.sound import sound_panel
+
+    shown = context.data.shown.arrays
+    lengths, prompts = context.outputs["length"], shown["prompt"]
+    texts = [
+        vocabulary.decode([*prompt, *tokens[:length]])
+        for prompt, tokens, length in zip(prompts, context.outputs["tokens"], lengths, strict=True)
+    ]
+    sounds = [melody_waveform(text) for text in texts]
+    padded = np.zeros((len(sounds), max(map(len, sounds))), np.float32)
+    for row, sound in zip(padded, sounds, strict=True):
+        row[: len(sound)] = sound
+    names = [f"sample {i + 1}, temperature {t:g}" for i, t in enumerate(shown["temperature"])]
+    return sound_panel(padded, names, 4000, "Sampled melodies", "Each letter is a note, a number its beats.")
 
 
 def window_panels(context: Any) -> list:

@@ -5,6 +5,7 @@ python -m experiments.sequence.char_rnn --dataset=shakespeare --data_dir=D --bat
     --steps=3000 --eval_every=500                                            (test 1.74 nats a character, 8 min)
 python -m experiments.sequence.char_rnn --dataset=shakespeare --data_dir=D --batch_size=64 \\
     --steps=3000 --eval_every=500 --rnn.cell=gru                             (1.70; --rnn.cell=rnn, vanilla cells, 1.76)
+python -m experiments.sequence.char_rnn --dataset=melodies --prompt=C --stop=.               (to listen to; not run)
 python -m experiments.sequence.char_rnn --dataset=file --data_dir=PATH --prompt="Once "     (not run)
 
 `--batch_size` is the number of streams that the text is read in, and an "epoch" of the log is one step. The test text

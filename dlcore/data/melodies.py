@@ -1,0 +1,84 @@
+"""Melodies in a text notation, drawn by a program, and how they sound.
+
+    CDEF|G2E2|CDEF|G2E2|FEDC|D2G2|CDEF|G2C2.
+
+A letter is a note of the C major scale (c is an octave above C), a number after it its length in beats, | ends a bar of
+four beats, and a full stop the melody. The form is A A B A: two bars, the same again, two others, and the first once
+more with an ending on C. Notes move by small steps of the scale.
+"""
+
+import re
+
+import numpy as np
+
+from dlcore.data.source import checked_seed
+
+__all__ = ["NOTES", "melodies", "melody_waveform"]
+
+NOTES = "CDEFGABc"
+"""The notes, from C4, 261.6 Hz, to C5."""
+
+_SEMITONES = (0, 2, 4, 5, 7, 9, 11, 12)
+_C4 = 261.6256
+_RHYTHMS = ((1, 1, 1, 1), (2, 1, 1), (1, 1, 2), (2, 2))
+_MOVES = (-2, -1, -1, 0, 1, 1, 2)
+_FIRST = (0, 2, 4)
+_ENDING = "G2C2"
+
+
+def melodies(count: int, seed: int = 0) -> str:
+    """Draw melodies.
+
+    Args:
+      count: number of melodies.
+      seed: melody i of a seed is the same whatever `count`.
+
+    Returns:
+      Their text, one a line.
+
+    Raises:
+      ValueError: there is no melody to draw, or the seed is negative.
+    """
+    checked_seed(seed)
+    if count < 1:
+        raise ValueError(f"count={count}: too few; allowed: at least 1")
+    lines = []
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        first, second = _two_bars(rng), _two_bars(rng)
+        bars = [*first, *first, *second, first[0], _ENDING]
+        lines.append("|".join(bars) + ".")
+    return "\n".join(lines) + "\n"
+
+
+def _two_bars(rng: np.random.Generator) -> list[str]:
+    note, bars = int(rng.choice(_FIRST)), []
+    for _ in range(2):
+        bar = ""
+        for length in _RHYTHMS[rng.integers(len(_RHYTHMS))]:
+            bar += NOTES[note] + ("" if length == 1 else str(length))
+            note = int(np.clip(note + rng.choice(_MOVES), 0, len(NOTES) - 1))
+        bars.append(bar)
+    return bars
+
+
+def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) -> np.ndarray:
+    """Play a melody; characters that are no notes are silent and take no time.
+
+    Args:
+      text: in the notation; a number without a note before it is left out.
+      sample_rate: samples a second.
+      beat: seconds.
+
+    Returns:
+      [T] float32 in [-1, 1]; a single zero where there is no note.
+    """
+    parts = [np.zeros(0)]
+    for letter, number in re.findall(rf"([{NOTES}])(\d?)", text):
+        length = int(number or 1) or 1
+        time = np.arange(round(length * beat * sample_rate)) / sample_rate
+        frequency = _C4 * 2 ** (_SEMITONES[NOTES.index(letter)] / 12)
+        envelope = np.minimum(1, time / 0.01) * np.exp(-time / (0.4 * length * beat))
+        parts.append(0.6 * envelope * sum(np.sin(2 * np.pi * h * frequency * time) / h**2 for h in (1, 2, 3)))
+    sound = np.concatenate(parts).astype(np.float32)
+    return sound if len(sound) else np.zeros(1, np.float32)

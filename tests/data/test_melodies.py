@@ -1,0 +1,47 @@
+"""The form of melodies, and that a note sounds as it is written."""
+
+import re
+
+import numpy as np
+import pytest
+
+from dlcore.data.melodies import NOTES, melodies, melody_waveform
+from dlcore.data.text import load_text
+from dlcore.evaluators.pitch import spectral_pitch
+
+
+@pytest.mark.covers("SQ-16")
+def test_a_melody_has_four_parts_of_two_bars_and_ends_on_its_key():
+    lines = melodies(40, seed=3).splitlines()
+    assert len(set(lines)) > 35
+    for line in lines:
+        assert line.endswith("|G2C2.")
+        bars = line[:-1].split("|")
+        assert len(bars) == 8
+        assert bars[0:2] == bars[2:4]
+        assert bars[6] == bars[0]
+        for bar in bars:
+            assert re.fullmatch(rf"([{NOTES}]2?)+", bar)
+            assert sum(int(number or 1) for _, number in re.findall(r"(\w)(\d?)", bar)) == 4, bar
+
+
+@pytest.mark.covers("SQ-16")
+def test_notes_sound_as_they_are_written():
+    """A is 440 Hz, nine semitones above C4; two beats last twice as long as one."""
+    rate = 4000
+    sound = melody_waveform("A2", sample_rate=rate, beat=0.25)
+    assert len(sound) == 2 * 0.25 * rate
+    assert spectral_pitch(sound, rate) == pytest.approx(440, abs=1)
+    both = melody_waveform("|C3c.", sample_rate=rate, beat=0.25)
+    assert len(both) == 4 * 0.25 * rate
+    assert spectral_pitch(both[:3000], rate) == pytest.approx(261.6, abs=1)
+    assert spectral_pitch(both[3000:], rate) == pytest.approx(523.3, abs=2)
+    np.testing.assert_array_equal(melody_waveform("2|."), [0])
+
+
+def test_a_melody_is_the_same_whatever_the_number_and_the_text_is_known_by_name():
+    assert melodies(5, 1).startswith(melodies(2, 1))
+    assert melodies(2, 1) != melodies(2, 2)
+    assert load_text("melodies").startswith(melodies(3))
+    with pytest.raises(ValueError, match="count=0: too few; allowed: at least 1"):
+        melodies(0)
