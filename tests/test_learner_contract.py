@@ -26,6 +26,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Last, Learner, Max, State, Sum, example_keys, mask_of
 from dlcore.modes.export import PLATFORMS, example_batch, flat_predict, trace_program
+from dlcore.ops.replica import all_gather
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
 from dlcore.run.preemption import Preempted
@@ -38,7 +39,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 class Toy(NamedTuple):
-    """A learner for an axis, its data, and the measure that must move: `sign` is +1 where it must rise."""
+    """A learner, its data, and the measure that must move: `sign` is +1 where it must rise."""
 
     make: Any
     train: Any
@@ -49,8 +50,8 @@ class Toy(NamedTuple):
     pmap: bool = True
 
 
-def sgd(rate: float, axis: str | None = None):
-    return cross_replica(optax.sgd(rate), axis)
+def sgd(rate: float):
+    return cross_replica(optax.sgd(rate))
 
 
 def scalar_step():
@@ -68,8 +69,8 @@ def blobs(n: int = 96) -> Source:
     return Source({"x": x, "label": label}, n, name="blobs")
 
 
-def supervised(axis):
-    tx = sgd(0.5, axis)
+def supervised():
+    tx = sgd(0.5)
 
     def logits(params, x):
         return x @ params["kernel"] + params["bias"]
@@ -102,8 +103,8 @@ def supervised(axis):
 # 2. Two players
 
 
-def gan(axis):
-    tx = sgd(0.05, axis)
+def gan():
+    tx = sgd(0.05)
 
     def fake(generator, batch, rng):
         z = jax.vmap(lambda key: jax.random.normal(key, (2,)))(example_keys(rng, batch))
@@ -162,8 +163,8 @@ class TeacherState(State):
     queue: jax.Array
 
 
-def teacher(axis):
-    tx = sgd(0.2, axis)
+def teacher():
+    tx = sgd(0.2)
 
     def init(rng, batch):
         params = {"kernel": jax.random.normal(rng, (4, 4)) * 0.3}
@@ -182,9 +183,7 @@ def teacher(axis):
         (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        keys = batch["x"] @ state.teacher["kernel"]
-        if axis is not None:
-            keys = jax.lax.all_gather(keys, axis, tiled=True)
+        keys = all_gather(batch["x"] @ state.teacher["kernel"])
         queue = jnp.concatenate([keys, state.queue])[: state.queue.shape[0]]
         average = jax.tree.map(lambda t, p: 0.99 * t + 0.01 * p, state.teacher, params)
         return state.replace(
@@ -205,8 +204,8 @@ class CarryState(State):
     carry: jax.Array
 
 
-def recurrent(axis):
-    tx = sgd(0.1, axis)
+def recurrent():
+    tx = sgd(0.1)
 
     def run(params, carry, x):
         def step(h, x_t):
@@ -268,8 +267,8 @@ class RolloutState(State):
     position: jax.Array
 
 
-def reinforce(axis):
-    tx = sgd(0.3, axis)
+def reinforce():
+    tx = sgd(0.3)
 
     def rollout(params, position, keys):
         def step(position, t):
@@ -315,8 +314,8 @@ def reinforce(axis):
 # 6. An image is the parameter; the batch is one style image, which no mesh divides
 
 
-def image(axis):
-    tx = sgd(0.2, axis)
+def image():
+    tx = sgd(0.2)
 
     def distance(pixels, batch):
         return jnp.square(pixels - batch["style"].mean(0)).sum()
@@ -347,8 +346,8 @@ def style() -> Source:
 # 7. L-BFGS: the optimiser wants the loss as a function
 
 
-def lbfgs(axis):
-    tx = cross_replica(optax.lbfgs(memory_size=4), axis)
+def lbfgs():
+    tx = cross_replica(optax.lbfgs(memory_size=4))
     target = np.arange(4, dtype=np.float32)
 
     def losses(params, batch):
@@ -410,7 +409,7 @@ def check_first_step(learner: Learner, batch: Any) -> None:
 
 
 def trained(toy: Toy, placement: Placement, steps: int = 3, **kwargs):
-    return fit(toy.make(placement.axis), toy.train, steps=steps, placement=placement, progress=False, **kwargs)
+    return fit(toy.make(), toy.train, steps=steps, placement=placement, progress=False, **kwargs)
 
 
 def assert_close(left: Any, right: Any, tolerance: float = 1e-6) -> None:
@@ -424,15 +423,15 @@ def assert_close(left: Any, right: Any, tolerance: float = 1e-6) -> None:
 @toys
 def test_first_step(name):
     toy = TOYS[name]
-    check_trace(toy.make(None), toy.train.batch_at(0))
-    check_first_step(toy.make(None), toy.train.batch_at(0))
+    check_trace(toy.make(), toy.train.batch_at(0))
+    check_first_step(toy.make(), toy.train.batch_at(0))
 
 
 @pytest.mark.slow(unless=["supervised", "ema_teacher"])
 @toys
 def test_one_compilation_of_update_whatever_is_logged_and_saved(name, tmp_path):
     toy = TOYS[name]
-    learner, traced = toy.make(None), []
+    learner, traced = toy.make(), []
     counted = learner._replace(update=lambda s, b: (traced.append(1), learner.update(s, b))[1])
     fit(
         counted,
@@ -454,7 +453,7 @@ def test_one_compilation_of_update_whatever_is_logged_and_saved(name, tmp_path):
 @toys
 def test_the_measure_moves(name):
     toy = TOYS[name]
-    learner, placement = toy.make(None), one_device()
+    learner, placement = toy.make(), one_device()
     first = fit(learner, toy.train, steps=1, placement=placement, progress=False)
     last = fit(learner, toy.train, steps=toy.steps, placement=placement, progress=False)
     options = {"batch_size": 8, "placement": placement}
@@ -492,7 +491,7 @@ def test_pmap_equals_one_device(name):
 def test_evaluation_does_not_depend_on_batch_size_or_mesh(name):
     toy = TOYS[name]
     result = trained(toy, one_device())
-    learner = toy.make(None)
+    learner = toy.make()
     values = [
         evaluate(learner, jax.device_get(result.state), toy.valid, batch_size=size, placement=placement)[toy.measure]
         for size, placement in ((7, one_device()), (64, one_device()), (16, Placement(make_mesh("data:8"))))
@@ -753,7 +752,7 @@ def test_every_page_in_full(name, tmp_path):
 
 
 def test_avals_that_change_are_named():
-    learner = TOYS["supervised"].make(None)
+    learner = TOYS["supervised"].make()
 
     def update(state, batch):
         state, metrics = learner.update(state, batch)

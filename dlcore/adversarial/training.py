@@ -32,6 +32,7 @@ from dlcore.data.augment.color import to_float
 from dlcore.learner import Learner, Max, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import kl_divergence_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["AdversarialTrainingState", "Defense", "learner"]
@@ -68,7 +69,6 @@ def learner(
     eval_step_size: Annotated[float, Range(1e-9)] = 0.01,
     eval_steps: Annotated[int, Range(1)] = 40,
     eval_restarts: Annotated[int, Range(1)] = 1,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}` to withstand an attack.
 
@@ -86,7 +86,6 @@ def learner(
       eval_step_size: of the PGD attack that measures robust accuracy.
       eval_steps: gradient steps of the PGD attack that measures robust accuracy.
       eval_restarts: random starts of the PGD attack that measures robust accuracy; the worst counts.
-      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     Returns:
       The learner. `evaluate` gives the accuracy and the robust accuracy: the share of images that are classified
@@ -159,8 +158,7 @@ def learner(
     def update(state: AdversarialTrainingState, batch: dict) -> tuple[AdversarialTrainingState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         images, dropout = to_float(batch["image"]), jax.random.fold_in(rng, 1)
-        if axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(dropout)
         # Attack the present weights.
         keys = example_keys(jax.random.fold_in(rng, 0), batch)
         changed = attack(keys, state.params, state.model_state, images, batch["label"])
@@ -168,8 +166,7 @@ def learner(
         (_, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.params, state.model_state, images, changed, batch, dropout
         )
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: AdversarialTrainingState, batch: dict) -> Metrics:

@@ -23,6 +23,7 @@ from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["DistillationState", "learner"]
@@ -53,7 +54,6 @@ def learner(
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     mixup_alpha: Annotated[float, Range(0)] = 0.0,
     cutmix_alpha: Annotated[float, Range(0)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a student on `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}` and a teacher's predictions.
 
@@ -69,13 +69,12 @@ def learner(
       label_smoothing: weight of the uniform distribution in the labels' target.
       mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
       cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
-      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     Returns:
       The learner. `evaluate` and `predict` are those of the supervised learner, on the student. The training metric
       `agreement` is the share of examples for which student and teacher choose the same class.
     """
-    base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess, axis=axis)
+    base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess)
     mixes = not all(isinstance(alpha, Real) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
     two_heads = hasattr(model, "auxiliary")
 
@@ -98,8 +97,7 @@ def learner(
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
         dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
-        if axis is not None:
-            dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
+        dropout, mixing = map(replica_key, (dropout, mixing))
         # MixUp and CutMix across the batch; labels become distributions.
         if mixes:
             num_classes = jax.eval_shape(lambda: teacher.apply(state.teacher, images, train=False)).shape[-1]
@@ -133,8 +131,7 @@ def learner(
 
         # Gradient by the student alone.
         (value, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step of the student.
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: objective(p)[0], model_state=model_state

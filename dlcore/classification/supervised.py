@@ -23,6 +23,7 @@ from dlcore.data.augment.mixing import mix_batch
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["SupervisedState", "learner"]
@@ -56,7 +57,6 @@ def learner(
     mixup_alpha: Annotated[float, Range(0)] = 0.0,
     cutmix_alpha: Annotated[float, Range(0)] = 0.0,
     auxiliary_weight: Annotated[float, Range(0)] = 0.3,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`.
 
@@ -73,7 +73,6 @@ def learner(
       cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
       auxiliary_weight: of the loss of each auxiliary head, where the model has a method `auxiliary(x, train) ->
         (logits, {name: logits})`.
-      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     Returns:
       The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.
@@ -141,8 +140,7 @@ def learner(
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
         # Replicas draw different dropout masks and mixtures.
         dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
-        if axis is not None:
-            dropout, mixing = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, mixing))
+        dropout, mixing = map(replica_key, (dropout, mixing))
         # MixUp and CutMix across the batch; labels become distributions.
         if mixes:
             logits = jax.eval_shape(lambda: apply(state.params, state.model_state, images)[0])
@@ -155,8 +153,7 @@ def learner(
         # Gradient of the cross-entropy, auxiliary losses and L2 penalty.
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state

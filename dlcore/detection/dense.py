@@ -15,6 +15,7 @@ from dlcore.learner import Labels, Learner, Metric, Metrics, State, Sum, example
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.nms import nms, top_detections
+from dlcore.ops.replica import pmean, psum, replica_count, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = [
@@ -250,7 +251,6 @@ def detector_learner(
     postprocess: Callable[[Any, Any, tuple[int, int]], dict[str, jax.Array]],
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
     augment: Any = None,
-    axis: str | None = None,
 ) -> Learner:
     """Train a detector of boxes and classes.
 
@@ -270,7 +270,6 @@ def detector_learner(
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`); None
         for none.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first.
@@ -306,9 +305,7 @@ def detector_learner(
         if train and augment is not None:
             moved = augment_examples(augment, example_keys(key, batch), images, {"boxes": boxes, "box_mask": valid})
             images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
-        dropout = jax.random.fold_in(key, 1) if train else None
-        if train and axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(jax.random.fold_in(key, 1)) if train else None
         # Dense predictions at every location, [B, L, ...].
         outputs, locations, model_state = forward(params, state.model_state, images, dropout)
         boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
@@ -329,12 +326,10 @@ def detector_learner(
         metrics = jax.tree.map(_measured, {"loss": total, **parts})
         for name, value in (totals(measures) if measures is not None else {}).items():
             metrics[name] = jax.tree.map(_measured, Sum(*value) if isinstance(value, tuple) else Sum(value))
-        replicas, counts = 1, {name: part.count for name, part in parts.items()}
-        if axis is not None:
-            replicas, counts = jax.lax.psum((1, counts), axis)
+        counts = psum({name: part.count for name, part in parts.items()})
         # Each part is divided by its count over all replicas.
         value = sum(part.total / jnp.where(counts[name] > 0, counts[name], 1) for name, part in parts.items())
-        return replicas * value, (metrics, model_state)
+        return replica_count() * value, (metrics, model_state)
 
     def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
@@ -344,8 +339,7 @@ def detector_learner(
         # Gradient of the summed losses over the foreground count.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -356,7 +356,6 @@ def learner(
     auxiliary: bool = True,
     score_thresh: Annotated[float, Range(0, 1)] = 0.05,
     detections_per_img: Annotated[int, Range(1)] = 100,
-    axis: str | None = None,
 ) -> Learner:
     """Train DETR on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -374,7 +373,6 @@ def learner(
       auxiliary: take the loss after every decoder layer, not the last alone.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, as `detector_learner` describes it; it also measures `cardinality_error`, the mean difference between
@@ -387,7 +385,6 @@ def learner(
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        axis=axis,
         losses=partial(image_losses, auxiliary=auxiliary, **costs, **weights),
         measures=cardinality,
         postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),

@@ -26,6 +26,7 @@ from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense, logits_dtype
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
+from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
@@ -129,7 +130,6 @@ def learner(
     augment: ExampleAugmentation | None = None,
     box_loss: Literal["l2", "smooth_l1"] = "l2",
     box_weight: Annotated[float, Range(0)] = 50.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": [B, H, W, C], "boxes": [B, 1, 4] pixels, "labels": [B, 1] int, "box_mask": [B, 1]}`.
 
@@ -140,7 +140,6 @@ def learner(
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       box_loss: distance of the boxes.
       box_weight: lambda.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner; evaluate measures `accuracy` and `iou`, and predict gives one detection an image, as
@@ -198,8 +197,7 @@ def learner(
         # Gradient of cross-entropy plus weighted box loss.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

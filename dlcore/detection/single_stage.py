@@ -231,7 +231,6 @@ def learner(
     nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
     topk_candidates: Annotated[int, Range(1)] = 1000,
     detections_per_img: Annotated[int, Range(1)] = 100,
-    axis: str | None = None,
 ) -> Learner:
     """Train a single-stage detector on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -247,7 +246,6 @@ def learner(
       nms_thresh: largest IoU of two detections of one class.
       topk_candidates: best scores of each level that go on to suppression.
       detections_per_img: K, detections of an image at most.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -263,7 +261,6 @@ def learner(
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        axis=axis,
         losses=partial(image_losses, **matching, neg_to_pos_ratio=neg_to_pos_ratio),
         postprocess=partial(
             postprocess,

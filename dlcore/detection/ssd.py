@@ -325,7 +325,6 @@ def learner(
     nms_thresh: Annotated[float, Range(0, 1)] = 0.45,
     topk_candidates: Annotated[int, Range(1)] = 400,
     detections_per_img: Annotated[int, Range(1)] = 200,
-    axis: str | None = None,
 ) -> Learner:
     """Train SSD on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -342,7 +341,6 @@ def learner(
       nms_thresh: largest IoU of two detections of one class.
       topk_candidates: best scores of each class that go on to suppression.
       detections_per_img: K, detections of an image at most.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -353,7 +351,6 @@ def learner(
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        axis=axis,
         losses=partial(image_losses, iou_thresh=iou_thresh, **mining),
         postprocess=partial(
             postprocess,

@@ -19,6 +19,7 @@ from dlcore.detection.dense import DetectorState, TotalLoss
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.sampling import sample_proposals
 from dlcore.learner import Labels, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.ops.replica import pmean, psum, replica_count
 from dlcore.optim import apply_gradients
 
 __all__ = ["learner"]
@@ -45,7 +46,6 @@ def learner(
     score_thresh: Annotated[float, Range(0, 1)] = 0.05,
     nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
     detections_per_img: Annotated[int, Range(1)] = 100,
-    axis: str | None = None,
 ) -> Learner:
     """Train a two-stage detector.
 
@@ -72,7 +72,6 @@ def learner(
       score_thresh: least score of a detection.
       nms_thresh: largest IoU of two detections of one class.
       detections_per_img: K, detections of an image at most.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and
@@ -188,11 +187,9 @@ def learner(
         valid_images = mask_of(batch) > 0  # [B]
         sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
         parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}
-        numbers, replicas = {name: number for name, (_, number) in sums.items()}, 1
-        if axis is not None:
-            numbers, replicas = jax.lax.psum((numbers, replicas), axis)
+        numbers = psum({name: number for name, (_, number) in sums.items()})
         # Divide by the counts of all replicas, so that the gradient is that of the whole batch.
-        value = replicas * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
+        value = replica_count() * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
         return value, ({"loss": TotalLoss(parts), **parts}, {**state.model_state, **updated})
 
     def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -203,8 +200,7 @@ def learner(
         # Gradient of the losses of both stages.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -285,7 +285,6 @@ def learner(
     nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
     topk_candidates: Annotated[int, Range(1)] = 1000,
     detections_per_img: Annotated[int, Range(1)] = 100,
-    axis: str | None = None,
 ) -> Learner:
     """Train YOLO on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -300,7 +299,6 @@ def learner(
       nms_thresh: largest IoU of two detections of one class.
       topk_candidates: best scores of an image that go on to suppression.
       detections_per_img: K, detections of an image at most.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, as `detector_learner` describes it; it also measures `lost_objects`, a number of objects.
@@ -310,7 +308,6 @@ def learner(
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        axis=axis,
         losses=partial(image_losses, lambda_coord=lambda_coord, lambda_noobj=lambda_noobj),
         measures=lost_objects,
         postprocess=partial(

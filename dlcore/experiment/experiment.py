@@ -27,14 +27,12 @@ class Setup(NamedTuple):
       flags: the resolved settings.
       spec: `Splits.spec`, and `train_size`.
       steps: length of the run.
-      axis: the mapped axis under pmap, else None.
       dtype: of computation.
     """
 
     flags: Flags
     spec: dict
     steps: int
-    axis: str | None
     dtype: Any
 
 

@@ -209,7 +209,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     return {
         name: Setting(parameter.default, helps.get(name, ""), hints[name], SEEDS if name == "seed" else Range())
         for name, parameter in inspect.signature(function).parameters.items()
-        if name in hints and parameter.default is not parameter.empty and name != "axis" and _kind(hints[name])
+        if name in hints and parameter.default is not parameter.empty and _kind(hints[name])
     }
 
 

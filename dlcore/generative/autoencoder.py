@@ -27,6 +27,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients
 
 __all__ = ["Autoencoder", "activation_divergence", "learner", "mean_activation"]
@@ -96,21 +97,19 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(x))
 
 
-def mean_activation(codes: jax.Array, mask: jax.Array, axis: str | None = None) -> jax.Array:
+def mean_activation(codes: jax.Array, mask: jax.Array) -> jax.Array:
     """Average each unit over the examples that count.
 
     Args:
       codes: [B, D].
       mask: [B].
-      axis: mapped axis over whose replicas it averages too.
 
     Returns:
       [D]; 0 where no example counts.
     """
     is_valid = mask > 0
     total, count = jnp.where(is_valid[:, None], codes, 0).sum(0), is_valid.sum()
-    if axis is not None:
-        total, count = jax.lax.psum((total, count), axis)
+    total, count = psum((total, count))
     return total / jnp.maximum(count, 1)
 
 
@@ -138,7 +137,6 @@ def learner(
     rho: Annotated[float, Range(1e-4, 0.9999)] = 0.05,
     sparsity_weight: Annotated[float, Range(0)] = 3.0,
     noise: Annotated[float, Range(0)] = 0.3,
-    axis: str | None = None,
 ) -> Learner:
     """Train an autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -151,7 +149,6 @@ def learner(
       rho: sparse with kl: wanted mean activation of each unit.
       sparsity_weight: sparse: factor of the penalty.
       noise: denoising: standard deviation of the noise on pixels in [0, 1].
-      axis: mapped axis over which mean activations are taken.
 
     Returns:
       The learner. `evaluate` gives the loss without its penalty, `mse` and `psnr` of the reconstruction clipped to
@@ -205,9 +202,9 @@ def learner(
         if kind == "sparse":
             mask = mask_of(batch)
             if penalty == "kl":
-                pulled = activation_divergence(mean_activation(codes, mask, axis), rho).sum()
+                pulled = activation_divergence(mean_activation(codes, mask), rho).sum()
             else:
-                pulled = mean_activation(jnp.abs(codes), mask, axis).sum()
+                pulled = mean_activation(jnp.abs(codes), mask).sum()
             pulled = jnp.where(mask.sum() > 0, pulled, 0)
             metrics["sparsity"] = Sum.of(pulled[None])
             value = value + sparsity_weight * pulled

@@ -202,7 +202,6 @@ def learner(
     model: AutoencoderKL,
     optimizer: optax.GradientTransformation,
     kl_weight: Annotated[float, Range(0)] = 1e-6,
-    axis: str | None = None,
 ) -> Learner:
     """Train an autoencoder of `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -210,7 +209,6 @@ def learner(
       model: the autoencoder.
       optimizer: any optax transformation.
       kl_weight: of the divergence from a standard normal, averaged over the latent's values, in nats.
-      axis: not used; nothing acts across examples.
 
     Returns:
       The learner. `evaluate` reconstructs from the mean; `predict` gives `image` (the reconstruction in [0, 1]),

@@ -28,6 +28,7 @@ from flax import linen as nn
 from dlcore.generative.likelihood import binarize, categorical_log_likelihood, likelihood_metrics, quantize
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["dependence", "learner", "likelihood_name", "log_likelihood", "sample"]
@@ -168,7 +169,6 @@ def learner(
     shape: tuple[int, ...],
     binarization: Literal["dynamic", "static", "threshold"] = "dynamic",
     temperature: Annotated[float, Range(0)] = 1.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train an autoregressive network on `{"image": [B, H, W, C], "index": [B]}`, or on `{"codes": ..., "index"}`.
 
@@ -178,7 +178,6 @@ def learner(
       shape: (H, W, C) of an image.
       binarization: how pixels become 0 or 1 where there are two levels: drawn at each step, drawn once, or at 1/2.
       temperature: of samples; below 1 they are more probable and less diverse.
-      axis: the mapped axis under pmap; dropout differs along it.
 
     Returns:
       The learner. `loss` is in nats a dimension; `evaluate` gives the nats of an image and the bits a dimension too,
@@ -223,8 +222,7 @@ def learner(
         # Fresh binarization of the images, and dropout by replica.
         rng = jax.random.fold_in(state.rng, state.step)
         dropout = jax.random.fold_in(rng, 1)
-        if axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(dropout)
         # Gradient of the negative log-likelihood per dimension.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, jax.random.fold_in(rng, 0), dropout)
         # Optimizer step.

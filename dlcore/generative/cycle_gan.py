@@ -26,6 +26,7 @@ from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.replica import all_gather, own_rows
 
 __all__ = ["Both", "CycleState", "Pool", "draw_from", "learner"]
 
@@ -122,7 +123,6 @@ def learner(
     cycle_weight: Annotated[float, Range(0)] = 10.0,
     identity_weight: Annotated[float, Range(0)] = 0.5,
     pool_size: Annotated[int, Range(0)] = 50,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"a": [B, H, W, C], "b": [B, H, W, C], "index": [B]}`, of which no a belongs to its b.
 
@@ -135,7 +135,6 @@ def learner(
       cycle_weight: lambda, weight of the way there and back, an L1 loss in units of [-1, 1].
       identity_weight: of leaving images of the target kind as they are, times lambda.
       pool_size: fakes of each kind that the discriminators are shown later; 0 shows the new ones.
-      axis: mapped axis over which the pool takes the fakes of all devices.
 
     Returns:
       The learner. `evaluate` gives `cycle_l1`, in [0, 1]; where the batch has the true partners `b_of_a` and `a_of_b`
@@ -172,11 +171,8 @@ def learner(
         return CycleState(**fields, pools={"a": empty(a), "b": empty(b)})
 
     def query_pool(pool, key, fakes, mask):
-        if axis is None:
-            return draw_from(pool, key, fakes, mask)
-        all_fakes, masks = (jax.lax.all_gather(x, axis, tiled=True) for x in (fakes, mask))
-        pool, pooled = draw_from(pool, key, all_fakes, masks)
-        return pool, jax.lax.dynamic_slice_in_dim(pooled, jax.lax.axis_index(axis) * len(fakes), len(fakes))
+        pool, pooled = draw_from(pool, key, *all_gather((fakes, mask)))
+        return pool, own_rows(pooled)
 
     def update(state: CycleState, batch: dict) -> tuple[CycleState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)

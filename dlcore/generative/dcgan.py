@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["Discriminator", "Generator", "num_levels"]
 
@@ -54,7 +55,7 @@ class Generator(nn.Module):
     shape: tuple[int, ...]
     width: Annotated[int, Range(1)] = 32
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
@@ -95,7 +96,7 @@ class Discriminator(nn.Module):
 
     width: Annotated[int, Range(1)] = 32
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

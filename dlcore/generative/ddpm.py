@@ -186,7 +186,6 @@ def learner(
     clip_sample: bool = True,
     guidance: Annotated[float, Range(0)] = 1.0,
     condition_dropout: Annotated[float, Range(0, 1)] = 0.1,
-    axis: str | None = None,
 ) -> Learner:
     """Train a diffusion model of `{"image": [B, *shape], "index": [B]}`, and of what `condition` reads.
 
@@ -212,7 +211,6 @@ def learner(
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
       guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
       condition_dropout: share of the training examples that lose their condition.
-      axis: not used; nothing acts across examples.
 
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index, every condition

@@ -59,7 +59,6 @@ def learner(
     latent_dim: Annotated[int, Range(1)] = 100,
     r1: Annotated[float, Range(0)] = 0.0,
     ema: Annotated[float, Range(0, 0.999999)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a generator against a discriminator on `{"image": [B, H, W, C], "index": [B]}` and the condition.
 
@@ -75,7 +74,6 @@ def learner(
       latent_dim: dimensions of the generator's normal noise z.
       r1: weight of the discriminator's gradient penalty on real examples; 0 has none, as the papers of 2014 to 2016.
       ema: decay of the average of the generator that samples are drawn from; 0 has none.
-      axis: not used here; networks with batch statistics take it as `axis_name`.
 
     Returns:
       The learner. `evaluate` gives the value V of the game (`value`), which is the discriminator's loss below 0, and

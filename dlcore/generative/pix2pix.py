@@ -32,7 +32,6 @@ def learner(
     loss: LossName = "non_saturating",
     l1_weight: Annotated[float, Range(0)] = 100.0,
     adversarial_weight: Annotated[float, Range(0)] = 1.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train on pairs `{"source": [B, H, W, C], "image": [B, H, W, C'], "index": [B]}`.
 
@@ -44,7 +43,6 @@ def learner(
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       l1_weight: lambda, weight of the mean absolute difference, in units of [-1, 1].
       adversarial_weight: of the generator's adversarial loss; 0 trains by the L1 loss alone.
-      axis: not used; nothing acts across examples.
 
     Returns:
       The learner. `evaluate` gives `l1`, the mean absolute difference in [0, 1]; `predict` needs `source`, and gives

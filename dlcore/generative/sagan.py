@@ -25,6 +25,7 @@ from dlcore.generative.dcgan import num_levels
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense, Embed, SAGANAttention, SpectralNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["ConditionalBatchNorm", "Discriminator", "Generator"]
 
@@ -42,7 +43,7 @@ class ConditionalBatchNorm(nn.Module):
 
     num_classes: int
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array, train: bool = False) -> jax.Array:
@@ -91,7 +92,7 @@ class Generator(nn.Module):
     attention: bool = True
     spectral_norm: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None, train: bool = False) -> jax.Array:

@@ -117,7 +117,6 @@ def learner(
     discriminator_optimizer: optax.GradientTransformation,
     loss: LossName = "non_saturating",
     adversarial_weight: Annotated[float, Range(0)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"low": [B, h, w, C], "image": [B, H, W, C], "index": [B]}`.
 
@@ -128,7 +127,6 @@ def learner(
       discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       adversarial_weight: of the generator's adversarial loss, beside an L1 loss in units of [-1, 1]; 0 is SRResNet.
-      axis: not used; nothing acts across examples.
 
     Returns:
       The learner. `evaluate` gives `psnr` in dB over the whole image, `psnr_bicubic`, `psnr_bilinear` and

@@ -190,7 +190,6 @@ def learner(
     binarization: Literal["dynamic", "static", "threshold"] = "dynamic",
     beta: Annotated[float, Range(0)] = 1.0,
     importance_samples: Annotated[int, Range(1)] = 50,
-    axis: str | None = None,
 ) -> Learner:
     """Train a variational autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -200,7 +199,6 @@ def learner(
       binarization: bernoulli: how gray values in [0, 1] become zeros and ones.
       beta: weight of the divergence in training; the bounds of `evaluate` have 1.
       importance_samples: K, draws of z an image in `evaluate`.
-      axis: not used; nothing acts across examples.
 
     Returns:
       The learner. `evaluate` gives the loss with one draw, `kl_nats`, and from K draws the bounds on -log p(x) in nats,

@@ -33,6 +33,7 @@ from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.moments import nearest_points
+from dlcore.ops.replica import all_gather, is_replicated, psum
 
 __all__ = [
     "VQVAE",
@@ -213,7 +214,6 @@ def update_codebook(
     *,
     decay: float | jax.Array = 0.99,
     restart_below: float | jax.Array = 0.03,
-    axis: str | None = None,
 ) -> Codebook:
     """Average the outputs of one batch into their codes, and restart codes that are hardly used.
 
@@ -225,7 +225,6 @@ def update_codebook(
       key: of the restarts, the same on all replicas.
       decay: g.
       restart_below: a code restarts where its share of the counts is below this over K; 0 restarts none.
-      axis: mapped axis over whose replicas outputs are added up.
 
     Returns:
       The codebook after; as it was where no output counts.
@@ -239,10 +238,10 @@ def update_codebook(
     choose, pick = jax.random.split(key)
     rows = jax.random.categorical(choose, jnp.where(is_valid, 0.0, -jnp.inf), shape=(num_codes,))
     restarts, has_restart = z[rows], jnp.broadcast_to(is_valid.any(), num_codes)
-    if axis is not None:
+    if is_replicated():
         # Sum over replicas, and choose each restart from any of them.
-        counts, sums = jax.lax.psum((counts, sums), axis)
-        restarts, has_restart = (jax.lax.all_gather(v, axis) for v in (restarts, has_restart))
+        counts, sums = psum((counts, sums))
+        restarts, has_restart = all_gather((restarts[None], has_restart[None]))  # [R, K, D], [R, K]
         replica = jax.random.categorical(pick, jnp.where(has_restart, 0.0, -jnp.inf), axis=0)
         restarts, has_restart = (v[replica, jnp.arange(num_codes)] for v in (restarts, has_restart))
     # EMA of counts and sums; their quotient is the codebook.
@@ -318,7 +317,6 @@ def learner(
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
     restart_below: Annotated[float, Range(0, 0.99)] = 0.03,
     temperature: Annotated[float, Range(0)] = 1.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a VQ-VAE, and then a prior of its codes, on `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -334,7 +332,6 @@ def learner(
       decay: g, of the codebook's averages.
       restart_below: a code restarts where its share of the outputs is below this over K; 0 restarts none.
       temperature: of samples; below 1 they are more probable and less diverse.
-      axis: mapped axis over whose replicas the codebook is averaged.
 
     Returns:
       The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], `perplexity` and
@@ -423,7 +420,6 @@ def learner(
             key,
             decay=decay,
             restart_below=restart_below,
-            axis=axis,
         )
         # Optimizer step of the autoencoder.
         return stepped(state, "autoencoder", gradients, codebook=codebook), metrics

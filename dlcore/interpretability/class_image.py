@@ -58,7 +58,6 @@ def learner(
     blur_every: Annotated[int, Range(1)] = 8,
     blur_sigma: Annotated[float, Range(0, 4)] = 0.5,
     clip_percentile: Annotated[float, Range(0, 99)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Optimize one image for each class of `{"label": [B] int32}`.
 
@@ -74,7 +73,6 @@ def learner(
       blur_every: steps between two blurs and clippings.
       blur_sigma: of the blur, in pixels; 0 leaves it out.
       clip_percentile: percent of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
-      axis: must be None (jit only).
 
     Returns:
       The learner, with metrics `score`, `probability`, and `norm`, ||x||^2 / HW.
@@ -110,5 +108,4 @@ def learner(
         targets=targets,
         objective=objective,
         project=project,
-        axis=axis,
     )

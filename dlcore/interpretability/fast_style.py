@@ -111,7 +111,6 @@ def learner(
     content_weight: Annotated[float, Range(0)] = 1.0,
     style_weight: Annotated[float, Range(0)] = 20.0,
     variation_weight: Annotated[float, Range(0)] = 0.2,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to render the photographs `{"content": [B, H, W, C]}` in several styles.
 
@@ -128,7 +127,6 @@ def learner(
       content_weight: alpha, weight of the content loss.
       style_weight: beta, weight of the mean style loss of the layers.
       variation_weight: gamma, weight of the total variation.
-      axis: mapped axis of the devices under pmap; None under jit.
 
     Returns:
       The learner. A step renders each photograph in one random style; `evaluate` averages over all styles and gives the

@@ -34,7 +34,6 @@ def learner(
     std: np.ndarray,
     layer: str = "relu3_2",
     variation_weight: Annotated[float, Range(0)] = 0.05,
-    axis: str | None = None,
 ) -> Learner:
     """Optimize an image, from noise, for the features of `{"image": [B, H, W, C]}`, uint8 or float in [0, 1].
 
@@ -46,7 +45,6 @@ def learner(
       std: [C], of the pixels that the network was trained on.
       layer: name of the map that is matched.
       variation_weight: gamma, weight of the total variation.
-      axis: must be None (jit only).
 
     Returns:
       The learner, with metrics `features` and `variation`, and `pixels`, the mean squared distance from the image
@@ -76,6 +74,4 @@ def learner(
         }
         return terms["features"] + variation_weight * terms["variation"], terms
 
-    return image_learner(
-        optimizer=optimizer, network=variables, initial=initial, targets=targets, objective=objective, axis=axis
-    )
+    return image_learner(optimizer=optimizer, network=variables, initial=initial, targets=targets, objective=objective)

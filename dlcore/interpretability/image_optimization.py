@@ -17,6 +17,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Last, Learner, Metrics, State, Sum, example_keys, mask_of
+from dlcore.ops.replica import is_replicated
 from dlcore.optim import apply_gradients
 
 __all__ = ["ImageState", "check_layers", "image_learner"]
@@ -47,7 +48,6 @@ def image_learner(
     targets: Callable[[Any, dict], Any],
     objective: Callable[[Any, jax.Array, Any, jax.Array | None], tuple[jax.Array, dict[str, jax.Array]]],
     project: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
-    axis: str | None = None,
 ) -> Learner:
     """Optimize images, one for each example of the batch.
 
@@ -59,17 +59,11 @@ def image_learner(
       objective: (network, image, targets, key) -> (scalar, its terms by name); the key is None in evaluation.
       project: (image, step) -> image, after each update. Without it the objective must not use its key, and the next
         step starts from the value and gradient that a line search found last.
-      axis: must be None: images do not share gradients (jit only).
 
     Returns:
       The learner. Training logs the loss and the evaluations so far; `evaluate` gives the terms too; `predict` gives
       `{"image": [B, H, W, C] in [0, 1]}`.
-
-    Raises:
-      ValueError: `axis` is given.
     """
-    if axis is not None:
-        raise ValueError(f"axis={axis!r}: images do not share gradients; allowed: None (jit only)")
 
     def init(rng: jax.Array, batch: dict) -> ImageState:
         images = jax.vmap(initial)(example_keys(jax.random.fold_in(rng, 0), batch), batch)
@@ -86,6 +80,8 @@ def image_learner(
         )
 
     def update(state: ImageState, batch: dict) -> tuple[ImageState, Metrics]:
+        if is_replicated():
+            raise ValueError("spmd='pmap': images do not share gradients; allowed: jit")
         root = jax.random.fold_in(state.rng, state.step)
         keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(state.index)
 

@@ -76,7 +76,6 @@ def learner(
     style_weight: Annotated[float, Range(0)] = 1000.0,
     variation_weight: Annotated[float, Range(0)] = 1.0,
     start: Literal["noise", "content"] = "noise",
-    axis: str | None = None,
 ) -> Learner:
     """Optimize an image for the content of `{"content": [B, H, W, C]}` and the style of `{"style": [B, h, w, C]}`.
 
@@ -92,7 +91,6 @@ def learner(
       style_weight: beta, weight of the mean style loss of the layers.
       variation_weight: gamma, weight of the total variation.
       start: of the image: noise around gray, or the content image.
-      axis: must be None (jit only).
 
     Returns:
       The learner, of images in uint8, or float in [0, 1]. Its metrics are the unweighted terms.
@@ -122,6 +120,4 @@ def learner(
         weights = {"content": content_weight, "style": style_weight, "variation": variation_weight}
         return sum(weights[name] * term for name, term in terms.items()), terms
 
-    return image_learner(
-        optimizer=optimizer, network=variables, initial=initial, targets=targets, objective=objective, axis=axis
-    )
+    return image_learner(optimizer=optimizer, network=variables, initial=initial, targets=targets, objective=objective)

@@ -29,7 +29,7 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
       The transformation.
     """
     flags = setup.flags
-    return create_optimizer(flags.optimizer, schedule(setup), momentum=flags.momentum, axis=setup.axis)
+    return create_optimizer(flags.optimizer, schedule(setup), momentum=flags.momentum)
 
 
 def schedule(setup: Setup) -> optax.Schedule:

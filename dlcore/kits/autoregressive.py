@@ -71,7 +71,6 @@ def build(setup: Setup, model: Any, **fields: Any) -> Learner:
         model=model(levels=setup.flags.levels, num_classes=num_classes, **fields),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

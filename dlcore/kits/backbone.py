@@ -40,7 +40,7 @@ def build(setup: Setup, **fields):
     """
     from dlcore.models import create_model
 
-    fields = {"num_classes": setup.spec.get("num_classes", 1), "axis_name": setup.axis, **fields}
+    fields = {"num_classes": setup.spec.get("num_classes", 1), **fields}
     return create_model(setup.flags.model, dtype=setup.dtype, **fields, **setup.flags.group("model"))
 
 

@@ -170,7 +170,6 @@ def build(setup: Setup, **changes: Any) -> Learner:
         optimizer=optimizer.build(setup),
         preprocess=images.preprocess(setup),
         augment=_augmentation(setup),
-        axis=setup.axis,
         **setup.flags.group("learner") | changes,
     )
     return optimizer.averaged(learner, setup)
@@ -185,7 +184,7 @@ def _network(setup: Setup) -> Any:
         name, fields = "resnet8_cifar", flags.group("small")
         halvings = max(1, round(math.log2(setup.spec["image_shape"][0] / 8)))
         fields["stages"] = fields["stages"] or (1,) * halvings  # the stem is one of them
-    backbone = create_model(name, num_classes=1, dtype=setup.dtype, axis_name=setup.axis, **fields)
+    backbone = create_model(name, num_classes=1, dtype=setup.dtype, **fields)
     if flags.model == "attention":
         return ShowAttendTell(backbone, size, **flags.group("attention"), dtype=setup.dtype)
     if flags.model == "transformer":

@@ -101,7 +101,6 @@ def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Le
             optimizer=optimizer.build(setup),
             preprocess=images.preprocess(setup),
             augment=augmentation(setup.flags, setup.spec.get("keypoint_names", ())),
-            axis=setup.axis,
             **setup.flags.group("learner"),
         ),
         setup,

@@ -267,7 +267,7 @@ def guidance_panel(
 
     batch, rows, numbers = source[:], {}, {}
     for scale in SCALES:
-        setup = Setup(context.flags.replace(guidance=scale), context.spec, 1, None, jnp.float32)
+        setup = Setup(context.flags.replace(guidance=scale), context.spec, 1, jnp.float32)
         images = np.asarray(jax.jit(build(setup).predict)(context.state, batch)["sample"])
         rows[f"w = {scale:g}"], numbers[scale] = images[:10], measure(images)
     names = list(numbers[SCALES[0]])

@@ -97,7 +97,6 @@ def build(make_learner: Callable[..., Learner], setup: Setup, channels: int | No
         optimizer=optimizer.build(setup),
         prepare=enlarge(flags, spec),
         normalize=normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return self_supervised.unlabeled(learner)

@@ -109,7 +109,6 @@ def build(setup: Setup, network: nn.Module) -> Learner:
         encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
         decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
         locked=LOCKED,
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

@@ -52,7 +52,6 @@ def build(make: Callable[..., Learner], setup: Setup, **fields: Any) -> Learner:
         optimizer=optimizer(setup),
         mean=network.mean,
         std=network.std,
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

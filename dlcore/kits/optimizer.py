@@ -69,7 +69,6 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
         clip_norm=flags.clip_norm,
         ema=flags.get("ema"),
         accumulate=flags.get("accumulate", 1),
-        axis=setup.axis,
         plateau=flags.schedule == "plateau" and flags.get("milestones") is None,
     )
 

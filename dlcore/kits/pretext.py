@@ -127,7 +127,6 @@ def build(
         optimizer=optimizer.build(setup),
         prepare=enlarge(flags, setup.spec),
         normalize=normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
-        axis=setup.axis,
         **flags.group("learner"),
         **arguments,
     )

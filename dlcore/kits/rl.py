@@ -156,9 +156,8 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
     schedule = create_schedule(flags.lr_schedule, flags.learning_rate, updates)
     one = learner(
         model=network(environment, **flags.group("network")),
-        optimizer=create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm, axis=setup.axis),
+        optimizer=create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm),
         environment=environment,
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return over_seeds(one, flags.num_seeds)

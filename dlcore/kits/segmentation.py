@@ -134,7 +134,6 @@ def build(setup: Setup, model: nn.Module) -> Learner:
             preprocess=images.preprocess(setup),
             augment=augmentation(setup.flags, setup.spec),
             weights=class_weights(setup.flags.class_weights, setup.spec),
-            axis=setup.axis,
             **setup.flags.group("learner"),
         ),
         setup,
@@ -156,7 +155,6 @@ def build_on(setup: Setup, segmenter: Callable[..., nn.Module], prefix: str) -> 
         backbone=backbone.build(setup),
         num_classes=setup.spec["num_classes"],
         dtype=setup.dtype,
-        axis_name=setup.axis,
         **setup.flags.group(prefix),
     )
     return build(setup, model)

@@ -34,6 +34,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, init_from, optimizer
 from dlcore.kits.known_datasets import TRAIN_SIZES
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.networks import Embedder, pooled
 from dlcore.self_supervised.views import Preprocess
 
@@ -285,7 +286,7 @@ def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: b
     Returns:
       The learner.
     """
-    flags, axis_name = setup.flags, setup.axis if sync_batch_norm else None
+    flags, axis_name = setup.flags, REPLICA if sync_batch_norm else None
     learner = make_learner(
         model=Embedder(
             backbone.build(setup, num_classes=1, axis_name=axis_name), **flags.group("embedder"), axis_name=axis_name
@@ -293,7 +294,6 @@ def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: b
         optimizer=optimizer.build(setup),
         augment=augmentation(flags),
         preprocess=images.preprocess(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return unlabeled(learner)

@@ -159,7 +159,6 @@ def _shared(setup: Setup) -> dict[str, Any]:
         "optimizer": optimizer.build(setup),
         "preprocess": images.preprocess(setup),
         "augment": images.augmentation(setup.flags, setup.spec),
-        "axis": setup.axis,
     }
 
 

@@ -192,7 +192,7 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
         )
 
     # Gradients are averaged over the replicas before they are clipped.
-    tx = cross_replica(partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm), setup.axis)
+    tx = cross_replica(partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm))
     return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
 
 

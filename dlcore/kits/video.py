@@ -108,7 +108,7 @@ def build_network(setup: Setup) -> nn.Module:
     flags, classes = setup.flags, setup.spec["num_classes"]
     if flags.network in VIDEO_MODELS:
         build = VIDEO_MODELS[flags.network]
-        return build(classes, width=flags.resnet_width, dtype=setup.dtype, axis_name=setup.axis)
+        return build(classes, width=flags.resnet_width, dtype=setup.dtype)
     prefix = "net" if flags.network == "fusion" else flags.network
     return MODULES[prefix](classes, dtype=setup.dtype, **flags.group(prefix))
 

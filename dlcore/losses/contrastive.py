@@ -25,6 +25,7 @@ from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.moments import squared_distances
+from dlcore.ops.replica import all_gather, replica_index
 
 __all__ = [
     "alignment_loss",
@@ -74,7 +75,6 @@ def nt_xent_scores(
     b: jax.Array,
     temperature: float | jax.Array = 0.5,
     mask: jax.Array | None = None,
-    axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Cosines over temperature of each of 2N views with all views, itself at -inf, and where its positive is.
 
@@ -83,21 +83,18 @@ def nt_xent_scores(
       b: [N, D], embeddings of the other view of the same images.
       temperature: tau > 0 that divides the cosines.
       mask: [N]; images of mask 0 are no negatives. None counts all.
-      axis: mapped axis whose replicas' views are negatives too (M = N times its size); None for one device (M = N).
 
     Returns:
-      (scores [2N, 2M], positives [2N] int, the column of each row's positive).
+      (scores [2N, 2M], positives [2N] int, the column of each row's positive); M is N, times the number of replicas
+      under pmap, whose views are negatives too.
 
     Raises:
       ValueError: the shapes do not fit together.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
-    negatives, first = (a, b, is_valid), 0
-    if axis is not None:
-        # Views of all replicas.
-        negatives = jax.lax.all_gather(negatives, axis, tiled=True)
-        first = jax.lax.axis_index(axis) * len(a)
+    # Views of all replicas; the positives of this one begin at `first`.
+    negatives, first = all_gather((a, b, is_valid)), replica_index() * len(a)
     scores = jnp.concatenate([a, b]) @ jnp.concatenate(negatives[:2]).T / temperature  # [2N, 2M]
     query_idx = first + jnp.arange(len(a))
     m = len(negatives[0])
@@ -115,7 +112,6 @@ def nt_xent_loss(
     b: jax.Array,
     temperature: float | jax.Array = 0.5,
     mask: jax.Array | None = None,
-    axis: str | None = None,
 ) -> jax.Array:
     """NT-Xent (SimCLR), the mean over the 2N views of a batch.
 
@@ -124,12 +120,11 @@ def nt_xent_loss(
       b: [N, D], embeddings of the other view of the same images.
       temperature: tau > 0 that divides the cosines.
       mask: [N]; images of mask 0 are neither anchors nor negatives. None counts all.
-      axis: mapped axis whose replicas' views are negatives too; None for one device.
 
     Returns:
       Scalar, in nats; log(2N - 1) where all embeddings are the same.
     """
-    losses = optax.softmax_cross_entropy_with_integer_labels(*nt_xent_scores(a, b, temperature, mask, axis))
+    losses = optax.softmax_cross_entropy_with_integer_labels(*nt_xent_scores(a, b, temperature, mask))
     return _mean_over_views(losses, mask)
 
 
@@ -138,7 +133,6 @@ def decoupled_contrastive_loss(
     b: jax.Array,
     temperature: float | jax.Array = 0.1,
     mask: jax.Array | None = None,
-    axis: str | None = None,
 ) -> jax.Array:
     """Decoupled contrastive loss, the mean over the 2N views of a batch.
 
@@ -147,12 +141,11 @@ def decoupled_contrastive_loss(
       b: [N, D], embeddings of the other view of the same images.
       temperature: tau > 0 that divides the cosines.
       mask: [N]; images of mask 0 are neither anchors nor negatives. None counts all.
-      axis: mapped axis whose replicas' views are negatives too; None for one device.
 
     Returns:
       Scalar, in nats. A view without negatives has 0 in place of their log-sum-exp.
     """
-    scores, positives = nt_xent_scores(a, b, temperature, mask, axis)
+    scores, positives = nt_xent_scores(a, b, temperature, mask)
     is_positive = jnp.arange(scores.shape[1]) == positives[:, None]  # [2N, 2M]
     attraction = jnp.where(is_positive, scores, 0).sum(-1)  # [2N]
     # The positive is left out of the denominator.

@@ -22,6 +22,7 @@ from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AllCNN"]
 
@@ -48,7 +49,7 @@ class AllCNN(Backbone):
     dropout: float = 0.5
     input_dropout: float = 0.2
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

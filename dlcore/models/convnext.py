@@ -23,6 +23,7 @@ from dlcore.nn import Conv, Dense, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
 
@@ -96,7 +97,7 @@ class ConvNeXt(Backbone):
     layer_scale: float = 1e-6
     drop_path: float = 0.1
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

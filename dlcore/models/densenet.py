@@ -26,6 +26,7 @@ from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "DenseBlock", "DenseLayer", "DenseNet", "Transition"]
 
@@ -48,7 +49,7 @@ class DenseLayer(nn.Module):
     bottleneck: int = 4
     dropout: float = 0.0
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, maps: tuple[jax.Array, ...], train: bool) -> jax.Array:
@@ -89,7 +90,7 @@ class DenseBlock(nn.Module):
     bottleneck: int = 4
     dropout: float = 0.0
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
 
     @nn.compact
@@ -124,7 +125,7 @@ class Transition(nn.Module):
 
     features: int
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -168,7 +169,7 @@ class DenseNet(Backbone):
     dropout: float = 0.0
     stem: str = "imagenet"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -32,6 +32,7 @@ from dlcore.nn import Dropout, StochasticDepth
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "EfficientNet", "MBConv", "Scale", "StageSetting", "compound_scale", "search_reward"]
 
@@ -130,7 +131,7 @@ class MBConv(nn.Module):
     epsilon: float = 1e-5
     momentum: float = 0.9
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -217,7 +218,7 @@ class EfficientNet(Backbone):
     epsilon: float = 1e-5
     momentum: float = 0.9
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -30,6 +30,7 @@ from dlcore.nn import BatchNorm, Conv, Dense, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = [
     "MODELS",
@@ -117,7 +118,7 @@ class ConvNorm(nn.Module):
     batch_norm: bool = True
     kernel_init: Any = initializers.normal(0.01)
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -156,7 +157,7 @@ class Inception(nn.Module):
     largest_kernel: int = 3
     batch_norm: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -196,7 +197,7 @@ class NaiveInception(nn.Module):
     widths: tuple[int, int, int]
     batch_norm: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -237,7 +238,7 @@ class AuxiliaryHead(nn.Module):
     batch_norm: bool = True
     dropout: float = 0.7
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     head_init: Any = nn.initializers.zeros
 
     @nn.compact
@@ -294,7 +295,7 @@ class GoogLeNet(Backbone):
     dropout: float = 0.2
     aux_dropout: float = 0.7
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

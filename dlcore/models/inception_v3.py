@@ -33,6 +33,7 @@ from dlcore.nn import Dense, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = [
     "MODELS",
@@ -69,7 +70,7 @@ class InceptionBlock(nn.Module):
     width_mult: float = 1.0
     pool: Literal["average", "inside", "max"] = "average"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     def pooled(self, x: jax.Array) -> jax.Array:
         """Pool x, [B, H, W, C], over 3x3 at stride 1."""
@@ -302,7 +303,7 @@ class InceptionV3(Backbone):
     fid: bool = False
     dropout: float = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

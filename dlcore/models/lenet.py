@@ -20,6 +20,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "LeNet5"]
 
@@ -46,7 +47,7 @@ class LeNet5(Backbone):
     activation: Literal["tanh", "relu"] = "tanh"
     pooling: Literal["avg", "max"] = "avg"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

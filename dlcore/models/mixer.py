@@ -22,6 +22,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Mixer", "MixerBlock"]
 
@@ -93,7 +94,7 @@ class Mixer(Backbone):
     dropout: float = 0.0
     drop_path: float = 0.0
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -17,6 +17,7 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MLP", "MODELS"]
 
@@ -41,7 +42,7 @@ class MLP(Backbone):
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "identity"] = "relu"
     dropout: float = 0.0
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -23,6 +23,7 @@ from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MNASNet", "MnasBlock"]
 
@@ -56,7 +57,7 @@ class MnasBlock(nn.Module):
     stride: int = 1
     expansion: int = 6
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -116,7 +117,7 @@ class MNASNet(Backbone):
     width_mult: float = 1.0
     dropout: float = 0.2
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

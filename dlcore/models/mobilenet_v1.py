@@ -25,6 +25,7 @@ from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.nn import BatchNorm, Conv, relu6
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MobileNetV1", "SeparableBlock"]
 
@@ -46,7 +47,7 @@ class SeparableBlock(nn.Module):
     features: int
     stride: int = 1
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -94,7 +95,7 @@ class MobileNetV1(Backbone):
     width_mult: float = 1.0
     stem: str = "imagenet"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -24,6 +24,7 @@ from dlcore.nn import BatchNorm, Conv, Dropout, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNorm", "InvertedResidual", "MobileNetV2", "round_channels"]
 
@@ -71,7 +72,7 @@ class ConvNorm(nn.Module):
     epsilon: float = 1e-5
     momentum: float = 0.9
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -115,7 +116,7 @@ class InvertedResidual(nn.Module):
     stride: int = 1
     expansion: int = 6
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -161,7 +162,7 @@ class MobileNetV2(Backbone):
     dropout: float = 0.2
     stem: str = "imagenet"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -24,6 +24,7 @@ from dlcore.nn import Dense, Dropout, hard_sigmoid, hard_swish
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BlockSetting", "MobileNetV3", "MobileNetV3Block"]
 
@@ -96,7 +97,7 @@ class MobileNetV3Block(nn.Module):
 
     setting: BlockSetting
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -150,7 +151,7 @@ class MobileNetV3(Backbone):
     dilate: bool = False
     dropout: float = 0.2
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

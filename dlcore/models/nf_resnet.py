@@ -27,6 +27,7 @@ from dlcore.nn import standardize_weight
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, conv_general_dilated, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "NFBlock", "NFResNet", "ScaledStdConv"]
 
@@ -140,7 +141,7 @@ class NFResNet(Backbone):
     stem: str = "imagenet"
     zero_init_residual: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -24,6 +24,7 @@ from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
 
@@ -79,7 +80,7 @@ class NetworkInNetwork(Backbone):
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     dropout: float = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

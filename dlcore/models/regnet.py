@@ -26,6 +26,7 @@ from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "RegNet", "RegNetBlock", "quantized_widths"]
 
@@ -82,7 +83,7 @@ class RegNetBlock(nn.Module):
     group_width: int = 8
     se_ratio: float = 0.0
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -135,7 +136,7 @@ class RegNet(Backbone):
     se_ratio: float = 0.25
     stem_width: int = 32
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -28,6 +28,7 @@ from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BasicBlock", "Bottleneck", "ResNet", "SqueezeExcitation", "transformers_names"]
 
@@ -132,7 +133,7 @@ class BasicBlock(nn.Module):
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -188,7 +189,7 @@ class Bottleneck(nn.Module):
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -277,7 +278,7 @@ class ResNet(Backbone):
     stem: str = "imagenet"
     zero_init_residual: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

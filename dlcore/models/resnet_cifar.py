@@ -23,6 +23,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BasicBlock", "CifarResNet", "shortcut_a"]
 
@@ -66,7 +67,7 @@ class BasicBlock(nn.Module):
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -114,7 +115,7 @@ class CifarResNet(Backbone):
     skip: bool = True
     zero_init_residual: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

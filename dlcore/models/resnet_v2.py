@@ -23,6 +23,7 @@ from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PreActBasicBlock", "PreActBottleneck", "ResNetV2", "from_torch"]
 
@@ -63,7 +64,7 @@ class PreActBottleneck(nn.Module):
     stride: int = 1
     project: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -99,7 +100,7 @@ class PreActBasicBlock(nn.Module):
     stride: int = 1
     project: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -146,7 +147,7 @@ class ResNetV2(Backbone):
     width: int = 64
     stem: str = "imagenet"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -25,6 +25,7 @@ from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ShuffleNetV2", "ShuffleUnit", "channel_shuffle"]
 
@@ -65,7 +66,7 @@ class ShuffleUnit(nn.Module):
     features: int
     stride: int = 1
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -127,7 +128,7 @@ class ShuffleNetV2(Backbone):
     last_channel: int = 1024
     stem_width: int = 24
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

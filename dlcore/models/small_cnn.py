@@ -18,6 +18,7 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "SmallCNN"]
 
@@ -38,7 +39,7 @@ class SmallCNN(Backbone):
     widths: tuple[int, ...] = (16, 32)
     hidden: int = 100
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -30,6 +30,7 @@ from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, MultiHeadAttention, R
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "shift_mask", "windows"]
 
@@ -263,7 +264,7 @@ class Swin(Backbone):
     attention_dropout: float = 0.0
     drop_path: float = 0.2
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

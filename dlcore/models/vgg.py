@@ -25,6 +25,7 @@ from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "VGG"]
 
@@ -59,7 +60,7 @@ class VGG(Backbone):
     pooling: str = "max"
     dropout: float = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

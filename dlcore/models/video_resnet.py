@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["VIDEO_MODELS", "VideoResNet", "video_state_dict_names", "video_weights_from_torch"]
 
@@ -40,7 +41,7 @@ class VideoResNet(nn.Module):
     kind: Kind = "r3d"
     width: int = 64
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -32,6 +32,7 @@ from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, TransformerEncod
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ViT", "from_torch"]
 
@@ -142,7 +143,7 @@ class ViT(Backbone):
     layer_scale: float | None = None
     epsilon: float = 1e-6
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -26,6 +26,7 @@ from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "SeparableConv", "Xception", "XceptionBlock"]
 
@@ -75,7 +76,7 @@ class XceptionBlock(nn.Module):
     stride: int = 1
     start_with_relu: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -125,7 +126,7 @@ class Xception(Backbone):
     middle_blocks: int = 8
     exit_widths: tuple[int, int, int] = (1024, 1536, 2048)
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -24,6 +24,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AlignedBlock", "AlignedXception", "ConvNorm", "SeparableConvNorm"]
 
@@ -48,7 +49,7 @@ class ConvNorm(nn.Module):
     stride: int = 1
     activate: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -80,7 +81,7 @@ class SeparableConvNorm(nn.Module):
     stride: int = 1
     activate: bool = False
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -142,7 +143,7 @@ class AlignedBlock(nn.Module):
     relu_first: bool = True
     skip: bool = True
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -187,7 +188,7 @@ class AlignedXception(Backbone):
     middle_blocks: int = 8
     exit_widths: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -22,6 +22,7 @@ from dlcore.nn import Conv, Dense, initializers, local_response_norm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ZFNet"]
 
@@ -47,7 +48,7 @@ class ZFNet(Backbone):
     hidden: int = 4096
     dropout: float = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
 

@@ -100,7 +100,7 @@ def film_hooks(
     """
     if jax.process_count() > 1:
         return []
-    return [Film(build(setup._replace(axis=None)).predict, batch, picture, title)]
+    return [Film(build(setup).predict, batch, picture, title)]
 
 
 def _encoded(frame: np.ndarray) -> str:

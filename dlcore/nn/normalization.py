@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.ops.replica import REPLICA, is_replicated
+
 __all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
 
 
@@ -48,7 +50,7 @@ class BatchNorm(nn.Module):
     use_running_average: bool | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     dtype: Any = None
     param_dtype: Any = jnp.float32
     use_bias: bool = True
@@ -89,8 +91,8 @@ class BatchNorm(nn.Module):
         if frozen:
             mean, var = running_mean.value, running_var.value
         else:
-            axis_name = None if self.is_initializing() else self.axis_name
-            mean, var, count = _moments(x, mask, axis_name)
+            joins = not self.is_initializing() and (self.axis_name != REPLICA or is_replicated())
+            mean, var, count = _moments(x, mask, self.axis_name if joins else None)
             if not self.is_initializing():
                 self._track(running_mean, running_var, mean, var, count)
         scale = self.param("scale", self.scale_init, channels, self.param_dtype) if self.use_scale else None

@@ -89,6 +89,17 @@ from dlcore.ops.patches import patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
+from dlcore.ops.replica import (
+    REPLICA,
+    all_gather,
+    is_replicated,
+    own_rows,
+    pmean,
+    psum,
+    replica_count,
+    replica_index,
+    replica_key,
+)
 from dlcore.ops.resize import RESIZE_METHODS, resize
 from dlcore.ops.roi import multiscale_roi_align, roi_align, roi_pool
 from dlcore.ops.split_sequence import split_batch, split_sequence
@@ -100,11 +111,13 @@ from dlcore.ops.winograd import conv_winograd, winograd_multiplications
 
 __all__ = [
     "MAX_DEPTHWISE_TAPS",
+    "REPLICA",
     "RESIZE_METHODS",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "adjacent_faces",
     "affine_grid",
+    "all_gather",
     "assign",
     "avg_pool",
     "bed_of_nails",
@@ -167,6 +180,7 @@ __all__ = [
     "intrinsic_matrix",
     "is_closed",
     "is_kernel",
+    "is_replicated",
     "leave_out_of_cache",
     "look_at",
     "masks_to_boxes",
@@ -185,6 +199,7 @@ __all__ = [
     "nms",
     "normalize_points",
     "orthonormal_columns",
+    "own_rows",
     "pad_points",
     "paired_box_iou",
     "paste_masks",
@@ -195,9 +210,14 @@ __all__ = [
     "pixel_unshuffle",
     "pixels_to_plane",
     "plane_to_pixels",
+    "pmean",
     "population_moments",
     "project",
+    "psum",
     "receptive_field",
+    "replica_count",
+    "replica_index",
+    "replica_key",
     "resize",
     "resize_boxes",
     "roi_align",

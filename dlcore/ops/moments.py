@@ -9,25 +9,24 @@ In float32 the forms without a center lose all digits where the mean is a few th
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.replica import pmean
+
 __all__ = ["nearest_points", "population_moments", "squared_distances"]
 
 
-def population_moments(x: jax.Array, axes: int | tuple[int, ...] | None = None, axis_name: str | None = None):
-    """Mean and biased variance, in two passes.
+def population_moments(x: jax.Array, axes: int | tuple[int, ...] | None = None):
+    """Mean and biased variance, in two passes; under pmap over all replicas, of equally many values each.
 
     Args:
       x: [...], floating.
       axes: to reduce; None for all.
-      axis_name: mapped axis under pmap; the moments are then those of all replicas, of equally many values each.
 
     Returns:
       (mean, variance) without the reduced axes.
     """
-    mean = x.mean(axes)
-    mean = mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+    mean = pmean(x.mean(axes))
     inner = mean if axes is None else jnp.expand_dims(mean, axes)
-    variance = jnp.square(x - inner).mean(axes)
-    return mean, variance if axis_name is None else jax.lax.pmean(variance, axis_name)
+    return mean, pmean(jnp.square(x - inner).mean(axes))
 
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:

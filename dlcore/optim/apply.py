@@ -22,7 +22,7 @@ def apply_gradients(
 ) -> State:
     """Take one optimizer step: update `params` and `opt_state`, and count the step.
 
-    Under pmap, average over replicas by the optimizer (`cross_replica`).
+    Under pmap, the optimizer averages gradients over replicas (`cross_replica`, which `create_optimizer` includes).
 
     Args:
       state: state before the step.

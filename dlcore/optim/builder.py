@@ -156,7 +156,6 @@ def create_optimizer(
     clip_norm: float | None = None,
     ema: float | None = None,
     accumulate: int = 1,
-    axis: str | None = None,
     plateau: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer by name, with the usual pieces around it.
@@ -175,7 +174,6 @@ def create_optimizer(
       clip_norm: greatest global norm of the gradient, above 0; None does not clip.
       ema: decay of an average of the parameters, read by `parameter_ema`; None or 0 keeps none.
       accumulate: steps whose gradients are averaged for one update.
-      axis: mapped axis (pmap, shard_map) to average gradients over; None for none.
       plateau: multiply updates by a scale that `set_plateau_scale` changes between steps.
 
     Returns:
@@ -199,4 +197,4 @@ def create_optimizer(
     )
     if accumulate > 1:
         tx = optax.MultiSteps(tx, accumulate).gradient_transformation()
-    return cross_replica(tx, axis)
+    return cross_replica(tx)

@@ -36,7 +36,6 @@ def learner(
     ent_coef: Annotated[float, Range(0)] = 0.0,
     normalize_observation: bool = False,
     normalize_reward: bool = False,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -52,7 +51,6 @@ def learner(
       ent_coef: weight of the entropy bonus.
       normalize_observation: subtract the mean and divide by the deviation of all observations so far.
       normalize_reward: divide rewards by the deviation of the discounted return so far.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
@@ -80,7 +78,7 @@ def learner(
         def step(state, t):
             # Collect a rollout of [T, N] transitions.
             state, data, finished = collect(
-                apply, environment, state, jax.random.fold_in(root, t), batch, num_steps, gamma, axis
+                apply, environment, state, jax.random.fold_in(root, t), batch, num_steps, gamma
             )
             # GAE; with lambda = 1 the n-step return minus the value. [T, N]
             advantage = generalized_advantages(

@@ -70,21 +70,17 @@ def actor(environment: Environment, width: int = 64) -> nn.Module:
 
 
 @check_arguments
-def learner(
-    *, model: nn.Module, optimizer: optax.GradientTransformation, environment: Environment, axis: str | None = None
-) -> Learner:
+def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, environment: Environment) -> Learner:
     """Clone an expert; the batch is `{"observation": [B, ...], "action": [B] or [B, A], "index": [B]}`.
 
     Args:
       model: `__call__(observations [B, ...]) -> distribution over B actions`.
       optimizer: any optax transformation.
       environment: in which the policy is measured.
-      axis: name of the mapped axis under pmap; the optimizer averages the gradients.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
     """
-    del axis
 
     def distribution(params, observation):
         return model.apply({"params": params}, observation)

@@ -64,7 +64,6 @@ def learner(
     target_update_interval: Annotated[int, Range(1)] = 100,
     gamma: Annotated[float, Range(0, 1)] = 0.99,
     double: bool = True,
-    axis: str | None = None,
 ) -> Learner:
     """Learn action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -81,7 +80,6 @@ def learner(
       target_update_interval: steps of each instance between two copies to the target network.
       gamma: discount a step.
       double: choose the next action by the network and value it by the target network.
-      axis: name of the mapped axis under pmap; each replica samples its own environments' steps.
 
     Returns:
       The learner. evaluate and predict play one episode an example, greedily.
@@ -124,6 +122,6 @@ def learner(
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
         return state, {"loss": Sum.of(losses), "q": Sum.of(q)}
 
-    update = off_policy_update(environment, act, learn, num_steps, 1, minibatch_size, learning_starts, axis)
+    update = off_policy_update(environment, act, learn, num_steps, 1, minibatch_size, learning_starts)
     evaluate, predict = episodes(environment, lambda state, x: q_values(state.params, x[None])[0].argmax())
     return Learner(init, update, evaluate, predict, batched=BATCHED)

@@ -25,6 +25,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.nn import Dense
+from dlcore.ops.replica import replica_key
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.ppo import objective, update_epochs
 from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, init_runner_state
@@ -122,7 +123,6 @@ def learner(
     vf_coef: Annotated[float, Range(0)] = 0.5,
     ent_coef: Annotated[float, Range(0)] = 0.0,
     normalize_observation: bool = True,
-    axis: str | None = None,
 ) -> Learner:
     """Imitate an expert without the environment's reward, which is only reported.
 
@@ -150,7 +150,6 @@ def learner(
       vf_coef: weight of the value loss.
       ent_coef: weight of the entropy bonus.
       normalize_observation: of policy and discriminator, by the running moments of what the policy saw.
-      axis: name of the mapped axis under pmap; advantages are normalized over it.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action, and report the
@@ -232,7 +231,7 @@ def learner(
         metrics = {name: metric.collapse() for name, metric in metrics.items()} if discriminator_steps else {}
         return state.replace(discriminator=params, discriminator_opt_state=opt_state), metrics
 
-    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
+    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef}
 
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
         return objective(*apply(params, minibatch[0].observation), *minibatch, **weights)
@@ -256,12 +255,9 @@ def learner(
         root = jax.random.fold_in(state.rng, state.step)
         acting, discriminator_key, policy_key = (jax.random.fold_in(root, k) for k in range(3))
         # Replicas draw different samples for the discriminator.
-        if axis is not None:
-            discriminator_key = jax.random.fold_in(discriminator_key, jax.lax.axis_index(axis))
+        discriminator_key = replica_key(discriminator_key)
         # Collect a rollout of [T, N] transitions.
-        state, data, finished = collect(
-            apply, environment, state, acting, batch["environments"], num_steps, gamma, axis
-        )
+        state, data, finished = collect(apply, environment, state, acting, batch["environments"], num_steps, gamma)
         # Discriminator steps: expert against policy.
         demonstrations = batch["demonstrations"]
         observation = state.normalizer.normalize_obs(demonstrations["observation"])

@@ -25,6 +25,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.rl.environments import (
     AgentState,
     Environment,
@@ -190,7 +191,6 @@ def learner(
     num_elites: Annotated[int, Range(1)] = 10,
     iterations: Annotated[int, Range(1)] = 3,
     warm_start: bool = True,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a model and plan in it; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -210,7 +210,6 @@ def learner(
       num_elites: the best of them, which the next iteration starts from.
       iterations: of the planner for each action.
       warm_start: start from the last plan moved by one step; else from no action.
-      axis: name of the mapped axis under pmap; each replica samples its own environments' steps.
 
     Returns:
       The learner. evaluate and predict play one episode an example; predict also gives each episode's "model_error",
@@ -283,8 +282,7 @@ def learner(
         weights = is_valid / (is_valid.sum() * replay.data.reward.shape[0])
 
         def average(x):
-            mean = jnp.einsum("l,nld->d", weights, x)
-            return mean if axis is None else jax.lax.pmean(mean, axis)
+            return pmean(jnp.einsum("l,nld->d", weights, x))
 
         def moments(x):
             variance = average(jnp.square(x - average(x)))
@@ -319,8 +317,7 @@ def learner(
         root = jax.random.fold_in(state.rng, state.step)
         keys = example_keys(jax.random.fold_in(root, 0), batch)
         sampling = jax.random.fold_in(root, 1)
-        if axis is not None:
-            sampling = jax.random.fold_in(sampling, jax.lax.axis_index(axis))
+        sampling = replica_key(sampling)
         # Act for `num_steps`: plan by the model, or randomly in the first steps.
         random = state.step * num_steps < random_steps
         state, finished = jax.lax.scan(

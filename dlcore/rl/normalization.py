@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlcore.ops.moments import population_moments
+from dlcore.ops.replica import psum
 
 __all__ = ["NORMALIZER_BATCHED", "Moments", "Normalizer"]
 
@@ -45,12 +46,11 @@ class Moments:
         """
         return cls(jnp.full((), 1e-4, jnp.float32), jnp.zeros(shape, jnp.float32), jnp.ones(shape, jnp.float32))
 
-    def update(self, x: jax.Array, axis: str | None = None) -> Self:
+    def update(self, x: jax.Array) -> Self:
         """See a batch.
 
         Args:
           x: [N, ...].
-          axis: name of the mapped axis under pmap; the batch is then that of all replicas.
 
         Returns:
           The moments after it.
@@ -58,8 +58,8 @@ class Moments:
         x = x.astype(jnp.float32)
         count = jnp.float32(len(x))
         # Moments of the batch, over all replicas.
-        count = count if axis is None else jax.lax.psum(count, axis)
-        mean, variance = population_moments(x, 0, axis)
+        count = psum(count)
+        mean, variance = population_moments(x, 0)
         # Weight by the number of values on each side.
         total, delta = self.count + count, mean - self.mean
         # Join both variances (Chan et al. 1983).
@@ -102,7 +102,6 @@ class Normalizer:
         reward: jax.Array,
         done: jax.Array,
         gamma: float | jax.Array,
-        axis: str | None = None,
     ) -> Self:
         """Update the moments by one step of all instances.
 
@@ -111,15 +110,14 @@ class Normalizer:
           reward: [N].
           done: [N] bool, the episode is over.
           gamma: discount a step.
-          axis: name of the mapped axis under pmap.
 
         Returns:
           The normalizer after it.
         """
-        moments = self.observation if self.observation is None else self.observation.update(observation, axis)
+        moments = self.observation if self.observation is None else self.observation.update(observation)
         # Rewards are divided by the deviation of the discounted return, as in VecNormalize.
         discounted = gamma * self.discounted + reward
-        rewards = self.reward if self.reward is None else self.reward.update(discounted, axis)
+        rewards = self.reward if self.reward is None else self.reward.update(discounted)
         # The discounted return starts anew with each episode.
         return Normalizer(moments, jnp.where(done, 0.0, discounted), rewards)
 

@@ -14,6 +14,7 @@ import optax
 from flax import struct
 
 from dlcore.learner import Metrics, example_keys
+from dlcore.ops.replica import replica_key
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step
 from dlcore.rl.replay import Replay, Transition
 
@@ -129,7 +130,6 @@ def off_policy_update(
     gradient_steps: int,
     minibatch_size: int,
     learning_starts: int,
-    axis: str | None = None,
 ) -> Callable[[OffPolicyState, dict], tuple[OffPolicyState, Metrics]]:
     """Build `Learner.update`.
 
@@ -141,7 +141,6 @@ def off_policy_update(
       gradient_steps: after each step of the instances.
       minibatch_size: steps of a minibatch.
       learning_starts: steps of each instance before the first gradient step.
-      axis: name of the mapped axis under pmap; each replica draws its own instances' steps.
 
     Returns:
       (state, batch) -> (state, metrics).
@@ -151,8 +150,7 @@ def off_policy_update(
         root = jax.random.fold_in(state.rng, state.step)
         # Every replica samples from its own replay buffer.
         keys, replay_key = example_keys(jax.random.fold_in(root, 0), batch), jax.random.fold_in(root, 1)
-        if axis is not None:
-            replay_key = jax.random.fold_in(replay_key, jax.lax.axis_index(axis))
+        replay_key = replica_key(replay_key)
 
         def gradient_step(state, key):
             minibatch_key, noise_key = jax.random.split(key)

@@ -53,7 +53,6 @@ def objective(
     clip_eps: float | jax.Array = 0.2,
     vf_coef: float | jax.Array = 0.5,
     ent_coef: float | jax.Array = 0.0,
-    axis: str | None = None,
 ) -> tuple[jax.Array, Metrics]:
     """Compute L of a minibatch, with advantages normalized in it.
 
@@ -66,13 +65,12 @@ def objective(
       clip_eps: eps.
       vf_coef: c_v.
       ent_coef: c_e.
-      axis: name of the mapped axis under pmap; advantages are normalized over it.
 
     Returns:
       (mean loss, metrics).
     """
     # Advantages are normalized in each minibatch.
-    mean, variance = population_moments(advantage, axis_name=axis)
+    mean, variance = population_moments(advantage)
     normalized = (advantage - mean) / jnp.sqrt(variance + 1e-8)  # [...]
     # Clipped surrogate objective, value loss and entropy bonus.
     surrogate = clipped_surrogate_loss(policy.log_prob(data.action), data.log_prob, normalized, clip_eps)  # [...]
@@ -144,7 +142,6 @@ def learner(
     ent_coef: Annotated[float, Range(0)] = 0.0,
     normalize_observation: bool = False,
     normalize_reward: bool = False,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -162,7 +159,6 @@ def learner(
       ent_coef: weight of the entropy bonus.
       normalize_observation: subtract the mean and divide by the deviation of all observations so far.
       normalize_reward: divide rewards by the deviation of the discounted return so far.
-      axis: name of the mapped axis under pmap; advantages are normalized over it.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
@@ -176,7 +172,7 @@ def learner(
     def apply(params, observation):
         return model.apply({"params": params}, observation)
 
-    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
+    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef}
 
     def minibatch_loss(params, minibatch):
         return objective(*apply(params, minibatch[0].observation), *minibatch, **weights)
@@ -184,9 +180,7 @@ def learner(
     def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
         # Collect a rollout of [T, N] transitions.
         root = jax.random.fold_in(state.rng, state.step)
-        state, data, finished = collect(
-            apply, environment, state, jax.random.fold_in(root, 0), batch, num_steps, gamma, axis
-        )
+        state, data, finished = collect(apply, environment, state, jax.random.fold_in(root, 0), batch, num_steps, gamma)
         # GAE; bootstraps at time-limit truncation, not at termination. [T, N]
         advantage = generalized_advantages(
             data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda

@@ -19,6 +19,7 @@ import optax
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys
+from dlcore.ops.replica import psum
 from dlcore.rl.environments import (
     AGENT_BATCHED,
     AgentState,
@@ -53,7 +54,6 @@ def learner(
     epsilon: Annotated[float, Range(0, 1)] = 0.8,
     step_power: Annotated[float, Range(0, 1)] = 0.8,
     initial_std: Annotated[float, Range(0)] = 0.1,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a table of action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -64,7 +64,6 @@ def learner(
       epsilon: share of random actions.
       step_power: p; 0 replaces a value by its newest target, 1 averages all targets.
       initial_std: standard deviation of the table at the start.
-      axis: name of the mapped axis under pmap; the replicas' errors are added up.
 
     Returns:
       The learner. evaluate and predict play one episode an example, greedily.
@@ -105,8 +104,7 @@ def learner(
             # Sum the errors of each visited pair (s, a), over replicas too.
             total = jnp.zeros(table_shape).at[state_idx, action].add(error)  # [S, A]
             count = jnp.zeros(table_shape, jnp.int32).at[state_idx, action].add(1)  # [S, A]
-            if axis is not None:
-                total, count = jax.lax.psum((total, count), axis)
+            total, count = psum((total, count))
             visits = state.visits + count
             # m / n^p of the mean of m errors is their sum over n^p; at most the mean itself.
             table = table + total / jnp.maximum(jnp.maximum(visits.astype(jnp.float32), 1) ** step_power, count)

@@ -59,7 +59,6 @@ def learner(
     ent_coef: Annotated[float, Range(0)] = 0.0,
     normalize_observation: bool = False,
     normalize_reward: bool = False,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -79,7 +78,6 @@ def learner(
       ent_coef: weight of the entropy bonus.
       normalize_observation: subtract the mean and divide by the deviation of all observations so far.
       normalize_reward: divide rewards by the deviation of the discounted return so far.
-      axis: name of the mapped axis under pmap; advantages are normalized over it.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
@@ -111,7 +109,7 @@ def learner(
             # Step all environments; those that end are reset.
             after, out, finished = env_step(environment, state, key[:, 1], action)
             done = out.terminated | out.truncated
-            normalizer = after.normalizer.update(out.observation, out.reward, done, gamma, axis)
+            normalizer = after.normalizer.update(out.observation, out.reward, done, gamma)
             final = state.normalizer.normalize_obs(out.final_observation)
             log_prob, reward = policy.log_prob(action), normalizer.normalize_reward(out.reward)
             data = Rollout(observation, action, log_prob, value, reward, out.terminated, done, value)
@@ -125,7 +123,7 @@ def learner(
         _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
         return state, data._replace(next_value=next_value.reshape(data.value.shape)), is_initial, finished.collapse()
 
-    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef, "axis": axis}
+    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef}
 
     def minibatch_loss(params, minibatch):
         memory, is_initial, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)

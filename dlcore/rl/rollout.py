@@ -116,7 +116,6 @@ def collect(
     batch: dict,
     num_steps: int,
     gamma: float | jax.Array,
-    axis: str | None = None,
 ) -> tuple[OnPolicyState, Rollout, Sum]:
     """Act by the policy, and value what was seen.
 
@@ -130,7 +129,6 @@ def collect(
       batch: `{"index": [N]}`.
       num_steps: T.
       gamma: discount a step, of the running return that rewards are normalized by.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       (state after T steps, Rollout, sum and number of the returns of episodes that ended).
@@ -145,7 +143,7 @@ def collect(
         after, out, finished = env_step(environment, state, key[:, 1], action)
         done = out.terminated | out.truncated
         # Update the running moments before rewards are normalized.
-        normalizer = after.normalizer.update(out.observation, out.reward, done, gamma, axis)
+        normalizer = after.normalizer.update(out.observation, out.reward, done, gamma)
         reward = normalizer.normalize_reward(out.reward)
         final = state.normalizer.normalize_obs(out.final_observation)
         data = (observation, action, policy.log_prob(action), reward, out.terminated, done, final)

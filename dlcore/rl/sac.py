@@ -69,7 +69,6 @@ def learner(
     initial_temperature: Annotated[float, Range(1e-12)] = 1.0,
     learn_temperature: bool = True,
     target_entropy_ratio: Annotated[float, Range(0, 1)] = 0.5,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -89,7 +88,6 @@ def learner(
       initial_temperature: alpha at the start.
       learn_temperature: let alpha follow the entropy.
       target_entropy_ratio: of log A, for A discrete actions.
-      axis: name of the mapped axis under pmap; each replica draws its own instances' steps.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
@@ -157,8 +155,6 @@ def learner(
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
         return state, {**metrics, "temperature": Sum.of(jnp.exp(params["log_temperature"])[None])}
 
-    update = off_policy_update(
-        environment, act, learn, num_steps, gradient_steps, minibatch_size, learning_starts, axis
-    )
+    update = off_policy_update(environment, act, learn, num_steps, gradient_steps, minibatch_size, learning_starts)
     evaluate, predict = episodes(environment, lambda state, x: policy(state.params, x[None]).mode()[0])
     return Learner(init, update, evaluate, predict, batched=BATCHED)

@@ -51,7 +51,6 @@ def learner(
     tau: Annotated[float, Range(0, 1)] = 0.005,
     gamma: Annotated[float, Range(0, 1)] = 0.99,
     reward_scale: Annotated[float, Range(0)] = 1.0,
-    axis: str | None = None,
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -72,7 +71,6 @@ def learner(
       tau: share of the way that the targets go to the networks.
       gamma: discount a step.
       reward_scale: what rewards are multiplied by before they are learned from; returns are shown as they are.
-      axis: name of the mapped axis under pmap; each replica draws its own instances' steps.
 
     Returns:
       The learner. evaluate and predict play one episode an example, without noise.
@@ -136,8 +134,6 @@ def learner(
         targets = average_targets(state.target_params, params, jnp.where(update_actor, tau, 0.0))
         return state.replace(params=params, opt_state=opt_state, target_params=targets), metrics
 
-    update = off_policy_update(
-        environment, act, learn, num_steps, gradient_steps, minibatch_size, learning_starts, axis
-    )
+    update = off_policy_update(environment, act, learn, num_steps, gradient_steps, minibatch_size, learning_starts)
     evaluate, predict = episodes(environment, lambda state, x: action_of(state.params, x[None])[0])
     return Learner(init, update, evaluate, predict, batched=BATCHED)

@@ -18,6 +18,7 @@ from flax import struct
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dlcore.learner import Learner, Metrics, root_key
+from dlcore.ops.replica import REPLICA
 from dlcore.run.sharding import (
     DATA,
     Rule,
@@ -31,10 +32,7 @@ from dlcore.run.sharding import (
 )
 from dlcore.run.sums import Sums
 
-__all__ = ["AXIS", "Carry", "Placement", "Program", "all_finite", "is_key"]
-
-AXIS = DATA
-"""The name of the mapped axis under pmap."""
+__all__ = ["Carry", "Placement", "Program", "all_finite", "is_key"]
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,6 @@ class Placement:
             )
         if self.spmd == "pmap" and jax.process_count() > 1:
             raise ValueError(f"spmd='pmap': there are {jax.process_count()} processes; allowed: one, or spmd=jit")
-
-    @property
-    def axis(self) -> str | None:
-        """The `axis` of learners and of `cross_replica`: the mapped axis under pmap, None under jit."""
-        return AXIS if self.spmd == "pmap" else None
 
     def context(self) -> contextlib.AbstractContextManager:
         """Make the mesh known to what is traced inside; `dlcore.ops.split_batch` and `split_sequence` ask for it.
@@ -183,9 +176,12 @@ class Program:
         self._fresh = jax.jit(lambda: Sums.empty(self.abstract_carry.bad), out_shardings=self.replicated)
         self._copy = jax.jit(lambda s: jax.tree.map(jnp.copy, _strong(s)), out_shardings=self.state_shardings)
 
+    def _pmap(self, function: Callable, **options: Any) -> Any:
+        return jax.pmap(function, axis_name=REPLICA, devices=list(self._mesh.devices.flat), **options)
+
     def _abstract_metrics(self) -> Metrics:
         if self._pmapped:
-            update = jax.pmap(self.learner.update, axis_name=AXIS, devices=list(self._mesh.devices.flat))
+            update = self._pmap(self.learner.update)
             state, metrics = jax.eval_shape(update, self._stacked(self.abstract_state), self._rows(self.batch))
             state, metrics = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (state, metrics))
             want = jax.tree.map(
@@ -258,7 +254,7 @@ class Program:
         state, metrics = self.learner.update(carry.state, batch)
         state, metrics = _strong(state), _strong(metrics)
         if self._pmapped:
-            metrics = {name: jax.lax.all_gather(m, AXIS).collapse() for name, m in metrics.items()}
+            metrics = {name: jax.lax.all_gather(m, REPLICA).collapse() for name, m in metrics.items()}
         finite = [metric.finite() for metric in metrics.values()]
         first = (carry.bad_step < 0) & ~jnp.all(jnp.array(finite or True))
         return Carry(
@@ -271,8 +267,7 @@ class Program:
     def _lower(self, donate: bool) -> Any:
         donated = (0,) if donate else ()
         if self._pmapped:
-            step = jax.pmap(self._step, axis_name=AXIS, donate_argnums=donated, devices=list(self._mesh.devices.flat))
-            return step.lower(self._stacked_carry(), self._rows(self.batch))
+            return self._pmap(self._step, donate_argnums=donated).lower(self._stacked_carry(), self._rows(self.batch))
         shardings = jax.tree.map(lambda x: x.sharding, self.abstract_carry)
         step = jax.jit(
             self._step,

@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype
+from dlcore.ops.replica import REPLICA
 from dlcore.segmentation.fcn import FCNHead
 from dlcore.segmentation.maps import KERNEL_INIT, ConvNormRelu, enlarge, named_map, score
 
@@ -41,7 +42,7 @@ class ASPP(nn.Module):
     rates: tuple[int, ...] = (12, 24, 36)
     dropout: float = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -72,7 +73,7 @@ class _MeanBranch(nn.Module):
 
     features: int
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -98,7 +99,7 @@ class DeepLabHead(nn.Module):
     rates: tuple[int, ...] = (12, 24, 36)
     dropout: float = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -141,7 +142,7 @@ class DeepLabV3(nn.Module):
     rates: tuple[int, ...] = (12, 24, 36)
     dropout: Annotated[float, Range(0, 0.99)] = 0.5
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, Dropout
 from dlcore.nn.precision import compute_dtype
+from dlcore.ops.replica import REPLICA
 from dlcore.segmentation.maps import KERNEL_INIT, enlarge, named_map, score
 
 __all__ = ["FCN", "FCNHead", "bilinear_kernel"]
@@ -57,7 +58,7 @@ class FCNHead(nn.Module):
     num_classes: int
     dropout: float = 0.1
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -100,7 +101,7 @@ class FCN(nn.Module):
     upsampling: Literal["bilinear", "transposed"] = "bilinear"
     dropout: Annotated[float, Range(0, 0.99)] = 0.1
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:

@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.inputs import check_images
 from dlcore.nn.precision import compute_dtype
+from dlcore.ops.replica import REPLICA
 from dlcore.segmentation.maps import ConvNormRelu, Norm, score
 
 __all__ = ["FullResolutionNet"]
@@ -43,7 +44,7 @@ class FullResolutionNet(nn.Module):
     norm: Norm = "batch"
     padding: Literal["SAME", "VALID"] = "SAME"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -18,6 +18,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
+from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 from dlcore.segmentation.maps import KERNEL_INIT, ConvNormRelu, enlarge, named_map, score
 
@@ -37,7 +38,7 @@ class LRASPPHead(nn.Module):
     num_classes: int
     channels: int = 128
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, fine: jax.Array, coarse: jax.Array, train: bool) -> jax.Array:
@@ -80,7 +81,7 @@ class LRASPP(nn.Module):
     coarse: str = "last"
     channels: Annotated[int, Range(1)] = 128
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from dlcore.nn import BatchNorm, Conv, GroupNorm
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
 __all__ = ["ConvNormRelu", "Norm", "crop_to", "enlarge", "named_map", "pad_to_multiple", "score"]
@@ -43,7 +44,7 @@ class ConvNormRelu(nn.Module):
     padding: Literal["SAME", "VALID"] = "SAME"
     norm: Norm = "batch"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

@@ -19,6 +19,7 @@ from dlcore.learner import Range
 from dlcore.nn import Dropout
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops import adaptive_avg_pool
+from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 from dlcore.segmentation.fcn import FCNHead
 from dlcore.segmentation.maps import ConvNormRelu, enlarge, named_map, score
@@ -37,7 +38,7 @@ class PyramidPooling(nn.Module):
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -82,7 +83,7 @@ class PSPNet(nn.Module):
     bins: tuple[int, ...] = (1, 2, 3, 6)
     dropout: Annotated[float, Range(0, 0.99)] = 0.1
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:

@@ -26,6 +26,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.metrics import MeanIoU
 from dlcore.metrics.segmentation import BoundaryIoU
+from dlcore.ops.replica import pmean, psum, replica_count, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["Overlaps", "SemanticState", "learner"]
@@ -71,7 +72,6 @@ def learner(
     overlap: Literal["none", "dice", "tversky"] = "none",
     overlap_weight: Annotated[float, Range(0)] = 1.0,
     auxiliary_weight: Annotated[float, Range(0)] = 0.5,
-    axis: str | None = None,
 ) -> Learner:
     """Train a segmenter of `{"image": [B, H, W, K], "semantic": [B, H, W] uint8, "index": [B]}`.
 
@@ -87,7 +87,6 @@ def learner(
         beta 0.7, so that a missed pixel costs more than a false one.
       overlap_weight: of that loss.
       auxiliary_weight: of the auxiliary head's cross-entropy in training.
-      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     Returns:
       The learner; predict gives `{"classes": [B, H, W] uint8}`.
@@ -114,9 +113,6 @@ def learner(
         )
         return (outputs if isinstance(outputs, dict) else {"out": outputs}), {**model_state, **updated}
 
-    def total(value):
-        return value if axis is None else jax.lax.psum(value, axis)
-
     def objective(params, state, images, labels, batch, dropout=None):
         outputs, model_state = forward(params, state.model_state, images, dropout)
         if outputs["out"].shape[:-1] != labels.shape:
@@ -127,8 +123,8 @@ def learner(
         # Weighted mean over the pixels of all replicas.
         pixel_weights = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
         weight = jnp.where(counts, pixel_weights, 0).sum()
-        divisor = jnp.where(total(weight) > 0, total(weight), 1)
-        replicas = total(1)
+        divisor = jnp.where(psum(weight) > 0, psum(weight), 1)
+        replicas = replica_count()
 
         def cross_entropy(logits):
             losses = softmax_cross_entropy_loss(jnp.where(counts[..., None], logits, 0), labels)
@@ -143,7 +139,7 @@ def learner(
             function = multiclass_dice_loss if overlap == "dice" else multiclass_tversky_loss
             shared, has_labels = function(outputs["out"], labels, mask=counts), counts.any((1, 2))  # [B], [B]
             metrics["overlap"] = Sum.of(shared, has_labels)
-            part = jnp.where(has_labels, shared, 0).sum() / jnp.maximum(total(has_labels.sum()), 1)
+            part = jnp.where(has_labels, shared, 0).sum() / jnp.maximum(psum(has_labels.sum()), 1)
             value = value + overlap_weight * replicas * part
         if dropout is not None and "aux" in outputs:
             # Auxiliary head (FCN head of PSPNet and DeepLab), in training alone.
@@ -163,14 +159,12 @@ def learner(
         example = augment_examples(augment, keys, preprocess(batch["image"]), batch)
         # Replicas draw different dropout masks.
         dropout = jax.random.fold_in(rng, 1)
-        if axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(dropout)
         # Gradient of the weighted cross-entropy and the overlap loss.
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state, example["image"], example["semantic"], batch, dropout
         )
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

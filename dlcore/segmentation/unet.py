@@ -23,6 +23,7 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, ConvTranspose
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
+from dlcore.ops.replica import REPLICA
 from dlcore.ops.unpooling import max_pool_with_indices, max_unpool, nearest_unpool
 from dlcore.segmentation.maps import ConvNormRelu, Norm, crop_to, enlarge, pad_to_multiple, score
 
@@ -55,7 +56,7 @@ class UNet(nn.Module):
     skips: bool = True
     norm: Norm = "batch"
     dtype: Any = None
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

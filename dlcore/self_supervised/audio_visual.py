@@ -110,7 +110,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     shift: Annotated[int, Range(1)] = 2,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell whether sound and frames correspond, on `{"clip", "sound", "image", "index"}`.
 
@@ -120,7 +119,6 @@ def learner(
       prepare: batch of images, single frames [B, H, W, C], to floats in [0, 1].
       normalize: frames to the model's input.
       shift: frames by which a displaced sound is early or late, at least.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `pretext_learner`; features are those of `image`.
@@ -129,4 +127,4 @@ def learner(
     def normalized(pieces: Any) -> Any:
         return {**pieces, "frames": normalize(pieces["frames"])} if isinstance(pieces, dict) else normalize(pieces)
 
-    return pretext_learner(model, optimizer, correspondence(shift), prepare, normalized, axis)
+    return pretext_learner(model, optimizer, correspondence(shift), prepare, normalized)

@@ -53,7 +53,6 @@ def learner(
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     loss: Literal["softmax", "sigmoid"] = "softmax",
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": [B, H, W, C], "captions": [B, R, T] int32, "index": [B]}`; labels are not used.
 
@@ -63,7 +62,6 @@ def learner(
       preprocess: images to the model's input.
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image; None for none.
       loss: softmax, CLIP's, or sigmoid, SigLIP's.
-      axis: name of the mapped axis under pmap; the other pairs come from all replicas.
 
     Returns:
       The learner of `retrieval`: training draws one caption an example in each step; `predict` gives the vectors
@@ -78,7 +76,7 @@ def learner(
 
     contrast = sigmoid_contrast if loss == "sigmoid" else retrieval.softmax_contrast
     base = retrieval.learner(
-        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, contrast=contrast, axis=axis
+        model=model, optimizer=optimizer, preprocess=preprocess, augment=augment, contrast=contrast
     )
 
     def init(rng: jax.Array, batch: dict) -> State:

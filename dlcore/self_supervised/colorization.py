@@ -60,7 +60,6 @@ def learner(
     optimizer: optax.GradientTransformation,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to color images of `{"image": [B, H, W, 3], "index": [B]}`.
 
@@ -69,9 +68,8 @@ def learner(
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `fill_in_learner`.
     """
-    return fill_in_learner(model, optimizer, without_colors, TRIVIAL, prepare, normalize, in_gray, axis)
+    return fill_in_learner(model, optimizer, without_colors, TRIVIAL, prepare, normalize, in_gray)

@@ -67,7 +67,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     channel: Annotated[int, Range(0)] = 0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell a channel of `{"image": [B, H, W, C], "index": [B]}` from the others.
 
@@ -77,7 +76,6 @@ def learner(
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
       channel: that is told; 0 is red.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `fill_in_learner`.
@@ -90,4 +88,4 @@ def learner(
     def present(image: jax.Array) -> jax.Array:
         return without_channel(image, channel)
 
-    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, present, axis)
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, present)

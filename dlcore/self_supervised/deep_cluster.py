@@ -24,6 +24,7 @@ from dlcore.data.source import Source
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.clustering import normalized_mutual_information
+from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables
 from dlcore.self_supervised.pretext import PretextState
@@ -222,7 +223,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     num_clusters: Annotated[int, Range(2)] = 10000,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell the clusters of `{"image": [B, H, W, C], "index": [B]}`; `Reclustering` makes them.
 
@@ -234,7 +234,6 @@ def learner(
       prepare: batch of images to floats in [0, 1].
       normalize: views or images to the model's input.
       num_clusters: K, at most N; ten times the classes that one hopes to find did best in the paper.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. Clusters are those of training examples, so that `evaluate` has no loss: it gives `confidence`, the
@@ -285,8 +284,7 @@ def learner(
             state.params, state.model_state, images, state, batch, dropout
         )
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

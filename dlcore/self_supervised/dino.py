@@ -32,6 +32,7 @@ from dlcore.data.augment import to_float
 from dlcore.learner import Last, Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, Dense, gelu
+from dlcore.ops.replica import REPLICA, pmean, psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
@@ -102,7 +103,7 @@ class DINONet(nn.Module):
     hidden_features: Annotated[int, Range(1)] = 2048
     bottleneck: Annotated[int, Range(1)] = 256
     batch_norm: bool = False
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -150,9 +151,7 @@ def teacher_momentum(start: float, steps: int) -> optax.Schedule:
     return schedule
 
 
-def updated_center(
-    center: jax.Array, logits: jax.Array, mask: jax.Array, momentum: float = 0.9, axis: str | None = None
-) -> jax.Array:
+def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, momentum: float = 0.9) -> jax.Array:
     """Move the center towards the teacher's mean output.
 
     Args:
@@ -160,15 +159,13 @@ def updated_center(
       logits: [V, B, K], the teacher's of each view.
       mask: [B], 0 for padding.
       momentum: share of the old center.
-      axis: name of the mapped axis under pmap: the mean is that of all replicas' examples.
 
     Returns:
       [K].
     """
     valid_logits = jnp.where(mask[:, None] > 0, logits, 0)  # [V, B, K]
     total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
-    if axis is not None:
-        total, count = jax.lax.psum((total, count), axis)
+    total, count = psum((total, count))
     return momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
 
 
@@ -205,7 +202,6 @@ def learner(
     local_crops: Annotated[int, Range(0)] = 8,
     student_temperature: Annotated[float, Range(1e-3)] = 0.1,
     center_momentum: Annotated[float, Range(0, 1)] = 0.9,
-    axis: str | None = None,
 ) -> Learner:
     """Train an encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are not used.
 
@@ -222,7 +218,6 @@ def learner(
       local_crops: small crops of an image.
       student_temperature: tau_s.
       center_momentum: by which the center keeps its value.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.
@@ -308,10 +303,9 @@ def learner(
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         factor = last_layer(state.step)
         gradients = {**gradients, "prototypes": gradients["prototypes"] * factor}
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # EMA of the center.
-        center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum, axis)
+        center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum)
         momentum = teacher_momentum(state.step)
         # Optimizer step of the student.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)

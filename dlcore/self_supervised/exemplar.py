@@ -40,7 +40,6 @@ def learner(
     augment: Augment,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell of which image a view is, on `{"image": [B, H, W, C], "exemplar": [B], "index": [B]}`.
 
@@ -50,9 +49,8 @@ def learner(
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, the views.
       prepare: batch of images to floats in [0, 1].
       normalize: views to the model's input.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `pretext_learner`.
     """
-    return pretext_learner(model, optimizer, exemplar(augment), prepare, normalize, axis)
+    return pretext_learner(model, optimizer, exemplar(augment), prepare, normalize)

@@ -21,6 +21,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, ma
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv
 from dlcore.ops import pixel_shuffle
+from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
 from dlcore.self_supervised.views import Preprocess
@@ -137,7 +138,6 @@ def fill_in_learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     present: Present = lambda image: image,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to give back what a task took, on `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -149,7 +149,6 @@ def fill_in_learner(
       prepare: batch of images to the floats in [0, 1] that the task takes.
       normalize: images to the model's input.
       present: an image as the encoder gets it afterwards.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. Metrics are `mse` and `psnr` (dB, of each image's answer, clipped to [0, 1]), and those of the
@@ -201,8 +200,7 @@ def fill_in_learner(
             state.params, state.model_state, examples, batch, dropout
         )
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

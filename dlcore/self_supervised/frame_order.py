@@ -65,7 +65,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     stride: Annotated[int, Range(1)] = 2,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell whether frames are in order, on `{"clip": [B, F, H, W, C], "image", "index"}`.
 
@@ -75,9 +74,8 @@ def learner(
       prepare: batch of images, single frames, to floats in [0, 1].
       normalize: frames to the model's input.
       stride: frames from one to the next.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `pretext_learner`; features are those of `image`.
     """
-    return pretext_learner(model, optimizer, frame_order(stride), prepare, normalize, axis)
+    return pretext_learner(model, optimizer, frame_order(stride), prepare, normalize)

@@ -48,7 +48,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     hole_share: Annotated[float, Range(0.01, 0.9)] = 0.5,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to fill holes of `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -58,7 +57,6 @@ def learner(
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
       hole_share: side of the hole / shorter side of the image.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `fill_in_learner`.
@@ -67,4 +65,4 @@ def learner(
     def task(key: jax.Array, image: jax.Array) -> FillIn:
         return hole(key, image, hole_share)
 
-    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize)

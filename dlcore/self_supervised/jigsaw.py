@@ -70,7 +70,6 @@ def learner(
     gap: Annotated[int, Range(0)] = 1,
     jitter: Annotated[int, Range(0)] = 1,
     by_piece: bool = True,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell how pieces of `{"image": [B, S, S, C], "index": [B]}` were shuffled.
 
@@ -84,9 +83,8 @@ def learner(
       gap: pixels between neighboring pieces; 0 lets lines that go on tell the order.
       jitter: pixels by which a piece may move; 0 lets the frame of the cells tell.
       by_piece: give every piece the same mean and deviation; without it brightness tells.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `pretext_learner`.
     """
-    return pretext_learner(model, optimizer, jigsaw(grid, orders, gap, jitter, by_piece), prepare, normalize, axis)
+    return pretext_learner(model, optimizer, jigsaw(grid, orders, gap, jitter, by_piece), prepare, normalize)

@@ -64,7 +64,6 @@ def learner(
     augment: Augment | None = None,
     preprocess: Preprocess = lambda images: images,
     norm_pix_loss: bool = False,
-    axis: str | None = None,
 ) -> Learner:
     """Train an encoder of `{"image": [B, ...], "index": [B]}`; labels are not used.
 
@@ -74,7 +73,6 @@ def learner(
       augment: `(key, preprocessed image) -> image`, such as a random crop; None leaves images as they are.
       preprocess: batch of images to the model's input.
       norm_pix_loss: predict each patch normalized by its own mean and variance.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. Besides the loss it measures `mean_patch`, the loss of the mean of the seen patches, and `ratio`,
@@ -82,7 +80,6 @@ def learner(
       `untrained`, the same before the first step, and for one mask an image `prediction` [B, N, P], `target` and
       `masked: [B, N]`.
     """
-    del axis  # the optimizer averages gradients, and nothing else crosses examples
 
     def noise_of(keys: jax.Array, images: jax.Array) -> jax.Array:
         count = 1

@@ -24,6 +24,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import info_nce_loss, masked_mean
+from dlcore.ops.replica import all_gather, is_replicated, own_rows, pmean
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
@@ -74,38 +75,32 @@ def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.
     return queue, ((pointer + count) % size).astype(jnp.int32)
 
 
-def shuffle(rng: jax.Array, x: jax.Array, axis: str) -> jax.Array:
+def shuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
     """Exchange rows between replicas at random, inside pmap.
 
     Args:
       rng: key, the same on each replica.
       x: [B, ...], this replica's rows.
-      axis: name of the mapped axis.
 
     Returns:
       [B, ...], this replica's share of all rows in a random order.
     """
-    rows = jax.lax.all_gather(x, axis, tiled=True)
-    return _own(rows[jax.random.permutation(rng, len(rows))], len(x), axis)
+    rows = all_gather(x)
+    return own_rows(rows[jax.random.permutation(rng, len(rows))])
 
 
-def unshuffle(rng: jax.Array, x: jax.Array, axis: str) -> jax.Array:
+def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
     """Undo `shuffle`.
 
     Args:
       rng: key that `shuffle` was given.
       x: [B, ...], this replica's rows.
-      axis: name of the mapped axis.
 
     Returns:
       [B, ...], the rows that this replica had before.
     """
-    rows = jax.lax.all_gather(x, axis, tiled=True)
-    return _own(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))], len(x), axis)
-
-
-def _own(rows: jax.Array, count: int, axis: str) -> jax.Array:
-    return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axis) * count, count)
+    rows = all_gather(x)
+    return own_rows(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))])
 
 
 @check_arguments
@@ -118,7 +113,6 @@ def learner(
     queue_size: Annotated[int, Range(1)] = 65536,
     key_momentum: Annotated[float, Range(0, 1)] = 0.999,
     temperature: Annotated[float, Range(1e-3)] = 0.07,
-    axis: str | None = None,
 ) -> Learner:
     """Train an encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are not used.
 
@@ -130,7 +124,6 @@ def learner(
       queue_size: K, the number of negatives; at least a batch.
       key_momentum: m, by which the key encoder keeps its weights at each step.
       temperature: tau, by which cosines are divided.
-      axis: name of the mapped axis under pmap; all replicas' keys enter the queue, and are shuffled for batch norm.
 
     Returns:
       The learner. `evaluate` contrasts two views of each image with the queue; `predict` is `predict_features`.
@@ -174,11 +167,11 @@ def learner(
         # EMA of the key encoder.
         key_params = momentum_update(state.key_params, state.params, key_momentum)
         # Shuffled batch norm: statistics of the keys must not give away the pairs.
-        if axis is not None:
-            second = shuffle(order, second, axis)
+        if is_replicated():
+            second = shuffle(order, second)
         # Key encoder forward, no gradient.
         out, key_model_state = encode(model, key_params, state.key_model_state, second, dropout)
-        keys = out["embeddings"] if axis is None else unshuffle(order, out["embeddings"], axis)  # [B, E]
+        keys = unshuffle(order, out["embeddings"]) if is_replicated() else out["embeddings"]  # [B, E]
 
         def objective(params):
             # Query encoder forward, contrasted with its key and the queue.
@@ -188,11 +181,9 @@ def learner(
 
         # Gradient by the query encoder alone.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        if axis is not None:
-            model_state, key_model_state = jax.lax.pmean((model_state, key_model_state), axis)
-            keys = jax.lax.all_gather(keys, axis, tiled=True)
+        model_state, key_model_state = pmean((model_state, key_model_state))
         # Enqueue the keys of all replicas; the oldest leave.
-        queue, pointer = enqueue(state.queue, state.pointer, keys)
+        queue, pointer = enqueue(state.queue, state.pointer, all_gather(keys))
         # Optimizer step of the query encoder.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, queue=queue, pointer=pointer)
         return state.replace(key_params=key_params, key_model_state=key_model_state), metrics

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm, Dense
+from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
@@ -51,7 +52,7 @@ class Embedder(nn.Module):
     backbone: nn.Module
     head: Literal["linear", "mlp", "mlp_norm"] = "mlp"
     proj_dim: Annotated[int, Range(1)] = 128
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:

@@ -47,7 +47,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     crop_share: Annotated[float, Range(0.1, 0.95)] = 0.6,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to paint around crops of `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -57,7 +56,6 @@ def learner(
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
       crop_share: side of the visible square / shorter side of the image.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `fill_in_learner`.
@@ -66,4 +64,4 @@ def learner(
     def task(key: jax.Array, image: jax.Array) -> FillIn:
         return crop_alone(key, image, crop_share)
 
-    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize)

@@ -20,6 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, ma
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.ops import adaptive_avg_pool
+from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
 from dlcore.self_supervised.views import Preprocess
@@ -96,7 +97,6 @@ def pretext_learner(
     task: Task,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to solve a task that makes its own labels, on `{"image": [B, H, W, C], "index": [B], ...}`.
 
@@ -106,7 +106,6 @@ def pretext_learner(
       task: what is drawn of each example; a label below 0 leaves the example out of loss and metrics.
       prepare: batch of images to the floats in [0, 1] that the task takes.
       normalize: pieces or images to the model's input.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. `evaluate` draws one task for each example by its index alone. `predict` gives `features` and
@@ -150,8 +149,7 @@ def pretext_learner(
             state.params, state.model_state, *examples, batch, dropout
         )
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -56,7 +56,6 @@ def learner(
     gap: Annotated[int, Range(0)] = 1,
     jitter: Annotated[int, Range(0)] = 1,
     by_piece: bool = True,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell on which side of the middle patch another one lies, on `{"image", "index"}`.
 
@@ -68,9 +67,8 @@ def learner(
       gap: pixels between neighboring patches; 0 lets lines that go on tell the side.
       jitter: pixels by which a patch may move; 0 lets the frame of the cells tell.
       by_piece: give every patch the same mean and deviation.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `pretext_learner`; its `pieces` are the features of the middle patch and of the neighbor.
     """
-    return pretext_learner(model, optimizer, relative_patch(gap, jitter, by_piece), prepare, normalize, axis)
+    return pretext_learner(model, optimizer, relative_patch(gap, jitter, by_piece), prepare, normalize)

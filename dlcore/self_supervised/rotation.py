@@ -48,7 +48,6 @@ def learner(
     optimizer: optax.GradientTransformation,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to tell how images of `{"image": [B, S, S, C], "index": [B]}` were turned.
 
@@ -57,9 +56,8 @@ def learner(
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: turned images to the model's input.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `pretext_learner`.
     """
-    return pretext_learner(model, optimizer, rotation, prepare, normalize, axis)
+    return pretext_learner(model, optimizer, rotation, prepare, normalize)

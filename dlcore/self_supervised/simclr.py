@@ -18,6 +18,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, nt_xent_scores
+from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
 from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
@@ -44,7 +45,6 @@ def learner(
     augment: Augment,
     preprocess: Preprocess = lambda images: images,
     temperature: Annotated[float, Range(1e-3)] = 0.5,
-    axis: str | None = None,
 ) -> Learner:
     """Train an encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are not used.
 
@@ -54,7 +54,6 @@ def learner(
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, called twice for the two views.
       preprocess: batch of views to the model's input.
       temperature: tau, by which cosines are divided.
-      axis: name of the mapped axis under pmap; negatives come from all replicas.
 
     Returns:
       The learner. `evaluate` contrasts two views of each image with the other images of the same batch, so its loss
@@ -67,10 +66,10 @@ def learner(
         out, model_state = encode(model, params, model_state, jnp.concatenate(views), dropout)
         return *jnp.split(out["embeddings"], 2), model_state
 
-    def contrast(a, b, batch, axis=None):
+    def contrast(a, b, batch):
         mask = mask_of(batch)
         # NT-Xent: 2N views, each against all others.
-        scores, positives = nt_xent_scores(a, b, temperature, mask, axis)  # [2B, 2N], [2B]
+        scores, positives = nt_xent_scores(a, b, temperature, mask)  # [2B, 2N], [2B]
         losses, mask = optax.softmax_cross_entropy_with_integer_labels(scores, positives), jnp.concatenate([mask, mask])
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
         return masked_mean(losses, mask), metrics
@@ -92,14 +91,13 @@ def learner(
             # Embeddings of two views of each image, from one pass.
             a, b, model_state = embed(params, state.model_state, batch, views, dropout)  # [B, E], [B, E]
             # Negatives come from all replicas.
-            mean, metrics = contrast(a, b, batch, axis)
+            mean, metrics = contrast(a, b, batch)
             return mean, (model_state, metrics)
 
         # Gradient of NT-Xent.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -55,7 +55,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     factor: Annotated[int, Range(2)] = 2,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to sharpen enlarged images, on `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -65,7 +64,6 @@ def learner(
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
       factor: by which the sides shrink.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `fill_in_learner`.
@@ -75,4 +73,4 @@ def learner(
         del key
         return made_small(image, factor)
 
-    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize)

@@ -75,7 +75,6 @@ def learner(
     strength: Callable[[jax.Array], jax.Array],
     factor_scale: jax.Array,
     adversary: Annotated[float, Range(0)] = 1.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": rendered [B, H, W, C], "label": [B], "factors": [B, F], "photo": [B, H, W, C], "index"}`.
 
@@ -85,7 +84,6 @@ def learner(
       strength: step -> of the gradient reversal.
       factor_scale: [F], the standard deviation of each factor.
       adversary: largest strength of the reversal; 0 leaves the features to the renderer's labels alone.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. Metrics: `accuracy` of the shape and `factor_error` (1: the mean) on renderings, `domain_accuracy`
@@ -93,7 +91,6 @@ def learner(
       and `photo_factor_error` by `photo_label` and `photo_factors`, which no update sees. `predict` describes
       photographs: `features`, `shape`, `factors`, and `rendered`, the features of the rendered images.
     """
-    del axis  # the optimizer averages gradients, and nothing else crosses examples
 
     def describe(params: Any, batch: dict, factor: jax.Array) -> tuple[dict, dict]:
         return tuple(model.apply({"params": params}, batch[name], factor) for name in ("image", "photo"))

@@ -55,7 +55,6 @@ def learner(
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
     num_angles: Annotated[int, Range(0)] = 0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a network to paint turned images of `{"image": [B, S, S, C], "index": [B]}` upright.
 
@@ -65,7 +64,6 @@ def learner(
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
       num_angles: number of equally spaced angles, of which one is chosen for each image; 0 takes any angle.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner, see `fill_in_learner`.
@@ -74,4 +72,4 @@ def learner(
     def task(key: jax.Array, image: jax.Array) -> FillIn:
         return rotated(key, image, num_angles)
 
-    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, axis=axis)
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize)

@@ -25,6 +25,7 @@ from flax import linen as nn
 from dlcore.classification.supervised import Augment, Transform
 from dlcore.learner import Learner, Range, check_arguments, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.replica import pmean
 from dlcore.semi_supervised.two_streams import (
     Networks,
     PseudoLabels,
@@ -84,7 +85,6 @@ def learner(
     alignment: bool = False,
     unlabeled_weight: Annotated[float, Range(0)] = 1.0,
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier by FixMatch; batches are those of `two_stream_learner`.
 
@@ -99,7 +99,6 @@ def learner(
       alignment: divide probabilities by their running mean, for classes that are equally frequent.
       unlabeled_weight: lambda.
       ema_decay: of the teacher, which is measured.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner; it logs `mask_rate`, the fraction of accepted pseudo-labels, and `impurity`.
@@ -112,12 +111,12 @@ def learner(
         (logits, weak_logits, strong_logits), model_state = networks.student(labeled["image"], weak_view, strong_view)
         # Pseudo-label distribution from the weak view, no gradient.
         q, mask = jax.lax.stop_gradient(jax.nn.softmax(weak_logits)), mask_of(unlabeled)  # [U, C], [U]
-        mean = _running(memory["mean"], q, mask, axis)  # [C]
+        mean = _running(memory["mean"], q, mask)  # [C]
         q = aligned(q, mean) if alignment else q
         confidence, pseudo_label = q.max(-1), q.argmax(-1).astype(jnp.int32)  # [U], [U]
         # FlexMatch counts confident pseudo-labels of each class at the fixed threshold.
         confident_labels = jax.nn.one_hot(pseudo_label, q.shape[-1]) * (confidence >= threshold)[:, None]  # [U, C]
-        confident = _running(memory["confident"], confident_labels, mask, axis)
+        confident = _running(memory["confident"], confident_labels, mask)
         # Only pseudo-labels above the threshold are learned from.
         tau = class_thresholds(threshold, memory["confident"])[pseudo_label] if thresholds == "class" else threshold
         accepted = confidence >= tau
@@ -145,12 +144,10 @@ def learner(
         weight=ramped(unlabeled_weight),
         teacher=averaging(ema_decay),
         memory=memory,
-        axis=axis,
     )
 
 
-def _running(mean: jax.Array, values: jax.Array, mask: jax.Array, axis: str | None) -> jax.Array:
+def _running(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
     """The running mean over the unlabeled stream, after a step; it takes no gradient."""
-    new = jax.vmap(masked_mean, in_axes=(1, None))(values, mask)
-    new = new if axis is None else jax.lax.pmean(new, axis)
+    new = pmean(jax.vmap(masked_mean, in_axes=(1, None))(values, mask))
     return RUNNING * mean + (1 - RUNNING) * new.astype(mean.dtype)

@@ -41,6 +41,7 @@ from dlcore.generative.pixels import denormalize
 from dlcore.generative.two_players import Players, PlayerState
 from dlcore.learner import Evaluator, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.semi_supervised.two_streams import augmented, averaging, streams
 
 __all__ = [
@@ -163,7 +164,6 @@ def learner(
     density_quantile: Annotated[float, Range(0, 1)] = 0.1,
     entropy_weight: Annotated[float, Range(0)] = 0.1,
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}` by a GAN.
 
@@ -182,7 +182,6 @@ def learner(
       density_quantile: complement: share of the real images that counts as rare.
       entropy_weight: complement: of the classifier's entropy on unlabeled images.
       ema_decay: of the average of the classifier, which is measured; 0 measures the classifier itself.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. `evaluate` and `predict` take flat batches and give what those of
@@ -229,7 +228,7 @@ def learner(
 
     def update(state: GanClassifierState, batch: dict) -> tuple[GanClassifierState, Metrics]:
         keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(8)]
-        dropout = keys[6:] if axis is None else [jax.random.fold_in(k, jax.lax.axis_index(axis)) for k in keys[6:]]
+        dropout = [replica_key(key) for key in keys[6:]]
         # Augmented labeled and unlabeled images of one batch.
         labeled, unlabeled, _ = streams(batch)
         parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
@@ -276,7 +275,7 @@ def learner(
 
         # Generator step, against the updated discriminator.
         state, extras = players.turn("generator", state, generate)
-        statistics = state.model_state if axis is None else jax.lax.pmean(state.model_state, axis)
+        statistics = pmean(state.model_state)
         count = mask.sum().astype(jnp.int32)
         # d_real and d_fake are D(x) of unlabeled and of fake images.
         metrics = {

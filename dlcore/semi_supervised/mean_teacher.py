@@ -42,7 +42,6 @@ def learner(
     unlabeled_weight: Annotated[float, Range(0)] = 100.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
-    axis: str | None = None,
 ) -> Learner:
     """Train a student and its mean teacher; batches are those of `two_stream_learner`.
 
@@ -54,7 +53,6 @@ def learner(
       unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
       ramp_steps: steps in which the weight rises.
       ema_decay: d of the teacher.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner.
@@ -79,5 +77,4 @@ def learner(
         augment=augment,
         weight=ramped(unlabeled_weight, ramp_steps),
         teacher=averaging(ema_decay),
-        axis=axis,
     )

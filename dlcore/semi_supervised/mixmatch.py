@@ -60,7 +60,6 @@ def learner(
     unlabeled_weight: Annotated[float, Range(0)] = 75.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier by MixMatch; batches are those of `two_stream_learner`.
 
@@ -75,7 +74,6 @@ def learner(
       unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
       ramp_steps: steps in which the weight rises.
       ema_decay: of the teacher, which is measured.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner; its training loss is that of mixed labels.
@@ -109,5 +107,4 @@ def learner(
         augment=augment,
         weight=ramped(unlabeled_weight, ramp_steps),
         teacher=averaging(ema_decay),
-        axis=axis,
     )

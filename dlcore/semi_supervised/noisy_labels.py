@@ -35,6 +35,7 @@ from dlcore.losses import (
     softmax_cross_entropy_loss,
 )
 from dlcore.metrics import ConfusionMatrix
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["KeepBest", "Method", "Noise", "NoisyState", "corrupt_labels", "learner", "smallest", "transition_matrix"]
@@ -131,7 +132,6 @@ def learner(
     q: Annotated[float, Range(0, 1)] = 0.7,
     forget_rate: Annotated[float, Range(0, 0.99)] | None = None,
     forget_steps: Annotated[int, Range(0)] = 300,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`, where some labels are wrong.
 
@@ -145,7 +145,6 @@ def learner(
       q: of generalized cross-entropy: 0 is cross-entropy, 1 an absolute error.
       forget_rate: of co-teaching: tau, the share that is left out at last; by default the noise's own.
       forget_steps: of co-teaching: T, until that share is reached.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. With `hidden_label`, which no loss reads, training logs `memorized`, the share of wrong labels that
@@ -216,14 +215,12 @@ def learner(
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
         # Replicas draw different dropout masks.
         dropout = jax.random.fold_in(rng, 1)
-        if axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(dropout)
         # One gradient for the robust network, its peer (co-teaching) and the cross-entropy baseline.
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, images, batch, state.step, dropout
         )
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step of all networks.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -39,7 +39,6 @@ def learner(
     preprocess: Transform = lambda image: image,
     unlabeled_weight: Annotated[float, Range(0)] = 100.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier by the Pi-model; batches are those of `two_stream_learner`.
 
@@ -50,7 +49,6 @@ def learner(
       preprocess: batch of images to the model's input.
       unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
       ramp_steps: steps in which the weight rises.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner.
@@ -73,5 +71,4 @@ def learner(
         preprocess=preprocess,
         augment=augment,
         weight=ramped(unlabeled_weight, ramp_steps),
-        axis=axis,
     )

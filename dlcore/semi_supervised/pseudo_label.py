@@ -47,7 +47,6 @@ def learner(
     generation: Annotated[int, Range(1)] = 1,
     unlabeled_weight: Annotated[float, Range(0)] = 3.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier on its own guesses; batches are those of `two_stream_learner`.
 
@@ -61,7 +60,6 @@ def learner(
       generation: steps between two labelings of the unlabeled images; 1 guesses anew at each step.
       unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
       ramp_steps: steps in which the weight rises; with generations it is full from the second one on.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner; it logs `mask_rate` and `impurity` of the guesses.
@@ -92,5 +90,4 @@ def learner(
         augment=augment,
         weight=ramped(unlabeled_weight, ramp_steps) if generation == 1 else later,
         teacher=None if generation == 1 else snapshots(generation),
-        axis=axis,
     )

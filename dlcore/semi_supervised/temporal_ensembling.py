@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.classification.supervised import Augment, Transform
 from dlcore.learner import Learner, Range, check_arguments, mask_of
+from dlcore.ops.replica import all_gather
 from dlcore.semi_supervised.two_streams import (
     Networks,
     Terms,
@@ -83,7 +84,6 @@ def learner(
     alpha: Annotated[float, Range(0, 0.999)] = 0.6,
     unlabeled_weight: Annotated[float, Range(0)] = 100.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier by temporal ensembling; batches are those of `two_stream_learner`.
 
@@ -96,7 +96,6 @@ def learner(
       alpha: share of the old prediction that a visit keeps.
       unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
       ramp_steps: steps in which the weight rises.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner.
@@ -111,8 +110,7 @@ def learner(
         losses = has_target * mean_squared(prediction, corrected(memory, index, alpha))  # [U]
         # Every replica stores the predictions of all.
         entries = index, jax.lax.stop_gradient(prediction), mask
-        if axis is not None:
-            entries = jax.lax.all_gather(entries, axis, tiled=True)
+        entries = all_gather(entries)
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses, memory=remember(memory, *entries, alpha))
 
@@ -128,5 +126,4 @@ def learner(
         augment=augment,
         weight=ramped(unlabeled_weight, ramp_steps),
         memory=memory,
-        axis=axis,
     )

@@ -28,6 +28,7 @@ from dlcore.classification.supervised import Augment, SupervisedState, Transform
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.learner import Learner, Metrics, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import ema_decay, momentum_update
 
@@ -268,7 +269,6 @@ def two_stream_learner(
     weight: Callable[[jax.Array], jax.Array] = jnp.ones_like,
     teacher: Teacher | None = None,
     memory: Callable[[int], Any] = lambda num_classes: None,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}`.
 
@@ -281,7 +281,6 @@ def two_stream_learner(
       weight: step, from 0 -> w, the weight of the unlabeled loss.
       teacher: how it follows the student; None for no teacher.
       memory: number of classes -> the technique's first memory.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. `evaluate` and `predict` take flat batches, measure the teacher where there is one, and give what
@@ -324,8 +323,7 @@ def two_stream_learner(
 
     def objective(params, state, labeled, unlabeled, rng):
         noise, dropout = jax.random.fold_in(rng, 2), jax.random.fold_in(rng, 1)
-        if axis is not None:
-            dropout, noise = (jax.random.fold_in(key, jax.lax.axis_index(axis)) for key in (dropout, noise))
+        dropout, noise = map(replica_key, (dropout, noise))
         # The labeled stream gets the weak augmentation; the technique makes its own views of the unlabeled one.
         labeled, unlabeled = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
         labeled["image"] = augmented(augment, jax.random.fold_in(rng, 0), labeled)
@@ -360,7 +358,7 @@ def two_stream_learner(
         # Gradient of the supervised and the weighted unlabeled loss.
         gradients, (terms, metrics) = jax.grad(objective, has_aux=True)(state.params, state, labeled, unlabeled, rng)
         # Batch statistics are averaged over replicas.
-        model_state = terms.model_state if axis is None else jax.lax.pmean(terms.model_state, axis)
+        model_state = pmean(terms.model_state)
         # Optimizer step of the student, and the memory of the technique.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, memory=terms.memory)
         # EMA or snapshot of the teacher, from the updated student.

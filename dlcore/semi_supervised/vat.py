@@ -95,7 +95,6 @@ def learner(
     entropy_weight: Annotated[float, Range(0)] = 0.0,
     unlabeled_weight: Annotated[float, Range(0)] = 1.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier by VAT; batches are those of `two_stream_learner`.
 
@@ -110,7 +109,6 @@ def learner(
       entropy_weight: of the entropy of the unlabeled predictions.
       unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
       ramp_steps: steps in which the weight rises.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner.
@@ -140,5 +138,4 @@ def learner(
         preprocess=preprocess,
         augment=augment,
         weight=ramped(unlabeled_weight, ramp_steps),
-        axis=axis,
     )

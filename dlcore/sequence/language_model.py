@@ -17,6 +17,7 @@ from flax import linen as nn
 from dlcore.learner import Batch, Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.replica import replica_key
 from dlcore.ops.split_sequence import split_sequence
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
@@ -113,7 +114,6 @@ def learner(
     top_k: Annotated[int, Range(0)] = 0,
     top_p: Annotated[float, Range(0, 1)] = 1.0,
     stop_token: Any = None,
-    axis: str | None = None,
 ) -> Learner:
     """Train a model of the next token of `{"text": [B, L] int, "index": [B]}`, L above the window T.
 
@@ -124,7 +124,6 @@ def learner(
       top_k: draw samples from as many of the most probable tokens; 0: from all.
       top_p: draw samples from the fewest tokens whose probabilities sum to this; 1: from all.
       stop_token: ends a sample; None lets it run to its full length.
-      axis: name of the mapped axis under pmap, whose replicas drop other values.
 
     Returns:
       The learner. `update` cuts a window out of every row, at a random place where the row is longer. `evaluate` reads
@@ -161,8 +160,7 @@ def learner(
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         crop_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
         # Replicas draw different dropout masks.
-        if axis is not None:
-            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis))
+        dropout_key = replica_key(dropout_key)
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         # A random window of T + 1 tokens of each row.
         spare = batch["text"].shape[1] - window - 1

@@ -35,6 +35,7 @@ from dlcore.data.words import PAD, START
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import forbid_special, generate_sentences
 
@@ -51,7 +52,6 @@ def learner(
     max_length: Annotated[int | None, Range(1)] = None,
     beam_size: Annotated[int, Range(1)] = 1,
     length_penalty: Annotated[float, Range(0)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Learn to write the target of `{"source": [B, S], "target": [B, T], "index": [B]}`, both int32.
 
@@ -66,7 +66,6 @@ def learner(
       max_length: tokens of the longest output, its END included; None means 3/2 of the source's S.
       beam_size: hypotheses that `predict` follows; 1 is greedy.
       length_penalty: exponent of (5 + length) / 6, by which the log-probability of a hypothesis is divided.
-      axis: name of the mapped axis under pmap; the mean over tokens is that of all replicas.
 
     Returns:
       The learner. `source` is w1 .. wn END PAD and `target` START w1 .. wn END PAD. `predict` reads `source` alone and
@@ -112,7 +111,7 @@ def learner(
         parts = [losses_of(params, part, key) for part, key in zip(_parts(batch), keys, strict=True)]
         losses, counts, metrics = zip(*parts, strict=True)
         count = sum(counts).astype(losses[0].dtype)
-        count = count if axis is None else jax.lax.pmean(count, axis)
+        count = pmean(count)
         merged = {name: functools.reduce(lambda a, b: a.merge(b), (m[name] for m in metrics)) for name in metrics[0]}
         return sum(losses) / jnp.maximum(count, 1), merged
 
@@ -122,8 +121,7 @@ def learner(
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         # Replicas draw different dropout masks and samples.
-        if axis is not None:
-            rng = jax.random.fold_in(rng, jax.lax.axis_index(axis))
+        rng = replica_key(rng)
         # Gradient of the mean loss a token, over the tokens of all replicas.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
         # Optimizer step.

@@ -29,6 +29,7 @@ from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_argu
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
+from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
 
@@ -209,7 +210,6 @@ def learner(
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
     technique: Literal["dann", "mmd", "coral"] = "dann",
     strength: Annotated[float, Range(0)] = 1.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": source [B, H, W, C], "label": [B], "target": [B, H, W, C], "index"}`.
 
@@ -220,7 +220,6 @@ def learner(
       preprocess: batch of images to the model's input.
       technique: how source and target are compared.
       strength: largest weight of the comparison; 0 trains two networks on the source alone.
-      axis: name of the mapped axis under pmap; features are compared over all of it.
 
     Returns:
       The learner. Metrics: `accuracy` on the source, `domain_accuracy` of a classifier of domains on the adapted
@@ -233,9 +232,6 @@ def learner(
         reversal, variables = factor if technique == "dann" else 0.0, {"params": params, **fixed}
         return tuple(model.apply(variables, preprocess(batch[x]), reversal) for x in ("image", "target"))
 
-    def gathered(features: jax.Array) -> jax.Array:
-        return features if axis is None else jax.lax.all_gather(features, axis, tiled=True)
-
     def objective(params: Any, fixed: dict, batch: dict, factor: float | jax.Array) -> tuple[jax.Array, Metrics]:
         mask = mask_of(batch)
         # Forward on both domains; DANN reverses the gradient before the domain classifier.
@@ -246,7 +242,7 @@ def learner(
         value = masked_mean(losses + domain, mask)
         if technique in DISTANCES:
             # Distance of the feature distributions (MMD, CORAL) over all replicas.
-            domain_distance = DISTANCES[technique](*(gathered(x["features"]) for x in (source, target)))
+            domain_distance = DISTANCES[technique](*(all_gather(x["features"]) for x in (source, target)))
             value = value + factor * domain_distance
         return value, {
             "loss": Sum.of(losses, mask),

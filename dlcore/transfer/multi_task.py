@@ -67,7 +67,6 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     weights: Mapping[str, float],
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{task: {"image": [B, ...], "label": [B], "index": [B]}}`, a batch of one size for each task.
 
@@ -75,13 +74,11 @@ def learner(
       model: images -> {task: logits}, see `HeadsNet`.
       optimizer: any optax transformation.
       weights: factor by task, of all tasks.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. Metrics: `loss/TASK` and `accuracy/TASK`. `predict` takes one flat batch of images and gives the
       logits of all heads.
     """
-    del axis  # the optimizer averages gradients, and nothing else crosses examples
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         values, metrics = {}, {}

@@ -23,6 +23,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics.interval import HalfInterval
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.ops import max_pool, squared_distances
+from dlcore.ops.replica import REPLICA, pmean
 from dlcore.optim import apply_gradients
 
 __all__ = ["FewShotState", "PrototypicalNet", "learner", "prototype_logits"]
@@ -51,7 +52,7 @@ class PrototypicalNet(nn.Module):
 
     channels: Annotated[int, Range(1)] = 64
     blocks: Annotated[int, Range(1)] = 4
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     dtype: Any = None
 
     @nn.compact
@@ -95,7 +96,6 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     preprocess: Callable[[jax.Array], jax.Array] = lambda images: images,
-    axis: str | None = None,
 ) -> Learner:
     """Train on episodes `{"support": [B, W, S, ...] or "attributes": [B, W, A], "query": [B, W, Q, ...], "index"}`.
 
@@ -103,7 +103,6 @@ def learner(
       model: `__call__(images, attributes, train) -> (embeddings, embeddings of attributes)`, see `PrototypicalNet`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input.
-      axis: name of the mapped axis under pmap.
 
     Returns:
       The learner. Metrics: `accuracy` of the queries and `interval`, half of its 95 % interval over the episodes.
@@ -164,8 +163,7 @@ def learner(
             state.params, state.model_state, batch, True
         )
         # Batch statistics are averaged over replicas.
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -74,7 +74,6 @@ def learner(
     optimizer: optax.GradientTransformation,
     variance_weight: Annotated[float, Range(0, 1)] = 0.5,
     normal_weight: Annotated[float, Range(0)] = 0.2,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": [B, H, W, C], "depth": [B, H, W], "normals": [B, H, W, 3], "index": [B]}`.
 
@@ -83,13 +82,11 @@ def learner(
       optimizer: optax transformation for params.
       variance_weight: λ of the scale-invariant loss.
       normal_weight: w of the normals' loss.
-      axis: name of the mapped axis under pmap; not used.
 
     Returns:
       The learner. `evaluate` gives the measures of `depth_metrics` and `normal_error`, the mean of 1 - cos; `predict`
       gives `depth [B, H, W]` and `normals [B, H, W, 3]` of length 1.
     """
-    del axis
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]

@@ -100,7 +100,6 @@ def learner(
     optimizer: optax.GradientTransformation,
     target: Literal["occupancy", "distance"] = "occupancy",
     eikonal_weight: Annotated[float, Range(0)] = 0.1,
-    axis: str | None = None,
 ) -> Learner:
     """Train an implicit surface on `{"points": [B, 3], "distance": [B], "index": [B]}` of one solid.
 
@@ -109,14 +108,12 @@ def learner(
       optimizer: optax transformation for params.
       target: what the field is.
       eikonal_weight: w; of distances only.
-      axis: name of the mapped axis under pmap; not used.
 
     Returns:
       The learner. `evaluate` gives `iou` of the points inside, and for distances `distance_error`, the mean of
       |f - d|, `gradient_norm`, the mean of |grad f|, and `eikonal_error`, the mean of ||grad f| - 1|. `predict` gives
       `{"field": [B]}`, positive inside for both targets.
     """
-    del axis
     is_distance = target == "distance"
 
     def init(rng: jax.Array, batch: dict) -> State:

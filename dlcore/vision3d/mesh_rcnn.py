@@ -222,7 +222,6 @@ def learner(
     normal_weight: Annotated[float, Range(0)] = 0.1,
     edge_weight: Annotated[float, Range(0)] = 0.5,
     threshold: Annotated[float, Range(0)] = 0.1,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": [B, H, W, C], "points", "normals": [B, N, 3], "occupancy": [B, I, J, K], "index": [B]}`.
 
@@ -234,13 +233,11 @@ def learner(
       normal_weight: of the normals' disagreement.
       edge_weight: of the mean squared length of edges.
       threshold: distance up to which a point is correct, for F1.
-      axis: name of the mapped axis under pmap; not used.
 
     Returns:
       The learner. `predict` gives `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F], "voxels": [B, I, J,
       K]}`, the last as probabilities.
     """
-    del axis
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]

@@ -223,7 +223,6 @@ def learner(
     laplacian_weight: Annotated[float, Range(0)] = 0.05,
     consistency_weight: Annotated[float, Range(0)] = 0.01,
     threshold: Annotated[float, Range(0)] = 0.1,
-    axis: str | None = None,
 ) -> Learner:
     """Train on `{"image": [B, H, W, C], "points": [B, N, 3], "normals": [B, N, 3], "index": [B]}`.
 
@@ -236,12 +235,10 @@ def learner(
       laplacian_weight: of the mean distance of vertices from the mean of their neighbors.
       consistency_weight: of bends between neighboring faces.
       threshold: distance up to which a point is correct, for F1.
-      axis: name of the mapped axis under pmap; not used.
 
     Returns:
       The learner. `predict` gives `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F]}`.
     """
-    del axis
     meshes = [level.mesh for level in model.levels]
     weights = MeshLossWeights(normal_weight, edge_weight, laplacian_weight, consistency_weight)
 

@@ -80,7 +80,6 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     threshold: Annotated[float, Range(0)] = 0.1,
-    axis: str | None = None,
 ) -> Learner:
     """Train a generator on `{"image": [B, H, W, C], "points": [B, N, 3], "index": [B]}`.
 
@@ -88,12 +87,10 @@ def learner(
       model: `__call__(image) -> points [B, M, 3]`.
       optimizer: optax transformation for params.
       threshold: distance up to which a point is correct, for F1.
-      axis: name of the mapped axis under pmap; not used.
 
     Returns:
       The learner. `predict` gives `{"points": [B, M, 3]}`.
     """
-    del axis
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]

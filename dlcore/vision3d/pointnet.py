@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn import BatchNorm, Dense, Dropout
+from dlcore.ops.replica import REPLICA, pmean, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["PointNet", "PointNetState", "TransformNet", "augment_points", "learner", "orthogonality_penalty"]
@@ -33,7 +34,7 @@ class _PointMLP(nn.Module):
     """Dense layers on rows [R, D], each with batch norm and ReLU; rows of mask 0 do not count in the statistics."""
 
     widths: tuple[int, ...]
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     dtype: Any = None
 
     @nn.compact
@@ -71,7 +72,7 @@ class TransformNet(nn.Module):
     size: int
     features: tuple[int, ...] = (64, 128, 1024)
     hidden: tuple[int, ...] = (512, 256)
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     dtype: Any = None
 
     @nn.compact
@@ -120,7 +121,7 @@ class PointNet(nn.Module):
     input_transform: bool = True
     feature_transform: bool = True
     dropout: Annotated[float, Range(0, 1)] = 0.3
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
     dtype: Any = None
 
     @nn.compact
@@ -251,7 +252,6 @@ def learner(
     jitter: Annotated[float, Range(0)] = 0.02,
     orthogonality: Annotated[float, Range(0)] = 0.001,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Train a classifier of `{"points": [B, N, 3], "label": [B] int32, "index": [B]}`.
 
@@ -267,7 +267,6 @@ def learner(
       jitter: standard deviation of the noise on each training point's coordinates; 0 for none.
       orthogonality: weight of the penalty on the feature transform.
       label_smoothing: weight of the uniform distribution in the target.
-      axis: name of the mapped axis under pmap; batch statistics are averaged over it.
 
     Returns:
       The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C], "critical": [B, F] int32}`.
@@ -309,7 +308,7 @@ def learner(
     def update(state: PointNetState, batch: dict) -> tuple[PointNetState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         dropout = jax.random.fold_in(rng, 1)
-        dropout = dropout if axis is None else jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(dropout)
 
         # A subset of each set, turned and moved.
         def augment(key, points, mask):
@@ -321,8 +320,7 @@ def learner(
             return objective(params, state.model_state, points, point_mask, batch, dropout)
 
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )

@@ -127,7 +127,6 @@ def learner(
     far: Annotated[float, Range(1e-3)] = 6.0,
     num_samples: Annotated[int, Range(2)] = 64,
     background: Annotated[float, Range(0, 1)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Fit a scene to rays, `{"origin": [B, 3], "direction": [B, 3], "color": [B, 3], "index": [B]}`.
 
@@ -138,7 +137,6 @@ def learner(
       far: depth at which they end.
       num_samples: samples along a ray.
       background: brightness behind `far`.
-      axis: name of the mapped axis under pmap; not used.
 
     Returns:
       The learner. `evaluate` gives the loss, `mse` and `psnr` of all pixels together; `predict` gives `color [B, 3]`,
@@ -147,7 +145,6 @@ def learner(
     Raises:
       ValueError: `far` is not above `near`.
     """
-    del axis
     if far <= near:
         raise ValueError(f"far={far}: not behind near={near}; allowed: above near")
 

@@ -34,6 +34,7 @@ from dlcore.data.words import END, PAD, START
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate_sentences
 from dlcore.vision_language.references import draw_references
@@ -68,7 +69,6 @@ def learner(
     max_length: Annotated[int, Range(1)] = 24,
     beam_size: Annotated[int, Range(1)] = 1,
     length_penalty: Annotated[float, Range(0)] = 0.0,
-    axis: str | None = None,
 ) -> Learner:
     """Learn to caption `{"image": [B, H, W, 3], "captions": [B, R, T] int32, "index": [B]}`.
 
@@ -83,7 +83,6 @@ def learner(
       max_length: tokens of the longest caption that is written, its END included.
       beam_size: hypotheses that `predict` follows; 1 is greedy.
       length_penalty: 0 ranks hypotheses by probability; greater values favor longer captions.
-      axis: name of the mapped axis under pmap; batch statistics and the mean over tokens are those of all replicas.
 
     Returns:
       The learner. A caption is START w1 .. wn END PAD, a missing one all PAD. `predict` reads `image` alone and gives
@@ -139,7 +138,7 @@ def learner(
             losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
         total, number = jnp.where(real, losses, 0).sum(), real.sum().astype(losses.dtype)
         # Mean over the words of all replicas.
-        number = jnp.maximum(number if axis is None else jax.lax.pmean(number, axis), 1)
+        number = jnp.maximum(pmean(number), 1)
         metrics = token_metrics(nats, logits, targets, real)
         if penalty:
             # Doubly stochastic attention: every location is attended to once in all.
@@ -163,16 +162,14 @@ def learner(
         captions = draw_references(keys, batch["captions"], captions_per_image)  # [B, n, T]
         # Replicas draw different dropout masks.
         dropout = jax.random.fold_in(rng, 2)
-        if axis is not None:
-            dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis))
+        dropout = replica_key(dropout)
 
         def objective(params):
             return nats_of(params, state, images, captions, mask_of(batch), dropout)
 
         # Gradient of the mean loss a word.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
-        if axis is not None:
-            model_state = jax.lax.pmean(model_state, axis)
+        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import clip_loss
 from dlcore.nn import Dense
+from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import SentenceEncoder
 from dlcore.vision_language.references import draw_references
@@ -117,7 +118,6 @@ def learner(
     preprocess: Callable[[jax.Array], jax.Array] = lambda clip: clip,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     contrast: Callable[..., jax.Array] = softmax_contrast,
-    axis: str | None = None,
 ) -> Learner:
     """Train two encoders of `{"clip" or "image": [B, ...], "captions": [B, R, T] int32, "index": [B]}`.
 
@@ -127,7 +127,6 @@ def learner(
       preprocess: clips or images to the model's input.
       augment: `(key, image or clip) -> the same`, applied to each preprocessed training example; None for none.
       contrast: (parameters, clips [B, D], sentences [B, D], 1/tau, mask [B]) -> the loss.
-      axis: name of the mapped axis under pmap; the other pairs come from all replicas.
 
     Returns:
       The learner. Training draws one reference an example in each step. `evaluate` contrasts the first reference with
@@ -138,13 +137,12 @@ def learner(
     def view(batch):
         return preprocess(seen_of(batch))
 
-    def objective(params, batch, clip, captions, axis=None):
+    def objective(params, batch, clip, captions):
         # Embed clips and sentences.
         clips, sentences, scale = model.apply({"params": params}, clip, captions)  # [B, D], [B, D], []
         mask = mask_of(batch)
         # Negatives come from all replicas.
-        if axis is not None:
-            clips, sentences, mask = jax.lax.all_gather((clips, sentences, mask), axis, tiled=True)
+        clips, sentences, mask = all_gather((clips, sentences, mask))
         # Symmetric contrastive loss.
         value = contrast(params, clips, sentences, scale, mask)
         scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)  # [N, N]
@@ -168,7 +166,7 @@ def learner(
         if augment is not None:
             clip = jax.vmap(lambda key, x: augment(jax.random.fold_in(key, 1), x))(keys, clip)
         # Gradient of the contrastive loss by both encoders and the temperature.
-        differentiate = jax.value_and_grad(lambda params: objective(params, batch, clip, captions, axis), has_aux=True)
+        differentiate = jax.value_and_grad(lambda params: objective(params, batch, clip, captions), has_aux=True)
         (value, metrics), gradients = differentiate(state.params)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics

@@ -37,7 +37,6 @@ def build(setup: Setup):
         model=backbone.build(setup),
         optimizer=optimizer.build(setup),
         preprocess=images.preprocess(setup),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

@@ -24,7 +24,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         preprocess=images.preprocess(setup),
         augment=images.augmentation(setup.flags, setup.spec),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

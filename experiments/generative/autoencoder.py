@@ -27,9 +27,7 @@ def build(setup: Setup):
         dtype=setup.dtype,
         **flags.group("autoencoder"),
     )
-    learner = autoencoder.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **flags.group("learner")
-    )
+    learner = autoencoder.learner(model=model, optimizer=optimizer.build(setup), **flags.group("learner"))
     return optimizer.averaged(learner, setup)
 
 

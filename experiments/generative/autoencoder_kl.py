@@ -22,7 +22,6 @@ def build(setup: Setup):
     learner = autoencoder_kl.learner(
         model=first_stage.model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype),
         optimizer=optimizer.build(setup),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

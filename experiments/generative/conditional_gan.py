@@ -23,14 +23,13 @@ from dlcore.main import main
 def build(setup: Setup):
     flags, num_classes = setup.flags, setup.spec["num_classes"]
     fields = {"num_classes": num_classes, "dtype": setup.dtype}
-    generator = {**flags.group("generator"), **fields, "axis_name": setup.axis}
+    generator = {**flags.group("generator"), **fields}
     return gan.learner(
         generator=sagan.Generator(tuple(setup.spec["image_shape"]), **generator),
         discriminator=sagan.Discriminator(**{**flags.group("discriminator"), **fields}),
         generator_optimizer=adversarial.optimizer(setup),
         discriminator_optimizer=adversarial.optimizer(setup),
         condition=class_condition(num_classes),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

@@ -26,7 +26,6 @@ def build(setup: Setup):
         shape=tuple(setup.spec["image_shape"]),
         condition=control_condition(),
         locked=("base",),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

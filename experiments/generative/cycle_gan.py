@@ -29,7 +29,6 @@ def build(setup: Setup):
         discriminators=cycle_gan.Both(PatchDiscriminator(**judge), PatchDiscriminator(**judge)),
         generator_optimizer=adversarial.optimizer(setup),
         discriminator_optimizer=adversarial.optimizer(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

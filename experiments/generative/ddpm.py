@@ -29,7 +29,6 @@ def build(setup: Setup):
         model=UNet(**setup.flags.group("unet"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

@@ -26,7 +26,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         condition=ddpm.class_condition(num_classes),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

@@ -13,13 +13,12 @@ from dlcore.main import main
 
 
 def build(setup: Setup):
-    flags, fields = setup.flags, {"dtype": setup.dtype, "axis_name": setup.axis}
+    flags, fields = setup.flags, {"dtype": setup.dtype}
     return gan.learner(
         generator=dcgan.Generator(tuple(setup.spec["image_shape"]), **flags.group("generator"), **fields),
         discriminator=dcgan.Discriminator(**flags.group("discriminator"), **fields),
         generator_optimizer=adversarial.optimizer(setup),
         discriminator_optimizer=adversarial.optimizer(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

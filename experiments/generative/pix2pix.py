@@ -25,7 +25,6 @@ def build(setup: Setup):
         discriminator=PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
         generator_optimizer=adversarial.optimizer(setup),
         discriminator_optimizer=adversarial.optimizer(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

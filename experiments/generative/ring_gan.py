@@ -36,7 +36,6 @@ def build(setup: Setup):
         discriminator_optimizer=adversarial.optimizer(setup),
         encode=lambda batch: batch["point"],
         decode=lambda x: x,
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

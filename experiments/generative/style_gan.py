@@ -29,7 +29,6 @@ def build(setup: Setup):
         discriminator=sagan.Discriminator(**judge),
         generator_optimizer=adversarial.optimizer(setup),
         discriminator_optimizer=adversarial.optimizer(setup),
-        axis=setup.axis,
         **{**flags.group("learner"), "latent_dim": flags.latent_dim + generator.num_noise},
     )
 

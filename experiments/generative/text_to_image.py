@@ -25,7 +25,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         condition=prompt_condition(),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

@@ -22,9 +22,7 @@ from dlcore.main import main
 
 def build(setup: Setup):
     model = VAE(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group("vae"))
-    learner = vae.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    learner = vae.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
     return optimizer.averaged(learner, setup)
 
 

@@ -50,7 +50,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup._replace(steps=max(1, first))),
         prior_optimizer=optimizer.build(setup._replace(steps=max(1, last))),
         is_prior_step=lambda step: step >= first,
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

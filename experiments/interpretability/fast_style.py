@@ -63,7 +63,6 @@ def build(setup: Setup):
         styles=styles,
         mean=network.mean,
         std=network.std,
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

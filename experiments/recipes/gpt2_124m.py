@@ -29,7 +29,6 @@ def build(setup: Setup):
     return language_model.learner(
         model=GPT2(VOCABULARY, flags.window, **flags.group("model"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

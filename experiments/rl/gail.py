@@ -30,7 +30,7 @@ def build(setup: Setup):
     def learner(**arguments):
         return gail.learner(
             discriminator=gail.Discriminator(**flags.group("discriminator")),
-            discriminator_optimizer=create_optimizer("adam", flags.discriminator_learning_rate, axis=setup.axis),
+            discriminator_optimizer=create_optimizer("adam", flags.discriminator_learning_rate),
             **arguments,
         )
 

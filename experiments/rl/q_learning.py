@@ -42,7 +42,7 @@ def best_values(grid: gridworld.GridWorld) -> np.ndarray:
 
 def build(setup: Setup):
     environment = gridworld.environment(grid_of(setup.flags), setup.flags.max_steps)
-    learner = q_learning.learner(environment=environment, axis=setup.axis, **setup.flags.group("learner"))
+    learner = q_learning.learner(environment=environment, **setup.flags.group("learner"))
     return over_seeds(learner, setup.flags.num_seeds)
 
 

@@ -15,7 +15,7 @@ from dlcore.segmentation.full_resolution import FullResolutionNet
 
 
 def build(setup: Setup):
-    fields = {"dtype": setup.dtype, "axis_name": setup.axis, **setup.flags.group("full")}
+    fields = {"dtype": setup.dtype, **setup.flags.group("full")}
     return segmentation.build(setup, FullResolutionNet(setup.spec["num_classes"], **fields))
 
 

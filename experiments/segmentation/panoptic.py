@@ -36,11 +36,10 @@ def build(setup: Setup):
         dtype=setup.dtype,
         **flags.group("faster_rcnn"),
     )
-    unet = UNet(num_stuff + num_classes, dtype=setup.dtype, axis_name=setup.axis, **flags.group("unet"))
+    unet = UNet(num_stuff + num_classes, dtype=setup.dtype, **flags.group("unet"))
     shared = {
         "preprocess": images.preprocess(setup),
         "augment": detection.augmentation(flags),
-        "axis": setup.axis,
     }
     parts = {
         "instances": two_stage.learner(

@@ -26,7 +26,7 @@ from dlcore.segmentation.unet import UNet
 
 
 def build(setup: Setup):
-    fields = {"dtype": setup.dtype, "axis_name": setup.axis, **setup.flags.group("unet")}
+    fields = {"dtype": setup.dtype, **setup.flags.group("unet")}
     return segmentation.build(setup, UNet(setup.spec["num_classes"], **fields))
 
 

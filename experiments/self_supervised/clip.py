@@ -49,7 +49,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
         augment=vision_language.augmentation(setup),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

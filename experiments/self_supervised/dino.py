@@ -87,7 +87,7 @@ def build(setup: Setup):
     warmup = max(1, round(flags.temperature_warmup * setup.steps))
     frozen = round(flags.freeze * spec.get("train_size", 0) / flags.batch_size)
     learner = dino.learner(
-        model=dino.DINONet(vit_without_head(setup), **flags.group("head"), axis_name=setup.axis),
+        model=dino.DINONet(vit_without_head(setup), **flags.group("head")),
         optimizer=optimizer.build(setup),
         augment=large,
         augment_local=small,
@@ -96,7 +96,6 @@ def build(setup: Setup):
         last_layer=lambda step: jnp.where(step < frozen, 0.0, 1.0),
         preprocess=images.preprocess(setup),
         normalize=normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return self_supervised.unlabeled(learner)
@@ -115,7 +114,7 @@ def encoder(setup: Setup):
 
 
 def panels(context):
-    setup = Setup(context.flags, context.spec, 1, None, jnp.float32)
+    setup = Setup(context.flags, context.spec, 1, jnp.float32)
     model, shown = vit_without_head(setup), to_float(context.data.test.arrays["image"][:8])
     if not isinstance(model, ViT):
         return self_supervised.panels(context)

@@ -46,7 +46,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         augment=images.augmentation(setup.flags, setup.spec),
         preprocess=images.preprocess(setup),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
     return self_supervised.unlabeled(learner)

@@ -71,7 +71,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         strength=lambda step: reversal_strength(step / setup.steps),
         factor_scale=jnp.asarray(setup.spec["factor_scale"]),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

@@ -40,10 +40,8 @@ def build(setup: Setup):
     flags = setup.flags
     technique = partial(
         gan_classifier.learner,
-        generator=dcgan.Generator(
-            tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype, axis_name=setup.axis
-        ),
-        generator_optimizer=create_optimizer("adam", flags.generator_learning_rate, momentum=0.5, axis=setup.axis),
+        generator=dcgan.Generator(tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype),
+        generator_optimizer=create_optimizer("adam", flags.generator_learning_rate, momentum=0.5),
     )
     return semi_supervised.build(technique, setup)
 

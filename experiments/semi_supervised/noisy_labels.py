@@ -49,7 +49,6 @@ def build(setup: Setup):
         transition=setup.spec["transition"],
         preprocess=images.preprocess(setup),
         augment=images.augmentation(setup.flags, setup.spec),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

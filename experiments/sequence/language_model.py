@@ -28,7 +28,6 @@ def build(setup: Setup):
     return language_model.learner(
         model=GPT2(len(setup.spec["vocabulary"]), flags.window, **flags.group("model"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
-        axis=setup.axis,
         stop_token=sequence.stop_token(flags, setup.spec),
         **flags.group("learner"),
     )

@@ -58,9 +58,7 @@ def data(flags: Flags) -> Splits:
 
 
 def build(setup: Setup):
-    return seq2seq.learner(
-        model=kit.network(setup), optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return seq2seq.learner(model=kit.network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 def mirrored(task: str) -> Evaluator:

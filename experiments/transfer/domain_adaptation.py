@@ -155,7 +155,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         ramp=lambda step: reversal_strength(step / setup.steps),
         preprocess=preprocess,
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

@@ -25,10 +25,9 @@ from dlcore.transfer.prototypical import PrototypicalNet
 
 def build(setup: Setup):
     return prototypical.learner(
-        model=PrototypicalNet(**setup.flags.group("net"), axis_name=setup.axis, dtype=setup.dtype),
+        model=PrototypicalNet(**setup.flags.group("net"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
         preprocess=to_float,
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

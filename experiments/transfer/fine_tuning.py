@@ -36,7 +36,6 @@ def build(setup: Setup):
         optimizer=transfer.build_optimizer(setup),
         preprocess=images.preprocess(setup),
         augment=images.augmentation(setup.flags, setup.spec),
-        axis=setup.axis,
         **setup.flags.group("learner"),
     )
 

@@ -33,7 +33,6 @@ def build(setup: Setup):
         model=video.build_network(setup),
         optimizer=optimizer.build(setup),
         preprocess=lambda clips: clips.astype(jnp.float32) / 127.5 - 1,
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

@@ -73,7 +73,7 @@ def panels(context: Any) -> list:
 
 def build(setup: Setup):
     model = depth.DepthNet(dtype=setup.dtype, **setup.flags.group("network"))
-    return depth.learner(model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner"))
+    return depth.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 experiment = Experiment(

@@ -126,9 +126,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
 def build(setup: Setup):
     model = ImplicitSurface(dtype=setup.dtype, **setup.flags.group("network"))
-    return implicit_surface.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return implicit_surface.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 experiment = Experiment(

@@ -15,9 +15,7 @@ from dlcore.vision3d import mesh_rcnn
 
 def build(setup: Setup):
     model = mesh_rcnn.MeshRCNN(dtype=setup.dtype, **setup.flags.group("mesh_rcnn"))
-    return mesh_rcnn.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return mesh_rcnn.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 experiment = Experiment(

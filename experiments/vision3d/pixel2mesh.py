@@ -15,9 +15,7 @@ from dlcore.vision3d import pixel2mesh
 
 def build(setup: Setup):
     model = pixel2mesh.Pixel2Mesh(dtype=setup.dtype, **setup.flags.group("pixel2mesh"))
-    return pixel2mesh.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return pixel2mesh.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 experiment = Experiment(

@@ -16,9 +16,7 @@ from dlcore.vision3d import point_generator
 
 def build(setup: Setup):
     model = point_generator.PointGenerator(dtype=setup.dtype, **setup.flags.group("generator"))
-    return point_generator.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return point_generator.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 experiment = Experiment(

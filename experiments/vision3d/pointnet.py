@@ -77,9 +77,8 @@ def histogram_vote(train: dict, test: dict, bins: int = 10, neighbors: int = 3) 
 def build(setup: Setup):
     flags, names = setup.flags, setup.spec["class_names"]
     learner = pointnet.learner(
-        model=pointnet.PointNet(len(names), axis_name=setup.axis, dtype=setup.dtype, **flags.group("pointnet")),
+        model=pointnet.PointNet(len(names), dtype=setup.dtype, **flags.group("pointnet")),
         optimizer=optimizer.build(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

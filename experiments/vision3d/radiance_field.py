@@ -76,9 +76,7 @@ def panels(context: Any) -> list:
 
 def build(setup: Setup):
     model = RadianceField(dtype=setup.dtype, **setup.flags.group("field"))
-    return radiance_field.learner(
-        model=model, optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return radiance_field.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 experiment = Experiment(

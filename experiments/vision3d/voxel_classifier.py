@@ -27,7 +27,6 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         preprocess=lambda grids: grids.astype(jnp.float32),
         augment=quarter_turn if flags.quarter_turns else None,
-        axis=setup.axis,
         **flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

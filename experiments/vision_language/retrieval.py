@@ -30,7 +30,6 @@ def build(setup: Setup):
         ),
         optimizer=optimizer.build(setup),
         preprocess=vision_language.preprocess(setup),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

@@ -119,9 +119,7 @@ def bucketed(pairs: Source, buckets: int) -> Source | dict[str, Source]:
 
 
 def build(setup: Setup):
-    return seq2seq.learner(
-        model=kit.network(setup), optimizer=optimizer.build(setup), axis=setup.axis, **setup.flags.group("learner")
-    )
+    return seq2seq.learner(model=kit.network(setup), optimizer=optimizer.build(setup), **setup.flags.group("learner"))
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:

@@ -18,6 +18,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import create_optimizer, cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.run.step import Program
@@ -351,7 +352,7 @@ def per_replica(learner, rows, state, devices=2):
     """The gradients that each of some pmapped replicas would get, by the updates of SGD at rate 1."""
     split = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), rows)
     stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (devices, *x.shape)), state)
-    return jax.pmap(learner.update, axis_name="data", devices=jax.devices()[:devices])(stacked, split)
+    return jax.pmap(learner.update, axis_name=REPLICA, devices=jax.devices()[:devices])(stacked, split)
 
 
 @pytest.mark.slow
@@ -359,7 +360,7 @@ def test_dropout_differs_across_replicas():
     """The same two examples on both replicas, indices too: only the replica can make them differ."""
     half = batch(2)
     rows = {k: np.concatenate([v, v]) for k, v in half.items()}
-    learner = make_learner(model=Noisy(), optimizer=optax.sgd(0.0), axis="data")
+    learner = make_learner(model=Noisy(), optimizer=optax.sgd(0.0))
     _, metrics = per_replica(learner, rows, started(learner, rows))
     totals = np.asarray(metrics["loss"].total)
     assert totals[0] != totals[1]
@@ -371,7 +372,7 @@ def test_augmentation_is_the_same_on_any_number_of_replicas():
         return image * jax.random.uniform(key)
 
     rows = batch(8)
-    mapped = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment, axis="data")
+    mapped = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment)
     single = make_learner(model=Linear(1.0), optimizer=optax.sgd(0.0), augment=augment)
     state = started(single, rows)
     _, metrics = per_replica(mapped, rows, state)
@@ -383,7 +384,7 @@ def test_augmentation_is_the_same_on_any_number_of_replicas():
 def test_pmapped_updates_equal_a_single_device():
     rows = batch(16)
     single = make_learner(model=Linear(), optimizer=optax.sgd(0.5), l2=0.1)
-    mapped = make_learner(model=Linear(), optimizer=cross_replica(optax.sgd(0.5), "data"), l2=0.1, axis="data")
+    mapped = make_learner(model=Linear(), optimizer=cross_replica(optax.sgd(0.5)), l2=0.1)
     state = started(single, rows)
     after, _ = per_replica(mapped, rows, state)
     want, _ = single.update(state, rows)
@@ -419,7 +420,7 @@ def test_batch_statistics_are_those_of_all_replicas():
     rows = batch(8)
     rows["image"][4:] += 3
     single = make_learner(model=Normed(), optimizer=optax.sgd(0.1))
-    mapped = make_learner(model=Normed("data"), optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
+    mapped = make_learner(model=Normed(REPLICA), optimizer=cross_replica(optax.sgd(0.1)))
     state = started(single, rows)
     after, _ = per_replica(mapped, rows, state)
     want, _ = single.update(state, rows)
@@ -431,7 +432,7 @@ def test_batch_statistics_are_those_of_all_replicas():
 def test_a_model_that_does_not_join_its_statistics_has_them_averaged():
     rows = batch(8)
     rows["image"][4:] += 3
-    mapped = make_learner(model=Normed(), optimizer=cross_replica(optax.sgd(0.1), "data"), axis="data")
+    mapped = make_learner(model=Normed(), optimizer=cross_replica(optax.sgd(0.1)))
     after, _ = per_replica(mapped, rows, started(mapped, rows))
     means = np.asarray(after.model_state["batch_stats"]["norm"]["mean"])
     np.testing.assert_array_equal(means[0], means[1])

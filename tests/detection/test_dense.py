@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.detection import dense
 from dlcore.detection.dense import Candidates, topk_by_class, topk_by_level
 from dlcore.ops.boxes import decode_boxes, distances_to_boxes
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -138,8 +139,8 @@ def toy_losses(outputs, locations, boxes, labels, valid):
     }
 
 
-def toy_learner(axis=None):
-    optimizer = cross_replica(optax.sgd(1.0), axis)
+def toy_learner():
+    optimizer = cross_replica(optax.sgd(1.0))
     measures = {
         "boxes": lambda valid: valid.sum(dtype=jnp.int32),
         "share": lambda valid: (valid.sum(dtype=jnp.int32), jnp.int32(2)),
@@ -150,7 +151,6 @@ def toy_learner(axis=None):
         losses=toy_losses,
         measures=lambda *row: {name: measure(row[4]) for name, measure in measures.items()},
         postprocess=None,
-        axis=axis,
     )
 
 
@@ -184,7 +184,7 @@ def test_each_part_of_the_loss_is_divided_by_its_weight_in_the_whole_batch():
     assert float(want.params["scale"]) == 1 - 5
     halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), rows)
     two = toy_learner("data")
-    got, parts = jax.pmap(two.update, "data", in_axes=(None, 0), devices=jax.devices()[:2])(state, halves)
+    got, parts = jax.pmap(two.update, REPLICA, in_axes=(None, 0), devices=jax.devices()[:2])(state, halves)
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], got.params), want.params)
     assert parts["loss"].collapse().compute() == pytest.approx(5)
     empty = {**rows, "labels": np.zeros((4, 2), np.int32), "box_mask": np.zeros((4, 2), bool)}

@@ -145,9 +145,9 @@ def test_losses_by_hand():
 MODEL = DETR(Small(), 3, "fine", 4, 8, 2, 8, 1, 2)
 
 
-def build(axis=None, model=MODEL):
-    optimizer = cross_replica(optax.sgd(0.05), axis)
-    return detr.learner(model=model, optimizer=optimizer, detections_per_img=4, axis=axis)
+def build(model=MODEL):
+    optimizer = cross_replica(optax.sgd(0.05))
+    return detr.learner(model=model, optimizer=optimizer, detections_per_img=4)
 
 
 @pytest.mark.slow

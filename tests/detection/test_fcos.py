@@ -17,6 +17,7 @@ from dlcore.detection.fcos import FCOS, Outputs
 from dlcore.detection.torch_weights import load_torch
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from tests.detection.detectors import Golden, parameters
@@ -214,7 +215,7 @@ def test_perfect_outputs_cost_nothing_but_the_entropy_and_give_the_boxes_back():
 class Small(nn.Module):
     """Two maps, of strides 8 and 16."""
 
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def features(self, x, train=False):
@@ -223,9 +224,9 @@ class Small(nn.Module):
         return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
 
 
-def build(axis=None, **settings):
+def build(**settings):
     model = FCOS(
-        Small(axis),
+        Small(),
         3,
         ("fine", "coarse"),
         channels=4,
@@ -235,7 +236,7 @@ def build(axis=None, **settings):
         distance_activation="exp",
     )
     settings = {"detections_per_img": 5, "topk_candidates": 20, "regress_range": 3.0, **settings}
-    return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05), axis), axis=axis, **settings)
+    return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05)), **settings)
 
 
 def source(count, seed=0):
@@ -324,9 +325,7 @@ def test_padding_of_boxes_and_of_examples_changes_nothing(learner, state):
 def test_eight_devices_equal_one(spmd):
     """Images have different numbers of boxes, so the losses' divisor must be the whole batch's."""
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
-    one, eight = (
-        fit(build(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
-    )
+    one, eight = (fit(build(), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements)
     chex.assert_trees_all_close(
         jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
     )

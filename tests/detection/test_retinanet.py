@@ -180,9 +180,9 @@ def test_perfect_outputs_give_the_boxes_back():
 MODEL = RetinaNet(Small(), 3, ("fine", "coarse"), 4, "none", 1, 2, scales=(1.5, 2.5), aspect_ratios=(1.0, 2.0))
 
 
-def build(axis=None, **settings):
+def build(**settings):
     settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
-    return retinanet.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02), axis), axis=axis, **settings)
+    return retinanet.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02)), **settings)
 
 
 @pytest.mark.slow
@@ -205,9 +205,7 @@ def test_images_without_boxes_cost_a_finite_amount_and_evaluation_repeats():
 @pytest.mark.covers("DE-18")
 def test_the_loss_is_divided_by_the_foreground_of_all_devices():
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd="pmap"))
-    one, eight = (
-        fit(build(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
-    )
+    one, eight = (fit(build(), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements)
     chex.assert_trees_all_close(
         jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
     )

@@ -161,9 +161,9 @@ MODEL = SingleStage(
 )
 
 
-def build(axis=None, **settings):
+def build(**settings):
     settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
-    return single_stage.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02), axis), axis=axis, **settings)
+    return single_stage.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02)), **settings)
 
 
 def source(count):
@@ -197,9 +197,7 @@ def test_each_anchor_has_a_background_and_c_classes_and_starts_as_background():
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
-    one, eight = (
-        fit(build(p.axis), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements
-    )
+    one, eight = (fit(build(), Pipeline(source(32), 16), steps=2, placement=p, progress=False) for p in placements)
     chex.assert_trees_all_close(
         jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
     )

@@ -109,11 +109,11 @@ SETTINGS = {
 }
 
 
-def build(axis=None, heads=True, **settings):
+def build(heads=True, **settings):
     heads = {"mask_head": MaskHead(3, 4, 1), "keypoint_head": KeypointHead(2, 4, 1)} if heads else {}
     model = FasterRCNN(Small(), 3, **heads, **FIELDS, scales=(1.5,), aspect_ratios=(1.0,))
-    optimizer = cross_replica(optax.sgd(0.02), axis)
-    return two_stage.learner(model=model, optimizer=optimizer, axis=axis, **SETTINGS, **settings)
+    optimizer = cross_replica(optax.sgd(0.02))
+    return two_stage.learner(model=model, optimizer=optimizer, **SETTINGS, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_evaluation_repeats_and_padding_changes_nothing(learner, state):
 
 def trained(placement):
     """The parameters after two steps; the heads would take their sums the same way, and longer to compile."""
-    learner, pipeline = build(placement.axis, heads=False), Pipeline(source(32), 16)
+    learner, pipeline = build(heads=False), Pipeline(source(32), 16)
     return jax.device_get(fit(learner, pipeline, steps=2, placement=placement, progress=False).state.params)
 
 

@@ -25,14 +25,14 @@ def splits(valid):
 
 
 def test_the_hook_goes_by_the_measure_that_selects_the_best():
-    assert _early_stopping(run(0), Setup(None, {}, 1, None, None), splits(None)) == []
-    (hook,) = _early_stopping(run(3, "fid", "min"), Setup(None, {}, 1, None, None), splits(object()))
+    assert _early_stopping(run(0), Setup(None, {}, 1, None), splits(None)) == []
+    (hook,) = _early_stopping(run(3, "fid", "min"), Setup(None, {}, 1, None), splits(object()))
     assert (hook.monitor, hook.patience, hook.sign) == ("valid/fid", 3, -1)
 
 
 def test_without_a_validation_split_there_is_nothing_to_wait_for():
     with pytest.raises(FlagError, match=r"--patience=3: no validation to compare; allowed: 0, or data with"):
-        _early_stopping(run(3), Setup(None, {}, 1, None, None), splits(None))
+        _early_stopping(run(3), Setup(None, {}, 1, None), splits(None))
 
 
 def test_flags_are_checked_before_anything_is_read():

@@ -37,7 +37,6 @@ def factory(
     share: Annotated[float, Range(0, 1)] = 0.25,
     positive: Annotated[int | None, Range(1)] = None,
     choice: Literal["x", "y"] | None = None,
-    axis: str | None = None,
     schedule: Any = None,
 ):
     """A factory.

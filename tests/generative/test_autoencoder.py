@@ -191,9 +191,7 @@ def test_activations_are_averaged_over_replicas():
 
     def params(p):
         model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3, activation=nn.sigmoid)
-        learner = autoencoder.learner(
-            model=model, optimizer=cross_replica(optax.sgd(0.01), p.axis), kind="sparse", axis=p.axis
-        )
+        learner = autoencoder.learner(model=model, optimizer=cross_replica(optax.sgd(0.01)), kind="sparse")
         return fit(learner, source, steps=2, placement=p, progress=False).state.params
 
     chex.assert_trees_all_close(*map(params, placements), atol=2e-6)

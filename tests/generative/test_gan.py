@@ -151,14 +151,13 @@ def images(n=16, seed=0):
     return {"image": rng.integers(0, 256, (n, 8, 8, 1), np.uint8), "index": np.arange(n, dtype=np.int32)}
 
 
-def small(axis=None, rate=0.01, **settings):
+def small(rate=0.01, **settings):
     return gan.learner(
-        generator=dcgan.Generator((8, 8, 1), width=2, axis_name=axis),
-        discriminator=dcgan.Discriminator(width=2, axis_name=axis),
-        generator_optimizer=cross_replica(optax.sgd(rate), axis),
+        generator=dcgan.Generator((8, 8, 1), width=2),
+        discriminator=dcgan.Discriminator(width=2),
+        generator_optimizer=cross_replica(optax.sgd(rate)),
         latent_dim=4,
-        axis=axis,
-        discriminator_optimizer=cross_replica(optax.sgd(rate), axis),
+        discriminator_optimizer=cross_replica(optax.sgd(rate)),
         **settings,
     )
 
@@ -169,9 +168,7 @@ def test_eight_devices_equal_one(spmd):
     source = Pipeline(Source({"image": images(32)["image"]}), 16)
     one = Placement(make_mesh("data:1", jax.devices()[:1]))
     eight = Placement(make_mesh("data:8"), spmd=spmd)
-    left, right = (
-        fit(small(p.axis, ema=0.9), source, steps=2, placement=p, progress=False).state for p in (one, eight)
-    )
+    left, right = (fit(small(ema=0.9), source, steps=2, placement=p, progress=False).state for p in (one, eight))
     chex.assert_trees_all_close(left.params, right.params, atol=2e-6)
     chex.assert_trees_all_close(left.model_state, right.model_state, atol=1e-5)
     chex.assert_trees_all_close(left.generator_ema, right.generator_ema, atol=1e-5)

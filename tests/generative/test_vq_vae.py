@@ -26,6 +26,7 @@ from dlcore.generative.vq_vae import (
     straight_through,
     update_codebook,
 )
+from dlcore.ops.replica import REPLICA
 
 K = 16
 
@@ -231,11 +232,11 @@ def test_the_codebook_is_averaged_over_replicas():
     book = Codebook(jnp.asarray(vectors), jnp.array([9.0, 9, 9, 9, 0.01]), jnp.asarray(9 * vectors))
     codes, mask, key = np.arange(32) % 4, np.arange(32) % 3 > 0, jax.random.key(0)
 
-    def update(z, codes, mask, restart_below, axis=None):
-        return update_codebook(book, z, codes, mask, key, restart_below=restart_below, axis=axis)
+    def update(z, codes, mask, restart_below):
+        return update_codebook(book, z, codes, mask, key, restart_below=restart_below)
 
     rows = [v.reshape(8, 4, *v.shape[1:]) for v in (z, codes, mask)]
-    eight = {r: jax.pmap(partial(update, restart_below=r, axis="data"), "data")(*rows) for r in (0.0, 0.03)}
+    eight = {r: jax.pmap(partial(update, restart_below=r), REPLICA)(*rows) for r in (0.0, 0.03)}
     for book_of_one in (jax.tree.map(lambda a, i=i: a[i], eight[0.0]) for i in (0, 7)):
         chex.assert_trees_all_close(book_of_one, update(z, codes, mask, 0.0), rtol=1e-5)
     fresh = np.asarray(eight[0.03].vectors[:, 4])

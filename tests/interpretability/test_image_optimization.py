@@ -109,5 +109,6 @@ def test_resumed_equals_uninterrupted(variables, tmp_path):
 
 
 def test_there_is_no_pmap(variables):
-    with pytest.raises(ValueError, match=r"axis='data'.*jit only"):
-        make(variables, axis="data")
+    placement = Placement(make_mesh("data:1", jax.devices()[:1]), spmd="pmap")
+    with pytest.raises(ValueError, match=r"spmd='pmap': images do not share gradients; allowed: jit"):
+        fit(make(variables), Pipeline(pairs(1), 1), steps=1, placement=placement, progress=False)

@@ -12,7 +12,7 @@ from experiments.generative.gan import experiment
 
 
 def first_update(*words):
-    tx = adversarial.optimizer(Setup(resolve(experiment, list(words)), {}, 10, None, jnp.float32))
+    tx = adversarial.optimizer(Setup(resolve(experiment, list(words)), {}, 10, jnp.float32))
     params = jnp.ones(3)
     return tx.update(jnp.ones(3), tx.init(params), params)[0]
 

@@ -80,7 +80,7 @@ def test_photographs_without_a_folder_are_refused():
 def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
     flags = resolve(experiment, ["--model=transformer"])
     spec = {"vocabulary": caption_words().to_dict(), "image_shape": [side, side, 3]}
-    model = captioning._network(Setup(flags, spec, 1, None, jnp.float32))
+    model = captioning._network(Setup(flags, spec, 1, jnp.float32))
     images, tokens = jnp.zeros((1, side, side, 3)), jnp.ones((1, 3), jnp.int32)
 
     def grid():

@@ -139,7 +139,7 @@ def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled
     monkeypatch.setattr(earlier_phase, "origin", lambda *args: found)
     flags = resolve(experiment, [])
     monkeypatch.setattr(control, "SCHEDULE", ())
-    setup = Setup(flags, {**other, **spec}, 1, None, None)
+    setup = Setup(flags, {**other, **spec}, 1, None)
     with pytest.raises(ValueError, match=message):
         start(setup).check(None)
     start(setup._replace(spec=other)).check(None)
@@ -172,7 +172,7 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, names, named, kept,
     network = SimpleNamespace(
         variables={"params": {"body": np.full(2, 7.0, np.float32), "head": head}}, class_names=names, named=named
     )
-    setup = Setup(Flags({"init_from": "w"}, {}), {"class_names": ["a", "b"]}, 1, None, None)
+    setup = Setup(Flags({"init_from": "w"}, {}), {"class_names": ["a", "b"]}, 1, None)
     start = backbone.start_from(lambda: network, setup, lambda: optax.sgd(0.1))
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
     start.check(state)

@@ -34,7 +34,7 @@ GROUPS = {"network": ("network.width",), "learner": ("num_steps",)}
 
 
 def setup(**flags):
-    return Setup(Flags({**FLAGS, **flags}, GROUPS), {}, 10, None, np.float32)
+    return Setup(Flags({**FLAGS, **flags}, GROUPS), {}, 10, np.float32)
 
 
 def test_the_axis_counts_the_steps_of_the_environments():

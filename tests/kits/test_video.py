@@ -104,7 +104,7 @@ def test_flags_that_do_not_fit(words, message):
 def test_each_network_classifies_clips(name):
     words = [f"--network={name}", "--clip_length=16", "--frames=16", "--resnet_width=2", "--c3d.width=2"]
     flags = resolve(PAGE, words)
-    network = video.build_network(Setup(flags, {"num_classes": 5}, 1, None, jnp.float32))
+    network = video.build_network(Setup(flags, {"num_classes": 5}, 1, jnp.float32))
     clip = jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32)
     logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
     assert logits.shape == (2, 5)
@@ -115,7 +115,7 @@ def test_each_network_classifies_clips(name):
 @pytest.mark.covers("VD-06")
 def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     flags = resolve(PAGE, ["--inflate_from=RUN", "--net.width=2"])
-    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, None, jnp.float32)
+    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, jnp.float32)
     rng, clip = np.random.default_rng(0), jax.ShapeDtypeStruct((1, 3, 8, 8, 3), jnp.float32)
 
     def params(fusion):

@@ -17,6 +17,7 @@ from dlcore.losses.contrastive import (
     siglip_loss,
     uniformity_loss,
 )
+from dlcore.ops.replica import REPLICA
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_losses.npz")
 
@@ -159,10 +160,10 @@ def test_replicas_share_their_negatives():
     whole = jax.grad(lambda a, b: nt_xent_loss(a, b, 0.5))(a, b)
 
     def replica(a, b):
-        value, gradient = jax.value_and_grad(lambda a: nt_xent_loss(a, b, 0.5, axis="data"))(a)
-        return jax.lax.pmean(value, "data"), gradient
+        value, gradient = jax.value_and_grad(lambda a: nt_xent_loss(a, b, 0.5))(a)
+        return jax.lax.pmean(value, REPLICA), gradient
 
-    parts = jax.pmap(replica, axis_name="data", devices=jax.devices()[:4])(a.reshape(4, 2, 3), b.reshape(4, 2, 3))
+    parts = jax.pmap(replica, axis_name=REPLICA, devices=jax.devices()[:4])(a.reshape(4, 2, 3), b.reshape(4, 2, 3))
     np.testing.assert_allclose(parts[0], float(nt_xent_loss(a, b, 0.5)), rtol=1e-5)
     # each replica's loss is a mean over its own rows: their mean is the whole's
     np.testing.assert_allclose(parts[1].reshape(8, 3) / 4, whole, atol=1e-6)

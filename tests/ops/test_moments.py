@@ -9,6 +9,7 @@ from dlcore.classic_ml.som import winners
 from dlcore.generative.vq_vae import nearest_codes
 from dlcore.losses.contrastive import uniformity_loss
 from dlcore.ops import nearest_points, population_moments, squared_distances
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import by_hand
 from dlcore.transfer.prototypical import prototype_logits
 
@@ -32,7 +33,7 @@ def test_variance_of_advantages_by_hand():
 
 def test_moments_of_replicas_are_those_of_all():
     """(0, 1) and (2, 5): mean 2, variance (4 + 1 + 0 + 9) / 4 = 3.5."""
-    mean, variance = jax.vmap(lambda x: population_moments(x, 0, "r"), axis_name="r")(jnp.array([[0.0, 1], [2, 5]]))
+    mean, variance = jax.vmap(lambda x: population_moments(x, 0), axis_name=REPLICA)(jnp.array([[0.0, 1], [2, 5]]))
     np.testing.assert_allclose([mean, variance], [[2, 2], [3.5, 3.5]])
 
 

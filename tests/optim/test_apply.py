@@ -8,6 +8,7 @@ import pytest
 from flax import struct
 
 from dlcore.learner import State
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients, cross_replica
 
 
@@ -76,7 +77,7 @@ def test_a_line_search_gets_value_gradient_and_function():
 
 @pytest.mark.slow
 def test_replicas_take_the_same_step():
-    optimizer = cross_replica(optax.lbfgs(), "data")
+    optimizer = cross_replica(optax.lbfgs())
     state = state_of(optimizer)
 
     def replica(shift):
@@ -86,5 +87,5 @@ def test_replicas_take_the_same_step():
         value, gradients = jax.value_and_grad(own)(state.params)
         return apply_gradients(state, optimizer, gradients, value=value, value_fn=own).params
 
-    params = jax.pmap(replica, axis_name="data", devices=jax.devices()[:2])(jnp.array([0.0, 1.0]))
+    params = jax.pmap(replica, axis_name=REPLICA, devices=jax.devices()[:2])(jnp.array([0.0, 1.0]))
     equal(jax.tree.map(lambda p: p[0], params), jax.tree.map(lambda p: p[1], params))

@@ -10,6 +10,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import create_optimizer, cross_replica
 
 DEVICES = 8
@@ -43,7 +44,7 @@ def single(tx, steps=1):
 def mapped(tx, steps=1):
     stack = functools.partial(jax.tree.map, lambda x: jnp.broadcast_to(x, (DEVICES, *jnp.shape(x))))
     params, state = stack(PARAMS), stack(tx.init(PARAMS))
-    step = jax.pmap(functools.partial(update, tx), axis_name="data")
+    step = jax.pmap(functools.partial(update, tx), axis_name=REPLICA)
     rows = X.reshape(DEVICES, -1, 3), Y.reshape(DEVICES, -1)
     for _ in range(steps):
         params, state = step(params, state, *rows)
@@ -55,18 +56,18 @@ def mapped(tx, steps=1):
 def test_the_averaged_gradient_is_that_of_the_whole_batch():
     """SGD at rate 1 moves by minus the gradient: a factor of 8, or one replica's rows alone, would show."""
     want = jax.grad(loss)(PARAMS, X, Y)
-    after = mapped(cross_replica(optax.sgd(1.0), "data"))
+    after = mapped(cross_replica(optax.sgd(1.0)))
     for replica in range(DEVICES):
         got = jax.tree.map(lambda p, a, r=replica: p - a[r], PARAMS, after)
         chex.assert_trees_all_close(got, want, rtol=1e-6, atol=1e-6)
-    alone = mapped(cross_replica(optax.sgd(1.0), None))
+    alone = mapped(optax.with_extra_args_support(optax.sgd(1.0)))
     assert np.ptp(np.asarray(alone["w"]), axis=0).max() > 1e-2, "without the average the replicas part"
 
 
 def test_shard_map_without_its_check_gives_the_same():
-    tx = cross_replica(optax.sgd(1.0), "data")
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    everywhere, rows = PartitionSpec(), PartitionSpec("data")
+    tx = cross_replica(optax.sgd(1.0))
+    mesh = Mesh(np.array(jax.devices()), (REPLICA,))
+    everywhere, rows = PartitionSpec(), PartitionSpec(REPLICA)
     step = jax.shard_map(
         lambda p, x, y: update(tx, p, tx.init(p), x, y)[0],
         mesh=mesh,
@@ -85,9 +86,9 @@ def test_shard_map_without_its_check_gives_the_same():
         functools.partial(create_optimizer, "sgd", 0.1, accumulate=2, clip_norm=0.5, ema=0.9),
     ],
 )
-def test_built_optimizers_take_the_axis(make):
+def test_built_optimizers_average_over_replicas(make):
     steps = 4
-    got, want = mapped(make(axis="data"), steps), single(make(), steps)
+    got, want = mapped(make(), steps), single(make(), steps)
     for replica in range(DEVICES):
         chex.assert_trees_all_close(jax.tree.map(lambda x, r=replica: x[r], got), want, rtol=1e-5, atol=1e-6)
 
@@ -96,7 +97,7 @@ def test_built_optimizers_take_the_axis(make):
 def test_line_searches_see_global_values():
     tx = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(max_backtracking_steps=15))
     steps = 3
-    got, want = mapped(cross_replica(tx, "data"), steps), single(tx, steps)
+    got, want = mapped(cross_replica(tx), steps), single(tx, steps)
     assert np.ptp(np.asarray(got["w"]), axis=0).max() == 0, "every replica takes the same step"
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[0], got), want, rtol=1e-4, atol=1e-5)
 
@@ -108,14 +109,14 @@ def test_the_loss_as_a_function_has_a_global_value_and_gradient():
         return {"given": (value, grad), "again": (again, gradient), "elsewhere": elsewhere}, state
 
     spy = optax.GradientTransformationExtraArgs(lambda params: (), update)
-    tx = cross_replica(spy, "data")
+    tx = cross_replica(spy)
 
     def replica(x, y):
         value, gradient = jax.value_and_grad(loss)(PARAMS, x, y)
         value_fn = functools.partial(loss, x=x, y=y)
         return tx.update(gradient, (), PARAMS, value=value, grad=gradient, value_fn=value_fn)[0]
 
-    seen = jax.pmap(replica, axis_name="data")(X.reshape(DEVICES, -1, 3), Y.reshape(DEVICES, -1))
+    seen = jax.pmap(replica, axis_name=REPLICA)(X.reshape(DEVICES, -1, 3), Y.reshape(DEVICES, -1))
     want = jax.value_and_grad(loss)(PARAMS, X, Y)
     for r in range(DEVICES):
         here = jax.tree.map(lambda x, r=r: x[r], seen)
@@ -125,8 +126,8 @@ def test_the_loss_as_a_function_has_a_global_value_and_gradient():
         chex.assert_trees_all_close(here["elsewhere"], moved, rtol=1e-5)
 
 
-def test_no_axis_is_the_optimizer_itself_and_takes_extra_arguments():
-    tx = cross_replica(optax.sgd(0.1), None)
+def test_one_replica_has_the_optimizer_itself_which_takes_extra_arguments():
+    tx = cross_replica(optax.sgd(0.1))
     updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, value=1.0, grad=PARAMS, value_fn=lambda p: 0.0)
     chex.assert_trees_all_close(updates, jax.tree.map(lambda p: -0.1 * p, PARAMS))
     chex.assert_trees_all_equal(tx.init(PARAMS), optax.sgd(0.1).init(PARAMS))

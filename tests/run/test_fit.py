@@ -46,9 +46,9 @@ def source(n: int = N, seed: int = 0) -> Source:
     return Source({"x": x, "y": x @ np.array([1.0, -2.0, 0.5], np.float32)}, n, name="line")
 
 
-def regression(rate: float = 0.1, axis: str | None = None, width: int = 3, score=None) -> Learner:
+def regression(rate: float = 0.1, width: int = 3, score=None) -> Learner:
     """y ~ w x by SGD with momentum and noise; `score(state)` becomes the validation metric "score"."""
-    tx = cross_replica(optax.sgd(rate, momentum=0.9), axis)
+    tx = cross_replica(optax.sgd(rate, momentum=0.9))
 
     def losses(params, batch):
         return jnp.square(batch["x"] @ params["w"][:3] - batch["y"])
@@ -495,7 +495,7 @@ def test_another_number_of_devices_goes_on_to_a_tolerance(tmp_path, first, then)
 
     options = {"steps": 6, "saving": Saving(seconds=0, steps=3), "log_every": 2}
     here = placed(first)
-    interrupted(5, learner=regression(axis=here.axis), placement=here, folder=tmp_path, **options)
+    interrupted(5, learner=regression(), placement=here, folder=tmp_path, **options)
     result = train(placement=placed(then), folder=tmp_path, **options)
     assert result.step == 6
     assert len(result.state.params["w"].sharding.device_set) == placed(then).mesh.size
@@ -669,7 +669,7 @@ def test_a_hook_that_returns_a_state_replaces_the_runs(spmd, tmp_path):
     def reset(step, state):
         return state.replace(params=w(7.0)) if step == 4 else None
 
-    still = regression(rate=0.0, axis=placement.axis)
+    still = regression(rate=0.0)
     hooks = [Recorder(reset), Recorder(lambda step, state: seen.append(np.asarray(state.params["w"])))]
     seen: list[np.ndarray] = []
     result = train(
@@ -842,7 +842,7 @@ def test_a_batch_that_does_not_divide_over_the_devices_still_trains():
 def test_the_state_that_comes_back_is_alive():
     for spmd in ("jit", "pmap"):
         placement = Placement(make_mesh("data:8"), spmd=spmd)
-        result = train(3, regression(axis=placement.axis), placement=placement)
+        result = train(3, regression(), placement=placement)
         for _, leaf in leaf_paths(result.state):
             assert not leaf.is_deleted()
         assert result.state.params["w"].shape == (3,)

@@ -23,9 +23,9 @@ def placed(spmd="jit", count=1):
     return Placement(make_mesh(f"data:{count}", jax.devices()[:count]), spmd=spmd)
 
 
-def learner(fault, axis=None):
+def learner(fault):
     """Two leaves; `fault(state, params, values)` gives the values whose mean is the loss."""
-    tx = cross_replica(optax.sgd(0.01), axis)
+    tx = cross_replica(optax.sgd(0.01))
 
     def losses(params, state, batch):
         values = jnp.square(batch["x"] @ params["w"] + params["b"])
@@ -77,7 +77,7 @@ def failing(fault=fine, pipe=None, placement=None, steps=12, learner=learner, **
     placement = placement or placed()
     options = {"log_every": 4, "saving": Saving(seconds=0), "progress": False, **options}
     with pytest.raises(NonFiniteError) as caught:
-        fit(learner(fault, placement.axis), pipe or Pipeline(source(), 8), steps=steps, placement=placement, **options)
+        fit(learner(fault), pipe or Pipeline(source(), 8), steps=steps, placement=placement, **options)
     return str(caught.value)
 
 
@@ -142,8 +142,8 @@ def test_a_batch_that_is_not_finite_is_the_culprit():
 def test_parameters_are_looked_at_even_where_no_metric_shows_it():
     """A metric that does not depend on the parameters stays finite for ever."""
 
-    def blind(fault, axis=None):
-        base = learner(fault, axis)
+    def blind(fault):
+        base = learner(fault)
 
         def update(state, batch):
             state, _ = base.update(state, batch)
@@ -190,7 +190,7 @@ def test_it_is_seen_between_log_lines_too(monkeypatch):
 
 
 def test_a_learner_without_a_loss_still_gets_its_leaf():
-    message = failing(bad_gradient, learner=lambda fault, axis=None: learner(fault, axis)._replace(loss=None))
+    message = failing(bad_gradient, learner=lambda fault: learner(fault)._replace(loss=None))
     assert "parameters that are not finite after it: b" in message
     assert "gradients of the loss" not in message
 
@@ -233,7 +233,7 @@ def with_optimizer(tx, scale=1.0):
 def test_an_optimizer_that_stands_still_for_ever_is_an_error(tmp_path):
     """Squares of gradients of 1e25 are infinite in Adam's nu: every update is 0, and every number of the log fine."""
     options = {"folder": tmp_path, "log_every": 4, "saving": Saving(seconds=0, steps=1)}
-    message = failing(learner=lambda fault, axis=None: with_optimizer(optax.adam(0.1), 1e25), **options)
+    message = failing(learner=lambda fault: with_optimizer(optax.adam(0.1), 1e25), **options)
     assert "first at step 0" in message
     assert "other state that is not finite after it: opt_state/0/nu/b, opt_state/0/nu/w\n" in message
     assert "learning_rate" in message
@@ -284,7 +284,7 @@ def with_statistics(fault):
 def test_running_statistics_that_are_not_finite(eval_every, tmp_path):
     options = {"folder": tmp_path, "log_every": 12, "valid": source(), "eval_every": eval_every}
     spoiled = with_statistics(lambda step: jnp.where(step == BAD, jnp.nan, 0.0))
-    message = failing(learner=lambda fault, axis=None: spoiled, saving=Saving(monitor="loss"), **options)
+    message = failing(learner=lambda fault: spoiled, saving=Saving(monitor="loss"), **options)
     assert f"first at step {BAD}" in message
     assert "other state that is not finite after it: opt_state/mean" in message
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

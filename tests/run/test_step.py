@@ -49,9 +49,9 @@ def eight(spmd="jit"):
     return Placement(make_mesh("data:8"), spmd=spmd)
 
 
-def regression(axis=None, metrics=lambda state, batch, losses: {}, init=None) -> Learner:
+def regression(metrics=lambda state, batch, losses: {}, init=None) -> Learner:
     """w x ~ y by SGD; the carry adds up each stream's losses."""
-    tx = cross_replica(optax.sgd(0.1, momentum=0.9), axis)
+    tx = cross_replica(optax.sgd(0.1, momentum=0.9))
 
     def losses(params, batch):
         return jnp.square(batch["x"] @ params["w"] + params["b"] - batch["y"])
@@ -92,7 +92,7 @@ def batch(step=0, rows=16):
 
 
 def program_of(placement, **kwargs):
-    program = Program(regression(placement.axis, **kwargs), batch(), placement, 0)
+    program = Program(regression(**kwargs), batch(), placement, 0)
     program.compile()
     return program
 
@@ -120,7 +120,6 @@ def test_placements_that_cannot_be():
         Placement(make_mesh(), "fsdp", "pmap")
     with pytest.raises(ValueError, match="spmd='pmap': replicates parameters"):
         Placement(make_mesh("data:4,model:2"), spmd="pmap")
-    assert (Placement(make_mesh()).axis, Placement(make_mesh(), spmd="pmap").axis) == (None, "data")
     assert Placement(make_mesh("data:4,model:2")).data_size == 4
 
 
@@ -128,7 +127,7 @@ def test_placements_that_cannot_be():
 def test_every_placement_starts_from_the_same_bits():
     first = Program(regression(), batch(), one_device(), 0).init(batch()).state
     for placement in (eight(), eight("pmap"), Placement(make_mesh("data:4,model:2"), "fsdp+tensor")):
-        other = Program(regression(placement.axis), batch(), placement, 0).init(batch()).state
+        other = Program(regression(), batch(), placement, 0).init(batch()).state
         chex.assert_trees_all_equal(data(first), data(other))
     moved = Program(regression(), batch(), one_device(), 1).init(batch()).state
     assert not np.allclose(moved.params["w"], first.params["w"])
@@ -382,7 +381,7 @@ def test_a_batch_leaf_that_does_not_divide_goes_to_every_replica():
 
     placement = eight("pmap")
     rows = {**batch(), "style": np.full((1, 4), 2.0, np.float32)}
-    program = Program(regression(placement.axis, metrics), rows, placement, 0)
+    program = Program(regression(metrics), rows, placement, 0)
     program.compile()
     carry = program.step(program.split(program.init(rows)), program.put(rows))
     assert program.take_sums(carry)[0]["style"].compute() == 8.0
@@ -392,7 +391,7 @@ def test_batched_leaves_that_do_not_divide():
     rows = batch(rows=12)
     placement = eight("pmap")
     with pytest.raises(ValueError, match="carry has 12 rows, which do not divide over 8 devices"):
-        Program(regression(placement.axis), rows, placement, 0)
+        Program(regression(), rows, placement, 0)
     program = Program(regression(None), rows, eight("jit"), 0)
     program.compile()
     assert program.state_shardings.carry.is_fully_replicated

@@ -15,6 +15,7 @@ from dlcore.learner import Learner
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.nn import BatchNorm, Conv
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.segmentation import semantic
@@ -25,7 +26,7 @@ CLASSES = 3
 class Small(nn.Module):
     """One convolution and batch norm, with an auxiliary head."""
 
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -43,8 +44,8 @@ def source(n=6):
     return Source({"image": rng.normal(size=(n, 4, 6, 3)).astype(np.float32), "semantic": semantic}, n, name="maps")
 
 
-def build(axis=None, **fields) -> Learner:
-    return semantic.learner(model=Small(axis), optimizer=cross_replica(optax.sgd(0.1), axis), axis=axis, **fields)
+def build(**fields) -> Learner:
+    return semantic.learner(model=Small(), optimizer=cross_replica(optax.sgd(0.1)), **fields)
 
 
 def jitted(**fields):
@@ -163,9 +164,7 @@ def test_eight_devices_equal_one(spmd):
     """Images have different numbers of pixels that count, so the losses' divisor must be the whole batch's."""
     data, fields = source(16), {"overlap": "dice", "weights": np.array([1.0, 2.0, 4.0], np.float32)}
     placements = (Placement(make_mesh("data:1", jax.devices()[:1])), Placement(make_mesh("data:8"), spmd=spmd))
-    one, eight = (
-        fit(build(p.axis, **fields), Pipeline(data, 16), steps=2, placement=p, progress=False) for p in placements
-    )
+    one, eight = (fit(build(**fields), Pipeline(data, 16), steps=2, placement=p, progress=False) for p in placements)
     chex.assert_trees_all_close(
         jax.device_get(one.state.params), jax.device_get(eight.state.params), rtol=1e-4, atol=1e-6
     )

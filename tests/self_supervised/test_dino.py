@@ -36,10 +36,10 @@ def local(key, image):
     return augment(key, image[:2, :2])
 
 
-def toy(axis=None, **kwargs):
+def toy(**kwargs):
     settings = {"local_crops": 2, "teacher_momentum": lambda step: 0.9, **kwargs}
-    optimizer = cross_replica(optax.sgd(0.5), axis)
-    return dino.learner(model=Tiny(), optimizer=optimizer, augment=augment, augment_local=local, axis=axis, **settings)
+    optimizer = cross_replica(optax.sgd(0.5))
+    return dino.learner(model=Tiny(), optimizer=optimizer, augment=augment, augment_local=local, **settings)
 
 
 def source(n=16):
@@ -144,7 +144,7 @@ def test_metrics_tell_both_collapses(started):
 @pytest.mark.parametrize("spmd", ["jit", "pmap"])
 def test_eight_devices_equal_one(spmd):
     def run(placement):
-        learner = toy(placement.axis, local_crops=1)
+        learner = toy(local_crops=1)
         return fit(learner, Pipeline(source(), 16), steps=2, placement=placement, progress=False).state
 
     one = run(Placement(make_mesh("data:1", jax.devices()[:1])))

@@ -12,6 +12,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.losses.contrastive import info_nce_loss
 from dlcore.nn import BatchNorm
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, fit, make_mesh
 from dlcore.self_supervised import moco
@@ -39,11 +40,9 @@ def source(n=24):
     return Source({"image": np.random.default_rng(0).random((n, 2, 2, 1), np.float32)})
 
 
-def toy(norm=False, axis=None, **kwargs):
+def toy(norm=False, **kwargs):
     settings = {"queue_size": 12, "key_momentum": 0.9, "temperature": 0.2, **kwargs}
-    return moco.learner(
-        model=Tiny(norm), optimizer=cross_replica(optax.sgd(0.1), axis), augment=augment, axis=axis, **settings
-    )
+    return moco.learner(model=Tiny(norm), optimizer=cross_replica(optax.sgd(0.1)), augment=augment, **settings)
 
 
 def plain(state):
@@ -131,10 +130,10 @@ def test_shuffling_over_replicas_and_back():
 
     def both(x):
         key = jax.random.key(3)
-        mixed = moco.shuffle(key, x, "data")
-        return mixed, moco.unshuffle(key, mixed, "data")
+        mixed = moco.shuffle(key, x)
+        return mixed, moco.unshuffle(key, mixed)
 
-    mixed, back = jax.pmap(both, axis_name="data")(x)
+    mixed, back = jax.pmap(both, axis_name=REPLICA)(x)
     np.testing.assert_array_equal(back, x)
     assert sorted(np.ravel(mixed)) == list(range(16))
     # Rows that shared a replica no longer do, but for chance.
@@ -142,7 +141,7 @@ def test_shuffling_over_replicas_and_back():
 
 
 def runs(placement, norm, steps=4, folder=None):
-    learner = toy(norm, placement.axis, queue_size=20)
+    learner = toy(norm, queue_size=20)
     return fit(
         learner,
         Pipeline(source(), 8),

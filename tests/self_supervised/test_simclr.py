@@ -13,6 +13,7 @@ from dlcore.data.source import Source
 from dlcore.evaluators.uniformity import uniformity_of
 from dlcore.losses.contrastive import nt_xent_loss
 from dlcore.nn import BatchNorm
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import simclr
@@ -23,7 +24,7 @@ class Tiny(nn.Module):
     """A dense encoder, with batch norm where asked for."""
 
     norm: bool = False
-    axis_name: str | None = None
+    axis_name: str | None = REPLICA
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -46,10 +47,8 @@ def source(n=16):
     return Source({"image": image.astype(np.float32), "label": label})
 
 
-def toy(rate=0.5, norm=False, axis=None):
-    return simclr.learner(
-        model=Tiny(norm, axis), optimizer=cross_replica(optax.sgd(rate), axis), augment=augment, axis=axis
-    )
+def toy(rate=0.5, norm=False):
+    return simclr.learner(model=Tiny(norm), optimizer=cross_replica(optax.sgd(rate)), augment=augment)
 
 
 def plain(state):
@@ -84,7 +83,7 @@ def test_an_update_by_hand():
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     def run(placement):
-        learner = toy(0.1, norm, placement.axis)
+        learner = toy(0.1, norm)
         return fit(learner, Pipeline(source(), 16), steps=3, placement=placement, progress=False).state
 
     one = run(Placement(make_mesh("data:1", jax.devices()[:1])))

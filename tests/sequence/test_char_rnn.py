@@ -202,9 +202,7 @@ def test_drawn_samples_depend_on_the_index_alone():
 def runs(spmd, devices, folder=None, steps=4, seed=0):
     source = streams(tokens(1, 8 * 9 + 1, seed=3)[0], 8)
     placement = Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]), spmd=spmd)
-    learner = char_rnn.learner(
-        model=CharRNN(5, 6, 1, "lstm"), optimizer=cross_replica(optax.sgd(0.5), placement.axis), chunk_length=4
-    )
+    learner = char_rnn.learner(model=CharRNN(5, 6, 1, "lstm"), optimizer=cross_replica(optax.sgd(0.5)), chunk_length=4)
     result = fit(
         learner,
         Pipeline(source, 8, seed),
