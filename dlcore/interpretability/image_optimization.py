@@ -63,6 +63,9 @@ def image_learner(
     Returns:
       The learner. Training logs the loss and the evaluations so far; `evaluate` gives the terms too; `predict` gives
       `{"image": [B, H, W, C] in [0, 1]}`.
+
+    Raises:
+      ValueError: `update` runs under pmap.
     """
 
     def init(rng: jax.Array, batch: dict) -> ImageState:
