@@ -105,7 +105,6 @@ def build(setup: Setup):
         ),
         optimizer=optimizer.build(setup),
         shape=(1, flags.length, 1),
-        axis=setup.axis,
         **flags.group("learner"),
     )
 

@@ -52,7 +52,7 @@ def plateau(monitor="accuracy", mode="max", **flags):
 
 @pytest.mark.covers("SC-05")
 def test_the_plateau_goes_by_the_measure_that_selects_the_best():
-    setup = Setup(None, {}, 1, None, None)
+    setup = Setup(None, {}, 1, None)
     (hook,) = _plateau(plateau("fid", "min"), setup, splits(object()))
     assert (hook.monitor, hook.plateau.patience, hook.plateau.factor, hook.plateau.maximize) == (
         "valid/fid", 2, 0.2, False,
