@@ -1,6 +1,6 @@
 """Do class activation maps find objects for a network that learned their names and saw no box?
 
-python -m experiments.studies.cam_boxes
+python -m experiments.studies.cam_boxes            (CorLoc .24 at the paper's share: no; .79 at a share of .5)
 
 A small network whose head is one dense layer on the mean of the last map learns to name the single shape of a scene.
 Its class activation map is resized to the image, and a box is put around the largest part above a share of the maximum.
