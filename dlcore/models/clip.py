@@ -10,8 +10,8 @@ SigLIP: Zhai et al. 2023, arXiv:2303.15343.
     both     to length 1, and a learned scale: exp(s), at most 100; SigLIP adds a bias to scaled cosines
 
 What follows the end token is never seen, so a caption may be padded there. `load_torch` takes the state dicts of
-transformers' CLIPModel and SiglipModel, and those of CLIP by OpenAI and OpenCLIP with a vision transformer. CLIP
-ViT-B/32 has 151,277,313 parameters.
+transformers' CLIPModel and SiglipModel, and those of CLIP by OpenAI and OpenCLIP, also with a residual network
+(`dlcore.models.clip_resnet`). CLIP ViT-B/32 has 151,277,313 parameters.
 """
 
 import functools
@@ -40,12 +40,20 @@ from dlcore.nn.embed import Embed
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
 
-__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "load_torch"]
+__all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "load_torch", "unit"]
 
 LARGEST_SCALE = 100.0
 
 
-def _unit(x: jax.Array) -> jax.Array:
+def unit(x: jax.Array) -> jax.Array:
+    """Scale vectors to length 1.
+
+    Args:
+      x: [..., D].
+
+    Returns:
+      [..., D], at least float32.
+    """
     x = x.astype(logits_dtype(x.dtype))
     return x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-12)
 
@@ -115,40 +123,43 @@ class CLIP(nn.Module):
 
     @nn.nowrap
     def _towers(self, prefix: int = 1) -> None:
-        """What both kinds have."""
+        """Build what both kinds have: two transformers."""
         if self.image_size % self.patch_size and not self.crop_rest:
             raise ValueError(
                 f"patch_size={self.patch_size}: does not divide image_size={self.image_size}; allowed: its divisors"
             )
-
-        activation = named_activation(self.activation)
-
-        def blocks(depth: int, width: int, heads: int, mlp_features: int | None) -> list:
-            return [
-                TransformerEncoderBlock(
-                    heads,
-                    mlp_features or self.mlp_ratio * width,
-                    pre_norm=True,
-                    activation=activation,
-                    epsilon=self.epsilon,
-                    dtype=self.dtype,
-                )
-                for _ in range(depth)
-            ]
-
         size, side = (self.patch_size, self.patch_size), self.image_size // self.patch_size
         self.patch_embed = Conv(self.vision_width, size, size, padding="VALID", use_bias=prefix == 0, dtype=self.dtype)
         self.vision_positions = LearnedPositions((side, side), prefix)
-        self.vision_blocks = blocks(self.vision_depth, self.vision_width, self.vision_heads, self.mlp_features)
+        self.vision_blocks = self._blocks(self.vision_depth, self.vision_width, self.vision_heads, self.mlp_features)
         self.vision_norm = LayerNorm(self.epsilon)
+        self._text_tower()
+
+    @nn.nowrap
+    def _text_tower(self) -> None:
         init = nn.initializers.normal(0.02)
         self.token_embed = Embed(self.vocab_size, self.text_width, embedding_init=init, dtype=self.dtype)
         self.text_positions = Embed(
             self.window, self.text_width, embedding_init=nn.initializers.normal(0.01), dtype=self.dtype
         )
         text_features = self.text_mlp_features or self.mlp_features
-        self.text_blocks = blocks(self.text_depth, self.text_width, self.text_heads, text_features)
+        self.text_blocks = self._blocks(self.text_depth, self.text_width, self.text_heads, text_features)
         self.text_norm = LayerNorm(self.epsilon)
+
+    @nn.nowrap
+    def _blocks(self, depth: int, width: int, heads: int, mlp_features: int | None) -> list:
+        activation = named_activation(self.activation)
+        return [
+            TransformerEncoderBlock(
+                heads,
+                mlp_features or self.mlp_ratio * width,
+                pre_norm=True,
+                activation=activation,
+                epsilon=self.epsilon,
+                dtype=self.dtype,
+            )
+            for _ in range(depth)
+        ]
 
     def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Encode images and texts.
@@ -180,7 +191,7 @@ class CLIP(nn.Module):
           [B, D], of length 1, at least float32.
         """
         token = self.image_tokens(images)[:, 0]
-        return _unit(self.vision_head(self.vision_norm(token.astype(logits_dtype(token.dtype)))))
+        return unit(self.vision_head(self.vision_norm(token.astype(logits_dtype(token.dtype)))))
 
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Read images.
@@ -237,7 +248,7 @@ class CLIP(nn.Module):
           [B, D], of length 1, at least float32.
         """
         x, end = self.text_tokens(tokens), (tokens == self.end_token).argmax(1)
-        return _unit(self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]))
+        return unit(self.text_head(jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]))
 
 
 class SigLIP(CLIP):
@@ -308,7 +319,7 @@ class SigLIP(CLIP):
         x = self.vision_norm(x.astype(logits_dtype(x.dtype)))
         probe = jnp.broadcast_to(self.probe.astype(x.dtype), (x.shape[0], 1, self.vision_width))
         x = self.probe_attn(probe, x)
-        return _unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])
+        return unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])
 
     def encode_text(self, tokens: jax.Array) -> jax.Array:
         """Encode texts.
@@ -319,7 +330,7 @@ class SigLIP(CLIP):
         Returns:
           [B, width], of length 1, at least float32.
         """
-        return _unit(self.text_head(self._read(tokens, None)[:, -1]))
+        return unit(self.text_head(self._read(tokens, None)[:, -1]))
 
 
 TORCH_NAMES = (
@@ -341,8 +352,24 @@ TORCH_NAMES = (
     (r"^probe_attn\.", "vision_model.head.attention."),
     (r"^probe_norm\.", "vision_model.head.layernorm."),
     (r"^probe_mlp\.", "vision_model.head.mlp."),
+    (r"^visual\.attnpool\.positions$", "visual.attnpool.positional_embedding"),
+    (r"^visual\.attnpool\.attn\.(q|k|v)\w+\.", r"visual.attnpool.\1_proj."),
+    (r"\.attnpool\.self_attn\.out_proj\.", ".attnpool.c_proj."),
 )
 OPENAI_NAMES = (
+    (r"^text\.text_projection\.(?=weight|bias)", "text_model.head."),
+    (r"^visual\.trunk\.patch_embed\.proj\.", "vision_model.embeddings.patch_embedding."),
+    (r"^visual\.trunk\.pos_embed$", "vision_model.embeddings.position_embedding.weight"),
+    (r"^visual\.trunk\.blocks\.", "vision_model.encoder.layers."),
+    (r"^visual\.trunk\.norm\.", "vision_model.post_layernorm."),
+    (r"^visual\.trunk\.attn_pool\.latent$", "vision_model.head.probe"),
+    (r"^visual\.trunk\.attn_pool\.norm\.", "vision_model.head.layernorm."),
+    (r"^visual\.trunk\.attn_pool\.mlp\.", "vision_model.head.mlp."),
+    (r"^visual\.trunk\.attn_pool\.q\.", "vision_model.head.attention.query."),
+    (r"^visual\.trunk\.attn_pool\.proj\.", "vision_model.head.attention.out_proj."),
+    (r"^visual\.trunk\.attn_pool\.kv\.", "vision_model.head.attention.kv."),
+    (r"\.norm([12])\.", r".layer_norm\1."),
+    (r"^(vision_model\.encoder\..*)\.attn\.proj\.", r"\1.self_attn.out_proj."),
     (r"^text\.(?=transformer\.|token_embedding\.|positional_embedding$|ln_final\.|text_projection$)", ""),
     (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
     (r"^visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
@@ -361,15 +388,23 @@ OPENAI_NAMES = (
     (r"\.mlp\.c_proj\.", ".mlp.fc2."),
     (r"\.attn\.(?=in_proj_|out_proj\.)", ".self_attn."),
 )
-"""What turns the names of OpenAI's CLIP and of OpenCLIP into transformers'."""
+"""What turns the names of OpenAI's CLIP and of OpenCLIP, whose SigLIP has timm's ViT, into transformers'."""
 
 TORCH_IGNORED = r"(^|\.)position_ids$|^(input_resolution|context_length|vocab_size)$|(^|\.)attn_mask$"
 _TRANSPOSED = ("visual.proj", "text_projection", "text.text_projection")
 """Matrices (in, out) of OpenAI's."""
 
+_POOL = "vision_model.head.attention."
+_FUSED = {
+    f"{_POOL}in_proj_": (f"{_POOL}query.", f"{_POOL}key.", f"{_POOL}value."),
+    f"{_POOL}kv.": (f"{_POOL}key.", f"{_POOL}value."),
+    ".attn.qkv.": (".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."),
+}
+"""Layers that are several here."""
+
 
 def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' CLIPModel or SiglipModel, or of CLIP by OpenAI or OpenCLIP.
+    """Convert the state dict of transformers' CLIPModel or SiglipModel, or of OpenAI's CLIP, OpenCLIP's or its SigLIP.
 
     Args:
       model: of the same form.
@@ -382,23 +417,25 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     unwrapped = unwrap_state_dict(state_dict)
-    if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in unwrapped):
-        raise ValueError("state_dict: a CLIP with a ResNet; allowed: CLIP and SigLIP with a vision transformer")
+    names = getattr(model, "OPENAI_NAMES", OPENAI_NAMES)
+    if names is OPENAI_NAMES and any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in unwrapped):
+        raise ValueError("state_dict: a CLIP with a ResNet; allowed: of the models clip_resnet*")
     entries = {}
     for name, value in unwrapped.items():
         if re.search(TORCH_IGNORED, name):
             continue
         value = np.asarray(value).T if name in _TRANSPOSED else value
-        for pattern, replacement in OPENAI_NAMES:
+        for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
         entries[name] = value
     siglip = isinstance(model, SigLIP)
     head = r"text_model.head." if siglip else "text_projection."
-    for kind in ("weight", "bias"):
-        fused = entries.pop(f"vision_model.head.attention.in_proj_{kind}", None)
-        if fused is not None:
-            for name, part in zip(("query", "key", "value"), np.split(np.asarray(fused), 3), strict=True):
-                entries[f"vision_model.head.attention.{name}.{kind}"] = part
+    for name in list(entries):
+        for fused, parts in _FUSED.items():
+            place, found, kind = name.partition(fused)
+            if found:
+                for part, value in zip(parts, np.split(np.asarray(entries.pop(name)), len(parts)), strict=True):
+                    entries[f"{place}{part}{kind}"] = value
     images = jnp.zeros((1, model.image_size, model.image_size, 3))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, jnp.zeros((1, 1), jnp.int32)))
     rules = (*TORCH_NAMES, (r"^text_head\.", head))

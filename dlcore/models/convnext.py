@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
@@ -30,6 +31,43 @@ __all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
 EPSILON = 1e-6
 KERNEL_INIT = nn.initializers.normal(0.02)
 TORCH_NAMES = ((r"^head\.", "classifier.2."),)
+_TIMM = (
+    (r"^features\.0\.(\d)\.", r"stem.\1."),
+    (r"^features\.(\d)\.(\d+)\.(?=block|layer_scale)", lambda m: f"stages.{int(m[1]) // 2}.blocks.{m[2]}."),
+    (r"^features\.(\d)\.(?=\d)", lambda m: f"stages.{int(m[1]) // 2}.downsample."),
+    (r"^classifier\.0\.", "head.norm."),
+    (r"^head\.(?=weight|bias)", "head.fc."),
+    (r"\.block\.0\.", ".conv_dw."),
+    (r"\.block\.2\.", ".norm."),
+    (r"\.block\.3\.", ".mlp.fc1."),
+    (r"\.block\.5\.", ".mlp.fc2."),
+    (r"\.layer_scale$", ".gamma"),
+)
+TORCH_LAYOUTS = (
+    Layout(
+        r"^stem\.0\.",
+        names=_TIMM,
+        older=(  # facebook's
+            (r"^downsample_layers\.0\.", "stem."),
+            (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+            (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
+            (r"\.dwconv\.", ".conv_dw."),
+            (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+            (r"^norm\.", "head.norm."),
+            (r"^head\.(?=weight|bias)", "head.fc."),
+            # transformers'
+            (r"^(convnext\.)?embeddings\.patch_embeddings\.", "stem.0."),
+            (r"^(convnext\.)?embeddings\.layernorm\.", "stem.1."),
+            (r"^(convnext\.)?layernorm\.", "head.norm."),
+            (r"^classifier\.(?=weight|bias)", "head.fc."),
+            (r"^(convnext\.)?encoder\.stages\.(\d)\.layers\.", r"stages.\2.blocks."),
+            (r"^(convnext\.)?encoder\.stages\.(\d)\.downsampling_layer\.", r"stages.\2.downsample."),
+            (r"\.layernorm\.", ".norm."),
+            (r"\.layer_scale_parameter$", ".gamma"),
+        ),
+    ),
+)
+"""timm's names, and what turns facebook's and those of transformers' ConvNextForImageClassification into them."""
 
 
 class ConvNeXtBlock(nn.Module):

@@ -4,7 +4,7 @@ Oquab et al., "DINOv2: Learning robust visual features without supervision" (202
 Darcet et al., "Vision transformers need registers" (2023), arXiv:2309.16588.
 
 It is `dlcore.models.vit` without a head: a call gives the class token after the last norm, and `tokens` all of them.
-`load_torch` takes the state dict of transformers' Dinov2Model and Dinov2WithRegistersModel, and those of facebook.
+`load_torch` takes the state dict of transformers' Dinov2Model and Dinov2WithRegistersModel, of facebook's and timm's.
 Published sizes are ViT-S/14, B/14, L/14 and g/14 for images of 518 pixels, g with `swiglu` and `mlp_features=4096`,
 each without and with 4 registers; positions are interpolated for other images.
 """
@@ -89,6 +89,7 @@ TORCH_NAMES = (
 )
 FACEBOOK_NAMES = (
     (r"^blocks\.\d+\.(?=\d+\.)", "blocks."),
+    (r"^reg_token$", "register_tokens"),
     (r"^(cls_token|register_tokens|mask_token)$", r"embeddings.\1"),
     (r"^pos_embed$", "embeddings.position_embeddings"),
     (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
@@ -99,11 +100,13 @@ FACEBOOK_NAMES = (
     (r"\.mlp\.w12\.", ".mlp.weights_in."),
     (r"\.mlp\.w3\.", ".mlp.weights_out."),
 )
-"""What turns the names of facebook's files into transformers'."""
+"""What turns the names of facebook's and timm's files into transformers'."""
 TORCH_OLD_NAMES = (
     *FACEBOOK_NAMES,
     (r"^dinov2(_with_registers)?\.", ""),
-    (r"\.mlp\.weights_out\.", ".mlp.fc2."),
+    (r"\.mlp\.(weights_out|down_proj)\.", ".mlp.fc2."),
+    (r"\.mlp\.gate_proj\.", ".mlp.gate."),
+    (r"\.mlp\.up_proj\.", ".mlp.fc1."),
     (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attention.\1_proj."),
     (r"\.attention\.output\.dense\.", ".attention.o_proj."),
 )
@@ -111,7 +114,7 @@ TORCH_IGNORED = r"mask_token$"
 
 
 def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, or of facebook's DINOv2.
+    """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, facebook's or timm's.
 
     Args:
       model: of the same form, with the image size of the table of positions.
@@ -128,10 +131,16 @@ def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         if not re.search(TORCH_IGNORED, name):
             for pattern, replacement in TORCH_OLD_NAMES:
                 name = re.sub(pattern, replacement, name)
-            if ".mlp.weights_in." in name:
+            packed = model.swiglu and ".mlp.fc1." in name and len(value) == 2 * model.mlp_features  # timm's
+            if ".mlp.weights_in." in name or packed:
                 for layer, part in zip(("gate", "fc1"), np.split(np.asarray(value), 2), strict=True):
-                    entries[name.replace("weights_in", layer)] = part
+                    entries[re.sub(r"weights_in|fc1", layer, name)] = part
                 continue
+            if (
+                name == "embeddings.position_embeddings"
+                and value.shape[1] == (model.image_size // model.patch_size) ** 2
+            ):
+                value = np.pad(value, ((0, 0), (1, 0), (0, 0)))  # timm adds none to the class token
             if ".attn.qkv." in name:
                 for layer, part in zip("qkv", np.split(np.asarray(value), 3), strict=True):
                     entries[name.replace("attn.qkv", f"attention.{layer}_proj")] = part

@@ -61,7 +61,7 @@ FILES = {
         "zfnet",
     ),
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
-    "pairs": ("clip",),
+    "pairs": ("clip", "clip_resnet"),
     "encoder": ("dinov2", "mae"),
     "detection": ("dlcore.detection.torch_detectors",),
     "segmentation": ("dlcore.segmentation.torch_segmenters",),

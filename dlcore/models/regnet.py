@@ -14,6 +14,7 @@ block's input channels. The first block of each stage has stride 2. Names are to
 
 import functools
 import itertools
+import re
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
+from dlcore.models.torch_weights import Layout
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.replica import REPLICA
@@ -35,6 +37,48 @@ TORCH_NAMES = (
     (r"^block(\d+)\.(\d+)\.", r"trunk_output.block\1.block\1-\2."),
     (r"^head\.", "fc."),
 )
+_ORDER = "abc"
+
+
+def _transformers_layer(found: re.Match) -> str:
+    """Return transformers' name of a layer of a block, which counts the gates of squeeze-and-excitation as one."""
+    stage, block, layer = int(found[1]) - 1, found[2], found[3]
+    front = f"encoder.stages.{stage}.layers.{block}."
+    if layer == "proj":
+        return f"{front}shortcut."
+    return f"{front}layer.2.attention." if layer == "se" else f"{front}layer.{_ORDER.index(layer)}."
+
+
+TORCH_LAYOUTS = (
+    Layout(
+        r"^stem\.conv\.",  # timm's
+        names=(
+            (r"^block(\d)\.(\d+)\.", lambda m: f"s{m[1]}.b{int(m[2]) + 1}."),
+            (r"\.(a|b|c)\.", lambda m: f".conv{_ORDER.index(m[1]) + 1}."),
+            (r"\.proj\.", ".downsample."),
+            (r"(^stem|\.conv\d|\.downsample)\.0\.", r"\1.conv."),
+            (r"(^stem|\.conv\d|\.downsample)\.1\.", r"\1.bn."),
+            (r"^head\.", "head.fc."),
+        ),
+    ),
+    Layout(
+        r"^embedder\.embedder\.",
+        names=(
+            (r"^stem\.", "embedder.embedder."),
+            (r"^block(\d)\.(\d+)\.(\w+)\.", _transformers_layer),
+            (r"\.attention\.fc1\.", ".attention.0."),
+            (r"\.attention\.fc2\.", ".attention.2."),
+            (r"(embedder|shortcut|layer\.\d)\.0\.(?=weight)", r"\1.convolution."),
+            (r"(embedder|shortcut|layer\.\d)\.1\.(?!bn)", r"\1.normalization."),
+            (r"^head\.", "classifier.1."),
+        ),
+        older=(
+            (r"^regnet\.", ""),
+            (r"\.layer\.3\.", ".layer.2."),  # with gates at 2, the last convolution is at 3
+        ),
+    ),
+)
+"""timm's names, and those of transformers' RegNetForImageClassification."""
 
 
 def quantized_widths(

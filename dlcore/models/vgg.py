@@ -17,21 +17,48 @@ import functools
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
+from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["MODELS", "VGG"]
+__all__ = ["MODELS", "VGG", "from_torch"]
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 POOLINGS = {"max": max_pool, "avg": avg_pool}
 TORCH_NAMES = ((r"^head\.", "classifier.6."),)
+TORCH_LAYOUTS = (
+    Layout(
+        r"^pre_logits\.fc1\.",
+        names=(
+            (r"^classifier\.0\.", "pre_logits.fc1."),
+            (r"^classifier\.3\.", "pre_logits.fc2."),
+            (r"^head\.", "head.fc."),
+        ),
+    ),
+)
+"""timm's names."""
+
+
+def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
+    """Flatten the kernels of timm's hidden layers, which are convolutions of 7 x 7 and 1 x 1.
+
+    Args:
+      path: path of the leaf, such as "params/classifier_0/kernel".
+      value: the entry of the state dict.
+      shape: shape of the leaf.
+
+    Returns:
+      [in, out]; None where the rule of `dlcore.models.torch_weights` applies.
+    """
+    return value.reshape(len(value), -1).T if len(shape) == 2 and value.ndim == 4 else None
 
 
 class VGG(Backbone):

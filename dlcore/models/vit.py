@@ -50,7 +50,11 @@ TORCH_NAMES = (
     (r"\.mlp\.fc2\.", ".mlp.3."),
 )
 TORCH_OLD_NAMES = ((r"\.mlp\.linear_1\.", ".mlp.0."), (r"\.mlp\.linear_2\.", ".mlp.3."))
-TIMM_NAMES = ((r"^patch_embed\.", "patch_embed.proj."), (r"^pos_embed\.weight", "pos_embed"))
+TIMM_NAMES = (
+    (r"^patch_embed\.", "patch_embed.proj."),
+    (r"^pos_embed\.weight", "pos_embed"),
+    (r"\.layer_scale(\d)$", r".ls\1.gamma"),
+)
 TRANSFORMERS = Layout(
     r"^embeddings\.patch_embeddings\.",
     names=(
@@ -93,10 +97,14 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
       shape: shape of the leaf.
 
     Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
+      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies. A table of patches
+      alone, as DeiT III's, gives the leading tokens zeros.
     """
     if not path.endswith("pos_embed/embedding") or value.shape == shape:
         return None
+    leading = shape[1] - value.shape[1]
+    if leading in (1, 2) and round(value.shape[1] ** 0.5) ** 2 == value.shape[1]:
+        return np.pad(value, ((0, 0), (leading, 0), (0, 0)))
     for prefix in (0, 1, 2):
         old, new = (round(max(n - prefix, 0) ** 0.5) for n in (value.shape[1], shape[1]))
         if (old * old, new * new) == (value.shape[1] - prefix, shape[1] - prefix):
