@@ -190,6 +190,9 @@ class CLIPResNet(clip.CLIP):
         Args:
           images: [B, H, W, 3].
 
+        Returns:
+          Nothing.
+
         Raises:
           ValueError: always.
         """
