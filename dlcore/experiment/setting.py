@@ -154,7 +154,8 @@ def _read(name: str, kind: _Kind, text: Any) -> Any:
         parts = [part.strip() for part in str(text).strip("()[] ").split(",") if part.strip()]
     bases = kind.base if isinstance(kind.base, tuple) else (kind.base,) * len(parts)
     if len(parts) != len(bases):
-        raise FlagError(f"--{name}={text}: {len(parts)} values; allowed: {len(bases)} values")
+        number = f"{len(parts)} value{'s' if len(parts) != 1 else ''}"
+        raise FlagError(f"--{name}={text}: {number}; allowed: {len(bases)} values, with commas between them")
     return tuple(_scalar(name, base, part, kind) for base, part in zip(bases, parts, strict=True))
 
 

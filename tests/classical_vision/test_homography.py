@@ -11,6 +11,7 @@ from dlcore.classical_vision.homography import (
     apply_homography,
     fit_homography,
     homography_from_four_points,
+    normalize_points,
     ransac_homography,
     warp_perspective,
 )
@@ -56,6 +57,19 @@ def test_half_of_the_pairs_wrong_for_a_hundred_seeds():
     wanted, got = corners @ H.T, corners @ np.asarray(found.model).transpose(0, 2, 1)
     distance = np.abs(got[..., :2] / got[..., 2:] - wanted[:, :2] / wanted[:, 2:]).max((1, 2))
     assert (distance < 3).all()
+
+
+@pytest.mark.covers("CL-10")
+def test_points_are_moved_to_mean_zero_and_distance_root_two():
+    """The corners of a square of side 4 are 2 sqrt(2) from its middle (2, 2): half of that, and (x - 2) / 2."""
+    corners = np.array([[0.0, 0], [4, 0], [0, 4], [4, 4]])
+    points, matrix = normalize_points(jnp.asarray(corners))
+    np.testing.assert_allclose(points, [[-1, -1], [1, -1], [-1, 1], [1, 1]], atol=1e-6)
+    np.testing.assert_allclose(matrix, [[0.5, 0, -1], [0, 0.5, -1], [0, 0, 1]], atol=1e-6)
+    # One point alone has no distance: it is moved, and the scale stays sqrt(2).
+    points, matrix = normalize_points(jnp.asarray(corners), jnp.array([0.0, 0, 0, 1]))
+    np.testing.assert_allclose(points[3], [0, 0], atol=1e-6)
+    np.testing.assert_allclose(matrix[0, 0], np.sqrt(2), rtol=1e-6)
 
 
 @pytest.mark.covers("CL-10")

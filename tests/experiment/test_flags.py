@@ -151,7 +151,7 @@ def test_a_value_may_be_the_next_word_and_the_last_one_counts():
         ("--level=3", r"--level=3: unknown.*; allowed: 1, 2, 4"),
         ("--sizes=1,x", r"--sizes=x: not an int"),
         ("--pair=1,2,3", r"--pair=1,2,3: 3 values; allowed: 2 values"),
-        ("--pair=1", r"--pair=1: 1 values; allowed: 2 values"),
+        ("--pair=1", r"--pair=1: 1 value; allowed: 2 values, with commas"),
         ("--limit=some", r"--limit=some: not an int"),
         ("--share=1.5", r"--share=1.5: out of range; allowed: 0 to 1"),
         ("--share=-0.1", r"--share=-0.1: out of range; allowed: 0 to 1"),
