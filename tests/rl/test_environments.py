@@ -45,6 +45,16 @@ def test_the_number_of_a_state_is_seen_as_one_hot():
         assert (observation.shape, observation.dtype) == ((16,), jnp.float32)
 
 
+def test_actions_of_one_are_the_largest_torque():
+    """Pendulum's torque is within 2 and adds 3 u dt / (m l^2) = 3 * 2 * .05 = .3 to its speed; beyond 1 it is cut."""
+    environment = make("Pendulum-v1")
+    state, _ = jax.jit(environment.reset)(jax.random.key(0))
+    actions = jnp.array([[0.0], [1.0], [5.0], [-1.0], [0.5]])
+    step = jax.jit(jax.vmap(lambda action: environment.step(jax.random.key(1), state, action)[1]))
+    speed = step(actions).observation[:, 2]
+    assert (speed - speed[0]).tolist() == pytest.approx([0, 0.3, 0.3, -0.3, 0.15], abs=1e-5)
+
+
 def test_pushing_one_way_falls_and_starts_again():
     environment = make("CartPole-v1")
     state, _ = jax.jit(environment.reset)(jax.random.key(0))
