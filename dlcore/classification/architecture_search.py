@@ -34,6 +34,7 @@ __all__ = [
     "Search",
     "all_architectures",
     "reinforce_search",
+    "reward_advantages",
     "train_child",
 ]
 
@@ -209,6 +210,25 @@ class Search(NamedTuple):
     choice: jax.Array
 
 
+def reward_advantages(
+    rewards: jax.Array, mean: jax.Array, square: jax.Array, decay: float | jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compare rewards with their running mean, in units of their running deviation from it.
+
+    Args:
+      rewards: [children].
+      mean: [], running mean of the rewards before.
+      square: [], running mean of their squared deviations.
+      decay: share of the running means that stays; 0 at the first rewards.
+
+    Returns:
+      (advantages [children], the running mean, the running mean of squares).
+    """
+    mean = decay * mean + (1 - decay) * rewards.mean()
+    square = decay * square + (1 - decay) * jnp.square(rewards - mean).mean()
+    return (rewards - mean) / jnp.sqrt(square + 1e-8), mean, square
+
+
 def reinforce_search(
     key: jax.Array,
     reward: Callable[[jax.Array, jax.Array], jax.Array],
@@ -247,12 +267,8 @@ def reinforce_search(
         architectures = jax.vmap(lambda key: sample(key, controller, params))(keys[0])  # [children, 6]
         # Train and measure each child.
         rewards = jax.lax.map(lambda x: reward(*x), (keys[1], architectures))  # [children]
-        first = i == 0
         # EMA baseline and scale of the rewards.
-        mean = jnp.where(first, rewards.mean(), baseline_decay * mean + (1 - baseline_decay) * rewards.mean())
-        spread = jnp.square(rewards - mean).mean()
-        square = jnp.where(first, spread, baseline_decay * square + (1 - baseline_decay) * spread)
-        advantages = (rewards - mean) / jnp.sqrt(square + 1e-8)  # [children]
+        advantages, mean, square = reward_advantages(rewards, mean, square, jnp.where(i == 0, 0, baseline_decay))
 
         def loss(params: Any) -> jax.Array:
             log_probabilities = jax.vmap(lambda a: controller.apply({"params": params}, a))(architectures)

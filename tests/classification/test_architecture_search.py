@@ -73,6 +73,16 @@ def test_the_controller_is_a_distribution_over_architectures():
     assert nas.most_likely(controller, params)[0] == first.argmax()
 
 
+@pytest.mark.covers("ZO-23")
+def test_rewards_are_compared_with_their_running_mean():
+    """1, 3: mean 2, square 1. Then 4, 6 at decay .5: mean .5 2 + .5 5 = 3.5, square .5 1 + .5 (.25 + 6.25) / 2."""
+    advantages, mean, square = nas.reward_advantages(jnp.array([1.0, 3]), jnp.zeros(()), jnp.zeros(()), 0)
+    assert (advantages.tolist(), float(mean), float(square)) == (pytest.approx([-1, 1]), 2, 1)
+    advantages, mean, square = nas.reward_advantages(jnp.array([4.0, 6]), mean, square, 0.5)
+    assert (float(mean), float(square)) == (3.5, 2.125)
+    np.testing.assert_allclose(advantages, np.array([0.5, 2.5]) / np.sqrt(2.125), rtol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("ZO-23")
 def test_the_controller_finds_a_reward_by_its_gradient():

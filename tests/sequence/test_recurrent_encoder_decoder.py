@@ -77,6 +77,9 @@ def test_without_attention_all_goes_through_the_summary():
     assert model.alignment(sown.get("intermediates", {})) is None
     shapes = jax.tree.map(jnp.shape, variables["params"]["decoder"])
     assert set(shapes) == {"input", "context", "hidden"}
+    # Three gates for each of the 3 units, of the 4 numbers of a word, the 2 * 3 of the summary, and the 3 of the state.
+    kernels = {name: layer["kernel"] for name, layer in shapes.items()}
+    assert kernels == {"input": (4, 9), "context": (6, 9), "hidden": (3, 9)}
 
 
 @pytest.mark.slow
