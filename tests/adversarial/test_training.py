@@ -233,6 +233,33 @@ def test_robust_accuracy_is_of_images_that_are_right_before_and_after():
     assert found["max_change"].compute() == pytest.approx(0.1)
 
 
+@pytest.mark.covers("AD-06")
+def test_restarts_lower_the_robust_accuracy():
+    """A network without slopes that errs in a tenth of the ball: one start in ten falls into it, .9^20 = .12 withstand
+    twenty."""
+
+    class Window(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            inside = jnp.abs(x[:, 0, 0, 0] - 0.55) < 0.01
+            return jnp.stack([inside.astype(jnp.float32), 0.5 + 0 * x[:, 0, 0, 0]], -1) * self.param("s", lambda k: 1.0)
+
+    count = 200
+    batch = {
+        "image": np.full((count, 1, 1, 1), 0.5, np.float32),
+        "label": np.ones(count, np.int32),
+        "index": np.arange(count, dtype=np.int32),
+    }
+
+    def robust(restarts):
+        settings = {"epsilon": 0.1, "eval_steps": 1, "eval_restarts": restarts}
+        learner = training.learner(model=Window(), optimizer=optax.sgd(0.1), **settings)
+        return jax.jit(lambda: learner.evaluate(learner.init(jax.random.key(0), batch), batch))()["robust_accuracy"]
+
+    assert robust(1).compute() == pytest.approx(0.9, abs=0.06)
+    assert robust(20).compute() == pytest.approx(0.9**20, abs=0.07)
+
+
 def test_early_stopping_follows_the_robust_accuracy():
     hook = RobustnessDrop(0.2)
     values = [0.5, 0.7, 0.55, None, 0.45]
