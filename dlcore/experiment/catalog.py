@@ -30,7 +30,10 @@ class Entry(NamedTuple):
 def _folder() -> Path:
     spec = find_spec("experiments")
     if spec is None or not spec.submodule_search_locations:
-        raise _error("experiments: not importable; allowed: a checkout of dlcore as the working directory")
+        raise _error(
+            "experiments: not importable, as an installed package has none; "
+            "allowed: a checkout of dlcore as the working directory"
+        )
     return Path(next(iter(spec.submodule_search_locations)))
 
 
