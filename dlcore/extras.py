@@ -12,6 +12,7 @@ EXTRAS = {
     "jsonschema": "launch",
     "kubernetes_validate": "launch",
     "libtpu": "tpu",
+    "playwright": "docs-test",
     "pycocotools": "detection",
     "safetensors": "convert",
     "submitit": "launch",

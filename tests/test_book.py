@@ -1,15 +1,25 @@
 """The book and the site: every technique stands in one chapter, and what a page lacks is named."""
 
 import ast
+import fcntl
+import functools
+import html
+import http.server
 import importlib
+import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+import urllib.parse
 from pathlib import Path
 
 import pytest
 import yaml
+
+from experiments import gallery
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +34,7 @@ def site():
         package.__path__ = [str(ROOT / "docs" / "site_extension")]
         before = sys.modules.get("site_extension")
         sys.modules["site_extension"] = package
-        names = ("book", "links", "techniques", "text", "api", "catalog", "repository")
+        names = ("book", "links", "techniques", "text", "api", "catalog", "gallery", "repository")
         yield type("Site", (), {name: importlib.import_module(f"site_extension.{name}") for name in names})
     finally:
         sys.path.remove(str(ROOT / "docs"))
@@ -146,12 +156,32 @@ def test_docstrings_become_markdown(site):
     assert site.text.markdown(text) == expected
 
 
-def test_pictures_of_the_gallery_are_small_and_belong_to_pages(chapters):
-    names = {entry.name for chapter in chapters for entry in chapter.entries}
-    for path in (ROOT / "docs" / "gallery").glob("*"):
-        assert path.suffix == ".webp", path
-        assert path.stem in names, f"{path.name}: no page of this name"
-        assert path.stat().st_size <= 60_000, f"{path.name}: {path.stat().st_size} bytes; allowed: 60,000"
+def test_pictures_of_the_gallery_are_small_and_belong_to_pages(site, chapters):
+    site.gallery.check_pictures([entry for chapter in chapters for entry in chapter.entries])
+
+
+def test_a_large_a_foreign_and_a_nameless_picture_are_named(site, chapters, tmp_path):
+    entries, check, error = list(chapters[0].entries), site.gallery.check_pictures, site.book.PageError
+    good = tmp_path / f"{entries[0].name}.webp"
+    good.write_bytes(b"0" * 60_000)
+    check(entries, tmp_path)
+    good.write_bytes(b"0" * 60_001)
+    with pytest.raises(error, match=rf"gallery/{entries[0].name}\.webp: 60001 bytes; allowed: at most 60000"):
+        check(entries, tmp_path)
+    good.rename(tmp_path / "no.page.webp")
+    with pytest.raises(error, match=r"gallery/no\.page\.webp: no chapter lists a page of this name"):
+        check(entries, tmp_path)
+    (tmp_path / "no.page.webp").rename(tmp_path / "picture.png")
+    with pytest.raises(error, match=r"gallery/picture\.png: not a \.webp file"):
+        check(entries, tmp_path)
+
+
+def test_the_gallery_is_small_as_a_whole(site, chapters, tmp_path):
+    entries = [entry for chapter in chapters for entry in chapter.entries][:51]
+    for entry in entries:
+        (tmp_path / f"{entry.name}.webp").write_bytes(b"0" * 60_000)
+    with pytest.raises(site.book.PageError, match="gallery: 3060000 bytes together; allowed: at most 3000000"):
+        site.gallery.check_pictures(entries, tmp_path)
 
 
 def test_the_package_says_one_version():
@@ -169,17 +199,162 @@ def test_workflows_and_templates_are_yaml():
 
 
 @pytest.mark.slow
-def test_the_site_builds_offline_without_warnings(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("dlcore/self_supervised/simclr.py", '"""SimCLR, 2020."""\n', "simclr.py: its docstrings have no equation"),
+        ("dlcore/self_supervised/simclr.py", '"""SimCLR.\n\n    a = b\n"""\n', "simclr.py: .* no reference"),
+        ("dlcore/extras.py", '"""Extras."""\n__all__ = ["f"]\ndef f(): ...\n', "extras.py: f: a public name without"),
+        (
+            "docs/gallery/self_supervised.simclr.webp",
+            "0" * 60_001,
+            r"simclr\.webp: 60001 bytes; allowed: at most 60000",
+        ),
+        (
+            "docs/book/index.md",
+            "# [1](../../experiments/results.jsonl#no)\n",
+            "results.jsonl#no: the ledger has no such id",
+        ),
+    ],
+    ids=["equation", "reference", "docstring", "picture", "ledger"],
+)
+def test_the_build_fails_and_names_what_is_wrong(tmp_path, file, text, message):
+    """Sphinx itself, on a copy of the repository with one file spoilt."""
     pytest.importorskip("sphinx")
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "-q", "docs", str(tmp_path / "site")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    page = (tmp_path / "site" / "generated" / "techniques" / "semi_supervised.fixmatch.html").read_text()
+    copy = tmp_path / "copy"
+    for folder in ("docs", "dlcore", "experiments", "tests", "launch"):
+        ignored = shutil.ignore_patterns("__pycache__", "generated", "goldens", "runs", ".cache")
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for path in ROOT.glob("*.*"):
+        if path.is_file():
+            shutil.copy(path, copy)
+    (copy / file).parent.mkdir(exist_ok=True)
+    (copy / file).write_text(text)
+    done = _sphinx(copy, tmp_path / "site")
+    assert done.returncode != 0
+    assert re.search(message, done.stderr), done.stderr[-2000:]
+
+
+def _sphinx(root: Path, site: Path):
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "docs", str(site)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The site, which the first worker builds."""
+    pytest.importorskip("sphinx")
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with (folder / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "site" / "objects.inv").exists():
+            done = _sphinx(ROOT, folder / "site")
+            assert done.returncode == 0, done.stderr[-2000:]
+    return folder / "site"
+
+
+@pytest.mark.slow
+def test_the_site_builds_offline_without_warnings(built):
+    page = (built / "generated" / "techniques" / "semi_supervised.fixmatch.html").read_text()
     assert "FixMatch" in page
     scripts = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', page)
     assert not scripts, "a page of the site must work without a network"
+
+
+@pytest.mark.slow
+def test_links_inside_the_site_lead_somewhere(built):
+    pages = {path: path.read_text(encoding="utf-8") for path in built.rglob("*.html")}
+    names = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
+    broken = set()
+    for path, text in pages.items():
+        for address in re.findall(r'<(?:a|img|link|script)\b[^>]*?\s(?:href|src)="([^"]+)"', text):
+            file, _, anchor = html.unescape(address).partition("#")
+            file = urllib.parse.unquote(file.partition("?")[0])
+            if re.match(r"[a-z]+:", file):
+                continue
+            target = (path.parent / file).resolve() if file else path
+            if not target.exists() or (
+                anchor and target in names and urllib.parse.unquote(anchor) not in names[target]
+            ):
+                broken.add(f"{path.relative_to(built)}: {address}")
+    assert len(pages) > 300
+    assert not broken, "\n".join(sorted(broken)[:20])
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A chromium, by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -e '.[docs-test]'")
+    with playwright.sync_playwright() as session:
+        try:
+            chromium = session.chromium.launch(executable_path=gallery.chromium())
+        except playwright.Error as error:
+            pytest.skip(f"no chromium: {error}")
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    """Where the site is served."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=built))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+PAGES = (
+    "index.html",
+    "techniques.html",
+    "generated/api/index.html",
+    "generated/catalog.html",
+    "generated/flags.html",
+    "generated/house.html",
+    "generated/results.html",
+    "generated/techniques/semi_supervised.fixmatch.html",
+    "generated/techniques/generative.ddpm.html",
+    "generated/experiments/studies.occam.html",
+    "generated/api/generative.html",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+def test_pages_in_a_browser(browser, address, built, width, scheme):
+    """No error of the console, nothing missing, nothing wider than the window, and colors as the reader wants them."""
+    errors, wide = [], []
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.on(
+        "console", lambda message: errors.append(f"{page.url}: {message.text}") if message.type == "error" else None
+    )
+    page.on("pageerror", lambda error: errors.append(f"{page.url}: {error}"))
+    page.on("requestfailed", lambda request: errors.append(f"{page.url}: {request.url} failed"))
+    chapters = sorted(path.relative_to(built).as_posix() for path in (built / "book").glob("*.html"))
+    for name in [*PAGES, *chapters]:
+        page.goto(f"{address}/{name}", wait_until="load")
+        if (scroll := page.evaluate("document.documentElement.scrollWidth")) > width:
+            wide.append(f"{name}: {scroll} px")
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", color)[:3])) > 382) == (scheme == "light"), f"{name}: {color}"
+    context.close()
+    assert not errors, "\n".join(errors)
+    assert not wide, "\n".join(wide)
+
+
+@pytest.mark.slow
+def test_the_search_finds_fixmatch(browser, address):
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=FixMatch")
+    page.wait_for_selector("#search-results li a", timeout=60_000)
+    links = page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+    page.close()
+    assert any("semi_supervised.fixmatch.html" in link for link in links), links

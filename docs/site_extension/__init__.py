@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.errors import ExtensionError
 
-from site_extension import api, catalog, documents, house, mathml, settings, techniques
+from site_extension import api, catalog, documents, gallery, house, mathml, settings, techniques
 from site_extension.book import PageError, read_chapters
 from site_extension.links import Targets, rewrite
 from site_extension.repository import DOCS, GENERATED
@@ -62,7 +62,7 @@ def _link(app, docname: str, source: list[str]) -> None:
         source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
         if GALLERY in source[0]:
             entries = [entry for chapter in app.targets.chapters.values() for entry in chapter.entries]
-            source[0] = source[0].replace(GALLERY, techniques.gallery_grid(entries))
-        source[0] += techniques.chapter_pictures(docname, app.targets)
+            source[0] = source[0].replace(GALLERY, gallery.gallery_grid(entries))
+        source[0] += gallery.chapter_pictures(docname, app.targets)
     except PageError as error:
         raise ExtensionError(str(error)) from error

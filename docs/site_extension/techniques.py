@@ -9,18 +9,16 @@ import statistics
 from pathlib import Path
 
 from site_extension.book import Entry, PageError, paragraphs_about
+from site_extension.gallery import check_pictures, picture
 from site_extension.links import rewrite
-from site_extension.repository import DOCS, ROOT, docstring, docstrings, parse, read
+from site_extension.repository import ROOT, docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
 
 __all__ = [
-    "chapter_pictures",
     "check_citations",
     "experiments_of",
-    "gallery_grid",
     "ledger_rows",
     "pages",
-    "picture",
     "result_table",
 ]
 
@@ -40,43 +38,16 @@ def pages(chapters, targets) -> dict[str, str]:
 
     Raises:
       PageError: a technique's docstring has no equation or no reference, or a chapter cites a number that the ledger
-        does not hold.
+        does not hold, or a picture is too large or belongs to no page.
     """
     made = {}
+    check_pictures([entry for chapter in chapters for entry in chapter.entries])
     for chapter in chapters:
         check_citations(chapter.text, chapter.name)
         for entry in chapter.entries:
             make = _technique if entry.path.startswith("dlcore/") else _experiment
             made[f"{entry.docname}.md"] = make(entry, chapter, targets)
     return made
-
-
-def chapter_pictures(docname: str, targets) -> str:
-    """Show the pictures of a chapter's pages.
-
-    Args:
-      docname: page of the chapter.
-      targets: what shows each file.
-
-    Returns:
-      Markdown; "" for other pages, and where no page has a picture.
-    """
-    chapter = targets.chapters.get(docname.removeprefix("book/"))
-    grid = gallery_grid(list(chapter.entries)) if chapter else ""
-    return f"\n## Pictures\n\n{grid}\n" if grid else ""
-
-
-def picture(entry: Entry) -> str | None:
-    """Find the picture of a page.
-
-    Args:
-      entry: line of a chapter.
-
-    Returns:
-      Its address on the site, or None.
-    """
-    path = DOCS / "gallery" / f"{entry.name}.webp"
-    return f"/gallery/{path.name}" if path.exists() else None
 
 
 @functools.cache
@@ -285,23 +256,3 @@ def _code(path: str) -> str:
     if not ranges:
         ranges = [f"1-{min(MAX_CODE_LINES, len(read(path).splitlines()))}"]
     return f"```{{literalinclude}} /../{path}\n:language: python\n:caption: {path}\n:lines: {','.join(ranges)}\n```"
-
-
-def gallery_grid(entries: list[Entry]) -> str:
-    """Show the pictures of pages as a grid of cards.
-
-    Args:
-      entries: lines of chapters; those without a picture are left out.
-
-    Returns:
-      Markdown; "" where none has a picture.
-    """
-    cards = [
-        f":::{{grid-item-card}} {escape(entry.title)}\n:link: {entry.label}\n:link-type: ref\n"
-        f":img-top: {picture(entry)}\n:img-alt: {escape(entry.title)}\n:::"
-        for entry in entries
-        if picture(entry)
-    ]
-    if not cards:
-        return ""
-    return "::::{grid} 2 3 4 4\n:gutter: 2\n:class-container: gallery\n\n" + "\n".join(cards) + "\n::::"

@@ -1,0 +1,82 @@
+"""The pictures of `docs/gallery`, which `python -m experiments.gallery` makes of runs."""
+
+from pathlib import Path
+
+from experiments.gallery import MAX_BYTES, MAX_TOTAL_BYTES
+from site_extension.book import Entry, PageError
+from site_extension.repository import DOCS
+from site_extension.text import escape
+
+__all__ = ["chapter_pictures", "check_pictures", "gallery_grid", "picture"]
+
+
+def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> None:
+    """Check the pictures.
+
+    Args:
+      entries: lines of all chapters.
+      folder: where the pictures are.
+
+    Raises:
+      PageError: a picture is no WebP file, belongs to no page or is too large, or all together are.
+    """
+    names = {entry.name for entry in entries}
+    files = sorted(folder.glob("*"))
+    for path in files:
+        size = path.stat().st_size
+        if path.suffix != ".webp":
+            raise PageError(f"gallery/{path.name}: not a .webp file; python -m experiments.gallery makes them")
+        if path.stem not in names:
+            raise PageError(f"gallery/{path.name}: no chapter lists a page of this name")
+        if size > MAX_BYTES:
+            raise PageError(f"gallery/{path.name}: {size} bytes; allowed: at most {MAX_BYTES}")
+    if (total := sum(path.stat().st_size for path in files)) > MAX_TOTAL_BYTES:
+        raise PageError(f"gallery: {total} bytes together; allowed: at most {MAX_TOTAL_BYTES}")
+
+
+def picture(entry: Entry) -> str | None:
+    """Find the picture of a page.
+
+    Args:
+      entry: line of a chapter.
+
+    Returns:
+      Its address on the site, or None.
+    """
+    path = DOCS / "gallery" / f"{entry.name}.webp"
+    return f"/gallery/{path.name}" if path.exists() else None
+
+
+def gallery_grid(entries: list[Entry]) -> str:
+    """Show the pictures of pages as a grid of cards.
+
+    Args:
+      entries: lines of chapters; those without a picture are left out.
+
+    Returns:
+      Markdown; "" where none has a picture.
+    """
+    cards = [
+        f":::{{grid-item-card}} {escape(entry.title)}\n:link: {entry.label}\n:link-type: ref\n"
+        f":img-top: {picture(entry)}\n:img-alt: {escape(entry.title)}\n:::"
+        for entry in entries
+        if picture(entry)
+    ]
+    if not cards:
+        return ""
+    return "::::{grid} 2 3 4 4\n:gutter: 2\n:class-container: gallery\n\n" + "\n".join(cards) + "\n::::"
+
+
+def chapter_pictures(docname: str, targets) -> str:
+    """Show the pictures of a chapter's pages.
+
+    Args:
+      docname: page of the chapter.
+      targets: what shows each file.
+
+    Returns:
+      Markdown; "" for other pages, and where no page has a picture.
+    """
+    chapter = targets.chapters.get(docname.removeprefix("book/"))
+    grid = gallery_grid(list(chapter.entries)) if chapter else ""
+    return f"\n## Pictures\n\n{grid}\n" if grid else ""

@@ -1,0 +1,206 @@
+"""Make the pictures of the documentation site: a panel of a run's report, as a small WebP file in docs/gallery.
+
+python -m experiments.gallery RUN_DIR ...
+python -m experiments.gallery RUN_DIR --panel=samples
+
+Without --panel the picture is the first panel with images or, where there is none, the first with a figure; curves of
+the training come last. A browser draws the panel as the report shows it in light mode: it needs playwright
+(`pip install -e '.[docs-test]'`) and a chromium. The site shows the picture on the page of the experiment, in its
+chapter and on the front page. Smoke runs are refused. Look at each picture before you commit it.
+"""
+
+import argparse
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dlcore.extras import require
+
+__all__ = ["MAX_BYTES", "MAX_TOTAL_BYTES", "Panel", "choose", "chromium", "encode", "main", "panels"]
+
+GALLERY = Path(__file__).resolve().parents[1] / "docs" / "gallery"
+MAX_BYTES, MAX_TOTAL_BYTES = 60_000, 3_000_000
+"""Largest size of a picture, and of all together."""
+WANTED_BYTES = 25_000
+"""A picture above it is written with lower quality, down to `LEAST_QUALITY`."""
+LEAST_QUALITY = 50
+WIDTH, MAX_HEIGHT, MARGIN = 720, 600, 6
+"""Of the report's panel, in CSS pixels; figures and rows that end below the height are left out."""
+CURVES = re.compile(r"curves|learning|training|monitor|memory", re.IGNORECASE)
+STYLE = """
+header, nav, main > :not(#chosen):not(.halves), .halves > :not(#chosen), #chosen > h2, #chosen > .note
+  { display: none !important; }
+body, section { padding: 12px !important; margin: 0 !important; border: 0 !important; background: white !important; }
+.halves { display: block !important; margin: 0 !important; }
+"""
+PREPARE = """([id, height]) => {
+  const chosen = document.getElementById(id);
+  chosen.id = 'chosen';
+  const below = chosen.getBoundingClientRect().top + height;
+  const parts = [...chosen.querySelectorAll('figure, tr, h3, pre, details')];
+  parts.filter((part, i) => i && part.getBoundingClientRect().bottom > below).forEach(part => part.remove());
+}"""
+
+
+class Panel(NamedTuple):
+    """A section of a report.
+
+    Args:
+      number: its position, from 1.
+      title: its heading.
+      images: number of images in it.
+      figures: number of drawings (SVG) in it.
+    """
+
+    number: int
+    title: str
+    images: int
+    figures: int
+
+
+def panels(report: str) -> list[Panel]:
+    """List the panels of a report.
+
+    Args:
+      report: HTML of a run's report.html.
+
+    Returns:
+      The panels, in their order.
+    """
+    parts = re.split(r'<section id="panel-(\d+)"><h2>(.*?)</h2>', report, flags=re.DOTALL)[1:]
+    return [
+        Panel(int(number), title, body.count("<img"), body.count("<svg"))
+        for number, title, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
+
+
+def choose(found: Sequence[Panel], wanted: str = "") -> Panel:
+    """Choose the panel that becomes the picture.
+
+    Args:
+      found: panels of a report.
+      wanted: words of its title; "" for the first with images, or else with a figure.
+
+    Returns:
+      The panel.
+
+    Raises:
+      ValueError: no panel has the words in its title, or none has a picture.
+    """
+    if wanted:
+        matches = [panel for panel in found if wanted.lower() in panel.title.lower()]
+        if not matches:
+            titles = ", ".join(panel.title for panel in found)
+            raise ValueError(f"panel={wanted!r}: in no title of the report; allowed: words of {titles}")
+        return matches[0]
+    drawn = [panel for panel in found if panel.images or panel.figures]
+    if not drawn:
+        raise ValueError(
+            "the report has no panel with a picture; allowed: one with images or figures, or --panel=TITLE"
+        )
+    return min(drawn, key=lambda panel: (bool(CURVES.search(panel.title)), not panel.images, panel.number))
+
+
+def encode(png: bytes) -> bytes:
+    """Write a picture as WebP, without loss where that is small.
+
+    Args:
+      png: PNG file.
+
+    Returns:
+      WebP file of at most MAX_BYTES.
+
+    Raises:
+      ValueError: it is larger at the lowest quality.
+    """
+    from PIL import Image, ImageChops, ImageOps
+
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    inside = ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox()
+    if inside is None:
+        raise ValueError("the panel is blank")
+    image = ImageOps.expand(image.crop(inside), MARGIN, "white")
+    options = [{"lossless": True}, *({"quality": quality} for quality in range(85, LEAST_QUALITY - 1, -5))]
+    for option in options:
+        file = io.BytesIO()
+        image.save(file, "WEBP", method=6, **option)
+        if len(file.getvalue()) <= WANTED_BYTES:
+            break
+    if len(file.getvalue()) > MAX_BYTES:
+        raise ValueError(f"{len(file.getvalue())} bytes; allowed: {MAX_BYTES}; choose a smaller panel by --panel=TITLE")
+    return file.getvalue()
+
+
+def chromium() -> str | None:
+    """Find the browser.
+
+    Returns:
+      The path in $CHROMIUM, or of a chromium on $PATH; None lets playwright take its own.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+def _shoot(browser, folder: Path, wanted: str) -> tuple[str, str, bytes]:
+    """(page's name, panel's title, WebP file) of a run folder."""
+    config, path = folder / "config.json", folder / "report.html"
+    if not (config.exists() and path.exists()):
+        raise ValueError("no config.json and report.html; allowed: the folder of a finished run")
+    report = path.read_text(encoding="utf-8")
+    if '<p class="banner"' in report:
+        raise ValueError("a smoke run; allowed: a run whose numbers count")
+    panel = choose(panels(report), wanted)
+    page = browser.new_page(viewport={"width": WIDTH, "height": MAX_HEIGHT}, color_scheme="light")
+    page.goto(path.resolve().as_uri())
+    page.evaluate(PREPARE, [f"panel-{panel.number}", MAX_HEIGHT])
+    page.add_style_tag(content=STYLE)
+    png = page.locator("#chosen").screenshot()
+    page.close()
+    return json.loads(config.read_text(encoding="utf-8"))["experiment"], panel.title, encode(png)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the pictures of run folders.
+
+    Args:
+      argv: command line; that of the process by default.
+
+    Returns:
+      0, or 1 where a folder gave no picture; it is named.
+
+    Raises:
+      MissingPackage: playwright is not installed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m experiments.gallery", description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a finished run")
+    parser.add_argument("--panel", default="", help="words of the panel's title")
+    parser.add_argument("--out", type=Path, default=GALLERY, help="folder of the pictures (default docs/gallery)")
+    options = parser.parse_args(argv)
+    require("playwright", what="the gallery")
+    from playwright.sync_api import sync_playwright
+
+    failed = 0
+    options.out.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium())
+        for folder in options.runs:
+            try:
+                name, title, webp = _shoot(browser, folder, options.panel)
+            except ValueError as error:
+                print(f"error: {folder}: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            (options.out / f"{name}.webp").write_bytes(webp)
+            print(f"{name}.webp: {title!r}, {len(webp)} bytes")
+        browser.close()
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
