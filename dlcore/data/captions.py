@@ -30,7 +30,7 @@ _INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "bel
 
 
 def caption_words() -> Words:
-    """Collect the words of the drawn images' captions.
+    """Collect the words of the sampled images' captions.
 
     Returns:
       The vocabulary, the same for every seed and grid.

@@ -43,7 +43,7 @@ class Trivial(NamedTuple):
 
 
 def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping[str, Any] = {}) -> dict[str, Trivial]:
-    """Compute what answers without learning reach on the test split.
+    """Compute what predictions without learning reach on the test split.
 
     Args:
       train: the training source, or a dict of them, of which the one with labels counts.
@@ -66,7 +66,7 @@ def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping
 
 
 def baseline(headline: str, numbers: Mapping[str, Any], trivial: Mapping[str, Trivial]) -> Trivial | None:
-    """Find what the headline of a run must beat: the untrained network, a twin without the technique, or no learning.
+    """Find what the headline of a run must beat: the untrained network, training without the technique, or no learning.
 
     Args:
       headline: name of the measure.

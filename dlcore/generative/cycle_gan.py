@@ -81,7 +81,7 @@ class CycleState(PlayerState):
 
 
 def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> tuple[Pool, jax.Array]:
-    """Put fakes into a pool, one after the other, and draw as many to be judged.
+    """Put fakes into a pool, one after the other, and draw as many for the discriminator.
 
     Args:
       pool: of P fakes, P may be 0.

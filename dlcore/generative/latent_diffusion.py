@@ -1,4 +1,4 @@
-"""Latent diffusion: diffuse the small maps of an autoencoder, and decode what is drawn.
+"""Latent diffusion: diffuse the small maps of an autoencoder, and decode the samples.
 
 Rombach et al. 2022, arXiv:2112.10752.
 

@@ -1,4 +1,4 @@
-"""The variational autoencoder: a likelihood bound from below, by an encoder that guesses which code an image came from.
+"""The variational autoencoder: a likelihood bound from below, by an encoder that infers the code of an image.
 
 Kingma & Welling 2014, arXiv:1312.6114; beta is Higgins et al. 2017; the tighter bound is Burda, Grosse & Salakhutdinov
 2016, arXiv:1509.00519.

@@ -1,4 +1,4 @@
-"""DeepDream: change an image so that a layer answers more strongly to what it sees there already.
+"""DeepDream: change an image so that a layer responds more strongly to what it detects already.
 
 Mordvintsev, Olah & Tyka 2015, "Inceptionism: going deeper into neural networks" (research.google/blog).
 

@@ -90,7 +90,7 @@ def concept_iou(maps: jax.Array, masks: jax.Array, thresholds: jax.Array) -> jax
 
 
 def class_selectivity(activations: np.ndarray, labels: np.ndarray) -> Selectivity:
-    """Measure how much more a channel answers to one class than to the others.
+    """Measure how much more a channel responds to one class than to the others.
 
     Args:
       activations: [N, D], not negative, such as the mean of a map after its ReLU.

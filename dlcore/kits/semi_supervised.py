@@ -1,4 +1,4 @@
-"""What experiments of semi-supervised learning share: few labels, two streams, two views, the supervised-only twin.
+"""What experiments of semi-supervised learning share: few labels, two streams, two views, the supervised baseline.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=fixmatch.learner, build=partial(semi_supervised.build, fixmatch.learner),
@@ -139,7 +139,7 @@ def strong_view(flags: Flags, spec: dict):
 
 
 def twin(setup: Setup, decay: float | None) -> Learner:
-    """Build the supervised-only twin.
+    """Build the supervised baseline.
 
     Args:
       setup: with the flags of SETTINGS.
@@ -163,7 +163,7 @@ def _shared(setup: Setup) -> dict[str, Any]:
 
 
 def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
-    """Build a technique and its twin.
+    """Build a technique and its supervised baseline.
 
     Args:
       technique: the `learner` of a file of dlcore.semi_supervised.
@@ -182,7 +182,7 @@ def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
 
 
 def start(setup: Setup) -> Start | None:
-    """Start the technique, its teacher and its twin from the weights of `--init_from`.
+    """Start the technique, its teacher and its baseline from the weights of `--init_from`.
 
     Args:
       setup: with the flags of SHARED.
@@ -228,7 +228,7 @@ def _started(single: Start, state: Any) -> Any:
 
 
 def expected_loss(setup: Setup) -> float:
-    """Tell the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its twin.
+    """Tell the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its baseline.
 
     Args:
       setup: of the experiment.
@@ -242,7 +242,7 @@ def expected_loss(setup: Setup) -> float:
 
 
 def panels(context: Any) -> list:
-    """Show what the unlabeled images bought, and the panels of a classifier.
+    """Show what the unlabeled images gain, and the panels of a classifier.
 
     Args:
       context: the ReportContext.

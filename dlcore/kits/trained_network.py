@@ -162,7 +162,7 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
 
 
 def check_studied(found: Origin, splits: Splits | None = None, changed_data: bool = False) -> Origin:
-    """Ask the network that a study names what the weights of an experiment are asked, and print the answers.
+    """Run an experiment's measures on the network that a study names, and print the results.
 
     Args:
       found: where it comes from, of `classifier_origin`.

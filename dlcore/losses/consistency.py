@@ -1,4 +1,4 @@
-"""Consistency: the network should answer an unlabeled example alike under any augmentation.
+"""Consistency: the network should predict the same for an unlabeled example under any augmentation.
 
 Xie, Dai, Hovy, Luong & Le 2019, "Unsupervised data augmentation for consistency training", arXiv:1904.12848.
 

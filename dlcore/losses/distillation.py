@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns to answer as a trained teacher does, also about the wrong classes.
+"""Knowledge distillation: a student learns the predictions of a trained teacher, also for the wrong classes.
 
 Hinton, Vinyals & Dean 2015, arXiv:1503.02531.
 

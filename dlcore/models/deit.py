@@ -30,7 +30,7 @@ from_torch = vit.from_torch
 
 
 class DeiT(ViT):
-    """A vision transformer with a second token that learns the teacher's answers; stages are those of `ViT`.
+    """A vision transformer with a second token that learns the teacher's predictions; stages are those of `ViT`.
 
     Args:
       num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.

@@ -1,4 +1,4 @@
-"""What unlabeled images bought, as panels of a report."""
+"""What unlabeled images gain, as panels of a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["noisy_table", "pseudo_label_table", "twin_table"]
 
 
 def twin_table(numbers: Mapping[str, float | None]) -> Panel:
-    """Show the accuracy of a technique beside that of its supervised-only twin.
+    """Show the accuracy of a technique beside that of its supervised baseline.
 
     Args:
       numbers: of the test split, with `accuracy`, `accuracy_supervised` and `gain`.
@@ -52,7 +52,7 @@ def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
 
 
 def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> list[Panel]:
-    """Show how many guesses were accepted over the run, and how many of these were wrong.
+    """Show how many pseudo-labels were accepted over the run, and how many of these were wrong.
 
     Args:
       history: rows as in metrics.jsonl.

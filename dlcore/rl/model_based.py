@@ -97,7 +97,7 @@ class Dynamics(nn.Module):
 
 @struct.dataclass
 class Statistics:
-    """Mean and deviation of what was seen.
+    """Mean and deviation of the observations.
 
     Args:
       input_mean: [D], of observations.

@@ -22,7 +22,7 @@ NORMALIZER_BATCHED = ("normalizer/discounted",)
 
 @struct.dataclass
 class Moments:
-    """Mean and variance of all that was seen.
+    """Mean and variance of all values so far.
 
     Args:
       count: [] float32.

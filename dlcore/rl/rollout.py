@@ -117,7 +117,7 @@ def collect(
     num_steps: int,
     gamma: float | jax.Array,
 ) -> tuple[OnPolicyState, Rollout, Sum]:
-    """Act by the policy, and value what was seen.
+    """Act by the policy, and estimate the value of each observation.
 
     The scan over time runs the policy alone; all values are computed after it, at once.
 

@@ -1,4 +1,4 @@
-"""FixMatch: a confident guess of the weak view is the label of the strong view.
+"""FixMatch: the confident pseudo-label of the weak view is the label of the strong view.
 
 Sohn, Berthelot, Li, Zhang, Carlini, Cubuk, Kurakin, Zhang & Raffel 2020, arXiv:2001.07685.
 

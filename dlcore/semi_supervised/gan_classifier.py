@@ -1,4 +1,4 @@
-"""A GAN whose discriminator is the classifier: unlabeled images are of one of the K classes, made ones of none.
+"""A GAN whose discriminator is the classifier: unlabeled images are of one of the K classes, generated ones of none.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, arXiv:1606.03498; the complement is Dai, Yang, Yang,
 Cohen & Salakhutdinov 2017, arXiv:1705.09783.
@@ -81,7 +81,7 @@ def real_losses(logits: jax.Array) -> jax.Array:
 
 
 def fake_losses(logits: jax.Array) -> jax.Array:
-    """Compute -log(1 - D(x)) of images that are made.
+    """Compute -log(1 - D(x)) of generated images.
 
     Args:
       logits: [..., K].
@@ -93,7 +93,7 @@ def fake_losses(logits: jax.Array) -> jax.Array:
 
 
 def feature_distance(real: jax.Array, made: jax.Array, mask: jax.Array) -> jax.Array:
-    """Compare the mean features of real and made images.
+    """Compare the mean features of real and generated images.
 
     Args:
       real: [B, D].
@@ -123,7 +123,7 @@ def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: float) -> jax.Array:
-    """Measure by how much made images are too likely under the real ones of the batch.
+    """Measure by how much generated images are too likely under the real ones of the batch.
 
     Args:
       real: [B, D], features that take no gradient.
@@ -317,7 +317,7 @@ def learner(
 
 
 def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
-    """Measure how often a made image lies where real ones are rarer than at a real one.
+    """Measure how often a generated image lies where real ones are rarer than at a real one.
 
     Args:
       features: [N, D] of real images, N of at least 4: every second one is a kernel, twice as wide as the others,

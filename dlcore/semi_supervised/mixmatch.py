@@ -1,4 +1,4 @@
-"""MixMatch: guesses that are averaged over views and sharpened, and mixup of all images with all.
+"""MixMatch: pseudo-labels averaged over views and sharpened, and mixup of all images with all.
 
 Berthelot, Carlini, Goodfellow, Papernot, Oliver & Raffel 2019, arXiv:1905.02249.
 

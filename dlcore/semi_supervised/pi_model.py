@@ -1,4 +1,4 @@
-"""The Pi-model: a network answers alike under two draws of its noise.
+"""The Pi-model: a network predicts the same under two samples of its noise.
 
 Laine & Aila 2017, arXiv:1610.02242; Sajjadi, Javanmardi & Tasdizen 2016, arXiv:1606.04586.
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels, or self-training: a network's own guess is the label of an unlabeled image.
+"""Pseudo-labels, or self-training: the network's prediction is the label of an unlabeled image.
 
     y_u = argmax_c p'_c(x_u),   l_u = a_u CE(y_u, f(x_u)),   p' = softmax of f' without gradient
 
@@ -48,7 +48,7 @@ def learner(
     unlabeled_weight: Annotated[float, Range(0)] = 3.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
 ) -> Learner:
-    """Train a classifier on its own guesses; batches are those of `two_stream_learner`.
+    """Train a classifier on its own pseudo-labels; batches are those of `two_stream_learner`.
 
     Args:
       model: `__call__(x, train: bool) -> logits [B, num_classes]`.

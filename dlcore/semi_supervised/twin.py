@@ -1,4 +1,4 @@
-"""A technique and its supervised-only twin in one run: what the unlabeled images bought.
+"""A technique and its supervised baseline in one run: what the unlabeled images gain.
 
     gain = accuracy - accuracy_supervised
 
@@ -67,7 +67,7 @@ NAMES = ("technique", "supervised")
 
 
 def with_twin(learner: Learner, supervised: Learner) -> Learner:
-    """Train a supervised twin on the labeled stream beside a technique on both.
+    """Train a supervised baseline on the labeled stream beside a technique on both.
 
     Args:
       learner: of two streams, see `dlcore.semi_supervised.two_streams`; its `evaluate` gives `accuracy`, a `Sum`.

@@ -242,7 +242,7 @@ def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metri
 
 
 def supervised_only(networks: Networks, labeled: dict, unlabeled: dict, rng: jax.Array, memory: Any) -> Terms:
-    """Leave the unlabeled images alone: the twin that every technique is compared with.
+    """Ignore the unlabeled images: the baseline that every technique is compared with.
 
     Args:
       networks: of the step.

@@ -1,4 +1,4 @@
-"""Several references an image: one is drawn for each training step, all of them are measured."""
+"""Several references an image: one is sampled for each training step, all of them are measured."""
 
 import jax
 import jax.numpy as jnp
