@@ -287,7 +287,9 @@ def test_every_exception_is_used_and_says_why():
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_importing_makes_no_arrays_and_asks_for_no_devices(room):
-    wrong = [f"{path}: {text}" for path in of_room(room) for text in work_on_import(parse(path))]
+    # The cells of the tutorial's chapters are run as notebooks, and never imported.
+    paths = [path for path in of_room(room) if not str(path).startswith("experiments/tutorial/chapters/")]
+    wrong = [f"{path}: {text}" for path in paths for text in work_on_import(parse(path))]
     assert not wrong, "\n".join(wrong)
 
 

@@ -38,6 +38,7 @@ def setup(app):
 def _write(app) -> None:
     try:
         chapters = read_chapters()
+        gallery.check_pictures([entry for chapter in chapters for entry in chapter.entries])
         app.targets = Targets(chapters)
         pages: dict[str, str] = {}
         for part in (techniques, api, catalog, settings, documents, house):
@@ -63,6 +64,14 @@ def _link(app, docname: str, source: list[str]) -> None:
         if GALLERY in source[0]:
             entries = [entry for chapter in app.targets.chapters.values() for entry in chapter.entries]
             source[0] = source[0].replace(GALLERY, gallery.gallery_grid(entries))
-        source[0] += gallery.chapter_pictures(docname, app.targets)
+        source[0] += gallery.chapter_pictures(docname, app.targets) + _notebook(docname)
     except PageError as error:
         raise ExtensionError(str(error)) from error
+
+
+def _notebook(docname: str) -> str:
+    """Where a chapter has a notebook, a section that leads to it."""
+    page = f"/notebooks/chapter_{docname.removeprefix('book/')}.ipynb"
+    if not (DOCS / page[1:]).exists():
+        return ""
+    return f"\n## Notebook\n\n[Try the main idea of this chapter]({page}) on a toy that runs in seconds.\n"

@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 
 from site_extension.book import Entry, PageError, paragraphs_about
-from site_extension.gallery import check_pictures, picture
+from site_extension.gallery import picture
 from site_extension.links import rewrite
 from site_extension.repository import ROOT, docstring, docstrings, parse, read
 from site_extension.text import escape, has_equation, has_reference, lead, markdown
@@ -38,10 +38,9 @@ def pages(chapters, targets) -> dict[str, str]:
 
     Raises:
       PageError: a technique's docstring has no equation or no reference, or a chapter cites a number that the ledger
-        does not hold, or a picture is too large or belongs to no page.
+        does not hold.
     """
     made = {}
-    check_pictures([entry for chapter in chapters for entry in chapter.entries])
     for chapter in chapters:
         check_citations(chapter.text, chapter.name)
         for entry in chapter.entries:

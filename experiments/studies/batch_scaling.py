@@ -111,7 +111,7 @@ def draw(losses, learning_rates, sizes):
         left.plot([i - 0.2, i + 0.2], [losses[name].mean()] * 2, color=color, lw=2)
         right.plot(np.cumsum(sizes[name]), learning_rates[name], color=color, label=name)
     left.set(xticks=range(4), yscale="log", ylabel="training loss at the end")
-    left.set_xticklabels([n.replace(", ", "\\n") for n in NAMES], fontsize=8)
+    left.set_xticklabels([n.replace(", ", "\n") for n in NAMES], fontsize=8)
     right.set(xlabel="examples seen", ylabel="learning rate, from the optimizer's state")
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):

@@ -38,6 +38,12 @@ def test_every_cell_compiles_and_begins_with_prose(path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_lesson_runs_to_its_end(path):
+    assert ran(path)
+
+
+@pytest.mark.slow
 def test_the_first_lesson_counts_the_parts_and_chooses():
     outputs = ran(PATHS[0])
     printed = "\n".join(output.printed for output in outputs)

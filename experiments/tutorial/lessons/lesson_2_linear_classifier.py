@@ -92,12 +92,12 @@ ends = {}
 for rate in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0):
     _, losses = linear_training.descend(rows, labels, num_classes=classes, learning_rate=rate, steps=steps)
     losses = np.asarray(losses)
-    said = learning_rate_triage(losses)
-    if said.kind == "good":
+    finding = learning_rate_triage(losses)
+    if finding.kind == "good":
         ends[rate] = losses[-20:].mean()
-    print(f"{rate:7g}  {said.kind:9} {said.message}")
+    print(f"{rate:7g}  {finding.kind:9} {finding.message}")
     smooth = losses.reshape(-1, 10).mean(1)
-    ax.plot(np.arange(len(smooth)) * 10 + 5, np.minimum(smooth, 20), color=colors[said.name])
+    ax.plot(np.arange(len(smooth)) * 10 + 5, np.minimum(smooth, 20), color=colors[finding.kind])
     ax.annotate(f"{rate:g}", (steps, min(smooth[-1], 20)), fontsize=8, va="center")
 ax.set(yscale="log", xlabel="step", ylabel="training loss (20: or above)")
 ax.grid(alpha=0.3)
