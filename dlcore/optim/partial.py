@@ -22,9 +22,22 @@ import optax
 __all__ = ["Part", "is_matched", "parse_part", "part_labels", "part_of", "partial_optimizer", "scale_by_layer"]
 
 FROZEN = "frozen"
-BLOCK = re.compile(r"(?:^|/)blocks_(\d+)(?:/|$)")
-FIRST = ("cls_token", "dist_token", "mask_token", "pos_embed", "patch_embed")
-"""What comes before the blocks of a vision transformer."""
+BLOCK = re.compile(r"(?:^|(?P<stack>.*)/)blocks_(?P<number>\d+)(?:/|$)")
+FIRST = {
+    "embed",
+    "embedding",
+    "embeddings",
+    "patch",
+    "pos",
+    "position",
+    "positions",
+    "stem",
+    "token",
+    "tokens",
+    "wpe",
+    "wte",
+}
+"""A word of a name of what comes before the blocks: pos_embed, word_embeddings, cls_token, conv_stem, stem1."""
 
 
 class Part(NamedTuple):
@@ -177,7 +190,11 @@ def _clip_learning(parts: Sequence[Part], steps: int, clip_norm: float) -> optax
 def scale_by_layer(decay: float) -> optax.GradientTransformation:
     """Scale the updates of each block of a transformer by its distance from the head.
 
-        rate of block k of K (from 1) = decay^(K + 1 - k), of the embedding decay^(K + 1), of the rest 1
+        rate of block k of K (from 1) = decay^(K + 1 - k), of what comes before decay^(K + 1), of the rest 1
+
+    Embeddings, tokens, positions and a stem come before the blocks, which their names say. A network may have several
+    stacks of blocks, such as an encoder and a decoder; each has its own K. What stands outside of them and comes before
+    has the K of the longest.
 
     Args:
       decay: in (0, 1]; 0.65 to 0.75 is usual when a pretrained transformer is fine-tuned.
@@ -191,28 +208,35 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
     if isinstance(decay, Real) and not 0 < decay <= 1:
         raise ValueError(f"layer_decay={decay}: out of range; allowed: above 0, at most 1")
 
-    def depth_of(tree: Any) -> int:
-        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
-        blocks = [int(found[1]) for path in paths if (found := BLOCK.search(path))]
-        if not blocks:
+    def depths_of(tree: Any) -> dict[str, int]:
+        """Path of the module that holds a stack -> K."""
+        depths: dict[str, int] = {}
+        for path, _ in jax.tree_util.tree_leaves_with_path(tree):
+            if found := BLOCK.search(_path(path)):
+                stack = found["stack"] or ""
+                depths[stack] = max(depths.get(stack, 0), 1 + int(found["number"]))
+        if not depths:
             raise ValueError(
                 f"layer_decay={decay}: the network has no numbered blocks; allowed: of vision transformers"
             )
-        return 1 + max(blocks)
+        return depths
 
     def init(params: Any) -> optax.EmptyState:
-        depth_of(params)
+        depths_of(params)
         return optax.EmptyState()
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
-        depth = depth_of(updates)
+        depths = depths_of(updates)
 
         def scaled(path: tuple, leaf: jax.Array) -> jax.Array:
             name = _path(path)
-            block = BLOCK.search(name)
-            is_first = any(word.startswith(FIRST) for word in name.split("/"))
-            layer = 1 + int(block[1]) if block else 0 if is_first else depth + 1
-            return leaf * decay ** (depth + 1 - layer)
+            if found := BLOCK.search(name):
+                return leaf * decay ** (depths[found["stack"] or ""] - int(found["number"]))
+            if FIRST.isdisjoint(re.sub(r"\d", "", word) for word in re.split("[/_]", name)):
+                return leaf
+            around = [stack for stack in depths if stack == "" or name.startswith(f"{stack}/")]
+            depth = depths[max(around, key=len)] if around else max(depths.values())
+            return leaf * decay ** (depth + 1)
 
         return jax.tree_util.tree_map_with_path(scaled, updates), state
 

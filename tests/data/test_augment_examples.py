@@ -67,11 +67,21 @@ def test_keypoints_change_places_in_a_mirror():
         ("eye.L", "eye.R"),
         ("eyeLeft", "eyeRight"),
         ("LEye", "REye"),
+        ("LEYE", "REYE"),
+        ("lshoulder", "RShoulder"),
+        ("Lt. Eye", "Rt. Eye"),
+        ("eyeL", "eyeR"),
+        ("eye_left_1", "eye_right_1"),
+        ("rear left wheel", "rear right wheel"),
+        ("lower_leg_l", "lower_leg_r"),
     ):
         assert mirror_orders(pair) == ((1, 0), (1, 0)), pair
     assert mirror_orders(("Top L", "Bottom L", "Bottom R")) == ((0, 2, 1), (1, 0, 2))
-    for none in (("lip", "rip"), ("upright", "tail"), ("1", "2")):
+    for none in (("lip", "rip"), ("upright", "tail"), ("1", "2"), ("left_eye", "left_ear")):
         assert mirror_orders(none)[0] == (0, 1)
+    # Names that are no pair of two: each keypoint still has one place.
+    assert mirror_orders(("light", "right", "left"))[0] == (0, 2, 1)
+    assert mirror_orders(("left_eye", "Left Eye", "right_eye"))[0] == (0, 2, 1)
     points = jnp.array([[[6.0, 7, 2], [10, 4, 1], [14, 7, 2], [0, 0, 0]]])
     flip = random_flip_example(1.0, 0.0, sides)
     moved = flip(jax.random.key(0), {**example(), "keypoints": points})["keypoints"]

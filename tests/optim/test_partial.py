@@ -1,13 +1,18 @@
 """Parts of a network: how they are written, what they match, and their rates."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from dlcore.optim.partial import Part, parse_part, part_labels, part_of, partial_optimizer, scale_by_layer
 
+MANIFESTS = Path(__file__).parents[1] / "goldens" / "manifests"
 PARAMS = {
     "stem": {"kernel": jnp.ones(2)},
     "stage1_block0": {"conv1": {"kernel": jnp.ones(3)}},
@@ -75,6 +80,59 @@ def test_layer_wise_decay_by_hand():
         scale_by_layer(0.5).init(PARAMS)
     with pytest.raises(ValueError, match=r"layer_decay=1.5: out of range"):
         scale_by_layer(1.5)
+
+
+def test_layer_wise_decay_of_stacks_under_any_names():
+    """Decay 1/2. Encoder of two blocks: 1/2, 1/4, its embeddings 1/8; decoder of one: 1/2, its embedding 1/4. What is
+    shared comes before the longer of the two: 1/8. The norm and the head of the encoder are no embeddings: 1."""
+    params = {
+        "encoder": {
+            "word_embeddings": {"embedding": jnp.ones(1)},
+            "conv_stem": {"kernel": jnp.ones(1)},
+            "cls_token": jnp.ones(1),
+            "register_tokens": jnp.ones(1),
+            "blocks_0": {"attn": {"kernel": jnp.ones(1)}},
+            "blocks_1": {"attn": {"kernel": jnp.ones(1)}},
+            "norm": {"scale": jnp.ones(1)},
+        },
+        "decoder": {"wte": {"embedding": jnp.ones(1)}, "blocks_0": {"kernel": jnp.ones(1)}},
+        "stem1": {"kernel": jnp.ones(1)},
+        "head": {"kernel": jnp.ones(1)},
+    }
+    updates, _ = scale_by_layer(0.5).update(params, optax.EmptyState())
+    got = {
+        jax.tree_util.keystr(p, simple=True, separator="."): float(x[0]) for p, x in jax.tree.leaves_with_path(updates)
+    }
+    assert got == {
+        "encoder.word_embeddings.embedding": 1 / 8,
+        "encoder.conv_stem.kernel": 1 / 8,
+        "encoder.cls_token": 1 / 8,
+        "encoder.register_tokens": 1 / 8,
+        "encoder.blocks_0.attn.kernel": 1 / 4,
+        "encoder.blocks_1.attn.kernel": 1 / 2,
+        "encoder.norm.scale": 1,
+        "decoder.wte.embedding": 1 / 4,
+        "decoder.blocks_0.kernel": 1 / 2,
+        "stem1.kernel": 1 / 8,
+        "head.kernel": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_cifar", "mixer_s16_224", "xception41"])
+def test_only_the_norm_and_the_head_keep_their_rate(name):
+    """Of the networks with numbered blocks: all that comes before them has the lowest rate."""
+    lines = json.loads((MANIFESTS / f"{name}.json").read_text())
+    params = unflatten_dict(
+        {p.removeprefix("params/"): jnp.ones(()) for p in lines if p.startswith("params/")}, sep="/"
+    )
+    updates, _ = scale_by_layer(0.5).update(params, optax.EmptyState())
+    rates = {module: {float(x) for x in jax.tree.leaves(leaf)} for module, leaf in updates.items()}
+    last = max(int(module.split("_")[1]) for module in rates if module.startswith("blocks_"))
+    for module, found in rates.items():
+        if module.startswith("blocks_"):
+            assert found == {0.5 ** (last + 1 - int(module.split("_")[1]))}
+        else:
+            assert found == ({1.0} if module in ("norm", "head") else {0.5 ** (last + 2)}), module
 
 
 def test_the_norm_is_that_of_all_parts_that_learn():

@@ -125,8 +125,9 @@ def random_flip_example(
 def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Tell which keypoint takes the place of each when an image is mirrored.
 
-    A partner's name has right for left, or the word r for l, in any position and case: left_eye and right_eye,
-    Left_Eye, eyeLeft, l_eye, eye.L, LEye.
+    A partner's name has right for left, or the word r for l (rt for lt), in any position and case: left_eye and
+    right_eye, Left_Eye, eyeLeft, l_eye, eye.L, LEye. So has a word that begins with l or r and has three more letters:
+    LEYE and REYE, lhip and rhip. Only two names that each are the other's partner change places.
 
     Left and right of a body (`left_eye`) change places in either mirror, since a body turned upside down by a mirror
     has its left eye where its right one was. Sides of the picture (names with `top` or `bottom` among them) change
@@ -141,12 +142,14 @@ def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
     words = [_words(name) for name in names]
     sides = any(side in word for name in words for word in name for side in ("top", "bottom"))
 
-    def order(swapped: Callable[[str], str]) -> tuple[int, ...]:
-        known = {name: i for i, name in enumerate(words)}
-        return tuple(known.get(tuple(map(swapped, name)), i) for i, name in enumerate(words))
+    known = {name: i for i, name in enumerate(words)}
 
-    across = order(lambda word: {"l": "r", "r": "l"}.get(word, _swapped(word, "left", "right")))
-    return across, order(lambda word: _swapped(word, "top", "bottom")) if sides else across
+    def order(candidates: Callable[[tuple[str, ...]], list[tuple[str, ...]]]) -> tuple[int, ...]:
+        partners = [next((known[c] for c in candidates(name) if c in known), i) for i, name in enumerate(words)]
+        return tuple(j if partners[j] == i else i for i, j in enumerate(partners))
+
+    across = order(_across)
+    return across, order(lambda name: [tuple(_swapped(w, "top", "bottom") for w in name)]) if sides else across
 
 
 def has_pairs(order: Sequence[int]) -> bool:
@@ -165,6 +168,16 @@ def _words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case, which begin at signs, capitals and digits."""
     found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
     return tuple(word.lower() for word in found)
+
+
+def _across(name: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Names that the other side may have, the likeliest first."""
+    words = {"l": "r", "r": "l", "lt": "rt", "rt": "lt"}
+    swapped = tuple(words.get(word, _swapped(word, "left", "right")) for word in name)
+    if swapped != name:
+        return [swapped]
+    prefixed = [k for k, word in enumerate(name) if word[0] in "lr" and len(word) > 3]
+    return [(*name[:k], words[name[k][0]] + name[k][1:], *name[k + 1 :]) for k in prefixed]
 
 
 def _swapped(word: str, one: str, other: str) -> str:
