@@ -10,7 +10,7 @@ import io
 import json
 import posixpath
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,7 @@ def _by_image(
                 raise ValueError(f"image_id={note.get('image_id')}: no such image")
             if note.get("category_id") not in names:
                 allowed = ", ".join(map(str, sorted(names)))
+                allowed = allowed or "those of categories, where there is none"
                 raise ValueError(f"category_id={note.get('category_id')}: no such category; allowed: {allowed}")
             if number[note["category_id"]] is None:
                 known = ", ".join(repr(c["name"]) for c in categories)
@@ -342,6 +343,8 @@ def _keypoints(
     labeled = points[:, 2] > 0
     if not np.isfinite(points).all():
         raise ValueError("keypoints: not finite; allowed: numbers")
+    if (wrong := points[~np.isin(points[:, 2], (0, 1, 2)), 2]).size:
+        raise ValueError(f"keypoints: visibility {wrong[0]:g}; allowed: 0 (not labeled), 1 (hidden), 2 (visible)")
     outside = ((points[:, :2] < -1) | (points[:, :2] > [image["width"], image["height"]])).any(-1) & labeled
     if outside.any():
         raise ValueError(
@@ -379,20 +382,34 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} is not COCO's: {kind} is {_kind(content[kind])}; allowed: a list")
     if not content["images"]:
         raise ValueError(f"{path}: images is empty; allowed: one or more")
-    _check_entries(content["images"], "images", {"file_name": str, "width": int, "height": int}, path)
+    _check_images(content["images"], path)
     _check_categories(content["categories"], path)
     return content
 
 
 def _check_categories(categories: Sequence[Any], path: Path) -> None:
     _check_entries(categories, "categories", {"name": str}, path)
-    named: dict[str, Any] = {}
-    for category in categories:
-        if (other := named.setdefault(category["name"], category)) is not category:
-            raise ValueError(
-                f"{path}: categories {other['id']} and {category['id']} are both called {category['name']!r}; allowed: "
-                "each name once"
-            )
+    if twins := _twins(categories, lambda category: category["name"]):
+        one, other = twins
+        raise ValueError(
+            f"{path}: categories {one['id']} and {other['id']} are both called {one['name']!r}; allowed: each name once"
+        )
+
+
+def _check_images(images: Sequence[Any], path: Path) -> None:
+    _check_entries(images, "images", {"file_name": str, "width": int, "height": int}, path)
+    if twins := _twins(images, lambda image: posixpath.normpath(image["file_name"].replace("\\", "/"))):
+        one, other = twins
+        raise ValueError(
+            f"{path}: images {one['id']} and {other['id']} are both the file {other['file_name']!r}, which would lack "
+            "objects; allowed: one entry of each file"
+        )
+
+
+def _twins(entries: Sequence[Any], key: Callable[[Any], Any]) -> tuple[Any, Any] | None:
+    """The first entry whose key another had before it, behind that one."""
+    first: dict[Any, Any] = {}
+    return next(((one, entry) for entry in entries if (one := first.setdefault(key(entry), entry)) is not entry), None)
 
 
 def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type], path: Path) -> None:

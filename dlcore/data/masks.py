@@ -92,7 +92,7 @@ def _string_lengths(text: str | bytes) -> np.ndarray:
     """
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(codes & 32 == 0)
-    if not len(codes) or ((codes < 0) | (codes > 63)).any() or ends[-1] != len(codes) - 1:
+    if not len(ends) or ((codes < 0) | (codes > 63)).any() or ends[-1] != len(codes) - 1:
         raise ValueError(f"counts={text!r}: not run lengths; allowed: a string as pycocotools writes it")
     starts = np.concatenate([[0], ends[:-1] + 1])
     digits = ends - starts + 1

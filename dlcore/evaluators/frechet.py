@@ -20,6 +20,7 @@ import chex
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["frechet_distance", "frechet_evaluator", "frechet_of_features", "inception_score", "kid", "moments"]
 
@@ -58,8 +59,16 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
 
     Returns:
       The distance, 0 or more.
+
+    Raises:
+      ValueError: a moment is not finite, or a covariance is not symmetric.
     """
     chex.assert_rank([mean_f, cov_f, mean_g, cov_g], [1, 2, 1, 2])
+    for name, moment in (("mean_f", mean_f), ("cov_f", cov_f), ("mean_g", mean_g), ("cov_g", cov_g)):
+        check_finite(name, moment)
+    for name, cov in (("cov_f", cov_f), ("cov_g", cov_g)):
+        if cov.shape[0] != cov.shape[1] or np.abs(cov - np.transpose(cov)).max() > 1e-3 * np.abs(cov).max():
+            raise ValueError(f"{name}={np.shape(cov)}: not symmetric; allowed: a covariance, [D, D]")
     values, vectors = np.linalg.eigh(cov_f)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     inner = np.linalg.eigvalsh(root @ cov_g @ root)

@@ -71,7 +71,12 @@ def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, flo
 
     Returns:
       (low, high), within [0, 1].
+
+    Raises:
+      ValueError: there was no trial, or more successes than trials.
     """
+    if not 0 <= right <= count or count < 1:
+        raise ValueError(f"right={right}: of count={count}; allowed: 0 to count, and at least one trial")
     share = right / count
     middle = share + z**2 / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

@@ -40,6 +40,8 @@ def knn_predict(
     """
     chex.assert_rank([bank, labels, queries], [2, 1, 2])
     chex.assert_equal_shape_prefix([bank, labels], 1)
+    if bank.shape[1] != queries.shape[1]:
+        raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
     if not 1 <= k <= len(bank):
         raise ValueError(f"k={k}: out of range; allowed: 1 to {len(bank)}, the size of the bank")
     if temperature <= 0:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite
 
 __all__ = ["mode_coverage", "mode_coverage_evaluator"]
 
@@ -34,11 +35,16 @@ def mode_coverage(
       each mode.
 
     Raises:
-      ValueError: shapes do not fit, or there is no sample.
+      ValueError: shapes do not fit, there is no sample, one is not finite, or `deviation` is not positive.
     """
     samples, centers = np.asarray(samples, np.float64), np.asarray(centers, np.float64)
     if samples.ndim != 2 or not len(samples) or centers.ndim != 2 or samples.shape[1] != centers.shape[1]:
-        raise ValueError(f"samples has shape {samples.shape} and centers {centers.shape}; allowed: [N, D] and [K, D]")
+        raise ValueError(
+            f"samples={samples.shape}, centers={centers.shape}: wrong shapes; allowed: [N, D] and [K, D], N above 0"
+        )
+    if not deviation > 0:
+        raise ValueError(f"deviation={deviation}: out of range; allowed: above 0")
+    check_finite("samples", samples)
     distance = np.linalg.norm(samples[:, None] - centers, axis=-1)
     near = distance.min(1) <= 3 * deviation
     share = np.bincount(distance.argmin(1)[near], minlength=len(centers)) / len(samples)

@@ -56,7 +56,9 @@ def softmax_cross_entropy_loss(
       ValueError: `labels` are neither integers [...] nor floats [..., C].
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
-    check_shapes(logits=(logits, "... C"), label_smoothing=(label_smoothing, ""), class_weights=(class_weights, "C"))
+    check_shapes(
+        logits=(logits, "... C"), label_smoothing=(label_smoothing, "0 to 1"), class_weights=(class_weights, "C")
+    )
     are_classes = _are_classes(logits, labels)
     if are_classes and isinstance(label_smoothing, Real) and label_smoothing == 0:
         # Classes outside [0, C) are ignored.
@@ -96,7 +98,7 @@ def binary_cross_entropy_loss(
     check_shapes(
         logits=(logits, "... C"),
         targets=(targets, "... C"),
-        positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ""),
+        positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ">= 0"),
     )
     positive = targets * jax.nn.log_sigmoid(logits)  # [..., C]
     negative = (1 - targets) * jax.nn.log_sigmoid(-logits)  # [..., C]
@@ -152,7 +154,7 @@ def _are_classes(logits: jax.Array, labels: jax.Array) -> bool:
 def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array) -> jax.Array:
     """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
-    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ""))
+    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ">= 0"))
     is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]  # [..., C]
     target_logit = jnp.take_along_axis(logits, labels[..., None], -1, mode="clip")  # [..., 1]
     return jnp.where(is_other_class, jax.nn.relu(logits - target_logit + margin), 0)

@@ -8,8 +8,6 @@ Xie, Dai, Hovy, Luong & Le 2019, "Unsupervised data augmentation for consistency
 Examples whose confidence is below beta cost 0, and still divide the mean.
 """
 
-from numbers import Real
-
 import jax
 import jax.numpy as jnp
 
@@ -40,15 +38,11 @@ def consistency_loss(
     Raises:
       ValueError: `temperature` or `threshold` is out of range, or the two shapes differ.
     """
-    if isinstance(temperature, Real) and not temperature > 0:
-        raise ValueError(f"temperature={temperature}: out of range; allowed: above 0")
-    if isinstance(threshold, Real) and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold}: out of range; allowed: 0 to 1")
     check_shapes(
         logits=(logits, "... C"),
         target_logits=(target_logits, "... C"),
-        temperature=(temperature, ""),
-        threshold=(threshold, ""),
+        temperature=(temperature, "> 0"),
+        threshold=(threshold, "0 to 1"),
     )
     # Target distribution, no gradient; sharpened where the temperature is below 1.
     plain = jax.lax.stop_gradient(at_least_float32(target_logits))  # [..., C]

@@ -61,7 +61,7 @@ def info_nce_loss(
         query=(query, "... D"),
         positive=(positive, "... D"),
         negatives=(negatives, "K D" if negatives.ndim == 2 else "... K D"),
-        temperature=(temperature, ""),
+        temperature=(temperature, "> 0"),
     )
     to_positive = jnp.einsum("...d,...d->...", query, positive)[..., None]  # [..., 1]
     to_negatives = jnp.einsum("...kd,...d->...k", negatives, query)  # [..., K]
@@ -91,7 +91,7 @@ def nt_xent_scores(
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
     # Views of all replicas; the positives of this one begin at `first`.
     negatives, first = all_gather((a, b, is_valid)), replica_index() * len(a)
@@ -172,7 +172,7 @@ def clip_loss(
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), mask=(mask, "N"))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
     scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))  # [N, N], [N]
     # Padded pairs are no negatives.
@@ -209,7 +209,7 @@ def siglip_loss(
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, ""), bias=(bias, ""), mask=(mask, "N"))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), bias=(bias, ""), mask=(mask, "N"))
     is_valid, a, b = _kept_units(a, b, mask)
     # 1 on the diagonal, -1 elsewhere.
     signs = 2 * jnp.eye(len(a), dtype=a.dtype) - 1  # [N, N]
@@ -248,7 +248,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(z=(z, "N D"), t=(t, ""), mask=(mask, "N"))
+    check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "N"))
     is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
     z = jnp.where(is_valid[:, None], at_least_float32(z), 0)
     squared = squared_distances(z, z)  # [N, N]

@@ -42,7 +42,7 @@ def sigmoid_focal_loss(
       ValueError: `targets` do not have the shape of `logits`.
     """
     logits = at_least_float32(logits)
-    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, ""), gamma=(gamma, ""))
+    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1"), gamma=(gamma, ">= 0"))
     p = jax.nn.sigmoid(logits)  # [..., C]
     # 1 - p_t, kept above 0 for a finite gradient of its power.
     error = jnp.maximum(p + targets - 2 * p * targets, jnp.finfo(p.dtype).tiny)  # [..., C]

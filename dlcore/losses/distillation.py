@@ -43,7 +43,7 @@ def distillation_loss(
     check_shapes(
         student_logits=(student_logits, "... C"),
         teacher_logits=(teacher_logits, "... C"),
-        temperature=(temperature, ""),
+        temperature=(temperature, "> 0"),
     )
     student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))  # [..., C]
     # No gradient to the teacher.

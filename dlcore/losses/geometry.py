@@ -51,6 +51,8 @@ def chamfer_loss(
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
     p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
+    if 0 in (p.shape[-2], q.shape[-2]):
+        return jnp.zeros(p.shape[:-2], p.dtype)
     total = 0
     # Each point to its nearest neighbor in the other set, both ways.
     for source, target, own_mask, other_mask in ((p, q, p_mask, q_mask), (q, p, q_mask, p_mask)):

@@ -31,7 +31,7 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
     Returns:
       [C], weights that sum to C; a class without examples gets 0.
     """
-    check_shapes(counts=(counts, "C"), beta=(beta, ""))
+    check_shapes(counts=(counts, "C"), beta=(beta, "0 to <1"))
     counts = at_least_float32(counts)
     # Effective number (1 - beta^n) / (1 - beta), up to a constant factor.
     effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))  # [C]
@@ -83,7 +83,7 @@ def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.
     Returns:
       [C], the margins.
     """
-    check_shapes(counts=(counts, "C"), max_margin=(max_margin, ""))
+    check_shapes(counts=(counts, "C"), max_margin=(max_margin, ">= 0"))
     margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25  # [C]
     return margins * max_margin / margins.max()
 
@@ -104,7 +104,7 @@ def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: f
       ValueError: `labels` are not integers with the leading axes of `logits`, or `margins` are not [C].
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
-    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, ""))
+    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, "> 0"))
     # The margin is taken off the label's logit alone.
     is_label = jnp.arange(logits.shape[-1]) == labels[..., None]  # [..., C]
     return softmax_cross_entropy_loss(scale * (logits - jnp.where(is_label, margins, 0)), labels)

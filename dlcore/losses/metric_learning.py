@@ -79,7 +79,7 @@ def triplet_loss(
         raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
     anchor, positive, negative = (at_least_float32(x) for x in (anchor, positive, negative))
     check_shapes(
-        anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, "")
+        anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, ">= 0")
     )
 
     def pairwise_distance(a, b):
@@ -126,7 +126,7 @@ def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.A
       ValueError: the shapes do not fit together.
     """
     labels = jnp.asarray(labels)
-    check_shapes(distances=(distances, "N N"), labels=(labels, "int N"), margin=(margin, ""))
+    check_shapes(distances=(distances, "N N"), labels=(labels, "int N"), margin=(margin, ">= 0"))
     same = labels[:, None] == labels[None]  # [N, N]
     # [anchor, positive, negative]: the positive of the same class, the negative of another.
     valid = (same & ~jnp.eye(len(labels), dtype=bool))[:, :, None] & ~same[:, None, :]  # [N, N, N]
@@ -202,7 +202,7 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ""))
+    check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ">= 0"))
     squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)  # [...]
     return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
@@ -223,7 +223,7 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
       ValueError: the shapes do not fit together.
     """
     a, b = at_least_float32(a), at_least_float32(b)
-    check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, ""))
+    check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, "-1 to 1"))
     cosine = _dot(a, b) * jax.lax.rsqrt(_dot(a, a) + 1e-12) * jax.lax.rsqrt(_dot(b, b) + 1e-12)  # [...]
     return jnp.where(jnp.asarray(y) > 0, 1 - cosine, jax.nn.relu(cosine - margin))
 
@@ -243,7 +243,7 @@ def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.
       ValueError: the two shapes differ.
     """
     distance = at_least_float32(distance)
-    check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ""))
+    check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ">= 0"))
     return jnp.where(jnp.asarray(y) > 0, distance, jax.nn.relu(margin - distance))
 
 
@@ -265,7 +265,7 @@ def margin_ranking_loss(
       ValueError: the shapes differ.
     """
     first, second = at_least_float32(first), at_least_float32(second)
-    check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ""))
+    check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ">= 0"))
     return jax.nn.relu(margin - y * (first - second))
 
 

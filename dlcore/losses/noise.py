@@ -9,8 +9,6 @@ labels and learns slowly. T_cy is the probability that an example of class c is 
 label with what the network says the *label* will be, so that at the minimum p is right about the class.
 """
 
-from numbers import Real
-
 import jax
 import jax.numpy as jnp
 
@@ -34,10 +32,8 @@ def generalized_cross_entropy_loss(logits: jax.Array, labels: jax.Array, q: floa
     Raises:
       ValueError: `labels` are not integers with the leading axes of `logits`, or `q` is out of range.
     """
-    if isinstance(q, Real) and not 0 <= q <= 1:
-        raise ValueError(f"q={q}: out of range; allowed: 0 to 1")
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
-    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), q=(q, ""))
+    check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), q=(q, "0 to 1"))
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="clip")[..., 0]  # [...]
     q = jnp.asarray(q, log_p.dtype)
     # (1 - p^q) / q; its limit at q = 0 is the cross-entropy.

@@ -84,7 +84,7 @@ def smooth_l1_loss(predictions: jax.Array, targets: jax.Array, beta: float | jax
     Raises:
       ValueError: the two shapes differ.
     """
-    check_shapes(beta=(beta, ""))
+    check_shapes(beta=(beta, ">= 0"))
     abs_error = _distance(predictions, targets)  # [..., D]
     # Quadratic below beta, linear above it.
     near = jnp.minimum(abs_error, beta)  # [..., D]
@@ -105,7 +105,7 @@ def huber_loss(predictions: jax.Array, targets: jax.Array, delta: float | jax.Ar
     Raises:
       ValueError: the two shapes differ.
     """
-    check_shapes(delta=(delta, ""))
+    check_shapes(delta=(delta, "> 0"))
     return optax.huber_loss(_error(predictions, targets), delta=delta).mean(-1)
 
 
@@ -130,7 +130,7 @@ def gaussian_nll_loss(
     check_shapes(
         mean=(error, "... D"),
         variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
-        epsilon=(epsilon, ""),
+        epsilon=(epsilon, ">= 0"),
     )
     # A variance below epsilon counts as epsilon, and keeps its gradient.
     variance = variance + jax.lax.stop_gradient(jnp.maximum(variance, epsilon) - variance)

@@ -65,9 +65,9 @@ def tversky_loss(
         logits=(logits, "... H W"),
         targets=(targets, "... H W"),
         mask=(mask, "... H W"),
-        alpha=(alpha, ""),
-        beta=(beta, ""),
-        smooth=(smooth, ""),
+        alpha=(alpha, ">= 0"),
+        beta=(beta, ">= 0"),
+        smooth=(smooth, ">= 0"),
     )
     if mask is not None:
         logits, targets = (jnp.where(mask > 0, v, 0) for v in (logits, targets))
@@ -122,9 +122,9 @@ def multiclass_tversky_loss(
         logits=(logits, "... H W C"),
         labels=(labels, "int ... H W"),
         mask=(mask, "... H W"),
-        alpha=(alpha, ""),
-        beta=(beta, ""),
-        smooth=(smooth, ""),
+        alpha=(alpha, ">= 0"),
+        beta=(beta, ">= 0"),
+        smooth=(smooth, ">= 0"),
     )
     if mask is not None:
         mask = mask[..., None]

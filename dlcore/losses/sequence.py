@@ -9,14 +9,16 @@ The recursion of CTC is optax's, with a log 0 of -1e30 in place of -1e5, so that
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dlcore.losses._precision import at_least_float32
 from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_class_ids
 
 __all__ = ["ctc_loss", "sequence_loss"]
 
@@ -71,7 +73,8 @@ def ctc_loss(
       [...], one loss a sequence, in nats; infinite, with a gradient of 0, where the label does not fit into the steps.
 
     Raises:
-      ValueError: the shapes do not fit together, or `labels` are not integers.
+      ValueError: the shapes do not fit together, `labels` are not integers, `blank` is no class, or, outside of jit, a
+        symbol that counts is none or the blank.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(
@@ -81,6 +84,9 @@ def ctc_loss(
         labels_length=(labels_length, "int ..."),
     )
     batch, (t, c), n = logits.shape[:-2], logits.shape[-2:], labels.shape[-1]
+    check_class_ids("blank", blank, c)
+    if not any(isinstance(x, jax.core.Tracer) for x in (labels, labels_length)):
+        _check_symbols(np.asarray(labels), labels_length, c, blank)
     size = math.prod(batch)
 
     def padding(steps, length):
@@ -97,3 +103,10 @@ def ctc_loss(
         log_epsilon=_LOG_ZERO,
     ).reshape(batch)
     return jnp.where(loss > -_LOG_ZERO / 2, jnp.inf, loss)
+
+
+def _check_symbols(labels: np.ndarray, lengths: Any, num_classes: int, blank: int) -> None:
+    counts = np.arange(labels.shape[-1]) < np.expand_dims(labels.shape[-1] if lengths is None else lengths, -1)
+    check_class_ids("labels", np.where(counts, labels, 0), num_classes)
+    if (counts & (labels == blank)).any():
+        raise ValueError(f"labels={blank}: the blank is no symbol; allowed: the other classes, of {num_classes}")

@@ -71,4 +71,6 @@ def _counts(confusion: np.ndarray) -> np.ndarray:
     confusion = np.asarray(confusion, np.float64)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or not confusion.any():
         raise ValueError(f"confusion={confusion.shape}: not square, or without a count; allowed: [C, C]")
+    if not (confusion >= 0).all():
+        raise ValueError(f"confusion={confusion.min():g}: no count; allowed: numbers of at least 0")
     return confusion

@@ -133,7 +133,7 @@ class ConfusionMatrix(Metric):
           [C, C] int64; None where nothing was counted.
 
         Raises:
-          ValueError: labels or predictions lay outside [0, C).
+          ValueError: labels or predictions lay outside [0, C), or logits were NaN.
         """
         check_outside(self.outside, self.counts.shape[0])
         counts = np.asarray(self.counts, np.int64)
@@ -200,7 +200,7 @@ class PrecisionRecall(Metric):
           None where nothing was counted.
 
         Raises:
-          ValueError: labels or predictions lay outside [0, C).
+          ValueError: labels or predictions lay outside [0, C), or logits were NaN.
         """
         check_outside(self.outside, self.true_positive.shape[0])
         tp, fp, fn = (np.asarray(a, np.int64) for a in (self.true_positive, self.false_positive, self.false_negative))
@@ -237,7 +237,8 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
     if predictions.ndim == labels.ndim + 1 and predictions.shape[:-1] == labels.shape:
         if num_classes not in (None, predictions.shape[-1]):
             raise ValueError(f"num_classes={num_classes}: not that of the logits; allowed: {predictions.shape[-1]}")
-        return jnp.argmax(predictions, -1), predictions.shape[-1]
+        # NaN is no decision: a class that does not exist, which `compute` refuses.
+        return jnp.where(jnp.isnan(predictions).any(-1), -1, jnp.argmax(predictions, -1)), predictions.shape[-1]
     if predictions.shape != labels.shape or not jnp.issubdtype(predictions.dtype, jnp.integer):
         raise ValueError(
             f"predictions={predictions.dtype}{list(predictions.shape)}: wrong for labels={labels.shape}; "
@@ -274,5 +275,6 @@ def check_outside(outside: Any, num_classes: int) -> None:
     """
     if outside > 0:
         raise ValueError(
-            f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, or masked out"
+            f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, or masked out; NaN among "
+            "the logits is no class"
         )

@@ -11,6 +11,8 @@ input does not matter.
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["multilabel_average_precision", "ndcg"]
 
 
@@ -54,6 +56,8 @@ def multilabel_average_precision(targets: np.ndarray, scores: np.ndarray) -> tup
       ValueError: the shapes differ or are not [N, L], or no example has a label.
     """
     targets, scores = _two_tables("targets", targets, scores)
+    if (wrong := targets[(targets != 0) & (targets != 1)]).size:
+        raise ValueError(f"targets={wrong[0]:g}: neither 0 nor 1; allowed: 1 where an example has the label, else 0")
     if not targets.any():
         raise ValueError("targets: no example has a label; allowed: at least one 1")
     each = np.array([_average_precision(t > 0, s) for t, s in zip(targets.T, scores.T, strict=True)])
@@ -80,4 +84,6 @@ def _two_tables(name: str, values: np.ndarray, scores: np.ndarray) -> tuple[np.n
     values, scores = np.asarray(values, np.float64), np.asarray(scores, np.float64)
     if values.ndim != 2 or values.shape != scores.shape or not values.size:
         raise ValueError(f"{name}={values.shape}, scores={scores.shape}: wrong shapes; allowed: one shape of two axes")
+    check_finite(name, values)
+    check_finite("scores", scores)
     return values, scores

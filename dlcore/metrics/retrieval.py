@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["Verification", "recall_at_k", "verification"]
 
 _CHUNK = 1024
@@ -37,7 +39,7 @@ def recall_at_k(
       The share, in [0, 1].
 
     Raises:
-      ValueError: `k` is out of range, `metric` is unknown, or the shapes do not fit together.
+      ValueError: `k` is out of range, `metric` is unknown, an embedding is not finite, or shapes do not fit together.
     """
     queries, labels = np.asarray(queries, np.float64), np.asarray(labels)
     own = gallery is None
@@ -49,6 +51,7 @@ def recall_at_k(
     for name, v, y in (("queries", queries, labels), ("gallery", gallery, gallery_labels)):
         if v.ndim != 2 or len(v) != len(y) or v.shape[1] != queries.shape[1] or not len(v):
             raise ValueError(f"{name}={v.shape}: wrong shape with labels {y.shape}; allowed: [N, D] and [N], N above 0")
+        check_finite(name, v)
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric={metric!r}: unknown; allowed: cosine, euclidean")
     most = len(gallery) - own
@@ -104,13 +107,14 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
       The curve and its summary.
 
     Raises:
-      ValueError: the shapes differ, or all pairs are of one kind.
+      ValueError: the shapes differ, a score is not finite, or all pairs are of one kind.
     """
     from sklearn.metrics import auc, roc_curve
 
     scores, same = np.asarray(scores, np.float64), np.asarray(same).astype(bool)
     if scores.ndim != 1 or scores.shape != same.shape:
         raise ValueError(f"scores={scores.shape}, same={same.shape}: wrong shapes; allowed: [P] for both")
+    check_finite("scores", scores)
     if same.all() or not same.any():
         raise ValueError(f"same={int(same.sum())} of {len(same)} pairs: only one kind; allowed: pairs of both kinds")
     false, true, thresholds = roc_curve(same, scores, drop_intermediate=False)

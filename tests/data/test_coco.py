@@ -105,6 +105,16 @@ def test_ids_that_are_there_twice_are_refused(folder):
         coco_splits(folder, 16, 3)
 
 
+def test_a_file_that_is_there_twice_is_refused(folder):
+    """Each of its two entries would lack the objects of the other, which it then learns as background."""
+    images = [{"id": k, "file_name": name, "width": 40, "height": 20} for k, name in ((7, "b.png"), (0, "./b.png"))]
+    change(folder / "instances_train.json", images=images)
+    with pytest.raises(
+        ValueError, match=r"images 7 and 0 are both the file '\./b\.png', .*; allowed: one entry of each"
+    ):
+        coco_splits(folder, 16, 3)
+
+
 def test_images_are_known_by_file_and_size(folder):
     train = coco_splits(folder, 16, 3)["train"]
     assert list(train.names) == ["b.png", "a.png"]
@@ -319,6 +329,7 @@ def test_keypoints_move_with_their_image(folder):
         ([10, 4, 2], "keypoints: 3 numbers; allowed: 6"),
         ([10, 4, 2, 41, 3, 1], "keypoint 'right_eye': outside image a.png"),
         ([10, float("inf"), 2, 0, 0, 0], "keypoints: not finite"),
+        ([10, 4, 7, 0, 0, 0], r"keypoints: visibility 7; allowed: 0 \(not labeled\)"),
     ):
         annotate(folder, keypoints=keypoints)
         with pytest.raises(ValueError, match=f"annotation 31: {problem}"):

@@ -68,6 +68,7 @@ def test_run_lengths_that_do_not_fit_are_refused():
         ("2T", "not run lengths"),
         ("2 4", "not run lengths"),
         ("", "not run lengths"),
+        ("abc", "not run lengths"),
         ([2, 3], "counts: they add up to 5"),
     ):
         with pytest.raises(ValueError, match=problem):

@@ -6,16 +6,27 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.detection_errors import detection_errors
-from dlcore.evaluators.frechet import frechet_of_features
+from dlcore.evaluators.frechet import frechet_distance, frechet_of_features
+from dlcore.evaluators.groups import wilson_interval
 from dlcore.evaluators.knn import knn_predict
+from dlcore.evaluators.mode_coverage import mode_coverage
 from dlcore.interpretability.cam import class_activation_map
 from dlcore.interpretability.occlusion import occlusion_grid
 from dlcore.interpretability.saliency import gradient_saliency
 from dlcore.interpretability.scores import deletion_insertion
-from dlcore.metrics import BoundaryIoU, PanopticQuality
+from dlcore.metrics import (
+    BoundaryIoU,
+    MeanIoU,
+    PanopticQuality,
+    cohen_kappa,
+    multilabel_average_precision,
+    recall_at_k,
+    verification,
+)
 from dlcore.ops import check_class_ids, check_finite, check_indices
 
 IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
+NANS = np.full((2, 2), np.nan)
 OF_THREE = r"labels\[0\]=3: out of range; allowed: 0 to 2, of 3 classes"
 
 
@@ -65,6 +76,21 @@ def test_the_first_wrong_one_is_named():
         (lambda: knn_predict(np.full((1, 2), np.nan), np.array([0]), np.ones((1, 2)), 1), r"bank\[0, 0\]=nan"),
         (lambda: knn_predict(np.ones((2, 2)), np.array([0, -1]), np.ones((1, 2)), 1), "labels=-1: no class"),
         (lambda: frechet_of_features(np.ones((3, 2)), np.ones((3, 4))), r"g.shape=\(3, 4\): another width than f"),
+        (
+            lambda: knn_predict(np.ones((2, 2)), np.array([0, 1]), np.ones((1, 3)), 1),
+            r"queries=\(1, 3\): another width",
+        ),
+        (lambda: frechet_distance(np.zeros(2), NANS, np.zeros(2), np.eye(2)), r"cov_f\[0, 0\]=nan: not finite"),
+        (lambda: frechet_distance(np.zeros(2), np.tri(2), np.zeros(2), np.eye(2)), r"cov_f=\(2, 2\): not symmetric"),
+        (lambda: recall_at_k(NANS, np.array([0, 0])), r"queries\[0, 0\]=nan: not finite"),
+        (lambda: verification(NANS[0], np.array([1, 0])), r"scores\[0\]=nan: not finite"),
+        (lambda: multilabel_average_precision(np.eye(2), NANS), r"scores\[0, 0\]=nan: not finite"),
+        (lambda: multilabel_average_precision(2 * np.eye(2), np.eye(2)), "targets=2: neither 0 nor 1"),
+        (lambda: mode_coverage(NANS, np.eye(2), 0.1), r"samples\[0, 0\]=nan: not finite"),
+        (lambda: mode_coverage(np.eye(2), np.eye(2), 0), "deviation=0: out of range; allowed: above 0"),
+        (lambda: cohen_kappa(-np.eye(2)), "confusion=-1: no count; allowed: numbers of at least 0"),
+        (lambda: wilson_interval(5, 3), "right=5: of count=3; allowed: 0 to count"),
+        (lambda: MeanIoU.of(jnp.asarray(NANS), jnp.array([0, 1])).compute(), "outside=2: .*; NaN among the logits"),
     ],
 )
 def test_what_is_no_class_and_no_number_is_refused(call, problem):

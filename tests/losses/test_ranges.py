@@ -1,0 +1,55 @@
+"""Numbers outside their range are refused by name: a temperature of 0 would give NaN, a negative one a wrong sign."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dlcore import losses
+
+ROWS, LABELS = jnp.ones((2, 3)), jnp.array([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda: losses.info_nce_loss(ROWS, ROWS, ROWS, 0.0), "temperature=0: out of range; allowed: above 0"),
+        (lambda: losses.nt_xent_loss(ROWS, ROWS, -1.0), "temperature=-1: out of range; allowed: above 0"),
+        (lambda: losses.decoupled_contrastive_loss(ROWS, ROWS, 0.0), "temperature=0"),
+        (lambda: losses.clip_loss(ROWS, ROWS, jnp.float32(0)), "temperature=0"),
+        (lambda: losses.siglip_loss(ROWS, ROWS, -0.1), "temperature=-0.1"),
+        (lambda: losses.distillation_loss(ROWS, ROWS, 0.0), "temperature=0"),
+        (lambda: losses.uniformity_loss(ROWS, 0.0), "t=0: out of range; allowed: above 0"),
+        (lambda: losses.softmax_cross_entropy_loss(ROWS, LABELS, 1.5), "label_smoothing=1.5: .*; allowed: 0 to 1"),
+        (lambda: losses.multiclass_hinge_loss(ROWS, LABELS, -1.0), "margin=-1: out of range; allowed: at least 0"),
+        (lambda: losses.binary_cross_entropy_loss(ROWS, ROWS, -1.0), "positive_weight=-1"),
+        (lambda: losses.sigmoid_focal_loss(ROWS, ROWS, 2.0), "alpha=2: out of range; allowed: 0 to 1"),
+        (lambda: losses.sigmoid_focal_loss(ROWS, ROWS, 0.25, -1.0), "gamma=-1: out of range; allowed: at least 0"),
+        (lambda: losses.huber_loss(ROWS, ROWS, 0.0), "delta=0: out of range; allowed: above 0"),
+        (lambda: losses.smooth_l1_loss(ROWS, ROWS, -1.0), "beta=-1: out of range; allowed: at least 0"),
+        (lambda: losses.class_balanced_weights(jnp.array([3, 5]), 1.0), "beta=1: .*; allowed: 0 to below 1"),
+        (lambda: losses.ldam_margins(jnp.array([3, 5]), -1.0), "max_margin=-1"),
+        (lambda: losses.triplet_loss(ROWS, ROWS, ROWS, -0.2), "margin=-0.2: out of range; allowed: at least 0"),
+        (lambda: losses.cosine_embedding_loss(ROWS, ROWS, LABELS, 2.0), "margin=2: out of range; allowed: -1 to 1"),
+        (lambda: losses.tversky_loss(ROWS, ROWS, smooth=-1.0), "smooth=-1: out of range; allowed: at least 0"),
+        (lambda: losses.consistency_loss(ROWS, ROWS, float("nan")), "temperature=nan: out of range"),
+        (
+            lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 7])),
+            r"labels\[1\]=7: out of range; allowed: 0 to 2",
+        ),
+        (lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 0])), "labels=0: the blank is no symbol"),
+        (lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 2]), blank=9), "blank=9: out of range"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(call, problem):
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        call()
+
+
+def test_what_is_traced_or_padded_passes():
+    traced = jax.jit(lambda tau: losses.distillation_loss(ROWS, ROWS, tau))(2.0)
+    assert traced.tolist() == [0, 0]
+    assert losses.cosine_embedding_loss(ROWS, ROWS, LABELS, -0.5).shape == (2,)
+    # One step, whose three symbols have 1/3 each: what lies beyond the length of a label may be anything.
+    loss = losses.ctc_loss(jnp.zeros((1, 3)), jnp.array([1, -1]), labels_length=jnp.array(1))
+    assert float(loss) == pytest.approx(1.0986123)
+    assert losses.chamfer_loss(jnp.ones((2, 0, 3)), jnp.ones((2, 4, 3))).tolist() == [0, 0]
