@@ -197,7 +197,10 @@ def _allowed(limits: Range) -> str:
 
 
 def settings_of(function: Callable) -> dict[str, Setting]:
-    """Collect the parameters of a function that can be flags; `seed` takes what the seed of a run takes.
+    """Collect the parameters of a function that can be flags.
+
+    `seed` takes what the seed of a run takes. An int without a `Range` of its own whose default is above 0 is a number
+    of something, at least 1; a `learning_rate` is at least 0.
 
     Args:
       function: whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
@@ -208,10 +211,24 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     helps = _helps(inspect.getdoc(function) or "")
     return {
-        name: Setting(parameter.default, helps.get(name, ""), hints[name], SEEDS if name == "seed" else Range())
+        name: Setting(
+            parameter.default, helps.get(name, ""), hints[name], _limits(name, parameter.default, hints[name])
+        )
         for name, parameter in inspect.signature(function).parameters.items()
         if name in hints and parameter.default is not parameter.empty and _kind(hints[name])
     }
+
+
+def _limits(name: str, default: Any, hint: Any) -> Range:
+    """What the name and the default of a parameter say of its values; no limits where its type says them."""
+    kind = _kind(hint)
+    if name == "seed":
+        return SEEDS
+    if kind.limits != Range() or kind.many:
+        return Range()
+    if kind.base is int and not kind.choices and default is not None and default > 0:
+        return Range(1)
+    return Range(0) if name == "learning_rate" and kind.base is float else Range()
 
 
 def _helps(doc: str) -> dict[str, str]:

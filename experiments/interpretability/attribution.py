@@ -31,7 +31,7 @@ from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
-from dlcore.kits.attribution import ANY_NETWORK, attribution_maps, draw_maps
+from dlcore.kits.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
 from dlcore.kits.trained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
@@ -42,6 +42,24 @@ def digits_network(steps: int, seed: int) -> str:
     words = ["--augment=shift", "--model=resnet8_cifar", "--model.width=16", "--eval_every=100000"]
     words += [f"--steps={steps}", f"--seed={seed}"]
     return str(train_page("classification.supervised", words, "training a network of digits"))
+
+
+def check_class(explain: str | None, names: tuple[str, ...]) -> None:
+    """Check that a class to explain is one of the network's."""
+    if explain is not None and explain not in names:
+        raise ValueError(f"explain={explain!r}: unknown; allowed: {', '.join(names[:20])}")
+
+
+def check_settings(network: str | None, input: str | None, methods: tuple[str, ...], explain: str | None) -> None:
+    """Check what can be known before a network is trained or an image read."""
+    names = tuple("0123456789") if network is None else classifier_origin(network, "network").class_names
+    if names is not None:
+        check_class(explain, names)
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f"methods={method!r}: unknown; allowed: {', '.join(METHODS)}")
+    if input is not None:
+        list_images(input)
 
 
 def pictures_of(network: TrainedNetwork, path: str | None, most: int) -> tuple[np.ndarray, list[str]]:
@@ -92,10 +110,12 @@ def study(
     Returns:
       The class and probability of each image, and the figure.
     """
+    check_settings(network, input, methods, explain)
     if network is None:
         network = digits_network(steps, seed)
     check_studied(classifier_origin(network, "network"))
     trained = load_network(network)
+    check_class(explain, trained.class_names)
     images, names = pictures_of(trained, input, most)
     x = np.asarray(normalizer(trained.mean, trained.std, size=trained.input_size)(jnp.asarray(images)))
     variables = trained.variables
@@ -104,8 +124,6 @@ def study(
         return logits_and_maps(trained.model, variables)(x)
 
     logits, features = jax.jit(forward)(variables, x)
-    if explain is not None and explain not in trained.class_names:
-        raise ValueError(f"explain={explain!r}: unknown; allowed: {', '.join(trained.class_names[:20])}")
     labels = np.asarray(logits.argmax(1)) if explain is None else np.full(len(x), trained.class_names.index(explain))
     layer = layer or default_layer(trained.model, layers_in_order(lambda x: forward(variables, x), x[:1]))
     kernel = head_kernel(variables, features[layer]) if layer in features else None

@@ -14,6 +14,7 @@ Reference: Triggs et al. 2000, "Bundle adjustment - a modern synthesis".
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ import numpy as np
 from dlcore.classical_vision.alignment import fit_similarity
 from dlcore.data.mesh_files import write_mesh
 from dlcore.experiment import Headline, Study, StudyResult
+from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.ops.camera import intrinsic_matrix, look_at, project
 from dlcore.ops.mesh import icosphere
@@ -58,7 +60,7 @@ def study(
     noise: float = 0.5,
     wrong: float = 0.1,
     degrees: float = 50.0,
-    subdivisions: int = 2,
+    subdivisions: Annotated[int, Range(0, 5)] = 2,
     output: str | None = None,
     seed: int = 0,
 ) -> StudyResult:

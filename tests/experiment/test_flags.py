@@ -44,7 +44,7 @@ def factory(
     Args:
       model: not a flag.
       count: how many, at
-        least none.
+        least one.
       rate: how fast.
     """
 
@@ -91,7 +91,7 @@ def test_defaults_are_the_signatures():
         ("--noon", "on", False),
         ("--on=false", "on", False),
         ("--count=7", "count", 7),
-        ("--count=-7", "count", -7),
+        ("--limit=-7", "limit", -7),
         ("--count=1e3", "count", 1000),
         ("--count=9007199254740993", "count", 9007199254740993),  # 2^53 + 1, which no float holds
         ("--rate=1", "rate", 1.0),
@@ -156,6 +156,7 @@ def test_a_value_may_be_the_next_word_and_the_last_one_counts():
         ("--share=1.5", r"--share=1.5: out of range; allowed: 0 to 1"),
         ("--share=-0.1", r"--share=-0.1: out of range; allowed: 0 to 1"),
         ("--positive=0", r"--positive=0: out of range; allowed: at least 1"),
+        ("--count=0", r"--count=0: out of range; allowed: at least 1"),  # its default is 3: a number of something
         ("--choice=z", r"--choice=z: unknown; allowed: x, y"),
         ("--coutn=3", r"--coutn: unknown \(did you mean count"),
         ("--model=3", r"--model: unknown"),
@@ -216,7 +217,7 @@ def test_help_names_every_flag_with_type_default_and_text(capsys):
     for line in (
         "--switch=bool  (default False)",
         "--count=int  (default 3)",
-        "how many, at least none.",
+        "how many, at least one.",
         "how fast.",
         "--kind=alpha|beta|gamma  (default alpha)",
         "--level=1|2|4  (default 2)",

@@ -23,6 +23,21 @@ def images(count):
     return np.random.default_rng(0).normal(size=(count, 8, 8, 2)).astype(np.float32)
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"explain": "ten"}, "explain='ten': unknown; allowed: 0, 1, 2"),
+        ({"explain": "ten", "network": str(PACKED)}, "explain='ten': unknown; allowed: airplane"),
+        ({"methods": ("gradients",)}, "methods='gradients': unknown; allowed: gradient"),
+        ({"input": "nowhere"}, "path='nowhere': no such file or folder"),
+    ],
+)
+def test_settings_are_checked_before_a_network_is_trained(settings, problem, monkeypatch):
+    monkeypatch.setattr(page, "digits_network", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises((ValueError, FileNotFoundError), match=problem):
+        page.study(**settings)
+
+
 @pytest.mark.slow
 def test_each_method_gives_a_map_of_each_image_whatever_the_batch():
     x, labels, variables = images(5), np.array([0, 1, 0, 1, 0]), {"scale": jnp.float32(2)}
