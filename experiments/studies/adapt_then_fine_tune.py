@@ -1,9 +1,11 @@
 """Does adaptation without labels help a network that is then fine-tuned on few labels of the target?
 
-python -m experiments.studies.adapt_then_fine_tune
+python -m experiments.studies.adapt_then_fine_tune                                                    (not run)
+python -m experiments.studies.adapt_then_fine_tune --steps=300 --strengths=3,10    (both 78.9 %, fine-tuned 75.1 %)
 
-The source are digits rendered from ten fonts, the target scikit-learn's handwritten digits. Four arms share one network
-and its initial weights:
+Adapted alone reaches 59.7 %, source only 40.9 %, with 20 labels of the target and over three seeds. The source are
+digits rendered from ten fonts, the target scikit-learn's handwritten digits. Four arms share one network and its
+initial weights:
 
     source only   learns the source's labels
     adapted       the same steps, and features that become alike in source and target (MMD)
