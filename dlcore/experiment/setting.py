@@ -200,7 +200,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     """Collect the parameters of a function that can be flags.
 
     `seed` takes what the seed of a run takes. An int without a `Range` of its own whose default is above 0 is a number
-    of something, at least 1; a `learning_rate` is at least 0.
+    of something, at least 1, except a logarithm; a `learning_rate` is at least 0.
 
     Args:
       function: whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
@@ -226,7 +226,8 @@ def _limits(name: str, default: Any, hint: Any) -> Range:
         return SEEDS
     if kind.limits != Range() or kind.many:
         return Range()
-    if kind.base is int and not kind.choices and default is not None and default > 0:
+    is_logarithm = any(word.startswith("log") for word in name.split("_"))
+    if kind.base is int and not kind.choices and default is not None and default > 0 and not is_logarithm:
         return Range(1)
     return Range(0) if name == "learning_rate" and kind.base is float else Range()
 

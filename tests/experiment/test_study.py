@@ -1,12 +1,14 @@
 import ast
 import inspect
 import json
+from numbers import Real
 
 import numpy as np
 import pytest
 
 from dlcore.experiment import catalog
-from dlcore.experiment.catalog import experiment_names
+from dlcore.experiment.catalog import experiment_names, find_experiment
+from dlcore.experiment.setting import settings_of
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
 from dlcore.report.study_text import claim_panels, sentences, study_text
@@ -30,6 +32,20 @@ def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyRe
 
 
 LAB = Study(file="/x/topic/study.py", doc="What it shows.\n\nmore", function=study, smoke={"seeds": 2})
+
+
+@pytest.mark.slow
+def test_settings_of_smoke_could_be_given():
+    """By the limits that a flag of this name and default has: --max_log2_learning_rate=-1 is allowed, --seeds=0 not."""
+    labs = [s for s in (find_experiment(entry.name) for entry in experiment_names()) if isinstance(s, Study)]
+    assert len(labs) > 50
+    for lab in (*labs, LAB):
+        settings = settings_of(lab.function)
+        for name, value in lab.smoke.items():
+            if isinstance(value, Real):
+                low, high = settings[name].limits
+                assert low <= value <= high, f"{lab.name}: {name}={value}"
+    assert settings_of(study)["seeds"].limits.low == 1
 
 
 def test_the_folder_of_a_lab(tmp_path, capsys):
