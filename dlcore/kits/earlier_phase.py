@@ -79,8 +79,10 @@ def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | No
     if given is None:
         return None
     folder = Path(given)
-    if not (folder / "config.json").exists() or read_config(folder)["experiment"] != name:
-        raise ValueError(f"{argument}={given!r}: no such run; allowed: the folder of a run of {name}")
+    page = read_config(folder).get("experiment") if (folder / "config.json").exists() else None
+    if page != name:
+        problem = "no such run" if page is None else f"a run of {page}"
+        raise ValueError(f"{argument}={given!r}: {problem}; allowed: the folder of a run of {name}")
     found = read_origin(folder, argument)
     for module in modules:
         for field, value in flags.group(module).items():

@@ -46,14 +46,16 @@ def origin(flags: Flags) -> Origin | None:
       The origin; None without `--init_from`.
 
     Raises:
-      ValueError: there are no weights, or they are a classifier of another model than the backbone.
+      ValueError: there are no weights, or those of another backbone than `model`.
     """
     if flags.init_from is None:
         return None
     found = read_origin(flags.init_from, "init_from")
-    backbone = _backbone(found)
-    if found.page is None and flags.get("model") not in (None, backbone):
-        raise ValueError(f"{found.name}: its backbone is {backbone}; allowed: {flags.model}, as --model here")
+    backbone, others = _backbone(found), (found.page or "").partition(".")[0] in ("detection", "segmentation")
+    # A detector or a segmenter without a backbone of the zoo may share other modules, which `start` looks at.
+    if flags.get("model") not in (None, backbone) and not (backbone is None and others):
+        given = f"a run of {found.page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
+        raise ValueError(f"{found.name}: {given}; allowed: {flags.model}, as --model here")
     return found
 
 

@@ -110,6 +110,9 @@ def test_the_first_phase_is_a_run_of_its_page(tmp_path):
         ValueError, match=r"first_stage=.*no such run; allowed: the folder of a run of generative\.autoenc"
     ):
         earlier_phase.find_or_train(page, "first_stage", "generative.autoencoder_kl", [])
+    (tmp_path / "config.json").write_text('{"experiment": "generative.vae"}')
+    with pytest.raises(ValueError, match=r"first_stage=.*: a run of generative\.vae; allowed: the folder of a run of"):
+        earlier_phase.origin(page, "first_stage", "generative.autoencoder_kl")
     assert "--autoencoder.channels=8,8" in earlier_phase.words_of(page, "autoencoder")
 
 

@@ -1,11 +1,16 @@
 """Detectors and segmenters start from the modules that another network has, too."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.kits import init_from
 from dlcore.kits.init_from import fit_modules
 from dlcore.models import create_model
 from dlcore.run import fit
@@ -134,3 +139,23 @@ def test_a_classifier_gives_the_backbone_and_no_more(tmp_path):
     save_weights(tmp_path / "gray", gray, {"model": "resnet8_cifar", "fields": fields, "num_classes": 7})
     with pytest.raises(ValueError, match=r"stem_conv/kernel is \(3, 3, 1, 4\), not \(3, 3, 3, 4\); allowed: weights"):
         started(localization, WIDTH, f"--init_from={tmp_path / 'gray'}")
+
+
+@pytest.mark.parametrize(
+    ("page", "model", "problem"),
+    [
+        ("generative.vae", None, "a run of generative.vae, without a backbone; allowed: resnet18, as --model here"),
+        ("classification.supervised", "mlp", "its backbone is mlp; allowed: resnet18, as --model here"),
+        ("segmentation.unet", None, None),
+        ("self_supervised.moco", "resnet18", None),
+    ],
+)
+def test_a_run_that_has_no_such_backbone_is_refused_before_data_are_read(monkeypatch, page, model, problem):
+    found = Origin("init_from", Path("run"), page=page, model=model)
+    monkeypatch.setattr(init_from, "read_origin", lambda *args: found)
+    flags = Flags({"init_from": "run", "model": "resnet18"})
+    if problem is None:
+        assert init_from.origin(flags) is found
+        return
+    with pytest.raises(ValueError, match=problem):
+        init_from.origin(flags)
