@@ -322,6 +322,7 @@ PAGES = (
     "generated/techniques/generative.ddpm.html",
     "generated/experiments/studies.occam.html",
     "generated/api/generative.html",
+    "notebooks/chapter_19_generative.html",
 )
 
 
