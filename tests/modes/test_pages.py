@@ -93,6 +93,7 @@ WITH_LOSS = {
     "transfer.fine_tuning",
     "vision_language.caption",
     "vision_language.retrieval",
+    "vision_language.text_reading",
     "vision_language.translation",
     "vision_language.video_caption",
     "vision_language.vqa",

@@ -1,0 +1,109 @@
+"""Images of short strings, in several fonts, sizes and colors: what a program that reads text in images is trained on.
+
+The fonts are those that ship with matplotlib. Colors are random; text and background differ in luminance by a third of
+the range or more. Image i of a seed is the same whatever the number of images.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.data.source import Source, checked_seed
+from dlcore.data.words import SPECIAL, padded
+
+__all__ = ["FONTS", "text_images"]
+
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSerif",
+    "DejaVuSerif-BoldItalic",
+    "STIXGeneral",
+    "cmtt10",
+)
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+_CONTRAST = 85
+
+
+def text_images(
+    count: int,
+    seed: int = 0,
+    *,
+    alphabet: str = "0123456789",
+    lengths: tuple[int, int] = (3, 5),
+    size: tuple[int, int] = (24, 80),
+    font_sizes: tuple[int, int] = (15, 20),
+    exclude: Collection[str] = (),
+) -> Source:
+    """Draw strings of random characters at random positions.
+
+    The arrays are `image: [N, height, width, 3] uint8`, `captions: [N, 1, T] int32` (START c1 .. cn END PAD; character
+    i of the alphabet is the token 4 + i), and `font: [N] int32`, an index of FONTS.
+
+    Args:
+      count: N, number of images.
+      seed: image i of one seed is the same whatever `count`.
+      alphabet: characters to draw from.
+      lengths: numbers of characters of the shortest and the longest string.
+      size: (height, width) of an image, in pixels.
+      font_sizes: smallest and largest size of the font, in pixels.
+      exclude: strings that are not drawn.
+
+    Returns:
+      The source; `names` are the strings.
+
+    Raises:
+      ValueError: the alphabet is empty or has a character twice, the lengths are no range, the seed is negative, all
+        strings are excluded, or a string does not fit into the image.
+    """
+    from matplotlib import get_data_path
+    from PIL import Image, ImageDraw, ImageFont
+
+    checked_seed(seed)
+    if not alphabet or len(set(alphabet)) < len(alphabet):
+        raise ValueError(f"alphabet={alphabet!r}: empty, or a character twice; allowed: each character once")
+    if not 1 <= lengths[0] <= lengths[1]:
+        raise ValueError(f"lengths={lengths}: no range; allowed: (shortest, longest), at least 1")
+    possible = sum(len(alphabet) ** n for n in range(lengths[0], lengths[1] + 1))
+    exclude = frozenset(exclude)
+    if len(exclude) >= possible:
+        raise ValueError(f"exclude: {len(exclude)} of {possible} strings; allowed: fewer than all")
+    folder = Path(get_data_path()) / "fonts" / "ttf"
+    fonts = {}
+    height, width = size
+    images, texts, names = np.zeros((count, height, width, 3), np.uint8), [], []
+    drawn_in = np.zeros(count, np.int32)
+    for i in range(count):
+        rng = np.random.default_rng((seed, i))
+        # A string of the alphabet that is not excluded.
+        text = ""
+        while not text or text in exclude:
+            length = rng.integers(lengths[0], lengths[1] + 1)
+            text = "".join(alphabet[j] for j in rng.integers(len(alphabet), size=length))
+        # A font, a size, and two colors that can be told apart.
+        drawn_in[i], points = rng.integers(len(FONTS)), int(rng.integers(font_sizes[0], font_sizes[1] + 1))
+        key = (FONTS[drawn_in[i]], points)
+        if key not in fonts:
+            fonts[key] = ImageFont.truetype(str(folder / f"{key[0]}.ttf"), points)
+        background, color = rng.integers(256, size=(2, 3))
+        while abs((background - color) @ _LUMINANCE) < _CONTRAST:
+            background, color = rng.integers(256, size=(2, 3))
+        # A position at which all of the string is inside.
+        left, top, right, bottom = fonts[key].getbbox(text)
+        room = width - (right - left), height - (bottom - top)
+        if min(room) < 0:
+            raise ValueError(
+                f"size={size}: {text!r} is {right - left} x {bottom - top} pixels in {key[0]} {points}; "
+                "allowed: a size that all strings fit into"
+            )
+        x, y = rng.integers(room[0] + 1), rng.integers(room[1] + 1)
+        image = Image.new("RGB", (width, height), tuple(map(int, background)))
+        ImageDraw.Draw(image).text((x - left, y - top), text, tuple(map(int, color)), font=fonts[key])
+        images[i] = image
+        texts.append([alphabet.index(c) + len(SPECIAL) for c in text])
+        names.append(text)
+    arrays = {"image": images, "captions": padded(texts, lengths[1] + 2)[:, None], "font": drawn_in}
+    return Source(arrays, count, names=np.array(names, str), name="text images")

@@ -1,0 +1,191 @@
+"""Read text in images: strings of digits in several fonts, sizes and colors, that a program draws.
+
+python -m experiments.vision_language.text_reading                        (an LSTM that attends, a character at a time)
+python -m experiments.vision_language.text_reading --model=ctc
+python -m experiments.vision_language.text_reading --alphabet=abcdefgh --lengths=2,5
+python -m experiments.vision_language.text_reading --mode=predict --run=RUN_DIR --input=IMAGE
+
+No string of the validation and test splits is trained on. `--model=attention` is show, attend and read: additive
+attention over the positions of a convolutional network's features, which an LSTM looks at anew before each character.
+`--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention; the report of an
+attention run has its exact match beside the own one, after `--ctc_steps` steps.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.text_images import text_images
+from dlcore.data.words import Words, vocabulary_from_dict
+from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
+from dlcore.kits import captioning as kit
+from dlcore.kits import detection_results, optimizer, vision_language
+from dlcore.learner import Evaluator, Learner, Range
+from dlcore.main import main
+from dlcore.vision_language import captioning, text_reading
+from dlcore.vision_language.show_attend_tell import ShowAttendTell
+
+SETTINGS = {
+    "model": Setting("attention", "attention: an LSTM that looks before each character; ctc", essential=True),
+    "alphabet": Setting("0123456789", "characters that strings are drawn from", essential=True),
+    "lengths": Setting((3, 5), "characters of the shortest and of the longest string", tuple[int, int], Range(1)),
+    "image_size": Setting((24, 80), "height and width of the images, multiples of 8", tuple[int, int], Range(16)),
+    "num_images": Setting(8000, "images for training; 500 more to validate, 1,000 to test", limits=Range(10)),
+    "ctc_steps": Setting(400, "steps of the CTC reader that the report compares with; 0: none", limits=Range(0)),
+    **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
+}
+
+
+def check(flags: Flags) -> None:
+    if flags.model not in ("attention", "ctc"):
+        raise FlagError(f"--model={flags.model}: unknown; allowed: attention, ctc")
+
+
+def data(flags: Flags) -> Splits:
+    """Draw the images of three splits; training leaves out the strings of the other two."""
+    options = {"alphabet": flags.alphabet, "lengths": flags.lengths, "size": flags.image_size}
+    # Seeds are not those of the run, so that every run is tested on the same images.
+    test = text_images(min(1000, flags.num_images), 2, **options)
+    valid = text_images(min(500, flags.num_images), 1, **options)
+    train = text_images(flags.num_images, 0, exclude={*test.names, *valid.names}, **options)
+    mean = train.arrays["image"].mean((0, 1, 2)) / 255
+    std = train.arrays["image"].std((0, 1, 2)) / 255
+    spec = {
+        "dataset": f"text images, {flags.lengths[0]} to {flags.lengths[1]} of {len(flags.alphabet)} characters",
+        "vocabulary": Words(tuple(flags.alphabet)).to_dict(),
+        "image_shape": [*flags.image_size, 3],
+        "captions": list(train.arrays["captions"].shape[1:]),
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+    }
+    return Splits(train, valid, test, spec)
+
+
+def build(setup: Setup, model: str | None = None) -> Learner:
+    flags, size = setup.flags, len(vocabulary_from_dict(setup.spec["vocabulary"]))
+    encoder = text_reading.TextEncoder(**flags.group("encoder"), dtype=setup.dtype)
+    options = {
+        "optimizer": optimizer.build(setup),
+        "preprocess": vision_language.preprocess(setup),
+        "max_length": max(flags.max_length, flags.lengths[1] + 1),
+    }
+    if (model or flags.model) == "ctc":
+        return text_reading.learner(model=text_reading.CTCReader(encoder, size, dtype=setup.dtype), **options)
+    network = ShowAttendTell(encoder, size, **flags.group("attention"), dtype=setup.dtype)
+    return captioning.learner(model=network, axis=setup.axis, **options)
+
+
+def reading_order() -> Evaluator:
+    """Measure whether the center of attention moves from left to right, as `order`: 1 where it always does."""
+
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        values = text_reading.reading_order(outputs["tokens"], outputs["alignment"])
+        return [*(acc or []), *values[~np.isnan(values)]]
+
+    return Evaluator(add, lambda acc: {"order": float(np.mean(acc))} if acc else {}, None, ("order",))
+
+
+def ctc_baseline(setup: Setup, data: Splits) -> Evaluator:
+    """Train a CTC reader on the same images; its exact match on the test split is `ctc/exact_match`."""
+    from dlcore.data.pipeline import Pipeline
+    from dlcore.run import evaluate, fit
+
+    def finish(acc: Any) -> dict[str, float]:
+        flags = setup.flags
+        reader = build(setup._replace(steps=flags.ctc_steps, axis=None), "ctc")
+        pipeline = Pipeline(data.train, min(flags.batch_size, len(data.train)), flags.seed)
+        state = fit(reader, pipeline, steps=flags.ctc_steps, seed=flags.seed, progress=False).state
+        metrics = evaluate(reader, state, data.test, batch_size=flags.eval_batch_size)
+        return {"ctc/exact_match": float(metrics["exact_match"])}
+
+    return Evaluator(lambda acc, outputs, rows: True, finish, data.test.take(1), ("ctc/exact_match",))
+
+
+def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+    if setup.flags.model == "ctc":
+        return []
+    baseline = [ctc_baseline(setup, data)] if split == "test" and setup.flags.ctc_steps else []
+    return [kit.exact_match(), reading_order(), *baseline]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """The string that is read in each image, and of an attention model where each character was read."""
+    rows = kit.describe(outputs, spec)
+    return [row | {"text": "".join(row["tokens"]) or "(nothing)"} for row in rows]
+
+
+def panels(context: Any) -> list:
+    """Strings beside the true ones, exact match beside CTC, what each character looked at, and the learning curves."""
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+    from dlcore.report.vision_language import attention_strips, sentences
+
+    test, outputs = context.data.test, context.outputs
+    rows = describe({name: values[:24] for name, values in outputs.items()}, context.spec)
+    texts, shown = [row["text"] for row in rows], test.arrays["image"][: len(rows)]
+    names = {"exact_match": context.flags.model, "ctc/exact_match": "ctc"}
+    scores = [
+        {"reader": name, "exact match": f"{100 * context.numbers[key]:.1f} %"}
+        for key, name in names.items()
+        if key in context.numbers
+    ]
+    found = [sentences(shown, texts, [[name] for name in test.names[: len(rows)]], "Strings", "Of the test images.")]
+    found.append(table(scores, "Exact match", "Share of the test strings that are read without a mistake."))
+    if "alignment" in outputs:
+        pieces, note = (
+            [row["tokens"] for row in rows[:6]],
+            "Bright where the model looked before it named the character.",
+        )
+        found.append(attention_strips(shown[:6], pieces, outputs["alignment"][:6], texts[:6], "Attention", note))
+    history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
+    return [*found, *triage_panels(history, floor=None), curves(history)]
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=text_reading.learner,
+    data=data,
+    build=build,
+    modules={"encoder": text_reading.TextEncoder, "attention": ShowAttendTell},
+    settings=SETTINGS,
+    defaults={
+        "attention.alignment_penalty": 0.0,
+        "attention.hidden_size": 128,
+        "attention.embedding_dim": 32,
+        "attention.attention_features": 64,
+        "attention.image_features": 64,
+        "optimizer": "adam",
+        "learning_rate": 2e-3,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "steps": 1000,
+        "batch_size": 64,
+        "eval_every": 250,
+        "eval_batch_size": 100,
+    },
+    smoke={
+        "num_images": 32,
+        "steps": 4,
+        "ctc_steps": 2,
+        "batch_size": 8,
+        "eval_every": 4,
+        "eval_batch_size": 8,
+        "encoder.width": 8,
+        "attention.hidden_size": 16,
+    },
+    monitor="exact_match",
+    headline="exact_match",
+    plain={"weight_decay": 0.0},
+    example=kit.example,
+    inputs=detection_results.inputs,
+    describe=describe,
+    check=check,
+    schedule=optimizer.schedule,
+    panels=panels,
+    evaluators=evaluators,
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,155 @@
+"""Reading by CTC: the loss over all paths, one update and the collapse by hand; the centers of attention in order."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.data.text_images import text_images
+from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.vision_language import captioning, text_reading
+from dlcore.vision_language.show_attend_tell import ShowAttendTell
+from dlcore.vision_language.text_reading import CTCReader, TextEncoder, collapse, reading_order
+
+A, B = 4, 5
+
+
+class Table(nn.Module):
+    """Logits [T, V] of each column, the same for every image."""
+
+    columns: int
+    vocab_size: int = 6
+
+    @nn.compact
+    def __call__(self, images):
+        table = self.param("table", nn.initializers.normal(1.0), (self.columns, self.vocab_size))
+        return jnp.broadcast_to(table, (len(images), *table.shape))
+
+
+def batch_of(*strings, length=5):
+    rows = [[START, *s, END] + [PAD] * (length - 2 - len(s)) for s in strings]
+    captions = np.array(rows, np.int32)[:, None]
+    return {"image": np.zeros((len(rows), 8, 8, 3), np.float32), "captions": captions, "index": np.arange(len(rows))}
+
+
+@pytest.mark.covers("CP-11")
+def test_the_likelihood_sums_over_all_paths_and_a_repeated_character_needs_a_blank():
+    """Three columns. "ab": aab, abb, ab_, a_b, _ab; "aa": a_a alone."""
+    learner = text_reading.learner(model=Table(3), optimizer=optax.sgd(1.0), max_length=4)
+    batch = batch_of([A, B], [A, A])
+    state = learner.init(jax.random.key(0), batch)
+    p = np.asarray(jax.nn.softmax(state.params["table"]))
+    paths = [(A, A, B), (A, B, B), (A, B, PAD), (A, PAD, B), (PAD, A, B)]
+    first = sum(p[0, x] * p[1, y] * p[2, z] for x, y, z in paths)
+    second = p[0, A] * p[1, PAD] * p[2, A]
+    value, metrics = jax.jit(learner.loss)(state.params, state, batch)
+    assert value == pytest.approx(-(np.log(first) + np.log(second)) / 2, rel=1e-5)
+    # A masked example counts neither in the loss nor in the metrics.
+    value, metrics = jax.jit(learner.loss)(state.params, state, batch | {"mask": np.array([0.0, 1.0], np.float32)})
+    assert value == pytest.approx(-np.log(second), rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(-np.log(second), rel=1e-5)
+
+
+@pytest.mark.covers("CP-11")
+def test_one_update_by_hand():
+    """One column and one character: L = -log p[a], whose gradient is p - onehot(a)."""
+    learner = text_reading.learner(model=Table(1), optimizer=optax.sgd(0.5), max_length=2)
+    batch = batch_of([A], length=3)
+    state = learner.init(jax.random.key(1), batch)
+    before = np.asarray(state.params["table"])[0]
+    p = np.exp(before) / np.exp(before).sum()
+    after, _ = jax.jit(learner.update)(state, batch)
+    np.testing.assert_allclose(after.params["table"][0], before - 0.5 * (p - np.eye(6)[A]), atol=1e-5)
+
+
+@pytest.mark.covers("CP-11")
+def test_a_path_collapses():
+    path = jnp.array(
+        [
+            [A, A, PAD, A, B, B],  # a a b
+            [PAD, PAD, PAD, PAD, PAD, PAD],  # nothing
+            [A, PAD, A, PAD, A, B],  # a a a b: the last does not fit
+            [PAD, B, B, B, PAD, A],  # b a
+        ]
+    )
+    tokens, length = jax.jit(collapse, static_argnums=1)(path, 4)
+    np.testing.assert_array_equal(tokens, [[A, A, B, END], [END, PAD, PAD, PAD], [A, A, A, END], [B, A, END, PAD]])
+    np.testing.assert_array_equal(length, [4, 1, 4, 3])
+
+
+def test_predictions_are_the_most_probable_symbols_without_start_end_and_unknown():
+    learner = text_reading.learner(model=Table(3), optimizer=optax.sgd(1.0), max_length=4)
+    batch = batch_of([A, B], [A, A])
+    state = learner.init(jax.random.key(0), batch)
+    table = np.zeros((3, 6), np.float32)
+    table[:, [START, END, UNKNOWN]] = 9.0
+    table[[0, 1, 2], [A, A, B]] = 1.0
+    state = state.replace(params={"table": jnp.asarray(table)})
+    outputs = jax.jit(learner.predict)(state, {"image": batch["image"], "index": batch["index"]})
+    np.testing.assert_array_equal(outputs["tokens"], [[A, B, END, PAD]] * 2)
+    np.testing.assert_array_equal(outputs["length"], [3, 3])
+    assert jax.jit(learner.evaluate)(state, batch)["exact_match"].compute() == 0.5  # "ab" is, "aa" is not
+
+
+def test_the_readers_keep_columns_apart_and_the_attention_of_a_character_is_a_map():
+    images = np.zeros((2, 24, 80, 3), np.float32)
+    encoder = TextEncoder(8)
+    reader = CTCReader(encoder, 6)
+    shape = jax.eval_shape(lambda: reader.init_with_output(jax.random.key(0), images))[0].shape
+    assert shape == (2, 20, 6)
+    attention = captioning.learner(
+        model=ShowAttendTell(encoder, 6, hidden_size=8, alignment_penalty=0.0), optimizer=optax.sgd(1.0), max_length=4
+    )
+    batch = batch_of([A, B], [A, A]) | {"image": images}
+    state = jax.eval_shape(attention.init, jax.random.key(0), batch)
+    assert jax.eval_shape(attention.predict, state, batch)["alignment"].shape == (2, 4, 3, 20)
+
+
+@pytest.mark.covers("CP-11")
+def test_the_encoder_tells_positions_apart():
+    """Of a constant image the inner cells see the same; only the added positions differ."""
+    encoder = TextEncoder(8)
+    images = jnp.zeros((1, 24, 80, 3))
+    got = jax.jit(lambda: encoder.init_with_output(jax.random.key(0), images, method="features")[0]["text"])()
+    frequencies = 10_000.0 ** (-np.arange(4) / 4)
+    np.testing.assert_allclose(got[0, 0, :, :4], np.sin(np.arange(20)[:, None] * frequencies), atol=1e-4)
+    np.testing.assert_allclose(got[0, :, 0, 12:], np.cos(np.arange(3)[:, None] * frequencies), atol=1e-4)
+
+
+@pytest.mark.covers("CP-11")
+def test_the_order_of_the_centers_of_attention():
+    """Centers at columns 0, 2, 3 rank as 0, 1, 2: 1. At 2, 0, 3: ranks 1, 0, 2, covariance 1/3 of variance 2/3."""
+    tokens = np.array([[A, B, A, END], [A, B, A, END], [A, END, PAD, PAD]])
+    alignment = np.zeros((3, 4, 2, 4))
+    for i, columns in enumerate([(0, 2, 3, 0), (2, 0, 3, 0), (0, 0, 0, 0)]):
+        for t, column in enumerate(columns):
+            alignment[i, t, :, column] = 0.5
+    order = reading_order(tokens, alignment)
+    np.testing.assert_allclose(order[:2], [1, 0.5])
+    assert np.isnan(order[2])
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CP-11")
+def test_ctc_learns_to_read_strings_that_it_was_not_trained_on():
+    options = {"alphabet": "017", "lengths": (1, 4), "font_sizes": (16, 16)}
+    test = text_images(64, 1, **options)
+    train = text_images(256, 0, exclude=test.names[:20], **options).arrays
+    test = test.subset(np.flatnonzero(np.isin(test.names, test.names[:20]))).arrays
+    learner = text_reading.learner(
+        model=CTCReader(TextEncoder(16), 7, 64),
+        optimizer=optax.adam(5e-3),
+        preprocess=lambda x: x.astype(jnp.float32) / 127.5 - 1,
+    )
+
+    def batch(arrays, index):
+        return {"index": index} | {name: arrays[name][index] for name in ("image", "captions")}
+
+    state = jax.jit(learner.init)(jax.random.key(0), batch(train, np.arange(2)))
+    update = jax.jit(learner.update)
+    for step in range(120):
+        state, _ = update(state, batch(train, np.random.default_rng(step).integers(256, size=32)))
+    metrics = jax.jit(learner.evaluate)(state, batch(test, np.arange(len(test["image"]))))
+    assert metrics["exact_match"].compute() > 0.7
