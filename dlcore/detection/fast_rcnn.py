@@ -4,8 +4,8 @@ Girshick 2015, arXiv:1504.08083.
 
     L = 1/R sum_r CE(s_r, c_r) + 1/R sum_{r on an object} smoothL1(t_r[c_r], t*_r; 1/9)
 
-It is the second stage of `dlcore.detection.faster_rcnn` (with RoIAlign, where the paper has RoIPool), and learns by
-`dlcore.detection.two_stage.learner` on batches with `proposals` and `proposal_mask`. They may come from any method;
+It is the second stage of `dlcore.detection.faster_rcnn` (with RoIAlign; `pool="roi_pool"` is the paper's), and learns
+by `dlcore.detection.two_stage.learner` on batches with `proposals` and `proposal_mask`. They may come from any method;
 `window_proposals` has the plainest, windows of a few sizes all over the image.
 """
 

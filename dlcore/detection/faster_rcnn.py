@@ -10,7 +10,7 @@ image, the head once a region. Outputs, decoded boxes and losses equal torchvisi
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Dense, logits_dtype
 from dlcore.ops.boxes import decode_boxes, encode_boxes
-from dlcore.ops.roi import multiscale_roi_align
+from dlcore.ops.roi import multiscale_roi_align, roi_pool
 
 __all__ = ["BoxHead", "BoxOutputs", "FasterRCNN", "crop_regions", "image_losses", "postprocess"]
 
@@ -91,16 +91,18 @@ def crop_regions(
     output_size: int,
     sampling_ratio: int = 2,
     canonical_size: float = 224.0,
+    pool: Literal["roi_align", "roi_pool"] = "roi_align",
 ) -> jax.Array:
-    """Crop regions from a pyramid, each from the level that fits its size, by RoIAlign.
+    """Crop regions from a pyramid, each from the level that fits its size.
 
     Args:
       levels: [B, h, w, C], strides doubling from each to the next.
       boxes: [B, R, 4] pixels.
       size: (height, width) of the images.
       output_size: bins along each side.
-      sampling_ratio: samples along each side of a bin.
+      sampling_ratio: samples of RoIAlign along each side of a bin.
       canonical_size: side of a box of the level whose stride is 16.
+      pool: bilinear samples of each bin (RoIAlign), or its largest value, with corners rounded to pixels (RoIPool).
 
     Returns:
       [B, R, output_size, output_size, C].
@@ -111,6 +113,12 @@ def crop_regions(
     assigned = assign_levels(boxes, lowest, lowest + len(levels) - 1, canonical_size) - lowest
 
     def crop(levels, boxes, assigned):
+        if pool == "roi_pool":
+            # The crop of every level; each region takes that of the level that fits its size.
+            crops = [
+                roi_pool(level, boxes, output_size, 1 / stride) for level, stride in zip(levels, strides, strict=True)
+            ]
+            return jnp.take_along_axis(jnp.stack(crops), assigned[None, :, None, None, None], 0)[0]
         # RoIAlign from the level that fits each region's size.
         return multiscale_roi_align(levels, boxes, output_size, strides, assigned, sampling_ratio)
 
@@ -132,6 +140,7 @@ class FasterRCNN(nn.Module):
       aspect_ratios: height over width of the anchors.
       box_channels: of the dense layers of the box head.
       canonical_size: side in pixels of a box that is cropped from stride 16; half the side from half the stride.
+      pool: how regions are cropped, as in `crop_regions`; Fast R-CNN's paper has RoIPool.
       dtype: of computation; None for that of the input.
     """
 
@@ -146,6 +155,7 @@ class FasterRCNN(nn.Module):
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     box_channels: Annotated[int, Range(1)] = 1024
     canonical_size: Annotated[float, Range(1)] = 224.0
+    pool: Literal["roi_align", "roi_pool"] = "roi_align"
     dtype: Any = None
 
     given_proposals = False
@@ -202,7 +212,8 @@ class FasterRCNN(nn.Module):
         return self.rpn(levels, size)
 
     def _crops(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int], output_size: int) -> jax.Array:
-        return crop_regions(levels[: len(self.stages)], boxes, size, output_size, canonical_size=self.canonical_size)
+        options = {"canonical_size": self.canonical_size, "pool": self.pool}
+        return crop_regions(levels[: len(self.stages)], boxes, size, output_size, **options)
 
     def classify(self, levels: list[jax.Array], boxes: jax.Array, size: tuple[int, int]) -> BoxOutputs:
         """Predict class and box of every region.

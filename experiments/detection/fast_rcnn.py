@@ -2,6 +2,7 @@
 
 python -m experiments.detection.fast_rcnn        (mAP 0.830, mAP@.5 0.987, 7 minutes on one core)
 python -m experiments.detection.fast_rcnn --fast_rcnn.scales=2,3        (fewer windows; not run)
+python -m experiments.detection.fast_rcnn --fast_rcnn.pool=roi_pool     (the paper's pooling; not run)
 
 How many training boxes the windows can find is printed before training.
 """

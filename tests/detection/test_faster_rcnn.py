@@ -4,6 +4,7 @@ The parity with ResNet-50 takes most of the time.
 """
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -188,6 +189,21 @@ def test_a_region_is_cropped_from_the_level_of_its_size():
     boxes = jnp.array([[[0.0, 0, 64, 64], [0, 0, 33, 33], [0, 0, 31, 31], [0, 0, 128, 128]]])
     crops = faster_rcnn.crop_regions(levels, boxes, (128, 128), 2, canonical_size=64.0)
     np.testing.assert_allclose(crops[0, :, 0, 0, 0], [20, 10, 0, 20], atol=1e-5)
+
+
+def test_regions_are_pooled_from_the_level_of_their_size():
+    """Two levels of strides 4 and 8 with one bright cell each; RoIPool takes the largest value of a bin."""
+    levels = [np.zeros((1, 8, 8, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32)]
+    levels[0][0, 1, 2], levels[1][0, 3, 3] = 5, 7
+    boxes = np.array([[[0.0, 0, 14, 14], [0, 0, 32, 32]]], np.float32)  # levels of strides 4 and 8
+    crop = partial(faster_rcnn.crop_regions, size=(32, 32), output_size=2, canonical_size=64.0)
+    pooled = np.asarray(jax.jit(partial(crop, pool="roi_pool"))(levels, boxes))[0, ..., 0]
+    # Corners 14 / 4 = 3.5 round to 4: rows and columns 0 to 4, in bins of 0 to 2 and 2 to 4.
+    np.testing.assert_array_equal(pooled[0], [[5, 5], [0, 0]])
+    # 0 to 4, of which the map has 0 to 3.
+    np.testing.assert_array_equal(pooled[1], [[0, 0], [0, 7]])
+    aligned = np.asarray(jax.jit(crop)(levels, boxes))[0, ..., 0]
+    assert 0 < aligned[1].max() < 7  # a mean of samples, not the largest value
 
 
 @pytest.mark.slow
