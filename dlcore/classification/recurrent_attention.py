@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.classification.hard_attention import crop
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
@@ -111,9 +110,16 @@ def retina(scene: jax.Array, location: jax.Array, size: int, num_scales: int) ->
     patches = []
     for factor in (2**s for s in range(num_scales)):
         blocks = scene.reshape(batch, height // factor, factor, width // factor, factor, channels).mean((2, 4))
-        center = (location + 1) / 2 * jnp.array([width / factor, height / factor], jnp.float32)
-        patches.append(crop(blocks, center, size))
+        columns = _bilinear(location[:, 0], width // factor, size)
+        rows = _bilinear(location[:, 1], height // factor, size)
+        patches.append(jnp.einsum("byh,bxw,bhwc->byxc", rows, columns, blocks))
     return jnp.stack(patches, 1)
+
+
+def _bilinear(center: jax.Array, length: int, size: int) -> jax.Array:
+    """Weights [B, size, length] of the pixels of one axis in samples a pixel apart about centers [B] in [-1, 1]."""
+    at = (center[:, None] + 1) / 2 * length + jnp.arange(size) - (size - 1) / 2  # [B, size]
+    return nn.relu(1 - jnp.abs(at[..., None] - jnp.arange(length) - 0.5))
 
 
 @check_arguments

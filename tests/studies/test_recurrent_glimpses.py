@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from dlcore.data.digits import digits
+from dlcore.sequence import patterns
 from experiments.studies import recurrent_glimpses as study
 
 LEARNED, FIXED, RANDOM = [[0.4, 0.6, 0.8, 0.9]], [[0.4, 0.5, 0.6, 0.7]], [[0.4, 0.5, 0.5, 0.6]]
@@ -34,3 +36,16 @@ def test_the_verdict_needs_rows_a_rise_and_a_gain_over_the_fixed_policy(rows, le
     result = study.report([rows], {"learned": learned, "fixed": fixed, "random": RANDOM}, None)
     assert result.holds is holds
     assert result.headline.values == [learned[0][-1]]
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SQ-21")
+def test_a_recurrent_network_reads_digits_row_by_row():
+    reader = patterns.learner(
+        model=patterns.PatternNet(10, 0, True, 1, hidden_size=64),
+        optimizer=study.schedule(5e-3, 600),
+        pattern="many_to_one",
+    )
+    state = study.train(reader, study.digit_rows(**digits("train").arrays, shifts=True), 0, 600, 64)
+    accuracy = study.measure(reader, state, study.digit_rows(**digits("test").arrays))["accuracy"]
+    assert accuracy >= study.ROWS_AT_LEAST
