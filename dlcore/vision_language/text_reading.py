@@ -1,4 +1,4 @@
-"""Read text in images by connectionist temporal classification (CTC), the baseline of a reader that attends.
+"""Read text in images: by connectionist temporal classification (CTC), or by attention with CTC as a second loss.
 
     p(path | image)   = prod_t softmax(W h_t)[path_t]         h_t: column t of the convolutional features
     p(string | image) = sum of p(path | image) over the paths that collapse to the string
@@ -7,8 +7,12 @@
 
 Graves et al. 2006 (ICML), with the features of Shi, Bai & Yao 2015 (arXiv:1507.05717) without their LSTM: the receptive
 field of a column is a character wide. Columns are read independently of each other, from left to right by construction.
+
 The reader that attends is `captioning` with `ShowAttendTell` over a `TextEncoder` (show, attend and read, Li et al.
-2018, arXiv:1811.00751): it has to learn where the next character stands.
+2018, arXiv:1811.00751): it has to learn where the next character stands, and does not as long as the features tell no
+characters apart. So `joint_learner` trains both heads on one encoder, as Kim, Hori & Watanabe 2016, arXiv:1609.06773:
+
+    L = L_attention + w L_CTC
 
 PAD is the blank. Predictions take the most probable symbol of each column, and collapse the path.
 """
@@ -31,7 +35,7 @@ from dlcore.optim import apply_gradients
 from dlcore.vision_language.networks import GridEncoder
 from dlcore.vision_language.references import is_reference
 
-__all__ = ["CTCReader", "TextEncoder", "collapse", "learner", "reading_order"]
+__all__ = ["CTCReader", "TextEncoder", "collapse", "joint_learner", "learner", "reading_order"]
 
 
 class TextEncoder(nn.Module):
@@ -197,3 +201,54 @@ def learner(
         return {"captions": model.vocab_size}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)
+
+
+@check_arguments
+def joint_learner(
+    *,
+    attention: Learner,
+    ctc: Learner,
+    optimizer: optax.GradientTransformation,
+    ctc_weight: Annotated[float, Range(0)] = 0.5,
+) -> Learner:
+    """Train a reader that attends and one by CTC, which share the encoder.
+
+    Args:
+      attention: `captioning.learner` of a `ShowAttendTell` whose backbone is the encoder.
+      ctc: `learner` of a `CTCReader` with the same encoder.
+      optimizer: any optax transformation; those of the two learners are not used.
+      ctc_weight: w, weight of the CTC loss; 0 trains the attention alone.
+
+    Returns:
+      The learner. Metrics are those of `attention`, and `ctc_exact_match`, the share of strings that the CTC head reads
+      without a mistake; `predict` is that of `attention`.
+    """
+
+    def parts(params: dict) -> tuple[dict, dict]:
+        return params["attention"], {**params["ctc"], "encoder": params["attention"]["backbone"]}
+
+    def init(rng: jax.Array, batch: dict) -> State:
+        state = attention.init(rng, batch)
+        own = {name: leaf for name, leaf in ctc.init(rng, batch).params.items() if name != "encoder"}
+        params = {"attention": state.params, "ctc": own}
+        return state.replace(params=params, opt_state=optimizer.init(params))
+
+    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        attending, reading = parts(params)
+        value, metrics = attention.loss(attending, state, batch)
+        second, ctc_metrics = ctc.loss(reading, state, batch)
+        return value + ctc_weight * second, metrics | {"ctc_exact_match": ctc_metrics["exact_match"]}
+
+    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Gradient of both losses.
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        # Optimizer step.
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: State, batch: dict) -> Metrics:
+        return loss(state.params, state, batch)[1]
+
+    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        return attention.predict(state.replace(params=state.params["attention"]), batch)
+
+    return Learner(init, update, evaluate, predict, loss, classes=attention.classes)

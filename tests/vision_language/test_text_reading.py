@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.data.text_images import text_images
 from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.learner import Learner, State, Sum
 from dlcore.vision_language import captioning, text_reading
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
 from dlcore.vision_language.text_reading import CTCReader, TextEncoder, collapse, reading_order
@@ -103,8 +104,10 @@ def test_the_readers_keep_columns_apart_and_the_attention_of_a_character_is_a_ma
         model=ShowAttendTell(encoder, 6, hidden_size=8, alignment_penalty=0.0), optimizer=optax.sgd(1.0), max_length=4
     )
     batch = batch_of([A, B], [A, A]) | {"image": images}
-    state = jax.eval_shape(attention.init, jax.random.key(0), batch)
-    assert jax.eval_shape(attention.predict, state, batch)["alignment"].shape == (2, 4, 3, 20)
+    ctc = text_reading.learner(model=reader, optimizer=optax.sgd(1.0), max_length=4)
+    joint = text_reading.joint_learner(attention=attention, ctc=ctc, optimizer=optax.sgd(1.0))
+    state = jax.eval_shape(joint.init, jax.random.key(0), batch)
+    assert jax.eval_shape(joint.predict, state, batch)["alignment"].shape == (2, 4, 3, 20)
 
 
 @pytest.mark.covers("CP-11")
@@ -129,6 +132,34 @@ def test_the_order_of_the_centers_of_attention():
     order = reading_order(tokens, alignment)
     np.testing.assert_allclose(order[:2], [1, 0.5])
     assert np.isnan(order[2])
+
+
+@pytest.mark.covers("CP-11")
+def test_both_readers_train_one_encoder_by_hand():
+    """Attention b^2 a, CTC b h, of an encoder b = 3, a = 2 and h = 5: the gradients are 2 b a + w h, b^2 and w b."""
+
+    def stub(params, value, name):
+        def loss(p, state, batch):
+            return value(p), {name: Sum.of(value(p)[None])}
+
+        def init(rng, batch):
+            return State(jnp.int32(0), rng, {key: jnp.float32(v) for key, v in params.items()}, ())
+
+        return Learner(init, None, None, lambda state, batch: state.params, loss)
+
+    joint = text_reading.joint_learner(
+        attention=stub({"backbone": 3, "a": 2}, lambda p: p["backbone"] ** 2 * p["a"], "loss"),
+        ctc=stub({"encoder": 7, "h": 5}, lambda p: p["encoder"] * p["h"], "exact_match"),
+        optimizer=optax.sgd(1.0),
+        ctc_weight=0.5,
+    )
+    state = joint.init(jax.random.key(0), {})
+    value, metrics = joint.loss(state.params, state, {})
+    assert value == 18 + 0.5 * 15
+    assert (metrics["loss"].compute(), metrics["ctc_exact_match"].compute()) == (18, 15)
+    after, _ = jax.jit(joint.update)(state, {})
+    assert after.params == {"attention": {"backbone": 3 - (12 + 2.5), "a": 2 - 9}, "ctc": {"h": 5 - 1.5}}
+    assert joint.predict(after, {}) == after.params["attention"]
 
 
 @pytest.mark.slow
