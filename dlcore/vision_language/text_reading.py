@@ -229,8 +229,8 @@ def joint_learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         state = attention.init(rng, batch)
-        own = {name: leaf for name, leaf in ctc.init(rng, batch).params.items() if name != "encoder"}
-        params = {"attention": state.params, "ctc": own}
+        head = {name: leaf for name, leaf in ctc.init(rng, batch).params.items() if name != "encoder"}
+        params = {"attention": state.params, "ctc": head}
         return state.replace(params=params, opt_state=optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
