@@ -51,6 +51,7 @@ def test_the_retina_is_a_patch_and_a_coarser_one_about_the_same_center():
     np.testing.assert_allclose(patches[1], image[4:8, 2:6].reshape(2, 2, 2, 2).mean((1, 3)), atol=1e-4)
 
 
+@pytest.mark.covers("SQ-21")
 def test_one_update_by_hand():
     """Two glimpses: the class losses reach `read`, the reward reaches `mean`, the return reaches `base`."""
     batch, tx = halves(8), optax.sgd(1.0)
@@ -94,6 +95,7 @@ def corners(count):
     return {"image": image, "label": label, "index": np.arange(count, dtype=np.int32)}
 
 
+@pytest.mark.covers("SQ-21")
 def test_a_learned_policy_finds_what_the_first_glimpse_and_the_fixed_policy_miss():
     """The corner's pixel is in no fixed patch: a quadrant's center is x = 6, and its patch has the columns 5 and 6."""
     batch, tx = corners(64), optax.adam(0.05)
