@@ -2,6 +2,9 @@
 
 python -m experiments.studies.generator_prior                 (digits; a VAE and a classifier are trained first)
 
+Measured: mean probability .92, Fréchet distances 2.1 and 10.9. The classifier learned with label smoothing, which asks
+for a probability of .91, so the claim below is not reached.
+
 For each digit the score of a trained classifier is raised from random starts in two ways: over the code of a VAE's
 decoder, and over the pixels. The Fréchet distance, of pixels, says how far each set of images is from the test digits.
 The claim holds where in every seed the generator's images have a mean probability of at least .99 and are nearer to
@@ -53,7 +56,7 @@ def report(
     verdict = (
         f"The generator's images have a mean probability of {np.mean(probability):.4f} and a Fréchet distance to real "
         f"digits of {np.mean(with_prior):.2f}, those of free pixels {np.mean(of_pixels):.2f}. The score rises for "
-        f"{risen:.0%} of the codes, from {scores[0].mean():.1f} to {scores[-1].mean():.1f} on average."
+        f"{risen:.1%} of the codes, from {scores[0].mean():.1f} to {scores[-1].mean():.1f} on average."
     )
     figure, axes = new_figure((6, 2.6), 2, 1)
     for ax, (name, images) in zip(axes, {"over the code": generated, "over the pixels": free}.items(), strict=True):
