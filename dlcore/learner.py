@@ -27,6 +27,7 @@ __all__ = [
     "Max",
     "Metric",
     "Metrics",
+    "ModelState",
     "Range",
     "State",
     "Sum",
@@ -117,6 +118,17 @@ class State:
     rng: jax.Array
     params: Any
     opt_state: Any
+
+
+@struct.dataclass
+class ModelState(State):
+    """The state of one model.
+
+    Args:
+      model_state: its other collections (batch statistics); {} where it has none.
+    """
+
+    model_state: Any
 
 
 class Range(NamedTuple):

@@ -25,34 +25,23 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
 from dlcore.adversarial.gradient import attack_loss, pgd, projected_ascent
 from dlcore.data.augment.color import to_float
-from dlcore.learner import Learner, Max, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Max, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import kl_divergence_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
-from dlcore.ops.replica import pmean, replica_key
+from dlcore.nn.apply import apply_model
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
-__all__ = ["AdversarialTrainingState", "Defense", "learner"]
+__all__ = ["Defense", "learner"]
 
 Defense = Literal["standard", "fast", "pgd", "trades"]
 Transform = Callable[[jax.Array], jax.Array]
 
 TRADES_START = 0.001
 """Deviation of the noise that TRADES starts from: the divergence has no slope at the image itself."""
-
-
-@struct.dataclass
-class AdversarialTrainingState(State):
-    """The classifier.
-
-    Args:
-      model_state: the model's other collections (batch statistics); {} where it has none.
-    """
-
-    model_state: Any
 
 
 @check_arguments
@@ -96,20 +85,15 @@ def learner(
     if step_size is None:
         step_size = (1.25 * epsilon if defense == "fast" else 2.5 * epsilon / steps) or 1.0
 
-    def init(rng: jax.Array, batch: dict) -> AdversarialTrainingState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         x = preprocess(to_float(batch["image"]))
         model_state = dict(model.init(jax.random.fold_in(rng, 0), x, train=False))
         params = model_state.pop("params")
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return AdversarialTrainingState(step, rng, params, optimizer.init(params), model_state)
+        return ModelState(step, rng, params, optimizer.init(params), model_state)
 
     def in_use(params, model_state, images):
         return model.apply({"params": params, **model_state}, preprocess(images), train=False)
-
-    def in_training(params, model_state, images, dropout):
-        variables = {"params": params, **model_state}
-        kwargs = {"train": True, "mutable": list(model_state), "rngs": {"dropout": dropout}}
-        return model.apply(variables, preprocess(images), **kwargs)
 
     def attack(keys, params, model_state, images, labels):
         """The changed images [B, H, W, C] of the training loss."""
@@ -135,11 +119,10 @@ def learner(
         labels, mask, terms = batch["label"], mask_of(batch), {}
         outputs, together = [], (images, changed) if defense == "trades" else (changed,)
         for x in together:
-            if dropout is None:
-                outputs.append(in_use(params, model_state, x))
-            else:
-                logits, model_state = in_training(params, model_state, x, dropout)
-                outputs.append(logits)
+            logits, model_state = apply_model(
+                model, params, model_state, preprocess(x), train=dropout is not None, rng=dropout
+            )
+            outputs.append(logits)
         losses = softmax_cross_entropy_loss(outputs[0], labels)
         if defense == "trades":
             divergence = kl_divergence_loss(outputs[1], jax.nn.softmax(outputs[0]))
@@ -148,14 +131,14 @@ def learner(
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(outputs[-1], labels, mask), **terms}
         return masked_mean(losses, mask), (model_state, metrics)
 
-    def loss(params: Any, state: AdversarialTrainingState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         images = to_float(batch["image"])
         keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
         changed = attack(keys, state.params, state.model_state, images, batch["label"])
         value, (_, metrics) = objective(params, state.model_state, images, changed, batch)
         return value, metrics
 
-    def update(state: AdversarialTrainingState, batch: dict) -> tuple[AdversarialTrainingState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         images, dropout = to_float(batch["image"]), jax.random.fold_in(rng, 1)
         dropout = replica_key(dropout)
@@ -166,10 +149,9 @@ def learner(
         (_, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.params, state.model_state, images, changed, batch, dropout
         )
-        model_state = pmean(model_state)
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: AdversarialTrainingState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         images, labels, mask = to_float(batch["image"]), batch["label"], mask_of(batch)
 
         def score_fn(image):
@@ -192,11 +174,11 @@ def learner(
             "calibration": Calibration.of(logits, labels, mask),
         }
 
-    def predict(state: AdversarialTrainingState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         logits = in_use(state.params, state.model_state, to_float(batch["image"]))
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
-    def classes(state: AdversarialTrainingState, batch: dict) -> dict[str, int]:
+    def classes(state: ModelState, batch: dict) -> dict[str, int]:
         return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

@@ -20,17 +20,18 @@ from flax import struct
 
 from dlcore.classification import supervised
 from dlcore.data.augment.mixing import mix_batch
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
-from dlcore.ops.replica import pmean, replica_key
+from dlcore.nn.apply import apply_model
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["DistillationState", "learner"]
 
 
 @struct.dataclass
-class DistillationState(supervised.SupervisedState):
+class DistillationState(ModelState):
     """The student, and the teacher's variables.
 
     Args:
@@ -108,13 +109,9 @@ def learner(
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             # Student forward; DeiT's distillation head learns from the teacher.
-            out, model_state = model.apply(
-                {"params": params, **state.model_state},
-                images,
-                train=True,
-                mutable=list(state.model_state),
-                rngs={"dropout": dropout},
-                method="auxiliary" if two_heads else "__call__",
+            method = "auxiliary" if two_heads else "__call__"
+            out, model_state = apply_model(
+                model, params, state.model_state, images, train=True, rng=dropout, method=method
             )
             logits, heads = out if two_heads else (out, {})
             student = heads.get("distillation", logits)
@@ -131,7 +128,6 @@ def learner(
 
         # Gradient by the student alone.
         (value, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        model_state = pmean(model_state)
         # Optimizer step of the student.
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: objective(p)[0], model_state=model_state

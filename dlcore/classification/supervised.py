@@ -17,31 +17,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
 from dlcore.data.augment.mixing import mix_batch
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
-from dlcore.ops.replica import pmean, replica_key
+from dlcore.nn.apply import apply_model
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
-__all__ = ["SupervisedState", "learner"]
+__all__ = ["learner"]
 
 Transform = Callable[[jax.Array], jax.Array]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-@struct.dataclass
-class SupervisedState(State):
-    """The classifier.
-
-    Args:
-      model_state: the model's other collections (batch statistics); {} where it has none.
-    """
-
-    model_state: Any
 
 
 @check_arguments
@@ -93,25 +82,18 @@ def learner(
         )
     mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
 
-    def init(rng: jax.Array, batch: dict) -> SupervisedState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
         params = model_state.pop("params")
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return SupervisedState(step, rng, params, optimizer.init(params), model_state)
+        return ModelState(step, rng, params, optimizer.init(params), model_state)
 
     def apply(params, model_state, images, dropout=None):
         """(logits, logits of auxiliary heads, model_state), in training where there is a key for dropout."""
-        variables = {"params": params, **model_state}
-        if dropout is None:
-            return model.apply(variables, images, train=False), {}, model_state
-        has_auxiliary = hasattr(model, "auxiliary")
-        outputs, model_state = model.apply(
-            variables,
-            images,
-            train=True,
-            mutable=list(model_state),
-            rngs={"dropout": dropout},
-            method="auxiliary" if has_auxiliary else "__call__",
+        has_auxiliary = dropout is not None and hasattr(model, "auxiliary")
+        method = "auxiliary" if has_auxiliary else "__call__"
+        outputs, model_state = apply_model(
+            model, params, model_state, images, train=dropout is not None, rng=dropout, method=method
         )
         return (*outputs, model_state) if has_auxiliary else (outputs, {}, model_state)
 
@@ -128,11 +110,11 @@ def learner(
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         return value + penalty, (model_state, metrics, logits)
 
-    def loss(params: Any, state: SupervisedState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics, _) = objective(params, state.model_state, preprocess(batch["image"]), batch["label"], batch)
         return value, metrics
 
-    def update(state: SupervisedState, batch: dict) -> tuple[SupervisedState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         images, targets = preprocess(batch["image"]), batch["label"]
         # Augment each image under a key of its own.
@@ -152,15 +134,13 @@ def learner(
 
         # Gradient of the cross-entropy, auxiliary losses and L2 penalty.
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )
         return state, metrics
 
-    def evaluate(state: SupervisedState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         images, label, mask = preprocess(batch["image"]), batch["label"], mask_of(batch)
         _, (_, metrics, logits) = objective(state.params, state.model_state, images, label, batch)
         return {
@@ -170,11 +150,11 @@ def learner(
             "calibration": Calibration.of(logits, label, mask),
         }
 
-    def predict(state: SupervisedState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         logits, *_ = apply(state.params, state.model_state, preprocess(batch["image"]))
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
-    def classes(state: SupervisedState, batch: dict) -> dict[str, int]:
+    def classes(state: ModelState, batch: dict) -> dict[str, int]:
         return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

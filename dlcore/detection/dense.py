@@ -8,19 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
 from dlcore.data.augment import augment_examples
-from dlcore.learner import Labels, Learner, Metric, Metrics, State, Sum, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
+from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.nms import nms, top_detections
-from dlcore.ops.replica import pmean, psum, replica_count, replica_key
+from dlcore.ops.replica import psum, replica_count, replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = [
     "Candidates",
-    "DetectorState",
     "TotalLoss",
     "detector_learner",
     "flatten_levels",
@@ -231,17 +230,6 @@ class TotalLoss(Metric):
         return sum(values) if values else None
 
 
-@struct.dataclass
-class DetectorState(State):
-    """State of a detector.
-
-    Args:
-      model_state: batch statistics of the backbone, {} where it has none.
-    """
-
-    model_state: Any
-
-
 def detector_learner(
     *,
     model: nn.Module,
@@ -277,20 +265,15 @@ def detector_learner(
 
     def forward(params, model_state, images, dropout=None):
         """(outputs, locations, statistics after it), in training where there is a key for dropout."""
-        train, variables = dropout is not None, {"params": params, **model_state}
-        (outputs, locations), updated = model.apply(
-            variables,
-            images,
-            train=train,
-            mutable=list(model_state) if train else [],
-            rngs={"dropout": dropout} if train else {},
+        (outputs, locations), model_state = apply_model(
+            model, params, model_state, images, train=dropout is not None, rng=dropout
         )
-        return outputs, locations, {**model_state, **updated}
+        return outputs, locations, model_state
 
-    def init(rng: jax.Array, batch: dict) -> DetectorState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
         params = variables.pop("params")
-        return DetectorState(
+        return ModelState(
             step=jnp.zeros((), jnp.int32),
             rng=jax.random.fold_in(rng, 1),
             params=params,
@@ -298,7 +281,7 @@ def detector_learner(
             model_state=variables,
         )
 
-    def objective(params, state: DetectorState, batch: dict, train: bool):
+    def objective(params, state: ModelState, batch: dict, train: bool):
         images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
         key = jax.random.fold_in(state.rng, state.step)
         # Augment images and boxes together.
@@ -331,27 +314,25 @@ def detector_learner(
         value = sum(part.total / jnp.where(counts[name] > 0, counts[name], 1) for name, part in parts.items())
         return replica_count() * value, (metrics, model_state)
 
-    def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
         return value, metrics
 
-    def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         # Gradient of the summed losses over the foreground count.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: DetectorState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
         outputs, locations, _ = forward(state.params, state.model_state, images)
         return jax.vmap(lambda out: postprocess(out, locations, images.shape[1:3]))(outputs)
 
-    def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
+    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
         return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)

@@ -19,14 +19,14 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import ExampleAugmentation, augment_examples
-from dlcore.detection.dense import DetectorState, named_maps
-from dlcore.learner import Labels, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.detection.dense import named_maps
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense, logits_dtype
+from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
-from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
@@ -149,18 +149,13 @@ def learner(
       ValueError: at the first batch, where it has room for another number of boxes than one.
     """
 
-    def init(rng: jax.Array, batch: dict) -> DetectorState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         if batch["boxes"].shape[1] != 1:
             raise ValueError(f"boxes.shape={batch['boxes'].shape}: not one box an image; allowed: --max_boxes=1")
         variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
         params = variables.pop("params")
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return DetectorState(step, rng, params, optimizer.init(params), variables)
-
-    def forward(params, model_state, images, train):
-        mutable = list(model_state) if train else []
-        outputs, updated = model.apply({"params": params, **model_state}, images, train=train, mutable=mutable)
-        return outputs, {**model_state, **updated}
+        return ModelState(step, rng, params, optimizer.init(params), variables)
 
     def corners(box, size):
         sides = jnp.array([size[1], size[0]] * 2, box.dtype)
@@ -173,7 +168,7 @@ def learner(
             keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
             moved = augment_examples(augment, keys, images, {"boxes": boxes, "box_mask": valid})
             images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
-        outputs, model_state = forward(params, state.model_state, images, train)
+        outputs, model_state = apply_model(model, params, state.model_state, images, train=train)
         boxes, labels, mask = boxes[:, 0], batch["labels"][:, 0], mask_of(batch) * valid[:, 0].astype(jnp.float32)
         sides = jnp.array([size[1], size[0]] * 2, outputs.box.dtype)
         target = box_convert(boxes.astype(outputs.box.dtype) / sides, "xyxy", "cxcywh")
@@ -189,23 +184,21 @@ def learner(
         }
         return masked_mean(losses, mask), (metrics, model_state)
 
-    def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
         return value, metrics
 
-    def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         # Gradient of cross-entropy plus weighted box loss.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: DetectorState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
-        outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]), train=False)
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
+        outputs, _ = apply_model(model, state.params, state.model_state, preprocess(batch["image"]), train=False)
         probs, size = jax.nn.softmax(outputs.logits), batch["image"].shape[1:3]
         return {
             "boxes": corners(outputs.box, size)[:, None],
@@ -214,7 +207,7 @@ def learner(
             "valid": jnp.ones((probs.shape[0], 1), bool),
         }
 
-    def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
+    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
         return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)

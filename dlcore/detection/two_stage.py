@@ -15,11 +15,11 @@ import optax
 
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
-from dlcore.detection.dense import DetectorState, TotalLoss
+from dlcore.detection.dense import TotalLoss
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.sampling import sample_proposals
-from dlcore.learner import Labels, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
-from dlcore.ops.replica import pmean, psum, replica_count
+from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.ops.replica import psum, replica_count
 from dlcore.optim import apply_gradients
 
 __all__ = ["learner"]
@@ -113,10 +113,10 @@ def learner(
         detections_per_img=detections_per_img,
     )
 
-    def init(rng: jax.Array, batch: dict) -> DetectorState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"])))
         params = variables.pop("params")
-        return DetectorState(
+        return ModelState(
             step=jnp.zeros((), jnp.int32),
             rng=jax.random.fold_in(rng, 1),
             params=params,
@@ -175,7 +175,7 @@ def learner(
             losses |= jax.vmap(keypoint_rcnn.image_losses)(run("locate", levels, at, size), *positions, target > 0)
         return losses
 
-    def objective(params, state: DetectorState, batch: dict, train: bool):
+    def objective(params, state: ModelState, batch: dict, train: bool):
         keys = example_keys(jax.random.fold_in(state.rng, state.step) if train else state.rng, batch)
         # Augment images, boxes, masks and external proposals together.
         example, external = examples(keys, batch, train)
@@ -192,22 +192,20 @@ def learner(
         value = replica_count() * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
         return value, ({"loss": TotalLoss(parts), **parts}, {**state.model_state, **updated})
 
-    def loss(params: Any, state: DetectorState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
         return value, metrics
 
-    def update(state: DetectorState, batch: dict) -> tuple[DetectorState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         # Gradient of the losses of both stages.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, train=True)
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: DetectorState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: DetectorState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
         size, run = images.shape[1:3], runner(state.params, state.model_state)
         # Feature pyramid, then proposals.
@@ -232,7 +230,7 @@ def learner(
             detections["keypoint_scores"] = jnp.where(valid, scores, 0)
         return detections
 
-    def classes(state: DetectorState, batch: dict) -> dict[str, Labels]:
+    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
         return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)

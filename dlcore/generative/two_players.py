@@ -23,6 +23,7 @@ from dlcore.losses import (
     minimax_generator_loss,
     non_saturating_generator_loss,
 )
+from dlcore.nn.apply import apply_model
 
 __all__ = ["LOSSES", "AdversarialLoss", "LossName", "PlayerState", "Players"]
 
@@ -94,7 +95,14 @@ class Players(NamedTuple):
         }
 
     def apply(
-        self, player: str, params: Any, model_state: Any, *inputs: Any, train: bool = True, **options: Any
+        self,
+        player: str,
+        params: Any,
+        model_state: Any,
+        *inputs: Any,
+        train: bool = True,
+        rng: jax.Array | None = None,
+        method: str = "__call__",
     ) -> tuple[Any, Any]:
         """Call the network of a player.
 
@@ -104,16 +112,14 @@ class Players(NamedTuple):
           model_state: by player.
           *inputs: of the network.
           train: let it use batch statistics, and update what it carries.
-          **options: of flax's `apply`, such as `method`.
+          rng: [] key of dropout in training; None for a network that draws nothing.
+          method: name of the network's method.
 
         Returns:
           (output, the player's new model state).
         """
-        variables = {"params": params[player], **model_state[player]}
-        if not train:
-            return self.networks[player].apply(variables, *inputs, train=False, **options), model_state[player]
-        mutable = list(model_state[player])
-        return self.networks[player].apply(variables, *inputs, train=True, mutable=mutable, **options)
+        network, variables = self.networks[player], (params[player], model_state[player])
+        return apply_model(network, *variables, *inputs, train=train, rng=rng, method=method)
 
     def turn(self, player: str, state: PlayerState, objective: Callable) -> tuple[PlayerState, Any]:
         """Let one player step.

@@ -34,6 +34,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits import backbone, images, init_from, optimizer
 from dlcore.kits.known_datasets import TRAIN_SIZES
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.networks import Embedder, pooled
 from dlcore.self_supervised.views import Preprocess
@@ -185,13 +186,11 @@ def encoder(
 
     def apply(variables: dict, batch: jax.Array, key: jax.Array | None) -> tuple[jax.Array, dict]:
         others = {name: leaves for name, leaves in variables.items() if name != "params"}
-        x = prepare(batch)
-        if key is None:
-            return read(model.apply(variables, x, train=False, method=method)), others
-        if augment is not None:
+        x, train = prepare(batch), key is not None
+        if train and augment is not None:
             x = jax.vmap(augment)(jax.random.split(key, len(x)), x)
-        rngs = {"dropout": jax.random.fold_in(key, len(x))}
-        out, others = model.apply(variables, x, train=True, method=method, mutable=list(others), rngs=rngs)
+        dropout = jax.random.fold_in(key, len(x)) if train else None
+        out, others = apply_model(model, variables["params"], others, x, train=train, rng=dropout, method=method)
         return read(out), others
 
     def backbone_of(state: Any) -> dict:

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from dlcore.classification.supervised import SupervisedState
 from dlcore.data.augment import compose, cutout
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.stratified import stratified_sample
@@ -29,7 +28,7 @@ from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits import backbone, classification, image_prediction, images, optimizer
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, ModelState, Range
 from dlcore.semi_supervised.twin import TwinState, with_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 
@@ -210,7 +209,7 @@ def _classifier_of(state: Any) -> Any:
     params, opt_state, model_state = (
         getattr(state, name)["discriminator"] for name in ("params", "opt_state", "model_state")
     )
-    return SupervisedState(state.step, state.rng, params, opt_state, model_state)
+    return ModelState(state.step, state.rng, params, opt_state, model_state)
 
 
 def _started(single: Start, state: Any) -> Any:

@@ -10,6 +10,7 @@ lazy_exports(
         "quick_gelu": "activations",
         "AdaptiveInstanceNorm": "style_norm",
         "AdditiveAttention": "additive_attention",
+        "apply_model": "apply",
         "BatchNorm": "normalization",
         "BidirectionalRecurrent": "recurrent",
         "Cache": "cache",

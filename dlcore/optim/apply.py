@@ -7,6 +7,7 @@ import jax
 import optax
 
 from dlcore.learner import State
+from dlcore.ops.replica import pmean
 
 __all__ = ["apply_gradients"]
 
@@ -18,6 +19,7 @@ def apply_gradients(
     *,
     value: jax.Array | None = None,
     value_fn: Callable[[Any], jax.Array] | None = None,
+    model_state: Any = None,
     **changes: Any,
 ) -> State:
     """Take one optimizer step: update `params` and `opt_state`, and count the step.
@@ -30,7 +32,8 @@ def apply_gradients(
       gradients: pytree like `state.params`.
       value: scalar loss at `state.params`, for optimizers with a line search (L-BFGS); None for others.
       value_fn: params -> scalar loss, for the same optimizers; None for others.
-      **changes: further fields of the state to replace, such as `model_state`.
+      model_state: batch statistics after the step, averaged over replicas; None for a state without.
+      **changes: further fields of the state to replace.
 
     Returns:
       The state after the step, of the same class.
@@ -41,4 +44,6 @@ def apply_gradients(
     optimizer = optax.with_extra_args_support(optimizer)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
     params = optax.apply_updates(state.params, updates)
+    if model_state is not None:
+        changes["model_state"] = pmean(model_state)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, **changes)

@@ -18,18 +18,28 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
 from dlcore.data.augment.examples import augment_examples
-from dlcore.learner import Labels, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import (
+    Labels,
+    Learner,
+    Metrics,
+    ModelState,
+    Range,
+    Sum,
+    check_arguments,
+    example_keys,
+    mask_of,
+)
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.metrics import MeanIoU
 from dlcore.metrics.segmentation import BoundaryIoU
-from dlcore.ops.replica import pmean, psum, replica_count, replica_key
+from dlcore.nn.apply import apply_model
+from dlcore.ops.replica import psum, replica_count, replica_key
 from dlcore.optim import apply_gradients
 
-__all__ = ["Overlaps", "SemanticState", "learner"]
+__all__ = ["Overlaps", "learner"]
 
 
 class Overlaps(MeanIoU):
@@ -47,17 +57,6 @@ class Overlaps(MeanIoU):
             return None
         names = {"": "mean_iou", "mean_accuracy": "mean_accuracy", "frequency_weighted": "frequency_weighted_iou"}
         return {name: values[key] for name, key in names.items()} | {"by_class": values["iou"]}
-
-
-@struct.dataclass
-class SemanticState(State):
-    """The segmenter.
-
-    Args:
-      model_state: the model's other collections (batch statistics); {} where it has none.
-    """
-
-    model_state: Any
 
 
 @check_arguments
@@ -95,23 +94,16 @@ def learner(
       ValueError: a number is out of range or a word unknown; when used: the logits are not one a pixel.
     """
 
-    def init(rng: jax.Array, batch: dict) -> SemanticState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
         params = model_state.pop("params")
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return SemanticState(step, rng, params, optimizer.init(params), model_state)
+        return ModelState(step, rng, params, optimizer.init(params), model_state)
 
     def forward(params, model_state, images, dropout=None):
         """({"out": logits, ...}, model_state), in training where there is a key for dropout."""
-        variables, train = {"params": params, **model_state}, dropout is not None
-        outputs, updated = model.apply(
-            variables,
-            images,
-            train=train,
-            mutable=list(model_state) if train else [],
-            rngs={"dropout": dropout} if train else None,
-        )
-        return (outputs if isinstance(outputs, dict) else {"out": outputs}), {**model_state, **updated}
+        outputs, model_state = apply_model(model, params, model_state, images, train=dropout is not None, rng=dropout)
+        return (outputs if isinstance(outputs, dict) else {"out": outputs}), model_state
 
     def objective(params, state, images, labels, batch, dropout=None):
         outputs, model_state = forward(params, state.model_state, images, dropout)
@@ -148,11 +140,11 @@ def learner(
         metrics["accuracy"] = Sum(hit.sum(dtype=jnp.int32), counts.sum(dtype=jnp.int32))
         return value, (model_state, metrics, outputs["out"])
 
-    def loss(params: Any, state: SemanticState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics, _) = objective(params, state, preprocess(batch["image"]), batch["semantic"], batch)
         return value, metrics
 
-    def update(state: SemanticState, batch: dict) -> tuple[SemanticState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         # Augment images and label maps together.
         keys = example_keys(jax.random.fold_in(rng, 0), batch)
@@ -164,11 +156,10 @@ def learner(
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state, example["image"], example["semantic"], batch, dropout
         )
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: SemanticState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         images, labels = preprocess(batch["image"]), batch["semantic"]
         _, (_, metrics, logits) = objective(state.params, state, images, labels, batch)
         classes, labels, mask = logits.argmax(-1), labels.astype(jnp.int32), mask_of(batch)
@@ -179,11 +170,11 @@ def learner(
             "boundary": BoundaryIoU.of(classes, labels, **shared),
         }
 
-    def predict(state: SemanticState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]))
         return {"classes": outputs["out"].argmax(-1).astype(jnp.uint8)}
 
-    def classes(state: SemanticState, batch: dict) -> dict[str, Labels]:
+    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
         logits = jax.eval_shape(
             lambda state, image: forward(state.params, state.model_state, preprocess(image))[0]["out"],
             state,

@@ -21,13 +21,12 @@ from flax import struct
 
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.data.source import Source
-from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.clustering import normalized_mutual_information
-from dlcore.ops.replica import pmean
+from dlcore.nn.apply import apply_model
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables
-from dlcore.self_supervised.pretext import PretextState
 from dlcore.self_supervised.views import Augment, Preprocess
 
 __all__ = ["DeepClusterState", "Reclustering", "cluster", "learner", "reset_head", "split_largest", "whiten"]
@@ -36,7 +35,7 @@ _CHUNK = 512
 
 
 @struct.dataclass
-class DeepClusterState(PretextState):
+class DeepClusterState(ModelState):
     """The network and the clusters.
 
     Args:
@@ -250,13 +249,10 @@ def learner(
         return normalize(jax.vmap(augment)(example_keys(rng, batch), prepare(batch["image"])))[:, None]
 
     def objective(params, model_state, images, state, batch, dropout=None):
-        variables, mask = {"params": params, **model_state}, mask_of(batch)
-        if dropout is None:
-            logits, _ = model.apply(variables, images, train=False)
-        else:
-            (logits, _), model_state = model.apply(
-                variables, images, train=True, mutable=list(model_state), rngs={"dropout": dropout}
-            )
+        (logits, _), model_state = apply_model(
+            model, params, model_state, images, train=dropout is not None, rng=dropout
+        )
+        mask = mask_of(batch)
         # Cluster assignments are the labels; weights make clusters equally heavy.
         label = state.clusters[batch["index"]]  # [B]
         sizes = jnp.bincount(state.clusters, length=num_clusters)  # [K]
@@ -283,8 +279,6 @@ def learner(
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, images, state, batch, dropout
         )
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

@@ -32,7 +32,7 @@ from dlcore.data.augment import to_float
 from dlcore.learner import Last, Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, Dense, gelu
-from dlcore.ops.replica import REPLICA, pmean, psum
+from dlcore.ops.replica import REPLICA, psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
@@ -303,7 +303,6 @@ def learner(
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         factor = last_layer(state.step)
         gradients = {**gradients, "prototypes": gradients["prototypes"] * factor}
-        model_state = pmean(model_state)
         # EMA of the center.
         center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum)
         momentum = teacher_momentum(state.step)
@@ -312,7 +311,7 @@ def learner(
         # EMA of the teacher.
         return state.replace(
             teacher_params=momentum_update(state.teacher_params, state.params, momentum),
-            teacher_model_state=momentum_update(state.teacher_model_state, model_state, momentum),
+            teacher_model_state=momentum_update(state.teacher_model_state, state.model_state, momentum),
         ), metrics
 
     def loss(params: Any, state: DINOState, batch: dict) -> tuple[jax.Array, Metrics]:

@@ -15,18 +15,17 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv
+from dlcore.nn.apply import apply_model
 from dlcore.ops import pixel_shuffle
-from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
 from dlcore.self_supervised.views import Preprocess
 
-__all__ = ["FillIn", "FillInState", "Filler", "Present", "fill_in_learner", "random_square"]
+__all__ = ["FillIn", "Filler", "Present", "fill_in_learner", "random_square"]
 
 Present = Callable[[jax.Array], jax.Array]
 """An image [H, W, C] in [0, 1] as the network gets it afterwards, when features are wanted: [H, W, C]."""
@@ -66,17 +65,6 @@ def random_square(key: jax.Array, height: int, width: int, fraction: float) -> t
     )
     rows, columns = jnp.arange(height)[:, None] - top, jnp.arange(width)[None] - left
     return (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side), side
-
-
-@struct.dataclass
-class FillInState(State):
-    """The network.
-
-    Args:
-      model_state: batch statistics.
-    """
-
-    model_state: Any
 
 
 class Filler(nn.Module):
@@ -165,13 +153,10 @@ def fill_in_learner(
         return (squared * example.weight).sum((1, 2)) / jnp.maximum(example.weight.sum((1, 2)), 1e-6)
 
     def objective(params, model_state, examples, batch, dropout=None):
-        variables, mask = {"params": params, **model_state}, mask_of(batch)
-        if dropout is None:
-            added = model.apply(variables, normalize(examples.input), train=False)
-        else:
-            added, model_state = model.apply(
-                variables, normalize(examples.input), train=True, mutable=list(model_state), rngs={"dropout": dropout}
-            )
+        added, model_state = apply_model(
+            model, params, model_state, normalize(examples.input), train=dropout is not None, rng=dropout
+        )
+        mask = mask_of(batch)
         # The network predicts the residual to the trivial prediction.
         prediction = examples.trivial + added  # [B, H, W, K]
         losses = error(prediction, examples)  # [B]
@@ -182,16 +167,16 @@ def fill_in_learner(
             metrics |= {f"mse{end}": Sum.of(mse, mask), f"psnr{end}": Sum.of(decibel, mask)}
         return masked_mean(losses, mask), (model_state, metrics)
 
-    def init(rng: jax.Array, batch: dict) -> FillInState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = init_variables(model, rng, normalize(prepare(batch["image"])))
         params = model_state.pop("params")
-        return FillInState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
+        return ModelState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
 
-    def loss(params: Any, state: FillInState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics) = objective(params, state.model_state, draw(state.rng, batch), batch)
         return value, metrics
 
-    def update(state: FillInState, batch: dict) -> tuple[FillInState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         # Remove a part of each image.
         examples, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
@@ -199,15 +184,13 @@ def fill_in_learner(
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, examples, batch, dropout
         )
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: FillInState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: FillInState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         images, examples = normalize(jax.vmap(present)(prepare(batch["image"]))), draw(state.rng, batch)
         before = init_variables(model, state.rng, images[:1])
         trained = {"params": state.params, **state.model_state}

@@ -181,12 +181,11 @@ def learner(
 
         # Gradient by the query encoder alone.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        model_state, key_model_state = pmean((model_state, key_model_state))
         # Enqueue the keys of all replicas; the oldest leave.
         queue, pointer = enqueue(state.queue, state.pointer, all_gather(keys))
         # Optimizer step of the query encoder.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, queue=queue, pointer=pointer)
-        return state.replace(key_params=key_params, key_model_state=key_model_state), metrics
+        return state.replace(key_params=key_params, key_model_state=pmean(key_model_state)), metrics
 
     def embed_views(params, state, batch):
         first, second = views(batch, state.rng)

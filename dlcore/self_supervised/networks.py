@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm, Dense
+from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.views import Preprocess
 
@@ -103,10 +104,7 @@ def encode(
     Returns:
       (outputs, model_state), the latter updated in training.
     """
-    variables = {"params": params, **model_state}
-    if dropout is None:
-        return model.apply(variables, images, train=False), model_state
-    return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": dropout})
+    return apply_model(model, params, model_state, images, train=dropout is not None, rng=dropout)
 
 
 def predict_features(model: nn.Module, preprocess: Preprocess, state: State, batch: dict) -> dict[str, jax.Array]:

@@ -14,33 +14,21 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
+from dlcore.nn.apply import apply_model
 from dlcore.ops import adaptive_avg_pool
-from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
 from dlcore.self_supervised.views import Preprocess
 
-__all__ = ["PieceClassifier", "PretextState", "Task", "pretext_learner"]
+__all__ = ["PieceClassifier", "Task", "pretext_learner"]
 
 Task = Callable[[jax.Array, dict], tuple[Any, jax.Array]]
 """(key, one example {"image": [H, W, C] in [0, 1], "index": [], ...}) -> (pieces [P, h, w, C], label [] int32); other
 pytrees of pieces need a model that takes them."""
-
-
-@struct.dataclass
-class PretextState(State):
-    """The network.
-
-    Args:
-      model_state: batch statistics.
-    """
-
-    model_state: Any
 
 
 class PieceClassifier(nn.Module):
@@ -119,28 +107,25 @@ def pretext_learner(
         return normalize(pieces), label.astype(jnp.int32)
 
     def objective(params, model_state, pieces, label, batch, dropout=None):
-        variables, mask = {"params": params, **model_state}, mask_of(batch) * (label >= 0)
-        if dropout is None:
-            logits, _ = model.apply(variables, pieces, train=False)
-        else:
-            (logits, _), model_state = model.apply(
-                variables, pieces, train=True, mutable=list(model_state), rngs={"dropout": dropout}
-            )
+        (logits, _), model_state = apply_model(
+            model, params, model_state, pieces, train=dropout is not None, rng=dropout
+        )
+        mask = mask_of(batch) * (label >= 0)
         # Cross-entropy of the pretext label; examples without one are left out.
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))  # [B]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(logits.argmax(-1) == label, mask)}
         return masked_mean(losses, mask), (model_state, metrics)
 
-    def init(rng: jax.Array, batch: dict) -> PretextState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = init_variables(model, rng, draw(rng, batch)[0])
         params = model_state.pop("params")
-        return PretextState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
+        return ModelState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
 
-    def loss(params: Any, state: PretextState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics) = objective(params, state.model_state, *draw(state.rng, batch), batch)
         return value, metrics
 
-    def update(state: PretextState, batch: dict) -> tuple[PretextState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         # Draw the pretext task of each image: pieces and label.
         examples, dropout = draw(jax.random.fold_in(rng, 0), batch), jax.random.fold_in(rng, 1)
@@ -148,15 +133,13 @@ def pretext_learner(
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, *examples, batch, dropout
         )
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: PretextState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: PretextState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         trained, (pieces, label) = {"params": state.params, **state.model_state}, draw(state.rng, batch)
         before = init_variables(model, state.rng, jax.tree.map(lambda x: x[:1], pieces))
         images = normalize(prepare(batch["image"]))

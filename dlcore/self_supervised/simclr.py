@@ -14,27 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, nt_xent_scores
-from dlcore.ops.replica import pmean
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
 from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
-__all__ = ["SimCLRState", "learner"]
-
-
-@struct.dataclass
-class SimCLRState(State):
-    """The encoder.
-
-    Args:
-      model_state: its other collections (batch statistics).
-    """
-
-    model_state: Any
+__all__ = ["learner"]
 
 
 @check_arguments
@@ -74,16 +61,16 @@ def learner(
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
         return masked_mean(losses, mask), metrics
 
-    def init(rng: jax.Array, batch: dict) -> SimCLRState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = init_variables(model, rng, preprocess(batch["image"]))
         params = model_state.pop("params")
-        return SimCLRState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
+        return ModelState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
 
-    def loss(params: Any, state: SimCLRState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         a, b, _ = embed(params, state.model_state, batch, state.rng)
         return contrast(a, b, batch)
 
-    def update(state: SimCLRState, batch: dict) -> tuple[SimCLRState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
 
         def objective(params):
@@ -96,16 +83,14 @@ def learner(
 
         # Gradient of NT-Xent.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: SimCLRState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         a, b, _ = embed(state.params, state.model_state, batch, state.rng)
         return contrast(a, b, batch)[1] | alignment(a, b, mask_of(batch))
 
-    def predict(state: SimCLRState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         return predict_features(model, preprocess, state, batch)
 
     return Learner(init, update, evaluate, predict, loss)

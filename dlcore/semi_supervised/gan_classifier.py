@@ -35,11 +35,11 @@ from flax import struct
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.outlier import auroc
 from dlcore.classic_ml.points import squared_distances
-from dlcore.classification.supervised import Augment, SupervisedState, Transform
+from dlcore.classification.supervised import Augment, Transform
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.two_players import Players, PlayerState
-from dlcore.learner import Evaluator, Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.semi_supervised.two_streams import augmented, averaging, streams
@@ -208,12 +208,13 @@ def learner(
         return {"params": state.params["discriminator"], "model_state": state.model_state["discriminator"]}
 
     def classify(params, model_state, images, dropout):
-        return players.apply("discriminator", params, model_state, images, rngs={"dropout": dropout})
+        return players.apply("discriminator", params, model_state, images, rng=dropout)
 
     def features(params, model_state, images, dropout=None):
-        options = {"train": dropout is not None, "method": "features"}
-        rngs = {} if dropout is None else {"dropout": dropout}
-        maps, _ = players.apply("discriminator", params, model_state, images, rngs=rngs, **options)
+        train = dropout is not None
+        maps, _ = players.apply(
+            "discriminator", params, model_state, images, train=train, rng=dropout, method="features"
+        )
         last = list(maps.values())[-1]
         return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
 
@@ -290,9 +291,9 @@ def learner(
         # EMA of the classifier, which is evaluated.
         return state.replace(teacher=average.follow(state.teacher, weights(state), state.step)), metrics
 
-    def eval_state(state: GanClassifierState) -> SupervisedState:
+    def eval_state(state: GanClassifierState) -> ModelState:
         measured = state.teacher
-        return SupervisedState(
+        return ModelState(
             state.step, state.rng, measured["params"], state.opt_state["discriminator"], measured["model_state"]
         )
 

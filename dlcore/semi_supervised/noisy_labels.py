@@ -35,7 +35,8 @@ from dlcore.losses import (
     softmax_cross_entropy_loss,
 )
 from dlcore.metrics import ConfusionMatrix
-from dlcore.ops.replica import pmean, replica_key
+from dlcore.nn.apply import apply_model
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
 __all__ = ["KeepBest", "Method", "Noise", "NoisyState", "corrupt_labels", "learner", "smallest", "transition_matrix"]
@@ -166,10 +167,7 @@ def learner(
         return NoisyState(step, rng, params, optimizer.init(params), model_state, plain_weights)
 
     def logits_of(params, model_state, images, dropout=None):
-        variables = {"params": params, **model_state}
-        if dropout is None:
-            return model.apply(variables, images, train=False), model_state
-        return model.apply(variables, images, train=True, mutable=list(model_state), rngs={"dropout": dropout})
+        return apply_model(model, params, model_state, images, train=dropout is not None, rng=dropout)
 
     def weighted(logits, label, mask, step):
         """{network: (losses [B], weights [B])}."""
@@ -220,7 +218,6 @@ def learner(
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, images, batch, state.step, dropout
         )
-        model_state = pmean(model_state)
         # Optimizer step of all networks.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 

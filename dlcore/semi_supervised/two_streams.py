@@ -24,11 +24,12 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.classification.supervised import Augment, SupervisedState, Transform
+from dlcore.classification.supervised import Augment, Transform
 from dlcore.classification.supervised import learner as supervised_learner
-from dlcore.learner import Learner, Metrics, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.ops.replica import pmean, replica_key
+from dlcore.nn.apply import apply_model
+from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import ema_decay, momentum_update
 
@@ -53,7 +54,7 @@ __all__ = [
 
 
 @struct.dataclass
-class TwoStreamState(SupervisedState):
+class TwoStreamState(ModelState):
     """The student (`params`, `model_state`), its average, and what a technique remembers.
 
     Args:
@@ -305,9 +306,7 @@ def two_stream_learner(
 
     def networks(params: Any, state: TwoStreamState, dropout: jax.Array) -> Networks:
         def run(weights, images, key):
-            variables = {"params": weights["params"], **weights["model_state"]}
-            mutable = list(weights["model_state"])
-            return model.apply(variables, images, train=True, mutable=mutable, rngs={"dropout": key})
+            return apply_model(model, weights["params"], weights["model_state"], images, train=True, rng=key)
 
         def student(*images):
             weights = {"params": params, "model_state": state.model_state}
@@ -357,10 +356,8 @@ def two_stream_learner(
         rng = jax.random.fold_in(state.rng, state.step)
         # Gradient of the supervised and the weighted unlabeled loss.
         gradients, (terms, metrics) = jax.grad(objective, has_aux=True)(state.params, state, labeled, unlabeled, rng)
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(terms.model_state)
         # Optimizer step of the student, and the memory of the technique.
-        state = apply_gradients(state, optimizer, gradients, model_state=model_state, memory=terms.memory)
+        state = apply_gradients(state, optimizer, gradients, model_state=terms.model_state, memory=terms.memory)
         # EMA or snapshot of the teacher, from the updated student.
         if teacher is not None:
             state = state.replace(teacher=teacher.follow(state.teacher, _weights(state), state.step))
@@ -379,5 +376,5 @@ def two_stream_learner(
     )
 
 
-def _weights(state: SupervisedState) -> dict[str, Any]:
+def _weights(state: ModelState) -> dict[str, Any]:
     return {"params": state.params, "model_state": state.model_state}

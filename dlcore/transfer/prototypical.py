@@ -16,28 +16,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.interval import HalfInterval
 from dlcore.nn import BatchNorm, Conv, Dense
+from dlcore.nn.apply import apply_model
 from dlcore.ops import max_pool, squared_distances
-from dlcore.ops.replica import REPLICA, pmean
+from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients
 
-__all__ = ["FewShotState", "PrototypicalNet", "learner", "prototype_logits"]
-
-
-@struct.dataclass
-class FewShotState(State):
-    """The embedding.
-
-    Args:
-      model_state: batch statistics.
-    """
-
-    model_state: Any
+__all__ = ["PrototypicalNet", "learner", "prototype_logits"]
 
 
 class PrototypicalNet(nn.Module):
@@ -134,12 +123,8 @@ def learner(
         return losses.mean(1), (logits.argmax(-1) == label).astype(jnp.float32).mean(1)
 
     def objective(params, model_state, batch, train=False):
-        variables = {"params": params, **model_state}
         images, attributes = images_of(batch), batch.get("attributes")
-        if train:
-            outputs, model_state = model.apply(variables, images, attributes, True, mutable=list(model_state))
-        else:
-            outputs = model.apply(variables, images, attributes)
+        outputs, model_state = apply_model(model, params, model_state, images, attributes, train=train)
         losses, correct = measured(scored(*outputs, batch), batch)
         mask = mask_of(batch)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(correct, mask)}
@@ -148,33 +133,31 @@ def learner(
     def initial(rng: jax.Array, batch: dict) -> dict:
         return dict(model.init(jax.random.fold_in(rng, 2**31 - 1), images_of(batch)[:1], batch.get("attributes")))
 
-    def init(rng: jax.Array, batch: dict) -> FewShotState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = initial(rng, batch)
         params = model_state.pop("params")
-        return FewShotState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
+        return ModelState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
 
-    def loss(params: Any, state: FewShotState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics) = objective(params, state.model_state, batch)
         return value, metrics
 
-    def update(state: FewShotState, batch: dict) -> tuple[FewShotState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         # Gradient of the queries' cross-entropy over the episodes' prototypes.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, batch, True
         )
-        # Batch statistics are averaged over replicas.
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: FewShotState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         metrics, mask, images = loss(state.params, state, batch)[1], mask_of(batch), images_of(batch)
         baselines = {"untrained_accuracy": model.apply(initial(state.rng, batch), images, batch.get("attributes"))}
         if "support" in batch:
             baselines["pixel_accuracy"] = (images.reshape(len(images), -1), None)
         return metrics | {name: Sum.of(measured(scored(*x, batch), batch)[1], mask) for name, x in baselines.items()}
 
-    def predict(state: FewShotState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         variables = {"params": state.params, **state.model_state}
         return {"logits": scored(*model.apply(variables, images_of(batch), batch.get("attributes")), batch)}
 

@@ -18,16 +18,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn import BatchNorm, Dense, Dropout
-from dlcore.ops.replica import REPLICA, pmean, replica_key
+from dlcore.ops.replica import REPLICA, replica_key
 from dlcore.optim import apply_gradients
 
-__all__ = ["PointNet", "PointNetState", "TransformNet", "augment_points", "learner", "orthogonality_penalty"]
+__all__ = ["PointNet", "TransformNet", "augment_points", "learner", "orthogonality_penalty"]
 
 
 class _PointMLP(nn.Module):
@@ -230,17 +229,6 @@ def augment_points(
     return points, mask
 
 
-@struct.dataclass
-class PointNetState(State):
-    """The classifier.
-
-    Args:
-      model_state: the network's batch statistics.
-    """
-
-    model_state: Any
-
-
 @check_arguments
 def learner(
     *,
@@ -272,12 +260,12 @@ def learner(
       The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C], "critical": [B, F] int32}`.
     """
 
-    def init(rng: jax.Array, batch: dict) -> PointNetState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         variables = model.init(jax.random.fold_in(rng, 0), batch["points"].astype(jnp.float32), train=False)
         model_state = dict(variables)
         params = model_state.pop("params")
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return PointNetState(step, rng, params, optimizer.init(params), model_state)
+        return ModelState(step, rng, params, optimizer.init(params), model_state)
 
     def objective(params, model_state, points, point_mask, batch, dropout=None):
         variables = {"params": params, **model_state}
@@ -301,11 +289,11 @@ def learner(
         points, point_mask = batch["points"][:, :count].astype(jnp.float32), batch.get("point_mask")
         return points, None if point_mask is None else point_mask[:, :count]
 
-    def loss(params: Any, state: PointNetState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics, _) = objective(params, state.model_state, *inputs(batch), batch)
         return value, metrics
 
-    def update(state: PointNetState, batch: dict) -> tuple[PointNetState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         dropout = jax.random.fold_in(rng, 1)
         dropout = replica_key(dropout)
@@ -320,24 +308,23 @@ def learner(
             return objective(params, state.model_state, points, point_mask, batch, dropout)
 
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        model_state = pmean(model_state)
         state = apply_gradients(
             state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
         )
         return state, metrics
 
-    def evaluate(state: PointNetState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         _, (_, metrics, logits) = objective(state.params, state.model_state, *inputs(batch), batch)
         label, mask = batch["label"], mask_of(batch)
         confusion, calibration = ConfusionMatrix.of(logits, label, mask), Calibration.of(logits, label, mask)
         return {**metrics, "confusion": confusion, "calibration": calibration}
 
-    def predict(state: PointNetState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         points, point_mask = inputs(batch)
         logits, known = model.apply({"params": state.params, **state.model_state}, points, False, point_mask)
         return {"logits": logits, "probabilities": jax.nn.softmax(logits), "critical": known["critical"]}
 
-    def classes(state: PointNetState, batch: dict) -> dict[str, int]:
+    def classes(state: ModelState, batch: dict) -> dict[str, int]:
         return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

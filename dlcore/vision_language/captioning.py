@@ -28,10 +28,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import struct
 
 from dlcore.data.words import END, PAD, START
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.replica import pmean, replica_key
@@ -39,21 +38,10 @@ from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate_sentences
 from dlcore.vision_language.references import draw_references
 
-__all__ = ["CaptionState", "learner"]
+__all__ = ["learner"]
 
 Transform = Callable[[jax.Array], jax.Array]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-@struct.dataclass
-class CaptionState(State):
-    """A captioner.
-
-    Args:
-      model_state: batch statistics of the backbone; {} where it has none.
-    """
-
-    model_state: Any
 
 
 @check_arguments
@@ -91,12 +79,12 @@ def learner(
     """
     penalty = getattr(model, "alignment_penalty", 0.0)
 
-    def init(rng: jax.Array, batch: dict) -> CaptionState:
+    def init(rng: jax.Array, batch: dict) -> ModelState:
         images, tokens = preprocess(batch["image"]), batch["captions"][:, 0, :-1]
         model_state = dict(model.init(jax.random.fold_in(rng, 0), images, tokens, train=False))
         params = model_state.pop("params")
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return CaptionState(step, rng, params, optimizer.init(params), model_state)
+        return ModelState(step, rng, params, optimizer.init(params), model_state)
 
     def encode(variables: dict, images: jax.Array, key: jax.Array | None = None) -> tuple[Any, dict]:
         """(memory, statistics after it), in training where there is a key for dropout."""
@@ -111,7 +99,7 @@ def learner(
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), memory), {}
         return look(key is not None)
 
-    def nats_of(params: Any, state: CaptionState, images, captions, mask, key=None) -> tuple[jax.Array, Any]:
+    def nats_of(params: Any, state: ModelState, images, captions, mask, key=None) -> tuple[jax.Array, Any]:
         """The loss of captions [B, n, T] of images [B, H, W, 3] with mask [B]; in training where there is a key."""
         count, length = captions.shape[1:]
         variables = {"params": params, **state.model_state}
@@ -148,11 +136,11 @@ def learner(
             metrics["misses"] = Sum.of(misses, real.any(1))
         return total / number, (metrics, {**state.model_state, **updated})
 
-    def loss(params: Any, state: CaptionState, batch: dict) -> tuple[jax.Array, Metrics]:
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = nats_of(params, state, preprocess(batch["image"]), batch["captions"], mask_of(batch))
         return value, metrics
 
-    def update(state: CaptionState, batch: dict) -> tuple[CaptionState, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         images, keys = preprocess(batch["image"]), example_keys(jax.random.fold_in(rng, 0), batch)
         # Augment each image under a key of its own.
@@ -169,14 +157,13 @@ def learner(
 
         # Gradient of the mean loss a word.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)
-        model_state = pmean(model_state)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: CaptionState, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: CaptionState, batch: dict) -> dict[str, jax.Array]:
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         variables = {"params": state.params, **state.model_state}
         memory, _ = encode(variables, preprocess(batch["image"]))
 
@@ -195,7 +182,7 @@ def learner(
             return outputs
         return outputs | {"alignment": alignment.reshape(*alignment.shape[:2], *memory["grid"].shape[1:3])}
 
-    def classes(state: CaptionState, batch: dict) -> dict[str, int]:
+    def classes(state: ModelState, batch: dict) -> dict[str, int]:
         return {"captions": model.vocab_size} if hasattr(model, "vocab_size") else {}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)

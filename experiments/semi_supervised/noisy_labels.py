@@ -17,12 +17,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dlcore.classification.supervised import SupervisedState
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits import backbone, classification, image_prediction, images, optimizer
-from dlcore.learner import Range
+from dlcore.learner import ModelState, Range
 from dlcore.main import main
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
@@ -70,7 +69,7 @@ def start(setup: Setup) -> Start | None:
         return None
 
     def network(state, name):
-        return SupervisedState(state.step, state.rng, state.params[name], None, state.model_state[name])
+        return ModelState(state.step, state.rng, state.params[name], None, state.model_state[name])
 
     def replace(state):
         started = {name: single.replace(network(state, name)) for name in state.params}

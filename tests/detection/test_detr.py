@@ -10,9 +10,9 @@ from flax import linen as nn
 from scipy.optimize import linear_sum_assignment
 
 from dlcore.detection import detr
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.detr import DETR, Outputs
 from dlcore.detection.torch_weights import load_torch
+from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.ops.boxes import box_convert, generalized_box_iou
@@ -219,7 +219,7 @@ def test_one_update_by_hand():
         "box_mask": np.array([[True, False], [True, False]]),
         "index": np.arange(2),
     }
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
     true = np.array([[0.3, 0.35, 0.2, 0.2], [0.7, 0.6, 0.4, 0.4]], np.float32)  # of the two images
     owner = np.array([[0, 1], [1, 0]])  # [layer, image]

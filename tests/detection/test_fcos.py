@@ -12,9 +12,9 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection import fcos
 from dlcore.detection.anchors import Grid
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.fcos import FCOS, Outputs
 from dlcore.detection.torch_weights import load_torch
+from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
 from dlcore.ops.replica import REPLICA
@@ -107,7 +107,7 @@ def test_one_update_by_hand():
         "box_mask": np.array([[True, False], [True, False]]),
         "index": np.arange(2),
     }
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
     yes = np.zeros((2, 4, 2), np.float32)
     yes[0, 3, 1] = yes[1, 3, 0] = 1

@@ -8,8 +8,8 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import localization
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.localization import Localizer, Outputs, box_distance, mean_size_boxes
+from dlcore.learner import ModelState
 from dlcore.nn import Conv
 
 
@@ -135,7 +135,7 @@ def test_one_update_by_hand(kind):
     batch = batch_of([[6, 2, 10, 6], [4, 0, 8, 8], [0, 0, 0, 0], [0, 0, 4, 4]], [1, 0, -1, 1])
     scale = np.array([1.0, 0.7, 2.0, 3.0], np.float32)
     batch["image"] += scale.reshape(4, 1, 1, 1)
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch | {"mask": np.array([1, 1, 1, 0], np.float32)})
     s, target = scale[:2, None], np.array([[0.5, 0.5, 0.25, 0.5], [0.375, 0.5, 0.25, 1.0]])
     p = np.exp(s * before["logits"])

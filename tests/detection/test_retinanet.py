@@ -14,9 +14,9 @@ from flax import linen as nn
 from dlcore.data.pipeline import Pipeline
 from dlcore.detection import retinanet
 from dlcore.detection.anchors import Anchors
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.retinanet import Outputs, RetinaNet
 from dlcore.detection.torch_weights import load_torch
+from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.ops.boxes import encode_boxes
 from dlcore.optim import cross_replica
@@ -111,7 +111,7 @@ def test_one_update_by_hand():
         "box_mask": np.array([[True, False], [True, False]]),
         "index": np.arange(2),
     }
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
     # IoU of the first image's box with the anchors: .6, .16, .14, 0; of the second's 1, .45 (ignored), 0, 0.
     yes = np.zeros((2, 4, 2), np.float32)

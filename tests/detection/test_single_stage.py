@@ -14,8 +14,8 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection import single_stage
 from dlcore.detection.anchors import Anchors
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.single_stage import Outputs, SingleStage, hardest, image_losses
+from dlcore.learner import ModelState
 from dlcore.nn import Conv
 from dlcore.ops.boxes import encode_boxes
 from dlcore.optim import cross_replica
@@ -247,7 +247,7 @@ def test_one_update_by_hand():
         "mask": np.array([1, 1, 1, 0], np.float32),
         "index": np.arange(4),
     }
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
     own, every = {1, 2, 3, 5}, set(range(6))
     new, losses = mined_step(

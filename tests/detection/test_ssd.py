@@ -15,9 +15,9 @@ from flax import linen as nn
 
 from dlcore.detection import dense, ssd
 from dlcore.detection.anchors import Anchors
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, match_default_boxes
 from dlcore.detection.torch_weights import load_torch
+from dlcore.learner import ModelState
 from tests.detection.detectors import GOLDENS, Golden, Small, jitted, mined_step, parameters, source
 
 SSD300 = SSD(ReducedVGG16(), 90)
@@ -200,7 +200,7 @@ def test_one_update_by_hand():
         "mask": np.array([1, 1, 1, 0], np.float32),
         "index": np.arange(4),
     }
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
     own, every = {1, 2, 3, 4, 5}, set(range(6))
     new, losses = mined_step(

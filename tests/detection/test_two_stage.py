@@ -16,12 +16,12 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.detection import rpn, two_stage
 from dlcore.detection.anchors import Anchors
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.fast_rcnn import FastRCNN, window_proposals
 from dlcore.detection.faster_rcnn import BoxOutputs, FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.sampling import balanced_sample, sample_proposals
+from dlcore.learner import ModelState
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import Small, encoded, jitted, source
@@ -338,7 +338,7 @@ def test_one_update_by_hand(whole):
         "mask": np.array([1, 1, 0], np.float32),
         "index": np.arange(3),
     }
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
 
     def iou(a, b):

@@ -9,8 +9,8 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import yolo
-from dlcore.detection.dense import DetectorState
 from dlcore.detection.yolo import YOLO, Cells, Outputs, assign_cells
+from dlcore.learner import ModelState
 from dlcore.nn import Conv
 from tests.detection.detectors import Small, jitted, source
 
@@ -165,7 +165,7 @@ def test_one_update_by_hand():
         "index": np.arange(3),
     }
     before = {"cells": cells}
-    state = DetectorState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
     slope, sums = np.zeros((6, 12)), dict.fromkeys(("coordinates", "object", "no_object", "classification"), 0.0)
     for i, owners in enumerate(({1: 0, 5: 1}, {4: 0})):  # {cell: box}

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.classification import supervised
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits import earlier_phase, video
+from dlcore.learner import ModelState
 from dlcore.main import run
 from dlcore.modes import predict
 from dlcore.video.fusion import ClipClassifier
@@ -125,7 +125,7 @@ def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
     single = params("single")
     phase = earlier_phase.EarlierPhase(flags, {"class_names": ["a", "b"]}, single)
     monkeypatch.setattr(earlier_phase, "load", lambda folder: phase)
-    state = supervised.SupervisedState(0, 0, params("slow"), None, {})
+    state = ModelState(0, 0, params("slow"), None, {})
     slow = video.inflated_start(setup)(state).params
     for tap in range(3):
         np.testing.assert_allclose(slow["net"]["conv1"]["kernel"][tap], single["net"]["conv1"]["kernel"] / 3, rtol=1e-6)

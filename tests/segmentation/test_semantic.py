@@ -11,7 +11,7 @@ from flax import linen as nn
 from dlcore.data.augment import random_flip_example
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.learner import Learner
+from dlcore.learner import Learner, ModelState
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.nn import BatchNorm, Conv
@@ -231,7 +231,7 @@ def test_one_update_by_hand():
     images = rng.normal(size=(2, 1, 4, 2)).astype(np.float32)
     labels = np.array([[[0, 1, 1, 255]], [[2, 255, 255, 0]]], np.uint8)
     before = {name: rng.normal(size=(2, CLASSES)).astype(np.float32) for name in ("out", "aux")}
-    state = semantic.SemanticState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     batch = {"image": images, "semantic": labels, "index": np.arange(2)}
     after, metrics = jax.jit(learner.update)(state, batch)
     is_class = (labels[..., None] == np.arange(CLASSES)).astype(np.float32)  # all 0 for void

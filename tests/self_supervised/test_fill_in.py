@@ -7,11 +7,11 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.learner import example_keys
+from dlcore.learner import ModelState, example_keys
 from dlcore.self_supervised import colorization, cross_channel, inpainting, super_resolution_pretext
 from dlcore.self_supervised.colorization import in_gray, without_colors
 from dlcore.self_supervised.cross_channel import hidden_channel, without_channel
-from dlcore.self_supervised.fill_in import Filler, FillInState, fill_in_learner
+from dlcore.self_supervised.fill_in import Filler, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
 from dlcore.self_supervised.super_resolution_pretext import made_small
 
@@ -136,7 +136,7 @@ def test_one_update_by_hand(technique, task, channels, settings):
     x = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
     batch = {"image": x, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
     params = {"a": np.float32(0.7), "b": np.float32(-0.2)}
-    state = FillInState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+    state = ModelState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
 
     @jax.jit
     def step(state):

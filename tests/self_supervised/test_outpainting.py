@@ -7,8 +7,8 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.learner import ModelState
 from dlcore.self_supervised import outpainting, unrotation
-from dlcore.self_supervised.fill_in import FillInState
 from dlcore.self_supervised.outpainting import crop_alone
 from dlcore.self_supervised.unrotation import rotated
 
@@ -75,7 +75,7 @@ def test_the_reconstruction_is_ahead_of_the_mean_image(technique, settings):
         lambda leaf: np.random.default_rng(1).normal(size=leaf.shape, scale=0.2).astype(np.float32),
         jax.eval_shape(Painter().init, jax.random.key(0), batch["image"])["params"],
     )
-    state = FillInState(np.int32(0), jax.random.key(0), params, optax.adam(1e-2).init(params), {})
+    state = ModelState(np.int32(0), jax.random.key(0), params, optax.adam(1e-2).init(params), {})
     metrics = run(state)
     mean_image = np.square(patterns - patterns.mean(0)).mean()
     assert metrics["mse"].compute() < 0.5 * min(mean_image, metrics["mse_mean"].compute())

@@ -7,12 +7,12 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.learner import example_keys
+from dlcore.learner import ModelState, example_keys
 from dlcore.self_supervised import audio_visual, exemplar, frame_order, jigsaw, relative_patch, rotation
 from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
 from dlcore.self_supervised.jigsaw import order_count
 from dlcore.self_supervised.pieces import check_grid, cut, distant_orders
-from dlcore.self_supervised.pretext import PieceClassifier, PretextState, pretext_learner
+from dlcore.self_supervised.pretext import PieceClassifier, pretext_learner
 
 CLOSE = {"gap": 0, "jitter": 0, "by_piece": False}
 NINE = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1) / 9
@@ -239,7 +239,7 @@ def test_one_update_by_hand(technique, task, num_classes, settings):
         parts = (pieces["frames"] - 0.1, pieces["sound"]) if isinstance(pieces, dict) else (pieces - 0.1,)
         return jnp.concatenate([part.reshape(5, -1) for part in parts], -1), label
 
-    state = PretextState(np.int32(3), jax.random.key(0), None, None, {})
+    state = ModelState(np.int32(3), jax.random.key(0), None, None, {})
     size = jax.eval_shape(drawn, state)[0].shape[-1]
     kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((size, num_classes), num_classes))
     params = {"Dense_0": {"kernel": kernel, "bias": bias}}

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.data.episodes import episodes
 from dlcore.data.stroke_characters import stroke_characters
+from dlcore.learner import ModelState
 from dlcore.metrics.interval import HalfInterval
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet, prototype_logits
@@ -125,7 +126,7 @@ def test_one_update_by_hand():
     support, query = draws.normal(size=(2, 2, 2, 2, 3)).astype(np.float32)  # two episodes of two classes, two each
     batch = {"support": support, "query": query, "index": np.arange(2)}
     before = {"matrix": draws.normal(size=(3, 2)).astype(np.float32)}
-    state = prototypical.FewShotState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, batch)
 
     @jax.jit

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.learner import ModelState
 from dlcore.optim import create_optimizer
 from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
@@ -178,7 +179,7 @@ def test_one_update_by_hand():
     )  # fmt: skip
     table = np.random.default_rng(0).normal(size=(2, 4, 7)).astype(np.float32)
     before = {"scale": np.float32(scale)}
-    state = captioning.CaptionState(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before), {})
     after, metrics = jax.jit(learner.update)(state, BATCH | {"image": table})
 
     @jax.jit

@@ -1,0 +1,39 @@
+"""Apply a model of the contract `__call__(*inputs, train)` to its parameters and its other collections."""
+
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+__all__ = ["apply_model"]
+
+
+def apply_model(
+    model: nn.Module,
+    params: Any,
+    model_state: Any,
+    *inputs: Any,
+    train: bool,
+    rng: jax.Array | None = None,
+    method: str = "__call__",
+) -> tuple[Any, Any]:
+    """Apply a model; in training with dropout, and with batch statistics that move.
+
+    Args:
+      model: `method(*inputs, train)`.
+      params: parameters of the model.
+      model_state: its other collections (batch statistics); {} where it has none.
+      *inputs: what the method takes before `train`.
+      train: True in a training step.
+      rng: [] key of dropout in training; None for a model that draws nothing.
+      method: name of the method.
+
+    Returns:
+      (outputs, model_state), the latter as it was where `train` is False.
+    """
+    variables = {"params": params, **model_state}
+    if not train:
+        return model.apply(variables, *inputs, train=False, method=method), model_state
+    rngs, mutable = None if rng is None else {"dropout": rng}, list(model_state)
+    outputs, updated = model.apply(variables, *inputs, train=True, mutable=mutable, rngs=rngs, method=method)
+    return outputs, {**model_state, **updated}
