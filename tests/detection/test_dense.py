@@ -183,7 +183,7 @@ def test_each_part_of_the_loss_is_divided_by_its_weight_in_the_whole_batch():
     want, _ = one.update(state, rows)
     assert float(want.params["scale"]) == 1 - 5
     halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), rows)
-    two = toy_learner("data")
+    two = toy_learner()
     got, parts = jax.pmap(two.update, REPLICA, in_axes=(None, 0), devices=jax.devices()[:2])(state, halves)
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], got.params), want.params)
     assert parts["loss"].collapse().compute() == pytest.approx(5)

@@ -392,6 +392,6 @@ def test_batched_leaves_that_do_not_divide():
     placement = eight("pmap")
     with pytest.raises(ValueError, match="carry has 12 rows, which do not divide over 8 devices"):
         Program(regression(), rows, placement, 0)
-    program = Program(regression(None), rows, eight("jit"), 0)
+    program = Program(regression(), rows, eight("jit"), 0)
     program.compile()
     assert program.state_shardings.carry.is_fully_replicated
