@@ -157,10 +157,6 @@ def learner(
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
         return ModelState(step, rng, params, optimizer.init(params), variables)
 
-    def corners(box, size):
-        sides = jnp.array([size[1], size[0]] * 2, box.dtype)
-        return clip_boxes(box_convert(box, "cxcywh", "xyxy") * sides, size)
-
     def objective(params, state, batch, train):
         images, size = preprocess(batch["image"]), batch["image"].shape[1:3]
         boxes, valid = batch["boxes"], batch["box_mask"]
@@ -180,7 +176,7 @@ def learner(
             "classification": Sum.of(entropy, mask),
             "box": Sum.of(box_losses, mask),
             "accuracy": accuracy(outputs.logits, jnp.maximum(labels, 0), mask),
-            "iou": Sum.of(paired_box_iou(corners(outputs.box, size), boxes), mask),
+            "iou": Sum.of(paired_box_iou(_corners(outputs.box, size), boxes), mask),
         }
         return masked_mean(losses, mask), (metrics, model_state)
 
@@ -201,7 +197,7 @@ def learner(
         outputs, _ = apply_model(model, state.params, state.model_state, preprocess(batch["image"]), train=False)
         probs, size = jax.nn.softmax(outputs.logits), batch["image"].shape[1:3]
         return {
-            "boxes": corners(outputs.box, size)[:, None],
+            "boxes": _corners(outputs.box, size)[:, None],
             "scores": probs.max(-1, keepdims=True),
             "labels": probs.argmax(-1, keepdims=True).astype(jnp.int32),
             "valid": jnp.ones((probs.shape[0], 1), bool),
@@ -211,3 +207,9 @@ def learner(
         return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)
+
+
+def _corners(box: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Corners in pixels [B, 4], clipped to the image, of centers and sides relative to its (H, W)."""
+    sides = jnp.array([size[1], size[0]] * 2, box.dtype)
+    return clip_boxes(box_convert(box, "cxcywh", "xyxy") * sides, size)
