@@ -32,7 +32,7 @@ def test_in_use_nothing_moves_and_nothing_is_dropped():
 
 
 def test_in_training_statistics_move_and_the_key_drops():
-    """The batch's mean is 2: a quarter of the way from 0 is 0.5. Normalized values are -1 and 1, kept ones twice that."""
+    """The mean is 2: a quarter of the way from 0 is 0.5. Normalized values are -1 and 1, and twice that if kept."""
     outs = []
     for seed in range(8):
         out, state = apply_model(Model(), PARAMS, STATE, X, train=True, rng=jax.random.key(seed))
@@ -45,4 +45,5 @@ def test_in_training_statistics_move_and_the_key_drops():
 def test_another_method_and_what_a_model_does_not_carry():
     (out, train), state = apply_model(Model(), PARAMS, {}, X, train=True, method="double")
     np.testing.assert_array_equal(out, 2 * X)
-    assert train and state == {}
+    assert train
+    assert state == {}
