@@ -188,9 +188,10 @@ def _image_shape(text: str) -> tuple[int, int, int]:
 
 def _convert(options: argparse.Namespace) -> None:
     import jax
+    from flax.traverse_util import flatten_dict, unflatten_dict
 
     from dlcore.models import load_torch
-    from dlcore.models.torch_weights import count_classes, read_state_dict
+    from dlcore.models.torch_weights import count_classes, head_paths, read_state_dict
     from dlcore.run.weights import save_weights
 
     out = options.out or options.file.with_suffix("")
@@ -200,9 +201,14 @@ def _convert(options: argparse.Namespace) -> None:
     weights = read_state_dict(options.file)
     classes = count_classes(options.model, weights)
     fields = {} if classes is None else {"num_classes": classes}
-    variables = load_torch(options.model, weights, **fields)
-    save_weights(out, variables, {"model": options.model, **fields, **known, "file": options.file.name})
-    classes = f", {fields['num_classes']} classes" if fields else ""
+    head, has_head = (set(), True) if fields else head_paths(options.model, weights)
+    headless = {"headless": True} if head and not has_head else {}
+    variables = load_torch(options.model, weights, **fields, **({"replace_head": True} if headless else {}))
+    if headless:
+        kept = {path: leaf for path, leaf in flatten_dict(variables, sep="/").items() if path not in head}
+        variables = unflatten_dict(kept, sep="/")
+    save_weights(out, variables, {"model": options.model, **fields, **headless, **known, "file": options.file.name})
+    classes = f", {fields['num_classes']} classes" if fields else ", without a head" if headless else ""
     print(f"{out}: {options.model}, {len(jax.tree.leaves(variables))} arrays{classes}")
     if known:
         mean, std = (", ".join(f"{x:g}" for x in known[name]) for name in ("mean", "std"))

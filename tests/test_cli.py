@@ -186,6 +186,53 @@ def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, mon
     assert f"images are normalized by mean {said} and standard deviation" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
+    """As DINO and MoCo publish: a page that trains a head starts from it, one that needs a classifier refuses it."""
+    import numpy as np
+
+    from dlcore.kits.trained_network import classifier_origin, load_network
+    from dlcore.models.torch_weights import head_paths, torch_names
+
+    leaves = torch_weights_of("mlp")
+    names = torch_names("mlp")
+    weights = {names[path]: value for path, value in leaves.items()}
+    head, has_head = head_paths("mlp", weights)
+    assert (head, has_head) == ({"params/head/kernel", "params/head/bias"}, True)
+    file, out = tmp_path / "FILE.npz", tmp_path / "out"
+    without = {f"backbone.{names[path]}": value for path, value in leaves.items() if path not in head}
+    np.savez(file, **without)
+    assert cli.main(["convert", str(file), "--model=mlp", f"--out={out}"]) == 0
+    assert f"mlp, {len(without)} arrays, without a head" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="out': converted from a file without a head; allowed: weights of a classif"):
+        classifier_origin(out, "network")
+    loaded = load_network(out, "init_from", headless=True)
+    assert "head" not in loaded.variables["params"]
+    layer = next(path for path in leaves if path not in head)
+    got = loaded.variables
+    for part in layer.split("/"):
+        got = got[part]
+    np.testing.assert_array_equal(got, leaves[layer].T if leaves[layer].ndim == 2 else leaves[layer])
+
+
+def torch_weights_of(name):
+    """{path of a variable: an array in torch's layout}; of dense layers and vectors."""
+    import jax
+    import numpy as np
+
+    from dlcore.models import create_model
+    from dlcore.models.registry import example_inputs
+
+    model = create_model(name)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(name, {})))
+    leaves = jax.tree.leaves_with_path(shapes)
+    rng = np.random.default_rng(0)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): rng.normal(size=leaf.shape[::-1]).astype(np.float32)
+        for path, leaf in leaves
+    }
+
+
 def test_a_command_that_is_none_is_refused():
     with pytest.raises(SystemExit) as stop:
         cli.main(["train"])

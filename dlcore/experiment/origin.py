@@ -150,7 +150,7 @@ def _of_converted(path: Path, argument: str) -> Origin:
     from dlcore.models.normalization import normalization
 
     known = normalization(meta["model"], meta.get("fields"))._asdict()
-    spec = {"num_classes": meta["num_classes"]} if "num_classes" in meta else {}
+    spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}
     return _origin(argument, path, known | meta, meta.get("class_names"), spec)
 
 

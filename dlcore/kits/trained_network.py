@@ -158,6 +158,8 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
             raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier{more}")
         if not headless and found.page.partition(".")[0] in _BACKBONE_TOPICS:
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+    if not headless and found.spec.get("headless"):
+        raise ValueError(f"{found.name}: converted from a file without a head; allowed: weights of a classifier")
     return found
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "Layout",
     "count_classes",
     "fill_from_torch",
+    "head_paths",
     "load_torch",
     "read_npz",
     "read_state_dict",
@@ -46,7 +47,7 @@ __all__ = [
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "mean": "running_mean", "var": "running_var"}
 IGNORED = r"(^|\.)num_batches_tracked$|^n_averaged$"
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "_orig_mod", "net", "network")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "_orig_mod", "net", "network", "backbone")
 """Names under which training scripts, data parallelism and compilation put a model."""
 
 JOIN = " + "
@@ -120,6 +121,24 @@ def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:
     bias = entries.get(_torch_name("params/head/bias", layout.names))
     has_classes = hasattr(create_model(name), "num_classes")
     return len(bias) if has_classes and bias is not None else None
+
+
+def head_paths(name: str, state_dict: Mapping[str, Any]) -> tuple[set[str], bool]:
+    """Find the layers that name classes, and whether published weights have them.
+
+    Args:
+      name: a name of `dlcore.models.list_models()`.
+      state_dict: {name: array}, as in `load_torch`.
+
+    Returns:
+      (paths of the variables of the head, empty where the model has none; whether the weights hold one of them).
+    """
+    if kind_of(name) != "image":
+        return set(), False
+    leaves = _leaves(_variables(name, {}))
+    layout, entries = _read(name, state_dict)
+    head = {path for path in leaves if {"head", "head_dist"} & {*path.split("/")}}
+    return head, any(key in entries for path in head for key in _torch_name(path, layout.names).split(JOIN))
 
 
 def load_torch(
@@ -309,7 +328,7 @@ def _values(
         return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
     given = {path: _joined(entries, names[path]).shape for path in wrong}
     shapes = [f"{names[path]} {given[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
-    offer = not replace_head and kind_of(name) == "image"
+    offer = not replace_head and kind_of(name) == "image" and set(wrong) <= _head(name, fields, leaves)
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 
