@@ -5,7 +5,8 @@ dlcore run TOPIC.NAME [--FLAG=VALUE ...]      run one: python -m experiments.TOP
 dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlcore.search
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
 dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters and image sizes; or another kind: tokens,
-                                              pairs, encoder, detection, segmentation, generative
+                                              pairs, encoder, video, detection, segmentation,
+                                              generative
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
@@ -69,7 +70,7 @@ def _main(argv: list[str]) -> int:
     )
     models = command("models", "List the models.")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
-    kinds = ("image", "tokens", "pairs", "encoder", "detection", "segmentation", "generative")
+    kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "generative")
     models.add_argument("--kind", choices=kinds, default="image", help="what the models read or give")
     cost = command("cost", "What a model costs, layer by layer, without running it.")
     cost.add_argument("name", help="a name of `dlcore models`")

@@ -8,7 +8,7 @@ DeiT's names take .5) is converted with `--mean` and `--std` of `dlcore convert`
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["IMAGENET", "OF_CLIP", "OF_SSD", "SYMMETRIC", "Normalization", "normalization"]
+__all__ = ["IMAGENET", "OF_CLIP", "OF_KINETICS", "OF_SSD", "SYMMETRIC", "Normalization", "normalization"]
 
 
 class Normalization(NamedTuple):
@@ -31,6 +31,8 @@ OF_CLIP = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 """Of the pixels that OpenAI trained CLIP on; OpenCLIP took the same."""
 OF_SSD = Normalization((0.48235, 0.45882, 0.40784), (1 / 255,) * 3)
 """Means of VGG's pixels, not divided by a deviation, in [0, 255]."""
+OF_KINETICS = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+"""Of the pixels of Kinetics-400, which torchvision's networks of clips were trained on."""
 
 BY_NAME = (
     ("clip_", OF_CLIP),
@@ -38,6 +40,9 @@ BY_NAME = (
     ("siglip_", SYMMETRIC),
     ("ssd300_vgg16", OF_SSD),
     ("stable_diffusion_", SYMMETRIC),
+    ("r3d_18", OF_KINETICS),
+    ("mc3_18", OF_KINETICS),
+    ("r2plus1d_18", OF_KINETICS),
 )
 """First letters of names of other kinds of networks than classifiers, and how their images are normalized."""
 

@@ -25,7 +25,7 @@ __all__ = [
     "list_models",
 ]
 
-Kind = Literal["image", "tokens", "pairs", "encoder", "detection", "segmentation", "generative"]
+Kind = Literal["image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "generative"]
 
 FILES = {
     "image": (
@@ -63,6 +63,7 @@ FILES = {
     "tokens": ("bart", "bert", "gpt2", "llama", "t5", "vision_encoder_decoder"),
     "pairs": ("clip", "clip_resnet"),
     "encoder": ("dinov2", "mae"),
+    "video": ("video_resnet",),
     "detection": ("dlcore.detection.torch_detectors",),
     "segmentation": ("dlcore.segmentation.torch_segmenters",),
     "generative": ("dlcore.generative.torch_networks",),
@@ -142,7 +143,7 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
     Args:
       pattern: such as "resnet*_cifar"; "*" matches all.
       kind: what the models read or give: image (classifiers and backbones), tokens, pairs (images and their texts),
-        encoder (of images or clips), detection, segmentation or generative.
+        encoder (of images or clips), video (classifiers of clips), detection, segmentation or generative.
 
     Returns:
       The names, sorted.

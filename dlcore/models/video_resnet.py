@@ -14,14 +14,24 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["VIDEO_MODELS", "VideoResNet", "video_state_dict_names", "video_weights_from_torch"]
+__all__ = [
+    "MODELS",
+    "VIDEO_MODELS",
+    "VideoResNet",
+    "example_inputs",
+    "from_torch_names",
+    "video_state_dict_names",
+    "video_weights_from_torch",
+]
 
 Kind = Literal["r3d", "mc3", "r2plus1d"]
 
@@ -114,6 +124,9 @@ VIDEO_MODELS = {
 }
 """Torchvision's name -> the network."""
 
+MODELS = VIDEO_MODELS
+TORCH_NAMES = ((r"_(?!(?:mean|var)$)", "."),)
+
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
@@ -164,6 +177,35 @@ def video_weights_from_torch(state_dict: Mapping[str, Any], variables: Any) -> A
             node = node.setdefault(key, {})
         node[path[-1]] = value
     return filled
+
+
+def example_inputs(model: VideoResNet) -> tuple[jax.Array]:
+    """Build inputs that initialize a model.
+
+    Args:
+      model: of `MODELS`.
+
+    Returns:
+      (a clip [1, 16, 112, 112, 3],), as published.
+    """
+    return (jnp.zeros((1, 16, 112, 112, 3)),)
+
+
+def from_torch_names(model: VideoResNet, state_dict: Mapping[str, Any]) -> Any:
+    """Convert a state dict of torchvision to the variables of a network of clips.
+
+    Args:
+      model: of `MODELS`.
+      state_dict: {name: array}.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}.
+
+    Raises:
+      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    """
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
+    return fill_from_torch(shapes, state_dict, TORCH_NAMES, what=f"VideoResNet of kind {model.kind}")
 
 
 def _leaf(tree: Any, path: tuple[str, ...]) -> Any:

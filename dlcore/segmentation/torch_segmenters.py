@@ -110,6 +110,10 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
+    if getattr(model, "aux_stage", None) is not None and not any("aux_classifier." in name for name in state_dict):
+        raise ValueError(
+            "state_dict: has no auxiliary head, aux_classifier.*; allowed: with one, or the field aux_stage=None"
+        )
     return _fill(model, state_dict, type(model).__name__)
 
 

@@ -18,21 +18,33 @@ from dlcore.run.weights import save_weights
 from tests.models.parity import read_golden
 from tests.models.test_clip import FIELDS
 
-KINDS = ("pairs", "encoder", "detection", "segmentation", "generative")
+KINDS = ("pairs", "encoder", "video", "detection", "segmentation", "generative")
 PUBLISHED = {
     "clip_vit_b_32": 151_277_313,
     "clip_vit_b_16": 149_620_737,
     "clip_vit_l_14": 427_616_513,
+    "clip_resnet50": 102_007_137,
+    "r3d_18": 33_371_472,
+    "mc3_18": 11_695_440,
+    "r2plus1d_18": 31_505_325,
     "siglip_so400m_patch14_384": 877_960_498,
     "stable_diffusion_v1_unet": 859_520_964,
     "stable_diffusion_v1_vae": 83_653_863,
 }
-"""Parameters as transformers and diffusers count them."""
+"""Parameters as transformers, diffusers, OpenCLIP and torchvision count them."""
 
 
 def test_every_kind_is_listed_and_built():
     assert set(FILES) == {"image", "tokens", *KINDS}
-    for name in ("clip_vit_b_32", "dinov2_base", "mae_vit_b_16", "detr_resnet50", "fcn_resnet50"):
+    for name in (
+        "clip_vit_b_32",
+        "clip_resnet50",
+        "dinov2_base",
+        "r3d_18",
+        "mae_vit_b_16",
+        "detr_resnet50",
+        "fcn_resnet50",
+    ):
         assert kind_of(name) in KINDS
         assert name in list_models(kind=kind_of(name))
         assert name not in list_models()

@@ -1,10 +1,13 @@
 """Networks of clips: torchvision's parameter counts and names of tensors, and weights laid out anew."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.models import load_torch
 from dlcore.models.video_resnet import (
     VIDEO_MODELS,
     VideoResNet,
@@ -65,3 +68,23 @@ def test_weights_are_laid_out_anew():
 def test_bad_clips(kind, shape, message):
     with pytest.raises(ValueError, match=message):
         shapes_of(VideoResNet(3, kind=kind), shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VIDEO_MODELS)
+def test_load_torch_takes_torchvisions_names(name):
+    """As `video_weights_from_torch` does; what is missing is counted."""
+    shapes = shapes_of(VIDEO_MODELS[name]())
+    rng = np.random.default_rng(0)
+    weights = {}
+    for key, path in video_state_dict_names(shapes).items():
+        shape = functools.reduce(lambda node, part: node[part], path, shapes).shape
+        weights[key] = rng.normal(size=shape[::-1] if len(shape) < 5 else (*shape[:-3:-1], *shape[:-2]))
+    got = load_torch(name, {f"module.{key}": value for key, value in weights.items()})
+    jax.tree.map(
+        np.testing.assert_array_equal, got, jax.tree.map(np.float32, video_weights_from_torch(weights, shapes))
+    )
+    with pytest.raises(
+        ValueError, match=r"does not fit VideoResNet of kind \w+; 1 missing: fc.bias; 1 left over: fc.b;"
+    ):
+        load_torch(name, {key.replace("fc.bias", "fc.b"): value for key, value in weights.items()})

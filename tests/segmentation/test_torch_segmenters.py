@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.segmentation.torch_segmenters import create_segmenter, load_torch_segmenter
+from dlcore.models import create_model
+from dlcore.segmentation.torch_segmenters import create_segmenter, from_torch_names, load_torch_segmenter
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
@@ -77,3 +78,8 @@ def test_what_does_not_fit_is_named():
         ValueError, match=r"lraspp_mobilenet_v3_large; 1 missing: classifier.cbr.0.weight; 1 left over: classifier.more"
     ):
         load_torch_segmenter("lraspp_mobilenet_v3_large", weights)
+    published = create_model("fcn_resnet50")
+    with pytest.raises(ValueError, match=r"has no auxiliary head, aux_classifier.\*; allowed: .* aux_stage=None"):
+        from_torch_names(published, {"classifier.4.bias": np.zeros(21)})
+    with pytest.raises(ValueError, match=r"does not fit FCN; \d+ missing: backbone"):
+        from_torch_names(published.clone(aux_stage=None), {"classifier.4.bias": np.zeros(21)})
