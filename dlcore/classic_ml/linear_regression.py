@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import root_key
+from dlcore.ops.checks import check_finite
 
 __all__ = ["check_regression", "least_squares", "momentum_regression"]
 
@@ -107,9 +108,11 @@ def check_regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
       (x, y).
 
     Raises:
-      ValueError: the shapes do not fit together, or there is no example.
+      ValueError: the shapes do not fit together, there is no example, or a number is not finite.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
         raise ValueError(f"x.shape={x.shape} and y.shape={y.shape}: do not fit; allowed: [N, D] and [N] with N >= 1")
+    check_finite("x", x)
+    check_finite("y", y)
     return x, y

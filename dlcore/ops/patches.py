@@ -14,8 +14,15 @@ def patchify(x: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, H W / p^2, p p C], row by row.
+
+    Raises:
+      ValueError: `size` does not divide the sides.
     """
     b, height, width, channels = x.shape
+    if size < 1 or height % size or width % size:
+        raise ValueError(
+            f"size={size}: patches do not cover {height} x {width} pixels; allowed: divisors of both sides"
+        )
     x = x.reshape(b, height // size, size, width // size, size, channels).swapaxes(2, 3)
     return x.reshape(b, -1, size * size * channels)
 

@@ -107,10 +107,13 @@ def create_schedule(
       Function of the update's number, from 0, to the learning rate.
 
     Raises:
-      ValueError: the name is unknown, the warm-up is longer than the run, or milestones are not positive and rising.
+      ValueError: the name is unknown, there is no step, the warm-up is longer than the run, or milestones are not
+        positive and rising.
     """
     if name not in SCHEDULES:
         raise ValueError(f"schedule={name!r}: unknown; allowed: {', '.join(SCHEDULES)}")
+    if steps < 1:
+        raise ValueError(f"steps={steps}: out of range; allowed: at least 1")
     if not 0 <= warmup <= steps:
         raise ValueError(f"warmup={warmup}: out of range; allowed: 0 to steps={steps}")
     if milestones is not None:
@@ -186,6 +189,13 @@ def create_optimizer(
         raise ValueError(f"optimizer={name!r}: unknown; allowed: {', '.join(OPTIMIZERS)}")
     if accumulate < 1:
         raise ValueError(f"accumulate={accumulate}: too small; allowed: 1 or more")
+    if isinstance(learning_rate, Real) and not 0 <= learning_rate < math.inf:
+        raise ValueError(f"learning_rate={learning_rate}: out of range; allowed: finite, at least 0")
+    for what, decay in (("momentum", momentum), ("second_momentum", second_momentum)):
+        if isinstance(decay, Real) and not 0 <= decay <= 1:
+            raise ValueError(f"{what}={decay}: out of range; allowed: 0 to 1")
+    if isinstance(weight_decay, Real) and not weight_decay >= 0:
+        raise ValueError(f"weight_decay={weight_decay}: out of range; allowed: at least 0")
     if isinstance(clip_norm, Real) and clip_norm <= 0:
         raise ValueError(f"clip_norm={clip_norm}: out of range; allowed: above 0, or None")
     build = partial(OPTIMIZERS[name], b1=momentum, b2=second_momentum, decay=weight_decay)

@@ -58,7 +58,15 @@ class Plateau(NamedTuple):
 
         Returns:
           State with the first rate.
+
+        Raises:
+          ValueError: `factor` is not between 0 and 1, or `patience`, `threshold` or `cooldown` is negative.
         """
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor={self.factor}: out of range; allowed: above 0, below 1")
+        for name in ("patience", "threshold", "cooldown"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: out of range; allowed: at least 0")
         worst = jnp.asarray(-jnp.inf if self.maximize else jnp.inf)
         return PlateauState(jnp.asarray(float(self.rate)), worst, jnp.int32(0), jnp.int32(0))
 

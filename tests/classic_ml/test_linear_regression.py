@@ -89,3 +89,8 @@ def test_the_optimum_of_the_elastic_net_has_its_conditions():
 def test_bad_elastic_nets_are_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}=.*allowed"):
         elastic_net(np.ones((2, 1)), np.ones(2), **bad)
+
+
+def test_numbers_that_are_not_finite_are_named():
+    with pytest.raises(ValueError, match=r"^x\[1, 0\]=nan: not finite"):
+        least_squares(np.array([[1.0], [np.nan]]), np.ones(2))

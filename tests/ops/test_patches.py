@@ -13,3 +13,8 @@ def test_patches_are_squares_row_by_row_and_join_again():
     assert patches.shape == (2, 6, 12)
     np.testing.assert_array_equal(patches[1, 4], x[1, 2:4, 2:4].reshape(-1))
     np.testing.assert_array_equal(unpatchify(patches, 2, 4, 6), x)
+
+
+def test_patches_that_do_not_cover_an_image_are_refused():
+    with pytest.raises(ValueError, match="size=2: patches do not cover 5 x 4 pixels; allowed: divisors of both sides"):
+        patchify(np.zeros((1, 5, 4, 3)), 2)

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcore.optim import Plateau, batch_ramp, by_hand, linear_scaling, schedules
+from dlcore.optim import (
+    Plateau,
+    batch_ramp,
+    by_hand,
+    create_optimizer,
+    create_schedule,
+    linear_scaling,
+    schedules,
+)
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_schedulers.npz")
 CASES = json.loads(str(GOLDEN["meta"]))["cases"]
@@ -283,3 +291,24 @@ def test_plateau_of_a_negative_measure():
     up = Plateau(1.0, factor=0.5, patience=0, maximize=True)  # a log-likelihood
     assert float(up.update(up.update(up.init(), -1.0), -1.00005).rate) == 0.5
     assert float(up.update(up.update(up.init(), -1.0), -0.5).rate) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda: Plateau(1.0, factor=2.0).init(), "factor=2.0: out of range; allowed: above 0, below 1"),
+        (lambda: Plateau(1.0, patience=-1).init(), "patience=-1: out of range; allowed: at least 0"),
+        (lambda: create_schedule("cosine", 0.1, 0), "steps=0: out of range; allowed: at least 1"),
+        (lambda: create_optimizer("sgd", float("nan")), "learning_rate=nan: out of range; allowed: finite, at least 0"),
+        (lambda: create_optimizer("adam", -0.1), "learning_rate=-0.1: out of range"),
+        (lambda: create_optimizer("sgd", 0.1, momentum=2.0), "^momentum=2.0: out of range; allowed: 0 to 1"),
+        (lambda: create_optimizer("adam", 0.1, second_momentum=-1.0), "^second_momentum=-1.0: out of range"),
+        (
+            lambda: create_optimizer("adamw", 0.1, weight_decay=-1.0),
+            "^weight_decay=-1.0: out of range; allowed: at least",
+        ),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(call, problem):
+    with pytest.raises(ValueError, match=problem):
+        call()
