@@ -1,4 +1,4 @@
-"""The notebooks: one for each chapter, equal to its script, and each script runs to its end."""
+"""The notebooks: one for each chapter and lesson, equal to its script, and each script runs to its end."""
 
 import ast
 import io
@@ -15,11 +15,12 @@ from experiments.tutorial.cells import parse, run
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = notebooks.scripts()
+CHAPTERS = notebooks.scripts("chapter_")
 
 
 def test_every_chapter_has_a_script_and_every_script_a_notebook():
     book = sorted(path.stem for path in (ROOT / "docs" / "book").glob("[0-9]*.md"))
-    assert [path.stem.removeprefix("chapter_") for path in SCRIPTS] == book
+    assert [path.stem.removeprefix("chapter_") for path in CHAPTERS] == book
     written = sorted(path.stem for path in notebooks.NOTEBOOKS.glob("*.ipynb"))
     assert written == sorted(path.stem for path in SCRIPTS)
     index = (notebooks.NOTEBOOKS / "index.md").read_text()
@@ -43,7 +44,7 @@ def test_a_notebook_has_the_cells_of_its_script_and_their_outputs(path):
     assert file.stat().st_size < 400_000
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_chapter_compiles_and_begins_with_prose(path):
     lesson = parse(path.read_text())
     assert re.match(r"Chapter \d+: ", lesson.title)
@@ -75,11 +76,11 @@ def test_an_error_in_a_cell_is_named_and_writes_nothing(tmp_path, monkeypatch, c
 def test_unknown_scripts_are_refused(capsys):
     with pytest.raises(SystemExit):
         notebooks.main(["--only=chapter_99"])
-    assert "only='chapter_99': in no name; allowed: part of chapter_01" in capsys.readouterr().err
+    assert "only='chapter_99': in no name; allowed: part of lesson_1" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_every_chapter_runs_and_draws(path):
     outputs = [output for _, output in run(path) if output is not None]
     assert [output.traceback for output in outputs if output.error] == []
