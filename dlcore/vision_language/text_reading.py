@@ -9,8 +9,8 @@ Graves et al. 2006 (ICML), with the features of Shi, Bai & Yao 2015 (arXiv:1507.
 field of a column is a character wide. Columns are read independently of each other, from left to right by construction.
 
 The reader that attends is `captioning` with `ShowAttendTell` over a `TextEncoder` (show, attend and read, Li et al.
-2018, arXiv:1811.00751): it has to learn where the next character stands, and does not as long as the features tell no
-characters apart. So `joint_learner` trains both heads on one encoder, as Kim, Hori & Watanabe 2016, arXiv:1609.06773:
+2018, arXiv:1811.00751): it has to learn where the next character stands. `joint_learner` trains both heads on one
+encoder, as Kim, Hori & Watanabe 2016, arXiv:1609.06773:
 
     L = L_attention + w L_CTC
 

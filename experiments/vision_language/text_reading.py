@@ -7,10 +7,13 @@ python -m experiments.vision_language.text_reading --mode=predict --run=RUN_DIR 
 
 No string of the validation and test splits is trained on. `--model=attention` is show, attend and read: additive
 attention over the positions of a convolutional network's features, which an LSTM looks at anew before each character.
-`--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention. In the first
-command both heads are trained, because attention alone stays for long at the frequencies of the characters
-(`--ctc_weight=0`); `exact_match` is of the attention, `ctc_exact_match` of the CTC head, and `order` the rank
+`--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention. The first command
+trains both heads; `exact_match` is of the attention, `ctc_exact_match` of the CTC head, and `order` the rank
 correlation of the center of attention with the position in the string.
+
+Short trials of one seed, which do not show that it reads: without the CTC loss (`--ctc_weight=0`) the loss falls from
+2.4 to 1.39 in 800 steps, and attention moves from left to right (`order` .99), but 1.5 % of the test strings are right.
+With it the training loss is 1.89 after 540 steps, and the CTC head reads no string. More steps were not tried.
 """
 
 from typing import Any
