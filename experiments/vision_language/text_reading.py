@@ -7,13 +7,13 @@ python -m experiments.vision_language.text_reading --mode=predict --run=RUN_DIR 
 
 No string of the validation and test splits is trained on. `--model=attention` is show, attend and read: additive
 attention over the positions of a convolutional network's features, which an LSTM looks at anew before each character.
-`--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention. The first command
+`--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention. `--ctc_weight=0.5`
 trains both heads; `exact_match` is of the attention, `ctc_exact_match` of the CTC head, and `order` the rank
 correlation of the center of attention with the position in the string.
 
-Short trials of one seed, which do not show that it reads: without the CTC loss (`--ctc_weight=0`) the loss falls from
-2.4 to 1.39 in 800 steps, and attention moves from left to right (`order` .99), but 1.5 % of the test strings are right.
-With it the training loss is 1.89 after 540 steps, and the CTC head reads no string. More steps were not tried.
+Short trials of one seed, which do not show that it reads: attention alone has a test loss of 1.39 after 800 steps and
+moves from left to right (`order` .99), but 1.5 % of the test strings are right. With `--ctc_weight=0.5` the test loss
+is 1.88 after 600 steps, `order` .40, and neither head reads (0.0 and 0.1 %). More steps were not tried.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ SETTINGS = {
     "lengths": Setting((3, 5), "characters of the shortest and of the longest string", tuple[int, int], Range(1)),
     "image_size": Setting((24, 80), "height and width of the images, multiples of 8", tuple[int, int], Range(16)),
     "num_images": Setting(8000, "images for training; 500 more to validate, 1,000 to test", limits=Range(10)),
-    "ctc_weight": Setting(0.5, "attention: weight of the CTC loss beside the other", limits=Range(0)),
+    "ctc_weight": Setting(0.0, "attention: weight of a CTC loss on the same features", limits=Range(0)),
     **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
 }
 
@@ -120,7 +120,7 @@ def panels(context: Any) -> list:
     scores = [
         {"reader": name, "exact match": f"{100 * context.numbers[key]:.1f} %"}
         for key, name in names.items()
-        if key in context.numbers
+        if key in context.numbers and (key == "exact_match" or context.flags.ctc_weight)
     ]
     found = [sentences(shown, texts, [[name] for name in test.names[: len(rows)]], "Strings", "Of the test images.")]
     found.append(table(scores, "Exact match", "Share of the test strings that are read without a mistake."))
@@ -152,7 +152,7 @@ experiment = Experiment(
         "learning_rate": 2e-3,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
-        "steps": 600,
+        "steps": 800,
         "batch_size": 64,
         "eval_every": 200,
         "eval_batch_size": 100,
