@@ -204,6 +204,9 @@ class UNetEncoder(nn.Module):
       resnet_time_scale_shift: how a residual block takes the embedding: default adds it, scale_shift scales and shifts
         the second norm's output by it.
       add_attention: attention in the middle.
+      downsample_padding: of the convolutions that halve the map: 1 on each side, or 0, which pads a row and a column at
+        the end, as the published weights of DDPM want.
+      epsilon: of the residual blocks' norms, of attention over positions and of the last norm; 1e-6 in those weights.
       dtype: of computation; None takes the input's.
     """
 
@@ -219,6 +222,8 @@ class UNetEncoder(nn.Module):
     ends_at_period: bool = False
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     add_attention: bool = True
+    downsample_padding: Annotated[int, Range(0, 1)] = 1
+    epsilon: float = 1e-5
     dtype: Any = None
 
     @nn.nowrap
@@ -239,7 +244,8 @@ class UNetEncoder(nn.Module):
         kind = self.resnet_time_scale_shift
         if kind not in ("default", "scale_shift"):
             raise ValueError(f"resnet_time_scale_shift={kind!r}: unknown; allowed: default, scale_shift")
-        return ResnetBlock(features, self.groups, dtype=dtype, scale_shift=kind == "scale_shift", name=name)
+        shift = kind == "scale_shift"
+        return ResnetBlock(features, self.groups, epsilon=self.epsilon, dtype=dtype, scale_shift=shift, name=name)
 
     @nn.nowrap
     def attend(self, name: str, x: jax.Array, context: jax.Array | None, dtype: Any) -> jax.Array:
@@ -256,7 +262,7 @@ class UNetEncoder(nn.Module):
         """
         heads = self.num_heads or x.shape[-1] // self.head_features
         if context is None:
-            return AttentionBlock(heads, self.groups, dtype=dtype, name=name)(x)
+            return AttentionBlock(heads, self.groups, epsilon=self.epsilon, dtype=dtype, name=name)(x)
         return SpatialTransformer(heads, groups=self.groups, dtype=dtype, name=name)(x, context)
 
     @nn.nowrap
@@ -316,6 +322,9 @@ class UNetEncoder(nn.Module):
         Returns:
           (the middle's map, the maps on the way, from x on).
         """
+        if self.downsample_padding not in (0, 1):
+            raise ValueError(f"downsample_padding={self.downsample_padding}: out of range; allowed: 0, 1")
+        padding = ((self.downsample_padding, 1),) * 2
         # Down: residual blocks and attention, each map kept for its skip connection.
         maps = [x]
         for level, features in enumerate(self.channels):
@@ -326,7 +335,7 @@ class UNetEncoder(nn.Module):
                 maps.append(x)
             if level + 1 < len(self.channels):
                 name = f"down_blocks_{level}_downsamplers_0_conv"
-                x = Conv(features, (3, 3), 2, padding=1, dtype=dtype, name=name)(x)
+                x = Conv(features, (3, 3), 2, padding=padding, dtype=dtype, name=name)(x)
                 maps.append(x)
         # Middle.
         x = self.resnet("mid_block_resnets_0", x.shape[-1], dtype)(x, embedding)
@@ -389,6 +398,7 @@ class ConditionalUNet(UNetEncoder):
                 name = f"up_blocks_{last - level}_upsamplers_0_conv"
                 x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=name)(x.repeat(2, 1).repeat(2, 2))
         # The head starts at zero.
-        x = nn.silu(GroupNorm(self.groups, dtype=dtype, name="conv_norm_out")(x)).astype(logits_dtype(x.dtype))
+        x = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=dtype, name="conv_norm_out")(x))
+        x = x.astype(logits_dtype(x.dtype))
         x = Conv(self.patch_size**2 * out, (3, 3), kernel_init=_ZEROS, name="conv_out")(x)
         return unpatchify(x, self.patch_size, height, width)

@@ -278,6 +278,11 @@ CASES = {
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=4, resnet_time_scale_shift="scale_shift", add_attention=False,
     ),
+    "df_unet2d_ddpm": lambda: unet(
+        "df_unet2d_ddpm", "UNet2DModel", {"sample": array(2, 3, 16, 16), "timestep": TIMES}, sample_size=16,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=None, downsample_padding=0, norm_eps=1e-6, freq_shift=1, flip_sin_to_cos=False,
+    ),
     "df_zero_snr": zero_snr,
 }  # fmt: skip
 

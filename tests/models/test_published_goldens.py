@@ -137,12 +137,16 @@ UNET = {"channels": (8, 16), "groups": 4, "resnet_time_scale_shift": "scale_shif
 UNETS = {
     "df_unet2d_cond_scale_shift": UNET | {"attention_levels": (0,), "num_heads": 2},
     "df_unet2d_scale_shift": UNET | {"num_heads": None, "head_features": 4, "add_attention": False},
-}
+    "df_unet2d_ddpm": {
+        "channels": (8, 16), "groups": 4, "num_heads": 1, "downsample_padding": 0, "epsilon": 1e-6,
+        "cosine_first": False, "ends_at_period": True,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", UNETS)
-def test_unets_scale_and_shift_as_diffusers(file):
+def test_unets_equal_diffusers(file):
     golden, meta, weights, inputs = read(file)
     model = ConditionalUNet(**UNETS[file])
     given = (inputs["sample"], inputs["timestep"], *((None, inputs["ctx"]) if "ctx" in inputs else ()))
