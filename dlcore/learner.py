@@ -150,7 +150,7 @@ def check_arguments(function: Callable) -> Callable:
       function: with annotated keyword arguments.
 
     Returns:
-      The function; traced numbers and arrays pass.
+      The function; traced numbers, and arrays of more than one, pass.
 
     Raises:
       ValueError: of the decorated function, where an argument is out of range or unknown.
@@ -162,15 +162,23 @@ def check_arguments(function: Callable) -> Callable:
         for name, value in kwargs.items():
             hint = hints.get(name)
             for limits in getattr(hint, "__metadata__", ()):
-                number = isinstance(value, Real) and isinstance(limits, Range)
-                if number and not limits.low <= value <= limits.high:
-                    high = "" if limits.high == np.inf else f", at most {limits.high:g}"
-                    raise ValueError(f"{name}={value}: out of range; allowed: at least {limits.low:g}{high}")
+                if isinstance(limits, Range):
+                    _check_range(name, value, limits)
             if get_origin(hint) is Literal and value not in get_args(hint):
                 raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
         return function(*args, **kwargs)
 
     return checked
+
+
+def _check_range(name: str, value: Any, limits: Range) -> None:
+    high = "" if limits.high == np.inf else f", at most {limits.high:g}"
+    if isinstance(value, str | bytes):
+        raise ValueError(f"{name}={value!r}: no number; allowed: at least {limits.low:g}{high}")
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and not isinstance(value, jax.core.Tracer):
+        value = value.item()
+    if isinstance(value, Real) and not limits.low <= value <= limits.high:
+        raise ValueError(f"{name}={value}: out of range; allowed: at least {limits.low:g}{high}")
 
 
 def root_key(seed: int) -> jax.Array:

@@ -288,7 +288,10 @@ def test_traced_arguments_pass_the_check():
     assert learner(rate=1, kind="b") == 1
 
 
-@pytest.mark.parametrize("number", [np.float32(2), np.float64(2), np.int32(2), np.float16(-0.5), 2, float("nan")])
+@pytest.mark.parametrize(
+    "number",
+    [np.float32(2), np.float64(2), np.int32(2), np.float16(-0.5), 2, float("nan"), np.array(2.0), jnp.float32(2)],
+)
 def test_numbers_of_numpy_are_limited_too(number):
     @check_arguments
     def learner(*, rate: Annotated[float, Range(0, 1)] = 0.5):
@@ -296,7 +299,9 @@ def test_numbers_of_numpy_are_limited_too(number):
 
     with pytest.raises(ValueError, match=r"rate=.*: out of range; allowed: at least 0, at most 1"):
         learner(rate=number)
-    assert learner(rate=np.float32(1)) == 1
+    assert learner(rate=np.float32(1)) == learner(rate=jnp.float32(1)) == 1
+    with pytest.raises(ValueError, match=r"rate='0.5': no number; allowed: at least 0, at most 1"):
+        learner(rate="0.5")
 
 
 @pytest.mark.parametrize("seed", [2**70, 2**32, -1, np.int64(-1), np.uint64(2**63)])
