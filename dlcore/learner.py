@@ -33,6 +33,7 @@ __all__ = [
     "Sum",
     "check_arguments",
     "check_countable",
+    "check_range",
     "example_keys",
     "mask_of",
     "root_key",
@@ -163,7 +164,7 @@ def check_arguments(function: Callable) -> Callable:
             hint = hints.get(name)
             for limits in getattr(hint, "__metadata__", ()):
                 if isinstance(limits, Range):
-                    _check_range(name, value, limits)
+                    check_range(name, value, limits)
             if get_origin(hint) is Literal and value not in get_args(hint):
                 raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
         return function(*args, **kwargs)
@@ -171,7 +172,17 @@ def check_arguments(function: Callable) -> Callable:
     return checked
 
 
-def _check_range(name: str, value: Any, limits: Range) -> None:
+def check_range(name: str, value: Any, limits: Range) -> None:
+    """Refuse a number outside its limits.
+
+    Args:
+      name: of the argument, for the error.
+      value: a number or a scalar array; traced numbers, arrays of more than one and None pass.
+      limits: of the number.
+
+    Raises:
+      ValueError: the number is out of range, or a word stands in its place.
+    """
     high = "" if limits.high == np.inf else f", at most {limits.high:g}"
     if isinstance(value, str | bytes):
         raise ValueError(f"{name}={value!r}: no number; allowed: at least {limits.low:g}{high}")

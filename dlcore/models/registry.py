@@ -6,12 +6,13 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.learner import Range, check_range
 from dlcore.models.stored_counts import all_stored_models
 
 __all__ = [
@@ -113,6 +114,14 @@ def _models(kind: str) -> dict[str, Callable[..., nn.Module]]:
     return globals().get(OF_KIND[kind][1]) or __getattr__(OF_KIND[kind][1])
 
 
+LIMITS = {
+    "num_classes": Range(0),
+    **dict.fromkeys(("dropout", "attention_dropout", "drop_path"), Range(0, 1)),
+    **dict.fromkeys(("width", "depth", "patch_size", "image_size", "num_heads"), Range(1)),
+}
+"""Of fields that many models have."""
+
+
 def create_model(name: str, **fields: Any) -> nn.Module:
     """Build a model by name.
 
@@ -124,16 +133,20 @@ def create_model(name: str, **fields: Any) -> nn.Module:
       The flax module.
 
     Raises:
-      ValueError: there is no such model or field; close names are listed.
+      ValueError: there is no such model or field (close names are listed), or a number is out of range.
     """
     variant = family_of(name).MODELS[name]
-    allowed = [f.name for f in dataclasses.fields(getattr(variant, "func", variant)) if f.name != "parent"]
-    for field in fields:
+    module = getattr(variant, "func", variant)
+    allowed = [f.name for f in dataclasses.fields(module) if f.name != "parent"]
+    hints = get_type_hints(module, include_extras=True)
+    for field, value in fields.items():
         if field not in allowed:
             raise ValueError(
-                f"{field}={fields[field]!r}: not a field of {name}{_nearest(field, allowed)}; "
-                f"allowed: {', '.join(allowed)}"
+                f"{field}={value!r}: not a field of {name}{_nearest(field, allowed)}; allowed: {', '.join(allowed)}"
             )
+        for limits in (LIMITS.get(field), *getattr(hints.get(field), "__metadata__", ())):
+            if isinstance(limits, Range):
+                check_range(field, value, limits)
     return variant(**fields)
 
 

@@ -236,3 +236,18 @@ def test_recomputing_blocks_changes_no_variable_and_trains(name):
     rest = {key: value for key, value in variables.items() if key != "params"}
     text = str(jax.make_jaxpr(jax.grad(loss))(variables["params"], rest, x))
     assert "checkpoint" in text or "remat" in text, "nothing is recomputed"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("resnet18", "num_classes", -1, "num_classes=-1: out of range; allowed: at least 0"),
+        ("resnet18", "num_classes", "10", "num_classes='10': no number; allowed: at least 0"),
+        ("vgg11", "dropout", 1.5, "dropout=1.5: out of range; allowed: at least 0, at most 1"),
+        ("vit_b_16", "patch_size", 0, "patch_size=0: out of range; allowed: at least 1"),
+        ("dinov2_base", "num_registers", -1, "num_registers=-1: out of range; allowed: at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(name, field, value, message):
+    with pytest.raises(ValueError, match=message):
+        create_model(name, **{field: value})
