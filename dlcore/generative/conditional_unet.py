@@ -321,6 +321,9 @@ class UNetEncoder(nn.Module):
 
         Returns:
           (the middle's map, the maps on the way, from x on).
+
+        Raises:
+          ValueError: downsample_padding is neither 0 nor 1.
         """
         if self.downsample_padding not in (0, 1):
             raise ValueError(f"downsample_padding={self.downsample_padding}: out of range; allowed: 0, 1")
