@@ -40,7 +40,7 @@ def test_the_evaluator_joins_batches():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"samples has shape \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"samples=\(3, 3\), centers=\(8, 2\): wrong shapes"):
         mode_coverage(np.zeros((3, 3)), ring_centers(), 0.02)
-    with pytest.raises(ValueError, match="samples has shape"):
+    with pytest.raises(ValueError, match="wrong shapes"):
         mode_coverage(np.zeros((0, 2)), ring_centers(), 0.02)

@@ -66,7 +66,7 @@ def test_the_plateau_goes_by_the_measure_that_selects_the_best():
 
 
 def test_the_optimizer_of_the_flags_has_the_scale_of_the_plateau_and_no_rate_is_known_before():
-    setup = Setup(resolve(supervised.experiment, ["--schedule=plateau"]), {"train_size": 100}, 10, None, None)
+    setup = Setup(resolve(supervised.experiment, ["--schedule=plateau"]), {"train_size": 100}, 10, None)
     params = {"w": np.ones(2, np.float32)}
     assert has_plateau_scale(optimizer.build(setup).init(params))
     assert optimizer.schedule(setup) is None
