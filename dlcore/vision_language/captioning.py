@@ -57,6 +57,7 @@ def learner(
     max_length: Annotated[int, Range(1)] = 24,
     beam_size: Annotated[int, Range(1)] = 1,
     length_penalty: Annotated[float, Range(0)] = 0.0,
+    auxiliary: Callable[[Any, dict], tuple[jax.Array, dict]] | None = None,
 ) -> Learner:
     """Learn to caption `{"image": [B, H, W, 3], "captions": [B, R, T] int32, "index": [B]}`.
 
@@ -71,6 +72,7 @@ def learner(
       max_length: tokens of the longest caption that is written, its END included.
       beam_size: hypotheses that `predict` follows; 1 is greedy.
       length_penalty: 0 ranks hypotheses by probability; greater values favor longer captions.
+      auxiliary: `(memory, batch) -> (value, metrics)`, a second loss on the encoded images, added to L; None for none.
 
     Returns:
       The learner. A caption is START w1 .. wn END PAD, a missing one all PAD. `predict` reads `image` alone and gives
@@ -99,12 +101,13 @@ def learner(
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), memory), {}
         return look(key is not None)
 
-    def nats_of(params: Any, state: ModelState, images, captions, mask, key=None) -> tuple[jax.Array, Any]:
-        """The loss of captions [B, n, T] of images [B, H, W, 3] with mask [B]; in training where there is a key."""
-        count, length = captions.shape[1:]
+    def nats_of(params: Any, state: ModelState, images, captions, batch, key=None) -> tuple[jax.Array, Any]:
+        """The loss of captions [B, n, T] of a batch's images [B, H, W, 3]; in training where there is a key."""
+        count, length, mask = *captions.shape[1:], mask_of(batch)
         variables = {"params": params, **state.model_state}
         # Encode each image once for all its captions.
         memory, updated = encode(variables, images, None if key is None else jax.random.fold_in(key, 0))
+        second, second_metrics = (0.0, {}) if auxiliary is None else auxiliary(memory, batch)
         memory = jax.tree.map(lambda x: jnp.repeat(x, count, 0), memory)
         # Teacher forcing: the caption, shifted by one.
         tokens = captions.reshape(-1, length)  # [B n, T]
@@ -127,17 +130,17 @@ def learner(
         total, number = jnp.where(real, losses, 0).sum(), real.sum().astype(losses.dtype)
         # Mean over the words of all replicas.
         number = jnp.maximum(pmean(number), 1)
-        metrics = token_metrics(nats, logits, targets, real)
+        metrics = token_metrics(nats, logits, targets, real) | second_metrics
         if penalty:
             # Doubly stochastic attention: every location is attended to once in all.
             looks = jnp.where(real[..., None], model.alignment(collections["intermediates"]), 0).sum(1)  # [B n, L]
             misses = jnp.square(1 - looks).sum(-1)  # [B n]
             total = total + penalty * jnp.where(real.any(1), misses, 0).sum()
             metrics["misses"] = Sum.of(misses, real.any(1))
-        return total / number, (metrics, {**state.model_state, **updated})
+        return total / number + second, (metrics, {**state.model_state, **updated})
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
-        value, (metrics, _) = nats_of(params, state, preprocess(batch["image"]), batch["captions"], mask_of(batch))
+        value, (metrics, _) = nats_of(params, state, preprocess(batch["image"]), batch["captions"], batch)
         return value, metrics
 
     def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
@@ -153,7 +156,7 @@ def learner(
         dropout = replica_key(dropout)
 
         def objective(params):
-            return nats_of(params, state, images, captions, mask_of(batch), dropout)
+            return nats_of(params, state, images, captions, batch, dropout)
 
         # Gradient of the mean loss a word.
         gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params)

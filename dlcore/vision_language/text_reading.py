@@ -5,12 +5,12 @@
     collapse(path)    : one of each run of equal symbols, then no blanks       (1 1 _ 1 2 2 -> 1 1 2)
     L = -mean over the batch of log p(string | image)
 
-Graves et al. 2006 (ICML), with the features of Shi, Bai & Yao 2015 (arXiv:1507.05717) without their LSTM: the receptive
-field of a column is a character wide. Columns are read independently of each other, from left to right by construction.
+Graves et al. 2006 (ICML), with features after Shi, Bai & Yao 2015 (arXiv:1507.05717) without their LSTM: a column sees
+26 pixels of the width, two or three characters. Columns are read from left to right by construction.
 
-The reader that attends is `captioning` with `ShowAttendTell` over a `TextEncoder` (show, attend and read, Li et al.
-2018, arXiv:1811.00751): it has to learn where the next character stands. `joint_learner` trains both heads on one
-encoder, as Kim, Hori & Watanabe 2016, arXiv:1609.06773:
+The reader that attends (show, attend and read, Li et al. 2018, arXiv:1811.00751) is a captioner, and has to learn where
+the next character stands. It trains its own loss with that of CTC on the same features, as Kim, Hori & Watanabe 2016,
+arXiv:1609.06773: CTC soon tells the characters apart, and the attention then has only to find them.
 
     L = L_attention + w L_CTC
 
@@ -27,46 +27,55 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import ctc_loss, masked_mean
-from dlcore.nn import Dense
+from dlcore.nn import BatchNorm, Conv, Dense
+from dlcore.nn.apply import apply_model
 from dlcore.nn.position import grid_positions
 from dlcore.optim import apply_gradients
-from dlcore.vision_language.networks import GridEncoder
+from dlcore.vision_language import captioning
 from dlcore.vision_language.references import is_reference
+from dlcore.vision_language.show_attend_tell import ShowAttendTell
 
-__all__ = ["CTCReader", "TextEncoder", "collapse", "joint_learner", "learner", "reading_order"]
+__all__ = ["AttendingReader", "CTCReader", "TextEncoder", "attention_learner", "collapse", "learner", "reading_order"]
 
 
 class TextEncoder(nn.Module):
-    """A small convolutional network that keeps columns apart: [B, H, W, 3] -> [B, H / 8, W / 4, 2 width].
+    """A small convolutional network that keeps columns apart: [B, H, W, 3] -> [B, 1, W / 4, 4 width].
 
-    The position of each cell is added to its features: sines of the column and the row.
+    Four layers of a 3 x 3 convolution, batch norm, a rectifier and max pooling. The first two pools halve height and
+    width, the third the height alone, and the last takes the largest value of each column. Sines of the column's
+    position are added to its features.
 
     Args:
-      width: number of channels of the first layer, a multiple of 8; the others have twice as many.
+      width: number of channels of the first layer; the others have 2, 2 and 4 times as many.
       dtype: dtype of computation; None takes the parameters'.
     """
 
-    width: Annotated[int, Range(8)] = 24
+    width: Annotated[int, Range(1)] = 16
     dtype: Any = None
 
     def setup(self):
         """Build the convolutional layers."""
-        channels = (self.width, *[2 * self.width] * 3)
-        self.grid = GridEncoder(channels, ((2, 2), (2, 2), (2, 1), (1, 1)), dtype=self.dtype)
+        channels = (self.width, 2 * self.width, 2 * self.width, 4 * self.width)
+        self.convs = [Conv(c, (3, 3), use_bias=False, dtype=self.dtype) for c in channels]
+        self.norms = [BatchNorm(dtype=self.dtype) for _ in channels]
 
     def features(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Encode images.
 
         Args:
-          images: [B, H, W, 3], normalized.
-          train: of no account here; captioners pass it to their backbones.
+          images: [B, H, W, 3], normalized; H a multiple of 8, W of 4.
+          train: normalize by the statistics of the batch.
 
         Returns:
-          {"text": [B, H / 8, W / 4, 2 width]}.
+          {"text": [B, 1, W / 4, 4 width]}.
         """
-        x = self.grid(images)
+        x = images
+        for conv, norm, pool in zip(self.convs, self.norms, ((2, 2), (2, 2), (2, 1), None), strict=True):
+            x = nn.relu(norm(conv(x), use_running_average=not train))
+            pool = pool or (x.shape[1], 1)
+            x = nn.max_pool(x, pool, pool)
         return {"text": x + jnp.asarray(grid_positions(*x.shape[1:]).reshape(x.shape[1:]), x.dtype)}
 
 
@@ -86,18 +95,42 @@ class CTCReader(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Give the logits of each column.
 
         Args:
           images: [B, H, W, 3], normalized.
+          train: passed to the encoder.
 
         Returns:
           [B, W / 4, V] float32.
         """
-        x = list(self.encoder.features(images).values())[-1].swapaxes(1, 2)  # [B, w, h, C]
+        x = list(self.encoder.features(images, train).values())[-1].swapaxes(1, 2)  # [B, w, h, C]
         x = nn.relu(Dense(self.hidden_size, dtype=self.dtype, name="column")(x.reshape(*x.shape[:2], -1)))
         return Dense(self.vocab_size, dtype=self.dtype, name="head")(x).astype(jnp.float32)
+
+
+class AttendingReader(ShowAttendTell):
+    """Show, attend and read: `ShowAttendTell` whose memory has the logits of CTC too. A further submodule `columns`."""
+
+    def setup(self):
+        """Build the layers."""
+        super().setup()
+        self.columns = Dense(self.vocab_size, dtype=self.dtype)
+
+    def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Look at images.
+
+        Args:
+          images: [B, H, W, 3].
+          train: use the batch's statistics.
+
+        Returns:
+          The memory: {"grid": [B, h, w, image_features], "columns": [B, w, V] float32}.
+        """
+        memory = super().encode(images, train)
+        x = memory["grid"].swapaxes(1, 2)  # [B, w, h, C]
+        return memory | {"columns": self.columns(x.reshape(*x.shape[:2], -1)).astype(jnp.float32)}
 
 
 def collapse(path: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
@@ -164,37 +197,37 @@ def learner(
       "length": [B]}`, c1 .. cn END with PAD behind and n + 1.
     """
 
-    def logits_of(params: Any, batch: dict) -> jax.Array:
-        return model.apply({"params": params}, preprocess(batch["image"]))
+    def init(rng: jax.Array, batch: dict) -> ModelState:
+        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+        params = model_state.pop("params")
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+        return ModelState(step, rng, params, optimizer.init(params), model_state)
 
-    def read(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # START, END and UNKNOWN stand in no image.
-        path = logits.at[..., np.array([START, END, UNKNOWN])].set(-jnp.inf).argmax(-1)  # [B, W']
-        return collapse(path, max_length)
+    def objective(params: Any, state: ModelState, batch: dict, train: bool) -> tuple[jax.Array, tuple[Metrics, Any]]:
+        images = preprocess(batch["image"])
+        logits, model_state = apply_model(model, params, state.model_state, images, train=train)  # [B, W', V]
+        losses, exact = _likelihood(logits, batch["captions"], max_length)  # [B], [B]
+        mask = mask_of(batch)
+        metrics = {"loss": Sum.of(losses, mask), "exact_match": Sum.of(exact, mask)}
+        return masked_mean(losses, mask), (metrics, model_state)
 
-    def init(rng: jax.Array, batch: dict) -> State:
-        params = model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]))["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+    def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
+        value, (metrics, _) = objective(params, state, batch, False)
+        return value, metrics
 
-    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        mask, logits = mask_of(batch), logits_of(params, batch)  # [B, W', V]
-        # The characters between START and END.
-        labels = batch["captions"][:, 0, 1:]  # [B, T - 1]
-        losses = ctc_loss(logits, labels, labels_length=(labels > END).sum(1), blank=PAD)  # [B]
-        exact = is_reference(read(logits)[0], batch["captions"])
-        return masked_mean(losses, mask), {"loss": Sum.of(losses, mask), "exact_match": Sum.of(exact, mask)}
-
-    def update(state: State, batch: dict) -> tuple[State, Metrics]:
+    def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         # Gradient of the mean loss a string.
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.params, state, batch, True)
         # Optimizer step.
-        return apply_gradients(state, optimizer, gradients), metrics
+        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
-    def evaluate(state: State, batch: dict) -> Metrics:
+    def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        tokens, length = read(logits_of(state.params, batch))
+    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
+        images = preprocess(batch["image"])
+        logits, _ = apply_model(model, state.params, state.model_state, images, train=False)
+        tokens, length = _read(logits, max_length)
         return {"tokens": tokens, "length": length}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
@@ -204,51 +237,46 @@ def learner(
 
 
 @check_arguments
-def joint_learner(
+def attention_learner(
     *,
-    attention: Learner,
-    ctc: Learner,
+    model: nn.Module,
     optimizer: optax.GradientTransformation,
+    preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
+    max_length: Annotated[int, Range(2)] = 6,
     ctc_weight: Annotated[float, Range(0)] = 0.5,
 ) -> Learner:
-    """Train a reader that attends and one by CTC, which share the encoder.
+    """Learn to read by attention, with CTC on the same features as a second loss.
 
     Args:
-      attention: `captioning.learner` of a `ShowAttendTell` whose backbone is the encoder.
-      ctc: `learner` of a `CTCReader` with the same encoder.
-      optimizer: any optax transformation; those of the two learners are not used.
+      model: a captioner whose memory has `columns: [B, W', V]`, logits a column, as AttendingReader.
+      optimizer: any optax transformation.
+      preprocess: batch of images to the model's input.
+      max_length: characters of the longest string that is read, its END included.
       ctc_weight: w, weight of the CTC loss; 0 trains the attention alone.
 
     Returns:
-      The learner. Metrics are those of `attention`, and `ctc_exact_match`, the share of strings that the CTC head reads
-      without a mistake; `predict` is that of `attention`.
+      The learner: that of `captioning`, with `ctc_exact_match`, the share of strings that the CTC head reads without a
+      mistake, among its metrics.
     """
 
-    def parts(params: dict) -> tuple[dict, dict]:
-        return params["attention"], {**params["ctc"], "encoder": params["attention"]["backbone"]}
+    def auxiliary(memory: dict, batch: dict) -> tuple[jax.Array, Metrics]:
+        losses, exact = _likelihood(memory["columns"], batch["captions"], max_length)
+        mask = mask_of(batch)
+        return ctc_weight * masked_mean(losses, mask), {"ctc_exact_match": Sum.of(exact, mask)}
 
-    def init(rng: jax.Array, batch: dict) -> State:
-        state = attention.init(rng, batch)
-        head = {name: leaf for name, leaf in ctc.init(rng, batch).params.items() if name != "encoder"}
-        params = {"attention": state.params, "ctc": head}
-        return state.replace(params=params, opt_state=optimizer.init(params))
+    return captioning.learner(
+        model=model, optimizer=optimizer, preprocess=preprocess, max_length=max_length, auxiliary=auxiliary
+    )
 
-    def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        attending, reading = parts(params)
-        value, metrics = attention.loss(attending, state, batch)
-        second, ctc_metrics = ctc.loss(reading, state, batch)
-        return value + ctc_weight * second, metrics | {"ctc_exact_match": ctc_metrics["exact_match"]}
 
-    def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        # Gradient of both losses.
-        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients), metrics
+def _read(logits: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
+    """The most probable path of logits [B, W', V], collapsed; START, END and UNKNOWN stand in no image."""
+    path = logits.at[..., np.array([START, END, UNKNOWN])].set(-jnp.inf).argmax(-1)  # [B, W']
+    return collapse(path, max_length)
 
-    def evaluate(state: State, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
 
-    def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        return attention.predict(state.replace(params=state.params["attention"]), batch)
-
-    return Learner(init, update, evaluate, predict, loss, classes=attention.classes)
+def _likelihood(logits: jax.Array, captions: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
+    """The CTC loss [B] of logits [B, W', V] for captions [B, 1, T], and whether the string is read [B]."""
+    labels = captions[:, 0, 1:]  # [B, T - 1], the characters, END and PAD
+    losses = ctc_loss(logits, labels, labels_length=(labels > END).sum(1), blank=PAD)
+    return losses, is_reference(_read(logits, max_length)[0], captions)

@@ -27,8 +27,7 @@ from dlcore.kits import captioning as kit
 from dlcore.kits import detection_results, optimizer, vision_language
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.main import main
-from dlcore.vision_language import captioning, text_reading
-from dlcore.vision_language.show_attend_tell import ShowAttendTell
+from dlcore.vision_language import text_reading
 
 SETTINGS = {
     "model": Setting("attention", "attention: an LSTM that looks before each character; ctc", essential=True),
@@ -36,7 +35,7 @@ SETTINGS = {
     "lengths": Setting((3, 5), "characters of the shortest and of the longest string", tuple[int, int], Range(1)),
     "image_size": Setting((24, 80), "height and width of the images, multiples of 8", tuple[int, int], Range(16)),
     "num_images": Setting(8000, "images for training; 500 more to validate, 1,000 to test", limits=Range(10)),
-    "ctc_weight": Setting(0.0, "attention: weight of a CTC loss on the same features", limits=Range(0)),
+    "ctc_weight": Setting(0.5, "attention: weight of a CTC loss on the same features", limits=Range(0)),
     **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
 }
 
@@ -74,14 +73,10 @@ def build(setup: Setup) -> Learner:
         "preprocess": vision_language.preprocess(setup),
         "max_length": max(flags.max_length, flags.lengths[1] + 1),
     }
-    ctc = text_reading.learner(model=text_reading.CTCReader(encoder, size, dtype=setup.dtype), **options)
     if flags.model == "ctc":
-        return ctc
-    network = ShowAttendTell(encoder, size, **flags.group("attention"), dtype=setup.dtype)
-    attention = captioning.learner(model=network, **options)
-    return text_reading.joint_learner(
-        attention=attention, ctc=ctc, optimizer=options["optimizer"], ctc_weight=flags.ctc_weight
-    )
+        return text_reading.learner(model=text_reading.CTCReader(encoder, size, dtype=setup.dtype), **options)
+    network = text_reading.AttendingReader(encoder, size, **flags.group("attention"), dtype=setup.dtype)
+    return text_reading.attention_learner(model=network, ctc_weight=flags.ctc_weight, **options)
 
 
 def reading_order() -> Evaluator:
@@ -140,7 +135,7 @@ experiment = Experiment(
     learner=text_reading.learner,
     data=data,
     build=build,
-    modules={"encoder": text_reading.TextEncoder, "attention": ShowAttendTell},
+    modules={"encoder": text_reading.TextEncoder, "attention": text_reading.AttendingReader},
     settings=SETTINGS,
     defaults={
         "attention.alignment_penalty": 0.0,
@@ -149,11 +144,11 @@ experiment = Experiment(
         "attention.attention_features": 64,
         "attention.image_features": 64,
         "optimizer": "adam",
-        "learning_rate": 2e-3,
+        "learning_rate": 3e-3,
         "weight_decay": 0.0,
         "clip_norm": 1.0,
-        "steps": 800,
-        "batch_size": 64,
+        "steps": 1000,
+        "batch_size": 32,
         "eval_every": 200,
         "eval_batch_size": 100,
     },
@@ -163,7 +158,7 @@ experiment = Experiment(
         "batch_size": 8,
         "eval_every": 4,
         "eval_batch_size": 8,
-        "encoder.width": 8,
+        "encoder.width": 4,
         "attention.hidden_size": 16,
     },
     monitor="exact_match",

@@ -8,12 +8,28 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
-from dlcore.learner import Learner, State, Sum
-from dlcore.vision_language import captioning, text_reading
-from dlcore.vision_language.show_attend_tell import ShowAttendTell
-from dlcore.vision_language.text_reading import CTCReader, TextEncoder, collapse, reading_order
+from dlcore.vision_language import text_reading
+from dlcore.vision_language.text_reading import AttendingReader, CTCReader, TextEncoder, collapse, reading_order
 
 A, B = 4, 5
+
+
+class AttendingTable(nn.Module):
+    """An encoder of one parameter, logits [V], which are those of every token and of the only column."""
+
+    vocab_size: int = 6
+
+    def setup(self):
+        self.table = self.param("table", nn.initializers.normal(1.0), (self.vocab_size,))
+
+    def __call__(self, images, tokens, train=False):
+        return self.decode(self.encode(images, train), tokens, train)
+
+    def encode(self, images, train=False):
+        return {"columns": jnp.broadcast_to(self.table, (len(images), 1, self.vocab_size))}
+
+    def decode(self, memory, tokens, train=False):
+        return jnp.broadcast_to(memory["columns"], (*tokens.shape, self.vocab_size))
 
 
 class Table(nn.Module):
@@ -23,7 +39,7 @@ class Table(nn.Module):
     vocab_size: int = 6
 
     @nn.compact
-    def __call__(self, images):
+    def __call__(self, images, train=False):
         table = self.param("table", nn.initializers.normal(1.0), (self.columns, self.vocab_size))
         return jnp.broadcast_to(table, (len(images), *table.shape))
 
@@ -96,24 +112,42 @@ def test_the_readers_keep_columns_apart_and_the_attention_of_a_character_is_a_ma
     reader = CTCReader(encoder, 6)
     shape = jax.eval_shape(lambda: reader.init_with_output(jax.random.key(0), images))[0].shape
     assert shape == (2, 20, 6)
-    attention = captioning.learner(
-        model=ShowAttendTell(encoder, 6, hidden_size=8, alignment_penalty=0.0), optimizer=optax.sgd(1.0), max_length=4
-    )
+    model = AttendingReader(encoder, 6, hidden_size=8, alignment_penalty=0.0)
+    attention = text_reading.attention_learner(model=model, optimizer=optax.sgd(1.0), max_length=4)
     batch = batch_of([A, B], [A, A]) | {"image": images}
-    ctc = text_reading.learner(model=reader, optimizer=optax.sgd(1.0), max_length=4)
-    joint = text_reading.joint_learner(attention=attention, ctc=ctc, optimizer=optax.sgd(1.0))
-    state = jax.eval_shape(joint.init, jax.random.key(0), batch)
-    assert jax.eval_shape(joint.predict, state, batch)["alignment"].shape == (2, 4, 3, 20)
+    state = jax.eval_shape(attention.init, jax.random.key(0), batch)
+    assert jax.eval_shape(attention.predict, state, batch)["alignment"].shape == (2, 4, 1, 20)
 
 
-def test_the_encoder_tells_positions_apart():
-    """Of a constant image the inner cells see the same; only the added positions differ."""
-    encoder = TextEncoder(8)
+def test_the_encoder_tells_columns_apart():
+    """Of a black image all features are 0; only the added positions differ."""
+    encoder = TextEncoder(4)
     images = jnp.zeros((1, 24, 80, 3))
     got = jax.jit(lambda: encoder.init_with_output(jax.random.key(0), images, method="features")[0]["text"])()
-    frequencies = 10_000.0 ** (-np.arange(4) / 4)
-    np.testing.assert_allclose(got[0, 0, :, :4], np.sin(np.arange(20)[:, None] * frequencies), atol=1e-4)
-    np.testing.assert_allclose(got[0, :, 0, 12:], np.cos(np.arange(3)[:, None] * frequencies), atol=1e-4)
+    angles = np.arange(20)[:, None] * 10_000.0 ** (-np.arange(4) / 4)
+    np.testing.assert_allclose(got[0, 0, :, :8], np.concatenate([np.sin(angles), np.cos(angles)], 1), atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", ["ctc", "attention"])
+def test_training_moves_the_statistics_of_the_batch_norm(reader):
+    """The first running mean becomes a tenth of the mean of the first convolution's outputs over the batch."""
+    encoder, optimizer = TextEncoder(4), optax.sgd(1.0)
+    if reader == "ctc":
+        learner = text_reading.learner(model=CTCReader(encoder, 6, 8), optimizer=optimizer, max_length=4)
+    else:
+        model = AttendingReader(encoder, 6, hidden_size=8, alignment_penalty=0.0)
+        learner = text_reading.attention_learner(model=model, optimizer=optimizer, max_length=4)
+    name = {"ctc": "encoder", "attention": "backbone"}[reader]
+    images = np.random.default_rng(0).normal(size=(2, 8, 16, 3)).astype(np.float32)
+    batch = batch_of([A, B], [A, A]) | {"image": images}
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(learner.update)(state, batch)
+    kernel = np.asarray(state.params[name]["convs_0"]["kernel"])  # [3, 3, 3, 4]
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    patches = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))  # [B, H, W, 3, 3, 3]: channels first
+    mean = np.einsum("bhwcij,ijcd->d", patches, kernel) / (2 * 8 * 16)
+    np.testing.assert_allclose(after.model_state["batch_stats"][name]["norms_0"]["mean"], 0.1 * mean, atol=1e-5)
 
 
 def test_the_order_of_the_centers_of_attention():
@@ -128,28 +162,18 @@ def test_the_order_of_the_centers_of_attention():
     assert np.isnan(order[2])
 
 
-def test_both_readers_train_one_encoder_by_hand():
-    """Attention b^2 a, CTC b h, of an encoder b = 3, a = 2 and h = 5: the gradients are 2 b a + w h, b^2 and w b."""
-
-    def stub(params, value, name):
-        def loss(p, state, batch):
-            return value(p), {name: Sum.of(value(p)[None])}
-
-        def init(rng, batch):
-            return State(jnp.int32(0), rng, {key: jnp.float32(v) for key, v in params.items()}, ())
-
-        return Learner(init, None, None, lambda state, batch: state.params, loss)
-
-    joint = text_reading.joint_learner(
-        attention=stub({"backbone": 3, "a": 2}, lambda p: p["backbone"] ** 2 * p["a"], "loss"),
-        ctc=stub({"encoder": 7, "h": 5}, lambda p: p["encoder"] * p["h"], "exact_match"),
-        optimizer=optax.sgd(1.0),
-        ctc_weight=0.5,
+def test_both_losses_train_one_encoder_by_hand():
+    """The string "a": attention's targets are a and END, those of CTC's only column a."""
+    learner = text_reading.attention_learner(
+        model=AttendingTable(), optimizer=optax.sgd(1.0), max_length=2, ctc_weight=0.5
     )
-    state = joint.init(jax.random.key(0), {})
-    value, metrics = joint.loss(state.params, state, {})
-    assert value == 18 + 0.5 * 15
-    assert (metrics["loss"].compute(), metrics["ctc_exact_match"].compute()) == (18, 15)
-    after, _ = jax.jit(joint.update)(state, {})
-    assert after.params == {"attention": {"backbone": 3 - (12 + 2.5), "a": 2 - 9}, "ctc": {"h": 5 - 1.5}}
-    assert joint.predict(after, {}) == after.params["attention"]
+    batch = batch_of([A], length=3)
+    state = learner.init(jax.random.key(0), batch)
+    before = np.asarray(state.params["table"])
+    p = np.exp(before) / np.exp(before).sum()
+    value, metrics = jax.jit(learner.loss)(state.params, state, batch)
+    assert value == pytest.approx(-(np.log(p[A]) + np.log(p[END])) / 2 - 0.5 * np.log(p[A]), rel=1e-5)
+    assert metrics["ctc_exact_match"].compute() == (max(p[A], p[B], p[PAD]) == p[A])
+    after, _ = jax.jit(learner.update)(state, batch)
+    a, end = np.eye(6)[[A, END]]
+    np.testing.assert_allclose(after.params["table"], before - (p - (a + end) / 2) - 0.5 * (p - a), atol=1e-5)
