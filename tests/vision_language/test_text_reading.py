@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.data.text_images import text_images
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.vision_language import text_reading
 from dlcore.vision_language.text_reading import AttendingReader, CTCReader, TextEncoder, collapse, reading_order
@@ -177,3 +178,39 @@ def test_both_losses_train_one_encoder_by_hand():
     after, _ = jax.jit(learner.update)(state, batch)
     a, end = np.eye(6)[[A, END]]
     np.testing.assert_allclose(after.params["table"], before - (p - (a + end) / 2) - 0.5 * (p - a), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CP-11")
+@pytest.mark.parametrize("reader", ["ctc", "attention"])
+def test_a_reader_learns_and_reads_strings_that_it_was_not_trained_on(reader):
+    """Two or three of three characters: of the 36 strings ten are kept for the test. Attention moves to the right."""
+    unseen = {"147", "471", "711", "177", "414", "741", "774", "44", "71", "17"}
+    options = {"alphabet": "147", "lengths": (2, 3), "size": (24, 48)}
+    train = text_images(1500, 0, exclude=unseen, **options).arrays
+    drawn = text_images(400, 1, **options)
+    rows = np.flatnonzero(np.isin(drawn.names, list(unseen)))
+    test = {name: values[rows] for name, values in drawn.arrays.items()} | {"index": np.arange(len(rows))}
+    steps = {"ctc": 200, "attention": 350}[reader]
+    arguments = {
+        "optimizer": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, steps))),
+        "preprocess": lambda image: image / 128.0 - 1,
+        "max_length": 4,
+    }
+    if reader == "ctc":
+        learner = text_reading.learner(model=CTCReader(TextEncoder(16), 7), **arguments)
+    else:
+        sizes = {"hidden_size": 64, "embedding_dim": 16, "attention_features": 32, "image_features": 64}
+        model = AttendingReader(TextEncoder(16), 7, alignment_penalty=0.0, **sizes)
+        learner = text_reading.attention_learner(model=model, **arguments)
+    rng, update = np.random.default_rng(0), jax.jit(learner.update, donate_argnums=0)
+    state = jax.jit(learner.init)(jax.random.key(0), test)
+    for _ in range(steps):
+        drawn = rng.integers(1500, size=32)
+        state, _ = update(state, {name: values[drawn] for name, values in train.items()} | {"index": drawn})
+    outputs = jax.device_get(jax.jit(learner.predict)(state, test))
+    exact = (outputs["tokens"] == test["captions"][:, 0, 1:]).all(1).mean()
+    order = np.nanmean(reading_order(outputs["tokens"], outputs["alignment"])) if reader == "attention" else 1
+    print("exact", exact, "order", order)
+    assert exact > 0.9
+    assert order > 0.9
