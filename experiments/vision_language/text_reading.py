@@ -7,13 +7,13 @@ python -m experiments.vision_language.text_reading --mode=predict --run=RUN_DIR 
 
 No string of the validation and test splits is trained on. `--model=attention` is show, attend and read: additive
 attention over the positions of a convolutional network's features, which an LSTM looks at anew before each character.
-`--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention. `--ctc_weight=0.5`
-trains both heads; `exact_match` is of the attention, `ctc_exact_match` of the CTC head, and `order` the rank
-correlation of the center of attention with the position in the string.
+The network has a second head by CTC, whose loss has the weight `--ctc_weight`: `exact_match` is of the attention,
+`ctc_exact_match` of the CTC head, and `order` the rank correlation of the center of attention with the position in the
+string. `--model=ctc` names a symbol or a blank in every column of the same features, and needs no attention.
 
-Short trials of one seed, which do not show that it reads: attention alone has a test loss of 1.39 after 800 steps and
-moves from left to right (`order` .99), but 1.5 % of the test strings are right. With `--ctc_weight=0.5` the test loss
-is 1.88 after 600 steps, `order` .40, and neither head reads (0.0 and 0.1 %). More steps were not tried.
+One seed, 1,000 steps: the attention reads 98.8 % of the test strings without a mistake, its CTC head 99.3 %, and
+`order` is 1.00; `--model=ctc` alone reads 99.2 %. Attention without the CTC loss is slow to learn: a trial of 400 steps
+at a learning rate of 2e-3 read 0.4 % of the validation strings.
 """
 
 from typing import Any
