@@ -211,6 +211,5 @@ def test_a_reader_learns_and_reads_strings_that_it_was_not_trained_on(reader):
     outputs = jax.device_get(jax.jit(learner.predict)(state, test))
     exact = (outputs["tokens"] == test["captions"][:, 0, 1:]).all(1).mean()
     order = np.nanmean(reading_order(outputs["tokens"], outputs["alignment"])) if reader == "attention" else 1
-    print("exact", exact, "order", order)
     assert exact > 0.9
     assert order > 0.9
