@@ -51,6 +51,7 @@ def batch_of(*strings, length=5):
     return {"image": np.zeros((len(rows), 8, 8, 3), np.float32), "captions": captions, "index": np.arange(len(rows))}
 
 
+@pytest.mark.covers("CP-11")
 def test_the_likelihood_sums_over_all_paths_and_a_repeated_character_needs_a_blank():
     """Three columns. "ab": aab, abb, ab_, a_b, _ab; "aa": a_a alone."""
     learner = text_reading.learner(model=Table(3), optimizer=optax.sgd(1.0), max_length=4)
@@ -151,6 +152,7 @@ def test_training_moves_the_statistics_of_the_batch_norm(reader):
     np.testing.assert_allclose(after.model_state["batch_stats"][name]["norms_0"]["mean"], 0.1 * mean, atol=1e-5)
 
 
+@pytest.mark.covers("CP-11")
 def test_the_order_of_the_centers_of_attention():
     """Centers at columns 0, 2, 3 rank as 0, 1, 2: 1. At 2, 0, 3: ranks 1, 0, 2, covariance 1/3 of variance 2/3."""
     tokens = np.array([[A, B, A, END], [A, B, A, END], [A, END, PAD, PAD]])
@@ -163,6 +165,7 @@ def test_the_order_of_the_centers_of_attention():
     assert np.isnan(order[2])
 
 
+@pytest.mark.covers("CP-11")
 def test_both_losses_train_one_encoder_by_hand():
     """The string "a": attention's targets are a and END, those of CTC's only column a."""
     learner = text_reading.attention_learner(
