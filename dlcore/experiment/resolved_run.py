@@ -161,9 +161,11 @@ class ResolvedRun:
         given = sorted(name for name in self.flags.given if name == "model" or "." in name)
         if not given:
             return
-        learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
         try:
+            learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
             jax.eval_shape(learner.init, jax.random.key(0), batch)
+        except FlagError:
+            raise
         except (ArithmeticError, IndexError, TypeError, ValueError, FlaxError) as error:
             words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in given)
             problem = str(error).split("\n")[0]
