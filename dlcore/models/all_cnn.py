@@ -19,9 +19,8 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AllCNN"]
@@ -63,15 +62,7 @@ class AllCNN(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        head = Conv(
-            self.num_classes,
-            (1, 1),
-            dtype=logits_dtype(x.dtype),
-            kernel_init=self.head_init,
-            bias_init=initializers.ones,
-            name="head",
-        )
-        return global_avg_pool(nn.relu(head(x)))
+        return self._class_maps(x)
 
     def _stage(self, x: jax.Array, train: bool, i: int, dtype: Any) -> jax.Array:
         first = 1 + sum(map(len, STAGES[:i]))

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from dlcore.nn import Dense
+from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
 
@@ -61,6 +61,18 @@ class Backbone(nn.Module):
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         """Average over places and classify."""
         return self._linear(global_avg_pool(x.astype(logits_dtype(x.dtype))))
+
+    def _class_maps(self, x: jax.Array) -> jax.Array:
+        """Classify each place by a 1x1 convolution, and average the rectified maps: a head without a linear layer."""
+        maps = Conv(
+            self.num_classes,
+            (1, 1),
+            dtype=logits_dtype(x.dtype),
+            kernel_init=self.head_init,
+            bias_init=nn.initializers.ones,
+            name="head",
+        )
+        return global_avg_pool(nn.relu(maps(x)))
 
     def _linear(self, x: jax.Array) -> jax.Array:
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)

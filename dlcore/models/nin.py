@@ -21,9 +21,9 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops import max_pool
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
@@ -102,15 +102,7 @@ class NetworkInNetwork(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        head = Conv(
-            self.num_classes,
-            (1, 1),
-            dtype=logits_dtype(x.dtype),
-            kernel_init=self.head_init,
-            bias_init=initializers.ones,
-            name="head",
-        )
-        return global_avg_pool(nn.relu(head(x)))
+        return self._class_maps(x)
 
 
 MODELS = {"nin_cifar": functools.partial(NetworkInNetwork)}

@@ -26,7 +26,7 @@ from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from dlcore.ops import adaptive_avg_pool, avg_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "VGG", "from_torch"]
@@ -111,7 +111,7 @@ class VGG(Backbone):
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         if self.hidden == 0:
-            return self._linear(global_avg_pool(x.astype(logits_dtype(x.dtype))))
+            return super()._head(x, train)
         x = adaptive_avg_pool(x, 7).transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
         dense = functools.partial(Dense, self.hidden, dtype=x.dtype, kernel_init=nn.initializers.normal(0.01))
         for name in ("classifier_0", "classifier_3"):
