@@ -32,6 +32,7 @@ from dlcore.losses import ctc_loss, masked_mean
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.nn.position import grid_positions
+from dlcore.ops import max_pool
 from dlcore.optim import apply_gradients
 from dlcore.vision_language import captioning
 from dlcore.vision_language.references import is_reference
@@ -75,7 +76,7 @@ class TextEncoder(nn.Module):
         for conv, norm, pool in zip(self.convs, self.norms, ((2, 2), (2, 2), (2, 1), None), strict=True):
             x = nn.relu(norm(conv(x), use_running_average=not train))
             pool = pool or (x.shape[1], 1)
-            x = nn.max_pool(x, pool, pool)
+            x = max_pool(x, pool, pool)
         return {"text": x + jnp.asarray(grid_positions(*x.shape[1:]).reshape(x.shape[1:]), x.dtype)}
 
 

@@ -142,10 +142,13 @@ def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
     words = [_words(name) for name in names]
     sides = any(side in word for name in words for word in name for side in ("top", "bottom"))
 
-    known = {name: i for i, name in enumerate(words)}
+    # Joined, so that lshoulder and RShoulder, of one word and of two, are a pair.
+    known = {"".join(name): i for i, name in enumerate(words)}
 
     def order(candidates: Callable[[tuple[str, ...]], list[tuple[str, ...]]]) -> tuple[int, ...]:
-        partners = [next((known[c] for c in candidates(name) if c in known), i) for i, name in enumerate(words)]
+        partners = [
+            next((known[c] for c in map("".join, candidates(name)) if c in known), i) for i, name in enumerate(words)
+        ]
         return tuple(j if partners[j] == i else i for i, j in enumerate(partners))
 
     across = order(_across)
