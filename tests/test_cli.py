@@ -191,7 +191,7 @@ def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
     """As DINO and MoCo publish: a page that trains a head starts from it, one that needs a classifier refuses it."""
     import numpy as np
 
-    from dlcore.kits.trained_network import classifier_origin, load_network
+    from dlcore.kits.training.pretrained_network import classifier_origin, load_network
     from dlcore.models.torch_weights import head_paths, torch_names
 
     leaves = torch_weights_of("mlp")

@@ -73,6 +73,31 @@ ALLOWED: dict[tuple[str, str], str] = {
 }
 """(room, a neighbour of its layer that it may import): why."""
 
+KITS: dict[str, tuple[str, ...]] = {
+    "images": (),
+    "training": ("images",),
+    **dict.fromkeys(
+        (
+            "adversarial",
+            "detection",
+            "generative",
+            "interpretability",
+            "rl",
+            "self_supervised",
+            "semi_supervised",
+            "sequence",
+            "transfer",
+            "video",
+            "vision3d",
+            "vision_language",
+        ),
+        ("images", "training"),
+    ),
+    "segmentation": ("images", "training", "detection"),
+}
+"""{folder of kits: the folders that it may import}: images is the floor, training stands on it, topics stand on both.
+Panoptic segmentation shows and measures instances as detection does."""
+
 HEAVY = ("orbax", "grain", "tensorflow_datasets", "sklearn", "matplotlib", "tensorboardX", "PIL")
 """Not rich: flax imports it."""
 
@@ -253,6 +278,46 @@ def test_the_check_of_circles_sees_one():
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle({"a": {"a"}}) == ["a", "a"]
+
+
+def wrong_kit_imports(tree, module, is_package=False):
+    """What a file of dlcore/kits may not import of the other folders there, in words."""
+    kit, package = module.split(".")[2], module if is_package else module.rpartition(".")[0]
+    for line, name in imported(tree, package):
+        parts = name.split(".")
+        if parts[:2] == ["dlcore", "kits"] and parts[2:] and parts[2] not in (kit, *KITS[kit]):
+            yield f"line {line}: kits/{kit} imports {name}; allowed: {', '.join((kit, *KITS[kit]))}"
+
+
+def test_folders_of_kits_import_only_images_and_training():
+    paths = [path for path in of_room("dlcore/kits") if len(Path(path).parts) > 3]
+    assert {Path(path).parts[2] for path in paths} == set(KITS)
+    wrong = [
+        f"{path}: {text}"
+        for path in paths
+        for text in wrong_kit_imports(parse_imports(path), module_name(path), path.endswith("__init__.py"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_kits_are_folders_of_topics():
+    assert [path for path in of_room("dlcore/kits") if len(Path(path).parts) == 3] == ["dlcore/kits/__init__.py"]
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "wrong"),
+    [
+        ("dlcore.kits.generative.image_pairs", "from dlcore.kits.images import labeled_images", False),
+        ("dlcore.kits.generative.image_pairs", "from dlcore.kits.generative import image_generation", False),
+        ("dlcore.kits.segmentation.segmenters", "from dlcore.kits.detection import detectors", False),
+        ("dlcore.kits.detection.detectors", "from dlcore.kits.segmentation import segmenters", True),
+        ("dlcore.kits.training.optimizer", "def f():\n    from dlcore.kits import detection", True),
+        ("dlcore.kits.images.prediction", "import dlcore.kits.training.optimizer as o", True),
+        ("dlcore.kits.video.labeled_clips", "from ..rl import agents", True),
+    ],
+)
+def test_the_check_of_kits_sees_what_is_wrong(module, code, wrong):
+    assert bool(list(wrong_kit_imports(ast.parse(code), module))) == wrong
 
 
 def test_the_short_parser_finds_every_import():

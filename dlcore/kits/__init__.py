@@ -1,1 +1,1 @@
-"""What the experiments of a topic share, under its name; images, optimizer and backbone serve all of them."""
+"""What at least two pages of a topic share, in a folder of its own; images and training serve all topics."""

@@ -40,8 +40,8 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.streaming import streamed
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
-from dlcore.kits.robustness import attacked_images
-from dlcore.kits.trained_network import TrainedNetwork, check_studied, classifier_origin, load_network
+from dlcore.kits.adversarial.robustness import attacked_images
+from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page

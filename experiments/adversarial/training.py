@@ -18,7 +18,9 @@ import math
 from dlcore.adversarial import training
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
-from dlcore.kits import backbone, image_prediction, images, known_datasets, optimizer, robustness
+from dlcore.kits.adversarial import robustness
+from dlcore.kits.images import known_datasets, labeled_images, prediction
+from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 
@@ -36,7 +38,7 @@ def build(setup: Setup):
     return training.learner(
         model=backbone.build(setup),
         optimizer=optimizer.build(setup),
-        preprocess=images.preprocess(setup),
+        preprocess=labeled_images.preprocess(setup),
         **setup.flags.group("learner"),
     )
 
@@ -52,11 +54,11 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=training.learner,
-    data=images.data,
+    data=labeled_images.data,
     build=build,
     model="small_cnn",
     settings={
-        **{name: setting for name, setting in images.SETTINGS.items() if name not in NOT_HERE},
+        **{name: setting for name, setting in labeled_images.SETTINGS.items() if name not in NOT_HERE},
         **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in NOT_HERE},
         **backbone.SETTINGS,
         **SETTINGS,
@@ -76,10 +78,10 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain={"defense": "standard", "weight_decay": 0.0},
     overfit=1e-2,
-    example=images.example,
+    example=labeled_images.example,
     planned=known_datasets.planned,
-    inputs=image_prediction.inputs,
-    describe=image_prediction.describe,
+    inputs=prediction.inputs,
+    describe=prediction.describe,
     start=backbone.start,
     schedule=optimizer.schedule,
     hooks=hooks,

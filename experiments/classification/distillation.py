@@ -13,17 +13,18 @@ import math
 
 from dlcore.classification import distillation
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, classification, image_prediction, images, known_datasets, optimizer, trained_network
+from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
+from dlcore.kits.training import backbone, optimizer, pretrained_network
 from dlcore.main import main
 
 
 def teacher_model(setup: Setup):
     # The default teacher is trained by `start`, so that --mode=plan need not train it.
-    found = trained_network.teacher_origin(setup.flags)
+    found = pretrained_network.teacher_origin(setup.flags)
     if found is None:
-        return trained_network.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
-    trained_network.check_fits(found, channels=channels_of(setup), class_names=setup.spec["class_names"])
-    return trained_network.model_of(found)
+        return pretrained_network.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
+    pretrained_network.check_fits(found, channels=channels_of(setup), class_names=setup.spec["class_names"])
+    return pretrained_network.model_of(found)
 
 
 def channels_of(setup: Setup):
@@ -31,9 +32,9 @@ def channels_of(setup: Setup):
     return len(setup.spec["mean"])
 
 
-def load_teacher(setup: Setup) -> trained_network.TrainedNetwork:
-    source = trained_network.find_or_train(setup.flags)
-    return trained_network.load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
+def load_teacher(setup: Setup) -> pretrained_network.TrainedNetwork:
+    source = pretrained_network.find_or_train(setup.flags)
+    return pretrained_network.load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
 
 
 def build(setup: Setup):
@@ -41,14 +42,14 @@ def build(setup: Setup):
         model=backbone.build(setup),
         teacher=teacher_model(setup),
         optimizer=optimizer.build(setup),
-        preprocess=images.preprocess(setup),
-        augment=images.augmentation(setup.flags, setup.spec),
+        preprocess=labeled_images.preprocess(setup),
+        augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)
 
 
-TEACHER = trained_network.SETTINGS["network"]._replace(origin=trained_network.teacher_origin)
+TEACHER = pretrained_network.SETTINGS["network"]._replace(origin=pretrained_network.teacher_origin)
 
 
 def start(setup: Setup):
@@ -59,21 +60,21 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=distillation.learner,
-    data=images.data,
+    data=labeled_images.data,
     build=build,
     model="mlp",
-    settings={**images.SETTINGS, **optimizer.SETTINGS, **trained_network.SETTINGS, "network": TEACHER},
+    settings={**labeled_images.SETTINGS, **optimizer.SETTINGS, **pretrained_network.SETTINGS, "network": TEACHER},
     defaults={"epochs": 60.0, "eval_every": 50, "select": "last", "network_steps": 1000},
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain=classification.PLAIN,
-    example=images.example,
+    plain=classifier_panels.PLAIN,
+    example=labeled_images.example,
     planned=known_datasets.planned,
-    inputs=image_prediction.inputs,
-    describe=image_prediction.describe,
+    inputs=prediction.inputs,
+    describe=prediction.describe,
     schedule=optimizer.schedule,
-    panels=classification.panels,
-    pictures=classification.pictures,
+    panels=classifier_panels.panels,
+    pictures=classifier_panels.pictures,
     start=start,
 )
 

@@ -20,7 +20,7 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 

@@ -14,7 +14,8 @@ import math
 
 from dlcore.classification import supervised
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, classification, image_prediction, images, known_datasets, optimizer
+from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
+from dlcore.kits.training import backbone, optimizer
 from dlcore.main import main
 
 
@@ -22,8 +23,8 @@ def build(setup: Setup):
     learner = supervised.learner(
         model=backbone.build(setup),
         optimizer=optimizer.build(setup),
-        preprocess=images.preprocess(setup),
-        augment=images.augmentation(setup.flags, setup.spec),
+        preprocess=labeled_images.preprocess(setup),
+        augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)
@@ -33,24 +34,24 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    data=images.data,
+    data=labeled_images.data,
     build=build,
     model="resnet8_cifar",
-    settings={**images.SETTINGS, **optimizer.SETTINGS, **backbone.SETTINGS},
+    settings={**labeled_images.SETTINGS, **optimizer.SETTINGS, **backbone.SETTINGS},
     defaults={"epochs": 150.0, "label_smoothing": 0.1, "ema": 0.99, "eval_every": 50, "select": "last"},
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain=classification.PLAIN,
+    plain=classifier_panels.PLAIN,
     regularizer="l2",
     overfit=1e-2,
-    example=images.example,
+    example=labeled_images.example,
     planned=known_datasets.planned,
-    inputs=image_prediction.inputs,
-    describe=image_prediction.describe,
+    inputs=prediction.inputs,
+    describe=prediction.describe,
     start=backbone.start,
     schedule=optimizer.schedule,
-    panels=classification.panels,
-    pictures=classification.pictures,
+    panels=classifier_panels.panels,
+    pictures=classifier_panels.pictures,
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import numpy as np
 
 from dlcore.detection import detr
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection, detection_results, images
+from dlcore.kits.detection import detection_results, detectors
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 SMALL = {
@@ -32,14 +34,14 @@ SMALL = {
     "dropout_rate": 0.0,
 }
 DEFAULTS = {
-    **{name: value for name, value in detection.DEFAULTS.items() if name != "topk_candidates"},
+    **{name: value for name, value in detectors.DEFAULTS.items() if name != "topk_candidates"},
     "epochs": 36.0,
     "learning_rate": 1e-3,
     "clip_norm": 0.1,
     "weight_decay": 1e-4,
     "detections_per_img": 12,
 }
-SMOKE = {name: value for name, value in detection.SMOKE.items() if name != "topk_candidates"}
+SMOKE = {name: value for name, value in detectors.SMOKE.items() if name != "topk_candidates"}
 
 
 def detector(setup: Setup):
@@ -55,7 +57,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, detr.learner, detector(setup))
+    return detectors.build(setup, detr.learner, detector(setup))
 
 
 def panels(context):
@@ -68,7 +70,7 @@ def panels(context):
     state = context.state
     params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
     variables = {"params": params, **state.model_state}
-    scores, labels, maps = detr.attention_maps(detector(setup), variables, images.preprocess(setup)(shown))
+    scores, labels, maps = detr.attention_maps(detector(setup), variables, labeled_images.preprocess(setup)(shown))
     words, weights = [], []
     for score, label, weight in zip(scores, labels, maps, strict=True):
         claims = [i for i in np.argsort(-score) if score[i] >= 0.5]
@@ -96,7 +98,7 @@ experiment = Experiment(
         "detr.encoder_layers": 1,
         "detr.decoder_layers": 1,
     },
-    **{**detection.FIELDS, "panels": panels},
+    **{**detectors.FIELDS, "panels": panels},
 )
 
 if __name__ == "__main__":

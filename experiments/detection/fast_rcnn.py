@@ -17,8 +17,9 @@ from dlcore.detection.fast_rcnn import FastRCNN, window_proposals
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits import anchors, backbone, detection, detection_results
-from dlcore.kits import two_stage as kit
+from dlcore.kits.detection import anchor_recall, detection_results, detectors
+from dlcore.kits.detection import two_stage_settings as kit
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -37,7 +38,7 @@ def windows_of(spec: dict) -> np.ndarray:
 
 
 def data(flags: Flags) -> Splits:
-    splits = detection.data(flags)
+    splits = detectors.data(flags)
     windows = {name: flags[f"fast_rcnn.{name}"] for name in ("scales", "aspect_ratios")}
     spec = {**splits.spec, "windows": windows}
     parts = (replace(part, arrays=proposals_for(part.arrays, windows_of(spec))) for part in splits[:3])
@@ -60,11 +61,11 @@ def build(setup: Setup):
         dtype=setup.dtype,
         **setup.flags.group("fast_rcnn"),
     )
-    return detection.build(setup, two_stage.learner, model)
+    return detectors.build(setup, two_stage.learner, model)
 
 
 def notes(setup: Setup, splits: Splits) -> list[str]:
-    return [anchors.recall_note("windows", windows_of(splits.spec), splits)]
+    return [anchor_recall.recall_note("windows", windows_of(splits.spec), splits)]
 
 
 experiment = Experiment(
@@ -78,7 +79,7 @@ experiment = Experiment(
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
     notes=notes,
-    **{**detection.FIELDS, "data": data, "example": example, "inputs": inputs},
+    **{**detectors.FIELDS, "data": data, "example": example, "inputs": inputs},
 )
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from functools import partial
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import anchors, backbone, detection
-from dlcore.kits import two_stage as kit
+from dlcore.kits.detection import anchor_recall, detectors
+from dlcore.kits.detection import two_stage_settings as kit
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -29,7 +30,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, two_stage.learner, detector(setup))
+    return detectors.build(setup, two_stage.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -40,8 +41,8 @@ experiment = Experiment(
     modules={"faster_rcnn": partial(FasterRCNN, **kit.SMALL)},
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, **kit.SMALLEST},
-    notes=anchors.recall_notes(detector),
-    **detection.FIELDS,
+    notes=anchor_recall.recall_notes(detector),
+    **detectors.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from functools import partial
 
 from dlcore.detection import fcos
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection
+from dlcore.kits.detection import detectors
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -27,7 +28,7 @@ def build(setup: Setup):
         dtype=setup.dtype,
         **setup.flags.group("fcos"),
     )
-    return detection.build(setup, fcos.learner, model)
+    return detectors.build(setup, fcos.learner, model)
 
 
 experiment = Experiment(
@@ -35,10 +36,10 @@ experiment = Experiment(
     doc=__doc__,
     learner=fcos.learner,
     build=build,
-    modules={"fcos": partial(fcos.FCOS, **detection.SMALL, distance_activation="exp")},
-    defaults={**detection.DEFAULTS, "regress_range": 5.0, "score_thresh": 0.05},
-    smoke={**detection.SMOKE, "fcos.channels": 16, "fcos.num_convs": 1},
-    **detection.FIELDS,
+    modules={"fcos": partial(fcos.FCOS, **detectors.SMALL, distance_activation="exp")},
+    defaults={**detectors.DEFAULTS, "regress_range": 5.0, "score_thresh": 0.05},
+    smoke={**detectors.SMOKE, "fcos.channels": 16, "fcos.num_convs": 1},
+    **detectors.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import anchors, backbone, detection
-from dlcore.kits import two_stage as kit
+from dlcore.kits.detection import anchor_recall, detectors
+from dlcore.kits.detection import two_stage_settings as kit
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -31,7 +32,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, two_stage.learner, detector(setup))
+    return detectors.build(setup, two_stage.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -45,8 +46,8 @@ experiment = Experiment(
     },
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, **kit.SMALLEST, "keypoint_head.channels": 8},
-    notes=anchors.recall_notes(detector),
-    **detection.fields(keypoints=True),
+    notes=anchor_recall.recall_notes(detector),
+    **detectors.fields(keypoints=True),
 )
 
 if __name__ == "__main__":

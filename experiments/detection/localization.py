@@ -10,7 +10,8 @@ import numpy as np
 
 from dlcore.detection import localization
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection, detection_results
+from dlcore.kits.detection import detection_results, detectors
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -21,7 +22,7 @@ def build(setup: Setup):
         dtype=setup.dtype,
         **setup.flags.group("localizer"),
     )
-    return detection.build(setup, localization.learner, model)
+    return detectors.build(setup, localization.learner, model)
 
 
 def blind_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray]) -> float:
@@ -48,14 +49,14 @@ experiment = Experiment(
     build=build,
     modules={"localizer": localization.Localizer},
     **{
-        **detection.FIELDS,
+        **detectors.FIELDS,
         "monitor": "iou",
         "headline": "iou",
         "panels": panels,
     },
-    defaults={k: v for k, v in detection.DEFAULTS.items() if k != "topk_candidates"}
+    defaults={k: v for k, v in detectors.DEFAULTS.items() if k != "topk_candidates"}
     | {"max_boxes": 1, "image_size": (64, 64), "epochs": 16.0},
-    smoke={k: v for k, v in detection.SMOKE.items() if k not in ("topk_candidates", "detections_per_img")}
+    smoke={k: v for k, v in detectors.SMOKE.items() if k not in ("topk_candidates", "detections_per_img")}
     | {"localizer.channels": 8},
 )
 

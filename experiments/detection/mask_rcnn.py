@@ -17,8 +17,9 @@ from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import anchors, backbone, detection
-from dlcore.kits import two_stage as kit
+from dlcore.kits.detection import anchor_recall, detectors
+from dlcore.kits.detection import two_stage_settings as kit
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -34,7 +35,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, two_stage.learner, detector(setup))
+    return detectors.build(setup, two_stage.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -48,8 +49,8 @@ experiment = Experiment(
     },
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, **kit.SMALLEST, "mask_head.channels": 8, "mask_head.num_convs": 1},
-    notes=anchors.recall_notes(detector),
-    **detection.fields(masks=True),
+    notes=anchor_recall.recall_notes(detector),
+    **detectors.fields(masks=True),
 )
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, detection, detection_results
+from dlcore.kits.detection import detection_results, detectors
+from dlcore.kits.training import backbone
 from dlcore.learner import Range
 from dlcore.main import main
 
@@ -34,7 +35,7 @@ def with_proposals(source, count: int, scales: tuple[float, ...]):
 
 
 def data(flags: Flags) -> Splits:
-    splits, settings = detection.data(flags), (flags.max_proposals, flags.segmentation_scales)
+    splits, settings = detectors.data(flags), (flags.max_proposals, flags.segmentation_scales)
     spec = {**splits.spec, "max_proposals": settings[0], "segmentation_scales": list(settings[1])}
     parts = [with_proposals(part, *settings) for part in splits[:3]]
     return Splits(*parts, spec, (*splits.notes, recall_note(parts[0].arrays)))
@@ -69,7 +70,7 @@ def build(setup: Setup):
         dtype=setup.dtype,
         **setup.flags.group("rcnn"),
     )
-    return detection.build(setup, two_stage.learner, model)
+    return detectors.build(setup, two_stage.learner, model)
 
 
 SMALL = {"region_size": 32, "box_channels": 128}
@@ -81,14 +82,14 @@ experiment = Experiment(
     build=build,
     modules={"rcnn": partial(rcnn.RCNN, **SMALL)},
     **{
-        **detection.FIELDS,
-        "settings": {**detection.SETTINGS, **SETTINGS},
+        **detectors.FIELDS,
+        "settings": {**detectors.SETTINGS, **SETTINGS},
         "data": data,
         "example": example,
         "inputs": inputs,
     },
     defaults={
-        **{name: value for name, value in detection.DEFAULTS.items() if name != "topk_candidates"},
+        **{name: value for name, value in detectors.DEFAULTS.items() if name != "topk_candidates"},
         "num_scenes": 1000,
         "learning_rate": 1e-3,
         "clip_norm": 5.0,
@@ -98,7 +99,7 @@ experiment = Experiment(
         "eval_batch_size": 16,
     },
     smoke={
-        **{name: value for name, value in detection.SMOKE.items() if name != "topk_candidates"},
+        **{name: value for name, value in detectors.SMOKE.items() if name != "topk_candidates"},
         "num_scenes": 10,
         "batch_size": 4,
         "max_proposals": 10,

@@ -13,7 +13,8 @@ from functools import partial
 
 from dlcore.detection import retinanet
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import anchors, backbone, detection
+from dlcore.kits.detection import anchor_recall, detectors
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -27,7 +28,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, retinanet.learner, detector(setup))
+    return detectors.build(setup, retinanet.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -35,11 +36,11 @@ experiment = Experiment(
     doc=__doc__,
     learner=retinanet.learner,
     build=build,
-    modules={"retinanet": partial(retinanet.RetinaNet, **detection.SMALL, scales=(2.0, 3.0))},
-    defaults={**detection.DEFAULTS, "detections_per_img": 100},
-    smoke={**detection.SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
-    notes=anchors.recall_notes(detector),
-    **detection.FIELDS,
+    modules={"retinanet": partial(retinanet.RetinaNet, **detectors.SMALL, scales=(2.0, 3.0))},
+    defaults={**detectors.DEFAULTS, "detections_per_img": 100},
+    smoke={**detectors.SMOKE, "retinanet.channels": 16, "retinanet.num_convs": 1},
+    notes=anchor_recall.recall_notes(detector),
+    **detectors.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from functools import partial
 
 from dlcore.detection import single_stage
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import anchors, backbone, detection
+from dlcore.kits.detection import anchor_recall, detectors
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -26,7 +27,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, single_stage.learner, detector(setup))
+    return detectors.build(setup, single_stage.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -34,11 +35,11 @@ experiment = Experiment(
     doc=__doc__,
     learner=single_stage.learner,
     build=build,
-    modules={"single_stage": partial(single_stage.SingleStage, **detection.SMALL, scales=(2.0, 3.0))},
-    defaults=detection.DEFAULTS,
-    smoke={**detection.SMOKE, "single_stage.channels": 16, "single_stage.num_convs": 1},
-    notes=anchors.recall_notes(detector),
-    **detection.FIELDS,
+    modules={"single_stage": partial(single_stage.SingleStage, **detectors.SMALL, scales=(2.0, 3.0))},
+    defaults=detectors.DEFAULTS,
+    smoke={**detectors.SMOKE, "single_stage.channels": 16, "single_stage.num_convs": 1},
+    notes=anchor_recall.recall_notes(detector),
+    **detectors.FIELDS,
 )
 
 if __name__ == "__main__":

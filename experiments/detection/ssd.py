@@ -13,7 +13,8 @@ from functools import partial
 
 from dlcore.detection import ssd
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import anchors, backbone, detection
+from dlcore.kits.detection import anchor_recall, detectors
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 SMALL = {
@@ -37,7 +38,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, ssd.learner, detector(setup))
+    return detectors.build(setup, ssd.learner, detector(setup))
 
 
 experiment = Experiment(
@@ -46,10 +47,10 @@ experiment = Experiment(
     learner=ssd.learner,
     build=build,
     modules={"ssd": partial(ssd.SSD, **SMALL)},
-    defaults={**detection.DEFAULTS, "detections_per_img": 100, "epochs": 16.0},
-    smoke={**detection.SMOKE, "ssd.extra_channels": (16,)},
-    notes=anchors.recall_notes(detector),
-    **detection.FIELDS,
+    defaults={**detectors.DEFAULTS, "detections_per_img": 100, "epochs": 16.0},
+    smoke={**detectors.SMOKE, "ssd.extra_channels": (16,)},
+    notes=anchor_recall.recall_notes(detector),
+    **detectors.FIELDS,
 )
 
 if __name__ == "__main__":

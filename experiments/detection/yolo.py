@@ -13,7 +13,8 @@ from functools import partial
 
 from dlcore.detection import yolo
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection, detection_results
+from dlcore.kits.detection import detection_results, detectors
+from dlcore.kits.training import backbone
 from dlcore.main import main
 
 
@@ -27,7 +28,7 @@ def detector(setup: Setup):
 
 
 def build(setup: Setup):
-    return detection.build(setup, yolo.learner, detector(setup))
+    return detectors.build(setup, yolo.learner, detector(setup))
 
 
 def panels(context):
@@ -45,9 +46,9 @@ experiment = Experiment(
     learner=yolo.learner,
     build=build,
     modules={"yolo": partial(yolo.YOLO, stage="stage3", num_convs=3, channels=64, num_groups=8)},
-    defaults=detection.DEFAULTS,
-    smoke={**detection.SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
-    **{**detection.FIELDS, "panels": panels},
+    defaults=detectors.DEFAULTS,
+    smoke={**detectors.SMOKE, "yolo.channels": 16, "yolo.num_convs": 1},
+    **{**detectors.FIELDS, "panels": panels},
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from flax import linen as nn
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder
-from dlcore.kits import latents, optimizer
+from dlcore.kits.generative import latent_space
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
@@ -35,22 +36,22 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=autoencoder.learner,
-    data=latents.data,
+    data=latent_space.data,
     build=build,
     modules={"autoencoder": Autoencoder},
-    settings={**latents.SETTINGS, **optimizer.SETTINGS},
+    settings={**latent_space.SETTINGS, **optimizer.SETTINGS},
     defaults={"epochs": 100.0, "batch_size": 64, "learning_rate": 2e-3, "weight_decay": 0.0, "eval_every": 500},
     smoke={"steps": 3, "batch_size": 8, "autoencoder.hidden": (16,), "eval_every": 3},
     monitor="loss",
     monitor_mode="min",
     headline="psnr",
     plain={"kind": "plain", "ema": None},
-    example=latents.example,
-    inputs=latents.inputs,
-    describe=latents.describe,
-    write=latents.write,
-    panels=latents.panels,
-    pictures=latents.pictures,
+    example=latent_space.example,
+    inputs=latent_space.inputs,
+    describe=latent_space.describe,
+    write=latent_space.write,
+    panels=latent_space.panels,
+    pictures=latent_space.pictures,
     schedule=optimizer.schedule,
 )
 

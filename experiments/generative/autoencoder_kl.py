@@ -14,13 +14,15 @@ from functools import partial
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.kits import first_stage, image_prediction, images, optimizer
+from dlcore.kits.generative import latent_autoencoder
+from dlcore.kits.images import labeled_images, prediction
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
 def build(setup: Setup):
     learner = autoencoder_kl.learner(
-        model=first_stage.model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype),
+        model=latent_autoencoder.model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype),
         optimizer=optimizer.build(setup),
         **setup.flags.group("learner"),
     )
@@ -31,10 +33,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=autoencoder_kl.learner,
-    data=partial(images.data, labels=False),
+    data=partial(labeled_images.data, labels=False),
     build=build,
     modules={"autoencoder": AutoencoderKL},
-    settings={**first_stage.SETTINGS, **optimizer.SETTINGS},
+    settings={**latent_autoencoder.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 1500,
         "batch_size": 64,
@@ -48,12 +50,12 @@ experiment = Experiment(
     headline="psnr",
     plain={"weight_decay": 0.0, "kl_weight": 0.0},
     regularizer="kl_weight",
-    example=images.example,
-    inputs=image_prediction.inputs,
-    describe=first_stage.describe,
-    write=first_stage.write,
+    example=labeled_images.example,
+    inputs=prediction.inputs,
+    describe=latent_autoencoder.describe,
+    write=latent_autoencoder.write,
     schedule=optimizer.schedule,
-    panels=first_stage.panels,
+    panels=latent_autoencoder.panels,
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ compares with that of experiments.generative.gan on the same data (Fashion-MNIST
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
 from dlcore.generative.ddpm import class_condition
-from dlcore.kits import adversarial, diffusion, generative, generative_panels
+from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels
 from dlcore.main import main
 
 
@@ -27,8 +27,8 @@ def build(setup: Setup):
     return gan.learner(
         generator=sagan.Generator(tuple(setup.spec["image_shape"]), **generator),
         discriminator=sagan.Discriminator(**{**flags.group("discriminator"), **fields}),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         condition=class_condition(num_classes),
         **flags.group("learner"),
     )
@@ -38,10 +38,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=gan.learner,
-    data=diffusion.data,
+    data=class_conditional.data,
     build=build,
     modules={"generator": sagan.Generator, "discriminator": sagan.Discriminator},
-    settings={**generative.SETTINGS, **adversarial.SETTINGS},
+    settings={**image_generation.SETTINGS, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "discriminator.width": 32,
@@ -65,14 +65,14 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    example=diffusion.example,
-    inputs=diffusion.inputs,
-    describe=diffusion.describe,
-    write=diffusion.write,
-    schedule=adversarial.schedule,
-    panels=generative_panels.panels,
-    pictures=generative_panels.pictures,
-    evaluators=diffusion.evaluators,
+    example=class_conditional.example,
+    inputs=class_conditional.inputs,
+    describe=class_conditional.describe,
+    write=class_conditional.write,
+    schedule=gan_optimizer.schedule,
+    panels=sample_panels.panels,
+    pictures=sample_panels.pictures,
+    evaluators=class_conditional.evaluators,
 )
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ run.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.control_net import control_condition
-from dlcore.kits import control, diffusion, generative_panels, optimizer, prompts
+from dlcore.kits.generative import class_conditional, edge_control, sample_panels, text_prompts
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
 def build(setup: Setup):
     learner = ddpm.learner(
-        model=control.model_of(setup),
+        model=edge_control.model_of(setup),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         condition=control_condition(),
@@ -35,10 +36,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=control.data,
+    data=edge_control.data,
     build=build,
-    modules=prompts.MODULES,
-    settings={**control.SETTINGS, **optimizer.SETTINGS},
+    modules=text_prompts.MODULES,
+    settings={**edge_control.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 1000,
         "batch_size": 64,
@@ -53,7 +54,7 @@ experiment = Experiment(
         "guidance": 2.0,
         "eval_every": 500,
         "select": "last",
-        **prompts.NETWORK,
+        **text_prompts.NETWORK,
     },
     smoke={
         "steps": 3,
@@ -63,22 +64,22 @@ experiment = Experiment(
         "num_inference_steps": 4,
         "num_samples": 8,
         "guidance_samples": 0,
-        **prompts.SMOKE_NETWORK,
+        **text_prompts.SMOKE_NETWORK,
         "eval_every": 3,
     },
     monitor="loss",
     monitor_mode="min",
     headline="shape_iou",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=control.example,
-    inputs=control.inputs,
-    describe=diffusion.describe,
-    write=diffusion.write,
+    example=edge_control.example,
+    inputs=edge_control.inputs,
+    describe=class_conditional.describe,
+    write=class_conditional.write,
     schedule=optimizer.schedule,
-    start=control.start,
-    panels=lambda context: prompts.panels(context, build),
-    pictures=generative_panels.pictures,
-    evaluators=control.evaluators,
+    start=edge_control.start,
+    panels=lambda context: text_prompts.panels(context, build),
+    pictures=sample_panels.pictures,
+    evaluators=edge_control.evaluators,
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ and `cycle_l1` of the way there and back. The first command ends at a `map_l1` o
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import cycle_gan
 from dlcore.generative.image_to_image import PatchDiscriminator, ResidualGenerator
-from dlcore.kits import adversarial, image_pairs, image_to_image
+from dlcore.kits.generative import gan_optimizer, image_pairs, image_to_image
 from dlcore.main import main
 
 
@@ -27,8 +27,8 @@ def build(setup: Setup):
     return cycle_gan.learner(
         generators=cycle_gan.Both(ResidualGenerator(**fields), ResidualGenerator(**fields)),
         discriminators=cycle_gan.Both(PatchDiscriminator(**judge), PatchDiscriminator(**judge)),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         **flags.group("learner"),
     )
 
@@ -40,7 +40,7 @@ experiment = Experiment(
     data=image_pairs.unpaired_images,
     build=build,
     modules={"generator": ResidualGenerator, "discriminator": PatchDiscriminator},
-    settings={**image_pairs.UNPAIRED, **adversarial.SETTINGS},
+    settings={**image_pairs.UNPAIRED, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 12,
         "generator.depth": 0,
@@ -71,7 +71,7 @@ experiment = Experiment(
     inputs=image_to_image.kind_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,
-    schedule=adversarial.schedule,
+    schedule=gan_optimizer.schedule,
     panels=image_to_image.panels,
 )
 

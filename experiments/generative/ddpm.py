@@ -20,7 +20,9 @@ pt_inception-2015-12-05-6726825d.pth, `dlcore convert` it `--model=inception_v3_
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
-from dlcore.kits import generative, generative_panels, images, optimizer
+from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
@@ -38,10 +40,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=generative.data,
+    data=image_generation.data,
     build=build,
     modules={"unet": UNet},
-    settings={**generative.SETTINGS, **optimizer.SETTINGS},
+    settings={**image_generation.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "epochs": 300.0,
         "learning_rate": 1e-3,
@@ -68,11 +70,11 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
-    example=images.example,
+    example=labeled_images.example,
     schedule=optimizer.schedule,
-    panels=lambda context: generative_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
-    pictures=generative_panels.pictures,
-    evaluators=generative.evaluators,
+    panels=lambda context: sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
+    pictures=sample_panels.pictures,
+    evaluators=image_generation.evaluators,
 )
 
 if __name__ == "__main__":

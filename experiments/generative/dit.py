@@ -15,7 +15,8 @@ The last command was not run.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.dit import DiT
-from dlcore.kits import diffusion, generative_panels, optimizer
+from dlcore.kits.generative import class_conditional, sample_panels
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
@@ -35,10 +36,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=diffusion.data,
+    data=class_conditional.data,
     build=build,
     modules={"dit": DiT},
-    settings={**diffusion.SETTINGS, **optimizer.SETTINGS},
+    settings={**class_conditional.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "epochs": 250.0,
         "batch_size": 128,
@@ -70,14 +71,14 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=diffusion.example,
-    inputs=diffusion.inputs,
-    describe=diffusion.describe,
-    write=diffusion.write,
+    example=class_conditional.example,
+    inputs=class_conditional.inputs,
+    describe=class_conditional.describe,
+    write=class_conditional.write,
     schedule=optimizer.schedule,
-    panels=lambda context: diffusion.panels(context, build),
-    pictures=generative_panels.pictures,
-    evaluators=diffusion.evaluators,
+    panels=lambda context: class_conditional.panels(context, build),
+    pictures=sample_panels.pictures,
+    evaluators=class_conditional.evaluators,
 )
 
 if __name__ == "__main__":

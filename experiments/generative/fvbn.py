@@ -17,7 +17,7 @@ from typing import Literal
 
 from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.generative.fvbn import FVBN, MADE, NADE
-from dlcore.kits import autoregressive, generative_panels
+from dlcore.kits.generative import pixel_sequences, sample_panels
 from dlcore.main import main
 
 MODELS = {"made": MADE, "nade": NADE, "fvbn": FVBN}
@@ -26,17 +26,17 @@ MODELS = {"made": MADE, "nade": NADE, "fvbn": FVBN}
 def build(setup: Setup):
     name = setup.flags.model
     fields = {} if name == "fvbn" else setup.flags.group(name)
-    return autoregressive.build(setup, MODELS[name], dtype=setup.dtype, **fields)
+    return pixel_sequences.build(setup, MODELS[name], dtype=setup.dtype, **fields)
 
 
 experiment = Experiment(
-    **autoregressive.PAGE,
+    **pixel_sequences.PAGE,
     file=__file__,
     doc=__doc__,
     build=build,
     modules={"made": MADE, "nade": NADE},
     settings={
-        **autoregressive.SETTINGS,
+        **pixel_sequences.SETTINGS,
         "model": Setting(
             "made", "made, nade, or fvbn: the chain of logistic regressions", Literal[tuple(MODELS)], essential=True
         ),
@@ -52,7 +52,7 @@ experiment = Experiment(
         "nade.hidden_size": 128,
     },
     smoke={"steps": 3, "batch_size": 8, "made.hidden_sizes": (16,), "nade.hidden_size": 8, "eval_every": 3},
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ The second command brings the Fréchet distance from 11.2 at step 300 to 6.9. Th
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import dcgan, gan
-from dlcore.kits import adversarial, generative, generative_panels, images
+from dlcore.kits.generative import gan_optimizer, image_generation, sample_panels
+from dlcore.kits.images import labeled_images
 from dlcore.main import main
 
 
@@ -17,8 +18,8 @@ def build(setup: Setup):
     return gan.learner(
         generator=dcgan.Generator(tuple(setup.spec["image_shape"]), **flags.group("generator"), **fields),
         discriminator=dcgan.Discriminator(**flags.group("discriminator"), **fields),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         **flags.group("learner"),
     )
 
@@ -27,10 +28,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=gan.learner,
-    data=generative.data,
+    data=image_generation.data,
     build=build,
     modules={"generator": dcgan.Generator, "discriminator": dcgan.Discriminator},
-    settings={**generative.SETTINGS, **adversarial.SETTINGS},
+    settings={**image_generation.SETTINGS, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "discriminator.width": 48,
@@ -51,12 +52,12 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    example=images.example,
-    schedule=adversarial.schedule,
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
-    panels=generative_panels.panels,
-    pictures=generative_panels.pictures,
-    evaluators=generative.evaluators,
+    example=labeled_images.example,
+    schedule=gan_optimizer.schedule,
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
+    panels=sample_panels.panels,
+    pictures=sample_panels.pictures,
+    evaluators=image_generation.evaluators,
 )
 
 if __name__ == "__main__":

@@ -19,23 +19,24 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.kits import diffusion, first_stage, generative_panels, optimizer
+from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
 def build(setup: Setup):
     fields = setup.flags.group("unet") | {"num_classes": setup.spec["num_classes"] + 1}
-    return first_stage.build(setup, ConditionalUNet(**fields, dtype=setup.dtype))
+    return latent_autoencoder.build(setup, ConditionalUNet(**fields, dtype=setup.dtype))
 
 
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=diffusion.data,
+    data=class_conditional.data,
     build=build,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
-    settings={**first_stage.LATENT, **optimizer.SETTINGS},
+    settings={**latent_autoencoder.LATENT, **optimizer.SETTINGS},
     defaults={
         "steps": 3000,
         "batch_size": 128,
@@ -68,15 +69,15 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=diffusion.example,
-    inputs=diffusion.inputs,
-    describe=diffusion.describe,
-    write=diffusion.write,
+    example=class_conditional.example,
+    inputs=class_conditional.inputs,
+    describe=class_conditional.describe,
+    write=class_conditional.write,
     schedule=optimizer.schedule,
-    start=first_stage.start,
-    panels=lambda context: diffusion.panels(context, build),
-    pictures=generative_panels.pictures,
-    evaluators=first_stage.evaluators,
+    start=latent_autoencoder.start,
+    panels=lambda context: class_conditional.panels(context, build),
+    pictures=sample_panels.pictures,
+    evaluators=latent_autoencoder.evaluators,
 )
 
 if __name__ == "__main__":

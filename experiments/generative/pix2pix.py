@@ -13,7 +13,7 @@ times that of the first command). The second and the last command were not run.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import pix2pix
 from dlcore.generative.image_to_image import PatchDiscriminator, UNetGenerator
-from dlcore.kits import adversarial, image_pairs, image_to_image
+from dlcore.kits.generative import gan_optimizer, image_pairs, image_to_image
 from dlcore.main import main
 
 
@@ -23,8 +23,8 @@ def build(setup: Setup):
     return pix2pix.learner(
         generator=UNetGenerator(**{**flags.group("generator"), **fields}),
         discriminator=PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         **flags.group("learner"),
     )
 
@@ -36,7 +36,7 @@ experiment = Experiment(
     data=image_pairs.edges,
     build=build,
     modules={"generator": UNetGenerator, "discriminator": PatchDiscriminator},
-    settings={**image_pairs.EDGES, **adversarial.SETTINGS},
+    settings={**image_pairs.EDGES, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "generator.depth": 3,
@@ -63,7 +63,7 @@ experiment = Experiment(
     inputs=image_to_image.edge_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,
-    schedule=adversarial.schedule,
+    schedule=gan_optimizer.schedule,
     panels=image_to_image.panels,
 )
 

@@ -18,27 +18,27 @@ with four layers and 86.8 with eight, 8 epochs in batches of 32 reach 85.0 with 
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.kits import autoregressive, generative_panels
+from dlcore.kits.generative import pixel_sequences, sample_panels
 from dlcore.main import main
 
 
 def build(setup: Setup):
-    return autoregressive.build(
+    return pixel_sequences.build(
         setup,
         PixelCNN,
         colors=setup.spec["image_shape"][-1],
         dtype=setup.dtype,
-        **autoregressive.fields(setup, "pixel_cnn"),
+        **pixel_sequences.fields(setup, "pixel_cnn"),
     )
 
 
 experiment = Experiment(
-    **autoregressive.PAGE,
+    **pixel_sequences.PAGE,
     file=__file__,
     doc=__doc__,
     build=build,
     modules={"pixel_cnn": PixelCNN},
-    settings=autoregressive.SETTINGS,
+    settings=pixel_sequences.SETTINGS,
     defaults={
         "epochs": 100.0,
         "batch_size": 64,
@@ -58,7 +58,7 @@ experiment = Experiment(
         "pixel_cnn.head_features": 4,
         "eval_every": 3,
     },
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
 )
 
 if __name__ == "__main__":

@@ -12,27 +12,27 @@ image in nats, of pixels that were binarized anew. The commands were not run in 
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative.pixel_rnn import PixelRNN
-from dlcore.kits import autoregressive, generative_panels
+from dlcore.kits.generative import pixel_sequences, sample_panels
 from dlcore.main import main
 
 
 def build(setup: Setup):
-    return autoregressive.build(
+    return pixel_sequences.build(
         setup,
         PixelRNN,
         colors=setup.spec["image_shape"][-1],
         dtype=setup.dtype,
-        **autoregressive.fields(setup, "pixel_rnn"),
+        **pixel_sequences.fields(setup, "pixel_rnn"),
     )
 
 
 experiment = Experiment(
-    **autoregressive.PAGE,
+    **pixel_sequences.PAGE,
     file=__file__,
     doc=__doc__,
     build=build,
     modules={"pixel_rnn": PixelRNN},
-    settings=autoregressive.SETTINGS,
+    settings=pixel_sequences.SETTINGS,
     defaults={
         "epochs": 60.0,
         "batch_size": 64,
@@ -51,7 +51,7 @@ experiment = Experiment(
         "pixel_rnn.head_features": 4,
         "eval_every": 3,
     },
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.experiment.settings import ONLY_F32
 from dlcore.generative import gan
 from dlcore.generative.ring import PointDiscriminator, PointGenerator, ring_centers, ring_points
-from dlcore.kits import adversarial
+from dlcore.kits.generative import gan_optimizer
 from dlcore.main import main
 
 STD = 0.02
@@ -32,8 +32,8 @@ def build(setup: Setup):
     return gan.learner(
         generator=PointGenerator(**flags.group("generator")),
         discriminator=PointDiscriminator(**flags.group("discriminator")),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         encode=lambda batch: batch["point"],
         decode=lambda x: x,
         **flags.group("learner"),
@@ -75,7 +75,7 @@ experiment = Experiment(
     data=data,
     build=build,
     modules={"generator": PointGenerator, "discriminator": PointDiscriminator},
-    settings={**adversarial.SETTINGS, **ONLY_F32},
+    settings={**gan_optimizer.SETTINGS, **ONLY_F32},
     defaults={
         "latent_dim": 2,
         "r1": 0.01,
@@ -90,7 +90,7 @@ experiment = Experiment(
     monitor=None,
     headline="frechet_distance",
     example=lambda spec: {"point": np.zeros((1, 2), np.float32), "index": np.zeros(1, np.int32)},
-    schedule=adversarial.schedule,
+    schedule=gan_optimizer.schedule,
     panels=panels,
     evaluators=evaluators,
 )

@@ -12,7 +12,15 @@ last command was not run.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan, style_gan
-from dlcore.kits import adversarial, diffusion, generative, generative_panels, images, latent_walks, latents
+from dlcore.kits.generative import (
+    class_conditional,
+    gan_optimizer,
+    image_generation,
+    latent_directions,
+    latent_space,
+    sample_panels,
+)
+from dlcore.kits.images import labeled_images
 from dlcore.main import main
 
 
@@ -27,14 +35,14 @@ def build(setup: Setup):
     return gan.learner(
         generator=generator,
         discriminator=sagan.Discriminator(**judge),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         **{**flags.group("learner"), "latent_dim": flags.latent_dim + generator.num_noise},
     )
 
 
 def panels(context) -> list:
-    return latent_walks.panels(
+    return latent_directions.panels(
         context, style_gan.Generator(tuple(context.spec["image_shape"]), **context.flags.group("generator"))
     )
 
@@ -43,13 +51,13 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=gan.learner,
-    data=generative.data,
+    data=image_generation.data,
     build=build,
     modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
     settings={
-        **generative.SETTINGS,
-        **adversarial.SETTINGS,
-        "num_drawn": latents.SAMPLED["num_drawn"],
+        **image_generation.SETTINGS,
+        **gan_optimizer.SETTINGS,
+        "num_drawn": latent_space.SAMPLED["num_drawn"],
     },
     defaults={
         "generator.width": 24,
@@ -78,14 +86,14 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    example=images.example,
-    drawn=latents.drawn,
-    describe=diffusion.describe,
-    write=diffusion.write,
-    schedule=adversarial.schedule,
+    example=labeled_images.example,
+    drawn=latent_space.drawn,
+    describe=class_conditional.describe,
+    write=class_conditional.write,
+    schedule=gan_optimizer.schedule,
     panels=panels,
-    pictures=generative_panels.pictures,
-    evaluators=lambda setup, splits, split: latent_walks.evaluators(
+    pictures=sample_panels.pictures,
+    evaluators=lambda setup, splits, split: latent_directions.evaluators(
         setup, splits, split, generator_of(setup).num_noise
     ),
 )

@@ -21,7 +21,7 @@ from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet
-from dlcore.kits import adversarial, image_pairs, image_to_image
+from dlcore.kits.generative import gan_optimizer, image_pairs, image_to_image
 from dlcore.main import main
 
 
@@ -34,8 +34,8 @@ def build(setup: Setup):
     return super_resolution.learner(
         generator=SRResNet(**flags.group("generator"), dtype=setup.dtype),
         discriminator=PatchDiscriminator(**flags.group("discriminator"), dtype=setup.dtype),
-        generator_optimizer=adversarial.optimizer(setup),
-        discriminator_optimizer=adversarial.optimizer(setup),
+        generator_optimizer=gan_optimizer.optimizer(setup),
+        discriminator_optimizer=gan_optimizer.optimizer(setup),
         **flags.group("learner"),
     )
 
@@ -47,7 +47,7 @@ experiment = Experiment(
     data=data,
     build=build,
     modules={"generator": SRResNet, "discriminator": PatchDiscriminator},
-    settings={**image_pairs.SMALL, **adversarial.SETTINGS},
+    settings={**image_pairs.SMALL, **gan_optimizer.SETTINGS},
     defaults={
         "generator.width": 24,
         "generator.num_blocks": 3,
@@ -77,7 +77,7 @@ experiment = Experiment(
     inputs=image_to_image.small_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,
-    schedule=adversarial.schedule,
+    schedule=gan_optimizer.schedule,
     panels=image_to_image.panels,
 )
 

@@ -15,13 +15,14 @@ the objects with `--guidance=2`; 60 % after 2,500 steps with it). The last comma
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.text_to_image import prompt_condition
-from dlcore.kits import diffusion, generative_panels, optimizer, prompts
+from dlcore.kits.generative import class_conditional, sample_panels, text_prompts
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
 def build(setup: Setup):
     learner = ddpm.learner(
-        model=prompts.model_of(setup),
+        model=text_prompts.model_of(setup),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         condition=prompt_condition(),
@@ -34,10 +35,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=prompts.data,
+    data=text_prompts.data,
     build=build,
-    modules=prompts.MODULES,
-    settings={**prompts.SETTINGS, **optimizer.SETTINGS},
+    modules=text_prompts.MODULES,
+    settings={**text_prompts.SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 4000,
         "batch_size": 64,
@@ -52,13 +53,13 @@ experiment = Experiment(
         "guidance": 4.0,
         "eval_every": 500,
         "select": "last",
-        **prompts.NETWORK,
+        **text_prompts.NETWORK,
     },
     smoke={
         "steps": 3,
         "batch_size": 8,
         "num_images": 16,
-        **prompts.SMOKE_NETWORK,
+        **text_prompts.SMOKE_NETWORK,
         "num_timesteps": 10,
         "num_inference_steps": 4,
         "num_samples": 8,
@@ -69,14 +70,14 @@ experiment = Experiment(
     monitor_mode="min",
     headline="object_correctness",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=prompts.example,
-    inputs=prompts.inputs,
-    describe=diffusion.describe,
-    write=diffusion.write,
+    example=text_prompts.example,
+    inputs=text_prompts.inputs,
+    describe=class_conditional.describe,
+    write=class_conditional.write,
     schedule=optimizer.schedule,
-    panels=lambda context: prompts.panels(context, build),
-    pictures=generative_panels.pictures,
-    evaluators=prompts.evaluators,
+    panels=lambda context: text_prompts.panels(context, build),
+    pictures=sample_panels.pictures,
+    evaluators=text_prompts.evaluators,
 )
 
 if __name__ == "__main__":

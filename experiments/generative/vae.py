@@ -16,7 +16,8 @@ convolutions of stride 2, and 40 epochs give 90.1 and 85.5.
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vae
 from dlcore.generative.vae import VAE
-from dlcore.kits import generative_panels, latents, optimizer
+from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 
 
@@ -30,10 +31,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=vae.learner,
-    data=latents.data,
+    data=latent_space.data,
     build=build,
     modules={"vae": VAE},
-    settings={**latents.SAMPLED, **optimizer.SETTINGS},
+    settings={**latent_space.SAMPLED, **optimizer.SETTINGS},
     defaults={
         "epochs": 200.0,
         "batch_size": 128,
@@ -57,15 +58,15 @@ experiment = Experiment(
     monitor_mode="min",
     headline="elbo_nll_nats_dynamic",
     plain={"ema": None},
-    example=latents.example,
-    inputs=latents.inputs,
-    drawn=latents.drawn,
-    describe=latents.describe,
-    write=latents.write,
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup),
-    panels=latents.panels,
-    pictures=latents.pictures,
-    evaluators=latents.evaluators,
+    example=latent_space.example,
+    inputs=latent_space.inputs,
+    drawn=latent_space.drawn,
+    describe=latent_space.describe,
+    write=latent_space.write,
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup),
+    panels=latent_space.panels,
+    pictures=latent_space.pictures,
+    evaluators=latent_space.evaluators,
     schedule=optimizer.schedule,
 )
 

@@ -20,13 +20,14 @@ from dlcore.generative import vq_vae
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_model import VQModel
 from dlcore.generative.vq_vae import VQVAE
-from dlcore.kits import generative_panels, latents, optimizer
+from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 
 
 def data(flags: Flags) -> Splits:
-    splits = latents.data(flags)
+    splits = latent_space.data(flags)
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
     guess = float(np.square(test - train.mean(0)).mean())
     note = f"mse of the mean image on the test split: {guess:.4f}"
@@ -68,7 +69,7 @@ experiment = Experiment(
     build=build,
     modules={"vqvae": VQVAE, "vqmodel": VQModel, "prior": PixelCNN},
     settings={
-        **latents.SAMPLED,
+        **latent_space.SAMPLED,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
         "architecture": Setting(
             "vqvae", "the paper's convolutions, or VQGAN's residual blocks with attention", Literal["vqvae", "vqmodel"]
@@ -108,15 +109,15 @@ experiment = Experiment(
     monitor="prior_bits",
     monitor_mode="min",
     headline="mse",
-    example=latents.example,
-    inputs=latents.inputs,
-    drawn=latents.drawn,
-    describe=latents.describe,
-    write=latents.write,
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
-    panels=latents.panels,
-    pictures=latents.pictures,
-    evaluators=lambda setup, splits, split: latents.evaluators(setup, splits, split) if phases(setup)[1] else [],
+    example=latent_space.example,
+    inputs=latent_space.inputs,
+    drawn=latent_space.drawn,
+    describe=latent_space.describe,
+    write=latent_space.write,
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
+    panels=latent_space.panels,
+    pictures=latent_space.pictures,
+    evaluators=lambda setup, splits, split: latent_space.evaluators(setup, splits, split) if phases(setup)[1] else [],
     schedule=schedule,
 )
 

@@ -25,7 +25,7 @@ from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.experiment.setting import FlagError
 from dlcore.generative import autoregressive
 from dlcore.generative.wave_net import WaveNet
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.ops import mu_law_decode, mu_law_encode

@@ -30,9 +30,9 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.attention_maps import attention_rollout, attention_weights_of, layer_weights, token_map
 from dlcore.interpretability.cam import resize_map
 from dlcore.interpretability.scores import pointing_game
-from dlcore.kits import earlier_phase
-from dlcore.kits.attribution import draw_maps
-from dlcore.kits.trained_network import check_studied, classifier_origin, load_network
+from dlcore.kits.interpretability.attribution import draw_maps
+from dlcore.kits.training import earlier_run
+from dlcore.kits.training.pretrained_network import check_studied, classifier_origin, load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
@@ -102,7 +102,7 @@ def explain_images(network: str, path: str | None, layer: str | None, most: int)
 
 def explain_text(run: str, prompt: str, layer: str | None) -> StudyResult:
     """Show which characters of a prompt each character has read."""
-    phase = earlier_phase.load(Path(run))
+    phase = earlier_run.load(Path(run))
     vocabulary = list(phase.spec["vocabulary"])
     unknown = sorted(set(prompt) - set(vocabulary))
     if unknown or not 1 < len(prompt) <= phase.flags.window:

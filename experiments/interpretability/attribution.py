@@ -31,8 +31,8 @@ from dlcore.data.image_folder import list_images
 from dlcore.data.normalization import normalizer
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
-from dlcore.kits.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
-from dlcore.kits.trained_network import TrainedNetwork, check_studied, classifier_origin, load_network
+from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
+from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, classifier_origin, load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
 

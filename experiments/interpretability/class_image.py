@@ -9,8 +9,8 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import class_image
-from dlcore.kits import interpretability
-from dlcore.kits.trained_network import load_network
+from dlcore.kits.interpretability import pixel_optimization
+from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 
 
@@ -21,7 +21,7 @@ def data(flags: Flags) -> Splits:
 
 
 def build(setup: Setup):
-    return interpretability.build(class_image.learner, setup)
+    return pixel_optimization.build(class_image.learner, setup)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     names = context.spec["class_names"]
     images = dict(zip(names, context.outputs["image"], strict=True))
-    return interpretability.panels(context, images, "Images of highest class score")
+    return pixel_optimization.panels(context, images, "Images of highest class score")
 
 
 experiment = Experiment(
@@ -41,7 +41,7 @@ experiment = Experiment(
     learner=class_image.learner,
     data=data,
     build=build,
-    settings=interpretability.SETTINGS,
+    settings=pixel_optimization.SETTINGS,
     defaults={
         "steps": 200,
         "batch_size": 10,
@@ -55,7 +55,7 @@ experiment = Experiment(
     monitor="probability",
     headline="probability",
     example=example,
-    report_hooks=lambda setup: interpretability.film_of_images(build, setup, len(setup.spec["class_names"])),
+    report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup, len(setup.spec["class_names"])),
     panels=panels,
 )
 

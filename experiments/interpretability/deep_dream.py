@@ -20,7 +20,7 @@ import numpy as np
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability.deep_dream import deep_dream, squared_norm
-from dlcore.kits.trained_network import check_studied, classifier_origin, load_network
+from dlcore.kits.training.pretrained_network import check_studied, classifier_origin, load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure

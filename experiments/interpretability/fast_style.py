@@ -21,9 +21,11 @@ from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.interpretability import fast_style
 from dlcore.interpretability.fast_style import StyleNet
-from dlcore.kits import image_pairs, image_prediction, optimizer
-from dlcore.kits.interpretability import SETTINGS
-from dlcore.kits.trained_network import load_network
+from dlcore.kits.generative import image_pairs
+from dlcore.kits.images import prediction
+from dlcore.kits.interpretability.pixel_optimization import SETTINGS
+from dlcore.kits.training import optimizer
+from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 
 SMOKE_IMAGES = 8
@@ -69,7 +71,7 @@ def build(setup: Setup):
 
 
 def inputs(flags: Flags, spec: dict):
-    source, names = image_prediction.inputs(flags, spec)
+    source, names = prediction.inputs(flags, spec)
     return Source({"content": source.arrays["image"]}, len(names)), names
 
 
@@ -79,12 +81,12 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 def write(folder: Path, outputs: dict, source, names: list[str], spec: dict) -> list[Path]:
     """Write each photograph in all styles, side by side, as NAME.png."""
-    from dlcore.kits import diffusion
+    from dlcore.kits.generative import class_conditional
     from dlcore.report.generative import picture_grid
 
-    stems = image_prediction.unique_stems(names)
+    stems = prediction.unique_stems(names)
     return [
-        diffusion.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
+        class_conditional.save(folder / f"{stem}.png", picture_grid(images, len(images)), 1)
         for stem, images in zip(stems, outputs["images"], strict=True)
     ]
 

@@ -10,7 +10,7 @@ from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.interpretability import feature_inversion
-from dlcore.kits import interpretability
+from dlcore.kits.interpretability import pixel_optimization
 from dlcore.learner import Range
 from dlcore.main import main
 
@@ -22,7 +22,7 @@ def data(flags: Flags) -> Splits:
 
 
 def build(setup: Setup):
-    return interpretability.build(feature_inversion.learner, setup)
+    return pixel_optimization.build(feature_inversion.learner, setup)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     layer = context.flags.layer
     images = {"image": context.data.test.arrays["image"][0], f"from {layer}": context.outputs["image"][0]}
-    return interpretability.panels(context, images, "An image and its inversion")
+    return pixel_optimization.panels(context, images, "An image and its inversion")
 
 
 experiment = Experiment(
@@ -42,7 +42,7 @@ experiment = Experiment(
     data=data,
     build=build,
     settings={
-        **interpretability.SETTINGS,
+        **pixel_optimization.SETTINGS,
         "image": Setting("flower", "china, flower or an image file"),
         "height": Setting(96, "of the image, pixels", limits=Range(16)),
     },
@@ -52,7 +52,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="pixels",
     example=example,
-    report_hooks=lambda setup: interpretability.film_of_images(build, setup),
+    report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup),
     panels=panels,
 )
 

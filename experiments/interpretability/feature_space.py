@@ -34,7 +34,7 @@ from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.experiment import Headline, Splits, Study, StudyResult
 from dlcore.interpretability.units import Patches, receptive_field, top_patches
-from dlcore.kits.trained_network import (
+from dlcore.kits.training.pretrained_network import (
     PACKED,
     TrainedNetwork,
     check_studied,

@@ -11,7 +11,7 @@ from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.interpretability import style_transfer
-from dlcore.kits import interpretability
+from dlcore.kits.interpretability import pixel_optimization
 from dlcore.learner import Range
 from dlcore.main import main
 
@@ -25,7 +25,7 @@ def data(flags: Flags) -> Splits:
 
 
 def build(setup: Setup):
-    return interpretability.build(style_transfer.learner, setup, pooling="avg")
+    return pixel_optimization.build(style_transfer.learner, setup, pooling="avg")
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
@@ -36,7 +36,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def panels(context):
     inputs = context.data.test.arrays
     images = {"content": inputs["content"][0], "style": inputs["style"][0], "result": context.outputs["image"][0]}
-    return interpretability.panels(context, images, "Content, style and result")
+    return pixel_optimization.panels(context, images, "Content, style and result")
 
 
 experiment = Experiment(
@@ -46,7 +46,7 @@ experiment = Experiment(
     data=data,
     build=build,
     settings={
-        **interpretability.SETTINGS,
+        **pixel_optimization.SETTINGS,
         "content": Setting("china", "photograph: china, flower or an image file"),
         "style": Setting("flower", "painting or photograph: china, flower or an image file"),
         "height": Setting(160, "of the images, pixels", limits=Range(16)),
@@ -65,7 +65,7 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     example=example,
-    report_hooks=lambda setup: interpretability.film_of_images(build, setup),
+    report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup),
     panels=panels,
 )
 

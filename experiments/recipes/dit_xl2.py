@@ -17,14 +17,14 @@ from typing import Any
 from dlcore.experiment import Setup
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
-from dlcore.kits import diffusion, first_stage
+from dlcore.kits.generative import class_conditional, latent_autoencoder
 from dlcore.main import main
 from experiments.generative import latent_diffusion
 
 
 def build(setup: Setup):
     fields = setup.flags.group("dit") | {"num_classes": setup.spec["num_classes"]}
-    return first_stage.build(setup, DiT(**fields, dtype=setup.dtype))
+    return latent_autoencoder.build(setup, DiT(**fields, dtype=setup.dtype))
 
 
 def planned(flags: Any) -> tuple[dict, Any] | None:
@@ -39,7 +39,7 @@ def planned(flags: Any) -> tuple[dict, Any] | None:
         "image_shape": [flags.image_size, flags.image_size, 3],
         "train_size": 1_281_167,
     }
-    return spec, diffusion.example(spec)
+    return spec, class_conditional.example(spec)
 
 
 experiment = dataclasses.replace(
@@ -49,7 +49,7 @@ experiment = dataclasses.replace(
     build=build,
     planned=planned,
     modules={"dit": DiT, "autoencoder": AutoencoderKL},
-    panels=lambda context: diffusion.panels(context, build),
+    panels=lambda context: class_conditional.panels(context, build),
     defaults={
         **latent_diffusion.experiment.defaults,
         "dataset": "imagenet2012",

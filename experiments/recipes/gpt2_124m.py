@@ -14,7 +14,8 @@ import dataclasses
 import math
 
 from dlcore.experiment import Setup
-from dlcore.kits import optimizer, sequence
+from dlcore.kits.sequence import text_streams
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.report.curves import curves
@@ -37,8 +38,8 @@ experiment = dataclasses.replace(
     page.experiment,
     file=__file__,
     doc=__doc__,
-    data=sequence.token_data,
-    planned=sequence.planned_tokens,
+    data=text_streams.token_data,
+    planned=text_streams.planned_tokens,
     example=lambda spec: None,
     build=build,
     inputs=None,

@@ -14,7 +14,7 @@ import dataclasses
 
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.kits import diffusion
+from dlcore.kits.generative import class_conditional
 from dlcore.main import main
 from experiments.generative import latent_diffusion
 from experiments.recipes import dit_xl2
@@ -25,7 +25,7 @@ experiment = dataclasses.replace(
     doc=__doc__,
     build=latent_diffusion.build,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
-    panels=lambda context: diffusion.panels(context, latent_diffusion.build),
+    panels=lambda context: class_conditional.panels(context, latent_diffusion.build),
     defaults={
         **{name: value for name, value in dit_xl2.experiment.defaults.items() if not name.startswith("dit.")},
         "steps": 178_000,

@@ -5,13 +5,13 @@ python -m experiments.rl.a2c --environment=Acrobot-v1 --eval_every=150 --eval_ep
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import a2c, networks
 
 
 def build(setup: Setup):
-    return rl.build(setup, a2c.learner, networks.actor_critic, updates=setup.steps * setup.flags.num_rollouts)
+    return agents.build(setup, a2c.learner, networks.actor_critic, updates=setup.steps * setup.flags.num_rollouts)
 
 
 experiment = Experiment(
@@ -21,9 +21,9 @@ experiment = Experiment(
     build=build,
     modules={"network": networks.ActorCritic},
     defaults={"steps": 300, "batch_size": 16, "learning_rate": 2e-3, "eval_every": 50, "select": "last"},
-    smoke={**rl.SMOKE, "num_rollouts": 2},
-    panels=lambda context: rl.panels(context, networks.actor_critic),
-    **rl.FIELDS,
+    smoke={**agents.SMOKE, "num_rollouts": 2},
+    panels=lambda context: agents.panels(context, networks.actor_critic),
+    **agents.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ sixteen of its episodes in that run's folder as demonstrations.npz. A random pol
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import imitation, rl
+from dlcore.kits.rl import agents, expert_demonstrations
 from dlcore.main import main
 from dlcore.rl import behavior_cloning, networks
 
 
 def build(setup: Setup):
-    return rl.build(setup, behavior_cloning.learner, behavior_cloning.actor, setup.steps)
+    return agents.build(setup, behavior_cloning.learner, behavior_cloning.actor, setup.steps)
 
 
 experiment = Experiment(
@@ -27,8 +27,9 @@ experiment = Experiment(
     modules={"network": networks.CategoricalActor},
     defaults={"steps": 2000, "batch_size": 32, "learning_rate": 1e-3, "eval_every": 1000, "select": "last"},
     smoke={"steps": 2, "batch_size": 4, "num_seeds": 3, "eval_every": 2},
-    panels=imitation.panels,
-    **rl.FIELDS | {"data": imitation.data, "settings": imitation.SETTINGS, "evaluators": lambda *_: []},
+    panels=expert_demonstrations.panels,
+    **agents.FIELDS
+    | {"data": expert_demonstrations.data, "settings": expert_demonstrations.SETTINGS, "evaluators": lambda *_: []},
 )
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ python -m experiments.rl.dqn --environment=Breakout-MinAtar --num_seeds=1 --step
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import dqn, networks
 
 
 def build(setup: Setup):
-    return rl.build(setup, dqn.learner, networks.q_network, updates=setup.steps * setup.flags.num_steps)
+    return agents.build(setup, dqn.learner, networks.q_network, updates=setup.steps * setup.flags.num_steps)
 
 
 experiment = Experiment(
@@ -31,9 +31,9 @@ experiment = Experiment(
         "eval_every": 100,
         "select": "best",
     },
-    smoke={**rl.SMOKE, "buffer_size": 16, "learning_starts": 2},
-    panels=lambda context: rl.panels(context, networks.q_network),
-    **rl.FIELDS,
+    smoke={**agents.SMOKE, "buffer_size": 16, "learning_starts": 2},
+    panels=lambda context: agents.panels(context, networks.q_network),
+    **agents.FIELDS,
 )
 
 if __name__ == "__main__":

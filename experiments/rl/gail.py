@@ -16,7 +16,7 @@ action is easy to clone.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
-from dlcore.kits import imitation, rl
+from dlcore.kits.rl import agents, expert_demonstrations
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.rl import gail, networks
@@ -35,7 +35,7 @@ def build(setup: Setup):
         )
 
     updates = setup.steps * flags.num_epochs * flags.num_minibatches
-    return rl.build(setup, learner, networks.actor_critic, updates)
+    return agents.build(setup, learner, networks.actor_critic, updates)
 
 
 experiment = Experiment(
@@ -54,13 +54,13 @@ experiment = Experiment(
         "eval_every": 50,
         "select": "last",
     },
-    smoke={**rl.SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
-    panels=lambda context: [imitation.comparison(context), *rl.panels(context, networks.actor_critic)],
-    **rl.FIELDS
+    smoke={**agents.SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
+    panels=lambda context: [expert_demonstrations.comparison(context), *agents.panels(context, networks.actor_critic)],
+    **agents.FIELDS
     | {
-        "data": imitation.adversarial_data,
-        "evaluators": imitation.clone,
-        "settings": imitation.SETTINGS
+        "data": expert_demonstrations.adversarial_data,
+        "evaluators": expert_demonstrations.clone,
+        "settings": expert_demonstrations.SETTINGS
         | {"discriminator_learning_rate": Setting(1e-3, "of the discriminator's Adam", limits=Range(0))},
     },
 )

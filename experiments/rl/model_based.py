@@ -13,13 +13,13 @@ changes, 0.51. The third command plans by random shooting.
 
 from dlcore.experiment import Experiment, Flags, Setup
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import model_based
 
 
 def check(flags: Flags) -> None:
-    rl.check(flags)
+    agents.check(flags)
     if flags.known_reward and flags.environment not in model_based.REWARDS:
         known = ", ".join(model_based.REWARDS)
         raise FlagError(f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {known}")
@@ -35,7 +35,7 @@ def build(setup: Setup):
     def learner(**arguments):
         return model_based.learner(reward=reward, **arguments)
 
-    return rl.build(setup, learner, network, setup.steps * setup.flags.num_updates)
+    return agents.build(setup, learner, network, setup.steps * setup.flags.num_updates)
 
 
 def panels(context):
@@ -47,7 +47,7 @@ def panels(context):
     errors = {"the model": "model_error", "nothing changes": "no_change_error"}
     steps = [{"": name, "squared error": numbers[key]} for name, key in errors.items()]
     note = "Of the next observation, over the deviation of its change, in the episodes of the test."
-    return [table(returns, "Returns"), table(steps, "One step of the model", note), *rl.panels(context)]
+    return [table(returns, "Returns"), table(steps, "One step of the model", note), *agents.panels(context)]
 
 
 experiment = Experiment(
@@ -69,7 +69,7 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={
-        **rl.SMOKE,
+        **agents.SMOKE,
         "num_updates": 3,
         "minibatch_size": 4,
         "buffer_size": 16,
@@ -82,9 +82,9 @@ experiment = Experiment(
         "eval_episodes": 2,
     },
     panels=panels,
-    **rl.FIELDS
+    **agents.FIELDS
     | {
-        "settings": rl.SETTINGS
+        "settings": agents.SETTINGS
         | {"known_reward": Setting(True, "plan with the environment's reward; else learn it", essential=True)},
         "check": check,
     },

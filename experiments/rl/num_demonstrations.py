@@ -22,8 +22,8 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.kits.imitation import clone_return, greedy
-from dlcore.kits.trivial_policies import trivial_returns
+from dlcore.kits.rl.baseline_policies import trivial_returns
+from dlcore.kits.rl.expert_demonstrations import clone_return, greedy
 from dlcore.main import main
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure

@@ -11,14 +11,14 @@ python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batc
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import networks, ppo
 
 
 def build(setup: Setup):
     updates = setup.steps * setup.flags.num_epochs * setup.flags.num_minibatches
-    return rl.build(setup, ppo.learner, networks.actor_critic, updates)
+    return agents.build(setup, ppo.learner, networks.actor_critic, updates)
 
 
 experiment = Experiment(
@@ -28,9 +28,9 @@ experiment = Experiment(
     build=build,
     modules={"network": networks.ActorCritic},
     defaults={"steps": 200, "batch_size": 32, "num_steps": 64, "eval_every": 50, "select": "last"},
-    smoke={**rl.SMOKE, "num_steps": 8},
-    panels=lambda context: rl.panels(context, networks.actor_critic),
-    **rl.FIELDS,
+    smoke={**agents.SMOKE, "num_steps": 8},
+    panels=lambda context: agents.panels(context, networks.actor_critic),
+    **agents.FIELDS,
 )
 
 if __name__ == "__main__":

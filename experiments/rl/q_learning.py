@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.experiment import Experiment, Flags, Setting, Setup
 from dlcore.experiment.settings import ONLY_F32
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.rl import dynamic_programming, gridworld, q_learning
@@ -25,7 +25,7 @@ SETTINGS = {
     "slip": Setting(0.1, "probability of moving to a side", limits=Range(0, 1)),
     "step_reward": Setting(-0.02, "reward of every move"),
     "max_steps": Setting(100, "length at which an episode is cut off", limits=Range(1)),
-    **{name: rl.SETTINGS[name] for name in ("num_seeds", "eval_episodes")},
+    **{name: agents.SETTINGS[name] for name in ("num_seeds", "eval_episodes")},
     **ONLY_F32,
 }
 
@@ -77,18 +77,18 @@ def panels(context) -> list:
     error = np.abs(np.where(free, tables[0] - best, 0)).max(1)
     draw_grid(axes[2], gridworld.on_grid(grid, error), title="largest error of a cell's four values")
     note = "Colors are the value of the best action, arrows that action."
-    return [figure_panel("Values and policy", figure, note), *rl.panels(context)]
+    return [figure_panel("Values and policy", figure, note), *agents.panels(context)]
 
 
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=q_learning.learner,
-    data=rl.data,
+    data=agents.data,
     build=build,
     settings=SETTINGS,
     defaults={"steps": 400, "batch_size": 64, "step_power": 0.85, "eval_every": 20, "select": "last"},
-    smoke=rl.SMOKE | {"max_steps": 8},
+    smoke=agents.SMOKE | {"max_steps": 8},
     monitor="q_error",
     monitor_mode="min",
     headline="q_error",

@@ -11,14 +11,14 @@ without `--normalize_observation` nothing was learned in 800,000 steps.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import networks, recurrent_ppo
 
 
 def build(setup: Setup):
     updates = setup.steps * setup.flags.num_epochs * setup.flags.num_minibatches
-    return rl.build(setup, recurrent_ppo.learner, networks.recurrent_actor_critic, updates)
+    return agents.build(setup, recurrent_ppo.learner, networks.recurrent_actor_critic, updates)
 
 
 experiment = Experiment(
@@ -41,9 +41,9 @@ experiment = Experiment(
         "eval_every": 50,
         "select": "last",
     },
-    smoke={**rl.SMOKE, "num_steps": 8},
-    panels=lambda context: rl.panels(context, networks.recurrent_actor_critic),
-    **rl.FIELDS | {"check": partial(rl.check, whole_sequences=True)},
+    smoke={**agents.SMOKE, "num_steps": 8},
+    panels=lambda context: agents.panels(context, networks.recurrent_actor_critic),
+    **agents.FIELDS | {"check": partial(agents.check, whole_sequences=True)},
 )
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ mountain meets its goal by random pushes only if each lasts: `--repeat_actions`.
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import networks, sac
 
@@ -18,7 +18,7 @@ from dlcore.rl import networks, sac
 def build(setup: Setup):
     flags = setup.flags
     updates = setup.steps * flags.num_steps * flags.gradient_steps
-    return rl.build(setup, sac.learner, networks.actor_twin_critic, updates)
+    return agents.build(setup, sac.learner, networks.actor_twin_critic, updates)
 
 
 experiment = Experiment(
@@ -41,9 +41,9 @@ experiment = Experiment(
         "eval_every": 20,
         "select": "last",
     },
-    smoke={**rl.SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
-    panels=lambda context: rl.panels(context, networks.actor_twin_critic),
-    **rl.FIELDS,
+    smoke={**agents.SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
+    panels=lambda context: agents.panels(context, networks.actor_twin_critic),
+    **agents.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ A seed takes 20,000 environment steps, with one gradient step for each.
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import rl
+from dlcore.kits.rl import agents
 from dlcore.main import main
 from dlcore.rl import networks, td3
 
@@ -15,7 +15,7 @@ from dlcore.rl import networks, td3
 def build(setup: Setup):
     flags = setup.flags
     updates = setup.steps * flags.num_steps * flags.gradient_steps
-    return rl.build(setup, td3.learner, networks.actor_twin_critic, updates)
+    return agents.build(setup, td3.learner, networks.actor_twin_critic, updates)
 
 
 experiment = Experiment(
@@ -38,9 +38,9 @@ experiment = Experiment(
         "eval_every": 20,
         "select": "last",
     },
-    smoke={**rl.SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
-    panels=lambda context: rl.panels(context, networks.actor_twin_critic),
-    **rl.FIELDS,
+    smoke={**agents.SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
+    panels=lambda context: agents.panels(context, networks.actor_twin_critic),
+    **agents.FIELDS,
 )
 
 if __name__ == "__main__":

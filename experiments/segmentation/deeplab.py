@@ -13,13 +13,13 @@ stride 8. D is as for experiments.segmentation.unet.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import segmentation
+from dlcore.kits.segmentation import segmenters
 from dlcore.main import main
 from dlcore.segmentation.deeplab import DeepLabV3
 
 
 def build(setup: Setup):
-    return segmentation.build_on(setup, DeepLabV3, "deeplab")
+    return segmenters.build_on(setup, DeepLabV3, "deeplab")
 
 
 experiment = Experiment(
@@ -28,9 +28,9 @@ experiment = Experiment(
     build=build,
     model="resnet18",
     modules={"deeplab": partial(DeepLabV3, aux_stage="layer3", channels=32, rates=(2, 4, 8), dropout=0.1)},
-    defaults={**segmentation.DEFAULTS, **segmentation.DILATED},
-    smoke={**segmentation.SMOKE, "model.width": 4, "deeplab.channels": 8},
-    **segmentation.FIELDS,
+    defaults={**segmenters.DEFAULTS, **segmenters.DILATED},
+    smoke={**segmenters.SMOKE, "model.width": 4, "deeplab.channels": 8},
+    **segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

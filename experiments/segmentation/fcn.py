@@ -16,13 +16,13 @@ experiments.segmentation.unet.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import segmentation
+from dlcore.kits.segmentation import segmenters
 from dlcore.main import main
 from dlcore.segmentation.fcn import FCN
 
 
 def build(setup: Setup):
-    return segmentation.build_on(setup, FCN, "fcn")
+    return segmenters.build_on(setup, FCN, "fcn")
 
 
 SMALL = {
@@ -39,9 +39,9 @@ experiment = Experiment(
     build=build,
     model="resnet18",
     modules={"fcn": partial(FCN, stage="layer4", skips=("layer1",), upsampling="transposed")},
-    defaults={**segmentation.DEFAULTS, **SMALL, "epochs": 10.0},
-    smoke={**segmentation.SMOKE, "model.width": 4},
-    **segmentation.FIELDS,
+    defaults={**segmenters.DEFAULTS, **SMALL, "epochs": 10.0},
+    smoke={**segmenters.SMOKE, "model.width": 4},
+    **segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ experiments.segmentation.unet.
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import segmentation
+from dlcore.kits.segmentation import segmenters
 from dlcore.main import main
 from dlcore.segmentation.full_resolution import FullResolutionNet
 
 
 def build(setup: Setup):
     fields = {"dtype": setup.dtype, **setup.flags.group("full")}
-    return segmentation.build(setup, FullResolutionNet(setup.spec["num_classes"], **fields))
+    return segmenters.build(setup, FullResolutionNet(setup.spec["num_classes"], **fields))
 
 
 experiment = Experiment(
@@ -24,9 +24,9 @@ experiment = Experiment(
     doc=__doc__,
     build=build,
     modules={"full": FullResolutionNet},
-    defaults={**segmentation.DEFAULTS, "full.channels": 16, "steps": 400},
-    smoke={**segmentation.SMOKE, "full.layers": 2, "full.channels": 4},
-    **segmentation.FIELDS,
+    defaults={**segmenters.DEFAULTS, "full.channels": 16, "steps": 400},
+    smoke={**segmenters.SMOKE, "full.layers": 2, "full.channels": 4},
+    **segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ D is as for experiments.segmentation.unet.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import segmentation
+from dlcore.kits.segmentation import segmenters
 from dlcore.main import main
 from dlcore.segmentation.lraspp import LRASPP
 
 
 def build(setup: Setup):
-    return segmentation.build_on(setup, LRASPP, "lraspp")
+    return segmenters.build_on(setup, LRASPP, "lraspp")
 
 
 experiment = Experiment(
@@ -26,9 +26,9 @@ experiment = Experiment(
     build=build,
     model="resnet8_cifar",
     modules={"lraspp": partial(LRASPP, fine="stage1", coarse="stage4", channels=64)},
-    defaults={**segmentation.DEFAULTS, **segmentation.BACKBONE},
-    smoke={**segmentation.SMOKE, **segmentation.BACKBONE_SMOKE, "lraspp.channels": 8},
-    **segmentation.FIELDS,
+    defaults={**segmenters.DEFAULTS, **segmenters.BACKBONE},
+    smoke={**segmenters.SMOKE, **segmenters.BACKBONE_SMOKE, "lraspp.channels": 8},
+    **segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

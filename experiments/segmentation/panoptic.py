@@ -13,8 +13,11 @@ from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, detection, images, optimizer, panoptic
-from dlcore.kits import two_stage as kit
+from dlcore.kits.detection import detectors
+from dlcore.kits.detection import two_stage_settings as kit
+from dlcore.kits.images import labeled_images
+from dlcore.kits.segmentation import panoptic_segmenters
+from dlcore.kits.training import backbone, optimizer
 from dlcore.main import main
 from dlcore.segmentation import semantic
 from dlcore.segmentation.panoptic import learner
@@ -38,8 +41,8 @@ def build(setup: Setup):
     )
     unet = UNet(num_stuff + num_classes, dtype=setup.dtype, **flags.group("unet"))
     shared = {
-        "preprocess": images.preprocess(setup),
-        "augment": detection.augmentation(flags),
+        "preprocess": labeled_images.preprocess(setup),
+        "augment": detectors.augmentation(flags),
     }
     parts = {
         "instances": two_stage.learner(
@@ -76,7 +79,7 @@ experiment = Experiment(
         "mask_head.num_convs": 1,
         "unet.widths": (4, 8),
     },
-    **panoptic.FIELDS,
+    **panoptic_segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

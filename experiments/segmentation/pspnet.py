@@ -12,13 +12,13 @@ The small ResNet keeps a stride of 4 by dilation. The paper's network is `--mode
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import segmentation
+from dlcore.kits.segmentation import segmenters
 from dlcore.main import main
 from dlcore.segmentation.pspnet import PSPNet
 
 
 def build(setup: Setup):
-    return segmentation.build_on(setup, PSPNet, "pspnet")
+    return segmenters.build_on(setup, PSPNet, "pspnet")
 
 
 experiment = Experiment(
@@ -27,9 +27,9 @@ experiment = Experiment(
     build=build,
     model="resnet18",
     modules={"pspnet": partial(PSPNet, aux_stage="layer3", channels=32)},
-    defaults={**segmentation.DEFAULTS, **segmentation.DILATED},
-    smoke={**segmentation.SMOKE, "model.width": 4, "pspnet.channels": 8},
-    **segmentation.FIELDS,
+    defaults={**segmenters.DEFAULTS, **segmenters.DILATED},
+    smoke={**segmenters.SMOKE, "model.width": 4, "pspnet.channels": 8},
+    **segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

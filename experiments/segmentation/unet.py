@@ -20,14 +20,14 @@ has "values". Images are predicted at the size of training, at their own by `--o
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import segmentation
+from dlcore.kits.segmentation import segmenters
 from dlcore.main import main
 from dlcore.segmentation.unet import UNet
 
 
 def build(setup: Setup):
     fields = {"dtype": setup.dtype, **setup.flags.group("unet")}
-    return segmentation.build(setup, UNet(setup.spec["num_classes"], **fields))
+    return segmenters.build(setup, UNet(setup.spec["num_classes"], **fields))
 
 
 experiment = Experiment(
@@ -35,9 +35,9 @@ experiment = Experiment(
     doc=__doc__,
     build=build,
     modules={"unet": partial(UNet, widths=(16, 32, 64, 96), stem_stride=2)},
-    defaults={**segmentation.DEFAULTS, "epochs": 16.0},
-    smoke={**segmentation.SMOKE, "unet.widths": (4, 8)},
-    **segmentation.FIELDS,
+    defaults={**segmenters.DEFAULTS, "epochs": 16.0},
+    smoke={**segmenters.SMOKE, "unet.widths": (4, 8)},
+    **segmenters.FIELDS,
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from dlcore.data.bounces import CONTACTS, bounces
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, pretext
+from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import pretext_classifiers
+from dlcore.kits.training import backbone
 from dlcore.main import main
 from dlcore.self_supervised import audio_visual
 
@@ -26,18 +28,20 @@ FRAMES, SIZE, SAMPLES = 8, 24, 16
 def data(flags: Flags) -> Splits:
     """Draw clips; `image` is the middle frame and `label` the wall that is touched in it."""
 
-    return pretext.clip_splits(flags, partial(bounces, frames=FRAMES, size=SIZE, samples=SAMPLES), "bounces", CONTACTS)
+    return pretext_classifiers.clip_splits(
+        flags, partial(bounces, frames=FRAMES, size=SIZE, samples=SAMPLES), "bounces", CONTACTS
+    )
 
 
 def build(setup: Setup):
     encoder = backbone.build(setup, num_classes=1)
     model = audio_visual.AudioVisual(encoder, **setup.flags.group("head"))
-    return pretext.build(audio_visual.learner, setup, model=model)
+    return pretext_classifiers.build(audio_visual.learner, setup, model=model)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
     clip, sound = np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8), np.zeros((1, FRAMES, SAMPLES), np.float32)
-    return {**images.example(spec), "clip": clip, "sound": sound, "contact": np.zeros((1, FRAMES), np.int32)}
+    return {**labeled_images.example(spec), "clip": clip, "sound": sound, "contact": np.zeros((1, FRAMES), np.int32)}
 
 
 def picture(pieces: dict) -> np.ndarray:
@@ -52,16 +56,16 @@ experiment = Experiment(
     doc=__doc__,
     learner=audio_visual.learner,
     build=build,
-    defaults={**pretext.DEFAULTS, "steps": 1000, "batch_size": 64},
+    defaults={**pretext_classifiers.DEFAULTS, "steps": 1000, "batch_size": 64},
     expected_loss=lambda setup: math.log(audio_visual.NUM_CLASSES),
     panels=partial(
-        pretext.panels,
+        pretext_classifiers.panels,
         task=lambda flags: audio_visual.correspondence(flags.shift),
         names=("displaced", "its own"),
         picture=picture,
     ),
     **{
-        **pretext.CLIPS,
+        **pretext_classifiers.CLIPS,
         "modules": {"head": audio_visual.AudioVisual},
         "data": data,
         "example": example,

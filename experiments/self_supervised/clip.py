@@ -24,7 +24,8 @@ from dlcore.data.source import Source
 from dlcore.data.words import END, padded
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, vision_language, vision_language_results
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision_language import image_text, image_text_results
 from dlcore.main import main
 from dlcore.models.clip import CLIP, SigLIP
 from dlcore.self_supervised import clip
@@ -37,7 +38,7 @@ UNSEEN = 9
 
 def network(setup: Setup) -> CLIP:
     flags, spec = setup.flags, setup.spec
-    words = vision_language.vocabulary(spec)
+    words = image_text.vocabulary(spec)
     fields = {"image_size": spec["image_shape"][0], "window": spec["batch"]["captions"][0][-1], "dtype": setup.dtype}
     kind = SigLIP if flags.loss == "sigmoid" else CLIP
     return kind(len(words), END, **{**flags.group("clip"), **fields})
@@ -47,15 +48,15 @@ def build(setup: Setup):
     return clip.learner(
         model=network(setup),
         optimizer=optimizer.build(setup),
-        preprocess=vision_language.preprocess(setup),
-        augment=vision_language.augmentation(setup),
+        preprocess=image_text.preprocess(setup),
+        augment=image_text.augmentation(setup),
         **setup.flags.group("learner"),
     )
 
 
 def prompts(spec: dict) -> np.ndarray:
     """Tokens [24, prompts, T] that describe each class, at each place and with each opening."""
-    words, length = vision_language.vocabulary(spec), spec["batch"]["captions"][0][-1]
+    words, length = image_text.vocabulary(spec), spec["batch"]["captions"][0][-1]
     places = cell_names(spec["grid"])
     texts = [
         [f"{opening} {color} {shape} at the {place}" for opening in OPENINGS for place in places]
@@ -67,7 +68,7 @@ def prompts(spec: dict) -> np.ndarray:
 def labeled(flags, spec: dict, count: int) -> Source:
     """New images of one shape, with their class."""
     source = captions(count, UNSEEN, size=spec["image_shape"][0], grid=spec["grid"], pairs=0.0)
-    words = vision_language.vocabulary(spec)
+    words = image_text.vocabulary(spec)
     label = [CLASSES.index(named_objects(words.decode(several[0]))[0]) for several in source.arrays["captions"]]
     length = spec["batch"]["captions"][0][-1]
     texts = np.zeros((count, source.arrays["captions"].shape[1], length), np.int32)
@@ -76,7 +77,7 @@ def labeled(flags, spec: dict, count: int) -> Source:
 
 
 def evaluators(setup: Setup, data, split: str) -> list:
-    recalls = vision_language_results.recall_evaluators(setup, data, split)
+    recalls = image_text_results.recall_evaluators(setup, data, split)
     if setup.spec["dataset"] != "shapes":
         return recalls
     model, tokens = network(setup), jnp.asarray(prompts(setup.spec))
@@ -89,12 +90,12 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=clip.learner,
-    data=vision_language.caption_data,
+    data=image_text.caption_data,
     build=build,
     modules={"clip": CLIP},
     settings={
-        **vision_language.CAPTION_SETTINGS,
-        **vision_language.AUGMENT_SETTING,
+        **image_text.CAPTION_SETTINGS,
+        **image_text.AUGMENT_SETTING,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
@@ -130,10 +131,10 @@ experiment = Experiment(
     monitor="text_r1",
     headline="text_r1",
     plain={"weight_decay": 0.0},
-    example=vision_language.example,
+    example=image_text.example,
     schedule=optimizer.schedule,
     evaluators=evaluators,
-    panels=vision_language_results.recall_panels,
+    panels=image_text_results.recall_panels,
 )
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ The first command has an MSE of .0035 on test crops, gray .0114; nearest neighbo
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import fill_in
+from dlcore.kits.self_supervised import reconstruction
 from dlcore.main import main
 from dlcore.self_supervised import colorization
 
 
 def build(setup: Setup):
-    return fill_in.build(colorization.learner, setup)
+    return reconstruction.build(colorization.learner, setup)
 
 
 experiment = Experiment(
@@ -26,11 +26,11 @@ experiment = Experiment(
     doc=__doc__,
     learner=colorization.learner,
     build=build,
-    defaults=fill_in.DEFAULTS,
-    panels=partial(fill_in.panels, task=lambda flags: colorization.without_colors),
+    defaults=reconstruction.DEFAULTS,
+    panels=partial(reconstruction.panels, task=lambda flags: colorization.without_colors),
     **{
-        **fill_in.SHARED,
-        "evaluators": partial(fill_in.evaluators, present=lambda flags: colorization.in_gray),
+        **reconstruction.SHARED,
+        "evaluators": partial(reconstruction.evaluators, present=lambda flags: colorization.in_gray),
     },
 )
 

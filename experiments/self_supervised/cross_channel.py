@@ -13,13 +13,13 @@ photographs of 35.7 % (untrained 12.9 %), nearest neighbors of 25.1 % (29.1 %).
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import fill_in
+from dlcore.kits.self_supervised import reconstruction
 from dlcore.main import main
 from dlcore.self_supervised import cross_channel
 
 
 def build(setup: Setup):
-    return fill_in.build(cross_channel.learner, setup, channels=1)
+    return reconstruction.build(cross_channel.learner, setup, channels=1)
 
 
 def task(flags):
@@ -35,9 +35,9 @@ experiment = Experiment(
     doc=__doc__,
     learner=cross_channel.learner,
     build=build,
-    defaults=fill_in.DEFAULTS,
-    panels=partial(fill_in.panels, task=task),
-    **{**fill_in.SHARED, "evaluators": partial(fill_in.evaluators, present=present)},
+    defaults=reconstruction.DEFAULTS,
+    panels=partial(reconstruction.panels, task=task),
+    **{**reconstruction.SHARED, "evaluators": partial(reconstruction.evaluators, present=present)},
 )
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import init_from, pretext, self_supervised
+from dlcore.kits.self_supervised import encoders, pretext_classifiers
+from dlcore.kits.training import init_from
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.metrics.clustering import normalized_mutual_information
@@ -42,7 +43,7 @@ def fitted(setup: Setup) -> Setup:
 def notes(setup: Setup, splits: Splits) -> list[str]:
     few = fitted(setup).flags.num_clusters
     more = [f"{few} clusters, for there are {len(splits.train)} training images"]
-    return self_supervised.notes(setup, splits) + (more if few < setup.flags.num_clusters else [])
+    return encoders.notes(setup, splits) + (more if few < setup.flags.num_clusters else [])
 
 
 def build(setup: Setup):
@@ -50,12 +51,12 @@ def build(setup: Setup):
     flags, size = setup.flags, setup.spec["train_size"]
     if flags.num_clusters > size:
         raise FlagError(f"--num_clusters={flags.num_clusters}: more than examples; allowed: at most {size}")
-    augment = self_supervised.augmentation(flags)
-    return pretext.build(deep_cluster.learner, setup, flags.num_clusters, augment=augment, train_size=size)
+    augment = encoders.augmentation(flags)
+    return pretext_classifiers.build(deep_cluster.learner, setup, flags.num_clusters, augment=augment, train_size=size)
 
 
 def reclustering(setup: Setup) -> deep_cluster.Reclustering:
-    train = self_supervised.data(setup.flags).train
+    train = encoders.data(setup.flags).train
     labels, flags = np.asarray(train.arrays["label"]), fitted(setup).flags
     return Sheets(build(setup), train, flags.num_clusters, setup.steps, flags.cluster_dims, labels)
 
@@ -105,9 +106,9 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         return found
 
     if setup.spec["num_classes"] == 1:
-        return self_supervised.evaluators(setup, splits, split)
+        return encoders.evaluators(setup, splits, split)
     names = ("nmi",) if split == "valid" else ("nmi", "nmi_pixels")
-    return [*self_supervised.evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
+    return [*encoders.evaluators(setup, splits, split), Evaluator(add, finish, None, names)]
 
 
 def start(setup: Setup) -> Start:
@@ -123,18 +124,18 @@ experiment = Experiment(
     doc=__doc__,
     learner=deep_cluster.learner,
     build=build,
-    defaults={**pretext.DEFAULTS, "num_clusters": 30, "steps": 1200, "schedule": "constant"},
+    defaults={**pretext_classifiers.DEFAULTS, "num_clusters": 30, "steps": 1200, "schedule": "constant"},
     expected_loss=lambda setup: math.log(fitted(setup).flags.num_clusters),
     hooks=lambda setup: [reclustering(setup)],
-    panels=self_supervised.view_panels,
+    panels=encoders.view_panels,
     **{
-        **pretext.SHARED,
+        **pretext_classifiers.SHARED,
         "evaluators": evaluators,
         "notes": notes,
         "start": start,
-        "smoke": {**pretext.SMOKE, "num_clusters": 5, "eval_every": 1},
+        "smoke": {**pretext_classifiers.SMOKE, "num_clusters": 5, "eval_every": 1},
         "settings": {
-            **self_supervised.CONTRASTIVE["settings"],
+            **encoders.CONTRASTIVE["settings"],
             "cluster_dims": Setting(64, "principal components of the features that are clustered", limits=Range(1)),
         },
     },

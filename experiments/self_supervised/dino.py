@@ -28,7 +28,9 @@ from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
 from dlcore.data.normalization import normalizer
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits import backbone, images, optimizer, self_supervised
+from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import encoders
+from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.vit import ViT
@@ -36,7 +38,7 @@ from dlcore.report.self_supervised import attention_maps
 from dlcore.self_supervised import dino
 
 SETTINGS = {
-    **self_supervised.SHARED["settings"],
+    **encoders.SHARED["settings"],
     "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
     "local_size": Setting(None, "side of small crops in pixels; by default half of the input's", int | None, Range(1)),
     "global_area": Setting((0.4, 1.0), "range of the share of the image that a large crop shows", tuple[float, ...]),
@@ -53,7 +55,7 @@ SETTINGS = {
 
 
 def side_of(setup: Setup) -> int:
-    return images.shorter_side(setup.flags, setup.spec)
+    return labeled_images.shorter_side(setup.flags, setup.spec)
 
 
 def vit_without_head(setup: Setup):
@@ -73,7 +75,7 @@ def views(setup: Setup):
     for name in ("global_area", "local_area", "teacher_temperature"):
         if len(flags[name]) != 2:
             raise FlagError(f"--{name}={flags[name]}: {len(flags[name])} numbers; allowed: two")
-    kind = self_supervised.AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views
+    kind = encoders.AUTO_VIEWS.get(flags.dataset, "color") if flags.views == "auto" else flags.views
     return (
         contrastive_augmentation(kind, tuple(flags.global_area), side),
         contrastive_augmentation(kind, tuple(flags.local_area), small),
@@ -94,11 +96,11 @@ def build(setup: Setup):
         teacher_momentum=dino.teacher_momentum(flags.teacher_momentum, setup.steps),
         teacher_temperature=lambda step: first + (last - first) * jnp.minimum(step / warmup, 1.0),
         last_layer=lambda step: jnp.where(step < frozen, 0.0, 1.0),
-        preprocess=images.preprocess(setup),
+        preprocess=labeled_images.preprocess(setup),
         normalize=normalizer(spec["mean"], spec["std"], dtype=setup.dtype),
         **flags.group("learner"),
     )
-    return self_supervised.unlabeled(learner)
+    return encoders.unlabeled(learner)
 
 
 def encoder(setup: Setup):
@@ -109,23 +111,23 @@ def encoder(setup: Setup):
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
     if isinstance(model, ViT):
-        return self_supervised.encoder(setup, model, teacher, method="__call__", read=lambda token: token)
-    return self_supervised.encoder(setup, model, teacher)
+        return encoders.encoder(setup, model, teacher, method="__call__", read=lambda token: token)
+    return encoders.encoder(setup, model, teacher)
 
 
 def panels(context):
     setup = Setup(context.flags, context.spec, 1, jnp.float32)
     model, shown = vit_without_head(setup), to_float(context.data.test.arrays["image"][:8])
     if not isinstance(model, ViT):
-        return self_supervised.panels(context)
+        return encoders.panels(context)
     variables = {"params": context.state.teacher_params["backbone"]}
-    x = images.preprocess(setup)(shown)
+    x = labeled_images.preprocess(setup)(shown)
     _, inside = jax.jit(lambda v, x: model.apply(v, x, mutable=["intermediates"]))(variables, x)
     weights = inside["intermediates"][f"blocks_{model.depth - 1}"]["attn"]["weights"][0][:, :, 0, 1:]
     rows = x.shape[1] // model.patch_size
     pixels = np.asarray(jax.image.resize(shown, (*x.shape[:3], shown.shape[-1]), "nearest"))
     maps = attention_maps(pixels, np.asarray(weights).reshape(*weights.shape[:2], rows, -1))
-    return self_supervised.panels(context, [maps])
+    return encoders.panels(context, [maps])
 
 
 experiment = Experiment(
@@ -154,18 +156,14 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={
-        **self_supervised.SMOKE,
+        **encoders.SMOKE,
         "head.outputs": 8,
         "head.hidden_features": 8,
         "head.bottleneck": 4,
         "local_crops": 1,
     },
-    **{
-        name: value
-        for name, value in self_supervised.SHARED.items()
-        if name not in ("settings", "evaluators", "panels")
-    },
-    evaluators=partial(self_supervised.evaluators, encoder=encoder),
+    **{name: value for name, value in encoders.SHARED.items() if name not in ("settings", "evaluators", "panels")},
+    evaluators=partial(encoders.evaluators, encoder=encoder),
     panels=panels,
 )
 

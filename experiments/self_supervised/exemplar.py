@@ -19,7 +19,8 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import images, pretext, self_supervised
+from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import encoders, pretext_classifiers
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.self_supervised import exemplar
@@ -30,7 +31,7 @@ MEASURED = 1000
 
 def data(flags: Flags) -> Splits:
     """Load images; an exemplar's class is its place in the training split."""
-    splits = self_supervised.data(flags)
+    splits = encoders.data(flags)
     count = min(flags.exemplars, len(splits.train))
     if count < flags.exemplars and "exemplars" in flags.given:
         raise FlagError(f"--exemplars={flags.exemplars}: more than images; allowed: at most {len(splits.train)}")
@@ -50,22 +51,22 @@ def data(flags: Flags) -> Splits:
 
 
 def build(setup: Setup):
-    augment = self_supervised.augmentation(setup.flags)
+    augment = encoders.augmentation(setup.flags)
     count = setup.spec.get("exemplars", setup.flags.exemplars)
-    return pretext.build(exemplar.learner, setup, count, augment=augment)
+    return pretext_classifiers.build(exemplar.learner, setup, count, augment=augment)
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    measured = pretext.task_accuracy(splits.train.take(MEASURED), "exemplar_accuracy")
-    return [*self_supervised.evaluators(setup, splits, split), measured]
+    measured = pretext_classifiers.task_accuracy(splits.train.take(MEASURED), "exemplar_accuracy")
+    return [*encoders.evaluators(setup, splits, split), measured]
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
-    return {**images.example(spec), "exemplar": np.zeros(1, np.int32)}
+    return {**labeled_images.example(spec), "exemplar": np.zeros(1, np.int32)}
 
 
 def panels(context: Any) -> list:
-    return self_supervised.view_panels(context)
+    return encoders.view_panels(context)
 
 
 experiment = Experiment(
@@ -73,17 +74,17 @@ experiment = Experiment(
     doc=__doc__,
     build=build,
     learner=exemplar.learner,
-    defaults={**pretext.DEFAULTS, "steps": 2000},
+    defaults={**pretext_classifiers.DEFAULTS, "steps": 2000},
     expected_loss=lambda setup: math.log(setup.spec.get("exemplars", setup.flags.exemplars)),
     panels=panels,
     **{
-        **pretext.SHARED,
+        **pretext_classifiers.SHARED,
         "data": data,
         "evaluators": evaluators,
         "example": example,
-        "smoke": {**pretext.SMOKE, "exemplars": 100},
+        "smoke": {**pretext_classifiers.SMOKE, "exemplars": 100},
         "settings": {
-            **self_supervised.CONTRASTIVE["settings"],
+            **encoders.CONTRASTIVE["settings"],
             "exemplars": Setting(1000, "training images, each a class of its own", limits=Range(2)),
         },
     },

@@ -20,7 +20,8 @@ from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits import images, pretext
+from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.main import main
 from dlcore.self_supervised import frame_order
 
@@ -36,15 +37,15 @@ def data(flags: Flags) -> Splits:
         arrays = {"clip": drawn["clip"], "image": drawn["clip"][:, FRAMES // 2], "label": drawn["appearance"]}
         return Source(arrays, class_names=names, name="clips of a moving shape")
 
-    return pretext.clip_splits(flags, source, "clips", names)
+    return pretext_classifiers.clip_splits(flags, source, "clips", names)
 
 
 def build(setup: Setup):
-    return pretext.build(frame_order.learner, setup, frame_order.NUM_CLASSES)
+    return pretext_classifiers.build(frame_order.learner, setup, frame_order.NUM_CLASSES)
 
 
 def example(spec: dict) -> dict[str, np.ndarray]:
-    return {**images.example(spec), "clip": np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8)}
+    return {**labeled_images.example(spec), "clip": np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8)}
 
 
 experiment = Experiment(
@@ -52,15 +53,22 @@ experiment = Experiment(
     doc=__doc__,
     learner=frame_order.learner,
     build=build,
-    defaults={**pretext.DEFAULTS, "stride": 3, "head.hidden": 256, "head.side": 4, "steps": 400, "batch_size": 64},
+    defaults={
+        **pretext_classifiers.DEFAULTS,
+        "stride": 3,
+        "head.hidden": 256,
+        "head.side": 4,
+        "steps": 400,
+        "batch_size": 64,
+    },
     expected_loss=lambda setup: math.log(frame_order.NUM_CLASSES),
     panels=partial(
-        pretext.panels,
+        pretext_classifiers.panels,
         task=lambda flags: frame_order.frame_order(**flags.group("learner")),
         names=("out of order", "in order"),
     ),
     **{
-        **pretext.CLIPS,
+        **pretext_classifiers.CLIPS,
         "data": data,
         "example": example,
     },

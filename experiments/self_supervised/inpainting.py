@@ -12,13 +12,13 @@ test digits.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import fill_in
+from dlcore.kits.self_supervised import reconstruction
 from dlcore.main import main
 from dlcore.self_supervised import inpainting
 
 
 def build(setup: Setup):
-    return fill_in.build(inpainting.learner, setup)
+    return reconstruction.build(inpainting.learner, setup)
 
 
 def task(flags):
@@ -30,9 +30,9 @@ experiment = Experiment(
     doc=__doc__,
     learner=inpainting.learner,
     build=build,
-    defaults={**fill_in.DEFAULTS, "dataset": "digits", "batch_size": 128},
-    panels=partial(fill_in.panels, task=task),
-    **fill_in.SHARED,
+    defaults={**reconstruction.DEFAULTS, "dataset": "digits", "batch_size": 128},
+    panels=partial(reconstruction.panels, task=task),
+    **reconstruction.SHARED,
 )
 
 if __name__ == "__main__":

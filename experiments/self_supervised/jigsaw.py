@@ -11,13 +11,13 @@ import math
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import pretext
+from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.main import main
 from dlcore.self_supervised import jigsaw
 
 
 def build(setup: Setup):
-    return pretext.build(jigsaw.learner, setup, jigsaw.order_count(setup.flags.grid, setup.flags.orders))
+    return pretext_classifiers.build(jigsaw.learner, setup, jigsaw.order_count(setup.flags.grid, setup.flags.orders))
 
 
 def task(flags):
@@ -29,10 +29,10 @@ experiment = Experiment(
     doc=__doc__,
     learner=jigsaw.learner,
     build=build,
-    defaults={**pretext.DEFAULTS, "grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
+    defaults={**pretext_classifiers.DEFAULTS, "grid": 2, "head.hidden": 256, "head.side": 2, "steps": 2000},
     expected_loss=lambda setup: math.log(jigsaw.order_count(setup.flags.grid, setup.flags.orders)),
-    panels=partial(pretext.panels, task=task),
-    **pretext.SHARED,
+    panels=partial(pretext_classifiers.panels, task=task),
+    **pretext_classifiers.SHARED,
 )
 
 if __name__ == "__main__":

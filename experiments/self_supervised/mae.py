@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import images, optimizer, self_supervised
+from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import encoders
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.models.mae import MAE
 from dlcore.ops import unpatchify
@@ -44,15 +46,15 @@ def build(setup: Setup):
     learner = mae.learner(
         model=network(setup),
         optimizer=optimizer.build(setup),
-        augment=images.augmentation(setup.flags, setup.spec),
-        preprocess=images.preprocess(setup),
+        augment=labeled_images.augmentation(setup.flags, setup.spec),
+        preprocess=labeled_images.preprocess(setup),
         **setup.flags.group("learner"),
     )
-    return self_supervised.unlabeled(learner)
+    return encoders.unlabeled(learner)
 
 
 def encoder(setup: Setup):
-    return self_supervised.encoder(
+    return encoders.encoder(
         setup,
         network(setup),
         lambda state: {"params": state.params},
@@ -81,7 +83,7 @@ def panels(context):
         f"{context.numbers['loss']:.3f}; the mean of the seen patches has {context.numbers['mean_patch']:.3f}."
     )
     panel = reconstructions(np.clip(truth, 0, 1), pixels(masked), filled, note)
-    return self_supervised.panels(context, [panel])
+    return encoders.panels(context, [panel])
 
 
 experiment = Experiment(
@@ -99,7 +101,7 @@ experiment = Experiment(
         "select": "last",
     },
     smoke={
-        **{name: value for name, value in self_supervised.SMOKE.items() if not name.startswith("model.")},
+        **{name: value for name, value in encoders.SMOKE.items() if not name.startswith("model.")},
         "mae.depth": 1,
         "mae.width": 8,
         "mae.num_heads": 2,
@@ -111,11 +113,11 @@ experiment = Experiment(
     },
     **{
         name: value
-        for name, value in self_supervised.SHARED.items()
+        for name, value in encoders.SHARED.items()
         if name not in ("model", "settings", "start", "evaluators", "panels")
     },
-    settings=self_supervised.SETTINGS,
-    evaluators=partial(self_supervised.evaluators, encoder=encoder),
+    settings=encoders.SETTINGS,
+    evaluators=partial(encoders.evaluators, encoder=encoder),
     panels=panels,
 )
 

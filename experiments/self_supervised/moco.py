@@ -12,7 +12,7 @@ and probe 52.1 % (39.4 %), one seed, in 46 minutes of one core without AVX-512; 
 """
 
 from dlcore.experiment import Experiment, FlagError, Flags, Setup
-from dlcore.kits import self_supervised
+from dlcore.kits.self_supervised import encoders
 from dlcore.main import main
 from dlcore.run.memory import check_memory
 from dlcore.self_supervised import moco
@@ -21,12 +21,12 @@ from dlcore.self_supervised.networks import Embedder
 
 def build(setup: Setup):
     # Under pmap batch statistics stay on their replica, and keys are shuffled over the replicas.
-    return self_supervised.build(moco.learner, setup, sync_batch_norm=False)
+    return encoders.build(moco.learner, setup, sync_batch_norm=False)
 
 
 def check(flags: Flags) -> None:
     """Raise a FlagError where the queue is smaller than a batch, or larger than memory."""
-    self_supervised.check(flags)
+    encoders.check(flags)
     size = flags.queue_size
     if size < flags.batch_size:
         raise FlagError(f"--queue_size={size}: smaller than a batch; allowed: at least {flags.batch_size}")
@@ -43,15 +43,15 @@ experiment = Experiment(
     build=build,
     modules={"embedder": Embedder},
     defaults={
-        **self_supervised.DEFAULTS,
+        **encoders.DEFAULTS,
         "steps": 500,
         "batch_size": 128,
         "queue_size": 1024,
         "key_momentum": 0.99,
         "temperature": 0.2,
     },
-    smoke={**self_supervised.SMOKE, "queue_size": 48},
-    **self_supervised.CONTRASTIVE | {"check": check},
+    smoke={**encoders.SMOKE, "queue_size": 48},
+    **encoders.CONTRASTIVE | {"check": check},
 )
 
 if __name__ == "__main__":

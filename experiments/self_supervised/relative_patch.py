@@ -10,7 +10,7 @@ import math
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import pretext
+from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.main import main
 from dlcore.self_supervised import relative_patch
 
@@ -18,7 +18,7 @@ NAMES = ("above left", "above", "above right", "left", "right", "below left", "b
 
 
 def build(setup: Setup):
-    return pretext.build(relative_patch.learner, setup, relative_patch.NUM_CLASSES)
+    return pretext_classifiers.build(relative_patch.learner, setup, relative_patch.NUM_CLASSES)
 
 
 def task(flags):
@@ -30,10 +30,10 @@ experiment = Experiment(
     doc=__doc__,
     learner=relative_patch.learner,
     build=build,
-    defaults={**pretext.DEFAULTS, "input_size": 24, "head.hidden": 256, "head.side": 2, "steps": 2000},
+    defaults={**pretext_classifiers.DEFAULTS, "input_size": 24, "head.hidden": 256, "head.side": 2, "steps": 2000},
     expected_loss=lambda setup: math.log(relative_patch.NUM_CLASSES),
-    panels=partial(pretext.panels, task=task, names=NAMES, nearest=True),
-    **pretext.SHARED,
+    panels=partial(pretext_classifiers.panels, task=task, names=NAMES, nearest=True),
+    **pretext_classifiers.SHARED,
 )
 
 if __name__ == "__main__":

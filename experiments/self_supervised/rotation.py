@@ -13,13 +13,13 @@ import math
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import pretext
+from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.main import main
 from dlcore.self_supervised import rotation
 
 
 def build(setup: Setup):
-    return pretext.build(rotation.learner, setup, rotation.NUM_CLASSES)
+    return pretext_classifiers.build(rotation.learner, setup, rotation.NUM_CLASSES)
 
 
 experiment = Experiment(
@@ -27,12 +27,14 @@ experiment = Experiment(
     doc=__doc__,
     learner=rotation.learner,
     build=build,
-    defaults=pretext.DEFAULTS,
+    defaults=pretext_classifiers.DEFAULTS,
     expected_loss=lambda setup: math.log(rotation.NUM_CLASSES),
     panels=partial(
-        pretext.panels, task=lambda flags: rotation.rotation, names=[f"{90 * k}°" for k in range(rotation.NUM_CLASSES)]
+        pretext_classifiers.panels,
+        task=lambda flags: rotation.rotation,
+        names=[f"{90 * k}°" for k in range(rotation.NUM_CLASSES)],
     ),
-    **pretext.SHARED,
+    **pretext_classifiers.SHARED,
 )
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ last k-NN 47.2 % (32.0 %) and probe 53.3 % (39.3 %), one seed, in half an hour.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import self_supervised
+from dlcore.kits.self_supervised import encoders
 from dlcore.main import main
 from dlcore.self_supervised import simclr
 from dlcore.self_supervised.networks import Embedder
 
 
 def build(setup: Setup):
-    return self_supervised.build(simclr.learner, setup)
+    return encoders.build(simclr.learner, setup)
 
 
 experiment = Experiment(
@@ -29,9 +29,9 @@ experiment = Experiment(
     learner=simclr.learner,
     build=build,
     modules={"embedder": partial(Embedder, head="mlp_norm")},
-    defaults={**self_supervised.DEFAULTS, "steps": 400, "batch_size": 256},
-    smoke=self_supervised.SMOKE,
-    **self_supervised.CONTRASTIVE,
+    defaults={**encoders.DEFAULTS, "steps": 400, "batch_size": 256},
+    smoke=encoders.SMOKE,
+    **encoders.CONTRASTIVE,
 )
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ where bicubic has 34.41; nearest neighbors find the place in the photographs of 
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import fill_in
+from dlcore.kits.self_supervised import reconstruction
 from dlcore.main import main
 from dlcore.self_supervised import super_resolution_pretext
 
 
 def build(setup: Setup):
-    return fill_in.build(super_resolution_pretext.learner, setup)
+    return reconstruction.build(super_resolution_pretext.learner, setup)
 
 
 def task(flags):
@@ -30,9 +30,9 @@ experiment = Experiment(
     doc=__doc__,
     learner=super_resolution_pretext.learner,
     build=build,
-    defaults={**fill_in.DEFAULTS, "steps": 1500},
-    panels=partial(fill_in.panels, task=task),
-    **fill_in.SHARED,
+    defaults={**reconstruction.DEFAULTS, "steps": 1500},
+    panels=partial(reconstruction.panels, task=task),
+    **reconstruction.SHARED,
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.self_supervised import synthetic_properties

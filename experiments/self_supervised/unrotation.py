@@ -10,13 +10,13 @@ mean image of the training split reaches.
 from functools import partial
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import fill_in
+from dlcore.kits.self_supervised import reconstruction
 from dlcore.main import main
 from dlcore.self_supervised import unrotation
 
 
 def build(setup: Setup):
-    return fill_in.build(unrotation.learner, setup)
+    return reconstruction.build(unrotation.learner, setup)
 
 
 def task(flags):
@@ -28,9 +28,9 @@ experiment = Experiment(
     doc=__doc__,
     learner=unrotation.learner,
     build=build,
-    defaults={**fill_in.DEFAULTS, "dataset": "digits", "batch_size": 128},
-    panels=partial(fill_in.panels, task=task),
-    **fill_in.SHARED | {"data": fill_in.data_with_mean_image},
+    defaults={**reconstruction.DEFAULTS, "dataset": "digits", "batch_size": 128},
+    panels=partial(reconstruction.panels, task=task),
+    **reconstruction.SHARED | {"data": reconstruction.data_with_mean_image},
 )
 
 if __name__ == "__main__":

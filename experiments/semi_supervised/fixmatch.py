@@ -32,7 +32,7 @@ without a number were not run. Supervised baseline, and share of accepted pseudo
 from functools import partial
 
 from dlcore.experiment import Experiment
-from dlcore.kits import semi_supervised
+from dlcore.kits.semi_supervised import classifiers
 from dlcore.main import main
 from dlcore.semi_supervised import fixmatch
 
@@ -40,14 +40,14 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=fixmatch.learner,
-    build=partial(semi_supervised.build, fixmatch.learner),
+    build=partial(classifiers.build, fixmatch.learner),
     defaults={
-        **semi_supervised.DEFAULTS,
+        **classifiers.DEFAULTS,
         "unlabeled_ratio": 4,
         "steps": 400,
     },
-    smoke=semi_supervised.SMOKE,
-    **semi_supervised.STRONG_VIEW,
+    smoke=classifiers.SMOKE,
+    **classifiers.STRONG_VIEW,
 )
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from functools import partial
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
 from dlcore.generative import dcgan
-from dlcore.kits import semi_supervised
+from dlcore.kits.semi_supervised import classifiers
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.optim import create_optimizer
@@ -46,13 +46,13 @@ def build(setup: Setup):
         generator=dcgan.Generator(tuple(setup.spec["image_shape"]), **flags.group("generator"), dtype=setup.dtype),
         generator_optimizer=create_optimizer("adam", flags.generator_learning_rate, momentum=0.5),
     )
-    return semi_supervised.build(technique, setup)
+    return classifiers.build(technique, setup)
 
 
 def panels(context):
     from dlcore.report.generative import sample_grid
 
-    bought, *others = semi_supervised.panels(context)
+    bought, *others = classifiers.panels(context)
     note = "Drawn at random. A complement generator is to draw what is almost a digit."
     return [bought, sample_grid(context.outputs["sample"][:SHOWN], "Made images", note), *others]
 
@@ -63,16 +63,14 @@ experiment = Experiment(
     learner=gan_classifier.learner,
     build=build,
     modules={"generator": dcgan.Generator},
-    defaults={**semi_supervised.DEFAULTS, "generator.width": 16, "unlabeled_ratio": 1, "steps": 600},
-    smoke={**semi_supervised.SMOKE, "generator.width": 4},
+    defaults={**classifiers.DEFAULTS, "generator.width": 16, "unlabeled_ratio": 1, "steps": 600},
+    smoke={**classifiers.SMOKE, "generator.width": 4},
     evaluators=lambda setup, data, split: [gan_classifier.low_density()],
     **{
-        name: value
-        for name, value in semi_supervised.SHARED.items()
-        if name not in ("settings", "panels", "expected_loss")
+        name: value for name, value in classifiers.SHARED.items() if name not in ("settings", "panels", "expected_loss")
     },
     settings={
-        **semi_supervised.SHARED["settings"],
+        **classifiers.SHARED["settings"],
         "generator_learning_rate": Setting(3e-4, "of the generator's Adam, constant", limits=Range(0)),
     },
     panels=panels,

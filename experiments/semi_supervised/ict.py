@@ -10,7 +10,7 @@ One seed; the second command was not run.
 from functools import partial
 
 from dlcore.experiment import Experiment
-from dlcore.kits import semi_supervised
+from dlcore.kits.semi_supervised import classifiers
 from dlcore.main import main
 from dlcore.semi_supervised import ict
 
@@ -18,17 +18,17 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ict.learner,
-    build=partial(semi_supervised.build, ict.learner),
+    build=partial(classifiers.build, ict.learner),
     defaults={
-        **semi_supervised.DEFAULTS,
+        **classifiers.DEFAULTS,
         "ramp_steps": 200,
         "unlabeled_weight": 30.0,
         "ema_decay": 0.99,
         "unlabeled_ratio": 4,
         "steps": 400,
     },
-    smoke=semi_supervised.SMOKE,
-    **semi_supervised.SHARED,
+    smoke=classifiers.SMOKE,
+    **classifiers.SHARED,
 )
 
 if __name__ == "__main__":

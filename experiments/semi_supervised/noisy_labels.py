@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.kits import backbone, classification, image_prediction, images, optimizer
+from dlcore.kits.images import classifier_panels, labeled_images, prediction
+from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import ModelState, Range
 from dlcore.main import main
 from dlcore.semi_supervised import noisy_labels
@@ -28,7 +29,7 @@ from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels,
 
 
 def data(flags):
-    splits = images.data(flags)
+    splits = labeled_images.data(flags)
     transition = transition_matrix(splits.spec["num_classes"], flags.noise_rate, flags.noise)
     train = corrupt_labels(splits.train, transition, flags.seed)
     wrong = (train.arrays["label"] != train.arrays["hidden_label"]).mean()
@@ -46,8 +47,8 @@ def build(setup: Setup):
         model=backbone.build(setup),
         optimizer=optimizer.build(setup),
         transition=setup.spec["transition"],
-        preprocess=images.preprocess(setup),
-        augment=images.augmentation(setup.flags, setup.spec),
+        preprocess=labeled_images.preprocess(setup),
+        augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),
     )
 
@@ -100,7 +101,7 @@ def panels(context):
     from dlcore.report.semi_supervised import noisy_table
 
     state = context.state.replace(params=context.state.params["technique"])
-    return [noisy_table(context.numbers), *classification.panels(context._replace(state=state))]
+    return [noisy_table(context.numbers), *classifier_panels.panels(context._replace(state=state))]
 
 
 experiment = Experiment(
@@ -111,7 +112,7 @@ experiment = Experiment(
     build=build,
     model="resnet8_cifar",
     settings={
-        **images.SETTINGS,
+        **labeled_images.SETTINGS,
         "init_from": backbone.SETTINGS["init_from"]._replace(origin=lambda flags: origin(flags)),
         **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
         "noise": Setting(
@@ -141,15 +142,15 @@ experiment = Experiment(
         "eval_batch_size": 500,
     },
     expected_loss=expected_loss,
-    plain=classification.PLAIN | {"noise_rate": 0.0},
+    plain=classifier_panels.PLAIN | {"noise_rate": 0.0},
     hooks=lambda setup: [KeepBest()],
     start=start,
-    example=images.example,
-    inputs=image_prediction.inputs,
-    describe=image_prediction.describe,
+    example=labeled_images.example,
+    inputs=prediction.inputs,
+    describe=prediction.describe,
     schedule=optimizer.schedule,
     panels=panels,
-    pictures=classification.pictures,
+    pictures=classifier_panels.pictures,
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ One seed; the other commands were not run.
 from functools import partial
 
 from dlcore.experiment import Experiment
-from dlcore.kits import semi_supervised
+from dlcore.kits.semi_supervised import classifiers
 from dlcore.main import main
 from dlcore.semi_supervised import pseudo_label
 
@@ -21,16 +21,16 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=pseudo_label.learner,
-    build=partial(semi_supervised.build, pseudo_label.learner),
+    build=partial(classifiers.build, pseudo_label.learner),
     defaults={
-        **semi_supervised.DEFAULTS,
+        **classifiers.DEFAULTS,
         "ramp_steps": 200,
         "unlabeled_ratio": 4,
         "steps": 400,
     },
-    smoke=semi_supervised.SMOKE,
+    smoke=classifiers.SMOKE,
     loss_tolerance=0.02,  # the weight of its guesses starts at e^-5 of the full one
-    **semi_supervised.SHARED,
+    **classifiers.SHARED,
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ until step 2,300. The second command was not run.
 from functools import partial
 
 from dlcore.experiment import Experiment
-from dlcore.kits import semi_supervised
+from dlcore.kits.semi_supervised import classifiers
 from dlcore.main import main
 from dlcore.semi_supervised import vat
 
@@ -20,15 +20,15 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=vat.learner,
-    build=partial(semi_supervised.build, vat.learner),
+    build=partial(classifiers.build, vat.learner),
     defaults={
-        **semi_supervised.DEFAULTS,
+        **classifiers.DEFAULTS,
         "epsilon": 4.0,
         "unlabeled_ratio": 4,
         "steps": 400,
     },
-    smoke=semi_supervised.SMOKE,
-    **semi_supervised.SHARED,
+    smoke=classifiers.SMOKE,
+    **classifiers.SHARED,
 )
 
 if __name__ == "__main__":

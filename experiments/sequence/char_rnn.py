@@ -15,7 +15,8 @@ of shakespeare is its last tenth.
 import math
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, sequence
+from dlcore.kits.sequence import text_streams
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
@@ -26,7 +27,7 @@ def build(setup: Setup):
     return char_rnn.learner(
         model=CharRNN(len(setup.spec["vocabulary"]), **flags.group("rnn"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
-        stop_token=sequence.stop_token(flags, setup.spec),
+        stop_token=text_streams.stop_token(flags, setup.spec),
         **flags.group("learner"),
     )
 
@@ -35,10 +36,13 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=char_rnn.learner,
-    data=sequence.data,
+    data=text_streams.data,
     build=build,
     modules={"rnn": CharRNN},
-    settings={**sequence.SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")}},
+    settings={
+        **text_streams.SETTINGS,
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    },
     defaults={
         "optimizer": "adam",
         "learning_rate": 5e-3,
@@ -64,9 +68,9 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    example=sequence.example,
+    example=text_streams.example,
     schedule=optimizer.schedule,
-    panels=sequence.panels,
+    panels=text_streams.panels,
 )
 
 if __name__ == "__main__":

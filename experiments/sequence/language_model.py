@@ -17,7 +17,8 @@ the training data is two windows long, and an epoch moves one window in each.
 import math
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, sequence
+from dlcore.kits.sequence import text_streams
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.sequence import language_model
@@ -28,7 +29,7 @@ def build(setup: Setup):
     return language_model.learner(
         model=GPT2(len(setup.spec["vocabulary"]), flags.window, **flags.group("model"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
-        stop_token=sequence.stop_token(flags, setup.spec),
+        stop_token=text_streams.stop_token(flags, setup.spec),
         **flags.group("learner"),
     )
 
@@ -37,12 +38,12 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=language_model.learner,
-    data=sequence.window_data,
+    data=text_streams.window_data,
     build=build,
     modules={"model": GPT2},
     settings={
-        **{name: setting for name, setting in sequence.SETTINGS.items() if name != "eval_streams"},
-        **sequence.WINDOW_SETTINGS,
+        **{name: setting for name, setting in text_streams.SETTINGS.items() if name != "eval_streams"},
+        **text_streams.WINDOW_SETTINGS,
         **optimizer.SETTINGS,
     },
     defaults={
@@ -73,11 +74,11 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    example=sequence.window_example,
-    inputs=sequence.inputs,
-    describe=sequence.describe,
+    example=text_streams.window_example,
+    inputs=text_streams.inputs,
+    describe=text_streams.describe,
     schedule=optimizer.schedule,
-    panels=sequence.window_panels,
+    panels=text_streams.window_panels,
 )
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits import optimizer, sequence
+from dlcore.kits.sequence import text_streams
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.bert import BERT
@@ -98,7 +99,7 @@ experiment = Experiment(
     build=build,
     modules={"model": BERT},
     settings={
-        **{k: sequence.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction", "test_fraction")},
+        **{k: text_streams.SETTINGS[k] for k in ("dataset", "data_dir", "valid_fraction", "test_fraction")},
         "window": Setting(16, "characters of a text that the model reads at once", limits=Range(2), essential=True),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },

@@ -13,7 +13,7 @@ import numpy as np
 from dlcore.data.spirals import segments, spirals
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.experiment.settings import ONLY_F32
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import neural_ode

@@ -20,7 +20,7 @@ from dlcore.data.sentiment import WORDS, sentiment_sentences, word_counts
 from dlcore.data.source import Source
 from dlcore.data.tracks import noisy_depths
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.sequence import patterns

@@ -17,8 +17,8 @@ import numpy as np
 from dlcore.data.strings import STRING_TASKS, strings, symbols
 from dlcore.data.words import END, SPECIAL
 from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
-from dlcore.kits import seq2seq as kit
+from dlcore.kits.sequence import seq2seq as kit
+from dlcore.kits.training import optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq

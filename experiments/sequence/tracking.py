@@ -20,7 +20,7 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.data.tracks import DRIFT, START, tracks
 from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import patterns

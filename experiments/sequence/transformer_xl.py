@@ -14,7 +14,8 @@ memory is the state that is carried from step to step.
 import math
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, sequence
+from dlcore.kits.sequence import text_streams
+from dlcore.kits.training import optimizer
 from dlcore.main import main
 from dlcore.nn.transformer_xl import TransformerXL
 from dlcore.sequence import char_rnn
@@ -25,7 +26,7 @@ def build(setup: Setup):
     return char_rnn.learner(
         model=TransformerXL(len(setup.spec["vocabulary"]), **flags.group("model"), dtype=setup.dtype),
         optimizer=optimizer.build(setup),
-        stop_token=sequence.stop_token(flags, setup.spec),
+        stop_token=text_streams.stop_token(flags, setup.spec),
         **flags.group("learner"),
     )
 
@@ -34,10 +35,13 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=char_rnn.learner,
-    data=sequence.data,
+    data=text_streams.data,
     build=build,
     modules={"model": TransformerXL},
-    settings={**sequence.SETTINGS, **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")}},
+    settings={
+        **text_streams.SETTINGS,
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    },
     defaults={
         "learning_rate": 1e-3,
         "warmup": 0.05,
@@ -65,9 +69,9 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    example=sequence.example,
+    example=text_streams.example,
     schedule=optimizer.schedule,
-    panels=sequence.panels,
+    panels=text_streams.panels,
 )
 
 if __name__ == "__main__":

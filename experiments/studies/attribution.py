@@ -45,7 +45,7 @@ from dlcore.interpretability.scores import (
     pointing_game,
     rank_correlation,
 )
-from dlcore.kits.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
+from dlcore.kits.interpretability.attribution import ANY_NETWORK, TITLES, attribution_maps, draw_maps
 from dlcore.main import main
 from dlcore.ops.boxes import box_iou
 from dlcore.report.figure import BLUE, GRAY, new_figure

@@ -25,8 +25,8 @@ from dlcore.data.augment import to_float
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
-from dlcore.kits import earlier_phase
-from dlcore.kits.trained_network import load_network
+from dlcore.kits.training import earlier_run
+from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
@@ -57,7 +57,7 @@ def median_seconds(function, *arguments, repeats: int = 20) -> float:
 
 def compare(run: Path, num_images: int, optimizer_steps: int) -> list[Rendering]:
     """Render test photographs of a run both ways."""
-    phase = earlier_phase.load(run)
+    phase = earlier_run.load(run)
     flags, network = phase.flags, load_network(phase.flags.network)
     fields = {"pooling": "avg"} if hasattr(network.model, "pooling") else {}
     styles, terms = page.style_images(flags), flags.group("learner")

@@ -37,7 +37,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
 from dlcore.experiment import Headline, Study, StudyResult
-from dlcore.kits.trained_network import load_network
+from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner, Range
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure

@@ -28,8 +28,8 @@ from dlcore.evaluators.frechet import frechet_of_features
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.generative.vae import VAE
 from dlcore.interpretability.generator_prior import ascend_code
-from dlcore.kits import earlier_phase
-from dlcore.kits.trained_network import load_network
+from dlcore.kits.training import earlier_run
+from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.modes.train import train_page
@@ -97,7 +97,7 @@ def study(
     Returns:
       The numbers, the verdict, the figure, and whether the claim holds.
     """
-    phase = earlier_phase.load(Path(train_page("generative.vae", ["--smoke"] if tiny else [], "training a VAE")))
+    phase = earlier_run.load(Path(train_page("generative.vae", ["--smoke"] if tiny else [], "training a VAE")))
     trained = load_network(digits_network(network_steps, 0))
     vae = VAE(tuple(phase.spec["image_shape"]), **phase.flags.group("vae"))
     standardized = normalizer(trained.mean, trained.std, size=trained.input_size)

@@ -34,7 +34,7 @@ from dlcore.experiment.origin import Origin, Start
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative.pixels import normalize
-from dlcore.kits import init_from, optimizer, trained_network
+from dlcore.kits.training import init_from, optimizer, pretrained_network
 from dlcore.main import main
 from dlcore.models import create_model
 from dlcore.transfer import domain_adaptation
@@ -127,10 +127,10 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 def origin(flags: Flags) -> Origin | None:
     if flags.init_from is None:
         return None
-    found = trained_network.classifier_origin(flags.init_from, "init_from", headless=True)
+    found = pretrained_network.classifier_origin(flags.init_from, "init_from", headless=True)
     if flags.model not in (None, found.model):
         raise FlagError(f"--init_from={flags.init_from}: a {found.model}; allowed: of --model={flags.model}")
-    trained_network.check_fits(found, channels=3)
+    pretrained_network.check_fits(found, channels=3)
     return found
 
 
@@ -143,7 +143,7 @@ def network(setup: Setup):
     if found is None:
         backbone, prepare = create_model(flags.model, **fields), normalize
     else:
-        backbone = trained_network.model_of(found, **fields)
+        backbone = pretrained_network.model_of(found, **fields)
         prepare = normalizer(found.mean, found.std, dtype=setup.dtype)
     return BackboneAdaptationNet(backbone, num_classes, flags.group("net")["width"], setup.dtype), prepare
 
@@ -164,7 +164,7 @@ def start(setup: Setup) -> Start | None:
     source = setup.flags.init_from
     if source is None:
         return None
-    load = functools.cache(lambda: trained_network.load_network(source, "init_from", channels=3, headless=True))
+    load = functools.cache(lambda: pretrained_network.load_network(source, "init_from", channels=3, headless=True))
 
     def fitted(state):
         given = {kind: {"backbone": layers} for kind, layers in load().variables.items()}

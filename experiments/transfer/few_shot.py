@@ -17,7 +17,8 @@ al. have 98.8, 99.7, 96.0 and 98.9 % with 964 background characters.
 
 from dlcore.data.augment import to_float
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import few_shot, optimizer
+from dlcore.kits.training import optimizer
+from dlcore.kits.transfer import few_shot
 from dlcore.main import main
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet

@@ -25,17 +25,19 @@ import math
 
 from dlcore.classification import supervised
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import backbone, classification, image_prediction, images, optimizer, transfer
+from dlcore.kits.images import classifier_panels, labeled_images, prediction
+from dlcore.kits.training import backbone, optimizer
+from dlcore.kits.transfer import fine_tuning
 from dlcore.main import main
 from dlcore.transfer.frozen import PartlyFrozen
 
 
 def build(setup: Setup):
     return supervised.learner(
-        model=PartlyFrozen(backbone.build(setup), transfer.parts_of(setup.flags)),
-        optimizer=transfer.build_optimizer(setup),
-        preprocess=images.preprocess(setup),
-        augment=images.augmentation(setup.flags, setup.spec),
+        model=PartlyFrozen(backbone.build(setup), fine_tuning.parts_of(setup.flags)),
+        optimizer=fine_tuning.build_optimizer(setup),
+        preprocess=labeled_images.preprocess(setup),
+        augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),
     )
 
@@ -44,10 +46,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    data=transfer.data,
+    data=fine_tuning.data,
     build=build,
     model="vgg9_cifar",
-    settings=transfer.SETTINGS,
+    settings=fine_tuning.SETTINGS,
     defaults={
         "model.stages": (2, 2, 2, 2),
         "model.width": 24,
@@ -61,17 +63,17 @@ experiment = Experiment(
     },
     smoke={"steps": 4, "batch_size": 10, "eval_every": 2, "eval_batch_size": 500, "input_size": 16},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
-    plain=classification.PLAIN,
+    plain=classifier_panels.PLAIN,
     regularizer="l2",
-    example=images.example,
-    inputs=image_prediction.inputs,
-    describe=image_prediction.describe,
-    check=transfer.check,
-    start=transfer.start,
-    notes=transfer.notes,
+    example=labeled_images.example,
+    inputs=prediction.inputs,
+    describe=prediction.describe,
+    check=fine_tuning.check,
+    start=fine_tuning.start,
+    notes=fine_tuning.notes,
     schedule=optimizer.schedule,
-    panels=transfer.panels,
-    pictures=classification.pictures,
+    panels=fine_tuning.panels,
+    pictures=classifier_panels.pictures,
 )
 
 if __name__ == "__main__":

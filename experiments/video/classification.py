@@ -23,14 +23,15 @@ import jax.numpy as jnp
 from dlcore.classification import supervised
 from dlcore.evaluators.videos import accuracy_by_video
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, video
+from dlcore.kits.training import optimizer
+from dlcore.kits.video import labeled_clips
 from dlcore.main import main
 
 
 def build(setup: Setup):
     flags = setup.flags
     learner = supervised.learner(
-        model=video.build_network(setup),
+        model=labeled_clips.build_network(setup),
         optimizer=optimizer.build(setup),
         preprocess=lambda clips: clips.astype(jnp.float32) / 127.5 - 1,
         **flags.group("learner"),
@@ -42,11 +43,11 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=supervised.learner,
-    data=video.data,
+    data=labeled_clips.data,
     build=build,
-    modules=video.MODULES,
+    modules=labeled_clips.MODULES,
     settings={
-        **video.SETTINGS,
+        **labeled_clips.SETTINGS,
         **optimizer.SETTINGS,
     },
     defaults={"epochs": 10.0, "batch_size": 64, "eval_every": 100, "learning_rate": 3e-3},
@@ -66,14 +67,14 @@ experiment = Experiment(
     regularizer="l2",
     overfit=1e-2,
     headline="accuracy_by_video",
-    check=video.check,
-    example=video.example,
-    inputs=video.inputs,
-    describe=video.describe,
+    check=labeled_clips.check,
+    example=labeled_clips.example,
+    inputs=labeled_clips.inputs,
+    describe=labeled_clips.describe,
     evaluators=lambda setup, splits, split: [accuracy_by_video()],
-    panels=video.classification_panels,
+    panels=labeled_clips.classification_panels,
     schedule=optimizer.schedule,
-    start=video.inflated_start,
+    start=labeled_clips.inflated_start,
 )
 
 if __name__ == "__main__":

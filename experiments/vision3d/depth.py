@@ -15,7 +15,7 @@ import numpy as np
 
 from dlcore.data.solids import rgbd_scenes
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.metrics.depth import depth_errors

@@ -18,7 +18,7 @@ from dlcore.data.mesh_files import write_mesh
 from dlcore.data.solids import SOLID_KINDS, Solid, random_solid, surface_points
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.ops.mesh import is_closed, mesh_volume

@@ -8,7 +8,8 @@ as many depths. `voxel_iou` is of the grid, `cubified_chamfer` of the mesh befor
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, single_view
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision3d import single_view
 from dlcore.main import main
 from dlcore.vision3d import mesh_rcnn
 

@@ -8,7 +8,8 @@ sampled on the predicted mesh. Two stages have 42 and 162 vertices; the paper's 
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, single_view
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision3d import single_view
 from dlcore.main import main
 from dlcore.vision3d import pixel2mesh
 

@@ -9,7 +9,8 @@ most similar training image.
 """
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, single_view
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision3d import single_view
 from dlcore.main import main
 from dlcore.vision3d import point_generator
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.data.scene_rays import scene_rays
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.vision3d import radiance_field

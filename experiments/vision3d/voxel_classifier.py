@@ -15,7 +15,9 @@ import jax.numpy as jnp
 
 from dlcore.classification import supervised
 from dlcore.experiment import Experiment, Setting, Setup
-from dlcore.kits import images, optimizer, voxels
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision3d import voxels
 from dlcore.main import main
 from dlcore.vision3d.voxnet import VoxNet, quarter_turn
 
@@ -41,7 +43,7 @@ experiment = Experiment(
     modules={"voxnet": VoxNet},
     settings={
         **voxels.SETTINGS,
-        "valid_fraction": images.SETTINGS["valid_fraction"],
+        "valid_fraction": labeled_images.SETTINGS["valid_fraction"],
         "data_dir": Setting(None, "folder of ModelNet; by default solids are drawn", str | None, essential=True),
         "quarter_turns": Setting(True, "turn training grids about the vertical axis by 0, 90, 180 or 270 degrees"),
         **optimizer.SETTINGS,

@@ -9,7 +9,8 @@ solid of the most similar training image, 0.549.
 """
 
 from dlcore.experiment import Experiment, Flags, Setup, Splits
-from dlcore.kits import optimizer, voxels
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision3d import voxels
 from dlcore.main import main
 from dlcore.vision3d import voxel_generation
 from dlcore.vision3d.voxel_generation import VoxelGenerator

@@ -21,7 +21,9 @@ report shows BLEU and CIDEr-D beside those of an image-blind model, of one capti
 import math
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import captioning, detection_results, optimizer
+from dlcore.kits.detection import detection_results
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision_language import captioning
 from dlcore.main import main
 from dlcore.vision_language import captioning as technique
 

@@ -9,7 +9,8 @@ The test clips have 100 different sentences. D holds captions_train.json.gz, tra
 from typing import Literal
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, vision_language, vision_language_results
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision_language import image_text, image_text_results
 from dlcore.main import main
 from dlcore.vision_language import retrieval
 
@@ -18,18 +19,18 @@ _DISTINCT = 100
 
 def data(flags):
     if flags.dataset == "clips":
-        return vision_language.clip_data(flags, _DISTINCT)
-    return vision_language.caption_data(flags)
+        return image_text.clip_data(flags, _DISTINCT)
+    return image_text.caption_data(flags)
 
 
 def build(setup: Setup):
     flags = setup.flags
     return retrieval.learner(
         model=retrieval.DualEncoder(
-            len(vision_language.vocabulary(setup.spec)), **flags.group("encoder"), dtype=setup.dtype
+            len(image_text.vocabulary(setup.spec)), **flags.group("encoder"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
-        preprocess=vision_language.preprocess(setup),
+        preprocess=image_text.preprocess(setup),
         **flags.group("learner"),
     )
 
@@ -42,9 +43,9 @@ experiment = Experiment(
     build=build,
     modules={"encoder": retrieval.DualEncoder},
     settings={
-        **vision_language.CLIP_SETTINGS,
-        **vision_language.CAPTION_SETTINGS,
-        "dataset": vision_language.CAPTION_SETTINGS["dataset"]._replace(
+        **image_text.CLIP_SETTINGS,
+        **image_text.CAPTION_SETTINGS,
+        "dataset": image_text.CAPTION_SETTINGS["dataset"]._replace(
             default="clips",
             help="clips or shapes (drawn), or flickr8k",
             type=Literal["clips", "shapes", "flickr8k"],
@@ -75,10 +76,10 @@ experiment = Experiment(
     monitor="r1",
     headline="r1",
     plain={"weight_decay": 0.0},
-    example=vision_language.example,
+    example=image_text.example,
     schedule=optimizer.schedule,
-    evaluators=vision_language_results.recall_evaluators,
-    panels=vision_language_results.recall_panels,
+    evaluators=image_text_results.recall_evaluators,
+    panels=image_text_results.recall_panels,
 )
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ from dlcore.data.source import Source
 from dlcore.data.words import BytePairs, Words, tokenize, vocabulary_from_dict
 from dlcore.evaluators.text import bleu, text_evaluator
 from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
-from dlcore.kits import optimizer
-from dlcore.kits import seq2seq as kit
+from dlcore.kits.sequence import seq2seq as kit
+from dlcore.kits.training import optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.sequence import seq2seq

@@ -9,7 +9,8 @@ The frames of a hopping path without their order say nothing of the direction, o
 import math
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits import optimizer, vision_language, vision_language_results
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision_language import image_text, image_text_results
 from dlcore.main import main
 from dlcore.vision_language import video_caption
 
@@ -18,10 +19,10 @@ def build(setup: Setup):
     flags = setup.flags
     return video_caption.learner(
         model=video_caption.VideoCaptioner(
-            len(vision_language.vocabulary(setup.spec)), **flags.group("captioner"), dtype=setup.dtype
+            len(image_text.vocabulary(setup.spec)), **flags.group("captioner"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
-        preprocess=vision_language.preprocess(setup),
+        preprocess=image_text.preprocess(setup),
         **flags.group("learner"),
     )
 
@@ -30,11 +31,11 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=video_caption.learner,
-    data=vision_language.clip_data,
+    data=image_text.clip_data,
     build=build,
     modules={"captioner": video_caption.VideoCaptioner},
     settings={
-        **vision_language.CLIP_SETTINGS,
+        **image_text.CLIP_SETTINGS,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
     defaults={
@@ -59,12 +60,12 @@ experiment = Experiment(
     },
     monitor="exact_match",
     headline="exact_match",
-    expected_loss=lambda setup: math.log(len(vision_language.vocabulary(setup.spec))),
+    expected_loss=lambda setup: math.log(len(image_text.vocabulary(setup.spec))),
     plain={"weight_decay": 0.0},
-    example=vision_language.example,
+    example=image_text.example,
     schedule=optimizer.schedule,
-    evaluators=vision_language_results.motion_evaluators,
-    panels=vision_language_results.clip_panels,
+    evaluators=image_text_results.motion_evaluators,
+    panels=image_text_results.clip_panels,
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import math
 from dlcore.data.augment import compose, random_flip, random_vertical_flip
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import Setting
-from dlcore.kits import optimizer, vision_language, vision_language_results
+from dlcore.kits.training import optimizer
+from dlcore.kits.vision_language import image_text, image_text_results
 from dlcore.main import main
 from dlcore.vision_language import vqa
 
@@ -23,10 +24,10 @@ def build(setup: Setup):
     spec, flags = setup.spec, setup.flags
     return vqa.learner(
         model=vqa.RelationNetwork(
-            len(vision_language.vocabulary(spec)), len(spec["answers"]), **flags.group("vqa"), dtype=setup.dtype
+            len(image_text.vocabulary(spec)), len(spec["answers"]), **flags.group("vqa"), dtype=setup.dtype
         ),
         optimizer=optimizer.build(setup),
-        preprocess=vision_language.preprocess(setup),
+        preprocess=image_text.preprocess(setup),
         augment=compose(random_flip(), random_vertical_flip()) if flags.flip else None,
         kinds=tuple(spec["kinds"]),
         **flags.group("learner"),
@@ -37,11 +38,11 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=vqa.learner,
-    data=vision_language.question_data,
+    data=image_text.question_data,
     build=build,
     modules={"vqa": vqa.RelationNetwork},
     settings={
-        **vision_language.QUESTION_SETTINGS,
+        **image_text.QUESTION_SETTINGS,
         "flip": Setting(True, "whether training images are mirrored at random, left and right, top and bottom"),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },
@@ -69,11 +70,11 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
     loss_tolerance=0.25,
     plain={"flip": False, "weight_decay": 0.0},
-    example=vision_language.example,
-    inputs=vision_language.question_inputs,
-    describe=vision_language_results.describe_answers,
+    example=image_text.example,
+    inputs=image_text.question_inputs,
+    describe=image_text_results.describe_answers,
     schedule=optimizer.schedule,
-    panels=vision_language_results.answer_panels,
+    panels=image_text_results.answer_panels,
 )
 
 if __name__ == "__main__":

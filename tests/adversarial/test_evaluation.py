@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.adversarial.evaluation import ATTACKS, AttackSettings, attack_images, masking_checks
-from dlcore.kits.robustness import attacked_images
+from dlcore.kits.adversarial.robustness import attacked_images
 from experiments.adversarial.attack import black_or_white, check_settings, curve, images_of
 
 IMAGES = np.array([0.9, 0.62, 0.55, 0.2], np.float32).reshape(4, 1, 1, 1) * np.ones((1, 1, 2, 1), np.float32)
@@ -158,7 +158,7 @@ def test_the_digits_of_the_page_span_the_unit_range():
 def test_the_page_attacks_your_images_by_the_network_that_is_given(tmp_path):
     from PIL import Image
 
-    from dlcore.kits.trained_network import PACKED
+    from dlcore.kits.training.pretrained_network import PACKED
     from experiments.adversarial import attack as page
 
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.adversarial import training
-from dlcore.kits.robustness import RobustnessDrop
+from dlcore.kits.adversarial.robustness import RobustnessDrop
 from dlcore.learner import example_keys
 from dlcore.models import create_model
 from dlcore.run.hooks import STOP

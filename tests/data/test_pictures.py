@@ -19,7 +19,11 @@ from dlcore.data.image_classification import folder_splits
 from dlcore.data.sample_images import sample_image
 from dlcore.data.segmentation import segmentation_splits
 from dlcore.data.workers import Workers
-from dlcore.kits import detection_results, image_prediction, image_to_image, segmentation_results, vision_language
+from dlcore.kits.detection import detection_results
+from dlcore.kits.generative import image_to_image
+from dlcore.kits.images import prediction
+from dlcore.kits.segmentation import segmentation_results
+from dlcore.kits.vision_language import image_text
 from dlcore.modes.exported_loader import preprocess
 
 RNG = np.random.default_rng(0)
@@ -174,10 +178,10 @@ def readings(folder, name, data, decoder="pillow"):
         "coco": lambda: coco_source(folder / "coco/instances.json", folder / "coco/images", SIDE).arrays["image"][0],
         "flickr8k": lambda: flickr8k(folder / "captioned", SIDE)["valid"].image[0],
         "segmentation": lambda: segmentation_splits(folder / "pairs")["train"].arrays["image"][0],
-        "predict": lambda: predicted(image_prediction.inputs),
+        "predict": lambda: predicted(prediction.inputs),
         "predict, detection": lambda: predicted(detection_results.inputs),
         "predict, segmentation": lambda: predicted(segmentation_results.inputs),
-        "predict, captions": lambda: predicted(vision_language.image_inputs),
+        "predict, captions": lambda: predicted(image_text.image_inputs),
         "predict, super-resolution": lambda: predicted(image_to_image.small_inputs, "low"),
         "export": lambda: 255 * preprocess(load_image(alone)[None], rule)[0],
         "sample_image": lambda: sample_image(str(alone), SIDE),

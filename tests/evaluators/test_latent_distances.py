@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.latent_distances import noise_share, path_length
-from dlcore.kits.latent_walks import noisy, walks
+from dlcore.kits.generative.latent_directions import noisy, walks
 
 
 def flat(images):

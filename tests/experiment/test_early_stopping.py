@@ -9,7 +9,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits import optimizer
+from dlcore.kits.training import optimizer
 from dlcore.modes.train import _early_stopping, _plateau
 from dlcore.optim.plateau import has_plateau_scale
 from experiments.classification import supervised

@@ -11,7 +11,7 @@ from PIL import Image
 from dlcore.generative import super_resolution
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.generative.super_resolution import SRResNet, enlarged, sharpness
-from dlcore.kits.image_pairs import reduced
+from dlcore.kits.generative.image_pairs import reduced
 from tests.generative.by_rule import check_filled, filled
 
 

@@ -5,7 +5,7 @@ import pytest
 from flax import linen as nn
 from PIL import Image
 
-from dlcore.kits.trained_network import PACKED, TrainedNetwork, load_network
+from dlcore.kits.training.pretrained_network import PACKED, TrainedNetwork, load_network
 from dlcore.report.filters import GAP, filter_grid
 from experiments.interpretability import deep_dream as dream
 from experiments.interpretability import feature_space as page

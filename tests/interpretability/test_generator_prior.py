@@ -81,7 +81,7 @@ def test_the_distances_belong_to_their_arms(monkeypatch):
     real = np.clip(0.9 + 0.001 * RNG.normal(size=(50, 2, 2, 1)), 0, 1).astype(np.float32)
     monkeypatch.setattr(study, "VAE", Decoder)
     monkeypatch.setattr(study, "train_page", lambda *args: "run")
-    monkeypatch.setattr(study.earlier_phase, "load", lambda run: phase)
+    monkeypatch.setattr(study.earlier_run, "load", lambda run: phase)
     monkeypatch.setattr(study, "digits_network", lambda steps, seed: "network")
     monkeypatch.setattr(study, "load_network", lambda source: network)
     splits = SimpleNamespace(test=SimpleNamespace(arrays={"image": real}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dlcore.experiment.flags import Flags
-from dlcore.kits import init_from
+from dlcore.kits.training import init_from
 from dlcore.models import clip, create_model, list_models, load_torch, torch_weights
 from dlcore.models.normalization import IMAGENET, SYMMETRIC, normalization
 from dlcore.models.registry import FILES, input_shape, kind_of

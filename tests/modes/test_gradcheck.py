@@ -8,7 +8,8 @@ import pytest
 from flax import linen as nn
 
 from dlcore.classification import supervised
-from dlcore.kits import images, optimizer
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import optimizer
 from dlcore.main import run
 from experiments.classification.supervised import experiment
 
@@ -37,7 +38,7 @@ def planted():
         return supervised.learner(
             model=Small(setup.dtype),
             optimizer=optimizer.build(setup),
-            preprocess=images.preprocess(setup),
+            preprocess=labeled_images.preprocess(setup),
             l2=setup.flags.l2,
         )
 
@@ -101,7 +102,7 @@ def test_a_step_that_rounding_swallows_is_refused_before_any_work(capsys, monkey
 def test_a_penalty_that_is_not_in_the_loss_is_not_called_right(capsys):
     def build(setup):
         return supervised.learner(
-            model=Small(setup.dtype), optimizer=optimizer.build(setup), preprocess=images.preprocess(setup)
+            model=Small(setup.dtype), optimizer=optimizer.build(setup), preprocess=labeled_images.preprocess(setup)
         )
 
     out = printed(capsys, dataclasses.replace(experiment, build=build), status=1)

@@ -18,7 +18,8 @@ from dlcore.data.source import Source, shuffle_labels
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
-from dlcore.kits import backbone, images, optimizer
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import backbone, optimizer
 from dlcore.main import run
 from dlcore.modes import sanity
 from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
@@ -296,7 +297,7 @@ def planted(model=None, wrap=lambda learner: learner, **settings):
             supervised.learner(
                 model=backbone.build(setup) if model is None else model(setup),
                 optimizer=optimizer.build(setup),
-                preprocess=images.preprocess(setup),
+                preprocess=labeled_images.preprocess(setup),
                 **{**setup.flags.group("learner"), **settings},
             )
         )
@@ -410,7 +411,7 @@ def test_labels_that_are_not_of_their_images_fail():
     """The training labels are permuted; twenty examples can still be memorized."""
 
     def data(flags):
-        right = images.data(flags)
+        right = labeled_images.data(flags)
         return right._replace(train=shuffle_labels(right.train, 3))
 
     wrong = dataclasses.replace(experiment, data=data)
@@ -454,7 +455,7 @@ def judged(monkeypatch, check, accuracy, counts):
     monkeypatch.setattr(sanity, "fit", fit)
     monkeypatch.setattr(sanity, "evaluate", evaluate)
     resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
-    data = images.data(resolved.flags)
+    data = labeled_images.data(resolved.flags)
     label = np.repeat(np.arange(len(counts)), counts)
     valid = dataclasses.replace(data.valid.subset(np.arange(len(label))), arrays={"label": label})
     return check(Bench(resolved, data._replace(valid=valid))), seen, data, label
@@ -561,7 +562,7 @@ def test_a_gradient_times_three_fails_on_a_folder(tmp_path):
     )
     assert passed(GRADIENT, experiment, *words) is True
     assert passed(GRADIENT, wrong, *words) is False
-    source = images.data(resolve(experiment, [*SMALL, *words])).train
+    source = labeled_images.data(resolve(experiment, [*SMALL, *words])).train
     assert len(set(source.arrays["label"][:8])) == 1
     for seed in (0, 1):
         np.testing.assert_array_equal(
@@ -598,7 +599,7 @@ def test_a_gradient_check_takes_fewer_examples_where_they_are_large(size, exampl
     resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
     images_of = np.zeros((20, size, size, 3), np.uint8)
     train = Source({"image": images_of, "label": np.arange(20, dtype=np.int32) % 10})
-    data = images.data(resolved.flags)._replace(train=train)
+    data = labeled_images.data(resolved.flags)._replace(train=train)
     with jax.enable_x64(True):
         losses_after_burn_in(ResolvedRun(planted(wrap=wrap), resolved.flags), data)
     assert set(seen) == {examples}  # 2^17 / (3 * 96^2 + 1) is 4.7, and 8 * 3 * 64^2 is less than 2^17

@@ -10,7 +10,8 @@ from flax import linen as nn
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline, batch_at
-from dlcore.kits import images, optimizer
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import optimizer
 from dlcore.main import run
 from dlcore.models import create_model
 from dlcore.modes.watch import Watch, kernels_in_order
@@ -23,7 +24,9 @@ MLP = [*SMALL, "--model=mlp", "--model.hidden=32,16"]
 
 def planted(model):
     def build(setup):
-        return supervised.learner(model=model, optimizer=optimizer.build(setup), preprocess=images.preprocess(setup))
+        return supervised.learner(
+            model=model, optimizer=optimizer.build(setup), preprocess=labeled_images.preprocess(setup)
+        )
 
     return dataclasses.replace(experiment, build=build)
 

@@ -60,7 +60,7 @@ def test_each_arm_is_what_its_name_says(monkeypatch):
         evaluate=lambda state, batch: {"loss": Mean(state.params.mean())},
     )
     photographs = SimpleNamespace(test=SimpleNamespace(arrays={"content": np.full((3, 4, 4, 3), 51, np.uint8)}))
-    monkeypatch.setattr(study.earlier_phase, "load", lambda run: SimpleNamespace(flags=flags, params={}))
+    monkeypatch.setattr(study.earlier_run, "load", lambda run: SimpleNamespace(flags=flags, params={}))
     monkeypatch.setattr(study, "load_network", lambda source: network)
     monkeypatch.setattr(study.style_transfer, "learner", lambda **kwargs: optimizer)
     monkeypatch.setattr(study, "StyleNet", Brighter)

@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.kits import transfer
+from dlcore.kits.transfer import fine_tuning
 from dlcore.transfer.stages import probe_stages, stage_features
 
 
@@ -53,8 +53,8 @@ def test_a_probe_learns_from_the_bank_and_is_asked_about_the_queries(monkeypatch
         train=Source({"image": image, "label": label}), valid=Source({"image": image, "label": 1 - label})
     )
     network = SimpleNamespace(model=Two(), variables={})
-    monkeypatch.setattr(transfer, "source_network", lambda flags: network)
-    monkeypatch.setattr(transfer.images, "preprocess", lambda setup: lambda x: x)
-    lines = transfer.notes(SimpleNamespace(flags=None, spec={"num_classes": 2}), splits)
+    monkeypatch.setattr(fine_tuning, "source_network", lambda flags: network)
+    monkeypatch.setattr(fine_tuning.labeled_images, "preprocess", lambda setup: lambda x: x)
+    lines = fine_tuning.notes(SimpleNamespace(flags=None, spec={"num_classes": 2}), splits)
     assert "accuracy on validation images: stem 0.000, deep " in lines[0]
     assert "little data (20 labeled images of a class)" in lines[1]

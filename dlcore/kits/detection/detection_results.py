@@ -1,0 +1,254 @@
+"""What the report and the modes show of a detector: pictures with boxes, masks and keypoints, AP by class, files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.experiment.flags import Flags
+from dlcore.kits.images.prediction import read_all, unique_stems
+
+__all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
+
+_MIN_SCORE = 0.3
+_SHOWN = 12
+_PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, without a box, and with the masks and keypoints that the data has.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    max_boxes, (height, width, _) = spec["max_boxes"], spec["image_shape"]
+    more: dict[str, np.ndarray] = {}
+    if spec.get("masks"):
+        more["masks"] = np.zeros((1, max_boxes, height, -(-width // 8)), np.uint8)
+    if spec.get("keypoint_names"):
+        more["keypoints"] = np.zeros((1, max_boxes, len(spec["keypoint_names"]), 3), np.float32)
+    if spec.get("stuff_names"):
+        more["semantic"] = np.zeros((1, height, width), np.uint8)
+    return {
+        **more,
+        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
+        "boxes": np.zeros((1, max_boxes, 4), np.float32),
+        "labels": np.full((1, max_boxes), -1, np.int32),
+        "box_mask": np.zeros((1, max_boxes), bool),
+        "index": np.zeros(1, np.int32),
+    }
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, stretched to the size of the training images.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+    """
+    from dlcore.data.decoding import load_image, stretched
+    from dlcore.data.image_folder import list_images
+    from dlcore.data.source import Source
+
+    height, width, _ = spec["image_shape"]
+
+    def read(path: Path) -> np.ndarray:
+        return stretched(load_image(path), (height, width))
+
+    images, paths = read_all(list_images(Path(flags.input)), read, None)
+    return Source({"image": images}, len(paths)), [str(p) for p in paths]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe the detections of each image, best first.
+
+    Args:
+      outputs: what predict gives.
+      spec: of the data.
+
+    Returns:
+      {"detections": class, score, box (corners) and keypoints of each, as shares of width and height, "text"}, one an
+      image.
+    """
+    height, width, _ = spec["image_shape"]
+    rows = []
+    for i, valid in enumerate(np.asarray(outputs["valid"]) > 0):
+        own = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
+        detections = [
+            {
+                "class": spec["class_names"][int(label)],
+                "score": round(float(score), 4),
+                "box": [round(float(v), 4) for v in box / np.array([width, height, width, height])],
+            }
+            for box, score, label in zip(own["boxes"], own["scores"], own["labels"], strict=True)
+        ]
+        for detection, points in zip(detections, own.get("keypoints", ()), strict=False):
+            shares = np.round(points[:, :2].astype(float) / [width, height], 4).tolist()
+            detection["keypoints"] = dict(zip(spec["keypoint_names"], shares, strict=True))
+        text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in detections) or "nothing"
+        rows.append({"detections": detections, "text": text})
+    return rows
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write of each image NAME_detections.png, and of all detections.json in COCO's form, with scores.
+
+    Pictures, boxes, masks and keypoints are of the size of the file that was read. The JSON has images, categories and
+    annotations, as a file of truth has; it can be read as one, also by `dlcore.data.coco`.
+
+    Args:
+      folder: made where it is missing.
+      outputs: what predict gives.
+      source: the images.
+      names: paths of the files.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from PIL import Image
+
+    from dlcore.data.decoding import load_image
+    from dlcore.data.masks import masks_to_rles
+    from dlcore.evaluators.coco import pasted_masks
+    from dlcore.report.detection import draw_outputs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    categories: list[dict] = [{"id": i, "name": name} for i, name in enumerate(spec["class_names"], 1)]
+    if spec.get("keypoint_names"):
+        categories = [{**category, "keypoints": spec["keypoint_names"]} for category in categories]
+    images, annotations, written = [], [], []
+    for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
+        image = load_image(name)
+        height, width = image.shape[:2]
+        scale = np.array([width / spec["image_shape"][1], height / spec["image_shape"][0]])
+        valid = np.asarray(outputs["valid"][i]) > 0
+        own = {key: np.asarray(outputs[key][i])[valid] for key in _PARTS if key in outputs}
+        own["boxes"] = np.clip(own["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
+        if "keypoints" in own:
+            own["keypoints"] = own["keypoints"][..., :2] * scale
+        images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
+        for k, (x0, y0, x1, y1) in enumerate(own["boxes"].astype(float).tolist()):
+            note = {
+                "id": len(annotations) + 1,
+                "image_id": i + 1,
+                "category_id": int(own["labels"][k]) + 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": (x1 - x0) * (y1 - y0),
+                "iscrowd": 0,
+                "score": float(own["scores"][k]),
+            }
+            if "masks" in own:
+                mask = pasted_masks(own["masks"][k : k + 1], own["boxes"][k : k + 1], (height, width))
+                note |= {"segmentation": masks_to_rles(mask)[0], "area": float(mask.sum())}
+            if "keypoints" in own:
+                # COCO counts from the center of the first pixel.
+                points = np.clip(own["keypoints"][k] - 0.5, 0, [width - 1, height - 1])
+                note["keypoints"] = np.column_stack([points, np.full(len(points), 2)]).ravel().tolist()
+                note["num_keypoints"] = len(points)
+            annotations.append(note)
+        drawn, _ = draw_outputs(image, own, spec["class_names"], _MIN_SCORE)
+        written.append(folder / f"{stem}_detections.png")
+        Image.fromarray(drawn).save(written[-1])
+    written.append(folder / "detections.json")
+    content = {"images": images, "categories": categories, "annotations": annotations}
+    written[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return written
+
+
+def panels(context: Any) -> list:
+    """Draw the pictures with the most errors, AP by class, precision over recall, kinds of error, and the curves.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.evaluators.detection_errors import KINDS, detection_errors
+    from dlcore.report.curves import curves
+    from dlcore.report.detection import detections, error_kinds, precision_recall
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+
+    names, test, numbers = context.spec["class_names"], context.data.test, context.numbers
+
+    def percent(name: str) -> str:
+        value = numbers.get(name)
+        return "–" if value is None else f"{100 * value:.1f}"
+
+    measures = {"mAP@[.5:.95]": "map", "AP@.5": "map50"}
+    measures |= {"mask mAP": "mask_map", "mask AP@.5": "mask_map50", "keypoint mAP": "keypoint_map"}
+    measures = {title: name for title, name in measures.items() if name.startswith("map") or name in numbers}
+    rows = [
+        {"class": name or "all"} | {title: percent(f"{measure}{suffix}") for title, measure in measures.items()}
+        for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
+    ]
+    note = "Over the test split, in %."
+    if "mean_mask_map" in numbers:
+        note += f" With each class's mean mask in the detected boxes, the mask mAP is {percent('mean_mask_map')}."
+    found = [table(rows, "Average precision", note)._replace(half=True)]
+    if keypoints := context.spec.get("keypoint_names"):
+        rows = [{"keypoint": name, "PCK@.1": percent(f"pck/{name}")} for name in keypoints]
+        rows.append({"keypoint": "all", "PCK@.1": percent("pck")})
+        note = (
+            "In %, of the labeled keypoints of all true boxes: within a tenth of the box's longer side. With each "
+            f"class's mean keypoints in the detected boxes: {percent('mean_keypoint_pck')}."
+        )
+        found.append(table(rows, "Correct keypoints", note)._replace(half=True))
+    found.append(precision_recall(context.arrays["pr50"], names))
+    if "mask_pr50" in context.arrays:
+        found.append(precision_recall(context.arrays["mask_pr50"], names, "Precision over recall of masks"))
+    errors = detection_errors(context.outputs, test.arrays, len(names), _MIN_SCORE, by_image=True)
+    kinds = (
+        f"Test detections with a score of at least {100 * _MIN_SCORE:.0f}, by their class; missed boxes by their true "
+        "one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
+    )
+    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
+    worst = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")[:_SHOWN]
+    captions = [
+        ", ".join(f"{n} {kind}" for kind, n in zip(KINDS[1:], errors[i, :, 1:].sum(0), strict=True) if n) for i in worst
+    ]
+    shown = {name: np.asarray(values)[worst] for name, values in context.outputs.items()}
+    truth = {name: test.arrays[name][worst] for name in ("boxes", "box_mask")}
+    return [
+        detections(
+            test.arrays["image"][worst],
+            shown,
+            truth,
+            names,
+            min_score=_MIN_SCORE,
+            title="Detections with the most errors",
+            captions=captions,
+        ),
+        *found,
+        error_kinds(errors.sum(0), KINDS, names, kinds),
+        *triage_panels(plain, floor=None),
+        curves(plain),
+    ]
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Draw the detections in the first four test images, side by side, for TensorBoard.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      {"detections": [H, W, 3] uint8}.
+    """
+    from dlcore.report.detection import draw_outputs
+
+    arrays, names, drawn = context.data.test.arrays, context.spec["class_names"], []
+    for i, image in enumerate(arrays["image"][:4]):
+        outputs = {name: np.asarray(values[i]) for name, values in context.outputs.items()}
+        truth = arrays["boxes"][i][arrays["box_mask"][i]]
+        drawn.append(draw_outputs(image, outputs, names, _MIN_SCORE, truth, 2)[0])
+    return {"detections": np.concatenate(drawn, 1)}

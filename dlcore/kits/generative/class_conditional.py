@@ -1,0 +1,286 @@
+"""What experiments that draw classes share: classes to draw, what predict reads and writes; of diffusion, guidance."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.evaluators.class_consistency import class_consistency
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.training import pretrained_network
+from dlcore.learner import Evaluator, Learner, Range
+
+__all__ = [
+    "SETTINGS",
+    "class_source",
+    "data",
+    "describe",
+    "evaluators",
+    "example",
+    "guidance_panel",
+    "inputs",
+    "panels",
+    "save",
+    "write",
+]
+
+SETTINGS = {
+    **image_generation.SETTINGS,
+    "guidance_samples": Setting(
+        200, "drawn for each point of the report's guidance curve; 0 leaves it out", limits=Range(0), identity=False
+    ),
+}
+
+SCALES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
+"""Of the guidance curve."""
+
+
+def class_source(count: int, num_classes: int) -> Source:
+    """Ask for samples of each class in turn.
+
+    Args:
+      count: of samples.
+      num_classes: K.
+
+    Returns:
+      A source of `label`.
+    """
+    return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name; the report shows samples of each class.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits.
+    """
+    splits = image_generation.data(flags)
+    return splits._replace(shown=class_source(image_generation.NUM_SHOWN, splits.spec["num_classes"]))
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"image": [1, H, W, C], "label": [1], "index": [1]}.
+    """
+    zero = np.zeros(1, np.int32)
+    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "label": zero, "index": zero}
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure distances of samples to real images, and how many a classifier takes for the class that was asked for.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: the data.
+      split: "valid" or "test".
+
+    Returns:
+      The Fréchet distance, the kernel distance and `class_consistency`; the last of several classes only.
+    """
+    source = class_source(setup.flags.num_samples, setup.spec["num_classes"])
+    distance = [found._replace(source=source) for found in image_generation.evaluators(setup, splits, split)]
+    if setup.spec["num_classes"] == 1:
+        return distance
+    features = _features(setup.flags, setup.spec)
+    return [*distance, class_consistency(lambda images: features(images)[1], source)]
+
+
+def _features(flags: Flags, spec: dict) -> Callable:
+    network = image_generation.network_of(flags.replace(frechet_network=None), spec)
+    return pretrained_network.feature_extractor(network)
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read what `--input` asks for: classes by name or number, or pairs to draw between.
+
+        --input=3,7        a sample of class 3, one of class 7
+        --input=16x3       sixteen samples of class 3
+        --input=3..7       nine samples from one of class 3 to one of class 7: the noise walks on an arc, and the class
+                           changes halfway
+
+    Args:
+      flags: `input`.
+      spec: with `class_names`.
+
+    Returns:
+      (source of `label`, and of `ends` and `share` between which it draws; names).
+
+    Raises:
+      FlagError: a class is not among the trained ones.
+    """
+    labels, ends, shares, names = [], [], [], []
+    for word in flags.input.split(","):
+        times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
+        first, between, last = rest.partition("..")
+        a, count = _class(first, spec), 9 if between else int(times)
+        b = _class(last, spec) if between else a
+        start = len(labels)
+        for k in range(count):
+            share = k / (count - 1) if between else 0.0
+            labels.append(a if share < 0.5 else b)
+            ends.append((start, start + 1) if between else (start + k, start + k))
+            shares.append(share)
+            names.append(f"{rest} {share:.3g}" if between else (first if count == 1 else f"{first} {k}"))
+    arrays = {
+        "label": np.array(labels, np.int32),
+        "ends": np.array(ends, np.int32),
+        "share": np.array(shares, np.float32),
+    }
+    return Source(arrays, len(labels)), names
+
+
+def _class(word: str, spec: dict) -> int:
+    names = list(spec["class_names"])
+    if word in names:
+        return names.index(word)
+    if word.isdigit() and int(word) < len(names):
+        return int(word)
+    shown = ", ".join(map(str, names[:20]))
+    raise FlagError(f"--input={word}: no trained class; allowed: {shown}, 16x{names[0]}, {names[0]}..{names[-1]}")
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe samples for `--mode=predict`.
+
+    Args:
+      outputs: with `sample: [N, H, W, C]`.
+      spec: of the data.
+
+    Returns:
+      One dict a sample: its mean pixel, and `text`.
+    """
+    return [
+        {"mean": float(image.mean()), "text": f"{image.shape[0]} x {image.shape[1]} pixels, mean {image.mean():.3f}"}
+        for image in outputs["sample"]
+    ]
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write each sample as NUMBER_NAME.png, and all of them as samples.png.
+
+    Args:
+      folder: made where it is missing.
+      outputs: with `sample`.
+      source: what was asked for; where it has `hint`, it stands left of the sample.
+      names: of the samples.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from dlcore.report.generative import picture_grid
+
+    written = []
+    for k, (name, image) in enumerate(zip(names, outputs["sample"], strict=True)):
+        shown = image[None]
+        if "hint" in source.arrays:
+            shown = np.stack([np.broadcast_to(source.arrays["hint"][k], image.shape), image])
+        stem = re.sub(r"\W+", "_", Path(name).stem if "/" in name else name).strip("_")
+        written.append(save(folder / f"{k}_{stem}.png", picture_grid(shown, len(shown))))
+    return [*written, save(folder / "samples.png", picture_grid(outputs["sample"], min(9, len(names))))]
+
+
+def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
+    """Write a picture, enlarged by a whole number where it is small.
+
+    Args:
+      path: of the .png; its folder is made where it is missing.
+      picture: [H, W, C] uint8.
+      least: height in pixels.
+
+    Returns:
+      The path.
+    """
+    from dlcore.report.generative import save_picture
+
+    return save_picture(path, picture, -(-least // picture.shape[0]))
+
+
+def panels(context: Any, build: Callable[[Setup], Learner]) -> list:
+    """Show samples by class, samples of the same noise under more and more guidance, and the guidance curve.
+
+    Args:
+      context: the ReportContext of a run with the flag `guidance`.
+      build: of the experiment.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.triage import triage_panels
+
+    samples, *others = sample_panels.panels(context)
+    shown = [samples]
+    if context.flags.guidance_samples:
+        features = _features(context.flags, context.spec)
+        labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])
+
+        def measure(images: np.ndarray) -> dict[str, float]:
+            vectors, probabilities = features(images)
+            own = labels.arrays["label"]
+            within = [_spread(vectors[own == k]) for k in np.unique(own) if (own == k).sum() > 1]
+            consistency = {"class consistency": float((probabilities.argmax(1) == own).mean())}
+            variety = {"variety within a class": float(np.mean(within))}
+            return variety if context.spec["num_classes"] == 1 else consistency | variety
+
+        shown += guidance_panel(context, build, labels, measure)
+    return [*shown, *triage_panels(context.history, floor=None), *others]
+
+
+def _spread(vectors: np.ndarray) -> float:
+    """The mean distance of two different vectors."""
+    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
+    return distances.sum() / (len(vectors) * (len(vectors) - 1))
+
+
+def guidance_panel(
+    context: Any, build: Callable[[Setup], Learner], source: Source, measure: Callable[[np.ndarray], dict[str, float]]
+) -> list:
+    """Draw the same samples at several strengths of guidance, and measure them.
+
+    Args:
+      context: the ReportContext of a run with the flag `guidance`.
+      build: of the experiment.
+      source: what to draw.
+      measure: samples [N, H, W, C] -> numbers by name.
+
+    Returns:
+      Two panels: a row of samples for each strength, and a curve for each number.
+    """
+    from dlcore.report.figure import figure_panel, new_figure
+    from dlcore.report.generative import sample_rows
+
+    batch, rows, numbers = source[:], {}, {}
+    for scale in SCALES:
+        setup = Setup(context.flags.replace(guidance=scale), context.spec, 1, jnp.float32)
+        images = np.asarray(jax.jit(build(setup).predict)(context.state, batch)["sample"])
+        rows[f"w = {scale:g}"], numbers[scale] = images[:10], measure(images)
+    names = list(numbers[SCALES[0]])
+    figure, axes = new_figure((4 * len(names), 3), 1, len(names), squeeze=False)
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.plot(SCALES, [numbers[scale][name] for scale in SCALES], marker="o")
+        ax.set(xlabel="guidance w", title=name)
+    said = "; ".join(
+        f"{name}: " + ", ".join(f"{numbers[scale][name]:.3g} at {scale:g}" for scale in SCALES) for name in names
+    )
+    note = f"{len(source)} samples of the same noise for each w. {said}."
+    return [
+        sample_rows(rows, "Guidance", "From the same noise; w = 0 ignores the condition, w = 1 is as trained."),
+        figure_panel("Guidance curve", figure, note),
+    ]

@@ -1,0 +1,123 @@
+"""What experiments that generate images share: data, and distances to real images in a classifier's features."""
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.evaluators.frechet import frechet_evaluator
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import pretrained_network
+from dlcore.learner import Evaluator, Range
+
+__all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_of", "origin"]
+
+NUM_SHOWN = 64
+"""Samples in the report."""
+NUM_REAL = 10_000
+"""Real images, at most, that samples are compared with."""
+
+SETTINGS = {
+    **{k: labeled_images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")},
+    **pretrained_network.SETTINGS,
+    "frechet_network": Setting(
+        None,
+        "whose features the Fréchet distance is over, as --network, such as the Inception of published distances "
+        "(`dlcore convert FILE --model=inception_v3_fid`); by default that of --network",
+        str | None,
+        essential=True,
+        origin=lambda flags: origin(flags),
+    ),
+    "num_samples": Setting(1000, "drawn for the Fréchet distance at each evaluation", limits=Range(2)),
+}
+
+
+def origin(flags: Flags) -> Origin | None:
+    """Read where the network of `--frechet_network` comes from.
+
+    Args:
+      flags: `frechet_network`.
+
+    Returns:
+      The origin of a network that measures; None without the flag.
+
+    Raises:
+      ValueError: there is no classifier.
+    """
+    source = flags.frechet_network
+    if source is None:
+        return None
+    return pretrained_network.classifier_origin(source, "frechet_network")._replace(initializes=False)
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; the report shows the first NUM_SHOWN samples.
+    """
+    splits = labeled_images.data(flags, labels=False)
+    path = flags.frechet_network or flags.network  # otherwise a network is yet to be trained
+    known = path or flags.smoke or splits.spec["num_classes"] == 1
+    name = network_of(flags, splits.spec).name if known else pretrained_network.DEFAULT_MODEL
+    why = "; it was trained on CIFAR-10, for the images have no labels to train one by"
+    most = flags.num_samples if flags.smoke else NUM_REAL
+    train, test = (f"{min(most, len(real)):,}" for real in (splits.train, splits.test))
+    note = (
+        f"frechet_distance and kid: {flags.num_samples:,} samples against {train} real images of the training split "
+        f"while training, {test} of the test split at the end, in features of {name}"
+        f"{'' if path or splits.spec['num_classes'] > 1 else why}"
+    )
+    about = {"frechet_distance": f"{name}, {flags.num_samples:,} samples, {test} real"}
+    return splits._replace(
+        shown=Source.indices(NUM_SHOWN, "samples"), notes=(*splits.notes, note), spec={**splits.spec, "about": about}
+    )
+
+
+def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
+    """Load the network of the features, or train it: images are resized to its side, gray ones fill its three channels.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data, with `image_shape` and `num_classes`.
+
+    Returns:
+      That of `--frechet_network`, else of `--network`, else a small classifier of the images; of images without labels,
+      and under `--smoke`, the classifier that dlcore ships.
+    """
+    argument, image_shape = "frechet_network" if flags.frechet_network else "network", spec["image_shape"]
+    path = flags.frechet_network or flags.network
+    if path is None:
+        shipped = spec["num_classes"] == 1 or flags.get("smoke")
+        path = pretrained_network.PACKED if shipped else pretrained_network.find_or_train(flags)
+    channels = image_shape[-1]
+    network = pretrained_network.load_network(path, argument, channels=None if channels == 1 else channels)
+    resized = network.input_size is None and tuple(np.broadcast_to(network.side, 2)) != tuple(image_shape[:2])
+    return network._replace(input_size=network.side) if resized else network
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure distances of samples to the training images ("valid") or the test images ("test").
+
+    Args:
+      setup: with the flags of SETTINGS; `--frechet_network`, or else `--network`, names whose features count.
+      splits: the data.
+      split: "valid" or "test".
+
+    Returns:
+      The Fréchet distance and the kernel distance; nothing where there are fewer than two real images.
+    """
+    features = pretrained_network.feature_extractor(network_of(setup.flags, setup.spec))
+    real = (splits.train if split == "valid" else splits.test).arrays["image"]
+    if len(real) < 2:  # no covariance
+        return []
+    most = setup.flags.num_samples if setup.flags.get("smoke") else NUM_REAL
+    order = np.random.default_rng(0).permutation(len(real))[:most]
+    reference = features(real[np.sort(order)])[0]
+    return [frechet_evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]

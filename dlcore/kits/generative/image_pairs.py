@@ -1,0 +1,319 @@
+"""Data of experiments that turn images into images: pairs, unpaired lists, and small images beside large ones.
+
+edges       the edges of an image and the image (pix2pix)
+inks        digits in red ink on white, and others in blue ink on gray (CycleGAN); or two folders of images
+small       images reduced by Pillow's bicubic filter, and as they were (super-resolution)
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.generative.control_net import edge_map
+from dlcore.kits.images import labeled_images, prediction
+from dlcore.learner import Range
+
+__all__ = [
+    "EDGES",
+    "SMALL",
+    "UNPAIRED",
+    "edges",
+    "example",
+    "inked",
+    "reduced",
+    "small_images",
+    "unpaired",
+    "unpaired_images",
+]
+
+EDGES = {
+    k: labeled_images.SETTINGS[k]
+    for k in ("dataset", "data_dir", "image_size", "input_size", "skip_bad", "valid_fraction")
+}
+
+UNPAIRED = {
+    **{k: labeled_images.SETTINGS[k] for k in ("input_size", "skip_bad", "valid_fraction")},
+    "dataset": Setting(
+        "digits",
+        "digits (embedded) or a tfds name such as mnist, half of them in red ink and half in blue; or folder, with "
+        "trainA, trainB, testA and testB",
+        essential=True,
+    ),
+    "data_dir": labeled_images.SETTINGS["data_dir"],
+    "image_size": Setting(None, "side of the images; of a folder by default 64", int | None, Range(1), essential=True),
+    "cut_longer": Setting(False, "folder: leave out images of the longer list at its end"),
+}
+
+SMALL = {
+    "data_dir": Setting(
+        None,
+        "folder (or .zip) of images, or of Flickr8k; by default a photograph that comes with scikit-learn",
+        str | None,
+        essential=True,
+    ),
+    "image_size": Setting(
+        None, "side of the large images; by default 128 of Flickr8k and 64 of others", int | None, Range(4)
+    ),
+}
+
+INKS = {"a": ((255, 255, 255), (217, 26, 26)), "b": ((153, 153, 153), (26, 51, 204))}
+"""Paper and ink of each kind, RGB."""
+
+
+def edges(flags: Flags) -> Splits:
+    """Load images by name, with their edges as `source`.
+
+    Args:
+      flags: of EDGES.
+
+    Returns:
+      The splits; a note says the L1 distance of test images from the mean training image.
+
+    Raises:
+      ValueError: the images do not fit into memory.
+    """
+    splits = labeled_images.data(flags, labels=False)
+    size = labeled_images.input_size(flags, splits.spec)
+
+    def paired(source: Source) -> Source:
+        pixels = _in_memory(source, size)
+        return Source({"source": edge_map(pixels), "image": pixels}, len(source), name=source.name)
+
+    train, valid, test = map(paired, (splits.train, splits.valid, splits.test))
+    mean = train.arrays["image"][:10_000].mean(0)
+    guess = np.abs(test.arrays["image"][:10_000] - mean).mean() / 255
+    shape = list(train.arrays["image"].shape[1:])
+    spec = {**splits.spec, "image_shape": shape, "shapes": {"source": [*shape[:2], 1], "image": shape}}
+    note = f"l1 of the mean training image on the test split: {guess:.4f}"
+    return Splits(train, valid, test, spec, (*splits.notes, note), shown=test.take(min(64, len(test))))
+
+
+def _in_memory(source: Source, size: int | tuple[int, int] | None) -> np.ndarray:
+    """[N, H, W, C] uint8, resized."""
+    pixels = source.arrays["image"]
+    if not isinstance(pixels, np.ndarray):
+        raise ValueError(f"{source.name}: too many images to hold in memory; allowed: at most 4 GiB, by --image_size")
+    pixels = pixels if pixels.dtype == np.uint8 else np.rint(255 * pixels).astype(np.uint8)
+    return pixels if size is None else _resized(pixels, size)
+
+
+def _resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    height, width = np.broadcast_to(size, 2).tolist()
+
+    def one(image: np.ndarray) -> np.ndarray:
+        shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        return np.asarray(shown.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
+
+    return np.stack([one(image) for image in pixels])
+
+
+def inked(digits: np.ndarray, kind: str) -> np.ndarray:
+    """Draw digits in the ink of a kind, on its paper.
+
+    Args:
+      digits: [N, H, W, 1] uint8, 255 for ink.
+      kind: a (red on white) or b (blue on gray).
+
+    Returns:
+      [N, H, W, 3] uint8.
+    """
+    paper, ink = (np.array(color, np.float32) for color in INKS[kind])
+    share = digits.astype(np.float32) / 255
+    return np.rint(paper + share * (ink - paper)).astype(np.uint8)
+
+
+def unpaired(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str = "unpaired") -> Source:
+    """Put two lists of images of different kinds side by side; no image belongs to its neighbor.
+
+    Args:
+      a: [N, H, W, C] images of one kind.
+      b: [N, H, W, C] images of the other.
+      cut_longer: leave out images of the longer list at its end.
+      name: of the source.
+
+    Returns:
+      The source of `a` and `b`.
+
+    Raises:
+      ValueError: the lists have different lengths.
+    """
+    if len(a) != len(b) and not cut_longer:
+        raise ValueError(f"{name}: {len(a)} images of a and {len(b)} of b; allowed: as many of each, or --cut_longer")
+    n = min(len(a), len(b))
+    return Source({"a": a[:n], "b": b[:n]}, n, name=name)
+
+
+def unpaired_images(flags: Flags) -> Splits:
+    """Load unpaired images: half of the digits in each ink, or two folders.
+
+    Validation and test images of digits also have their true partners, `b_of_a` and `a_of_b`.
+
+    Args:
+      flags: of UNPAIRED.
+
+    Returns:
+      The splits.
+
+    Raises:
+      ValueError: two lists have different lengths, or the images do not fit into memory.
+      FileNotFoundError: a folder is missing.
+    """
+    if flags.dataset == "folder":
+        train, valid, test, notes = _folders(flags)
+    else:
+        splits = labeled_images.data(flags, labels=False)
+        notes = splits.notes
+        size = labeled_images.input_size(flags, splits.spec)
+
+        def halves(source: Source, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            pixels = _in_memory(source, size)
+            if pixels.shape[-1] != 1:
+                raise ValueError(f"dataset={flags.dataset}: in color; allowed: gray images, which have one ink")
+            order = np.random.default_rng(seed).permutation(len(pixels) // 2 * 2)
+            return pixels[order[::2]], pixels[order[1::2]]
+
+        def known(source: Source) -> Source:
+            a, b = halves(source, 1)
+            arrays = {"a": inked(a, "a"), "b": inked(b, "b"), "b_of_a": inked(a, "b"), "a_of_b": inked(b, "a")}
+            return Source(arrays, len(a), name=source.name)
+
+        a, b = halves(splits.train, 0)
+        train = unpaired(inked(a, "a"), inked(b, "b"), name=splits.train.name)
+        valid, test = known(splits.valid), known(splits.test)
+    shape = list(train.arrays["a"].shape[1:])
+    spec = {"dataset": flags.dataset, "image_shape": shape, "shapes": {"a": shape, "b": shape}}
+    return Splits(train, valid, test, spec, tuple(notes), shown=test.take(min(64, len(test))))
+
+
+def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
+
+    if flags.data_dir is None:
+        raise ValueError("data_dir=None: dataset 'folder' needs a folder of trainA, trainB, testA and testB")
+    side = flags.image_size or 64
+
+    def read(name: str) -> np.ndarray:
+        folder = Path(flags.data_dir) / name
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"data_dir={flags.data_dir!r}: has no folder {name}; allowed: with trainA, trainB, testA and testB"
+            )
+        paths = list_images(folder)
+        return prediction.read_all(paths, lambda path: load_image(path, side, 3), flags.skip_bad)[0]
+
+    sides = {name: read(name) for name in ("trainA", "trainB", "testA", "testB")}
+    train = unpaired(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
+    test = unpaired(sides["testA"], sides["testB"], flags.cut_longer, "test")
+    order = np.random.default_rng(flags.seed).permutation(len(train))
+    held = max(1, round(flags.valid_fraction * len(train)))
+    notes = (f"{len(train)} unpaired training images of each kind, {held} of them for validation",)
+    return train.subset(np.sort(order[held:])), train.subset(np.sort(order[:held])), test, notes
+
+
+def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Reduce images by Pillow's bicubic filter.
+
+    Args:
+      pixels: [N, H, W, C] uint8.
+      factor: of both sides.
+
+    Returns:
+      [N, H / factor, W / factor, C] uint8.
+
+    Raises:
+      ValueError: a side is no multiple of the factor.
+    """
+    from PIL import Image
+
+    height, width = pixels.shape[1:3]
+    if height % factor or width % factor:
+        raise ValueError(f"image_size={height}: no multiple of factor={factor}; allowed: {height - height % factor}")
+    size = (width // factor, height // factor)
+    return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in pixels])
+
+
+def small_images(flags: Flags, factor: int) -> Splits:
+    """Load photographs, with small copies as `low`.
+
+    Without `--data_dir` they are pieces of one photograph: of its left for training, of its right for tests.
+
+    Args:
+      flags: of SMALL.
+      factor: large side over small side.
+
+    Returns:
+      The splits.
+    """
+    notes = ()
+    if flags.data_dir is not None and not _is_flickr8k(flags.data_dir):
+        from dlcore.data.image_classification import load
+
+        side, name = flags.image_size or 64, "folder"
+        loaded = load("folder", flags.data_dir, seed=flags.seed, image_size=side, min_classes=0)
+        pixels = {split: _in_memory(getattr(loaded, split), None) for split in ("train", "valid", "test")}
+        pixels = {split: np.broadcast_to(x, (*x.shape[:3], 3)) for split, x in pixels.items()}
+        notes = loaded.notes
+    elif flags.data_dir is not None:
+        from dlcore.data.flickr8k import flickr8k
+
+        side, name = flags.image_size or 128, "flickr8k"
+        pixels = {split: images.image for split, images in flickr8k(flags.data_dir, side).items()}
+    else:
+        side, name = flags.image_size or 64, "photograph"
+        pixels = _pieces(side)
+    sources = {
+        split: Source({"low": reduced(x, factor), "image": x}, len(x), name=f"{name}/{split}")
+        for split, x in pixels.items()
+    }
+    low = side // factor
+    spec = {
+        "dataset": name,
+        "image_shape": [side, side, 3],
+        "shapes": {"low": [low, low, 3], "image": [side, side, 3]},
+    }
+    test = sources["test"]
+    return Splits(sources["train"], sources["valid"], test, spec, notes, test.take(min(64, len(test))))
+
+
+def _is_flickr8k(folder: str) -> bool:
+    return any(Path(folder).glob("captions_*.json*"))
+
+
+def _pieces(side: int) -> dict[str, np.ndarray]:
+    """Squares of a photograph of 427 x 640, in columns that no two splits share."""
+    from dlcore.data.sample_images import sample_image
+
+    if side > 128:
+        raise ValueError(f"image_size={side}: larger than the photograph's columns; allowed: at most 128")
+    photograph, step = sample_image("china", 427), max(1, side // 4)
+    columns = {"train": (0, 384), "valid": (384, 512), "test": (512, 640)}
+    return {
+        split: np.stack(
+            [
+                photograph[y : y + side, x : x + side]
+                for y in range(0, photograph.shape[0] - side + 1, step)
+                for x in range(first, last - side + 1, step)
+            ]
+        )
+        for split, (first, last) in columns.items()
+    }
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one example of zeros.
+
+    Args:
+      spec: of the data, with `shapes` by name.
+
+    Returns:
+      The batch.
+    """
+    zeros = {name: np.zeros((1, *shape), np.float32) for name, shape in spec["shapes"].items()}
+    return {**zeros, "index": np.zeros(1, np.int32)}

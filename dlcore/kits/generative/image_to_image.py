@@ -1,0 +1,156 @@
+"""What experiments that turn images into images share: what predict reads and writes, panels of the report."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.augment.crops import center_crop
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.generative.control_net import edge_map
+from dlcore.generative.super_resolution import enlarged
+from dlcore.kits.generative import class_conditional
+from dlcore.kits.images import prediction
+
+__all__ = ["describe", "edge_inputs", "kind_inputs", "panels", "small_inputs", "write"]
+
+NUM_SHOWN = 12
+"""Images in a row of the report."""
+
+
+def edge_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, and find their edges.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source of `source`, paths).
+    """
+    source, names = prediction.inputs(flags, spec)
+    return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
+
+
+def kind_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, of kind a, or after "b:" of kind b.
+
+    Args:
+      flags: `input`, such as horses/, or b:zebras/.
+      spec: of the data.
+
+    Returns:
+      (source of `a` or `b`, paths).
+
+    Raises:
+      FlagError: what stands before the colon is neither kind.
+    """
+    kind, _, path = flags.input.rpartition(":")
+    if kind not in ("", "a", "b"):
+        raise FlagError(f"--input={flags.input}: no kind {kind!r}; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER")
+    source, names = prediction.inputs(flags.replace(input=path), spec)
+    return Source({kind or "a": source.arrays["image"]}, len(names)), names
+
+
+def small_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input` as they are; those of a folder must be of one size.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source of `low`, paths).
+
+    Raises:
+      ValueError: files cannot be read, or their sizes differ; the message names them.
+    """
+    from dlcore.data.decoding import load_image
+    from dlcore.data.image_folder import list_images
+
+    pixels, good = prediction.read_all(list_images(Path(flags.input)), load_image, None)
+    return Source({"low": pixels}, len(good)), [str(path) for path in good]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe the translated images for `--mode=predict`.
+
+    Args:
+      outputs: with `sample`, or of CycleGAN.
+      spec: of the data.
+
+    Returns:
+      One dict an image, see `dlcore.kits.generative.class_conditional.describe`.
+    """
+    return class_conditional.describe({"sample": _translated(outputs)}, spec)
+
+
+def _translated(outputs: dict) -> np.ndarray:
+    return next(outputs[name] for name in ("sample", "b_of_a", "a_of_b") if name in outputs)
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write each translated image as NAME.png.
+
+    Args:
+      folder: made where it is missing.
+      outputs: what predict gives.
+      source: the images.
+      names: paths of the files.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from dlcore.report.generative import picture_grid
+
+    stems = prediction.unique_stems(names)
+    return [
+        class_conditional.save(folder / f"{stem}.png", picture_grid(image[None], 1), 1)
+        for stem, image in zip(stems, _translated(outputs), strict=True)
+    ]
+
+
+def panels(context: Any) -> list:
+    """Show what was given, what came out and what was wanted, of the first test images.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_rows
+
+    shown, outputs, n = context.data.shown.arrays, context.outputs, NUM_SHOWN
+    note = "The first test images, unselected."
+    if "low" in shown:
+        low = _as_float(shown["low"][:n])
+        factor = shown["image"].shape[1] // low.shape[1]
+        rows = {method: np.asarray(enlarged(low, factor, method)) for method in ("nearest", "bicubic")}
+        rows |= {"this run": outputs["sample"][:n], "true": _as_float(shown["image"][:n])}
+        half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
+        middle = jax.vmap(lambda image: center_crop(image, half))
+        rows = {name: np.asarray(middle(np.clip(images, 0, 1))) for name, images in rows.items()}
+        tables = [sample_rows(rows, "Enlarged", "The middle of the first test images, unselected.")]
+    elif "sample" in outputs:
+        rows = {"given": _as_float(shown["source"][:n]), "translated": outputs["sample"][:n]}
+        rows["true"] = _as_float(shown["image"][:n])
+        tables = [sample_rows(rows, "Translations", note)]
+    else:
+        tables = []
+        for kind, other in (("a", "b"), ("b", "a")):
+            name = f"{other}_of_{kind}"
+            rows = {f"images of {kind}": _as_float(shown[kind][:n]), f"as {other}": outputs[name][:n]}
+            rows |= {"true partner": _as_float(shown[name][:n])} if name in shown else {}
+            rows["and back"] = outputs[f"cycle_{kind}"][:n]
+            tables.append(sample_rows(rows, f"From {kind} to {other} and back", note))
+    return [*tables, curves(context.history)]
+
+
+def _as_float(pixels: np.ndarray) -> np.ndarray:
+    return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels

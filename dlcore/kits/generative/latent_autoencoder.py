@@ -1,0 +1,221 @@
+"""What the two pages of latent diffusion share: the autoencoder of the first phase, the start of the second."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.data.augment import to_float
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Start
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.generative import ddpm
+from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
+from dlcore.generative.pixels import normalize
+from dlcore.kits.generative import class_conditional
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import earlier_run, optimizer
+from dlcore.learner import Evaluator, Learner, Range
+from dlcore.run.progress import say
+
+__all__ = [
+    "LATENT",
+    "SETTINGS",
+    "build",
+    "describe",
+    "evaluators",
+    "model_of",
+    "panels",
+    "start",
+    "write",
+]
+
+SETTINGS = {k: labeled_images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")}
+
+AUTOENCODER = "generative.autoencoder_kl"
+"""The page of the first phase."""
+
+LATENT = {
+    **class_conditional.SETTINGS,
+    "first_stage": Setting(
+        None,
+        "the folder of a run of generative.autoencoder_kl; by default one is trained",
+        str | None,
+        essential=True,
+        origin=lambda flags: earlier_run.origin(flags, "first_stage", AUTOENCODER, "autoencoder"),
+    ),
+    "autoencoder_steps": Setting(1500, "training steps of the default autoencoder", limits=Range(1)),
+}
+"""Settings of the second phase."""
+
+LOCKED = ("autoencoder", "scale")
+"""Parameters of `LatentDiffusion` that come from the first phase."""
+
+NUM_SCALED = 1000
+"""Training images whose latents decide the scale."""
+
+
+def model_of(fields: dict, spec: dict, dtype: Any) -> AutoencoderKL:
+    """Build the autoencoder for the channels of the images.
+
+    Args:
+      fields: of the autoencoder.
+      spec: with `image_shape`.
+      dtype: of computation.
+
+    Returns:
+      The module.
+    """
+    return AutoencoderKL(**fields | {"image_channels": spec["image_shape"][-1]}, dtype=dtype)
+
+
+def _first_phase(flags: Flags) -> Path:
+    """The folder of the autoencoder's run, which is trained where none is given."""
+    words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
+    words += [f"--{name}={flags.get(name)}" for name in SETTINGS if flags.get(name) is not None]
+    words += earlier_run.words_of(flags, "autoencoder")
+    return earlier_run.find_or_train(flags, "first_stage", AUTOENCODER, words)
+
+
+def build(setup: Setup, network: nn.Module) -> Learner:
+    """Build the learner of the second phase.
+
+    Args:
+      setup: with the flags of LATENT and the optimizer's, and the spec of `latents`.
+      network: (z [B, h, w, C], t [B], label [B]) -> noise, with a class more than the data for none.
+
+    Returns:
+      The learner.
+
+    Raises:
+      ValueError: the autoencoder's levels do not divide the sides of the images.
+    """
+    autoencoder = model_of(setup.flags.group("autoencoder"), setup.spec, setup.dtype)
+    model, (height, width, _) = LatentDiffusion(network, autoencoder), setup.spec["image_shape"]
+    side = autoencoder.downsampling
+    if height % side or width % side:
+        allowed = f"levels that divide {height}x{width}"
+        raise ValueError(f"autoencoder.channels={autoencoder.channels}: sides do not divide; allowed: {allowed}")
+    learner = ddpm.learner(
+        model=model,
+        optimizer=optimizer.build(setup),
+        shape=(height // side, width // side, autoencoder.latent_channels),
+        condition=ddpm.class_condition(setup.spec["num_classes"]),
+        encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
+        decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
+        locked=LOCKED,
+        **setup.flags.group("learner"),
+    )
+    return optimizer.averaged(learner, setup)
+
+
+def start(setup: Setup) -> Start:
+    """Start with the weights of the first phase's autoencoder, and the scale of its latents.
+
+    Args:
+      setup: of the second phase.
+
+    Returns:
+      State -> State, whose `locked` has them.
+
+    Raises:
+      ValueError: when applied or checked: the autoencoder has another form, or was trained on images of another shape.
+    """
+
+    def check(state):
+        found = earlier_run.origin(setup.flags, "first_stage", AUTOENCODER, "autoencoder")
+        if found is not None:
+            earlier_run.check_facts(found.name, found.spec, setup.spec, "image_shape")
+
+    def replace(state):
+        folder = _first_phase(setup.flags)
+        phase = earlier_run.load(folder)
+        earlier_run.check_same(f"first_stage={str(folder)!r}", phase, setup, "autoencoder")
+        train = labeled_images.data(setup.flags, labels=False).train
+        model = model_of(setup.flags.group("autoencoder"), setup.spec, None)
+        encode = jax.jit(lambda x: model.apply({"params": phase.params}, normalize(x), method="encode"))
+        scale = latent_scale(*encode(jnp.asarray(train[: min(NUM_SCALED, len(train))]["image"])))
+        say(f"latents have a standard deviation of {scale:.3f}")
+        params = jax.tree.map(jnp.asarray, phase.params)
+        return state.replace(locked={"autoencoder": params, "scale": jnp.float32(scale)})
+
+    return Start(replace, check)
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure samples as `class_conditional.evaluators`, and on the test split how well images are reconstructed.
+
+    Args:
+      setup: with the flags of LATENT.
+      splits: the data.
+      split: "valid" or "test".
+
+    Returns:
+      The evaluators, with `reconstruction_psnr` in dB: the test result of the first phase.
+    """
+    found, result = class_conditional.evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
+    if split == "valid" or not result.exists():
+        return found
+    psnr = {"reconstruction_psnr": json.loads(result.read_text())["value"]}
+    return [*found, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe reconstructions for `--mode=predict`.
+
+    Args:
+      outputs: with `image` and `mean`.
+      spec: of the data.
+
+    Returns:
+      One dict an image.
+    """
+    shape = " x ".join(map(str, outputs["mean"].shape[1:]))
+    return [{"text": f"reconstructed from {shape} numbers"} for _ in outputs["image"]]
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write each image beside its reconstruction, as NAME_reconstruction.png.
+
+    Args:
+      folder: made where it is missing.
+      outputs: with `image`.
+      source: the images.
+      names: paths of the files.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from dlcore.report.generative import picture_grid
+
+    pairs = zip(names, np.asarray(to_float(source.arrays["image"])), outputs["image"], strict=True)
+    return [
+        class_conditional.save(
+            folder / f"{k}_{Path(name).stem}_reconstruction.png", picture_grid(np.stack([image, again]), 2)
+        )
+        for k, (name, image, again) in enumerate(pairs)
+    ]
+
+
+def panels(context: Any) -> list:
+    """Show test images beside their reconstructions, and the curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_rows
+
+    rows = {"test images": context.data.test.arrays["image"][:12], "reconstructed": context.outputs["image"][:12]}
+    return [sample_rows(rows, "Reconstructions", "The first test images, unselected."), curves(context.history)]

@@ -1,0 +1,256 @@
+"""What experiments with a latent space share: data, what `--mode=predict` reads and writes, panels of the report."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.generative import image_generation, sample_panels
+from dlcore.kits.images import labeled_images, prediction
+from dlcore.learner import Evaluator, Range
+
+__all__ = [
+    "SAMPLED",
+    "SETTINGS",
+    "data",
+    "describe",
+    "drawn",
+    "evaluators",
+    "example",
+    "inputs",
+    "panels",
+    "pictures",
+    "write",
+]
+
+NUM_SHOWN = 12
+"""Test images in a row of the report."""
+NUM_SHOWN_SAMPLES = 64
+"""Samples in the report."""
+
+SETTINGS = {
+    **{k: labeled_images.SETTINGS[k] for k in ("data_dir", "skip_bad", "valid_fraction")},
+    "dataset": Setting(
+        "digits",
+        "digits (embedded), factors (shapes drawn from known factors), folder, or a tfds name such as mnist, "
+        "fashion_mnist, cifar10",
+        essential=True,
+    ),
+    "image_size": Setting(
+        None,
+        "side of the images of a folder or of a tfds data set, by default their own; of factors, by default 16",
+        int | None,
+        Range(1),
+        essential=True,
+    ),
+    "num_images": Setting(4000, "factors: to train on; a tenth as many validate, an eighth test", limits=Range(10)),
+}
+
+
+SAMPLED = {
+    **SETTINGS,
+    **{k: image_generation.SETTINGS[k] for k in ("network", "network_steps", "frechet_network", "num_samples")},
+    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
+}
+"""SETTINGS of models that sample."""
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits.
+
+    Raises:
+      ValueError: as `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
+    """
+    from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes
+    from dlcore.generative.likelihood import check_intensities
+
+    if flags.dataset != "factors":
+        splits = labeled_images.data(flags, labels=False)
+        for name in ("train", "valid", "test"):
+            arrays = getattr(splits, name).arrays
+            if isinstance(arrays["image"], np.ndarray):
+                check_intensities(arrays["image"], f"{name} images")
+        return splits
+    size, n = flags.image_size or 16, flags.num_images
+    # Seeds are not those of the run, so that every run is tested on the same images.
+    counts = (n, max(8, n // 10), max(8, n // 8))
+    train, valid, test = (factor_shapes(count, seed, size) for seed, count in enumerate(counts))
+    spec = {
+        "dataset": "factors",
+        "class_names": list(SHAPES),
+        "num_classes": len(SHAPES),
+        "image_shape": [size, size, 1],
+        "factors": list(FACTORS),
+    }
+    return Splits(train, valid, test, spec)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"image": [1, H, W, C], "index": [1]}.
+    """
+    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "index": np.zeros(1, np.int32)}
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input` at the size of the training images, each with the next one as `other`.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+
+    Raises:
+      ValueError: files cannot be read; the message names them.
+    """
+    source, names = prediction.inputs(flags, spec)
+    pixels = source.arrays["image"]
+    return Source({"image": pixels, "other": np.roll(pixels, -1, 0)}, len(names)), names
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure the distance of samples to the test images, at the end of a run.
+
+    Args:
+      setup: with the flags of SAMPLED.
+      splits: the data.
+      split: "valid" or "test".
+
+    Returns:
+      The Fréchet distance and the kernel distance; nothing for "valid", and for shapes, which no classifier knows.
+    """
+    if setup.flags.dataset == "factors":
+        return []
+    if split == "valid":
+        image_generation.network_of(setup.flags, setup.spec)  # a bad --network is an error before training
+        return []
+    return image_generation.evaluators(setup, splits, split)
+
+
+def drawn(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Number samples, which `--mode=predict` draws where `--input` names no image.
+
+    Args:
+      flags: `num_drawn`.
+      spec: of the data.
+
+    Returns:
+      (source of indices, names).
+    """
+    return Source.indices(flags.num_drawn, "samples"), [f"sample {k}" for k in range(flags.num_drawn)]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe each image by the quality of its reconstruction.
+
+    Args:
+      outputs: with `psnr: [N]`, or of samples alone.
+      spec: of the data.
+
+    Returns:
+      {"psnr": dB, "text"}, one an image; {"text"} of a sample.
+    """
+    if "psnr" not in outputs:
+        return [{"text": "drawn"} for _ in outputs["sample"]]
+    return [{"psnr": float(v), "text": f"reconstructed at {v:.1f} dB"} for v in outputs["psnr"]]
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write NAME_reconstruction.png and NAME_path.png of each image, and samples.png where the model samples.
+
+    The first shows the image, what the encoder saw where that is another one, and the reconstruction; the second walks
+    to the next image, from the last to the first.
+
+    Args:
+      folder: made where it is missing.
+      outputs: what predict gives.
+      source: the images.
+      names: paths of the files.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from dlcore.report.generative import picture_grid
+
+    pixels, written = source.arrays.get("image", ()), []
+    for i, stem in enumerate(prediction.unique_stems(names)[: len(pixels)]):
+        seen = [pixels[i] / 255 if pixels.dtype == np.uint8 else pixels[i]]
+        seen += [outputs[name][i] for name in ("noisy", "reconstruction") if name in outputs]
+        written.append(_save(folder / f"{stem}_reconstruction.png", picture_grid(np.stack(seen), len(seen))))
+        if len(names) > 1 and "path" in outputs:
+            path = outputs["path"][i]
+            written.append(_save(folder / f"{stem}_path.png", picture_grid(path, len(path))))
+    if "sample" in outputs:
+        written.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
+    return written
+
+
+def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:
+    """Write a picture, enlarged by a whole number where its height is small."""
+    from dlcore.report.generative import save_picture
+
+    return save_picture(path, picture, max(1, least // picture.shape[0]))
+
+
+def panels(context: Any) -> list:
+    """Show what the outputs of `predict` allow: samples, reconstructions, walks, edits of known factors, the curves.
+
+    Args:
+      context: the ReportContext of a learner whose `predict` gives `reconstruction`; with `features` it also gives
+        `path` where the batch has `other`.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_grid, sample_rows
+
+    test, outputs, n = context.data.test, context.outputs, min(NUM_SHOWN, len(context.data.test))
+    rows = {"test images": test.arrays["image"][:n]}
+    rows |= {"with noise": outputs["noisy"][:n]} if "noisy" in outputs else {}
+    rows |= {"reconstructed": outputs["reconstruction"][:n]}
+    shown = [sample_rows(rows, "Reconstructions", "The first test images, unselected.")]
+    if "sample" in outputs:
+        samples = outputs["sample"][:NUM_SHOWN_SAMPLES]
+        shown = [
+            sample_grid(samples, "Samples", f"The first {len(samples)}, unselected."),
+            *shown,
+            sample_panels.nearest_training(context),
+        ]
+    shown += [sample_panels.interpolations(context)] if "features" in outputs else []
+    shown += [sample_panels.traversals(context)] if "kl" in outputs else []
+    shown += [sample_panels.edits(context)] if "factors" in context.spec else []
+    return [*shown, curves(context.history)]
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Show reconstructions in TensorBoard.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      {"reconstructions": one image of all}.
+    """
+    from dlcore.report.generative import picture_grid
+
+    return {"reconstructions": picture_grid(context.outputs["reconstruction"][:64], 8)}

@@ -1,0 +1,317 @@
+"""What experiments of autoregressive image models share: data and their baseline, panels, samples and completions."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.generative import autoregressive, likelihood
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.generative.image_generation import NUM_SHOWN
+from dlcore.kits.images import labeled_images, prediction
+from dlcore.kits.training import optimizer
+from dlcore.learner import Learner, Range
+
+__all__ = [
+    "NUM_COMPLETIONS",
+    "PAGE",
+    "SETTINGS",
+    "build",
+    "data",
+    "describe",
+    "drawn",
+    "fields",
+    "independent_nats",
+    "inputs",
+    "panels",
+    "upper_half",
+    "write",
+]
+
+NUM_COMPLETIONS = 4
+"""Lower halves that are drawn for each upper half."""
+
+FOLDER_SIZE = 28
+"""Side that images of a folder get by default: every number of an image is drawn after all others."""
+
+SETTINGS = {
+    **{k: labeled_images.SETTINGS[k] for k in ("dataset", "data_dir", "skip_bad", "valid_fraction")},
+    "image_size": labeled_images.SETTINGS["image_size"]._replace(
+        help=f"side of the images of a tfds data set, by default their own; of a folder, by default {FOLDER_SIZE}"
+    ),
+    **optimizer.SETTINGS,
+    "levels": Setting(
+        2, "values of a pixel: 2 binarizes it, 256 keeps the data's own", limits=Range(2, 256), essential=True
+    ),
+    "conditional": Setting(False, "give the network the class of an image", essential=True),
+    "num_drawn": Setting(16, "samples that --mode=predict draws without --input", limits=Range(1), identity=False),
+    "sample_class": Setting(
+        None, "class that --mode=predict draws, by name; by default all in turn", str | None, identity=False
+    ),
+}
+
+
+def build(setup: Setup, model: Any, **fields: Any) -> Learner:
+    """Build the learner of a network.
+
+    Args:
+      setup: with the flags of SETTINGS and the learner.
+      model: a class of networks with the fields `levels` and `num_classes`.
+      **fields: of the network, besides those.
+
+    Returns:
+      The learner; by the average of the parameters with `--ema`.
+    """
+    num_classes = setup.spec["num_classes"] if setup.flags.conditional else 0
+    learner = autoregressive.learner(
+        model=model(levels=setup.flags.levels, num_classes=num_classes, **fields),
+        optimizer=optimizer.build(setup),
+        shape=tuple(setup.spec["image_shape"]),
+        **setup.flags.group("learner"),
+    )
+    return optimizer.averaged(learner, setup)
+
+
+def fields(setup: Setup, prefix: str) -> dict[str, Any]:
+    """Read the fields of a network whose features part into equal blocks, one a color.
+
+    Args:
+      setup: with the flags of the network.
+      prefix: of these flags.
+
+    Returns:
+      {field: value}; `features` and `head_features` that nobody gave are rounded up to multiples of the colors.
+    """
+    found, colors = setup.flags.group(prefix), setup.spec["image_shape"][-1]
+    for name in {"features", "head_features"} - {given.removeprefix(f"{prefix}.") for given in setup.flags.given}:
+        found[name] = -(-found[name] // colors) * colors
+    return found
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name.
+
+    Args:
+      flags: of SETTINGS and the learner.
+
+    Returns:
+      The splits; the report shows the first NUM_SHOWN samples.
+
+    Raises:
+      ValueError: as `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
+    """
+    if flags.dataset == "folder" and flags.image_size is None:
+        flags = flags.replace(image_size=FOLDER_SIZE)
+    splits = labeled_images.data(flags, labels=False)
+    for name in ("train", "valid", "test"):
+        likelihood.check_intensities(getattr(splits, name).arrays["image"], f"{name} images")
+    how = f"binarized: {flags.binarization}" if flags.levels == 2 else f"{flags.levels} levels"
+    nats, pixels = independent_nats(flags, splits), np.prod(splits.spec["image_shape"])
+    bits = float(likelihood.nats_to_bits(nats, pixels))
+    note = f"independent pixels ({how}) have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
+    name, rule = autoregressive.likelihood_name(flags.binarization, flags.levels), "independent pixels"
+    trivial = {f"nll_nats_{name}": (nats, rule), f"bits_per_dim_{name}": (bits, rule)}
+    return splits._replace(
+        shown=Source.indices(NUM_SHOWN, "samples"),
+        spec={**splits.spec, "independent_nats": nats, "trivial": trivial},
+        notes=(*splits.notes, note),
+    )
+
+
+def independent_nats(flags: Flags, splits: Splits) -> float:
+    """Measure the model without dependence on the test split: what a network must beat.
+
+    Args:
+      flags: `levels`, and `binarization` where there are two.
+      splits: the data.
+
+    Returns:
+      Mean nats an image.
+    """
+
+    def levels_of(name: str) -> jax.Array:
+        image = getattr(splits, name).arrays["image"]
+        if flags.levels > 2:
+            return likelihood.quantize(image, flags.levels)
+        drawn = likelihood.binarize(jax.random.key(0), image, flags.binarization, np.arange(len(image)))
+        return drawn.astype(np.int32)
+
+    return -float(likelihood.independent_log_likelihood(levels_of("train"), levels_of("test"), flags.levels).mean())
+
+
+def upper_half(shape: tuple[int, int, int]) -> np.ndarray:
+    """Mark the pixels above the middle.
+
+    Args:
+      shape: (H, W, C).
+
+    Returns:
+      [H, W, C] float32, 1 in the first H // 2 rows.
+    """
+    known = np.zeros(shape, np.float32)
+    known[: shape[0] // 2] = 1
+    return known
+
+
+def _repeated(pixels: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Each image NUM_COMPLETIONS times, with its upper half marked."""
+    pixels = np.repeat(pixels, NUM_COMPLETIONS, 0)
+    known = np.broadcast_to(upper_half(pixels.shape[1:]), pixels.shape)
+    given = {"image": pixels, "known": np.ascontiguousarray(known)}
+    return given if labels is None else given | {"label": np.repeat(labels, NUM_COMPLETIONS)}
+
+
+def _class(flags: Flags, spec: dict) -> int | None:
+    if flags.sample_class is None:
+        return None
+    if not flags.conditional:
+        raise FlagError(f"--sample_class={flags.sample_class}: the run has no classes; allowed: of --conditional runs")
+    names = spec["class_names"]
+    if flags.sample_class not in names:
+        raise FlagError(f"--sample_class={flags.sample_class}: not a trained class; allowed: {', '.join(names)}")
+    return names.index(flags.sample_class)
+
+
+def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Number the samples that `--mode=predict` draws.
+
+    Args:
+      flags: `num_drawn`, and `sample_class`.
+      spec: of the data.
+
+    Returns:
+      (source, names).
+
+    Raises:
+      FlagError: `sample_class` is no class of the data, or the run has no classes.
+    """
+    n, label = flags.num_drawn, _class(flags, spec)
+    arrays = {} if label is None else {"label": np.full(n, label, np.int32)}
+    return Source(arrays, n, name="samples"), [f"sample_{i:03}" for i in range(n)]
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Read the images under `--input`, whose upper halves are completed.
+
+    Args:
+      flags: `input`, a file or a folder, and `sample_class`.
+      spec: of the data.
+
+    Returns:
+      (source, paths), each image NUM_COMPLETIONS times.
+
+    Raises:
+      ValueError: files cannot be read; the message names them.
+      FlagError: as `drawn`.
+    """
+    label = _class(flags, spec)
+    source, names = prediction.inputs(flags, spec)
+    labels = None if label is None else np.full(len(names), label, np.int32)
+    return Source(_repeated(source.arrays["image"], labels)), list(np.repeat(names, NUM_COMPLETIONS))
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe each sample or completion by its likelihood.
+
+    Args:
+      outputs: with `nats: [N]`.
+      spec: of the data.
+
+    Returns:
+      {"nats": -log p of the whole image, "text"}, one a sample.
+    """
+    return [{"nats": float(n), "text": f"-log p = {n:.2f} nats"} for n in outputs["nats"]]
+
+
+def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
+    """Write samples.png and each sample, or of each image NAME_completions.png.
+
+    The latter shows the image, what was given of it, and the completions.
+
+    Args:
+      folder: made where it is missing.
+      outputs: what predict gives.
+      source: of `drawn` or `inputs`.
+      names: of the samples, or paths of the images.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from dlcore.report.generative import picture_grid, save_picture
+
+    samples = outputs["sample"]
+    if "image" not in source.arrays:
+        single = np.rint(255 * samples).astype(np.uint8)
+        files = [save_picture(folder / f"{name}.png", image) for name, image in zip(names, single, strict=True)]
+        return [save_picture(folder / "samples.png", picture_grid(samples, 8)), *files]
+    written = []
+    for i, stem in enumerate(prediction.unique_stems(names[::NUM_COMPLETIONS])):
+        rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
+        image = source.arrays["image"][rows.start]
+        image = image / 255 if image.dtype == np.uint8 else image
+        shown = np.stack([image, image * source.arrays["known"][rows.start], *samples[rows]])
+        written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(shown, len(shown))))
+    return written
+
+
+def panels(context: Any) -> list:
+    """Show samples, completions of test images, the training images nearest to samples, and the curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_grid, sample_rows
+
+    flags, test = context.flags, context.data.test
+    name = autoregressive.likelihood_name(flags.binarization, flags.levels)
+    note = (
+        f"The first {len(context.outputs['sample'])}, unselected. "
+        f"Test images: {context.numbers[f'nll_nats_{name}']:.2f} nats, "
+        f"{context.numbers[f'bits_per_dim_{name}']:.3f} bits a dimension ({name}); independent pixels: "
+        f"{context.spec['independent_nats']:.2f} nats."
+    )
+    shown = test[: min(8, len(test))]
+    batch = _repeated(shown["image"], shown["label"] if flags.conditional else None)
+    batch["index"] = np.arange(len(batch["image"]), dtype=np.int32)
+    completions = np.asarray(jax.jit(context.learner.predict)(context.state, batch)["sample"])
+    given = batch["image"] / 255 if batch["image"].dtype == np.uint8 else batch["image"]
+    rows = {"test images": given[::NUM_COMPLETIONS], "what is given": (given * batch["known"])[::NUM_COMPLETIONS]}
+    rows |= {f"completion {k + 1}": completions[k::NUM_COMPLETIONS] for k in range(NUM_COMPLETIONS)}
+    return [
+        sample_grid(context.outputs["sample"], "Samples", note),
+        sample_rows(rows, "Completions", "The upper half is given, the lower half drawn."),
+        sample_panels.nearest_training(context),
+        curves(context.history),
+        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
+    ]
+
+
+PAGE = {
+    "learner": autoregressive.learner,
+    "data": data,
+    "monitor": "loss",
+    "monitor_mode": "min",
+    "headline": "nll_nats_dynamic",
+    "expected_loss": lambda setup: float(np.log(setup.flags.levels)),
+    "plain": {"ema": None, "weight_decay": 0.0},
+    "example": labeled_images.example,
+    "inputs": inputs,
+    "drawn": drawn,
+    "describe": describe,
+    "write": write,
+    "panels": panels,
+    "pictures": sample_panels.pictures,
+    "schedule": optimizer.schedule,
+}
+"""What the pages share, as keyword arguments of Experiment."""

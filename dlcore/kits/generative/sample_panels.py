@@ -1,0 +1,259 @@
+"""What experiments that generate images show: samples beside the nearest training images, walks through codes, films.
+
+Of diffusion models every sampler and its trajectories, too.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.generative import ddpm
+from dlcore.generative.pixels import denormalize
+from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
+from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
+from dlcore.learner import Learner, example_keys
+from dlcore.optim import parameter_ema
+
+__all__ = [
+    "diffusion_panels",
+    "edits",
+    "film_of_samples",
+    "interpolations",
+    "nearest_training",
+    "panels",
+    "pictures",
+    "traversals",
+]
+
+NUM_NEAREST = 12
+"""Samples that are shown with their nearest training images."""
+MOST_COLUMNS = 16
+"""Most classes whose samples are shown in a column each."""
+NUM_WALKS = 6
+"""Walks between images, dimensions of a traversal, and factors that are edited."""
+
+
+def panels(context: Any) -> list:
+    """Show the first samples, of classes that were asked for in a column each, the curves, and real images.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_grid
+
+    flags, test, samples = context.flags, context.data.test, context.outputs["sample"]
+    columns, classes, distance = 8, "", ""
+    if "label" in context.data.shown.arrays and 1 < context.spec["num_classes"] <= MOST_COLUMNS:
+        columns = context.spec["num_classes"]
+        samples = samples[: len(samples) // columns * columns]
+        classes = f" A column a class: {', '.join(map(str, context.spec['class_names']))}."
+    if context.numbers.get("frechet_distance") is not None:
+        distance = f" Fréchet distance {context.numbers['frechet_distance']:.2f} over {_counts(flags, context)}."
+    note = f"The first {len(samples)}, unselected.{classes}{distance}"
+    return [
+        sample_grid(samples, "Samples", note, columns),
+        curves(context.history),
+        sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
+    ]
+
+
+def _counts(flags: Flags, context: Any) -> str:
+    about = context.spec.get("about", {}).get("frechet_distance")
+    trained = (
+        "" if flags.network or flags.smoke or context.spec["num_classes"] == 1 else f" ({flags.network_steps} steps)"
+    )
+    if about is None:
+        return f"{flags.num_samples:,} samples and {min(NUM_REAL, len(context.data.test)):,} test images"
+    network, samples, real = about.split(", ")
+    return f"{samples} and {real.removesuffix(' real')} test images, in the features of {network}{trained}"
+
+
+def nearest_training(context: Any) -> Any:
+    """Show samples with the nearest training images: copies would tell that the model memorizes.
+
+    Args:
+      context: the ReportContext, whose outputs have `sample`.
+
+    Returns:
+      The panel; its note has the mean distance of samples, and of as many test images, which are new for certain.
+    """
+    from dlcore.report.generative import nearest_images, sample_rows
+
+    train, test = context.data.train.arrays["image"], context.data.test.arrays["image"]
+    samples = np.asarray(context.outputs["sample"])[:NUM_SHOWN]
+    nearest, distances = nearest_images(samples, train)
+    known = nearest_images(test[: len(samples)], train)[1]
+    note = (
+        f"By the pixels' Euclidean distance, of {len(train):,} images: on average {distances.mean():.2f} from samples "
+        f"and {known.mean():.2f} from test images, over {len(samples)} each; copies would be at 0."
+    )
+    rows = {"samples": samples[:NUM_NEAREST], "nearest training images": train[nearest[:NUM_NEAREST]]}
+    return sample_rows(rows, "Are samples copies?", note)
+
+
+def interpolations(context: Any) -> Any:
+    """Walk from test images to others, by the codes on the arc between.
+
+    Args:
+      context: the ReportContext of a learner whose `predict` gives `path` where the batch has `other`.
+
+    Returns:
+      The panel.
+    """
+    from dlcore.report.generative import sample_path
+
+    test = context.data.test
+    n = min(NUM_WALKS, len(test) // 2)
+    pairs = {**test[:n], "other": test.arrays["image"][n : 2 * n]}
+    path = np.asarray(jax.jit(context.learner.predict)(context.state, pairs)["path"])
+    return sample_path(
+        path.swapaxes(0, 1), "Interpolation", "From one test image to another, on the arc of their codes."
+    )
+
+
+def traversals(context: Any) -> Any:
+    """Vary one dimension of the mean code of the first test image at a time, those that say most.
+
+    Args:
+      context: the ReportContext of a learner whose `predict` decodes `latent`, with `features` and `kl` by dimension.
+
+    Returns:
+      The panel; its note says how many dimensions are used at all.
+    """
+    from dlcore.generative.latents import traverse
+    from dlcore.report.generative import sample_path
+
+    kl = np.asarray(context.outputs["kl"]).mean(0)
+    dimensions = np.argsort(-kl, kind="stable")[:NUM_WALKS]
+    codes = traverse(jnp.asarray(context.outputs["features"][0]), dimensions, np.linspace(-2.5, 2.5, 9))
+    drawn = _decoded(context, codes.reshape(-1, codes.shape[-1])).reshape(
+        *codes.shape[:2], *context.spec["image_shape"]
+    )
+    shown = ", ".join(f"{d} ({kl[d]:.2f})" for d in dimensions)
+    note = (
+        f"From -2.5 to 2.5, a dimension a row: {shown}; in brackets nats of KL. {(kl > 0.01).sum()} of {len(kl)} "
+        "dimensions have more than 0.01 nats."
+    )
+    return sample_path(drawn.swapaxes(0, 1), "Latent traversal", note)
+
+
+def edits(context: Any) -> Any:
+    """Edit known factors of the first test image, along directions fitted on the codes of training images.
+
+    Args:
+      context: the ReportContext of a run whose data have `factors`, and whose `predict` decodes `latent`.
+
+    Returns:
+      The panel.
+    """
+    from dlcore.generative.latents import attribute_direction, edit
+    from dlcore.report.generative import sample_rows
+
+    rows = context.data.train[: min(2000, len(context.data.train))]
+    codes = np.asarray(jax.jit(context.learner.predict)(context.state, rows)["features"])
+    first = jnp.asarray(context.outputs["features"][0])
+    pictures = {}
+    for k, name in enumerate(context.spec["factors"]):
+        factor = rows["factors"][:, k]
+        amounts = np.linspace(-1.5, 1.5, 7) * factor.std()
+        drawn = _decoded(context, edit(first, attribute_direction(codes, factor), amounts))
+        pictures[f"{name}, by {amounts[0]:.2f} to {amounts[-1]:.2f}"] = drawn
+    return sample_rows(
+        pictures, "Editing", "The first test image; each direction is a least-squares fit on training codes."
+    )
+
+
+def _decoded(context: Any, codes: jax.Array) -> np.ndarray:
+    batch = {"latent": codes, "index": np.arange(len(codes), dtype=np.int32)}
+    return np.asarray(jax.jit(context.learner.predict)(context.state, batch)["decoded"])
+
+
+def film_of_samples(build: Callable[[Setup], Learner], setup: Setup) -> list:
+    """Film the same samples over training, from the same noise.
+
+    Args:
+      build: of the experiment.
+      setup: of the run.
+
+    Returns:
+      The hook, in a list.
+    """
+    from dlcore.modes.film import film_hooks
+    from dlcore.report.generative import picture_grid
+
+    batch = {"index": np.arange(NUM_SHOWN, dtype=np.int32)}
+    return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Show the first samples in TensorBoard.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      {"samples": one image of all}.
+    """
+    from dlcore.report.generative import picture_grid
+
+    return {"samples": picture_grid(context.outputs["sample"], 8)}
+
+
+def diffusion_panels(context: Any, model: nn.Module) -> list:
+    """Show samples, DDIM's trajectories as a film and side by side, and each sampler's samples from the same noise.
+
+    Args:
+      context: the ReportContext of a run with the flags of `dlcore.generative.ddpm.learner`.
+      model: the network that predicts the noise.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.film import film
+    from dlcore.report.generative import picture_grid, sample_path, sample_rows
+    from dlcore.report.triage import triage_panels
+
+    flags, shape = context.flags, tuple(context.spec["image_shape"])
+    params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
+    abar = alphas_cumprod(SCHEDULES[flags.beta_schedule](flags.num_timesteps))
+
+    @partial(jax.jit, static_argnums=(2, 3))
+    def draw(params, keys, sampler, num_inference_steps):
+        """Samples after every step, [num_inference_steps + 1, B, H, W, C]."""
+
+        def denoise(x, t):
+            return model.apply({"params": params}, x, jnp.full(x.shape[0], t))
+
+        options = {
+            "sampler": sampler,
+            "num_inference_steps": num_inference_steps,
+            "clip_sample": flags.clip_sample,
+            "prediction": flags.prediction,
+        }
+        return denormalize(ddpm.sample(denoise, keys, shape, abar, **options, return_trajectory=True)[1])
+
+    keys = example_keys(context.state.rng, {"index": jnp.arange(16)})
+    steps = min(50, flags.num_timesteps)
+    runs = {"dpmpp": min(15, steps), "ddim": steps, "ddpm": flags.num_timesteps}
+    paths = {sampler: np.asarray(draw(params, keys, sampler, count)) for sampler, count in runs.items()}
+    columns = np.unique(np.linspace(0, steps, 13).round().astype(int))
+    trajectory = sample_path(
+        paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
+    )
+    chain = [picture_grid(images, 4) for images in paths["ddim"]]
+    moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100)
+    rows = {f"{name}, {count} steps": paths[name][-1] for name, count in runs.items()}
+    by_sampler = sample_rows(rows, "Samplers", "From the same noise as the first samples above.")
+    samples, *others = panels(context)
+    return [samples, moving, trajectory, by_sampler, *triage_panels(context.history, floor=None), *others]

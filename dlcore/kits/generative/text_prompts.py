@@ -1,0 +1,247 @@
+"""What experiments share that draw from prompts: captioned shapes, prompts by word, whether objects are right."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.captions import REFERENCES, caption_words, captions, named_objects
+from dlcore.data.shape_grid import read_shapes
+from dlcore.data.source import Source
+from dlcore.data.words import padded, vocabulary_from_dict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.generative.conditional_unet import ConditionalUNet
+from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness
+from dlcore.kits.generative import class_conditional, image_generation
+from dlcore.learner import Evaluator, Range
+
+__all__ = [
+    "MODULES",
+    "NETWORK",
+    "SETTINGS",
+    "SMOKE_NETWORK",
+    "correct_objects",
+    "data",
+    "evaluators",
+    "example",
+    "inputs",
+    "model_of",
+    "panels",
+    "tokens_of",
+]
+
+SETTINGS = {
+    "image_size": Setting(16, "side of the drawn images in pixels", limits=Range(16), essential=True),
+    "grid": Setting(2, "cells in a row and in a column of an image", limits=Range(2, 3), essential=True),
+    "num_images": Setting(8000, "captioned images to train on; 400 more to validate, 1,000 to test", limits=Range(10)),
+    "num_samples": Setting(400, "drawn from prompts of the test split, at the end of a run", limits=Range(2)),
+    "guidance_samples": class_conditional.SETTINGS["guidance_samples"],
+}
+
+
+MODULES = {"unet": ConditionalUNet, "words": WordEncoder}
+"""Whose fields are flags."""
+
+NETWORK = {
+    "unet.channels": (48, 96),
+    "unet.attention_levels": (0, 1),
+    "unet.patch_size": 2,
+    "words.depth": 1,
+}
+"""Defaults of the networks, which a ControlNet needs too."""
+
+SMOKE_NETWORK = {"unet.channels": (8, 8), "unet.attention_levels": (1,), "words.width": 8}
+
+
+def model_of(setup: Setup) -> TextUNet:
+    """Build the network of prompts.
+
+    Args:
+      setup: with the flags of MODULES, and the vocabulary.
+
+    Returns:
+      The module.
+    """
+    words = WordEncoder(len(vocabulary_from_dict(setup.spec["vocabulary"])), **setup.flags.group("words"))
+    return TextUNet(words, ConditionalUNet(**setup.flags.group("unet"), dtype=setup.dtype))
+
+
+def data(flags: Flags) -> Splits:
+    """Draw captioned shapes; each image has one of its captions.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits, of `image` and `tokens`; the report shows samples of the first test prompts.
+
+    Raises:
+      ValueError: cells are no whole number of pixels wide.
+    """
+    if flags.image_size % flags.grid:
+        raise ValueError(
+            f"image_size={flags.image_size}: cells are no whole pixels; allowed: multiples of grid={flags.grid}"
+        )
+    n = flags.num_images
+    # Seeds are not those of the run, so that every run is tested on the same images.
+    parts = [
+        captions(count, seed, size=flags.image_size, grid=flags.grid)
+        for seed, count in enumerate((n, max(8, n // 20), max(8, n // 8)))
+    ]
+    length = max(part.arrays["captions"].shape[2] for part in parts)
+
+    def source(part: Source, name: str) -> Source:
+        rows = np.arange(len(part))
+        tokens = part.arrays["captions"][rows, rows % REFERENCES]
+        tokens = np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])))
+        return Source({"image": part.arrays["image"], "tokens": tokens}, len(part), name=f"captioned shapes ({name})")
+
+    train, valid, test = (source(part, name) for part, name in zip(parts, ("train", "valid", "test"), strict=True))
+    spec = {
+        "dataset": "captioned shapes",
+        "image_shape": list(train.arrays["image"].shape[1:]),
+        "length": length,
+        "grid": flags.grid,
+        "vocabulary": caption_words().to_dict(),
+    }
+    note = f"object_correctness: {flags.num_samples} samples of test prompts, their shapes read without a network"
+    shown = test.take(min(image_generation.NUM_SHOWN, len(test)))
+    return Splits(train, valid, test, spec, (note,), shown=shown)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, without a prompt.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      {"image": [1, H, W, 3], "tokens": [1, T], "index": [1]}.
+    """
+    return {
+        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
+        "tokens": np.zeros((1, spec["length"]), np.int32),
+        "index": np.zeros(1, np.int32),
+    }
+
+
+def correct_objects(spec: dict, source: Source) -> Evaluator:
+    """Measure whether samples show what prompts name.
+
+    Args:
+      spec: of the data.
+      source: of `tokens`.
+
+    Returns:
+      The evaluator, see `object_correctness`.
+    """
+    words = vocabulary_from_dict(spec["vocabulary"])
+    return object_correctness(
+        lambda image: read_shapes(image, spec["grid"]),
+        lambda rows: [named_objects(words.decode(tokens)) for tokens in rows["tokens"]],
+        source,
+    )
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure at the end of a run whether samples show what the prompts of the test split name.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: the data.
+      split: "valid", which has none, or "test".
+
+    Returns:
+      The evaluators.
+    """
+    if split == "valid":
+        return []
+    source = splits.test.take(min(setup.flags.num_samples, len(splits.test)))
+    return [correct_objects(setup.spec, source)]
+
+
+def tokens_of(text: str, spec: dict) -> np.ndarray:
+    """Encode a prompt.
+
+    Args:
+      text: words of the vocabulary.
+      spec: with `vocabulary` and `length`.
+
+    Returns:
+      [T] int32.
+
+    Raises:
+      FlagError: a word is not in the vocabulary, or there are too many.
+    """
+    words = vocabulary_from_dict(spec["vocabulary"])
+    if unknown := words.unknown(text):
+        raise FlagError(f"--input={text}: {unknown[0]!r} is in no caption; allowed: {', '.join(sorted(words.words))}")
+    tokens = words.encode(text)
+    if len(tokens) + 2 > spec["length"]:
+        raise FlagError(f"--input={text}: {len(tokens)} words; allowed: at most {spec['length'] - 2}")
+    return padded([tokens], spec["length"])[0]
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the prompts of `--input`: "a red circle / 8x a blue square is above a green cross".
+
+    Args:
+      flags: `input`, prompts with a slash between; 8x draws eight samples of one.
+      spec: of the data.
+
+    Returns:
+      (source of `tokens`, the prompts).
+
+    Raises:
+      FlagError: a word is not in the vocabulary, or there are too many.
+    """
+    rows, names = [], []
+    for prompt in flags.input.split("/"):
+        times, text = re.fullmatch(r"\s*(?:(\d+)x\s+)?(.*?)\s*", prompt).groups()
+        rows += [tokens_of(text, spec)] * int(times or 1)
+        names += [text] * int(times or 1)
+    return Source({"tokens": np.stack(rows)}, len(rows)), names
+
+
+def panels(context: Any, build: Any, source: Source | None = None) -> list:
+    """Show samples with their prompts, the guidance curve, and the learning curves.
+
+    Args:
+      context: the ReportContext.
+      build: of the experiment.
+      source: that the guidance curve draws; None takes test prompts.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.generative import sample_rows
+    from dlcore.report.panel import Panel
+    from dlcore.report.pictures import captioned_images, to_uint8
+    from dlcore.report.triage import triage_panels
+
+    words = vocabulary_from_dict(context.spec["vocabulary"])
+    texts = [words.decode(tokens) for tokens in context.data.shown.arrays["tokens"][:24]]
+    shown = [
+        Panel(
+            "Samples",
+            captioned_images(to_uint8(context.outputs["sample"][:24]), texts),
+            "The first test prompts, unselected.",
+        )
+    ]
+    rows = {"real": context.data.shown.arrays["image"][:10], "drawn": context.outputs["sample"][:10]}
+    if "hint" in context.data.shown.arrays:
+        rows = {"edges": np.repeat(context.data.shown.arrays["hint"][:10], 3, -1), **rows}
+    shown.append(sample_rows(rows, "Beside real images", "Of the same prompts."))
+    if context.flags.guidance_samples:
+        source = source or context.data.test.take(min(context.flags.guidance_samples, len(context.data.test)))
+        measure = correct_objects(context.spec, source)
+
+        def numbers(images: np.ndarray) -> dict[str, float]:
+            return measure.finish(measure.add(None, {"sample": images}, source[:]))
+
+        shown += class_conditional.guidance_panel(context, build, source, numbers)
+    return [*shown, *triage_panels(context.history, floor=None), curves(context.history)]

@@ -1,0 +1,105 @@
+"""What the report of an experiment that maps an image to a class shows."""
+
+from typing import Any
+
+import numpy as np
+
+from dlcore.kits.images import labeled_images
+
+__all__ = ["PLAIN", "panels", "pictures", "training_images"]
+
+PLAIN = {
+    "augment": "none",
+    "label_smoothing": 0.0,
+    "mixup_alpha": 0.0,
+    "cutmix_alpha": 0.0,
+    "l2": 0.0,
+    "weight_decay": 0.0,
+    "ema": None,
+    "model.dropout": 0.0,
+    "model.input_dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.aux_dropout": 0.0,
+    "model.drop_path": 0.0,
+}
+"""What switches regularization and augmentation of a classifier off: `Experiment.plain`."""
+
+
+def panels(context: Any) -> list:
+    """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.classifier import classifier_panels
+    from dlcore.report.curves import curves
+    from dlcore.report.triage import triage_panels
+
+    names, test = context.spec["class_names"], context.data.test.arrays
+    measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
+    return [
+        curves(context.history),
+        *triage_panels(context.history, _floor(context), labeled_images.is_augmented(context.flags, context.spec)),
+        *training_images(context),
+        *classifier_panels(measures, test["image"], test["label"], probabilities, names, context.state.params),
+    ]
+
+
+def training_images(context: Any, count: int = 10, versions: int = 6) -> list:
+    """Show training images, a class each, beside what augmentation makes of them.
+
+    Args:
+      context: the ReportContext.
+      count: the most images.
+      versions: of each.
+
+    Returns:
+      One panel.
+    """
+    from dlcore.report import class_images
+
+    flags, spec, train = context.flags, context.spec, context.data.train
+    labels, names = np.asarray(train.arrays["label"]), spec["class_names"]
+    first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
+    chosen = np.array([first[i] for i in np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)])
+    drawn = labeled_images.training_versions(flags, spec, train, chosen, versions)
+    note = f"{labeled_images.preparation(flags, spec)} The network gets them normalized by mean and standard deviation."
+    kinds = [names[label] for label in labels[chosen]]
+    return [class_images.training_images(train.arrays["image"][chosen], drawn, kinds, note)]
+
+
+def _floor(context: Any) -> float | None:
+    """The least training loss; None where examples are mixed, or a teacher at a temperature sets the targets."""
+    from dlcore.diagnostics.triage import smoothing_floor
+
+    flags = context.flags
+    if flags.get("mixup_alpha", 0) or flags.get("cutmix_alpha", 0) or "temperature" in flags:
+        return None
+    return smoothing_floor(flags.get("label_smoothing", 0.0), len(context.spec["class_names"]))
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Show first-layer filters and the most confident mistakes in TensorBoard.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      {name: image [H, W, C]}, of those that there are.
+    """
+    from dlcore.report.filters import filter_grid, first_kernel
+    from dlcore.report.pictures import to_uint8
+
+    shown = {}
+    kernel = first_kernel(context.state.params)
+    if kernel is not None:
+        shown["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
+    test, probabilities = context.data.test.arrays, context.outputs["probabilities"]
+    wrong = np.flatnonzero(probabilities.argmax(-1) != test["label"])
+    worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:16]
+    if len(worst):
+        shown["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
+    return shown

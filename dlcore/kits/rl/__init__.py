@@ -1,0 +1,1 @@
+"""What pages of reinforcement learning share: environments as data, demonstrations, policies to compare with."""

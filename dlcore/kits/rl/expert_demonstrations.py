@@ -1,0 +1,250 @@
+"""The shared part of the experiments that imitate: an expert, its demonstrations as data, returns side by side."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.rl import agents
+from dlcore.kits.rl.baseline_policies import trivial_returns
+from dlcore.kits.training import earlier_run
+from dlcore.learner import Evaluator, Range
+from dlcore.optim import create_optimizer
+from dlcore.rl import behavior_cloning, networks
+from dlcore.rl import demonstrations as demos
+from dlcore.rl.environments import Environment
+
+__all__ = [
+    "NUM_RECORDED",
+    "SETTINGS",
+    "adversarial_data",
+    "clone",
+    "clone_return",
+    "comparison",
+    "data",
+    "greedy",
+    "panels",
+    "record_expert",
+]
+
+NUM_RECORDED = 16
+"""Episodes in the file of an expert."""
+_CLONE_STEPS = 1000
+"""Each on all steps that were selected."""
+_SAME = ("environment", "time_limit", "mask_velocities", "stack_frames", "repeat_actions")
+"""What the default expert acts in."""
+
+SETTINGS = {
+    **agents.SETTINGS,
+    "demonstrations": Setting(None, "a file of recorded episodes; by default the expert's", str | None, essential=True),
+    "expert": Setting(
+        None,
+        "the folder of a run of rl.ppo, whose episodes are recorded; by default one is trained",
+        str | None,
+        origin=lambda flags: earlier_run.origin(flags, "expert", "rl.ppo"),
+    ),
+    "expert_steps": Setting(200, "training steps of the default expert", limits=Range(1)),
+    "num_demonstrations": Setting(4, "episodes to imitate", limits=Range(1, NUM_RECORDED), essential=True),
+    "every": Setting(1, "a learner sees every k-th step of an episode", limits=Range(1)),
+}
+
+
+def record_expert(flags: Flags) -> demos.Demonstrations:
+    """Load recorded episodes, or let an expert play them and keep them in its folder.
+
+    The expert acts as it was tested, with its most probable action; of several seeds it is the one with the largest
+    mean return.
+
+    Args:
+      flags: of SETTINGS. In a smoke run without an expert an untrained network plays.
+
+    Returns:
+      The episodes.
+
+    Raises:
+      ValueError: a file or a folder is not what its flag says.
+    """
+    environment = agents.environment_of(flags)
+    path = flags.demonstrations
+    keys = jax.random.split(jax.random.key(0), NUM_RECORDED)
+    if path is None and flags.expert is None and flags.smoke:
+        _, observation = environment.reset(jax.random.key(0))
+        model = networks.actor_critic(environment)
+        params = model.init(jax.random.key(0), observation[None])["params"]
+        return demos.record(environment, greedy(model, params), keys[:4])
+    if path is None:
+        words = [f"--{name}={flags.get(name)}" for name in _SAME]
+        words += ["--num_seeds=1", *([] if flags.smoke else [f"--steps={flags.expert_steps}"])]
+        path = earlier_run.find_or_train(flags, "expert", "rl.ppo", words) / "demonstrations.npz"
+        if not path.exists():
+            demos.save(path, _recorded(path.parent, keys))
+    found = demos.load(path)
+    demos.check(found, environment)
+    return found
+
+
+def _recorded(folder: Path, keys: jax.Array) -> demos.Demonstrations:
+    """Episodes of the best seed of a run of rl.ppo."""
+    phase = earlier_run.load(folder)
+    if phase.flags.normalize_observation:
+        allowed = "a run without --normalize_observation"
+        raise ValueError(f"expert={str(folder)!r}: the expert sees normalized observations; allowed: {allowed}")
+    environment, seeds = agents.environment_of(phase.flags), phase.flags.num_seeds
+    model = networks.actor_critic(environment, **phase.flags.group("network"))
+    params = [jax.tree.map(lambda x, k=k: x[k] if seeds > 1 else x, phase.params) for k in range(seeds)]
+    recorded = [demos.record(environment, greedy(model, one), keys) for one in params]
+    return max(recorded, key=lambda episodes: episodes.mean_return)
+
+
+def greedy(model: nn.Module, params: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Act by the most probable action of an actor and critic.
+
+    Args:
+      model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
+      params: of the model.
+
+    Returns:
+      (key, observation) -> action.
+    """
+    return lambda key, observation: model.apply({"params": params}, observation[None])[0].mode()[0]
+
+
+def data(flags: Flags) -> Splits:
+    """Select the steps to learn from; validation and test are episodes to play.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      Splits whose training source has `observation` and `action`; the spec has the expert's and the random policy's
+      mean return.
+
+    Raises:
+      ValueError: the demonstrations are of another environment, or there are too few.
+    """
+    return _splits(flags, absorbing=False)
+
+
+def adversarial_data(flags: Flags) -> Splits:
+    """Select the steps to learn from, and number the environments to act in.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      As `data`, with two training sources: `demonstrations`, which also has `absorbing`, and `environments`.
+
+    Raises:
+      ValueError: the demonstrations are of another environment, or there are too few.
+    """
+    splits = _splits(flags, absorbing=True)
+    return splits._replace(train={"demonstrations": splits.train, "environments": agents.data(flags).train})
+
+
+def _splits(flags: Flags, absorbing: bool) -> Splits:
+    environment, recorded, splits = agents.environment_of(flags), record_expert(flags), agents.data(flags)
+    count = min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
+    pairs = demos.select(recorded.first(count), flags.every, flags.seed, absorbing)
+    spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}
+    note = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
+    return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(note,))
+
+
+def clone_return(
+    environment: Environment, shown: dict[str, np.ndarray], played: dict, steps: int
+) -> Callable[[jax.Array], jax.Array]:
+    """Prepare to clone an expert from its steps, and to play.
+
+    Args:
+      environment: to play in.
+      shown: of `dlcore.rl.demonstrations.select` with `absorbing`; its absorbing rows are left out.
+      played: the batch of the episodes to play.
+      steps: of Adam, each on all of `shown`.
+
+    Returns:
+      A function from a random key to the mean return [].
+    """
+    keep = ~shown["absorbing"]
+    pairs = {name: jnp.asarray(shown[name][keep]) for name in ("observation", "action")}
+    pairs["index"] = jnp.arange(int(keep.sum()))
+    learner = behavior_cloning.learner(
+        model=behavior_cloning.actor(environment), optimizer=create_optimizer("adam", 1e-3), environment=environment
+    )
+
+    def trained(key):
+        first = learner.init(key, pairs)
+        state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), first, None, steps)
+        return learner.predict(state, played)["return"].mean()
+
+    return trained
+
+
+def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure on the test split a policy that is cloned from the same steps.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      splits: of `adversarial_data`.
+      split: "valid", for which there is no measure, or "test".
+
+    Returns:
+      The evaluators, with `clone_return`.
+    """
+
+    def measure(acc) -> dict[str, float]:
+        shown, played = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
+        steps = 2 if setup.flags.smoke else _CLONE_STEPS
+        trained = clone_return(agents.environment_of(setup.flags), shown, played, steps)
+        return {"clone_return": float(jax.jit(trained)(jax.random.key(setup.flags.seed)))}
+
+    measured = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
+    return [] if split == "valid" else [measured]
+
+
+def comparison(context: Any) -> Any:
+    """Show the return beside those of the expert and of a random policy.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panel.
+    """
+    from dlcore.report.tables import table
+
+    returns = np.asarray(context.outputs["return"])
+    by_seed = returns.reshape(len(returns), -1).mean(0)
+    rows = {"expert": context.spec["expert_return"], "this policy": float(by_seed.mean())}
+    if "clone_return" in context.numbers:
+        rows["behavior cloning of the same steps"] = context.numbers["clone_return"]
+    rows["random policy"] = context.spec["random_return"]
+    table_rows = [{"": name, "mean return": round(value, 1)} for name, value in rows.items()]
+    if len(by_seed) > 1:
+        table_rows[1]["by seed"] = ", ".join(f"{value:.1f}" for value in by_seed)
+    count, every = context.flags.num_demonstrations, context.flags.every
+    steps = "all steps" if every == 1 else f"one step in {every}"
+    return table(table_rows, "Returns", f"The expert showed {steps} of {count} episode{'s' if count > 1 else ''}.")
+
+
+def panels(context: Any) -> list:
+    """Show returns side by side, and the curves.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.run.seeds import split_by_seed
+
+    return [comparison(context), curves(split_by_seed(context.history)[0])]

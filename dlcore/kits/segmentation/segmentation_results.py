@@ -1,0 +1,169 @@
+"""What the report and the modes show of a segmenter: images under the colors of their classes, IoU by class, masks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlcore.experiment.flags import Flags
+from dlcore.kits.images.prediction import read_all, unique_stems
+
+__all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    height, width, _ = spec["image_shape"]
+    return {
+        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
+        "semantic": np.zeros((1, height, width), np.uint8),
+        "index": np.zeros(1, np.int32),
+    }
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, stretched to the size of the training images, whatever else lies beside them.
+
+    Args:
+      flags: `input`, a file or a folder; `own_size` keeps the images' own size, which must be the same for all.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+
+    Raises:
+      ValueError: files cannot be read, or own sizes differ; the message names them.
+    """
+    from dlcore.data.decoding import load_image, stretched
+    from dlcore.data.image_folder import list_images
+    from dlcore.data.source import Source
+
+    size, own = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
+
+    def read(path: Path) -> np.ndarray:
+        return load_image(path) if own else stretched(load_image(path), size)
+
+    images, paths = read_all(list_images(Path(flags.input)), read, None)
+    return Source({"image": images}, len(paths)), [str(p) for p in paths]
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe each image by the shares of its classes, the largest first.
+
+    Args:
+      outputs: what predict gives.
+      spec: of the data.
+
+    Returns:
+      {"shares": share of the pixels by class name, "text"}, one an image.
+    """
+    names, rows = spec["class_names"], []
+    for classes in outputs["classes"]:
+        shares = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size
+        order = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
+        rows.append(
+            {
+                "shares": {names[k]: round(float(shares[k]), 4) for k in order},
+                "text": "  ".join(f"{names[k]} {100 * shares[k]:.1f} %" for k in order[:6]),
+            }
+        )
+    return rows
+
+
+def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write of each image NAME_mask.png, the number of each pixel's class, and NAME_overlay.png, with colors.
+
+    Both are of the size of the file that was read. The mask is of mode P: its palette shows the colors, its values are
+    the classes.
+
+    Args:
+      folder: made where it is missing.
+      outputs: what predict gives.
+      source: the images.
+      names: paths of the files.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    from PIL import Image
+
+    from dlcore.data.decoding import load_image
+    from dlcore.report.segmentation import overlay, palette
+
+    folder.mkdir(parents=True, exist_ok=True)
+    colors, written = palette(spec["class_names"]), []
+    for name, stem, classes in zip(names, unique_stems(names), outputs["classes"], strict=True):
+        image = load_image(name)
+        mask = Image.fromarray(classes.astype(np.uint8)).resize(image.shape[1::-1], Image.Resampling.NEAREST)
+        picture = Image.fromarray(overlay(image, np.asarray(mask), colors))
+        mask.putpalette(colors.reshape(-1).tolist())
+        for kind, drawn in (("mask", mask), ("overlay", picture)):
+            written.append(folder / f"{stem}_{kind}.png")
+            drawn.save(written[-1])
+    return written
+
+
+def panels(context: Any) -> list:
+    """Show the worst images, IoU by class beside what knows no image, confusions and the learning curves.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.classification import confusion_matrix
+    from dlcore.report.curves import curves
+    from dlcore.report.segmentation import class_table, segmentations
+    from dlcore.report.triage import triage_panels
+
+    names, test, classes = context.spec["class_names"], context.data.test.arrays, context.outputs["classes"]
+    confusion = _confusion(classes, test["semantic"], len(names))
+    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
+    return [
+        segmentations(test["image"], classes, test["semantic"], names),
+        class_table(
+            context.arrays["mean_iou/by_class"],
+            context.arrays["boundary/boundary_iou_by_class"],
+            confusion,
+            names,
+            context.numbers["mean_iou"],
+            context.spec["baselines"],
+        ),
+        confusion_matrix(confusion, names),
+        *triage_panels(plain, floor=0.0 if context.flags.overlap == "none" else None),
+        curves(plain),
+    ]
+
+
+def _confusion(classes: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
+    keep = truth != 255
+    pairs = num_classes * truth[keep].astype(np.int64) + classes[keep]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def pictures(context: Any) -> dict[str, np.ndarray]:
+    """Draw the first four test images, predicted above true, for TensorBoard.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      {"segmentations": [H, W, 3] uint8}.
+    """
+    from dlcore.report.segmentation import overlay, palette
+
+    test, colors = context.data.test.arrays, palette(context.spec["class_names"])
+    rows = [
+        np.concatenate([overlay(i, m, colors) for i, m in zip(test["image"][:4], maps[:4], strict=True)], 1)
+        for maps in (context.outputs["classes"], test["semantic"])
+    ]
+    return {"segmentations": np.concatenate(rows)}

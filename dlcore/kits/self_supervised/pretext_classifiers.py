@@ -1,0 +1,207 @@
+"""What experiments share whose pretext makes its own labels: the network, and a sheet of the task in the report.
+
+experiment = Experiment(
+    file=__file__, doc=__doc__, learner=rotation.learner, build=build,
+    defaults={**pretext_classifiers.DEFAULTS, "steps": 800},
+    panels=partial(pretext_classifiers.panels, task=lambda flags: rotation.rotation), **pretext_classifiers.SHARED
+)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.normalization import normalizer
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.images import labeled_images
+from dlcore.kits.self_supervised import encoders
+from dlcore.kits.training import backbone
+from dlcore.learner import Evaluator, Learner, Range, example_keys
+from dlcore.self_supervised.pretext import PieceClassifier, Task
+from dlcore.self_supervised.views import Preprocess
+
+__all__ = [
+    "CLIPS",
+    "DEFAULTS",
+    "SHARED",
+    "SMOKE",
+    "build",
+    "clip_splits",
+    "enlarge",
+    "nearest_pieces",
+    "panels",
+    "task_accuracy",
+]
+
+DEFAULTS = {"eval_every": 200, "weight_decay": 1e-4, "select": "last", "steps": 1000, "batch_size": 128}
+
+SMOKE = encoders.SMOKE
+
+SHARED = {
+    **{name: value for name, value in encoders.SHARED.items() if name != "panels"},
+    "modules": {"head": PieceClassifier},
+    "smoke": SMOKE,
+    "loss_tolerance": 0.5,
+}
+"""Arguments of `Experiment` that are the same for all."""
+
+SHOWN = 24
+
+HELD_OUT = 500
+"""Clips of the validation and of the test split, at most."""
+
+CLIPS = {
+    **SHARED,
+    "smoke": {**SMOKE, "num_clips": 150},
+    "settings": {
+        **{name: setting for name, setting in SHARED["settings"].items() if name not in labeled_images.SETTINGS},
+        "num_clips": Setting(2000, "training clips", limits=Range(20)),
+    },
+}
+"""SHARED of pages whose clips a program draws."""
+
+
+def clip_splits(flags: Flags, source: Callable[[int, int], Source], dataset: str, class_names: Sequence[str]) -> Splits:
+    """Draw the splits of a data set of clips.
+
+    Args:
+      flags: `num_clips` and `seed`.
+      source: (count, seed) -> clips, with a frame of each as `image`, [N, H, W, C] uint8, and its `label`.
+      dataset: its name.
+      class_names: of the labels.
+
+    Returns:
+      The splits.
+    """
+    held_out = min(HELD_OUT, flags.num_clips)
+    train, valid, test = (source(n, 3 * flags.seed + k) for k, n in enumerate((flags.num_clips, held_out, held_out)))
+    shown = train.arrays["image"] / 255
+    spec = {
+        "dataset": dataset,
+        "class_names": list(class_names),
+        "num_classes": len(class_names),
+        "image_shape": list(shown.shape[1:]),
+        "mean": shown.mean((0, 1, 2)).tolist(),
+        "std": shown.std((0, 1, 2)).tolist(),
+    }
+    return Splits(train, valid, test, spec)
+
+
+def enlarge(flags: Flags, spec: dict) -> Preprocess:
+    """Build the function from the data's images to those that a task takes.
+
+    Args:
+      flags: `input_size`.
+      spec: of the data.
+
+    Returns:
+      [B, H, W, C], uint8 or float in [0, 1] -> floats in [0, 1], of `--input_size`.
+    """
+    return normalizer((0.0,), (1.0,), size=labeled_images.input_size(flags, spec))
+
+
+def build(
+    make_learner: Callable[..., Learner], setup: Setup, num_classes: int | None = None, **arguments: Any
+) -> Learner:
+    """Build a learner of pieces from the flags.
+
+    Args:
+      make_learner: the technique's factory.
+      setup: with the flags of SHARED.
+      num_classes: of the pretext, for a `PieceClassifier`; None where `model` is among the arguments.
+      **arguments: of the factory, besides its flags.
+
+    Returns:
+      The learner, without labels.
+    """
+    from dlcore.kits.training import optimizer
+
+    flags = setup.flags
+    if num_classes is not None:
+        encoder = backbone.build(setup, num_classes=1)
+        arguments["model"] = PieceClassifier(encoder, num_classes, **flags.group("head"))
+    learner = make_learner(
+        optimizer=optimizer.build(setup),
+        prepare=enlarge(flags, setup.spec),
+        normalize=normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype),
+        **flags.group("learner"),
+        **arguments,
+    )
+    return encoders.unlabeled(learner)
+
+
+def task_accuracy(source: Any, name: str) -> Evaluator:
+    """Measure how often the task is solved on a source of its own, drawn as `evaluate` does.
+
+    Args:
+      source: of the examples.
+      name: of the metric.
+
+    Returns:
+      An evaluator of one number.
+    """
+
+    def add(acc: tuple[int, int] | None, outputs: dict, rows: dict) -> tuple[int, int]:
+        right, count = acc or (0, 0)
+        return right + int((outputs["guess"] == outputs["target"]).sum()), count + len(outputs["guess"])
+
+    return Evaluator(add, lambda acc: {name: acc[0] / acc[1]}, source, (name,))
+
+
+def _drawn(context: Any, task: Task, count: int) -> Any:
+    """[N, P, h, w, C], the pieces of the first test examples, as `predict` saw them."""
+    rows = context.data.test[:count]
+    rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
+    return jax.device_get(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
+
+
+def nearest_pieces(context: Any, task: Task, count: int = 1000) -> Any:
+    """Show pieces whose features are most similar, each the first of its image.
+
+    Args:
+      context: the ReportContext.
+      task: of the learner.
+      count: test images whose pieces are searched.
+
+    Returns:
+      A panel.
+    """
+    from dlcore.report import self_supervised as report
+
+    pieces = _drawn(context, task, count)[:, 0]
+    labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
+    panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
+    return panel._replace(title="Nearest patches", note="Left a patch, then the patches of the most similar features.")
+
+
+def panels(
+    context: Any,
+    task: Callable[[Flags], Task],
+    names: Sequence[str] = (),
+    nearest: bool = False,
+    picture: Callable[[Any], np.ndarray] = np.asarray,
+) -> list:
+    """Show what `encoders.panels` does, and the task as the network saw it.
+
+    Args:
+      context: the ReportContext.
+      task: of the run's flags.
+      names: of the pretext's classes; without any they are numbers.
+      nearest: whether to show pieces with similar features.
+      picture: the task's pieces, of many examples, to images [N, P, h, w, C].
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report import self_supervised as report
+
+    drawn = task(context.flags)
+    guess, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
+    more = [report.task_sheet(picture(_drawn(context, drawn, SHOWN)), target, guess, names)]
+    return encoders.panels(context, [*more, *([nearest_pieces(context, drawn)] if nearest else [])])

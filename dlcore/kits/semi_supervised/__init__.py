@@ -1,0 +1,1 @@
+"""What pages of semi-supervised learning share: few labels, many unlabeled images, the supervised baseline."""

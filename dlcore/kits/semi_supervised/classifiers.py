@@ -1,0 +1,288 @@
+"""What experiments of semi-supervised learning share: few labels, two streams, two views, the supervised baseline.
+
+experiment = Experiment(
+    file=__file__, doc=__doc__, learner=fixmatch.learner, build=partial(classifiers.build, fixmatch.learner),
+    defaults={**classifiers.DEFAULTS, "unlabeled_ratio": 7}, **classifiers.SHARED
+)
+
+Labeled images are `--labels_per_class` of each class, drawn by `--label_seed`; the unlabeled stream is the whole
+training split, the labeled images among them. `accuracy` is the technique's, `accuracy_supervised` that of its twin,
+and `gain` the difference. The validation split keeps 10 images of each class: who has few labels has no thousands to
+tune by.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.data.augment import compose, cutout
+from dlcore.data.few_labels import few_labels, two_streams
+from dlcore.data.stratified import stratified_sample
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Start
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.generative.two_players import PlayerState
+from dlcore.kits.images import classifier_panels, labeled_images, prediction
+from dlcore.kits.training import backbone, optimizer
+from dlcore.learner import Learner, ModelState, Range
+from dlcore.semi_supervised.twin import TwinState, with_twin
+from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
+
+__all__ = [
+    "DEFAULTS",
+    "SETTINGS",
+    "SHARED",
+    "SMOKE",
+    "STRONG_VIEW",
+    "build",
+    "data",
+    "expected_loss",
+    "panels",
+    "start",
+    "strong_view",
+    "twin",
+]
+
+SETTINGS = {
+    **labeled_images.SETTINGS,
+    **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
+    "labels_per_class": Setting(4, "labeled training images of each class", limits=Range(1), essential=True),
+    "label_seed": Setting(None, "of the draw of the labeled images; by default --seed", int | None, Range(0)),
+    "unlabeled_ratio": Setting(1, "unlabeled images for each labeled one of a batch", limits=Range(1), essential=True),
+    "valid_labels_per_class": Setting(
+        10, "labeled validation images of each class; none takes the whole split", int | None, Range(1)
+    ),
+}
+"""Of every technique."""
+
+DEFAULTS = {
+    "model.width": 16,
+    "augment": "shift",
+    "batch_size": 32,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.01,
+    "eval_every": 100,
+    "select": "last",
+}
+
+SMOKE = {
+    "model.stages": (1,),
+    "model.width": 4,
+    "steps": 2,
+    "batch_size": 8,
+    "eval_every": 2,
+    "eval_batch_size": 500,
+}
+
+
+def data(flags: Flags) -> Splits:
+    """Load two training streams, a small validation split and the whole test split.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits; the draw of the labels is among the notes.
+
+    Raises:
+      ValueError: as `dlcore.kits.images.labeled_images.data`; a class has too few images.
+      FlagError: a batch is larger than a stream.
+    """
+    splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
+    labeled, whole = few_labels(splits.train, flags.labels_per_class, seed), splits.train
+    if "batch_size" in flags.given and flags.batch_size > len(labeled):
+        raise FlagError(
+            f"--batch_size={flags.batch_size}: more than the {len(labeled)} labeled images of "
+            f"--labels_per_class={flags.labels_per_class}; allowed: at most {len(labeled)}"
+        )
+    given = flags.given & {"batch_size", "unlabeled_ratio"}
+    if given and (count := flags.batch_size * flags.unlabeled_ratio) > len(whole):
+        raise FlagError(
+            f"--unlabeled_ratio={flags.unlabeled_ratio}: {count} unlabeled images a step with "
+            f"--batch_size={flags.batch_size}; allowed: at most the {len(whole)} of the training split"
+        )
+    valid, per_class = splits.valid, flags.valid_labels_per_class
+    if per_class is not None:
+        valid = stratified_sample(valid, min(per_class * splits.spec["num_classes"], len(valid)), seed)
+    notes = (
+        f"{len(labeled)} labeled images, {flags.labels_per_class} of each class, drawn by label_seed {seed}; "
+        f"{len(whole):,} unlabeled ones, the same among them; {len(valid)} to validate",
+    )
+    return splits._replace(
+        train=two_streams(labeled, whole),
+        valid=valid,
+        spec=splits.spec | {"unlabeled_size": len(whole)},
+        notes=(*splits.notes, *notes),
+        batch_ratios={"unlabeled": flags.unlabeled_ratio},
+    )
+
+
+def strong_view(flags: Flags, spec: dict):
+    """Build the strong view: the operations of `--strong` on top of a weak view, then a square cut out.
+
+    Args:
+      flags: `strong`, and those of `labeled_images.SETTINGS`.
+      spec: of the data.
+
+    Returns:
+      `(key, normalized image) -> image`.
+    """
+    side = labeled_images.shorter_side(flags, spec)
+    drawn = labeled_images.augmentation(flags.replace(augment="auto" if flags.strong == "none" else flags.strong), spec)
+    square = cutout(max(1, side // 2))
+    return square if drawn is None else compose(drawn, square)
+
+
+def twin(setup: Setup, decay: float | None) -> Learner:
+    """Build the supervised baseline.
+
+    Args:
+      setup: with the flags of SETTINGS.
+      decay: of the average that the technique is measured by; None for none.
+
+    Returns:
+      The learner of the labeled stream.
+    """
+    return two_stream_learner(
+        **_shared(setup), technique=supervised_only, teacher=None if decay is None else averaging(decay)
+    )
+
+
+def _shared(setup: Setup) -> dict[str, Any]:
+    return {
+        "model": backbone.build(setup),
+        "optimizer": optimizer.build(setup),
+        "preprocess": labeled_images.preprocess(setup),
+        "augment": labeled_images.augmentation(setup.flags, setup.spec),
+    }
+
+
+def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
+    """Build a technique and its supervised baseline.
+
+    Args:
+      technique: the `learner` of a file of dlcore.semi_supervised.
+      setup: with the flags of SETTINGS, and `strong` where the technique takes such a view.
+
+    Returns:
+      The learner of both.
+    """
+    group, parameters = setup.flags.group("learner"), inspect.signature(technique).parameters
+    more: dict[str, Any] = {}
+    if "strong" in parameters:
+        more["strong"] = strong_view(setup.flags, setup.spec)
+    if "num_unlabeled" in parameters:
+        more["num_unlabeled"] = setup.spec["unlabeled_size"]
+    return with_twin(technique(**_shared(setup), **more, **group), twin(setup, group.get("ema_decay")))
+
+
+def start(setup: Setup) -> Start | None:
+    """Start the technique, its teacher and its baseline from the weights of `--init_from`.
+
+    Args:
+      setup: with the flags of SHARED.
+
+    Returns:
+      State -> State with the weights in all of them; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: the weights are of another model, or do not fit.
+    """
+    single = None if setup.flags.get("init_from") is None else backbone.start(setup)
+    if single is None:
+        return None
+
+    def replace(state: TwinState) -> TwinState:
+        return TwinState.of(*(_started(single, one) for one in state.states))
+
+    return Start(replace, lambda state: single.check(_classifier_of(state.technique)))
+
+
+def _classifier_of(state: Any) -> Any:
+    """The state of the classifier: of a GAN that of its discriminator, else the state itself."""
+    if not isinstance(state, PlayerState):
+        return state
+    params, opt_state, model_state = (
+        getattr(state, name)["discriminator"] for name in ("params", "opt_state", "model_state")
+    )
+    return ModelState(state.step, state.rng, params, opt_state, model_state)
+
+
+def _started(single: Start, state: Any) -> Any:
+    """A state whose classifier has the weights; its teacher, where there is one, starts as the student."""
+    classifier = single.replace(_classifier_of(state))
+    weights = {"params": classifier.params, "model_state": classifier.model_state}
+    if isinstance(state, PlayerState):
+        replaced = {**weights, "opt_state": classifier.opt_state}
+        classifier = state.replace(
+            **{name: getattr(state, name) | {"discriminator": value} for name, value in replaced.items()}
+        )
+    if classifier.teacher is None:
+        return classifier
+    return classifier.replace(teacher=jax.tree.map(jnp.copy, weights))
+
+
+def expected_loss(setup: Setup) -> float:
+    """Tell the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its baseline.
+
+    Args:
+      setup: of the experiment.
+
+    Returns:
+      2 log C.
+    """
+    import math
+
+    return 2 * math.log(setup.spec["num_classes"])
+
+
+def panels(context: Any) -> list:
+    """Show what the unlabeled images gain, and the panels of a classifier.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.semi_supervised import pseudo_label_table, twin_table
+
+    state = context.state.replace(params=context.state.params["technique"])
+    labeled = context._replace(data=context.data._replace(train=context.data.train["labeled"]), state=state)
+    tables = [twin_table(context.numbers), *pseudo_label_table(context.history)]
+    return [*tables, *classifier_panels.panels(labeled)]
+
+
+SHARED = {
+    "data": data,
+    "model": "resnet8_cifar",
+    "settings": {**SETTINGS, **backbone.SETTINGS},
+    "start": start,
+    "expected_loss": expected_loss,
+    "plain": classifier_panels.PLAIN,
+    "example": labeled_images.example,
+    "inputs": prediction.inputs,
+    "describe": prediction.describe,
+    "schedule": optimizer.schedule,
+    "panels": panels,
+    "pictures": classifier_panels.pictures,
+}
+"""Arguments of `Experiment` that are the same for every technique."""
+
+STRONG_VIEW = {
+    **SHARED,
+    "settings": {
+        **SHARED["settings"],
+        "strong": Setting(
+            "rand_augment",
+            "strong view of unlabeled images, before a square is cut out",
+            Literal["rand_augment", "auto_augment", "none"],
+        ),
+    },
+}
+"""Those of techniques with a strong view."""

@@ -1,0 +1,1 @@
+"""What pages of sequences share: streams of text, pairs of sequences, samples in the report."""

@@ -1,0 +1,442 @@
+"""A trained network to start from, to learn from or to measure with: a run, a packed file or converted weights.
+
+`--init_from`, `--network` and the teacher of distillation all take the same three:
+
+    runs/classification.supervised/HASH     the folder of a run of any classification experiment
+    weights/resnet50                        a folder that `dlcore convert` wrote
+    network.npz                             a file that `pack` wrote
+
+The packed file holds `{"params/conv1_1/kernel": float16 array, ...}` and `meta`, a JSON text: model, fields, statistics
+of the pixels, class names, and the command and accuracy of the run that it was packed from. dlcore ships with one, a
+small VGG trained on CIFAR-10.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dlcore.data.normalization import normalizer
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, check_origins, check_saved, read_origin
+from dlcore.experiment.resolve import read_config
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import earlier_run
+from dlcore.learner import Range
+from dlcore.models import create_model, input_shape
+from dlcore.models.torch_weights import read_npz
+
+__all__ = [
+    "PACKED",
+    "SETTINGS",
+    "Extract",
+    "TrainedNetwork",
+    "backbone_of",
+    "check_fits",
+    "check_studied",
+    "classifier_origin",
+    "default_model",
+    "feature_extractor",
+    "find_or_train",
+    "load_network",
+    "model_of",
+    "origin",
+    "pack",
+    "teacher_origin",
+]
+
+PACKED = Path(__file__).parents[2] / "interpretability" / "vgg9_cifar10.npz"
+
+SETTINGS = {
+    "network": Setting(
+        None,
+        "a run's folder, a folder of `dlcore convert` or a packed .npz; by default a small network is trained",
+        str | None,
+        essential=True,
+        origin=lambda flags: origin(flags),
+    ),
+    "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
+}
+
+Extract = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K])."""
+
+_DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset", "input_size", "augment"))
+"""The settings that decide which images there are, and in which split."""
+
+_BACKBONE_TOPICS = ("self_supervised", "detection", "segmentation")
+"""Topics whose networks have a backbone, and no head of classes for whole images."""
+
+DEFAULT_MODEL = "resnet8_cifar"
+"""The small network that is trained where none is given."""
+
+
+class TrainedNetwork(NamedTuple):
+    """A classifier with its variables.
+
+    Args:
+      name: of the model, as `dlcore models` lists it.
+      fields: of the model that differ from the defaults.
+      model: the flax module.
+      variables: of the module, numpy arrays.
+      mean: [C], of the pixels in [0, 1] that it was trained on.
+      std: [C], of the pixels in [0, 1] that it was trained on.
+      class_names: of its logits.
+      side: of the images that it was trained on, in pixels; (H, W) where they are not square.
+      input_size: side, or (H, W), that images are resized to first; None does not resize.
+      named: whether the names of the classes were recorded; otherwise they are numbers.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    model: nn.Module
+    variables: Any
+    mean: np.ndarray
+    std: np.ndarray
+    class_names: tuple[str, ...]
+    side: int | tuple[int, int]
+    input_size: int | tuple[int, int] | None = None
+    named: bool = True
+
+
+def origin(flags: Flags) -> Origin | None:
+    """Read where the network of `--network` comes from.
+
+    Args:
+      flags: `network`.
+
+    Returns:
+      The origin of a network that measures; None without `--network`.
+
+    Raises:
+      ValueError: there is no classifier.
+    """
+    return None if flags.network is None else classifier_origin(flags.network, "network")._replace(initializes=False)
+
+
+def teacher_origin(flags: Flags) -> Origin | None:
+    """Read where a teacher comes from; images are normalized as it knows them.
+
+    Args:
+      flags: `network`.
+
+    Returns:
+      The origin; None without `--network`.
+
+    Raises:
+      ValueError: there is no classifier.
+    """
+    return None if flags.network is None else classifier_origin(flags.network, "network")
+
+
+def classifier_origin(source: str | Path | None, argument: str, headless: bool = False) -> Origin:
+    """Read where a classifier comes from; no array of it is read.
+
+    Args:
+      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
+      argument: that `source` was given as.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do.
+
+    Returns:
+      The origin.
+
+    Raises:
+      ValueError: `source` is none of the three, or a run of something else.
+    """
+    found = read_origin(PACKED if source is None else source, argument)
+    if found.page is not None:
+        experiment = find_experiment(found.page)
+        if found.class_names is None or getattr(experiment, "model", None) is None:
+            more = ", or of a page with a backbone of the zoo" if headless else ""
+            raise ValueError(f"{found.name}: a run of {found.page}; allowed: runs of a classifier{more}")
+        if not headless and found.page.partition(".")[0] in _BACKBONE_TOPICS:
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+    if not headless and found.spec.get("headless"):
+        raise ValueError(f"{found.name}: converted from a file without a head; allowed: weights of a classifier")
+    return found
+
+
+def check_studied(found: Origin, splits: Splits | None = None, changed_data: bool = False) -> Origin:
+    """Run an experiment's measures on the network that a study names, and print the results.
+
+    Args:
+      found: where it comes from, of `classifier_origin`.
+      splits: what it is measured on; None where it is measured on none.
+      changed_data: allow a network that was trained on test examples.
+
+    Returns:
+      The origin, of a network that measures.
+
+    Raises:
+      FileNotFoundError: the run has no checkpoint.
+      FlagError: the network was trained on test examples.
+    """
+    from dlcore.run.progress import say
+
+    check_saved(found)
+    found = found._replace(initializes=False)
+    for line in check_origins([found], splits or Splits(None, None, None, {}), changed_data):
+        say(f"note: {line}")
+    return found
+
+
+def check_fits(
+    found: Origin, *, channels: int | None = None, class_names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Check that a network takes the images and tells the classes apart.
+
+    Args:
+      found: where it comes from.
+      channels: that its images must have; None allows any.
+      class_names: as in `load_network`.
+
+    Returns:
+      The names of its classes; their numbers where they were not recorded.
+
+    Raises:
+      ValueError: it does not.
+    """
+    mean = found.mean or ()
+    if channels not in (None, len(mean)):
+        raise ValueError(f"{found.name}: trained on images of {len(mean)} channels; allowed: {channels}")
+    own = list(found.class_names or map(str, range(_num_classes(found))))
+    if class_names is not None and len(own) != len(class_names):
+        raise ValueError(f"{found.name}: has {len(own)} classes; allowed: {len(class_names)}")
+    if class_names is not None and set(own) & set(class_names) and own != list(class_names):
+        place = next(i for i, (a, b) in enumerate(zip(own, class_names, strict=True)) if a != b)
+        wanted = class_names[place]
+        raise ValueError(f"{found.name}: its class {place} is {own[place]!r}; allowed: {wanted!r}, as in the data")
+    return tuple(own)
+
+
+def _num_classes(found: Origin) -> int:
+    return found.spec.get("num_classes") or create_model(found.model).num_classes
+
+
+def model_of(found: Origin, **fields: Any) -> nn.Module:
+    """Build the model of a network; no array of it is read.
+
+    Args:
+      found: where it comes from.
+      **fields: of the model that differ.
+
+    Returns:
+      The flax module.
+    """
+    return create_model(found.model, **({"num_classes": _num_classes(found)} | found.fields | fields))
+
+
+def load_network(
+    source: str | Path | None = None,
+    argument: str = "network",
+    *,
+    channels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    headless: bool = False,
+) -> TrainedNetwork:
+    """Load a trained network.
+
+    Args:
+      source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
+      argument: that `source` was given as, for errors.
+      channels: that its images must have; None allows any.
+      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
+        languages), of which none is the same, are only counted.
+      headless: whether the backbone of a pretext, a detector or a segmenter will do, whose variables have no head.
+
+    Returns:
+      The network, with averaged parameters where the run keeps an average.
+
+    Raises:
+      ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
+      FileNotFoundError: the run has no checkpoint.
+    """
+    found = classifier_origin(source, argument, headless)
+    own = check_fits(found, channels=channels, class_names=class_names)
+    side, resized = found.spec.get("side"), found.spec.get("input_size")
+    if found.page is not None:
+        flags, spec, variables = _of_run(found, headless)
+        side, resized = _side_of(spec), labeled_images.input_size(flags, spec)
+    elif found.path.suffix == ".npz":
+        variables = _of_file(found.path, found.name)
+    else:
+        from dlcore.run.weights import load_weights
+
+        variables, side = load_weights(found.path)[1], input_shape(found.model)[0]
+    return TrainedNetwork(
+        found.model,
+        found.fields,
+        model_of(found),
+        variables,
+        np.asarray(found.mean, np.float32),
+        np.asarray(found.std, np.float32),
+        own,
+        _size(side),
+        _size(resized),
+        found.class_names is not None,
+    )
+
+
+def _side_of(spec: dict) -> Any:
+    """The side of square images, or [H, W]."""
+    height, width = spec["image_shape"][:2]
+    return height if height == width else [height, width]
+
+
+def _size(value: Any) -> Any:
+    """A side, or (H, W), which JSON has as a list."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _of_file(path: Path, name: str) -> Any:
+    try:
+        arrays = read_npz(path)
+    except ValueError:
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+    leaves = {k: v.astype(np.float32) for k, v in arrays.items() if k != "meta"}
+    return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
+
+
+def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
+    flags, spec, params, model_state = earlier_run.load(found.path)
+    variables = {"params": params, **model_state}
+    if "backbone" in params:
+        if not headless:
+            raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
+        variables = backbone_of(variables)
+    return flags, spec, variables
+
+
+def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
+    """Take the backbone out of the variables of a pretext, a detector or a segmenter.
+
+    Args:
+      variables: collection -> module -> tree of arrays, with a module `backbone`.
+
+    Returns:
+      Collection -> layers of the backbone, without its head.
+    """
+    layers = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
+    return {kind: {name: v for name, v in named.items() if name != "head"} for kind, named in layers.items()}
+
+
+def pack(run: str | Path, path: str | Path) -> None:
+    """Write the classifier of a finished run to one small file, in float16.
+
+    Args:
+      run: the run's folder.
+      path: of the .npz to write.
+    """
+    found = classifier_origin(Path(run), "run")
+    flags, spec, variables = _of_run(found)
+    result, config = found.path / "result.json", read_config(found.path)
+    result = json.loads(result.read_text()) if result.exists() else {}
+    meta = {
+        "model": found.model,
+        "fields": flags.group("model"),
+        "side": _side_of(spec),
+        "input_size": labeled_images.input_size(flags, spec),
+        "mean": spec["mean"],
+        "std": spec["std"],
+        "class_names": spec["class_names"],
+        "dataset": spec["dataset"],
+        "command": _portable(result.get("command")),
+        "test_accuracy": result.get("value"),
+        "commit": config.get("commit"),
+    }
+    leaves = flatten_dict(variables)
+    arrays = {"/".join(name): leaf.astype(np.float16) for name, leaf in leaves.items()}
+    np.savez_compressed(path, meta=json.dumps(meta), **arrays)
+
+
+def _portable(command: str | None) -> str | None:
+    """A command without the paths of one machine."""
+    words = [w for w in (command or "").split() if not w.startswith(("--runs=", "--run_dir="))]
+    return " ".join("--data_dir=$DATA_DIR" if w.startswith("--data_dir=") else w for w in words) or None
+
+
+def find_or_train(flags: Flags) -> Path:
+    """Find the network that `--network` names; without one, train a small classifier.
+
+    That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
+    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
+    network has seen the page's test images.
+
+    Args:
+      flags: `network`, `network_steps`, and the data's.
+
+    Returns:
+      The folder or file, for `load_network`.
+    """
+    if flags.network is not None:
+        return Path(flags.network)
+    from dlcore.modes.train import train_page
+
+    words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
+    words += [
+        f"--model={DEFAULT_MODEL}",
+        *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
+    ]
+    words.append("--augment=none")
+    words += [
+        f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
+    ]
+    return train_page("classification.supervised", words, "training a small classifier")
+
+
+def default_model(flags: Flags, **fields: Any) -> nn.Module:
+    """Build the network that `find_or_train` trains where `--network` names none.
+
+    Args:
+      flags: `smoke`.
+      **fields: of the model, such as num_classes.
+
+    Returns:
+      The flax module.
+    """
+    return create_model(DEFAULT_MODEL, **_default_fields(flags), **fields)
+
+
+def _default_fields(flags: Flags) -> dict[str, Any]:
+    return {"width": 16, "stem_stride": 2} | ({"stages": (1,)} if flags.smoke else {})
+
+
+def feature_extractor(network: TrainedNetwork) -> Extract:
+    """Build a feature extractor of a trained network.
+
+    Args:
+      network: whose last feature map is averaged over the image.
+
+    Returns:
+      Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in
+      batches of 256 images, or of 32 where the network's side is above 64 pixels, so that one shape is compiled; fewer
+      images are padded to a power of two.
+    """
+    size = 256 if np.max(network.input_size or network.side) <= 64 else 32
+    model, normalize = network.model, normalizer(network.mean, network.std, size=network.input_size)
+
+    @jax.jit
+    def apply(variables, images):
+        x = normalize(images)
+        maps = model.apply(variables, x, train=False, method="features")
+        last = maps[list(maps)[-1]]
+        return last.reshape(last.shape[0], -1, last.shape[-1]).mean(1), jax.nn.softmax(model.apply(variables, x))
+
+    def extract(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts, count = [], min(size, 1 << (len(images) - 1).bit_length())
+        for first in range(0, len(images), count):
+            piece = np.asarray(images[first : first + count])
+            rows = len(piece)
+            piece = np.concatenate([piece, np.zeros((count - rows, *piece.shape[1:]), piece.dtype)])
+            parts.append([np.asarray(x)[:rows] for x in apply(network.variables, piece)])
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    return extract

@@ -1,0 +1,1 @@
+"""What pages of video share: clips with labels, predictions, panels."""

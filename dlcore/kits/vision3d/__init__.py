@@ -1,0 +1,1 @@
+"""What pages of 3D vision share: voxel grids, shapes from one image."""

@@ -1,0 +1,234 @@
+"""What experiments that reconstruct a shape from one image share: rendered solids, baselines, panels and files."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.mesh_files import write_mesh
+from dlcore.data.solid_images import IMAGE_SOLIDS, solid_images
+from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.training import optimizer
+from dlcore.learner import Range
+from dlcore.losses import chamfer_loss
+
+__all__ = [
+    "FIELDS",
+    "MESH_FIELDS",
+    "SETTINGS",
+    "SHAPE_SMOKE",
+    "data",
+    "describe",
+    "drawn",
+    "example",
+    "occupied_data",
+    "panels",
+    "write",
+]
+
+SETTINGS = {
+    "image_size": Setting(32, "side of the images in pixels, a multiple of 8", limits=Range(8), essential=True),
+    "num_images": Setting(1400, "to train on, and an eighth as many to validate and to test", limits=Range(8)),
+    "surface_points": Setting(256, "points on the surface of each solid", limits=Range(1)),
+    "num_drawn": Setting(8, "solids that --mode=predict draws", limits=Range(1), identity=False),
+    **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+}
+SHAPE_SMOKE = {
+    "steps": 2,
+    "batch_size": 4,
+    "eval_every": 2,
+    "eval_batch_size": 4,
+    "image_size": 16,
+    "num_images": 16,
+    "surface_points": 16,
+}
+SHOWN = 8
+
+
+def data(flags: Flags, grid: int = 0) -> Splits:
+    """Render the solids, and measure retrieval: the points of the most similar training image.
+
+    Args:
+      flags: of SETTINGS.
+      grid: cells a side of the occupancy grid; 0 for none.
+
+    Returns:
+      The splits; `spec["trivial"]` holds the Chamfer distance of retrieval.
+    """
+    few = max(1, flags.num_images // 8)
+    counts = {"train": flags.num_images, "valid": few, "test": few}
+    train, valid, test = (
+        solid_images(count, seed, flags.image_size, flags.surface_points, grid=grid)
+        for seed, count in enumerate(counts.values())
+    )
+    spec = {
+        "dataset": "solid images",
+        "class_names": list(IMAGE_SOLIDS),
+        "shapes": {name: [list(v.shape[1:]), v.dtype.name] for name, v in train.arrays.items()},
+        "trivial": {"chamfer": (_retrieval(train, test), "points of the most similar training image")},
+    }
+    return Splits(train, valid, test, spec)
+
+
+def occupied_data(flags: Flags) -> Splits:
+    """Render the solids with occupancy grids of a quarter of the image's side.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits.
+    """
+    return data(flags, grid=flags.image_size // 4)
+
+
+def _retrieval(train: Source, test: Source) -> float:
+    known = train.arrays["image"].reshape(len(train), -1)
+    distance = jax.jit(chamfer_loss)
+    total = 0.0
+    for image, points in zip(test.arrays["image"], test.arrays["points"], strict=True):
+        nearest = np.square(known - image.reshape(-1)).sum(1).argmin()
+        total += float(distance(train.arrays["points"][nearest], points))
+    return total / len(test)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one example of zeros.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      Arrays [1, ...] by name.
+    """
+    arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in spec["shapes"].items()}
+    return {**arrays, "index": np.zeros(1, np.int32)}
+
+
+def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Draw solids that no split has, for `--mode=predict`.
+
+    Args:
+      flags: of SETTINGS.
+      spec: of the data.
+
+    Returns:
+      (their source, a name each).
+    """
+    source = solid_images(flags.num_drawn, 3, flags.image_size, flags.surface_points)
+    return source, [f"{spec['class_names'][k]}_{i}" for i, k in enumerate(source.arrays["label"])]
+
+
+def describe(outputs: Any, spec: dict) -> list[dict]:
+    """Describe each predicted mesh by its size.
+
+    Args:
+      outputs: of `predict`: vertices, faces and face_mask.
+      spec: of the data.
+
+    Returns:
+      {"vertices", "faces": their numbers, "volume", "text"}, one a mesh.
+    """
+    del spec
+    described = []
+    for i in range(len(outputs["faces"])):
+        vertices, faces = _mesh(outputs, i)
+        a, b, c = (vertices[faces[:, k]] for k in range(3))
+        known = {"vertices": len(vertices), "faces": len(faces), "volume": float((a * np.cross(b, c)).sum() / 6)}
+        text = "{vertices} vertices, {faces} faces, volume {volume:.3f}".format(**known)
+        described.append({**known, "text": text})
+    return described
+
+
+def write(folder: Path, outputs: Any, source: Any, names: list[str], spec: dict) -> list[Path]:
+    """Write predicted meshes as .obj and .ply.
+
+    Args:
+      folder: where to.
+      outputs: of `predict`: vertices, faces and face_mask.
+      source: what was predicted from.
+      names: a name each.
+      spec: of the data.
+
+    Returns:
+      The files.
+    """
+    del source, spec
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for i, name in enumerate(names):
+        vertices, faces = _mesh(outputs, i)
+        files += [write_mesh(folder / f"{name}{ending}", vertices, faces) for ending in (".obj", ".ply")]
+    return files
+
+
+def _mesh(outputs: dict, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """One predicted mesh without padding and unused vertices."""
+    faces = np.asarray(outputs["faces"][i])[np.asarray(outputs["face_mask"][i]) > 0]
+    used, faces = np.unique(faces, return_inverse=True)
+    return np.asarray(outputs["vertices"][i])[used], faces.reshape(-1, 3).astype(np.int32)
+
+
+def panels(context: Any) -> list:
+    """Show images, true points and predicted shapes from two views, and the curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.figure import ORANGE
+    from dlcore.report.shapes import shape_panel, two_views
+    from dlcore.report.triage import triage_panels
+
+    test, outputs, names = context.data.test.arrays, context.outputs, context.spec["class_names"]
+    images, titles = [], []
+    for i in range(min(SHOWN, len(test["image"]))):
+        points = test["points"][i]
+        extent = (
+            (points.max(0) + points.min(0)) / 2,
+            1.1 * float(np.linalg.norm(points - points.mean(0), axis=1).max()),
+        )
+
+        def upright(x):
+            return np.asarray(x) * (1, -1, -1)  # y up, toward the viewer
+
+        center = upright(extent[0])
+        shown = {"up": "y", "extent": (center, extent[1]), "size": 160}
+        true = two_views(upright(points), **shown)
+        if "vertices" in outputs:
+            vertices, faces = _mesh(outputs, i)
+            predicted = two_views(upright(vertices), faces, color=ORANGE, **shown)
+        else:
+            predicted = two_views(upright(outputs["points"][i]), color=ORANGE, **shown)
+        scale = 160 // test["image"].shape[1]
+        picture = np.repeat(test["image"][i].repeat(scale, 0).repeat(scale, 1), 3, -1)
+        square = np.ones((160, 160, 3))
+        square[: len(picture), : picture.shape[1]] = picture
+        images.append(np.concatenate([square, true, predicted], 1))
+        titles.append(names[test["label"][i]])
+    note = "the image, the true surface from two views (blue), and the prediction from the same views (orange)"
+    return [
+        shape_panel(images, titles, "Shapes", note),
+        *triage_panels(context.history, floor=None),
+        curves(context.history),
+    ]
+
+
+FIELDS = {
+    "monitor": "chamfer",
+    "monitor_mode": "min",
+    "headline": "chamfer",
+    "example": example,
+    "schedule": optimizer.schedule,
+    "panels": panels,
+}
+"""Fields of Experiment that are the same for every page."""
+MESH_FIELDS = {**FIELDS, "settings": SETTINGS, "drawn": drawn, "describe": describe, "write": write}
+"""Those of the pages that predict meshes, which --mode=predict draws and writes."""

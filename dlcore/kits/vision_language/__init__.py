@@ -1,0 +1,1 @@
+"""What pages of images and language share: captioned data, questions, scores beside trivial baselines."""

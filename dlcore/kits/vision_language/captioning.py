@@ -1,0 +1,409 @@
+"""What the captioning experiment is made of: captioned images, networks by name, scores beside baselines, pictures."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from dlcore.data.captions import caption_source, caption_words, captions
+from dlcore.data.source import Source
+from dlcore.data.words import UNKNOWN, Words, padded, tokenize, vocabulary_from_dict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.kits.images import labeled_images
+from dlcore.kits.training import optimizer
+from dlcore.learner import Evaluator, Learner, Range
+from dlcore.models.resnet_cifar import CifarResNet
+from dlcore.vision_language import captioning
+from dlcore.vision_language.caption_rnn import CaptionRNN
+from dlcore.vision_language.caption_transformer import CaptionTransformer
+from dlcore.vision_language.show_attend_tell import ShowAttendTell
+
+__all__ = ["MODULES", "SETTINGS", "build", "data", "describe", "evaluators", "example", "panels"]
+
+AUGMENTATIONS = ("none", "shift", "color")
+
+SETTINGS = {
+    "dataset": Setting("shapes", "shapes (drawn), or flickr8k (files)", Literal["shapes", "flickr8k"], essential=True),
+    "data_dir": Setting(
+        None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True
+    ),
+    "image_size": Setting(
+        None, "side of the images; by default 32 for shapes, 128 for flickr8k", int | None, Range(8), essential=True
+    ),
+    "model": Setting(
+        "attention",
+        "rnn, lstm, gru: the image is one vector; attention: an LSTM that looks at a grid; transformer",
+        Literal["rnn", "lstm", "gru", "attention", "transformer"],
+        essential=True,
+    ),
+    "backbone": Setting(
+        "small", "small: a residual network by --small.FIELD; or a name of `dlcore models`", essential=True
+    ),
+    "num_images": Setting(
+        8000, "shapes: for training; 400 more to validate, 1,000 to test", limits=Range(10), essential=True
+    ),
+    "grid": Setting(3, "shapes: cells in a row and in a column", limits=Range(2, 3)),
+    "min_count": Setting(5, "flickr8k: how often a word must come in training; others are unknown", limits=Range(1)),
+    "longest": Setting(22, "flickr8k: most words of a training caption; longer ones are left out", limits=Range(1)),
+    "augment": Setting(
+        "none",
+        "of training images: shift by up to a sixteenth of the side; color: that, and jitter of light and color",
+        Literal[AUGMENTATIONS],
+    ),
+    "monitor_images": Setting(200, "of the validation split, captioned at each evaluation", limits=Range(2)),
+    "blind_steps": Setting(
+        300, "steps of the image-blind model that the report compares with; 0 leaves it out", limits=Range(0)
+    ),
+    **optimizer.SETTINGS,
+}
+
+MODULES = {
+    "recurrent": CaptionRNN,
+    "attention": ShowAttendTell,
+    "transformer": CaptionTransformer,
+    "small": partial(CifarResNet, stages=(), stem_stride=2, width=24),
+}
+"""Whose fields are flags: `--recurrent.FIELD` of rnn, lstm and gru.
+
+Without `--small.stages` there are as many stages of one block as leave a grid of about 8 x 8 positions.
+"""
+
+
+def data(flags: Flags) -> Splits:
+    """Load the splits by name, with the vocabulary and the statistics of the training split.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The splits. Sources have `references: [N, R, L] uint8` where the captions have words outside the vocabulary: they
+      are scored as they were written.
+
+    Raises:
+      FlagError: `--data_dir` is missing.
+      ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
+      FileNotFoundError: as `dlcore.data.flickr8k`.
+    """
+    from dlcore.data.augment import channel_statistics
+
+    notes: tuple[str, ...] = ()
+    if flags.dataset == "shapes":
+        n, words = flags.num_images, caption_words()
+        counts = (n, max(8, n // 20), max(8, n // 8))
+        # Seeds are not those of the run, so that every run is tested on the same images.
+        train, valid, test = (
+            captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)
+        )
+    else:
+        train, valid, test, words = _flickr8k(flags)
+        notes = train.notes
+    mean, std = channel_statistics(train)
+    spec = {
+        "dataset": train.name.removesuffix(" (train)"),
+        "vocabulary": words.to_dict(),
+        "image_shape": list(train.arrays["image"].shape[1:]),
+        "captions": list(train.arrays["captions"].shape[1:]),
+        "mean": [float(m) for m in mean],
+        "std": [float(s) for s in std],
+    }
+    return Splits(train, valid, test, spec, notes)
+
+
+def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
+    from dlcore.data.flickr8k import flickr8k
+
+    if flags.data_dir is None:
+        raise FlagError("--data_dir: missing; allowed: the folder of captions_train.json.gz and train.zip")
+    splits = flickr8k(flags.data_dir, flags.image_size or 128)
+    words = Words.of((text for several in splits["train"].texts for text in several), flags.min_count)
+
+    def source(name: str, longest: int | None) -> Source:
+        split = splits[name]
+        made = caption_source(split.image, split.texts, words, longest, split.name, split.names)
+        if longest is not None:
+            return made
+        return Source({**made.arrays, "references": _as_bytes(split.texts)}, name=made.name, names=made.names)
+
+    return source("train", flags.longest), source("valid", None), source("test", None), words
+
+
+def _as_bytes(texts: list[list[str]]) -> np.ndarray:
+    """Texts as arrays, which a source is made of: [N, R, L] uint8, UTF-8 with zeros behind."""
+    lines = [[" ".join(tokenize(text)).encode() for text in several] for several in texts]
+    longest = max(len(line) for several in lines for line in several)
+    rows = np.zeros((len(lines), max(map(len, lines)), longest), np.uint8)
+    for row, several in zip(rows, lines, strict=True):
+        for place, line in zip(row, several, strict=False):
+            place[: len(line)] = np.frombuffer(line, np.uint8)
+    return rows
+
+
+def _references(vocabulary: Any) -> Callable[[dict], list[list[str]]]:
+    """Rows -> the references of each, as they were written."""
+
+    def read(rows: dict) -> list[list[str]]:
+        if "references" in rows:
+            texts = [[bytes(line).rstrip(b"\0").decode() for line in several] for several in rows["references"]]
+        else:
+            texts = [[vocabulary.decode(line) for line in several] for several in rows["captions"]]
+        return [[text for text in several if text] for several in texts]
+
+    return read
+
+
+def build(setup: Setup, **changes: Any) -> Learner:
+    """Build the learner, its network and its optimizer.
+
+    Args:
+      setup: with the flags of SETTINGS, MODULES and the learner.
+      **changes: of the learner's flags.
+
+    Returns:
+      The learner; by the average of the parameters with `--ema`.
+    """
+    learner = captioning.learner(
+        model=_network(setup),
+        optimizer=optimizer.build(setup),
+        preprocess=labeled_images.preprocess(setup),
+        augment=_augmentation(setup),
+        **setup.flags.group("learner") | changes,
+    )
+    return optimizer.averaged(learner, setup)
+
+
+def _network(setup: Setup) -> Any:
+    from dlcore.models import create_model
+
+    flags, size = setup.flags, len(vocabulary_from_dict(setup.spec["vocabulary"]))
+    name, fields = flags.backbone, {}
+    if name == "small":
+        name, fields = "resnet8_cifar", flags.group("small")
+        halvings = max(1, round(math.log2(setup.spec["image_shape"][0] / 8)))
+        fields["stages"] = fields["stages"] or (1,) * halvings  # the stem is one of them
+    backbone = create_model(name, num_classes=1, dtype=setup.dtype, **fields)
+    if flags.model == "attention":
+        return ShowAttendTell(backbone, size, **flags.group("attention"), dtype=setup.dtype)
+    if flags.model == "transformer":
+        return CaptionTransformer(backbone, size, **flags.group("transformer"), dtype=setup.dtype)
+    return CaptionRNN(backbone, size, flags.model, **flags.group("recurrent"), dtype=setup.dtype)
+
+
+def _augmentation(setup: Setup) -> Callable | None:
+    """Left and right stay where they are, because captions name them."""
+    from dlcore.data import augment
+
+    if setup.flags.augment == "none":
+        return None
+    shift = augment.random_shift(max(1, setup.spec["image_shape"][0] // 16))
+    jitter = augment.color_jitter(0.3, 0.3, 0.3) if setup.flags.augment == "color" else augment.identity
+    return augment.on_unit(augment.compose(shift, jitter), setup.spec["mean"], setup.spec["std"])
+
+
+def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+    """Measure BLEU, CIDEr-D, ROUGE-L and exact matches of the captions, and on the test split the baselines.
+
+    Args:
+      setup: of the run.
+      data: the splits.
+      split: "valid", of which `--monitor_images` are captioned, or "test".
+
+    Returns:
+      The evaluators.
+    """
+    from dlcore.evaluators.captions import baselines_evaluator, best_constant
+    from dlcore.evaluators.text import text_evaluator
+
+    vocabulary = vocabulary_from_dict(setup.spec["vocabulary"])
+    read = _references(vocabulary)
+
+    def said(outputs: dict, rows: dict) -> list[str]:
+        return [vocabulary.decode(tokens) for tokens in outputs["tokens"]]
+
+    source = data.valid.take(setup.flags.monitor_images) if split == "valid" else None
+    found = [text_evaluator(said, read, source), exact_match(source)]
+    if "cells" in data.test.arrays and setup.flags.model in ("attention", "transformer"):
+        found.append(attention_mass(setup.flags.grid, source))
+    if split == "valid":
+        return found
+    arrays = data.train.arrays["captions"]
+    known = arrays[(arrays != UNKNOWN).all(-1)]
+    texts = {
+        "constant": best_constant(
+            [vocabulary.decode(row) for row in known],
+            read(data.valid[np.arange(min(len(data.valid), setup.flags.monitor_images))]),
+        )
+    }
+    if setup.flags.blind_steps:
+        texts["blind"] = vocabulary.decode(_blind_caption(setup, data))
+    return [*found, baselines_evaluator(read, texts)]
+
+
+def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
+    """The most probable caption of the same network without the image; it is the same for every image."""
+    from dlcore.data.pipeline import Pipeline
+    from dlcore.run import fit
+    from dlcore.run.evaluate import predict
+
+    flags = setup.flags
+    learner = build(setup._replace(steps=flags.blind_steps, axis=None), blind=True)
+    pipeline = Pipeline(data.train, min(flags.batch_size, len(data.train)), flags.seed)
+    state = fit(learner, pipeline, steps=flags.blind_steps, seed=flags.seed, progress=False).state
+    return predict(learner, state, data.test.take(1), batch_size=1)["tokens"][0]
+
+
+def exact_match(source: Source | None = None) -> Evaluator:
+    """Count the captions that equal one of their references, word for word.
+
+    Args:
+      source: to measure; None measures the split.
+
+    Returns:
+      The evaluator of `exact_match`, a share.
+    """
+    from dlcore.vision_language.references import is_reference
+
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        return [*(acc or []), *np.asarray(is_reference(outputs["tokens"], rows["captions"]))]
+
+    return Evaluator(add, lambda acc: {"exact_match": float(np.mean(acc))}, source, ("exact_match",))
+
+
+def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
+    """Measure how much of the attention lies on a shape's cell when its color or its name is written.
+
+    Args:
+      grid: cells in a row and in a column.
+      source: to measure; None measures the split.
+
+    Returns:
+      The evaluator of `attention_mass`, the mean over these words of the captions that equal a reference, and of
+      `cell_share`, what equal attention to all positions has.
+    """
+    from dlcore.data.shape_grid import cell_shares
+
+    def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        masses = list(acc or [])
+        shares = cell_shares(grid, *outputs["alignment"].shape[2:])
+        for tokens, weights, references, cells in zip(
+            outputs["tokens"], outputs["alignment"], rows["captions"], rows["cells"], strict=True
+        ):
+            width = min(len(tokens), references.shape[1] - 1)
+            same = (references[:, 1 : width + 1] == tokens[:width]).all(1) & (references.sum(1) > 0)
+            for r in np.flatnonzero(same)[:1]:
+                named = [(t, cell) for t, cell in enumerate(cells[r, 1 : width + 1]) if cell >= 0]
+                masses += [float((weights[t] * shares[cell]).sum()) for t, cell in named]
+        return masses
+
+    def finish(acc: list) -> dict[str, float]:
+        return {"attention_mass": float(np.mean(acc)), "cell_share": 1 / grid**2} if acc else {}
+
+    return Evaluator(add, finish, source, ("attention_mass", "cell_share"))
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, with captions of one unknown word.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    references, length = spec["captions"]
+    caption = padded([[UNKNOWN]] * references, length)
+    return {
+        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
+        "captions": caption[None],
+        "index": np.zeros(1, np.int32),
+    }
+
+
+def describe(outputs: dict, spec: dict) -> list[dict]:
+    """Describe the captions of images, for `--mode=predict`.
+
+    Args:
+      outputs: of `predict`.
+      spec: of the data.
+
+    Returns:
+      One dict an image: its `text`, its `tokens` and, of models that attend, `alignment`, a grid of shares a token.
+    """
+    vocabulary, rows = vocabulary_from_dict(spec["vocabulary"]), []
+    for i, tokens in enumerate(outputs["tokens"]):
+        row = {"text": vocabulary.decode(tokens) or "(nothing)", "tokens": vocabulary.pieces(tokens)}
+        if "alignment" in outputs:
+            row["alignment"] = np.asarray(outputs["alignment"][i, : len(row["tokens"])], float).round(3).tolist()
+        rows.append(row)
+    return rows
+
+
+def panels(context: Any) -> list:
+    """Show captions, scores beside baselines, what each word looked at, and the learning curves.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      Report panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+    from dlcore.report.vision_language import attention_strips, sentences
+
+    vocabulary, test, outputs = vocabulary_from_dict(context.spec["vocabulary"]), context.data.test, context.outputs
+    said = [vocabulary.decode(tokens) for tokens in outputs["tokens"][:12]]
+    truth = _references(vocabulary)(test[np.arange(len(said))])
+    history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
+    found = [sentences(test.arrays["image"][: len(said)], said, truth, "Captions", "Of the first test images.")]
+    found.append(table(_rows(context), "Scores", f"In %, CIDEr-D as it is. {signature(context)}"))
+    if "alignment" in outputs:
+        pieces = [vocabulary.pieces(tokens) for tokens in outputs["tokens"][:3]]
+        note = "Bright where the model looked before it wrote the word" + (
+            "." if context.flags.model == "attention" else "; the mean over heads of the last block."
+        )
+        found.append(
+            attention_strips(test.arrays["image"][:3], pieces, outputs["alignment"][:3], said[:3], "Attention", note)
+        )
+    return [*found, *triage_panels(history, floor=None), curves(history)]
+
+
+def signature(context: Any) -> str:
+    """Say how BLEU and CIDEr-D were computed.
+
+    Args:
+      context: the ReportContext.
+
+    Returns:
+      A sentence.
+    """
+    captions, name = context.data.test.arrays["captions"], context.data.test.name
+    references = int((captions != 0).any(-1).sum(1).max())
+    human = f"; a person's caption, which has {references - 1}" if references > 1 else ""
+    return (
+        f"BLEU of the corpus, lower case, words and punctuation apart (dlcore.data.words.tokenize), no smoothing; "
+        f"CIDEr-D with document frequencies of these references; {name}, {len(captions):,} images, up to "
+        f"{references} references each{human}."
+    )
+
+
+def _rows(context: Any) -> list[dict[str, Any]]:
+    names = {
+        "": context.flags.model + (" (image hidden)" if context.flags.blind else ""),
+        "blind/": "the same without the image",
+        "constant/": "one caption for all",
+        "human/": "another person",
+    }
+
+    def row(prefix: str, name: str) -> dict[str, Any]:
+        numbers = {score: context.numbers.get(f"{prefix}{score}") for score in ("bleu1", "bleu2", "bleu3", "bleu4")}
+        shown = {score.upper().replace("U", "U-"): f"{100 * v:.1f}" for score, v in numbers.items() if v is not None}
+        value = context.numbers.get(f"{prefix}cider")
+        return {"captions by": name, **shown, "CIDEr-D": None if value is None else f"{value:.3f}"}
+
+    return [row(prefix, name) for prefix, name in names.items() if f"{prefix}bleu4" in context.numbers]

@@ -1,0 +1,305 @@
+"""What experiments over images, clips and language share: data by name, its facts, and the files of `--input`."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+
+from dlcore.data.clips import Path as ClipPath
+from dlcore.data.normalization import normalizer
+from dlcore.data.source import Source
+from dlcore.data.words import BytePairs, Words, vocabulary_from_dict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
+from dlcore.learner import Range
+
+__all__ = [
+    "AUGMENT_SETTING",
+    "CAPTION_SETTINGS",
+    "CLIP_SETTINGS",
+    "QUESTION_SETTINGS",
+    "augmentation",
+    "caption_data",
+    "clip_data",
+    "example",
+    "image_inputs",
+    "preprocess",
+    "question_data",
+    "question_inputs",
+    "vocabulary",
+]
+
+AUGMENT_SETTING = {
+    "augment": Setting(
+        "none",
+        "of training images: crop shows 30 to 100 %; photo: that, mirrored at random, with jitter of light and color",
+        Literal["none", "crop", "photo"],
+    ),
+}
+CAPTION_SETTINGS = {
+    "dataset": Setting(
+        "shapes",
+        "shapes (drawn: one or two in a sentence), or flickr8k",
+        Literal["shapes", "flickr8k"],
+        essential=True,
+    ),
+    "data_dir": Setting(
+        None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True
+    ),
+    "image_size": Setting(
+        None, "side of the images; by default 32 for shapes, 96 for flickr8k", int | None, Range(16), essential=True
+    ),
+    "grid": Setting(3, "shapes: cells in a row and in a column of an image", Literal[2, 3]),
+    "num_images": Setting(
+        8000, "shapes: images for training; a tenth as many again to validate, 1,000 at most to test", limits=Range(10)
+    ),
+    "min_count": Setting(5, "flickr8k: how often a word must come in training to be known", limits=Range(1)),
+    "caption_length": Setting(
+        24, "flickr8k: most words of a caption; training leaves longer ones out, and says how many", limits=Range(1)
+    ),
+}
+QUESTION_SETTINGS = {
+    "num_questions": Setting(
+        20000,
+        "questions, each about an image of its own: for training; a tenth as many again to validate, 2,000 at most to "
+        "test",
+        limits=Range(10),
+        essential=True,
+    ),
+    "image_size": Setting(36, "side of the images", limits=Range(24), essential=True),
+    "grid": Setting(3, "cells in a row and in a column of an image", limits=Range(3)),
+    "question": Setting("what color is the circle", "asked of the files of --input", identity=False),
+}
+CLIP_SETTINGS = {
+    "num_clips": Setting(
+        6000,
+        "clips: for training; a tenth as many again to validate, 1,000 at most to test",
+        limits=Range(10),
+        essential=True,
+    ),
+    "frames": Setting(8, "of a clip", limits=Range(2), essential=True),
+    "image_size": Setting(32, "side of a frame", limits=Range(16)),
+    "path": Setting(
+        "hopping",
+        "straight, or hopping: whose frames without their order say nothing of the direction",
+        Literal[get_args(ClipPath)],
+        essential=True,
+    ),
+    "camera": Setting(False, "whether the camera moves"),
+    "shuffled": Setting(False, "whether frames come in random order: what is left to learn without time"),
+}
+
+
+def _counts(number: int, most: int) -> tuple[int, int, int]:
+    """Examples to train, validate and test on."""
+    return number, max(8, number // 10), max(8, min(most, number // 2))
+
+
+def _splits(
+    train: Source, valid: Source, test: Source, words: Words | BytePairs, dataset: str, shown: str, **facts: Any
+) -> Splits:
+    """The splits, with what `build`, `example` and the panels need to know of them."""
+    from dlcore.data.augment import channel_statistics
+
+    pictures = train.arrays[shown]
+    mean, std = channel_statistics(Source({"image": pictures.reshape(-1, *pictures.shape[-3:])}))
+    spec = {
+        "dataset": dataset,
+        "words": words.to_dict(),
+        "image_shape": list(pictures.shape[-3:]),
+        "mean": [float(m) for m in mean],
+        "std": [float(s) for s in std],
+        "batch": {name: [list(array.shape[1:]), str(array.dtype)] for name, array in train.arrays.items()},
+        **facts,
+    }
+    notes = tuple(note for source in (train, valid, test) for note in source.notes)
+    return Splits(train, valid, test, spec, notes)
+
+
+def caption_data(flags: Flags) -> Splits:
+    """Load captioned images by name.
+
+    Args:
+      flags: of CAPTION_SETTINGS.
+
+    Returns:
+      The splits: `image`, `captions`, of drawn images `cells`, and to validate and test on photographs `references`:
+      all captions whole, in the tokens of `spec["reference_words"]`.
+
+    Raises:
+      ValueError: as `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
+      FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
+      FlagError: flickr8k without `--data_dir`.
+    """
+    from dlcore.data.captions import caption_source, caption_words, captions
+    from dlcore.data.flickr8k import flickr8k
+
+    if flags.dataset == "shapes":
+        # Seeds are not those of the run, so that every run is tested on the same images.
+        counts = _counts(flags.num_images, 1000)
+        sources = [captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)]
+        return _splits(*sources, caption_words(), "shapes", "image", grid=flags.grid)
+    if flags.data_dir is None:
+        raise FlagError("--data_dir: missing; allowed: the folder of captions_train.json.gz, with --dataset=flickr8k")
+    parts = flickr8k(flags.data_dir, flags.image_size or 96)
+    words = Words.of([text for texts in parts["train"].texts for text in texts], flags.min_count)
+    every = Words.of([text for split in ("valid", "test") for texts in parts[split].texts for text in texts])
+    splits = {}
+    for split, part in parts.items():
+        source = caption_source(part.image, part.texts, words, flags.caption_length, part.name, part.names)
+        if split != "train":
+            references = caption_source(part.image, part.texts, every).arrays["captions"]
+            source = dataclasses.replace(source, arrays={**source.arrays, "references": references})
+        splits[split] = source
+    return _splits(*splits.values(), words, "flickr8k", "image", reference_words=every.to_dict())
+
+
+def question_data(flags: Flags) -> Splits:
+    """Draw questions about images.
+
+    Args:
+      flags: of QUESTION_SETTINGS.
+
+    Returns:
+      The splits: `image`, `question`, `answer` and `kind`.
+
+    Raises:
+      ValueError: as `dlcore.data.questions.questions`.
+    """
+    from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
+
+    counts = _counts(flags.num_questions, 2000)
+    sources = [questions(n, seed, size=flags.image_size, grid=flags.grid) for seed, n in enumerate(counts)]
+    return _splits(*sources, question_words(), "shapes", "image", answers=list(ANSWERS), kinds=list(KINDS))
+
+
+def clip_data(flags: Flags, distinct: int = 0) -> Splits:
+    """Draw clips of moving shapes.
+
+    Args:
+      flags: of CLIP_SETTINGS.
+      distinct: where positive, validation and test have as many clips, all with different sentences.
+
+    Returns:
+      The splits: `clip`, `captions`, `action` and `appearance`.
+
+    Raises:
+      ValueError: as `dlcore.data.clips.clips`.
+    """
+    from dlcore.data.clips import clip_words, clips
+
+    fields = {name: flags[name] for name in ("frames", "path", "camera", "shuffled")}
+    counts = _counts(flags.num_clips, 1000)
+    counts = (counts[0], distinct, distinct) if distinct else counts
+    sources = [
+        clips(n, seed, size=flags.image_size or 32, distinct=bool(distinct) and seed > 0, **fields)
+        for seed, n in enumerate(counts)
+    ]
+    return _splits(*sources, clip_words(), "clips", "clip", path=flags.path)
+
+
+def vocabulary(spec: dict) -> Words | BytePairs:
+    """Read the vocabulary of a run.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The vocabulary.
+    """
+    return vocabulary_from_dict(spec["words"])
+
+
+def preprocess(setup: Setup) -> Callable[[jax.Array], jax.Array]:
+    """Build the function from the data's images or clips to the model's input.
+
+    Args:
+      setup: with mean and standard deviation.
+
+    Returns:
+      Images or clips, uint8 -> normalized floats.
+    """
+    return normalizer(setup.spec["mean"], setup.spec["std"], dtype=setup.dtype)
+
+
+def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """Build the augmentation that `--augment` names.
+
+    Args:
+      setup: with mean, standard deviation and the flags of AUGMENT_SETTING.
+
+    Returns:
+      `(key, normalized image) -> image`; None for none.
+    """
+    from dlcore.data import augment
+
+    if setup.flags.augment == "none":
+        return None
+    view = augment.random_resized_crop((0.3, 1.0))
+    if setup.flags.augment == "photo":
+        view = augment.compose(view, augment.random_flip(), augment.color_jitter(0.3, 0.3, 0.3))
+    return augment.on_unit(view, setup.spec["mean"], setup.spec["std"])
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one example of zeros.
+
+    Args:
+      spec: of the data.
+
+    Returns:
+      The batch.
+    """
+    arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in spec["batch"].items()}
+    return arrays | {"index": np.zeros(1, np.int32)}
+
+
+def image_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Read the images under `--input`, stretched to the size of the training images.
+
+    Args:
+      flags: `input`, a file or a folder.
+      spec: of the data.
+
+    Returns:
+      (source of `image`, paths).
+    """
+    from dlcore.data.decoding import load_image, stretched
+    from dlcore.data.image_folder import list_images
+    from dlcore.kits.images.prediction import read_all
+
+    height, width, _ = spec["image_shape"]
+
+    def read(path: Path) -> np.ndarray:
+        return stretched(load_image(path), (height, width))
+
+    images, paths = read_all(list_images(Path(flags.input)), read, None)
+    return Source({"image": np.asarray(images)}, len(paths)), [str(p) for p in paths]
+
+
+def question_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
+    """Read the images under `--input`, each with `--question`.
+
+    Args:
+      flags: `input`, a file or a folder, and `question`.
+      spec: of the data.
+
+    Returns:
+      (source of `image` and `question`, paths).
+
+    Raises:
+      FlagError: a word of the question is not in the vocabulary, or the question is empty or too long.
+    """
+    from dlcore.data.questions import question_tokens
+
+    try:
+        tokens = question_tokens([flags.question], vocabulary(spec), spec["batch"]["question"][0][0])
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
+    source, names = image_inputs(flags, spec)
+    return Source({**source.arrays, "question": np.repeat(tokens, len(names), 0)}, len(names)), names

@@ -1,0 +1,416 @@
+"""What the report and the modes show of models that see and read: sentences and answers beside trivial baselines."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.source import Source
+from dlcore.data.words import PAD, vocabulary_from_dict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.splits import Splits
+from dlcore.kits.vision_language.image_text import vocabulary
+from dlcore.learner import Evaluator
+
+__all__ = [
+    "BLEU_SIGNATURE",
+    "answer_panels",
+    "answer_rows",
+    "caption_evaluators",
+    "caption_panels",
+    "caption_rows",
+    "clip_panels",
+    "describe_answers",
+    "motion_evaluators",
+    "motion_shares",
+    "recall_evaluators",
+    "recall_panels",
+    "references_of",
+]
+
+BLEU_SIGNATURE = "corpus BLEU-4, not smoothed, lower case, dlcore.data.words.tokenize"
+_SHOWN = 12
+_MAPS = 4
+
+
+def references_of(arrays: dict[str, np.ndarray], spec: dict) -> list[list[str]]:
+    """Write the references of examples out.
+
+    Args:
+      arrays: with `references`, or `captions` where these are whole.
+      spec: of the data.
+
+    Returns:
+      The texts of each example, their tokens with blanks between.
+    """
+    whole = "references" in arrays
+    words = vocabulary_from_dict(spec["reference_words"]) if whole else vocabulary(spec)
+    return [
+        [words.decode(tokens) for tokens in several if (tokens != PAD).any()]
+        for several in arrays["references" if whole else "captions"]
+    ]
+
+
+def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+    """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
+
+    Args:
+      setup: with the spec.
+      data: the splits.
+      split: "valid" or "test".
+
+    Returns:
+      One evaluator of outputs with `tokens`.
+    """
+    from dlcore.evaluators.text import text_evaluator
+
+    words = vocabulary(setup.spec)
+    return [
+        text_evaluator(
+            lambda outputs, rows: [words.decode(tokens) for tokens in outputs["tokens"]],
+            lambda rows: references_of(rows, setup.spec),
+        )
+    ]
+
+
+def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+    """Measure sentences of clips: those of `caption_evaluators`, and what stands before and behind "moves".
+
+    Args:
+      setup: with the spec.
+      data: the splits.
+      split: "valid" or "test".
+
+    Returns:
+      Evaluators of outputs with `tokens`; `thing` and `direction` are the shares that name these right.
+    """
+    words = vocabulary(setup.spec)
+
+    def add(acc, outputs, rows):
+        said = [words.decode(tokens) for tokens in outputs["tokens"]]
+        right = [several[0] for several in references_of(rows, setup.spec)]
+        return (acc or []) + list(zip(said, right, strict=True))
+
+    def finish(acc):
+        return motion_shares(*zip(*acc, strict=True))
+
+    return [*caption_evaluators(setup, data, split), Evaluator(add, finish, None, ("thing", "direction"))]
+
+
+def motion_shares(said: Sequence[str], right: Sequence[str]) -> dict[str, float]:
+    """Compare what stands before "moves", and what stands behind it.
+
+    Args:
+      said: N sentences.
+      right: N sentences.
+
+    Returns:
+      {"thing", "direction"}: shares of the N.
+    """
+    parts = [(a.partition(" moves "), b.partition(" moves ")) for a, b in zip(said, right, strict=True)]
+    return {
+        "thing": float(np.mean([a[0] == b[0] for a, b in parts])),
+        "direction": float(np.mean([a[2] == b[2] for a, b in parts])),
+    }
+
+
+def caption_rows(
+    said: Sequence[str], references: Sequence[Sequence[str]], train: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Measure a model's sentences beside what can be said without it.
+
+    Args:
+      said: N sentences of the model.
+      references: of each of the N images.
+      train: the references of the training images.
+
+    Returns:
+      Rows: the most frequent training caption for every image, random training captions, one person's caption against
+      the other references (where there are several), and the model. BLEU in %.
+    """
+    from dlcore.evaluators.text import bleu, cider
+
+    every = [text for several in train for text in several]
+    constant = Counter(every).most_common(1)[0][0]
+    drawn = np.random.default_rng(0).integers(len(every), size=len(said))
+    rows: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = [
+        (f"always “{constant}”", [constant] * len(said), references),
+        ("a random training caption", [every[k] for k in drawn], references),
+    ]
+    if min(map(len, references)) > 1:
+        rows.append(("a reference against the others", [r[0] for r in references], [list(r[1:]) for r in references]))
+    rows.append(("the model", said, references))
+    table = []
+    for name, texts, truth in rows:
+        exact = np.mean([text in right for text, right in zip(texts, truth, strict=True)])
+        row = {"sentence": name, "exact %": round(100 * float(exact), 1)}
+        row |= {f"BLEU-{n}": round(100 * bleu(texts, truth, n), 1) for n in (1, 4)}
+        table.append(row | {"CIDEr-D": round(float(cider(texts, truth).mean()), 3)})
+    return table
+
+
+def caption_panels(context: Any, shown: str = "image") -> list:
+    """Show examples with their sentences, the measures beside trivial baselines, attention and the curves.
+
+    Args:
+      context: the run's ReportContext; its outputs have `tokens`, and where there is attention `attention`
+        [N, T, h, w], a map a token.
+      shown: "image" or "clip".
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+    from dlcore.report.vision_language import attention_strips, sentences
+
+    words, test = vocabulary(context.spec), context.data.test.arrays
+    said = [words.decode(tokens) for tokens in context.outputs["tokens"]]
+    references = references_of(test, context.spec)
+    train = references_of({"captions": context.data.train.arrays["captions"]}, context.spec)
+    rows = caption_rows(said, references, train)
+    note = f"Test split, {len(said):,} examples, {max(map(len, references))} references each; {BLEU_SIGNATURE}."
+    examples = "The first test examples: green where the sentence is one of the references, which else stand below."
+    panels = [
+        sentences(test[shown][:_SHOWN], said[:_SHOWN], references[:_SHOWN], note=examples),
+        table(rows, "Beside trivial sentences", note),
+    ]
+    if "attention" in context.outputs:
+        maps = np.asarray(context.outputs["attention"][:_MAPS])
+        pieces = [words.pieces(tokens) for tokens in context.outputs["tokens"][:_MAPS]]
+        panels.append(
+            attention_strips(
+                test[shown][:_MAPS], pieces, maps, said[:_MAPS], note="Bright: where the model looks for each word."
+            )
+        )
+    return [*panels, *triage_panels(context.history, floor=None), curves(context.history)]
+
+
+def clip_panels(context: Any) -> list:
+    """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
+
+    Args:
+      context: the run's ReportContext.
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.tables import table
+    from dlcore.run.evaluate import predict
+
+    words, test = vocabulary(context.spec), context.data.test.arrays
+    right = [several[0] for several in references_of(test, context.spec)]
+    rng = np.random.default_rng(0)
+    orders = np.argsort(rng.random(test["clip"].shape[:2]), axis=1)
+    shuffled = np.take_along_axis(test["clip"], orders[:, :, None, None, None], axis=1)
+    outputs = predict(
+        context.learner,
+        context.state,
+        Source({**test, "clip": shuffled}),
+        batch_size=context.flags.eval_batch_size,
+    )
+    rows = []
+    for name, tokens in (("in order", context.outputs["tokens"]), ("shuffled", outputs["tokens"])):
+        shares = motion_shares([words.decode(row) for row in tokens], right)
+        rows.append({"frames": name} | {f"{key}, %": round(100 * share, 1) for key, share in shares.items()})
+    rows.append({"frames": "chance", "thing, %": round(100 / 30, 1), "direction, %": 25.0})
+    first, *others = caption_panels(context, "clip")
+    note = "Words before and behind “moves” that are right, over the test clips."
+    return [first, table(rows, "Without the order of the frames", note)._replace(half=True), *others]
+
+
+def describe_answers(outputs: dict, spec: dict) -> list[dict]:
+    """Describe answers for `--mode=predict`.
+
+    Args:
+      outputs: with `probabilities: [N, A]`.
+      spec: of the data.
+
+    Returns:
+      Each image's `answer`, and `probabilities` by answer, the most probable first.
+    """
+    rows = []
+    for probabilities in outputs["probabilities"]:
+        order = np.argsort(-probabilities, kind="stable")
+        ranked = {spec["answers"][i]: round(float(probabilities[i]), 4) for i in order}
+        rows.append({"answer": next(iter(ranked)), "probabilities": ranked})
+    return rows
+
+
+def answer_rows(
+    answered: dict[str, np.ndarray], train: dict[str, np.ndarray], test: dict[str, np.ndarray], kinds: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Measure a model's answers, by kind, beside what can be guessed.
+
+    Args:
+      answered: name of a row -> [N] answers to the test questions.
+      train: `question`, `answer` and `kind` of the training split.
+      test: the same of the test split.
+      kinds: names of the kinds.
+
+    Returns:
+      Rows, in %: the most frequent answer to all questions, to those of the kind, and to the same words (the best that
+      a model without the image can do); then the given rows.
+    """
+
+    def guess(key: Callable[[dict], np.ndarray]) -> np.ndarray:
+        table: dict[Any, Counter] = {}
+        for k, answer in zip(key(train), train["answer"], strict=True):
+            table.setdefault(k, Counter())[int(answer)] += 1
+        best = {k: counter.most_common(1)[0][0] for k, counter in table.items()}
+        return np.array([best.get(k, -1) for k in key(test)])
+
+    rows = {
+        "always one answer": guess(lambda arrays: np.zeros(len(arrays["answer"]), int)),
+        "the most frequent answer of the kind": guess(lambda arrays: arrays["kind"]),
+        "the most frequent answer to these words (no image)": guess(
+            lambda arrays: [row.tobytes() for row in arrays["question"]]
+        ),
+        **answered,
+    }
+    table = []
+    for name, answers in rows.items():
+        right = answers == test["answer"]
+        by_kind = {kind: right[test["kind"] == k] for k, kind in enumerate(kinds)}
+        table.append(
+            {"answers": name, "all": round(100 * float(right.mean()), 1)}
+            | {kind: round(100 * float(r.mean()), 1) if len(r) else None for kind, r in by_kind.items()}
+        )
+    return table
+
+
+def answer_panels(context: Any) -> list:
+    """Show questions with answers and attention, accuracies by kind beside blind guesses, and the curves.
+
+    Args:
+      context: the run's ReportContext; its outputs have `logits` [N, A] and `attention` [N, 2, h, w].
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+    from dlcore.report.vision_language import attention_overlay, sentences
+    from dlcore.run.evaluate import predict
+
+    spec, test = context.spec, context.data.test
+    words, answers = vocabulary(spec), spec["answers"]
+
+    def answers_to(source: Source) -> np.ndarray:
+        outputs = predict(context.learner, context.state, source, batch_size=context.flags.eval_batch_size)
+        return np.asarray(outputs["logits"]).argmax(-1)
+
+    gray = np.rint(255 * np.array(spec["mean"])).astype(np.uint8)
+    without = {
+        "the model, shown a gray image": {"image": np.broadcast_to(gray, test.arrays["image"].shape)},
+        "the model, asked nothing": {"question": np.full_like(test.arrays["question"], PAD)},
+    }
+    answered = {name: answers_to(Source({**test.arrays, **arrays})) for name, arrays in without.items()}
+    own = np.asarray(context.outputs["logits"]).argmax(-1)
+    rows = answer_rows({**answered, "the model": own}, context.data.train.arrays, test.arrays, spec["kinds"])
+    asked = [words.decode(tokens) for tokens in test.arrays["question"][:_SHOWN]]
+    said = [f"{q}? {answers[k]}" for q, k in zip(asked, own, strict=False)]
+    truth = [[f"{q}? {answers[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
+    images = test.arrays["image"][:_SHOWN]
+    maps = np.asarray(context.outputs["attention"])[:_SHOWN]
+    looks = [
+        np.stack([attention_overlay(image, part) for part in pair]) for image, pair in zip(images, maps, strict=True)
+    ]
+    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
+    note = f"Test split, {len(test):,} questions, in %. In each kind, every answer is as frequent as another."
+    return [
+        sentences(images, said, truth, "Questions and answers", "The first test questions; red: wrong.")._replace(
+            half=True
+        ),
+        sentences(
+            np.stack(looks),
+            said,
+            truth,
+            "Where the answer comes from",
+            "Bright on the left: what the question names; on the right: what it asks for besides.",
+        )._replace(half=True),
+        table(rows, "Beside blind guesses", note),
+        *triage_panels(plain, floor=None),
+        curves(plain),
+    ]
+
+
+def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
+    """Measure retrieval over a whole split, both ways; what has the same sentence counts as found.
+
+    Args:
+      setup: of the run.
+      data: the splits.
+      split: "valid" or "test".
+
+    Returns:
+      One evaluator of outputs with `clip` and `sentence`: `r1`, `r5`, `r10` find by text, `text_r1`, ... the text.
+    """
+    from dlcore.metrics.retrieval import recall_at_k
+
+    depths = (1, 5, 10)
+
+    def add(acc, outputs, rows):
+        part = [outputs["clip"], outputs["sentence"], rows["captions"][:, 0]]
+        return part if acc is None else [np.concatenate(pair) for pair in zip(acc, part, strict=True)]
+
+    def finish(acc):
+        clips, sentences, tokens = acc
+        labels = np.unique(tokens, axis=0, return_inverse=True)[1].ravel()
+        found = {}
+        for k in depths:
+            if k <= len(clips):
+                found[f"r{k}"] = recall_at_k(sentences, labels, k, clips, labels)
+                found[f"text_r{k}"] = recall_at_k(clips, labels, k, sentences, labels)
+        return found
+
+    return [Evaluator(add, finish, None, tuple(f"{p}r{k}" for k in depths for p in ("", "text_")))]
+
+
+def recall_panels(context: Any) -> list:
+    """Show what is found for sentences, recall beside chance, and the curves.
+
+    Args:
+      context: the run's ReportContext; its outputs have `clip` and `sentence` [N, D].
+
+    Returns:
+      The panels.
+    """
+    from dlcore.report.curves import curves
+    from dlcore.report.tables import table
+    from dlcore.report.triage import triage_panels
+    from dlcore.report.vision_language import sentences
+
+    words, test = vocabulary(context.spec), context.data.test.arrays
+    pictures = test["clip" if "clip" in test else "image"]
+    texts = [words.decode(tokens) for tokens in test["captions"][:, 0]]
+    found = (np.asarray(context.outputs["sentence"]) @ np.asarray(context.outputs["clip"]).T).argmax(1)[:_SHOWN]
+    rows = [
+        {
+            "recall": f"at {k}",
+            "by text, %": _percent(context.numbers.get(f"r{k}")),
+            "of the text, %": _percent(context.numbers.get(f"text_r{k}")),
+            "chance, %": round(100 * min(1.0, k / len(texts)), 1),
+        }
+        for k in (1, 5, 10)
+    ]
+    return [
+        sentences(
+            pictures[found],
+            [texts[k] for k in found],
+            [[text] for text in texts[:_SHOWN]],
+            "What is found",
+            "What lies nearest to each of the first test sentences, which stands last. In bold: the caption of what "
+            "was found, red where that is another.",
+        ),
+        table(rows, "Recall", f"Over the {len(texts):,} pairs of the test split.")._replace(half=True),
+        *triage_panels(context.history, floor=None),
+        curves(context.history),
+    ]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 1)

@@ -1,0 +1,234 @@
+"""The shared part of detection's experiments: splits by name, errors that name the flag, predictions as text."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.coco import coco_source
+from dlcore.data.masks import unpack_masks
+from dlcore.data.source import Source
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.detection import detection_results, detectors
+from experiments.detection.fcos import experiment
+
+
+def flags(*argv):
+    return resolve(experiment, ["--smoke", *argv])
+
+
+def test_scenes_need_no_folder_and_the_splits_differ():
+    data = detectors.data(flags("--image_size=48,48", "--num_scenes=12"))
+    assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
+    assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
+    assert data.spec["num_classes"] == len(data.spec["class_names"]) == 5
+    assert json.loads(json.dumps(data.spec)) == data.spec
+    example = detection_results.example(data.spec)
+    rows = data.train[:1]
+    assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
+
+
+def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
+    wanted = detectors.fields(masks=True, keypoints=True, stuff=True)["data"]
+    data = wanted(flags("--image_size=48,48", "--num_scenes=12"))
+    example, rows = detection_results.example(data.spec), data.train[:1]
+    assert set(rows) - set(example) == {"modal_boxes", "colors"}
+    for name, value in example.items():
+        assert (value.shape, value.dtype) == (rows[name].shape, rows[name].dtype)
+    assert data.spec["keypoint_names"] == ["left", "top", "right", "bottom"]
+    assert data.spec["stuff_names"] == ["smooth", "striped", "checked"]
+    assert set(detectors.FIELDS["data"](flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
+        "image",
+        "boxes",
+        "labels",
+        "box_mask",
+    }
+    with pytest.raises(ValueError, match="no semantic maps"):
+        wanted(flags("--dataset=coco", "--data_dir=x"))
+
+
+def test_what_is_measured_depends_on_the_data_and_the_mean_shapes_only_on_the_test_split():
+    data = detectors.fields(masks=True, keypoints=True)["data"](flags("--image_size=48,48", "--num_scenes=12"))
+    setup = SimpleNamespace(spec=data.spec)
+    names = {
+        split: {name for evaluator in detectors.evaluators(setup, data, split) for name in evaluator.names}
+        for split in ("valid", "test")
+    }
+    assert names["test"] - names["valid"] == {"mean_mask_map", "mean_keypoint_pck"}
+    assert {"map", "mask_map", "keypoint_map", "pck"} <= names["valid"]
+    plain = detectors.evaluators(SimpleNamespace(spec={"class_names": ["a"]}), data, "test")
+    assert {name for evaluator in plain for name in evaluator.names} == {
+        *("map", "map50", "map75", "map_small", "map_medium", "map_large", "recall100", "map/a", "map50/a")
+    }
+
+
+def test_coco_without_validation_or_test_notes_what_is_tested(tmp_path):
+    (tmp_path / "images").mkdir()
+    notes, images = [], []
+    for i in range(10):
+        Image.fromarray(np.full((16, 16, 3), 20 * i, np.uint8)).save(tmp_path / "images" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 16, "height": 16})
+        notes.append({"id": i + 1, "image_id": i, "category_id": 4, "bbox": [1, 1, 8, 8], "iscrowd": 0})
+    content = {"images": images, "annotations": notes, "categories": [{"id": 4, "name": "cell"}]}
+    (tmp_path / "instances_train.json").write_text(json.dumps(content))
+    data = detectors.data(
+        flags("--dataset=coco", f"--data_dir={tmp_path}", "--image_size=16,16", "--valid_fraction=0.2")
+    )
+    assert len(data.train) + len(data.valid) == 10
+    assert 1 <= len(data.valid) <= 5
+    assert data.test is data.valid
+    assert any("no test split" in note for note in data.notes)
+    assert data.spec["class_names"] == ["cell"]
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match="data_dir=None"):
+        detectors.data(flags("--dataset=coco"))
+    with pytest.raises(ValueError, match="scenes are square"):
+        detectors.data(flags("--image_size=32,64"))
+
+
+def test_fields_of_the_detector_are_flags():
+    settings = flags("--fcos.channels=24", "--fcos.stages=stage4")
+    group = settings.group("fcos")
+    assert (group["channels"], group["stages"], group["distance_activation"]) == (24, ("stage4",), "exp")
+    assert set(group).isdisjoint(settings.group("learner"))
+
+
+def test_augmentation_by_flags():
+    assert detectors.augmentation(flags("--flip=none", "--zoom=1,1")) is None
+    assert detectors.augmentation(flags("--flip=horizontal", "--zoom=0.8,1.2")) is not None
+    for word, problem in (("nan,1", "--zoom=nan: not finite"), ("0,1", "--zoom=0.0: out of range")):
+        with pytest.raises(FlagError, match=f"^{problem}; allowed: at least 0.01$"):
+            flags(f"--zoom={word}")
+
+
+def test_a_mirror_that_would_swap_sides_is_left_out_with_a_note(monkeypatch):
+    drawn = detectors.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True)
+    assert not any("mirror" in note for note in drawn.notes)
+    renamed = dataclasses.replace(drawn.train, keypoint_names=("a", "b", "top", "bottom"))
+    monkeypatch.setattr(detectors, "_scenes", lambda flags, **wanted: (renamed, drawn.valid, drawn.test, ()))
+    notes = detectors.data(flags("--image_size=48,48", "--num_scenes=12"), keypoints=True).notes
+    assert "flip=both: no horizontal mirror, since no two of the keypoints a, b, top, bottom change places" in notes[0]
+
+
+def test_boxes_are_described_as_shares_of_the_image():
+    spec = {"class_names": ["a", "b"], "image_shape": [50, 100, 3]}
+    outputs = {
+        "boxes": np.array([[[10.0, 10, 50, 20], [0, 0, 0, 0]]], np.float32),
+        "scores": np.array([[0.75, 0]]),
+        "labels": np.array([[1, -1]]),
+        "valid": np.array([[True, False]]),
+    }
+    (row,) = detection_results.describe(outputs, spec)
+    assert row["detections"] == [{"class": "b", "score": 0.75, "box": [0.1, 0.2, 0.5, 0.4]}]
+    assert row["text"] == "b 0.75"
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_files_are_stretched_to_the_size_of_training(tmp_path):
+    Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(tmp_path / "x.png")
+    source, names = detection_results.inputs(SimpleNamespace(input=str(tmp_path)), {"image_shape": [48, 64, 3]})
+    assert source.arrays["image"].shape == (1, 48, 64, 3)
+    assert names == [str(tmp_path / "x.png")]
+
+
+def outputs(count=2, side=14):
+    return {
+        "boxes": np.array([[[8.0, 4, 24, 20], [2, 2, 10, 8]]] * count, np.float32),
+        "scores": np.array([[0.75, 0.5]] * count),
+        "labels": np.array([[1, 0]] * count),
+        "valid": np.array([[True, True]] * (count - 1) + [[True, False]]),
+        "masks": np.ones((count, 2, side, side), np.float32),
+        "keypoints": np.array([[[[8.0, 4, 1], [24, 20, 1]], [[2, 2, 1], [10, 8, 1]]]] * count),
+    }
+
+
+def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
+    files = []
+    for i, size in enumerate(((32, 24), (64, 48))):  # (width, height)
+        (tmp_path / str(i)).mkdir()
+        files.append(tmp_path / str(i) / f"x{i}.png")
+        Image.fromarray(np.full((*size[::-1], 3), 90, np.uint8)).save(files[-1])
+    spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3], "keypoint_names": ["nose", "tail"]}
+    written = detection_results.write(tmp_path / "out", outputs(), None, [str(f) for f in files], spec)
+    assert [path.name for path in written] == ["x0_detections.png", "x1_detections.png", "detections.json"]
+    assert Image.open(written[1]).size == (64, 48)
+    content = json.loads(written[-1].read_text())
+    assert [note["score"] for note in content["annotations"]] == [0.75, 0.5, 0.75]
+    (tmp_path / "images").mkdir()
+    for file in files:
+        file.rename(tmp_path / "images" / file.name)
+    source = coco_source(written[-1], tmp_path / "images", (24, 32), 2, masks=True, keypoints=True)
+    # The second image is twice as large: stretched back, all is where it was.
+    assert source.class_names == ("a", "b")
+    want = outputs()
+    for name in ("boxes", "keypoints"):
+        got, real = source.arrays[name][..., :4], source.arrays["box_mask"]
+        np.testing.assert_allclose(got[real][..., :2], want[name][want["valid"]][..., :2], atol=0.51)
+    np.testing.assert_allclose(source.arrays["boxes"][0], want["boxes"][0])
+    np.testing.assert_array_equal(source.arrays["labels"], [[1, 0], [1, -1]])
+    masks = unpack_masks(source.arrays["masks"], 32)
+    assert masks[:, 0, 4:20, 8:24].all()
+    assert masks[:, 0].sum() == 2 * 16 * 16
+    described = detection_results.describe(outputs() | {"map": np.zeros((2, 5))}, spec)[1]["detections"]
+    assert described[0]["keypoints"] == {"nose": [0.25, round(4 / 24, 4)], "tail": [0.75, round(20 / 24, 4)]}
+    assert len(described) == 1
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+    files = []
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+        files.append(tmp_path / str(i) / "x.png")
+        Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(files[-1])
+    spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3]}
+    plain = {k: v for k, v in outputs().items() if k not in ("masks", "keypoints")}
+    written = detection_results.write(tmp_path / "out", plain, None, [str(f) for f in files], spec)
+    assert len(set(written)) == 3
+    notes = json.loads(written[-1].read_text())["annotations"]
+    assert not {"segmentation", "keypoints"} & set(notes[0])
+
+
+def test_the_report_shows_the_worst_images_first_and_ap_by_class():
+    arrays = {
+        "image": np.zeros((3, 24, 32, 3), np.uint8),
+        "boxes": np.array([[[8.0, 4, 24, 20], [2, 2, 10, 8]]] * 3, np.float32),
+        "labels": np.array([[1, 0]] * 3),
+        "box_mask": np.array([[True, True]] * 3),
+    }
+    context = SimpleNamespace(
+        spec={"class_names": ["a", "b"], "keypoint_names": ["nose", "tail"]},
+        data=SimpleNamespace(test=Source(arrays)),
+        numbers={
+            "map": 0.5,
+            "map/b": 0.25,
+            "mask_map": 0.125,
+            "keypoint_map": None,
+            "pck": 0.75,
+            "mean_mask_map": 0.0625,
+        },
+        arrays={"pr50": np.ones((101, 2)), "mask_pr50": np.ones((101, 2))},
+        outputs=outputs(3),
+        history=[],
+    )
+    found = detection_results.panels(context)
+    assert found[0].title == "Detections with the most errors"
+    # The last image alone lacks a box.
+    assert found[0].html.index("1 predicted, 2 true<br>1 missed") < found[0].html.index("2 predicted, 2 true")
+    titles = [panel.title for panel in found]
+    assert titles[1:5] == [
+        "Average precision",
+        "Correct keypoints",
+        "Precision over recall",
+        "Precision over recall of masks",
+    ]
+    assert "25.0" in found[1].html
+    assert "12.5" in found[1].html
+    assert "6.2" in found[1].note
+    assert "75.0" in found[2].html
+    assert detection_results.pictures(context)["detections"].shape == (48, 3 * 64, 3)

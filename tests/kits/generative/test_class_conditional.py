@@ -1,0 +1,132 @@
+"""What predict asks of conditioned diffusion: classes, walks and prompts by word; what cannot be drawn; the files."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dlcore.data.source import Source
+from dlcore.evaluators.class_consistency import class_consistency
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels, text_prompts
+from dlcore.kits.training import earlier_run
+from dlcore.report import curves
+from dlcore.report import generative as report
+from experiments.generative import latent_diffusion, text_to_image
+
+SPEC = {"class_names": ["0", "1", "2"], "num_classes": 3, "image_shape": [4, 4, 1]}
+
+
+def flags_of(experiment, *words):
+    return ResolvedRun(experiment, resolve(experiment, ["--smoke", *words])).flags
+
+
+def asked(text):
+    return class_conditional.inputs(SimpleNamespace(input=text), SPEC)
+
+
+def test_classes_are_asked_for_by_name_by_number_and_many_times():
+    source, names = asked("2,3x1")
+    assert source.arrays["label"].tolist() == [2, 1, 1, 1]
+    assert source.arrays["ends"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
+    assert names == ["2", "1 0", "1 1", "1 2"]
+
+
+@pytest.mark.covers("GE-29")
+def test_a_walk_goes_from_one_class_to_the_other():
+    source, names = asked("0..2")
+    assert source.arrays["label"].tolist() == [0] * 4 + [2] * 5
+    assert source.arrays["share"][[0, -1]].tolist() == [0, 1]
+    assert (source.arrays["ends"] == [0, 1]).all()
+    assert len(names) == 9
+
+
+def test_a_class_beyond_the_trained_ones_is_named():
+    with pytest.raises(FlagError, match="--input=7: no trained class; allowed: 0, 1, 2"):
+        asked("1,7")
+
+
+def test_samples_are_written_one_by_one_and_together(tmp_path):
+    from PIL import Image
+
+    source, names = asked("2x1")
+    outputs = {"sample": np.random.default_rng(0).random((2, 4, 4, 1))}
+    files = class_conditional.write(tmp_path / "new", outputs, source, names, SPEC)
+    assert [file.name for file in files] == ["0_1_0.png", "1_1_1.png", "samples.png"]
+    assert Image.open(files[0]).size == (128, 128)
+    rows = class_conditional.describe(outputs, SPEC)
+    assert rows[0]["text"].startswith("4 x 4 pixels")
+
+
+@pytest.mark.parametrize(("asked_for", "columns", "told"), [(True, 3, "A column a class: 0, 1, 2."), (False, 8, "")])
+def test_samples_of_a_class_stand_in_its_column(asked_for, columns, told, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, "sample_grid", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(curves, "curves", lambda history: None)
+    shown = class_conditional.class_source(64, 3) if asked_for else Source.indices(64, "samples")
+    test = Source({"image": np.zeros((5, 4, 4, 1))}, 5)
+    context = SimpleNamespace(
+        flags=SimpleNamespace(network=None, network_steps=2, num_samples=64, smoke=False),
+        data=SimpleNamespace(test=test, shown=shown),
+        outputs={"sample": np.arange(64) % 3},
+        spec=SPEC,
+        numbers={"frechet_distance": 1.0},
+        history=[],
+    )
+    sample_panels.panels(context)
+    samples, _, note, in_a_row = drawn[0]
+    assert in_a_row == columns
+    assert told in note
+    if asked_for:
+        assert (samples.reshape(-1, columns) == [0, 1, 2]).all()
+    assert f"The first {len(samples)}, unselected." in note
+
+
+def test_consistency_is_the_share_of_the_classes_asked_for():
+    measure = class_consistency(lambda images: np.eye(3)[images], None)
+    acc = measure.add(None, {"sample": np.array([0, 1, 2])}, {"label": np.array([0, 2, 2])})
+    assert measure.finish(acc) == {"class_consistency": pytest.approx(2 / 3)}
+
+
+@pytest.mark.covers("GE-26")
+def test_prompts_are_encoded_and_unknown_words_named():
+    page = flags_of(text_to_image.experiment)
+    spec = text_prompts.data(page).spec
+    source, names = text_prompts.inputs(SimpleNamespace(input="2x a red circle / a blue square"), spec)
+    assert names == ["a red circle", "a red circle", "a blue square"]
+    assert source.arrays["tokens"].shape == (3, spec["length"])
+    with pytest.raises(FlagError, match="'pink' is in no caption; allowed: a, above"):
+        text_prompts.inputs(SimpleNamespace(input="a pink circle"), spec)
+    with pytest.raises(FlagError, match="words; allowed: at most"):
+        text_prompts.tokens_of("a " * 40, spec)
+    with pytest.raises(ValueError, match="image_size=17: cells are no whole pixels; allowed: multiples of grid=2"):
+        text_prompts.data(page.replace(image_size=17))
+
+
+def test_the_first_phase_is_a_run_of_its_page(tmp_path):
+    page = flags_of(latent_diffusion.experiment, f"--first_stage={tmp_path}")
+    with pytest.raises(
+        ValueError, match=r"first_stage=.*no such run; allowed: the folder of a run of generative\.autoenc"
+    ):
+        earlier_run.find_or_train(page, "first_stage", "generative.autoencoder_kl", [])
+    (tmp_path / "config.json").write_text('{"experiment": "generative.vae"}')
+    with pytest.raises(ValueError, match=r"first_stage=.*: a run of generative\.vae; allowed: the folder of a run of"):
+        earlier_run.origin(page, "first_stage", "generative.autoencoder_kl")
+    assert "--autoencoder.channels=8,8" in earlier_run.words_of(page, "autoencoder")
+
+
+def test_an_autoencoder_of_another_form_is_named():
+    page = flags_of(latent_diffusion.experiment)
+    setup = ResolvedRun(latent_diffusion.experiment, resolve(latent_diffusion.experiment, ["--smoke"])).setup(
+        {**SPEC, "train_size": 8}
+    )
+    other = page.replace(**{"autoencoder.groups": 4})
+    phase = earlier_run.EarlierPhase(other, SPEC, {})
+    with pytest.raises(ValueError, match=r"it: trained with autoencoder\.groups=4; allowed: 8, as in this run"):
+        earlier_run.check_same("it", phase, setup, "autoencoder")
+    with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
+        earlier_run.check_same("it", phase._replace(spec={"image_shape": [9]}), setup, "autoencoder")
+    with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
+        latent_autoencoder.build(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)

@@ -1,0 +1,116 @@
+"""The default classifier, its features, and the measures of an experiment that generates images."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.data.digits import digits
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.splits import Splits, metric_label
+from dlcore.kits.generative import image_generation
+from dlcore.kits.training.pretrained_network import PACKED, feature_extractor, find_or_train, load_network
+from experiments.generative.ddpm import experiment
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    words = ["--smoke", f"--runs={runs}", "--network_steps=1", "--num_samples=6", "--noprogress"]
+    return ResolvedRun(experiment, resolve(experiment, words).replace(smoke=False))
+
+
+@pytest.fixture(scope="module")
+def folder(resolved):
+    return find_or_train(resolved.flags)
+
+
+@pytest.mark.slow
+def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder):
+    written = (folder / "result.json").stat().st_mtime_ns
+    assert find_or_train(resolved.flags) == folder
+    assert (folder / "result.json").stat().st_mtime_ns == written
+    assert find_or_train(resolved.flags.replace(network=str(folder))) == folder
+
+
+@pytest.mark.slow
+def test_the_default_classifier_is_recorded_as_a_command_of_its_own(resolved, folder):
+    for name in ("config.json", "result.json"):
+        command = json.loads((folder / name).read_text())["command"]
+        assert command.startswith("python -m experiments.classification.supervised --dataset=digits --steps=1"), command
+
+
+@pytest.mark.slow
+def test_features_are_the_pooled_last_map_and_do_not_depend_on_the_batch(folder):
+    extract = feature_extractor(load_network(folder))
+    images = digits("test").arrays["image"][:300]
+    features, probabilities = extract(images)
+    assert features.shape == (300, 64)  # the last of three stages, 16 channels wide at first
+    assert probabilities.shape == (300, 10)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(extract(images[290:])[0], features[290:], rtol=1e-4, atol=1e-5)
+    as_bytes = np.rint(255 * images[:4]).astype(np.uint8)
+    np.testing.assert_allclose(extract(as_bytes)[0], features[:4], atol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("ME-10")
+def test_real_images_are_nearer_than_noise(resolved, folder):
+    """The experiment's own measure: real test images, then the same with noise, in place of samples."""
+    splits = experiment.data(resolved.flags)
+    (measure,) = image_generation.evaluators(resolved.setup_of(splits), splits, "test")
+    assert len(measure.source) == 6
+    real = splits.test.arrays["image"]
+    noise = np.random.default_rng(0).random(real.shape, np.float32)
+    same, near, far = (
+        measure.finish(measure.add(None, {"sample": images}, None))["frechet_distance"]
+        for images in (real, 0.7 * real + 0.3 * noise, noise)
+    )
+    assert same == pytest.approx(0, abs=1e-5)
+    assert same < near < far
+
+
+@pytest.mark.slow
+def test_distances_in_the_features_of_a_network_for_other_images(resolved):
+    """The VGG that dlcore ships saw 32x32 colors: gray digits are resized and fill its three channels."""
+    flags = resolved.flags.replace(frechet_network=str(PACKED))
+    splits = experiment.data(flags)
+    (measure,) = image_generation.evaluators(resolved.setup_of(splits)._replace(flags=flags), splits, "test")
+    real = splits.test.arrays["image"]
+    numbers = measure.finish(measure.add(None, {"sample": real}, None))
+    assert numbers["frechet_distance"] == pytest.approx(0, abs=1e-3)
+    network = load_network()
+    large = np.repeat(jax.image.resize(real, (len(real), 32, 32, 1), "linear"), 3, -1)
+    expected, _ = feature_extractor(network)(np.asarray(large))
+    ((found, _),) = measure.add(None, {"sample": real}, None)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_name_of_the_distance_says_what_it_is_over(resolved):
+    spec = experiment.data(resolved.flags).spec
+    number = len(digits("test"))
+    assert metric_label("frechet_distance", spec) == f"frechet_distance (resnet8_cifar, 6 samples, {number} real)"
+    assert metric_label("kid", spec) == "kid"
+    flags = resolved.flags.replace(frechet_network=str(PACKED))
+    assert experiment.data(flags).spec["about"]["frechet_distance"].startswith(load_network().name)
+    with pytest.raises(ValueError, match="frechet_network='nothing': holds no trained network"):
+        experiment.data(resolved.flags.replace(frechet_network="nothing"))
+
+
+@pytest.mark.slow
+def test_samples_are_what_predict_runs_over(resolved):
+    splits = experiment.data(resolved.flags)
+    assert isinstance(splits, Splits)
+    assert len(splits.shown) == image_generation.NUM_SHOWN
+    assert jax.tree.leaves(splits.shown.arrays) == []
+    assert "6 samples" in splits.notes[-1]
+
+
+@pytest.mark.parametrize(("shape", "size"), [((32, 32), None), ((32, 64), 32), ((64, 32), 32), ((64, 64), 32)])
+def test_images_are_resized_to_the_network_of_the_features_where_either_side_differs(shape, size):
+    flags = Flags({"frechet_network": None, "network": str(PACKED)})
+    assert image_generation.network_of(flags, {"image_shape": (*shape, 3), "num_classes": 10}).input_size == size

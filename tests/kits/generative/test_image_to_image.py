@@ -1,0 +1,101 @@
+"""Pairs, unpaired lists and small images: what is whose partner, bad lists and sides, what predict reads."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.generative import image_pairs, image_to_image
+from experiments.generative import cycle_gan, pix2pix, super_resolution
+
+
+@pytest.mark.covers("GE-20")
+def test_no_digit_is_shown_in_both_inks_and_held_out_ones_know_their_partner():
+    splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, []))
+    train, test = splits.train.arrays, splits.test.arrays
+    assert set(train) == {"a", "b"}
+    assert train["a"].shape[1:] == (16, 16, 3)
+    ink = {name: np.abs(train[name].astype(int) - train[name][:, :1, :1]).sum(-1) for name in "ab"}
+    shares = {name: np.rint(100 * v / v.max()).reshape(len(v), -1) for name, v in ink.items()}
+    nearest = [np.abs(shares["b"] - row).max(1).min() for row in shares["a"][:50]]
+    assert min(nearest) > 5
+    assert tuple(test["a"].max((0, 1, 2))) == (255, 255, 255)
+    np.testing.assert_array_equal(test["b_of_a"].min((0, 1, 2)) <= [26, 51, 153], True)
+    dark = test["a"][..., 1] < 40
+    assert dark.any()
+    np.testing.assert_array_equal(test["b_of_a"][dark][:, 2] > 195, True)
+
+
+def test_lists_of_different_length_are_an_error_or_cut():
+    a, b = np.zeros((3, 2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.uint8)
+    with pytest.raises(ValueError, match="horses: 3 images of a and 2 of b; allowed: as many of each, or --cut_longer"):
+        image_pairs.unpaired(a, b, name="horses")
+    assert len(image_pairs.unpaired(a, b, cut_longer=True)) == 2
+
+
+def test_folders_of_two_kinds(tmp_path):
+    for name, count in (("trainA", 4), ("trainB", 5), ("testA", 2), ("testB", 2)):
+        (tmp_path / name).mkdir()
+        for k in range(count):
+            Image.fromarray(np.full((9, 9, 3), 10 * k, np.uint8)).save(tmp_path / name / f"{k}.png")
+    words = ["--dataset=folder", f"--data_dir={tmp_path}", "--image_size=8"]
+    with pytest.raises(ValueError, match="train: 4 images of a and 5 of b"):
+        image_pairs.unpaired_images(resolve(cycle_gan.experiment, words))
+    splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
+    assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [3, 1, 2]
+    assert splits.spec["image_shape"] == [8, 8, 3]
+    (tmp_path / "testB").rename(tmp_path / "other")
+    with pytest.raises(FileNotFoundError, match="has no folder testB; allowed: with trainA, trainB, testA and testB"):
+        image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
+
+
+@pytest.mark.covers("GE-19")
+def test_edges_are_those_of_the_image_beside_them():
+    splits = image_pairs.edges(resolve(pix2pix.experiment, []))
+    rows = splits.train[:5]
+    assert rows["source"].shape == (5, 16, 16, 1)
+    assert 0.05 < rows["source"].mean() < 0.6
+    level = np.ones((1, 4, 6, 1), np.uint8) * np.array([0, 0, 0, 200, 200, 200], np.uint8)[:, None]
+    assert image_pairs.edge_map(level)[0, 0, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
+    assert "l1 of the mean training image on the test split: 0.1" in splits.notes[-1]
+
+
+@pytest.mark.covers("GE-21")
+def test_small_images_and_pieces_that_no_two_splits_share():
+    splits = super_resolution.data(resolve(super_resolution.experiment, ["--image_size=32"]))
+    rows = splits.train[:2]
+    assert (rows["image"].shape, rows["low"].shape) == ((2, 32, 32, 3), (2, 16, 16, 3))
+    small = Image.fromarray(rows["image"][1]).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(rows["low"][1], np.asarray(small))
+    with pytest.raises(ValueError, match="image_size=31: no multiple of factor=2; allowed: 30"):
+        super_resolution.data(resolve(super_resolution.experiment, ["--image_size=31"]))
+    with pytest.raises(ValueError, match="image_size=200: larger than the photograph's columns; allowed: at most 128"):
+        super_resolution.data(resolve(super_resolution.experiment, ["--image_size=200"]))
+
+
+def test_what_predict_reads_and_writes(tmp_path):
+    file = tmp_path / "one.png"
+    Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(file)
+    spec = {"image_shape": [8, 8, 3], "class_names": ["0"]}
+    flags = Flags({"input": f"b:{file}", "skip_bad": False})
+    source, names = image_to_image.kind_inputs(flags, spec)
+    assert set(source.arrays) == {"b"}
+    assert source.arrays["b"].shape == (1, 8, 8, 3)
+    with pytest.raises(FlagError, match="no kind 'c'; allowed: FILE_OR_FOLDER, b:FILE_OR_FOLDER"):
+        image_to_image.kind_inputs(flags.replace(input=f"c:{file}"), spec)
+    small, _ = image_to_image.small_inputs(SimpleNamespace(input=str(file)), spec)
+    assert small.arrays["low"].shape == (1, 10, 10, 3)
+    Image.new("RGB", (6, 4)).save(tmp_path / "two.png")  # not cut to the size of the first
+    with pytest.raises(
+        ValueError, match=r"two\.png has 4 by 6 pixels, .*one\.png 10 by 10; allowed: images of one size"
+    ):
+        image_to_image.small_inputs(SimpleNamespace(input=str(tmp_path)), spec)
+    outputs = {"a_of_b": np.random.default_rng(0).random((1, 8, 8, 3))}
+    (written,) = image_to_image.write(tmp_path / "out", outputs, source, names, spec)
+    assert written.name == "one.png"
+    assert Image.open(written).size == (8, 8)
+    assert image_to_image.describe(outputs, spec)[0]["text"].startswith("8 x 8 pixels")

@@ -1,0 +1,132 @@
+"""Data by name, the files that predict writes, and panels, from a model without parameters."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.factor_shapes import factor_shapes
+from dlcore.data.source import Source
+from dlcore.experiment.resolve import resolve
+from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.modes.predict import MODE
+from experiments.generative import vae
+
+
+def flags(*words):
+    return resolve(vae.experiment, list(words))
+
+
+def test_factors_have_the_same_test_split_in_every_run():
+    one, other = (latent_space.data(flags("--dataset=factors", "--num_images=20", f"--seed={s}")) for s in (0, 1))
+    np.testing.assert_array_equal(one.test.arrays["image"], other.test.arrays["image"])
+    assert one.spec["image_shape"] == [16, 16, 1]
+    assert (len(one.train), len(one.valid), len(one.test)) == (20, 8, 8)
+    assert not np.array_equal(one.train.arrays["image"][:8], one.test.arrays["image"])
+
+
+def test_images_that_are_no_intensities_are_refused(monkeypatch):
+    splits = latent_space.data(flags())
+    bright = Source({"image": 2 * splits.train.arrays["image"]})
+    monkeypatch.setattr(latent_space.labeled_images, "data", lambda flags, labels: splits._replace(train=bright))
+    with pytest.raises(ValueError, match=r"train images: values from 0 to 2, and a likelihood needs intensities"):
+        latent_space.data(flags())
+
+
+def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
+    for k in range(2):
+        Image.fromarray(np.full((8, 8), 100 * k, np.uint8)).save(tmp_path / f"{k}.png")
+    spec = {"image_shape": [8, 8, 1]}
+    asked = resolve(vae.experiment, [f"--input={tmp_path}"], MODE.settings)
+    source, names = latent_space.inputs(asked, spec)
+    np.testing.assert_array_equal(source.arrays["other"], source.arrays["image"][::-1])
+    outputs = {
+        "reconstruction": np.full((2, 8, 8, 1), 0.5),
+        "path": np.zeros((2, 8, 8, 8, 1)),
+        "sample": np.zeros((2, 8, 8, 1)),
+        "psnr": np.array([12.34, 20.0]),
+    }
+    assert latent_space.describe(outputs, spec)[0] == {"psnr": 12.34, "text": "reconstructed at 12.3 dB"}
+    written = latent_space.write(tmp_path / "out", outputs, source, names, spec)
+    assert {path.name for path in written} == {
+        *(f"{k}_{kind}.png" for k in range(2) for kind in ("reconstruction", "path")),
+        "samples.png",
+    }
+    picture = np.asarray(Image.open(tmp_path / "out" / "1_reconstruction.png"))
+    height, width = picture.shape
+    assert picture[height // 2, width // 4] == 100
+    assert abs(int(picture[height // 2, 3 * width // 4]) - 127) <= 1
+
+
+def test_samples_are_drawn_by_number_where_no_file_is_given(tmp_path):
+    source, names = latent_space.drawn(flags("--num_drawn=3"), {})
+    assert (len(source), names) == (3, ["sample 0", "sample 1", "sample 2"])
+    outputs = {"sample": np.zeros((3, 8, 8, 1))}
+    assert latent_space.describe(outputs, {}) == [{"text": "drawn"}] * 3
+    written = latent_space.write(tmp_path, outputs, source, names, {})
+    assert [path.name for path in written] == ["samples.png"]
+
+
+@pytest.fixture
+def context():
+    """Codes are (mean brightness of the left half, of the right half); a decoder fills the halves."""
+
+    def decode(z):
+        halves = jnp.repeat(z[:, None, :, None], 4, 2)
+        return jnp.broadcast_to(halves, (len(z), 8, 8, 1))
+
+    def predict(state, batch):
+        if "latent" in batch:
+            return {"decoded": decode(batch["latent"])}
+        image = jnp.asarray(batch["image"])
+        z = jnp.stack([image[:, :, :4].mean((1, 2, 3)), image[:, :, 4:].mean((1, 2, 3))], -1)
+        outputs = {"features": z, "kl": jnp.array([[0.2, 3.0]]).repeat(len(z), 0), "reconstruction": decode(z)}
+        outputs["sample"] = image
+        if "other" in batch:
+            ends = jnp.stack([decode(z), decode(z[::-1])], 1)
+            outputs["path"] = ends
+        return outputs
+
+    train, test = factor_shapes(40, 0, 8), factor_shapes(20, 1, 8)
+    outputs = {k: np.asarray(v) for k, v in predict(None, test[:]).items()}
+    spec = {"image_shape": [8, 8, 1], "factors": ["x", "y", "radius", "brightness"]}
+    data = SimpleNamespace(train=train, test=test)
+    return SimpleNamespace(
+        data=data, outputs=outputs, spec=spec, state=None, learner=SimpleNamespace(predict=predict), history=[]
+    )
+
+
+def test_nearest_training_images_tell_copies(context):
+    """Samples that are test images are as far as test images; those of the training split are at 0."""
+    panel = sample_panels.nearest_training(context)
+    assert panel.title == "Are samples copies?"
+    first, second = panel.note.split("on average ")[1].split(" from samples and ")
+    assert float(first) == float(second.split()[0]) > 0
+    context.outputs["sample"] = context.data.train.arrays["image"][:20]
+    assert "0.00 from samples" in sample_panels.nearest_training(context).note
+
+
+def test_a_traversal_takes_the_dimensions_that_say_most(context):
+    note = sample_panels.traversals(context).note
+    assert "1 (3.00), 0 (0.20)" in note
+    assert "2 of 2 dimensions" in note
+
+
+def test_all_panels_are_there(context):
+    shown = latent_space.panels(context)
+    assert shown[0].note == "The first 20, unselected."
+    titles = [panel.title for panel in shown]
+    assert titles[:6] == [
+        "Samples",
+        "Reconstructions",
+        "Are samples copies?",
+        "Interpolation",
+        "Latent traversal",
+        "Editing",
+    ]
+    plain = {k: v for k, v in context.outputs.items() if k in ("reconstruction", "features")}
+    context.outputs = plain
+    context.spec = {"image_shape": [8, 8, 1]}
+    assert [panel.title for panel in latent_space.panels(context)][:2] == ["Reconstructions", "Interpolation"]

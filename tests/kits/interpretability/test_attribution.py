@@ -1,0 +1,114 @@
+"""Maps of several techniques for one network, and the page that shows them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.kits.interpretability.attribution import METHODS, attribution_maps, draw_maps
+from dlcore.kits.training.pretrained_network import PACKED
+from experiments.interpretability import attribution as page
+
+KERNEL = jnp.array([[1.0, -1], [0, 2]])
+
+
+def forward(variables, x):
+    """Pixels of two channels, ReLU, a mean and a dense layer."""
+    features = jax.nn.relu(variables["scale"] * x)
+    return features.mean((1, 2)) @ KERNEL, {"relu": features}
+
+
+def images(count):
+    return np.random.default_rng(0).normal(size=(count, 8, 8, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"explain": "ten"}, "explain='ten': unknown; allowed: 0, 1, 2"),
+        ({"explain": "ten", "network": str(PACKED)}, "explain='ten': unknown; allowed: airplane"),
+        ({"methods": ("gradients",)}, "methods='gradients': unknown; allowed: gradient"),
+        ({"input": "nowhere"}, "path='nowhere': no such file or folder"),
+    ],
+)
+def test_settings_are_checked_before_a_network_is_trained(settings, problem, monkeypatch):
+    monkeypatch.setattr(page, "digits_network", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises((ValueError, FileNotFoundError), match=problem):
+        page.study(**settings)
+
+
+@pytest.mark.slow
+def test_each_method_gives_a_map_of_each_image_whatever_the_batch():
+    x, labels, variables = images(5), np.array([0, 1, 0, 1, 0]), {"scale": jnp.float32(2)}
+    settings = {"kernel": KERNEL, "window": 4}
+    whole = attribution_maps(forward, variables, x, labels, tuple(METHODS), **settings, batch_size=8)
+    assert set(whole) == set(METHODS)
+    parts = attribution_maps(forward, variables, x, labels, ("occlusion", "cam"), **settings, batch_size=2)
+    for name, values in whole.items():
+        assert values.shape == (5, 8, 8), name
+        np.testing.assert_allclose(parts.get(name, values), values, atol=1e-6)
+    # Grad-CAM divides by the 64 places; the gradient is 2 w / 64 where x > 0.
+    np.testing.assert_allclose(whole["cam"], 64 * whole["grad_cam"], rtol=1e-4, atol=1e-6)
+    kernel = np.asarray(KERNEL)[:, labels].T[:, None, None]
+    np.testing.assert_allclose(whole["gradient"], np.abs(2 / 64 * kernel * (x > 0)).max(-1), atol=1e-6)
+    np.testing.assert_allclose(whole["deconvnet"], np.broadcast_to(np.maximum(2 / 64 * kernel, 0).max(-1), (5, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("methods", "settings", "text"),
+    [
+        (("grad-cam",), {}, "methods='grad-cam': unknown; allowed: gradient, "),
+        (("cam",), {}, "methods='cam': the head is not one dense layer on the mean of relu"),
+        (("cam",), {"kernel": jnp.ones((3, 2))}, "methods='cam': the head is not"),
+        (("cam",), {"kernel": KERNEL, "layer": "stem"}, "layer='stem': unknown; allowed: relu"),
+        (("grad_cam",), {"layer": "stem"}, "layer='stem': unknown; allowed: relu"),
+        (("occlusion",), {"window": 9}, "window=9, stride=2: do not fit a side of 8 pixels"),
+    ],
+)
+def test_bad_settings_are_named(methods, settings, text):
+    with pytest.raises(ValueError, match=text):
+        attribution_maps(forward, {"scale": jnp.float32(2)}, images(1), np.array([0]), methods, **settings)
+
+
+def test_the_picture_has_a_row_an_image_and_a_column_a_technique():
+    maps = {"gradient": np.zeros((2, 4, 4)), "grad_cam": np.ones((2, 4, 4))}
+    figure = draw_maps(np.zeros((2, 4, 4, 1), np.uint8), maps, ["one", "two"])
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[:6] == ["one", "gradient", "Grad-CAM", "two", "", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.covers("VI-08")
+def test_the_page_explains_a_file_by_the_network_that_is_given(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (40, 32, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    settings = {"network": str(PACKED), "input": str(tmp_path), "methods": ("cam", "grad_cam")}
+    result = page.study(**settings)
+    assert "photo.png: " in result.verdict
+    assert result.numbers["largest difference of the mean of CAM from the logit"] < 1e-3
+    wanted = page.study(**settings, explain="ship")
+    assert "photo.png: ship (" in wanted.verdict
+    assert wanted.numbers["probability, photo.png"] <= result.numbers["probability, photo.png"]
+    with pytest.raises(ValueError, match="explain='boat': unknown; allowed: airplane, "):
+        page.study(**settings, explain="boat")
+    with pytest.raises(ValueError, match="input=None: digits are shown to a network of digits only"):
+        page.study(network=str(PACKED))
+
+
+def test_each_technique_is_what_its_name_says():
+    """s = 2 relu(x) - relu(-3 x) of one pixel: by hand, where x is 0.5 and where it is -0.5."""
+
+    def forward(variables, x):
+        features = jax.nn.relu(x @ jnp.array([[1.0, -3]]))
+        return features.sum((1, 2)) @ jnp.array([[0, 2.0], [0, -1]]), {"relu": features}
+
+    x, labels = np.array([0.5, -0.5], np.float32).reshape(2, 1, 1, 1), np.array([1, 1])
+    names = ("gradient", "guided_backprop", "deconvnet", "integrated_gradients", "grad_cam")
+    maps = {name: values.ravel() for name, values in attribution_maps(forward, {}, x, labels, names).items()}
+    # At 0.5 the first unit alone is on, with weight 2; at -0.5 the second, with -1 times -3.
+    np.testing.assert_allclose(maps["gradient"], [2, 3], rtol=1e-5)
+    np.testing.assert_allclose(maps["guided_backprop"], [2, 0], atol=1e-6)  # -1 is not passed on
+    np.testing.assert_allclose(maps["deconvnet"], [2, 2], rtol=1e-5)  # 2 of the first unit, on or off
+    np.testing.assert_allclose(maps["integrated_gradients"], [1, 1.5], rtol=1e-4)  # gradient times x, from 0 on
+    np.testing.assert_allclose(maps["grad_cam"], [2 * 0.5, 0], atol=1e-5)  # relu(-1 * 1.5) = 0

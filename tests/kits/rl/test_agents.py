@@ -1,0 +1,136 @@
+"""What a report of reinforcement learning shows."""
+
+import re
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.cost.memory import memory_report
+from dlcore.diagnostics.trivial import baseline
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.rl import agents
+from dlcore.modes import finish
+from dlcore.rl import environments, networks, ppo
+from experiments.rl import dqn as dqn_page
+from experiments.rl import model_based as model_based_page
+from experiments.rl import ppo as ppo_page
+from experiments.rl import recurrent_ppo as recurrent_page
+
+FLAGS = {
+    **{name: setting.default for name, setting in agents.SETTINGS.items()},
+    "num_seeds": 2,
+    "batch_size": 4,
+    "num_steps": 8,
+    "learning_rate": 0.5,
+    "seed": 0,
+    "network.width": 4,
+}
+GROUPS = {"network": ("network.width",), "learner": ("num_steps",)}
+
+
+def setup(**flags):
+    return Setup(Flags({**FLAGS, **flags}, GROUPS), {}, 10, np.float32)
+
+
+def test_the_axis_counts_the_steps_of_the_environments():
+    history = [
+        {"step": s, "split": "train", "return": 1.0 * s, "return/seed0": 1.0 * s, "examples_per_second": 3.0 * s}
+        for s in (1, 2, 3)
+    ]
+    context = types.SimpleNamespace(history=history, flags=setup().flags)
+    by_seed, joined = agents.panels(context)
+    assert by_seed.title == "Return of finished episodes, by seed"
+    assert "seed 0 3" in by_seed.html
+    for panel in (by_seed, joined):
+        assert "environment steps</text>" in panel.html
+        assert ">step</text>" not in panel.html
+    ticks = [int(text) for text in re.findall(r">(\d+)</text>", joined.html)]
+    assert max(ticks) > 60  # 3 steps of 4 instances with rollouts of 8
+    assert "environment_steps_per_second</b>" in joined.html
+    assert "train 72<" in joined.html  # 9 instances a second, 8 steps each
+
+
+def test_the_rate_falls_to_zero():
+    rate = agents.schedule(setup())
+    assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
+
+
+def test_the_optimizers_of_all_seeds_are_counted():
+    learner = agents.build(setup(), ppo.learner, networks.actor_critic, updates=10)
+    state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
+    report = memory_report(state, {})
+    assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts
+
+
+def test_an_episode_is_recorded_until_it_ends():
+    environment = environments.make("CartPole-v1")
+    episode = environments.trace(environment, lambda key, memory, x: (memory, 1), (), jax.random.key(0), 30)
+    states, seen, n = episode.state, episode.observation, int(episode.running.sum())
+    assert 5 < n < 15  # pushed to the right alone, the pole falls
+    np.testing.assert_array_equal(states.time[:n], np.arange(n))
+    np.testing.assert_allclose(states.theta[:n], seen[:n, 2])
+    assert (np.abs(states.theta[:n]) < 12 * np.pi / 180).all()  # where the episode ends
+
+
+@pytest.mark.slow
+def test_an_environment_without_pictures_has_no_episode():
+    flags = setup(environment="Catch-bsuite", num_seeds=1).flags
+    network = networks.ActorCritic(3, width=4)
+    params = network.init(jax.random.key(0), np.zeros((1, 10, 5)))["params"]
+    context = types.SimpleNamespace(
+        history=[{"step": 1, "split": "train", "return": 1.0}], flags=flags, state=types.SimpleNamespace(params=params)
+    )
+    assert [panel.title for panel in agents.panels(context, networks.actor_critic)] == ["Learning curves"]
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "message"),
+    [
+        (
+            ppo_page,
+            ["--num_minibatches=1000000000"],
+            "=1000000000: not a divisor of the 2048 steps of a rollout; allowed",
+        ),
+        (
+            ppo_page,
+            ["--num_minibatches=3"],
+            "=3: not a divisor of the 2048 steps of a rollout; allowed: divisors of 2048",
+        ),
+        (recurrent_page, ["--num_minibatches=32"], "=32: not a divisor of the 16 instances; allowed: divisors of 16"),
+        (
+            dqn_page,
+            ["--buffer_size=3", "--minibatch_size=64"],
+            "=3: 48 steps of 16 instances; allowed: at least 4, for",
+        ),
+        (
+            model_based_page,
+            ["--known_reward=true", "--environment=CartPole-v1"],
+            "=True: unknown for CartPole-v1; allowed: false, and true for Pendulum-v1",
+        ),
+        (dqn_page, ["--buffer_size=1000000000"], r"=1000000000: takes [\d,.]+ GB or more of [\d,.]+ GB of memory"),
+    ],
+)
+def test_minibatches_buffers_and_rewards_are_checked_by_the_flags_alone(page, words, message):
+    """PPO: 32 instances of 64 steps; DQN: 16 instances, 64 steps at once, 5 seeds of 2 x 4 + 9 bytes a step."""
+    flag = words[0].partition("=")[0]
+    with pytest.raises(FlagError, match=f"^{flag}{message}"):
+        page.experiment.check(resolve(page.experiment, words))
+    page.experiment.check(resolve(page.experiment, []))
+
+
+def test_random_actions_stand_beside_the_test_return_alone():
+    """A pole falls after about 22 steps of random actions; where actions are classes there is no action of zero."""
+    assert agents.FIELDS["evaluators"] is agents.trivial_evaluators
+    assert agents.trivial_evaluators(setup(), None, "valid") == []
+    (evaluator,) = agents.trivial_evaluators(setup(environment="CartPole-v1"), None, "test")
+    numbers = evaluator.finish(evaluator.add(None, {}, {}))
+    assert [*numbers] == ["random_return"]
+    assert 15 < numbers["random_return"] < 30
+    found = baseline("return", numbers, {})
+    assert found == (numbers["random_return"], "random actions")
+    assert finish._baseline_card("return", found) == {"baseline: random actions": f"{numbers['random_return']:.4g}"}

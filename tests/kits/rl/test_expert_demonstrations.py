@@ -1,0 +1,66 @@
+"""An expert is trained, found again and recorded once; what it cannot be is refused in one line."""
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.resolve import resolve
+from dlcore.kits.rl import expert_demonstrations
+from dlcore.kits.training import earlier_run
+from dlcore.main import run
+from dlcore.rl import demonstrations, networks
+
+PAGE = "rl.behavior_cloning"
+
+
+@pytest.fixture(scope="module")
+def expert(tmp_path_factory):
+    """The folder of a run of rl.ppo with three seeds."""
+    folder = tmp_path_factory.mktemp("expert") / "run"
+    words = ["--smoke", f"--run_dir={folder}", "--network.width=8", "--eval_episodes=2", "--progress=false"]
+    assert run(find_experiment("rl.ppo"), words) == 0
+    return folder
+
+
+def flags(*words):
+    return resolve(find_experiment(PAGE), ["--smoke", *words])
+
+
+@pytest.mark.slow
+def test_the_best_seed_is_recorded_once(expert):
+    first = expert_demonstrations.record_expert(flags(f"--expert={expert}"))
+    assert len(first.length) == expert_demonstrations.NUM_RECORDED
+    phase, length = earlier_run.load(expert), first.length[0]
+    model, observation, played = networks.ActorCritic(2, 8), first.observation[0, :length], first.action[0, :length]
+    seeds = [jax.tree.map(lambda x, k=k: x[k], phase.params) for k in range(3)]
+    chosen = [np.asarray(model.apply({"params": params}, observation)[0].mode()) for params in seeds]
+    assert any((actions == played).all() for actions in chosen)
+    file = expert / "demonstrations.npz"
+    written = file.stat().st_mtime_ns
+    splits = expert_demonstrations.data(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3"))
+    assert file.stat().st_mtime_ns == written
+    chosen = demonstrations.select(first.first(2), 3)
+    np.testing.assert_array_equal(splits.train.arrays["observation"], chosen["observation"])
+    assert splits.spec["expert_return"] == pytest.approx(first.mean_return)
+    assert 10 < splits.spec["random_return"] < 40
+    assert len(splits.valid) == len(splits.test) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--environment=Acrobot-v1"],
+            "--environment=Acrobot-v1: the demonstrations are of another; allowed: CartPole-v1",
+        ),
+        (["--expert=nowhere"], "--expert=nowhere: no such run; allowed: the folder of a run of rl.ppo"),
+        (["--demonstrations=nowhere.npz"], "--demonstrations=nowhere.npz: no demonstrations; allowed: a file of"),
+    ],
+)
+def test_other_demonstrations_are_one_clear_line(expert, tmp_path, capsys, words, message):
+    given = [] if "=nowhere" in words[0] else [f"--expert={expert}"]
+    status = run(find_experiment(PAGE), ["--smoke", f"--runs={tmp_path}", *given, *words])
+    assert status == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")

@@ -1,0 +1,140 @@
+"""The shared part of segmentation's experiments: splits, weights, baselines, augmentation, masks of own images."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.experiment.resolve import resolve
+from dlcore.kits.segmentation import segmentation_results, segmenters
+from dlcore.main import main
+from experiments.segmentation import unet
+
+
+def flags(*argv):
+    return resolve(unet.experiment, ["--smoke", *argv])
+
+
+def pictures(folder, count, size=(12, 16)):
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / "images" / f"{i}.png")
+        Image.fromarray(rng.integers(0, 3, size).astype(np.uint8)).save(folder / "masks" / f"{i}.png")
+
+
+def test_scenes_need_no_folder_and_the_splits_differ():
+    data = segmenters.data(flags("--num_scenes=12"))
+    assert [len(s) for s in (data.train, data.valid, data.test)] == [12, 8, 8]
+    assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
+    assert data.spec["class_names"][0] == "background"
+    assert json.loads(json.dumps(data.spec)) == data.spec
+    assert "most frequent class of each position" in data.notes[-1]
+    example, rows = segmentation_results.example(data.spec), data.train[:1]
+    assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
+
+
+def test_a_folder_without_splits_is_carved(tmp_path):
+    pictures(tmp_path, 10)
+    (tmp_path / "classes.json").write_text('{"classes": ["a", "b", "c", "d"]}')
+    data = segmenters.data(
+        flags("--dataset=folder", f"--data_dir={tmp_path}", "--image_size=6,8", "--valid_fraction=0.2")
+    )
+    assert len(data.train) + len(data.valid) == 10
+    assert data.test is data.valid
+    assert data.spec["image_shape"] == [6, 8, 3]
+    assert any("no test split" in note for note in data.notes)
+    assert any("classes without a pixel: d" in note for note in data.notes)
+    with pytest.raises(ValueError, match="data_dir=None: missing"):
+        segmenters.data(flags("--dataset=folder"))
+    with pytest.raises(ValueError, match="scenes are square"):
+        segmenters.data(flags("--image_size=32,64"))
+
+
+def test_baselines_by_hand():
+    train = np.array([[[0, 1]], [[0, 1]], [[0, 0]]])
+    test = np.array([[[0, 1]], [[1, 1]]])
+    known = segmenters.baselines(train, test, 2)
+    # Class 0 everywhere: 1 of 4 pixels, and class 1 never. By position 0 1: hits 1 of 2 and 2 of 3.
+    assert known["most frequent class"] == pytest.approx((1 / 4 + 0) / 2)
+    assert known["most frequent class of each position"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_weights_are_those_of_the_training_pixels():
+    spec = {"class_pixels": [50, 20, 1], "pixels_beside": [100, 100, 100]}
+    assert segmenters.class_weights("none", spec) is None
+    np.testing.assert_allclose(segmenters.class_weights("median", spec), [0.4, 1, 10], rtol=1e-6)
+    np.testing.assert_allclose(segmenters.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_augmentation_by_flags():
+    spec = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    assert segmenters.augmentation(flags("--flip=none"), spec) is None
+    augment = segmenters.augmentation(flags("--flip=none", "--zoom=0.5,0.5", "--jitter=0.5"), spec)
+    example = {"image": jnp.zeros((8, 8, 3)), "semantic": jnp.zeros((8, 8), jnp.uint8)}
+    moved = augment(jax.random.key(0), example)
+    assert int((moved["semantic"] == 255).sum()) == 64 - 16  # half as wide and high, void around
+    assert np.abs(moved["image"]).max() > 0.01  # gray turned brighter or darker
+    assert np.isfinite(moved["image"]).all()
+
+
+def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
+    for name, size in (("a", (12, 20)), ("b", (30, 10))):
+        Image.fromarray(np.full((*size, 3), 50, np.uint8)).save(tmp_path / f"{name}.png")
+    spec = {"class_names": ["sky", "road"], "image_shape": [8, 8, 3]}
+    source, names = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)
+    assert source.arrays["image"].shape == (2, 8, 8, 3)
+    classes = np.zeros((2, 8, 8), np.uint8)
+    classes[:, 4:] = 1
+    files = segmentation_results.write(tmp_path / "out", {"classes": classes}, source, names, spec)
+    assert [f.name for f in files] == ["a_mask.png", "a_overlay.png", "b_mask.png", "b_overlay.png"]
+    with Image.open(files[2]) as mask:
+        assert mask.mode == "P"
+        np.testing.assert_array_equal(mask, np.repeat([0, 1], 15)[:, None].repeat(10, 1))
+        assert mask.getpalette()[:6] == [128, 128, 128, 128, 64, 128]
+    with Image.open(files[3]) as picture:
+        assert picture.size == (10, 30)
+    (row, _) = segmentation_results.describe({"classes": classes}, spec)
+    assert row == {"shares": {"sky": 0.5, "road": 0.5}, "text": "sky 50.0 %  road 50.0 %"}
+
+
+def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
+    """At the training size, whatever lies beside it; at its own size on request."""
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        Image.fromarray(rng.integers(0, 256, (12, 20, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    spec = {"class_names": ["sky", "road"], "image_shape": [8, 10, 3]}
+    alone = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0].arrays["image"]
+    alike = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    own = SimpleNamespace(input=str(tmp_path), own_size=True)
+    assert segmentation_results.inputs(own, spec)[0].arrays["image"].shape == (2, 12, 20, 3)
+    Image.fromarray(np.zeros((30, 10, 3), np.uint8)).save(tmp_path / "c.png")
+    mixed = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    assert alone.shape == (1, 8, 10, 3)
+    np.testing.assert_array_equal(alone[0], alike[0])
+    np.testing.assert_array_equal(alone[0], mixed[0])
+    with pytest.raises(ValueError, match=r"c\.png has 30 by 10 pixels, .*a\.png 12 by 20; allowed: images of one size"):
+        segmentation_results.inputs(own, spec)
+
+
+@pytest.mark.slow
+def test_a_run_from_training_to_masks(tmp_path, capsys):
+    """Of one step: the report has its panels, and another size of image is segmented."""
+    run = tmp_path / "run"
+    argv = ["--smoke", "--steps=1", "--num_scenes=10", "--batch_size=4", "--unet.widths=2,2", f"--run_dir={run}"]
+    assert main(unet.experiment, argv) in (0, None)
+    report = (run / "report.html").read_text()
+    for title in ("Worst images first", "IoU by class", "Confusion matrix", "most frequent class of each position"):
+        assert title in report
+    Image.fromarray(np.full((13, 30, 3), 50, np.uint8)).save(tmp_path / "own.png")
+    predict = ["--mode=predict", f"--run={run}", f"--input={tmp_path / 'own.png'}", f"--output={tmp_path / 'out'}"]
+    assert main(unet.experiment, predict) in (0, None)
+    assert "wrote 2 files" in capsys.readouterr().out
+    with Image.open(tmp_path / "out" / "own_mask.png") as mask:
+        assert mask.size == (30, 13)

@@ -1,0 +1,161 @@
+"""Detectors and segmenters start from the modules that another network has, too."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.kits.training import init_from
+from dlcore.kits.training.init_from import fit_modules
+from dlcore.models import create_model
+from dlcore.run import fit
+from dlcore.run.weights import save_weights
+from experiments.detection.localization import experiment as localization
+from experiments.detection.single_stage import experiment as single_stage
+from experiments.segmentation.unet import experiment as unet
+
+WIDTH = "--model.width=4"
+
+
+def network(classes: int, fill: float, *modules: str) -> dict:
+    """Variables of a network with a backbone and other modules, whose last layer names classes."""
+    layers = {"norm": {"scale": np.full((4,), fill)}, "class": {"kernel": np.full((4, classes), fill)}}
+    layers["class"] |= {"bias": np.full((classes,), fill), "gain": np.full((1,), fill)}
+    backbone = {"conv": {"kernel": np.full((3, 3, 3, 4), fill)}}
+    return {
+        "params": {"backbone": backbone, **dict.fromkeys(modules, layers)},
+        "batch_stats": {"backbone": {"mean": np.full((4,), fill)}},
+    }
+
+
+def layer_of_zeros(classes: int) -> dict:
+    return network(classes, 0.0, "box_head")["params"]["box_head"]["class"]
+
+
+def test_all_that_both_networks_have_is_taken():
+    fitted, anew = fit_modules(network(3, 1.0, "box_head"), network(3, 0.0, "box_head", "mask_head"), True)
+    assert anew == ["mask_head"]
+    expected = network(3, 1.0, "box_head", "mask_head")
+    expected["params"]["mask_head"] = network(3, 0.0, "mask_head")["params"]["mask_head"]
+    jax.tree.map(np.testing.assert_array_equal, fitted, expected)
+    fitted, anew = fit_modules(network(3, 1.0, "box_head", "mask_head"), network(3, 0.0, "box_head"), True)
+    jax.tree.map(np.testing.assert_array_equal, fitted, network(3, 1.0, "box_head"))
+    assert anew == []
+
+
+def test_layers_that_name_other_classes_start_anew_as_a_whole():
+    fitted, anew = fit_modules(network(3, 1.0, "box_head"), network(5, 0.0, "box_head"), False)
+    assert anew == ["box_head/class"]
+    jax.tree.map(np.testing.assert_array_equal, fitted["params"]["box_head"]["class"], layer_of_zeros(5))
+    np.testing.assert_array_equal(fitted["params"]["box_head"]["norm"]["scale"], np.ones(4))
+    np.testing.assert_array_equal(fitted["batch_stats"]["backbone"]["mean"], np.ones(4))
+
+
+def test_unused_stages_of_a_backbone_are_left_out():
+    source = network(3, 1.0)
+    source["params"]["backbone"]["head"] = {"kernel": np.ones((4, 10))}
+    jax.tree.map(np.testing.assert_array_equal, fit_modules(source, network(3, 0.0), False)[0], network(3, 1.0))
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"^w: params/box_head/class/bias is \(3,\), not \(5,\); .*; allowed: weights"):
+        fit_modules(network(3, 1.0, "box_head"), network(5, 0.0, "box_head"), True, "w")
+    other = network(3, 0.0, "box_head")
+    other["params"]["backbone"]["conv"]["kernel"] = np.zeros((5, 5, 3, 4))
+    with pytest.raises(ValueError, match=r"params/backbone/conv/kernel is \(3, 3, 3, 4\), not \(5, 5, 3, 4\)"):
+        fit_modules(network(3, 1.0, "box_head"), other, False)
+    other["params"]["backbone"] = {"first": np.zeros(2)}
+    with pytest.raises(ValueError, match="params/backbone/first is missing"):
+        fit_modules(network(3, 1.0, "box_head"), other, False)
+    source = network(3, 1.0, "box_head")
+    source["params"]["box_head"]["more"] = np.ones(2)
+    with pytest.raises(ValueError, match="params/box_head/more is left over"):
+        fit_modules(source, network(3, 0.0, "box_head"), False)
+    with pytest.raises(ValueError, match="has the modules down_0; allowed: weights with one or more of backbone, head"):
+        fit_modules({"params": {"down_0": {}}}, network(3, 0.0, "head"), True)
+
+
+def trained(experiment, folder, *words):
+    """A run of one step: (its state, whose running statistics differ from the initial ones, and its setup)."""
+    run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *words, f"--run_dir={folder}"]))
+    splits = experiment.data(run.flags)
+    setup = run.setup_of(splits)
+    folder.mkdir()
+    run.write_config(setup.spec)
+    return fit(experiment.build(setup), run.pipelines(splits), steps=1, folder=folder, progress=False).state
+
+
+def started(experiment, *words):
+    """(The initial state, the state after `start`)."""
+    run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *words]))
+    splits = experiment.data(run.flags)
+    setup = run.setup_of(splits)
+    state = jax.jit(experiment.build(setup).init)(jax.random.key(0), splits.train[:2])
+    return state, experiment.start(setup)(state)
+
+
+@pytest.mark.slow
+def test_a_detector_starts_from_a_run(tmp_path, capsys):
+    source = trained(localization, tmp_path / "run", WIDTH, "--ema=none")
+    capsys.readouterr()
+    before, after = started(single_stage, WIDTH, "--image_size=48,48", f"--init_from={tmp_path / 'run'}")
+    assert "does not give" in capsys.readouterr().out
+    for mine, theirs in (
+        (after.params["backbone"], source.params["backbone"]),
+        (after.model_state["batch_stats"]["backbone"], source.model_state["batch_stats"]["backbone"]),
+    ):
+        mine, theirs = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (mine, theirs))
+        assert mine
+        for path, leaf in mine.items():
+            np.testing.assert_array_equal(leaf, theirs[path])
+    rest = [{k: v for k, v in state.params.items() if k != "backbone"} for state in (before, after)]
+    jax.tree.map(np.testing.assert_array_equal, *rest)
+    averages = [leaf for leaf in jax.tree.leaves(after.opt_state) if leaf.shape == (3, 3, 3, 4)]
+    kernel = next(leaf for leaf in jax.tree.leaves(after.params["backbone"]) if leaf.shape == (3, 3, 3, 4))
+    assert any(np.array_equal(leaf, kernel) for leaf in averages), "the average starts from the weights, too"
+
+
+@pytest.mark.slow
+def test_a_classifier_gives_the_backbone_and_no_more(tmp_path):
+    fields = {"width": 4, "stages": (1, 1, 1, 1), "stem_stride": 2}
+    model = create_model("resnet8_cifar", num_classes=7, **fields)
+    weights = jax.jit(model.init)(jax.random.key(1), np.zeros((1, 32, 32, 3), np.float32))
+    folder = tmp_path / "weights"
+    save_weights(folder, weights, {"model": "resnet8_cifar", "fields": fields, "num_classes": 7})
+    backbone = started(localization, WIDTH, f"--init_from={folder}")[1].params["backbone"]
+    for name in backbone.keys() - {"head"}:
+        jax.tree.map(np.testing.assert_array_equal, backbone[name], weights["params"][name])
+    with pytest.raises(ValueError, match=r"init_from='.*': has the modules .*; allowed: weights with one or more of"):
+        started(unet, f"--init_from={folder}")
+    save_weights(tmp_path / "other", weights, {"model": "resnet20_cifar", "fields": fields, "num_classes": 7})
+    with pytest.raises(ValueError, match=r"its backbone is resnet20_cifar; allowed: resnet8_cifar, as --model here"):
+        started(localization, WIDTH, f"--init_from={tmp_path / 'other'}")
+    gray = jax.jit(model.init)(jax.random.key(1), np.zeros((1, 32, 32, 1), np.float32))
+    save_weights(tmp_path / "gray", gray, {"model": "resnet8_cifar", "fields": fields, "num_classes": 7})
+    with pytest.raises(ValueError, match=r"stem_conv/kernel is \(3, 3, 1, 4\), not \(3, 3, 3, 4\); allowed: weights"):
+        started(localization, WIDTH, f"--init_from={tmp_path / 'gray'}")
+
+
+@pytest.mark.parametrize(
+    ("page", "model", "problem"),
+    [
+        ("generative.vae", None, "a run of generative.vae, without a backbone; allowed: resnet18, as --model here"),
+        ("classification.supervised", "mlp", "its backbone is mlp; allowed: resnet18, as --model here"),
+        ("segmentation.unet", None, None),
+        ("self_supervised.moco", "resnet18", None),
+    ],
+)
+def test_a_run_that_has_no_such_backbone_is_refused_before_data_are_read(monkeypatch, page, model, problem):
+    found = Origin("init_from", Path("run"), page=page, model=model)
+    monkeypatch.setattr(init_from, "read_origin", lambda *args: found)
+    flags = Flags({"init_from": "run", "model": "resnet18"})
+    if problem is None:
+        assert init_from.origin(flags) is found
+        return
+    with pytest.raises(ValueError, match=problem):
+        init_from.origin(flags)

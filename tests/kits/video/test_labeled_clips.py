@@ -1,0 +1,156 @@
+"""Own videos on the page: splits, flags that do not fit, and what is said of files."""
+
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.training import earlier_run
+from dlcore.kits.video import labeled_clips
+from dlcore.learner import ModelState
+from dlcore.main import run
+from dlcore.modes import predict
+from dlcore.video.fusion import ClipClassifier
+
+PAGE = find_experiment("video.classification")
+
+
+def write_gif(path, color, count=6):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *rest = (Image.fromarray(np.full((20, 16, 3), color, np.uint8) + i) for i in range(count))
+    first.save(path, save_all=True, append_images=rest, duration=100)
+    return path
+
+
+@pytest.fixture
+def own(tmp_path):
+    for name, color in (("dark", (20, 0, 0)), ("light", (200, 220, 210))):
+        for i in range(6):
+            write_gif(tmp_path / "own" / name / f"{i}.gif", color)
+    return tmp_path / "own"
+
+
+@pytest.mark.covers("VD-15")
+def test_own_videos_become_splits_with_views(own):
+    flags = resolve(PAGE, [f"--data_dir={own}", "--clip_length=3", "--views=2", "--valid_fraction=0.3"])
+    splits = labeled_clips.data(flags)
+    assert splits.spec["class_names"] == ["dark", "light"]
+    assert splits.spec["image_shape"] == [3, 16, 16, 3]
+    assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
+    assert not set(splits.train.names) & {name.split(" view")[0] for name in [*splits.test.names, *splits.valid.names]}
+    assert splits.train.drawn(np.arange(2), 0, np.zeros(2, int))["image"].shape == (2, 3, 16, 16, 3)
+    assert "no test split: a fifth of the videos is tested" in splits.notes
+
+
+@pytest.mark.covers("VD-15")
+def test_a_data_set_as_its_authors_lay_it_out(tmp_path):
+    lists = tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Run\n2 Jump\n")
+    names = [f"{name}/v_g{i:02}_c01.gif" for name in ("Run", "Jump") for i in range(4)]
+    for i, name in enumerate(names):
+        write_gif(tmp_path / "UCF-101" / name, (10 * i, 0, 0))
+    (lists / "trainlist01.txt").write_text("".join(f"{name} 1\n" for name in names[1:]))
+    (lists / "testlist01.txt").write_text(f"{names[0]}\n")
+    words = [f"--data_dir={tmp_path}", "--dataset=ucf101", "--clip_length=3", "--views=2", "--valid_fraction=0.3"]
+    splits = labeled_clips.data(resolve(PAGE, words))
+    assert splits.spec["dataset"] == "ucf101"
+    assert splits.test.names.tolist() == [f"{names[0]} view 0", f"{names[0]} view 1"]
+    assert splits.test.arrays["label"].tolist() == [0, 0]
+    assert len(splits.train) + len(splits.valid) // 2 == 7
+    assert splits.test.arrays["image"][:][..., 0, 0, 0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.covers("VD-01")
+def test_what_a_file_shows_is_the_mean_of_its_views(own):
+    words = ["--clip_length=3", "--views=2", f"--input={own / 'light' / '0.gif'}"]
+    flags = resolve(PAGE, words, predict.MODE.settings)
+    spec = {"class_names": ["dark", "light"], "image_shape": [3, 16, 16, 3], "views": 2}
+    source, names = labeled_clips.inputs(flags, spec)
+    assert names == [str(own / "light" / "0.gif")]
+    # 6 frames, clips of 3: the views start at 0 and 3.
+    assert source.arrays["image"][:][..., 0, 0, 0].tolist() == [[200, 201, 202], [203, 204, 205]]
+    # Mean logits (0, log 3): probabilities 1/4 and 3/4.
+    (row,) = labeled_clips.describe({"logits": np.array([[1.0, np.log(3) + 1], [-1, np.log(3) - 1]])}, spec)
+    assert row["class"] == "light"
+    assert row["probabilities"]["light"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--clip_length=9"], "clip_length=9: with stride 1 longer than a video of 8 frames; allowed: at most 8"),
+        (["--network=c3d"], "clip_length=6: too short for --network=c3d; allowed: at least 16"),
+        (["--network=slowfast"], "clip_length=6: no multiple of --slowfast.alpha=4"),
+        (["--network=c3d", "--clip_length=16", "--inflate_from=x"], "inflate_from: inflates weights for slow fusion"),
+        (["--dataset=ucf101"], "dataset=ucf101: --data_dir is missing"),
+        (["--frame_rate=5"], "frame_rate=5: drawn videos have none; allowed: --stride, or --data_dir"),
+    ],
+)
+def test_flags_that_do_not_fit(words, message):
+    with pytest.raises(FlagError, match=message):
+        labeled_clips.check(resolve(PAGE, words))
+    labeled_clips.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
+
+
+@pytest.mark.slow(only=["two_stream", "r2plus1d_18"])
+@pytest.mark.parametrize("name", get_args(labeled_clips.Network))
+def test_each_network_classifies_clips(name):
+    words = [f"--network={name}", "--clip_length=16", "--frames=16", "--resnet_width=2", "--c3d.width=2"]
+    flags = resolve(PAGE, words)
+    network = labeled_clips.build_network(Setup(flags, {"num_classes": 5}, 1, jnp.float32))
+    clip = jax.ShapeDtypeStruct((2, 16, 16, 16, 3), jnp.float32)
+    logits, variables = jax.eval_shape(lambda x: network.init_with_output(jax.random.key(0), x), clip)
+    assert logits.shape == (2, 5)
+    kinds = {"fusion": "net", "c3d": "conv5b", "slowfast": "fast0", "two_stream": "streams"}
+    assert kinds.get(name, "layer4_1_conv2_1") in variables["params"]
+
+
+@pytest.mark.covers("VD-06")
+def test_slow_fusion_starts_from_inflated_weights(monkeypatch):
+    flags = resolve(PAGE, ["--inflate_from=RUN", "--net.width=2"])
+    setup = Setup(flags, {"num_classes": 2, "class_names": ["a", "b"]}, 1, jnp.float32)
+    rng, clip = np.random.default_rng(0), jax.ShapeDtypeStruct((1, 3, 8, 8, 3), jnp.float32)
+
+    def params(fusion):
+        shapes = jax.eval_shape(ClipClassifier(2, fusion, 2).init, jax.random.key(0), clip)["params"]
+        return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+    single = params("single")
+    phase = earlier_run.EarlierPhase(flags, {"class_names": ["a", "b"]}, single)
+    monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
+    state = ModelState(0, 0, params("slow"), None, {})
+    slow = labeled_clips.inflated_start(setup)(state).params
+    for tap in range(3):
+        np.testing.assert_allclose(slow["net"]["conv1"]["kernel"][tap], single["net"]["conv1"]["kernel"] / 3, rtol=1e-6)
+    np.testing.assert_array_equal(slow["logits"]["kernel"], single["logits"]["kernel"])
+
+
+@pytest.mark.slow
+def test_a_page_learns_own_videos_and_names_what_happens_in_others(own, tmp_path, capsys):
+    words = [
+        "--net.fusion=single",
+        "--net.width=4",
+        "--clip_length=3",
+        "--views=2",
+        "--batch_size=4",
+        "--eval_every=40",
+    ]
+    folder = tmp_path / "run"
+    assert run(PAGE, [f"--data_dir={own}", f"--run_dir={folder}", "--steps=40", "--valid_fraction=0.3", *words]) == 0
+    write_gif(tmp_path / "new" / "a.gif", (190, 200, 200))
+    write_gif(tmp_path / "new" / "b.gif", (10, 10, 10), 3)
+    capsys.readouterr()
+    assert run(PAGE, ["--mode=predict", f"--run={folder}", f"--input={tmp_path / 'new'}"]) == 0
+    out = capsys.readouterr().out
+    assert "a.gif: light" in out
+    assert "b.gif: dark" in out
+    assert run(PAGE, ["--mode=predict", f"--run={folder}", f"--input={tmp_path / 'own'}/nothing.gif"]) != 0
+    assert "no such file" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""What the captioning page measures and shows, on numbers written by hand."""
+
+import gzip
+import json
+import zipfile
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.captions import caption_words
+from dlcore.data.words import END, PAD, START, vocabulary_from_dict
+from dlcore.experiment import Setup
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.vision_language import captioning
+from experiments.vision_language.caption import experiment
+
+
+@pytest.mark.covers("CP-03")
+def test_the_mass_is_what_lies_on_the_cell_of_a_word_that_names_a_shape():
+    """Two cells a side on a 4x4 map; of caption "4 5 6", the right one, word 5 names the shape in cell 1."""
+    captions = np.array([[[START, 4, 6, END, PAD], [START, 4, 5, 6, END]]])
+    cells = np.array([[[-1, -1, 0, -1, -1], [-1, -1, 1, -1, -1]]])
+    weights = np.full((1, 4, 4, 4), 1 / 16)
+    weights[0, 1] = 0
+    weights[0, 1, 0, 2], weights[0, 1, 1, 3], weights[0, 1, 3, 3] = 0.5, 0.2, 0.3  # the third is in cell 3
+    evaluator = captioning.attention_mass(2)
+    rows = {"captions": captions, "cells": cells}
+    acc = evaluator.add(None, {"tokens": np.array([[4, 5, 6, END]]), "alignment": weights}, rows)
+    assert evaluator.finish(acc) == {"attention_mass": pytest.approx(0.7), "cell_share": 0.25}
+    wrong = evaluator.add(None, {"tokens": np.array([[4, 4, 6, END]]), "alignment": weights}, rows)
+    assert evaluator.finish(wrong) == {}
+
+
+def test_a_caption_matches_if_it_is_one_of_the_references():
+    captions = np.array([[[START, 4, END, PAD], [START, 5, 6, END]]] * 3)
+    tokens = np.array([[5, 6, END, PAD], [5, END, PAD, PAD], [4, END, PAD, PAD]])
+    evaluator = captioning.exact_match()
+    assert evaluator.finish(evaluator.add(None, {"tokens": tokens}, {"captions": captions}))["exact_match"] == 2 / 3
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder like Flickr8k's, of three images a split; "zebra" comes in the test alone."""
+    for stem, word in (("train", "dog"), ("val", "cat"), ("test", "zebra")):
+        texts = {f"{stem}{i}.jpg": [f"A {word} runs, on grass {i}.", f"The {word} runs on grass!"] for i in range(3)}
+        (tmp_path / f"captions_{stem}.json.gz").write_bytes(gzip.compress(json.dumps(texts).encode()))
+        with zipfile.ZipFile(tmp_path / f"{stem}.zip", "w") as file:
+            for name in texts:
+                path = tmp_path / name
+                Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)).save(path)
+                file.write(path, name)
+    return tmp_path
+
+
+def test_photographs_are_scored_against_what_was_written_and_not_against_unknown_words(photographs):
+    words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--min_count=2", "--smoke"]
+    data = experiment.data(resolve(experiment, words))
+    assert data.train.arrays["image"].shape == (3, 16, 16, 3)
+    assert "references" not in data.train.arrays
+    vocabulary = vocabulary_from_dict(data.spec["vocabulary"])
+    assert vocabulary.decode(data.test.arrays["captions"][0, 1]) == "the <unk> runs on grass !"
+    read = captioning._references(vocabulary)
+    assert read(data.test[[0]]) == [["a zebra runs , on grass 0 .", "the zebra runs on grass !"]]
+    assert read(data.train[[0]])[0][1] == "the dog runs on grass !"
+    batch = captioning.example(data.spec)
+    assert batch["captions"].shape[1:] == data.train.arrays["captions"].shape[1:]
+
+
+def test_photographs_without_a_folder_are_refused():
+    with pytest.raises(FlagError, match="--data_dir: missing; allowed: the folder of captions_train"):
+        experiment.data(resolve(experiment, ["--dataset=flickr8k"]))
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_the_small_backbone_leaves_a_grid_of_eight_by_eight(side):
+    flags = resolve(experiment, ["--model=transformer"])
+    spec = {"vocabulary": caption_words().to_dict(), "image_shape": [side, side, 3]}
+    model = captioning._network(Setup(flags, spec, 1, jnp.float32))
+    images, tokens = jnp.zeros((1, side, side, 3)), jnp.ones((1, 3), jnp.int32)
+
+    def grid():
+        return model.apply(model.init(jax.random.key(0), images, tokens), images, method="encode")["grid"]
+
+    assert jax.eval_shape(grid).shape == (1, 8, 8, 128)
+
+
+def test_scores_stand_beside_baselines_with_their_signature():
+    numbers = {f"{who}bleu{n}": 0.1 * n for who in ("", "blind/", "human/") for n in range(1, 5)} | {"cider": 0.25}
+    captions = np.zeros((2, 3, 4), np.int32)
+    captions[0, :3, 0], captions[1, :2, 0] = START, START
+    context = SimpleNamespace(
+        numbers=numbers,
+        flags=SimpleNamespace(model="lstm", blind=False),
+        data=SimpleNamespace(test=SimpleNamespace(arrays={"captions": captions}, name="photographs (test)")),
+    )
+    rows = captioning._rows(context)
+    assert [row["captions by"] for row in rows] == ["lstm", "the same without the image", "another person"]
+    assert rows[0]["BLEU-4"] == "40.0"
+    assert rows[0]["CIDEr-D"] == "0.250"
+    text = captioning.signature(context)
+    assert "no smoothing" in text
+    assert "lower case" in text
+    assert "photographs (test), 2 images, up to 3 references each; a person's caption, which has 2." in text
+
+
+def test_captions_are_described_as_text_and_tokens():
+    spec = {"vocabulary": {"kind": "words", "words": ["a", "dog"]}}
+    outputs = {"tokens": np.array([[4, 5, END], [END, PAD, PAD]]), "alignment": np.full((2, 3, 2, 2), 0.25)}
+    first, second = captioning.describe(outputs, spec)
+    assert (first["text"], first["tokens"]) == ("a dog", ["a", "dog"])
+    assert np.shape(first["alignment"]) == (2, 2, 2)
+    assert second["text"] == "(nothing)"

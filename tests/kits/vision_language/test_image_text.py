@@ -1,0 +1,145 @@
+"""Data of images and language by name, what a run keeps of it, and the measures beside it."""
+
+import gzip
+import io
+import json
+import math
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcore.data.questions import ANSWERS
+from dlcore.data.words import END, START
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+from dlcore.kits.vision_language import image_text as kit
+from dlcore.kits.vision_language import image_text_results as results
+
+
+def flags(settings, **changed):
+    return Flags({name: setting.default for name, setting in settings.items()} | changed)
+
+
+def test_questions_and_what_a_run_keeps():
+    data = kit.question_data(flags(kit.QUESTION_SETTINGS, num_questions=20))
+    assert (len(data.train), len(data.valid), len(data.test)) == (20, 8, 10)
+    assert data.spec["answers"] == list(ANSWERS)
+    spec = json.loads(json.dumps(data.spec))
+    assert len(kit.vocabulary(spec)) == 29
+    batch = kit.example(spec)
+    assert {k: (v.shape[1:], v.dtype) for k, v in batch.items() if k != "index"} == {
+        k: (v.shape[1:], v.dtype) for k, v in data.train.arrays.items()
+    }
+    other = kit.question_data(flags(kit.QUESTION_SETTINGS, num_questions=20, seed=5))
+    np.testing.assert_array_equal(data.test.arrays["image"], other.test.arrays["image"])
+
+
+def test_clips_to_retrieve_differ():
+    data = kit.clip_data(flags(kit.CLIP_SETTINGS, num_clips=12, frames=2), 15)
+    assert (len(data.train), len(data.valid), len(data.test)) == (12, 15, 15)
+    assert len({tokens.tobytes() for tokens in data.test.arrays["captions"]}) == 15
+    assert data.spec["image_shape"] == [32, 32, 3]
+
+
+def png(value):
+    file = io.BytesIO()
+    Image.fromarray(np.full((6, 8, 3), value, np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+def test_photographs_keep_all_words_of_their_references(tmp_path):
+    texts = {"train": ["a dog runs", "a dog"], "val": ["a zebra sleeps on the grass"], "test": ["a dog", "a cat sits"]}
+    for stem, captions in texts.items():
+        content = json.dumps({"x.png": captions}).encode()
+        (tmp_path / f"captions_{stem}.json.gz").write_bytes(gzip.compress(content))
+        with zipfile.ZipFile(tmp_path / f"{stem}.zip", "w") as file:
+            file.writestr("x.png", png(90))
+    chosen = flags(
+        kit.CAPTION_SETTINGS, dataset="flickr8k", data_dir=str(tmp_path), image_size=16, min_count=1, caption_length=6
+    )
+    data = kit.caption_data(chosen)
+    assert results.references_of(data.test.arrays, data.spec) == [["a dog", "a cat sits"]]
+    assert kit.vocabulary(data.spec).decode(data.test.arrays["captions"][0, 1]) == "a <unk> <unk>"
+    assert "references" not in data.train.arrays
+    with pytest.raises(FlagError, match="--data_dir: missing"):
+        kit.caption_data(flags(kit.CAPTION_SETTINGS, dataset="flickr8k"))
+
+
+def test_files_are_asked_the_question(tmp_path):
+    (tmp_path / "x.png").write_bytes(png(90))
+    spec = kit.question_data(flags(kit.QUESTION_SETTINGS, num_questions=10)).spec
+    asked = flags(kit.QUESTION_SETTINGS, input=str(tmp_path), question="what shape is the red thing")
+    source, names = kit.question_inputs(asked, spec)
+    assert names == [str(tmp_path / "x.png")]
+    assert source.arrays["image"].shape == (1, 36, 36, 3)
+    assert kit.vocabulary(spec).decode(source.arrays["question"][0]) == asked.question
+    for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is not among"), ("", "0 words")):
+        with pytest.raises(FlagError, match=message):
+            kit.question_inputs(flags(kit.QUESTION_SETTINGS, input=str(tmp_path), question=text), spec)
+
+
+def test_trivial_sentences_by_hand():
+    train = [["a dog", "a dog runs"], ["a dog", "a cat"]]
+    references = [["a dog", "the dog"], ["a cat", "one cat"]]
+    rows = {row["sentence"]: row for row in results.caption_rows(["a dog", "<unk>"], references, train)}
+    assert rows["always “a dog”"]["exact %"] == 50.0
+    assert rows["the model"]["exact %"] == 50.0
+    # "a dog" and "<unk>": 2 of 3 words, and length 3 beside references of 4: e^(1 - 4/3) * 2/3 = .478.
+    assert rows["the model"]["BLEU-1"] == 47.8
+    # Longer n-grams, smoothed as the COCO caption tools do: 1 of 1, then twice 1e-15 of 1e-9 for 0 of 0.
+    assert rows["the model"]["BLEU-4"] == pytest.approx(100 * math.exp(1 - 4 / 3) * (2 / 3 * 1e-12) ** 0.25, abs=0.05)
+    # "a dog" against "the dog", "a cat" against "one cat": 2 of 4 words.
+    assert rows["a reference against the others"]["BLEU-1"] == 50.0
+    (*_, nothing) = results.caption_rows(["", "<unk>"], references, train)
+    assert nothing == {"sentence": "the model", "exact %": 0.0, "BLEU-1": 0.0, "BLEU-4": 0.0, "CIDEr-D": 0.0}
+    assert "a reference against the others" not in {
+        row["sentence"] for row in results.caption_rows(["a"], [["a"]], [["a"]])
+    }
+
+
+def test_shares_of_things_and_directions():
+    said = ["the red ring moves up", "the red ring moves up", "the red", "the red ring moves left"]
+    right = ["the red ring moves up", "the blue ring moves up", "the red ring moves up", "the red ring moves up"]
+    assert results.motion_shares(said, right) == {"thing": 0.5, "direction": 0.5}
+
+
+def test_blind_guesses_by_hand():
+    train = {
+        "question": np.array([[5], [5], [5], [6], [6]]),
+        "answer": np.array([0, 0, 1, 1, 1]),
+        "kind": np.array([0, 0, 0, 0, 1]),
+    }
+    test = {
+        "question": np.array([[5], [6], [6], [7]]),
+        "answer": np.array([0, 1, 0, 1]),
+        "kind": np.array([0, 0, 1, 1]),
+    }
+    rows = {row["answers"]: row for row in results.answer_rows({"own": np.zeros(4, int)}, train, test, ("x", "y"))}
+    # Answer 1 comes three times of five; of kind 0 both come twice (0 first), of kind 1 only 1.
+    assert [row["all"] for row in rows.values()] == [50.0, 50.0, 50.0, 50.0]
+    assert rows["always one answer"]["x"] == 50.0
+    assert rows["the most frequent answer of the kind"]["y"] == 50.0
+    assert rows["the most frequent answer to these words (no image)"]["x"] == 100.0
+    assert rows["own"]["y"] == 50.0
+
+
+def test_answers_and_sentences_in_words():
+    spec = {"answers": ["red", "green"], "words": {"kind": "words", "words": ["a", "dog"]}}
+    (row,) = results.describe_answers({"probabilities": np.array([[0.25, 0.75]])}, spec)
+    assert row == {"answer": "green", "probabilities": {"green": 0.75, "red": 0.25}}
+
+
+@pytest.mark.covers("CP-10")
+def test_recall_counts_what_has_the_same_sentence():
+    """Sentence 2 is nearest to clip 0, which has another sentence; sentences 0 and 1 are one."""
+    (evaluator,) = results.recall_evaluators(None, None, "test")
+    captions = np.array([[[START, 4, END]], [[START, 4, END]], [[START, 5, END]]])
+    clips = np.array([[1.0, 0], [0, 1], [-1, 0]])
+    sentences = np.array([[0.1, 1], [1, 0.1], [1, 0]])
+    acc = evaluator.add(None, {"clip": clips[:2], "sentence": sentences[:2]}, {"captions": captions[:2]})
+    acc = evaluator.add(acc, {"clip": clips[2:], "sentence": sentences[2:]}, {"captions": captions[2:]})
+    found = evaluator.finish(acc)
+    assert found["r1"] == pytest.approx(2 / 3)
+    assert set(found) == {"r1", "text_r1"}
