@@ -40,7 +40,7 @@ class AttackSettings(NamedTuple):
 
 
 class Attacked(NamedTuple):
-    """What an attack made of images at one radius.
+    """Adversarial images and predictions at one radius.
 
     Args:
       classes: [N] int, what the network takes the changed images for.

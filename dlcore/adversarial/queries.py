@@ -21,7 +21,7 @@ __all__ = ["QueryResult", "nes", "random_signs", "simba"]
 
 
 class QueryResult(NamedTuple):
-    """What an attack by queries found.
+    """Result of a query-based attack.
 
     Args:
       image: [H, W, C] in [0, 1].

@@ -23,7 +23,7 @@ __all__ = ["Consensus", "fit_line", "line_residual", "ransac", "ransac_line", "r
 
 
 class Consensus(NamedTuple):
-    """What RANSAC found.
+    """Result of RANSAC: the model, its inliers and their number.
 
     Args:
       model: pytree of `fit`; NaN where no sample gave a model.

@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Structure(NamedTuple):
-    """What two images show; the first camera is the world.
+    """Relative pose and points of two images, in the coordinates of the first camera.
 
     Args:
       rotation: [3, 3], from the first camera to the second.

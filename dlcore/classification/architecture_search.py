@@ -197,7 +197,7 @@ def most_likely(controller: Controller, params: Any) -> jax.Array:
 
 
 class Search(NamedTuple):
-    """What a search tried and chose.
+    """Result of an architecture search: the sampled architectures with their rewards, and the chosen one.
 
     Args:
       architectures: [K, 6] int32, in the order of trial.

@@ -30,7 +30,7 @@ __all__ = ["GlimpseNetwork", "centers", "crop", "learner", "places_inside"]
 
 
 class GlimpseNetwork(nn.Module):
-    """Two small networks: `locate` says where to look, `classify` what a glimpse shows.
+    """Two small networks: `locate` scores the locations, `classify` the classes of a glimpse.
 
     Args:
       num_classes: of the scenes.
@@ -45,7 +45,7 @@ class GlimpseNetwork(nn.Module):
     dtype: Any = None
 
     def setup(self):
-        """Build the layers; both heads start at zero, so that all places and all classes are as probable."""
+        """Build the layers; both heads start at zero, so that locations and classes are uniform at first."""
         zeros = nn.initializers.zeros
         self.look = [Conv(self.width, (3, 3), dtype=self.dtype) for _ in range(2)]
         self.place = Conv(1, (1, 1), kernel_init=zeros, dtype=self.dtype)
@@ -54,7 +54,7 @@ class GlimpseNetwork(nn.Module):
         self.head = Dense(self.num_classes, kernel_init=zeros, dtype=self.dtype)
 
     def locate(self, scene: jax.Array) -> jax.Array:
-        """Look at a coarse view, a mean for each place.
+        """Score the candidate locations from a coarse view of mean values.
 
         Args:
           scene: [B, H, W, C], H and W multiples of the grid.
@@ -98,7 +98,7 @@ class GlimpseNetwork(nn.Module):
 
 
 def centers(grid: int, size: tuple[int, int]) -> jax.Array:
-    """Find the centers of the places.
+    """Compute the centers of the candidate locations.
 
     Args:
       grid: G.
@@ -132,7 +132,7 @@ def crop(scene: jax.Array, center: jax.Array, size: int) -> jax.Array:
 
 
 def places_inside(grid: int, size: tuple[int, int], box: jax.Array) -> jax.Array:
-    """Find the places whose centers lie in a box.
+    """Find the candidate locations whose centers lie in a box.
 
     Args:
       grid: G.

@@ -1,4 +1,4 @@
-"""What examples are known by, whatever their position: keys of 64 bits, and a digest of a whole source.
+"""Fingerprints of data: a 64-bit key for each example, whatever its position, and a digest of a source.
 
     key of an image on disk    digest of its name (path below the root of the data) and the size of its file
     key of an array's row      digest of the row's bytes: of `image` where there is one, else of every array
@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 class Fingerprint(NamedTuple):
-    """What tells whether a source is the one of before.
+    """Identity of a source, compared when a run resumes or is evaluated.
 
     Args:
       examples: their number.
@@ -119,7 +119,7 @@ def _row_keys(arrays: Mapping[str, Any], length: int) -> np.ndarray:
 
 
 def count_in(keys: np.ndarray, others: np.ndarray) -> int:
-    """Count the keys that are among others.
+    """Count the keys that another set of keys contains.
 
     Args:
       keys: [N] uint64.

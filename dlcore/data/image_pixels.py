@@ -1,4 +1,4 @@
-"""The one door for pictures: a file that becomes pixels is opened, turned upright, brought to 8 bits and resized here.
+"""Image decoding: every reader opens files, applies EXIF orientation, converts to 8 bits and resizes here.
 
 All readers of data, `read_header` and `decode_mask` are built on it: a file gives the same pixels, or the same error,
 wherever it lies. It imports nothing of dlcore, because `--mode=export` writes its text into load.py: an exported

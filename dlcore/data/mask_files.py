@@ -1,4 +1,4 @@
-"""Masks of classes in image files: the one reader, which gives the numbers that the file holds.
+"""Class masks in image files: read the numbers that the file holds, without conversion.
 
 A mask has one channel, the number of each pixel's class: gray of 1 to 16 bits, 32-bit integers, or a palette, whose
 index counts, not its color. Pillow spreads gray of 2 and 4 bits, and a PGM of another maximum than 255, over 0 to 255;

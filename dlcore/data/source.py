@@ -83,7 +83,7 @@ class Source:
 
     @functools.cached_property
     def fingerprint(self) -> Fingerprint:
-        """What tells whether this is the source of before; see `dlcore.data.fingerprint`."""
+        """Identity of this source; see `dlcore.data.fingerprint`."""
         return fingerprint(len(self), self.arrays, self.names, self.sizes, self.class_names)
 
     def __getitem__(self, idx: Any) -> dict[str, np.ndarray]:

@@ -164,7 +164,7 @@ def match_anchors(
 def best_possible_recall(
     anchors: np.ndarray, boxes: np.ndarray, box_mask: np.ndarray, iou_thresh: float = 0.5
 ) -> tuple[float, float]:
-    """Tell how well anchors (or any fixed boxes) cover the boxes of a data set, before anything is learned.
+    """Measure how well anchors (or any fixed boxes) cover the boxes of a data set, before training.
 
     A detector that classifies anchors cannot learn boxes that none overlaps: their scales or ratios are then wrong.
 

@@ -169,7 +169,7 @@ class DETR(nn.Module):
 
 
 def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Show where the queries of each image look.
+    """Compute the cross-attention maps of the queries of each image.
 
     Args:
       model: a `DETR`.

@@ -1,4 +1,4 @@
-"""Localization: one network names the single object of an image and draws its box.
+"""Localization: one network predicts the class and the box of the single object in an image.
 
 Sermanet et al. 2014 (OverFeat), arXiv:1312.6229, section 4; the form is that of CS231n's lectures on detection.
 
@@ -36,7 +36,7 @@ BETA = 0.01
 
 
 class Outputs(NamedTuple):
-    """What the network says of each image.
+    """Predictions for each image: class logits and one box.
 
     Args:
       logits: [B, C].
@@ -108,7 +108,7 @@ def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_
 
 
 def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Make the box that a network which sees nothing would draw: of the mean size, in the middle of the image.
+    """Predict without looking: a box of the mean size at the center of the image (trivial baseline).
 
     Args:
       boxes: [N, 4] corners in pixels, of the training images.

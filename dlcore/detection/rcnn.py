@@ -73,7 +73,7 @@ class RCNN(nn.Module):
         self.box_head = BoxHead(self.num_classes, self.box_channels, self.dtype)
 
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
-        """Give the images themselves: nothing is computed once an image.
+        """Return the images themselves: R-CNN shares no computation between regions.
 
         Args:
           x: [B, H, W, C].

@@ -1,4 +1,4 @@
-"""Samples of fixed size for the losses of two-stage detectors: some positives, the rest negatives, drawn at random.
+"""Balanced samples of fixed size for two-stage detectors: some positives, the rest negatives, at random.
 
 Girshick, "Fast R-CNN" (2015), arXiv:1504.08083: of R candidates at most a share f is positive, the others negative.
 

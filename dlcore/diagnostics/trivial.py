@@ -1,4 +1,4 @@
-"""What a measure is worth without learning: the most frequent class, the mean training image, no detection.
+"""Trivial baselines of a measure: the most frequent class, the mean training image, no detection.
 
 A number says little alone. These stand beside it in the report of a run.
 """

@@ -1,4 +1,4 @@
-"""Captions beside what they must beat: one caption for all images, and beside what a person scores.
+"""Baselines of captions: the best single caption for all images, and human captions against each other.
 
 A score alone says little: on Flickr8k the same sentence for every image has BLEU-4 above 8. Each number of a model
 belongs beside that of the best constant caption, that of a language model which does not see the image, and that of a
@@ -62,7 +62,7 @@ def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) 
 
 
 def baselines_evaluator(references: Callable[[Any], Sequence[Sequence[str]]], texts: dict[str, str]) -> Evaluator:
-    """Measure texts that are the same for all images, and people against each other.
+    """Measure constant captions, and human captions against each other.
 
     Args:
       references: rows -> the references of each.

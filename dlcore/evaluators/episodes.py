@@ -1,4 +1,4 @@
-"""The accuracy of episodes of other ways and shots than those that a training is judged by."""
+"""Few-shot accuracy for other numbers of ways and shots than those of training."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What masks and keypoints are worth that do not look at the image: of each class the mean one, in the detected box."""
+"""Trivial baselines of masks and keypoints: the mean shape of each class, placed in the detected box."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How many modes of a known mixture a generator finds, and how many of its samples lie on one.
+"""Mode coverage: the modes of a known mixture that samples reach, and the share of samples near a mode.
 
 Srivastava et al. 2017, arXiv:1705.07761:
 

@@ -1,4 +1,4 @@
-"""What an experiment file says: experiments, studies, splits, flags, and the resolved run with its folder."""
+"""Experiments: the records `Experiment` and `Study`, splits, flags, and the resolved run with its folder."""
 
 from dlcore.lazy import lazy_exports
 

@@ -63,7 +63,7 @@ def experiment_names() -> list[Entry]:
 
 
 def first_line(entry: Entry) -> str:
-    """Read what an experiment says of itself.
+    """Read the first line of an experiment's docstring.
 
     Args:
       entry: of `experiment_names`.
@@ -99,7 +99,7 @@ def find_experiment(name: str) -> "Experiment | Study":
 
 
 def measured() -> dict[str, str]:
-    """Read what the experiments were measured to reach.
+    """Read the measured number of each experiment from the ledger.
 
     Returns:
       {name: the first row of experiments/results.jsonl for it, as text such as "accuracy 0.9897 on digits", for a study
@@ -119,7 +119,7 @@ def measured() -> dict[str, str]:
 
 
 def listing(word: str = "") -> str:
-    """List every experiment and study by topic, with its first line and what it was measured to reach.
+    """List every experiment and study by topic, with its first line and its measured number.
 
     Args:
       word: only those that have it in their name or first line.

@@ -1,4 +1,4 @@
-"""An experiment: what an experiment file says about data, model and learner.
+"""The record that an experiment file defines: data, model, learner, measures and report.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=supervised.learner, data=images.data, build=build, model="resnet8_cifar"
@@ -21,7 +21,7 @@ __all__ = ["Experiment", "Setup", "name_of"]
 
 
 class Setup(NamedTuple):
-    """What `build` gets.
+    """Argument of `Experiment.build`.
 
     Args:
       flags: the resolved settings.
@@ -51,7 +51,7 @@ def name_of(file: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What an experiment file says.
+    """An experiment: its data, learner, measures, report and settings.
 
     Args:
       file: `__file__` of the experiment file.

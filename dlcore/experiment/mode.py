@@ -1,4 +1,4 @@
-"""What an experiment can be asked to do."""
+"""Modes: ways to run an experiment, such as train, evaluate and predict."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a run knows of its data: a fingerprint of every split, compared when it is resumed or evaluated.
+"""Data of a run: a fingerprint of every split, compared when the run is resumed or evaluated.
 
 config.json holds, under "data", the number of examples, a digest and what it is made of, by split; data.npz beside it
 holds the keys of the examples (`dlcore.data.fingerprint`), eight bytes each, so that a change can be counted:

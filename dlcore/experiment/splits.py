@@ -1,4 +1,4 @@
-"""What an experiment trains and measures on."""
+"""Splits of an experiment: the sources that it trains, validates and tests on."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ class Splits(NamedTuple):
 
 
 def metric_label(name: str, spec: Mapping[str, Any]) -> str:
-    """Put behind a metric's name what it says nothing without.
+    """Append to a metric's name the condition that it was measured under.
 
     Args:
       name: of the metric.

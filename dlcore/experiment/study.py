@@ -1,4 +1,4 @@
-"""A study: a function from flags to numbers, figures and a verdict, for what is shown rather than trained.
+"""A study: a function from flags to numbers, figures and a verdict on a claim.
 
     def study(*, num_seeds: int = 5, noise: float = 0.1) -> StudyResult: ...
     experiment = Study(file=__file__, doc=__doc__, function=study)
@@ -61,7 +61,7 @@ class Headline(NamedTuple):
 
 
 class StudyResult(NamedTuple):
-    """What a study measured.
+    """Result of a study.
 
     Args:
       numbers: JSON-able results.

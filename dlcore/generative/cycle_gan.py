@@ -58,7 +58,7 @@ class Both(nn.Module):
 
 @struct.dataclass
 class Pool:
-    """Fakes of earlier steps.
+    """Buffer of generated images from earlier steps.
 
     Args:
       images: [P, H, W, C].

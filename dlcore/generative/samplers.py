@@ -80,7 +80,7 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
 
 
 def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") -> Any:
-    """Tell what a network shall predict.
+    """Compute the training target that a parameterization asks for.
 
     Args:
       x0: [...], the clean example.
@@ -108,7 +108,7 @@ def _clean_and_noise(output, x, alpha_cumprod, prediction, clip_sample) -> tuple
 def guide(
     network: Callable[[jax.Array, jax.Array, Any], jax.Array], conditions: Any, null: Any, scale: float | jax.Array
 ) -> Denoise:
-    """Guide a conditional network by itself, without a classifier; both branches are one call of twice the batch.
+    """Classifier-free guidance; both branches run in one call with twice the batch.
 
     Args:
       network: (x [2 B, ...], timestep [], conditions of 2 B) -> output [2 B, ...].
@@ -135,7 +135,7 @@ def condition(
     alphas_cumprod: np.ndarray,
     scale: float | jax.Array = 1.0,
 ) -> Denoise:
-    """Steer a network towards what a classifier of noisy examples recognizes.
+    """Classifier guidance: shift the predicted noise by the gradient of a classifier of noisy examples.
 
     Args:
       denoise: the network.

@@ -63,7 +63,7 @@ class VAE(nn.Module):
     dtype: Any = None
 
     def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Guess the code.
+        """Encode images to the mean and log-variance of the code.
 
         Args:
           x: [B, H, W, C].
@@ -81,7 +81,7 @@ class VAE(nn.Module):
         return mean, jnp.clip(log_variance, *LOG_VARIANCE)
 
     def decode(self, z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Describe the pixels.
+        """Decode codes to the parameters of the pixels' distribution.
 
         Args:
           z: [B, latent_dim].

@@ -193,7 +193,7 @@ def nearest_codes(z: jax.Array, vectors: jax.Array) -> jax.Array:
 
 
 def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
-    """Give q forward, and its gradient to z.
+    """Straight-through estimator: return q, and pass its gradient to z.
 
     Args:
       z: [...].

@@ -1,4 +1,4 @@
-"""Interpretability: images that are optimized to show what a network sees."""
+"""Interpretability: saliency, class activation maps, attention maps, dissection and optimized images."""
 
 from dlcore.lazy import lazy_exports
 

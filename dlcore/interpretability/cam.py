@@ -1,4 +1,4 @@
-"""Class activation maps: which places of a feature map speak for a class.
+"""Class activation maps: which positions of a feature map raise the score of a class.
 
     CAM        M = sum_d w_dk A_d                          Zhou, Khosla, Lapedriza, Oliva & Torralba 2016, 1512.04150
     Grad-CAM   M = max(0, sum_d a_d A_d),                  Selvaraju, Cogswell, Das, Vedantam, Parikh & Batra 2017,

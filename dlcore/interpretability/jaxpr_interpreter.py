@@ -19,7 +19,7 @@ _INLINED = ("jit", "closed_call", "remat2")
 
 
 def name_of_call(equation: core.JaxprEqn) -> str | None:
-    """Tell the name of a function with a derivative of its own, such as `jax.nn.relu`.
+    """Return the name of a function with a custom derivative, such as `jax.nn.relu`.
 
     Args:
       equation: of a jaxpr.
@@ -34,7 +34,7 @@ def name_of_call(equation: core.JaxprEqn) -> str | None:
 
 
 def count_calls(jaxpr: core.Jaxpr, name: str) -> int:
-    """Count the calls of a function with a derivative of its own, those in loops and branches too.
+    """Count the calls of a function with a custom derivative, in loops and branches too.
 
     Args:
       jaxpr: to search.

@@ -23,7 +23,7 @@ __all__ = ["area_under_curve", "box_of_map", "deletion_insertion", "pointing_gam
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Tell whether the largest value of each map lies on the object.
+    """Pointing game: whether the largest value of each map lies on the object.
 
     Args:
       maps: [N, H, W].

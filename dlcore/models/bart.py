@@ -159,7 +159,7 @@ class BART(EncoderDecoder):
         return self.drop(x, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Leave what a stack gives as it is: post-norm blocks end in a norm.
+        """Return the hidden states unchanged: post-norm blocks end in a norm.
 
         Args:
           side: encoder or decoder.
@@ -172,7 +172,7 @@ class BART(EncoderDecoder):
         return x
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compare with the embedding of every token.
+        """Compute logits by the transposed token embedding (tied weights).
 
         Args:
           x: [B, T, width].

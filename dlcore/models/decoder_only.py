@@ -72,7 +72,7 @@ class DecoderOnly(nn.Module):
         return self._logits(x) if cache is None else (self._logits(x[0]), x[1])
 
     def prefill(self, tokens: jax.Array, lengths: jax.Array, cache: Any) -> tuple[Any, jax.Array]:
-        """Read prompts of several lengths in one call.
+        """Process prompts of several lengths in one call, and fill the cache.
 
         Args:
           tokens: [B, T] int, padded at the end with anything.

@@ -1,4 +1,4 @@
-"""An encoder reads the source once; a decoder, token by token, looks at what it wrote and at the source.
+"""Encoder-decoder models: an encoder of the source, and a decoder that attends to it token by token.
 
     memory = encoder(source);    logits = decoder(tokens, memory)
 
@@ -68,7 +68,7 @@ class EncoderDecoder(nn.Module):
         return {"states": self.finish("encoder", x, train), "mask": mask}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token, the right tokens before it being known.
+        """Compute the logits of each next token by teacher forcing.
 
         Args:
           memory: of `encode`.
@@ -100,7 +100,7 @@ class EncoderDecoder(nn.Module):
         return {"caches": caches, "memory": memory}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read one token.
+        """Decode one step.
 
         Args:
           carry: after the tokens before.
@@ -113,7 +113,7 @@ class EncoderDecoder(nn.Module):
         return carry, logits[:, 0]
 
     def read(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read several tokens in one call, such as a beginning that is given.
+        """Process several tokens in one call, such as a prompt.
 
         Args:
           carry: after the tokens before.
@@ -133,7 +133,7 @@ class EncoderDecoder(nn.Module):
         return {"caches": tuple(caches)}, self._logits(x, False)
 
     def bias(self, side: str, positions: jax.Array, key_length: int) -> jax.Array | None:
-        """Say what is added to the scores of a self-attention.
+        """Return the bias that is added to the scores of self-attention.
 
         Args:
           side: encoder or decoder.

@@ -122,7 +122,7 @@ class GPT2(DecoderOnly):
         return self.drop(self.wte(tokens) + place, deterministic=not train)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compare with the embedding of every token.
+        """Compute logits by the transposed token embedding (tied weights).
 
         Args:
           x: [..., width].

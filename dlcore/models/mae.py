@@ -131,7 +131,7 @@ class MAE(nn.Module):
         return self.patch_size**2 * self.channels
 
     def grid(self, x: jax.Array) -> tuple[int, ...]:
-        """Tell how many patches lie along each side.
+        """Return the number of patches along each side.
 
         Args:
           x: [B, H, W, C].
@@ -270,7 +270,7 @@ class VideoMAE(MAE):
         return self.tubelet * self.patch_size**2 * self.channels
 
     def grid(self, x: jax.Array) -> tuple[int, ...]:
-        """Tell how many patches lie along time and each side.
+        """Return the number of patches along time and each side.
 
         Args:
           x: [B, F, H, W, C].

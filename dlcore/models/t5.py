@@ -156,7 +156,7 @@ class T5(EncoderDecoder):
         return (self.encoder_bias if side == "encoder" else self.decoder_bias)(positions, key_length)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Normalize what a stack gives.
+        """Apply the final norm to the hidden states.
 
         Args:
           side: encoder or decoder.
@@ -170,7 +170,7 @@ class T5(EncoderDecoder):
         return self.drop(norm(x), deterministic=not train)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compare with the embedding of every token, or apply the head.
+        """Compute logits by the transposed token embedding (tied weights), or by the head.
 
         Args:
           x: [B, T, width].

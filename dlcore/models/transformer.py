@@ -111,7 +111,7 @@ class Transformer(EncoderDecoder):
         return self.dropout(x, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Normalize what a stack gives.
+        """Apply the final norm to the hidden states.
 
         Args:
           side: encoder or decoder.
@@ -124,7 +124,7 @@ class Transformer(EncoderDecoder):
         return (self.encoder_norm if side == "encoder" else self.decoder_norm)(x)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compare with the embedding of every token of the target.
+        """Compute logits by the transposed target embedding (tied weights).
 
         Args:
           x: [B, T, D].

@@ -209,7 +209,7 @@ class VisionEncoderDecoder(EncoderDecoder):
         return self.drop(self.wte(tokens) + place, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
-        """Normalize what the decoder gives.
+        """Apply the final norm to the decoder's hidden states.
 
         Args:
           side: decoder.
@@ -222,7 +222,7 @@ class VisionEncoderDecoder(EncoderDecoder):
         return self.decoder_norm(x)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Compare with the embedding of every token.
+        """Compute logits by the transposed token embedding (tied weights).
 
         Args:
           x: [B, T, width].

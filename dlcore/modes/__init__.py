@@ -1,1 +1,1 @@
-"""Modes: what an experiment can be asked to do (train, evaluate, predict, sanity, gradcheck, profile, export, plan)."""
+"""Modes of an experiment: train, evaluate, predict, sanity, gradcheck, profile, export, plan."""

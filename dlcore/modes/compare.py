@@ -21,7 +21,7 @@ _HOUSEKEEPING = {"learning_rate", "examples_per_second"}
 
 
 def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
-    """Compare runs: write a page of their curves, and tell what differs.
+    """Compare runs: write a page of their curves, and list the settings that differ.
 
     Args:
       folders: of at least two runs.
@@ -92,7 +92,7 @@ def differing_settings(names: Sequence[str], configs: Sequence[dict]) -> list[di
 
 
 def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[str, str]]:
-    """Tell how far each run came: the last and the best value of each number.
+    """Read the last and the best value of each metric of each run.
 
     Args:
       names: of the runs.

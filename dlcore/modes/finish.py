@@ -1,4 +1,4 @@
-"""What follows training: the test, once, the report, and a candidate line for the ledger."""
+"""End of a training: evaluate the test split once, write the report and a candidate row for the ledger."""
 
 import datetime
 import sys
@@ -148,7 +148,7 @@ def _report(
 
 
 def heading(run: ResolvedRun, spec: dict, data: Splits) -> tuple[str, str]:
-    """Say in a title and a sentence what ran, and on which data.
+    """Write the report's title, and a sentence on the run and its data.
 
     Args:
       run: that was trained.

@@ -1,4 +1,4 @@
-"""What a finished run hands to the panels of its report."""
+"""Context of report panels: the finished run with its data, predictions and metrics."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ __all__ = ["ReportContext"]
 
 
 class ReportContext(NamedTuple):
-    """What report panels are made from: those of an experiment, and those of hooks with a method `panels(context)`.
+    """Argument of the functions that make report panels: an experiment's, and hooks' `panels(context)`.
 
     Args:
       history: rows of metrics.jsonl.

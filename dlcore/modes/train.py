@@ -151,7 +151,7 @@ def _is_finished(run: ResolvedRun) -> bool:
 
 
 class Prepared(NamedTuple):
-    """What a run that begins was checked with, before its folder is made.
+    """Data and learner of a new run, checked before its folder is made.
 
     Args:
       data: the splits.

@@ -100,7 +100,7 @@ class Cache:
         return (jnp.arange(self.room) <= position[..., None])[:, None]
 
     def rewind(self, length: jax.Array) -> Self:
-        """Forget what came after the first tokens of each row.
+        """Truncate each row to its first tokens.
 
         Args:
           length: [B] int32, tokens to keep.

@@ -98,7 +98,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """What both blocks have: the fields, and the layers that they make of them.
+    """Base of both blocks: their fields, and the layers that they share.
 
     Args:
       num_heads: heads of each attention; divides the features of all heads.

@@ -31,7 +31,7 @@ __all__ = ["RelativeAttention", "SegmentMemory", "TransformerXL", "by_distance"]
 
 @struct.dataclass
 class SegmentMemory:
-    """What a transformer remembers of the segments before.
+    """Hidden states of earlier segments, by layer.
 
     Args:
       states: [B, M, D] for each layer, its last inputs; () where it remembers nothing.
@@ -135,7 +135,7 @@ class TransformerXL(nn.Module):
 
     @nn.nowrap
     def start(self, batch_size: int) -> SegmentMemory:
-        """Remember nothing.
+        """Make the empty memory before the first segment.
 
         Args:
           batch_size: B, texts.

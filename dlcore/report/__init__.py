@@ -1,1 +1,1 @@
-"""What a person sees: HTML, figures, curves, pictures, tables, a file a topic."""
+"""Reports: HTML pages, figures, curves, pictures and tables, one file a topic."""

@@ -1,4 +1,4 @@
-"""What the measures of a run are called, mean, are counted in, and which way they should go.
+"""Names, explanations, units and directions (higher or lower is better) of the measures of a run.
 
 A report shows the explanation where the pointer rests on a name, and lists all measures of the page at its end.
 """
@@ -42,7 +42,7 @@ _SHARE_WORDS = {
 
 
 class Measure(NamedTuple):
-    """What a measure is.
+    """Name, explanation, unit and direction of a measure.
 
     Args:
       title: its full name.

@@ -1,4 +1,4 @@
-"""What a study says in words: its claim, method and references, from the docstring of its file, and its verdict.
+"""Text of a study's report: claim, method and references from its docstring, and the verdict.
 
 A study's docstring has the claim in its first line, then paragraphs: the commands, the method, a paragraph that begins
 with "Reference:" or "References:" (parted by semicolons) and one that begins with "Measured" or "Seen".

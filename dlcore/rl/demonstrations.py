@@ -38,7 +38,7 @@ class Demonstrations(NamedTuple):
 
     @property
     def mean_return(self) -> float:
-        """The expert's."""
+        """Mean return of the expert's episodes."""
         return float(np.mean(self.total))
 
     def first(self, count: int) -> "Demonstrations":

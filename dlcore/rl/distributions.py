@@ -1,4 +1,4 @@
-"""Distributions over actions: what a policy's network gives.
+"""Distributions over actions, the outputs of a policy network.
 
     Categorical       log p(a) = logits_a - logsumexp(logits)
     DiagonalGaussian  log p(a) = sum_i log N(a_i; mu_i, sigma_i)
@@ -25,7 +25,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 @struct.dataclass
 class Categorical:
-    """One of A actions.
+    """Categorical distribution over A actions.
 
     Args:
       logits: [..., A]; -inf for an action that is not allowed.
@@ -74,7 +74,7 @@ class Categorical:
 
 @struct.dataclass
 class DiagonalGaussian:
-    """A vector of independent normal numbers.
+    """Normal distribution with a diagonal covariance.
 
     Args:
       mean: [..., A].
@@ -127,7 +127,7 @@ class DiagonalGaussian:
 
 @struct.dataclass
 class TanhGaussian:
-    """A vector in (-1, 1): tanh of independent normal numbers.
+    """Tanh-squashed normal distribution with a diagonal covariance: vectors in (-1, 1).
 
     Args:
       mean: [..., A], of the normal numbers.

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Solution(NamedTuple):
-    """What an iteration found.
+    """Result of value iteration or policy iteration.
 
     Args:
       values: [S].

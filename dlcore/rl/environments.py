@@ -47,7 +47,7 @@ AGENT_BATCHED = ("environment/*", "observation", "episode_return")
 
 
 class Step(NamedTuple):
-    """What one action led to.
+    """Result of one environment step.
 
     Args:
       observation: of the next step; a new episode's first where the old one ended.
@@ -98,7 +98,7 @@ class Environment(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """What happened in T steps, of which the first ones are of one episode.
+    """One episode, padded to T steps.
 
     Args:
       state: [T, ...], before the action.
@@ -200,7 +200,7 @@ def make(name: str) -> Environment:
 def check_environment(
     environment: Environment, gamma: float, actions: Literal["discrete", "continuous", "any"] = "any"
 ) -> None:
-    """Refuse what a learner cannot learn in an environment.
+    """Check that a learner supports an environment's observations and actions.
 
     Args:
       environment: to learn in.
@@ -325,7 +325,7 @@ def trace(
     key: jax.Array,
     max_steps: int,
 ) -> Episode:
-    """Play one episode by a policy that remembers, and keep what happened.
+    """Roll out one episode by a policy with a memory.
 
     Args:
       environment: to play in.
@@ -356,7 +356,7 @@ def trace(
 def rollout_episode(
     environment: Environment, policy: Callable[[jax.Array, jax.Array], jax.Array], key: jax.Array, max_steps: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Play one episode.
+    """Roll out one episode.
 
     Args:
       environment: to play in.

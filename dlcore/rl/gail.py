@@ -71,7 +71,7 @@ class GAILState(OnPolicyState):
 
 
 def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, num_actions: int | None) -> jax.Array:
-    """Put what the discriminator sees in a row: nothing of an absorbing state but that it is one.
+    """Concatenate the discriminator's inputs; of an absorbing state only the flag that it is one.
 
     Args:
       observation: [B, ...].

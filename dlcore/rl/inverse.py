@@ -26,7 +26,7 @@ __all__ = ["Demonstrations", "Explanation", "demonstrate", "explain", "soft_poli
 
 
 class Demonstrations(NamedTuple):
-    """What an expert did.
+    """Trajectories of an expert.
 
     Args:
       states: [N, T] int, before each action.

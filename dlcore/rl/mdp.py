@@ -69,7 +69,7 @@ class MDP(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What happened in T steps.
+    """A trajectory of T steps.
 
     Args:
       state: [T] int, before the action.

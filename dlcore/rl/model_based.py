@@ -64,7 +64,7 @@ REWARDS: dict[str, Reward] = {"Pendulum-v1": pendulum_reward}
 
 
 class Dynamics(nn.Module):
-    """An ensemble of networks of the normalized change of the observation.
+    """An ensemble of networks that predict the normalized change of the observation.
 
     Args:
       num_outputs: numbers that each predicts.

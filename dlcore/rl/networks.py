@@ -418,7 +418,7 @@ class RecurrentActorCritic(nn.Module):
     def sequence(
         self, memory: Any, x: jax.Array, fresh: jax.Array
     ) -> tuple[Any, tuple[Categorical | DiagonalGaussian, jax.Array]]:
-        """Take T steps; all but the LSTM's own loop is computed for all of them at once.
+        """Compute T steps; only the LSTM's recurrence runs in a loop.
 
         Args:
           memory: before the first step.

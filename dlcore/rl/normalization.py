@@ -36,7 +36,7 @@ class Moments:
 
     @classmethod
     def start(cls, shape: tuple[int, ...]) -> Self:
-        """Have seen next to nothing: mean 0, variance 1.
+        """Make the initial statistics: mean 0, variance 1, almost no count.
 
         Args:
           shape: of one example.
@@ -47,7 +47,7 @@ class Moments:
         return cls(jnp.full((), 1e-4, jnp.float32), jnp.zeros(shape, jnp.float32), jnp.ones(shape, jnp.float32))
 
     def update(self, x: jax.Array) -> Self:
-        """See a batch.
+        """Update the statistics by a batch.
 
         Args:
           x: [N, ...].
@@ -69,7 +69,7 @@ class Moments:
 
 @struct.dataclass
 class Normalizer:
-    """What an agent's observations and rewards are divided by.
+    """Running statistics that normalize an agent's observations and rewards.
 
     Args:
       observation: moments of [...]; None leaves observations as they are.

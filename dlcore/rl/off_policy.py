@@ -1,4 +1,4 @@
-"""What learners from a replay buffer share: act, store, draw a minibatch, descend.
+"""Shared steps of off-policy learners: act, store, sample a minibatch, update.
 
 A technique gives two functions: how it acts, and how it learns from a minibatch. One update of `fit` is a scan of
 `num_steps` steps of all instances, each followed by `gradient_steps` gradient steps, once the buffer has begun to fill.
@@ -46,7 +46,7 @@ class OffPolicyState(AgentState):
 
 
 def empty_replay(agent: AgentState, environment: Environment, buffer_size: int, minibatch_size: int) -> Replay:
-    """Make room for what an agent will see.
+    """Make an empty replay buffer for an agent's transitions.
 
     Args:
       agent: at step 0.

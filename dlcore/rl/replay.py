@@ -46,7 +46,7 @@ class Replay:
 
     @classmethod
     def empty(cls, example: Transition, size: int, minibatch_size: int) -> Self:
-        """Make room.
+        """Make an empty buffer.
 
         Args:
           example: Transition of [N, ...], for shapes and types.

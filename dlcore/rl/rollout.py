@@ -1,4 +1,4 @@
-"""Rollouts of a policy in many instances, and what their actions were worth (learners on the policy share them).
+"""Rollouts of a policy in many environments, and their advantages (shared by on-policy learners).
 
 Advantages by Schulman et al. 2015, arXiv:1506.02438:
 
@@ -30,7 +30,7 @@ BATCHED = (*AGENT_BATCHED, *NORMALIZER_BATCHED)
 
 @struct.dataclass
 class OnPolicyState(AgentState):
-    """State of an agent that learns from what its policy does now.
+    """State of an on-policy agent.
 
     Args:
       normalizer: of observations and rewards.
@@ -117,7 +117,7 @@ def collect(
     num_steps: int,
     gamma: float | jax.Array,
 ) -> tuple[OnPolicyState, Rollout, Sum]:
-    """Act by the policy, and estimate the value of each observation.
+    """Collect a rollout, with the value estimate of each observation.
 
     The scan over time runs the policy alone; all values are computed after it, at once.
 

@@ -1,4 +1,4 @@
-"""How a command ends where a person or a pipe ends it: one line and a status in place of a traceback.
+"""Orderly endings: Ctrl-C and closed pipes end a command with one line and an exit status.
 
 with orderly_ending():
     run()

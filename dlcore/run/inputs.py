@@ -1,4 +1,4 @@
-"""Check what `fit` was given before anything is trained."""
+"""Checks of the arguments of `fit` before training starts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

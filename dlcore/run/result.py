@@ -1,4 +1,4 @@
-"""What a training gave: it prints in a few lines, and a notebook shows its curves."""
+"""Result of a training, which prints as a few lines and shows its curves in a notebook."""
 
 from dataclasses import dataclass, field
 from html import escape
@@ -17,7 +17,7 @@ SHOWN = 5
 
 @dataclass(repr=False)
 class Result:
-    """What `fit` returns.
+    """Result of `fit`.
 
     Args:
       state: the learner's last state.

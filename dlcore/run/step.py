@@ -88,7 +88,7 @@ class Placement:
 
 @struct.dataclass
 class Carry:
-    """What a training step passes to the next, and what a checkpoint holds.
+    """State carried from one training step to the next, and saved in checkpoints.
 
     Args:
       state: of the learner.

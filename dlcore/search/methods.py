@@ -75,7 +75,7 @@ class Search(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a search found.
+    """Result of a search.
 
     Args:
       trials: all that were run.

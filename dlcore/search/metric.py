@@ -119,7 +119,7 @@ def sense_of(metric: str, experiment: Experiment, better: Literal["max", "min"] 
 
 
 class ValidationNames(NamedTuple):
-    """What a validation of an experiment measures.
+    """Names of the metrics that an experiment's validation measures.
 
     Args:
       every: names of all numbers.

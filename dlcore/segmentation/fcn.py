@@ -79,7 +79,7 @@ class FCNHead(nn.Module):
 
 
 class FCN(nn.Module):
-    """Backbone, head and the way up.
+    """Backbone, head, and transposed convolutions back to the size of the image.
 
     Args:
       backbone: a model with `features`; its own classifier is not used.

@@ -101,7 +101,7 @@ def color_model(pixels: np.ndarray, chosen: np.ndarray, components: int, rng: np
 
 
 def neighbor_weights(colors: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Price the cuts between neighboring pixels.
+    """Compute the weights of edges between neighboring pixels.
 
     Args:
       colors: [H, W, C].

@@ -1,4 +1,4 @@
-"""What the segmenters share: layers, padding to a multiple of the stride, and maps back at the image's size.
+"""Shared parts of segmenters: layers, padding to a multiple of the stride, resizing to the image.
 
 Logits are resized before the arg-max, by half-pixel centers (torch's align_corners=False): the arg-max of a small map,
 enlarged, would have its stairs.

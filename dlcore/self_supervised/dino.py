@@ -1,4 +1,4 @@
-"""DINO: a student predicts what its own slow average says of another crop; there are no negatives.
+"""DINO: a student predicts its EMA teacher's output on another crop; there are no negatives.
 
 Caron et al., "Emerging properties in self-supervised vision transformers" (2021), arXiv:2104.14294.
 

@@ -32,7 +32,7 @@ Present = Callable[[jax.Array], jax.Array]
 
 
 class FillIn(NamedTuple):
-    """What a task draws of an image.
+    """Input, target and loss weights that a task makes of an image.
 
     Args:
       input: [H, W, C] in [0, 1], what the network sees.

@@ -32,7 +32,7 @@ MOST = 5000
 
 
 class Propagated(NamedTuple):
-    """What the graph says.
+    """Result of label propagation.
 
     Args:
       points: [N, D], its nodes.

@@ -1,4 +1,4 @@
-"""Mean teacher: a network predicts what the average of its earlier selves predicts.
+"""Mean teacher: consistency between a student and an EMA teacher.
 
 Tarvainen & Valpola 2017, arXiv:1703.01780.
 

@@ -1,4 +1,4 @@
-"""Learning from labels of which some are wrong, beside cross-entropy that believes all of them.
+"""Learning with noisy labels, beside plain cross-entropy as the baseline.
 
     generalized   (1 - p_y^q) / q                                Zhang & Sabuncu 2018, arXiv:1805.07836
     forward       -log sum_c p_c T_cy                            Patrini et al. 2017, arXiv:1609.03683
@@ -60,7 +60,7 @@ class NoisyState(State):
 
 
 def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray:
-    """Tell how probable each label is for each class.
+    """Build the noise transition matrix: the probability of each label given each class.
 
     Args:
       num_classes: C, at least 2.
@@ -86,7 +86,7 @@ def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray
 
 
 def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
-    """Make labels wrong by chance.
+    """Corrupt labels at random by a transition matrix.
 
     Args:
       source: with `label`, [N] int.

@@ -67,7 +67,7 @@ class TwoStreamState(ModelState):
 
 
 class Networks(NamedTuple):
-    """What a technique may ask of the networks in one step, all in training mode.
+    """Networks of one step, all in training mode: calls that a technique may make.
 
     Args:
       student: (*images) -> ([logits of each], model_state), one forward pass over all of them; gradients go through.
@@ -93,7 +93,7 @@ class Teacher(NamedTuple):
 
 
 class PseudoLabels(NamedTuple):
-    """Guesses that a technique learns from.
+    """Pseudo-labels of a batch, and which of them are accepted.
 
     Args:
       label: [U] int32.
@@ -105,7 +105,7 @@ class PseudoLabels(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What a technique makes of a batch.
+    """Loss terms and metrics of a batch.
 
     Args:
       supervised: [B] losses of the labeled examples.
@@ -169,7 +169,7 @@ def averaging(decay: float | jax.Array) -> Teacher:
 
 
 def snapshots(every: int) -> Teacher:
-    """Build the teacher that is the student of a while ago.
+    """Build a teacher that is a snapshot of the student from some steps before.
 
     Args:
       every: steps between two snapshots.
@@ -185,7 +185,7 @@ def snapshots(every: int) -> Teacher:
 
 
 def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
-    """Take a batch apart.
+    """Split a batch into its labeled and unlabeled streams.
 
     Args:
       batch: of two streams; a flat one serves as both.

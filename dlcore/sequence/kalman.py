@@ -1,4 +1,4 @@
-"""The Kalman filter and smoother: what is known of a state that moves linearly under Gaussian noise.
+"""The Kalman filter and smoother: the posterior of a linear Gaussian state-space model.
 
 Kalman 1960; Rauch, Tung & Striebel 1965; Bucy & Joseph 1968.
 
@@ -43,7 +43,7 @@ class LinearGaussian(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """What the filter knows at each step.
+    """Means and covariances of the filter at each step.
 
     Args:
       mean: [T, D], after the step's observation.

@@ -63,7 +63,7 @@ class PatternNet(nn.Module):
     dtype: Any = None
 
     def setup(self):
-        """Name the parts; those that a pattern does not use get no parameters."""
+        """Build the layers; those that a pattern does not use get no parameters."""
         if self.num_tokens:
             self.embed = Embed(self.num_tokens, self.hidden_size, dtype=self.dtype)
         else:

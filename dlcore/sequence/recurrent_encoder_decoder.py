@@ -106,7 +106,7 @@ class RecurrentEncoderDecoder(nn.Module):
         return memory | {"states": states, "projected": self.decoder.attend.project(states), "mask": mask}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token, the right tokens before it being known.
+        """Compute the logits of each next token by teacher forcing.
 
         Args:
           memory: of `encode`.
@@ -134,7 +134,7 @@ class RecurrentEncoderDecoder(nn.Module):
         return {"memory": memory, "state": self._first_state(memory)}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read one token.
+        """Decode one step.
 
         Args:
           carry: after the tokens before.

@@ -175,7 +175,7 @@ def exact_match(source: Any = None) -> Evaluator:
 
 
 def matches(tokens: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Tell which outputs equal their targets.
+    """Return whether each output equals its target.
 
     Args:
       tokens: [N, L] int, w1 .. wn END PAD, as `predict` gives them.

@@ -1,4 +1,4 @@
-"""What to do with a pretrained network, by how much data there is and how similar it is; and what a setting is called.
+"""Advice on fine-tuning by the amount and similarity of data, and the names of transfer settings.
 
 The four cells are those of the notes of CS231n, after Yosinski et al. 2014 (arXiv:1411.1792); the names of settings
 those of Pan & Yang 2010, "A survey on transfer learning".
@@ -13,7 +13,7 @@ FEW = 100
 
 
 class Advice(NamedTuple):
-    """What to do in one of the four cells.
+    """Advice for one of the four cells.
 
     Args:
       text: a sentence.

@@ -50,7 +50,7 @@ class Estimate(NamedTuple):
 
 
 class Priors(NamedTuple):
-    """What is known of the target's classes.
+    """Estimated class priors of the target domain.
 
     Args:
       priors: [C], P_target(y), none negative, summing to 1.

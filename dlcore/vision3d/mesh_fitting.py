@@ -28,7 +28,7 @@ __all__ = ["DEFAULT_WEIGHTS", "MeshLossWeights", "Topology", "fit_mesh", "mesh_l
 
 
 class Topology(NamedTuple):
-    """What of a mesh does not depend on its vertices.
+    """Connectivity of a mesh: faces, edges and pairs of neighboring faces.
 
     Args:
       faces: [F, 3] int32.

@@ -98,7 +98,7 @@ class CaptionRNN(nn.Module):
         return self.decode(self.encode(images, train), tokens, train)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Look at images.
+        """Encode images.
 
         Args:
           images: [B, H, W, 3].
@@ -112,7 +112,7 @@ class CaptionRNN(nn.Module):
         return {"vector": self.drop(x, deterministic=not train)}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token, the right tokens before it being known.
+        """Compute the logits of each next token by teacher forcing.
 
         Args:
           memory: of `encode`.
@@ -145,7 +145,7 @@ class CaptionRNN(nn.Module):
         return {"state": (jnp.tanh(first), *other_states), "term": None}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read one token.
+        """Decode one step.
 
         Args:
           carry: after the tokens before.
@@ -159,7 +159,7 @@ class CaptionRNN(nn.Module):
 
     @staticmethod
     def alignment(intermediates: dict[str, Any]) -> None:
-        """Say that this captioner has no attention.
+        """Return None: this captioner has no attention.
 
         Args:
           intermediates: that `decode` has sown.

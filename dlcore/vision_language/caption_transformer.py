@@ -91,7 +91,7 @@ class CaptionTransformer(nn.Module):
         return self.decode(self.encode(images, train), tokens, train)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Look at images.
+        """Encode images.
 
         Args:
           images: [B, H, W, 3].
@@ -107,7 +107,7 @@ class CaptionTransformer(nn.Module):
         return {"grid": self.memory_norm(x).reshape(shape)}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token, the right tokens before it being known.
+        """Compute the logits of each next token by teacher forcing.
 
         Args:
           memory: of `encode`.
@@ -149,7 +149,7 @@ class CaptionTransformer(nn.Module):
         return {"grid": grid, "cache": (empty,) * self.decoder_layers}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read one token.
+        """Decode one step.
 
         Args:
           carry: after the tokens before.

@@ -1,4 +1,4 @@
-"""What networks of images and language are made of: a grid of features, a sentence's vector, pairs of positions."""
+"""Parts of vision-language networks: a grid of features, a sentence encoder, pairs of positions."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ def last_valid(h: jax.Array, tokens: jax.Array) -> jax.Array:
 
 
 def with_coordinates(grid: jax.Array) -> jax.Array:
-    """Tell each position of a grid where it is.
+    """Append the coordinates of each position to a grid of features.
 
     Args:
       grid: [B, h, w, C].
@@ -114,7 +114,7 @@ def with_coordinates(grid: jax.Array) -> jax.Array:
 
 
 def relation_pairs(objects: jax.Array) -> jax.Array:
-    """Put each object beside each.
+    """Build all ordered pairs of objects.
 
     Args:
       objects: [B, N, C].

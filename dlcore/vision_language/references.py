@@ -48,7 +48,7 @@ def caption_losses(logits: jax.Array, captions: jax.Array) -> tuple[jax.Array, j
 
 
 def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
-    """Tell whether what was written equals one of the references, word for word.
+    """Return whether a sentence equals one of its references, word for word.
 
     Args:
       tokens: [B, L] int, w1 .. wn END; what follows END does not count.

@@ -81,7 +81,7 @@ class DualEncoder(nn.Module):
 
 
 def seen_of(batch: dict) -> jax.Array:
-    """Pick what a batch shows.
+    """Return the clips or images of a batch.
 
     Args:
       batch: with `clip` or `image`.

@@ -87,7 +87,7 @@ class ShowAttendTell(nn.Module):
         return self.decode(self.encode(images, train), tokens, train)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Look at images.
+        """Encode images.
 
         Args:
           images: [B, H, W, 3].
@@ -101,7 +101,7 @@ class ShowAttendTell(nn.Module):
         return {"grid": keys.reshape(*grid.shape[:3], -1)}
 
     def decode(self, memory: dict[str, jax.Array], tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token, the right tokens before it being known.
+        """Compute the logits of each next token by teacher forcing.
 
         Args:
           memory: of `encode`.
@@ -132,7 +132,7 @@ class ShowAttendTell(nn.Module):
         return {"state": (jnp.tanh(h), c), "keys": keys, "projected": self.decoder.attend.project(keys)}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
-        """Read one token.
+        """Decode one step.
 
         Args:
           carry: after the tokens before.

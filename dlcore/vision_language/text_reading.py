@@ -120,7 +120,7 @@ class AttendingReader(ShowAttendTell):
         self.columns = Dense(self.vocab_size, dtype=self.dtype)
 
     def encode(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Look at images.
+        """Encode images.
 
         Args:
           images: [B, H, W, 3].

@@ -1,4 +1,4 @@
-"""Say in a sentence what moves in a clip, and where to.
+"""Video captioning: a sentence for the object that moves in a clip, and its direction.
 
 Venugopalan et al. 2015, arXiv:1505.00487 (sequence to sequence, video to text):
 
@@ -135,7 +135,7 @@ class VideoCaptioner(nn.Module):
         return clip_features, ((jnp.tanh(clip_features),),)
 
     def write(self, carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
-        """Read words on from a carry.
+        """Run the decoder over words from a carry.
 
         Args:
           carry: after the words before.

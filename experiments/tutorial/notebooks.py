@@ -3,9 +3,9 @@
 python -m experiments.tutorial.notebooks
 python -m experiments.tutorial.notebooks --only=chapter_03
 
-Each file of `chapters/`, and each of the first five of `lessons/`, is run cell by cell (`cells.run`) and written as a
+Each file of `lessons/` and `chapters/` is run cell by cell (`cells.run`) and written as a
 .ipynb file, which Jupyter opens and the site shows. Figures are PNG files of few colors, so that notebooks stay small.
-The sixth lesson trains the longest; `experiments.tutorial.render` runs all six.
+The sixth lesson trains the longest.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def scripts(only: str = "") -> list[Path]:
     Raises:
       ValueError: no name has the part.
     """
-    every = [*sorted((HERE / "lessons").glob("lesson_[1-5]_*.py")), *sorted((HERE / "chapters").glob("chapter_*.py"))]
+    every = [*sorted((HERE / "lessons").glob("lesson_*.py")), *sorted((HERE / "chapters").glob("chapter_*.py"))]
     found = [path for path in every if only in path.stem]
     if not found:
         raise ValueError(f"only={only!r}: in no name; allowed: part of {', '.join(path.stem for path in every)}")

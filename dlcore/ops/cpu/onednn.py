@@ -48,7 +48,7 @@ _left_to_xla: ContextVar[bool] = ContextVar("left_to_xla", default=False)
 
 
 def has_onednn() -> bool:
-    """Tell whether oneDNN can be called here.
+    """Return whether oneDNN is available.
 
     Returns:
       True under the versions of jax and jaxlib that were tried, on x86 Linux.
