@@ -19,7 +19,7 @@ import numpy as np
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
-from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
+from dlcore.report.figure import BLUE, GRAY, GREEN, PINK, VERMILION, new_figure
 from experiments.studies.optimizer_race import OPTIMIZERS
 from experiments.studies.small_runs import SmallNet, shuffled_digits, train
 
@@ -74,7 +74,7 @@ def report(accuracy: dict[str, np.ndarray], decades: np.ndarray) -> StudyResult:
     listed = ", ".join(f"{name} {np.mean(values):.1f}" for name, values in widths.items())
     verdict = f"Decades of learning rates within {1 - SHARE:.0%} of the best accuracy: {listed}."
     figure, axes = new_figure((5.5, 3.2))
-    for (name, rows), color in zip(accuracy.items(), (GRAY, ORANGE, GREEN, VERMILION, BLUE), strict=True):
+    for (name, rows), color in zip(accuracy.items(), (GRAY, PINK, GREEN, VERMILION, BLUE), strict=True):
         axes.plot(10.0**decades, rows.mean(0), "o-", ms=3, color=color, label=name)
     axes.set(xlabel="learning rate", ylabel="test accuracy", ylim=(0, 1.02), xscale="log")
     axes.legend(frameon=False, fontsize=8)

@@ -84,7 +84,7 @@ def draw(scores: dict[str, np.ndarray], pixels: float):
         axes.barh(row, scores[name].mean(), color=GRAY if name == "untrained" else BLUE, height=0.6)
         axes.plot(scores[name], [row] * len(scores[name]), "|", color="black", markersize=9)
     axes.axvline(pixels, color="0.4", linestyle="--", linewidth=1)
-    axes.text(pixels, -0.9, "pixels", ha="right", va="bottom", fontsize=8)
+    axes.text(pixels, len(names) - 0.5, "pixels", ha="center", va="bottom", fontsize=8)
     axes.set_yticks(range(len(names)), names)
     low = min(values.min() for values in scores.values())
     axes.set(xlabel="recall at 1 of unseen classes", xlim=(max(0.0, low - 0.05), 1))
