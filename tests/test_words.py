@@ -8,16 +8,23 @@ import pytest
 
 DLCORE = Path(__file__).parents[1] / "dlcore"
 ROOMS = (
+    "backprop",
+    "classic_ml",
+    "classical_vision",
     "classification",
     "detection",
     "generative",
+    "interpretability",
     "losses",
+    "models",
+    "nn",
     "rl",
     "segmentation",
     "self_supervised",
     "semi_supervised",
     "sequence",
     "transfer",
+    "video",
     "vision_language",
 )
 """The rooms that are held to the glossary of CONTRIBUTING.md."""
@@ -102,6 +109,7 @@ WORDS = {
 }
 """The word and what to write; not the words that are also the field's: start, score, counts, rows, low, high, right."""
 KEPT = {
+    "classic_ml": {"num_components_for(share)"},
     "detection": {"match(true)", "image_losses(counted)"},
     "generative": {
         "__call__(given)",
@@ -118,6 +126,8 @@ KEPT = {
         "target_of(abar)",
         "update_codebook(book)",
     },
+    "interpretability": {"activation_thresholds(share)", "box_of_map(share)"},
+    "models": {"encode(seen)"},
     "rl": {"lstm_sequence(fresh)", "make(ends)", "select(every)", "sequence(fresh)"},
     "segmentation": {"color_model(chosen)", "components(room)"},
     "self_supervised": {"crop_alone(share)", "hole(share)"},

@@ -153,19 +153,19 @@ def attack_images(
         def each(arguments):
             index, image, label = arguments
             key = jax.random.fold_in(jax.random.key(seed), index)
-            found = ATTACKS[attack](score_fn, key, image, label, target, epsilon, settings)
-            return found, forward(variables, found[None])[0].argmax()
+            adversarial = ATTACKS[attack](score_fn, key, image, label, target, epsilon, settings)
+            return adversarial, forward(variables, adversarial[None])[0].argmax()
 
         return jax.lax.map(each, (jnp.arange(len(x)), x, y), batch_size=min(batch_size, len(x)))
 
     results = []
     for epsilon in epsilons:
-        found, classes = map(np.asarray, run(variables, source_variables, jnp.float32(epsilon)))
-        change = float(np.abs(found - np.asarray(x)).max())
-        if not (change <= epsilon + 1e-6 and found.min() >= 0 and found.max() <= 1):
+        adversarial, classes = map(np.asarray, run(variables, source_variables, jnp.float32(epsilon)))
+        change = float(np.abs(adversarial - np.asarray(x)).max())
+        if not (change <= epsilon + 1e-6 and adversarial.min() >= 0 and adversarial.max() <= 1):
             raise AssertionError(f"{attack}: left its ball or [0, 1]: changed by {change:g}, allowed {epsilon:g}")
         succeeded = classes != np.asarray(labels) if target is None else classes == target
-        results.append(Attacked(classes, succeeded, change, found[:num_images]))
+        results.append(Attacked(classes, succeeded, change, adversarial[:num_images]))
     return results
 
 

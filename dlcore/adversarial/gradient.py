@@ -110,8 +110,8 @@ def attack_loss(
         return (scores[target] - scores[label]) / (ordered[-1] - (ordered[-3] + ordered[-4]) / 2 + 1e-12)
     if loss == "cross_entropy":
         return softmax_cross_entropy_loss(scores, label)
-    others = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)
-    margin = others.max() - scores[label]
+    other_scores = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)
+    margin = other_scores.max() - scores[label]
     if loss == "margin":
         return margin
     ordered = jnp.sort(scores)
@@ -250,11 +250,11 @@ def pgd(
         def objective(x):
             return attack_loss(score_fn(x), label, loss, target)
 
-        found = projected_ascent(objective, image, start, epsilon, step_size, steps, norm)
-        return found, attack_loss(score_fn(found), label, "margin", target)
+        adversarial = projected_ascent(objective, image, start, epsilon, step_size, steps, norm)
+        return adversarial, attack_loss(score_fn(adversarial), label, "margin", target)
 
-    found, margins = lax.map(run, jax.random.split(key, restarts))
-    return found[margins.argmax()]
+    adversarial, margins = lax.map(run, jax.random.split(key, restarts))
+    return adversarial[margins.argmax()]
 
 
 def fool_from_noise(

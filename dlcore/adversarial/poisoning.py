@@ -45,9 +45,9 @@ def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0
         raise ValueError(f"num_classes={num_classes}: no other class to flip to; allowed: at least 2")
     check_class_ids("labels", labels, num_classes)
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(labels))[: round(rate * len(labels))]
+    flipped_idx = rng.permutation(len(labels))[: round(rate * len(labels))]
     flipped = np.array(labels)
-    flipped[chosen] = (flipped[chosen] + rng.integers(1, num_classes, len(chosen))) % num_classes
+    flipped[flipped_idx] = (flipped[flipped_idx] + rng.integers(1, num_classes, len(flipped_idx))) % num_classes
     return flipped
 
 
@@ -96,14 +96,14 @@ def poison(
     _check_rate(rate)
     check_images(images)
     check_class_ids("target", target, int(np.max(labels)) + 1)
-    others = np.flatnonzero(np.asarray(labels) != target)
+    candidate_idx = np.flatnonzero(np.asarray(labels) != target)
     count = round(rate * len(labels))
-    if count > len(others):
-        raise ValueError(f"rate={rate}: {count} examples, other classes have {len(others)}; allowed: fewer")
-    chosen = np.random.default_rng(seed).permutation(others)[:count]
+    if count > len(candidate_idx):
+        raise ValueError(f"rate={rate}: {count} examples, other classes have {len(candidate_idx)}; allowed: fewer")
+    selected_idx = np.random.default_rng(seed).permutation(candidate_idx)[:count]
     changed, marked = np.array(images), np.array(labels)
-    changed[chosen], marked[chosen] = add_trigger(changed[chosen], size), target
-    return changed, marked, np.isin(np.arange(len(labels)), chosen)
+    changed[selected_idx], marked[selected_idx] = add_trigger(changed[selected_idx], size), target
+    return changed, marked, np.isin(np.arange(len(labels)), selected_idx)
 
 
 def spectral_scores(features: np.ndarray) -> np.ndarray:

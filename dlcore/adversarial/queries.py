@@ -89,8 +89,8 @@ def nes(
         moved = jnp.clip(jnp.clip(x + step_size * jnp.sign(estimate), image - epsilon, image + epsilon), 0, 1)
         return moved, k + 1, margin(moved)
 
-    found, steps, value = lax.while_loop(unfinished, step, (image, jnp.int32(0), margin(image)))
-    return QueryResult(found, 1 + steps * (2 * samples + 1), value > 0)
+    adversarial, steps, value = lax.while_loop(unfinished, step, (image, jnp.int32(0), margin(image)))
+    return QueryResult(adversarial, 1 + steps * (2 * samples + 1), value > 0)
 
 
 def simba(
@@ -134,8 +134,10 @@ def simba(
         return x, i + 1, queries + jnp.where(first, 1, 2), value
 
     start = image.reshape(-1)
-    found, _, queries, value = lax.while_loop(unfinished, step, (start, jnp.int32(0), jnp.int32(1), margin(start)))
-    return QueryResult(found.reshape(image.shape), queries, value > 0)
+    adversarial, _, queries, value = lax.while_loop(
+        unfinished, step, (start, jnp.int32(0), jnp.int32(1), margin(start))
+    )
+    return QueryResult(adversarial.reshape(image.shape), queries, value > 0)
 
 
 def random_signs(
@@ -158,5 +160,5 @@ def random_signs(
     """
     check_attack(epsilon)
     check_images(image)
-    found = jnp.clip(image + epsilon * jax.random.rademacher(key, image.shape, image.dtype), 0, 1)
-    return QueryResult(found, jnp.int32(1), attack_loss(score_fn(found), label, "margin") > 0)
+    noisy = jnp.clip(image + epsilon * jax.random.rademacher(key, image.shape, image.dtype), 0, 1)
+    return QueryResult(noisy, jnp.int32(1), attack_loss(score_fn(noisy), label, "margin") > 0)

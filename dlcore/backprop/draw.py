@@ -58,8 +58,8 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
     Returns:
       The matplotlib Figure.
     """
-    order, place = topological(root), positions(root)
-    columns, heights = np.array(list(place.values())).T
+    order, position = topological(root), positions(root)
+    columns, heights = np.array(list(position.values())).T
     width, tall = 1.5 * (np.ptp(columns) + 2), 0.9 * (np.ptp(heights) + 1.5)
     figure, axes = new_figure((max(width, 3), max(tall, 2)))
     axes.set_xlim(columns.min() - 0.6, columns.max() + 1.1)
@@ -67,7 +67,7 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
     axes.axis("off")
     arrow = {"arrowstyle": "-|>", "color": "0.55", "shrinkA": 15, "shrinkB": 15}
 
-    labels = list(place.values())
+    labels = list(position.values())
 
     def numbers(edge, value, gradient):
         """At the first of the edge's points that is clear of nodes and other numbers."""
@@ -81,17 +81,17 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
     used = collections.Counter(id(p) for v in order for p in v.parents)
     pending = []
     for value in order:
-        x, y = place[id(value)]
+        x, y = position[id(value)]
         edges = list(zip(value.parents, value.parent_gradients(), strict=True))
         for i, (parent, gradient) in enumerate(edges):
-            start = place[id(parent)]
+            start = position[id(parent)]
             again = sum(p is parent for p in value.parents[:i])
             bend = {"connectionstyle": f"arc3,rad={0.4 * again}"}
             axes.annotate("", (x, y), start, arrowprops=arrow | bend)
             length = x - start[0]
-            shares = np.arange(0.52, length, 0.1) / length
+            fractions = np.arange(0.52, length, 0.1) / length
             drop = 0.35 * again
-            edge = [(x - t * length, y + t * (start[1] - y) - drop) for t in shares]
+            edge = [(x - t * length, y + t * (start[1] - y) - drop) for t in fractions]
             pending.append((length, edge, parent.data, gradient))
         label = value.gate.name if value.gate else value.name or _constant(value.data)
         box = {"boxstyle": "circle,pad=0.35" if value.gate else "round,pad=0.3", "fc": "white", "ec": "0.3"}
@@ -99,7 +99,7 @@ def draw(root: Value, title: str = "", digits: int = 2) -> Any:
         if used[id(value)] > 1:
             total = f"Σ {_short(value.grad, digits)}"
             axes.text(x, y - 0.32, total, color=GRADIENT, ha="center", va="top", fontsize=9, zorder=4)
-    x, y = place[id(root)]
+    x, y = position[id(root)]
     axes.annotate("", (x + 0.95, y), (x, y), arrowprops=arrow | {"shrinkB": 0})
     for _, *label in sorted([*pending, (1, [(x + 0.52, y)], root.data, root.grad)], key=lambda item: item[0]):
         numbers(*label)

@@ -273,13 +273,13 @@ def topological(root: Value) -> list[Value]:
     Returns:
       Every value that the root depends on, each after its parents; the root comes last.
     """
-    order, seen, stack = [], set(), [(root, False)]
+    order, visited_nodes, stack = [], set(), [(root, False)]
     while stack:
         value, expanded = stack.pop()
         if expanded:
             order.append(value)
-        elif id(value) not in seen:
-            seen.add(id(value))
+        elif id(value) not in visited_nodes:
+            visited_nodes.add(id(value))
             stack.append((value, True))
             stack.extend((parent, False) for parent in reversed(value.parents))
     return order

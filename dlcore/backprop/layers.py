@@ -257,8 +257,8 @@ def avg_pool_backward(dy, cache):
       dx.
     """
     patches, shape, stride = cache
-    share = dy[:, :, :, None, None] / (patches[3] * patches[4])
-    return col2im(np.broadcast_to(share, patches), shape, stride)
+    dmean = dy[:, :, :, None, None] / (patches[3] * patches[4])
+    return col2im(np.broadcast_to(dmean, patches), shape, stride)
 
 
 def batch_norm_forward(x, gamma, beta, eps=1e-5):
@@ -327,8 +327,8 @@ def _normalize_backward(dy, cache):
     hat, gamma, inverse, axes = cache
     g = dy * gamma
     dx = inverse * (g - g.mean(axes, keepdims=True) - hat * (g * hat).mean(axes, keepdims=True))
-    others = tuple(range(dy.ndim - 1))
-    return dx, (dy * hat).sum(others), dy.sum(others)
+    batch_axes = tuple(range(dy.ndim - 1))
+    return dx, (dy * hat).sum(batch_axes), dy.sum(batch_axes)
 
 
 def dropout_forward(x, dropout_rate, rng):

@@ -124,8 +124,8 @@ def fit_binary(
         if low[i] - high[j] <= tolerance:
             break
         curvature = max(gram[i, i] + gram[j, j] - 2 * gram[i, j], 1e-12)
-        room = (c - a[i] if sign[i] > 0 else a[i]), (a[j] if sign[j] > 0 else c - a[j])
-        step = min((low[i] - high[j]) / curvature, *room)
+        slack = (c - a[i] if sign[i] > 0 else a[i]), (a[j] if sign[j] > 0 else c - a[j])
+        step = min((low[i] - high[j]) / curvature, *slack)
         for n, move in ((i, step), (j, -step)):
             a[n] = np.clip(a[n] + sign[n] * move, 0, c)
             if min(a[n], c - a[n]) < 1e-12 * c:
@@ -176,9 +176,9 @@ def train(
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     table, bias = np.zeros((len(positives), len(rows))), []
     for k, positive in enumerate(positives):
-        found = fit_binary(gram, np.where(examples.label == positive, 1, -1), c, tolerance=tolerance)
-        table[k, found.support] = found.coefficients
-        bias.append(found.bias)
+        solution = fit_binary(gram, np.where(examples.label == positive, 1, -1), c, tolerance=tolerance)
+        table[k, solution.support] = solution.coefficients
+        bias.append(solution.bias)
     used = table.any(0)
     return KernelSVM(rows[used], table[:, used], np.array(bias), examples.classes, kernel, float(gamma), degree)
 
@@ -208,5 +208,5 @@ def predict(model: KernelSVM, images: Any) -> np.ndarray:
     Returns:
       [M], labels.
     """
-    found = decision(model, images)
-    return model.classes[(found[:, 0] > 0).astype(int) if found.shape[1] == 1 else found.argmax(1)]
+    distances = decision(model, images)
+    return model.classes[(distances[:, 0] > 0).astype(int) if distances.shape[1] == 1 else distances.argmax(1)]

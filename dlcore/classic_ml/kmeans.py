@@ -227,8 +227,8 @@ def _assign(rows, num_blocks, centers):
         return jax.ops.segment_sum(rows, labels, num_centers)
 
     def multiply(rows, labels):
-        own = jax.nn.one_hot(labels, num_centers, dtype=rows.dtype)
-        return jnp.matmul(own.T, rows, precision=jax.lax.Precision.HIGHEST)
+        one_hot = jax.nn.one_hot(labels, num_centers, dtype=rows.dtype)
+        return jnp.matmul(one_hot.T, rows, precision=jax.lax.Precision.HIGHEST)
 
     def one_block(rows):
         # [K, block], |x - c|^2 less |x|^2

@@ -193,7 +193,7 @@ def nearest(
 @functools.partial(jax.jit, static_argnames=("k", "metric"))
 def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric) -> tuple[jax.Array, jax.Array]:
     """Find the nearest rows as `nearest` does, traceable inside jit."""
-    n, keep, distance = len(rows), min(k + _SPARE, len(rows)), METRICS.get(metric, metric)
+    n, num_candidates, distance = len(rows), min(k + _SPARE, len(rows)), METRICS.get(metric, metric)
     size = min(_ROWS, n)
     searched, transformed, score = _prepared(rows, queries, metric)
 
@@ -205,12 +205,15 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
             start_in = jnp.minimum(start, n - size)  # the last block reaches back rather than beyond the end
             position = start_in + jnp.arange(size)
             scores = score(transformed_query, jax.lax.dynamic_slice_in_dim(searched, start_in, size))
-            values, at = jax.vmap(_largest, (0, None))(jnp.where(position >= start, scores, -jnp.inf), keep)
+            values, at = jax.vmap(_largest, (0, None))(jnp.where(position >= start, scores, -jnp.inf), num_candidates)
             values, at = (jnp.concatenate(two, 1) for two in zip(best, (values, at + start_in), strict=True))
-            values, chosen = jax.lax.top_k(values, keep)
-            return (values, jnp.take_along_axis(at, chosen, 1)), None
+            values, candidate_idx = jax.lax.top_k(values, num_candidates)
+            return (values, jnp.take_along_axis(at, candidate_idx, 1)), None
 
-        none = jnp.full((len(query), keep), -jnp.inf, searched.dtype), jnp.zeros((len(query), keep), int)
+        none = (
+            jnp.full((len(query), num_candidates), -jnp.inf, searched.dtype),
+            jnp.zeros((len(query), num_candidates), int),
+        )
         (_, candidates), _ = jax.lax.scan(step, none, jnp.arange(0, n, size))
         distances = jax.lax.map(lambda one: distance(one[0], rows[one[1]]), (query, candidates))
         return tuple(x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
@@ -245,9 +248,9 @@ def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """
     k = min(k, len(values))
     groups = jnp.pad(values, (0, -len(values) % _GROUP), constant_values=-jnp.inf).reshape(-1, _GROUP)
-    chosen = jnp.sort(jax.lax.top_k(groups.max(1), min(k, len(groups)))[1])
-    top, at = jax.lax.top_k(groups[chosen].ravel(), k)
-    return top, chosen[at // _GROUP] * _GROUP + at % _GROUP
+    group_idx = jnp.sort(jax.lax.top_k(groups.max(1), min(k, len(groups)))[1])
+    top, at = jax.lax.top_k(groups[group_idx].ravel(), k)
+    return top, group_idx[at // _GROUP] * _GROUP + at % _GROUP
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -119,12 +119,12 @@ def margin(w: np.ndarray, x: np.ndarray, sign: np.ndarray) -> float:
 def _binary_passes(x, sign, epochs):
     def step(w, example):
         row, y = example
-        wrong = y * (w @ row) <= 0
-        return w + wrong * y * row, wrong
+        is_mistake = y * (w @ row) <= 0
+        return w + is_mistake * y * row, is_mistake
 
     def one_pass(w, _):
-        w, wrong = jax.lax.scan(step, w, (x, sign))
-        return w, wrong.sum()
+        w, is_mistake = jax.lax.scan(step, w, (x, sign))
+        return w, is_mistake.sum()
 
     return jax.lax.scan(one_pass, jnp.zeros(x.shape[1], x.dtype), length=epochs)
 
@@ -139,8 +139,8 @@ def _passes(x, label, num_classes, epochs):
         return w.at[y].add(row).at[c].add(-row), c != y  # where c is y nothing is left of the two
 
     def one_pass(w, _):
-        w, wrong = jax.lax.scan(step, w, (x, label))
-        return w, wrong.sum()
+        w, is_mistake = jax.lax.scan(step, w, (x, label))
+        return w, is_mistake.sum()
 
     return jax.lax.scan(one_pass, jnp.zeros((num_classes, x.shape[1]), x.dtype), length=epochs)
 

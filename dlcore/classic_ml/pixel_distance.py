@@ -65,8 +65,8 @@ def equal_edits(image: np.ndarray, shift: int = 1) -> dict[str, np.ndarray]:
 
 def _cover(image: np.ndarray, target: float) -> np.ndarray:
     height, width = image.shape[:2]
-    for share in np.linspace(0.2, 1, 33):
-        rows, columns = (slice(int(n * (1 - share) / 2), n - int(n * (1 - share) / 2)) for n in (height, width))
+    for fraction in np.linspace(0.2, 1, 33):
+        rows, columns = (slice(int(n * (1 - fraction) / 2), n - int(n * (1 - fraction) / 2)) for n in (height, width))
         for color in (0.5, 0.0, 1.0):
             way = color - image[rows, columns]
             if (far := np.linalg.norm(way)) >= target:

@@ -94,7 +94,7 @@ def encode(
 def _random_patches(key, images, count, size):
     n, height, width, channels = images.shape
     keys = jax.random.split(key, 3)
-    which, top, left = (
+    image_idx, top, left = (
         jax.random.randint(k, (count,), 0, high)
         for k, high in zip(keys, (n, height - size + 1, width - size + 1), strict=True)
     )
@@ -102,7 +102,7 @@ def _random_patches(key, images, count, size):
     def cut(i, r, c):
         return jax.lax.dynamic_slice(images, (i, r, c, 0), (1, size, size, channels)).reshape(-1)
 
-    return normalize_patches(jax.vmap(cut)(which, top, left))
+    return normalize_patches(jax.vmap(cut)(image_idx, top, left))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))

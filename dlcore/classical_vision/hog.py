@@ -112,9 +112,9 @@ def cell_histograms(
 def _eighths(down, right):
     """The angle in eighths of a turn, [0, 8]: exact at multiples of 45 degrees, the borders that bins have in common
     with whole numbers of pixel values."""
-    high, wide = jnp.abs(down), jnp.abs(right)
-    part = jnp.where(high == wide, 1, jnp.arctan2(jnp.minimum(high, wide), jnp.maximum(high, wide)) * (4 / jnp.pi))
-    quarter = jnp.where(high > wide, 2 - part, part)
+    dy, dx = jnp.abs(down), jnp.abs(right)
+    part = jnp.where(dy == dx, 1, jnp.arctan2(jnp.minimum(dy, dx), jnp.maximum(dy, dx)) * (4 / jnp.pi))
+    quarter = jnp.where(dy > dx, 2 - part, part)
     half = jnp.where(right < 0, 4 - quarter, quarter)
     return jnp.where(down < 0, 8 - half, half)
 
@@ -132,8 +132,8 @@ def _normalize(blocks, norm):
         return by_l2(blocks)
     if norm == "L2-Hys":
         return by_l2(jnp.minimum(by_l2(blocks), 0.2))
-    shares = blocks / (jnp.abs(blocks).sum(-1, keepdims=True) + _EPSILON)
-    return jnp.sqrt(shares) if norm == "L1-sqrt" else shares
+    normalized = blocks / (jnp.abs(blocks).sum(-1, keepdims=True) + _EPSILON)
+    return jnp.sqrt(normalized) if norm == "L1-sqrt" else normalized
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

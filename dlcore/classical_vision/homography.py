@@ -71,8 +71,8 @@ def homography_from_four_points(source: jax.Array, target: jax.Array) -> jax.Arr
     (p, to_p), (q, to_q) = normalize_points(source), normalize_points(target)
     equations, zero, one = [], jnp.zeros(4, p.dtype), jnp.ones(4, p.dtype)
     for i in range(2):
-        own, other = [p[:, 0], p[:, 1], one], [zero, zero, zero]
-        first = own + other if i == 0 else other + own
+        xy1, other = [p[:, 0], p[:, 1], one], [zero, zero, zero]
+        first = xy1 + other if i == 0 else other + xy1
         equations.append(jnp.stack([*first, -q[:, i] * p[:, 0], -q[:, i] * p[:, 1]], 1))
     matrix = jnp.where(is_degenerate, jnp.eye(8, dtype=p.dtype), jnp.concatenate(equations))
     solution = jnp.linalg.solve(matrix, jnp.concatenate([q[:, 0], q[:, 1]])[:, None])[:, 0]

@@ -135,14 +135,14 @@ def blend_images(
         height, width, _ = image.shape
         rows, columns = jnp.arange(height, dtype=image.dtype)[:, None], jnp.arange(width, dtype=image.dtype)
         to_edge = jnp.minimum(jnp.minimum(rows, height - 1 - rows), jnp.minimum(columns, width - 1 - columns)) + 1
-        drawn, mask = warp_perspective(jnp.concatenate([image, to_edge[..., None]], -1), homography, size)
-        drawn, weight = drawn[..., :-1], drawn[..., -1:]
+        warped, mask = warp_perspective(jnp.concatenate([image, to_edge[..., None]], -1), homography, size)
+        warped, weight = warped[..., :-1], warped[..., -1:]
         if last is not None:
-            value, gain = overlap_psnr(last[0], drawn, last[1] & mask)
+            value, gain = overlap_psnr(last[0], warped, last[1] & mask)
             psnr.append(value)
-        drawn = jnp.clip(gain * drawn, 0, 1)
-        last = (drawn, mask)
-        total, weight_sum = total + weight * drawn, weight_sum + weight
+        warped = jnp.clip(gain * warped, 0, 1)
+        last = (warped, mask)
+        total, weight_sum = total + weight * warped, weight_sum + weight
     return total / jnp.maximum(weight_sum, 1e-9), weight_sum[..., 0] > 0, jnp.stack(psnr)
 
 
@@ -167,14 +167,14 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
     chain, inliers = [np.eye(3)], []
     for index in range(1, len(images)):
         key = jax.random.fold_in(jax.random.key(seed), index)
-        found = align(key, images[index], images[index - 1], count, threshold)
-        if found.num_inliers < _MIN_INLIERS:
+        alignment = align(key, images[index], images[index - 1], count, threshold)
+        if alignment.num_inliers < _MIN_INLIERS:
             raise ValueError(
-                f"images[{index}]: {int(found.num_inliers)} matches with images[{index - 1}]; allowed: at least "
+                f"images[{index}]: {int(alignment.num_inliers)} matches with images[{index - 1}]; allowed: at least "
                 f"{_MIN_INLIERS}, of neighbors that overlap"
             )
-        chain.append(chain[-1] @ np.asarray(found.model, np.float64))
-        inliers.append(int(found.num_inliers))
+        chain.append(chain[-1] @ np.asarray(alignment.model, np.float64))
+        inliers.append(int(alignment.num_inliers))
     homographies = np.linalg.inv(chain[(len(images) - 1) // 2]) @ np.stack(chain)
     homographies /= homographies[:, 2:, 2:]
     size, shift = canvas_size(homographies, [image.shape[:2] for image in images])

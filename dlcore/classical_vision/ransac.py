@@ -198,12 +198,12 @@ def _samples(key: jax.Array, mask: jax.Array, sample_size: int, count: int) -> j
     order = jnp.argsort(~mask, stable=True)
     available = mask.sum()
     uniform = jax.random.uniform(key, (count, sample_size))
-    drawn: list[jax.Array] = []
+    sample_idx: list[jax.Array] = []
     for i in range(sample_size):
         left = jnp.maximum(available - i, 1)
         index = jnp.minimum((uniform[:, i] * left).astype(jnp.int32), left - 1)
         # Count on past each of the rows drawn before, in ascending order.
-        for earlier in jnp.sort(jnp.stack(drawn), 0) if drawn else ():
+        for earlier in jnp.sort(jnp.stack(sample_idx), 0) if sample_idx else ():
             index += index >= earlier
-        drawn.append(index)
-    return order[jnp.minimum(jnp.stack(drawn, 1), len(mask) - 1)]
+        sample_idx.append(index)
+    return order[jnp.minimum(jnp.stack(sample_idx, 1), len(mask) - 1)]

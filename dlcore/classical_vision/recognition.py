@@ -80,8 +80,8 @@ def recognize(
             single.descriptors, image.descriptors, ratio, first_mask=single.mask, second_mask=image.mask
         )
         target = image.points[matches.index]
-        found = ransac_homography(key, single.points, target, distance, num_hypotheses, matches.mask)
-        return found.num_inliers, found.model
+        consensus = ransac_homography(key, single.points, target, distance, num_hypotheses, matches.mask)
+        return consensus.num_inliers, consensus.model
 
     counts, homographies = jax.vmap(count)(objects)
     best = counts.argmax().astype(jnp.int32)
@@ -119,13 +119,13 @@ def track_keypoints(frames: Keypoints, ratio: float = 0.8, max_motion: float = 3
     start = jax.tree.map(lambda x: x[0], frames)
 
     def step(carry, frame: Keypoints):
-        index, alive, last = carry
+        index, active, last = carry
         matches = match_descriptors(last.descriptors, frame.descriptors, ratio, True, last.mask, frame.mask)
         target = matches.index[index]
         motion = frame.points[target] - last.points[index]
-        alive &= matches.mask[index] & (jnp.square(motion).sum(-1) <= max_motion**2)
-        index = jnp.where(alive, target, index)
-        return (index, alive, frame), (jnp.where(alive[:, None], frame.points[index], 0), alive)
+        active &= matches.mask[index] & (jnp.square(motion).sum(-1) <= max_motion**2)
+        index = jnp.where(active, target, index)
+        return (index, active, frame), (jnp.where(active[:, None], frame.points[index], 0), active)
 
     carry = (jnp.arange(len(start.mask), dtype=jnp.int32), start.mask, start)
     _, (points, mask) = jax.lax.scan(step, carry, jax.tree.map(lambda x: x[1:], frames))

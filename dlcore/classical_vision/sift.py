@@ -90,14 +90,14 @@ def sift(
     # The camera has blurred by half a pixel already, which doubling makes a whole one.
     base = gaussian_filter(base, math.sqrt(_SIGMA**2 - (1.0 if double else 0.5) ** 2))
     fitting = int(math.log2(min(base.shape) / 16)) + 1
-    found = []
+    keypoints = []
     for octave in range(min(fitting, octaves or fitting)):
         levels = _octave(base)
-        found.append(
+        keypoints.append(
             octave_keypoints(levels, count, contrast_threshold / _SCALES, edge_ratio, 2.0 ** (octave - double))
         )
         base = levels[_SCALES, ::2, ::2]
-    merged = Keypoints(*(jnp.concatenate(parts) for parts in zip(*found, strict=True)))
+    merged = Keypoints(*(jnp.concatenate(parts) for parts in zip(*keypoints, strict=True)))
     rows = min(count, len(merged.mask))
     order = jax.lax.top_k(jnp.where(merged.mask, merged.scores, -1), rows)[1]
     merged = Keypoints(*(x[order] for x in merged))
@@ -192,8 +192,8 @@ def describe(levels: jax.Array, points: jax.Array, level: jax.Array, sigmas: jax
     magnitude *= jnp.exp(-(x**2 + y**2) / (2 * 0.5**2))
     votes = _angle_votes(jnp.arctan2(across, along), 8) * magnitude[..., None]
     centers = (np.arange(_CELLS) + 0.5) / _CELLS - 0.5
-    shares = np.maximum(0, 1 - np.abs(grid[:, None] - centers) * _CELLS).astype(np.float32)
-    cells = (shares[:, None, :, None] * shares[None, :, None]).reshape(_SAMPLES**2, _CELLS**2)
+    weights = np.maximum(0, 1 - np.abs(grid[:, None] - centers) * _CELLS).astype(np.float32)
+    cells = (weights[:, None, :, None] * weights[None, :, None]).reshape(_SAMPLES**2, _CELLS**2)
     histograms = jnp.einsum("nso,sc->nco", votes, cells, precision=jax.lax.Precision.HIGHEST).reshape(len(points), -1)
 
     def normalize(v: jax.Array) -> jax.Array:

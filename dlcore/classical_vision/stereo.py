@@ -57,13 +57,13 @@ def disparity_to_depth(disparity: jax.Array, focal: float, baseline: float, mask
     if valid.shape != disparity.shape:
         raise ValueError(f"mask.shape={valid.shape}: does not fit disparity; allowed: {disparity.shape}")
     if not isinstance(disparity, jax.core.Tracer) and not isinstance(valid, jax.core.Tracer):
-        counted = np.where(np.asarray(valid), np.asarray(disparity), 1)
-        check_finite("disparity", counted)
-        if (wrong := counted <= 0).any():
-            at = np.unravel_index(wrong.argmax(), wrong.shape)
-            place = str(list(map(int, at))) if at else ""
+        valid_disparity = np.where(np.asarray(valid), np.asarray(disparity), 1)
+        check_finite("disparity", valid_disparity)
+        if (invalid := valid_disparity <= 0).any():
+            at = np.unravel_index(invalid.argmax(), invalid.shape)
+            index = str(list(map(int, at))) if at else ""
             raise ValueError(
-                f"disparity{place}={counted[at]:g}: no depth; allowed: above 0, or a mask that leaves it out"
+                f"disparity{index}={valid_disparity[at]:g}: no depth; allowed: above 0, or a mask that leaves it out"
             )
     valid &= disparity > 0
     return jnp.where(valid, focal * baseline / jnp.where(valid, disparity, 1), jnp.inf)

@@ -54,8 +54,8 @@ def logits_and_maps(model: nn.Module, variables: Any) -> Forward:
     """
 
     def forward(images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        own = lambda module, method: module.path == () and method == "_forward"  # noqa: E731
-        logits, state = model.apply(variables, images, capture_intermediates=own)
+        is_forward = lambda module, method: module.path == () and method == "_forward"  # noqa: E731
+        logits, state = model.apply(variables, images, capture_intermediates=is_forward)
         if "intermediates" not in state:
             raise ValueError(
                 f"model={type(model).__name__}: does not give its maps; allowed: classifiers of dlcore.models"
@@ -82,9 +82,9 @@ def _traced(forward: Forward, images: jax.Array) -> tuple[core.ClosedJaxpr, dict
     """The program, and where the maps stand among its outputs, in the order in which they are computed."""
     closed, shapes = jax.make_jaxpr(forward, return_shape=True)(images)
     paths = [path for path, _ in jax.tree.leaves_with_path(shapes)]  # JAX has sorted the dict
-    places = {path[1].key: place for place, path in enumerate(paths) if path[0].idx == 1}
-    made = {v: number for number, equation in enumerate(closed.jaxpr.eqns) for v in equation.outvars}
-    return closed, dict(sorted(places.items(), key=lambda item: made.get(closed.jaxpr.outvars[item[1]], -1)))
+    indices = {path[1].key: index for index, path in enumerate(paths) if path[0].idx == 1}
+    producers = {v: number for number, equation in enumerate(closed.jaxpr.eqns) for v in equation.outvars}
+    return closed, dict(sorted(indices.items(), key=lambda item: producers.get(closed.jaxpr.outvars[item[1]], -1)))
 
 
 def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
@@ -136,19 +136,19 @@ def layer_gradient(
       ValueError: there is no such layer, the scores do not depend on it, or a label is none of the classes (traced ones
         pass).
     """
-    closed, places = _traced(forward, images)
-    layer = list(places)[-1] if layer is None else layer
-    if layer not in places:
-        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(places)}")
-    place = places[layer]
+    closed, indices = _traced(forward, images)
+    layer = list(indices)[-1] if layer is None else layer
+    if layer not in indices:
+        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(indices)}")
+    index = indices[layer]
     if labels is not None:
         check_class_ids("labels", labels, closed.out_avals[0].shape[-1])
-    variable, moves = _read_by_the_network(closed.jaxpr, closed.jaxpr.outvars[place], layer)
+    variable, moves = _read_by_the_network(closed.jaxpr, closed.jaxpr.outvars[index], layer)
 
     def score(addition: jax.Array) -> tuple[jax.Array, jax.Array]:
         outputs = evaluate_jaxpr(closed, [images], added={variable: addition})
         best = outputs[0].argmax(-1) if labels is None else labels
-        return jnp.take_along_axis(outputs[0], best[:, None], 1).sum(), outputs[place]
+        return jnp.take_along_axis(outputs[0], best[:, None], 1).sum(), outputs[index]
 
     gradient, features = jax.grad(score, has_aux=True)(jnp.zeros(variable.aval.shape, variable.aval.dtype))
     for move in moves:

@@ -79,12 +79,12 @@ def ascend(
     def step(carry: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         image, size = carry
         shift = jax.random.randint(key, (2,), -jitter, jitter + 1)
-        seen = jnp.roll(image, shift, (0, 1))
-        before, gradient = jax.value_and_grad(objective)(seen)
-        changed = jnp.clip(seen + size * gradient / jnp.maximum(jnp.abs(gradient).mean(), 1e-12), 0, 1)
+        shifted = jnp.roll(image, shift, (0, 1))
+        before, gradient = jax.value_and_grad(objective)(shifted)
+        changed = jnp.clip(shifted + size * gradient / jnp.maximum(jnp.abs(gradient).mean(), 1e-12), 0, 1)
         after = objective(changed)
         taken = after > before
-        image = jnp.roll(jnp.where(taken, changed, seen), -shift, (0, 1))
+        image = jnp.roll(jnp.where(taken, changed, shifted), -shift, (0, 1))
         return (image, jnp.where(taken, size, size / 2)), jnp.stack([before, jnp.where(taken, after, before)])
 
     start = (image, jnp.asarray(step_size, image.dtype))

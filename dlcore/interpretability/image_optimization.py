@@ -132,8 +132,8 @@ def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tupl
       ValueError: `model.features` gives no such layer for a 64x64 image.
     """
     image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
-    known = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))
+    layer_names = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))
     for argument, names in layers.items():
         for name in names:
-            if name not in known:
-                raise ValueError(f"{argument}={name!r}: no such layer; allowed: {', '.join(known)}")
+            if name not in layer_names:
+                raise ValueError(f"{argument}={name!r}: no such layer; allowed: {', '.join(layer_names)}")

@@ -50,7 +50,9 @@ def deconvnet_relu(x: jax.Array) -> jax.Array:
     return jnp.maximum(x, 0)
 
 
-guided_relu.defvjp(lambda x: (jnp.maximum(x, 0), x > 0), lambda alive, g: (jnp.where(alive, jnp.maximum(g, 0), 0),))
+guided_relu.defvjp(
+    lambda x: (jnp.maximum(x, 0), x > 0), lambda positive, g: (jnp.where(positive, jnp.maximum(g, 0), 0),)
+)
 deconvnet_relu.defvjp(lambda x: (jnp.maximum(x, 0), None), lambda _, g: (jnp.maximum(g, 0),))
 
 

@@ -47,14 +47,14 @@ def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = N
       ValueError: a label is none of the classes (traced ones pass).
     """
 
-    def chosen(x: jax.Array) -> jax.Array:
+    def class_score(x: jax.Array) -> jax.Array:
         scores = score(x)
         if labels is not None:
             check_class_ids("labels", labels, scores.shape[-1])
         best = scores.argmax(-1) if labels is None else labels
         return jnp.take_along_axis(scores, best[:, None], 1).sum()
 
-    return jax.grad(chosen)(images)
+    return jax.grad(class_score)(images)
 
 
 def pixel_saliency(gradient: jax.Array) -> jax.Array:

@@ -76,12 +76,12 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
 
 
 def _fields(jaxpr: core.Jaxpr, inputs: list[Field]) -> list[Field]:
-    known: dict[Any, Field] = dict.fromkeys(jaxpr.constvars) | dict(zip(jaxpr.invars, inputs, strict=True))
-    read = lambda atom: None if isinstance(atom, core.Literal) else known[atom]  # noqa: E731
+    field_of: dict[Any, Field] = dict.fromkeys(jaxpr.constvars) | dict(zip(jaxpr.invars, inputs, strict=True))
+    read = lambda atom: None if isinstance(atom, core.Literal) else field_of[atom]  # noqa: E731
     for equation in jaxpr.eqns:
         fields, inner = [read(atom) for atom in equation.invars], inner_jaxpr(equation)
         results = after(equation, fields) if inner is None else _fields(inner.jaxpr, fields)
-        known |= dict(zip(equation.outvars, results, strict=True))
+        field_of |= dict(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
@@ -111,15 +111,15 @@ def top_patches(
     values = np.asarray(maps)[..., channel]
     best = values.reshape(len(values), -1)
     order = np.argsort(-best.max(1), kind="stable")[:count]
-    places = np.stack(np.unravel_index(best[order].argmax(1), values.shape[1:]), 1)
+    positions = np.stack(np.unravel_index(best[order].argmax(1), values.shape[1:]), 1)
     size = [r.last - r.first + 1 for r in reach]
     pixels = np.full((count, *size, images.shape[-1]), fill, images.dtype)
-    for k, (n, place) in enumerate(zip(order, places, strict=True)):
-        start = [r.step * i + r.first for r, i in zip(reach, place, strict=True)]
+    for k, (n, position) in enumerate(zip(order, positions, strict=True)):
+        start = [r.step * i + r.first for r, i in zip(reach, position, strict=True)]
         inside = [
             slice(max(s, 0), min(s + length, side))
             for s, length, side in zip(start, size, images.shape[1:3], strict=True)
         ]
         target = [slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True)]
         pixels[k][tuple(target)] = images[n][tuple(inside)]
-    return Patches(pixels, best[order].max(1), order, places)
+    return Patches(pixels, best[order].max(1), order, positions)

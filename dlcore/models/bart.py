@@ -153,9 +153,9 @@ class BART(EncoderDecoder):
             table, norm = getattr(self, f"{side}_positions"), getattr(self, f"{side}_norm")
             x = norm(x + table(positions + OFFSET))  # NaN beyond the window
         else:
-            waves = sinusoidal_encoding(positions, self.width)
-            waves = jnp.concatenate([waves[..., ::2], waves[..., 1::2]], -1)
-            x = x * self.width**0.5 + waves.astype(x.dtype)
+            encoding = sinusoidal_encoding(positions, self.width)
+            encoding = jnp.concatenate([encoding[..., ::2], encoding[..., 1::2]], -1)
+            x = x * self.width**0.5 + encoding.astype(x.dtype)
         return self.drop(x, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:

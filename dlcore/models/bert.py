@@ -155,9 +155,9 @@ class BERT(nn.Module):
         segments = jnp.zeros_like(tokens) if segments is None else segments
         x = self.word_embeddings(tokens) + self.token_type_embeddings(segments)
         x = self.drop(self.embeddings_norm(x + self.position_embeddings(jnp.arange(length))), deterministic=not train)
-        seen = None if mask is None else mask.astype(bool)[:, None, None]
+        attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
         for block in self.blocks:
-            x = block(x, train, seen)
+            x = block(x, train, attention_mask)
         return x
 
     def __call__(

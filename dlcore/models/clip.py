@@ -288,8 +288,8 @@ class SigLIP(CLIP):
         Returns:
           [B, B'].
         """
-        seen, read, scale = self(images, tokens)
-        return scale * seen @ read.T + self.logit_bias
+        image_vectors, text_vectors, scale = self(images, tokens)
+        return scale * image_vectors @ text_vectors.T + self.logit_bias
 
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Read images.
@@ -432,10 +432,10 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     head = r"text_model.head." if siglip else "text_projection."
     for name in list(entries):
         for fused, parts in _FUSED.items():
-            place, found, kind = name.partition(fused)
-            if found:
+            prefix, separator, kind = name.partition(fused)
+            if separator:
                 for part, value in zip(parts, np.split(np.asarray(entries.pop(name)), len(parts)), strict=True):
-                    entries[f"{place}{part}{kind}"] = value
+                    entries[f"{prefix}{part}{kind}"] = value
     images = jnp.zeros((1, model.image_size, model.image_size, 3))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, jnp.zeros((1, 1), jnp.int32)))
     rules = (*TORCH_NAMES, (r"^text_head\.", head))

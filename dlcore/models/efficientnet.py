@@ -146,7 +146,7 @@ class MBConv(nn.Module):
           [B, ceil(H / stride), ceil(W / stride), features].
         """
         features, channels = self.setting.features, x.shape[-1]
-        wide, kernel = round_channels(channels * self.setting.expansion), self.setting.kernel_size
+        hidden_channels, kernel = round_channels(channels * self.setting.expansion), self.setting.kernel_size
         fields = {
             "epsilon": self.epsilon,
             "momentum": self.momentum,
@@ -155,16 +155,16 @@ class MBConv(nn.Module):
         }
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
         linear = functools.partial(ConvNorm, features, 1, activation=None, **fields)
-        if self.setting.fused and wide == channels:
+        if self.setting.fused and hidden_channels == channels:
             y = layer(features, kernel, self.stride, name="block_0")(x, train)
         elif self.setting.fused:
-            y = layer(wide, kernel, self.stride, name="block_0")(x, train)
+            y = layer(hidden_channels, kernel, self.stride, name="block_0")(x, train)
             y = linear(name="block_1")(y, train)
         else:
             names, y = (f"block_{i}" for i in range(4)), x
-            if wide != channels:
-                y = layer(wide, 1, name=next(names))(y, train)
-            y = layer(wide, kernel, self.stride, wide, name=next(names))(y, train)
+            if hidden_channels != channels:
+                y = layer(hidden_channels, 1, name=next(names))(y, train)
+            y = layer(hidden_channels, kernel, self.stride, hidden_channels, name=next(names))(y, train)
             if self.setting.se_ratio:
                 units = max(1, int(channels * self.setting.se_ratio))
                 y = SqueezeExcitation(units, nn.silu, dtype=self.dtype, kernel_init=KERNEL_INIT, name=next(names))(y)

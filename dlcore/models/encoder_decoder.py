@@ -126,7 +126,7 @@ class EncoderDecoder(nn.Module):
         before = carry["caches"][0]["self"]
         positions = before.length[:, None] + jnp.arange(tokens.shape[1])
         x = self.embedded("decoder", tokens, positions, False)
-        bias = self.bias("decoder", positions, before.room)
+        bias = self.bias("decoder", positions, before.capacity)
         for block, cache in zip(self.decoder, carry["caches"], strict=True):
             x, cache = block(x, memory.get("states"), memory_mask=memory.get("mask"), bias=bias, cache=cache)
             caches.append(cache)

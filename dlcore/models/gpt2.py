@@ -118,8 +118,8 @@ class GPT2(DecoderOnly):
         Returns:
           [B, T, width].
         """
-        place = self.wpe(position)  # NaN beyond the window
-        return self.drop(self.wte(tokens) + place, deterministic=not train)
+        position_embedding = self.wpe(position)  # NaN beyond the window
+        return self.drop(self.wte(tokens) + position_embedding, deterministic=not train)
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Compute logits by the transposed token embedding (tied weights).

@@ -88,7 +88,7 @@ class Llama(DecoderOnly):
             self.head = Dense(self.vocab_size, False, dtype=self.dtype, kernel_init=init)
 
     @nn.nowrap
-    def _block(self, block: Any = TransformerDecoderBlock, **place: Any) -> Any:
+    def _block(self, block: Any = TransformerDecoderBlock, **kwargs: Any) -> Any:
         return block(
             self.num_heads,
             self.mlp_features,
@@ -107,7 +107,7 @@ class Llama(DecoderOnly):
             gated=True,
             num_kv_heads=self.num_kv_heads,
             rotary=self.period,
-            **(place or {"parent": None}),
+            **(kwargs or {"parent": None}),
         )
 
     def embedded(self, tokens: jax.Array, position: jax.Array, train: bool) -> jax.Array:

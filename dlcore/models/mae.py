@@ -193,14 +193,14 @@ class MAE(nn.Module):
         count = int(np.prod(self.grid(x)))
         if noise.shape != (x.shape[0], count):
             raise ValueError(f"noise.shape={noise.shape}: allowed: {(x.shape[0], count)}, a number for each patch")
-        seen = visible_count(count, self.mask_ratio)
+        num_visible = visible_count(count, self.mask_ratio)
         order = jnp.argsort(noise, axis=1)
         restore = jnp.argsort(order, axis=1)
-        tokens = self.encode(x, order[:, :seen])
+        tokens = self.encode(x, order[:, :num_visible])
         prediction = self._decode(tokens, restore, self.grid(x))
         return {
             "prediction": prediction,
-            "mask": (restore >= seen).astype(prediction.dtype),
+            "mask": (restore >= num_visible).astype(prediction.dtype),
             "restore": restore,
             "tokens": tokens,
         }
@@ -220,12 +220,14 @@ class MAE(nn.Module):
           ValueError: patches do not cover the image.
         """
         grid = self.grid(x)
-        patches, places = self.patches(x), jnp.asarray(self.positions(grid, self.width))[None]
+        patches, position_table = self.patches(x), jnp.asarray(self.positions(grid, self.width))[None]
         if seen is not None:
             patches = jnp.take_along_axis(patches, seen[..., None], 1)
-            places = jnp.take_along_axis(jnp.broadcast_to(places, (x.shape[0], *places.shape[1:])), seen[..., None], 1)
+            position_table = jnp.take_along_axis(
+                jnp.broadcast_to(position_table, (x.shape[0], *position_table.shape[1:])), seen[..., None], 1
+            )
         tokens = self.patch_embed(patches)
-        tokens = tokens + places.astype(tokens.dtype)
+        tokens = tokens + position_table.astype(tokens.dtype)
         if self.CLASS_TOKEN:
             first = jnp.broadcast_to(self.cls_token.astype(tokens.dtype), (x.shape[0], 1, self.width))
             tokens = jnp.concatenate([first, tokens], 1)
@@ -381,11 +383,11 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
       ValueError: entries are missing, left over or of a wrong shape, or a table is another; they are listed by name.
     """
     x, entries = jnp.zeros((1, *image)), {}
-    alone = model.decoder_depth == 0
+    encoder_only = model.decoder_depth == 0
     for name, value in unwrap_state_dict(state_dict).items():
         for pattern, replacement in TORCH_OLD_NAMES:
             name = re.sub(pattern, replacement, name)
-        if alone and re.search(BEHIND_ENCODER, name):
+        if encoder_only and re.search(BEHIND_ENCODER, name):
             continue
         if name in _TABLES:
             table = model.positions(model.grid(x), getattr(model, _TABLES[name]))
@@ -403,10 +405,10 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
     if not model.CLASS_TOKEN:
         for name in [name for name in entries if name.endswith("q_proj.bias")]:
             entries.setdefault(name.replace("q_proj", "k_proj"), np.zeros_like(entries[name]))
-        if not alone:
+        if not encoder_only:
             entries.setdefault("decoder.decoder_embed.bias", np.zeros(model.decoder_width, np.float32))
     noise = jnp.zeros((1, int(np.prod(model.grid(x)))))
-    inputs, method = ((x,), "encode") if alone else ((x, noise), None)
+    inputs, method = ((x,), "encode") if encoder_only else ((x, noise), None)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs, method=method))
     return fill_from_torch(shapes, entries, TORCH_NAMES, what=type(model).__name__)
 

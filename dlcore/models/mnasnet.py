@@ -71,9 +71,9 @@ class MnasBlock(nn.Module):
           [B, ceil(H / stride), ceil(W / stride), features].
         """
         layer = _layers(self.dtype, self.axis_name, train)
-        wide = self.expansion * x.shape[-1]
-        y = nn.relu(layer(x, "layers_", 0, wide, 1))
-        y = nn.relu(layer(y, "layers_", 3, wide, self.kernel_size, self.stride, wide))
+        hidden_channels = self.expansion * x.shape[-1]
+        y = nn.relu(layer(x, "layers_", 0, hidden_channels, 1))
+        y = nn.relu(layer(y, "layers_", 3, hidden_channels, self.kernel_size, self.stride, hidden_channels))
         y = layer(y, "layers_", 6, self.features, 1)
         return x + y if self.stride == 1 and x.shape[-1] == self.features else y
 

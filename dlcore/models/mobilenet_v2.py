@@ -129,12 +129,14 @@ class InvertedResidual(nn.Module):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
         """
-        wide = self.expansion * x.shape[-1]
-        layer = functools.partial(ConvNorm, wide, activation=relu6, dtype=self.dtype, axis_name=self.axis_name)
+        hidden_channels = self.expansion * x.shape[-1]
+        layer = functools.partial(
+            ConvNorm, hidden_channels, activation=relu6, dtype=self.dtype, axis_name=self.axis_name
+        )
         names, y = (f"conv_{i}" for i in range(4)), x
         if self.expansion != 1:
             y = layer(kernel_size=1, name=next(names))(y, train)
-        y = layer(stride=self.stride, groups=wide, name=next(names))(y, train)
+        y = layer(stride=self.stride, groups=hidden_channels, name=next(names))(y, train)
         thin = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         y = thin(self.features, (1, 1), name=next(names))(y)
         y = BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name=next(names))(y)

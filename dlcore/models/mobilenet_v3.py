@@ -111,16 +111,18 @@ class MobileNetV3Block(nn.Module):
           [B, ceil(H / stride), ceil(W / stride), setting.features]; the stride is 1 where the block is dilated.
         """
         setting = self.setting
-        wide, shape = setting.expanded, {"dtype": self.dtype, "axis_name": self.axis_name}
+        hidden_channels, shape = setting.expanded, {"dtype": self.dtype, "axis_name": self.axis_name}
         layer = functools.partial(ConvNorm, activation=hard_swish if setting.use_hs else nn.relu, **NORM, **shape)
         names, y = (f"block_{i}" for i in range(4)), x
-        if wide != x.shape[-1]:
-            y = layer(wide, 1, name=next(names))(y, train)
+        if hidden_channels != x.shape[-1]:
+            y = layer(hidden_channels, 1, name=next(names))(y, train)
         stride = setting.stride if setting.dilation == 1 else 1
-        y = layer(wide, setting.kernel_size, stride, wide, setting.dilation, name=next(names))(y, train)
+        y = layer(hidden_channels, setting.kernel_size, stride, hidden_channels, setting.dilation, name=next(names))(
+            y, train
+        )
         if setting.use_se:
             fields = {"gate": hard_sigmoid, "dtype": self.dtype, "kernel_init": KERNEL_INIT}
-            y = SqueezeExcitation(round_channels(wide // 4), **fields, name=next(names))(y)
+            y = SqueezeExcitation(round_channels(hidden_channels // 4), **fields, name=next(names))(y)
         y = ConvNorm(setting.features, 1, activation=None, **NORM, **shape, name=next(names))(y, train)
         return x + y if setting.stride == 1 and x.shape[-1] == setting.features else y
 

@@ -77,7 +77,7 @@ def normalization(name: str, fields: Mapping[str, Any] | None = None) -> Normali
     Returns:
       Mean and standard deviation.
     """
-    for first, known in BY_NAME:
+    for first, normalization in BY_NAME:
         if name.startswith(first):
-            return known
+            return normalization
     return SYMMETRIC if name in IN_SYMMETRIC and not (fields or {}).get("transform_input") else IMAGENET

@@ -40,9 +40,9 @@ TORCH_NAMES = (
 _ORDER = "abc"
 
 
-def _transformers_layer(found: re.Match) -> str:
+def _transformers_layer(match: re.Match) -> str:
     """Return transformers' name of a layer of a block, which counts the gates of squeeze-and-excitation as one."""
-    stage, block, layer = int(found[1]) - 1, found[2], found[3]
+    stage, block, layer = int(match[1]) - 1, match[2], match[3]
     front = f"encoder.stages.{stage}.layers.{block}."
     if layer == "proj":
         return f"{front}shortcut."
@@ -103,8 +103,8 @@ def quantized_widths(
         raise ValueError(
             f"width={width}, slope={slope}, step={step}: no widths follow; allowed: a multiple of 8, >= 0, > 1"
         )
-    wanted = width + slope * np.arange(depth)
-    power = np.round(np.log(wanted / width) / np.log(step))
+    continuous_widths = width + slope * np.arange(depth)
+    power = np.round(np.log(continuous_widths / width) / np.log(step))
     widths = 8 * np.round(width * step**power / 8).astype(int)
     stages = [(int(w), len(list(blocks))) for w, blocks in itertools.groupby(widths)]
     return tuple(n for _, n in stages), tuple(round_channels(w, min(group_width, w)) for w, _ in stages)

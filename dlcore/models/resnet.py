@@ -36,9 +36,9 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
-def _transformers_layer(found: re.Match) -> str:
+def _transformers_layer(match: re.Match) -> str:
     """Return transformers' name of a layer of a block."""
-    front, stage, block, layer = found.groups()
+    front, stage, block, layer = match.groups()
     kind, _, number = layer.rpartition(".")
     prefix = f"{front}encoder.stages.{int(stage) - 1}.layers.{block}."
     if kind == "downsample":

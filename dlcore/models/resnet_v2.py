@@ -166,14 +166,14 @@ class ResNetV2(Backbone):
             x = stem((3, 3), padding=1)(x)
         maps = {"stem": x}
         block = remat(self.block, self.remat, static_argnums=(2,))
-        wide = 4 if self.block is PreActBottleneck else 1
+        expansion = 4 if self.block is PreActBottleneck else 1
         for i, blocks in enumerate(self.stages):
             features = self.width * 2**i
             for j in range(blocks):
                 x = block(
                     features,
                     stride=2 if i > 0 and j == 0 else 1,
-                    project=j == 0 and (i > 0 or x.shape[-1] != wide * features),
+                    project=j == 0 and (i > 0 or x.shape[-1] != expansion * features),
                     dtype=dtype,
                     axis_name=self.axis_name,
                     name=f"stages_{i}_{j}",

@@ -39,7 +39,7 @@ TORCH_NAMES = (
     (r"\.norm3\.", ".layer.2.layer_norm."),
     (r"\.attn\.", ".layer.0.SelfAttention."),
     (r"\.cross_attn\.", ".layer.1.EncDecAttention."),
-    (r"Attention\.(query|key|value|proj)\.", lambda found: f"Attention.{'o' if found[1] == 'proj' else found[1][0]}."),
+    (r"Attention\.(query|key|value|proj)\.", lambda match: f"Attention.{'o' if match[1] == 'proj' else match[1][0]}."),
     (r"^(encoder.*)\.mlp\.", r"\1.layer.1.DenseReluDense."),
     (r"^(decoder.*)\.mlp\.", r"\1.layer.2.DenseReluDense."),
     (r"\.fc1\.", ".wi."),

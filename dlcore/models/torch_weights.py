@@ -209,9 +209,9 @@ def fill_from_torch(
         path: _convert(path, _joined(entries, name), leaves[path].shape, lambda *_: None)
         for path, name in names.items()
     }
-    if wrong := [path for path, value in values.items() if value.shape != leaves[path].shape]:
-        shown = [f"{names[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
-        raise ValueError(f"state_dict: it does not fit {what}; {_list('of a wrong shape', shown)}")
+    if mismatched := [path for path, value in values.items() if value.shape != leaves[path].shape]:
+        messages = [f"{names[path]}, as {values[path].shape} not {leaves[path].shape}" for path in mismatched]
+        raise ValueError(f"state_dict: it does not fit {what}; {_list('of a wrong shape', messages)}")
 
     def fill(path: tuple, leaf: Any) -> jax.Array:
         return jnp.asarray(values[_path(path)], leaf.dtype)
@@ -255,8 +255,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ValueError(f"path={path}: holds a {kind}; allowed: a state dict, torch.save(model.state_dict(), PATH)")
-    if others := [key for key, value in content.items() if not isinstance(value, TorchTensor)]:
-        raise ValueError(f"path={path}: no dict of tensors; {_list('other entries', others)}allowed: a state dict")
+    if non_tensors := [key for key, value in content.items() if not isinstance(value, TorchTensor)]:
+        raise ValueError(f"path={path}: no dict of tensors; {_list('other entries', non_tensors)}allowed: a state dict")
     arrays = {key: tensor.array() for key, tensor in content.items()}
     floats = {
         key: value.astype(np.float32) for key, value in arrays.items() if jnp.issubdtype(value.dtype, jnp.floating)
@@ -320,15 +320,17 @@ def _values(
     convert = getattr(family, "from_torch", lambda path, value, shape: None)
     values = {path: _convert(path, _joined(entries, names[path]), leaves[path].shape, convert) for path in names}
     values |= {path: np.asarray(initial[path]) for path in absent}
-    wrong = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
-    if not wrong:
+    mismatched = [path for path, leaf in leaves.items() if values[path].shape != leaf.shape]
+    if not mismatched:
         return values
-    if replace_head and set(wrong) <= _head(name, fields, leaves):
+    if replace_head and set(mismatched) <= _head(name, fields, leaves):
         initial = initial or _initial(name, fields)
-        return {**values, **{path: np.asarray(initial[path]) for path in wrong}}
-    given = {path: _joined(entries, names[path]).shape for path in wrong}
-    shapes = [f"{names[path]} {given[path]}, as {values[path].shape} not {leaves[path].shape}" for path in wrong]
-    offer = not replace_head and kind_of(name) == "image" and set(wrong) <= _head(name, fields, leaves)
+        return {**values, **{path: np.asarray(initial[path]) for path in mismatched}}
+    file_shapes = {path: _joined(entries, names[path]).shape for path in mismatched}
+    shapes = [
+        f"{names[path]} {file_shapes[path]}, as {values[path].shape} not {leaves[path].shape}" for path in mismatched
+    ]
+    offer = not replace_head and kind_of(name) == "image" and set(mismatched) <= _head(name, fields, leaves)
     hint = "replace_head=True leaves a head of another size at its initial value" if offer else ""
     raise ValueError(f"state_dict: it does not fit {name}; {_list('of a wrong shape', shapes)}{hint}")
 
@@ -336,14 +338,14 @@ def _values(
 def _layouts(name: str) -> tuple[Layout, ...]:
     """The names that a model's weights may have; the last fits any file."""
     family = family_of(name)
-    own = Layout(
+    torchvision = Layout(
         "",
         names=getattr(family, "TORCH_NAMES", ()),
         older=getattr(family, "TORCH_OLD_NAMES", ()),
         ignored=getattr(family, "TORCH_IGNORED", "(?!)"),
         optional=getattr(family, "TORCH_OPTIONAL", "(?!)"),
     )
-    return (*getattr(family, "TORCH_LAYOUTS", ()), own)
+    return (*getattr(family, "TORCH_LAYOUTS", ()), torchvision)
 
 
 def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[Layout, dict[str, Any]]:
@@ -362,18 +364,18 @@ def _initial(name: str, fields: dict) -> dict[str, Any]:
 
 def _split_projections(entries: dict[str, Any], names: Mapping[str, str]) -> None:
     """Cut torch's `in_proj_weight` and `in_proj_bias` where the variables are queries, keys and values."""
-    wanted = {key for joined in names.values() for key in joined.split(JOIN)}
+    expected = {key for joined in names.values() for key in joined.split(JOIN)}
     for key in [key for key in entries if re.search(r"\.in_proj_(weight|bias)$", key)]:
-        place, _, leaf = key.rpartition(".in_proj_")
-        parts = [f"{place}.{part}_proj.{leaf}" for part in "qkv"]
-        if key not in wanted and wanted.issuperset(parts):
+        prefix, _, leaf = key.rpartition(".in_proj_")
+        parts = [f"{prefix}.{part}_proj.{leaf}" for part in "qkv"]
+        if key not in expected and expected.issuperset(parts):
             entries.update(zip(parts, np.split(np.asarray(entries.pop(key)), 3), strict=True))
 
 
 def _check_complete(what: str, entries: Mapping[str, Any], names: Mapping[str, str], optional: str) -> None:
-    wanted = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
-    missing = [key for key in wanted if key not in entries]
-    left_over = sorted(set(entries) - set(wanted))
+    expected = dict.fromkeys(key for joined in names.values() for key in joined.split(JOIN))
+    missing = [key for key in expected if key not in entries]
+    left_over = sorted(set(entries) - set(expected))
     left_over = [key for key in left_over if not re.search(optional, key)]
     if missing or left_over:
         raise ValueError(

@@ -105,8 +105,8 @@ class Transformer(EncoderDecoder):
         Returns:
           [B, T, D].
         """
-        own = side == "encoder" and self.source_vocab_size is not None
-        x = (self.source_embed if own else self.embed)(tokens) * self.features**0.5
+        has_source_embedding = side == "encoder" and self.source_vocab_size is not None
+        x = (self.source_embed if has_source_embedding else self.embed)(tokens) * self.features**0.5
         x = x + sinusoidal_encoding(positions, self.features).astype(x.dtype)
         return self.dropout(x, deterministic=not train)
 

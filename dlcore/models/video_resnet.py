@@ -160,11 +160,11 @@ def video_weights_from_torch(state_dict: Mapping[str, Any], variables: Any) -> A
       ValueError: a tensor is missing, unknown, or of another shape.
     """
     names = video_state_dict_names(variables)
-    given = {name for name in state_dict if not name.endswith("num_batches_tracked")}
-    for problem, wrong in (("missing", names.keys() - given), ("unknown", given - names.keys())):
-        if wrong:
+    file_names = {name for name in state_dict if not name.endswith("num_batches_tracked")}
+    for problem, mismatched in (("missing", names.keys() - file_names), ("unknown", file_names - names.keys())):
+        if mismatched:
             raise ValueError(
-                f"state_dict: {problem} {', '.join(sorted(wrong)[:5])}; allowed: all of the network's tensors"
+                f"state_dict: {problem} {', '.join(sorted(mismatched)[:5])}; allowed: all of the network's tensors"
             )
     filled: dict[str, Any] = {}
     for name, path in names.items():

@@ -43,7 +43,7 @@ TORCH_NAMES = (
     (r"^(decoder.*)\.norm1\.", r"\1.ln_1."),
     (r"^(decoder.*)\.norm2\.", r"\1.ln_cross_attn."),
     (r"^(decoder.*)\.norm3\.", r"\1.ln_2."),
-    (r"\.attn\.(?:qkv|proj)\.", lambda found: ".attn.c_attn." if "qkv" in found[0] else ".attn.c_proj."),
+    (r"\.attn\.(?:qkv|proj)\.", lambda match: ".attn.c_attn." if "qkv" in match[0] else ".attn.c_proj."),
     (r"\.cross_attn\.query\.", ".crossattention.q_attn."),
     (r"\.cross_attn\.(key|value)\.", ".crossattention.c_attn."),
     (r"\.cross_attn\.proj\.", ".crossattention.c_proj."),
@@ -184,8 +184,8 @@ class VisionEncoderDecoder(EncoderDecoder):
         Returns:
           The memory: `states: [B, 1 + N, width]`, and `mask: [B, 1, 1, 1 + N]` or None.
         """
-        seen = None if mask is None else mask.astype(bool)[:, None, None]
-        return {"states": self.encoder(source, train), "mask": seen}
+        attention_mask = None if mask is None else mask.astype(bool)[:, None, None]
+        return {"states": self.encoder(source, train), "mask": attention_mask}
 
     def embedded(self, side: str, tokens: jax.Array, positions: jax.Array, train: bool) -> jax.Array:
         """Embed tokens at their positions.
@@ -205,8 +205,8 @@ class VisionEncoderDecoder(EncoderDecoder):
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
-        place = self.wpe(positions)  # NaN beyond the window
-        return self.drop(self.wte(tokens) + place, deterministic=not train)
+        position_embedding = self.wpe(positions)  # NaN beyond the window
+        return self.drop(self.wte(tokens) + position_embedding, deterministic=not train)
 
     def finish(self, side: str, x: jax.Array, train: bool) -> jax.Array:
         """Apply the final norm to the decoder's hidden states.

@@ -49,8 +49,8 @@ def write_zoo(*, everything: bool = False) -> None:
     before = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
     models = {}
     for kind in FILES:
-        known = {} if everything else before.get(kind, {})
-        models[kind] = {name: known.get(name) or count_model(name) for name in list_models(kind=kind)}
+        stored_counts = {} if everything else before.get(kind, {})
+        models[kind] = {name: stored_counts.get(name) or count_model(name) for name in list_models(kind=kind)}
     STORED.write_text(json.dumps(models, indent=1) + "\n", encoding="utf-8")
 
 

@@ -117,8 +117,8 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     if approximate:
         return jax.nn.gelu(x)
     x = jnp.asarray(x, jnp.result_type(x, 0.0))
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 1 + erf loses the small values of a narrow type
-    return (wide * (0.5 * (1 + jax.lax.erf(wide * math.sqrt(0.5))))).astype(x.dtype)
+    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 1 + erf loses the small values of a narrow type
+    return (x32 * (0.5 * (1 + jax.lax.erf(x32 * math.sqrt(0.5))))).astype(x.dtype)
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:

@@ -110,10 +110,10 @@ def attention_weights(
 def _scores(formula: str, query: jax.Array, key: jax.Array, scale: float | None) -> jax.Array:
     """Scaled scores, at least float32. The queries are scaled, being fewer, unless their type is too narrow for it."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    wide = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
-    if query.dtype == wide:
+    acc_dtype = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    if query.dtype == acc_dtype:
         return jnp.einsum(formula, query * scale, key)
-    return jnp.einsum(formula, query, key, preferred_element_type=wide) * scale
+    return jnp.einsum(formula, query, key, preferred_element_type=acc_dtype) * scale
 
 
 def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Array | None) -> jax.Array:
@@ -169,20 +169,22 @@ def dot_product_attention(
         return _attend(query, key, value, scale, mask, bias, is_causal)
 
     def in_blocks(query, key, value, mask, bias):
-        ends = [length * i // BLOCKS for i in range(BLOCKS + 1)]
+        boundaries = [length * i // BLOCKS for i in range(BLOCKS + 1)]
         blocks = [
             _attend(query[..., first:last, :, :], key[..., :last, :, :], value[..., :last, :, :], scale)
-            for first, last in itertools.pairwise(ends)
+            for first, last in itertools.pairwise(boundaries)
         ]
         return jnp.concatenate(blocks, -3)
 
     def fused(query, key, value, mask, bias):
         mask, bias = (None if x is None else x.reshape((1,) * (4 - x.ndim) + x.shape) for x in (mask, bias))
-        known = {}
+        shardings = {}
         if (length % 2 or size % 2) and mask is None and bias is None:  # cuDNN's backward pass wants even lengths
             query, key, value = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value))
-            known["key_value_seq_lengths"] = jnp.full(key.shape[:1], size, jnp.int32)
-        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal, **known)[:, :length]
+            shardings["key_value_seq_lengths"] = jnp.full(key.shape[:1], size, jnp.int32)
+        return _fused_attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal, **shardings)[
+            :, :length
+        ]
 
     arrays = query, key, value, mask, bias
     by_platform = {}
@@ -375,29 +377,29 @@ class MultiHeadAttention(nn.Module):
         def project(name: str, x: jax.Array) -> jax.Array:
             return by_head(dense(inner if name == "query" else kv_inner, name, self.kernel_init)(x))
 
-        known, alone = isinstance(cache, Memory) and cache.key is not None, key is None
-        if key is not None and (known or isinstance(cache, Cache)):
+        is_projected, is_self_attention = isinstance(cache, Memory) and cache.key is not None, key is None
+        if key is not None and (is_projected or isinstance(cache, Cache)):
             raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
             q, k, v = map(by_head, jnp.split(qkv, (inner, inner + kv_inner), axis=-1))
-        elif known:
+        elif is_projected:
             q, k, v = project("query", query), *map(_swap_heads, (cache.key, cache.value))
         else:
             key = query if key is None else key
             q, k, v = project("query", query), project("key", key), project("value", key if value is None else value)
-        if self.rotary is not None and alone and not isinstance(cache, Memory):
+        if self.rotary is not None and is_self_attention and not isinstance(cache, Memory):
             position = jnp.arange(query.shape[-2])
             position = position if cache is None else cache.length[:, None] + position
             q, k = (rotary(x, position, self.rotary) for x in (q, k))
         if isinstance(cache, Memory):
-            mask = cache.mask if known else mask
-            cache = cache if known else Memory(_swap_heads(k), _swap_heads(v), mask)
+            mask = cache.mask if is_projected else mask
+            cache = cache if is_projected else Memory(_swap_heads(k), _swap_heads(v), mask)
         elif cache is not None:
             chex.assert_rank(query, 3)
             cache = cache.append(k, v)
-            k, v, seen = _swap_heads(cache.key), _swap_heads(cache.value), cache.visible(query.shape[1])
-            mask, is_causal = seen if mask is None else seen & mask, False
+            k, v, visible = _swap_heads(cache.key), _swap_heads(cache.value), cache.visible(query.shape[1])
+            mask, is_causal = visible if mask is None else visible & mask, False
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
         drop = functools.partial(nn.Dropout(self.dropout_rate), deterministic=not train)

@@ -57,7 +57,7 @@ class Cache:
         return cls(key, value, jnp.zeros(batch_size, jnp.int32))
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """L, the most tokens that it holds."""
         return self.key.shape[2]
 
@@ -74,18 +74,18 @@ class Cache:
         Raises:
           ValueError: T is above L.
         """
-        new, room = key.shape[1], self.room
-        if new > room:
-            raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {room}")
+        new, capacity = key.shape[1], self.capacity
+        if new > capacity:
+            raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {capacity}")
         chex.assert_equal_shape([key, value])
-        fits = (self.length + new <= room)[:, None, None, None]
+        fits = (self.length + new <= capacity)[:, None, None, None]
         value = jnp.where(fits, value, jnp.nan)
 
-        def write(stored: jax.Array, rows: jax.Array) -> jax.Array:
+        def write_rows(stored: jax.Array, rows: jax.Array) -> jax.Array:
             rows = rows.swapaxes(1, 2).astype(stored.dtype)
             return jax.vmap(lambda a, b, i: jax.lax.dynamic_update_slice_in_dim(a, b, i, 1))(stored, rows, self.length)
 
-        return Cache(write(self.key, key), write(self.value, value), self.length + new)
+        return Cache(write_rows(self.key, key), write_rows(self.value, value), self.length + new)
 
     def visible(self, num_queries: int) -> jax.Array:
         """Mask of the last T tokens stored: each sees itself and what came before, in its own row.
@@ -97,7 +97,7 @@ class Cache:
           [B, 1, T, L] bool.
         """
         position = self.length[:, None] - num_queries + jnp.arange(num_queries)
-        return (jnp.arange(self.room) <= position[..., None])[:, None]
+        return (jnp.arange(self.capacity) <= position[..., None])[:, None]
 
     def rewind(self, length: jax.Array) -> Self:
         """Truncate each row to its first tokens.

@@ -90,16 +90,16 @@ class ConvRecurrent(nn.Module):
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
-        wide = jnp.promote_types(carry[0].dtype, w_h.dtype)
-        carry = jax.tree.map(lambda h: h.astype(wide), carry)
+        acc_dtype = jnp.promote_types(carry[0].dtype, w_h.dtype)
+        carry = jax.tree.map(lambda h: h.astype(acc_dtype), carry)
 
         def conv(x, w):
             return conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=_NHWC)
 
-        a = conv(x.reshape(-1, *x.shape[2:]), w_x).reshape(*x.shape[:4], width).astype(wide) + b_x
+        a = conv(x.reshape(-1, *x.shape[2:]), w_x).reshape(*x.shape[:4], width).astype(acc_dtype) + b_x
 
         def over_time(carry, a):
-            u = conv(carry[0].astype(w_h.dtype), w_h).astype(wide) + b_h
+            u = conv(carry[0].astype(w_h.dtype), w_h).astype(acc_dtype) + b_h
             carry = step(carry, a, u)
             return carry, carry[0]
 

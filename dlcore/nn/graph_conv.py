@@ -90,5 +90,5 @@ class GraphConv(nn.Module):
           [N, features].
         """
         neighbors = neighbor_sum(f, adjacency, edges, edge_mask)
-        own = Dense(self.features, use_bias=self.use_bias, dtype=self.dtype, name="self")(f)
-        return own + Dense(self.features, use_bias=False, dtype=self.dtype, name="neighbors")(neighbors)
+        from_self = Dense(self.features, use_bias=self.use_bias, dtype=self.dtype, name="self")(f)
+        return from_self + Dense(self.features, use_bias=False, dtype=self.dtype, name="neighbors")(neighbors)

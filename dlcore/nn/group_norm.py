@@ -110,12 +110,12 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", self.scale_init, (channels,), self.param_dtype) if self.use_scale else None
         bias = self.param("bias", self.bias_init, (channels,), self.param_dtype) if self.use_bias else None
         dtype = self.dtype or jnp.result_type(x, *(p for p in (scale, bias) if p is not None))
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        a = jnp.ones(channels, wide) if scale is None else scale.astype(wide)
-        c = jnp.zeros(channels, wide) if bias is None else bias.astype(wide)
+        acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
+        a = jnp.ones(channels, acc_dtype) if scale is None else scale.astype(acc_dtype)
+        c = jnp.zeros(channels, acc_dtype) if bias is None else bias.astype(acc_dtype)
         groups = channels // value if self.num_groups is None else value
         y = _group_norm(
-            x.reshape(x.shape[0], math.prod(x.shape[1:-1]), channels).astype(wide), a, c, groups, self.epsilon
+            x.reshape(x.shape[0], math.prod(x.shape[1:-1]), channels).astype(acc_dtype), a, c, groups, self.epsilon
         )
         return y.reshape(x.shape).astype(dtype)
 
@@ -188,9 +188,9 @@ def local_response_norm(
     """
     if size < 1:
         raise ValueError(f"size={size}: no channels; allowed: at least 1")
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
-    squares = jnp.pad(jnp.square(wide), padding)
+    squares = jnp.pad(jnp.square(x32), padding)
     channels = x.shape[-1]
     total = sum(squares[..., i : i + channels] for i in range(size))
-    return (wide / (k + alpha / size * total) ** beta).astype(x.dtype)
+    return (x32 / (k + alpha / size * total) ** beta).astype(x.dtype)

@@ -154,16 +154,16 @@ def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tup
         mean, var = mean_and_variance(x)
     else:
         axes = tuple(range(x.ndim - 1))
-        keep = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
-        count = keep.sum(dtype=x.dtype) * (x.size // x.shape[-1] // max(x.shape[0], 1))
-        mean = jnp.where(keep, x, 0).sum(axes) / jnp.maximum(count, 1)
-        var = jnp.where(keep, jnp.square(x - mean), 0).sum(axes) / jnp.maximum(count, 1)
+        valid = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
+        count = valid.sum(dtype=x.dtype) * (x.size // x.shape[-1] // max(x.shape[0], 1))
+        mean = jnp.where(valid, x, 0).sum(axes) / jnp.maximum(count, 1)
+        var = jnp.where(valid, jnp.square(x - mean), 0).sum(axes) / jnp.maximum(count, 1)
     if axis_name is None:
         return mean, var, count
     total = lax.psum(count, axis_name)
-    share = count / jnp.maximum(total, 1)
-    joined = lax.psum(share * mean, axis_name)
-    return joined, lax.psum(share * (var + jnp.square(mean - joined)), axis_name), total
+    valid_fraction = count / jnp.maximum(total, 1)
+    joined = lax.psum(valid_fraction * mean, axis_name)
+    return joined, lax.psum(valid_fraction * (var + jnp.square(mean - joined)), axis_name), total
 
 
 @jax.custom_jvp

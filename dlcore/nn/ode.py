@@ -100,8 +100,8 @@ def _between(f: Callable, steps: int, method: str, h: Any, start: jax.Array, end
 
 
 def _solve(field: Field, steps: int, method: str, theta: Any, state: Any, times: jax.Array) -> Any:
-    def interval(h, ends):
-        h = _between(functools.partial(field, theta), steps, method, h, *ends)
+    def interval(h, endpoints):
+        h = _between(functools.partial(field, theta), steps, method, h, *endpoints)
         return h, h
 
     _, later = jax.lax.scan(interval, state, (times[:-1], times[1:]))
@@ -132,9 +132,9 @@ def _backward(field: Field, steps: int, method: str, residuals: tuple, gradients
 
     def interval(carry, inputs):
         a, g = carry
-        start, end, h, own = inputs  # backwards: from the later time to the earlier one
-        a = jax.tree.map(jnp.add, a, own)
-        d_time = velocity_along(start, h, own)
+        start, end, h, cotangent = inputs  # backwards: from the later time to the earlier one
+        a = jax.tree.map(jnp.add, a, cotangent)
+        d_time = velocity_along(start, h, cotangent)
         _, a, g = _between(augmented, steps, method, (h, a, g), start, end)
         return (a, g), d_time
 
@@ -142,7 +142,7 @@ def _backward(field: Field, steps: int, method: str, residuals: tuple, gradients
     zeros = jax.tree.map(lambda h: jnp.zeros_like(h[0]), states), jax.tree.map(jnp.zeros_like, theta)
     (a, g), d_times = jax.lax.scan(interval, zeros, (times[1:], times[:-1], *later), reverse=True)
     d_first = -velocity_along(times[0], jax.tree.map(lambda h: h[0], states), a)
-    a = jax.tree.map(lambda a, own: a + own[0], a, gradients)
+    a = jax.tree.map(lambda a, cotangent: a + cotangent[0], a, gradients)
     return g, a, jnp.concatenate([d_first[None], d_times])
 
 

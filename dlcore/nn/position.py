@@ -51,9 +51,9 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
     if features < 2 or features % 2:
         raise ValueError(f"features={features}: not pairs of sine and cosine; allowed: even numbers from 2")
     positions = jnp.arange(positions) if isinstance(positions, int) else jnp.asarray(positions)
-    wide = jnp.promote_types(positions.dtype, jnp.float32)
+    acc_dtype = jnp.promote_types(positions.dtype, jnp.float32)
     frequencies = max_period ** (-np.arange(0, features, 2) / features)
-    angles = positions[..., None].astype(wide) * jnp.asarray(frequencies, wide)
+    angles = positions[..., None].astype(acc_dtype) * jnp.asarray(frequencies, acc_dtype)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*angles.shape[:-1], features)
 
 
@@ -102,12 +102,12 @@ def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
         raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
     frequencies = 10_000.0 ** (-np.arange(features // 4) / (features // 4))
 
-    def waves(position: np.ndarray) -> np.ndarray:
+    def encode(position: np.ndarray) -> np.ndarray:
         angles = position.reshape(-1, 1) * frequencies
         return np.concatenate([np.sin(angles), np.cos(angles)], 1)
 
     row, column = np.mgrid[:rows, :columns]
-    return np.concatenate([waves(column), waves(row)], 1).astype(np.float32)
+    return np.concatenate([encode(column), encode(row)], 1).astype(np.float32)
 
 
 def interpolate_positions(

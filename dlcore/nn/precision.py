@@ -22,8 +22,8 @@ def compute_dtype(dtype: Any, *trees: Any) -> Any:
     Returns:
       A dtype, or None for promotion.
     """
-    wide = any(getattr(leaf, "dtype", None) == jnp.float64 for leaf in jax.tree.leaves(trees))
-    return jnp.dtype(jnp.float64) if wide else dtype
+    has_float64 = any(getattr(leaf, "dtype", None) == jnp.float64 for leaf in jax.tree.leaves(trees))
+    return jnp.dtype(jnp.float64) if has_float64 else dtype
 
 
 def logits_dtype(dtype: Any) -> Any:

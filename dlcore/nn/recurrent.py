@@ -60,8 +60,8 @@ def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
             f"the {rows} rows"
         )
     if not isinstance(lengths, jax.core.Tracer) and rows:
-        known = np.asarray(lengths)  # else a jax.Array would be traced inside jit
-        low, high = known.min(), known.max()
+        lengths_np = np.asarray(lengths)  # else a jax.Array would be traced inside jit
+        low, high = lengths_np.min(), lengths_np.max()
         if low < 0 or high > steps:
             raise ValueError(f"lengths={low if low < 0 else high}: out of range; allowed: 0 to the {steps} steps of x")
     return jnp.asarray(lengths)
@@ -165,17 +165,17 @@ class Recurrent(nn.Module):
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
-        wide = jnp.promote_types(jnp.promote_types(carry[0].dtype, w_h.dtype), jnp.float32)
-        carry = jax.tree.map(lambda h: h.astype(wide), carry)
-        a = dense_product(x.swapaxes(0, 1), w_x).astype(wide) + b_x
-        a = a if term is None else a + term.astype(wide)
+        acc_dtype = jnp.promote_types(jnp.promote_types(carry[0].dtype, w_h.dtype), jnp.float32)
+        carry = jax.tree.map(lambda h: h.astype(acc_dtype), carry)
+        a = dense_product(x.swapaxes(0, 1), w_x).astype(acc_dtype) + b_x
+        a = a if term is None else a + term.astype(acc_dtype)
 
         def over_time(before, inputs):
             a, counts = inputs
-            u = (before[0].astype(w_h.dtype) @ w_h).astype(wide) + b_h
+            u = (before[0].astype(w_h.dtype) @ w_h).astype(acc_dtype) + b_h
             carry = step(before, a, u)
             if w_p is not None:
-                carry = ((carry[0].astype(w_h.dtype) @ w_p.astype(w_h.dtype)).astype(wide), *carry[1:])
+                carry = ((carry[0].astype(w_h.dtype) @ w_p.astype(w_h.dtype)).astype(acc_dtype), *carry[1:])
             if counts is None:
                 return carry, carry[0]
             carry = jax.tree.map(lambda new, old: jnp.where(counts, new, old), carry, before)

@@ -30,9 +30,9 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
     features = x.shape[-1]
     if features % 2:
         raise ValueError(f"x.shape={x.shape}: {features} channels are no pairs; allowed: an even number")
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    frequencies = jnp.asarray(period ** (-np.arange(0, features, 2) / features), wide)
-    angles = positions[..., None, None].astype(wide) * frequencies
+    acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    frequencies = jnp.asarray(period ** (-np.arange(0, features, 2) / features), acc_dtype)
+    angles = positions[..., None, None].astype(acc_dtype) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
-    a, b = jnp.split(x.astype(wide), 2, axis=-1)
+    a, b = jnp.split(x.astype(acc_dtype), 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)

@@ -147,8 +147,8 @@ def stochastic_depth(
     if key is None:
         return branch if inverted else branch * jnp.asarray(survival_probability, branch.dtype)
     rows = branch.shape[0] if mode == "row" else 1
-    alive = jax.random.bernoulli(key, survival_probability, (rows,) + (1,) * (branch.ndim - 1))
-    return jnp.where(alive, branch / _divisor(survival_probability, branch) if inverted else branch, 0)
+    survives = jax.random.bernoulli(key, survival_probability, (rows,) + (1,) * (branch.ndim - 1))
+    return jnp.where(survives, branch / _divisor(survival_probability, branch) if inverted else branch, 0)
 
 
 def survival_probabilities(num_blocks: int, last: float = 0.5) -> tuple[float, ...]:

@@ -293,8 +293,10 @@ class TransformerDecoderBlock(TransformerBlock):
         after = dict(cache or {})
 
         def attend(x: jax.Array) -> jax.Array:
-            own = {"mask": mask, "bias": bias, "train": train, "is_causal": is_causal}
-            y = self._attention("attn", self.fused_qkv)(*_placed(x, position), **own, cache=after.get("self"))
+            self_attention = {"mask": mask, "bias": bias, "train": train, "is_causal": is_causal}
+            y = self._attention("attn", self.fused_qkv)(
+                *_placed(x, position), **self_attention, cache=after.get("self")
+            )
             if cache is not None:
                 y, after["self"] = y
             return nn.Dropout(self.dropout_rate)(y, deterministic=not train)

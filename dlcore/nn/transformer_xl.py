@@ -97,11 +97,13 @@ class RelativeAttention(nn.Module):
 
         query, key, value = project("query", x), project("key", context), project("value", context)
         distances = sinusoidal_encoding(jnp.arange(keys - 1, -1, -1), features)
-        place = project("position", distances, bias=False)
+        position = project("position", distances, bias=False)
         u, v = (
             self.param(name, self.kernel_init, (self.num_heads, size)) for name in ("content_bias", "position_bias")
         )
-        scores = jnp.einsum("bthd,nhd->bhtn", query + v.astype(query.dtype), place, preferred_element_type=jnp.float32)
+        scores = jnp.einsum(
+            "bthd,nhd->bhtn", query + v.astype(query.dtype), position, preferred_element_type=jnp.float32
+        )
         ahead = keys - length + jnp.arange(length)[:, None] < jnp.arange(keys)
         mask = ~ahead if visible is None else ~ahead & visible[:, None, None]
         weights = attention_weights(
@@ -161,8 +163,8 @@ class TransformerXL(nn.Module):
         x = Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="embed")(
             tokens.astype(jnp.int32)
         )
-        known = jnp.arange(self.memory) >= self.memory - memory.length[:, None]
-        visible = jnp.concatenate([known, jnp.ones(tokens.shape, bool)], 1)
+        is_filled = jnp.arange(self.memory) >= self.memory - memory.length[:, None]
+        visible = jnp.concatenate([is_filled, jnp.ones(tokens.shape, bool)], 1)
         states = []
         for i in range(self.num_layers):
             before = [jax.lax.stop_gradient(memory.states[i]).astype(x.dtype)] if self.memory else []

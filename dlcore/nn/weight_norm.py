@@ -53,8 +53,8 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
         )
     shape = [1] * v.ndim
     shape[axis] = -1
-    others = tuple(i for i in range(v.ndim) if i != axis % v.ndim)
-    squared = jnp.square(v).sum(others, keepdims=True)
+    reduced_axes = tuple(i for i in range(v.ndim) if i != axis % v.ndim)
+    squared = jnp.square(v).sum(reduced_axes, keepdims=True)
     inverse = jnp.where(squared > 0, lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
     return (v * inverse * g.reshape(shape)).astype(v.dtype)
 
@@ -108,8 +108,8 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     if kernel.ndim < 2:
         raise ValueError(f"kernel.shape={kernel.shape}: no inputs to average over; allowed: [..., inputs, C]")
     axes = tuple(range(kernel.ndim - 1))
-    wide = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
-    centered = wide - wide.mean(axes, keepdims=True)
+    kernel32 = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    centered = kernel32 - kernel32.mean(axes, keepdims=True)
     var = jnp.square(centered).mean(axes, keepdims=True)
     return (centered * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(kernel.dtype)
 

@@ -68,6 +68,6 @@ def flow_stack(flow: jax.Array, subtract_mean: bool = True, trajectories: bool =
     length, height, width, _ = flow.shape
     if trajectories:
         rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-        places = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))[:-1]
-        fields = bilinear_sample(fields, places[..., 1], places[..., 0]).reshape(flow.shape)
+        positions = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))[:-1]
+        fields = bilinear_sample(fields, positions[..., 1], positions[..., 0]).reshape(flow.shape)
     return jnp.moveaxis(fields, 0, 2).reshape(height, width, 2 * length)

@@ -36,8 +36,8 @@ def direction_votes(vectors: jax.Array, bins: int = 8) -> jax.Array:
     if bins < 2:
         raise ValueError(f"bins={bins}: out of range; allowed: at least 2")
     length = jnp.hypot(vectors[..., 0], vectors[..., 1])
-    place = jnp.arctan2(vectors[..., 1], vectors[..., 0]) / (2 * jnp.pi) * bins
-    away = jnp.abs((place[..., None] - jnp.arange(bins) + bins / 2) % bins - bins / 2)
+    bin_position = jnp.arctan2(vectors[..., 1], vectors[..., 0]) / (2 * jnp.pi) * bins
+    away = jnp.abs((bin_position[..., None] - jnp.arange(bins) + bins / 2) % bins - bins / 2)
     return length[..., None] * jnp.maximum(1 - away, 0)
 
 
@@ -100,13 +100,13 @@ def describe_trajectories(clip: jax.Array, flow: jax.Array, spacing: int = 4, bi
     total = jnp.maximum(jnp.hypot(steps[..., 0], steps[..., 1]).sum(0), 1e-6)
     offset = jnp.arange(spacing) - spacing // 2
     window = jnp.stack(jnp.meshgrid(offset, offset, indexing="ij"), -1).reshape(-1, 2)
-    places = points[:-1, :, None] + window  # [L, N, spacing^2, 2]
+    tube_points = points[:-1, :, None] + window  # [L, N, spacing^2, 2]
     votes = {
         "hog": direction_votes(_gradient(clip[:-1]), bins),
         "hof": hof_votes(flow, bins),
         "mbh": mbh_votes(flow, bins),
     }
-    flat = jnp.clip(places.reshape(length, -1, 2), 0, jnp.array([width - 1, height - 1]))
+    flat = jnp.clip(tube_points.reshape(length, -1, 2), 0, jnp.array([width - 1, height - 1]))
 
     def mean(votes: jax.Array) -> jax.Array:
         sampled = bilinear_sample(votes, flat[..., 1], flat[..., 0])

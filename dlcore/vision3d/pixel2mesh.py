@@ -165,15 +165,17 @@ class Pixel2Mesh(nn.Module):
         maps = ImageEncoder(self.widths, dtype=self.dtype, name="encoder")(image)
         start, levels = sphere_levels(self.subdivisions, self.stages)
         vertices = jnp.broadcast_to(self.radius * start + center, (batch, *start.shape))
-        known, predicted = None, []
+        vertex_features, predicted = None, []
         for k, level in enumerate(levels):
             if k:
                 middle = level.midpoints
-                vertices, known = (jnp.concatenate([v, v[:, middle].mean(2)], 1) for v in (vertices, known))
+                vertices, vertex_features = (
+                    jnp.concatenate([v, v[:, middle].mean(2)], 1) for v in (vertices, vertex_features)
+                )
             parts = [vertex_align(maps, vertices, intrinsics, (height, width)), vertices - center]
-            x = jnp.concatenate(parts if known is None else [*parts, known], -1)
-            known = GraphResNet(self.features, self.blocks, self.dtype, name=f"graph{k}")(x, level.mesh.edges)
-            move = Dense(3, kernel_init=nn.initializers.zeros, dtype=self.dtype, name=f"move{k}")(known)
+            x = jnp.concatenate(parts if vertex_features is None else [*parts, vertex_features], -1)
+            vertex_features = GraphResNet(self.features, self.blocks, self.dtype, name=f"graph{k}")(x, level.mesh.edges)
+            move = Dense(3, kernel_init=nn.initializers.zeros, dtype=self.dtype, name=f"move{k}")(vertex_features)
             vertices = vertices + move.astype(vertices.dtype)
             predicted.append(vertices)
         return predicted

@@ -69,8 +69,8 @@ def volume_render(
       {"color": [..., C], "depth": [...], the mean depth of what is hit, `far` where nothing is, "opacity": [...], 1
       where no light passes, "weights": [..., S], of the samples}.
     """
-    ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
-    optical = density * (ends - depths)
+    bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
+    optical = density * (bin_ends - depths)
     before = jnp.cumsum(optical, -1) - optical
     weights = jnp.exp(-before) * -jnp.expm1(-optical)  # [..., S]
     opacity = weights.sum(-1)
@@ -114,8 +114,8 @@ class RadianceField(nn.Module):
         x = jnp.concatenate([x, frequency_encoding(directions, self.direction_frequencies).astype(x.dtype)], -1)
         x = nn.relu(Dense(self.hidden[-1] // 2, dtype=self.dtype, name="view")(x))
         color = Dense(3, dtype=self.dtype, name="color")(x)
-        wide = jnp.promote_types(color.dtype, jnp.float32)
-        return jax.nn.softplus(density.astype(wide)), jax.nn.sigmoid(color.astype(wide))
+        acc_dtype = jnp.promote_types(color.dtype, jnp.float32)
+        return jax.nn.softplus(density.astype(acc_dtype)), jax.nn.sigmoid(color.astype(acc_dtype))
 
 
 @check_arguments

@@ -179,13 +179,13 @@ def reconstruct(
     _check(pixels, mask, intrinsics)
     both = mask[0] & mask[-1]
     start = structure_from_motion(key, pixels[0], pixels[-1], intrinsics, threshold, num_hypotheses, both)
-    known = jnp.where(start.mask[:, None], start.points, 0)
+    points = jnp.where(start.mask[:, None], start.points, 0)
 
     def locate(index, image, is_visible):
         view_key = jax.random.fold_in(key, index)
         visible = is_visible & start.mask
-        found = ransac_pose(view_key, known, image, intrinsics, threshold, num_hypotheses, visible)
-        return found.model.rotation, found.model.translation
+        consensus = ransac_pose(view_key, points, image, intrinsics, threshold, num_hypotheses, visible)
+        return consensus.model.rotation, consensus.model.translation
 
     rotations = [jnp.eye(3, dtype=pixels.dtype), start.rotation]
     translations = [jnp.zeros(3, pixels.dtype), start.translation]
@@ -193,10 +193,10 @@ def reconstruct(
         views = jnp.arange(1, len(pixels) - 1)
         rotations[1:1], translations[1:1] = map(list, jax.vmap(locate)(views, pixels[1:-1], mask[1:-1]))
     rotations, translations = jnp.stack(rotations), jnp.stack(translations)
-    bundle = Bundle(rotations, translations, known, mask)
+    bundle = Bundle(rotations, translations, points, mask)
     # Points come from the first and the last image where both show them, so that a wrong pixel between does no harm.
-    ends = jnp.zeros_like(mask).at[jnp.array([0, -1])].set(both)
-    used = jnp.where(both, ends, mask)
+    endpoints = jnp.zeros_like(mask).at[jnp.array([0, -1])].set(both)
+    used = jnp.where(both, endpoints, mask)
     for limit in (5 * threshold, 2 * threshold):
         bundle = _triangulated(bundle._replace(mask=mask), used, pixels, intrinsics, limit)
         bundle = bundle_adjustment(bundle, pixels, intrinsics, steps)
@@ -211,9 +211,9 @@ def _triangulated(bundle: Bundle, used: jax.Array, pixels: jax.Array, intrinsics
     bundle = bundle._replace(points=jnp.where(is_finite[:, None], points, 0), mask=bundle.mask & is_finite)
     depths = jnp.einsum("vj,nj->vn", bundle.rotations[:, 2], bundle.points) + bundle.translations[:, None, 2]
     errors = jnp.sqrt(jnp.square(reprojection_errors(bundle, pixels, intrinsics)).sum(-1))
-    kept = bundle.mask & (depths > 0) & (errors <= limit)
-    kept &= kept.sum(0) >= 2
-    return bundle._replace(points=jnp.where(kept.any(0)[:, None], bundle.points, 0), mask=kept)
+    valid = bundle.mask & (depths > 0) & (errors <= limit)
+    valid &= valid.sum(0) >= 2
+    return bundle._replace(points=jnp.where(valid.any(0)[:, None], bundle.points, 0), mask=valid)
 
 
 def _error(camera_change, point_change, rotation, translation, points, pixels, intrinsics):

@@ -36,9 +36,9 @@ def vertex_align(
     """
     if vertices.ndim != 3 or vertices.shape[-1] != 3:
         raise ValueError(f"vertices.shape={vertices.shape}: no vertices; allowed: [B, V, 3]")
-    if wrong := [m.shape for m in maps if m.ndim != 4 or m.shape[0] != vertices.shape[0]]:
+    if mismatched := [m.shape for m in maps if m.ndim != 4 or m.shape[0] != vertices.shape[0]]:
         raise ValueError(
-            f"maps: shape {wrong[0]}; allowed: [{vertices.shape[0]}, H, W, C], one for each set of vertices"
+            f"maps: shape {mismatched[0]}; allowed: [{vertices.shape[0]}, H, W, C], one for each set of vertices"
         )
     pixels, _ = project(vertices, intrinsics)
     sampled = []

@@ -163,6 +163,6 @@ def nearest_image_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray])
     """
     a, b = (part["image"].reshape(len(part["image"]), -1).astype(np.float32) for part in (test, train))
     nearest = ((b**2).sum(1) - 2 * a @ b.T).argmin(1)
-    found = train["voxels"].reshape(len(b), -1)[nearest] > 0
+    retrieved = train["voxels"].reshape(len(b), -1)[nearest] > 0
     flat = test["voxels"].reshape(len(a), -1) > 0
-    return float(((flat & found).sum(1) / np.maximum((flat | found).sum(1), 1)).mean())
+    return float(((flat & retrieved).sum(1) / np.maximum((flat | retrieved).sum(1), 1)).mean())
