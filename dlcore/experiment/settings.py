@@ -25,39 +25,49 @@ FOLDER = {
         essential=True,
     ),
     "runs": Setting("runs", "where run folders go", identity=False),
-    "traceback": Setting(False, "show where an error was raised", identity=False),
+    "traceback": Setting(False, "show the traceback of an error", identity=False),
 }
 """The settings of a study too."""
 
 RUN = {
     "epochs": Setting(
         10.0,
-        "passes over the training split; given, they replace the steps that an experiment or --config_json sets",
+        "epochs: passes over the training split; replaces the steps that an experiment or --config_json sets",
         limits=Range(1e-6),
         essential=True,
     ),
     "steps": Setting(None, "training steps, instead of epochs", int | None, STEPS, essential=True),
-    "batch_size": Setting(128, "examples a step, over all devices and processes", limits=Range(1), essential=True),
-    "seed": Setting(0, "of initialization, order, augmentation and the validation split", limits=SEEDS, essential=True),
+    "batch_size": Setting(
+        128, "batch size: examples of a training step, over all devices and processes", limits=Range(1), essential=True
+    ),
+    "seed": Setting(
+        0,
+        "random seed of initialization, data order, augmentation and the validation split",
+        limits=SEEDS,
+        essential=True,
+    ),
     "select": Setting("best", "the checkpoint to test: best on validation, or last", Literal["best", "last"]),
     "eval_every": Setting(None, "steps between two validations; once an epoch by default", int | None, Range(1)),
     "patience": Setting(
         0,
-        "validations in a row that do not improve what --select=best goes by, after which training stops; 0: never",
+        "early stopping: number of validations in a row without improvement of the monitored metric; 0: never",
         limits=Range(0),
     ),
-    "eval_batch_size": Setting(256, "examples a step when measuring", limits=Range(1), identity=False),
+    "eval_batch_size": Setting(256, "batch size of evaluation", limits=Range(1), identity=False),
     "precision": Setting("f32", "compute precision; parameters stay float32", Literal["f32", "bf16"], essential=True),
     "mesh": Setting(
         None,
-        "devices by axis, as data:8, data:4,model:2 or data:2,spatial:4; all on data if none",
+        "device mesh by axis, such as data:8, data:4,model:2 or data:2,spatial:4; by default all devices on data",
         str | None,
         essential=True,
     ),
     "sharding": Setting(
-        "replicate", "rule for parameters", Literal["replicate", "fsdp", "tensor", "fsdp+tensor"], essential=True
+        "replicate",
+        "sharding rule of the parameters",
+        Literal["replicate", "fsdp", "tensor", "fsdp+tensor"],
+        essential=True,
     ),
-    "spmd": Setting("jit", "what spreads the step over devices", Literal["jit", "pmap"]),
+    "spmd": Setting("jit", "transformation that distributes the step over devices", Literal["jit", "pmap"]),
     "device_data": Setting(False, "keep the training split on the device and gather batches there", identity=False),
     "deterministic": Setting(False, "ask a GPU for deterministic kernels"),
     "distributed": Setting(

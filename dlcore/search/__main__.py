@@ -43,22 +43,22 @@ SHOWN = 5
 
 OWN = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
-    "trials": Setting(16, "how many, of a grid as its points give", limits=Range(1)),
-    "points": Setting(3, "grid: values an axis", limits=Range(1)),
-    "search_seed": Setting(0, "of the draws", limits=Range(0)),
+    "trials": Setting(16, "number of trials; by default a grid has all its points", limits=Range(1)),
+    "points": Setting(3, "grid: number of values of each axis", limits=Range(1)),
+    "search_seed": Setting(0, "random seed of the search", limits=Range(0)),
     "metric": Setting(None, "validation metric; the experiment's by default", str | None),
     "better": Setting(
         None, "whether max or min is better, of a metric that dlcore does not know", Literal["max", "min"] | None
     ),
-    "reduction_factor": Setting(3, "halving: one of so many goes on", limits=Range(2)),
+    "reduction_factor": Setting(3, "halving: one trial of so many continues", limits=Range(2)),
     "first": Setting(
         None, "halving: steps of the first rung; by default such that one trial sees all", int | None, Range(1)
     ),
     "exchange": Setting(None, "pbt: steps between two exchanges; a tenth of the run by default", int | None, Range(1)),
-    "processes": Setting(1, "for trials that cannot share a program", limits=Range(1)),
+    "processes": Setting(1, "processes that run trials which cannot share a program", limits=Range(1)),
     "share": Setting(True, "let trials of equal shapes share one compiled step"),
     "retrain": Setting(False, "train the best on training and validation data, and test it once"),
-    "out": Setting(None, "folder; runs/search.PAGE/HASH of the command by default", str | None),
+    "out": Setting(None, "folder of the search; by default runs/search.PAGE/HASH of the command", str | None),
 }
 
 

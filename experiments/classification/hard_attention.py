@@ -27,8 +27,8 @@ from dlcore.main import main
 SETTINGS = {
     "scene_size": Setting(60, "side of a scene, in pixels, a multiple of --network.grid", limits=Range(16)),
     "clutter": Setting(0, "pieces of other digits in a scene", limits=Range(0)),
-    "num_scenes": Setting(8000, "to train on", limits=Range(1)),
-    "num_test_scenes": Setting(2000, "to test on, and half as many to validate", limits=Range(2)),
+    "num_scenes": Setting(8000, "training scenes", limits=Range(1)),
+    "num_test_scenes": Setting(2000, "test scenes; half as many validate", limits=Range(2)),
 }
 SHOWN = 24
 

@@ -75,7 +75,7 @@ experiment = Experiment(
             "vqvae", "the paper's convolutions, or VQGAN's residual blocks with attention", Literal["vqvae", "vqmodel"]
         ),
         "prior_share": Setting(
-            0.5, "of the steps, the last, that train the prior; 0 trains none", limits=Range(0, 0.99)
+            0.5, "fraction of the steps, the last ones, that train the prior; 0 trains none", limits=Range(0, 0.99)
         ),
     },
     defaults={

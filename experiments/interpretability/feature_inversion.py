@@ -44,7 +44,7 @@ experiment = Experiment(
     settings={
         **pixel_optimization.SETTINGS,
         "image": Setting("flower", "china, flower or an image file"),
-        "height": Setting(96, "of the image, pixels", limits=Range(16)),
+        "height": Setting(96, "height of the image in pixels", limits=Range(16)),
     },
     defaults={"steps": 200, "batch_size": 1, "eval_every": 20, "select": "last"},
     smoke={"steps": 2, "height": 24, "eval_every": 2},

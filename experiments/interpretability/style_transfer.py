@@ -49,7 +49,7 @@ experiment = Experiment(
         **pixel_optimization.SETTINGS,
         "content": Setting("china", "photograph: china, flower or an image file"),
         "style": Setting("flower", "painting or photograph: china, flower or an image file"),
-        "height": Setting(160, "of the images, pixels", limits=Range(16)),
+        "height": Setting(160, "height of the images in pixels", limits=Range(16)),
     },
     defaults={
         "steps": 200,

@@ -61,7 +61,7 @@ experiment = Experiment(
         "data": expert_demonstrations.adversarial_data,
         "evaluators": expert_demonstrations.clone,
         "settings": expert_demonstrations.SETTINGS
-        | {"discriminator_learning_rate": Setting(1e-3, "of the discriminator's Adam", limits=Range(0))},
+        | {"discriminator_learning_rate": Setting(1e-3, "learning rate of the discriminator's Adam", limits=Range(0))},
     },
 )
 

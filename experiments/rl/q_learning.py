@@ -24,7 +24,7 @@ SETTINGS = {
     "environment": Setting("four_rooms", "a map of a grid", Literal[tuple(gridworld.MAPS)], essential=True),
     "slip": Setting(0.1, "probability of moving to a side", limits=Range(0, 1)),
     "step_reward": Setting(-0.02, "reward of every move"),
-    "max_steps": Setting(100, "length at which an episode is cut off", limits=Range(1)),
+    "max_steps": Setting(100, "time limit of an episode in steps", limits=Range(1)),
     **{name: agents.SETTINGS[name] for name in ("num_seeds", "eval_episodes")},
     **ONLY_F32,
 }

@@ -39,18 +39,18 @@ from dlcore.self_supervised import dino
 
 SETTINGS = {
     **encoders.SHARED["settings"],
-    "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
+    "views": Setting("auto", "augmentation that makes the views, by the kind of image", Literal["auto", *VIEWS]),
     "local_size": Setting(None, "side of small crops in pixels; by default half of the input's", int | None, Range(1)),
     "global_area": Setting((0.4, 1.0), "range of the share of the image that a large crop shows", tuple[float, ...]),
     "local_area": Setting((0.1, 0.4), "range of the share of the image that a small crop shows", tuple[float, ...]),
-    "teacher_momentum": Setting(
-        0.996, "share of its weights that the teacher keeps at first; 1 at last", limits=Range(0, 1)
+    "teacher_momentum": Setting(0.996, "initial momentum of the EMA teacher; it rises to 1", limits=Range(0, 1)),
+    "teacher_temperature": Setting(
+        (0.04, 0.07), "temperature of the teacher, at first and after the warm-up", tuple[float, ...]
     ),
-    "teacher_temperature": Setting((0.04, 0.07), "of the teacher, at first and after the warm-up", tuple[float, ...]),
     "temperature_warmup": Setting(
         0.3, "share of the steps in which the teacher's temperature rises", limits=Range(0, 1)
     ),
-    "freeze": Setting(1.0, "epochs in which the last layer stands still", limits=Range(0)),
+    "freeze": Setting(1.0, "epochs in which the last layer is frozen", limits=Range(0)),
 }
 
 

@@ -71,7 +71,7 @@ experiment = Experiment(
     },
     settings={
         **classifiers.SHARED["settings"],
-        "generator_learning_rate": Setting(3e-4, "of the generator's Adam, constant", limits=Range(0)),
+        "generator_learning_rate": Setting(3e-4, "learning rate of the generator's Adam, constant", limits=Range(0)),
     },
     panels=panels,
 )

@@ -26,7 +26,7 @@ from dlcore.sequence import seq2seq
 SETTINGS = {
     "model": kit.MODEL,
     "task": Setting("reverse", f"what to make of a string: {', '.join(STRING_TASKS)}", essential=True),
-    "vocabulary": Setting(20, "different symbols", limits=Range(2)),
+    "vocabulary": Setting(20, "number of different symbols", limits=Range(2)),
     "lengths": Setting((4, 16), "symbols of the shortest and the longest string", tuple[int, int], Range(1)),
     "train_size": Setting(50_000, "strings to train on, less those of the other splits", limits=Range(1)),
     "valid_size": Setting(1_000, "strings to validate on", limits=Range(1)),

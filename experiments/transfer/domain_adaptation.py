@@ -48,10 +48,10 @@ SETTINGS = {
         "digits", "the source: digits (embedded, enlarged to 16 pixels), mnist or fashion_mnist", essential=True
     ),
     "data_dir": Setting(None, "where tfds data sets were prepared", str | None, essential=True),
-    "shift": Setting("blended", "of the target", Literal["blended", "inverted"], essential=True),
+    "shift": Setting("blended", "shift of the target domain", Literal["blended", "inverted"], essential=True),
     "patches": Setting(
         "photographs",
-        "to blend with: the photographs that come with scikit-learn, or cifar10",
+        "images to blend with: the photographs that come with scikit-learn, or cifar10",
         Literal["photographs", "cifar10"],
     ),
     "model": Setting(

@@ -84,7 +84,7 @@ experiment = Experiment(
     build=build,
     modules={"network": depth.DepthNet},
     settings={
-        "num_scenes": Setting(800, "to train on; an eighth as many validate and test", limits=Range(4)),
+        "num_scenes": Setting(800, "training images; an eighth as many validate, and as many test", limits=Range(4)),
         "image_size": Setting(32, "side of the images in pixels, a multiple of 8", limits=Range(8), essential=True),
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
     },

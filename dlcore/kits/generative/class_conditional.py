@@ -36,7 +36,10 @@ __all__ = [
 SETTINGS = {
     **image_generation.SETTINGS,
     "guidance_samples": Setting(
-        200, "drawn for each point of the report's guidance curve; 0 leaves it out", limits=Range(0), identity=False
+        200,
+        "samples for each point of the report's guidance curve; 0 leaves the curve out",
+        limits=Range(0),
+        identity=False,
     ),
 }
 

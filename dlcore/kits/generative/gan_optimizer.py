@@ -12,10 +12,12 @@ from dlcore.optim import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedul
 __all__ = ["SETTINGS", "optimizer", "schedule"]
 
 SETTINGS = {
-    "optimizer": Setting("adam", "of both players", Literal[tuple(OPTIMIZERS)]),
-    "learning_rate": Setting(2e-4, "of both players, at the start", limits=Range(0), essential=True),
-    "schedule": Setting("linear", "of the learning rate", Literal[tuple(SCHEDULES)]),
-    "momentum": Setting(0.5, "Adam's first decay rate", limits=Range(0, 1)),
+    "optimizer": Setting("adam", "optimizer of generator and discriminator", Literal[tuple(OPTIMIZERS)]),
+    "learning_rate": Setting(
+        2e-4, "initial learning rate of generator and discriminator", limits=Range(0), essential=True
+    ),
+    "schedule": Setting("linear", "learning-rate schedule", Literal[tuple(SCHEDULES)]),
+    "momentum": Setting(0.5, "beta1 of Adam", limits=Range(0, 1)),
 }
 
 

@@ -25,13 +25,13 @@ SETTINGS = {
     **pretrained_network.SETTINGS,
     "frechet_network": Setting(
         None,
-        "whose features the Fréchet distance is over, as --network, such as the Inception of published distances "
-        "(`dlcore convert FILE --model=inception_v3_fid`); by default that of --network",
+        "network whose features the Fréchet distance compares, as --network, such as the Inception of published "
+        "distances (`dlcore convert FILE --model=inception_v3_fid`); by default that of --network",
         str | None,
         essential=True,
         origin=lambda flags: origin(flags),
     ),
-    "num_samples": Setting(1000, "drawn for the Fréchet distance at each evaluation", limits=Range(2)),
+    "num_samples": Setting(1000, "samples for the Fréchet distance at each evaluation", limits=Range(2)),
 }
 
 

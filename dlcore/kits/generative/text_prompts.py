@@ -37,7 +37,7 @@ SETTINGS = {
     "image_size": Setting(16, "side of the drawn images in pixels", limits=Range(16), essential=True),
     "grid": Setting(2, "cells in a row and in a column of an image", limits=Range(2, 3), essential=True),
     "num_images": Setting(8000, "captioned images to train on; 400 more to validate, 1,000 to test", limits=Range(10)),
-    "num_samples": Setting(400, "drawn from prompts of the test split, at the end of a run", limits=Range(2)),
+    "num_samples": Setting(400, "samples for prompts of the test split, at the end of a run", limits=Range(2)),
     "guidance_samples": class_conditional.SETTINGS["guidance_samples"],
 }
 

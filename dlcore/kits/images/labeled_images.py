@@ -50,7 +50,9 @@ SETTINGS = {
         int | None,
         Range(1),
     ),
-    "augment": Setting("auto", "of training images", Literal["auto", *CLASSIFICATION, *STRONG], essential=True),
+    "augment": Setting(
+        "auto", "augmentation of training images", Literal["auto", *CLASSIFICATION, *STRONG], essential=True
+    ),
     "valid_fraction": Setting(
         0.1, "share of the training images held out for validation, by seed", limits=Range(0.001, 0.9)
     ),
@@ -60,7 +62,9 @@ SETTINGS = {
     "workers": Setting(
         None, "threads that decode streamed images; by default one a core", int | None, Range(0), identity=False
     ),
-    "decoder": Setting("pillow", "of streamed images; opencv is faster, with other pixels", Literal[DECODERS]),
+    "decoder": Setting(
+        "pillow", "decoder of streamed images; opencv is faster, and its pixels differ slightly", Literal[DECODERS]
+    ),
     "skip_bad": Setting(False, "folder: leave out images that cannot be read, and say how many"),
 }
 

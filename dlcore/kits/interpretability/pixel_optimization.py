@@ -27,9 +27,12 @@ SETTINGS = {
         origin=pretrained_network.origin,
     ),
     "optimizer": Setting(
-        "lbfgs", "of the pixels; lbfgs searches for its own step size", Literal["lbfgs", "adam"], essential=True
+        "lbfgs",
+        "optimizer of the pixels; lbfgs searches for its own step size",
+        Literal["lbfgs", "adam"],
+        essential=True,
     ),
-    "learning_rate": Setting(0.05, "of adam, constant", limits=Range(0), essential=True),
+    "learning_rate": Setting(0.05, "learning rate of adam, constant", limits=Range(0), essential=True),
     **ONLY_F32,
 }
 

@@ -34,15 +34,15 @@ __all__ = [
 
 SETTINGS = {
     "environment": Setting("CartPole-v1", "a gymnax environment", essential=True),
-    "time_limit": Setting(0, "steps after which an episode is cut off; 0: those of the environment", limits=Range(0)),
+    "time_limit": Setting(0, "time limit of an episode in steps; 0: the environment's", limits=Range(0)),
     "mask_velocities": Setting(False, "leave velocities out of the observations"),
-    "stack_frames": Setting(1, "how many of the last observations the agent sees", limits=Range(1)),
-    "repeat_actions": Setting(1, "how often an action is taken in turn", limits=Range(1)),
+    "stack_frames": Setting(1, "frame stack: last observations that the agent sees", limits=Range(1)),
+    "repeat_actions": Setting(1, "action repeat: steps that each action is taken for", limits=Range(1)),
     "num_seeds": Setting(5, "seeds trained side by side in one step", limits=Range(1)),
     "eval_episodes": Setting(20, "episodes of each evaluation", limits=Range(1)),
-    "learning_rate": Setting(2.5e-3, "of Adam at the start", limits=Range(0), essential=True),
-    "lr_schedule": Setting("linear", "linear: the learning rate falls to 0; constant", Literal["linear", "constant"]),
-    "max_grad_norm": Setting(0.5, "global norm that larger gradients are scaled to", limits=Range(1e-12)),
+    "learning_rate": Setting(2.5e-3, "initial learning rate of Adam", limits=Range(0), essential=True),
+    "lr_schedule": Setting("linear", "learning-rate schedule; linear falls to 0", Literal["linear", "constant"]),
+    "max_grad_norm": Setting(0.5, "gradient clipping: largest global norm", limits=Range(1e-12)),
     **ONLY_F32,
 }
 SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}

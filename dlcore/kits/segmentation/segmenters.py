@@ -62,7 +62,7 @@ SETTINGS = {
     ),
     "class_weights": Setting(
         "none",
-        "of the classes in the loss: all 1, by median frequency, at most 10, or ENet's 1 / ln(1.02 + share)",
+        "class weights of the loss: all 1, by median frequency, at most 10, or ENet's 1 / ln(1.02 + share)",
         Literal["none", "median", "enet"],
         essential=True,
     ),

@@ -427,7 +427,7 @@ CONTRASTIVE = {
     **SHARED,
     "settings": {
         **SHARED["settings"],
-        "views": Setting("auto", "kind of image that views are drawn for", Literal["auto", *VIEWS]),
+        "views": Setting("auto", "augmentation that makes the views, by the kind of image", Literal["auto", *VIEWS]),
     },
     "evaluators": partial(evaluators, embeddings=True),
     "panels": view_panels,

@@ -52,8 +52,10 @@ SETTINGS = {
     **labeled_images.SETTINGS,
     **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
     "labels_per_class": Setting(4, "labeled training images of each class", limits=Range(1), essential=True),
-    "label_seed": Setting(None, "of the draw of the labeled images; by default --seed", int | None, Range(0)),
-    "unlabeled_ratio": Setting(1, "unlabeled images for each labeled one of a batch", limits=Range(1), essential=True),
+    "label_seed": Setting(None, "random seed that chooses the labeled images; by default --seed", int | None, Range(0)),
+    "unlabeled_ratio": Setting(
+        1, "unlabeled images for each labeled image of a batch", limits=Range(1), essential=True
+    ),
     "valid_labels_per_class": Setting(
         10, "labeled validation images of each class; none takes the whole split", int | None, Range(1)
     ),
@@ -280,7 +282,7 @@ STRONG_VIEW = {
         **SHARED["settings"],
         "strong": Setting(
             "rand_augment",
-            "strong view of unlabeled images, before a square is cut out",
+            "strong augmentation of unlabeled images, before cutout",
             Literal["rand_augment", "auto_augment", "none"],
         ),
     },

@@ -46,7 +46,7 @@ SETTINGS = {
         16, "streams that validation and test are cut into, each read from a zero carry", limits=Range(1)
     ),
     "prompt": Setting("The ", "text that samples continue; in a text without its characters, that text's beginning"),
-    "temperatures": Setting((0.0, 0.5, 1.0), "of the samples in the report; 0 is greedy", limits=Range(0)),
+    "temperatures": Setting((0.0, 0.5, 1.0), "temperatures of the samples in the report; 0 is greedy", limits=Range(0)),
     "num_samples": Setting(2, "samples at each temperature; one at temperature 0", limits=Range(1)),
     "stop": Setting(None, "a character that ends a sample", str | None),
 }

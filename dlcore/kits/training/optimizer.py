@@ -15,9 +15,13 @@ from dlcore.optim.builder import check_milestones
 __all__ = ["SETTINGS", "averaged", "build", "learning_rate_schedule", "schedule"]
 
 SETTINGS = {
-    "optimizer": Setting("adamw", "see dlcore.optim.create_optimizer", Literal[tuple(OPTIMIZERS)], essential=True),
-    "learning_rate": Setting(3e-3, "peak of the schedule", limits=Range(0), essential=True),
-    "schedule": Setting("cosine", "of the learning rate after the warm-up", Literal[tuple(SCHEDULES)], essential=True),
+    "optimizer": Setting(
+        "adamw", "optimizer; dlcore.optim.create_optimizer describes them", Literal[tuple(OPTIMIZERS)], essential=True
+    ),
+    "learning_rate": Setting(3e-3, "peak learning rate", limits=Range(0), essential=True),
+    "schedule": Setting(
+        "cosine", "learning-rate schedule after the warm-up", Literal[tuple(SCHEDULES)], essential=True
+    ),
     "milestones": Setting(
         None,
         "epochs, such as 30,60,90, at which --decay_factor multiplies the rate; given, they replace --schedule",
@@ -26,26 +30,33 @@ SETTINGS = {
         check=check_milestones,
     ),
     "decay_factor": Setting(
-        0.1, "of the learning rate at each of --milestones, or at each plateau", limits=Range(1e-9, 1)
+        0.1, "factor of the learning rate at each of --milestones, or at each plateau", limits=Range(1e-9, 1)
     ),
     "plateau_patience": Setting(
         3, "--schedule=plateau: validations in a row without progress that do not lower the rate", limits=Range(0)
     ),
-    "warmup": Setting(0.1, "share of the steps in which the learning rate rises from 0", limits=Range(0, 1)),
-    "momentum": Setting(0.9, "Adam's first decay rate too", limits=Range(0, 1)),
-    "second_momentum": Setting(0.999, "Adam's second decay rate, of the squares", limits=Range(0, 0.999999)),
+    "warmup": Setting(
+        0.1, "linear warm-up: fraction of the steps in which the learning rate rises from 0", limits=Range(0, 1)
+    ),
+    "momentum": Setting(0.9, "momentum of SGD; beta1 of Adam", limits=Range(0, 1)),
+    "second_momentum": Setting(0.999, "beta2 of Adam: decay rate of the squared gradients", limits=Range(0, 0.999999)),
     "weight_decay": Setting(
         0.05,
-        "decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or positions",
+        "weight decay, decoupled for adamw and lamb, L2 elsewhere; kernels only: no biases, norms, tokens or positions",
         limits=Range(0),
         essential=True,
     ),
-    "clip_norm": Setting(None, "largest global norm of the gradient", float | None, Range(1e-12)),
+    "clip_norm": Setting(None, "gradient clipping: largest global norm of the gradient", float | None, Range(1e-12)),
     "ema": Setting(
-        None, "decay of the parameter average that is measured; none by default", float | None, Range(0, 0.999999)
+        None,
+        "decay of the exponential moving average of parameters that is evaluated; none by default",
+        float | None,
+        Range(0, 0.999999),
     ),
     "accumulate": Setting(
-        1, "steps whose gradients make one update; what is left at the end of the run makes none", limits=Range(1)
+        1,
+        "gradient accumulation: steps whose gradients make one update; a rest at the end of the run makes none",
+        limits=Range(1),
     ),
 }
 

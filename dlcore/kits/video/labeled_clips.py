@@ -67,11 +67,13 @@ SETTINGS = {
         16, "side of a frame in pixels; own videos are scaled to it, and their center is cut out", limits=Range(16, 512)
     ),
     "clip_length": Setting(6, "frames of a clip", limits=Range(1, 64), essential=True),
-    "stride": Setting(1, "from frame to frame of a clip, in frames of the video", limits=Range(1, 16)),
+    "stride": Setting(1, "stride between frames of a clip, in frames of the video", limits=Range(1, 16)),
     "frame_rate": Setting(
         None, "frames a second of a clip of own videos, in place of --stride", float | None, Range(0.01)
     ),
-    "short": Setting("error", "of videos shorter than a clip: an error, begin again, or repeat the last frame", Short),
+    "short": Setting(
+        "error", "what to do with videos shorter than a clip: an error, loop, or repeat the last frame", Short
+    ),
     "views": Setting(3, "clips of each test video, whose logits are averaged", limits=Range(1, 30)),
     "network": Setting(
         "fusion",

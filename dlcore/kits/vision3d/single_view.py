@@ -32,7 +32,7 @@ __all__ = [
 
 SETTINGS = {
     "image_size": Setting(32, "side of the images in pixels, a multiple of 8", limits=Range(8), essential=True),
-    "num_images": Setting(1400, "to train on, and an eighth as many to validate and to test", limits=Range(8)),
+    "num_images": Setting(1400, "training images; an eighth as many validate, and as many test", limits=Range(8)),
     "surface_points": Setting(256, "points on the surface of each solid", limits=Range(1)),
     "num_drawn": Setting(8, "solids that --mode=predict draws", limits=Range(1), identity=False),
     **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},

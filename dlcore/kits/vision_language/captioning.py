@@ -52,10 +52,10 @@ SETTINGS = {
     "longest": Setting(22, "flickr8k: most words of a training caption; longer ones are left out", limits=Range(1)),
     "augment": Setting(
         "none",
-        "of training images: shift by up to a sixteenth of the side; color: that, and jitter of light and color",
+        "augmentation of training images: shift by up to a sixteenth of the side; color: that, and color jitter",
         Literal[AUGMENTATIONS],
     ),
-    "monitor_images": Setting(200, "of the validation split, captioned at each evaluation", limits=Range(2)),
+    "monitor_images": Setting(200, "validation images that are captioned at each evaluation", limits=Range(2)),
     "blind_steps": Setting(
         300, "steps of the image-blind model that the report compares with; 0 leaves it out", limits=Range(0)
     ),

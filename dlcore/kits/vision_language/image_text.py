@@ -37,7 +37,7 @@ __all__ = [
 AUGMENT_SETTING = {
     "augment": Setting(
         "none",
-        "of training images: crop shows 30 to 100 %; photo: that, mirrored at random, with jitter of light and color",
+        "augmentation of training images: crop shows 30 to 100 %; photo: that, mirrored at random, with color jitter",
         Literal["none", "crop", "photo"],
     ),
 }
@@ -73,7 +73,7 @@ QUESTION_SETTINGS = {
     ),
     "image_size": Setting(36, "side of the images", limits=Range(24), essential=True),
     "grid": Setting(3, "cells in a row and in a column of an image", limits=Range(3)),
-    "question": Setting("what color is the circle", "asked of the files of --input", identity=False),
+    "question": Setting("what color is the circle", "question about the images of --input", identity=False),
 }
 CLIP_SETTINGS = {
     "num_clips": Setting(
@@ -82,7 +82,7 @@ CLIP_SETTINGS = {
         limits=Range(10),
         essential=True,
     ),
-    "frames": Setting(8, "of a clip", limits=Range(2), essential=True),
+    "frames": Setting(8, "frames of a clip", limits=Range(2), essential=True),
     "image_size": Setting(32, "side of a frame", limits=Range(16)),
     "path": Setting(
         "hopping",
