@@ -115,7 +115,11 @@ def mode_of(argv: list[str]) -> tuple[Mode, dict[str, Setting]]:
       (mode, its flags and `--mode`); under `--help=all` the flags of every mode.
     """
     name = last_value(argv, "mode") or "train"
-    settings = {"mode": Setting("train", "mode: train, or use a trained run", Literal[tuple(MODES)], identity=False, essential=True)}
+    settings = {
+        "mode": Setting(
+            "train", "mode: train, or use a trained run", Literal[tuple(MODES)], identity=False, essential=True
+        )
+    }
     chosen = name if name in MODES else "train"
     if "--help=all" in argv:
         for other in MODES:
