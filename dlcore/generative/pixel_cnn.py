@@ -5,7 +5,7 @@ arXiv:1601.06759.
 
     vertical    v' = gate(conv(v))                          sees all rows above; its first layer not the pixel's own
     horizontal  h' = h + W gate(conv(h) + U conv(v))        sees the pixels left of it in its row, and v
-    gate(a, b)  = tanh(a) sigmoid(b),   a and b also get a bias of the class
+    gate(a, b)  = tanh(a) sigmoid(b),   a and b also get a bias of the class, or W m of a map m at the same position
 
 A single stack of masked convolutions does not see a wedge of pixels above and to the right, the blind spot. Two stacks
 see every pixel before. The colors of a pixel come one after the other, red, green, blue: the channels of the horizontal
@@ -62,10 +62,13 @@ class _Layer(nn.Module):
         self.drop = nn.Dropout(self.dropout)
         if self.num_classes:
             self.label = Embed(self.num_classes, 2 * gate_features, dtype=self.dtype)
+        self.map = Conv(2 * gate_features, (1, 1), dtype=self.dtype)
 
     def biases(self, label: jax.Array | None) -> list:
-        """Of the class, for the vertical and the horizontal stack, [B, 1, 1, 2 F] each."""
-        return [0.0, 0.0] if label is None else jnp.split(self.label(label)[:, None, None], 2, -1)
+        """Of the class [B, 1, 1, 2 F] or the map [B, R, N, 2 F], for the vertical and the horizontal stack."""
+        if label is None:
+            return [0.0, 0.0]
+        return jnp.split(self.map(label) if label.ndim == 4 else self.label(label)[:, None, None], 2, -1)
 
     def down(self, window: jax.Array, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Rows [B, R + above, W, channels] -> (v [B, R, W, F], what the horizontal stack adds [B, R, W, 2 F])."""
@@ -145,7 +148,8 @@ class PixelCNN(nn.Module):
 
         Args:
           x: [B, H, W, C] in [0, levels); int where levels are embedded.
-          label: [B] int, where there are classes.
+          label: [B] int, where there are classes; or a map [B, H, W, M] that says something of each position, such as
+            a coarser level of codes.
           train: drop channels.
 
         Returns:
@@ -173,7 +177,7 @@ class PixelCNN(nn.Module):
 
         Args:
           shape: (B, H, W, C).
-          label: [B] int, or None.
+          label: [B] int, a map [B, H, W, M], or None.
 
         Returns:
           The rows above, and those of the row that `row` and `step` fill, of each layer.
@@ -198,12 +202,12 @@ class PixelCNN(nn.Module):
           cache: of `start`, or the row before.
           x: [B, H, W, C], of which only the rows above y are read.
           y: [] int, the row.
-          label: [B] int, or None.
+          label: [B] int, a map [B, H, W, M], or None.
 
         Returns:
           The cache for the row's steps.
         """
-        half = self.first_kernel // 2
+        half, label = self.first_kernel // 2, _part_of_map(label, y, 1)
         rows = y - half + jnp.arange(half)
         window = jnp.where(rows[None, :, None, None] >= 0, self._inputs(jnp.take(x, rows, 1, mode="clip")), 0)
         first, *later_layers = self.layers
@@ -223,12 +227,13 @@ class PixelCNN(nn.Module):
           cache: of `row`, or the step before.
           x: [B, H, W, C], of which only what comes before `place` is read.
           place: (row, column, color), in raster order.
-          label: [B] int, or None.
+          label: [B] int, a map [B, H, W, M], or None.
 
         Returns:
           (cache, logits [B, levels]).
         """
         y, column, color = place
+        label = _part_of_map(_part_of_map(label, y, 1), column, 2)
 
         def part(rows, start, size):
             return jax.lax.dynamic_slice_in_dim(rows, start, size, 2)
@@ -242,6 +247,11 @@ class PixelCNN(nn.Module):
             left.append(jax.lax.dynamic_update_slice_in_dim(rows, h, half + column, 2))
             h = layer.right(part(left[-1], column, half + 1), to_right, label)
         return cache | {"left": left}, self._outputs(h)[:, 0, 0, color]
+
+
+def _part_of_map(label: jax.Array | None, index: jax.Array, axis: int) -> jax.Array | None:
+    """One row or column of a map; a class and None as they are."""
+    return label if label is None or label.ndim < 4 else jax.lax.dynamic_slice_in_dim(label, index, 1, axis)
 
 
 def _pad(x: jax.Array, count: int, axis: int) -> jax.Array:

@@ -46,6 +46,7 @@ __all__ = [
     "nearest_codes",
     "straight_through",
     "update_codebook",
+    "update_in_phases",
 ]
 
 NUM_STEPS = 8
@@ -300,6 +301,35 @@ class CodebookUsage(Metric):
         return float((counts > 0).mean()) if counts.sum() else None
 
 
+def update_in_phases(updates: tuple[Callable, Callable], is_second: jax.Array, state: Any, batch: dict) -> tuple:
+    """Run one of two updates, with metrics of both.
+
+    Args:
+      updates: the first phase's and the second's, each `(state, batch) -> (state, metrics)`.
+      is_second: [] bool, which of them.
+      state: of the learner.
+      batch: of the step.
+
+    Returns:
+      (state, metrics); metrics that only the other phase has are empty.
+    """
+    # Both branches of the cond return the same metrics; those of the other phase are zero.
+    empty = [
+        {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
+        for shapes in (jax.eval_shape(update, state, batch)[1] for update in updates)
+    ]
+
+    def with_all_metrics(update):
+        def run(state, batch):
+            state, metrics = update(state, batch)
+            return state, {**empty[0], **empty[1], **metrics}
+
+        return run
+
+    first, second = map(with_all_metrics, updates)
+    return jax.lax.cond(is_second, second, first, state, batch)
+
+
 def _never(step: jax.Array) -> jax.Array:
     return jnp.zeros_like(step, bool)
 
@@ -441,25 +471,7 @@ def learner(
             state, metrics = update_autoencoder(state, batch)
             return state.replace(step=state.step + 1), metrics
         # Two phases: the autoencoder first, then the prior on its codes.
-        phase_updates = (update_autoencoder, update_prior)
-        # Both branches of the cond return the same metrics; those of the other phase are zero.
-        empty = [
-            {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
-            for shapes in (jax.eval_shape(turn, state, batch)[1] for turn in phase_updates)
-        ]
-
-        def whole(turn):
-            """The turn, with the other's metrics blank."""
-
-            def run(state, batch):
-                state, metrics = turn(state, batch)
-                return state, {**empty[0], **empty[1], **metrics}
-
-            return run
-
-        later, earlier = whole(update_prior), whole(update_autoencoder)
-        # Update of the phase that this step belongs to.
-        state, metrics = jax.lax.cond(is_prior_step(state.step), later, earlier, state, batch)
+        state, metrics = update_in_phases((update_autoencoder, update_prior), is_prior_step(state.step), state, batch)
         return state.replace(step=state.step + 1), metrics
 
     def evaluate(state: VQVAEState, batch: dict) -> Metrics:

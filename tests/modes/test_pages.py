@@ -117,6 +117,7 @@ WITHOUT_LOSS = {
     "generative.ring_gan",
     "generative.style_gan",
     "generative.vq_vae",
+    "generative.vq_vae_2",
     "interpretability.class_image",
     "interpretability.feature_inversion",
     "interpretability.style_transfer",

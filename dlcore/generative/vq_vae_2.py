@@ -1,0 +1,422 @@
+"""VQ-VAE-2: two grids of codes, a coarse one for the global layout and a fine one for detail, and a prior of both.
+
+Razavi, van den Oord & Vinyals 2019, arXiv:1906.00446; codebooks and restarts are those of `dlcore.generative.vq_vae`.
+
+    top       h = E_b(x),  z_t = E_t(h),   k_t = nearest code of z_t,   q_t its vector    half the sides of the bottom
+    bottom    z_b = W [h; D_t(q_t)],       k_b = nearest code of z_b,   q_b its vector
+    x^ = D([up(q_t); q_b])                 straight-through in both
+    L = mean (x^ - x)^2 + beta (mean (z_t - sg(q_t))^2 + mean (z_b - sg(q_b))^2)
+    p(k_t, k_b) = p(k_t) p(k_b | k_t)  each autoregressive; the second reads a map that convolutions make of k_t
+
+The bottom's encoder sees what the top said, so that it need not say it again. The paper's priors are PixelSNAIL with
+self-attention for the top and a network without attention, conditioned by residual blocks, for the bottom; here both
+are gated PixelCNNs. Its decoder upsamples by transposed convolutions, here by nearest resize and convolution.
+
+`mse_without_top` and `mse_without_bottom` decode with all codes of one level replaced by the mean vector that this
+level uses: they are above `mse` as far as a level is used.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.generative.autoregressive import log_likelihood, sample
+from dlcore.generative.pixels import denormalize, halved_sides, normalize
+from dlcore.generative.vq_vae import (
+    VQVAE,
+    Codebook,
+    CodebookPerplexity,
+    CodebookUsage,
+    codebook_from,
+    nearest_codes,
+    straight_through,
+    update_codebook,
+    update_in_phases,
+)
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.losses import masked_mean
+from dlcore.metrics import psnr
+from dlcore.metrics.language import BitsPerDim
+from dlcore.nn import Conv, Embed
+
+__all__ = ["VQVAE2", "Priors", "TopCondition", "VQVAE2State", "learner"]
+
+LEVELS = ("top", "bottom")
+
+
+class VQVAE2(VQVAE):
+    """The networks of both levels, of convolutions and residual blocks as in `VQVAE`.
+
+    Args:
+      shape: (H, W, C) of an image.
+      width: channels inside.
+      embedding_dim: D, of a code of either level.
+      downsamplings: how often sides are halved, up to the bottom's codes; the top's are halved once more.
+      num_res_blocks: residual blocks of each encoder and decoder.
+      dtype: of computation; None takes the input's.
+    """
+
+    downsamplings: Annotated[int, Range(1)] = 1
+
+    @property
+    def grids(self) -> dict[str, tuple[int, int]]:
+        """{"top": (h / 2, w / 2), "bottom": (h, w)} of the codes.
+
+        Raises:
+          ValueError: the sides cannot be halved so often.
+        """
+        return dict(zip(LEVELS, (halved_sides(self.shape, self.downsamplings + k) for k in (1, 0)), strict=True))
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Compute the features that both levels read.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          h [B, h, w, width].
+        """
+        _ = self.grids
+        for k in range(self.downsamplings):
+            x = nn.relu(self._conv(f"down{k}", self.width, x, 4, 2))
+        return self._blocks("encoder", self._conv("encoder_in", self.width, x, 3))
+
+    def encode_top(self, features: jax.Array) -> jax.Array:
+        """Compute what the top's codes are nearest to.
+
+        Args:
+          features: [B, h, w, width], of `encode`.
+
+        Returns:
+          z_t [B, h / 2, w / 2, D].
+        """
+        x = nn.relu(self._conv("top_down", self.width, nn.relu(features), 4, 2))
+        x = self._blocks("top", self._conv("top_in", self.width, x, 3))
+        return self._conv("top_out", self.embedding_dim, nn.relu(x), 1)
+
+    def encode_bottom(self, features: jax.Array, top: jax.Array) -> jax.Array:
+        """Compute what the bottom's codes are nearest to, given the top's.
+
+        Args:
+          features: [B, h, w, width], of `encode`.
+          top: [B, h / 2, w / 2, D], vectors of the top's codes.
+
+        Returns:
+          z_b [B, h, w, D].
+        """
+        decoded = nn.relu(self._blocks("top_decoder", self._conv("top_decoder_in", self.width, top, 3)))
+        decoded = self._conv("top_decoder_up", self.width, decoded.repeat(2, 1).repeat(2, 2), 3)
+        x = jnp.concatenate([nn.relu(features), nn.relu(decoded)], -1)
+        return self._conv("bottom_out", self.embedding_dim, x, 1)
+
+    def decode(self, top: jax.Array, bottom: jax.Array) -> jax.Array:
+        """Decode code vectors of both levels.
+
+        Args:
+          top: [B, h / 2, w / 2, D].
+          bottom: [B, h, w, D].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+        """
+        top = self._conv("top_up", self.embedding_dim, top.repeat(2, 1).repeat(2, 2), 3)
+        x = self._blocks("decoder", self._conv("decoder_in", self.width, jnp.concatenate([top, bottom], -1), 3))
+        for k in range(self.downsamplings):
+            x = self._conv(f"up{k}", self.width, nn.relu(x).repeat(2, 1).repeat(2, 2), 3)
+        return self._conv("decoder_out", self.shape[-1], nn.relu(x), 3)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Reconstruct without quantization.
+
+        Args:
+          x: [B, H, W, C] in [-1, 1].
+
+        Returns:
+          [B, H, W, C], about [-1, 1].
+        """
+        features = self.encode(x)
+        top = self.encode_top(features)
+        return self.decode(top, self.encode_bottom(features, top))
+
+
+class TopCondition(nn.Module):
+    """Codes of the top [B, h, w] int -> the map [B, 2 h, 2 w, features] that the bottom's prior reads.
+
+    Args:
+      num_codes: K, of the top.
+      features: channels of the map.
+      num_res_blocks: residual blocks of 3x3 convolutions on the top's grid.
+      dtype: of computation; None takes the parameters'.
+    """
+
+    num_codes: int
+    features: Annotated[int, Range(1)] = 32
+    num_res_blocks: Annotated[int, Range(0)] = 1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        """Embed the codes, mix neighbors, and double the sides.
+
+        Args:
+          codes: [B, h, w] int.
+
+        Returns:
+          [B, 2 h, 2 w, features].
+        """
+        x = Embed(self.num_codes, self.features, dtype=self.dtype, name="embedding")(codes)
+        for k in range(self.num_res_blocks):
+            x = x + Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name=f"block{k}")(nn.relu(x))
+        return nn.relu(x).repeat(2, 1).repeat(2, 2)
+
+
+class Priors(NamedTuple):
+    """The networks of p(k_t) and p(k_b | k_t).
+
+    Args:
+      top: an autoregressive network of K levels, as `dlcore.generative.autoregressive` describes it.
+      condition: top codes to a map, as `TopCondition`.
+      bottom: an autoregressive network of K levels that takes this map in place of a label.
+    """
+
+    top: nn.Module
+    condition: nn.Module
+    bottom: nn.Module
+
+
+@struct.dataclass
+class VQVAE2State(State):
+    """The state of both phases; params and opt_state are dicts of `autoencoder` and `prior`.
+
+    Args:
+      codebooks: {"top": Codebook, "bottom": Codebook}.
+    """
+
+    codebooks: dict[str, Codebook]
+
+
+def _never(step: jax.Array) -> jax.Array:
+    return jnp.zeros_like(step, bool)
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    priors: Priors | None = None,
+    prior_optimizer: optax.GradientTransformation | None = None,
+    is_prior_step: Callable[[jax.Array], jax.Array] = _never,
+    num_codes: Annotated[int, Range(2)] = 128,
+    commitment: Annotated[float, Range(0)] = 0.25,
+    decay: Annotated[float, Range(0, 0.999999)] = 0.99,
+    restart_below: Annotated[float, Range(0, 0.99)] = 0.03,
+    temperature: Annotated[float, Range(0)] = 1.0,
+) -> Learner:
+    """Train a VQ-VAE-2, and then the priors of its codes, on `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: with `encode`, `encode_top`, `encode_bottom`, `decode` and `grids`, as `VQVAE2`.
+      optimizer: of the autoencoder, any optax transformation.
+      priors: networks of `num_codes` levels; None trains none.
+      prior_optimizer: of the priors, which share no parameter.
+      is_prior_step: step [] -> whether it trains the priors and not the autoencoder.
+      num_codes: K, of each level.
+      commitment: beta, weight of the pull of the encoders' outputs to their codes.
+      decay: g, of the codebooks' averages.
+      restart_below: a code restarts where its share of the outputs is below this over K; 0 restarts none.
+      temperature: of samples; below 1 they are more probable and less diverse.
+
+    Returns:
+      The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], for each level
+      `perplexity` and `usage` of its codebook and the mse without it, and of the priors `top_bits` and `bottom_bits` a
+      code of their level, and `prior_bits` a code of either (uniform ones have log2 K). `predict` gives `top_codes`,
+      `bottom_codes`, `reconstruction [B, H, W, C]` with its `psnr [B]`, and with priors a `sample` by the index alone.
+      A batch of `index` alone gives `sample`. There is no `loss`: what passes straight through is not the gradient of
+      any value.
+    """
+    optimizers = {"autoencoder": optimizer} | ({} if priors is None else {"prior": prior_optimizer})
+
+    def apply(params, method, *inputs):
+        return model.apply({"params": params["autoencoder"]}, *inputs, method=method)
+
+    def init(rng: jax.Array, batch: dict) -> VQVAE2State:
+        x = normalize(batch["image"])
+        params = {"autoencoder": model.init(jax.random.fold_in(rng, 0), x[:1])["params"]}
+        features = apply(params, "encode", x)
+        z = {"top": apply(params, "encode_top", features)}
+        z["bottom"] = apply(params, "encode_bottom", features, z["top"])
+        if priors is not None:
+            codes = {level: jnp.zeros((1, *model.grids[level]), jnp.int32) for level in LEVELS}
+            keys = jax.random.split(jax.random.fold_in(rng, 1), 3)
+            condition = priors.condition.init(keys[1], codes["top"])
+            params["prior"] = {
+                "top": priors.top.init(keys[0], codes["top"][..., None])["params"],
+                "condition": condition["params"],
+                "bottom": priors.bottom.init(
+                    keys[2], codes["bottom"][..., None], priors.condition.apply(condition, codes["top"])
+                )["params"],
+            }
+        return VQVAE2State(
+            step=jnp.zeros((), jnp.int32),
+            rng=jax.random.fold_in(rng, 2),
+            params=params,
+            opt_state={name: optimizers[name].init(params[name]) for name in params},
+            codebooks={
+                level: codebook_from(
+                    jax.random.fold_in(rng, 3 + k), z[level].reshape(-1, z[level].shape[-1]), num_codes
+                )
+                for k, level in enumerate(LEVELS)
+            },
+        )
+
+    def quantized(params, codebooks, x):
+        """{level: (z, codes, q)}; the bottom is encoded given the top's vectors, through which gradients pass."""
+        features = apply(params, "encode", x)  # [B, h, w, width]
+        z_top = apply(params, "encode_top", features)  # [B, h/2, w/2, D]
+        top_codes = nearest_codes(z_top, codebooks["top"].vectors)  # [B, h/2, w/2]
+        q_top = codebooks["top"].vectors[top_codes]
+        z_bottom = apply(params, "encode_bottom", features, straight_through(z_top, q_top))  # [B, h, w, D]
+        bottom_codes = nearest_codes(z_bottom, codebooks["bottom"].vectors)  # [B, h, w]
+        q_bottom = codebooks["bottom"].vectors[bottom_codes]
+        return {"top": (z_top, top_codes, q_top), "bottom": (z_bottom, bottom_codes, q_bottom)}
+
+    def autoencode(params, codebooks, batch):
+        """(loss, (metrics, {level: (z, codes, q)}))."""
+        x, mask = normalize(batch["image"]), mask_of(batch)
+        levels = quantized(params, codebooks, x)
+        # Straight-through gradients from the decoder to both encoders.
+        y = apply(params, "decode", *(straight_through(levels[level][0], levels[level][2]) for level in LEVELS))
+        errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
+        # Commitment losses: the encoders stay near their codes; the codebooks move by EMA.
+        commitment_losses = sum(
+            jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3)) for z, _, q in levels.values()
+        )  # [B]
+        losses = errors + commitment * commitment_losses
+        y, x = denormalize(y), (x + 1) / 2
+        metrics = {
+            "loss": Sum.of(losses, mask),
+            "commitment": Sum.of(commitment_losses, mask),
+            "mse": Sum.of(_mse(y, x), mask),
+            "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
+        }
+        return masked_mean(losses, mask), (metrics, levels)
+
+    def use_of_levels(params, codebooks, levels, batch):
+        """Perplexity and usage of each codebook, and the mse where the mean vector stands for a level."""
+        mask, metrics = mask_of(batch), {}
+        for level in LEVELS:
+            codes, book = levels[level][1], codebooks[level]
+            used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)  # [B, K]
+            counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)
+            metrics |= {f"{level}_perplexity": CodebookPerplexity(counts), f"{level}_usage": CodebookUsage(counts)}
+            mean = book.sums.sum(0) / jnp.maximum(book.counts.sum(), 1e-12)  # [D]
+            vectors = {name: levels[name][2] for name in LEVELS} | {level: jnp.full_like(levels[level][2], mean)}
+            y = denormalize(apply(params, "decode", *(vectors[name] for name in LEVELS)))
+            metrics[f"mse_without_{level}"] = Sum.of(_mse(y, (normalize(batch["image"]) + 1) / 2), mask)
+        return metrics
+
+    def prior_loss(params, levels, mask):
+        """(nats a code of either level, metrics) of the priors."""
+        prior = params["prior"]
+        top, bottom = (jax.lax.stop_gradient(levels[level][1]) for level in LEVELS)
+        condition = priors.condition.apply({"params": prior["condition"]}, top)  # [B, h, w, F]
+        nats = {
+            "top": -log_likelihood(priors.top, prior["top"], top[..., None]),
+            "bottom": -log_likelihood(priors.bottom, prior["bottom"], bottom[..., None], condition),
+        }  # [B] each
+        sizes = {"top": top[0].size, "bottom": bottom[0].size}
+        a_code = sum(nats.values()) / sum(sizes.values())
+        metrics = {f"{level}_bits": BitsPerDim.of(nats[level] / sizes[level], mask) for level in LEVELS}
+        return masked_mean(a_code, mask), metrics | {"prior_bits": BitsPerDim.of(a_code, mask)}
+
+    def stepped(state, part, gradients, **changes):
+        updates, opt_state = optimizers[part].update(gradients, state.opt_state[part], state.params[part])
+        params = optax.apply_updates(state.params[part], updates)
+        return state.replace(
+            params={**state.params, part: params}, opt_state={**state.opt_state, part: opt_state}, **changes
+        )
+
+    def update_autoencoder(state, batch):
+        def objective(autoencoder):
+            return autoencode({**state.params, "autoencoder": autoencoder}, state.codebooks, batch)
+
+        # Gradient of reconstruction and commitment.
+        gradients, (metrics, levels) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
+        # EMA of each codebook; dead codes restart.
+        codebooks, key = {}, jax.random.fold_in(state.rng, state.step)
+        for k, (level, (z, codes, _)) in enumerate(levels.items()):
+            codebooks[level] = update_codebook(
+                state.codebooks[level],
+                z.reshape(-1, z.shape[-1]),
+                codes.reshape(-1),
+                jnp.repeat(mask_of(batch), codes[0].size),
+                jax.random.fold_in(key, k),
+                decay=decay,
+                restart_below=restart_below,
+            )
+        # Optimizer step of the autoencoder.
+        return stepped(state, "autoencoder", gradients, codebooks=codebooks), metrics
+
+    def update_prior(state, batch):
+        # Codes of the frozen autoencoder.
+        levels = quantized(state.params, state.codebooks, normalize(batch["image"]))
+
+        def objective(prior):
+            return prior_loss({**state.params, "prior": prior}, levels, mask_of(batch))
+
+        # Gradient of the negative log-likelihood of the codes of both levels.
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
+        # Optimizer step of the priors.
+        return stepped(state, "prior", gradients), metrics
+
+    def update(state: VQVAE2State, batch: dict) -> tuple[VQVAE2State, Metrics]:
+        if priors is None:
+            state, metrics = update_autoencoder(state, batch)
+        else:
+            # Two phases: the autoencoder first, then the priors on its codes.
+            state, metrics = update_in_phases(
+                (update_autoencoder, update_prior), is_prior_step(state.step), state, batch
+            )
+        return state.replace(step=state.step + 1), metrics
+
+    def evaluate(state: VQVAE2State, batch: dict) -> Metrics:
+        _, (metrics, levels) = autoencode(state.params, state.codebooks, batch)
+        metrics |= use_of_levels(state.params, state.codebooks, levels, batch)
+        return metrics if priors is None else metrics | prior_loss(state.params, levels, mask_of(batch))[1]
+
+    def sampled(state, keys):
+        """Draw the top's codes, then the bottom's given them, and decode both."""
+        prior, grids = state.params["prior"], model.grids
+        keys = {level: jax.vmap(jax.random.fold_in, (0, None))(keys, k) for k, level in enumerate(LEVELS)}
+        draw = {"temperature": temperature}
+        top = sample(priors.top, prior["top"], keys["top"], (*grids["top"], 1), **draw)[..., 0]
+        condition = priors.condition.apply({"params": prior["condition"]}, top)
+        bottom = sample(priors.bottom, prior["bottom"], keys["bottom"], (*grids["bottom"], 1), label=condition, **draw)[
+            ..., 0
+        ]
+        vectors = (state.codebooks[level].vectors[codes] for level, codes in zip(LEVELS, (top, bottom), strict=True))
+        return denormalize(apply(state.params, "decode", *vectors))
+
+    def predict(state: VQVAE2State, batch: dict) -> dict[str, jax.Array]:
+        outputs = {} if priors is None else {"sample": sampled(state, example_keys(state.rng, batch))}
+        if "image" not in batch:
+            return outputs
+        x = normalize(batch["image"])
+        # Reconstruct from the nearest codes.
+        levels = quantized(state.params, state.codebooks, x)
+        y = denormalize(apply(state.params, "decode", *(levels[level][2] for level in LEVELS)))
+        codes = {f"{level}_codes": levels[level][1] for level in LEVELS}
+        return outputs | codes | {"reconstruction": y, "psnr": jax.vmap(psnr)(y, (x + 1) / 2)}
+
+    return Learner(init=init, update=update, evaluate=evaluate, predict=predict)
+
+
+def _mse(y: jax.Array, x: jax.Array) -> jax.Array:
+    """[B, H, W, C] twice -> [B]."""
+    return jnp.square(y - x).mean((1, 2, 3))

@@ -1,0 +1,97 @@
+"""VQ-VAE-2: encode digits as two grids of codes, learn a prior of the fine grid given the coarse one, and sample.
+
+python -m experiments.generative.vq_vae_2
+
+The first part of the run trains the autoencoder, the last (`--prior_share`) a gated PixelCNN over the top's 2 x 2 codes
+and one over the bottom's 4 x 4 codes that reads the top's. `mse_without_top` and `mse_without_bottom` say how much the
+decoder needs each level; `top_bits` and `bottom_bits` a code compare with log2 K, which a uniform prior has.
+"""
+
+from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.generative import vq_vae_2
+from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
+from dlcore.kits import generative_panels, latents, optimizer
+from dlcore.learner import Range
+from dlcore.main import main
+from experiments.generative.vq_vae import data, phases, schedule
+
+
+def build(setup: Setup):
+    flags, (first, last) = setup.flags, phases(setup)
+    model = VQVAE2(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **flags.group("vqvae2"))
+    priors = None
+    if last:
+        condition = TopCondition(flags.num_codes, dtype=setup.dtype, **flags.group("condition"))
+        fields = {**flags.group("prior"), "dtype": setup.dtype}
+        priors = Priors(PixelCNN(flags.num_codes, 1, **fields), condition, PixelCNN(flags.num_codes, 1, **fields))
+    return vq_vae_2.learner(
+        model=model,
+        priors=priors,
+        optimizer=optimizer.build(setup._replace(steps=max(1, first))),
+        prior_optimizer=optimizer.build(setup._replace(steps=max(1, last))),
+        is_prior_step=lambda step: step >= first,
+        **flags.group("learner"),
+    )
+
+
+experiment = Experiment(
+    file=__file__,
+    doc=__doc__,
+    learner=vq_vae_2.learner,
+    data=data,
+    build=build,
+    modules={"vqvae2": VQVAE2, "prior": PixelCNN, "condition": TopCondition},
+    settings={
+        **latents.SAMPLED,
+        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+        "prior_share": Setting(
+            0.5, "of the steps, the last, that train the priors; 0 trains none", limits=Range(0, 0.99)
+        ),
+    },
+    defaults={
+        "steps": 2000,
+        "prior_share": 0.25,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "eval_every": 500,
+        "select": "last",
+        "num_codes": 64,
+        "vqvae2.width": 32,
+        "vqvae2.embedding_dim": 16,
+        "vqvae2.num_res_blocks": 1,
+        "prior.features": 32,
+        "prior.num_layers": 3,
+        "prior.first_kernel": 5,
+        "prior.embedding_dim": 16,
+    },
+    smoke={
+        "steps": 4,
+        "batch_size": 8,
+        "num_codes": 8,
+        "vqvae2.width": 8,
+        "prior.features": 8,
+        "prior.num_layers": 1,
+        "condition.features": 8,
+        "num_samples": 16,
+        "network_steps": 2,
+        "eval_every": 4,
+    },
+    monitor="prior_bits",
+    monitor_mode="min",
+    headline="mse",
+    example=latents.example,
+    inputs=latents.inputs,
+    drawn=latents.drawn,
+    describe=latents.describe,
+    write=latents.write,
+    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
+    panels=latents.panels,
+    pictures=latents.pictures,
+    evaluators=lambda setup, splits, split: latents.evaluators(setup, splits, split) if phases(setup)[1] else [],
+    schedule=schedule,
+)
+
+if __name__ == "__main__":
+    main(experiment)
