@@ -7,7 +7,8 @@
     load.py                loads and runs it; of a classifier `predict(image)` takes any image file or array
 
 The number of examples is free; their shape is that of training. Functions of plain dicts are exported, so that nothing
-of flax has to be registered where they are loaded.
+of flax has to be registered where they are loaded. `--fold_batch_norm` merges each batch norm into the convolution or
+dense layer before it: fewer arrays and operations, and the same results but for rounding.
 """
 
 import hashlib
@@ -27,10 +28,11 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
-from dlcore.experiment.setting import FlagError
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.modes import exported_loader
+from dlcore.nn.folding import find_folds, with_folds
 from dlcore.run import provenance
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
@@ -45,6 +47,7 @@ __all__ = [
     "export_function",
     "export_run",
     "flat_predict",
+    "fold_predict",
     "input_rule",
     "load_exported",
     "trace_program",
@@ -52,6 +55,8 @@ __all__ = [
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PACKAGES = ("flatbuffers", "safetensors")
+FOLDED_APART = 1e-3
+"""Relative difference of outputs that merged batch norms may make, by rounding."""
 LOADER = re.sub(
     r"from dlcore\.data\.image_pixels import .*\n",
     lambda _: Path(image_pixels.__file__).read_text(encoding="utf-8"),
@@ -239,6 +244,41 @@ def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], A
     return predict, {path: data(leaf) for path, leaf in leaf_paths(state)}
 
 
+def fold_predict(
+    predict: Callable[[dict, dict], Any], weights: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> tuple[Callable[[dict, dict], Any], dict[str, Any]]:
+    """Merge the batch norms of `predict` into the layers before them.
+
+    Args:
+      predict: of `flat_predict`.
+      weights: that it takes.
+      inputs: {name: array [B, ...]}, on which it runs once.
+
+    Returns:
+      (function of (weights and those below, inputs), {"folded/PATH/kernel" and "folded/PATH/bias": array}).
+
+    Raises:
+      FlagError: no batch norm follows a convolution or dense layer.
+    """
+    folds = find_folds(lambda: predict(dict(weights), {k: jnp.asarray(v) for k, v in inputs.items()}))
+    if not folds:
+        raise FlagError(
+            "--fold_batch_norm: no batch norm is applied to the output of a convolution or dense layer; allowed: "
+            "exporting without it"
+        )
+    say(f"{len(folds)} batch norms are merged into the layers before them")
+
+    def folded(weights: dict, inputs: dict) -> Any:
+        merged = {
+            path: fold._replace(kernel=weights[f"folded/{path}/kernel"], bias=weights[f"folded/{path}/bias"])
+            for path, fold in folds.items()
+        }
+        return with_folds(predict, merged)(weights, inputs)
+
+    arrays = {f"folded/{path}/{k}": getattr(fold, k) for path, fold in folds.items() for k in ("kernel", "bias")}
+    return folded, arrays
+
+
 def example_batch(experiment: Experiment, spec: dict) -> dict[str, np.ndarray]:
     """Get the batch whose arrays an exported `predict` takes.
 
@@ -271,7 +311,7 @@ def export_run(run: ResolvedRun) -> int:
 
     Raises:
       FlagError: the experiment gives no example of a batch, its batches are no dicts of arrays, or its predict cannot
-        be traced for a free number of examples.
+        be traced for a free number of examples; or batch norms were to be merged and cannot be.
       ValueError: RUN/export holds something that is no export.
     """
     config = config_of(run)
@@ -280,6 +320,15 @@ def export_run(run: ResolvedRun) -> int:
     learner = run.experiment.build(run.setup(spec))
     step, state = restore_state(run, learner, batch, run.flags.select)
     predict, weights = flat_predict(learner, state)
+    rng = np.random.default_rng(0)
+    samples = {
+        k: (rng.uniform(0, 1, (3, *v.shape[1:])) * (255 if v.dtype == np.uint8 else 1)).astype(v.dtype)
+        for k, v in batch.items()
+    }
+    exported_predict = predict
+    if run.flags.fold_batch_norm:
+        exported_predict, folds = fold_predict(predict, weights, samples)
+        weights = {**weights, **folds}
     weights = {path: np.asarray(jax.device_get(leaf)) for path, leaf in weights.items()}
     about = {
         "experiment": run.experiment.name,
@@ -293,7 +342,7 @@ def export_run(run: ResolvedRun) -> int:
         raise ValueError(f"{folder}: holds other files than an export; allowed: after they are moved away")
     shutil.rmtree(new, ignore_errors=True)
     try:
-        manifest = export_function(new, predict, weights, batch, about)
+        manifest = export_function(new, exported_predict, weights, batch, about)
     except ValueError as error:
         raise FlagError(f"--mode=export: predict of {run.experiment.name} as a {error}, or the other modes") from error
     if rule := input_rule(spec, manifest["inputs"], manifest["outputs"]):
@@ -306,13 +355,7 @@ def export_run(run: ResolvedRun) -> int:
         say(f"{folder}: the earlier export is replaced")
     new.rename(folder)
     _, saved, function = load_exported(folder)
-    rng = np.random.default_rng(0)
-    inputs = {
-        k: (rng.uniform(0, 1, (3, *batch[k].shape[1:])) * (255 if batch[k].dtype == np.uint8 else 1)).astype(
-            batch[k].dtype
-        )
-        for k in manifest["inputs"]
-    }
+    inputs = {k: samples[k] for k in manifest["inputs"]}
     rest = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
     ours, theirs = jax.jit(predict)(weights, {**rest, **inputs}), function(saved, inputs)
     apart = max(
@@ -321,8 +364,24 @@ def export_run(run: ResolvedRun) -> int:
     )
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"{folder}: step {step}, {len(saved)} arrays, {size / 1e6:.1f} MB, for {', '.join(PLATFORMS)}")
+    if run.flags.fold_batch_norm and apart > FOLDED_APART * max(
+        [1.0, *(float(np.max(np.abs(np.asarray(a)), initial=0)) for a in jax.tree.leaves(ours))]
+    ):
+        shutil.rmtree(folder)
+        raise FlagError(
+            f"--fold_batch_norm: outputs move by {apart:.1e}, because the network uses a layer's output before its "
+            "batch norm, too; allowed: exporting without it"
+        )
     say(f"loaded again and run on 3 examples: at most {apart:.1e} from predict here")
     return 0
 
 
-MODE = Mode(export_run, packages=PACKAGES)
+MODE = Mode(
+    export_run,
+    {
+        "fold_batch_norm": Setting(
+            False, "merge each batch norm into the convolution or dense layer before it", identity=False
+        )
+    },
+    packages=PACKAGES,
+)

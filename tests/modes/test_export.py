@@ -19,6 +19,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.main import run
 from dlcore.models import create_model
+from dlcore.modes import export
 from dlcore.modes.export import LOADER, export_function, input_rule, load_exported
 from dlcore.modes.exported_loader import predict as loaded_predict
 from dlcore.modes.exported_loader import preprocess, read
@@ -57,6 +58,43 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
         np.testing.assert_allclose(got["probabilities"].sum(-1), 1, atol=1e-6)
     with pytest.raises(ValueError, match="Shape mismatch"):
         function(weights, {"image": np.zeros((2, 9, 9, 1), np.float32)})
+
+
+@pytest.fixture(scope="module")
+def normalized(tmp_path_factory):
+    """A run of a network with batch norm."""
+    folder = tmp_path_factory.mktemp("fold") / "run"
+    assert run(experiment, ["--smoke", "--ema=none", f"--run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SY-08")
+def test_batch_norms_are_merged_where_it_is_asked(normalized, capsys):
+    outputs, names = [], []
+    image = digits("test").take(4).arrays["image"]
+    for flag in ("--nofold_batch_norm", "--fold_batch_norm"):
+        assert run(experiment, ["--mode=export", flag, f"--run={normalized}"]) == 0
+        _, weights, function = load_exported(normalized / "export")
+        outputs.append(function(weights, {"image": image})["logits"])
+        names.append(list(weights))
+    assert "7 batch norms are merged into the layers before them" in capsys.readouterr().out
+    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-5)
+    assert any("batch_stats" in name for name in names[0])
+    assert not any("batch_stats" in name for name in names[1])
+    assert len([name for name in names[1] if name.startswith("folded/")]) == 2 * 7
+
+
+@pytest.mark.slow
+def test_merging_refuses_networks_without_batch_norm_and_outputs_that_move(normalized, trained, capsys, monkeypatch):
+    assert run(experiment, ["--mode=export", "--fold_batch_norm", f"--run={trained}"]) == 2
+    assert "--fold_batch_norm: no batch norm is applied to the output of a conv" in capsys.readouterr().err
+    find = export.find_folds
+    doubled = lambda f: {path: fold._replace(bias=fold.bias + 1) for path, fold in find(f).items()}  # noqa: E731
+    monkeypatch.setattr(export, "find_folds", doubled)
+    assert run(experiment, ["--mode=export", "--fold_batch_norm", f"--run={normalized}"]) == 2
+    assert "--fold_batch_norm: outputs move by " in capsys.readouterr().err
+    assert not (normalized / "export").exists()
 
 
 @pytest.mark.slow
