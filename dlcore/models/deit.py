@@ -52,10 +52,15 @@ class DeiT(ViT):
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      token_last: False; a DeiT allows nothing else.
+      position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
+        all channels are added.
       distilled: False leaves out the distillation token and its head.
     """
 
     distilled: bool = True
+
+    moves_token = False
 
     INITS = {
         "patch": torch_default(),

@@ -46,6 +46,8 @@ class DINOv2(ViT):
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 0
 
+    moves_token = False
+
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 

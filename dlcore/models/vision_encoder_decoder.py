@@ -86,6 +86,8 @@ class ViTEncoder(vit.ViT):
     All fields of `ViT`.
     """
 
+    moves_token = False
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Read images.

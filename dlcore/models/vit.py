@@ -9,12 +9,15 @@ Dosovitskiy et al., "An image is worth 16x16 words" (2020), arXiv:2010.11929.
 There are N = H W / P^2 tokens, and attention costs N^2: half the patch size is 16x the attention. Locality enters only
 through the patches and the learned positions, so a ViT needs more data than a convolutional network.
 
-With pool="mean" there is no class token: the head sees the mean over patches. For images of another size the positions
-are interpolated (bicubic, as in torch); `load_torch(name, weights, image_size=384)` does so once. Module names are
-timm's, which DeiT's weights use (see `dlcore.models.deit`); `TORCH_NAMES` turns them into torchvision's. Torchvision's
-published files still call the MLP's layers `linear_1` and `linear_2`, which load too, as do timm's names and
-transformers' (whose layer norms have `epsilon=1e-12`). `patch_size=1` is the transformer on pixels. The bias of the
-patch layer starts at 0.
+With pool="mean" there is no class token: the head sees the mean over patches. With `token_last` the class token stands
+behind the patches, with the same logits, as attention does not depend on the order of tokens. With
+`position_features=P` positions are P channels beside the others, concatenated and not added.
+
+For images of another size the positions are interpolated (bicubic, as in torch); `load_torch(name, weights,
+image_size=384)` does so once. Module names are timm's, which DeiT's weights use (see `dlcore.models.deit`);
+`TORCH_NAMES` turns them into torchvision's. Torchvision's published files still call the MLP's layers `linear_1` and
+`linear_2`, which load too, as do timm's names and transformers' (whose layer norms have `epsilon=1e-12`).
+`patch_size=1` is the transformer on pixels. The bias of the patch layer starts at 0.
 """
 
 import functools
@@ -135,6 +138,9 @@ class ViT(Backbone):
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      token_last: put the class token behind the patches, not before them.
+      position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
+        all channels are added.
     """
 
     num_classes: int = 1000
@@ -154,6 +160,11 @@ class ViT(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
+    token_last: bool = False
+    position_features: int = 0
+
+    moves_token = True
+    """Whether `token_last` is allowed: False where something reads the leading tokens."""
 
     swiglu = False
     """Whether a block's MLP is gated: silu(W_g x) W x."""
@@ -176,7 +187,8 @@ class ViT(Backbone):
         return self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._classify(x[:, 0] if self.pool == "token" else x.mean(1), "head")
+        token = -1 if self.token_last else 0
+        return self._classify(x[:, token] if self.pool == "token" else x.mean(1), "head")
 
     def _encode(self, x: jax.Array, train: bool, front: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return normalized tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
@@ -187,18 +199,36 @@ class ViT(Backbone):
                 f"x.shape={x.shape}, image_size={self.image_size}: patches do not cover the image; allowed: "
                 f"multiples of patch_size={size}"
             )
+        if self.token_last and not (self.moves_token and front):
+            raise ValueError(
+                "token_last=True: this network has no class token that could stand there; allowed: a ViT with "
+                "pool='token'"
+            )
+        if not 0 <= self.position_features < self.width:
+            raise ValueError(
+                f"position_features={self.position_features}: out of range; allowed: 0 to width={self.width} - 1"
+            )
+        features = self.width - self.position_features
         dtype = compute_dtype(self.dtype, x, self.variables)
         x = Conv(
-            self.width, patch, patch, padding="VALID", dtype=dtype, kernel_init=self.INITS["patch"], name="patch_embed"
+            features, patch, patch, padding="VALID", dtype=dtype, kernel_init=self.INITS["patch"], name="patch_embed"
         )(x)
-        grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, self.width)
-        extra = [self.param(name, init, (1, 1, self.width)) for name, init in front.items()]
-        x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, self.width)) for t in extra), x], 1)
-        x = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")(x, grid)
+        grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, features)
+        extra = [self.param(name, init, (1, 1, features)) for name, init in front.items()]
+        x = jnp.concatenate([*(jnp.broadcast_to(t.astype(x.dtype), (x.shape[0], 1, features)) for t in extra), x], 1)
+        positions = LearnedPositions((self.image_size // size,) * 2, len(front), name="pos_embed")
+        if self.position_features:
+            zeros = jnp.zeros((*x.shape[:2], self.position_features), x.dtype)
+            x = jnp.concatenate([x, positions(zeros, grid)], -1)
+        else:
+            x = positions(x, grid)
         if self.num_registers:
             registers = self.param("register_tokens", nn.initializers.normal(0.02), (1, self.num_registers, self.width))
             registers = jnp.broadcast_to(registers.astype(x.dtype), (len(x), *registers.shape[1:]))
             x = jnp.concatenate([x[:, : len(front)], registers, x[:, len(front) :]], 1)
+        first = len(front) + self.num_registers
+        if self.token_last:
+            x, first = jnp.concatenate([x[:, first:], x[:, :first]], 1), 0
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         block, maps = TransformerEncoderBlock, {}
         block = remat(block, self.remat, static_argnums=(2,))
@@ -220,7 +250,7 @@ class ViT(Backbone):
                 bias_init=self.INITS["bias"],
                 name=f"blocks_{i}",
             )(x, train)
-            maps[f"block{i + 1}"] = x[:, len(front) + self.num_registers :].reshape(x.shape[0], *grid, self.width)
+            maps[f"block{i + 1}"] = x[:, first : first + grid[0] * grid[1]].reshape(x.shape[0], *grid, self.width)
         return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
 
     def _classify(self, x: jax.Array, name: str) -> jax.Array:

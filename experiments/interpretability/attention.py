@@ -87,6 +87,8 @@ def explain_images(network: str, path: str | None, layer: str | None, most: int)
     trained = load_network(network)
     if not isinstance(trained.model, ViT):
         raise ValueError(f"network={network!r}: {trained.name} is no vision transformer; allowed: a ViT or DeiT")
+    if trained.model.token_last:
+        raise ValueError(f"network={network!r}: its class token stands last; allowed: networks where it stands first")
     files = list_images(path)[:most]
     images = np.stack([load_image(file, trained.side, len(trained.mean)) for file in files])
     x = jnp.asarray(normalizer(trained.mean, trained.std, size=trained.input_size)(jnp.asarray(images)))

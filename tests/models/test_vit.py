@@ -160,6 +160,52 @@ def test_the_class_token_is_learned_stands_first_and_is_what_the_head_sees():
     assert np.abs(slope["cls_token"]).min() > 0
 
 
+@pytest.mark.slow
+@pytest.mark.covers("AT-22")
+def test_a_class_token_behind_the_patches_gives_the_same_logits_and_maps():
+    """Attention does not depend on the order, and the head reads the token where it stands."""
+    first, last = tiny(), tiny(token_last=True)
+    variables, x = build(first)
+    (logits, states), (same_logits, same_states) = (
+        jax.jit(functools.partial(model.apply, capture_intermediates=True))(variables, x) for model in (first, last)
+    )
+    np.testing.assert_allclose(same_logits, logits, atol=1e-5)
+    tokens, same_tokens = (s["intermediates"]["norm"]["__call__"][0] for s in (states, same_states))
+    np.testing.assert_allclose(same_tokens, jnp.roll(tokens, -1, 1), atol=1e-5)
+    features, same_features = (
+        jax.jit(functools.partial(m.apply, method="features"))(variables, x) for m in (first, last)
+    )
+    for name, value in features.items():
+        np.testing.assert_allclose(same_features[name], value, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "dinov2_small"])
+def test_networks_that_read_leading_tokens_refuse_a_last_one(name):
+    x = jnp.zeros((1, 16 if "deit" in name else 14, 16 if "deit" in name else 14, 3))
+    model = create_model(name, depth=1, image_size=x.shape[1], token_last=True)
+    with pytest.raises(ValueError, match="token_last=True: this network has no class token that could stand there"):
+        jax.eval_shape(model.init, jax.random.key(0), x)
+
+
+@pytest.mark.covers("AT-11")
+def test_concatenated_positions_are_channels_of_their_own():
+    """Of 8 channels 3 are the position: the table's, whatever the image; the other 5 are the patch's."""
+    model = tiny(position_features=3, token_last=True)
+    variables, x = build(model)
+    params = variables["params"]
+    assert params["pos_embed"]["embedding"].shape == (1, 5, 3)
+    assert params["patch_embed"]["kernel"].shape == (4, 4, 3, 5)
+    assert params["cls_token"].shape == (1, 1, 5)
+    _, state = jax.jit(functools.partial(model.apply, capture_intermediates=True))(variables, x)
+    states = state["intermediates"]
+    tokens = states["Dropout_0"]["__call__"][0]  # the first block's input
+    np.testing.assert_allclose(tokens[:, :4, 5:], jnp.tile(params["pos_embed"]["embedding"][:, 1:], (2, 1, 1)))
+    np.testing.assert_allclose(tokens[:, 4, 5:], jnp.tile(params["pos_embed"]["embedding"][:, 0], (2, 1)))
+    np.testing.assert_allclose(tokens[:, :4, :5], states["patch_embed"]["__call__"][0].reshape(2, 4, 5))
+    np.testing.assert_allclose(tokens[:, 4, :5], jnp.tile(params["cls_token"][0], (2, 1)))
+
+
 @pytest.mark.covers("AT-22")
 def test_with_the_mean_over_patches_there_is_no_class_token():
     model = tiny(pool="mean")
@@ -247,6 +293,10 @@ def test_what_does_not_fit_is_named():
     x = jnp.zeros((1, 8, 8, 3))
     with pytest.raises(ValueError, match="pool='max': unknown; allowed: token, mean"):
         tiny(pool="max").init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match="token_last=True: this network has no class token that could stand there"):
+        tiny(pool="mean", token_last=True).init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match="position_features=8: out of range; allowed: 0 to width=8 - 1"):
+        tiny(position_features=8).init(jax.random.key(0), x)
     with pytest.raises(ValueError, match=r"x.shape=\(1, 8, 10, 3\).*multiples of patch_size=4"):
         tiny().init(jax.random.key(0), jnp.zeros((1, 8, 10, 3)))
     variables = jax.eval_shape(tiny().init, jax.random.key(0), x)
