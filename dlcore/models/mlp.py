@@ -4,6 +4,7 @@ Rumelhart, Hinton & Williams, "Learning representations by back-propagating erro
 
     h_0 = flatten(x),  h_i = dropout(f(W_i h_{i-1} + b_i)),  logits = W h_n + b
 
+Dropout is inverted (scaled in training) or vanilla (scaled in use); DropConnect drops weights of the hidden layers.
 Without hidden layers this is the linear classifier. The head starts at zero (initial loss log C), unlike in the
 original.
 """
@@ -15,7 +16,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
-from dlcore.nn import Dense
+from dlcore.nn import Dense, DropConnect, VanillaDropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.replica import REPLICA
 
@@ -32,6 +33,8 @@ class MLP(Backbone):
       hidden: units of each hidden layer; none at all gives the linear classifier.
       activation: nonlinearity after each hidden layer.
       dropout: probability of dropping a hidden unit in training.
+      dropout_form: inverted, units that stay are scaled in training; or vanilla, all units are scaled in use.
+      drop_connect: probability of dropping a weight into a hidden unit in training, drawn for each example.
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
@@ -41,6 +44,8 @@ class MLP(Backbone):
     hidden: tuple[int, ...] = (128, 128)
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "identity"] = "relu"
     dropout: float = 0.0
+    dropout_form: Literal["inverted", "vanilla"] = "inverted"
+    drop_connect: float = 0.0
     dtype: Any = None
     axis_name: str | None = REPLICA
     head_init: Any = nn.initializers.zeros
@@ -53,9 +58,16 @@ class MLP(Backbone):
         x = x.reshape(x.shape[0], -1)
         stages = {}
         for i, size in enumerate(self.hidden, 1):
-            x = Dense(size, dtype=dtype, kernel_init=nn.initializers.he_normal(), name=f"dense{i}")(x)
+            options = {"dtype": dtype, "kernel_init": nn.initializers.he_normal(), "name": f"dense{i}"}
+            if self.drop_connect:
+                x = DropConnect(size, self.drop_connect, deterministic=not train, **options)(x)
+            else:
+                x = Dense(size, **options)(x)
             x = stages[f"hidden{i}"] = activation(x)
-            x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
+            if self.dropout_form == "vanilla":
+                x = VanillaDropout(1 - self.dropout, deterministic=not train, name=f"dropout{i}")(x)
+            else:
+                x = nn.Dropout(self.dropout, deterministic=not train, name=f"dropout{i}")(x)
         return x, stages
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
@@ -64,6 +76,8 @@ class MLP(Backbone):
     def _check(self, x: jax.Array) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation={self.activation!r}: unknown; allowed: {', '.join(ACTIVATIONS)}")
+        if self.dropout_form not in ("inverted", "vanilla"):
+            raise ValueError(f"dropout_form={self.dropout_form!r}: unknown; allowed: inverted, vanilla")
         if x.ndim < 2:
             raise ValueError(f"x.shape={x.shape}: no batch of examples; allowed: [B, ...]")
         built = self.variables.get("params", {}).get("dense1" if self.hidden else "head", {}).get("kernel")

@@ -116,7 +116,7 @@ def _models(kind: str) -> dict[str, Callable[..., nn.Module]]:
 
 LIMITS = {
     "num_classes": Range(0),
-    **dict.fromkeys(("dropout", "attention_dropout", "drop_path"), Range(0, 1)),
+    **dict.fromkeys(("dropout", "attention_dropout", "drop_path", "drop_connect"), Range(0, 1)),
     "position_features": Range(0),
     **dict.fromkeys(("width", "depth", "patch_size", "image_size", "num_heads"), Range(1)),
 }

@@ -9,6 +9,10 @@ Shortcuts have no parameters (option A): where a stage halves the map, x[:, ::2,
 before and half after, as in the widely used PyTorch weights. ResNet-20 has 269,722 parameters and ResNet-56
 853,018 (3 channels, 10 classes). Convolutions are He normal by fan-out as in torch; the head starts at zero, so that
 the initial loss is log C.
+
+With `drop_path` training drops the branch of a block for an example as a whole (stochastic depth: Huang et al. 2016,
+arXiv:1603.09382, section 3), with a probability that rises linearly from the input, 0, to the last block. Branches that
+stay are divided by the probability to stay, where the paper multiplies them by it in use.
 """
 
 import functools
@@ -20,7 +24,7 @@ from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
-from dlcore.nn import BatchNorm, Conv
+from dlcore.nn import BatchNorm, Conv, StochasticDepth
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.replica import REPLICA
@@ -60,6 +64,7 @@ class BasicBlock(nn.Module):
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
       dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      drop_path: probability of dropping the branch of an example in training.
     """
 
     features: int
@@ -68,6 +73,7 @@ class BasicBlock(nn.Module):
     zero_init_residual: bool = False
     dtype: Any = None
     axis_name: str | None = REPLICA
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -87,6 +93,8 @@ class BasicBlock(nn.Module):
         last = nn.initializers.zeros if self.zero_init_residual else nn.initializers.ones
         y = nn.relu(norm(name="bn1")(conv(strides=self.stride, name="conv1")(x)))
         y = norm(name="bn2", scale_init=last)(conv(name="conv2")(y))
+        if self.drop_path and self.skip:
+            y = StochasticDepth(1 - self.drop_path, inverted=True, deterministic=not train)(y)
         return nn.relu(y + shortcut_a(x, self.features, self.stride) if self.skip else y)
 
 
@@ -106,6 +114,8 @@ class CifarResNet(Backbone):
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
+        at the input.
     """
 
     num_classes: int = 10
@@ -118,6 +128,7 @@ class CifarResNet(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
+    drop_path: float = 0.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_conv", smallest=self.stem_stride * 2 ** (len(self.stages) - 1))
@@ -135,7 +146,9 @@ class CifarResNet(Backbone):
         )
         x = stem(x)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="stem_bn")(x))
-        maps = {"stem": x}
+        if self.drop_path and not self.skip:
+            raise ValueError(f"drop_path={self.drop_path}: a plain network has no branches; allowed: 0, or skip=True")
+        maps, total = {"stem": x}, sum(self.stages)
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
                 x = block(
@@ -145,6 +158,7 @@ class CifarResNet(Backbone):
                     zero_init_residual=self.zero_init_residual,
                     dtype=dtype,
                     axis_name=self.axis_name,
+                    drop_path=self.drop_path * (sum(self.stages[:i]) + j + 1) / total,
                     name=f"stage{i + 1}_block{j}",
                 )(x, train)
             maps[f"stage{i + 1}"] = x

@@ -2,7 +2,8 @@
 
 The pieces, in their order:
 
-    clip by global norm -> optimizer on a schedule -> decoupled weight decay on kernels -> average of the parameters,
+    clip by value -> clip by global norm -> optimizer on a schedule -> decoupled weight decay on kernels
+    -> proximal L1 -> max-norm -> average of the parameters,
     the whole repeated once every `accumulate` steps, fed with gradients averaged over `axis`.
 """
 
@@ -17,7 +18,8 @@ import jax
 import optax
 
 from dlcore.ops.kernels import is_kernel
-from dlcore.optim import by_hand, schedules
+from dlcore.optim import by_hand, constraints, schedules
+from dlcore.optim.clipping import clip_by_value
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.plateau import scale_by_plateau
 from dlcore.optim.replica import cross_replica
@@ -160,6 +162,9 @@ def create_optimizer(
     ema: float | None = None,
     accumulate: int = 1,
     plateau: bool = False,
+    clip_value: float | None = None,
+    l1: float = 0.0,
+    max_norm: float | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer by name, with the usual pieces around it.
 
@@ -178,6 +183,10 @@ def create_optimizer(
       ema: decay of an average of the parameters, read by `parameter_ema`; None or 0 keeps none.
       accumulate: steps whose gradients are averaged for one update.
       plateau: multiply updates by a scale that `set_plateau_scale` changes between steps.
+      clip_value: greatest absolute value of each derivative, above 0; None does not clip.
+      l1: strength of the L1 penalty on the leaves that are decayed, by soft thresholding after each update
+        (`l1_proximal`); beside weight_decay, an elastic net.
+      max_norm: greatest norm of each output's incoming weights, in the leaves that are decayed; None sets no limit.
 
     Returns:
       The optax transformation.
@@ -198,11 +207,19 @@ def create_optimizer(
         raise ValueError(f"weight_decay={weight_decay}: out of range; allowed: at least 0")
     if isinstance(clip_norm, Real) and clip_norm <= 0:
         raise ValueError(f"clip_norm={clip_norm}: out of range; allowed: above 0, or None")
+    for what, limit in (("clip_value", clip_value), ("max_norm", max_norm)):
+        if isinstance(limit, Real) and not limit > 0:
+            raise ValueError(f"{what}={limit}: out of range; allowed: above 0, or None")
+    if isinstance(l1, Real) and not l1 >= 0:
+        raise ValueError(f"l1={l1}: out of range; allowed: at least 0")
     build = partial(OPTIMIZERS[name], b1=momentum, b2=second_momentum, decay=weight_decay)
     tx = optax.chain(
+        *([] if clip_value is None else [clip_by_value(clip_value)]),
         optax.identity() if _off(clip_norm) else optax.clip_by_global_norm(clip_norm),
         build(learning_rate),
         *([scale_by_plateau()] if plateau else []),
+        *([] if _off(l1) else [optax.masked(constraints.l1_proximal(learning_rate, l1), kernels)]),
+        *([] if max_norm is None else [optax.masked(constraints.max_norm(max_norm), kernels)]),
         optax.identity() if _off(ema) else track_parameter_ema(ema),
     )
     if accumulate > 1:

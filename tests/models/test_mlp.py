@@ -66,3 +66,38 @@ def test_dropout_acts_in_training_only():
 def test_an_unknown_activation_is_an_error():
     with pytest.raises(ValueError, match="activation='swoosh': unknown; allowed: relu, tanh"):
         create_model("mlp", activation="swoosh").init(jax.random.key(0), images())
+
+
+@pytest.mark.covers("RG-06")
+def test_vanilla_dropout_keeps_units_in_training_and_scales_them_in_use():
+    """Units are 1: in training 0 or 1, with their number between 250 and 350 of 400; in use each is 0.75."""
+    ones = {"activation": "identity", "hidden": (400,), "dropout": 0.25, "dropout_form": "vanilla", "num_classes": 1}
+    model, x = create_model("mlp", **ones), jnp.ones((1, 1))
+    params = {
+        "dense1": {"kernel": jnp.ones((1, 400)), "bias": jnp.zeros(400)},
+        "head": {"kernel": jnp.ones((400, 1)), "bias": jnp.zeros(1)},
+    }
+    trained = float(model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(0)})[0, 0])
+    assert trained == round(trained)
+    assert 250 < trained < 350
+    assert float(model.apply({"params": params}, x)[0, 0]) == pytest.approx(300)
+    with pytest.raises(ValueError, match="dropout_form='scaled': unknown; allowed: inverted, vanilla"):
+        create_model("mlp", dropout_form="scaled").init(jax.random.key(0), x)
+
+
+@pytest.mark.covers("RG-09")
+def test_weights_are_dropped_in_training_for_each_example():
+    """400 weights of 1, a fourth dropped, the others divided by 0.75: about 400, another number for each example."""
+    model = create_model("mlp", hidden=(1,), activation="identity", drop_connect=0.25, num_classes=1)
+    params = {
+        "dense1": {"kernel": jnp.ones((400, 1)), "bias": jnp.zeros(1)},
+        "head": {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)},
+    }
+    x = jnp.ones((2, 400))
+    one, other = model.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(0)})[:, 0]
+    assert float(one) != float(other)
+    for value in (one, other):
+        kept = float(value) * 0.75
+        assert kept == pytest.approx(round(kept), abs=1e-3)
+        assert 250 < kept < 350
+    np.testing.assert_allclose(model.apply({"params": params}, x), 400)

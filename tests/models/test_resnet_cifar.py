@@ -205,3 +205,39 @@ def test_it_learns_its_batch():
     _, losses = jax.jit(lambda v: jax.lax.scan(step, v, None, 60))(variables)
     assert float(losses[0]) == pytest.approx(np.log(10), abs=1e-6)
     assert float(losses[-1]) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RG-10")
+def test_dropped_branches_leave_the_shortcut_and_the_others_are_divided():
+    """Two blocks, the last with drop_path 0.5: of the examples half have relu(shortcut), half relu(2 y + shortcut)."""
+    x = jnp.abs(images(batch=40))
+    plain, dropping = BasicBlock(3), BasicBlock(3, drop_path=0.5)
+    variables = draw(plain, x, True)
+    apply = {"train": True, "mutable": ["batch_stats"]}
+    y = plain.apply(variables, x, **apply)[0]
+    got = dropping.apply(variables, x, rngs={"dropout": jax.random.key(0)}, **apply)[0]
+    is_dropped = np.abs(got - x).max((1, 2, 3)) < 1e-6
+    assert 10 < is_dropped.sum() < 30
+    branch, state = plain.apply(variables, x, capture_intermediates=True, **apply)
+    branch = state["intermediates"]["bn2"]["__call__"][0]
+    np.testing.assert_allclose(y, nn.relu(branch + x), atol=1e-5)
+    np.testing.assert_allclose(got[~is_dropped], nn.relu(2 * branch + x)[~is_dropped], atol=1e-5)
+    np.testing.assert_allclose(dropping.apply(variables, x, False), plain.apply(variables, x, False), atol=1e-6)
+
+
+@pytest.mark.covers("RG-10")
+def test_the_probability_to_drop_rises_to_the_last_block():
+    model = CifarResNet(stages=(1, 2), width=4, drop_path=0.6)
+    rates = {}
+
+    def record(next_call, args, kwargs, context):
+        if isinstance(context.module, BasicBlock):
+            rates[context.module.name] = context.module.drop_path
+        return next_call(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        jax.eval_shape(model.init, jax.random.key(0), images())
+    assert rates == pytest.approx({"stage1_block0": 0.2, "stage2_block0": 0.4, "stage2_block1": 0.6})
+    with pytest.raises(ValueError, match=r"drop_path=0.6: a plain network has no branches; allowed: 0, or skip=True"):
+        jax.eval_shape(small(drop_path=0.6, skip=False).init, jax.random.key(0), images())

@@ -174,6 +174,40 @@ def test_accumulation_is_the_mean_over_k_steps_and_one_update(name):
     chex.assert_trees_all_equal(between, after_one)
 
 
+@pytest.mark.covers("RG-02", "RG-03")
+def test_l1_and_l2_are_an_elastic_net_on_kernels_alone():
+    """One step of SGD by 0.5 and soft thresholding by 0.5 l1: w - 0.5 (g + 0.1 w), then |.| - 0.5 x 0.4."""
+    got, _ = trajectory(create_optimizer("sgd", 0.5, momentum=0, weight_decay=0.1, l1=0.4), 1)
+    stepped = jax.tree.map(lambda w, g: w - 0.5 * g, PARAMS, gradient(0))
+    kernel = np.asarray(stepped["kernel"] - 0.05 * PARAMS["kernel"])
+    np.testing.assert_allclose(got["kernel"], np.sign(kernel) * np.maximum(np.abs(kernel) - 0.2, 0), rtol=1e-6)
+    np.testing.assert_allclose(got["bias"], stepped["bias"], rtol=1e-6)
+    halved, _ = trajectory(create_optimizer("sgd", optax.piecewise_constant_schedule(0.5, {1: 0}), momentum=0, l1=9), 2)
+    np.testing.assert_array_equal(halved["kernel"], 0)
+
+
+@pytest.mark.covers("RG-04")
+def test_the_norm_into_each_unit_is_limited_and_biases_are_not():
+    got, _ = trajectory(create_optimizer("sgd", 0.1, momentum=0, max_norm=2.0), 1)
+    free, _ = trajectory(create_optimizer("sgd", 0.1, momentum=0), 1)
+    norms = np.linalg.norm(free["kernel"], axis=0)  # about 1.1 and 3.6
+    assert norms[0] < 2 < norms[1]
+    np.testing.assert_allclose(got["kernel"], free["kernel"] * np.minimum(1, 2 / norms), rtol=1e-6)
+    np.testing.assert_allclose(got["bias"], free["bias"], rtol=1e-6)
+
+
+def test_each_derivative_is_clipped_before_the_global_norm():
+    def steep(step):
+        return {"kernel": jnp.array([[3.0, -0.5], [0.0, -7.0]]), "bias": jnp.array([0.2, 4.0])}
+
+    got, _ = trajectory(create_optimizer("sgd", 1.0, momentum=0, clip_value=1.0), 1, gradients=steep)
+    np.testing.assert_allclose(PARAMS["kernel"] - got["kernel"], [[1, -0.5], [0, -1]])
+    np.testing.assert_allclose(PARAMS["bias"] - got["bias"], [0.2, 1])
+    both, _ = trajectory(create_optimizer("sgd", 1.0, momentum=0, clip_value=1.0, clip_norm=0.5), 1, gradients=steep)
+    norm = np.sqrt(1 + 0.25 + 1 + 0.04 + 1)  # after clipping by value
+    np.testing.assert_allclose(PARAMS["bias"] - both["bias"], np.array([0.2, 1]) * 0.5 / norm, rtol=1e-6)
+
+
 def test_a_schedule_counts_updates_and_not_steps():
     rates = optax.piecewise_constant_schedule(1.0, {1: 0.1})  # 1.0 for the first update, 0.1 then
     tx = create_optimizer("sgd", rates, momentum=0.0, accumulate=2)
@@ -201,6 +235,9 @@ def test_no_average_unless_asked():
         ({"accumulate": 0}, "accumulate=0: too small; allowed: 1 or more"),
         ({"clip_norm": 0.0}, r"clip_norm=0.0: out of range; allowed: above 0"),
         ({"clip_norm": -1.0}, r"clip_norm=-1.0: out of range; allowed: above 0"),
+        ({"clip_value": 0.0}, r"clip_value=0.0: out of range; allowed: above 0"),
+        ({"max_norm": -1.0}, r"max_norm=-1.0: out of range; allowed: above 0"),
+        ({"l1": -0.1}, r"l1=-0.1: out of range; allowed: at least 0"),
         ({"ema": 1.0}, "decay=1.0: out of range; allowed: 0 to below 1"),
     ],
 )

@@ -15,12 +15,15 @@ PLAIN = {
     "cutmix_alpha": 0.0,
     "l2": 0.0,
     "weight_decay": 0.0,
+    "l1": 0.0,
+    "max_norm": None,
     "ema": None,
     "model.dropout": 0.0,
     "model.input_dropout": 0.0,
     "model.attention_dropout": 0.0,
     "model.aux_dropout": 0.0,
     "model.drop_path": 0.0,
+    "model.drop_connect": 0.0,
 }
 """What switches regularization and augmentation of a classifier off: `Experiment.plain`."""
 

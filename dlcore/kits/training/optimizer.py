@@ -46,7 +46,18 @@ SETTINGS = {
         limits=Range(0),
         essential=True,
     ),
+    "l1": Setting(
+        0.0,
+        "strength of the L1 penalty on kernels, by soft thresholding; beside --weight_decay an elastic net",
+        limits=Range(0),
+    ),
+    "max_norm": Setting(
+        None, "max-norm constraint: largest norm of the weights into each unit", float | None, Range(1e-12)
+    ),
     "clip_norm": Setting(None, "gradient clipping: largest global norm of the gradient", float | None, Range(1e-12)),
+    "clip_value": Setting(
+        None, "gradient clipping: largest absolute value of each derivative", float | None, Range(1e-12)
+    ),
     "ema": Setting(
         None,
         "decay of the exponential moving average of parameters that is evaluated; none by default",
@@ -65,7 +76,8 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer, on a schedule over the run's steps.
 
     Args:
-      setup: with the flags of SETTINGS; `ema`, `accumulate` and `second_momentum` may be missing.
+      setup: with the flags of SETTINGS, of which `second_momentum`, `l1`, `max_norm`, `clip_value`, `ema` and
+        `accumulate` may be missing.
 
     Returns:
       The transformation.
@@ -81,6 +93,9 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
         ema=flags.get("ema"),
         accumulate=flags.get("accumulate", 1),
         plateau=flags.schedule == "plateau" and flags.get("milestones") is None,
+        clip_value=flags.get("clip_value"),
+        l1=flags.get("l1", 0.0),
+        max_norm=flags.get("max_norm"),
     )
 
 

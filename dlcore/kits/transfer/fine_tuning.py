@@ -38,7 +38,7 @@ __all__ = [
 
 SETTINGS = {
     **labeled_images.SETTINGS,
-    **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+    **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate", "l1", "max_norm")},
     "init_from": Setting(
         "cifar10",
         "weights to start from: a run's folder, a folder of `dlcore convert` or a packed .npz; none starts from random "
@@ -190,6 +190,7 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
             momentum=flags.momentum,
             second_momentum=flags.second_momentum,
             weight_decay=flags.weight_decay,
+            clip_value=flags.clip_value,
         )
 
     # Gradients are averaged over the replicas before they are clipped.
