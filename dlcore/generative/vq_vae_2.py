@@ -311,11 +311,11 @@ def learner(
         """Perplexity and usage of each codebook, and the mse where the mean vector stands for a level."""
         mask, metrics = mask_of(batch), {}
         for level in LEVELS:
-            codes, book = levels[level][1], codebooks[level]
+            codes, codebook = levels[level][1], codebooks[level]
             used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)  # [B, K]
             counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)
             metrics |= {f"{level}_perplexity": CodebookPerplexity(counts), f"{level}_usage": CodebookUsage(counts)}
-            mean = book.sums.sum(0) / jnp.maximum(book.counts.sum(), 1e-12)  # [D]
+            mean = codebook.sums.sum(0) / jnp.maximum(codebook.counts.sum(), 1e-12)  # [D]
             vectors = {name: levels[name][2] for name in LEVELS} | {level: jnp.full_like(levels[level][2], mean)}
             y = denormalize(apply(params, "decode", *(vectors[name] for name in LEVELS)))
             metrics[f"mse_without_{level}"] = Sum.of(_mse(y, (normalize(batch["image"]) + 1) / 2), mask)

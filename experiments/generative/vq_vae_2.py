@@ -11,7 +11,8 @@ from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.generative import vq_vae_2
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
-from dlcore.kits import generative_panels, latents, optimizer
+from dlcore.kits.generative import latent_space, sample_panels
+from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from experiments.generative.vq_vae import data, phases, schedule
@@ -43,7 +44,7 @@ experiment = Experiment(
     build=build,
     modules={"vqvae2": VQVAE2, "prior": PixelCNN, "condition": TopCondition},
     settings={
-        **latents.SAMPLED,
+        **latent_space.SAMPLED,
         **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
         "prior_share": Setting(
             0.5, "of the steps, the last, that train the priors; 0 trains none", limits=Range(0, 0.99)
@@ -81,15 +82,15 @@ experiment = Experiment(
     monitor="prior_bits",
     monitor_mode="min",
     headline="mse",
-    example=latents.example,
-    inputs=latents.inputs,
-    drawn=latents.drawn,
-    describe=latents.describe,
-    write=latents.write,
-    report_hooks=lambda setup: generative_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
-    panels=latents.panels,
-    pictures=latents.pictures,
-    evaluators=lambda setup, splits, split: latents.evaluators(setup, splits, split) if phases(setup)[1] else [],
+    example=latent_space.example,
+    inputs=latent_space.inputs,
+    drawn=latent_space.drawn,
+    describe=latent_space.describe,
+    write=latent_space.write,
+    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
+    panels=latent_space.panels,
+    pictures=latent_space.pictures,
+    evaluators=lambda setup, splits, split: latent_space.evaluators(setup, splits, split) if phases(setup)[1] else [],
     schedule=schedule,
 )
 
