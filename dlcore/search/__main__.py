@@ -8,7 +8,8 @@ int:LOW:HIGH or A,B,C. Methods: grid, random, latin, sobol; coarse_to_fine (half
 half where the best quarter lay); halving (a third of the trials continues, three times as long); hyperband (several of
 these, from many short trials to few long ones); pbt (the trials are a population). A trial trains what --mode=train
 trains with its settings. Trials are judged by the experiment's validation metric and never see the test split;
---retrain trains the best on training and validation data, and tests it once. The same command resumes.
+--retrain trains the best on training and validation data, and tests it once; --ensemble=K does so with the mean of the
+K best. The same command resumes.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 
+from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
@@ -34,7 +36,7 @@ from dlcore.search.methods import METHODS, Outcome, Search
 from dlcore.search.metric import check_metric, sense_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import edges, parse_space
-from dlcore.search.trials import experiment_of, retrain, summary
+from dlcore.search.trials import experiment_of, measure_ensemble, retrain, summary
 
 __all__ = ["OWN", "main", "search", "take_apart"]
 
@@ -58,6 +60,12 @@ OWN = {
     "processes": Setting(1, "processes that run trials which cannot share a program", limits=Range(1)),
     "share": Setting(True, "let trials of equal shapes share one compiled step"),
     "retrain": Setting(False, "train the best on training and validation data, and test it once"),
+    "ensemble": Setting(
+        1,
+        "number of classifiers in an ensemble: train so many of the best on training and validation data, and test the mean of their "
+        "probabilities once, beside the best alone",
+        limits=Range(1),
+    ),
     "out": Setting(None, "folder of the search; by default runs/search.PAGE/HASH of the command", str | None),
 }
 
@@ -146,8 +154,14 @@ def search(module: str, words: Sequence[str]) -> int:
     with compiled_fast(flags.smoke):
         base = ResolvedRun(experiment, flags)
         data = load_data(base)
-        if own.retrain and isinstance(data.train, dict):
-            raise FlagError(f"--retrain: {experiment.name} has several training sources; allowed: without it")
+        for name, is_asked in (("retrain", own.retrain), ("ensemble", own.ensemble > 1)):
+            if is_asked and isinstance(data.train, dict):
+                raise FlagError(f"--{name}: {experiment.name} has several training sources; allowed: without it")
+        if own.ensemble > 1:
+            try:
+                ensemble([experiment.build(base.setup_of(data))], data.test[:1])
+            except ValueError:
+                raise FlagError(f"--ensemble: {experiment.name} is no classifier; allowed: without it") from None
         share = check_metric(base, data, metric) and own.share
         monitor_mode = sense_of(metric, experiment, own.better)
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +198,18 @@ def _finish(search: Search, outcome: Outcome) -> int:
         metrics = retrain(search.module, search.argv, best, folder)
         shown = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if "/" not in k and v is not None)
         remarks.append(f"Retrained on training and validation data for {best.step} steps, tested once: {shown}.")
+    if search.own.ensemble > 1:
+        order = [i for i in ranked(trials, monitor_mode) if np.isfinite(trials[i].score)][: search.own.ensemble]
+        joined, alone = measure_ensemble(search.module, search.argv, [trials[i] for i in order], folder)
+        shown = ", ".join(
+            f"{k} {v:.4f} (the best alone {alone[k]:.4f})"
+            for k, v in joined.items()
+            if "/" not in k and v is not None and alone.get(k) is not None
+        )
+        remarks.append(
+            f"Mean of the probabilities of the {len(order)} best, retrained on training and validation data and tested "
+            f"once: {shown}."
+        )
     details = {
         "experiment": search.module,
         "method": search.own.method,

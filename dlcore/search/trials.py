@@ -20,6 +20,7 @@ import numpy as np
 from dlcore.data.pipeline import batch_at, settings
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
+from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, compiled_fast, prepare_process
@@ -38,6 +39,7 @@ __all__ = [
     "can_share",
     "experiment_of",
     "groups",
+    "measure_ensemble",
     "retrain",
     "run_of",
     "run_together",
@@ -401,18 +403,50 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
     Returns:
       Measures of the test split, those of the experiment's evaluators included, {name: value}.
     """
-    run = run_of(experiment_of(module), argv, best.values)
+    return _tested(*_retrained(module, argv, best, folder / "retrained"))
+
+
+def measure_ensemble(
+    module: str, argv: Sequence[str], best: Sequence[Trial], folder: Path
+) -> list[dict[str, float | None]]:
+    """Train the best trials as `retrain` does, and test the average of their probabilities, and the best one alone.
+
+    Args:
+      module: of the experiment.
+      argv: flags that all trials have.
+      best: trials, the best first.
+      folder: in which the runs `member0`, `member1` ... are written.
+
+    Returns:
+      [measures of the ensemble, measures of the best] on the test split, each {name: value}.
+    """
+    members = [_retrained(module, argv, trial, folder / f"member{i}") for i, trial in enumerate(best)]
+    run, setup, data, *_ = members[0]
+    learners, states = zip(*((learner, state) for *_, learner, state in members), strict=True)
+    # Both are ensembles, so that their losses are the same function of probabilities.
+    return [_tested(run, setup, data, ensemble(learners[:k], data.test[:1]), states[:k]) for k in (len(members), 1)]
+
+
+def _retrained(
+    module: str, argv: Sequence[str], trial: Trial, folder: Path
+) -> tuple[ResolvedRun, Setup, Splits, Learner, Any]:
+    """(run, setup, data, learner, state) of a trial that is trained on training and validation data."""
+    run = run_of(experiment_of(module), argv, trial.values)
     data = load_data(run)
     setup, whole = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
     learner = run.experiment.build(setup)
-    arguments = {**fit_arguments(run, setup, whole), "steps": best.step}
-    result = _fit(run, learner, run.pipelines(whole), folder / "retrained", arguments)
+    arguments = {**fit_arguments(run, setup, whole), "steps": trial.step}
+    return run, setup, whole, learner, _fit(run, learner, run.pipelines(whole), folder, arguments).state
+
+
+def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, state: Any) -> dict[str, float | None]:
+    """Measures of the test split, those of the experiment's evaluators included."""
     measures = evaluate(
         learner,
-        result.state,
+        state,
         data.test,
         batch_size=run.flags.eval_batch_size,
         placement=run.placement(),
-        evaluators=run.experiment.evaluators(setup, whole, "test"),
+        evaluators=run.experiment.evaluators(setup, data, "test"),
     )
     return scalars(measures)

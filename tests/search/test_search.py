@@ -24,7 +24,16 @@ from dlcore.run.step import Placement, Program
 from dlcore.search.__main__ import main, take_apart
 from dlcore.search.metric import sense_of
 from dlcore.search.report import ranked
-from dlcore.search.trials import OffsetPipeline, Trial, can_share, experiment_of, groups, retrain, run_trials
+from dlcore.search.trials import (
+    OffsetPipeline,
+    Trial,
+    can_share,
+    experiment_of,
+    groups,
+    measure_ensemble,
+    retrain,
+    run_trials,
+)
 
 PAGE = "experiments.classification.supervised"
 FLAGS = [
@@ -311,6 +320,31 @@ def test_the_best_iterate_is_kept_and_retrained_on_everything(tmp_path):
     assert log[-1]["epoch"] == pytest.approx(15 * 64 / (len(data.train) + len(data.valid)), abs=1e-3)
 
 
+@pytest.mark.slow
+def test_only_classifiers_make_an_ensemble(tmp_path, capsys):
+    words = ["experiments.generative.autoencoder", "learning_rate=0.01,0.02", "--smoke", "--ensemble=2"]
+    assert main([*words, f"--out={tmp_path}"]) == 2
+    assert "--ensemble: generative.autoencoder is no classifier; allowed: without it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.covers("RG-22")
+def test_the_ensemble_of_the_best_averages_their_probabilities(tmp_path, capsys):
+    """-log is convex: its loss is at most the mean of the members' losses; of one trial twice it is that trial's."""
+    good, poor = (Trial({"learning_rate": rate}, 1.0, 15, ([15], [1.0])) for rate in (0.05, 0.001))
+    twice, alone = measure_ensemble(PAGE, FLAGS, [good, good], tmp_path / "same")
+    assert twice["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    joined, best = measure_ensemble(PAGE, FLAGS, [good, poor], tmp_path / "both")
+    assert best["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert best["accuracy"] == pytest.approx(retrain(PAGE, FLAGS, good, tmp_path)["accuracy"], abs=1e-6)
+    other = measure_ensemble(PAGE, FLAGS, [poor], tmp_path / "poor")[0]
+    assert best["loss"] < joined["loss"] < (best["loss"] + other["loss"]) / 2
+    words = ["learning_rate=0.001,0.05,0.1", "--method=grid", "--ensemble=2", f"--out={tmp_path / 'search'}", *FLAGS]
+    out = printed(capsys, *words)
+    assert "Mean of the probabilities of the 2 best, retrained on training and validation data and tested once" in out
+    assert sorted(path.name for path in (tmp_path / "search").glob("member*")) == ["member0", "member1"]
+
+
 def test_sources_are_joined_only_where_they_hold_the_same():
     both = join(digits("train").take(3), digits("test").take(2))
     assert len(both) == 5
@@ -324,6 +358,7 @@ def test_sources_are_joined_only_where_they_hold_the_same():
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
+        (["l2=log:1e-4:1", "--ensemble=0"], "--ensemble=0: out of range; allowed: at least 1"),
         ([], "space: empty; allowed: at least one axis"),
         (["learning_rat=log:1e-4:1"], "learning_rat: unknown; allowed: the settings"),
         (["learning_rate=log:1:1e-4"], "learning_rate"),
