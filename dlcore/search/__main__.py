@@ -62,8 +62,8 @@ OWN = {
     "retrain": Setting(False, "train the best on training and validation data, and test it once"),
     "ensemble": Setting(
         1,
-        "number of classifiers in an ensemble: train so many of the best on training and validation data, and test the mean of their "
-        "probabilities once, beside the best alone",
+        "number of classifiers in an ensemble: train so many of the best on training and validation data, and test the "
+        "mean of their probabilities once, beside the best alone",
         limits=Range(1),
     ),
     "out": Setting(None, "folder of the search; by default runs/search.PAGE/HASH of the command", str | None),
