@@ -11,9 +11,10 @@ import functools
 import math
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -120,6 +121,10 @@ class State:
     params: Any
     opt_state: Any
 
+    if TYPE_CHECKING:
+
+        def replace(self, **fields: Any) -> Self: ...
+
 
 @struct.dataclass
 class ModelState(State):
@@ -188,7 +193,7 @@ def check_range(name: str, value: Any, limits: Range) -> None:
         raise ValueError(f"{name}={value!r}: no number; allowed: at least {limits.low:g}{high}")
     if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and not isinstance(value, jax.core.Tracer):
         value = value.item()
-    if isinstance(value, Real) and not limits.low <= value <= limits.high:
+    if isinstance(value, Real) and not limits.low <= value <= limits.high:  # pyright: ignore[reportOperatorIssue]
         raise ValueError(f"{name}={value}: out of range; allowed: at least {limits.low:g}{high}")
 
 
@@ -319,17 +324,17 @@ class Max(Metric):
       value: of any shape; the maximum is taken elementwise.
     """
 
-    value: jax.Array
+    value: jax.Array | np.ndarray
 
     def merge(self, other: Self) -> Self:
         maximum = np.maximum if isinstance(other.value, np.ndarray | np.generic) else jnp.maximum
-        return Max(maximum(self.value, other.value))
+        return type(self)(maximum(self.value, other.value))
 
     def collapse(self) -> Self:
-        return Max(self.value.max(0))
+        return type(self)(self.value.max(0))
 
     def empty(self) -> Self:
-        return Max(jnp.full(self.value.shape, _lowest(self.value.dtype), self.value.dtype))
+        return type(self)(jnp.full(self.value.shape, _lowest(self.value.dtype), self.value.dtype))
 
     def finite(self) -> jax.Array:
         return jnp.all(jnp.isfinite(self.value) | (self.value == _lowest(self.value.dtype)))
@@ -353,7 +358,7 @@ class Last(Metric):
         return other
 
     def collapse(self) -> Self:
-        return Last(self.value[-1])
+        return type(self)(self.value[-1])
 
     def compute(self) -> Any:
         return np.asarray(self.value)[()]

@@ -136,13 +136,13 @@ def parse(
         if name not in settings:
             hint = did_you_mean(name, settings)
             raise FlagError(f"{config_name}: sets {name!r}, which is unknown{hint}; allowed: the names of --help=all")
-    resolved = {}
+    resolved, earlier = {}, config or {}
     for name, setting in settings.items():
-        if name in given or name not in (config or {}):
+        if name in given or name not in earlier:
             resolved[name] = read_value(name, setting, values[name].value if name in given else setting.default)
             continue
         try:
-            resolved[name] = read_value(name, setting, config[name])
+            resolved[name] = read_value(name, setting, earlier[name])
         except FlagError as error:
             raise FlagError(f"{config_name}: sets {error}") from None
     identity = frozenset(name for name, setting in settings.items() if setting.identity)

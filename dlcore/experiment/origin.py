@@ -273,7 +273,7 @@ def _lines(origin: Origin, splits: Splits, changed_data: bool) -> list[str]:
             lines.append("trained on this data set in another size, so that its examples cannot be compared")
     mean = splits.spec.get("mean")
     if origin.initializes and origin.mean is not None and mean is not None and list(origin.mean) != list(mean):
-        shown = (", ".join(f"{x:.4g}" for x in numbers) for numbers in (origin.mean, origin.std))
+        shown = (", ".join(f"{x:.4g}" for x in numbers) for numbers in (origin.mean, origin.std or ()))
         lines.append("images are normalized as for these weights, mean {}, standard deviation {}".format(*shown))
     return lines
 
@@ -290,12 +290,13 @@ def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
 def _other_keys(origin: Origin, splits: Splits) -> bool:
     """Whether the same images would have other keys: content is compared, and they were resized differently."""
     kinds = {p.by for name, p in origin.known.items() if name != EARLIER}
-    shapes = [spec.get("image_shape") for spec in (origin.spec, splits.spec)]
+    before, after = (spec.get("image_shape") for spec in (origin.spec, splits.spec))
     now = splits.test if splits.test is not None and not isinstance(splits.test, dict) else None
     if now is None:
         return False
     by = now.fingerprint.by
-    return by not in kinds or (by == "content" and None not in shapes and list(shapes[0]) != list(shapes[1]))
+    resized = before is not None and after is not None and list(before) != list(after)
+    return by not in kinds or (by == "content" and resized)
 
 
 def normalized_as(splits: Splits, origins: list[Origin]) -> Splits:

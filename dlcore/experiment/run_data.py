@@ -165,7 +165,7 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
         keys[EARLIER] = earlier
     temporary = folder / (DATA_FILE + ".tmp")
     with temporary.open("wb") as file:
-        np.savez(file, **keys)
+        np.savez(file, **keys)  # pyright: ignore[reportArgumentType]
     os.replace(temporary, folder / DATA_FILE)
     return {name: {"examples": p.examples, "digest": p.digest, "by": p.by} for name, p in prints.items()}
 

@@ -160,6 +160,7 @@ def _read(name: str, kind: _Kind, text: Any) -> Any:
 
 
 def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
+    value: Any
     try:
         if base is bool:
             value = BOOLS[str(text).strip().lower()]
@@ -224,7 +225,7 @@ def _limits(name: str, default: Any, hint: Any) -> Range:
     kind = _kind(hint)
     if name == "seed":
         return SEEDS
-    if kind.limits != Range() or kind.many:
+    if kind is None or kind.limits != Range() or kind.many:
         return Range()
     is_logarithm = any(word.startswith("log") for word in name.split("_"))
     if kind.base is int and not kind.choices and default is not None and default > 0 and not is_logarithm:
@@ -258,7 +259,7 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN
       {"PREFIX.FIELD": setting}.
     """
     keywords = module.keywords if isinstance(module, functools.partial) else {}
-    cls = module.func if isinstance(module, functools.partial) else module
+    cls: Any = module.func if isinstance(module, functools.partial) else module
     hints = typing.get_type_hints(cls, include_extras=True)
     helps = _helps(inspect.getdoc(cls) or "")
     return {

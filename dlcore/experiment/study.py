@@ -133,7 +133,7 @@ def run_study(study: Study, argv: list[str]) -> int:
         return 2 if isinstance(error, FlagError) else 1
     _write(study, folder, values, result, flags.smoke)
     if result.headline is not None:
-        _offer(study, folder, values, result, smoke=flags.smoke)
+        _offer(study, folder, values, result, result.headline, smoke=flags.smoke)
     for name, value in result.numbers.items():
         say(f"  {name:32} {_short(value)}")
     say(f"verdict: {result.verdict}")
@@ -210,8 +210,7 @@ def _provenance() -> dict[str, Any]:
     }
 
 
-def _offer(study: Study, folder: Path, values: dict, result: StudyResult, smoke: bool) -> None:
-    headline = result.headline
+def _offer(study: Study, folder: Path, values: dict, result: StudyResult, headline: Headline, smoke: bool) -> None:
     numbers = np.asarray(headline.values, np.float64)
     names = range(len(numbers)) if numbers.ndim else [values.get("seed", "all")]
     line = {

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 __all__ = ["check_shapes", "describe"]
@@ -10,7 +11,7 @@ __all__ = ["check_shapes", "describe"]
 _RANGE = re.compile(r"(?:(?P<sign>>=?) )?(?P<low>-?\d[\d.]*)(?(sign)| to (?P<below><)?(?P<high>\d[\d.]*))")
 
 
-def describe(array: jax.Array) -> str:
+def describe(array: jax.Array | float) -> str:
     """An array's dtype and shape, as `float32[2, 3]`.
 
     Args:

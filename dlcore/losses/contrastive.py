@@ -178,13 +178,13 @@ def clip_loss(
     # Padded pairs are no negatives.
     allowed = is_valid | (query_idx == query_idx[:, None])  # [N, N]
     # Image to text and text to image.
-    sides = (
+    image_to_text, text_to_image = (
         masked_mean(
             optax.softmax_cross_entropy_with_integer_labels(jnp.where(allowed, s, -jnp.inf), query_idx), is_valid
         )
         for s in (scores, scores.T)
     )
-    return sum(sides) / 2
+    return (image_to_text + text_to_image) / 2
 
 
 def siglip_loss(

@@ -41,7 +41,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
 def full_loss(
     losses: jax.Array,
-    penalty: jax.Array = 0.0,
+    penalty: jax.Array | float = 0.0,
     weight: float | jax.Array = 1.0,
     mask: jax.Array | None = None,
     reduction: Literal["mean", "sum"] = "mean",
@@ -85,4 +85,4 @@ def multi_task_loss(losses: Mapping[str, jax.Array], weights: Mapping[str, float
     """
     if losses.keys() != weights.keys():
         raise ValueError(f"weights={sorted(weights)}: other tasks than the losses'; allowed: {sorted(losses)}")
-    return sum(weights[name] * losses[name] for name in sorted(losses))
+    return jnp.asarray(sum(weights[name] * losses[name] for name in sorted(losses)))

@@ -93,5 +93,6 @@ def total_variation_loss(image: jax.Array) -> jax.Array:
     check_shapes(image=(image, "... H W C"))
     image = at_least_float32(image)
     # Squared differences of vertical and horizontal neighbors.
-    steps = [jnp.square(jnp.diff(image, axis=axis)) for axis in (-3, -2)]
-    return sum(step.sum((-3, -2, -1)) / max(math.prod(step.shape[-3:]), 1) for step in steps)
+    steps = (jnp.square(jnp.diff(image, axis=axis)) for axis in (-3, -2))
+    down, across = (step.sum((-3, -2, -1)) / max(math.prod(step.shape[-3:]), 1) for step in steps)
+    return down + across

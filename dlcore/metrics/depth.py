@@ -13,6 +13,7 @@ every d, which the variance in silog ignores. Each measure is taken per image an
 import math
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from dlcore.learner import Sum

@@ -135,9 +135,10 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
         moments = jnp.pad(moments, pads, mode="symmetric")
     for axis in (1, 2):
         count = moments.shape[axis] - size + 1
-        moments = sum(
+        shifted = [
             w * jax.lax.slice_in_dim(moments, i, i + count, axis=axis) for i, w in enumerate(weights.astype(a.dtype))
-        )
+        ]
+        moments = jnp.asarray(sum(shifted))
     mean_x, mean_y, xx, yy, xy = moments
     correction = size**2 / (size**2 - 1) if unbiased else 1.0
     var_a, var_b = (jnp.maximum(v - m * m, 0) * correction for v, m in ((xx, mean_x), (yy, mean_y)))

@@ -57,7 +57,7 @@ class HalfInterval(Metric):
         gap = other.mean - self.mean
         mean = self.mean + gap * (other.count / least_one)
         squares = self.squares + other.squares + gap**2 * (self.count / least_one) * other.count
-        return HalfInterval(mean, squares, count)
+        return type(self)(mean, squares, count)
 
     def collapse(self) -> Self:
         """Join the parts that lie along a leading axis.
@@ -67,7 +67,7 @@ class HalfInterval(Metric):
         """
         count = self.count.sum(0)
         mean = (self.mean * self.count).sum(0) / (count + (count == 0))
-        return HalfInterval(mean, (self.squares + self.count * (self.mean - mean) ** 2).sum(0), count)
+        return type(self)(mean, (self.squares + self.count * (self.mean - mean) ** 2).sum(0), count)
 
     def compute(self) -> float | None:
         """Read the half width.

@@ -10,6 +10,7 @@ over all images; the mean is over the classes that occur. As in panopticapi, voi
 and a segment that lies in them by more than half is not wrong. (Crowds count as void here.)
 """
 
+import functools
 from typing import Any, Self
 
 import chex
@@ -64,7 +65,8 @@ class PanopticQuality(Metric):
           The metric.
         """
         chex.assert_equal_shape((segments, true_segments))
-        counts = jax.vmap(lambda *image: _count(*image, num_classes))(segments, labels, true_segments, true_labels)
+        count = functools.partial(_count, num_classes=num_classes)
+        counts = jax.vmap(count)(segments, labels, true_segments, true_labels)
         keep = jnp.ones(len(segments), bool) if mask is None else mask > 0
         return cls(
             *(jnp.where(keep.reshape(-1, *[1] * (part.ndim - 1)), part, 0).sum(0, dtype=part.dtype) for part in counts)

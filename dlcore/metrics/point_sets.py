@@ -83,7 +83,7 @@ def chamfer_distance(
     for squared, mask in zip(nearest_squared_distances(p, q, p_mask, q_mask), (p_mask, q_mask), strict=True):
         count = jnp.asarray(len(squared)) if mask is None else (mask > 0).sum()
         total += squared.sum() / jnp.maximum(count, 1).astype(squared.dtype) if reduction == "mean" else squared.sum()
-    return total
+    return jnp.asarray(total)
 
 
 def point_f1(

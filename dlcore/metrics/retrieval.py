@@ -45,31 +45,32 @@ def recall_at_k(
     own = gallery is None
     if own != (gallery_labels is None):
         raise ValueError("gallery=..., gallery_labels=...: one is missing; allowed: both or neither")
-    gallery, gallery_labels = (
-        (queries, labels) if own else (np.asarray(gallery, np.float64), np.asarray(gallery_labels))
-    )
-    for name, v, y in (("queries", queries, labels), ("gallery", gallery, gallery_labels)):
+    database = queries if gallery is None else np.asarray(gallery, np.float64)
+    database_labels = labels if gallery_labels is None else np.asarray(gallery_labels)
+    for name, v, y in (("queries", queries, labels), ("gallery", database, database_labels)):
         if v.ndim != 2 or len(v) != len(y) or v.shape[1] != queries.shape[1] or not len(v):
             raise ValueError(f"{name}={v.shape}: wrong shape with labels {y.shape}; allowed: [N, D] and [N], N above 0")
         check_finite(name, v)
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric={metric!r}: unknown; allowed: cosine, euclidean")
-    most = len(gallery) - own
+    most = len(database) - own
     if not 1 <= k <= most:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")
     if metric == "cosine":
-        queries, gallery = _unit(queries), _unit(gallery)
+        queries, database = _unit(queries), _unit(database)
     else:
-        center = gallery.mean(0)
-        queries, gallery = queries - center, gallery - center
+        center = database.mean(0)
+        queries, database = queries - center, database - center
     hits = 0
     for start in range(0, len(queries), _CHUNK):
         part = queries[start : start + _CHUNK]
-        distance = -part @ gallery.T if metric == "cosine" else np.square(gallery).sum(1)[None] - 2 * part @ gallery.T
+        distance = (
+            -part @ database.T if metric == "cosine" else np.square(database).sum(1)[None] - 2 * part @ database.T
+        )
         if own:
             distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf
         near = np.argsort(distance, axis=1, kind="stable")[:, :k]
-        hits += (gallery_labels[near] == labels[start : start + _CHUNK, None]).any(1).sum()
+        hits += (database_labels[near] == labels[start : start + _CHUNK, None]).any(1).sum()
     return float(hits / len(queries))
 
 

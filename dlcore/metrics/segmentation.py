@@ -171,7 +171,8 @@ class BoundaryIoU(Metric):
             return (a & b).sum(dtype=jnp.int32), either.sum(dtype=jnp.int32)
 
         outside = (counts & ~inside).sum(dtype=jnp.int32)
-        return cls(*jax.lax.map(count, jnp.arange(num_classes)), outside)
+        intersection, union = jax.lax.map(count, jnp.arange(num_classes))
+        return cls(intersection, union, outside)
 
     def compute(self) -> dict[str, Any] | None:
         """Read the IoU.

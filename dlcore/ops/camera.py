@@ -23,6 +23,7 @@ References: Hartley & Zisserman 2004, "Multiple view geometry in computer vision
 from typing import Any, Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 __all__ = ["check_class_ids", "check_finite", "check_indices", "check_spread"]

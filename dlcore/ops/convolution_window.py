@@ -32,7 +32,8 @@ def equally_varying(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Arra
     """Mark both as varying over the same axes of a `shard_map`, so that the gradient of a replicated one is summed."""
     varying = [_varying_axes(x) for x in (lhs, rhs)]
     lacking = [tuple(sorted(varying[1 - i] - varying[i])) for i in range(2)]
-    return tuple(lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((lhs, rhs), lacking, strict=True))
+    lhs, rhs = (lax.pcast(x, axes, to="varying") if axes else x for x, axes in zip((lhs, rhs), lacking, strict=True))
+    return lhs, rhs
 
 
 def _varying_axes(x: jax.Array) -> frozenset[str]:

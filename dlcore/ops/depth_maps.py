@@ -1,6 +1,7 @@
 """Depth maps: the surface normals of what a camera of known intrinsics sees."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

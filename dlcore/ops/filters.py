@@ -46,11 +46,12 @@ def correlate_separable(
             continue
         pad = [(len(kernel) // 2,) * 2 if a == axis else (0, 0) for a in range(image.ndim)]
         padded, size = jnp.pad(image, pad, mode=_PADDING[mode]), image.shape[axis]
-        image = sum(
+        shifted = [
             float(weight) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
             for i, weight in enumerate(kernel)
             if weight
-        )
+        ]
+        image = jnp.asarray(sum(shifted))
     return image
 
 

@@ -12,10 +12,10 @@ of sequences for all: map over keys for more.
 import functools
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 __all__ = ["fractional_max_pool", "fractional_starts"]
 
@@ -71,15 +71,15 @@ def fractional_max_pool(
     """
     if x.ndim < 3:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
-    if (ratio is None) == (output_size is None):
-        raise ValueError(f"ratio={ratio} and output_size={output_size}: ambiguous; allowed: exactly one of them")
     windows = (window, window) if isinstance(window, int) else tuple(window)
     sizes = x.shape[-3:-1]
-    if output_size is None:
-        ratios = (ratio, ratio) if isinstance(ratio, Real) else tuple(ratio)
+    if ratio is not None and output_size is None:
+        ratios = np.broadcast_to(ratio, 2).tolist()
         if min(ratios) < 1:
             raise ValueError(f"ratio={ratio}: enlarges; allowed: at least 1")
         output_size = [math.floor(size / alpha + 1e-9) for size, alpha in zip(sizes, ratios, strict=True)]
+    elif ratio is not None or output_size is None:
+        raise ValueError(f"ratio={ratio} and output_size={output_size}: ambiguous; allowed: exactly one of them")
     draws = jax.random.uniform(key, (2,))
     for axis, size, out, k, u in zip((-3, -2), sizes, output_size, windows, draws, strict=True):
         starts = fractional_starts(u, size, out, k)

@@ -106,7 +106,7 @@ def grid_sample(
     rows = [inside(top + i - 1, height) for i in range(4)]
     columns = [inside(left + i - 1, width) for i in range(4)]
     total = sum((down[i] * across[j])[..., None] * sample(x, rows[i], columns[j]) for i in range(4) for j in range(4))
-    return total.astype(x.dtype)
+    return jnp.asarray(total).astype(x.dtype)
 
 
 def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

@@ -158,7 +158,7 @@ def pads_of(
         extent = [effective_kernel_size(k, d) for k, d in zip(kernel, dilation, strict=True)]
         return tuple(lax.padtype_to_pads(sizes, extent, strides, padding.upper()))
     per_axis = [padding] * len(sizes) if isinstance(padding, int) else padding
-    pads = tuple((p, p) if isinstance(p, int) else tuple(p) for p in per_axis)
+    pads: Any = tuple((p, p) if isinstance(p, int) else tuple(p) for p in per_axis)
     if len(pads) != len(sizes) or any(len(p) != 2 or min(p) < 0 for p in pads):
         raise ValueError(
             f"padding={padding}: does not fit {len(sizes)} axes; allowed: a number from 0 or a (low, high) pair "

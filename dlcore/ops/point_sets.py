@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -65,7 +66,7 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
     check_points("q", q, q_mask)
     wide = jnp.result_type(jnp.float32, p, q)
     p, q = jax.lax.stop_gradient((p.astype(wide), q.astype(wide)))
-    squared = sum(jnp.square(p[..., :, None, i] - q[..., None, :, i]) for i in range(p.shape[-1]))
+    squared = jnp.asarray(sum(jnp.square(p[..., :, None, i] - q[..., None, :, i]) for i in range(p.shape[-1])))
     if q_mask is not None:
         squared = jnp.where(q_mask[..., None, :] > 0, squared, jnp.inf)
     return squared.argmin(-1).astype(jnp.int32)

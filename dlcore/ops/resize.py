@@ -106,9 +106,9 @@ def _targets(x: jax.Array, size, scale) -> tuple[list[int], list[float]]:
 
 def _nearest(n: int, out: int, ratio: float, exact: bool) -> np.ndarray:
     """Source pixel of every output pixel; in float32, so that ties fall where torch's do."""
-    ratio = np.float32(ratio)
+    step = np.float32(ratio)
     position = np.arange(out, dtype=np.float32) + np.float32(0.5 if exact else 0)
-    return np.minimum(np.floor(position * ratio).astype(np.int64), n - 1)
+    return np.minimum(np.floor(position * step).astype(np.int64), n - 1)
 
 
 def _weights(n: int, out: int, ratio: float, method: str, align_corners: bool, antialias: bool, a: float) -> np.ndarray:

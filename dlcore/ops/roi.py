@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import chex
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -149,7 +150,8 @@ def _check(features: jax.Array, boxes: jax.Array, sampling_ratio: int = 1) -> No
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return rows, columns
 
 
 class _Taps(NamedTuple):

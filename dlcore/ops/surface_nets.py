@@ -50,7 +50,7 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
         others = [(axis + 1) % 3, (axis + 2) % 3]
         cells = np.repeat(at[:, None], 4, 1)  # around the axis, counterclockwise
         cells[:, :, others] += np.array([[-1, -1], [0, -1], [0, 0], [-1, 0]])
-        valid = ((cells >= 0) & (cells < count.shape)).all(-1)
+        valid = np.all((cells >= 0) & (cells < count.shape), axis=-1)
         for k in range(4):
             index = tuple(cells[valid[:, k], k].T)
             np.add.at(total, index, position[valid[:, k]])

@@ -24,7 +24,7 @@ from jax.interpreters import ad, batching, mlir
 
 __all__: list[str] = []
 
-Mapped = tuple[tuple[bool, bool, bool], ...]
+Mapped = tuple[tuple[bool, ...], ...]
 """For each axis of `vmap` around the form, innermost first: which of its operands have this axis, in front."""
 
 
@@ -42,6 +42,7 @@ class TrilinearForm(Protocol):
         Returns:
           An array of the shape and dtype of operand `output`.
         """
+        ...
 
 
 def contract(form: TrilinearForm, output: int, a: jax.Array, b: jax.Array) -> jax.Array:

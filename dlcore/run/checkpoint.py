@@ -85,8 +85,8 @@ class Checkpoints:
             return metrics["score"]
 
         self._ocp = ocp
+        self._manager: Any = None
         if self.read_only:  # orbax's manager reads every score when it opens, and fails on a damaged one
-            self._manager = None
             return
         self._drop_damaged_scores()
         self._manager = ocp.CheckpointManager(

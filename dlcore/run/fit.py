@@ -7,6 +7,7 @@ Everything that the future depends on (state, metric sums, hooks' memories) is i
 function of the step: a resumed run is bit-identical to an uninterrupted one on the same mesh, hardware and versions.
 """
 
+import dataclasses
 import json
 import math
 import time
@@ -139,17 +140,17 @@ def fit(
     with locked(arguments.folder):
         run = _Run(arguments)
         result = run.run()
-        if report:
-            _report(run, result)
+        if report and arguments.folder is not None:
+            _report(run, result, arguments.folder)
         return result
 
 
-def _report(run: "_Run", result: Result) -> None:
+def _report(run: "_Run", result: Result, folder: Path) -> None:
     from dlcore.run.report import report_fit
 
     arguments = run.arguments
     path = report_fit(
-        arguments.folder,
+        folder,
         arguments.learner,
         result,
         run.evaluation,
@@ -358,7 +359,7 @@ class _Run:
         now = time.monotonic()
         elapsed = now - self.timed_from
         self.seconds += elapsed
-        numbers = scalars(compute_metrics(self.host_sums))
+        numbers = scalars(compute_metrics(self.host_sums or {}))
         row = {"step": step, "split": "train", "epoch": self._epoch(step), **numbers, "seconds": round(self.seconds, 3)}
         if (examples := self._examples_per_step()) and elapsed > 0:
             row["examples_per_second"] = round(examples * (step - self.logged_step) / elapsed, 1)
@@ -407,7 +408,7 @@ class _Run:
             if answer is STOP:
                 self.stopped = True
             elif answer is not None:
-                carry = self.program.split(joined.replace(state=self.program.place(answer)))
+                carry = self.program.split(dataclasses.replace(joined, state=self.program.place(answer)))
         return carry
 
     def _save(self, step: int, carry: Carry, score: float | None = None) -> None:

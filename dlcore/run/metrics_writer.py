@@ -144,7 +144,7 @@ class _EventFile:
 
     def __init__(self, folder: pathlib.Path, purge_step: int | None):
         from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
         self._event = Event
         # Event files are named by host and second: the suffix keeps a quick restart from overwriting its predecessor.

@@ -63,7 +63,8 @@ def _bad_paths(tree: Any) -> tuple[set[str], set[str]]:
     if not np.any(flags):  # names are written only where they are asked for
         return set(), set()
     paths = [path for path, x in leaf_paths(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return tuple({path for path, bad in zip(paths, row, strict=True) if bad} for row in flags)
+    nan, nonfinite = ({path for path, bad in zip(paths, row, strict=True) if bad} for row in flags)
+    return nan, nonfinite
 
 
 def bad_leaves(tree: Any) -> set[str]:
@@ -125,9 +126,9 @@ def diagnose(
 
 def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dict, bad_after: set[str]) -> str:
     lines = [f"step {step}: state and batch before it were finite; metrics of the step: {metrics}"]
-    learner = program.learner
-    if learner.loss is not None and program.placement.spmd == "jit":
-        gradient = jax.jit(jax.grad(lambda p, s, b: learner.loss(p, s, b)[0]))
+    loss = program.learner.loss
+    if loss is not None and program.placement.spmd == "jit":
+        gradient = jax.jit(jax.grad(lambda p, s, b: loss(p, s, b)[0]))
         bad = bad_leaves(gradient(carry.state.params, carry.state, program.put_global(batch)))
         if bad:
             lines.append(f"gradients of the loss that are not finite: {_some(bad)}")

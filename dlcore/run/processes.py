@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.run.preemption import REQUEUE
@@ -114,13 +115,14 @@ def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_second
     if rank is None and distributed != "on":
         yield
         return
-    names = ("coordinator_address", "num_processes", "process_id")
     if rank:  # where one does not come, jax aborts this process without a message
         message = f"process {rank.index} of {rank.count} joins at {rank.address}, for at most {join_seconds:g} s"
         print(message, file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(
-            **({} if rank is None else dict(zip(names, rank, strict=True))),
+            coordinator_address=rank and rank.address,
+            num_processes=rank and rank.count,
+            process_id=rank and rank.index,
             cluster_detection_method="deactivate" if rank else None,
             initialization_timeout=int(join_seconds),
             heartbeat_timeout_seconds=max(1, int(heartbeat_seconds)),
@@ -140,8 +142,8 @@ def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_second
             leave(stop.code)
         jax.distributed.shutdown()
         raise
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         leave(1)
     jax.distributed.shutdown()
 
@@ -209,7 +211,7 @@ def on_host(tree: Any) -> Any:
     from jax.experimental import multihost_utils
 
     def whole(leaf: jax.Array) -> Any:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = multihost_utils.process_allgather(jax.random.key_data(leaf), tiled=True)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return multihost_utils.process_allgather(leaf, tiled=True)

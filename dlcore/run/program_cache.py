@@ -11,6 +11,7 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 __all__ = ["program_folder", "use_program_cache"]
 
@@ -46,7 +47,8 @@ def use_program_cache() -> None:
 
     from dlcore.ops.cpu import onednn
 
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     if onednn.has_onednn() and not onednn.leave_out_of_cache():
         return

@@ -51,9 +51,10 @@ def loss_residuals(learner: Learner, state: Any, batch: Any, spmd: str) -> int |
     Returns:
       Bytes; None where the learner has no loss, and under pmap.
     """
-    if learner.loss is None or spmd == "pmap":
+    loss = learner.loss
+    if loss is None or spmd == "pmap":
         return None
-    return residual_bytes(lambda params: learner.loss(params, state, batch)[0], state.params)
+    return residual_bytes(lambda params: loss(params, state, batch)[0], state.params)
 
 
 def write_report(
@@ -166,7 +167,7 @@ def report_fit(
     params = getattr(state, "params", None)
     panels = [curves(result.history), *triage_panels(result.history, floor=None)]
     probabilities = outputs.get("probabilities") if isinstance(outputs, dict) else None
-    if probabilities is not None and probabilities.ndim == 2:
+    if valid is not None and probabilities is not None and probabilities.ndim == 2:
         names = valid.class_names or tuple(map(str, range(probabilities.shape[1])))
         shown = {**scalars(measures), **arrays(measures)}
         panels += classifier_panels(shown, valid.arrays["image"], valid.arrays["label"], probabilities, names, params)

@@ -1,6 +1,7 @@
 """Decide when to save, follow the best validation metric, and keep the checkpoints of one call of fit."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import jax
 import numpy as np
 
 from dlcore.run.checkpoint import Checkpoints
-from dlcore.run.evaluate import Measures
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.processes import is_first, same
 from dlcore.run.step import Carry
@@ -106,7 +106,7 @@ class Saver:
     def _is_late(self) -> bool:
         return time.monotonic() - self._saved_at >= self.saving.seconds
 
-    def score(self, measures: Measures) -> float | None:
+    def score(self, measures: Mapping[str, float | None]) -> float | None:
         """The monitored metric where it is at least as good as the best so far, which it then becomes.
 
         Args:
@@ -177,7 +177,7 @@ class Saver:
           step: the last step.
           stopped: whether a hook ended the phase early.
         """
-        if self.store is None:
+        if self.store is None or self.folder is None:
             return
         self.store.wait()
         if self.store.failure is None and is_first():

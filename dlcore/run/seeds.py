@@ -1,5 +1,6 @@
 """Train many seeds at once: a learner mapped over root keys, in one compiled step."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -67,7 +68,7 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
 
     def update(state: SeedsState, batch: Any) -> tuple[SeedsState, Metrics]:
         inner, metrics = jax.vmap(learner.update, in_axes=(0, None))(state.inner, batch)
-        return state.replace(step=state.step + 1, inner=inner), by_seed(metrics)
+        return dataclasses.replace(state, step=state.step + 1, inner=inner), by_seed(metrics)
 
     def evaluate(state: SeedsState, batch: Any) -> Metrics:
         return by_seed(jax.vmap(learner.evaluate, in_axes=(0, None))(state.inner, batch))
@@ -77,7 +78,7 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
 
     def classes(state: SeedsState, batch: Any) -> dict:
         one = jax.eval_shape(lambda inner: jax.tree.map(lambda x: x[0], inner), state.inner)
-        return learner.classes(one, batch)
+        return {} if learner.classes is None else learner.classes(one, batch)
 
     return Learner(init, update, evaluate, predict, classes=learner.classes and classes)
 

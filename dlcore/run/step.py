@@ -6,6 +6,7 @@ saving and evaluation, and `split` is the inverse.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -202,7 +203,7 @@ class Program:
         state = jax.tree.map(put, self.abstract_state, self.state_shardings)
         sums = jax.eval_shape(Sums.empty, metrics)
         sums, metrics = jax.tree.map(lambda x: put(x, self.replicated), (sums, metrics))
-        return Carry(state, sums, scalar, metrics)
+        return Carry(state, sums, scalar, metrics)  # pyright: ignore[reportArgumentType]
 
     # Initialization
 
@@ -318,7 +319,7 @@ class Program:
         if self._pmapped:
             sums = jax.tree.map(lambda x: x[0], jax.device_get(sums))
             fresh = jax.device_put(self._stack(fresh), self._stacked_sharding())
-        return sums.on_host(), carry.replace(sums=fresh)
+        return sums.on_host(), dataclasses.replace(carry, sums=fresh)
 
     # Batches and shapes
 

@@ -103,7 +103,7 @@ class Sums:
         high = {
             name: jax.tree.map(word, self.high[name], _counts(total[name]), _counts(metrics[name])) for name in total
         }
-        return Sums(total, high)
+        return type(self)(total, high)
 
     def on_host(self) -> Metrics:
         """Fetch the sums; waits for the device.

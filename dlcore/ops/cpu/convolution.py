@@ -103,7 +103,9 @@ def _by_images(convolve: Convolve, window: Window, lhs: jax.Array, rhs: jax.Arra
     acc_dtype = jnp.promote_types(jnp.promote_types(lhs.dtype, dtype), jnp.float32)
 
     def convolve_images(x: jax.Array, kernel: jax.Array, *numbers: Any) -> jax.Array:
-        return convolve(x, kernel, Window(*numbers, window.groups, window.precision, None))
+        strides, padding, lhs_dilation, rhs_dilation = numbers
+        images = Window(strides, padding, lhs_dilation, rhs_dilation, window.groups, window.precision, None)
+        return convolve(x, kernel, images)
 
     numbers = window.strides, window.padding, window.lhs_dilation, window.rhs_dilation, window.groups
     return conv_by_images(convolve_images, lhs.astype(acc_dtype), rhs.astype(acc_dtype), *numbers).astype(dtype)
@@ -152,7 +154,8 @@ def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> np.ndarray:
 
 
 def _pairs(low: np.ndarray, high: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
-    return tuple((int(a), int(b)) for a, b in zip(low, high, strict=True))
+    rows, columns = ((int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return rows, columns
 
 
 def _canonical_lhs_gradient(

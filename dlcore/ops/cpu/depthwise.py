@@ -64,7 +64,7 @@ def depthwise_conv(
         total = sum(part.astype(wide) * w[k, j, :, 0] for k, j, part in shifted)
     else:
         total = sum(part.astype(wide)[..., None] * w[k, j] for k, j, part in shifted)
-    return total.reshape(x.shape[0], rows, columns, kernel.shape[3]).astype(dtype)
+    return jnp.asarray(total).reshape(x.shape[0], rows, columns, kernel.shape[3]).astype(dtype)
 
 
 def depthwise_transpose(
@@ -114,7 +114,7 @@ def depthwise_transpose(
             total += part.astype(wide) * w[k, j, :, 0]
         else:
             total += (part.astype(wide).reshape(n, *sizes, channels, -1) * w[k, j]).sum(-1)
-    return total.astype(dtype)
+    return jnp.asarray(total).astype(dtype)
 
 
 def depthwise_kernel_gradient(
@@ -162,7 +162,7 @@ def depthwise_kernel_gradient(
             a = lax.dynamic_slice(image, (i * size, top, left, 0), extent)[:, :: strides[0], :: strides[1]].astype(wide)
             b = lax.slice_in_dim(dy, i * size, (i + 1) * size)
             total += a * b if multiplier == 1 else a[..., None] * b.reshape(*a.shape, multiplier)
-        return jnp.dot(ones, total.reshape(len(ones), -1), precision=lax.Precision.HIGHEST)
+        return jnp.dot(ones, jnp.asarray(total).reshape(len(ones), -1), precision=lax.Precision.HIGHEST)
 
     return lax.map(tap, jnp.arange(shape[0] * shape[1])).reshape(shape).astype(dtype)
 

@@ -63,12 +63,13 @@ def conv_by_images(
 
 def _gather(convolve_planes, x, kernel, stride, padding, lhs_dilation, rhs_dilation, groups):
     """Add over the planes that a window sees."""
-    x = _pad_depth(x, *padding, lhs_dilation - 1)
+    low, high = padding
+    x = _pad_depth(x, low, high, lhs_dilation - 1)
     count = (x.shape[1] - (len(kernel) - 1) * rhs_dilation - 1) // stride + 1
     starts = [k * rhs_dilation for k in range(len(kernel))]
     planes = [lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, 1) for start in starts]
     if groups > 1:
-        return sum(convolve_planes(plane, taps) for plane, taps in zip(planes, kernel, strict=True))
+        return jnp.asarray(sum(convolve_planes(plane, taps) for plane, taps in zip(planes, kernel, strict=True)))
     joined = kernel.transpose(1, 2, 0, 3, 4).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])  # [kh, kw, kd C, O]
     return convolve_planes(jnp.concatenate(planes, -1), joined)
 
@@ -83,10 +84,11 @@ def _scatter(convolve_planes, x, kernel, stride, padding, lhs_dilation, rhs_dila
     last = (x.shape[1] - 1) * lhs_dilation
     size = last + 1 + sum(padding) - (len(kernel) - 1) * rhs_dilation
     starts = [padding[0] - k * rhs_dilation for k in range(len(kernel))]
-    return sum(
+    padded = [
         _pad_depth(part, start, size - 1 - last - start, lhs_dilation - 1)
         for part, start in zip(parts, starts, strict=True)
-    )
+    ]
+    return jnp.asarray(sum(padded))
 
 
 def _pad_depth(x: jax.Array, low: int, high: int, between: int) -> jax.Array:

@@ -26,6 +26,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import numpy as np
 from jax import lax
 from jax.extend.mlir import ir
@@ -99,7 +100,8 @@ def _saves_calls() -> bool:
     from jax._src import compiler
 
     left_out = getattr(compiler._cache_write, "leaves_out_onednn", False)
-    return jax.config.jax_compilation_cache_dir is not None and not left_out
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    return folder is not None and not left_out
 
 
 @contextlib.contextmanager
@@ -123,7 +125,8 @@ def _can_call(ctx: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
         return False
     if getattr(module.axis_context, "num_devices", None) != 1 or params["out_sharding"] is not None:
         return False
-    return {x.dtype for x in (*ctx.avals_in, *ctx.avals_out)} == {np.dtype(np.float32)}
+    arrays: list[Any] = [*ctx.avals_in, *ctx.avals_out]
+    return {x.dtype for x in arrays} == {np.dtype(np.float32)}
 
 
 def _lower_convolution(ctx: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
@@ -136,7 +139,8 @@ def _lower_convolution(ctx: mlir.LoweringRuleContext, *operands: Any, **params: 
 
 
 def _is_suitable(ctx: mlir.LoweringRuleContext, params: dict[str, Any]) -> bool:
-    (_, kernel), (y,) = ctx.avals_in, ctx.avals_out
+    arrays: list[Any] = [*ctx.avals_in, *ctx.avals_out]
+    _, kernel, y = arrays
     if params["dimension_numbers"] != _NHWC or max(params["lhs_dilation"]) > 1:
         return False
     if params["feature_group_count"] > 1 or params["batch_group_count"] > 1:

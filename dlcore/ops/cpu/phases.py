@@ -21,7 +21,7 @@ def conv_by_phases(
     x: jax.Array,
     kernel: jax.Array,
     padding: Sequence[tuple[int, int]],
-    dilation: tuple[int, int],
+    dilation: tuple[int, ...],
 ) -> jax.Array:
     """Convolve an input with gaps.
 
