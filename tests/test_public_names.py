@@ -1,6 +1,7 @@
 """Every public module lists its names, they exist, and they are those of the snapshot.
 
-A new file of a topic needs no entry, so that a technique is four files; what stands in the snapshot may not change.
+A new file of a topic needs no entry, so that a technique is four files; what stands in the snapshot may not change. The
+same holds for the stubs (`__init__.pyi`) of packages that import their names when these are used.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_names.py -n 0
 """
 
@@ -14,6 +15,8 @@ import runpy
 from pathlib import Path
 
 import pytest
+
+import dlcore.lazy
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOT = ROOT / "tests" / "goldens" / "public_names.json"
@@ -98,3 +101,35 @@ def test_public_names_are_those_of_the_snapshot():
     now, before = ({f"{module}.{name}" for module in d for name in d[module] or ()} for d in (names, known))
     change = [f"+ {name}" for name in sorted(now - before)] + [f"- {name}" for name in sorted(before - now)]
     assert not change, "public names changed (see this file's docstring):\n" + "\n".join(change)
+
+
+LAZY = [path for path in FILES if path.endswith("/__init__.py") and "lazy_exports(" in (ROOT / path).read_text()]
+
+
+def stub(path):
+    """The .pyi of a package that imports its names when they are used: a line for each, for editors and checkers."""
+    call = next(
+        node.value
+        for node in parse(path).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and "lazy" in ast.unparse(node.value.func)
+    )
+    package = module_name(path)
+    names = ast.literal_eval(call.args[1]) if len(call.args) > 1 else None
+    exports = dlcore.lazy._public_names((ROOT / path).parent) if names is None else names
+    lines = {
+        f"from {package}{f'.{submodule}' if submodule else ''} import {name} as {name}"
+        for name, submodule in exports.items()
+    }
+    return "".join(f"{line}\n" for line in sorted(lines))
+
+
+@pytest.mark.parametrize("path", LAZY)
+def test_editors_see_the_names_of_lazy_packages(path):
+    file = ROOT / f"{path}i"
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        file.write_text(stub(path))
+    now, known = (set(text.splitlines()) for text in (stub(path), file.read_text() if file.exists() else ""))
+    topics = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["TOPICS"]
+    new = now - known if Path(path).parts[1] not in topics else set()  # a new file of a topic needs no entry
+    change = [f"+ {line}" for line in sorted(new)] + [f"- {line}" for line in sorted(known - now)]
+    assert not change, f"{path}i is out of date (see this file's docstring):\n" + "\n".join(change)

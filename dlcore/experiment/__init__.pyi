@@ -1,0 +1,9 @@
+from dlcore.experiment.experiment import Experiment as Experiment
+from dlcore.experiment.experiment import Setup as Setup
+from dlcore.experiment.flags import Flags as Flags
+from dlcore.experiment.setting import FlagError as FlagError
+from dlcore.experiment.setting import Setting as Setting
+from dlcore.experiment.splits import Splits as Splits
+from dlcore.experiment.study import Headline as Headline
+from dlcore.experiment.study import Study as Study
+from dlcore.experiment.study import StudyResult as StudyResult

@@ -1,0 +1,10 @@
+from dlcore.run.evaluate import evaluate as evaluate
+from dlcore.run.evaluate import predict as predict
+from dlcore.run.fit import Result as Result
+from dlcore.run.fit import Saving as Saving
+from dlcore.run.fit import fit as fit
+from dlcore.run.hooks import EarlyStopping as EarlyStopping
+from dlcore.run.hooks import ReduceOnPlateau as ReduceOnPlateau
+from dlcore.run.hooks import STOP as STOP
+from dlcore.run.sharding import make_mesh as make_mesh
+from dlcore.run.step import Placement as Placement

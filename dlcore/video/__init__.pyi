@@ -1,0 +1,16 @@
+from dlcore.video.flow_stack import follow as follow
+from dlcore.video.flow_stack import subtract_mean_flow as subtract_mean_flow
+from dlcore.video.fusion import C3D as C3D
+from dlcore.video.fusion import ClipClassifier as ClipClassifier
+from dlcore.video.fusion import ConvNet as ConvNet
+from dlcore.video.fusion import Fusion as Fusion
+from dlcore.video.fusion import inflate as inflate
+from dlcore.video.fusion import width_of as width_of
+from dlcore.video.slowfast import SlowFast as SlowFast
+from dlcore.video.trajectories import describe_trajectories as describe_trajectories
+from dlcore.video.trajectories import direction_votes as direction_votes
+from dlcore.video.trajectories import hof_votes as hof_votes
+from dlcore.video.trajectories import mbh_votes as mbh_votes
+from dlcore.video.two_stream import TwoStream as TwoStream
+from dlcore.video.two_stream import TwoStreamClips as TwoStreamClips
+from dlcore.video.two_stream import mean_of_streams as mean_of_streams
