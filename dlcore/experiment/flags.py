@@ -145,7 +145,11 @@ def parse(
             resolved[name] = read_value(name, setting, earlier[name])
         except FlagError as error:
             raise FlagError(f"{config_name}: sets {error}") from None
-    identity = frozenset(name for name, setting in settings.items() if setting.identity)
+    identity = frozenset(
+        name
+        for name, setting in settings.items()
+        if setting.identity is True or (setting.identity == "if changed" and resolved[name] != setting.default)
+    )
     return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given, identity)
 
 

@@ -52,7 +52,8 @@ class Setting(NamedTuple):
       help: what it means, one or two lines.
       type: its type; that of the default where None.
       limits: the allowed values of a number.
-      identity: whether it changes what is learned, and so belongs to the run's identity.
+      identity: whether it changes what is learned, and so belongs to the run's identity; "if changed": only where it is
+        not the default, so that a new setting leaves earlier runs their folders.
       essential: whether `--help` shows it first.
       origin: of a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come from,
         None where it names none. It is called before data are read.
@@ -63,7 +64,7 @@ class Setting(NamedTuple):
     help: str = ""
     type: Any = None
     limits: Range = Range()
-    identity: bool = True
+    identity: bool | Literal["if changed"] = True
     essential: bool = False
     origin: Callable[[Any], Any] | None = None
     check: Callable[[Any], None] | None = None

@@ -52,9 +52,10 @@ def build(setup: Setup):
 def panels(context):
     from dlcore.report.generative import sample_grid
 
-    bought, *others = classifiers.panels(context)
+    shared = classifiers.panels(context)
     note = "Drawn at random. A complement generator is to draw what is almost a digit."
-    return [bought, sample_grid(context.outputs["sample"][:SHOWN], "Made images", note), *others]
+    gain, others = (shared[:1], shared[1:]) if context.flags.twin else ([], shared)
+    return [*gain, sample_grid(context.outputs["sample"][:SHOWN], "Made images", note), *others]
 
 
 experiment = Experiment(

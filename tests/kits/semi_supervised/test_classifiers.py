@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -81,3 +82,31 @@ def test_one_source_is_as_it_was():
     run = run_of()
     run = ResolvedRun(dataclasses.replace(experiment), run.flags.replace(batch_size=5))
     assert len(run.pipelines(splits).batch_at(0)["index"]) == 5
+
+
+@pytest.mark.slow
+def test_the_supervised_twin_can_be_left_out(data):
+    _, splits = data
+    states, measures = {}, {}
+    for words in ((), ("--twin=false",)):
+        run = run_of("--labels_per_class=2", "--unlabeled_ratio=3", "--label_seed=5", *words)
+        learner = experiment.build(run.setup_of(splits))
+        batch = batch_at(run.pipelines(splits), 0)
+        states[words] = jax.eval_shape(learner.init, jax.random.key(0), batch)
+        measures[words] = set(jax.eval_shape(learner.evaluate, states[words], batch["labeled"]))
+    both, alone = states[()], states[("--twin=false",)]
+    assert jax.tree.structure(both.params["technique"]) == jax.tree.structure(alone.params)
+    assert measures[()] - measures[("--twin=false",)] == {"accuracy_supervised", "gain"}
+
+
+def test_runs_with_the_twin_keep_their_folders():
+    default, named, alone = (run_of(*words).identity for words in ((), ("--twin=true",), ("--twin=false",)))
+    assert default == named
+    assert "twin" not in default
+    assert alone == {**default, "twin": False}
+
+
+def test_the_loss_at_initialization_is_that_of_the_networks_that_learn(data):
+    _, splits = data
+    losses = [experiment.expected_loss(run_of(*words).setup_of(splits)) for words in ((), ("--twin=false",))]
+    assert losses == pytest.approx([2 * np.log(10), np.log(10)])
