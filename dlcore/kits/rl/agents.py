@@ -20,8 +20,10 @@ from dlcore.run.seeds import over_seeds, split_by_seed
 
 __all__ = [
     "FIELDS",
+    "PENDULUM",
     "SETTINGS",
     "SMOKE",
+    "actor_twin_critic_fields",
     "build",
     "check",
     "data",
@@ -286,3 +288,45 @@ FIELDS = {
     "packages": ("gymnax",),
 }
 """Fields of Experiment that are the same for every algorithm."""
+
+PENDULUM = {
+    "environment": "Pendulum-v1",
+    "steps": 200,
+    "batch_size": 4,
+    "num_steps": 25,
+    "gradient_steps": 4,
+    "learning_rate": 1e-3,
+    "lr_schedule": "constant",
+    "max_grad_norm": 1e3,
+    "reward_scale": 0.1,
+    "eval_episodes": 100,
+    "eval_every": 20,
+    "select": "last",
+}
+"""Defaults of actors and twin critics on the pendulum: a gradient step for each environment step."""
+
+
+def actor_twin_critic_fields(learner: Callable[..., Learner]) -> dict[str, Any]:
+    """Collect the fields of Experiment of an off-policy algorithm with an actor and two critics.
+
+    Args:
+      learner: the technique's factory.
+
+    Returns:
+      Keyword arguments of Experiment, `defaults` left out.
+    """
+    from dlcore.rl import networks
+
+    def build_agent(setup: Setup) -> Learner:
+        flags = setup.flags
+        updates = setup.steps * flags.num_steps * flags.gradient_steps
+        return build(setup, learner, networks.actor_twin_critic, updates)
+
+    return {
+        **FIELDS,
+        "learner": learner,
+        "build": build_agent,
+        "modules": {"network": networks.ActorTwinCritic},
+        "smoke": {**SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
+        "panels": lambda context: panels(context, networks.actor_twin_critic),
+    }
