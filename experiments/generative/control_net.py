@@ -12,17 +12,137 @@ edges were given, `shuffled_iou` with those of another image: .77 and .20 by the
 run.
 """
 
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dlcore.data.shape_grid import foreground
+from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, Start
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
 from dlcore.generative import ddpm
-from dlcore.generative.control_net import control_condition
-from dlcore.kits.generative import class_conditional, edge_control, sample_panels, text_prompts
-from dlcore.kits.training import optimizer
+from dlcore.generative.control_net import (
+    ControlledUNet,
+    ControlNet,
+    control_condition,
+    copy_encoder,
+    edge_map,
+    shape_iou,
+)
+from dlcore.kits.generative import class_conditional, sample_panels, text_prompts
+from dlcore.kits.training import earlier_run, optimizer
+from dlcore.learner import Evaluator, Range
 from dlcore.main import main
+
+SETTINGS = {
+    **text_prompts.SETTINGS,
+    "base": Setting(
+        None,
+        "the folder of a run of generative.text_to_image; by default one is trained",
+        str | None,
+        essential=True,
+        origin=lambda flags: origin(flags),
+    ),
+    "base_steps": Setting(
+        None, "training steps of the default base; by default those of its page", int | None, Range(1)
+    ),
+}
+
+SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
+"""What the base was trained with, and the ControlNet must be trained with."""
+
+
+def data(flags: Flags) -> Splits:
+    """Draw captioned shapes and their edges."""
+    splits = text_prompts.data(flags)
+
+    def hinted(source: Source) -> Source:
+        arrays = source.arrays
+        return Source({**arrays, "hint": edge_map(arrays["image"])}, len(source), name=source.name)
+
+    train, valid, test, shown = map(hinted, (splits.train, splits.valid, splits.test, splits.shown))
+    return splits._replace(train=train, valid=valid, test=test, shown=shown)
+
+
+def model_of(setup: Setup) -> ControlledUNet:
+    """Build the base and its ControlNet."""
+    fields = setup.flags.group("unet")
+    base = text_prompts.model_of(setup)
+    halvings = max(0, int(np.log2(fields["patch_size"])))
+    shared = {name: value for name, value in fields.items() if name != "out_channels"}
+    return ControlledUNet(base, ControlNet(**shared, hint_channels=(16,) * (halvings + 1), dtype=setup.dtype))
+
+
+def origin(flags: Flags) -> Origin | None:
+    """Read where the base comes from."""
+    found = earlier_run.origin(flags, "base", "generative.text_to_image", "unet", "words")
+    for name in SCHEDULE if found is not None else ():
+        if found.settings.get(name) != flags.get(name):
+            raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {found.settings.get(name)}")
+    return found
+
+
+def start(setup: Setup) -> Start:
+    """Start with the weights of the first phase: the base is locked, the ControlNet begins as a copy of its encoder."""
+    facts = ("image_shape", "vocabulary", "length")
+
+    def check(state):
+        found = origin(setup.flags)
+        if found is not None:
+            earlier_run.check_facts(found.name, found.spec, setup.spec, *facts)
+
+    def replace(state):
+        flags = setup.flags
+        words = [] if flags.smoke or flags.base_steps is None else [f"--steps={flags.base_steps}"]
+        words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
+        words += earlier_run.words_of(flags, "unet", "words")
+        folder = earlier_run.find_or_train(flags, "base", "generative.text_to_image", words)
+        phase = earlier_run.load(folder)
+        what = f"base={str(folder)!r}"
+        earlier_run.check_same(what, phase, setup, "unet", "words", facts=facts)
+        for name in SCHEDULE:
+            if phase.flags.get(name) != flags.get(name):
+                raise ValueError(f"{name}={flags.get(name)}: not the base's; allowed: {phase.flags.get(name)}")
+        base = jax.tree.map(jax.numpy.asarray, phase.params)
+        params = {"control": copy_encoder(state.params["control"], base["unet"])}
+        opt_state = jax.jit(optimizer.build(setup).init)(params)
+        return state.replace(params=params, locked={"base": base}, opt_state=opt_state)
+
+    return Start(replace, check)
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one image of zeros, without a prompt and without an edge."""
+    return {**text_prompts.example(spec), "hint": np.zeros((1, *spec["image_shape"][:2], 1), np.float32)}
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
+    found = text_prompts.evaluators(setup, splits, split)
+    return [*(shape_iou(foreground, measure.source) for measure in found), *found]
+
+
+def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read an image, whose edges are followed, and prompts: --input="drawing.png: a red circle / a green cross"."""
+    from dlcore.data.decoding import load_image
+
+    path, _, texts = flags.input.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise FlagError(f"--input={flags.input}: no such image; allowed: FILE: a red circle / a green cross")
+    height, width, channels = spec["image_shape"]
+    source, names = text_prompts.inputs(flags.replace(input=texts), spec)
+    hint = edge_map(load_image(Path(path), (height, width), channels)[None])
+    return Source({**source.arrays, "hint": np.repeat(hint, len(names), 0)}, len(names)), names
 
 
 def build(setup: Setup):
     learner = ddpm.learner(
-        model=edge_control.model_of(setup),
+        model=model_of(setup),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
         condition=control_condition(),
@@ -36,10 +156,10 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=edge_control.data,
+    data=data,
     build=build,
     modules=text_prompts.MODULES,
-    settings={**edge_control.SETTINGS, **optimizer.SETTINGS},
+    settings={**SETTINGS, **optimizer.SETTINGS},
     defaults={
         "steps": 1000,
         "batch_size": 64,
@@ -71,15 +191,15 @@ experiment = Experiment(
     monitor_mode="min",
     headline="shape_iou",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=edge_control.example,
-    inputs=edge_control.inputs,
+    example=example,
+    inputs=inputs,
     describe=class_conditional.describe,
     write=class_conditional.write,
     schedule=optimizer.schedule,
-    start=edge_control.start,
+    start=start,
     panels=lambda context: text_prompts.panels(context, build),
     pictures=sample_panels.pictures,
-    evaluators=edge_control.evaluators,
+    evaluators=evaluators,
 )
 
 if __name__ == "__main__":

@@ -15,13 +15,146 @@ of episodes: 96.3 % (5-way 1-shot), 99.1 % (5-way 5-shot), 88.7 % (20-way 1-shot
 al. have 98.8, 99.7, 96.0 and 98.9 % with 964 background characters.
 """
 
+from typing import Any, Literal
+
+import numpy as np
+
 from dlcore.data.augment import to_float
+from dlcore.data.episodes import episodes
+from dlcore.data.source import Source
+from dlcore.evaluators.episodes import episode_accuracy
 from dlcore.experiment import Experiment, Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Splits
 from dlcore.kits.training import optimizer
-from dlcore.kits.transfer import few_shot
+from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet
+
+SETTINGS = {
+    "dataset": Setting(
+        "strokes", "strokes (drawn by a program) or omniglot", Literal["strokes", "omniglot"], essential=True
+    ),
+    "data_dir": Setting(None, "omniglot: folder of omniglot28.npz", str | None, essential=True),
+    "way": Setting(5, "classes of a measured episode", limits=Range(2), essential=True),
+    "shot": Setting(1, "supports of each class; 0 describes it by its strokes", limits=Range(0), essential=True),
+    "query": Setting(5, "queries of each class", limits=Range(1)),
+    "train_way": Setting(None, "classes of a training episode; by default as many", int | None, Range(2)),
+    "turned": Setting(True, "turned training characters are further classes (not with --shot=0)"),
+    "characters": Setting(200, "strokes: characters to train on", limits=Range(10, 14000)),
+    "image_size": Setting(16, "strokes: side in pixels", limits=Range(8)),
+    "test_episodes": Setting(1000, "episodes of the test", limits=Range(2)),
+    "also": Setting(
+        (),
+        "other episodes that the test measures, too: classes and supports of each, such as 5x5,20x1",
+        tuple[str, ...],
+    ),
+}
+
+TRAIN_EPISODES = 20_000
+"""Of an epoch."""
+
+TEST_SEED = 10**6 + 1
+"""The same at every seed of a run."""
+
+UNSEEN = 100
+"""Characters of strokes to validate and to test on, of each."""
+
+
+def data(flags: Flags) -> Splits:
+    """Draw episodes: the characters of training, validation and test are others."""
+    train, valid, test, notes = (_omniglot if flags.dataset == "omniglot" else _strokes)(flags)
+    _others(flags, test)  # what cannot be drawn is an error before training
+    shared = {"shot": flags.shot, "query": flags.query, "way": flags.way}
+    wide = {**shared, "way": flags.train_way or flags.way, "turned": flags.turned and flags.shot > 0}
+    measured = max(2, flags.test_episodes // 5)
+    splits = (
+        episodes(train, TRAIN_EPISODES, **wide, seed=flags.seed),
+        episodes(valid, measured, **shared, seed=10**6),  # the same at every seed of a run
+        episodes(test, flags.test_episodes, **shared, seed=TEST_SEED),
+    )
+    counts = [len(np.unique(part.arrays["label"])) for part in (train, valid, test)]
+    spec = {
+        "dataset": flags.dataset,
+        "image_shape": list(train.arrays["image"].shape[1:]),
+        "attributes": train.arrays["attributes"].shape[1] if flags.shot == 0 else 0,
+        "characters": counts,
+        **shared,
+    }
+    return Splits(*splits, spec, notes)
+
+
+def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+    """Measure the test's other episodes."""
+    if split != "test":
+        return []
+    characters = splits.test.arrays["query"].episodes.source
+    return [episode_accuracy(source) for source in _others(setup.flags, characters)]
+
+
+def _others(flags: Flags, test: Source) -> list[Source]:
+    """The episodes of `--also`."""
+    allowed = "classes x supports, such as --also=5x5,20x1"
+    if flags.also and flags.shot == 0:
+        raise FlagError("--also: needs a network that learns from supports, not --shot=0; allowed: --shot=1 or more")
+    sources = []
+    for text in flags.also:
+        way, _, shot = text.partition("x")
+        if not (way.isdecimal() and shot.isdecimal() and int(shot) > 0):
+            raise FlagError(f"--also={text}: not understood; allowed: {allowed}")
+        if (int(way), int(shot)) == (flags.way, flags.shot) or flags.also.count(text) > 1:
+            raise FlagError(f"--also={text}: is measured already; allowed: other {allowed}")
+        sizes = {"way": int(way), "shot": int(shot), "query": flags.query}
+        sources.append(episodes(test, flags.test_episodes, **sizes, seed=TEST_SEED))
+    return sources
+
+
+def _omniglot(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    from dlcore.data.omniglot import omniglot
+
+    if flags.data_dir is None:
+        raise FlagError("--dataset=omniglot: needs --data_dir; allowed: the folder of omniglot28.npz")
+    background, evaluation = (omniglot(flags.data_dir, part) for part in ("background", "evaluation"))
+    labels = np.asarray(background.arrays["label"])
+    held = np.random.default_rng(flags.seed).permutation(labels.max() + 1)[: (labels.max() + 1) // 10]
+    inside = np.isin(labels, held)
+    note = (
+        f"Omniglot's background set is partial: {labels.max() + 1} characters of 12 alphabets, where the original has "
+        f"964 of 30; {len(held)} of them are held out for validation"
+    )
+    return background.subset(np.flatnonzero(~inside)), background.subset(np.flatnonzero(inside)), evaluation, (note,)
+
+
+def _strokes(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
+    from dlcore.data.stroke_characters import stroke_characters
+
+    ranges = range(2 * UNSEEN, 2 * UNSEEN + flags.characters), range(UNSEEN), range(UNSEEN, 2 * UNSEEN)
+    return *(stroke_characters(r, size=flags.image_size) for r in ranges), ()
+
+
+def example(spec: dict) -> dict[str, np.ndarray]:
+    """Make a batch of one episode of zeros."""
+    image, way = spec["image_shape"], spec["way"]
+    batch = {"query": np.zeros((1, way, spec["query"], *image), np.float32), "index": np.zeros(1, np.int32)}
+    if spec["shot"]:
+        return batch | {"support": np.zeros((1, way, spec["shot"], *image), np.float32)}
+    return batch | {"attributes": np.zeros((1, way, spec["attributes"]), np.float32)}
+
+
+def panels(context: Any) -> list:
+    """Show the accuracy beside what is trivial, an episode, and the curves."""
+    from dlcore.report.curves import curves
+    from dlcore.report.few_shot import accuracies, episode
+
+    test = context.data.test[np.arange(1)]
+    logits = np.asarray(context.outputs["logits"][0])
+    return [
+        accuracies(context.numbers, context.spec),
+        episode(test.get("support"), test["query"], logits),
+        curves(context.history),
+    ]
 
 
 def build(setup: Setup):
@@ -37,11 +170,11 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=prototypical.learner,
-    data=few_shot.data,
+    data=data,
     build=build,
     modules={"net": PrototypicalNet},
     settings={
-        **few_shot.SETTINGS,
+        **SETTINGS,
         **{name: setting for name, setting in optimizer.SETTINGS.items() if name not in ("ema", "accumulate")},
     },
     defaults={
@@ -66,10 +199,10 @@ experiment = Experiment(
         "eval_batch_size": 10,
     },
     plain={"weight_decay": 0.0},
-    example=few_shot.example,
+    example=example,
     schedule=optimizer.schedule,
-    evaluators=few_shot.evaluators,
-    panels=few_shot.panels,
+    evaluators=evaluators,
+    panels=panels,
 )
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlcore.evaluators.latent_distances import noise_share, path_length
-from dlcore.kits.generative.latent_directions import noisy, walks
+from experiments.generative.style_gan import noisy, walks
 
 
 def flat(images):

@@ -19,13 +19,14 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.run_data import inherited_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.kits.generative import edge_control, latent_autoencoder
+from dlcore.kits.generative import latent_autoencoder
 from dlcore.kits.training import backbone, earlier_run
 from dlcore.kits.training.pretrained_network import check_studied, classifier_origin
 from dlcore.kits.transfer import fine_tuning as transfer
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
 from experiments.classification.supervised import experiment as supervised
+from experiments.generative import control_net
 from experiments.interpretability import attribution, deep_dream, feature_space
 from experiments.transfer.fine_tuning import experiment as fine_tuning
 
@@ -128,7 +129,7 @@ def test_patterns_are_checked_without_data(words, message):
     [
         ("generative.latent_diffusion", "first_stage", latent_autoencoder.start, "autoencoder",
          {"image_shape": [8, 8, 1]}, r"^first_stage=.*: .*image_shape.*\[8, 8, 1\]"),
-        ("generative.control_net", "base", edge_control.start, "unet", {"image_shape": [8, 8, 3]},
+        ("generative.control_net", "base", control_net.start, "unet", {"image_shape": [8, 8, 3]},
          r"^base=.*: .*image_shape"),
     ],
 )  # fmt: skip
@@ -137,10 +138,10 @@ def test_an_earlier_phase_of_other_images_is_refused_before_anything_is_compiled
 ):
     experiment = find_experiment(page)
     other = {"image_shape": [4, 4, 1], "vocabulary": ["a"], "length": 3}
-    found = Origin(flag, tmp_path, spec=other, settings=dict.fromkeys(edge_control.SCHEDULE))
+    found = Origin(flag, tmp_path, spec=other, settings=dict.fromkeys(control_net.SCHEDULE))
     monkeypatch.setattr(earlier_run, "origin", lambda *args: found)
     flags = resolve(experiment, [])
-    monkeypatch.setattr(edge_control, "SCHEDULE", ())
+    monkeypatch.setattr(control_net, "SCHEDULE", ())
     setup = Setup(flags, {**other, **spec}, 1, None)
     with pytest.raises(ValueError, match=message):
         start(setup).check(None)

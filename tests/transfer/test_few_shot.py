@@ -8,7 +8,7 @@ import pytest
 from dlcore.data.omniglot import FILE
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.transfer import few_shot
+from experiments.transfer import few_shot
 
 FLAGS = {name: setting.default for name, setting in few_shot.SETTINGS.items()} | {"seed": 0}
 
