@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.modes.report_context import ReportContext
 from dlcore.run.hooks import STOP
 
 __all__ = ["RobustnessDrop", "attacked_images", "panels"]
@@ -76,7 +77,7 @@ def attacked_images(images: np.ndarray, changed: np.ndarray, epsilon: float, tit
     return figure
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show test images under attack, and the panels of a classifier.
 
     Args:

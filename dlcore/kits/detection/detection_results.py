@@ -8,6 +8,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
+from dlcore.modes.report_context import ReportContext
 
 __all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
 
@@ -163,7 +164,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     return written
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Draw the pictures with the most errors, AP by class, precision over recall, kinds of error, and the curves.
 
     Args:
@@ -235,7 +236,7 @@ def panels(context: Any) -> list:
     ]
 
 
-def pictures(context: Any) -> dict[str, np.ndarray]:
+def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Draw the detections in the first four test images, side by side, for TensorBoard.
 
     Args:

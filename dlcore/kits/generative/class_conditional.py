@@ -18,6 +18,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "SETTINGS",
@@ -216,7 +217,7 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
     return save_picture(path, picture, -(-least // picture.shape[0]))
 
 
-def panels(context: Any, build: Callable[[Setup], Learner]) -> list:
+def panels(context: ReportContext, build: Callable[[Setup], Learner]) -> list:
     """Show samples by class, samples of the same noise under more and more guidance, and the guidance curve.
 
     Args:
@@ -253,7 +254,10 @@ def _spread(vectors: np.ndarray) -> float:
 
 
 def guidance_panel(
-    context: Any, build: Callable[[Setup], Learner], source: Source, measure: Callable[[np.ndarray], dict[str, float]]
+    context: ReportContext,
+    build: Callable[[Setup], Learner],
+    source: Source,
+    measure: Callable[[np.ndarray], dict[str, float]],
 ) -> list:
     """Draw the same samples at several strengths of guidance, and measure them.
 

@@ -14,6 +14,7 @@ from dlcore.generative.control_net import edge_map
 from dlcore.generative.super_resolution import enlarged
 from dlcore.kits.generative import class_conditional
 from dlcore.kits.images import prediction
+from dlcore.modes.report_context import ReportContext
 
 __all__ = ["describe", "edge_inputs", "kind_inputs", "panels", "small_inputs", "write"]
 
@@ -114,7 +115,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     ]
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show what was given, what came out and what was wanted, of the first test images.
 
     Args:

@@ -23,6 +23,7 @@ from dlcore.kits.generative import class_conditional
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import earlier_run, optimizer
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.modes.report_context import ReportContext
 from dlcore.run.progress import say
 
 __all__ = [
@@ -205,7 +206,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     ]
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show test images beside their reconstructions, and the curves.
 
     Args:

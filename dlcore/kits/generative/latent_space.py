@@ -13,6 +13,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.learner import Evaluator, Range
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "SAMPLED",
@@ -211,7 +212,7 @@ def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:
     return save_picture(path, picture, max(1, least // picture.shape[0]))
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show what the outputs of `predict` allow: samples, reconstructions, walks, edits of known factors, the curves.
 
     Args:
@@ -242,7 +243,7 @@ def panels(context: Any) -> list:
     return [*shown, curves(context.history)]
 
 
-def pictures(context: Any) -> dict[str, np.ndarray]:
+def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Show reconstructions in TensorBoard.
 
     Args:

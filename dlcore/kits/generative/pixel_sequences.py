@@ -17,6 +17,7 @@ from dlcore.kits.generative.image_generation import NUM_SHOWN
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.training import optimizer
 from dlcore.learner import Learner, Range
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "NUM_COMPLETIONS",
@@ -261,7 +262,7 @@ def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: d
     return written
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show samples, completions of test images, the training images nearest to samples, and the curves.
 
     Args:

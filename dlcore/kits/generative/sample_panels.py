@@ -19,6 +19,7 @@ from dlcore.generative.pixels import denormalize
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
 from dlcore.learner import Learner, example_keys
+from dlcore.modes.report_context import ReportContext
 from dlcore.optim import parameter_ema
 
 __all__ = [
@@ -40,7 +41,7 @@ NUM_WALKS = 6
 """Walks between images, dimensions of a traversal, and factors that are edited."""
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show the first samples, of classes that were asked for in a column each, the curves, and real images.
 
     Args:
@@ -68,7 +69,7 @@ def panels(context: Any) -> list:
     ]
 
 
-def _counts(flags: Flags, context: Any) -> str:
+def _counts(flags: Flags, context: ReportContext) -> str:
     about = context.spec.get("about", {}).get("frechet_distance")
     trained = (
         "" if flags.network or flags.smoke or context.spec["num_classes"] == 1 else f" ({flags.network_steps} steps)"
@@ -79,7 +80,7 @@ def _counts(flags: Flags, context: Any) -> str:
     return f"{samples} and {real.removesuffix(' real')} test images, in the features of {network}{trained}"
 
 
-def nearest_training(context: Any) -> Any:
+def nearest_training(context: ReportContext) -> Any:
     """Show samples with the nearest training images: copies would tell that the model memorizes.
 
     Args:
@@ -102,7 +103,7 @@ def nearest_training(context: Any) -> Any:
     return sample_rows(rows, "Are samples copies?", note)
 
 
-def interpolations(context: Any) -> Any:
+def interpolations(context: ReportContext) -> Any:
     """Walk from test images to others, by the codes on the arc between.
 
     Args:
@@ -122,7 +123,7 @@ def interpolations(context: Any) -> Any:
     )
 
 
-def traversals(context: Any) -> Any:
+def traversals(context: ReportContext) -> Any:
     """Vary one dimension of the mean code of the first test image at a time, those that say most.
 
     Args:
@@ -148,7 +149,7 @@ def traversals(context: Any) -> Any:
     return sample_path(drawn.swapaxes(0, 1), "Latent traversal", note)
 
 
-def edits(context: Any) -> Any:
+def edits(context: ReportContext) -> Any:
     """Edit known factors of the first test image, along directions fitted on the codes of training images.
 
     Args:
@@ -174,7 +175,7 @@ def edits(context: Any) -> Any:
     )
 
 
-def _decoded(context: Any, codes: jax.Array) -> np.ndarray:
+def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
     batch = {"latent": codes, "index": np.arange(len(codes), dtype=np.int32)}
     return np.asarray(jax.jit(context.learner.predict)(context.state, batch)["decoded"])
 
@@ -196,7 +197,7 @@ def film_of_samples(build: Callable[[Setup], Learner], setup: Setup) -> list:
     return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["sample"], 8), "Samples by step")
 
 
-def pictures(context: Any) -> dict[str, np.ndarray]:
+def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Show the first samples in TensorBoard.
 
     Args:
@@ -210,7 +211,7 @@ def pictures(context: Any) -> dict[str, np.ndarray]:
     return {"samples": picture_grid(context.outputs["sample"], 8)}
 
 
-def diffusion_panels(context: Any, model: nn.Module) -> list:
+def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
     """Show samples, DDIM's trajectories as a film and side by side, and each sampler's samples from the same noise.
 
     Args:

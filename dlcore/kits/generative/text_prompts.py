@@ -17,6 +17,7 @@ from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness
 from dlcore.kits.generative import class_conditional, image_generation
 from dlcore.learner import Evaluator, Range
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "MODULES",
@@ -206,7 +207,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     return Source({"tokens": np.stack(rows)}, len(rows)), names
 
 
-def panels(context: Any, build: Any, source: Source | None = None) -> list:
+def panels(context: ReportContext, build: Any, source: Source | None = None) -> list:
     """Show samples with their prompts, the guidance curve, and the learning curves.
 
     Args:

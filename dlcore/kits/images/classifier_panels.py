@@ -1,10 +1,9 @@
 """What the report of an experiment that maps an image to a class shows."""
 
-from typing import Any
-
 import numpy as np
 
 from dlcore.kits.images import labeled_images
+from dlcore.modes.report_context import ReportContext
 
 __all__ = ["PLAIN", "panels", "pictures", "training_images"]
 
@@ -28,7 +27,7 @@ PLAIN = {
 """What switches regularization and augmentation of a classifier off: `Experiment.plain`."""
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters.
 
     Args:
@@ -51,7 +50,7 @@ def panels(context: Any) -> list:
     ]
 
 
-def training_images(context: Any, count: int = 10, versions: int = 6) -> list:
+def training_images(context: ReportContext, count: int = 10, versions: int = 6) -> list:
     """Show training images, a class each, beside what augmentation makes of them.
 
     Args:
@@ -74,7 +73,7 @@ def training_images(context: Any, count: int = 10, versions: int = 6) -> list:
     return [class_images.training_images(train.arrays["image"][chosen], drawn, kinds, note)]
 
 
-def _floor(context: Any) -> float | None:
+def _floor(context: ReportContext) -> float | None:
     """The least training loss; None where examples are mixed, or a teacher at a temperature sets the targets."""
     from dlcore.diagnostics.triage import smoothing_floor
 
@@ -84,7 +83,7 @@ def _floor(context: Any) -> float | None:
     return smoothing_floor(flags.get("label_smoothing", 0.0), len(context.spec["class_names"]))
 
 
-def pictures(context: Any) -> dict[str, np.ndarray]:
+def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Show first-layer filters and the most confident mistakes in TensorBoard.
 
     Args:

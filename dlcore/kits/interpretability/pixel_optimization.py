@@ -12,6 +12,7 @@ from dlcore.experiment.settings import ONLY_F32
 from dlcore.kits.training import pretrained_network
 from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner, Range
+from dlcore.modes.report_context import ReportContext
 
 __all__ = ["SETTINGS", "build", "film_of_images", "optimizer", "panels"]
 
@@ -92,7 +93,7 @@ def film_of_images(build: Callable[[Setup], Learner], setup: Setup, count: int =
     return film_hooks(build, setup, batch, lambda outputs: picture_grid(outputs["image"], min(count, 5)), title)
 
 
-def panels(context: Any, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
+def panels(context: ReportContext, images: dict[str, np.ndarray], title: str, note: str = "") -> list:
     """Show images by name, and the curves.
 
     Args:

@@ -15,6 +15,7 @@ from dlcore.experiment.settings import ONLY_F32
 from dlcore.experiment.splits import Splits
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.modes.report_context import ReportContext
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
 
@@ -197,7 +198,7 @@ def steps_of(flags: Flags) -> int:
     return flags.num_steps * flags.get("num_rollouts", 1)
 
 
-def panels(context: Any, network: Callable | None = None) -> list:
+def panels(context: ReportContext, network: Callable | None = None) -> list:
     """Film an episode, and draw returns by seed and the curves of every measure, over the steps taken in a seed.
 
     Args:
@@ -222,7 +223,7 @@ def panels(context: Any, network: Callable | None = None) -> list:
     return [*by_seed, *([] if network is None else _episode(context, network)), curves(joined, STEPS)]
 
 
-def _episode(context: Any, network: Callable) -> list:
+def _episode(context: ReportContext, network: Callable) -> list:
     """A film of the first test episode, by the seed of the best return; nothing where it cannot be drawn."""
     from dlcore.report.environments import draw_environment
     from dlcore.report.film import film

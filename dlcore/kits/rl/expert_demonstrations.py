@@ -18,6 +18,7 @@ from dlcore.kits.rl import agents
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range
+from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
 from dlcore.rl import behavior_cloning, networks
 from dlcore.rl import demonstrations as demos
@@ -210,7 +211,7 @@ def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     return [] if split == "valid" else [measured]
 
 
-def comparison(context: Any) -> Any:
+def comparison(context: ReportContext) -> Any:
     """Show the return beside those of the expert and of a random policy.
 
     Args:
@@ -235,7 +236,7 @@ def comparison(context: Any) -> Any:
     return table(table_rows, "Returns", f"The expert showed {steps} of {count} episode{'s' if count > 1 else ''}.")
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show returns side by side, and the curves.
 
     Args:

@@ -13,6 +13,7 @@ from dlcore.kits.detection import detection_results, detectors
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.kits.training import init_from
 from dlcore.learner import Evaluator
+from dlcore.modes.report_context import ReportContext
 
 __all__ = ["FIELDS", "class_names", "describe", "evaluators", "panels", "pictures", "start", "write"]
 
@@ -126,7 +127,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     return written
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Draw the images with the most wrong and missed segments, quality by class, and the learning curves.
 
     Args:
@@ -177,7 +178,7 @@ def _truth(test: dict, outputs: dict, num_stuff: int, num_classes: int) -> tuple
     return real, np.array([int((metric.wrong + metric.missed).sum()) for metric in wrong])
 
 
-def pictures(context: Any) -> dict[str, np.ndarray]:
+def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Draw the first four test images, side by side, for TensorBoard.
 
     Args:

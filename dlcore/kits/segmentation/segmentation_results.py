@@ -7,6 +7,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
+from dlcore.modes.report_context import ReportContext
 
 __all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
 
@@ -111,7 +112,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     return written
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show the worst images, IoU by class beside what knows no image, confusions and the learning curves.
 
     Args:
@@ -150,7 +151,7 @@ def _confusion(classes: np.ndarray, truth: np.ndarray, num_classes: int) -> np.n
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def pictures(context: Any) -> dict[str, np.ndarray]:
+def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """Draw the first four test images, predicted above true, for TensorBoard.
 
     Args:

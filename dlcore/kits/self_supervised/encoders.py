@@ -35,6 +35,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Evaluator, Learner, Range
+from dlcore.modes.report_context import ReportContext
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.networks import Embedder, pooled
@@ -358,7 +359,7 @@ def evaluators(
     return measures
 
 
-def panels(context: Any, more: Sequence = ()) -> list:
+def panels(context: ReportContext, more: Sequence = ()) -> list:
     """Show the protocol's numbers, nearest neighbors, the plane of the features, and the curves.
 
     Args:
@@ -388,7 +389,7 @@ def panels(context: Any, more: Sequence = ()) -> list:
     ]
 
 
-def view_panels(context: Any) -> list:
+def view_panels(context: ReportContext) -> list:
     """Show what `panels` does, and pairs of views.
 
     Args:

@@ -23,6 +23,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone
 from dlcore.learner import Evaluator, Learner, Range, example_keys
+from dlcore.modes.report_context import ReportContext
 from dlcore.self_supervised.pretext import PieceClassifier, Task
 from dlcore.self_supervised.views import Preprocess
 
@@ -154,14 +155,14 @@ def task_accuracy(source: Any, name: str) -> Evaluator:
     return Evaluator(add, lambda acc: {name: acc[0] / acc[1]}, source, (name,))
 
 
-def _drawn(context: Any, task: Task, count: int) -> Any:
+def _drawn(context: ReportContext, task: Task, count: int) -> Any:
     """[N, P, h, w, C], the pieces of the first test examples, as `predict` saw them."""
     rows = context.data.test[:count]
     rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
     return jax.device_get(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
 
 
-def nearest_pieces(context: Any, task: Task, count: int = 1000) -> Any:
+def nearest_pieces(context: ReportContext, task: Task, count: int = 1000) -> Any:
     """Show pieces whose features are most similar, each the first of its image.
 
     Args:
@@ -181,7 +182,7 @@ def nearest_pieces(context: Any, task: Task, count: int = 1000) -> Any:
 
 
 def panels(
-    context: Any,
+    context: ReportContext,
     task: Callable[[Flags], Task],
     names: Sequence[str] = (),
     nearest: bool = False,

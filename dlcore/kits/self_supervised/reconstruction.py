@@ -8,7 +8,6 @@ experiment = Experiment(
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from dlcore.kits.self_supervised import encoders
 from dlcore.kits.self_supervised.pretext_classifiers import enlarge
 from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Evaluator, Learner, example_keys
+from dlcore.modes.report_context import ReportContext
 from dlcore.self_supervised.fill_in import Filler, FillIn, Present
 
 __all__ = ["DEFAULTS", "SHARED", "build", "data", "data_with_mean_image", "evaluators", "panels"]
@@ -128,7 +128,7 @@ def evaluators(
     return encoders.evaluators(setup, splits, split, encoder=partial(encoders.encoder, prepare=prepare))
 
 
-def panels(context: Any, task: Callable[[Flags], Callable[[jax.Array, jax.Array], FillIn]]) -> list:
+def panels(context: ReportContext, task: Callable[[Flags], Callable[[jax.Array, jax.Array], FillIn]]) -> list:
     """Show what `encoders.panels` does, and images beside what was shown, answered and true.
 
     Args:

@@ -30,6 +30,7 @@ from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Learner, ModelState, Range
+from dlcore.modes.report_context import ReportContext
 from dlcore.semi_supervised.twin import TwinState, with_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 
@@ -254,7 +255,7 @@ def expected_loss(setup: Setup) -> float:
     return (2 if setup.flags.twin else 1) * math.log(setup.spec["num_classes"])
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show what the unlabeled images gain, and the panels of a classifier.
 
     Args:

@@ -13,6 +13,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.models.transformer import Transformer
+from dlcore.modes.report_context import ReportContext
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 
 __all__ = [
@@ -132,7 +133,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     return rows
 
 
-def outputs_panel(context: Any, count: int = 12) -> Any:
+def outputs_panel(context: ReportContext, count: int = 12) -> Any:
     """Show sources, targets and outputs.
 
     Args:
@@ -161,7 +162,7 @@ def outputs_panel(context: Any, count: int = 12) -> Any:
     )
 
 
-def attention_panel(context: Any, count: int = 3, choose: Callable[[int], bool] = lambda i: True) -> Any:
+def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[int], bool] = lambda i: True) -> Any:
     """Show what the outputs looked at.
 
     Args:

@@ -12,6 +12,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
+from dlcore.modes.report_context import ReportContext
 from dlcore.sequence.ngram import ngram_loss
 
 __all__ = [
@@ -304,7 +305,7 @@ def _zeros(shape: list[int], spec: dict) -> dict[str, np.ndarray]:
     return {"text": text, "index": np.arange(len(text), dtype=np.int32)}
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show samples at each temperature, and the curves.
 
     Args:
@@ -334,7 +335,7 @@ def panels(context: Any) -> list:
     return [samples._replace(half=True), *more, *triage_panels(losses, floor=None), curves(context.history)]
 
 
-def _sounds(context: Any, vocabulary: Vocabulary) -> Any:
+def _sounds(context: ReportContext, vocabulary: Vocabulary) -> Any:
     """Each sampled melody with a player."""
     from dlcore.data.melodies import melody_waveform
     from dlcore.report.sound import sound_panel
@@ -353,7 +354,7 @@ def _sounds(context: Any, vocabulary: Vocabulary) -> Any:
     return sound_panel(padded, names, 4000, "Sampled melodies", "Each letter is a note, a number its beats.")
 
 
-def window_panels(context: Any) -> list:
+def window_panels(context: ReportContext) -> list:
     """Show what `panels` shows, and the test loss beside that of models that count.
 
     Args:

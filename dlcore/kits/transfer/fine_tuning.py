@@ -19,6 +19,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone, optimizer, pretrained_network
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
+from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
 from dlcore.optim.replica import cross_replica
@@ -255,7 +256,7 @@ def _with_missing_layers(model: nn.Module, variables: Any, image: jax.Array) -> 
     return unflatten_dict(flatten_dict(zeros) | flatten_dict(dict(variables)))
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show what each part's learning bought, and the panels of a classifier.
 
     Args:

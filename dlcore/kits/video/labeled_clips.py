@@ -18,6 +18,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run, init_from, optimizer
 from dlcore.learner import Range
 from dlcore.models.video_resnet import VIDEO_MODELS
+from dlcore.modes.report_context import ReportContext
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast
 from dlcore.video.two_stream import TwoStreamClips
@@ -373,7 +374,7 @@ class _Strips:
         return strips if np.ndim(self._rows[idx]) else strips[0]
 
 
-def classification_panels(context: Any) -> list:
+def classification_panels(context: ReportContext) -> list:
     """Show the curves, film strips and flow of a clip of each class, and what the classifier confuses.
 
     Args:

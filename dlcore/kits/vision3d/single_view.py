@@ -15,6 +15,7 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.training import optimizer
 from dlcore.learner import Range
 from dlcore.losses import chamfer_loss
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "FIELDS",
@@ -173,7 +174,7 @@ def _mesh(outputs: dict, i: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(outputs["vertices"][i])[used], faces.reshape(-1, 3).astype(np.int32)
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show images, true points and predicted shapes from two views, and the curves.
 
     Args:

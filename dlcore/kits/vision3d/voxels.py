@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Range
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "SETTINGS",
@@ -152,7 +152,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
     }
 
 
-def classification_panels(context: Any) -> list:
+def classification_panels(context: ReportContext) -> list:
     """Show the curves, and what the classifier confuses, with the depth map of each grid as its picture.
 
     Args:
@@ -172,7 +172,7 @@ def classification_panels(context: Any) -> list:
     return [curves(context.history), *panels]
 
 
-def generation_panels(context: Any) -> list:
+def generation_panels(context: ReportContext) -> list:
     """Show images beside the depth maps, from the camera and from the side, of their solids and of those generated.
 
     Args:

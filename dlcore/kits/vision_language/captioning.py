@@ -18,6 +18,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.models.resnet_cifar import CifarResNet
+from dlcore.modes.report_context import ReportContext
 from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
@@ -342,7 +343,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     return rows
 
 
-def panels(context: Any) -> list:
+def panels(context: ReportContext) -> list:
     """Show captions, scores beside baselines, what each word looked at, and the learning curves.
 
     Args:
@@ -373,7 +374,7 @@ def panels(context: Any) -> list:
     return [*found, *triage_panels(history, floor=None), curves(history)]
 
 
-def signature(context: Any) -> str:
+def signature(context: ReportContext) -> str:
     """Say how BLEU and CIDEr-D were computed.
 
     Args:
@@ -392,7 +393,7 @@ def signature(context: Any) -> str:
     )
 
 
-def _rows(context: Any) -> list[dict[str, Any]]:
+def _rows(context: ReportContext) -> list[dict[str, Any]]:
     names = {
         "": context.flags.model + (" (image hidden)" if context.flags.blind else ""),
         "blind/": "the same without the image",

@@ -12,6 +12,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
 from dlcore.kits.vision_language.image_text import vocabulary
 from dlcore.learner import Evaluator
+from dlcore.modes.report_context import ReportContext
 
 __all__ = [
     "BLEU_SIGNATURE",
@@ -150,7 +151,7 @@ def caption_rows(
     return table
 
 
-def caption_panels(context: Any, shown: str = "image") -> list:
+def caption_panels(context: ReportContext, shown: str = "image") -> list:
     """Show examples with their sentences, the measures beside trivial baselines, attention and the curves.
 
     Args:
@@ -188,7 +189,7 @@ def caption_panels(context: Any, shown: str = "image") -> list:
     return [*panels, *triage_panels(context.history, floor=None), curves(context.history)]
 
 
-def clip_panels(context: Any) -> list:
+def clip_panels(context: ReportContext) -> list:
     """Show the panels of captions for clips, and what is left of the sentences when the frames are shuffled.
 
     Args:
@@ -281,7 +282,7 @@ def answer_rows(
     return table
 
 
-def answer_panels(context: Any) -> list:
+def answer_panels(context: ReportContext) -> list:
     """Show questions with answers and attention, accuracies by kind beside blind guesses, and the curves.
 
     Args:
@@ -370,7 +371,7 @@ def recall_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     return [Evaluator(add, finish, None, tuple(f"{p}r{k}" for k in depths for p in ("", "text_")))]
 
 
-def recall_panels(context: Any) -> list:
+def recall_panels(context: ReportContext) -> list:
     """Show what is found for sentences, recall beside chance, and the curves.
 
     Args:
