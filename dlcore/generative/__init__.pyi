@@ -133,4 +133,9 @@ from dlcore.generative.vq_vae import codebook_from as codebook_from
 from dlcore.generative.vq_vae import nearest_codes as nearest_codes
 from dlcore.generative.vq_vae import straight_through as straight_through
 from dlcore.generative.vq_vae import update_codebook as update_codebook
+from dlcore.generative.vq_vae import update_in_phases as update_in_phases
+from dlcore.generative.vq_vae_2 import Priors as Priors
+from dlcore.generative.vq_vae_2 import TopCondition as TopCondition
+from dlcore.generative.vq_vae_2 import VQVAE2 as VQVAE2
+from dlcore.generative.vq_vae_2 import VQVAE2State as VQVAE2State
 from dlcore.generative.wave_net import WaveNet as WaveNet
