@@ -251,6 +251,8 @@ def _helps(doc: str) -> dict[str, str]:
 def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN) -> dict[str, Setting]:
     """Collect the simple fields of a flax module as flags `--PREFIX.FIELD`.
 
+    A field that is younger than published runs has the type `Annotated[TYPE, "if changed"]`, see `Setting.identity`.
+
     Args:
       prefix: what stands before the dot.
       module: a module's class, or a `functools.partial` of one, whose keywords become defaults.
@@ -264,7 +266,12 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN
     hints = typing.get_type_hints(cls, include_extras=True)
     helps = _helps(inspect.getdoc(cls) or "")
     return {
-        f"{prefix}.{f.name}": Setting(keywords.get(f.name, f.default), helps.get(f.name, ""), hints[f.name])
+        f"{prefix}.{f.name}": Setting(
+            keywords.get(f.name, f.default),
+            helps.get(f.name, ""),
+            hints[f.name],
+            identity="if changed" if "if changed" in getattr(hints[f.name], "__metadata__", ()) else True,
+        )
         for f in dataclasses.fields(cls)
         if f.name not in {*given, "parent", "name"}
         and _kind(hints.get(f.name))

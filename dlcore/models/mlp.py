@@ -10,7 +10,7 @@ original.
 """
 
 import functools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 from flax import linen as nn
@@ -44,8 +44,8 @@ class MLP(Backbone):
     hidden: tuple[int, ...] = (128, 128)
     activation: Literal["relu", "tanh", "sigmoid", "gelu", "identity"] = "relu"
     dropout: float = 0.0
-    dropout_form: Literal["inverted", "vanilla"] = "inverted"
-    drop_connect: float = 0.0
+    dropout_form: Annotated[Literal["inverted", "vanilla"], "if changed"] = "inverted"
+    drop_connect: Annotated[float, "if changed"] = 0.0
     dtype: Any = None
     axis_name: str | None = REPLICA
     head_init: Any = nn.initializers.zeros

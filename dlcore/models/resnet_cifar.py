@@ -16,7 +16,7 @@ stay are divided by the probability to stay, where the paper multiplies them by 
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -128,7 +128,7 @@ class CifarResNet(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
-    drop_path: float = 0.0
+    drop_path: Annotated[float, "if changed"] = 0.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_conv", smallest=self.stem_stride * 2 ** (len(self.stages) - 1))

@@ -21,7 +21,7 @@ image_size=384)` does so once. Module names are timm's, which DeiT's weights use
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -160,8 +160,8 @@ class ViT(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
-    token_last: bool = False
-    position_features: int = 0
+    token_last: Annotated[bool, "if changed"] = False
+    position_features: Annotated[int, "if changed"] = 0
 
     moves_token = True
     """Whether `token_last` is allowed: False where something reads the leading tokens."""

@@ -327,7 +327,9 @@ def test_groups_give_names_as_their_function_knows_them():
 
 def test_models_fields():
     fields = model_settings("mlp")
-    assert set(fields) == {"model.hidden", "model.activation", "model.dropout"}
+    young = {"model.dropout_form", "model.drop_connect"}
+    assert set(fields) == {"model.hidden", "model.activation", "model.dropout", *young}
+    assert {name for name, field in fields.items() if field.identity == "if changed"} == young
     assert fields["model.hidden"].default == (128, 128)
     assert model_settings("resnet20_cifar")["model.stages"].default == (3, 3, 3)
     for name in list_models():

@@ -5,8 +5,10 @@ import types
 import pytest
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.resolved_run import check_identity
+from dlcore.experiment.resolve import resolve
+from dlcore.experiment.resolved_run import ResolvedRun, check_identity
 from dlcore.experiment.setting import FlagError
+from experiments.classification.supervised import experiment as supervised
 
 
 def run(values, given=()):
@@ -24,3 +26,17 @@ def test_a_flag_younger_than_the_run_counts_where_it_is_given():
         check_identity(run({"steps": 20, "patience": 0}), config)
     with pytest.raises(FlagError, match="made with other settings: steps=10 there, None here"):
         check_identity(run({"patience": 0}), config)
+
+
+def test_young_settings_at_their_defaults_leave_runs_their_folders():
+    names = ["l1", "max_norm", "clip_value", "model.drop_path"]
+    default, named, changed = (
+        ResolvedRun(supervised, resolve(supervised, words)).identity
+        for words in ([], ["--l1=0", "--model.drop_path=0"], ["--l1=0.1", "--model.drop_path=0.2"])
+    )
+    assert default == named
+    assert not set(names) & set(default)
+    assert changed == {**default, "l1": 0.1, "model.drop_path": 0.2}
+    vit = ResolvedRun(supervised, resolve(supervised, ["--model=vit_b_16"])).identity
+    assert "model.width" in vit
+    assert not {"model.token_last", "model.position_features"} & set(vit)

@@ -50,13 +50,22 @@ SETTINGS = {
         0.0,
         "strength of the L1 penalty on kernels, by soft thresholding; beside --weight_decay an elastic net",
         limits=Range(0),
+        identity="if changed",
     ),
     "max_norm": Setting(
-        None, "max-norm constraint: largest norm of the weights into each unit", float | None, Range(1e-12)
+        None,
+        "max-norm constraint: largest norm of the weights into each unit",
+        float | None,
+        Range(1e-12),
+        identity="if changed",
     ),
     "clip_norm": Setting(None, "gradient clipping: largest global norm of the gradient", float | None, Range(1e-12)),
     "clip_value": Setting(
-        None, "gradient clipping: largest absolute value of each derivative", float | None, Range(1e-12)
+        None,
+        "gradient clipping: largest absolute value of each derivative",
+        float | None,
+        Range(1e-12),
+        identity="if changed",
     ),
     "ema": Setting(
         None,
