@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dlcore.data.fingerprint import hashed
+from dlcore.data.fingerprint import fingerprint, hashed
 from dlcore.data.source import Source, checked_seed
 
-__all__ = ["complete_splits", "split_validation"]
+__all__ = ["complete_splits", "shared_images", "split_validation"]
 
 _LEAST = 5
 """Examples from which on a class has at least one in the part that is carved by name."""
@@ -45,7 +45,34 @@ def complete_splits(
         train, valid = split_validation(train, fraction, seed)
     if test is None:
         test, notes = valid, ("no test split: the validation split is tested",)
-    return train, valid, test, notes
+    return train, valid, test, (*notes, *shared_images(train, valid, test))
+
+
+def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]:
+    """Find validation and test images that are trained on, too, by their pixels.
+
+    Args:
+      train: with `image: [N, H, W, C]`; images that are decoded batch by batch are not compared.
+      valid: likewise.
+      test: likewise.
+
+    Returns:
+      A line for each of the two splits with such images.
+    """
+    images = [source.arrays.get("image") for source in (train, valid, test)]
+    if not all(isinstance(image, np.ndarray) for image in images):
+        return ()
+    known, *others = (fingerprint(len(image), {"image": image}).keys for image in images)
+    lines = []
+    for split, source, keys in zip(("validation", "test"), (valid, test), others, strict=True):
+        shared = np.isin(keys, known)
+        if shared.any() and not (split == "test" and test is valid):
+            first = "" if source.names is None else f" ({source.names[shared.argmax()]} is one)"
+            lines.append(
+                f"{shared.sum():,} of the {len(source):,} {split} images are trained on, too, by their pixels{first}: "
+                "what they measure is too good"
+            )
+    return tuple(lines)
 
 
 def split_validation(source: Source, fraction: float, seed: int, part: str = "validation") -> tuple[Source, Source]:

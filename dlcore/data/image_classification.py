@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from dlcore.data.carving import split_validation
+from dlcore.data.carving import shared_images, split_validation
 from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
 from dlcore.data.image_folder import ImageFolder, list_folder
@@ -107,6 +107,8 @@ def load(
     else:
         sources = tfds_sources(name, data_dir, DATASETS, limit_bytes, image_size, workers)
     sources, notes = _with_test_and_valid(name, sources, valid_fraction, seed)
+    if name == "folder":
+        notes += shared_images(sources["train"], sources["valid"], sources["test"])
     return _checked(sources["train"], sources["valid"], sources["test"], notes)
 
 

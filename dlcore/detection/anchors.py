@@ -9,11 +9,12 @@ Matching is that of torchvision's `Matcher` (Girshick et al. 2014, arXiv:1311.25
 
 from collections.abc import Sequence
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "best_possible_recall", "match_anchors"]
 
@@ -148,7 +149,7 @@ def match_anchors(
     Returns:
       [L] int32: index of a box, BACKGROUND or IGNORED.
     """
-    chex.assert_rank(iou, 2)
+    check_shapes(iou=(iou, "M L"), valid=(valid, "M"))
     if valid is not None:
         iou = jnp.where(valid.astype(bool)[:, None], iou, -1.0)
     # Best box of each anchor.

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,6 +13,7 @@ from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Sum, ex
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.replica import psum, replica_count, replica_key
 from dlcore.optim import apply_gradients
@@ -138,7 +138,7 @@ def topk_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], to
     Returns:
       The candidates, level by level.
     """
-    chex.assert_shape((scores, boxes), ((sum(counts), None), (sum(counts), 4)))
+    check_shapes(scores=(scores, f"{sum(counts)} C"), boxes=(boxes, f"{sum(counts)} 4"))
     classes, candidates, start = scores.shape[-1], [], 0
     for level, count in enumerate(counts):
         best, at = jax.lax.top_k(scores[start : start + count].reshape(-1), min(topk_candidates, count * classes))

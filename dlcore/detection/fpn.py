@@ -12,13 +12,13 @@ convolutions on the last level, with a ReLU between them (RetinaNet and FCOS, ar
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_area
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["FPN_OLD_NAMES", "FeaturePyramid", "assign_levels", "upscale"]
 
@@ -39,7 +39,7 @@ def upscale(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     Returns:
       [B, H, W, C].
     """
-    chex.assert_rank(x, 4)
+    check_shapes(x=(x, "B h w C"))
     for axis, target in ((1, size[0]), (2, size[1])):
         length = x.shape[axis]
         if target % length == 0:

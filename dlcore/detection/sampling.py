@@ -8,12 +8,12 @@ nobody is left. The numbers of slots are known beforehand, and a mask tells whic
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from dlcore.detection.anchors import match_anchors
 from dlcore.ops.boxes import box_iou
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Sampled", "balanced_sample", "sample_proposals"]
 
@@ -33,7 +33,7 @@ def balanced_sample(
     Returns:
       (index [R] int32 of candidates, valid [R] bool); positives first, so that they are among the first f R slots.
     """
-    chex.assert_equal_shape((positive, negative))
+    check_shapes(positive=(positive, "L"), negative=(negative, "L"))
     length = positive.shape[0]
     # Random priorities: positives first, up to their share, then negatives.
     number = jax.random.uniform(key, (length,))  # [N]

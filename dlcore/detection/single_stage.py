@@ -13,7 +13,6 @@ below 0.4, and ignored between.
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,6 +24,7 @@ from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Outputs", "SingleStage", "hardest", "image_losses", "learner", "mined_losses", "postprocess"]
 
@@ -118,7 +118,7 @@ def hardest(losses: jax.Array, among: jax.Array, count: jax.Array) -> jax.Array:
     Returns:
       [L] bool.
     """
-    chex.assert_equal_shape((losses, among))
+    check_shapes(losses=(losses, "L"), among=(among, "L"))
     # Rank of each loss among the candidates.
     order = jnp.argsort(jnp.where(among, -losses, jnp.inf))
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))

@@ -77,15 +77,33 @@ def coco_map(
 
     Raises:
       MissingPackage: pycocotools is not installed.
-      ValueError: a class or an image does not exist, or a box, a score, an area or a labeled keypoint is not finite.
+      ValueError: shapes or lengths do not fit, a class or an image does not exist, or a box, a score, an area or a
+        labeled keypoint is not finite.
     """
     require("pycocotools", what="COCO's mAP")
     from pycocotools.cocoeval import COCOeval
 
     kind = "keypoints" if keypoints is not None else "bbox" if masks is None else "segm"
-    truth, detections = (np.asarray(rows, np.float64).reshape(-1, 7) for rows in (truth, detections))
+    for name, number in (("num_images", num_images), ("num_classes", num_classes)):
+        if number < 1:
+            raise ValueError(f"{name}={number}: nothing to measure; allowed: at least 1")
+    truth, detections = (np.asarray(rows, np.float64) for rows in (truth, detections))
     true_masks, found_masks = masks or (None, None)
     true_points, found_points = keypoints or (None, None)
+    for name, rows, last, rles, points in (
+        ("truth", truth, "crowd", true_masks, true_points),
+        ("detections", detections, "score", found_masks, found_points),
+    ):
+        if rows.size and (rows.ndim != 2 or rows.shape[1] != 7):
+            raise ValueError(
+                f"{name}={list(rows.shape)}: wrong shape; allowed: [N, 7], rows of image, class, x0, y0, x1, y1, {last}"
+            )
+        for what, others in (("masks", rles), ("keypoints", points)):
+            if others is not None and len(others) != len(rows):
+                raise ValueError(f"{what}: {len(others)} for {name}; allowed: {len(rows)}, one for each row of {name}")
+    truth, detections = truth.reshape(-1, 7), detections.reshape(-1, 7)
+    if true_points is not None:
+        _check_points(true_points, found_points, sigmas)
     for name, rows in (("truth", truth), ("detections", detections)):
         check_class_ids(name, rows[:, 1], num_classes)
         check_indices(name, rows[:, 0], num_images, "images")
@@ -118,6 +136,17 @@ def coco_map(
         evaluation.eval["precision"][:, :, :, 0, -1],
         evaluation.eval["recall"][:, :, 0, -1],
     )
+
+
+def _check_points(truth: np.ndarray, detections: np.ndarray, sigmas: Sequence[float] | None) -> None:
+    shape = np.shape(truth)
+    if len(shape) != 3 or shape[2] != 3:
+        raise ValueError(f"keypoints={list(shape)} of truth: wrong shape; allowed: [G, K, 3] (x, y, visibility)")
+    found = np.shape(detections)
+    if len(found) != 3 or found[1] != shape[1] or found[2] not in (2, 3):
+        raise ValueError(f"keypoints={list(found)} of detections: wrong shape; allowed: [D, {shape[1]}, 2 or 3]")
+    if sigmas is not None and (np.shape(sigmas) != (shape[1],) or not (np.asarray(sigmas) > 0).all()):
+        raise ValueError(f"sigmas={sigmas}: no spreads of {shape[1]} keypoints; allowed: as many numbers above 0")
 
 
 def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.ndarray | None) -> list[dict]:

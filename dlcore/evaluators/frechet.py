@@ -16,11 +16,10 @@ arXiv:2104.11222); pytorch-fid does without, which gives other numbers for them.
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import numpy as np
 
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["frechet_distance", "frechet_evaluator", "frechet_of_features", "inception_score", "kid", "moments"]
 
@@ -63,7 +62,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
     Raises:
       ValueError: a moment is not finite, or a covariance is not symmetric.
     """
-    chex.assert_rank([mean_f, cov_f, mean_g, cov_g], [1, 2, 1, 2])
+    check_shapes(mean_f=(mean_f, "D"), cov_f=(cov_f, "D D"), mean_g=(mean_g, "D"), cov_g=(cov_g, "D D"))
     for name, moment in (("mean_f", mean_f), ("cov_f", cov_f), ("mean_g", mean_g), ("cov_g", cov_g)):
         check_finite(name, moment)
     for name, cov in (("cov_f", cov_f), ("cov_g", cov_g)):

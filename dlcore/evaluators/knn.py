@@ -7,12 +7,11 @@ Wu et al. 2018, arXiv:1805.01978.
 
 from typing import Any
 
-import chex
 import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["knn", "knn_predict"]
 
@@ -38,8 +37,7 @@ def knn_predict(
       ValueError: `k` is outside [1, N], `temperature` is not positive, a feature is not finite, or a label is not an
         integer from 0.
     """
-    chex.assert_rank([bank, labels, queries], [2, 1, 2])
-    chex.assert_equal_shape_prefix([bank, labels], 1)
+    check_shapes(bank=(bank, "N D"), labels=(labels, "N"), queries=(queries, "M W"))
     if bank.shape[1] != queries.shape[1]:
         raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
     if not 1 <= k <= len(bank):

@@ -8,11 +8,11 @@ by scikit-learn's L-BFGS: the problem is convex, so nothing is to be tuned but C
 import warnings
 from typing import Any
 
-import chex
 import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["linear_probe", "probe_predict"]
 
@@ -35,8 +35,7 @@ def probe_predict(
     Raises:
       ValueError: `c` is not positive, or the bank has a single class.
     """
-    chex.assert_rank([bank, labels, queries], [2, 1, 2])
-    chex.assert_equal_shape_prefix([bank, labels], 1)
+    check_shapes(bank=(bank, "N D"), labels=(labels, "N"), queries=(queries, "M W"))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

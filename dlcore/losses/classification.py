@@ -20,7 +20,7 @@ import optax
 from jax.nn import log_softmax, softmax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes, describe
+from dlcore.ops.checks import check_probabilities, check_range, check_shapes, describe_array
 
 __all__ = [
     "binary_cross_entropy_loss",
@@ -53,13 +53,15 @@ def softmax_cross_entropy_loss(
       [...], one loss an example, in nats.
 
     Raises:
-      ValueError: `labels` are neither integers [...] nor floats [..., C].
+      ValueError: `labels` are neither integers [...] nor floats [..., C], or concrete floats do not sum to 1.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(
         logits=(logits, "... C"), label_smoothing=(label_smoothing, "0 to 1"), class_weights=(class_weights, "C")
     )
     are_classes = _are_classes(logits, labels)
+    if not are_classes:
+        check_probabilities("labels", labels)
     if are_classes and isinstance(label_smoothing, Real) and label_smoothing == 0:
         # Classes outside [0, C) are ignored.
         is_class = (labels >= 0) & (labels < logits.shape[-1])  # [...]
@@ -92,7 +94,7 @@ def binary_cross_entropy_loss(
       [...], one loss an example, in nats.
 
     Raises:
-      ValueError: `targets` do not have the shape of `logits`.
+      ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
     logits = at_least_float32(logits)
     check_shapes(
@@ -100,6 +102,7 @@ def binary_cross_entropy_loss(
         targets=(targets, "... C"),
         positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ">= 0"),
     )
+    check_range("targets", targets, 0, 1)
     positive = targets * jax.nn.log_sigmoid(logits)  # [..., C]
     negative = (1 - targets) * jax.nn.log_sigmoid(-logits)  # [..., C]
     return -(positive_weight * positive + negative).sum(-1)
@@ -146,7 +149,7 @@ def _are_classes(logits: jax.Array, labels: jax.Array) -> bool:
     if jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == logits.shape:
         return False
     raise ValueError(
-        f"labels={describe(labels)}: neither classes nor probabilities for logits={describe(logits)}; "
+        f"labels={describe_array(labels)}: neither classes nor probabilities for logits={describe_array(logits)}; "
         f"allowed: int{list(logits.shape[:-1])} or float{list(logits.shape)}"
     )
 

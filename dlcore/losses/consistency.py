@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
 from dlcore.losses.divergence import kl_divergence_loss
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["consistency_loss"]
 

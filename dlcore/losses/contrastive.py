@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
 from dlcore.losses.objective import masked_mean
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import squared_distances
 from dlcore.ops.replica import all_gather, replica_index
 

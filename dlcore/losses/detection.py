@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
 from dlcore.ops.boxes import box_angle, box_area, box_union
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["complete_iou_loss", "distance_iou_loss", "generalized_iou_loss", "iou_loss", "sigmoid_focal_loss"]
 
@@ -39,10 +39,11 @@ def sigmoid_focal_loss(
       [...], one loss an example (an anchor), in nats.
 
     Raises:
-      ValueError: `targets` do not have the shape of `logits`.
+      ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
     logits = at_least_float32(logits)
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1"), gamma=(gamma, ">= 0"))
+    check_range("targets", targets, 0, 1)
     p = jax.nn.sigmoid(logits)  # [..., C]
     # 1 - p_t, kept above 0 for a finite gradient of its power.
     error = jnp.maximum(p + targets - 2 * p * targets, jnp.finfo(p.dtype).tiny)  # [..., C]

@@ -17,9 +17,9 @@ student (or the same, d = s).
 import jax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
 from dlcore.losses.classification import softmax_cross_entropy_loss
 from dlcore.losses.divergence import kl_divergence_loss
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["distillation_loss", "hard_distillation_loss"]
 

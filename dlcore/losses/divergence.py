@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_probabilities, check_shapes
 
 __all__ = ["cross_entropy", "entropy", "entropy_loss", "kl_divergence", "kl_divergence_loss"]
 
@@ -25,8 +25,12 @@ def entropy(p: jax.Array) -> jax.Array:
 
     Returns:
       [...], in nats: 0 where one class has all, log C where all are equal.
+
+    Raises:
+      ValueError: concrete probabilities are negative or do not sum to 1.
     """
     check_shapes(p=(p, "... C"))
+    check_probabilities("p", p)
     p = at_least_float32(p)
     return -(p * _log(p)).sum(-1)
 
@@ -42,7 +46,7 @@ def cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
       [...], in nats; infinite where p > 0 = q for a class.
 
     Raises:
-      ValueError: the two shapes differ.
+      ValueError: the two shapes differ, or concrete probabilities are negative or do not sum to 1.
     """
     p, q = _pair(p, q)
     return jnp.where(_impossible(p, q), jnp.inf, -(p * _log(q)).sum(-1))
@@ -59,7 +63,7 @@ def kl_divergence(p: jax.Array, q: jax.Array) -> jax.Array:
       [...], in nats; infinite where p > 0 = q for a class.
 
     Raises:
-      ValueError: the two shapes differ.
+      ValueError: the two shapes differ, or concrete probabilities are negative or do not sum to 1.
     """
     p, q = _pair(p, q)
     return jnp.where(_impossible(p, q), jnp.inf, (p * (_log(p) - _log(q))).sum(-1))
@@ -76,9 +80,10 @@ def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
       [...], one loss an example, in nats.
 
     Raises:
-      ValueError: the two shapes differ.
+      ValueError: the two shapes differ, or concrete probabilities are negative or do not sum to 1.
     """
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
+    check_probabilities("targets", targets)
     targets = at_least_float32(targets)
     # A class without probability costs nothing, even at a logit of -inf.
     log_q = jnp.where(targets == 0, 0, jax.nn.log_softmax(at_least_float32(logits)))  # [..., C]
@@ -102,6 +107,8 @@ def entropy_loss(logits: jax.Array) -> jax.Array:
 
 def _pair(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
     check_shapes(p=(p, "... C"), q=(q, "... C"))
+    check_probabilities("p", p)
+    check_probabilities("q", q)
     return at_least_float32(p), at_least_float32(q)
 
 

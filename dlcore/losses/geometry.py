@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
-from dlcore.ops.checks import check_indices
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.mesh import mesh_laplacian
 from dlcore.ops.point_sets import check_points, nearest_neighbors
 

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
 from dlcore.losses.classification import softmax_cross_entropy_loss
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["class_balanced_weights", "enet_weights", "ldam_loss", "ldam_margins", "median_frequency_weights"]
 

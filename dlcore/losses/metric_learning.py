@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
 from dlcore.losses.objective import masked_mean
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_probabilities, check_shapes
 
 __all__ = ["forward_corrected_loss", "generalized_cross_entropy_loss"]
 
@@ -52,10 +52,12 @@ def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax
       [...], one loss an example, in nats; infinite where no class that is possible has this label.
 
     Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or `transition` is not [C, C].
+      ValueError: `labels` are not integers with the leading axes of `logits`, `transition` is not [C, C], or a row
+        of a concrete one does not sum to 1.
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), transition=(transition, "C C"))
+    check_probabilities("transition", transition)
     # Row T[:, y]: how likely each true class gets the label y.
     weights = jnp.asarray(transition, logits.dtype).T.at[labels].get(mode="clip")  # [..., C]
     return -jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=-1, b=weights)

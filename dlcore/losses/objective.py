@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["full_loss", "masked_mean", "multi_task_loss"]
 

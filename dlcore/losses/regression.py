@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss"]
 

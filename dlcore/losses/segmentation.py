@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["dice_loss", "multiclass_dice_loss", "multiclass_tversky_loss", "tversky_loss"]
 
@@ -32,7 +32,7 @@ def dice_loss(
       [...], one loss a mask, in [0, 1].
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or concrete targets that count are outside [0, 1].
     """
     return tversky_loss(logits, targets, 0.5, 0.5, smooth / 2, mask)
 
@@ -59,7 +59,7 @@ def tversky_loss(
       [...], one loss a mask, in [0, 1].
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or concrete targets that count are outside [0, 1].
     """
     check_shapes(
         logits=(logits, "... H W"),
@@ -71,6 +71,7 @@ def tversky_loss(
     )
     if mask is not None:
         logits, targets = (jnp.where(mask > 0, v, 0) for v in (logits, targets))
+    check_range("targets", targets, 0, 1)
     return _tversky(jax.nn.sigmoid(at_least_float32(logits)), targets, alpha, beta, smooth, mask, (-2, -1))
 
 

@@ -18,8 +18,7 @@ import numpy as np
 import optax
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
-from dlcore.ops.checks import check_class_ids
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["ctc_loss", "sequence_loss"]
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
-from dlcore.losses._shapes import check_shapes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["content_loss", "gram_matrix", "style_loss", "total_variation_loss"]
 

@@ -13,13 +13,13 @@ and a segment that lies in them by more than half is not wrong. (Crowds count as
 import functools
 from typing import Any, Self
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Metric
 from dlcore.metrics.classification import check_outside
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["PanopticQuality"]
 
@@ -64,7 +64,13 @@ class PanopticQuality(Metric):
         Returns:
           The metric.
         """
-        chex.assert_equal_shape((segments, true_segments))
+        check_shapes(
+            segments=(segments, "B H W"),
+            labels=(labels, "B S"),
+            true_segments=(true_segments, "B H W"),
+            true_labels=(true_labels, "B T"),
+            mask=(mask, "B"),
+        )
         count = functools.partial(_count, num_classes=num_classes)
         counts = jax.vmap(count)(segments, labels, true_segments, true_labels)
         keep = jnp.ones(len(segments), bool) if mask is None else mask > 0

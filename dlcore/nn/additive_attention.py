@@ -12,13 +12,13 @@ mean of all keys, as in `attention_weights`.
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_shapes, describe_array
 
 __all__ = ["AdditiveAttention"]
 
@@ -79,7 +79,12 @@ class AdditiveAttention(nn.Module):
         Raises:
           ValueError: the mask is not bool.
         """
-        chex.assert_equal_rank([query, keys])
+        check_shapes(query=(query, "... T D"))
+        check_shapes(keys=(keys, "... S E"))
+        if query.ndim != keys.ndim:
+            raise ValueError(
+                f"keys={describe_array(keys)}: {keys.ndim} axes; allowed: {query.ndim}, as of {describe_array(query)}"
+            )
         if mask is not None and mask.dtype != jnp.bool_:
             raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True at a key that counts")
         projected = self.project(keys) if projected is None else projected

@@ -23,7 +23,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -31,6 +30,7 @@ from flax import linen as nn
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.rotary import rotary
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "MultiHeadAttention",
@@ -396,7 +396,7 @@ class MultiHeadAttention(nn.Module):
             mask = cache.mask if is_projected else mask
             cache = cache if is_projected else Memory(_swap_heads(k), _swap_heads(v), mask)
         elif cache is not None:
-            chex.assert_rank(query, 3)
+            check_shapes(query=(query, "B T D"))
             cache = cache.append(k, v)
             k, v, visible = _swap_heads(cache.key), _swap_heads(cache.value), cache.visible(query.shape[1])
             mask, is_causal = visible if mask is None else visible & mask, False

@@ -12,10 +12,11 @@ each step would copy the whole cache. Shazeer 2019, arXiv:1911.02150 (what incre
 
 from typing import Any, Self
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Cache", "Memory"]
 
@@ -77,7 +78,7 @@ class Cache:
         new, capacity = key.shape[1], self.capacity
         if new > capacity:
             raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {capacity}")
-        chex.assert_equal_shape([key, value])
+        check_shapes(key=(key, "B T H D"), value=(value, "B T H D"))
         fits = (self.length + new <= capacity)[:, None, None, None]
         value = jnp.where(fits, value, jnp.nan)
 

@@ -18,7 +18,6 @@ outputs behind it are zero, and a layer that reads backwards starts there, not a
 import functools
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +26,7 @@ from flax.linen.dtypes import promote_dtype
 
 from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.cpu.dense import dense_product
 
 __all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
@@ -146,7 +146,7 @@ class Recurrent(nn.Module):
         """
         kind = self._kind
         step, gates = kind.step, kind.gates
-        chex.assert_rank(x, 3)
+        check_shapes(x=(x, "B T D"))
         width = gates * self.features
         w_x = self.param("input_kernel", self.input_init, (x.shape[-1], width))
         w_h = self.param("hidden_kernel", orthogonal_by_gate(gates), (self._outputs, width))

@@ -47,7 +47,16 @@ from dlcore.ops.camera import (
     unproject,
     world_to_camera,
 )
-from dlcore.ops.checks import check_class_ids, check_finite, check_indices, check_spread
+from dlcore.ops.checks import (
+    check_class_ids,
+    check_finite,
+    check_indices,
+    check_probabilities,
+    check_range,
+    check_shapes,
+    check_spread,
+    describe_array,
+)
 from dlcore.ops.convolution import conv_general_dilated
 from dlcore.ops.cpu.dense import dense_dot_general, dense_product
 from dlcore.ops.cpu.depthwise import (
@@ -136,6 +145,9 @@ __all__ = [
     "check_intrinsics",
     "check_mesh",
     "check_points",
+    "check_probabilities",
+    "check_range",
+    "check_shapes",
     "check_spread",
     "clip_boxes",
     "col2im",
@@ -159,6 +171,7 @@ __all__ = [
     "depthwise_conv",
     "depthwise_kernel_gradient",
     "depthwise_transpose",
+    "describe_array",
     "distance_box_iou",
     "distances_to_boxes",
     "distort",

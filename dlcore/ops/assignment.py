@@ -9,9 +9,11 @@ the columns on the path to it move on by one. Shapes are static, so that the sol
 device, and in exported programs; it takes O(rows columns^2) operations at most.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["assign"]
 
@@ -20,18 +22,22 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
     """Assign a row to each column: distinct rows, the least sum of costs (the Hungarian method's answer).
 
     Args:
-      cost: [Q, M], of row q for column m. No gradient goes through the answer. Infinities and NaN count as a large
-        finite cost, so that the search ends.
+      cost: [Q, M], of row q for column m. No gradient goes through the answer. Infinities, and inside jit NaN, count
+        as a large finite cost, so that the search ends.
       valid: [M] bool, False for padding; None for no padding.
 
     Returns:
       [M] int32, row of each column; -1 for padding, and for the columns left out where there are fewer rows than valid
       columns.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete cost is NaN.
     """
-    chex.assert_rank(cost, 2)
+    check_shapes(cost=(cost, "Q M"), valid=(valid, "M"))
     count, columns = cost.shape
+    if not any(isinstance(x, jax.core.Tracer) for x in (cost, valid)):
+        check_finite("cost", np.where(np.isinf(cost) | (valid is not None and ~np.asarray(valid, bool)), 0, cost))
     valid = jnp.ones(columns, bool) if valid is None else valid.astype(bool)
-    chex.assert_shape(valid, (columns,))
     cost = jax.lax.stop_gradient(cost).astype(jnp.promote_types(cost.dtype, jnp.float32)).T
     finite = jnp.isfinite(cost) & valid[:, None]
     largest = jnp.where(finite, jnp.abs(cost), 0).max(initial=0)

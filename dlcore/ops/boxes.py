@@ -8,15 +8,18 @@ A box is (x0, y0, x1, y1) in pixels, x to the right and y down; pixel i covers [
     b_x = p_x + p_w t_x,   b_y = p_y + p_h t_y,   b_w = p_w e^t_w,   b_h = p_h e^t_h
                            the box b of deltas t on the anchor p, by center and size; arXiv:1311.2524
 
+Corners must be finite numbers; inside jit, where values are unknown, NaN gives NaN or 0.
 Areas and overlaps are computed and returned in at least float32: a box of 300 pixels has an area beyond float16. Boxes
 of integers become float32.
 """
 
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "box_angle",
@@ -38,14 +41,16 @@ __all__ = [
 ]
 
 
-def _wide(boxes: jax.Array) -> jax.Array:
-    """Boxes in at least float32, for products of their sides."""
+def _wide(name: str, boxes: jax.Array) -> jax.Array:
+    """Finite boxes in at least float32, for products of their sides."""
+    check_finite(name, boxes)
     boxes = jnp.asarray(boxes)
     return boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32))
 
 
-def _floating(boxes: jax.Array) -> jax.Array:
-    """Boxes in their own floating dtype, integers in float32, so that sums do not wrap around."""
+def _floating(name: str, boxes: jax.Array) -> jax.Array:
+    """Finite boxes in their own floating dtype, integers in float32, so that sums do not wrap around."""
+    check_finite(name, boxes)
     boxes = jnp.asarray(boxes)
     return boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
 
@@ -59,8 +64,8 @@ def box_area(boxes: jax.Array) -> jax.Array:
     Returns:
       [...], areas in square pixels.
     """
-    chex.assert_axis_dimension(boxes, -1, 4)
-    boxes = _wide(boxes)
+    check_shapes(boxes=(boxes, "... 4"))
+    boxes = _wide("boxes", boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
@@ -75,7 +80,7 @@ def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
       (intersection, union), areas [...] in square pixels.
     """
-    a, b = _wide(a), _wide(b)
+    a, b = _wide("a", a), _wide("b", b)
     inner = jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], -1)
     intersection = box_area(inner)
     return intersection, box_area(a) + box_area(b) - intersection
@@ -105,7 +110,7 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Returns:
       [N, M], IoU in [0, 1].
     """
-    chex.assert_shape([a, b], (None, 4))
+    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
     return paired_box_iou(a[:, None], b[None])
 
 
@@ -119,8 +124,8 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Returns:
       [N, M], GIoU in [-1, 1]; negative where boxes are far apart.
     """
-    chex.assert_shape([a, b], (None, 4))
-    a, b = _wide(a), _wide(b)
+    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
+    a, b = _wide("a", a), _wide("b", b)
     a, b = a[:, None], b[None]
     _, union = box_union(a, b)
     hull = box_area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
@@ -139,8 +144,8 @@ def distance_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Returns:
       [N, M], DIoU in [-1, 1].
     """
-    chex.assert_shape([a, b], (None, 4))
-    a, b = _wide(a), _wide(b)
+    check_shapes(a=(a, "N 4"), b=(b, "M 4"))
+    a, b = _wide("a", a), _wide("b", b)
     a, b = a[:, None], b[None]
     sides = jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2])
     diagonal = jnp.square(sides).sum(-1)
@@ -176,7 +181,7 @@ def box_angle(boxes: jax.Array) -> jax.Array:
     Returns:
       [...] in radians; a point has the angle 0 and no gradient.
     """
-    boxes = _wide(boxes)
+    boxes = _wide("boxes", boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     width, height = sides[..., 0], sides[..., 1]
     is_point = (width == 0) & (height == 0)
@@ -220,8 +225,8 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
     for name, value in (("source", source), ("target", target)):
         if value not in ("xyxy", "xywh", "cxcywh"):
             raise ValueError(f"{name}={value!r}: unknown; allowed: xyxy, xywh or cxcywh")
-    chex.assert_axis_dimension(boxes, -1, 4)
-    boxes = _floating(boxes)
+    check_shapes(boxes=(boxes, "... 4"))
+    boxes = _floating("boxes", boxes)
     first, second = boxes[..., :2], boxes[..., 2:]
     if source == "xywh":
         second = first + second
@@ -244,8 +249,8 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     Returns:
       [..., 4], coordinates in [0, width] and [0, height].
     """
-    chex.assert_axis_dimension(boxes, -1, 4)
-    boxes = _floating(boxes)
+    check_shapes(boxes=(boxes, "... 4"))
+    boxes = _floating("boxes", boxes)
     height, width = size
     return jnp.clip(boxes, 0, jnp.array([width, height, width, height], boxes.dtype))
 
@@ -261,8 +266,8 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
     Returns:
       [..., 4] in the resized image.
     """
-    chex.assert_axis_dimension(boxes, -1, 4)
-    boxes = _floating(boxes)
+    check_shapes(boxes=(boxes, "... 4"))
+    boxes = _floating("boxes", boxes)
     y, x = new_size[0] / original_size[0], new_size[1] / original_size[1]
     return boxes * jnp.array([x, y, x, y], boxes.dtype)
 
@@ -277,9 +282,9 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
     Returns:
       [..., 4] (left, top, right, bottom) in pixels; negative where the location is outside the box.
     """
-    chex.assert_axis_dimension(points, -1, 2)
-    chex.assert_axis_dimension(boxes, -1, 4)
-    points, boxes = _floating(points), _floating(boxes)
+    check_shapes(points=(points, "... 2"))
+    check_shapes(boxes=(boxes, "... 4"))
+    points, boxes = _floating("points", points), _floating("boxes", boxes)
     return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1)
 
 
@@ -293,9 +298,9 @@ def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
     Returns:
       [..., 4] (x0, y0, x1, y1).
     """
-    chex.assert_axis_dimension(points, -1, 2)
-    chex.assert_axis_dimension(distances, -1, 4)
-    points, distances = _floating(points), _floating(distances)
+    check_shapes(points=(points, "... 2"))
+    check_shapes(distances=(distances, "... 4"))
+    points, distances = _floating("points", points), _floating("distances", distances)
     return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
 
 
@@ -312,6 +317,7 @@ def encode_boxes(
     Returns:
       [..., 4] deltas times `weights`.
     """
+    _check_weights(weights)
     boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
     size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
     move = (boxes[..., :2] - anchors[..., :2]) / base
@@ -335,8 +341,16 @@ def decode_boxes(
     Returns:
       [..., 4] (x0, y0, x1, y1).
     """
+    check_shapes(deltas=(deltas, "... 4"))
+    _check_weights(weights)
+    deltas = _floating("deltas", deltas)
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     anchors = box_convert(anchors, "xyxy", "cxcywh")
     center = anchors[..., :2] + deltas[..., :2] * anchors[..., 2:]
     size = anchors[..., 2:] * jnp.exp(jnp.minimum(deltas[..., 2:], scale_clamp))
     return box_convert(jnp.concatenate([center, size], -1), "cxcywh", "xyxy")
+
+
+def _check_weights(weights: tuple[float, float, float, float]) -> None:
+    if np.shape(weights) != (4,) or not all(isinstance(w, jax.core.Tracer) or 0 < w < math.inf for w in weights):
+        raise ValueError(f"weights={weights}: no factors of four deltas; allowed: four numbers above 0")

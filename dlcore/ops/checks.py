@@ -1,12 +1,28 @@
-"""Check on the host what a measure or a learner is given: class labels, indices, and numbers that must be finite."""
+"""Check what a function is given: axes that agree, class labels, indices, numbers that are finite, probabilities.
 
+Shapes are checked inside jit too; values only where they are concrete, so that no compiled program waits for the host.
+"""
+
+import re
 from typing import Any
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check_class_ids", "check_finite", "check_indices", "check_spread"]
+__all__ = [
+    "check_class_ids",
+    "check_finite",
+    "check_indices",
+    "check_probabilities",
+    "check_range",
+    "check_shapes",
+    "check_spread",
+    "describe_array",
+]
+
+_RANGE = re.compile(r"(?:(?P<sign>>=?) )?(?P<low>-?\d[\d.]*)(?(sign)| to (?P<below><)?(?P<high>\d[\d.]*))")
 
 
 def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:
@@ -46,9 +62,8 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
     if wrong.any():
         at = np.unravel_index(wrong.argmax(), wrong.shape)
         also = "" if ignored is None else f", or {', '.join(map(str, np.atleast_1d(ignored)))}"
-        place = f"[{', '.join(map(str, map(int, at)))}]" if at else ""
         raise ValueError(
-            f"{name}{place}={indices[at]:g}: out of range; allowed: 0 to {size - 1}, of {size} {what}{also}"
+            f"{name}{_place(at)}={indices[at]:g}: out of range; allowed: 0 to {size - 1}, of {size} {what}{also}"
         )
 
 
@@ -67,8 +82,48 @@ def check_finite(name: str, values: Any) -> None:
     values = np.asarray(values)
     if (wrong := ~np.isfinite(values)).any():
         at = np.unravel_index(wrong.argmax(), wrong.shape)
-        place = f"[{', '.join(map(str, map(int, at)))}]" if at else ""
-        raise ValueError(f"{name}{place}={values[at]}: not finite; allowed: finite numbers")
+        raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
+
+
+def check_range(name: str, values: Any, low: float, high: float) -> None:
+    """Check that numbers are between two limits.
+
+    Args:
+      name: of the argument, for the message.
+      values: [...]; traced ones pass.
+      low: least number.
+      high: largest number.
+
+    Raises:
+      ValueError: one is outside or NaN; the first is named.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return
+    values = np.asarray(values)
+    slack = 1e-6 * max(abs(low), abs(high))  # of sums in float32
+    if (wrong := ~((values >= low - slack) & (values <= high + slack))).any():
+        at = np.unravel_index(wrong.argmax(), wrong.shape)
+        raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {low:g} to {high:g}")
+
+
+def check_probabilities(name: str, values: Any) -> None:
+    """Check that numbers are distributions over their last axis.
+
+    Args:
+      name: of the argument, for the message.
+      values: [..., C]; traced ones pass.
+
+    Raises:
+      ValueError: one is negative, or a row does not sum to 1 within 0.01, what bfloat16 rounds off; it is named.
+    """
+    if isinstance(values, jax.core.Tracer):
+        return
+    values = np.asarray(values, np.float64)
+    total = values.sum(-1)
+    if (wrong := ~((values >= 0).all(-1) & (np.abs(total - 1) <= 0.01))).any():
+        at = np.unravel_index(wrong.argmax(), wrong.shape)
+        problem = "a negative number" if (values[at] < 0).any() else f"sums to {total[at]:g}"
+        raise ValueError(f"{name}{_place(at)}={values[at]}: {problem}; allowed: probabilities that sum to 1")
 
 
 def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
@@ -90,3 +145,67 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
     if len(spread) < dimensions or spread[dimensions - 1] <= 1e-6 * max(spread[0], 1e-30):
         where = {1: "in one place", 2: "on one line", 3: "on one plane"}[dimensions]
         raise ValueError(f"{name}: {len(points)} points {where}; allowed: {allowed}")
+
+
+def describe_array(array: jax.Array) -> str:
+    """An array's dtype and shape, as `float32[2, 3]`.
+
+    Args:
+      array: array or number.
+
+    Returns:
+      The text.
+    """
+    array = jnp.asarray(array)
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
+    """Check each array against its axes: `labels=(labels, "int ... T")`.
+
+    `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;
+    no axes mean a scalar; a leading `int` asks for an integer dtype. Nothing broadcasts. A scalar's range stands for
+    its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"` or `"0 to <1"`; a traced number is not compared.
+
+    Args:
+      **arguments: (array, axes) by the name of the argument; an array of None is not checked.
+
+    Raises:
+      ValueError: an array has another rank, size or dtype, or a number is out of range.
+    """
+    sizes: dict[str, tuple[int, ...]] = {}
+    for name, (array, axes) in arguments.items():
+        if array is None:
+            continue
+        if limits := _RANGE.fullmatch(axes):
+            axes = ""
+            if jnp.ndim(array) == 0 and not isinstance(array, jax.core.Tracer):
+                _check_number(name, float(array), *limits.groups())
+        words, shape = axes.split(), jnp.shape(array)
+        is_integer = words[:1] == ["int"]
+        words = words[is_integer:]
+        example = [word for word in words if word != "..."]
+        split = max(len(shape) - len(example), 0)
+        size_of = dict(sizes)
+        fits = len(shape) >= len(example) and ("..." in words or split == 0)
+        pairs = [("...", shape[:split])] if "..." in words else []
+        for axis, size in [*pairs, *((axis, (size,)) for axis, size in zip(example, shape[split:], strict=False))]:
+            fits &= sizes.setdefault(axis, (int(axis),) if axis.isdigit() else size) == size
+        if not fits or (is_integer and not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer)):
+            allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
+            kind = "int" if is_integer else ""
+            raise ValueError(f"{name}={describe_array(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")
+
+
+def _check_number(name: str, value: float, above: str | None, low: str, below: str | None, high: str | None) -> None:
+    inside = value > float(low) if above == ">" else value >= float(low)
+    if high is not None:
+        inside &= value < float(high) if below else value <= float(high)
+    if not inside:
+        most = f" to {'below ' if below else ''}{high}" if high is not None else ""
+        least = f"{'above' if above == '>' else 'at least'} {low}" if high is None else low
+        raise ValueError(f"{name}={value:g}: out of range; allowed: {least}{most}")
+
+
+def _place(at: tuple) -> str:
+    return f"[{', '.join(map(str, map(int, at)))}]" if at else ""

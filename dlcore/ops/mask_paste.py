@@ -6,10 +6,11 @@ and `heatmaps_to_keypoints`. A resize is separable, so that each is a product of
     pasted[y, x] = sum_ij R[y, i] mask[i, j] C[x, j]        rows outside the box are 0
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["heatmaps_to_keypoints", "paste_masks"]
 
@@ -27,7 +28,7 @@ def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole
     Returns:
       [K, H, W], 0 outside the boxes.
     """
-    chex.assert_shape((masks, boxes), ((None, None, None), (masks.shape[0], 4)))
+    check_shapes(masks=(masks, "K M M"), boxes=(boxes, "K 4"))
     side = masks.shape[-1]
     if whole_pixels:
         # With a border of zeros, so that masks fade out, and the box that much larger.
@@ -66,7 +67,7 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
     Returns:
       (keypoints [K, J, 2], (x, y) in pixels, scores [K, J], the heights there).
     """
-    chex.assert_shape((heatmaps, boxes), ((None, None, None, None), (heatmaps.shape[0], 4)))
+    check_shapes(heatmaps=(heatmaps, "K J M M"), boxes=(boxes, "K 4"))
 
     def one(argument: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         maps, box = argument

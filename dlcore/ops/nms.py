@@ -8,11 +8,11 @@ chain of boxes that suppress one another: a handful, where a loop over the boxes
 i" are kept 32 to a word. The greedy rule is that of Girshick et al. 2014, arXiv:1311.2524.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from dlcore.ops.boxes import box_iou
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["nms", "top_detections"]
 
@@ -41,11 +41,14 @@ def nms(
     Raises:
       ValueError: the shapes do not fit together.
     """
+    check_shapes(
+        boxes=(boxes, "N 4"),
+        scores=(scores, "N"),
+        iou_threshold=(iou_threshold, "0 to 1"),
+        groups=(groups, "int N"),
+        valid=(valid, "N"),
+    )
     count = boxes.shape[0]
-    if boxes.shape != (count, 4) or scores.shape != (count,):
-        raise ValueError(
-            f"boxes.shape={boxes.shape} and scores.shape={scores.shape}: do not fit; allowed: [N, 4] and [N]"
-        )
     valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
     boxes, valid = boxes[order], valid[order]
@@ -87,7 +90,7 @@ def top_detections(keep: jax.Array, scores: jax.Array, count: int) -> tuple[jax.
     Returns:
       ([count] int32 indices, best first; [count] bool, False for padding where fewer boxes are kept).
     """
-    chex.assert_equal_shape([keep, scores])
+    check_shapes(keep=(keep, "N"), scores=(scores, "N"))
     order = jnp.argsort(jnp.where(keep, -scores, jnp.inf), stable=True)
     order = jnp.pad(order, (0, max(0, count - order.shape[0])))[:count].astype(jnp.int32)
     return order, jnp.arange(count) < keep.sum()

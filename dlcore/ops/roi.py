@@ -15,11 +15,12 @@ from its own level; its gradient is two matrix products a level. Equal to torchv
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
 
@@ -52,9 +53,11 @@ def roi_align(
       [R, h, w, C].
 
     Raises:
-      ValueError: `sampling_ratio` is 0 or below -1, or it is -1 and the boxes are traced.
+      ValueError: the shapes do not fit, concrete boxes are not finite, there are no bins, `sampling_ratio` is 0 or
+        below -1, or it is -1 and the boxes are traced.
     """
-    _check(features, boxes, sampling_ratio)
+    _check(features, boxes, output_size, sampling_ratio)
+    check_shapes(spatial_scale=(spatial_scale, "> 0"))
     assigned = jnp.zeros(boxes.shape[0], int)
     crops = _crops([features], boxes, output_size, [spatial_scale], assigned, sampling_ratio, aligned)
     return crops.astype(features.dtype)
@@ -90,9 +93,9 @@ def multiscale_roi_align(
         raise ValueError(
             f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one stride a level, at least one"
         )
-    chex.assert_shape(assigned, (boxes.shape[0],))
     for level in levels:
-        _check(level, boxes, sampling_ratio)
+        _check(level, boxes, output_size, sampling_ratio)
+    check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"))
     scales = [1 / stride for stride in strides]
     return _crops(levels, boxes, output_size, scales, assigned, sampling_ratio, aligned).astype(levels[0].dtype)
 
@@ -112,8 +115,12 @@ def roi_pool(
 
     Returns:
       [R, h, w, C]; 0 where a bin is outside the map. The gradient of a bin goes to the first of its largest values.
+
+    Raises:
+      ValueError: as `roi_align`.
     """
-    _check(features, boxes)
+    _check(features, boxes, output_size)
+    check_shapes(spatial_scale=(spatial_scale, "> 0"))
     (height, width, channels), (h, w) = features.shape, _pair(output_size)
     corners = boxes * spatial_scale
     corners = jnp.sign(corners) * jnp.floor(jnp.abs(corners) + 0.5)
@@ -140,9 +147,11 @@ def roi_pool(
     return jax.lax.map(crop, corners)
 
 
-def _check(features: jax.Array, boxes: jax.Array, sampling_ratio: int = 1) -> None:
-    chex.assert_rank(features, 3)
-    chex.assert_shape(boxes, (None, 4))
+def _check(features: jax.Array, boxes: jax.Array, output_size: int | tuple[int, int], sampling_ratio: int = 1) -> None:
+    check_shapes(features=(features, "H W C"), boxes=(boxes, "R 4"))
+    check_finite("boxes", boxes)
+    if np.shape(output_size) not in ((), (2,)) or np.min(output_size) < 1:
+        raise ValueError(f"output_size={output_size}: no number of bins; allowed: at least 1, or two such numbers")
     if sampling_ratio == 0 or sampling_ratio < -1:
         raise ValueError(f"sampling_ratio={sampling_ratio}: no number of samples; allowed: at least 1, or -1")
     if sampling_ratio == -1 and isinstance(boxes, jax.core.Tracer):

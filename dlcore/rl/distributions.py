@@ -11,12 +11,12 @@ inverted there, so that its density comes with its sample.
 
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from dlcore.losses.divergence import entropy_loss
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
 
@@ -104,7 +104,7 @@ class DiagonalGaussian:
         Returns:
           [...].
         """
-        chex.assert_equal_shape((action, self.mean))
+        check_shapes(action=(action, "... A"), mean=(self.mean, "... A"))
         z = (action - self.mean) * jnp.exp(-self.log_std)
         return -(0.5 * jnp.square(z) + self.log_std + 0.5 * LOG_2PI).sum(-1)
 

@@ -15,9 +15,10 @@ depends on no action of its own episode and the estimate stays unbiased.
 
 from typing import Literal
 
-import chex
 import jax
 import jax.numpy as jnp
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["WEIGHTS", "leave_one_out_mean", "policy_gradient_loss", "returns_to_go", "score_weights"]
 
@@ -34,7 +35,7 @@ def returns_to_go(rewards: jax.Array, gamma: float | jax.Array = 1.0) -> jax.Arr
     Returns:
       [T].
     """
-    chex.assert_rank(rewards, 1)
+    check_shapes(rewards=(rewards, "T"))
     discounted = rewards * gamma ** jnp.arange(rewards.shape[0])
     # Reverse cumulative sum: what comes after each step.
     return jnp.cumsum(discounted[::-1])[::-1]

@@ -12,13 +12,13 @@ With lambda = 1 the sum of A and V is the n-step return.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
 from dlcore.learner import Sum, example_keys
+from dlcore.ops.checks import check_shapes
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step, start
 from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
 
@@ -183,7 +183,15 @@ def generalized_advantages(
     Returns:
       [T, ...].
     """
-    chex.assert_equal_shape((reward, value, next_value, terminated, done))
+    check_shapes(
+        reward=(reward, "T ..."),
+        value=(value, "T ..."),
+        next_value=(next_value, "T ..."),
+        terminated=(terminated, "T ..."),
+        done=(done, "T ..."),
+        gamma=(gamma, "0 to 1"),
+        gae_lambda=(gae_lambda, "0 to 1"),
+    )
     # TD error; a terminal state has no value.
     delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value  # [T, ...]
 

@@ -15,7 +15,6 @@ and brought back after it. In one program the statistics are the whole batch's, 
 
 from typing import Annotated, Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,6 +23,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import info_nce_loss, masked_mean
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather, is_replicated, own_rows, pmean
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
@@ -66,7 +66,7 @@ def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.
     Raises:
       ValueError: there are more keys than the queue holds.
     """
-    chex.assert_equal_shape_suffix([queue, keys], 1)
+    check_shapes(queue=(queue, "K E"), keys=(keys, "B E"))
     size, count = queue.shape[0], keys.shape[0]
     if count > size:
         raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
 from dlcore.losses.contrastive import alignment_loss
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Augment", "Preprocess", "alignment", "two_views"]
 
@@ -30,7 +30,7 @@ def two_views(
     Returns:
       Two batches of preprocessed views.
     """
-    chex.assert_rank(images, 4)
+    check_shapes(images=(images, "B H W C"))
     images = to_float(images)
     first, second = (
         jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images) for view in (0, 1)

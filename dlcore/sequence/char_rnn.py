@@ -13,7 +13,6 @@ reading starts one character later than before, so that the last few characters 
 
 from typing import Annotated, Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,6 +22,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
 
@@ -56,7 +56,7 @@ def chunk_at(streams: jax.Array, step: jax.Array, chunk_length: int) -> tuple[ja
     Raises:
       ValueError: the streams are shorter than T + 1.
     """
-    chex.assert_rank(streams, 2)
+    check_shapes(streams=(streams, "B L"))
     chunks, spare = divmod(streams.shape[1] - 1, chunk_length)
     if chunks < 1:
         raise ValueError(f"chunk_length={chunk_length}: longer than a stream; allowed: at most {streams.shape[1] - 1}")

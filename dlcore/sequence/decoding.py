@@ -13,12 +13,12 @@ with the stop token, or at `max_length`. All of it runs inside jit, and stops wh
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
 
@@ -81,7 +81,7 @@ def sample_token(
       ValueError: `temperature` is negative, or as `filter_logits`.
     """
     _check_temperature(temperature)
-    chex.assert_rank(logits, 1)
+    check_shapes(logits=(logits, "V"))
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     sampled = jax.random.categorical(key, scaled)
@@ -127,7 +127,7 @@ def generate(
     _check_temperature(temperature)
     if max_length < 1:
         raise ValueError(f"max_length={max_length}: too short; allowed: at least 1")
-    chex.assert_rank(logits, 2)
+    check_shapes(logits=(logits, "B V"))
     batch = logits.shape[0]
     greedy = isinstance(temperature, float | int) and temperature == 0
     temperature = jnp.broadcast_to(jnp.asarray(temperature, logits.dtype), (batch,))

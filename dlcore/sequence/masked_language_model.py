@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.sequence.language_model import check_rows
 
@@ -46,7 +47,20 @@ def hide_tokens(
 
     Returns:
       (tokens to show [T] int32, bool [T]: chosen).
+
+    Raises:
+      ValueError: the tokens are no text of integers or not below `mask_token`, or the shares are none.
     """
+    check_shapes(
+        tokens=(tokens, "int T"),
+        mask_token=(mask_token, ">= 1"),
+        rate=(rate, "0 to 1"),
+        masked=(masked, "0 to 1"),
+        random=(random, "0 to 1"),
+    )
+    check_indices("tokens", tokens, mask_token, "tokens below mask_token")
+    if masked + random > 1:
+        raise ValueError(f"random={random}: with masked={masked} above 1; allowed: at most {1 - masked:g}")
     order, kind, token_key = jax.random.split(key, 3)
     count = max(1, round(rate * tokens.shape[0]))
     # Select a fixed number of tokens.

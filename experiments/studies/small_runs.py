@@ -7,7 +7,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from flax import linen as nn
 
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, inverted_dropout
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Digits", "SmallNet", "ZooNet", "log_loss_and_accuracy", "shuffled_digits", "train"]
 
@@ -148,7 +148,7 @@ def train(
     Raises:
       ValueError: `steps` is not a multiple of `snapshots`.
     """
-    chex.assert_equal_shape_prefix([images, labels], 1)
+    check_shapes(images=(images, "N H W C"), labels=(labels, "N"))
     if steps % snapshots:
         raise ValueError(f"steps={steps}: not divisible; allowed: multiples of snapshots={snapshots}")
     count = images.shape[0] if count is None else count
@@ -199,7 +199,7 @@ def log_loss_and_accuracy(log_p: jax.Array, labels: jax.Array, weight: jax.Array
     Returns:
       [2], the mean of -log p_y in nats, and the share of examples whose most probable class is the label.
     """
-    chex.assert_rank([log_p, labels], [2, 1])
+    check_shapes(log_p=(log_p, "N C"), labels=(labels, "N"))
     weight = jnp.ones(labels.shape) if weight is None else weight
     chosen = -jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
     right = (log_p.argmax(-1) == labels).astype(chosen.dtype)

@@ -420,3 +420,16 @@ def test_class_folders_stay_classes_where_labels_are_not_needed(pets):
     (source,) = folder_splits(root, min_classes=0).values()
     assert source.class_names == ("cat", "dog")
     np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0, 1, 1])
+
+
+def test_an_image_that_is_trained_on_and_tested_is_noted(tmp_path):
+    """Of two test images one is a training image under another name and in another class."""
+    rng = np.random.default_rng(0)
+    for place in ("train/a/1", "train/b/2", "train/b/3", "val/a/4", "test/a/5"):
+        path = tmp_path / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    assert not [note for note in load("folder", tmp_path).notes if "trained on" in note]
+    Image.open(tmp_path / "train/b/3.png").save(tmp_path / "test/a/copy.png", compress_level=0)
+    (note,) = [note for note in load("folder", tmp_path).notes if "trained on" in note]
+    assert note.startswith("1 of the 2 test images are trained on, too, by their pixels (test/a/copy.png is one): ")

@@ -98,11 +98,56 @@ def test_the_area_of_the_annotation_counts_and_not_that_of_the_box():
         ),
         ([0, 0, 0, 0, 9, 9, 0], [0, 0, 0, np.nan, 9, 9, 1], r"detections\[0, 1\]=nan: not finite"),
         ([0, 0, 0, 0, 9, 9, 0], [0, 0, 0, 0, 9, 9, np.nan], r"detections\[0, 4\]=nan: not finite"),
+        (
+            [0, 0, 0, 0, 9, 9],
+            [0, 0, 0, 0, 9, 9, 1],
+            r"truth=\[1, 6\]: wrong shape; allowed: \[N, 7\], rows of image, class, x0, y0, x1, y1, crowd",
+        ),
+        (
+            [0, 0, 0, 0, 9, 9, 0],
+            [0, 0, 0, 0, 9, 9, 1, 1],
+            r"detections=\[1, 8\]: wrong shape; allowed: \[N, 7\], rows of .* y1, score",
+        ),
     ],
 )
 def test_what_is_no_class_no_image_and_no_number_is_refused(truth, found, problem):
     with pytest.raises(ValueError, match=problem):
         coco_map([truth], [found], 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"num_images": 0}, r"num_images=0: nothing to measure; allowed: at least 1"),
+        ({"num_classes": 0}, r"num_classes=0: nothing to measure; allowed: at least 1"),
+        ({"masks": ([], [])}, r"masks: 0 for truth; allowed: 1, one for each row of truth"),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((2, 2, 2)))},
+            r"keypoints: 2 for detections; allowed: 1, one for each row of detections",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 2)), np.ones((1, 2, 2)))},
+            r"keypoints=\[1, 2, 2\] of truth: wrong shape; allowed: \[G, K, 3\] \(x, y, visibility\)",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 3, 2)))},
+            r"keypoints=\[1, 3, 2\] of detections: wrong shape; allowed: \[D, 2, 2 or 3\]",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2, 2))), "sigmas": [0.1]},
+            r"sigmas=\[0.1\]: no spreads of 2 keypoints; allowed: as many numbers above 0",
+        ),
+    ],
+)
+def test_numbers_and_lengths_that_do_not_fit_are_named(fields, problem):
+    rows = {"truth": [[0, 0, 0, 0, 9, 9, 0]], "detections": [[0, 0, 0, 0, 9, 9, 1]]}
+    with pytest.raises(ValueError, match=problem):
+        coco_map(**rows, **{"num_images": 1, "num_classes": 1} | fields)
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 7))])
+def test_no_rows_are_rows_of_nothing(empty):
+    assert coco_map([[0, 0, 0, 0, 9, 9, 0]], empty, 1, 1).stats[0] == 0
 
 
 def test_masks_and_keypoints_come_from_rows_and_outputs():

@@ -111,7 +111,7 @@ def test_an_unknown_cell_is_named():
 
 def test_a_sequence_without_a_batch_is_an_error():
     layer = Recurrent(4)
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match=r"x=float32\[5, 3\]: wrong shape or dtype; allowed: \[B, T, D\]"):
         layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((5, 3)))
 
 

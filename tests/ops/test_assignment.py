@@ -69,9 +69,19 @@ def test_with_fewer_rows_than_columns_the_dearest_are_left_out():
 @pytest.mark.slow
 def test_costs_that_are_no_number_end_the_search_and_are_avoided():
     cost = jnp.array([[jnp.nan, 1.0, jnp.inf], [jnp.inf, 5.0, -jnp.inf], [3.0, jnp.nan, 2.0]])
-    assert sorted(np.asarray(assign(cost)).tolist()) == [0, 1, 2]
+    assert sorted(np.asarray(jax.jit(assign)(cost)).tolist()) == [0, 1, 2]
     np.testing.assert_array_equal(assign(jnp.array([[jnp.inf, 1.0], [2.0, 1.0]])), [1, 0])
-    assert sorted(np.asarray(assign(jnp.full((3, 3), jnp.nan))).tolist()) == [0, 1, 2]
+    assert sorted(np.asarray(jax.jit(assign)(jnp.full((3, 3), jnp.nan))).tolist()) == [0, 1, 2]
+
+
+def test_a_cost_that_is_no_number_is_refused_where_it_is_known_and_counts():
+    cost = np.array([[np.inf, 1.0], [np.nan, 2.0]], np.float32)
+    with pytest.raises(ValueError, match=r"cost\[1, 0\]=nan: not finite; allowed: finite numbers"):
+        assign(cost)
+    with pytest.raises(ValueError, match=r"cost=float32\[2\]: wrong shape or dtype; allowed: \[Q, M\]"):
+        assign(cost[0])
+    with pytest.raises(ValueError, match=r"valid=int32\[3\]: wrong shape or dtype; allowed: \[2\]"):
+        assign(cost, np.ones(3, np.int32))
 
 
 @pytest.mark.slow

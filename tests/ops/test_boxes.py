@@ -13,22 +13,44 @@ from dlcore.ops import boxes as ops
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_boxes.npz")
 CASES = json.loads(str(GOLDEN["meta"]))["cases"]
 
+NANS = np.zeros((2, 4))
+NANS[1, 2] = np.nan
+
 
 def test_the_golden_is_there():
     assert {"box_iou", "nms.0.5", "clip"} <= set(CASES)
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "message"),
     [
-        lambda: ops.box_area(jnp.zeros((2, 5))),
-        lambda: ops.box_iou(jnp.zeros(4), jnp.zeros((3, 4))),
-        lambda: ops.boxes_to_distances(jnp.zeros((2, 3)), jnp.zeros((2, 4))),
+        (
+            lambda: ops.box_area(np.zeros((2, 5))),
+            r"boxes=float32\[2, 5\]: wrong shape or dtype; allowed: \[\.\.\., 4\]",
+        ),
+        (lambda: ops.box_iou(np.zeros(4), np.zeros((3, 4))), r"a=float32\[4\]: .*; allowed: \[N, 4\]"),
+        (lambda: ops.boxes_to_distances(np.zeros((2, 3)), np.zeros((2, 4))), r"points=.*; allowed: \[\.\.\., 2\]"),
+        (lambda: ops.box_iou(NANS, np.zeros((1, 4))), r"a\[1, 2\]=nan: not finite; allowed: finite numbers"),
+        (lambda: ops.generalized_box_iou(np.zeros((1, 4)), NANS), r"b\[1, 2\]=nan: not finite"),
+        (lambda: ops.complete_box_iou(np.zeros((1, 4)), NANS), r"b\[1, 2\]=nan: not finite"),
+        (lambda: ops.box_convert(NANS, "xyxy", "xywh"), r"boxes\[1, 2\]=nan: not finite"),
+        (lambda: ops.clip_boxes(-NANS / 0, (4, 4)), r"boxes\[0, 0\]=nan: not finite"),
+        (lambda: ops.decode_boxes(NANS, np.zeros((2, 4))), r"deltas\[1, 2\]=nan: not finite"),
+        (
+            lambda: ops.encode_boxes(np.zeros((1, 4)), np.zeros((1, 4)), (1, 1, 0, 1)),
+            r"weights=\(1, 1, 0, 1\): no factors of four deltas; allowed: four numbers above 0",
+        ),
+        (lambda: ops.decode_boxes(np.zeros((1, 4)), np.zeros((1, 4)), (1, 1)), r"weights=\(1, 1\): no factors"),
     ],
 )
-def test_wrong_shapes_are_errors(call):
-    with pytest.raises(AssertionError):
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_wrong_shapes_nan_and_weights_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_boxes_without_values_are_not_looked_at():
+    assert jax.eval_shape(ops.box_iou, jnp.zeros((2, 4)), jnp.zeros((3, 4))).shape == (2, 3)
 
 
 @pytest.mark.slow

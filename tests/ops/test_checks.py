@@ -14,6 +14,17 @@ from dlcore.interpretability.cam import class_activation_map
 from dlcore.interpretability.occlusion import occlusion_grid
 from dlcore.interpretability.saliency import gradient_saliency
 from dlcore.interpretability.scores import deletion_insertion
+from dlcore.losses import (
+    binary_cross_entropy_loss,
+    cross_entropy,
+    dice_loss,
+    entropy,
+    forward_corrected_loss,
+    kl_divergence,
+    kl_divergence_loss,
+    sigmoid_focal_loss,
+    softmax_cross_entropy_loss,
+)
 from dlcore.metrics import (
     BoundaryIoU,
     MeanIoU,
@@ -23,7 +34,7 @@ from dlcore.metrics import (
     recall_at_k,
     verification,
 )
-from dlcore.ops import check_class_ids, check_finite, check_indices
+from dlcore.ops import check_class_ids, check_finite, check_indices, check_probabilities, check_range
 
 IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
 NANS = np.full((2, 2), np.nan)
@@ -115,3 +126,37 @@ def test_segments_and_pixels_of_no_class_are_no_better_score():
         with pytest.raises(ValueError, match="outside=16: classes out of range; allowed: 0 to 1"):
             BoundaryIoU.of(*pair, 2).compute()
     assert BoundaryIoU.of(zeros, twos, 2, void_label=2).compute() is None
+
+
+P = np.array([[0.2, 0.8], [0.5, 0.9]], np.float32)
+LOGITS = np.zeros((2, 2), np.float32)
+NO_SUM = r"\[1\]=.*: sums to 1.4; allowed: probabilities that sum to 1"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: kl_divergence_loss(LOGITS, P), "targets" + NO_SUM),
+        (lambda: softmax_cross_entropy_loss(LOGITS, P), "labels" + NO_SUM),
+        (lambda: forward_corrected_loss(LOGITS, np.array([0, 1]), P), "transition" + NO_SUM),
+        (lambda: entropy(P), "p" + NO_SUM),
+        (lambda: cross_entropy(P[:1], 1 - 2 * P[:1]), r"q\[0\]=.*: a negative number; allowed: probabilities"),
+        (lambda: kl_divergence(P, P[:, ::-1]), "p" + NO_SUM),
+        (lambda: binary_cross_entropy_loss(LOGITS, 3 * P), r"targets\[0, 1\]=2.4: out of range; allowed: 0 to 1"),
+        (lambda: sigmoid_focal_loss(LOGITS, -P), r"targets\[0, 0\]=-0.2: out of range; allowed: 0 to 1"),
+        (lambda: dice_loss(LOGITS, 255 * np.eye(2)), r"targets\[0, 0\]=255: out of range; allowed: 0 to 1"),
+    ],
+)
+def test_targets_that_are_no_probabilities_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_probabilities_may_be_rounded_and_unknown():
+    check_probabilities("p", jnp.array([0.3, 0.3, 0.4], jnp.bfloat16))
+    check_range("p", np.float32(1) + np.finfo(np.float32).eps, 0, 1)
+    with pytest.raises(ValueError, match=r"p=nan: out of range; allowed: 0 to 1"):
+        check_range("p", np.nan, 0, 1)
+    # Traced values pass: targets that sum to 1.4 cost sum p log p - p log q, with q = 1/2.
+    expected = 0.5 * np.log(0.5) + 0.9 * np.log(0.9) + 1.4 * np.log(2)
+    np.testing.assert_allclose(jax.jit(kl_divergence_loss)(LOGITS, P)[1], expected, rtol=1e-5)

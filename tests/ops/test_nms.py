@@ -116,5 +116,16 @@ def test_the_best_are_listed_and_the_rest_is_padding():
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"boxes.shape=\(3, 4\) and scores.shape=\(2,\)"):
-        nms(jnp.zeros((3, 4)), jnp.zeros(2), 0.5)
+    boxes, scores = np.zeros((3, 4), np.float32), np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match=r"scores=float32\[2\]: wrong shape or dtype; allowed: \[3\]"):
+        nms(boxes, scores[:2], 0.5)
+    with pytest.raises(ValueError, match=r"boxes=float32\[3, 3\]: wrong shape or dtype; allowed: \[N, 4\]"):
+        nms(boxes[:, :3], scores, 0.5)
+    with pytest.raises(ValueError, match=r"iou_threshold=1.5: out of range; allowed: 0 to 1"):
+        nms(boxes, scores, 1.5)
+    with pytest.raises(ValueError, match=r"groups=float32\[3\]: wrong shape or dtype; allowed: int\[3\]"):
+        nms(boxes, scores, 0.5, groups=scores)
+    with pytest.raises(ValueError, match=r"valid=float32\[1\]: wrong shape or dtype; allowed: \[3\]"):
+        nms(boxes, scores, 0.5, valid=scores[:1])
+    with pytest.raises(ValueError, match=r"scores=float32\[3\]: wrong shape or dtype; allowed: \[2\]"):
+        top_detections(np.ones(2, bool), scores, 1)

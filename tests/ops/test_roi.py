@@ -139,3 +139,29 @@ def test_what_is_refused():
         jax.jit(lambda b: roi_align(x, b, 2, sampling_ratio=-1))(boxes)
     with pytest.raises(ValueError, match="strides"):
         multiscale_roi_align([x], boxes, 2, (4, 8), jnp.zeros(1, int))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"features": (1, 4, 4, 1)}, r"features=float32\[1, 4, 4, 1\]: wrong shape or dtype; allowed: \[H, W, C\]"),
+        ({"boxes": (2, 5)}, r"boxes=float32\[2, 5\]: wrong shape or dtype; allowed: \[R, 4\]"),
+        ({"output_size": 0}, r"output_size=0: no number of bins; allowed: at least 1, or two such numbers"),
+        ({"output_size": (2, 3, 4)}, r"output_size=\(2, 3, 4\): no number of bins; allowed"),
+        ({"spatial_scale": 0.0}, r"spatial_scale=0: out of range; allowed: above 0"),
+    ],
+)
+@pytest.mark.parametrize("crop", [roi_align, roi_pool])
+def test_shapes_sizes_and_scales_are_named(crop, arguments, message):
+    fields = {"features": (4, 4, 1), "boxes": (2, 4), "output_size": 2} | arguments
+    fields |= {name: np.zeros(fields[name], np.float32) for name in ("features", "boxes")}
+    with pytest.raises(ValueError, match=message):
+        crop(**fields)
+
+
+def test_boxes_that_are_no_number_and_boxes_without_a_level_are_named():
+    x, boxes = np.zeros((4, 4, 1), np.float32), np.array([[0, 0, 2, 2], [0, np.nan, 2, 2]], np.float32)
+    with pytest.raises(ValueError, match=r"boxes\[1, 1\]=nan: not finite"):
+        roi_align(x, boxes, 2)
+    with pytest.raises(ValueError, match=r"assigned=int32\[3\]: wrong shape or dtype; allowed: int\[2\]"):
+        multiscale_roi_align([x], boxes[:1].repeat(2, 0), 2, (4,), np.zeros(3, np.int32))

@@ -11,11 +11,11 @@ Inception's.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment.compose import Augmentation
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "average_over_crops",
@@ -98,7 +98,7 @@ def resized_crop(
     Raises:
       ValueError: the box is empty or not inside the image.
     """
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     if top < 0 or left < 0 or min(height, width) < 1 or top + height > image.shape[0] or left + width > image.shape[1]:
         raise ValueError(
             f"top {top}, left {left}, height {height} and width {width} are no box inside {image.shape[:2]}"
@@ -121,7 +121,7 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
     Raises:
       ValueError: `length` is below 1.
     """
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     if length < 1:
         raise ValueError(f"length={length}: out of range; allowed: at least 1")
     height, width = image.shape[:2]
@@ -198,7 +198,7 @@ def _pair(size: Size) -> tuple[int, int]:
 
 
 def _fits(image: jax.Array, size: Size) -> tuple[int, int]:
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     height, width = _pair(size)
     if not (1 <= height <= image.shape[0] and 1 <= width <= image.shape[1]):
         raise ValueError(f"size={size}: out of range; allowed: in [1, {image.shape[0]}] by [1, {image.shape[1]}]")

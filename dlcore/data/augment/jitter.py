@@ -7,13 +7,13 @@ Gray is 0.2989 R + 0.587 G + 0.114 B. Images of one channel have no saturation a
 come in this order; torchvision draws the order too. The adjustments take uint8 too, and give it back.
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.tone import blend, keeps_uint8, real_pixels
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "adjust_brightness",
@@ -71,7 +71,7 @@ def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     pixels, _ = real_pixels(gray(image))
     return blend(image, pixels.mean(), factor)
 

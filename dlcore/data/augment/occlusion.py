@@ -6,11 +6,11 @@ Szegedy et al. 2014, arXiv:1409.4842 (crops); Zhong et al. 2017, arXiv:1708.0489
 arXiv:1708.04552 (cutout: one square of a fixed side, which there may lie partly outside).
 """
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment.compose import Augmentation
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["cutout", "erase", "gaussian_noise", "random_erasing", "random_resized_crop"]
 
@@ -112,7 +112,7 @@ def erase(
     Returns:
       [H, W, C].
     """
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     y, x = jnp.arange(image.shape[0])[:, None], jnp.arange(image.shape[1])[None]
     inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
     return jnp.where(inside[..., None], jnp.asarray(value, image.dtype), image)

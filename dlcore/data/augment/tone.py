@@ -15,11 +15,11 @@ import functools
 from collections.abc import Callable
 from numbers import Real
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment.color import to_float
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "adjust_gamma",
@@ -171,7 +171,7 @@ def autocontrast(image: jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     low, high = image.min((0, 1)), image.max((0, 1))
     flat = high <= low
     return jnp.where(flat, image, (image - low) / jnp.where(flat, 1, high - low))
@@ -189,7 +189,7 @@ def equalize(image: jax.Array) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
-    chex.assert_rank(image, 3)
+    check_shapes(image=(image, "H W C"))
     image = jnp.asarray(image)
     if image.dtype != jnp.uint8:
         return (equalize(_to_uint8(image, floor=True)) / jnp.asarray(255, image.dtype)).astype(image.dtype)

@@ -16,9 +16,10 @@ after it: k1 > 0 shows a barrel, k1 < 0 a pincushion. Pixels are read at the inv
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "Warp",
@@ -270,7 +271,7 @@ def warp_boxes(
     Returns:
       (boxes [M, 4], valid [M]).
     """
-    chex.assert_shape(boxes, (None, 4))
+    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"))
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
     across, down = x0 + t * (x1 - x0), y0 + t * (y1 - y0)

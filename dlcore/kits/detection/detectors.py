@@ -13,7 +13,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.detection import detection_results
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import init_from, optimizer
+from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Evaluator, Learner, Range
 
 __all__ = [
@@ -262,6 +262,7 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
         "model": "resnet8_cifar",
         "settings": SETTINGS,
         "start": init_from.start,
+        "check": backbone.check_stages,
         "monitor": measure,
         "headline": measure,
         "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},

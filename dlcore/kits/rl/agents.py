@@ -108,7 +108,7 @@ def environment_of(flags: Flags) -> Any:
 
 
 def check(flags: Flags, whole_sequences: bool = False) -> None:
-    """Check that minibatches divide a rollout, and that a replay buffer holds one and fits into memory.
+    """Check that the environment exists, minibatches divide a rollout, and a replay buffer suits them, memory and run.
 
     Args:
       flags: of SETTINGS and of the learner.
@@ -117,6 +117,7 @@ def check(flags: Flags, whole_sequences: bool = False) -> None:
     Raises:
       FlagError: they do not.
     """
+    environment = environment_of(flags)
     instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
     steps = instances if whole_sequences else instances * flags.get("num_steps", 1)
     if steps % minibatches:
@@ -132,8 +133,14 @@ def check(flags: Flags, whole_sequences: bool = False) -> None:
             f"--buffer_size={size}: {instances * size} steps of {instances} instances; allowed: at least "
             f"{-(-minibatch // instances)}, for --minibatch_size={minibatch}"
         )
+    taken = steps_of(flags) * flags.steps if flags.steps else math.inf
+    if flags.get("learning_starts", 0) >= taken:
+        raise FlagError(
+            f"--learning_starts={flags.learning_starts}: each instance takes {taken} steps, so that no gradient step "
+            f"follows; allowed: below {taken}, or more --steps"
+        )
     # Two observations of one byte a number at least, an action, a reward and a flag.
-    step = 2 * math.prod(environment_of(flags).observation_shape) + 9
+    step = 2 * math.prod(environment.observation_shape) + 9
     try:
         check_memory("buffer_size", size, flags.num_seeds * instances * step)
     except ValueError as error:

@@ -310,6 +310,7 @@ FIELDS = {
     "data": data,
     "settings": SETTINGS,
     "start": init_from.start,
+    "check": backbone.check_stages,
     "monitor": "mean_iou",
     "headline": "mean_iou",
     "expected_loss": lambda setup: float(np.log(setup.spec["num_classes"])),

@@ -11,10 +11,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.origin import Origin, Start
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.training import optimizer
 
-__all__ = ["SETTINGS", "build", "normalized_for", "origin", "start", "start_from"]
+__all__ = ["SETTINGS", "build", "check_stages", "normalized_for", "origin", "start", "start_from"]
 
 SETTINGS = {
     "init_from": Setting(
@@ -26,6 +26,9 @@ SETTINGS = {
         origin=lambda flags: origin(flags),
     ),
 }
+
+_STAGES = ("stage", "stages", "aux_stage", "fine", "coarse")
+"""Fields of detectors and segmenters that name maps of the backbone."""
 
 
 def build(setup: Setup, **fields):
@@ -42,6 +45,32 @@ def build(setup: Setup, **fields):
 
     fields = {"num_classes": setup.spec.get("num_classes", 1), **fields}
     return create_model(setup.flags.model, dtype=setup.dtype, **fields, **setup.flags.group("model"))
+
+
+def check_stages(flags: Flags) -> None:
+    """Check that the backbone of `--model` has the maps that a detector or a segmenter reads.
+
+    Args:
+      flags: with `--model`, its fields, and those of the network, such as `--deeplab.stage` or `--fcos.stages`.
+
+    Raises:
+      FlagError: it lacks one.
+    """
+    from dlcore.models import create_model, feature_info
+
+    if "model" not in flags or not any(name == "model" or "." in name for name in flags.given):
+        return
+    try:
+        maps = feature_info(create_model(flags.model, **flags.group("model")), (64, 64, 3))
+    except Exception:  # of other fields; the network is checked again, on the data
+        return
+    for name, value in ((name, flags[name]) for name in flags if name.split(".")[-1] in _STAGES):
+        missing = [stage for stage in ((value,) if isinstance(value, str) else value or ()) if stage not in maps]
+        if missing:
+            raise FlagError(
+                f"--model={flags.model}: no map {', '.join(missing)}, which --{name} names; allowed: --{name} of "
+                f"{', '.join(maps)}, or a model with {', '.join(missing)}"
+            )
 
 
 def origin(flags: Flags) -> Origin | None:

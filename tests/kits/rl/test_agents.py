@@ -20,6 +20,8 @@ from experiments.rl import dqn as dqn_page
 from experiments.rl import model_based as model_based_page
 from experiments.rl import ppo as ppo_page
 from experiments.rl import recurrent_ppo as recurrent_page
+from experiments.rl import sac as sac_page
+from experiments.rl import td3 as td3_page
 
 FLAGS = {
     **{name: setting.default for name, setting in agents.SETTINGS.items()},
@@ -112,6 +114,13 @@ def test_an_environment_without_pictures_has_no_episode():
             ["--known_reward=true", "--environment=CartPole-v1"],
             "=True: unknown for CartPole-v1; allowed: false, and true for Pendulum-v1",
         ),
+        (
+            dqn_page,
+            ["--learning_starts=256", "--num_steps=64", "--steps=4"],
+            "=256: each instance takes 256 steps, so that no gradient step follows; allowed: below 256, or more",
+        ),
+        (td3_page, ["--learning_starts=1000000"], "=1000000: each instance takes [0-9]+ steps, so that no gradient"),
+        (sac_page, ["--learning_starts=1000000"], "=1000000: each instance takes [0-9]+ steps, so that no gradient"),
         (dqn_page, ["--buffer_size=1000000000"], r"=1000000000: takes [\d,.]+ GB or more of [\d,.]+ GB of memory"),
     ],
 )
@@ -121,6 +130,11 @@ def test_minibatches_buffers_and_rewards_are_checked_by_the_flags_alone(page, wo
     with pytest.raises(FlagError, match=f"^{flag}{message}"):
         page.experiment.check(resolve(page.experiment, words))
     page.experiment.check(resolve(page.experiment, []))
+
+
+def test_an_unknown_environment_is_refused_by_the_flags_alone():
+    with pytest.raises(ValueError, match=r"^environment='Foo': unknown; allowed: names of gymnax such as"):
+        ppo_page.experiment.check(resolve(ppo_page.experiment, ["--environment=Foo"]))
 
 
 def test_random_actions_stand_beside_the_test_return_alone():

@@ -12,6 +12,9 @@ from PIL import Image
 from dlcore.experiment.resolve import resolve
 from dlcore.kits.segmentation import segmentation_results, segmenters
 from dlcore.main import main
+from experiments.detection import fcos as fcos_page
+from experiments.segmentation import deeplab as deeplab_page
+from experiments.segmentation import lraspp as lraspp_page
 from experiments.segmentation import unet
 
 
@@ -138,3 +141,22 @@ def test_a_run_from_training_to_masks(tmp_path, capsys):
     assert "wrote 2 files" in capsys.readouterr().out
     with Image.open(tmp_path / "out" / "own_mask.png") as mask:
         assert mask.size == (30, 13)
+
+
+@pytest.mark.parametrize(
+    ("page", "words", "message"),
+    [
+        (
+            deeplab_page,
+            ["--model=mlp"],
+            "--model=mlp: no map layer4, which --deeplab.stage names; allowed: --deeplab.stage",
+        ),
+        (deeplab_page, ["--deeplab.stage=last"], "--model=resnet18: no map last, which --deeplab.stage names; allowed"),
+        (lraspp_page, ["--model=mlp"], "--model=mlp: no map stage1, which --lraspp.fine names"),
+        (fcos_page, ["--model=vgg11"], "--model=vgg11: no map stage3, stage4, which --fcos.stages names"),
+    ],
+)
+def test_a_backbone_without_the_maps_is_refused_before_data_are_read(page, words, message):
+    with pytest.raises(ValueError, match=message):
+        page.experiment.check(resolve(page.experiment, words))
+    page.experiment.check(resolve(page.experiment, []))
