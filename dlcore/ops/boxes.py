@@ -111,6 +111,7 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
       [N, M], IoU in [0, 1].
     """
     check_shapes(a=(a, "N 4"), b=(b, "M 4"))
+    a, b = _wide("a", a), _wide("b", b)
     return paired_box_iou(a[:, None], b[None])
 
 

@@ -184,11 +184,11 @@ def generalized_advantages(
       [T, ...].
     """
     check_shapes(
-        reward=(reward, "T ..."),
-        value=(value, "T ..."),
-        next_value=(next_value, "T ..."),
-        terminated=(terminated, "T ..."),
-        done=(done, "T ..."),
+        reward=(reward, "... T"),
+        value=(value, "... T"),
+        next_value=(next_value, "... T"),
+        terminated=(terminated, "... T"),
+        done=(done, "... T"),
         gamma=(gamma, "0 to 1"),
         gae_lambda=(gae_lambda, "0 to 1"),
     )

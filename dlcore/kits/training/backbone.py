@@ -64,7 +64,9 @@ def check_stages(flags: Flags) -> None:
         maps = feature_info(create_model(flags.model, **flags.group("model")), (64, 64, 3))
     except Exception:  # of other fields; the network is checked again, on the data
         return
-    for name, value in ((name, flags[name]) for name in flags if name.split(".")[-1] in _STAGES):
+    for name, value in flags.items():
+        if name.startswith("model.") or name.split(".")[-1] not in _STAGES:
+            continue
         missing = [stage for stage in ((value,) if isinstance(value, str) else value or ()) if stage not in maps]
         if missing:
             raise FlagError(

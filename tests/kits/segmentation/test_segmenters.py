@@ -153,7 +153,7 @@ def test_a_run_from_training_to_masks(tmp_path, capsys):
         ),
         (deeplab_page, ["--deeplab.stage=last"], "--model=resnet18: no map last, which --deeplab.stage names; allowed"),
         (lraspp_page, ["--model=mlp"], "--model=mlp: no map stage1, which --lraspp.fine names"),
-        (fcos_page, ["--model=vgg11"], "--model=vgg11: no map stage3, stage4, which --fcos.stages names"),
+        (fcos_page, ["--model=mlp"], "--model=mlp: no map stage3, stage4, which --fcos.stages names"),
     ],
 )
 def test_a_backbone_without_the_maps_is_refused_before_data_are_read(page, words, message):
