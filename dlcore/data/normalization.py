@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.color import to_float
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalizer"]
 
@@ -35,7 +36,14 @@ def normalizer(
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float; a gray image [B, H, W, 1] becomes C channels.
+
+    Raises:
+      ValueError: `mean` and `std` differ in length, or a deviation is not positive.
     """
+    check_shapes(mean=(mean, "C"), std=(std, "C"))
+    for i, deviation in enumerate(std):
+        if not deviation > 0:
+            raise ValueError(f"std[{i}]={deviation:g}: no deviation; allowed: above 0")
     mean, std = np.asarray(mean), np.asarray(std)
     dtype = jnp.promote_types(dtype, jnp.float32)
 

@@ -179,7 +179,7 @@ def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> f
       ValueError: the two differ in number, or the references hold no word.
     """
     if len(hypotheses) != len(references):
-        raise ValueError(f"hypotheses has {len(hypotheses)} texts and references {len(references)}; one each is needed")
+        raise ValueError(f"hypotheses={len(hypotheses)} texts: for {len(references)} references; allowed: one each")
     words = sum(len(_tokens(r)) for r in references)
     if not words:
         raise ValueError("references: no word to be wrong about")
@@ -224,7 +224,9 @@ def _checked(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]]) -
     if isinstance(hypotheses, str) or any(isinstance(several, str) for several in references):
         raise ValueError("hypotheses or references: strings; allowed: a list of texts, and a list of lists of texts")
     if len(hypotheses) != len(references) or not len(hypotheses):
-        raise ValueError(f"hypotheses has {len(hypotheses)} texts and references {len(references)} lists; one each")
+        raise ValueError(
+            f"hypotheses={len(hypotheses)} texts: for {len(references)} lists of references; allowed: one each, some"
+        )
     if not all(len(several) for several in references):
         raise ValueError("references: an empty list; every hypothesis needs at least one reference")
     return [_tokens(h) for h in hypotheses], [[_tokens(r) for r in several] for several in references]

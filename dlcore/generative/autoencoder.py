@@ -27,6 +27,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients
 
@@ -122,7 +123,11 @@ def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.
 
     Returns:
       [...] nats.
+
+    Raises:
+      ValueError: `rho` is out of range.
     """
+    check_shapes(rho=(rho, "0 to 1"))
     a = jnp.clip(activation.astype(logits_dtype(activation.dtype)), 1e-6, 1 - 1e-6)
     return rho * jnp.log(rho / a) + (1 - rho) * jnp.log((1 - rho) / (1 - a))
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["arcs", "attribute_direction", "edit", "principal_directions", "slerp", "traverse"]
 
 
@@ -25,7 +27,11 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
 
     Returns:
       Of the same shape.
+
+    Raises:
+      ValueError: `share` is out of range.
     """
+    check_shapes(share=(share, "0 to 1"))
     lengths = jnp.linalg.norm(a) * jnp.linalg.norm(b)
     angle = jnp.arccos(jnp.clip(jnp.vdot(a, b) / jnp.where(lengths > 0, lengths, 1), -1, 1))
     sine = jnp.sin(angle)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["check_blocks", "encode", "num_outputs", "to_logits"]
 
@@ -20,7 +21,11 @@ def encode(x: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [...] float32 in [-1, 1].
+
+    Raises:
+      ValueError: there are fewer than two levels.
     """
+    check_shapes(levels=(levels, ">= 2"))
     return 2 * x.astype(jnp.float32) / (levels - 1) - 1
 
 
@@ -32,7 +37,11 @@ def num_outputs(levels: int) -> int:
 
     Returns:
       1 or `levels`.
+
+    Raises:
+      ValueError: there are fewer than two levels.
     """
+    check_shapes(levels=(levels, ">= 2"))
     return 1 if levels == 2 else levels
 
 
@@ -45,7 +54,11 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [..., levels], at least float32.
+
+    Raises:
+      ValueError: there are fewer than two levels.
     """
+    check_shapes(levels=(levels, ">= 2"))
     h = h.astype(logits_dtype(h.dtype))
     return jnp.concatenate([jnp.zeros_like(h), h], -1) if levels == 2 else h
 

@@ -25,6 +25,7 @@ from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "bayes_rule",
@@ -101,7 +102,11 @@ def quantize(images: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [...] int32 in [0, levels).
+
+    Raises:
+      ValueError: there are fewer than two levels.
     """
+    check_shapes(levels=(levels, ">= 2"))
     return jnp.clip(jnp.floor(to_float(images) * levels), 0, levels - 1).astype(jnp.int32)
 
 

@@ -29,6 +29,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 
 __all__ = ["VAE", "kl_to_standard_normal", "learner", "log_normal", "reparameterize"]
@@ -148,7 +149,11 @@ def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array
 
     Returns:
       [...] nats, 0 or more.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
     mean, log_variance = (v.astype(logits_dtype(v.dtype)) for v in (mean, log_variance))
     return 0.5 * (jnp.square(mean) + jnp.expm1(log_variance) - log_variance)
 
@@ -163,7 +168,11 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
     return mean + jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape, mean.dtype)
 
 

@@ -20,7 +20,7 @@ from flax import linen as nn
 from jax.extend import core
 
 from dlcore.interpretability.jaxpr_interpreter import evaluate_jaxpr
-from dlcore.ops.checks import check_class_ids
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = [
     "class_activation_map",
@@ -210,5 +210,11 @@ def resize_map(values: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W].
+
+    Raises:
+      ValueError: the maps have other axes, or `size` is none.
     """
+    check_shapes(values=(values, "B h w"))
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size={size}: no size; allowed: (H, W), at least 1")
     return jax.image.resize(values, (values.shape[0], *size), "bilinear")

@@ -30,7 +30,11 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
 
     Returns:
       [C], weights that sum to C; a class without examples gets 0.
+
+    Raises:
+      ValueError: `beta` is out of range.
     """
+    check_shapes(beta=(beta, "0 to <1"))
     check_shapes(counts=(counts, "C"), beta=(beta, "0 to <1"))
     counts = at_least_float32(counts)
     # Effective number (1 - beta^n) / (1 - beta), up to a constant factor.

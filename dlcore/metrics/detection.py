@@ -12,6 +12,8 @@ same curve at 101 recalls: `dlcore.evaluators.coco`.
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["average_precision", "match_detections", "precision_recall_curve"]
 
 
@@ -50,10 +52,13 @@ def precision_recall_curve(correct: np.ndarray, scores: np.ndarray, num_truth: i
       (precision [N], recall [N]).
 
     Raises:
-      ValueError: `num_truth` is below 1.
+      ValueError: `num_truth` is below 1, the two differ in shape, or a score is not finite.
     """
     if num_truth < 1:
         raise ValueError(f"num_truth={num_truth}: there is no recall without a true box; allowed: 1 or more")
+    if np.ndim(correct) != 1 or np.shape(scores) != np.shape(correct):
+        raise ValueError(f"scores={np.shape(scores)}: for correct={np.shape(correct)}; allowed: [N] for both")
+    check_finite("scores", scores)
     hits = np.cumsum(np.asarray(correct, bool)[np.argsort(-np.asarray(scores), kind="stable")])
     return hits / np.arange(1, len(hits) + 1), hits / num_truth
 

@@ -42,6 +42,7 @@ from jax.nn import (
 )
 
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "ACTIVATIONS",
@@ -197,7 +198,11 @@ def soft_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `threshold` is negative.
     """
+    check_shapes(threshold=(threshold, ">= 0"))
     return jnp.where(jnp.abs(x) > threshold, x - threshold * jnp.sign(x), 0)
 
 

@@ -199,7 +199,11 @@ def masks_to_boxes(masks: jax.Array) -> jax.Array:
 
     Returns:
       [..., 4] float32 (x0, y0, x1, y1); zeros for an empty mask.
+
+    Raises:
+      ValueError: the masks have fewer than two axes.
     """
+    check_shapes(masks=(masks, "... H W"))
     masks = jnp.asarray(masks) != 0
     corners = []
     for axis in (-2, -1):
@@ -249,7 +253,12 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [..., 4], coordinates in [0, width] and [0, height].
+
+    Raises:
+      ValueError: a side is negative.
     """
+    if min(size) < 0:
+        raise ValueError(f"size={size}: negative; allowed: 0 or more")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)
     height, width = size
@@ -266,7 +275,13 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
 
     Returns:
       [..., 4] in the resized image.
+
+    Raises:
+      ValueError: a side is not positive.
     """
+    for name, size in (("original_size", original_size), ("new_size", new_size)):
+        if min(size) <= 0:
+            raise ValueError(f"{name}={size}: no size; allowed: above 0")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)
     y, x = new_size[0] / original_size[0], new_size[1] / original_size[1]

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.ops.checks import check_shapes
 from dlcore.optim._rules import ByHandState, Rate, each_array, root
 
 __all__ = [
@@ -67,7 +68,11 @@ def momentum(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: `rho` is out of range.
     """
+    check_shapes(rho=(rho, "0 to <1"))
 
     def damped(g, t):
         return g if dampening == 0 else jnp.where(t == 1, g, (1 - dampening) * g)
@@ -92,7 +97,11 @@ def nesterov(learning_rate: Rate, rho: float = 0.9) -> optax.GradientTransformat
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: `rho` is out of range.
     """
+    check_shapes(rho=(rho, "0 to <1"))
 
     def rule(g, w, s, t, a):
         v = rho * s["v"] - a * g
@@ -113,7 +122,11 @@ def nesterov_look_ahead(gradient: Callable, x: jax.Array, v: jax.Array, learning
 
     Returns:
       (x, v) after one step.
+
+    Raises:
+      ValueError: `rho` is out of range.
     """
+    check_shapes(rho=(rho, "0 to <1"))
     v = rho * v - learning_rate * gradient(x + rho * v)
     return x + v, v
 
@@ -160,7 +173,11 @@ def rmsprop(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: `gamma` is out of range.
     """
+    check_shapes(gamma=(gamma, "0 to <1"))
 
     def rule(g, w, s, t, a):
         mean = gamma * s["m"] + (1 - gamma) * g
@@ -187,7 +204,11 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6) -> 
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: `rho` is out of range.
     """
+    check_shapes(rho=(rho, "0 to <1"))
 
     def rule(g, w, s, t, a):
         square = rho * s["s"] + (1 - rho) * g * g
@@ -220,7 +241,11 @@ def adam(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a decay is out of range.
     """
+    check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
         m = b1 * s["m"] + (1 - b1) * g
@@ -247,7 +272,11 @@ def adamw(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a decay is out of range.
     """
+    check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
         m = b1 * s["m"] + (1 - b1) * g
@@ -271,7 +300,11 @@ def adamax(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a decay is out of range.
     """
+    check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
         m = b1 * s["m"] + (1 - b1) * g
@@ -297,7 +330,11 @@ def nadam(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a decay is out of range.
     """
+    check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
         m = b1 * s["m"] + (1 - b1) * g
@@ -326,7 +363,11 @@ def radam(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a decay is out of range.
     """
+    check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
     long = 2 / (1 - b2) - 1
 
     def rule(g, w, s, t, a):
@@ -410,7 +451,11 @@ def lars(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: `rho` is out of range.
     """
+    check_shapes(rho=(rho, "0 to <1"))
 
     def rule(g, w, s, t, a):
         u = g + weight_decay * w

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["constrain", "l1_proximal", "max_norm", "project_max_norm", "soft_threshold"]
@@ -53,7 +54,11 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
 
     Returns:
       Array like `kernel`.
+
+    Raises:
+      ValueError: `limit` is not positive.
     """
+    check_shapes(limit=(limit, "> 0"))
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
     squares = jnp.square(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
     norm = safe_sqrt(squares.sum(axis, keepdims=True))

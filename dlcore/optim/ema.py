@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.learner import Learner
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["ParameterEmaState", "ema_decay", "momentum_update", "parameter_ema", "track_parameter_ema", "use_ema"]
 
@@ -39,7 +40,11 @@ def ema_decay(decay: float | jax.Array, count: jax.Array) -> jax.Array:
 
     Returns:
       [] float32.
+
+    Raises:
+      ValueError: `decay` is out of range.
     """
+    check_shapes(decay=(decay, "0 to <1"))
     return jnp.minimum(decay, (1 + count) / (10 + count)).astype(jnp.float32)
 
 

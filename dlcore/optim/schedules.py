@@ -78,7 +78,12 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: the milestones do not increase.
     """
+    if list(milestones) != sorted(set(milestones)):
+        raise ValueError(f"milestones={tuple(milestones)}: not increasing; allowed: increasing steps")
     marks = tuple(milestones)
     return lambda t: rate * gamma ** sum((jnp.asarray(t) >= mark).astype(jnp.int32) for mark in marks)
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
 from dlcore.rl.environments import Environment
 from dlcore.rl.mdp import MDP, as_environment
 from dlcore.rl.mdp import make as make_mdp
@@ -71,7 +72,11 @@ def open_map(height: int, width: int) -> str:
 
     Returns:
       The map.
+
+    Raises:
+      ValueError: there are too few rows or columns.
     """
+    check_shapes(height=(height, ">= 1"), width=(width, ">= 2"))
     return "\n".join(["." * width] * (height - 1) + ["." * (width - 1) + "G"])
 
 
@@ -83,7 +88,11 @@ def corridor(length: int) -> str:
 
     Returns:
       The map.
+
+    Raises:
+      ValueError: `length` is below 1.
     """
+    check_shapes(length=(length, ">= 1"))
     return "S" + "." * (length - 1) + "G"
 
 

@@ -35,7 +35,7 @@ def returns_to_go(rewards: jax.Array, gamma: float | jax.Array = 1.0) -> jax.Arr
     Returns:
       [T].
     """
-    check_shapes(rewards=(rewards, "T"))
+    check_shapes(rewards=(rewards, "T"), gamma=(gamma, "0 to 1"))
     discounted = rewards * gamma ** jnp.arange(rewards.shape[0])
     # Reverse cumulative sum: what comes after each step.
     return jnp.cumsum(discounted[::-1])[::-1]

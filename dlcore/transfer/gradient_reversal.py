@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["DomainClassifier", "domain_losses", "reversal_strength", "reverse_gradient"]
 
@@ -56,7 +57,11 @@ def reversal_strength(share: float | jax.Array, sharpness: float = 10.0) -> jax.
 
     Returns:
       2 / (1 + e^(-sharpness p)) - 1.
+
+    Raises:
+      ValueError: `share` is out of range.
     """
+    check_shapes(share=(share, "0 to 1"))
     return 2 / (1 + jnp.exp(-sharpness * jnp.asarray(share, jnp.float32))) - 1
 
 

@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 
 __all__ = ["PeakSignalToNoise", "RadianceField", "frequency_encoding", "learner", "volume_render"]
@@ -48,7 +49,11 @@ def frequency_encoding(x: jax.Array, num_frequencies: int) -> jax.Array:
 
     Returns:
       [..., D (1 + 2 K)]: x, then the sines of all frequencies of the first coordinate and so on, then the cosines.
+
+    Raises:
+      ValueError: `num_frequencies` is negative.
     """
+    check_shapes(num_frequencies=(num_frequencies, ">= 0"))
     angle = (x[..., None] * 2.0 ** jnp.arange(num_frequencies)).reshape(*x.shape[:-1], -1)
     return jnp.concatenate([x, jnp.sin(angle), jnp.cos(angle)], -1)
 

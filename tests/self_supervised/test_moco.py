@@ -83,6 +83,32 @@ def test_a_queue_of_2000_keeps_two_batches_of_1000():
     assert oldest == [1000, 0, 1000, 0, 1000]
 
 
+class OneHot(nn.Module):
+    """The four pixels of an image of unit length are its embedding."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        h = nn.Dense(4, use_bias=False, kernel_init=lambda *_: jnp.eye(4))(x.reshape(len(x), -1))
+        return {"features": h, "embeddings": unit(h)}
+
+
+@pytest.mark.covers("SS-15")
+def test_of_equal_similarities_the_positive_is_the_nearest():
+    """Keys of the queue are e_0. To the query e_0 they are as near as its own key; those of e_1 and -e_0 are nearer."""
+    images = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [-1, 0, 0, 0]], np.float32).reshape(3, 2, 2, 1)
+    rows = Source({"image": images})[np.arange(3)]
+    learner = moco.learner(
+        model=OneHot(), optimizer=optax.sgd(0.1), augment=lambda key, image: image, queue_size=3, temperature=0.5
+    )
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    state = state.replace(queue=jnp.tile(jnp.eye(4)[0], (3, 1)))
+    metrics = jax.jit(learner.loss)(state.params, state, rows)[1]
+    assert metrics["accuracy"].compute() == 1
+    # L of e_0: log 4 of four logits alike; of e_1: log(1 + 3 e^-2); of -e_0: log(1 + 3 e^-4).
+    expected = (np.log(4) + np.log1p(3 * np.exp(-2)) + np.log1p(3 * np.exp(-4))) / 3
+    np.testing.assert_allclose(metrics["loss"].compute(), expected, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SS-15")
 def test_an_update_by_hand():

@@ -72,6 +72,9 @@ def test_no_validation_or_test_digit_is_among_those_that_are_learned():
     rows = [
         {image.tobytes() for image in images} for images in (study.scaled(data.target)[0], data.valid[0], data.test[0])
     ]
+    for images in (study.scaled(data.target)[0], data.source[0], data.valid[0], data.test[0]):
+        assert images.min() == -1
+        assert 0.5 < images.max() <= 1
     assert [len(images) for images in (data.target, data.valid[0], data.test[0])] == [1097, 200, 500]
     assert len(rows[0] & rows[1]) + len(rows[0] & rows[2]) + len(rows[1] & rows[2]) <= 2, "digits drawn alike"
 

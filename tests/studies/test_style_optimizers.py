@@ -40,4 +40,5 @@ def test_each_curve_is_of_its_optimizer(measured):
 
 
 def test_more_evaluations_than_adam_had_are_not_enough(measured):
+    assert measured(100).holds
     assert not measured(101).holds

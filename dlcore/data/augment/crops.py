@@ -101,7 +101,8 @@ def resized_crop(
     check_shapes(image=(image, "H W C"))
     if top < 0 or left < 0 or min(height, width) < 1 or top + height > image.shape[0] or left + width > image.shape[1]:
         raise ValueError(
-            f"top {top}, left {left}, height {height} and width {width} are no box inside {image.shape[:2]}"
+            f"top={top}, left={left}, height={height}, width={width}: not inside the image; allowed: boxes inside "
+            f"{image.shape[:2]}, of at least one pixel"
         )
     box = image[top : top + height, left : left + width]
     return _resize(box, _pair(size), method)

@@ -26,6 +26,7 @@ from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation
 from dlcore.data.augment.warp import affine_warp, warp_image
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["OPERATIONS", "POLICIES", "apply_operation", "auto_augment", "rand_augment"]
 
@@ -102,7 +103,11 @@ def apply_operation(
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: `strength` is out of range.
     """
+    check_shapes(strength=(strength, "0 to 1"))
     operation = jnp.asarray(operation, jnp.int32)
     moved = _geometric(operation, image, strength, sign, interpolation, fill)
     factor = 1 + 0.9 * strength * sign

@@ -19,6 +19,7 @@ from dlcore.learner import Range
 __all__ = [
     "SETTINGS",
     "augmentation",
+    "check_zoom",
     "data",
     "example",
     "input_size",
@@ -75,6 +76,19 @@ AUGMENTATIONS = {
     "imagenet2012": "resized_crop_flip",
 }
 """What `--augment=auto` stands for; otherwise crop_flip, or resized_crop_flip of streamed images of several sizes."""
+
+
+def check_zoom(zoom: tuple[float, float] | None) -> None:
+    """Check the range of `--zoom`.
+
+    Args:
+      zoom: the least and the greatest factor; None for the default.
+
+    Raises:
+      ValueError: the first is above the second.
+    """
+    if zoom is not None and zoom[0] > zoom[1]:
+        raise ValueError(f"zoom={zoom[0]:g},{zoom[1]:g}: no range; allowed: the least factor, then the greatest")
 
 
 def data(flags: Flags, labels: bool = True) -> Splits:

@@ -87,6 +87,13 @@ def test_augmentation_by_flags():
     assert np.isfinite(moved["image"]).all()
 
 
+@pytest.mark.parametrize("page", [unet, fcos_page])
+def test_a_zoom_that_is_no_range_is_named(page):
+    with pytest.raises(ValueError, match=r"--zoom=2,1: no range; allowed: the least factor, then the greatest"):
+        resolve(page.experiment, ["--zoom=2,1"])
+    assert resolve(page.experiment, ["--zoom=0.5,0.5"]).zoom == (0.5, 0.5)
+
+
 def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
     for name, size in (("a", (12, 20)), ("b", (30, 10))):
         Image.fromarray(np.full((*size, 3), 50, np.uint8)).save(tmp_path / f"{name}.png")

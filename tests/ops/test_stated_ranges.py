@@ -1,0 +1,69 @@
+"""Numbers and shapes out of the range that a docstring states are named, in one line."""
+
+import importlib
+
+import jax
+import numpy as np
+import pytest
+
+KEY, IMAGE = jax.random.key(0), np.zeros((4, 4, 3), np.float32)
+SEVERAL = np.zeros((2, 3), np.float32)
+
+CASES = [
+    ("classic_ml.elastic_net.lasso", (SEVERAL, SEVERAL[:, 0], -1.0), "alpha=-1.0"),
+    ("data.augment.resized_crop", (IMAGE, 0, 0, 9, 4, (4, 4)), "top=0, left=0, height=9, width=4"),
+    ("data.augment.apply_operation", ("identity", IMAGE, 1.5), "strength=1.5"),
+    ("data.normalization.normalizer", ((0.5, 0.5), (0.0, 0.2)), r"std\[0\]=0"),
+    ("data.normalization.normalizer", ((0.5,), (0.2, 0.2)), r"std=float32\[2\]"),
+    ("evaluators.text.bleu", ([], []), "hypotheses=0 texts"),
+    ("evaluators.text.word_error_rate", (["a"], ["b", "c"]), "hypotheses=1 texts"),
+    ("generative.autoencoder.activation_divergence", (SEVERAL, 1.5), "rho=1.5"),
+    ("generative.latents.slerp", (SEVERAL[0], SEVERAL[0], 1.5), "share=1.5"),
+    ("generative.levels.num_outputs", (1,), "levels=1"),
+    ("generative.likelihood.quantize", (IMAGE, 1), "levels=1"),
+    ("generative.schedules.linear_betas", (0,), "num_timesteps=0"),
+    ("generative.schedules.scaled_linear_betas", (0,), "num_timesteps=0"),
+    ("generative.schedules.cosine_betas", (0,), "num_timesteps=0"),
+    ("generative.vae.kl_to_standard_normal", (SEVERAL, SEVERAL[:, :2]), r"log_variance=float32\[2, 2\]"),
+    ("generative.vae.reparameterize", (KEY, SEVERAL, SEVERAL[:, :2]), r"log_variance=float32\[2, 2\]"),
+    ("interpretability.cam.resize_map", (SEVERAL, (4, 4)), r"values=float32\[2, 3\]"),
+    ("interpretability.cam.resize_map", (SEVERAL[None], (0, 4)), r"size=\(0, 4\)"),
+    ("losses.class_balanced_weights", (np.ones(3), 1.5), "beta=1.5"),
+    ("metrics.detection.average_precision", ([True], [0.5], 0), "num_truth=0"),
+    ("metrics.detection.average_precision", ([True, False], [0.5], 1), r"scores=\(1,\)"),
+    ("metrics.detection.precision_recall_curve", ([True, False], [0.5, np.nan], 1), r"scores\[1\]=nan"),
+    ("nn.soft_shrink", (IMAGE, -1.0), "threshold=-1"),
+    ("ops.clip_boxes", (np.zeros((1, 4)), (-1, 4)), r"size=\(-1, 4\)"),
+    ("ops.effective_kernel_size", (0, 1), "kernel_size=0"),
+    ("ops.effective_kernel_size", (3, 0), "dilation=0"),
+    ("ops.masks_to_boxes", (np.zeros(3),), r"masks=float32\[3\]"),
+    ("ops.resize_boxes", (np.zeros((1, 4)), (0, 4), (4, 4)), r"original_size=\(0, 4\)"),
+    ("ops.resize_boxes", (np.zeros((1, 4)), (4, 4), (4, 0)), r"new_size=\(4, 0\)"),
+    ("optim.constraints.project_max_norm", (np.ones((2, 2)), -1.0), "limit=-1"),
+    ("optim.ema.ema_decay", (1.5, 0), "decay=1.5"),
+    ("optim.schedules.cosine", (0.1, 0), "steps=0"),
+    ("optim.schedules.linear", (0.1, 0.0, 0), "steps=0"),
+    ("optim.schedules.linear_scaling", (0.1, 0, 4), "batch_size=0"),
+    ("optim.schedules.linear_scaling", (0.1, 4, 0), "base_batch_size=0"),
+    ("optim.schedules.multi_step", (0.1, (5, 3)), r"milestones=\(5, 3\)"),
+    ("optim.schedules.polynomial", (0.1, 0), "steps=0"),
+    ("optim.schedules.step_decay", (0.1, 0), "step_size=0"),
+    ("optim.schedules.warm_up", (lambda t: t, 0), "steps=0"),
+    ("rl.gridworld.corridor", (0,), "length=0"),
+    ("rl.gridworld.open_map", (0, 3), "height=0"),
+    ("rl.gridworld.open_map", (1, 1), "width=1"),
+    ("rl.policy_gradient.returns_to_go", (np.ones(3), 2.0), "gamma=2"),
+    ("transfer.gradient_reversal.reversal_strength", (1.5,), "share=1.5"),
+    ("vision3d.radiance_field.frequency_encoding", (SEVERAL, -1), "num_frequencies=-1"),
+    *[(f"optim.by_hand.{name}", (0.1, 1.5), "rho=1.5") for name in ("momentum", "nesterov")],
+    ("optim.by_hand.rmsprop", (0.1, 1.5), "gamma=1.5"),
+    *[(f"optim.by_hand.{name}", (0.1, 1.0), "b1=1") for name in ("adam", "adamw", "adamax", "nadam", "radam")],
+    *[(f"optim.by_hand.{name}", (0.1, 0.9, -0.1), "b2=-0.1") for name in ("adam", "adamw", "adamax", "nadam", "radam")],
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), CASES, ids=[f"{name}-{words}" for name, _, words in CASES])
+def test_a_number_out_of_its_stated_range_is_named(name, arguments, message):
+    module, function = f"dlcore.{name}".rsplit(".", 1)
+    with pytest.raises(ValueError, match=rf"^{message}.*: .*; allowed: "):
+        getattr(importlib.import_module(module), function)(*arguments)
