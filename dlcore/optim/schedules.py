@@ -80,10 +80,10 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
       The schedule, a function of step t.
 
     Raises:
-      ValueError: the milestones do not increase.
+      ValueError: the milestones are not in order.
     """
-    if list(milestones) != sorted(set(milestones)):
-        raise ValueError(f"milestones={tuple(milestones)}: not increasing; allowed: increasing steps")
+    if list(milestones) != sorted(milestones):
+        raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps")
     marks = tuple(milestones)
     return lambda t: rate * gamma ** sum((jnp.asarray(t) >= mark).astype(jnp.int32) for mark in marks)
 
