@@ -95,7 +95,7 @@ def test_the_evaluator_joins_batches(golden):
     ("call", "message"),
     [
         (lambda: bleu("a b", ["a b"]), "allowed: a list of texts"),
-        (lambda: bleu(["a"], []), "hypotheses has 1 texts and references 0"),
+        (lambda: bleu(["a"], []), "hypotheses=1 texts: for 0 lists; allowed: one list of references each"),
         (lambda: bleu(["a"], [[]]), "empty list"),
         (lambda: bleu(["a"], [["a"]], 0), "max_n=0"),
         (lambda: word_error_rate(["a"], [""]), "no word"),

@@ -50,7 +50,7 @@ SETTINGS = {
         "factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes",
         tuple[float, float] | None,
         Range(0.01),
-        check=images.check_zoom,
+        check=labeled_images.check_zoom,
     ),
     **init_from.SETTINGS,
     **optimizer.SETTINGS,

@@ -76,7 +76,7 @@ SETTINGS = {
         "factors between which training images are scaled; by default 0.75,1.5 for a folder, 1,1 for scenes",
         tuple[float, float] | None,
         Range(0.01),
-        check=images.check_zoom,
+        check=labeled_images.check_zoom,
     ),
     "jitter": Setting(
         None,
