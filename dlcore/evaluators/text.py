@@ -225,7 +225,8 @@ def _checked(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]]) -
         raise ValueError("hypotheses or references: strings; allowed: a list of texts, and a list of lists of texts")
     if len(hypotheses) != len(references) or not len(hypotheses):
         raise ValueError(
-            f"hypotheses={len(hypotheses)} texts: for {len(references)} lists; allowed: one list of references each, of at least one text"
+            f"hypotheses={len(hypotheses)} texts: for {len(references)} lists; allowed: one list of references each, "
+            "and at least one text"
         )
     if not all(len(several) for several in references):
         raise ValueError("references: an empty list; every hypothesis needs at least one reference")

@@ -179,9 +179,9 @@ def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
             continue
         if limits := _RANGE.fullmatch(axes):
             axes = ""
-            if jnp.ndim(array) == 0 and not isinstance(array, jax.core.Tracer):
+            if np.ndim(array) == 0 and not isinstance(array, jax.core.Tracer):
                 _check_number(name, float(array), *limits.groups())
-        words, shape = axes.split(), jnp.shape(array)
+        words, shape = axes.split(), np.shape(array)
         is_integer = words[:1] == ["int"]
         words = words[is_integer:]
         example = [word for word in words if word != "..."]
