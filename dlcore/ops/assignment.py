@@ -10,6 +10,7 @@ device, and in exported programs; it takes O(rows columns^2) operations at most.
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

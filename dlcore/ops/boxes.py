@@ -16,6 +16,7 @@ of integers become float32.
 import math
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 

@@ -147,7 +147,7 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
         raise ValueError(f"{name}: {len(points)} points {where}; allowed: {allowed}")
 
 
-def describe_array(array: jax.Array) -> str:
+def describe_array(array: jax.Array | float) -> str:
     """An array's dtype and shape, as `float32[2, 3]`.
 
     Args:
