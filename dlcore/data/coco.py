@@ -1,4 +1,4 @@
-"""Data in COCO's format: a JSON of boxes, masks and keypoints, and a folder or zip of images, resized to one size.
+"""Data in COCO's format: a JSON of boxes, masks and keypoints, and a folder or zip of images, on arrays of one size.
 
 The JSON is checked before an image is read. Images are decoded by `decode_image`, turned as their EXIF orientation
 says, and must then have the width and height that the JSON states, by which boxes, masks and keypoints are scaled.
@@ -20,6 +20,7 @@ from dlcore.data.decoding import decode_image, stretched
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import opened, orientation
 from dlcore.data.masks import pack_masks, segmentation_to_mask
+from dlcore.data.resizing import ShortestEdge
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.workers import unreadable
@@ -29,7 +30,7 @@ __all__ = ["coco_source", "coco_splits"]
 
 def coco_splits(
     data_dir: str | Path,
-    image_size: int | tuple[int, int],
+    image_size: int | tuple[int, int] | ShortestEdge,
     max_boxes: int = 100,
     masks: bool = False,
     keypoints: bool = False,
@@ -40,7 +41,7 @@ def coco_splits(
       data_dir: folder with instances_train.json and, optionally, instances_val.json and instances_test.json (or other
         names of `split_names`), and with the images in images.zip, images/ or its only zip. With `keypoints`
         person_keypoints_train.json, ... go first.
-      image_size: side, or (H, W), that every image is stretched to.
+      image_size: as `coco_source`.
       max_boxes: room for the boxes of an image.
       masks: also read masks.
       keypoints: also read keypoints.
@@ -112,7 +113,7 @@ def _with_objects(source: Source, split: str, path: Path) -> Source:
 def coco_source(
     annotations: str | Path,
     images: str | Path,
-    image_size: int | tuple[int, int],
+    image_size: int | tuple[int, int] | ShortestEdge,
     max_boxes: int = 100,
     categories: Sequence[Mapping[str, Any]] | None = None,
     masks: bool = False,
@@ -125,8 +126,9 @@ def coco_source(
     to learn from), `crowd: [N, M] bool` (boxes of groups, which an evaluator ignores), `area: [N, M] float32` (of the
     object in pixels of the resized image; of its box where the file has none) and `image_id: [N] int64`; with `masks`
     also `masks: [N, M, H, ceil(W / 8)] uint8` (bits packed along the width); with `keypoints` also
-    `keypoints: [N, M, K, 3] float32` (x, y, visibility; COCO's pixel 0 has its center at 0.5). The names of the
-    examples are those of the image files.
+    `keypoints: [N, M, K, 3] float32` (x, y, visibility; COCO's pixel 0 has its center at 0.5); with a `ShortestEdge`
+    also `image_size` and `original_size: [N, 2] int32`, height and width of each image on its canvas and in its file.
+    The names of the examples are those of the image files.
 
     Boxes without area are left out, and a note names them; a note also names boxes that are less than a pixel wide or
     high once resized. A box may reach out of its image by a pixel, by which it is cut. Anything else that is wrong is
@@ -136,7 +138,7 @@ def coco_source(
       annotations: JSON file of instances.
       images: folder or .zip of the images, below it or below its images/.
       image_size: side, or (H, W), that every image is stretched to (bilinear, antialiased), its boxes, masks and
-        keypoints with it.
+        keypoints with it; or the `ShortestEdge` that resizes it and pads it to a canvas.
       max_boxes: M, room for the boxes of an image.
       categories: those that give the labels their numbers, dicts with `id` and `name`, as a training file has them; the
         categories of this file are found among them by name. None takes those of this file.
@@ -147,11 +149,12 @@ def coco_source(
       The source.
 
     Raises:
-      ValueError: an image has more than `max_boxes` boxes, cannot be read, or has another size than the annotations
-        say; `file_name` leaves the folder; two images or categories share an id, or two categories a name; a box has a
-        category that is not among `categories`, or lies outside its image, has a negative side, or numbers that are
-        none; a mask is missing, of another size than its image or a polygon of two points; keypoints are more or less
-        than their names, or outside; or the annotations are not COCO's, or lack a field.
+      ValueError: an image has more than `max_boxes` boxes, cannot be read, has another size than the annotations say,
+        or does not fit the canvas; `file_name` leaves the folder; two images or categories share an id, or two
+        categories a name; a box has a category that is not among `categories`, or lies outside its image, has a
+        negative side, or numbers that are none; a mask is missing, of another size than its image or a polygon of two
+        points; keypoints are more or less than their names, or outside; or the annotations are not COCO's, or lack a
+        field.
       FileNotFoundError: a file is missing.
     """
     annotations, images = Path(annotations), Path(images)
@@ -159,11 +162,13 @@ def coco_source(
         if not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
     content = _read(annotations)
-    size = target_size(image_size)
+    edge = image_size if isinstance(image_size, ShortestEdge) else None
+    size = target_size(image_size) if edge is None else edge.canvas
     if categories is not None:
         _check_categories(categories, annotations)
     categories = sorted(content["categories"] if categories is None else categories, key=lambda c: c["id"])
     rows, notes = _by_image(content, categories, annotations)
+    resized = _resized(content["images"], size, edge, annotations)
     try:
         names = _keypoint_names(categories) if keypoints else ()
     except ValueError as error:
@@ -180,6 +185,11 @@ def coco_source(
         "area": np.zeros((count, max_boxes), np.float32),
         "image_id": np.array(list(rows), np.int64),
     }
+    if edge is not None:
+        arrays["image_size"] = np.array(resized, np.int32).reshape(count, 2)
+        arrays["original_size"] = np.array(
+            [(image["height"], image["width"]) for image in content["images"]], np.int32
+        ).reshape(count, 2)
     if masks:
         arrays["masks"] = np.zeros((count, max_boxes, height, -(-width // 8)), np.uint8)
     if keypoints:
@@ -194,9 +204,9 @@ def coco_source(
                     f"annotation {own[max_boxes][0]['id']} is the first without room; allowed: {len(own)} or more"
                 )
             pixels, sizes[i], is_turned = read(image, annotations)
-            arrays["image"][i] = stretched(pixels, size)
+            arrays["image"][i] = stretched(pixels, size) if edge is None else edge.place(pixels)[0]
             turned += [image["file_name"]] if is_turned and own else []
-            scale = np.array([width / image["width"], height / image["height"]])
+            scale = np.array([resized[i][1] / image["width"], resized[i][0] / image["height"]])
             for j, (note, label, box) in enumerate(own):
                 arrays["boxes"][i, j] = box = box * np.tile(scale, 2)
                 tiny += [note["id"]] if (box[2:] - box[:2]).min() < 1 else []
@@ -206,17 +216,18 @@ def coco_source(
                 with _blamed(annotations, note):
                     arrays["area"][i, j] = _area(note, box, scale)
                     if masks:
-                        mask = _mask(note, image, size)
-                        arrays["masks"][i, j] = pack_masks(mask)
+                        mask = _mask(note, image, resized[i])
+                        room = [(0, side - own_side) for side, own_side in zip(size, resized[i], strict=True)]
+                        arrays["masks"][i, j] = pack_masks(np.pad(mask, room))
                         empty += [] if mask.any() else [note["id"]]
                     if keypoints and note.get("keypoints"):
                         arrays["keypoints"][i, j] = _keypoints(note["keypoints"], names, image, scale)
+    resized_to = f"at {height} by {width}" if edge is None else "once resized"
     if empty:
-        notes += (f"{annotations.name}: {len(empty)} masks have no pixel at {height} by {width}: {_listed(empty)}",)
+        notes += (f"{annotations.name}: {len(empty)} masks have no pixel {resized_to}: {_listed(empty)}",)
     if tiny:
         notes += (
-            f"{annotations.name}: {len(tiny)} boxes are less than a pixel wide or high at {height} by {width}: "
-            f"{_listed(tiny)}",
+            f"{annotations.name}: {len(tiny)} boxes are less than a pixel wide or high {resized_to}: {_listed(tiny)}",
         )
     if turned:
         notes += (
@@ -227,6 +238,21 @@ def coco_source(
     files = np.array([image["file_name"] for image in content["images"]], object)
     class_names = tuple(c["name"] for c in categories)
     return Source(arrays, count, class_names, annotations.stem, notes, files, sizes, names)
+
+
+def _resized(
+    images: Sequence[Mapping[str, Any]], size: tuple[int, int], edge: ShortestEdge | None, path: Path
+) -> list[tuple[int, int]]:
+    """(Height, width) of each image once resized, checked before an image is read."""
+    if edge is None:
+        return [size] * len(images)
+    sizes = []
+    for image in images:
+        try:
+            sizes.append(edge.size(image["height"], image["width"]))
+        except ValueError as error:
+            raise ValueError(f"{path}: image {image['file_name']}: {error}") from None
+    return sizes
 
 
 def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -185,3 +185,40 @@ def test_a_box_that_stays_whole_is_kept_by_keep_1():
     for keep in (0.0, 1.0):
         zoomed = random_zoom_example(1.0, 1.0, keep)(jax.random.key(0), move(jax.random.key(0), example()))
         np.testing.assert_array_equal(zoomed["box_mask"], VALID, str(keep))
+
+
+def padded_example():
+    """The picture on a canvas of 40 by 48."""
+    image = np.zeros((40, 48, 1), np.float32)
+    image[:24, :32] = picture() + 1  # what is no padding is 1 or 2
+    return example() | {"image": jnp.asarray(image), "image_size": jnp.array([24, 32])}
+
+
+@pytest.mark.parametrize(("horizontal", "vertical", "want"), [(1.0, 0.0, [18, 4, 26, 10]), (0.0, 1.0, [6, 14, 14, 20])])
+def test_flips_of_padded_images_leave_the_padding_where_it_is(horizontal, vertical, want):
+    moved = jax.jit(random_flip_example(horizontal, vertical))(jax.random.key(0), padded_example())
+    np.testing.assert_array_equal(moved["boxes"][0], want)
+    image = np.array(moved["image"])
+    assert image[:24, :32].min() == 1
+    image[:24, :32] -= 1
+    np.testing.assert_array_equal(seen(image), want)
+    np.testing.assert_array_equal(moved["image_size"], [24, 32])
+
+
+@pytest.mark.slow
+def test_zooms_of_padded_images_cut_a_window_of_their_own_size():
+    zoom = jax.jit(random_zoom_example(1.3, 1.8, keep=0.0))
+    masks = np.zeros((2, 40, 48), bool)
+    masks[0, 4:10, 6:14] = True
+    for seed in range(5):
+        moved = zoom(jax.random.key(seed), padded_example() | {"masks": jnp.asarray(masks)})
+        image, mask = np.array(moved["image"]), np.asarray(moved["masks"][0])
+        assert image[24:].max() == image[:, 32:].max() == 0
+        assert image[:23, :31].min() > 0
+        assert not mask[24:].any()
+        assert not mask[:, 32:].any()
+        box = np.asarray(moved["boxes"][0])
+        assert (box[2:] <= [32, 24]).all()
+        if moved["box_mask"][0]:
+            image[:24, :32] -= 1
+            np.testing.assert_allclose(seen(image), box, atol=1.6)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.augment import channel_statistics
 from dlcore.data.coco import coco_source, coco_splits
 from dlcore.data.masks import masks_to_rles, unpack_masks
+from dlcore.data.resizing import ShortestEdge
 
 
 @pytest.fixture
@@ -354,3 +356,35 @@ def test_the_only_zip_of_a_folder_may_have_any_name(folder):
     source = coco_splits(folder, (20, 40), 3)["train"]
     np.testing.assert_array_equal(source.arrays["image"][:, 0, 0, 0], [200, 50])
     assert (source.sizes > 0).all()
+
+
+def test_the_shortest_edge_keeps_the_aspect_ratio_and_pads(folder):
+    content = json.loads((folder / "instances_train.json").read_text())
+    for note in content["annotations"]:
+        x, y, w, h = note["bbox"]
+        note["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    path = folder / "instances_train.json"
+    path.write_text(json.dumps(content))
+    source = coco_source(path, folder / "images", ShortestEdge(30, 45, (48, 64)), 3, masks=True)
+    # Of 20 by 40, min(30 / 20, 45 / 40) = 1.125: 22 by 45.
+    np.testing.assert_array_equal(source.arrays["image_size"], [[22, 45]] * 2)
+    np.testing.assert_array_equal(source.arrays["original_size"], [[20, 40]] * 2)
+    image = source.arrays["image"][1]
+    assert image.shape == (48, 64, 3)
+    assert (image[:22, :45] == 50).all()
+    assert image.sum() == 50 * 22 * 45 * 3
+    np.testing.assert_allclose(source.arrays["boxes"][1, 0], [4.5, 2.2, 13.5, 13.2], rtol=1e-6)
+    mask = unpack_masks(source.arrays["masks"][1, 0], 64)
+    assert mask.shape == (48, 64)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    np.testing.assert_allclose([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], [4.5, 2.2, 13.5, 13.2], atol=1)
+    mean, std = channel_statistics(source)
+    np.testing.assert_allclose(mean, 125 / 255, rtol=1e-6)  # of 200 and 50, without the padding
+    np.testing.assert_allclose(std, 75 / 255, rtol=1e-6)
+
+
+def test_an_image_that_the_canvas_does_not_hold_is_named_before_any_is_read(folder):
+    (folder / "images" / "a.png").write_bytes(b"no image")
+    (folder / "images" / "b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"image b.png: canvas=48,32: an image of 20 by 40 becomes 22 by 45; allowed"):
+        coco_splits(folder, ShortestEdge(30, 45, (48, 32)), 3)

@@ -71,7 +71,8 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
     maps it to 0.
 
     Args:
-      source: with `image: [N, H, W, C]`, uint8 or float; the training split.
+      source: with `image: [N, H, W, C]`, uint8 or float; the training split. Where it has `image_size: [N, 2]`, only
+        the upper left (height, width) pixels of each image are counted.
 
     Returns:
       (mean [C], std [C]), float32.
@@ -83,14 +84,23 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
     if image is None or not len(source):
         raise ValueError(f"source {source.name!r} has no images to measure")
     unit = 255.0 if image.dtype == np.uint8 else 1.0
-    chunks = [image[start : start + _CHUNK] for start in range(0, len(image), _CHUNK)]
-    count = image[..., 0].size
-    mean = sum(_by_channel(chunk).sum(0) for chunk in chunks) / count
-    variance = sum(((_by_channel(chunk) - mean) ** 2).sum(0) for chunk in chunks) / count
+    sizes = source.arrays.get("image_size")
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(image), _CHUNK)]
+    count = image[..., 0].size if sizes is None else np.asarray(sizes, np.int64).prod(-1).sum()
+
+    def pixels(chunk: slice) -> np.ndarray:
+        return _by_channel(image[chunk], None if sizes is None else sizes[chunk])
+
+    mean = sum(pixels(chunk).sum(0) for chunk in chunks) / count
+    variance = sum(((pixels(chunk) - mean) ** 2).sum(0) for chunk in chunks) / count
     std = np.sqrt(variance) / unit
     constant = std < 1e-6
     return (mean / unit).astype(np.float32), np.where(constant, 1.0, std).astype(np.float32)
 
 
-def _by_channel(chunk: np.ndarray) -> np.ndarray:
+def _by_channel(chunk: np.ndarray, sizes: np.ndarray | None) -> np.ndarray:
+    """The pixels of a chunk that are no padding, [pixels, C]."""
+    if sizes is not None:
+        rows, columns = (np.arange(side) < sizes[:, k, None] for k, side in enumerate(chunk.shape[1:3]))
+        return chunk[rows[:, :, None] & columns[:, None]].astype(np.float64)
     return chunk.reshape(-1, chunk.shape[-1]).astype(np.float64)

@@ -9,7 +9,8 @@ these move, the others stay:
     keypoints  [M, K, 3] (x, y, visibility as in COCO); zeros for what left
     semantic   [H, W] uint8               nearest pixel; void (255) comes in
 
-All move by one map, a `Warp`.
+All move by one map, a `Warp`. An image that was padded to a canvas has its own height and width in `image_size [2]`,
+which stays: flips and zooms then move it within these, and the padding remains zero.
 """
 
 import re
@@ -41,6 +42,7 @@ VOID = 255
 """Label of pixels without a class in semantic maps."""
 
 MOVING = ("boxes", "box_mask", "masks", "keypoints", "semantic")
+READ = (*MOVING, "image_size")
 
 
 def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, images: jax.Array, batch: dict) -> dict:
@@ -55,7 +57,7 @@ def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, image
     Returns:
       `image` and those of the arrays above that the batch has, [B, ...]; masks [B, M, H, W] bool.
     """
-    examples = {"image": images} | {name: jnp.asarray(batch[name]) for name in MOVING if name in batch}
+    examples = {"image": images} | {name: jnp.asarray(batch[name]) for name in READ if name in batch}
     if "masks" in examples:
         examples["masks"] = unpack_masks(examples["masks"], images.shape[2])
     return examples if augment is None else jax.vmap(augment)(keys, examples)
@@ -107,12 +109,13 @@ def random_flip_example(
 
     def apply(key, example):
         across, down = jax.random.bernoulli(key, jnp.array([horizontal, vertical]))
+        height, width = _own_size(example)
 
         def read(pixels: jax.Array, nearest: bool) -> jax.Array:
-            pixels = jnp.where(across, pixels[:, ::-1], pixels)
-            return jnp.where(down, pixels[::-1], pixels)
+            pixels = jnp.where(across, _mirrored(pixels, 1, width), pixels)
+            return jnp.where(down, _mirrored(pixels, 0, height), pixels)
 
-        moved = _moved(example, flip_warp(example["image"].shape[:2], across, down), read, least=0.0)
+        moved = _moved(example, flip_warp((height, width), across, down), read, least=0.0)
         if "keypoints" in moved and keypoint_names:
             for mirrored, order in zip((across, down), orders, strict=True):
                 points = moved["keypoints"]
@@ -120,6 +123,17 @@ def random_flip_example(
         return moved
 
     return apply
+
+
+def _own_size(example: dict) -> tuple[int | jax.Array, int | jax.Array]:
+    """(Height, width) of the image, without the padding of its canvas."""
+    return tuple(example["image_size"]) if "image_size" in example else example["image"].shape[:2]
+
+
+def _mirrored(pixels: jax.Array, axis: int, length: int | jax.Array) -> jax.Array:
+    """Mirror the first `length` pixels along an axis; the padding behind them stays behind."""
+    mirrored = pixels[:, ::-1] if axis else pixels[::-1]
+    return mirrored if isinstance(length, int) else jnp.roll(mirrored, length - pixels.shape[axis], axis)
 
 
 def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -209,7 +223,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
         raise ValueError(f"keep={keep}: out of range; allowed: in [0, 1]")
 
     def apply(key, example):
-        size = example["image"].shape[:2]
+        size = _own_size(example)
         zoom, position = jax.random.split(key)
         factor = jnp.exp(jax.random.uniform(zoom, (), minval=jnp.log(low), maxval=jnp.log(high)))
         room = jnp.array(size, jnp.float32) * (1 - factor)
@@ -220,15 +234,21 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
             # The map has no rotation, so that rows and columns are read one after the other.
             if nearest:
                 for axis, (length, offset) in enumerate(zip(size, (down, right), strict=True)):
-                    source = jnp.floor((jnp.arange(length) + 0.5 - offset) / factor).astype(jnp.int32)
-                    inside = ((source >= 0) & (source < length)).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+                    target = jnp.arange(pixels.shape[axis])
+                    source = jnp.floor((target + 0.5 - offset) / factor).astype(jnp.int32)
+                    inside = (source >= 0) & (source < length) & (target < length)
+                    inside = inside.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
                     taken = jnp.take(pixels, jnp.clip(source, 0, length - 1), axis)
                     pixels = jnp.where(inside, taken, jnp.zeros((), pixels.dtype))
                 return pixels
             scale = jnp.stack([factor, factor])
-            return jax.image.scale_and_translate(
+            zoomed = jax.image.scale_and_translate(
                 pixels, pixels.shape, (0, 1), scale, jnp.stack([down, right]), "linear", antialias=False
             )
+            if "image_size" not in example:
+                return zoomed
+            rows, columns = (jnp.arange(n) < length for n, length in zip(pixels.shape[:2], size, strict=True))
+            return jnp.where(rows[:, None, None] & columns[:, None], zoomed, 0)
 
         return _moved(example, warp, read, keep)
 
@@ -264,7 +284,7 @@ def _moved(
 
     Boxes of no more than `least` square pixels, or less than the share `keep`, inside are no longer valid.
     """
-    size, moved = example["image"].shape[:2], dict(example)
+    size, moved = _own_size(example), dict(example)
     moved["image"] = read(example["image"], False)
     if "masks" in example:
         moved["masks"] = jnp.moveaxis(read(jnp.moveaxis(example["masks"], 0, -1), True), -1, 0)

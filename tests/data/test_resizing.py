@@ -1,0 +1,66 @@
+"""Resizing by the shortest edge: sizes, pixels, canvases; detection/test_padding compares them with torchvision's."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.resizing import ShortestEdge, check_resize, resize_bilinear, shortest_edge
+
+
+def test_sizes_by_hand():
+    """s = min(8 / min, 13 / max): 8 / 6 for 6 x 8, 13 / 20 for 6 x 20, rounded down."""
+    edge = ShortestEdge(8, 13, (32, 32))
+    assert edge.size(6, 8) == (8, 10)
+    assert edge.size(8, 6) == (10, 8)
+    assert edge.size(6, 20) == (3, 13)  # floor(3.9)
+    assert edge.size(1, 1000) == (1, 13)  # never less than a pixel
+    assert ShortestEdge(800, 1333, (1344, 1344)).size(480, 640) == (800, 1066)
+
+
+def test_pixels_by_hand():
+    """Two pixels to four: centers at -0.25 (cut to 0), 0.25, 0.75 and 1.25 (beyond the last)."""
+    image = np.array([[[0], [100]]], np.uint8)
+    np.testing.assert_array_equal(resize_bilinear(image, (1, 4))[0, :, 0], [0, 25, 75, 100])
+    # Without antialiasing every second pixel of four is passed over: the centers are 0.5 and 2.5.
+    image = np.array([[[0], [10], [200], [100]]], np.uint8)
+    np.testing.assert_array_equal(resize_bilinear(image, (1, 2))[0, :, 0], [5, 150])
+    floats = resize_bilinear(np.array([[[0.0], [1.0]]], np.float32), (1, 4))
+    np.testing.assert_allclose(floats[0, :, 0], [0, 0.25, 0.75, 1])
+    assert resize_bilinear(image, (1, 4)) is image
+
+
+def test_images_lie_in_the_upper_left_corner_of_the_canvas():
+    edge = ShortestEdge(4, 8, (8, 10))
+    placed, size = edge.place(np.full((2, 3, 3), 7, np.uint8))
+    assert (placed.shape, placed.dtype, size) == ((8, 10, 3), np.uint8, (4, 6))
+    assert (placed[:4, :6] == 7).all()
+    assert placed.sum() == 4 * 6 * 3 * 7
+
+
+def test_the_canvas_holds_the_longest_side_both_ways():
+    assert shortest_edge("stretch") is None
+    assert shortest_edge("shortest_edge:800,1333") == (800, 1333, (1344, 1344))
+    assert shortest_edge("shortest_edge:64,96").canvas == (96, 96)
+    assert shortest_edge("shortest_edge:800,1333", (800, 1344)).canvas == (800, 1344)
+
+
+def test_the_least_canvas_of_an_image_is_of_multiples_of_32():
+    edge = shortest_edge("shortest_edge:800,1333")
+    assert edge.fitted(480, 640) == (800, 1333, (800, 1088))  # 800 by 1066
+    assert edge.fitted(640, 480).canvas == (1088, 800)
+
+
+def test_bad_resizings_are_named():
+    for bad in ("foo", "shortest_edge", "shortest_edge:800", "shortest_edge:-1,5", "shortest_edge:1.5,3"):
+        with pytest.raises(ValueError, match=rf"^resize={bad}: unknown; allowed: stretch, or shortest_edge:S,L"):
+            check_resize(bad)
+    for bad in ("shortest_edge:20,10", "shortest_edge:0,10"):
+        with pytest.raises(ValueError, match=rf"^resize={bad}: S=.*; allowed: 0 < S <= L$"):
+            check_resize(bad)
+    with pytest.raises(ValueError, match=r"^canvas=700,1400: too small for .*allowed: sides of at least 800, one"):
+        shortest_edge("shortest_edge:800,1333", (700, 1400))
+    with pytest.raises(ValueError, match=r"^canvas=800,1300: too small"):
+        shortest_edge("shortest_edge:800,1333", (800, 1300))
+    with pytest.raises(ValueError, match=r"^canvas=64,64: resize=stretch pads nothing; allowed: none"):
+        shortest_edge("stretch", (64, 64))
+    with pytest.raises(ValueError, match=r"^canvas=8,13: an image of 20 by 10 becomes 13 by 6; allowed: at least that"):
+        ShortestEdge(8, 13, (8, 13)).size(20, 10)
