@@ -6,7 +6,6 @@ from pathlib import Path
 DLCORE = Path(__file__).resolve().parents[1] / "dlcore"
 MOST = 70
 LONG = {
-    "detection/two_stage.py:learner",
     "rl/model_based.py:learner",
     "generative/vq_vae.py:learner",
     "rl/gail.py:learner",
@@ -31,7 +30,6 @@ LONG = {
     "sequence/seq2seq.py:learner",
     "sequence/char_rnn.py:learner",
     "generative/image_to_image.py:paired_learner",
-    "detection/dense.py:detector_learner",
     "vision3d/mesh_rcnn.py:learner",
     "vision3d/pointnet.py:learner",
     "rl/sac.py:learner",

@@ -1,6 +1,7 @@
 """Dense detectors, which predict at every location of a pyramid: heads, from scores to detections, and the learner."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import augment_examples
+from dlcore.detection.padding import ImageSize, own_sizes, with_sizes, zero_padding
 from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.nn.apply import apply_model
@@ -20,11 +22,16 @@ from dlcore.optim import apply_gradients
 
 __all__ = [
     "Candidates",
+    "Predictions",
     "TotalLoss",
     "detector_learner",
     "flatten_levels",
     "head_conv",
+    "initial_state",
+    "label_classes",
     "named_maps",
+    "normalized_sums",
+    "predict_locations",
     "select",
     "topk_by_class",
     "topk_by_level",
@@ -167,7 +174,7 @@ def topk_by_class(scores: jax.Array, boxes: jax.Array, topk_candidates: int | No
 
 def select(
     candidates: Candidates,
-    size: tuple[int, int],
+    size: ImageSize,
     *,
     score_thresh: float | jax.Array,
     nms_thresh: float | jax.Array,
@@ -230,24 +237,127 @@ class TotalLoss(Metric):
         return sum(values) if values else None
 
 
+class Predictions(NamedTuple):
+    """What a dense detector predicts for a batch.
+
+    Args:
+      outputs: a NamedTuple of [B, L, ...].
+      locations: what these L are, as `detector_learner` describes them.
+      axis: 0 where each image has locations of its own, [B, ...]; None where all images share them.
+    """
+
+    outputs: Any
+    locations: Any
+    axis: int | None
+
+
+def predict_locations(
+    model: nn.Module, params: Any, model_state: Any, batch: dict, dropout: jax.Array | None = None
+) -> tuple[Predictions, Any]:
+    """Apply a dense detector.
+
+    Args:
+      model: as `detector_learner` describes it; one with `takes_image_size = True` is called with `image_size` behind
+        the images, where the batch has it, and then has locations of its own for each image.
+      params: of the model.
+      model_state: its other collections.
+      batch: `image: [B, H, W, C]`, the model's input, and `image_size: [B, 2]` where it is padded.
+      dropout: key; None outside training.
+
+    Returns:
+      (predictions, model_state after it).
+    """
+    takes_size = getattr(model, "takes_image_size", False) and "image_size" in batch
+    inputs = (batch["image"], batch["image_size"]) if takes_size else (batch["image"],)
+    (outputs, locations), model_state = apply_model(
+        model, params, model_state, *inputs, train=dropout is not None, rng=dropout
+    )
+    return Predictions(outputs, locations, 0 if takes_size else None), model_state
+
+
+def _totals(function: Callable[..., dict], predictions: Predictions, targets: tuple, mask: jax.Array) -> dict:
+    """Sums over a batch of what `function` gives for each image; images that `mask` [B] leaves out count nothing."""
+    axes = (0, predictions.axis, *(0 for _ in targets))
+    per_image = jax.vmap(function, axes)(predictions.outputs, predictions.locations, *targets)
+    return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), per_image)
+
+
+def normalized_sums(sums: dict[str, Any]) -> tuple[dict[str, Sum], Metric]:
+    """Give each loss of a batch the count that it is divided by.
+
+    Args:
+      sums: {name: total, or (total, count)}, and "num_foreground", the count of those without one.
+
+    Returns:
+      ({name: Sum}, the metric of their sum).
+    """
+    sums = dict(sums)
+    count = sums.pop("num_foreground")
+    parts = {name: Sum(*value) if isinstance(value, tuple) else Sum(value, count) for name, value in sums.items()}
+    shared = all(part.count is count for part in parts.values())
+    return parts, Sum(sum(part.total for part in parts.values()), count) if shared else TotalLoss(parts)
+
+
+def initial_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, preprocess: Any, rng: jax.Array, batch: dict
+) -> ModelState:
+    """Initialize a detector.
+
+    Args:
+      model: flax module of `(images [B, H, W, C], train)`.
+      optimizer: optax transformation for params.
+      preprocess: batch of images to the model's input.
+      rng: PRNG key.
+      batch: `image: [B, H, W, C]`.
+
+    Returns:
+      The state before the first step.
+    """
+    variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
+    params = variables.pop("params")
+    return ModelState(
+        step=jnp.zeros((), jnp.int32),
+        rng=jax.random.fold_in(rng, 1),
+        params=params,
+        opt_state=optimizer.init(params),
+        model_state=variables,
+    )
+
+
+def label_classes(model: nn.Module, state: ModelState, batch: dict) -> dict[str, Labels]:
+    """Say how many classes the labels of a batch have.
+
+    Args:
+      model: with `num_classes`, where it knows them.
+      state: not used.
+      batch: not used.
+
+    Returns:
+      {"labels": classes} or {}.
+    """
+    return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
+
+
 def detector_learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     losses: Callable[..., dict[str, Any]],
     measures: Callable[..., dict[str, Any]] | None = None,
-    postprocess: Callable[[Any, Any, tuple[int, int]], dict[str, jax.Array]],
+    postprocess: Callable[[Any, Any, ImageSize], dict[str, jax.Array]],
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
     augment: Any = None,
 ) -> Learner:
     """Train a detector of boxes and classes.
 
-    A batch is `{"image": [B, H, W, C], "boxes": [B, M, 4] pixels, "labels": [B, M] int, "box_mask": [B, M]}`. The loss
-    is divided by the number of foreground locations in the whole batch, over all devices.
+    A batch is `{"image": [B, H, W, C], "boxes": [B, M, 4] pixels, "labels": [B, M] int, "box_mask": [B, M]}`, and
+    `image_size: [B, 2]` (height, width) where images are padded to a canvas (`dlcore.detection.padding`). The loss is
+    divided by the number of foreground locations in the whole batch, over all devices.
 
     Args:
       model: `__call__(images [B, H, W, C], train) -> (outputs, locations)`: a NamedTuple of [B, L, ...], and what these
-        L are (a `Grid`, `Anchors`), the same for every image; in training it may need the rng "dropout".
+        L are (a `Grid`, `Anchors`), the same for every image but as `predict_locations` says; in training it may need
+        the rng "dropout".
       optimizer: any optax transformation.
       losses: `(outputs, locations, boxes, labels, valid) -> {name: sum over the locations}` of one image;
         "num_foreground" is the number of foreground locations, the other sums add up to the loss. A pair (sum, weight)
@@ -260,57 +370,30 @@ def detector_learner(
         for none.
 
     Returns:
-      The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first.
+      The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and
+      the sizes of padded images (`dlcore.detection.padding.with_sizes`).
     """
 
-    def forward(params, model_state, images, dropout=None):
-        """(outputs, locations, statistics after it), in training where there is a key for dropout."""
-        (outputs, locations), model_state = apply_model(
-            model, params, model_state, images, train=dropout is not None, rng=dropout
-        )
-        return outputs, locations, model_state
-
-    def init(rng: jax.Array, batch: dict) -> ModelState:
-        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = variables.pop("params")
-        return ModelState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 1),
-            params=params,
-            opt_state=optimizer.init(params),
-            model_state=variables,
-        )
-
     def objective(params, state: ModelState, batch: dict, train: bool):
-        images, boxes, valid = preprocess(batch["image"]), batch["boxes"], batch["box_mask"]
         key = jax.random.fold_in(state.rng, state.step)
         # Augment images and boxes together.
+        example = {"image": zero_padding(preprocess(batch["image"]), batch)}
+        example |= {name: batch[name] for name in ("boxes", "box_mask", "image_size") if name in batch}
         if train and augment is not None:
-            moved = augment_examples(augment, example_keys(key, batch), images, {"boxes": boxes, "box_mask": valid})
-            images, boxes, valid = (moved[name] for name in ("image", "boxes", "box_mask"))
-        dropout = replica_key(jax.random.fold_in(key, 1)) if train else None
+            example = augment_examples(augment, example_keys(key, batch), example["image"], example)
         # Dense predictions at every location, [B, L, ...].
-        outputs, locations, model_state = forward(params, state.model_state, images, dropout)
-        boxes = boxes.astype(jax.tree.leaves(outputs)[0].dtype)
+        dropout = replica_key(jax.random.fold_in(key, 1)) if train else None
+        predictions, model_state = predict_locations(model, params, state.model_state, example, dropout)
+        boxes = example["boxes"].astype(jax.tree.leaves(predictions.outputs)[0].dtype)
+        targets = boxes, batch["labels"], example["box_mask"].astype(bool)
         # Sum the losses of each image, then of the batch; padded examples count for nothing.
-        targets = boxes, batch["labels"], valid.astype(bool)
         mask = mask_of(batch) > 0
-
-        def totals(function):
-            per_image = jax.vmap(lambda out, *target: function(out, locations, *target))(outputs, *targets)
-            return jax.tree.map(lambda values: jnp.where(mask, values, 0).sum(), per_image)
-
-        sums = totals(losses)
-        # Normalize by the number of foreground locations in the batch, of all replicas.
-        count = sums.pop("num_foreground")
-        parts = {name: Sum(*value) if isinstance(value, tuple) else Sum(value, count) for name, value in sums.items()}
-        shared = all(part.count is count for part in parts.values())
-        total = Sum(sum(part.total for part in parts.values()), count) if shared else TotalLoss(parts)
+        parts, total = normalized_sums(_totals(losses, predictions, targets, mask))
         metrics = jax.tree.map(_measured, {"loss": total, **parts})
-        for name, value in (totals(measures) if measures is not None else {}).items():
+        for name, value in (_totals(measures, predictions, targets, mask) if measures is not None else {}).items():
             metrics[name] = jax.tree.map(_measured, Sum(*value) if isinstance(value, tuple) else Sum(value))
-        counts = psum({name: part.count for name, part in parts.items()})
         # Each part is divided by its count over all replicas.
+        counts = psum({name: part.count for name, part in parts.items()})
         value = sum(part.total / jnp.where(counts[name] > 0, counts[name], 1) for name, part in parts.items())
         return replica_count() * value, (metrics, model_state)
 
@@ -328,14 +411,15 @@ def detector_learner(
         return loss(state.params, state, batch)[1]
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
-        images = preprocess(batch["image"])
-        outputs, locations, _ = forward(state.params, state.model_state, images)
-        return jax.vmap(lambda out: postprocess(out, locations, images.shape[1:3]))(outputs)
+        example = {**batch, "image": zero_padding(preprocess(batch["image"]), batch)}
+        predictions, _ = predict_locations(model, state.params, state.model_state, example)
+        # Boxes are clipped to the image, not to the canvas that it was padded to.
+        sizes, axis = own_sizes(batch, example["image"])
+        detect = jax.vmap(postprocess, (0, predictions.axis, axis))
+        return with_sizes(detect(predictions.outputs, predictions.locations, sizes), batch)
 
-    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
-        return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
-
-    return Learner(init, update, evaluate, predict, loss, classes=classes)
+    init = partial(initial_state, model, optimizer, preprocess)
+    return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))
 
 
 def _measured(x: jax.Array) -> jax.Array:

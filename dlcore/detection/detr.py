@@ -23,6 +23,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.detection.dense import detector_learner, named_maps
+from dlcore.detection.padding import ImageSize, pixel_mask
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
 from dlcore.models.resnet import transformers_names
@@ -116,21 +117,29 @@ class DETR(nn.Module):
     )
     """From older names of transformers, with timm's ResNet or its own, and from the authors'."""
 
+    takes_image_size = True
+    """Whether the call takes the sizes of padded images, as `dlcore.detection.dense.predict_locations` asks."""
+
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, np.ndarray]:
+    def __call__(
+        self, x: jax.Array, image_size: jax.Array | None = None, train: bool = False
+    ) -> tuple[Outputs, np.ndarray | jax.Array]:
         """Predict a set of boxes.
 
         Args:
           x: [B, H, W, C].
+          image_size: [B, 2], height and width of images padded to H by W: no token attends to the padding, and the
+            sines of rows and columns count the image's alone. None for images without padding.
           train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
 
         Returns:
-          (outputs, (W, H, W, H): what turns their boxes into pixels).
+          (outputs, (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded images, by their own sides).
         """
         # Backbone features as a sequence of tokens.
         (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))  # [B, h, w, C]
         y = Conv(self.features, (1, 1), dtype=self.dtype, name="input_projection")(y)
-        position = sinusoidal_encoding_2d(*y.shape[1:3], self.features).reshape(-1, self.features).astype(y.dtype)
+        position, mask, sides = _positions_and_mask(y.shape[1:3], x.shape[1:3], self.features, image_size)
+        position = position.astype(y.dtype)  # [h w, D] or [B, h w, D]
         memory = y.reshape(y.shape[0], -1, self.features)  # [B, h w, D]
         block = {
             "pre_norm": self.pre_norm,
@@ -142,7 +151,7 @@ class DETR(nn.Module):
         # Transformer encoder over the image tokens.
         for i in range(self.encoder_layers):
             layer = TransformerEncoderBlock(self.num_heads, self.hidden_features, name=f"encoder_{i}", **block)
-            memory = layer(memory, train, position=position)
+            memory = layer(memory, train, mask, position=position)
         if self.pre_norm:
             memory = LayerNorm(dtype=self.dtype, name="encoder_norm")(memory)
         # Transformer decoder: object queries start at zero and carry learned position embeddings.
@@ -154,7 +163,7 @@ class DETR(nn.Module):
         norm, states = LayerNorm(dtype=self.dtype, name="decoder_norm"), []
         for i in range(self.decoder_layers):
             layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)
-            queries = layer(queries, memory, train, position=query_pos, memory_position=position)
+            queries = layer(queries, memory, train, memory_mask=mask, position=query_pos, memory_position=position)
             states.append(norm(queries))
         hs = jnp.stack(states, 1)  # [B, layers, Q, D]
         dense = partial(Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform())
@@ -165,16 +174,35 @@ class DETR(nn.Module):
             box_hidden = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(box_hidden))
         acc_dtype = logits_dtype(logits.dtype)
         boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))  # [B, layers, Q, 4]
-        return Outputs(logits.astype(acc_dtype), boxes), np.tile(np.array(x.shape[2:0:-1], np.float32), 2)
+        return Outputs(logits.astype(acc_dtype), boxes), sides
 
 
-def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _positions_and_mask(
+    shape: tuple[int, int], canvas: tuple[int, int], features: int, image_size: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None, np.ndarray | jax.Array]:
+    """Encode the tokens' places, mask those of the padding, and find the sides that boxes are shares of.
+
+    Returns ([h w, D], None, [4]), or of padded images ([B, h w, D], [B, 1, 1, h w] bool, [B, 4]).
+    """
+    if image_size is None:
+        position = sinusoidal_encoding_2d(*shape, features).reshape(-1, features)
+        return position, None, np.tile(np.array(canvas[::-1], np.float32), 2)
+    mask = pixel_mask(image_size, shape, (canvas[0] // shape[0], canvas[1] // shape[1]))  # [B, h, w]
+    position = sinusoidal_encoding_2d(*shape, features, num_rows=mask[:, :, 0].sum(1), num_columns=mask[:, 0].sum(1))
+    sides = jnp.tile(image_size[:, ::-1], 2).astype(jnp.float32)
+    return position.reshape(len(mask), -1, features), mask.reshape(len(mask), 1, 1, -1), sides
+
+
+def attention_maps(
+    model: DETR, variables: Any, images: jax.Array, image_size: jax.Array | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the cross-attention maps of the queries of each image.
 
     Args:
       model: a `DETR`.
       variables: of it.
       images: [B, H, W, C], the model's input.
+      image_size: [B, 2] of padded images, as the model takes it.
 
     Returns:
       (scores [B, Q], labels [B, Q] of the likeliest classes, [B, Q, h, w] attention of each query of the last decoder
@@ -182,8 +210,8 @@ def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.n
     """
 
     @jax.jit
-    def apply(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        (outputs, _), collections = model.apply(variables, images, mutable=["intermediates"])
+    def apply(variables: Any, *inputs: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        (outputs, _), collections = model.apply(variables, *inputs, mutable=["intermediates"])
         probs = jax.nn.softmax(outputs.logits[:, -1])[..., :-1]
         layer = collections["intermediates"][f"decoder_{model.decoder_layers - 1}"]["cross_attn"]
         return probs.max(-1), probs.argmax(-1), layer["weights"][0].mean(-3)
@@ -192,7 +220,7 @@ def attention_maps(model: DETR, variables: Any, images: jax.Array) -> tuple[np.n
         lambda v, x: model.apply(v, x, method=lambda m, x: m.backbone.features(x)), variables, images
     )
     # Cross-attention of the last decoder layer, on the grid of the tokens.
-    scores, labels, weights = (np.asarray(x) for x in apply(variables, images))
+    scores, labels, weights = (np.asarray(x) for x in apply(variables, images, image_size))
     return scores, labels, weights.reshape(*weights.shape[:2], *shapes[model.stage].shape[1:3])
 
 
@@ -313,7 +341,7 @@ def cardinality(
 
 
 def postprocess(
-    outputs: Outputs, sides: jax.Array, size: tuple[int, int], *, score_thresh: float = 0.05, detections_per_img: int
+    outputs: Outputs, sides: jax.Array, size: ImageSize, *, score_thresh: float = 0.05, detections_per_img: int
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image: the likeliest class of each query, without suppression.
 

@@ -22,6 +22,7 @@ from dlcore.detection import rpn
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import named_maps, select, topk_by_class
 from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid, assign_levels
+from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import Sampled
 from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
@@ -304,7 +305,7 @@ def image_losses(outputs: BoxOutputs, sampled: Sampled, boxes: jax.Array) -> dic
 
 
 def postprocess(
-    outputs: BoxOutputs, proposals: jax.Array, proposal_mask: jax.Array, size: tuple[int, int], **thresholds: Any
+    outputs: BoxOutputs, proposals: jax.Array, proposal_mask: jax.Array, size: ImageSize, **thresholds: Any
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image.
 

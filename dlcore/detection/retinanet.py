@@ -24,6 +24,7 @@ from flax import linen as nn
 from dlcore.detection.anchors import IGNORED, Anchors, match_anchors
 from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
 from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid
+from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import sigmoid_focal_loss
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
@@ -166,7 +167,7 @@ def image_losses(
 
 
 def postprocess(
-    outputs: Outputs, anchors: Anchors, size: tuple[int, int], *, topk_candidates: int = 1000, **thresholds: Any
+    outputs: Outputs, anchors: Anchors, size: ImageSize, *, topk_candidates: int = 1000, **thresholds: Any
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image.
 

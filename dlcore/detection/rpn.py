@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
 from dlcore.detection.dense import flatten_levels, head_conv, select, topk_by_level
+from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import balanced_sample
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Conv
@@ -131,7 +132,7 @@ def image_losses(
 def propose(
     outputs: Outputs,
     anchors: Anchors,
-    size: tuple[int, int],
+    size: ImageSize,
     *,
     topk_candidates: int = 1000,
     num_proposals: int = 1000,

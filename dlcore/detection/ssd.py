@@ -26,6 +26,7 @@ from flax import linen as nn
 
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
 from dlcore.detection.dense import detector_learner, flatten_levels, named_maps, select, topk_by_class
+from dlcore.detection.padding import ImageSize
 from dlcore.detection.single_stage import WEIGHTS, Outputs, mined_losses
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv
@@ -292,7 +293,7 @@ def image_losses(
 
 
 def postprocess(
-    outputs: Outputs, anchors: Anchors, size: tuple[int, int], *, topk_candidates: int = 400, **thresholds: Any
+    outputs: Outputs, anchors: Anchors, size: ImageSize, *, topk_candidates: int = 400, **thresholds: Any
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image.
 

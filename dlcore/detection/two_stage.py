@@ -6,8 +6,9 @@ gradient goes through them. An image without a box trains as background. Evaluat
 each example, so its losses repeat, and depend on neither batch size nor mesh.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,180 @@ import optax
 
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
-from dlcore.detection.dense import TotalLoss
+from dlcore.detection.dense import TotalLoss, initial_state, label_classes
 from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.detection.padding import own_sizes, with_sizes, zero_padding
 from dlcore.detection.sampling import sample_proposals
-from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.ops.replica import psum, replica_count
 from dlcore.optim import apply_gradients
 
-__all__ = ["learner"]
+__all__ = ["Stages", "batch_losses", "learner"]
+
+
+class Stages(NamedTuple):
+    """A two-stage detector, and the functions of one image between its networks.
+
+    Args:
+      model: a `FasterRCNN`.
+      num_positives: the sampled proposals of an image that come first and may be on an object.
+      propose: as `rpn.propose`.
+      region_losses: as `rpn.image_losses`.
+      sample: as `sample_proposals`.
+      detect: as `faster_rcnn.postprocess`.
+    """
+
+    model: FasterRCNN
+    num_positives: int
+    propose: Callable[..., Any]
+    region_losses: Callable[..., Any]
+    sample: Callable[..., Any]
+    detect: Callable[..., Any]
+
+    def bind(self, params: Any, model_state: Any) -> Callable[..., Any]:
+        """Bind the model to its parameters and to fixed batch statistics.
+
+        Args:
+          params: of the model.
+          model_state: its other collections.
+
+        Returns:
+          (name of a method, *its arguments) -> what it returns.
+        """
+        return lambda method, *args: self.model.apply({"params": params, **model_state}, *args, method=method)
+
+
+def _check_thresholds(**stages: tuple[float, float]) -> None:
+    for stage, (background, foreground) in stages.items():
+        if background > foreground:
+            raise ValueError(
+                f"{stage}_bg_iou_thresh={background}: too large; allowed: at most {stage}_fg_iou_thresh={foreground}"
+            )
+
+
+def _proposals(stages: Stages, run: Callable[..., Any], levels: list[jax.Array], batch: dict, external: dict) -> tuple:
+    """(proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors).
+
+    `batch` has the images, and their sizes where they are padded; `external` the proposals where no network proposes.
+    """
+    if stages.model.given_proposals:
+        return external["proposals"], external["proposal_mask"].astype(bool), None, None
+    outputs, anchors = run("regions", levels, batch["image"].shape[1:3])
+    sizes, axis = own_sizes(batch, batch["image"])
+    proposals, valid = jax.vmap(lambda out, size: stages.propose(out, anchors, size), (0, axis))(outputs, sizes)
+    return proposals, valid, outputs, anchors
+
+
+def _examples(
+    stages: Stages, preprocess: Any, augment: Any, keys: jax.Array, batch: dict
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """What the losses need, augmented, and the given proposals, which move with the boxes."""
+    example, count = batch, batch["boxes"].shape[1]
+    if stages.model.given_proposals:
+        pairs = (("boxes", "proposals"), ("box_mask", "proposal_mask"))
+        example = {**batch, **{name: jnp.concatenate([batch[name], batch[other]], 1) for name, other in pairs}}
+    images = zero_padding(preprocess(batch["image"]), batch)
+    example = augment_examples(augment, keys, images, example)
+    boxes, valid = example["boxes"].astype(jnp.float32), example["box_mask"].astype(bool)
+    external = {"proposals": boxes[:, count:], "proposal_mask": valid[:, count:]}
+    return {**example, "boxes": boxes[:, :count], "box_mask": valid[:, :count]}, external
+
+
+def batch_losses(
+    stages: Stages,
+    run: Callable[..., Any],
+    levels: list[jax.Array],
+    keys: jax.Array,
+    example: dict[str, jax.Array],
+    external: dict[str, jax.Array],
+    labels: jax.Array,
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Sum the losses of both stages over each image.
+
+    Args:
+      stages: the detector.
+      run: of `Stages.bind`.
+      levels: [B, h, w, C], the feature pyramid.
+      keys: [B], of the samples.
+      example: image, boxes, box_mask, and masks or keypoints for a head that learns them, [B, ...].
+      external: `proposals: [B, P, 4]` and `proposal_mask: [B, P]` for a model with `given_proposals`.
+      labels: [B, M] int.
+
+    Returns:
+      {name: (sum [B], what the sum of a batch is divided by [B])}.
+    """
+    model, size, losses = stages.model, example["image"].shape[1:3], {}
+    fold_in = jax.vmap(jax.random.fold_in, (0, None))
+    boxes, valid = example["boxes"], example["box_mask"]
+    # Region proposal network: objectness and box losses over sampled anchors.
+    proposals, filled, outputs, anchors = _proposals(stages, run, levels, example, external)
+    if outputs is not None:
+        losses |= jax.vmap(lambda key, out, *target: stages.region_losses(key, out, anchors, *target))(
+            fold_in(keys, 1), outputs, boxes, valid
+        )
+    # Second stage on a sample of proposals, with the target boxes added.
+    sampled = jax.vmap(stages.sample)(fold_in(keys, 2), proposals, filled, boxes, labels, valid)
+    # Class and box losses of the region head.
+    outputs = run("classify", levels, sampled.boxes, size)
+    losses |= jax.vmap(faster_rcnn.image_losses)(outputs, sampled, boxes)
+    # The positives come first.
+    regions, matched, target = (x[:, : stages.num_positives] for x in (sampled.boxes, sampled.matched, sampled.target))
+    if model.mask_head is not None:
+        # Mask loss on the positives.
+        masks = jax.vmap(mask_rcnn.mask_targets)(example["masks"], matched, regions)
+        losses |= jax.vmap(mask_rcnn.image_losses)(run("segment", levels, regions, size), masks, target)
+    if model.keypoint_head is not None:
+        # Keypoint loss on the positives.
+        points = jnp.take_along_axis(example["keypoints"], matched[..., None, None], 1)
+        positions = jax.vmap(keypoint_rcnn.keypoint_targets)(points, regions)
+        losses |= jax.vmap(keypoint_rcnn.image_losses)(run("locate", levels, regions, size), *positions, target > 0)
+    return losses
+
+
+def _objective(
+    stages: Stages, preprocess: Any, augment: Any, params: Any, state: ModelState, batch: dict, train: bool
+) -> tuple[jax.Array, tuple[Metrics, Any]]:
+    """(loss, (metrics, model_state after it)) of a batch."""
+    keys = example_keys(jax.random.fold_in(state.rng, state.step) if train else state.rng, batch)
+    # Augment images, boxes, masks and external proposals together.
+    example, external = _examples(stages, preprocess, augment if train else None, keys, batch)
+    variables, mutable = {"params": params, **state.model_state}, list(state.model_state) if train else []
+    # Backbone and feature pyramid; only this pass updates batch statistics.
+    levels, updated = stages.model.apply(variables, example["image"], train, mutable=mutable, method="pyramid")
+    # Sum and count of each loss, [B] each.
+    run = stages.bind(params, state.model_state)
+    losses = batch_losses(stages, run, levels, keys, example, external, batch["labels"])
+    valid_images = mask_of(batch) > 0  # [B]
+    sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
+    parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}
+    numbers = psum({name: number for name, (_, number) in sums.items()})
+    # Divide by the counts of all replicas, so that the gradient is that of the whole batch.
+    value = replica_count() * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
+    return value, ({"loss": TotalLoss(parts), **parts}, {**state.model_state, **updated})
+
+
+def _predict(stages: Stages, preprocess: Any, state: ModelState, batch: dict) -> dict[str, jax.Array]:
+    """The detections of a batch, as `learner` describes them."""
+    model, run = stages.model, stages.bind(state.params, state.model_state)
+    images = zero_padding(preprocess(batch["image"]), batch)
+    size, (sizes, axis) = images.shape[1:3], own_sizes(batch, images)
+    # Feature pyramid, then proposals.
+    levels = run("pyramid", images)
+    proposals, filled, _, _ = _proposals(stages, run, levels, {**batch, "image": images}, batch)
+    # Classify and refine the proposals; NMS within each class.
+    outputs = run("classify", levels, proposals, size)
+    detections = jax.vmap(stages.detect, (0, 0, 0, axis))(outputs, proposals, filled, sizes)
+    # Masks and keypoints of the final boxes, not of the proposals.
+    if model.mask_head is not None:
+        maps = run("segment", levels, detections["boxes"], size)
+        detections["masks"] = mask_rcnn.probabilities(maps, detections["labels"])
+    if model.keypoint_head is not None:
+        maps = run("locate", levels, detections["boxes"], size)
+        points, scores = jax.vmap(lambda *image: keypoint_rcnn.read_keypoints(*image, size))(maps, detections["boxes"])
+        valid = detections["valid"][..., None]
+        detections["keypoints"] = jnp.where(valid[..., None], points, 0)
+        detections["keypoint_scores"] = jnp.where(valid, scores, 0)
+    return with_sizes(detections, batch)
 
 
 @check_arguments
@@ -51,7 +218,8 @@ def learner(
 
     A batch is `{"image": [B, H, W, C], "boxes": [B, M, 4] pixels, "labels": [B, M] int, "box_mask": [B, M]}`, and
     `masks` [B, M, H, ceil(W / 8)] (bits packed along the width) for a mask head, `keypoints` [B, M, K, 3] for a
-    keypoint head, `proposals` [B, P, 4] and `proposal_mask` [B, P] for a model with `given_proposals`.
+    keypoint head, `proposals` [B, P, 4] and `proposal_mask` [B, P] for a model with `given_proposals`, and
+    `image_size` [B, 2] (height, width) where images are padded to a canvas (`dlcore.detection.padding`).
 
     Args:
       model: a `FasterRCNN`.
@@ -76,121 +244,35 @@ def learner(
     Returns:
       The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and
       with the heads `masks` [B, K, 28, 28], probabilities over the box, `keypoints` [B, K, J, 3] (x, y, 1) in pixels,
-      and `keypoint_scores` [B, K, J].
+      and `keypoint_scores` [B, K, J]; and the sizes of padded images (`dlcore.detection.padding.with_sizes`).
 
     Raises:
       ValueError: a threshold of the background is above that of the foreground.
     """
-    thresholds = (
-        ("rpn", rpn_bg_iou_thresh, rpn_fg_iou_thresh),
-        ("box", box_bg_iou_thresh, box_fg_iou_thresh),
+    _check_thresholds(rpn=(rpn_bg_iou_thresh, rpn_fg_iou_thresh), box=(box_bg_iou_thresh, box_fg_iou_thresh))
+    propose = {"topk_candidates": topk_candidates, "num_proposals": num_proposals, "nms_thresh": rpn_nms_thresh}
+    thresholds = {"score_thresh": score_thresh, "nms_thresh": nms_thresh, "detections_per_img": detections_per_img}
+    stages = Stages(
+        model=model,
+        num_positives=int(box_batch_size_per_image * box_positive_fraction),
+        propose=partial(rpn.propose, **propose),
+        region_losses=partial(
+            rpn.image_losses,
+            count=rpn_batch_size_per_image,
+            positive_fraction=rpn_positive_fraction,
+            fg_iou_thresh=rpn_fg_iou_thresh,
+            bg_iou_thresh=rpn_bg_iou_thresh,
+        ),
+        sample=partial(
+            sample_proposals,
+            count=box_batch_size_per_image,
+            positive_fraction=box_positive_fraction,
+            fg_iou_thresh=box_fg_iou_thresh,
+            bg_iou_thresh=box_bg_iou_thresh,
+        ),
+        detect=partial(faster_rcnn.postprocess, **thresholds),
     )
-    for stage, low, high in thresholds:
-        if low > high:
-            raise ValueError(f"{stage}_bg_iou_thresh={low}: too large; allowed: at most {stage}_fg_iou_thresh={high}")
-    num_positives = int(box_batch_size_per_image * box_positive_fraction)
-    propose = partial(
-        rpn.propose, topk_candidates=topk_candidates, num_proposals=num_proposals, nms_thresh=rpn_nms_thresh
-    )
-    region_losses = partial(
-        rpn.image_losses,
-        count=rpn_batch_size_per_image,
-        positive_fraction=rpn_positive_fraction,
-        fg_iou_thresh=rpn_fg_iou_thresh,
-        bg_iou_thresh=rpn_bg_iou_thresh,
-    )
-    sample = partial(
-        sample_proposals,
-        count=box_batch_size_per_image,
-        positive_fraction=box_positive_fraction,
-        fg_iou_thresh=box_fg_iou_thresh,
-        bg_iou_thresh=box_bg_iou_thresh,
-    )
-    detect = partial(
-        faster_rcnn.postprocess,
-        score_thresh=score_thresh,
-        nms_thresh=nms_thresh,
-        detections_per_img=detections_per_img,
-    )
-
-    def init(rng: jax.Array, batch: dict) -> ModelState:
-        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"])))
-        params = variables.pop("params")
-        return ModelState(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 1),
-            params=params,
-            opt_state=optimizer.init(params),
-            model_state=variables,
-        )
-
-    def runner(params, model_state):
-        """Calls the model's methods by name, on fixed batch statistics."""
-        return lambda method, *args: model.apply({"params": params, **model_state}, *args, method=method)
-
-    def proposals_of(run, levels, size, external):
-        """(proposals [B, P, 4], mask [B, P], outputs of the region proposal network, their anchors)."""
-        if model.given_proposals:
-            return external["proposals"], external["proposal_mask"].astype(bool), None, None
-        outputs, anchors = run("regions", levels, size)
-        return *jax.vmap(lambda out: propose(out, anchors, size))(outputs), outputs, anchors
-
-    def examples(keys, batch, train):
-        """What the losses need, augmented; given proposals move with the boxes."""
-        example, count = batch, batch["boxes"].shape[1]
-        if model.given_proposals:
-            pairs = (("boxes", "proposals"), ("box_mask", "proposal_mask"))
-            example = {**batch, **{name: jnp.concatenate([batch[name], batch[other]], 1) for name, other in pairs}}
-        example = augment_examples(augment if train else None, keys, preprocess(batch["image"]), example)
-        boxes, valid = example["boxes"].astype(jnp.float32), example["box_mask"].astype(bool)
-        external = {"proposals": boxes[:, count:], "proposal_mask": valid[:, count:]}
-        return {**example, "boxes": boxes[:, :count], "box_mask": valid[:, :count]}, external
-
-    def losses_of(run, levels, keys, example, external, labels):
-        """{name: (sum [B], number [B])}."""
-        size, losses = example["image"].shape[1:3], {}
-        draw = jax.vmap(jax.random.fold_in, (0, None))
-        boxes, valid = example["boxes"], example["box_mask"]
-        # Region proposal network: objectness and box losses over sampled anchors.
-        proposals, filled, outputs, anchors = proposals_of(run, levels, size, external)
-        if outputs is not None:
-            losses |= jax.vmap(lambda key, out, *target: region_losses(key, out, anchors, *target))(
-                draw(keys, 1), outputs, boxes, valid
-            )
-        # Second stage on a sample of proposals, with the target boxes added.
-        sampled = jax.vmap(sample)(draw(keys, 2), proposals, filled, boxes, labels, valid)
-        # Class and box losses of the region head.
-        outputs = run("classify", levels, sampled.boxes, size)
-        losses |= jax.vmap(faster_rcnn.image_losses)(outputs, sampled, boxes)
-        # The positives come first.
-        at, matched, target = (x[:, :num_positives] for x in (sampled.boxes, sampled.matched, sampled.target))
-        if model.mask_head is not None:
-            # Mask loss on the positives.
-            masks = jax.vmap(mask_rcnn.mask_targets)(example["masks"], matched, at)
-            losses |= jax.vmap(mask_rcnn.image_losses)(run("segment", levels, at, size), masks, target)
-        if model.keypoint_head is not None:
-            # Keypoint loss on the positives.
-            points = jnp.take_along_axis(example["keypoints"], matched[..., None, None], 1)
-            positions = jax.vmap(keypoint_rcnn.keypoint_targets)(points, at)
-            losses |= jax.vmap(keypoint_rcnn.image_losses)(run("locate", levels, at, size), *positions, target > 0)
-        return losses
-
-    def objective(params, state: ModelState, batch: dict, train: bool):
-        keys = example_keys(jax.random.fold_in(state.rng, state.step) if train else state.rng, batch)
-        # Augment images, boxes, masks and external proposals together.
-        example, external = examples(keys, batch, train)
-        variables, mutable = {"params": params, **state.model_state}, list(state.model_state) if train else []
-        # Backbone and feature pyramid; only this pass updates batch statistics.
-        levels, updated = model.apply(variables, example["image"], train, mutable=mutable, method="pyramid")
-        # Sum and count of each loss, [B] each.
-        losses = losses_of(runner(params, state.model_state), levels, keys, example, external, batch["labels"])
-        valid_images = mask_of(batch) > 0  # [B]
-        sums = {name: [jnp.where(valid_images, values, 0).sum() for values in pair] for name, pair in losses.items()}
-        parts = {name: Sum(total.astype(jnp.float32), number) for name, (total, number) in sums.items()}
-        numbers = psum({name: number for name, (_, number) in sums.items()})
-        # Divide by the counts of all replicas, so that the gradient is that of the whole batch.
-        value = replica_count() * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
-        return value, ({"loss": TotalLoss(parts), **parts}, {**state.model_state, **updated})
+    objective = partial(_objective, stages, preprocess, augment)
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
@@ -205,32 +287,6 @@ def learner(
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
-        images = preprocess(batch["image"])
-        size, run = images.shape[1:3], runner(state.params, state.model_state)
-        # Feature pyramid, then proposals.
-        levels = run("pyramid", images)
-        proposals, filled, _, _ = proposals_of(run, levels, size, batch)
-        # Classify and refine the proposals; NMS within each class.
-        detections = jax.vmap(lambda *image: detect(*image, size))(
-            run("classify", levels, proposals, size), proposals, filled
-        )
-        # Masks and keypoints of the final boxes, not of the proposals.
-        if model.mask_head is not None:
-            detections["masks"] = mask_rcnn.probabilities(
-                run("segment", levels, detections["boxes"], size), detections["labels"]
-            )
-        if model.keypoint_head is not None:
-            maps = run("locate", levels, detections["boxes"], size)
-            points, scores = jax.vmap(lambda *image: keypoint_rcnn.read_keypoints(*image, size))(
-                maps, detections["boxes"]
-            )
-            valid = detections["valid"][..., None]
-            detections["keypoints"] = jnp.where(valid[..., None], points, 0)
-            detections["keypoint_scores"] = jnp.where(valid, scores, 0)
-        return detections
-
-    def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
-        return {"labels": Labels(model.num_classes, valid="box_mask")} if hasattr(model, "num_classes") else {}
-
-    return Learner(init, update, evaluate, predict, loss, classes=classes)
+    init = partial(initial_state, model, optimizer, preprocess)
+    predict = partial(_predict, stages, preprocess)
+    return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))

@@ -26,6 +26,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.detection.dense import detector_learner, flatten_levels, named_maps, select, topk_by_level, tower
+from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv
 from dlcore.ops.boxes import paired_box_iou
@@ -251,7 +252,7 @@ def image_losses(
 
 
 def postprocess(
-    outputs: Outputs, cells: Cells, size: tuple[int, int], *, topk_candidates: int = 1000, **thresholds: Any
+    outputs: Outputs, cells: Cells, size: ImageSize, *, topk_candidates: int = 1000, **thresholds: Any
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image.
 

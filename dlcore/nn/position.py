@@ -57,19 +57,29 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*angles.shape[:-1], features)
 
 
-def sinusoidal_encoding_2d(height: int, width: int, features: int, max_period: float = 10_000.0) -> jax.Array:
+def sinusoidal_encoding_2d(
+    height: int,
+    width: int,
+    features: int,
+    max_period: float = 10_000.0,
+    num_rows: jax.Array | None = None,
+    num_columns: jax.Array | None = None,
+) -> jax.Array:
     """Sinusoidal encoding of the pixels of a map (DETR): half of the channels for the row, half for the column.
 
-    Rows 1 to h are spread over 0 to 2 pi, and columns alike, so that maps of all sizes have the same range.
+    Rows 1 to h are spread over 0 to 2 pi, and columns alike, so that maps of all sizes have the same range. Of padded
+    maps only the rows and columns of the image are; those of the padding go on beyond.
 
     Args:
       height: h, rows.
       width: w, columns.
       features: D, a multiple of 4.
       max_period: see `sinusoidal_encoding`.
+      num_rows: [B], rows of each image; None for h.
+      num_columns: [B], columns of each image; None for w.
 
     Returns:
-      [h, w, D] float32.
+      [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
 
     Raises:
       ValueError: features is no multiple of 4.
@@ -77,11 +87,16 @@ def sinusoidal_encoding_2d(height: int, width: int, features: int, max_period: f
     if features < 4 or features % 4:
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
     rows, columns = (
-        sinusoidal_encoding(2 * np.pi * jnp.arange(1, n + 1, dtype=jnp.float32) / (n + 1e-6), features // 2, max_period)
-        for n in (height, width)
-    )
-    shape = height, width, features // 2
-    return jnp.concatenate([jnp.broadcast_to(rows[:, None], shape), jnp.broadcast_to(columns, shape)], -1)
+        sinusoidal_encoding(
+            2 * np.pi * jnp.arange(1, n + 1, dtype=jnp.float32) / ((n if own is None else own[:, None]) + 1e-6),
+            features // 2,
+            max_period,
+        )
+        for n, own in ((height, num_rows), (width, num_columns))
+    )  # [..., h, D / 2], [..., w, D / 2]
+    shape = *rows.shape[:-2], height, width, features // 2
+    columns = columns if columns.ndim == 2 else columns[:, None]
+    return jnp.concatenate([jnp.broadcast_to(rows[..., None, :], shape), jnp.broadcast_to(columns, shape)], -1)
 
 
 def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:

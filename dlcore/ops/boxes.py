@@ -245,12 +245,12 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
     return jnp.concatenate([first, second], -1)
 
 
-def clip_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
+def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array:
     """Clip boxes to the part inside an image.
 
     Args:
       boxes: [..., 4] (x0, y0, x1, y1).
-      size: (height, width) of the image in pixels.
+      size: (height, width) of the image in pixels, which may be traced.
 
     Returns:
       [..., 4], coordinates in [0, width] and [0, height].

@@ -1,0 +1,70 @@
+"""Images of several sizes in one batch: each lies in the upper left corner of a canvas, whose other pixels are padding.
+
+A batch then has `image_size: [B, 2]`, height and width of each image on its canvas. As in torchvision, the padding is
+zero after normalization, anchors in it are treated as all others, and boxes are clipped to their own image.
+"""
+
+import jax
+import jax.numpy as jnp
+
+__all__ = ["ImageSize", "own_sizes", "pixel_mask", "with_sizes", "zero_padding"]
+
+ImageSize = tuple[int | jax.Array, int | jax.Array] | jax.Array
+"""(Height, width) of an image: ints where all images are of one size, else traced."""
+
+
+def pixel_mask(image_size: jax.Array, shape: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> jax.Array:
+    """Mark the pixels, or the locations of a map, that lie in the image.
+
+    Args:
+      image_size: [B, 2] int, height and width of each image.
+      shape: (h, w) of the canvas or map.
+      stride: pixels between two locations of the map along each side; a location counts by its upper left pixel.
+
+    Returns:
+      [B, h, w] bool.
+    """
+    rows, columns = (jnp.arange(shape[k]) * stride[k] < image_size[:, k, None] for k in (0, 1))
+    return rows[:, :, None] & columns[:, None]
+
+
+def zero_padding(images: jax.Array, batch: dict) -> jax.Array:
+    """Set the padding of normalized images to zero.
+
+    Args:
+      images: [B, H, W, C].
+      batch: with `image_size: [B, 2]` where images are padded.
+
+    Returns:
+      [B, H, W, C].
+    """
+    if "image_size" not in batch:
+        return images
+    return jnp.where(pixel_mask(batch["image_size"], images.shape[1:3])[..., None], images, 0)
+
+
+def own_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
+    """Find the size that the boxes of each image are clipped to.
+
+    Args:
+      batch: with `image_size: [B, 2]` where images are padded.
+      images: [B, H, W, C].
+
+    Returns:
+      (sizes, the axis to map them by): [B, 2] and 0 of padded images; else (H, W) and None, the same for all.
+    """
+    return (batch["image_size"], 0) if "image_size" in batch else (images.shape[1:3], None)
+
+
+def with_sizes(detections: dict[str, jax.Array], batch: dict) -> dict[str, jax.Array]:
+    """Add the sizes of padded images to their detections, by which boxes become those of the original images.
+
+    Args:
+      detections: `boxes: [B, K, 4]` in pixels of the canvas, ...
+      batch: where images are padded with `image_size: [B, 2]`, and `original_size: [B, 2]` of the images before
+        resizing.
+
+    Returns:
+      The detections, and the sizes that the batch has.
+    """
+    return {**detections, **{name: batch[name] for name in ("image_size", "original_size") if name in batch}}
