@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -221,10 +222,20 @@ def test_the_zoo_s_example_runs():
     assert next(iter(values["stages"])) == "stem"
 
 
+def test_the_photograph_s_example_runs():
+    learner = SimpleNamespace(predict=lambda state, batch: batch)
+    values = {"photograph": np.full((48, 64, 3), 9, np.uint8), "learner": learner, "state": None}
+    exec(blocks("docs/models.md", "python")[1], values)
+    batch = values["detections"]
+    assert batch["image"].shape == (1, 800, 1088, 3)
+    assert (batch["image_size"].tolist(), batch["original_size"].tolist()) == ([[800, 1066]], [[48, 64]])
+    assert batch["image"].sum() == 9 * 800 * 1066 * 3
+
+
 @pytest.mark.slow
 def test_the_language_model_s_example_runs():
     fields = {"num_layers": 1, "num_heads": 2, "width": 8}
-    code = blocks("docs/models.md", "python")[1].replace('("gpt2")', '("gpt2", **fields)')
+    code = blocks("docs/models.md", "python")[2].replace('("gpt2")', '("gpt2", **fields)')
     code = code.replace("state_dict)", "state_dict, **fields)").replace("256", "4")
     model = create_model("gpt2", **fields)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
@@ -245,7 +256,7 @@ def test_every_python_block_is_run():
     """By the tests above; the excerpts of CONTRIBUTING.md have a test of their own."""
     counts = {path: len(found) for path in PAGES if (found := blocks(path, "python"))}
     del counts["CONTRIBUTING.md"]
-    assert counts == {"README.md": 1, "docs/api.md": 2, "docs/models.md": 2, "docs/performance.md": 1}
+    assert counts == {"README.md": 1, "docs/api.md": 2, "docs/models.md": 3, "docs/performance.md": 1}
 
 
 def test_the_researchers_two_lines_are_in_the_experiment():

@@ -57,6 +57,7 @@ def coco_map(
     keypoints: tuple[np.ndarray, np.ndarray] | None = None,
     sigmas: Sequence[float] | None = None,
     areas: Sequence[float] | None = None,
+    detected_areas: Sequence[float] | None = None,
 ) -> CocoResult:
     """Measure detections against the truth. Images and classes count from 0; boxes are corners in pixels.
 
@@ -71,6 +72,7 @@ def coco_map(
       sigmas: [K], the keypoints' spreads; None for COCO's where there are 17, and for 0.05 elsewhere.
       areas: [G] square pixels of the true objects, for keypoints and for AP by size; None for those of the true masks
         where some are given, and of the boxes elsewhere.
+      detected_areas: [D] square pixels of the detected objects; None for those of their masks or boxes.
 
     Returns:
       The numbers over all areas, with up to 100 detections an image, of keypoints up to 20.
@@ -110,12 +112,16 @@ def coco_map(
         check_finite(name, rows[:, 2:])
     real = _annotations(truth, true_masks, true_points)
     found = _annotations(detections, found_masks, found_points)
-    if areas is not None:
-        if len(areas) != len(truth):
-            raise ValueError(f"areas: {len(areas)} numbers; allowed: {len(truth)}, one for each true object")
-        check_finite("areas", areas)
-        for note, area in zip(real, areas, strict=True):
-            note["area"] = float(area)
+    for name, values, notes, kind_of in (
+        ("areas", areas, real, "true"),
+        ("detected_areas", detected_areas, found, "detected"),
+    ):
+        if values is not None:
+            if len(values) != len(notes):
+                raise ValueError(f"{name}: {len(values)} numbers; allowed: {len(notes)}, one for each {kind_of} object")
+            check_finite(name, values)
+            for note, area in zip(notes, values, strict=True):
+                note["area"] = float(area)
     for note, crowd in zip(real, truth[:, 6], strict=True):
         note["iscrowd"] = int(crowd)
     for note, score in zip(found, detections[:, 6], strict=True):
@@ -230,10 +236,11 @@ def coco_evaluator(
 
     The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where they are there, `crowd` and
     `area`: [B, M]. Numbers: map (over thresholds 0.5 to 0.95), map50, map75, map_small, map_medium and map_large (by
-    the area in the images that the rows hold, resized or not), recall100, and map50/NAME and map/NAME of each class
-    that occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall at IoU 0.5,
-    -1 for a class that does not occur. With masks, the same follow as mask_map, ... and mask_pr50; with keypoints as
-    keypoint_map, ..., without keypoint_map_small, which COCO does not measure.
+    the area in the images that the rows hold, resized or not; where the rows have `image_size` and `original_size`:
+    [B, 2], boxes, areas and keypoints are measured in the original images), recall100, and map50/NAME and map/NAME of
+    each class that occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall
+    at IoU 0.5, -1 for a class that does not occur. With masks, the same follow as mask_map, ... and mask_pr50; with
+    keypoints as keypoint_map, ..., without keypoint_map_small, which COCO does not measure.
 
     Args:
       class_names: names of labels 0, 1, ...
@@ -254,23 +261,31 @@ def coco_evaluator(
     names = list(class_names)
 
     def add(acc, outputs, rows):
-        parts = ("real", "found", "areas", "real_masks", "found_masks", "points")
+        parts = ("real", "found", "areas", "found_areas", "real_masks", "found_masks", "points")
         acc = acc or {"count": 0} | {part: [] for part in parts}
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         real, found = _scored(rows), outputs["valid"] > 0
         crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
-        acc["real"].append(_rows(rows["boxes"], rows["labels"], crowd, real, acc["count"]))
+        scale = _original_scale(rows)
+        box_scale = np.tile(scale, 2)[:, None]
+        acc["real"].append(_rows(rows["boxes"] * box_scale, rows["labels"], crowd, real, acc["count"]))
         if "area" in rows:
-            acc["areas"].append(np.asarray(rows["area"])[real])
-        acc["found"].append(_rows(outputs["boxes"], outputs["labels"], outputs["scores"], found, acc["count"]))
+            acc["areas"].append((np.asarray(rows["area"]) * scale.prod(-1, keepdims=True))[real])
+        boxes = outputs["boxes"] * box_scale
+        acc["found"].append(_rows(boxes, outputs["labels"], outputs["scores"], found, acc["count"]))
         if masks:
             size = rows["image"].shape[1:3]
             for i in range(len(real)):
                 pasted = pasted_masks(outputs["masks"][i], outputs["boxes"][i], size)
                 acc["found_masks"] += masks_to_rles(pasted[found[i]])
+                acc["found_areas"].append(pasted[found[i]].sum((1, 2)) * scale[i].prod())
                 acc["real_masks"] += masks_to_rles(unpack_masks(np.asarray(rows["masks"][i])[real[i]], size[1]))
         if keypoints:
-            acc["points"].append((np.asarray(rows["keypoints"])[real], outputs["keypoints"][found]))
+            true_points, points = (
+                values * np.append(scale, np.ones((len(scale), values.shape[-1] - 2)), -1)[:, None, None]
+                for values in (np.asarray(rows["keypoints"]), outputs["keypoints"])
+            )
+            acc["points"].append((true_points[real], points[found]))
         acc["count"] += len(real)
         return acc
 
@@ -282,11 +297,13 @@ def coco_evaluator(
         numbers = _numbers(result, names, "map") | {"recall100": _share(result.stats[8]), "pr50": result.precision[0]}
         drawn = (acc["real_masks"], acc["found_masks"]) if masks else None
         if masks:
-            result = measured(masks=drawn)
+            result = measured(masks=drawn, detected_areas=np.concatenate(acc["found_areas"]))
             numbers |= _numbers(result, names, "mask_map") | {"mask_pr50": result.precision[0]}
         if keypoints:
             points = tuple(np.concatenate(part) for part in zip(*acc["points"], strict=True))
-            numbers |= _numbers(measured(masks=drawn, keypoints=points), names, "keypoint_map")
+            detected_areas = np.concatenate(acc["found_areas"]) if masks else None
+            result = measured(masks=drawn, keypoints=points, detected_areas=detected_areas)
+            numbers |= _numbers(result, names, "keypoint_map")
         return numbers
 
     measures = ["map", *(["mask_map"] if masks else []), *(["keypoint_map"] if keypoints else [])]
@@ -313,6 +330,13 @@ def _scored(rows: Mapping[str, Any]) -> np.ndarray:
     """[B, M] bool: true boxes and crowds."""
     real = np.asarray(rows["box_mask"]) > 0
     return real | (np.asarray(rows["crowd"]) > 0) if "crowd" in rows else real
+
+
+def _original_scale(rows: Mapping[str, Any]) -> np.ndarray:
+    """[B, 2], by how much (x, y) of the rows' images become those of the original images; 1 where rows do not say."""
+    if "image_size" not in rows or "original_size" not in rows:
+        return np.ones((len(rows["box_mask"]), 2), np.float32)
+    return (np.asarray(rows["original_size"]) / np.asarray(rows["image_size"]))[:, ::-1]
 
 
 def _rows(boxes: Any, labels: Any, last: Any, scored: Any, first: int) -> np.ndarray:

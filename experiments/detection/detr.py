@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from dlcore.detection import detr
+from dlcore.detection.padding import zero_padding
 from dlcore.experiment import Experiment, Setup
 from dlcore.kits.detection import detection_results, detectors
 from dlcore.kits.images import labeled_images
@@ -66,11 +67,13 @@ def panels(context):
     from dlcore.report.vision_language import attention_strips
 
     setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None, axis=None)
-    names, shown = context.spec["class_names"], context.data.test.arrays["image"][:4]
+    names, arrays = context.spec["class_names"], context.data.test.arrays
+    shown, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
     state = context.state
     params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
     variables = {"params": params, **state.model_state}
-    scores, labels, maps = detr.attention_maps(detector(setup), variables, labeled_images.preprocess(setup)(shown))
+    inputs = zero_padding(labeled_images.preprocess(setup)(shown), {} if sizes is None else {"image_size": sizes})
+    scores, labels, maps = detr.attention_maps(detector(setup), variables, inputs, sizes)
     words, weights = [], []
     for score, label, weight in zip(scores, labels, maps, strict=True):
         claims = [i for i in np.argsort(-score) if score[i] >= 0.5]

@@ -79,7 +79,7 @@ experiment = Experiment(
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
     notes=notes,
-    **{**detectors.FIELDS, "data": data, "example": example, "inputs": inputs},
+    **{**detectors.FIELDS, "settings": detectors.SETTINGS, "data": data, "example": example, "inputs": inputs},
 )
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ experiment = Experiment(
     modules={"localizer": localization.Localizer},
     **{
         **detectors.FIELDS,
+        "settings": detectors.SETTINGS,
         "monitor": "iou",
         "headline": "iou",
         "panels": panels,

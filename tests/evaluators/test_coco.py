@@ -334,3 +334,25 @@ def test_areas_are_one_for_each_true_object():
     truth, box = np.array([[0, 0, 0, 0, 20, 20, 0.0]]), np.array([[0, 0, 0, 0, 20, 20, 0.9]])
     with pytest.raises(ValueError, match="areas: 2 numbers; allowed: 1, one for each true object"):
         coco_map(truth, box, 1, 1, areas=[400, 400])
+    with pytest.raises(ValueError, match="detected_areas: 2 numbers; allowed: 1, one for each detected object"):
+        coco_map(truth, box, 1, 1, detected_areas=[400, 400])
+
+
+@pytest.mark.covers("DE-26")
+def test_resized_images_are_measured_in_their_own_pixels():
+    """A square of 40 is medium; in an image that was halved it is one of 20, which would be small."""
+    box = np.array([[[4.0, 4, 24, 24]]], np.float32)
+    rows = {"boxes": box, "labels": np.zeros((1, 1), int), "box_mask": np.ones((1, 1), bool), "index": np.arange(1)}
+    rows |= {"area": np.full((1, 1), 400.0), "image": np.zeros((1, 32, 48, 3), np.uint8)}
+    mask = np.zeros((1, 1, 32, 48), bool)
+    mask[..., 4:24, 4:24] = True
+    rows |= {"masks": pack_masks(mask), "keypoints": np.array([[[[5.0, 6, 2]]]])}
+    outputs = {"boxes": box, "labels": rows["labels"], "scores": np.ones((1, 1)), "valid": rows["box_mask"]}
+    outputs |= {"masks": np.ones((1, 1, 28, 28), np.float32), "keypoints": np.array([[[[5.0, 6, 1]]]])}
+    evaluator = coco_evaluator(["a"], masks=True, keypoints=True)
+    names = ("map_small", "map_medium", "mask_map_small", "mask_map_medium", "keypoint_map_medium")
+    resized = measure(evaluator, (rows, outputs))
+    assert [resized[name] and round(resized[name], 6) for name in names] == [1, None, 1, None, None]
+    sizes = {"image_size": np.array([[28, 40]]), "original_size": np.array([[56, 80]])}
+    original = measure(evaluator, (rows | sizes, outputs))
+    assert [original[name] and round(original[name], 6) for name in names] == [None, 1, None, 1, 1]

@@ -34,6 +34,8 @@ def example(spec: dict) -> dict[str, np.ndarray]:
         more["keypoints"] = np.zeros((1, max_boxes, len(spec["keypoint_names"]), 3), np.float32)
     if spec.get("stuff_names"):
         more["semantic"] = np.zeros((1, height, width), np.uint8)
+    if spec.get("resize"):
+        more |= {name: np.array([[height, width]], np.int32) for name in ("image_size", "original_size")}
     return {
         **more,
         "image": np.zeros((1, *spec["image_shape"]), np.uint8),
@@ -45,7 +47,7 @@ def example(spec: dict) -> dict[str, np.ndarray]:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, stretched to the size of the training images.
+    """Read the images under `--input`, resized as the training images.
 
     Args:
       flags: `input`, a file or a folder.
@@ -56,15 +58,25 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """
     from dlcore.data.decoding import load_image, stretched
     from dlcore.data.image_folder import list_images
+    from dlcore.data.resizing import ShortestEdge
     from dlcore.data.source import Source
 
-    height, width, _ = spec["image_shape"]
+    canvas = tuple(spec["image_shape"][:2])
+    edge = ShortestEdge(*spec["resize"], canvas) if spec.get("resize") else None
+    original_sizes: list[tuple[int, int]] = []
 
     def read(path: Path) -> np.ndarray:
-        return stretched(load_image(path), (height, width))
+        image = load_image(path)
+        resized = stretched(image, canvas) if edge is None else edge.place(image)[0]
+        original_sizes.append(image.shape[:2])
+        return resized
 
     images, paths = read_all(list_images(Path(flags.input)), read, None)
-    return Source({"image": images}, len(paths)), [str(p) for p in paths]
+    arrays = {"image": images}
+    if edge is not None:
+        arrays["image_size"] = np.array([edge.size(*size) for size in original_sizes], np.int32)
+        arrays["original_size"] = np.array(original_sizes, np.int32)
+    return Source(arrays, len(paths)), [str(p) for p in paths]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -78,9 +90,9 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
       {"detections": class, score, box (corners) and keypoints of each, as shares of width and height, "text"}, one an
       image.
     """
-    height, width, _ = spec["image_shape"]
     rows = []
     for i, valid in enumerate(np.asarray(outputs["valid"]) > 0):
+        height, width = _image_size(outputs, i, spec)
         own = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
         detections = [
             {
@@ -129,7 +141,8 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
         image = load_image(name)
         height, width = image.shape[:2]
-        scale = np.array([width / spec["image_shape"][1], height / spec["image_shape"][0]])
+        resized = _image_size(outputs, i, spec)
+        scale = np.array([width / resized[1], height / resized[0]])
         valid = np.asarray(outputs["valid"][i]) > 0
         own = {key: np.asarray(outputs[key][i])[valid] for key in _PARTS if key in outputs}
         own["boxes"] = np.clip(own["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
@@ -162,6 +175,14 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     content = {"images": images, "categories": categories, "annotations": annotations}
     written[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
     return written
+
+
+def _image_size(outputs: dict, i: int, spec: dict) -> tuple[int, int]:
+    """(Height, width) that image i was resized to, without the padding of its canvas."""
+    height, width = (
+        np.asarray(outputs["image_size"][i]).tolist() if "image_size" in outputs else spec["image_shape"][:2]
+    )
+    return height, width
 
 
 def panels(context: ReportContext) -> list:

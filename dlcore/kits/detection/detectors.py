@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from flax import linen as nn
 
+from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
@@ -19,6 +20,7 @@ from dlcore.learner import Evaluator, Learner, Range
 __all__ = [
     "DEFAULTS",
     "FIELDS",
+    "RESIZE_SETTINGS",
     "SETTINGS",
     "SMALL",
     "SMOKE",
@@ -36,7 +38,7 @@ SETTINGS = {
     "data_dir": Setting(
         None, "coco: instances_train.json, ..._val, ..._test, images.zip or images/", str | None, essential=True
     ),
-    "image_size": Setting((96, 96), "height and width of the images", tuple[int, int], essential=True),
+    "image_size": Setting((96, 96), "height and width that images are stretched to", tuple[int, int], essential=True),
     "max_boxes": Setting(32, "boxes of an image at most; more are an error", limits=Range(1)),
     "num_scenes": Setting(
         4000, "scenes: for training; a tenth as many again to validate, a sixth to test", limits=Range(10)
@@ -55,6 +57,22 @@ SETTINGS = {
     **init_from.SETTINGS,
     **optimizer.SETTINGS,
 }
+
+RESIZE_SETTINGS = {
+    "resize": Setting(
+        "stretch",
+        "coco: stretch to --image_size, or shortest_edge:S,L: the shorter side to S pixels, the longer to L at most",
+        str,
+        check=check_resize,
+    ),
+    "canvas": Setting(
+        None,
+        "height and width that images of --resize=shortest_edge are padded to; by default L, up to a multiple of 32",
+        tuple[int, int] | None,
+        Range(1),
+    ),
+}
+"""Of detectors that know the sizes of padded images."""
 
 SMALL = {"stages": ("stage3", "stage4"), "channels": 48, "extra_blocks": "none", "num_convs": 2, "num_groups": 8}
 """Fields of a detector on the small backbone: strides 8 and 16."""
@@ -123,12 +141,16 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
       The splits.
 
     Raises:
-      ValueError: as `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`.
+      ValueError: as `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
+        is too small, or scenes are to be resized.
       FileNotFoundError: as `dlcore.data.coco.coco_splits`.
     """
     from dlcore.data.augment import channel_statistics
 
     wanted = {"masks": masks, "keypoints": keypoints, "stuff": stuff}
+    edge = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas"))
+    if edge is not None and flags.dataset == "scenes":
+        raise ValueError(f"resize={flags.resize}: scenes are drawn in --image_size; allowed: stretch, or dataset=coco")
     train, valid, test, notes = (_scenes if flags.dataset == "scenes" else _coco)(flags, **wanted)
     mean, std = channel_statistics(train)
     spec = {
@@ -140,6 +162,8 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
     }
+    if edge is not None:
+        spec["resize"] = list(edge[:2])
     if masks:
         spec["masks"] = True
     if keypoints:
@@ -172,7 +196,8 @@ def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
         raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")
     if stuff:
         raise ValueError("dataset=coco: its folders have no semantic maps; allowed: scenes")
-    splits = coco_splits(flags.data_dir, flags.image_size, flags.max_boxes, masks, keypoints)
+    size = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas")) or flags.image_size
+    splits = coco_splits(flags.data_dir, size, flags.max_boxes, masks, keypoints)
     notes = [note for source in splits.values() for note in source.notes]
     train, valid, test, done = complete_splits(splits, flags.valid_fraction, flags.seed)
     return train, valid, test, tuple(dict.fromkeys((*notes, *done)))
@@ -261,7 +286,7 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
     return {
         "data": partial(data, masks=masks, keypoints=keypoints, stuff=stuff),
         "model": "resnet8_cifar",
-        "settings": SETTINGS,
+        "settings": {**SETTINGS, **RESIZE_SETTINGS},
         "start": init_from.start,
         "check": backbone.check_stages,
         "monitor": measure,

@@ -230,6 +230,7 @@ def start(setup: Setup) -> Start | None:
 
 FIELDS = {
     **detectors.fields(masks=True, stuff=True),
+    "settings": detectors.SETTINGS,
     "start": start,
     "monitor": "pq",
     "headline": "pq",

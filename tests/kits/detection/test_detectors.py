@@ -137,6 +137,76 @@ def test_files_are_stretched_to_the_size_of_training(tmp_path):
     assert names == [str(tmp_path / "x.png")]
 
 
+def two_sizes(folder):
+    """A folder in COCO's format, with images of 12 by 24 and 20 by 10."""
+    (folder / "images").mkdir()
+    content = {"images": [], "annotations": [], "categories": [{"id": 4, "name": "cell"}]}
+    for i in range(10):
+        height, width = ((12, 24), (20, 10))[i % 2]
+        Image.fromarray(np.full((height, width, 3), 200, np.uint8)).save(folder / "images" / f"{i}.png")
+        content["images"].append({"id": i, "file_name": f"{i}.png", "width": width, "height": height})
+        note = {"id": i + 1, "image_id": i, "category_id": 4, "bbox": [1, 1, 8, 8], "iscrowd": 0}
+        content["annotations"].append(note)
+    (folder / "instances_train.json").write_text(json.dumps(content))
+    return f"--data_dir={folder}"
+
+
+def test_the_shortest_edge_gives_a_batch_its_sizes(tmp_path):
+    data = detectors.data(flags("--dataset=coco", two_sizes(tmp_path), "--resize=shortest_edge:24,36"))
+    assert (data.spec["image_shape"], data.spec["resize"]) == ([64, 64, 3], [24, 36])
+    np.testing.assert_allclose(data.spec["mean"], [200 / 255] * 3, rtol=1e-6)  # of the images, not of their padding
+    sizes = {tuple(np.concatenate(pair)) for pair in zip(*(data.train.arrays[n] for n in SIZES), strict=True)}
+    assert sizes == {(18, 36, 12, 24), (36, 18, 20, 10)}
+    example, rows = detection_results.example(data.spec), data.train[:1]
+    assert set(rows) - set(example) == {"crowd", "area", "image_id"}
+    for name, value in example.items():
+        assert (value.shape, value.dtype) == (rows[name].shape, rows[name].dtype)
+
+
+SIZES = ("image_size", "original_size")
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (["--resize=foo"], r"--resize=foo: unknown; allowed: stretch, or shortest_edge:S,L"),
+        (["--resize=shortest_edge:40,30"], r"--resize=shortest_edge:40,30: S=40 and L=30; allowed: 0 < S <= L"),
+    ],
+)
+def test_a_bad_resizing_is_an_error_of_its_flag(argv, problem):
+    with pytest.raises(FlagError, match=problem):
+        flags("--dataset=coco", *argv)
+
+
+def test_a_canvas_that_is_too_small_is_named_before_data_are_read():
+    edge = "--resize=shortest_edge:30,40"
+    with pytest.raises(ValueError, match=r"^canvas=32,32: too small for resize=shortest_edge:30,40"):
+        detectors.data(flags("--dataset=coco", "--data_dir=nowhere", edge, "--canvas=32,32"))
+    with pytest.raises(ValueError, match=r"^canvas=32,32: resize=stretch pads nothing"):
+        detectors.data(flags("--dataset=coco", "--data_dir=nowhere", "--canvas=32,32"))
+    with pytest.raises(ValueError, match=r"^resize=shortest_edge:30,40: scenes are drawn in --image_size"):
+        detectors.data(flags(edge))
+
+
+def test_predictions_are_of_the_files_own_size(tmp_path):
+    """An image of 12 by 24 becomes 18 by 36 on the canvas: its boxes shrink by 1.5."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((12, 24, 3), np.uint8)).save(tmp_path / "in" / "x.png")
+    Image.fromarray(np.zeros((20, 10, 3), np.uint8)).save(tmp_path / "in" / "y.png")
+    spec = {"image_shape": [64, 64, 3], "resize": [24, 36], "class_names": ["a", "b"]}
+    source, names = detection_results.inputs(SimpleNamespace(input=str(tmp_path / "in")), spec)
+    np.testing.assert_array_equal(source.arrays["image_size"], [[18, 36], [36, 18]])
+    np.testing.assert_array_equal(source.arrays["original_size"], [[12, 24], [20, 10]])
+    found = {key: value for key, value in outputs().items() if key not in ("masks", "keypoints")}
+    found |= {name: source.arrays[name] for name in SIZES}
+    (first, _) = detection_results.describe(found, spec)
+    # 8, 4, 24, 20 of 36 by 18, cut to shares; 20 is beyond the image and would be clipped by `predict`.
+    assert first["detections"][0]["box"] == [0.2222, 0.2222, 0.6667, 1.1111]
+    detection_results.write(tmp_path / "out", found, source, names, spec)
+    boxes = json.loads((tmp_path / "out" / "detections.json").read_text())["annotations"]
+    np.testing.assert_allclose(boxes[0]["bbox"], [8 / 1.5, 4 / 1.5, 16 / 1.5, 12 - 4 / 1.5], rtol=1e-6)
+
+
 def outputs(count=2, side=14):
     return {
         "boxes": np.array([[[8.0, 4, 24, 20], [2, 2, 10, 8]]] * count, np.float32),
