@@ -36,7 +36,6 @@ LONG = {
     "sequence/language_model.py:learner",
     "rl/td3.py:learner",
     "interpretability/fast_style.py:learner",
-    "segmentation/panoptic.py:learner",
     "self_supervised/mae.py:learner",
     "classification/distillation.py:learner",
     "sequence/masked_language_model.py:learner",

@@ -5,11 +5,16 @@ from dlcore.detection.anchors import IGNORED as IGNORED
 from dlcore.detection.anchors import best_possible_recall as best_possible_recall
 from dlcore.detection.anchors import match_anchors as match_anchors
 from dlcore.detection.dense import Candidates as Candidates
+from dlcore.detection.dense import Predictions as Predictions
 from dlcore.detection.dense import TotalLoss as TotalLoss
 from dlcore.detection.dense import detector_learner as detector_learner
 from dlcore.detection.dense import flatten_levels as flatten_levels
 from dlcore.detection.dense import head_conv as head_conv
+from dlcore.detection.dense import initial_state as initial_state
+from dlcore.detection.dense import label_classes as label_classes
 from dlcore.detection.dense import named_maps as named_maps
+from dlcore.detection.dense import normalized_sums as normalized_sums
+from dlcore.detection.dense import predict_locations as predict_locations
 from dlcore.detection.dense import select as select
 from dlcore.detection.dense import topk_by_class as topk_by_class
 from dlcore.detection.dense import topk_by_level as topk_by_level
@@ -38,6 +43,11 @@ from dlcore.detection.localization import mean_size_boxes as mean_size_boxes
 from dlcore.detection.mask_rcnn import MaskHead as MaskHead
 from dlcore.detection.mask_rcnn import mask_targets as mask_targets
 from dlcore.detection.mask_rcnn import probabilities as probabilities
+from dlcore.detection.padding import ImageSize as ImageSize
+from dlcore.detection.padding import own_sizes as own_sizes
+from dlcore.detection.padding import pixel_mask as pixel_mask
+from dlcore.detection.padding import with_sizes as with_sizes
+from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.rcnn import RCNN as RCNN
 from dlcore.detection.rcnn import warp_regions as warp_regions
 from dlcore.detection.retinanet import RetinaNet as RetinaNet
@@ -66,6 +76,8 @@ from dlcore.detection.torch_detectors import MODELS as MODELS
 from dlcore.detection.torch_detectors import example_inputs as example_inputs
 from dlcore.detection.torch_detectors import from_torch_names as from_torch_names
 from dlcore.detection.torch_weights import load_torch as load_torch
+from dlcore.detection.two_stage import Stages as Stages
+from dlcore.detection.two_stage import batch_losses as batch_losses
 from dlcore.detection.yolo import Cells as Cells
 from dlcore.detection.yolo import YOLO as YOLO
 from dlcore.detection.yolo import assign_cells as assign_cells

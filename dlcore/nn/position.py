@@ -88,11 +88,14 @@ def sinusoidal_encoding_2d(
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
     rows, columns = (
         sinusoidal_encoding(
-            2 * np.pi * jnp.arange(1, n + 1, dtype=jnp.float32) / ((n if own is None else own[:, None]) + 1e-6),
+            2
+            * np.pi
+            * jnp.arange(1, n + 1, dtype=jnp.float32)
+            / ((n if num_valid is None else num_valid[:, None]) + 1e-6),
             features // 2,
             max_period,
         )
-        for n, own in ((height, num_rows), (width, num_columns))
+        for n, num_valid in ((height, num_rows), (width, num_columns))
     )  # [..., h, D / 2], [..., w, D / 2]
     shape = *rows.shape[:-2], height, width, features // 2
     columns = columns if columns.ndim == 2 else columns[:, None]

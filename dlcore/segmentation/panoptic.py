@@ -24,7 +24,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_argu
 from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.ops.mask_paste import paste_masks
 
-__all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "target_segments"]
+__all__ = ["PanopticState", "components", "learner", "merge", "merge_batch", "panoptic_evaluator", "target_segments"]
 
 
 def merge(
@@ -142,6 +142,57 @@ class PanopticState(State):
     parts: Any
 
 
+_PREFIX = {"instances": "instance", "semantic": "semantic"}
+"""What the metrics of a part carry in front."""
+
+
+def _joined(states: dict[str, State]) -> PanopticState:
+    """Join the states of both parts; steps and keys are those of the first."""
+    first = states["instances"]
+    return PanopticState(
+        step=first.step,
+        rng=first.rng,
+        params={name: part.params for name, part in states.items()},
+        opt_state={name: part.opt_state for name, part in states.items()},
+        parts={name: part.replace(params=None, opt_state=None) for name, part in states.items()},
+    )
+
+
+def _part(state: PanopticState, name: str) -> State:
+    """The state of one part, as its own learner knows it."""
+    return state.parts[name].replace(params=state.params[name], opt_state=state.opt_state[name])
+
+
+def _named(metrics: dict[str, Metrics]) -> Metrics:
+    return {f"{_PREFIX[name]}_{key}": value for name, values in metrics.items() for key, value in values.items()}
+
+
+def merge_batch(
+    detections: dict[str, jax.Array], classes: jax.Array, num_stuff: int, **thresholds: Any
+) -> dict[str, jax.Array]:
+    """Paste the masks of detections and merge them with semantic maps, image by image.
+
+    Args:
+      detections: `boxes: [B, K, 4]`, `scores`, `labels`, `valid: [B, K]`, and `masks: [B, K, M, M]`, probabilities in
+        the frames of the boxes.
+      classes: [B, H, W] int, the semantic maps.
+      num_stuff: S, classes of stuff.
+      **thresholds: of `merge`.
+
+    Returns:
+      The detections, `classes`, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
+    """
+
+    def one(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        detection, semantic = image
+        masks = paste_masks(detection["masks"], detection["boxes"], semantic.shape, whole_pixels=False) > 0.5
+        objects = (masks, detection["scores"], detection["labels"], detection["valid"])
+        return merge(*objects, semantic, num_stuff, **thresholds)
+
+    segments, labels = jax.lax.map(one, (detections, classes))
+    return {**detections, "classes": classes, "segments": segments, "segment_labels": labels}
+
+
 @check_arguments
 def learner(
     *,
@@ -169,70 +220,37 @@ def learner(
       The learner; predict gives what both give, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
     """
     learners = {"instances": instances, "semantic": semantic}
-    prefix = {"instances": "instance", "semantic": "semantic"}
-
-    def joined(states: dict[str, State]) -> PanopticState:
-        first = states["instances"]
-        return PanopticState(
-            step=first.step,
-            rng=first.rng,
-            params={name: part.params for name, part in states.items()},
-            opt_state={name: part.opt_state for name, part in states.items()},
-            parts={name: part.replace(params=None, opt_state=None) for name, part in states.items()},
-        )
-
-    def part(state: PanopticState, name: str) -> State:
-        return state.parts[name].replace(params=state.params[name], opt_state=state.opt_state[name])
-
-    def named(metrics: dict[str, Metrics]) -> Metrics:
-        return {f"{prefix[name]}_{key}": value for name, values in metrics.items() for key, value in values.items()}
+    thresholds = {"score_thresh": score_thresh, "min_visible": min_visible, "min_stuff": min_stuff}
 
     def init(rng: jax.Array, batch: dict) -> PanopticState:
-        return joined(
-            {
-                name: part_learner.init(jax.random.fold_in(rng, i), batch)
-                for i, (name, part_learner) in enumerate(learners.items())
-            }
-        )
+        keys = (jax.random.fold_in(rng, i) for i in range(len(learners)))
+        return _joined({name: part.init(key, batch) for key, (name, part) in zip(keys, learners.items(), strict=True)})
 
     def update(state: PanopticState, batch: dict) -> tuple[PanopticState, Metrics]:
         # The instance and the semantic learner update parameters of their own.
-        pairs = {name: part_learner.update(part(state, name), batch) for name, part_learner in learners.items()}
+        pairs = {name: part.update(_part(state, name), batch) for name, part in learners.items()}
         states = {name: pair[0] for name, pair in pairs.items()}
         # Metrics carry the part's name in front.
-        return joined(states), named({name: pair[1] for name, pair in pairs.items()})
+        return _joined(states), _named({name: pair[1] for name, pair in pairs.items()})
 
     def evaluate(state: PanopticState, batch: dict) -> Metrics:
-        return named({name: part_learner.evaluate(part(state, name), batch) for name, part_learner in learners.items()})
+        return _named({name: part.evaluate(_part(state, name), batch) for name, part in learners.items()})
 
     def predict(state: PanopticState, batch: dict) -> dict[str, jax.Array]:
-        detections = instances.predict(part(state, "instances"), batch)
-        classes = semantic.predict(part(state, "semantic"), batch)["classes"]
-
-        def one(image: tuple[dict, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            detection, map_ = image
-            masks = paste_masks(detection["masks"], detection["boxes"], map_.shape, whole_pixels=False) > 0.5
-            objects = (masks, detection["scores"], detection["labels"], detection["valid"])
-            return merge(*objects, map_, num_stuff, score_thresh, min_visible, min_stuff)
-
-        segments, labels = jax.lax.map(one, (detections, classes))
-        return {**detections, "classes": classes, "segments": segments, "segment_labels": labels}
+        # Objects with their masks, and the class of every pixel.
+        detections = instances.predict(_part(state, "instances"), batch)
+        classes = semantic.predict(_part(state, "semantic"), batch)["classes"]
+        # Objects from the best score on take their pixels; stuff fills the others.
+        return merge_batch(detections, classes, num_stuff, **thresholds)
 
     def loss(params: Any, state: PanopticState, batch: dict) -> tuple[jax.Array, Metrics]:
-        values = {
-            name: part_learner.loss(params[name], part(state, name), batch) for name, part_learner in learners.items()
-        }
-        return sum(value for value, _ in values.values()), named(
-            {name: metrics for name, (_, metrics) in values.items()}
-        )
+        values = {name: part.loss(params[name], _part(state, name), batch) for name, part in learners.items()}
+        metrics = {name: metrics for name, (_, metrics) in values.items()}
+        return sum(value for value, _ in values.values()), _named(metrics)
 
     def classes(state: PanopticState, batch: dict) -> dict[str, Any]:
-        label_sets = {
-            name: part_learner.classes(part(state, name), batch)
-            for name, part_learner in learners.items()
-            if part_learner.classes
-        }
-        return {label: count for sets in label_sets.values() for label, count in sets.items()}
+        sets = [part.classes(_part(state, name), batch) for name, part in learners.items() if part.classes]
+        return {label: count for labels in sets for label, count in labels.items()}
 
     return Learner(init, update, evaluate, predict, loss, classes=classes)
 
