@@ -86,16 +86,15 @@ def sinusoidal_encoding_2d(
     """
     if features < 4 or features % 4:
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
+    counts = (
+        (height, height if num_rows is None else num_rows[:, None]),
+        (width, width if num_columns is None else num_columns[:, None]),
+    )
     rows, columns = (
         sinusoidal_encoding(
-            2
-            * np.pi
-            * jnp.arange(1, n + 1, dtype=jnp.float32)
-            / ((n if num_valid is None else num_valid[:, None]) + 1e-6),
-            features // 2,
-            max_period,
+            2 * np.pi * jnp.arange(1, n + 1, dtype=jnp.float32) / (num_valid + 1e-6), features // 2, max_period
         )
-        for n, num_valid in ((height, num_rows), (width, num_columns))
+        for n, num_valid in counts
     )  # [..., h, D / 2], [..., w, D / 2]
     shape = *rows.shape[:-2], height, width, features // 2
     columns = columns if columns.ndim == 2 else columns[:, None]
