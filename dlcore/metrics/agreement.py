@@ -28,8 +28,8 @@ def balanced_accuracy(confusion: np.ndarray) -> float:
       ValueError: `confusion` is not square, or counts nothing.
     """
     n = _counts(confusion)
-    true = n.sum(1)
-    return float((np.diag(n)[true > 0] / true[true > 0]).mean())
+    target_counts = n.sum(1)
+    return float((np.diag(n)[target_counts > 0] / target_counts[target_counts > 0]).mean())
 
 
 def cohen_kappa(confusion: np.ndarray) -> float:
@@ -62,9 +62,9 @@ def matthews_correlation(confusion: np.ndarray) -> float:
       ValueError: `confusion` is not square, or counts nothing.
     """
     n = _counts(confusion)
-    total, true, predicted = n.sum(), n.sum(1), n.sum(0)
-    spread = (total**2 - true @ true) * (total**2 - predicted @ predicted)
-    return float((total * np.trace(n) - true @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+    total, target_counts, predicted = n.sum(), n.sum(1), n.sum(0)
+    spread = (total**2 - target_counts @ target_counts) * (total**2 - predicted @ predicted)
+    return float((total * np.trace(n) - target_counts @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
 def _counts(confusion: np.ndarray) -> np.ndarray:

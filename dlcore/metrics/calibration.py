@@ -79,11 +79,11 @@ class Calibration(Metric):
             )
         if mask is not None and mask.shape != confidence.shape:
             raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {confidence.shape}, as confidence")
-        keep = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
+        valid = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
         confidence = confidence.astype(jnp.promote_types(confidence.dtype, jnp.float32))
         inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1].astype(confidence.dtype)
         index = (confidence[:, None] > inner_edges).sum(-1)
-        member = (index[:, None] == jnp.arange(num_bins)) & keep[:, None]
+        member = (index[:, None] == jnp.arange(num_bins)) & valid[:, None]
         return cls(
             count=member.sum(0, dtype=jnp.int32),
             confidence=jnp.where(member, confidence[:, None], 0).sum(0),

@@ -57,9 +57,9 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array
     num_classes = logits.shape[-1]
     if not 1 <= k <= num_classes:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {num_classes}, the number of classes")
-    own = jnp.take_along_axis(logits, labels[:, None], axis=-1, mode="clip")
-    tied_later = (logits == own) & (jnp.arange(num_classes) > labels[:, None])
-    rank = (~(logits <= own) | tied_later).sum(-1)
+    label_logit = jnp.take_along_axis(logits, labels[:, None], axis=-1, mode="clip")
+    tied_later = (logits == label_logit) & (jnp.arange(num_classes) > labels[:, None])
+    rank = (~(logits <= label_logit) | tied_later).sum(-1)
     return Sum.of((rank < k) & (labels >= 0) & (labels < num_classes), mask)
 
 
@@ -117,14 +117,14 @@ class ConfusionMatrix(Metric):
           ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
-        keep = _label_mask(labels, mask)
+        valid = _label_mask(labels, mask)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
         row = jnp.where(inside, labels, num_classes)
         column = jnp.where(inside, predictions, num_classes)
         counts = (
-            jnp.zeros((num_classes, num_classes), jnp.int32).at[row, column].add(keep.astype(jnp.int32), mode="drop")
+            jnp.zeros((num_classes, num_classes), jnp.int32).at[row, column].add(valid.astype(jnp.int32), mode="drop")
         )
-        return cls(counts, (keep & ~inside).sum(dtype=jnp.int32))
+        return cls(counts, (valid & ~inside).sum(dtype=jnp.int32))
 
     def compute(self) -> np.ndarray | None:
         """Read the counts.
@@ -178,15 +178,15 @@ class PrecisionRecall(Metric):
           ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
-        keep = _label_mask(labels, mask)
+        valid = _label_mask(labels, mask)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
         hit = predictions == labels
 
-        def count(classes: jax.Array, chosen: jax.Array) -> jax.Array:
+        def count(classes: jax.Array, selected: jax.Array) -> jax.Array:
             index = jnp.where(inside, classes, num_classes)
-            return jnp.zeros(num_classes, jnp.int32).at[index].add((keep & chosen).astype(jnp.int32), mode="drop")
+            return jnp.zeros(num_classes, jnp.int32).at[index].add((valid & selected).astype(jnp.int32), mode="drop")
 
-        outside = (keep & ~inside).sum(dtype=jnp.int32)
+        outside = (valid & ~inside).sum(dtype=jnp.int32)
         return cls(count(labels, hit), count(predictions, ~hit), count(labels, ~hit), outside)
 
     def compute(self) -> dict[str, Any] | None:

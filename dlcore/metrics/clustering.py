@@ -30,9 +30,9 @@ def adjusted_rand_index(labels: np.ndarray, clusters: np.ndarray) -> float:
     """
     n = _contingency(labels, clusters)
     pairs, of_class, of_cluster, total = (_pairs(v).sum() for v in (n, n.sum(1), n.sum(0), n.sum()))
-    chance = of_class * of_cluster / total if total else 0.0
+    expected = of_class * of_cluster / total if total else 0.0
     most = (of_class + of_cluster) / 2
-    return float((pairs - chance) / (most - chance)) if most != chance else 1.0
+    return float((pairs - expected) / (most - expected)) if most != expected else 1.0
 
 
 def normalized_mutual_information(labels: np.ndarray, clusters: np.ndarray) -> float:

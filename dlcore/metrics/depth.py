@@ -40,17 +40,17 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
     for name, v in (("truth", truth), ("mask", mask)):
         if v is not None and v.shape != prediction.shape:
             raise ValueError(f"{name}={v.shape}: wrong shape; allowed: {prediction.shape}, as prediction")
-    wide = jnp.result_type(jnp.float32, prediction, truth)
-    keep = (truth > 0) & jnp.isfinite(truth)
-    keep = keep if mask is None else keep & (mask > 0)
-    if not any(isinstance(v, jax.core.Tracer) for v in (prediction, keep)):
-        check_finite("prediction", jnp.where(keep, prediction, 1))
-    g = jnp.where(keep, truth, 1).astype(wide)
-    p = jnp.where(keep, jnp.maximum(prediction, 1e-6), 1).astype(wide)
-    count = jnp.maximum(keep.sum(), 1).astype(wide)
+    acc_dtype = jnp.result_type(jnp.float32, prediction, truth)
+    valid = (truth > 0) & jnp.isfinite(truth)
+    valid = valid if mask is None else valid & (mask > 0)
+    if not any(isinstance(v, jax.core.Tracer) for v in (prediction, valid)):
+        check_finite("prediction", jnp.where(valid, prediction, 1))
+    g = jnp.where(valid, truth, 1).astype(acc_dtype)
+    p = jnp.where(valid, jnp.maximum(prediction, 1e-6), 1).astype(acc_dtype)
+    count = jnp.maximum(valid.sum(), 1).astype(acc_dtype)
 
     def mean(v: jax.Array) -> jax.Array:
-        return jnp.where(keep, v, 0).sum() / count
+        return jnp.where(valid, v, 0).sum() / count
 
     d = jnp.log(p) - jnp.log(g)
     mean_d = mean(d)
@@ -63,7 +63,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
         "log10": mean(jnp.abs(d)) / math.log(10),
         "silog": 100 * safe_sqrt(mean(jnp.square(d - mean_d))),
     }
-    return errors | {f"delta{i}": mean((ratio < 1.25**i).astype(wide)) for i in (1, 2, 3)}
+    return errors | {f"delta{i}": mean((ratio < 1.25**i).astype(acc_dtype)) for i in (1, 2, 3)}
 
 
 def depth_metrics(
@@ -90,6 +90,6 @@ def depth_metrics(
         raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {prediction.shape[:1]}")
     valid = jnp.ones(prediction.shape, bool) if valid is None else valid > 0
     valid &= (truth > 0) & jnp.isfinite(truth)
-    counted = valid.any(tuple(range(1, valid.ndim)))
-    counted = counted if mask is None else counted & (mask > 0)
-    return {name: Sum.of(v, counted) for name, v in jax.vmap(depth_errors)(prediction, truth, valid).items()}
+    has_depth = valid.any(tuple(range(1, valid.ndim)))
+    has_depth = has_depth if mask is None else has_depth & (mask > 0)
+    return {name: Sum.of(v, has_depth) for name, v in jax.vmap(depth_errors)(prediction, truth, valid).items()}

@@ -31,11 +31,11 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
     Returns:
       [N] bool, which detections are correct, in the order given.
     """
-    boxes, truth = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(truth, np.float64).reshape(-1, 4)
-    correct, free = np.zeros(len(boxes), bool), np.ones(len(truth), bool)
+    boxes, targets = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, truth))
+    correct, free = np.zeros(len(boxes), bool), np.ones(len(targets), bool)
     for i in np.argsort(-np.asarray(scores), kind="stable"):
-        overlap = np.where(free, _iou(boxes[i], truth), -1.0)
-        if len(truth) and overlap.max() > threshold:
+        overlap = np.where(free, _iou(boxes[i], targets), -1.0)
+        if len(targets) and overlap.max() > threshold:
             correct[i], free[overlap.argmax()] = True, False
     return correct
 
@@ -79,8 +79,8 @@ def average_precision(correct: np.ndarray, scores: np.ndarray, num_truth: int) -
     return float(np.sum(np.diff(recall, prepend=0.0) * best_later))
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
+def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
     intersection = sides.prod(-1)
-    union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(-1) - intersection
+    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(-1) - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

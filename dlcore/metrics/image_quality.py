@@ -53,8 +53,8 @@ def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
     Raises:
       ValueError: the shapes differ.
     """
-    truth, image, _ = _pair(truth, image, 1.0)
-    return safe_sqrt(jnp.square(truth - image).mean() / jnp.square(truth).mean())
+    target, image, _ = _pair(truth, image, 1.0)
+    return safe_sqrt(jnp.square(target - image).mean() / jnp.square(target).mean())
 
 
 def ssim(
@@ -177,5 +177,5 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
         data_range = kinds.pop()
     if data_range <= 0:
         raise ValueError(f"data_range={data_range}: out of range; allowed: above 0")
-    wide = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
-    return a.astype(wide), b.astype(wide), data_range
+    acc_dtype = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
+    return a.astype(acc_dtype), b.astype(acc_dtype), data_range

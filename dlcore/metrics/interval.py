@@ -37,11 +37,11 @@ class HalfInterval(Metric):
         Returns:
           The metric.
         """
-        keep = jnp.ones(values.shape, bool) if mask is None else mask > 0
-        kept = jnp.where(keep, values, 0).astype(jnp.float32)
-        count = keep.sum(dtype=jnp.int32)
-        mean = kept.sum() / jnp.maximum(count, 1)
-        return cls(mean, jnp.square(jnp.where(keep, kept - mean, 0)).sum(), count)
+        valid = jnp.ones(values.shape, bool) if mask is None else mask > 0
+        valid_values = jnp.where(valid, values, 0).astype(jnp.float32)
+        count = valid.sum(dtype=jnp.int32)
+        mean = valid_values.sum() / jnp.maximum(count, 1)
+        return cls(mean, jnp.square(jnp.where(valid, valid_values - mean, 0)).sum(), count)
 
     def merge(self, other: Self) -> Self:
         """Join with a later part.

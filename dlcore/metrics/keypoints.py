@@ -68,5 +68,5 @@ class KeypointAccuracy(Metric):
         right, labeled = np.asarray(self.right, np.float64), np.asarray(self.labeled, np.float64)
         if not labeled.any():
             return None
-        shares = np.divide(right, labeled, out=np.full(len(right), np.nan), where=labeled > 0)
-        return {"pck": float(right.sum() / labeled.sum()), "pck_by_keypoint": shares}
+        fractions = np.divide(right, labeled, out=np.full(len(right), np.nan), where=labeled > 0)
+        return {"pck": float(right.sum() / labeled.sum()), "pck_by_keypoint": fractions}

@@ -73,9 +73,9 @@ class PanopticQuality(Metric):
         )
         count = functools.partial(_count, num_classes=num_classes)
         counts = jax.vmap(count)(segments, labels, true_segments, true_labels)
-        keep = jnp.ones(len(segments), bool) if mask is None else mask > 0
+        valid = jnp.ones(len(segments), bool) if mask is None else mask > 0
         return cls(
-            *(jnp.where(keep.reshape(-1, *[1] * (part.ndim - 1)), part, 0).sum(0, dtype=part.dtype) for part in counts)
+            *(jnp.where(valid.reshape(-1, *[1] * (part.ndim - 1)), part, 0).sum(0, dtype=part.dtype) for part in counts)
         )
 
     def compute(self) -> dict[str, Any] | None:
@@ -90,18 +90,18 @@ class PanopticQuality(Metric):
         """
         check_outside(self.outside, len(self.iou))
         parts = (self.iou, self.matched, self.wrong, self.missed)
-        iou, matched, wrong, missed = (np.asarray(x, np.float64) for x in parts)
-        weight = matched + (wrong + missed) / 2
+        iou, matched, false_positive, missed = (np.asarray(x, np.float64) for x in parts)
+        weight = matched + (false_positive + missed) / 2
         occurs = weight > 0
         if not occurs.any():
             return None
-        found = {
+        measures = {
             "pq": np.divide(iou, weight, out=np.full(len(iou), np.nan), where=occurs),
             "sq": np.where(occurs, iou / np.maximum(matched, 1), np.nan),
             "rq": np.divide(matched, weight, out=np.full(len(iou), np.nan), where=occurs),
         }
-        means = {name: float(np.nanmean(values)) for name, values in found.items()}
-        return means | {f"{name}_by_class": values for name, values in found.items()}
+        means = {name: float(np.nanmean(values)) for name, values in measures.items()}
+        return means | {f"{name}_by_class": values for name, values in measures.items()}
 
 
 def _count(segments, labels, true_segments, true_labels, num_classes: int) -> tuple[jax.Array, ...]:
@@ -116,23 +116,23 @@ def _count(segments, labels, true_segments, true_labels, num_classes: int) -> tu
     union = (area - in_void)[:, None] + true_area - shared
     iou = shared / jnp.maximum(union, 1)
     match = (iou > 0.5) & (labels[:, None] == true_labels) & (labels[:, None] >= 0)
-    wrong = (area > 0) & (labels >= 0) & ~match.any(1) & (2 * in_void <= area)
+    false_positive = (area > 0) & (labels >= 0) & ~match.any(1) & (2 * in_void <= area)
     missed = (true_area > 0) & (true_labels >= 0) & ~match.any(0)
 
-    def by_class(which: jax.Array, classes: jax.Array) -> jax.Array:
+    def by_class(mask: jax.Array, classes: jax.Array) -> jax.Array:
         return (
-            jnp.zeros(num_classes, which.dtype).at[jnp.where(classes < 0, num_classes, classes)].add(which, mode="drop")
+            jnp.zeros(num_classes, mask.dtype).at[jnp.where(classes < 0, num_classes, classes)].add(mask, mode="drop")
         )
 
-    for own, classes in ((area, labels), (true_area, true_labels)):
-        outside += ((own > 0) & ((classes < -1) | (classes >= num_classes))).sum()
+    for areas, classes in ((area, labels), (true_area, true_labels)):
+        outside += ((areas > 0) & ((classes < -1) | (classes >= num_classes))).sum()
     hits = match.any(1)
     ious = jnp.where(match, iou, 0).sum(1).astype(jnp.float32)
     return (
         by_class(ious, labels),
         *(
-            by_class(which.astype(jnp.int32), classes)
-            for which, classes in ((hits, labels), (wrong, labels), (missed, true_labels))
+            by_class(mask.astype(jnp.int32), classes)
+            for mask, classes in ((hits, labels), (false_positive, labels), (missed, true_labels))
         ),
         outside.astype(jnp.int32),
     )

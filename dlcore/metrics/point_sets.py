@@ -44,13 +44,13 @@ def nearest_squared_distances(
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
     p, q = (v if m is None else jnp.where(m[:, None] > 0, v, 0) for v, m in ((p, p_mask), (q, q_mask)))
-    wide = jnp.result_type(jnp.float32, p, q)
-    squared = jnp.square(p.astype(wide)[:, None] - q.astype(wide)[None]).sum(-1)
+    acc_dtype = jnp.result_type(jnp.float32, p, q)
+    squared = jnp.square(p.astype(acc_dtype)[:, None] - q.astype(acc_dtype)[None]).sum(-1)
 
-    def nearest(squared, own, other):
+    def nearest(squared, own_mask, other):
         squared = squared if other is None else jnp.where(other[None] > 0, squared, jnp.inf)
         least = squared.min(1, initial=jnp.inf)
-        return least if own is None else jnp.where(own > 0, least, 0)
+        return least if own_mask is None else jnp.where(own_mask > 0, least, 0)
 
     return nearest(squared, p_mask, q_mask), nearest(squared.T, q_mask, p_mask)
 
@@ -110,12 +110,12 @@ def point_f1(
     """
     if threshold < 0:
         raise ValueError(f"threshold={threshold}: negative; allowed: 0 or more")
-    shares = []
+    fractions = []
     for squared, mask in zip(nearest_squared_distances(p, q, p_mask, q_mask), (p_mask, q_mask), strict=True):
-        keep = jnp.ones(squared.shape, bool) if mask is None else mask > 0
-        near = (jnp.sqrt(squared) <= threshold) & keep
-        shares.append(near.sum() / jnp.maximum(keep.sum(), 1).astype(squared.dtype))
-    precision, recall = shares
+        valid = jnp.ones(squared.shape, bool) if mask is None else mask > 0
+        near = (jnp.sqrt(squared) <= threshold) & valid
+        fractions.append(near.sum() / jnp.maximum(valid.sum(), 1).astype(squared.dtype))
+    precision, recall = fractions
     both = precision + recall
     f1 = jnp.where(both > 0, 2 * precision * recall / jnp.where(both > 0, both, 1), 0)
     return {"precision": precision, "recall": recall, "f1": f1}

@@ -56,8 +56,8 @@ def multilabel_average_precision(targets: np.ndarray, scores: np.ndarray) -> tup
       ValueError: the shapes differ or are not [N, L], or no example has a label.
     """
     targets, scores = _two_tables("targets", targets, scores)
-    if (wrong := targets[(targets != 0) & (targets != 1)]).size:
-        raise ValueError(f"targets={wrong[0]:g}: neither 0 nor 1; allowed: 1 where an example has the label, else 0")
+    if (invalid := targets[(targets != 0) & (targets != 1)]).size:
+        raise ValueError(f"targets={invalid[0]:g}: neither 0 nor 1; allowed: 1 where an example has the label, else 0")
     if not targets.any():
         raise ValueError("targets: no example has a label; allowed: at least one 1")
     each = np.array([_average_precision(t > 0, s) for t, s in zip(targets.T, scores.T, strict=True)])

@@ -42,8 +42,8 @@ def recall_at_k(
       ValueError: `k` is out of range, `metric` is unknown, an embedding is not finite, or shapes do not fit together.
     """
     queries, labels = np.asarray(queries, np.float64), np.asarray(labels)
-    own = gallery is None
-    if own != (gallery_labels is None):
+    is_self = gallery is None
+    if is_self != (gallery_labels is None):
         raise ValueError("gallery=..., gallery_labels=...: one is missing; allowed: both or neither")
     database = queries if gallery is None else np.asarray(gallery, np.float64)
     database_labels = labels if gallery_labels is None else np.asarray(gallery_labels)
@@ -53,7 +53,7 @@ def recall_at_k(
         check_finite(name, v)
     if metric not in ("cosine", "euclidean"):
         raise ValueError(f"metric={metric!r}: unknown; allowed: cosine, euclidean")
-    most = len(database) - own
+    most = len(database) - is_self
     if not 1 <= k <= most:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")
     if metric == "cosine":
@@ -67,7 +67,7 @@ def recall_at_k(
         distance = (
             -part @ database.T if metric == "cosine" else np.square(database).sum(1)[None] - 2 * part @ database.T
         )
-        if own:
+        if is_self:
             distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf
         near = np.argsort(distance, axis=1, kind="stable")[:, :k]
         hits += (database_labels[near] == labels[start : start + _CHUNK, None]).any(1).sum()
@@ -118,16 +118,16 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
     check_finite("scores", scores)
     if same.all() or not same.any():
         raise ValueError(f"same={int(same.sum())} of {len(same)} pairs: only one kind; allowed: pairs of both kinds")
-    false, true, thresholds = roc_curve(same, scores, drop_intermediate=False)
+    fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)
     positive, negative = same.sum(), (~same).sum()
-    correct = (true * positive + (1 - false) * negative) / len(same)
-    gap = false - (1 - true)
+    correct = (tpr * positive + (1 - fpr) * negative) / len(same)
+    gap = fpr - (1 - tpr)
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)
-    share = 0.0 if gap[after] == gap[before] else -gap[before] / (gap[after] - gap[before])
-    eer = false[before] + share * (false[after] - false[before])
-    at = {rate: float(true[false <= rate].max()) for rate in rates}
-    return Verification(false, true, thresholds, float(auc(false, true)), float(correct.max()), float(eer), at)
+    fraction = 0.0 if gap[after] == gap[before] else -gap[before] / (gap[after] - gap[before])
+    eer = fpr[before] + fraction * (fpr[after] - fpr[before])
+    at = {rate: float(tpr[fpr <= rate].max()) for rate in rates}
+    return Verification(fpr, tpr, thresholds, float(auc(fpr, tpr)), float(correct.max()), float(eer), at)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -90,15 +90,15 @@ class MeanIoU(ConfusionMatrix):
         counts = super().compute()
         if counts is None:
             return None
-        iou, true, hit = iou_per_class(counts), counts.sum(1), np.diag(counts)
+        iou, target_counts, hit = iou_per_class(counts), counts.sum(1), np.diag(counts)
         if self.void_label is not None and 0 <= self.void_label < len(iou):
             iou[self.void_label] = np.nan
-        recall = hit[true > 0] / true[true > 0]
+        recall = hit[target_counts > 0] / target_counts[target_counts > 0]
         return {
             "mean_iou": float(np.nanmean(iou)),
             "pixel_accuracy": float(hit.sum() / counts.sum()),
             "mean_accuracy": float(recall.mean()),
-            "frequency_weighted_iou": float((np.nan_to_num(iou) * true).sum() / true.sum()),
+            "frequency_weighted_iou": float((np.nan_to_num(iou) * target_counts).sum() / target_counts.sum()),
             "iou": iou,
         }
 

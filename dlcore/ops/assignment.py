@@ -53,14 +53,14 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         least = distance.min(-1, keepdims=True)
         return least[..., 0], jnp.where(distance <= least, rows, rows.size - 1).min(-1)
 
-    price, wanted = nearest_row(cost)
-    rivals = (wanted[:, None] == wanted) & valid & (order < order[:, None])
-    row_of = jnp.where(valid & ~rivals.any(1), wanted, -1)
-    owner = jnp.where(row_of[:, None] == rows, order[:, None], -1).max(0)
+    price, best_row = nearest_row(cost)
+    rivals = (best_row[:, None] == best_row) & valid & (order < order[:, None])
+    assigned_row = jnp.where(valid & ~rivals.any(1), best_row, -1)
+    owner = jnp.where(assigned_row[:, None] == rows, order[:, None], -1).max(0)
 
     def insert(state):
-        u, v, row_of, owner = state
-        waiting = valid & (row_of < 0)
+        u, v, assigned_row, owner = state
+        waiting = valid & (assigned_row < 0)
         start, some = waiting.argmax().astype(jnp.int32), waiting.any()  # under vmap, others may wait where none does
 
         def look(search):
@@ -77,17 +77,17 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         search = jax.lax.while_loop(lambda search: some & (search[3] >= 0), look, look(search))
         distance, before, closed, _, nearest, row = search
         gain = jnp.where(closed, nearest - distance, 0)
-        u = u + jnp.where(order == start, nearest, jnp.where(row_of >= 0, gain[row_of], 0))
+        u = u + jnp.where(order == start, nearest, jnp.where(assigned_row >= 0, gain[assigned_row], 0))
 
         def move(path):
-            row, _, row_of, owner = path
+            row, _, assigned_row, owner = path
             column = before[row]
-            left = row_of[column]
-            return left, column, jnp.where(order == column, row, row_of), jnp.where(rows == row, column, owner)
+            left = assigned_row[column]
+            return left, column, jnp.where(order == column, row, assigned_row), jnp.where(rows == row, column, owner)
 
-        path = jax.lax.while_loop(lambda path: some & (path[1] != start), move, move((row, start, row_of, owner)))
+        path = jax.lax.while_loop(lambda path: some & (path[1] != start), move, move((row, start, assigned_row, owner)))
         return u, v - gain, *path[2:]
 
-    start = price, jnp.zeros(rows.shape, cost.dtype), row_of, owner
-    row_of = jax.lax.while_loop(lambda state: (valid & (state[2] < 0)).any(), insert, start)[2]
-    return jnp.where(row_of < count, row_of, -1)
+    start = price, jnp.zeros(rows.shape, cost.dtype), assigned_row, owner
+    assigned_row = jax.lax.while_loop(lambda state: (valid & (state[2] < 0)).any(), insert, start)[2]
+    return jnp.where(assigned_row < count, assigned_row, -1)

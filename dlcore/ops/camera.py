@@ -473,8 +473,8 @@ def _float_of(values: Any) -> Any:
 def _check_nonzero(name: str, depth: Any) -> None:
     if _is_concrete(depth) and (zero := np.asarray(depth) == 0).any():
         at = np.unravel_index(zero.argmax(), zero.shape)
-        place = str(list(map(int, at))) if at else ""
-        raise ValueError(f"{name}{place}: depth of 0; allowed: points outside the plane of the camera")
+        position = str(list(map(int, at))) if at else ""
+        raise ValueError(f"{name}{position}: depth of 0; allowed: points outside the plane of the camera")
 
 
 def _text(vector: jax.Array) -> str:

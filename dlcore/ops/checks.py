@@ -56,11 +56,11 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
     if isinstance(indices, jax.core.Tracer):
         return
     indices = np.asarray(indices)
-    wrong = ~((indices >= 0) & (indices < size) & (indices == np.floor(indices)))
+    invalid = ~((indices >= 0) & (indices < size) & (indices == np.floor(indices)))
     if ignored is not None:
-        wrong &= ~np.isin(indices, ignored)
-    if wrong.any():
-        at = np.unravel_index(wrong.argmax(), wrong.shape)
+        invalid &= ~np.isin(indices, ignored)
+    if invalid.any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
         also = "" if ignored is None else f", or {', '.join(map(str, np.atleast_1d(ignored)))}"
         raise ValueError(
             f"{name}{_place(at)}={indices[at]:g}: out of range; allowed: 0 to {size - 1}, of {size} {what}{also}"
@@ -80,8 +80,8 @@ def check_finite(name: str, values: Any) -> None:
     if isinstance(values, jax.core.Tracer):
         return
     values = np.asarray(values)
-    if (wrong := ~np.isfinite(values)).any():
-        at = np.unravel_index(wrong.argmax(), wrong.shape)
+    if (invalid := ~np.isfinite(values)).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
 
 
@@ -101,8 +101,8 @@ def check_range(name: str, values: Any, low: float, high: float) -> None:
         return
     values = np.asarray(values)
     slack = 1e-6 * max(abs(low), abs(high))  # of sums in float32
-    if (wrong := ~((values >= low - slack) & (values <= high + slack))).any():
-        at = np.unravel_index(wrong.argmax(), wrong.shape)
+    if (invalid := ~((values >= low - slack) & (values <= high + slack))).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: out of range; allowed: {low:g} to {high:g}")
 
 
@@ -120,8 +120,8 @@ def check_probabilities(name: str, values: Any) -> None:
         return
     values = np.asarray(values, np.float64)
     total = values.sum(-1)
-    if (wrong := ~((values >= 0).all(-1) & (np.abs(total - 1) <= 0.01))).any():
-        at = np.unravel_index(wrong.argmax(), wrong.shape)
+    if (invalid := ~((values >= 0).all(-1) & (np.abs(total - 1) <= 0.01))).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
         problem = "a negative number" if (values[at] < 0).any() else f"sums to {total[at]:g}"
         raise ValueError(f"{name}{_place(at)}={values[at]}: {problem}; allowed: probabilities that sum to 1")
 

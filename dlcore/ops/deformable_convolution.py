@@ -73,8 +73,8 @@ def deform_conv(
         )
     if mask is not None and mask.shape != (n, *counts, offset_groups * taps):
         raise ValueError(f"mask.shape={mask.shape}: does not fit offset; allowed: {(n, *counts, offset_groups * taps)}")
-    wide = jnp.result_type(jnp.float32, x, offset)
-    shift = offset.astype(wide).reshape(n, *counts, offset_groups, taps, 2)
+    acc_dtype = jnp.result_type(jnp.float32, x, offset)
+    shift = offset.astype(acc_dtype).reshape(n, *counts, offset_groups, taps, 2)
     rows, columns = (
         jnp.arange(count)[:, None] * s + jnp.arange(k) * d - low
         for count, s, k, d, (low, _) in zip(counts, strides, size, dilation, pads, strict=True)

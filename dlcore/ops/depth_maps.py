@@ -28,8 +28,8 @@ def depth_to_normals(depth: jax.Array, intrinsics: jax.Array) -> jax.Array:
         raise ValueError(f"depth.shape={jnp.shape(depth)}: no depth map; allowed: [H, W] of at least 2 x 2")
     if not isinstance(depth, jax.core.Tracer):
         check_finite("depth", depth)
-        if (wrong := np.asarray(depth) <= 0).any():
-            at = np.unravel_index(wrong.argmax(), wrong.shape)
+        if (invalid := np.asarray(depth) <= 0).any():
+            at = np.unravel_index(invalid.argmax(), invalid.shape)
             raise ValueError(f"depth{list(map(int, at))}={depth[at]:g}: not positive; allowed: depths above 0")
     points = unproject(pixel_grid(*depth.shape), depth, intrinsics)  # [H, W, 3]
     normals = jnp.cross(_difference(points, 0), _difference(points, 1))

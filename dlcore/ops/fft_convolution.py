@@ -42,11 +42,11 @@ def conv_fft(
     pads = pads_of(padding, x.shape[1:3], size, strides, (1, 1))
     counts = window_counts(x.shape[1:3], size, strides, pads, (1, 1))
     dtype = jnp.result_type(x, kernel)
-    wide = jnp.promote_types(dtype, jnp.float32)
-    x = jnp.pad(x.astype(wide), ((0, 0), *pads, (0, 0)))
+    acc_dtype = jnp.promote_types(dtype, jnp.float32)
+    x = jnp.pad(x.astype(acc_dtype), ((0, 0), *pads, (0, 0)))
     length = [_smooth(n) for n in x.shape[1:3]]
     image = jnp.fft.rfft2(x, length, (1, 2))
-    weight = jnp.fft.rfft2(kernel.astype(wide), length, (0, 1))
+    weight = jnp.fft.rfft2(kernel.astype(acc_dtype), length, (0, 1))
     spectrum = jnp.einsum("nhwc,hwco->nhwo", image, weight.conj(), precision=lax.Precision.HIGHEST)
     full = jnp.fft.irfft2(spectrum, length, (1, 2))
     stop = [(count - 1) * s + 1 for count, s in zip(counts, strides, strict=True)]

@@ -82,12 +82,12 @@ def grid_sample(
         )
     if method != "nearest" and not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
-    wide = jnp.result_type(jnp.float32, grid)
+    acc_dtype = jnp.result_type(jnp.float32, grid)
     height, width = x.shape[1:3]
     u, v = (
-        ((grid[..., i].astype(wide) + 1) * n - 1) / 2
+        ((grid[..., i].astype(acc_dtype) + 1) * n - 1) / 2
         if not align_corners
-        else (grid[..., i].astype(wide) + 1) * (n - 1) / 2
+        else (grid[..., i].astype(acc_dtype) + 1) * (n - 1) / 2
         for i, n in ((0, width), (1, height))
     )
 
@@ -130,8 +130,8 @@ def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
             f"x.shape={x.shape}, rows.shape={rows.shape} and columns.shape={columns.shape}: do not fit; "
             "allowed: [N, H, W, C] and two of [N, ...]"
         )
-    wide = jnp.promote_types(jnp.result_type(jnp.float32, rows), x.dtype)
-    rows, columns = rows.astype(wide), columns.astype(wide)
+    acc_dtype = jnp.promote_types(jnp.result_type(jnp.float32, rows), x.dtype)
+    rows, columns = rows.astype(acc_dtype), columns.astype(acc_dtype)
     top, left = lax.stop_gradient(jnp.floor(rows)), lax.stop_gradient(jnp.floor(columns))
     down, across = rows - top, columns - left
     sample = jax.vmap(_pixels)

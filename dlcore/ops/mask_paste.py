@@ -81,8 +81,8 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
         y, x = (jnp.arange(length) < pixels[axis] for axis, length in ((1, size[0]), (0, size[1])))
         flat = jnp.where(y[:, None] & x, large, -jnp.inf).reshape(len(maps), -1)
         best = flat.argmax(-1)
-        found = jnp.stack([best % size[1], best // size[1]], -1)
-        return (found + 0.5) * (sides / pixels) + box[:2], flat.max(-1)
+        peak = jnp.stack([best % size[1], best // size[1]], -1)
+        return (peak + 0.5) * (sides / pixels) + box[:2], flat.max(-1)
 
     return lax.map(one, (heatmaps, boxes))
 

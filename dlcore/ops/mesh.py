@@ -68,9 +68,9 @@ def _check_closed(faces: np.ndarray) -> None:
     directed, counts = np.unique(_half_edges(faces), axis=0, return_counts=True)
     size = int(faces.max(initial=-1)) + 1
     code, reverse = directed @ [size, 1], directed @ [1, size]
-    wrong = (counts > 1) | ~np.isin(reverse, code)
-    if wrong.any():
-        edge = tuple(map(int, np.sort(directed[wrong.argmax()])))
+    unpaired = (counts > 1) | ~np.isin(reverse, code)
+    if unpaired.any():
+        edge = tuple(map(int, np.sort(directed[unpaired.argmax()])))
         number = int((np.sort(_half_edges(faces), 1) == edge).all(1).sum())
         what = "one face" if number == 1 else f"{number} faces" if number != 2 else "two faces of opposite orientation"
         raise ValueError(
@@ -274,10 +274,10 @@ def mesh_laplacian(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     if edge_mask is not None and edge_mask.shape != edges.shape[:1]:
         raise ValueError(f"edge_mask.shape={edge_mask.shape}: does not fit edges; allowed: {edges.shape[:1]}")
     weight = jnp.ones(len(edges)) if edge_mask is None else (edge_mask > 0).astype(jnp.float32)
-    ends, other = jnp.concatenate([edges[:, 0], edges[:, 1]]), jnp.concatenate([edges[:, 1], edges[:, 0]])
+    tail, head = jnp.concatenate([edges[:, 0], edges[:, 1]]), jnp.concatenate([edges[:, 1], edges[:, 0]])
     weight = jnp.concatenate([weight, weight]).astype(vertices.dtype)
-    total = jax.ops.segment_sum(vertices[other] * weight[:, None], ends, len(vertices))
-    degree = jax.ops.segment_sum(weight, ends, len(vertices))[:, None]
+    total = jax.ops.segment_sum(vertices[head] * weight[:, None], tail, len(vertices))
+    degree = jax.ops.segment_sum(weight, tail, len(vertices))[:, None]
     return jnp.where(degree > 0, total / jnp.maximum(degree, 1) - vertices, 0)
 
 
@@ -290,8 +290,8 @@ def _sample(key, vertices, faces, count, face_mask):
     choice, square = jax.random.split(key)
     # A face by its share of the total area.
     cumulative = jnp.cumsum(weights)
-    drawn = jax.random.uniform(choice, (count,), cumulative.dtype) * cumulative[-1]
-    face = jnp.minimum(jnp.searchsorted(cumulative, drawn, side="right"), len(faces) - 1)
+    sampled = jax.random.uniform(choice, (count,), cumulative.dtype) * cumulative[-1]
+    face = jnp.minimum(jnp.searchsorted(cumulative, sampled, side="right"), len(faces) - 1)
     # A point in it.
     r, s = jax.random.uniform(square, (2, count, 1), cumulative.dtype)
     r = jnp.sqrt(r)

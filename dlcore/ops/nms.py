@@ -53,14 +53,14 @@ def nms(
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf), stable=True)
     boxes, valid = boxes[order], valid[order]
     groups = jnp.zeros(count, jnp.int32) if groups is None else groups[order]
-    place, extra = jnp.arange(count), -count % 32
+    position, extra = jnp.arange(count), -count % 32
 
     def suppresses(first, rows, row_groups):
         """Of 32 boxes from place `first` on, in bits: [N] uint32, which of them each box must yield to."""
         bits = jnp.zeros(count, jnp.uint32)
         for k in range(32):
             overlaps = box_iou(rows[k, None], boxes)[0] > iou_threshold
-            hit = overlaps & (row_groups[k] == groups) & (place > first + k)
+            hit = overlaps & (row_groups[k] == groups) & (position > first + k)
             bits |= hit.astype(jnp.uint32) << k
         return bits
 
@@ -70,13 +70,15 @@ def nms(
     words = jax.vmap(suppresses)(32 * jnp.arange((count + extra) // 32), by_words(boxes), by_words(groups))
 
     def settle(carry):
-        keep, _ = carry
-        kept = (by_words(keep).astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)).sum(1, dtype=jnp.uint32)
-        return valid & ~(words & kept[:, None] != 0).any(0), keep
+        keep_mask, _ = carry
+        packed_mask = (by_words(keep_mask).astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)).sum(
+            1, dtype=jnp.uint32
+        )
+        return valid & ~(words & packed_mask[:, None] != 0).any(0), keep_mask
 
     start = settle((valid, valid))
-    keep, _ = jax.lax.while_loop(lambda carry: (carry[0] != carry[1]).any(), settle, start)
-    return jnp.zeros(count, bool).at[order].set(keep)
+    keep_mask, _ = jax.lax.while_loop(lambda carry: (carry[0] != carry[1]).any(), settle, start)
+    return jnp.zeros(count, bool).at[order].set(keep_mask)
 
 
 def top_detections(keep: jax.Array, scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:

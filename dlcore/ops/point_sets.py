@@ -64,8 +64,8 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
         raise ValueError(f"p.shape={p.shape}, q.shape={q.shape}: do not fit; allowed: [..., N, D] and [..., M, D]")
     check_points("p", p)
     check_points("q", q, q_mask)
-    wide = jnp.result_type(jnp.float32, p, q)
-    p, q = jax.lax.stop_gradient((p.astype(wide), q.astype(wide)))
+    acc_dtype = jnp.result_type(jnp.float32, p, q)
+    p, q = jax.lax.stop_gradient((p.astype(acc_dtype), q.astype(acc_dtype)))
     squared = jnp.asarray(sum(jnp.square(p[..., :, None, i] - q[..., None, :, i]) for i in range(p.shape[-1])))
     if q_mask is not None:
         squared = jnp.where(q_mask[..., None, :] > 0, squared, jnp.inf)

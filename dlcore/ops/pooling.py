@@ -86,12 +86,12 @@ def avg_pool(
     if all(k == stride and not (low or high or extra) for _, k, stride, (low, high), extra in plan):
         return _tile_means(total, [(axis, k) for axis, k, *_ in plan]).astype(x.dtype)
     for axis, k, stride, (low, high), extra in reversed(plan):
-        counted = np.ones(low + x.shape[axis] + high)
+        num_valid = np.ones(low + x.shape[axis] + high)
         if not count_include_pad:
-            counted[:low] = counted[low + x.shape[axis] :] = 0
+            num_valid[:low] = num_valid[low + x.shape[axis] :] = 0
         total = _over_slices(jnp.add, total, axis, k, stride, (low, high + extra), 0)
         starts = np.arange(total.shape[axis]) * stride
-        counts = np.array([counted[start : start + k].sum() for start in starts])
+        counts = np.array([num_valid[start : start + k].sum() for start in starts])
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         total = total / np.maximum(counts, 1).reshape(shape).astype(total.dtype)
     return total.astype(x.dtype)

@@ -66,7 +66,7 @@ def resize(
         raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1
-    dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32) if not nearest else x.dtype
+    dtype, acc_dtype = x.dtype, jnp.promote_types(x.dtype, jnp.float32) if not nearest else x.dtype
     for i, (out, ratio) in enumerate(zip(sizes, scales, strict=True)):
         axis, n = first + i, x.shape[first + i]
         if nearest:
@@ -75,7 +75,7 @@ def resize(
             a = (-0.5 if antialias else -0.75) if cubic_coefficient is None else cubic_coefficient
             weights = _weights(n, out, ratio, method, align_corners, antialias, a)
             product = jnp.tensordot(
-                x.astype(wide), weights.astype(wide), ((axis,), (1,)), precision=lax.Precision.HIGHEST
+                x.astype(acc_dtype), weights.astype(acc_dtype), ((axis,), (1,)), precision=lax.Precision.HIGHEST
             )
             x = jnp.moveaxis(product, -1, axis)
     return x.astype(dtype)
@@ -119,13 +119,13 @@ def _weights(n: int, out: int, ratio: float, method: str, align_corners: bool, a
     matrix = np.zeros((out, n))
     reach = 1 if method == "bilinear" else 2
     if antialias:
-        wide = max(ratio, 1.0)
+        stretch = max(ratio, 1.0)
         for i in range(out):
             center = ratio * (i + 0.5)
-            low = max(int(center - reach * wide + 0.5), 0)
-            high = min(int(center + reach * wide + 0.5), n)
-            share = kernel((np.arange(low, high) - center + 0.5) / wide)
-            matrix[i, low:high] = share / share.sum()
+            low = max(int(center - reach * stretch + 0.5), 0)
+            high = min(int(center + reach * stretch + 0.5), n)
+            weight = kernel((np.arange(low, high) - center + 0.5) / stretch)
+            matrix[i, low:high] = weight / weight.sum()
         return matrix
     center = ratio * np.arange(out) if align_corners else ratio * (np.arange(out) + 0.5) - 0.5
     center = np.maximum(center, 0) if method == "bilinear" else center

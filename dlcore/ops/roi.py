@@ -181,11 +181,11 @@ def _taps(low: jax.Array, high: jax.Array, bins: int, length: jax.Array, ratio: 
         counts, samples = jnp.full_like(size, ratio), ratio
     i, counts, length = jnp.arange(samples), counts[:, None, None], length[:, None, None]
     at = low[:, None, None] + (jnp.arange(bins)[:, None] + (i + 0.5) / jnp.maximum(counts, 1)) * size[:, None, None]
-    share = jnp.where((at >= -1) & (at <= length) & (i < counts), 1 / jnp.maximum(counts, 1), 0)
+    weight = jnp.where((at >= -1) & (at <= length) & (i < counts), 1 / jnp.maximum(counts, 1), 0)
     at = jnp.clip(at, 0, length - 1)
     first = jnp.floor(at)
     index = jnp.concatenate([first, jnp.minimum(first + 1, length - 1)], -1).astype(jnp.int32)
-    return _Taps(index, jnp.concatenate([(first + 1 - at) * share, (at - first) * share], -1))
+    return _Taps(index, jnp.concatenate([(first + 1 - at) * weight, (at - first) * weight], -1))
 
 
 def _crops(
@@ -238,9 +238,9 @@ def _read_forward(levels, rows, columns, level):
     return _read(levels, rows, columns, level), (levels, rows, columns, level)
 
 
-def _read_backward(kept, cotangent):
+def _read_backward(residuals, cotangent):
     """The adjoint of sum_ij rows[r, p, i] x[i, j] columns[r, q, j] is two matrix products; a scatter would be slow."""
-    levels, rows, columns, level = kept
+    levels, rows, columns, level = residuals
     count, bins = rows.index.shape[:2]
     size = max(4 * bins * x.shape[1] * x.shape[2] for x in levels)
     chunks = max(1, -(-count * size // CHUNK_BYTES))

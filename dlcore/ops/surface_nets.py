@@ -47,9 +47,9 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
         edge = tuple(at.T)
         position = at.astype(np.float64)
         position[:, axis] += (level - first[edge]) / (last[edge] - first[edge])
-        others = [(axis + 1) % 3, (axis + 2) % 3]
+        other_axes = [(axis + 1) % 3, (axis + 2) % 3]
         cells = np.repeat(at[:, None], 4, 1)  # around the axis, counterclockwise
-        cells[:, :, others] += np.array([[-1, -1], [0, -1], [0, 0], [-1, 0]])
+        cells[:, :, other_axes] += np.array([[-1, -1], [0, -1], [0, 0], [-1, 0]])
         valid = np.all((cells >= 0) & (cells < count.shape), axis=-1)
         for k in range(4):
             index = tuple(cells[valid[:, k], k].T)

@@ -42,10 +42,10 @@ def conv_winograd(x: jax.Array, kernel: jax.Array, padding: Padding = "VALID") -
     pads = pads_of(padding, x.shape[1:3], (3, 3), (1, 1), (1, 1))
     rows, columns = window_counts(x.shape[1:3], (3, 3), (1, 1), pads, (1, 1))
     dtype = jnp.result_type(x, kernel)
-    wide = jnp.promote_types(dtype, jnp.float32)
-    b, g, a = (m.astype(wide) for m in (_B, _G, _A))
+    acc_dtype = jnp.promote_types(dtype, jnp.float32)
+    b, g, a = (m.astype(acc_dtype) for m in (_B, _G, _A))
     whole = [(low, high + n % 2) for (low, high), n in zip(pads, (rows, columns), strict=True)]
-    x = jnp.pad(x.astype(wide), ((0, 0), *whole, (0, 0)))
+    x = jnp.pad(x.astype(acc_dtype), ((0, 0), *whole, (0, 0)))
     across, down = (columns + 1) // 2, (rows + 1) // 2
     strips = jnp.stack([x[:, i : i + 2 * down - 1 : 2] for i in range(4)])
     tiles = jnp.stack([strips[:, :, :, i : i + 2 * across - 1 : 2] for i in range(4)], 1)
@@ -54,7 +54,10 @@ def conv_winograd(x: jax.Array, kernel: jax.Array, padding: Padding = "VALID") -
         return jnp.einsum("ai,bj,ij...->ab...", matrix, matrix, block, precision=lax.Precision.HIGHEST)
 
     product = jnp.einsum(
-        "abnhwc,abco->abnhwo", transform(b, tiles), transform(g, kernel.astype(wide)), precision=lax.Precision.HIGHEST
+        "abnhwc,abco->abnhwo",
+        transform(b, tiles),
+        transform(g, kernel.astype(acc_dtype)),
+        precision=lax.Precision.HIGHEST,
     )
     y = transform(a, product).transpose(2, 3, 0, 4, 1, 5)
     return y.reshape(x.shape[0], 2 * down, 2 * across, -1)[:, :rows, :columns].astype(dtype)

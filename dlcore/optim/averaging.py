@@ -54,8 +54,10 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
 
     def init(params):
         zero = jnp.zeros((), jnp.int32)
-        wide = jax.tree.map(lambda p: jnp.array(p.astype(jnp.promote_types(p.dtype, jnp.float32)), copy=True), params)
-        return SwaState(zero, jnp.zeros((), jnp.int32), wide)
+        average = jax.tree.map(
+            lambda p: jnp.array(p.astype(jnp.promote_types(p.dtype, jnp.float32)), copy=True), params
+        )
+        return SwaState(zero, jnp.zeros((), jnp.int32), average)
 
     def update(updates, state, params=None):
         if params is None:
@@ -64,8 +66,8 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
         new = optax.apply_updates(params, updates)
         counts = (count >= start) & ((count - start) % every == 0)
         averaged = state.averaged + counts.astype(jnp.int32)
-        share = jnp.where(averaged == 0, 1.0, jnp.where(counts, 1 / jnp.maximum(averaged, 1), 0.0))
-        mean = jax.tree.map(lambda m, w: m + share.astype(m.dtype) * (w.astype(m.dtype) - m), state.mean, new)
+        weight = jnp.where(averaged == 0, 1.0, jnp.where(counts, 1 / jnp.maximum(averaged, 1), 0.0))
+        mean = jax.tree.map(lambda m, w: m + weight.astype(m.dtype) * (w.astype(m.dtype) - m), state.mean, new)
         return updates, SwaState(count, averaged, mean)
 
     return optax.GradientTransformation(init, update)

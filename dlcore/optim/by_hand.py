@@ -429,8 +429,8 @@ def asgd(
     def rule(g, w, s, t, a):
         a = jnp.where(t > 1, a / (1 + decay * a * (t - 1)) ** power, a)
         step = -a * (decay * w + g)
-        share = 1 / jnp.maximum(1, t - 1 - average_from)
-        return step, {"average": s["average"] + share * (w + step - s["average"])}
+        weight = 1 / jnp.maximum(1, t - 1 - average_from)
+        return step, {"average": s["average"] + weight * (w + step - s["average"])}
 
     return each_array(rule, learning_rate, average=jnp.zeros_like)
 

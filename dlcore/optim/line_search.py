@@ -107,9 +107,9 @@ def _between(low: float, low_value: float, low_slope: float, high: float, high_v
     """The lowest point of the parabola through both ends, at least a tenth of the way from them."""
     width = high - low
     curvature = high_value - low_value - low_slope * width
-    share = -low_slope * width / (2 * curvature) if curvature > 0 else 0.5
-    share = share if share == share else 0.5
-    return low + width * min(max(share, 0.1), 0.9)
+    fraction = -low_slope * width / (2 * curvature) if curvature > 0 else 0.5
+    fraction = fraction if fraction == fraction else 0.5
+    return low + width * min(max(fraction, 0.1), 0.9)
 
 
 def _check(slope: float, c1: float, c2: float) -> None:

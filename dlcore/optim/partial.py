@@ -67,9 +67,9 @@ def parse_part(text: str) -> Part:
     Raises:
       ValueError: it is none.
     """
-    found = re.fullmatch(r"(?P<pattern>[^:@\s]+)(:(?P<rate>[^:@]+))?(@(?P<start>[^:@]+))?", text)
+    match = re.fullmatch(r"(?P<pattern>[^:@\s]+)(:(?P<rate>[^:@]+))?(@(?P<start>[^:@]+))?", text)
     try:
-        part = Part(found["pattern"], float(found["rate"] or 1), float(found["start"] or 0))
+        part = Part(match["pattern"], float(match["rate"] or 1), float(match["start"] or 0))
         if part.rate >= 0 and 0 <= part.start < 1:
             return part
     except (TypeError, ValueError):
@@ -179,8 +179,8 @@ def _clip_learning(parts: Sequence[Part], steps: int, clip_norm: float) -> optax
             part = part_of(_path(path), parts)
             return False if part is None or part.rate == 0 else count >= round(part.start * steps)
 
-        which = jax.tree_util.tree_map_with_path(learns, updates)
-        updates = jax.tree.map(lambda g, learns: jnp.where(learns, g, 0), updates, which)
+        is_learning = jax.tree_util.tree_map_with_path(learns, updates)
+        updates = jax.tree.map(lambda g, learns: jnp.where(learns, g, 0), updates, is_learning)
         updates, _ = optax.clip_by_global_norm(clip_norm).update(updates, optax.EmptyState())
         return updates, optax.safe_increment(count)
 
@@ -212,9 +212,9 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
         """Path of the module that holds a stack -> K."""
         depths: dict[str, int] = {}
         for path, _ in jax.tree_util.tree_leaves_with_path(tree):
-            if found := BLOCK.search(_path(path)):
-                stack = found["stack"] or ""
-                depths[stack] = max(depths.get(stack, 0), 1 + int(found["number"]))
+            if match := BLOCK.search(_path(path)):
+                stack = match["stack"] or ""
+                depths[stack] = max(depths.get(stack, 0), 1 + int(match["number"]))
         if not depths:
             raise ValueError(
                 f"layer_decay={decay}: the network has no numbered blocks; allowed: of vision transformers"
@@ -230,8 +230,8 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
 
         def scaled(path: tuple, leaf: jax.Array) -> jax.Array:
             name = _path(path)
-            if found := BLOCK.search(name):
-                return leaf * decay ** (depths[found["stack"] or ""] - int(found["number"]))
+            if match := BLOCK.search(name):
+                return leaf * decay ** (depths[match["stack"] or ""] - int(match["number"]))
             if FIRST.isdisjoint(re.sub(r"\d", "", word) for word in re.split("[/_]", name)):
                 return leaf
             around = [stack for stack in depths if stack == "" or name.startswith(f"{stack}/")]

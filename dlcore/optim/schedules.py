@@ -304,10 +304,10 @@ def one_cycle(
     def schedule(t):
         rate = rates[0]
         for a, b, low, high in zip(marks, marks[1:], rates, rates[1:], strict=False):
-            share = jnp.clip((t - a) / (b - a), 0, 1)
+            fraction = jnp.clip((t - a) / (b - a), 0, 1)
             if anneal == "cosine":
-                share = (1 - jnp.cos(jnp.pi * share)) / 2
-            rate = jnp.where(t > a, low + (high - low) * share, rate)
+                fraction = (1 - jnp.cos(jnp.pi * fraction)) / 2
+            rate = jnp.where(t > a, low + (high - low) * fraction, rate)
         return rate
 
     return schedule

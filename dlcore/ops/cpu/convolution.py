@@ -199,8 +199,8 @@ def _canonical_rhs_gradient(
         block = (lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in (lhs, cotangent))
         return total + _block_rhs_gradient(convolve, window, rhs, *block)
 
-    wide = jnp.promote_types(jnp.result_type(rhs, cotangent), jnp.float32)
-    zeros, _ = equally_varying(jnp.zeros(rhs.shape, wide), cotangent)
+    acc_dtype = jnp.promote_types(jnp.result_type(rhs, cotangent), jnp.float32)
+    zeros, _ = equally_varying(jnp.zeros(rhs.shape, acc_dtype), cotangent)
     return lax.fori_loop(0, blocks, add, zeros).astype(rhs.dtype)
 
 

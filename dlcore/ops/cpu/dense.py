@@ -55,8 +55,8 @@ def dense_dot_general(
     """
     (contracted, batch) = dimension_numbers
     layer = ((lhs.ndim - 1,), (0,)), ((), ())
-    given = tuple(map(tuple, contracted)), tuple(map(tuple, batch))
-    if rhs.ndim != 2 or given != layer:
+    dimensions = tuple(map(tuple, contracted)), tuple(map(tuple, batch))
+    if rhs.ndim != 2 or dimensions != layer:
         return lax.dot_general(lhs, rhs, dimension_numbers, precision, preferred_element_type)
     return dense_product(lhs, rhs, precision, preferred_element_type)
 

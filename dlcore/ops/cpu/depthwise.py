@@ -52,18 +52,18 @@ def depthwise_conv(
       [N, H', W', C m].
     """
     dtype = dtype or x.dtype
-    wide = _wide(x.dtype, dtype)
+    acc_dtype = _wide(x.dtype, dtype)
     kh, kw, channels = *kernel.shape[:2], x.shape[3]
     rows, columns = _counts(x.shape[1:3], (kh, kw), strides, padding, lhs_dilation, rhs_dilation)
-    w = kernel.astype(wide).reshape(kh, kw, channels, -1)
+    w = kernel.astype(acc_dtype).reshape(kh, kw, channels, -1)
     if not min(rows, columns, kh, kw):
         return jnp.zeros((x.shape[0], rows, columns, kernel.shape[3]), dtype)
     image = _padded(x, padding, lhs_dilation)
     shifted = _shifted(image, (kh, kw), (rows, columns), strides, rhs_dilation)
     if w.shape[3] == 1:
-        total = sum(part.astype(wide) * w[k, j, :, 0] for k, j, part in shifted)
+        total = sum(part.astype(acc_dtype) * w[k, j, :, 0] for k, j, part in shifted)
     else:
-        total = sum(part.astype(wide)[..., None] * w[k, j] for k, j, part in shifted)
+        total = sum(part.astype(acc_dtype)[..., None] * w[k, j] for k, j, part in shifted)
     return jnp.asarray(total).reshape(x.shape[0], rows, columns, kernel.shape[3]).astype(dtype)
 
 
@@ -93,10 +93,10 @@ def depthwise_transpose(
       [N, H, W, C].
     """
     dtype = dtype or cotangent.dtype
-    wide = _wide(cotangent.dtype, dtype)
+    acc_dtype = _wide(cotangent.dtype, dtype)
     n, channels = shape[0], shape[3]
     sizes, kernel_size = shape[1:3], kernel.shape[:2]
-    w = jnp.flip(kernel, (0, 1)).astype(wide).reshape(*kernel_size, channels, -1)
+    w = jnp.flip(kernel, (0, 1)).astype(acc_dtype).reshape(*kernel_size, channels, -1)
     if 0 in shape or cotangent.size == 0:
         return jnp.zeros(shape, dtype)
     low = [(k - 1) * r - p[0] for k, r, p in zip(kernel_size, rhs_dilation, padding, strict=True)]
@@ -111,9 +111,9 @@ def depthwise_transpose(
     total = 0
     for k, j, part in _shifted(image, kernel_size, sizes, lhs_dilation, rhs_dilation):
         if w.shape[3] == 1:
-            total += part.astype(wide) * w[k, j, :, 0]
+            total += part.astype(acc_dtype) * w[k, j, :, 0]
         else:
-            total += (part.astype(wide).reshape(n, *sizes, channels, -1) * w[k, j]).sum(-1)
+            total += (part.astype(acc_dtype).reshape(n, *sizes, channels, -1) * w[k, j]).sum(-1)
     return jnp.asarray(total).astype(dtype)
 
 
@@ -143,23 +143,25 @@ def depthwise_kernel_gradient(
       [kh, kw, 1, C m].
     """
     dtype = dtype or x.dtype
-    wide = _wide(x.dtype, cotangent.dtype, dtype)
+    acc_dtype = _wide(x.dtype, cotangent.dtype, dtype)
     if 0 in shape or cotangent.size == 0:
         return jnp.zeros(shape, dtype)
     multiplier = shape[3] // x.shape[3]
     blocks = min(x.shape[0], _BLOCKS)
     fill = ((0, -x.shape[0] % blocks, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0))
     image = lax.pad(_padded(x, padding, lhs_dilation), jnp.zeros((), x.dtype), fill)
-    dy = lax.pad(cotangent.astype(wide), jnp.zeros((), wide), fill)
+    dy = lax.pad(cotangent.astype(acc_dtype), jnp.zeros((), acc_dtype), fill)
     size = dy.shape[0] // blocks
-    ones = jnp.ones((size * dy.shape[1] * dy.shape[2],), wide)
+    ones = jnp.ones((size * dy.shape[1] * dy.shape[2],), acc_dtype)
     extent = (size, *((count - 1) * s + 1 for count, s in zip(dy.shape[1:3], strides, strict=True)), image.shape[3])
 
     def tap(index: jax.Array) -> jax.Array:
         top, left = index // shape[1] * rhs_dilation[0], index % shape[1] * rhs_dilation[1]
         total = 0
         for i in range(blocks):
-            a = lax.dynamic_slice(image, (i * size, top, left, 0), extent)[:, :: strides[0], :: strides[1]].astype(wide)
+            a = lax.dynamic_slice(image, (i * size, top, left, 0), extent)[:, :: strides[0], :: strides[1]].astype(
+                acc_dtype
+            )
             b = lax.slice_in_dim(dy, i * size, (i + 1) * size)
             total += a * b if multiplier == 1 else a[..., None] * b.reshape(*a.shape, multiplier)
         return jnp.dot(ones, jnp.asarray(total).reshape(len(ones), -1), precision=lax.Precision.HIGHEST)

@@ -80,15 +80,15 @@ def leave_out_of_cache() -> bool:
 
     if not has_onednn():
         return False
-    write = compiler._cache_write
-    if getattr(write, "leaves_out_onednn", False):
+    cache_write = compiler._cache_write
+    if getattr(cache_write, "leaves_out_onednn", False):
         return True
 
     def write_others(key: str, seconds: float, name: str, backend: Any, executable: Any, *rest: Any) -> None:
         if not any(
             call in module.to_string() for module in executable.hlo_modules() for call in (CONVOLUTION, PRODUCT)
         ):
-            write(key, seconds, name, backend, executable, *rest)
+            cache_write(key, seconds, name, backend, executable, *rest)
 
     write_others.leaves_out_onednn = True
     compiler._cache_write = write_others
@@ -216,16 +216,18 @@ class _Operand(NamedTuple):
 
     def is_summed_first(self) -> bool:
         """Whether it lies in memory as [batch, summed, free]."""
-        wide = [axis for axis in (*self.batch, *self.summed, *self.free) if self.shape[axis] > 1]
-        return wide == sorted(wide)
+        long_axes = [axis for axis in (*self.batch, *self.summed, *self.free) if self.shape[axis] > 1]
+        return long_axes == sorted(long_axes)
 
     def matrices(self) -> Any:
         """The value as [batch, summed, free] where it lies so in memory, else as [batch, free, summed]."""
         inner = (self.summed, self.free) if self.is_summed_first() else (self.free, self.summed)
         groups = (self.batch, *inner)
         order = [axis for group in groups for axis in group]
-        wide = [axis for axis in order if self.shape[axis] > 1]
-        value = self.value if wide == sorted(wide) else hlo.transpose(self.value, ir.DenseI64ArrayAttr.get(order))
+        long_axes = [axis for axis in order if self.shape[axis] > 1]
+        value = (
+            self.value if long_axes == sorted(long_axes) else hlo.transpose(self.value, ir.DenseI64ArrayAttr.get(order))
+        )
         return _reshape(value, [self.size(group) for group in groups])
 
 
