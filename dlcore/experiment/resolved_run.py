@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dlcore.run.json_files import read_json
 __all__ = [
     "ResolvedRun",
     "check_identity",
+    "check_settings",
     "compiled_fast",
     "config_of",
     "open_run",
@@ -277,14 +278,34 @@ def check_identity(run: ResolvedRun, config: dict) -> None:
     Raises:
       FlagError: the settings differ; each is named.
     """
-    before, now = config["identity"], json.loads(json.dumps(run.identity))
+    before, now = config["identity"], run.identity
     # A flag that is younger than the run stands at its default, which is what the run did.
     names = sorted({*before, *(k for k in now if k in run.flags.given)})
+    check_settings(run.folder, config["experiment"], before, run.experiment.name, now, names)
+
+
+def check_settings(
+    folder: Path, made_by: str, before: dict[str, Any], experiment: str, settings: dict[str, Any], names: Iterable[str]
+) -> None:
+    """Check that a folder was made by an experiment or a study with the same settings.
+
+    Args:
+      folder: folder of the earlier run, for the error.
+      made_by: name of the experiment that made it.
+      before: settings that it was made with, as JSON keeps them.
+      experiment: name of the experiment that is to use it.
+      settings: settings of this call.
+      names: names of the settings to compare.
+
+    Raises:
+      FlagError: the settings differ; each is named.
+    """
+    now = json.loads(json.dumps(settings))
     changes = [f"{k}={before.get(k)} there, {now.get(k)} here" for k in names if before.get(k) != now.get(k)]
-    if config["experiment"] != run.experiment.name:
-        changes.insert(0, f"experiment {config['experiment']} there, {run.experiment.name} here")
+    if made_by != experiment:
+        changes.insert(0, f"experiment {made_by} there, {experiment} here")
     if changes:
-        raise FlagError(f"{run.folder} was made with other settings: {'; '.join(changes)}. Choose another --run_dir")
+        raise FlagError(f"{folder} was made with other settings: {'; '.join(changes)}. Choose another --run_dir")
 
 
 def config_of(run: ResolvedRun) -> dict:

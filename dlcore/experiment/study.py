@@ -9,7 +9,6 @@ line of the docstring is the claim (`dlcore.report.study_text`).
 """
 
 import dataclasses
-import datetime
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ import numpy as np
 from dlcore.experiment.experiment import name_of
 from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import wants_smoke
-from dlcore.experiment.resolved_run import run_folder
+from dlcore.experiment.resolved_run import check_settings, run_folder
 from dlcore.experiment.setting import FlagError, settings_of
 from dlcore.experiment.settings import FOLDER
 from dlcore.extras import MissingPackage
@@ -144,15 +143,9 @@ def run_study(study: Study, argv: list[str]) -> int:
 def _check_settings(study: Study, folder: Path, values: dict) -> None:
     """A given folder must have been made by this study with these settings."""
     path = folder / "config.json"
-    if not path.exists():
-        return
-    before, now = json.loads(path.read_text()), json.loads(json.dumps(values))
-    changes = [
-        f"{k}={before['settings'].get(k)} there, {v} here" for k, v in now.items() if before["settings"].get(k) != v
-    ]
-    if before["experiment"] != study.name or changes:
-        text = "; ".join(changes) or f"experiment {before['experiment']} there, {study.name} here"
-        raise FlagError(f"{folder} was made with other settings: {text}. Choose another --run_dir")
+    if path.exists():
+        before = json.loads(path.read_text())
+        check_settings(folder, before["experiment"], before["settings"], study.name, values, values)
 
 
 def _write(study: Study, folder: Path, values: dict, result: StudyResult, smoke: bool) -> None:
@@ -160,7 +153,15 @@ def _write(study: Study, folder: Path, values: dict, result: StudyResult, smoke:
     from dlcore.report.html import render
     from dlcore.report.study_text import claim_panels, reference_panels
 
-    config = {"experiment": study.name, "settings": values, **_provenance(), "versions": provenance.versions()}
+    config = {
+        "experiment": study.name,
+        "command": provenance.command(),
+        "settings": values,
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "wall_seconds": round(provenance.process_seconds(), 1),
+    }
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     numbers = {**result.numbers, "verdict": result.verdict, "holds": result.holds}
     write_json(folder / "numbers.json", numbers)
@@ -201,15 +202,6 @@ def _cell(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _provenance() -> dict[str, Any]:
-    return {
-        "command": provenance.command(),
-        "commit": provenance.commit(),
-        "hardware": provenance.hardware(),
-        "wall_seconds": round(provenance.process_seconds(), 1),
-    }
-
-
 def _offer(study: Study, folder: Path, values: dict, result: StudyResult, headline: Headline, smoke: bool) -> None:
     numbers = np.asarray(headline.values, np.float64)
     names = range(len(numbers)) if numbers.ndim else [values.get("seed", "all")]
@@ -223,11 +215,8 @@ def _offer(study: Study, folder: Path, values: dict, result: StudyResult, headli
         "values": dict(zip(map(str, names), numbers.ravel().tolist(), strict=True)),
         "tolerance": _tolerance(numbers.ravel(), headline.tolerance),
         "baseline": _baseline(headline.baseline),
-        **_provenance(),
-        "changed_files": list(provenance.changed_files()),
-        "smoke": smoke,
-        "versions": provenance.versions(),
-        "date": datetime.date.today().isoformat(),
+        "wall_seconds": round(provenance.process_seconds(), 1),
+        **provenance.result_facts(smoke),
     }
     write_json(folder / "result.json", line)
 

@@ -1,6 +1,5 @@
 """End of a training: evaluate the test split once, write the report and a candidate row for the ledger."""
 
-import datetime
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ def finish(
     value = numbers.get(headline)
     line = {
         "experiment": run.experiment.name,
-        "command": provenance.command(),
         "seed": flags.seed,
         "dataset": spec.get("dataset", ""),
         "metric": f"test {metric_label(headline, spec)}",
@@ -79,12 +77,7 @@ def finish(
         "baseline": _baseline(headline, context),
         "step": step,
         "wall_seconds": round(seconds, 1),
-        "hardware": provenance.hardware(),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "changed_files": list(provenance.changed_files()),
-        "smoke": flags.smoke,
-        "date": datetime.date.today().isoformat(),
+        **provenance.result_facts(flags.smoke),
     }
     write_json(folder / RESULT, line)
     shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)

@@ -1,5 +1,6 @@
 """Record the versions, commit, devices and hardware of a run."""
 
+import datetime
 import functools
 import hashlib
 import importlib.metadata
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "changed_files",
@@ -22,6 +24,7 @@ __all__ = [
     "hardware",
     "inner_command",
     "process_seconds",
+    "result_facts",
     "sources",
     "versions",
 ]
@@ -200,3 +203,23 @@ def command() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = ["python", "-m", spec.name] if spec is not None else ["python", Path(sys.argv[0]).name]
     return shlex.join([*program, *sys.argv[1:]])
+
+
+def result_facts(smoke: bool) -> dict[str, Any]:
+    """Collect what a line of the ledger says of how its number came about.
+
+    Args:
+      smoke: whether it is the result of a trial run.
+
+    Returns:
+      `command`, `hardware`, `versions`, `commit`, `changed_files`, `smoke` and `date`.
+    """
+    return {
+        "command": command(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "commit": commit(),
+        "changed_files": list(changed_files()),
+        "smoke": smoke,
+        "date": datetime.date.today().isoformat(),
+    }
