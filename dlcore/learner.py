@@ -9,7 +9,7 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
@@ -67,7 +67,7 @@ class Learner(NamedTuple):
     predict: Callable[[Any, Batch], Any]
     loss: Callable[[Any, Any, Batch], tuple[jax.Array, Metrics]] | None = None
     batched: tuple[str, ...] = ()
-    classes: "Callable[[Any, Batch], dict[str, int | Labels]] | None" = None
+    classes: "Callable[[Any, Batch], Mapping[str, int | Labels]] | None" = None
 
 
 class Labels(NamedTuple):

@@ -64,7 +64,7 @@ def actor(environment: Environment, width: int = 64) -> nn.Module:
     Returns:
       The module.
     """
-    if environment.action_size:
+    if environment.num_actions is None:
         return GaussianActor(environment.action_size, width)
     return CategoricalActor(environment.num_actions, width)
 
@@ -82,7 +82,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, enviro
       The learner. evaluate and predict play one episode an example, with the most probable action.
     """
 
-    def distribution(params, observation):
+    def distribution(params: Any, observation: jax.Array) -> Any:
         return model.apply({"params": params}, observation)
 
     def init(rng: jax.Array, batch: dict) -> State:
@@ -93,7 +93,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, enviro
         mask, policy = mask_of(batch), distribution(params, batch["observation"])
         # Negative log-likelihood of the expert's actions.
         losses = -policy.log_prob(batch["action"])  # [B]
-        metrics = {"loss": Sum.of(losses, mask)}
+        metrics: Metrics = {"loss": Sum.of(losses, mask)}
         if environment.num_actions is not None:
             metrics["accuracy"] = Sum.of(policy.mode() == batch["action"], mask)
         return (losses * mask).sum() / jnp.maximum(mask.sum(), 1), metrics

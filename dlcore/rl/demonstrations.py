@@ -7,7 +7,7 @@ many there are, as Ho & Ermon 2016 (arXiv:1606.03476) did, so that cloning has i
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -118,7 +118,8 @@ def load(path: Path | str) -> Demonstrations:
             arrays = {name: file[name] for name in Demonstrations._fields}
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"demonstrations={str(path)!r}: {problem}") from error
-    return Demonstrations(**arrays | {"environment": str(arrays["environment"])})
+    fields: dict[str, Any] = arrays | {"environment": str(arrays["environment"])}
+    return Demonstrations(**fields)
 
 
 def check(demonstrations: Demonstrations, environment: Environment) -> None:
@@ -144,8 +145,9 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
     else:
         whole = np.issubdtype(action.dtype, np.integer) and action.ndim == 2
         actions = action[np.arange(action.shape[1]) < demonstrations.length[:, None]] if whole else np.zeros(1)
-        fits = whole and 0 <= actions.min() <= actions.max() < environment.num_actions
-        expected = f"whole numbers from 0 to {environment.num_actions - 1}"
+        count = environment.num_actions or 0
+        fits = whole and 0 <= actions.min() <= actions.max() < count
+        expected = f"whole numbers from 0 to {count - 1}"
     if not fits:
         actual = f"{action.dtype} of shape {action.shape[2:]}"
         raise ValueError(f"demonstrations={recorded!r}: actions are {actual}; allowed: {expected}")

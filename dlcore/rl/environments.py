@@ -175,7 +175,7 @@ def make(name: str) -> Environment:
         return _strongly_typed((state, observe(observation)))
 
     def step(key, state, action):
-        if low is not None:
+        if low is not None and high is not None:
             action = low + (jnp.clip(action, -1, 1) + 1) / 2 * (high - low)
         observation, state, reward, terminated, truncated, info = env.step(key, state, action, params)
         reward = jnp.asarray(reward, jnp.float32).reshape(())
@@ -227,9 +227,10 @@ def random_actions(environment: Environment, keys: jax.Array) -> jax.Array:
     Returns:
       [N] int32, or [N, A] in [-1, 1].
     """
-    if size := environment.action_size:
+    count, size = environment.num_actions, environment.action_size
+    if count is None:
         return jax.vmap(lambda key: jax.random.uniform(key, (size,), minval=-1, maxval=1))(keys)
-    return jax.vmap(lambda key: jax.random.randint(key, (), 0, environment.num_actions))(keys)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(keys)
 
 
 def epsilon_greedy(

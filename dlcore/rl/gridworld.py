@@ -148,7 +148,7 @@ def make(
         np.broadcast_to(probability, successor.shape),
         step_reward + bonus[successor],
         gamma=gamma,
-        absorbing=np.flatnonzero(absorbing),
+        absorbing=np.flatnonzero(absorbing).tolist(),
         start=start / start.sum(),
     )
     return GridWorld(rows, cells, index, mdp)
@@ -157,7 +157,7 @@ def make(
 def _reached(cells: np.ndarray, index: np.ndarray) -> np.ndarray:
     """[S, 4] int: the state that each move leads to."""
     target_cells = cells[:, None] + _MOVES
-    inside = ((target_cells >= 0) & (target_cells < index.shape)).all(-1)
+    inside = np.all((target_cells >= 0) & (target_cells < index.shape), axis=-1)
     target_states = index[tuple(np.where(inside[..., None], target_cells, 0).transpose(2, 0, 1))]
     return np.where(inside & (target_states >= 0), target_states, np.arange(len(cells))[:, None])
 

@@ -166,4 +166,4 @@ def _explain(mdp, expert_visits, features, horizon, steps, learning_rate, l2):
     weights = jnp.zeros(features.shape[1])
     (weights, _), gap = jax.lax.scan(step, (weights, optimizer.init(weights)), length=steps)
     reward = features @ weights
-    return Explanation(weights, reward - reward.mean(), *led_to(weights), gap)
+    return Explanation(jnp.asarray(weights), reward - reward.mean(), *led_to(weights), gap)

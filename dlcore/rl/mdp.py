@@ -227,7 +227,7 @@ def uniform_policy(mdp: MDP) -> np.ndarray:
     return np.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions)
 
 
-def check_endings(mdp: MDP, policy: np.ndarray | None = None) -> None:
+def check_endings(mdp: MDP, policy: np.ndarray | jax.Array | None = None) -> None:
     """Refuse values that need not exist: undiscounted sums over episodes that may never end.
 
     Under a policy, every state must reach an absorbing one. Over all policies, every state must be able to, and no

@@ -131,7 +131,7 @@ def actor_critic(environment: Environment, width: int = 64) -> nn.Module:
     Returns:
       The module.
     """
-    if environment.action_size:
+    if environment.num_actions is None:
         return GaussianActorCritic(environment.action_size, width)
     return ActorCritic(environment.num_actions, width)
 
@@ -214,8 +214,9 @@ class TwinCritic(nn.Module):
         """
         if action is not None:
             x = jnp.concatenate([x.astype(jnp.float32), action], -1)
+        in_axes: Any = None
         copies = nn.vmap(
-            QNetwork, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, axis_size=self.number
+            QNetwork, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=in_axes, axis_size=self.number
         )
         values = copies(self.num_outputs, self.width, name="networks")(x)
         return values if action is None else values[..., 0]
@@ -236,11 +237,11 @@ class ActorTwinCritic(nn.Module):
 
     def setup(self) -> None:
         """Build both networks."""
-        if self.action_size:
+        if self.num_actions is None:
             self.actor = SquashedActor(self.action_size, self.width)
         else:
             self.actor = CategoricalActor(self.num_actions, self.width)
-        self.critic = TwinCritic(1 if self.action_size else self.num_actions, self.width)
+        self.critic = TwinCritic(1 if self.num_actions is None else self.num_actions, self.width)
 
     def __call__(self, x: jax.Array) -> tuple[TanhGaussian | Categorical, jax.Array]:
         """Compute both, for initialization.
@@ -326,7 +327,7 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
     Returns:
       The module.
     """
-    return QNetwork(environment.num_actions, width)
+    return QNetwork(environment.num_actions or 0, width)
 
 
 def _lstm_loop(kernel, memory, inputs, is_initial, added=None):
@@ -397,7 +398,7 @@ class RecurrentActorCritic(nn.Module):
         self.encoder = Dense(self.width, kernel_init=orthogonal(np.sqrt(2)))
         self.gates = Dense(4 * self.width)
         self.hidden_kernel = self.param("hidden_kernel", orthogonal_by_gate(4), (self.width, 4 * self.width))
-        self.actor = Dense(self.action_size or self.num_actions, kernel_init=orthogonal(0.01))
+        self.actor = Dense(self.action_size or self.num_actions or 0, kernel_init=orthogonal(0.01))
         self.critic = Dense(1, kernel_init=orthogonal(1.0))
         if self.action_size:
             self.log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))

@@ -64,7 +64,7 @@ class Moments:
         total, delta = self.count + count, mean - self.mean
         # Join both variances (Chan et al. 1983).
         joined = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total
-        return Moments(total, self.mean + delta * count / total, joined / total)
+        return type(self)(total, self.mean + delta * count / total, joined / total)
 
 
 @struct.dataclass
@@ -119,7 +119,7 @@ class Normalizer:
         discounted = gamma * self.discounted + reward
         rewards = self.reward if self.reward is None else self.reward.update(discounted)
         # The discounted return starts anew with each episode.
-        return Normalizer(moments, jnp.where(done, 0.0, discounted), rewards)
+        return type(self)(moments, jnp.where(done, 0.0, discounted), rewards)
 
     def normalize_obs(self, x: jax.Array) -> jax.Array:
         """Normalize observations.

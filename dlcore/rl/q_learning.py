@@ -79,7 +79,7 @@ def learner(
             f"environment={environment.name!r}: observations of shape {list(first_observation.shape)} that number no "
             "state; allowed: one-hot vectors [S], such as a grid's"
         )
-    table_shape = (len(first_observation), environment.num_actions)
+    table_shape = (len(first_observation), environment.num_actions or 0)
 
     def init(rng: jax.Array, batch: dict) -> QLearningState:
         def params(key, observation):

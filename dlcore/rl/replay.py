@@ -80,7 +80,7 @@ class Replay:
         # The oldest step is overwritten.
         column = self.written % self.data.reward.shape[1]
         data = jax.tree.map(lambda buffer, x: buffer.at[:, column].set(x), self.data, step)
-        return Replay(data, self.written + 1)
+        return type(self)(data, self.written + 1)
 
     def sample(self, key: jax.Array, count: int) -> Transition:
         """Draw steps uniformly, with replacement.

@@ -1,6 +1,7 @@
 """Train many seeds at once: a learner mapped over root keys, in one compiled step."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -76,7 +77,7 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
     def predict(state: SeedsState, batch: Any) -> Any:
         return jax.vmap(learner.predict, in_axes=(0, None), out_axes=1)(state.inner, batch)
 
-    def classes(state: SeedsState, batch: Any) -> dict:
+    def classes(state: SeedsState, batch: Any) -> Mapping:
         one = jax.eval_shape(lambda inner: jax.tree.map(lambda x: x[0], inner), state.inner)
         return {} if learner.classes is None else learner.classes(one, batch)
 
