@@ -281,31 +281,44 @@ class FasterRCNN(nn.Module):
         return outputs
 
 
-def image_losses(outputs: BoxOutputs, sampled: Sampled, boxes: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
+def image_losses(
+    outputs: BoxOutputs, sampled: Sampled, boxes: jax.Array, classifier: str = "softmax"
+) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Sum the losses of the box head over the sampled proposals of one image.
 
     Args:
       outputs: of one image, without the leading axis, for `sampled.boxes`.
       sampled: the proposals and their targets.
       boxes: [M, 4] pixels, the true ones.
+      classifier: softmax, cross-entropy with the background; or svm, the sum of one hinge loss a class.
 
     Returns:
       {"classification", "box": (sum, what the sum of a batch is divided by)}.
     """
-    entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, sampled.target)
+    if classifier == "svm":
+        # One SVM a class, of its regions against all others; the background's score is in no loss.
+        signs = 2 * jax.nn.one_hot(sampled.target, outputs.logits.shape[-1])[:, 1:] - 1  # [R, C]
+        class_losses = jax.nn.relu(1 - signs * outputs.logits[:, 1:]).sum(-1)  # [R]
+    else:
+        class_losses = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, sampled.target)
     positive = sampled.target > 0
     target_boxes = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)  # [R, 4]
     deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1)[:, 0]
     error = 4 * smooth_l1_loss(deltas, encode_boxes(target_boxes, sampled.boxes, WEIGHTS), rpn.BETA)
     number = sampled.valid.sum(dtype=jnp.int32)
     return {
-        "classification": (jnp.where(sampled.valid, entropy, 0).sum(), number),
+        "classification": (jnp.where(sampled.valid, class_losses, 0).sum(), number),
         "box": (jnp.where(positive, error, 0).sum(), number),
     }
 
 
 def postprocess(
-    outputs: BoxOutputs, proposals: jax.Array, proposal_mask: jax.Array, size: ImageSize, **thresholds: Any
+    outputs: BoxOutputs,
+    proposals: jax.Array,
+    proposal_mask: jax.Array,
+    size: ImageSize,
+    classifier: str = "softmax",
+    **thresholds: Any,
 ) -> dict[str, jax.Array]:
     """Detect the objects of one image.
 
@@ -314,12 +327,15 @@ def postprocess(
       proposals: [R, 4] pixels, what the outputs are of.
       proposal_mask: [R] bool, False for padding.
       size: (height, width) of the image.
+      classifier: softmax, or svm, whose margins s become scores 1 / (1 + exp(-s)).
       **thresholds: of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.
     """
-    scores = jnp.where(proposal_mask[:, None], jax.nn.softmax(outputs.logits)[:, 1:], 0)
+    logits = outputs.logits
+    scores = nn.sigmoid(logits[:, 1:]) if classifier == "svm" else jax.nn.softmax(logits)[:, 1:]
+    scores = jnp.where(proposal_mask[:, None], scores, 0)
     boxes = decode_boxes(outputs.deltas[:, 1:], proposals[:, None], WEIGHTS)
     candidates = topk_by_class(scores, boxes)
     return select(candidates, size, min_size=0.01, num_blocks=scores.shape[-1], **thresholds)

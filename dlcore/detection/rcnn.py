@@ -9,7 +9,8 @@ A region that overlaps a true box by .5 is positive, one below .3 negative, and 
 `box_fg_iou_thresh` and `box_bg_iou_thresh` of `dlcore.detection.two_stage.learner`, which trains it on batches with
 `proposals` and `proposal_mask`). N regions cost N calls of the backbone. Where the paper trains in three steps (the
 network by a softmax, an SVM a class, a ridge regression of the boxes), one softmax and one regression learn together
-here, as in Fast R-CNN. The backbone's batch statistics are fixed, as those of pretrained backbones are.
+here, as in Fast R-CNN; with `classifier="svm"` the scores are SVMs', and the hinge losses train the network, too. The
+backbone's batch statistics are fixed, as those of pretrained backbones are.
 """
 
 from typing import Annotated, Any

@@ -8,7 +8,7 @@ each example, so its losses repeat, and depend on neither batch size nor mesh.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ class Stages(NamedTuple):
       propose: as `rpn.propose`.
       region_losses: as `rpn.image_losses`.
       sample: as `sample_proposals`.
+      head_losses: as `faster_rcnn.image_losses`.
       detect: as `faster_rcnn.postprocess`.
     """
 
@@ -44,6 +45,7 @@ class Stages(NamedTuple):
     propose: Callable[..., Any]
     region_losses: Callable[..., Any]
     sample: Callable[..., Any]
+    head_losses: Callable[..., Any]
     detect: Callable[..., Any]
 
     def bind(self, params: Any, model_state: Any) -> Callable[..., Any]:
@@ -131,7 +133,7 @@ def batch_losses(
     sampled = jax.vmap(stages.sample)(fold_in(keys, 2), proposals, filled, boxes, labels, valid)
     # Class and box losses of the region head.
     outputs = run("classify", levels, sampled.boxes, size)
-    losses |= jax.vmap(faster_rcnn.image_losses)(outputs, sampled, boxes)
+    losses |= jax.vmap(stages.head_losses)(outputs, sampled, boxes)
     # The positives come first.
     regions, matched, target = (x[:, : stages.num_positives] for x in (sampled.boxes, sampled.matched, sampled.target))
     if model.mask_head is not None:
@@ -213,6 +215,7 @@ def learner(
     score_thresh: Annotated[float, Range(0, 1)] = 0.05,
     nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
     detections_per_img: Annotated[int, Range(1)] = 100,
+    classifier: Literal["softmax", "svm"] = "softmax",
 ) -> Learner:
     """Train a two-stage detector.
 
@@ -240,6 +243,8 @@ def learner(
       score_thresh: least score of a detection.
       nms_thresh: largest IoU of two detections of one class.
       detections_per_img: K, detections of an image at most.
+      classifier: of proposals: softmax with a background class, or svm, one linear SVM a class (R-CNN's), whose margin
+        s scores sigmoid(s).
 
     Returns:
       The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and
@@ -270,7 +275,8 @@ def learner(
             fg_iou_thresh=box_fg_iou_thresh,
             bg_iou_thresh=box_bg_iou_thresh,
         ),
-        detect=partial(faster_rcnn.postprocess, **thresholds),
+        head_losses=partial(faster_rcnn.image_losses, classifier=classifier),
+        detect=partial(faster_rcnn.postprocess, classifier=classifier, **thresholds),
     )
     objective = partial(_objective, stages, preprocess, augment)
 

@@ -1,6 +1,7 @@
 """Detect colored shapes with R-CNN: a call of the backbone for every region of selective search.
 
 python -m experiments.detection.rcnn        (mAP 0.418, mAP@.5 0.533, 12 minutes on one core)
+python -m experiments.detection.rcnn --classifier=svm        (an SVM a class in place of the softmax; not run)
 python -m experiments.detection.rcnn --max_proposals=120 --segmentation_scales=50,100,200        (more regions; not run)
 
 Selective search takes 0.2 processor seconds a scene before training starts. How many training boxes its regions find
