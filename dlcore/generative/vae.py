@@ -199,6 +199,7 @@ def learner(
     binarization: Literal["dynamic", "static", "threshold"] = "dynamic",
     beta: Annotated[float, Range(0)] = 1.0,
     importance_samples: Annotated[int, Range(1)] = 50,
+    draw_pixels: bool = False,
 ) -> Learner:
     """Train a variational autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
 
@@ -208,14 +209,16 @@ def learner(
       binarization: bernoulli: how gray values in [0, 1] become zeros and ones.
       beta: weight of the divergence in training; the bounds of `evaluate` have 1.
       importance_samples: K, draws of z an image in `evaluate`.
+      draw_pixels: draw each sample from p(x|z), pixel by pixel: zeros and ones, or values with the Gaussian's noise;
+        otherwise it is the mean of p(x|z), the smooth image that papers show.
 
     Returns:
       The learner. `evaluate` gives the loss with one draw, `kl_nats`, and from K draws the bounds on -log p(x) in nats,
       `elbo_nll_nats_RULE` and `iwaeK_nll_nats_RULE`, RULE being the binarization, or `density` of a Gaussian. `predict`
       gives `features [B, Z]` (the mean code), `kl [B, Z]` by dimension, `reconstruction [B, H, W, C]` of the mean code
-      with its `psnr [B]`, a `sample` from the prior by the index alone (its mean, without the pixels' noise), and where
-      the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone gives `sample`,
-      and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
+      with its `psnr [B]`, a `sample` from the prior by the index alone (with `draw_pixels` it has the pixels' noise),
+      and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone gives
+      `sample`, and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
     """
     bernoulli = model.likelihood == "bernoulli"
     rule = binarization if bernoulli else "density"
@@ -233,6 +236,14 @@ def learner(
     def picture(params, z):
         first, _ = apply(params, z, "decode")
         return jax.nn.sigmoid(first) if bernoulli else jnp.clip(first, 0, 1)
+
+    def sampled_image(params, z, keys):
+        """x ~ p(x|z) [B, H, W, C], each from a key of its own; a Gaussian's values are clipped to [0, 1]."""
+        first, log_variance = apply(params, z, "decode")
+        if bernoulli:
+            return jax.vmap(lambda key, logits: jax.random.bernoulli(key, nn.sigmoid(logits)))(keys, first) * 1.0
+        noise = jax.vmap(lambda key: jax.random.normal(key, first.shape[1:]))(keys)
+        return jnp.clip(first + jnp.exp(log_variance / 2) * noise, 0, 1)
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
@@ -289,7 +300,8 @@ def learner(
         keys = example_keys(jax.random.fold_in(state.rng, 3), batch)
         # Samples from the prior, by the index alone.
         prior = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
-        sample = picture(params, prior)
+        pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
+        sample = sampled_image(params, prior, pixel_keys) if draw_pixels else picture(params, prior)
         if "image" not in batch:
             return {"sample": sample}
 

@@ -1,6 +1,7 @@
 """VAE: bound the likelihood of digits, interpolate in the latent space, and sample new ones.
 
 python -m experiments.generative.vae                    (ELBO 23.4 nats, IWAE-50 22.9, 8x8 digits, 1,823 steps)
+python -m experiments.generative.vae --draw_pixels      (samples of p(x given z), not its mean; not run to its end)
 python -m experiments.generative.vae --dataset=factors --vae.likelihood=gaussian --vae.latent_dim=8
 python -m experiments.generative.vae --dataset=mnist --data_dir=D --vae.hidden=500,500 --vae.latent_dim=50 \\
     --epochs=300 --importance_samples=500                         (MNIST: ELBO 91.3 nats, IWAE-500 86.4)

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.data.factor_shapes import factor_shapes
+from dlcore.data.source import Source
 from dlcore.generative import vae
 from dlcore.generative.latents import attribute_direction, edit
 from dlcore.generative.vae import VAE, kl_to_standard_normal, log_normal, reparameterize
@@ -184,6 +185,41 @@ def test_a_trained_net_bounds_digits_reconstructs_and_samples(learned):
     # Samples have the data's mean and vary.
     assert np.abs(np.asarray(out["sample"]).mean(0) - rows["image"].mean(0)).mean() < 0.06
     assert 0.3 < np.asarray(out["sample"]).var(0).mean() / rows["image"].var(0).mean() < 1.1
+
+
+class Constant(nn.Module):
+    """p(x|z) is the same for every code: pixels of probability 1/4 and 3/4, or of mean 0.4 and deviations 0.01, 0.1."""
+
+    likelihood: str
+    latent_dim: int = 2
+
+    def decode(self, z):
+        pixels = jnp.array([0.25, 0.75]) if self.likelihood == "bernoulli" else jnp.array([0.4, 0.4])
+        first = jnp.log(pixels / (1 - pixels)) if self.likelihood == "bernoulli" else pixels
+        log_variance = 2 * jnp.log(jnp.array([0.01, 0.1]))
+        return tuple(jnp.broadcast_to(v[None, :, None], (len(z), 1, 2, 1)) for v in (first, log_variance))
+
+
+@pytest.mark.covers("GE-09")
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_samples_are_drawn_from_the_pixels_distribution_where_it_is_asked(likelihood):
+    rows = Source.indices(2000)[:]
+    state = State(jnp.zeros((), jnp.int32), jax.random.key(0), {}, ())
+    mean, sampled = (
+        np.asarray(
+            vae.learner(model=Constant(likelihood), optimizer=optax.sgd(0.1), draw_pixels=draw).predict(state, rows)[
+                "sample"
+            ]
+        ).reshape(2000, 2)
+        for draw in (False, True)
+    )
+    expected = [0.25, 0.75] if likelihood == "bernoulli" else [0.4, 0.4]
+    np.testing.assert_allclose(mean, np.tile(expected, (2000, 1)), rtol=1e-5)
+    np.testing.assert_allclose(sampled.mean(0), expected, atol=0.04)
+    if likelihood == "bernoulli":
+        assert set(np.unique(sampled)) == {0, 1}
+    else:
+        np.testing.assert_allclose(sampled.std(0), [0.01, 0.1], rtol=0.1)
 
 
 @pytest.mark.slow
