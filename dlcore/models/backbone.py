@@ -6,16 +6,19 @@ A family writes `_stages`, and `_head` where it is not an average over places an
 alone (`method="features"`) makes no parameters of the head.
 """
 
-from typing import Any
+import dataclasses
+import functools
+from typing import Annotated, Any
 
 import jax
 from flax import linen as nn
 
+from dlcore.learner import Range
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "MLPHead", "with_mlp_head"]
 
 
 class Backbone(nn.Module):
@@ -76,3 +79,72 @@ class Backbone(nn.Module):
 
     def _linear(self, x: jax.Array) -> jax.Array:
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
+
+
+class MLPHead(nn.Module):
+    """Two dense layers with a rectifier between: [B, D] -> [B, features].
+
+    Args:
+      features: outputs.
+      units: of the hidden layer.
+      kernel_init: initializer of the last layer's kernel.
+    """
+
+    features: int
+    units: Annotated[int, Range(1)] = 128
+    kernel_init: Any = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Classify features.
+
+        Args:
+          x: [B, D].
+
+        Returns:
+          [B, features].
+        """
+        x = Dense(self.units, dtype=x.dtype, kernel_init=nn.initializers.he_normal(), name="hidden")(x)
+        return Dense(self.features, dtype=x.dtype, kernel_init=self.kernel_init, name="logits")(nn.relu(x))
+
+
+@functools.cache
+def _mlp_class(family: type[Backbone], units: int) -> type[Backbone]:
+    """The family whose `_linear` is an `MLPHead`."""
+
+    class WithMLPHead(family):
+        def _linear(self, x: jax.Array) -> jax.Array:
+            return MLPHead(self.num_classes, units, self.head_init, name="head")(x)
+
+    WithMLPHead.__name__, WithMLPHead.__doc__ = family.__name__, family.__doc__
+    return WithMLPHead
+
+
+def with_mlp_head(model: Backbone, units: int) -> Backbone:
+    """Put an `MLPHead` in place of a network's linear head; its parameters are head/hidden and head/logits.
+
+    Args:
+      model: whose head ends in the linear layer of `Backbone`.
+      units: of the hidden layer.
+
+    Returns:
+      The same network with the other head.
+
+    Raises:
+      ValueError: the network has a head of its own kind.
+    """
+    family = type(model)
+    fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.init}
+    fields.pop("parent", None)
+    if not isinstance(model, Backbone) or "_linear" not in _names_of(family._head):
+        raise ValueError(
+            f"model={family.__name__}: has a head of its own kind; allowed: networks that end in one linear layer"
+        )
+    return _mlp_class(family, units)(**fields)
+
+
+def _names_of(function: Any) -> tuple[str, ...]:
+    """Names that a function of a flax module reads."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function.__code__.co_names

@@ -3,6 +3,7 @@
 python -m experiments.transfer.fine_tuning                              (92.6 %: 10 images of each digit)
 python -m experiments.transfer.fine_tuning --parts=*                    (95.8 %: all of it from the start)
 python -m experiments.transfer.fine_tuning --parts=head:10              (60.2 %: the network stays as it is)
+python -m experiments.transfer.fine_tuning --parts=head:10 --head=mlp    (70.8 %: a hidden layer on the frozen network)
 python -m experiments.transfer.fine_tuning --parts=* --init_from=none   (94.4 %: from random weights)
 python -m experiments.transfer.fine_tuning --dataset=mnist --data_dir=D --labels_per_class=20 --parts=* --init_from=RUN
 python -m experiments.transfer.fine_tuning --dataset=folder --data_dir=D --labels_per_class=none --image_size=224 \\
@@ -34,7 +35,9 @@ from dlcore.transfer.frozen import PartlyFrozen
 
 def build(setup: Setup):
     return supervised.learner(
-        model=PartlyFrozen(backbone.build(setup), fine_tuning.parts_of(setup.flags)),
+        model=PartlyFrozen(
+            fine_tuning.with_head(backbone.build(setup), setup.flags), fine_tuning.parts_of(setup.flags)
+        ),
         optimizer=fine_tuning.build_optimizer(setup),
         preprocess=labeled_images.preprocess(setup),
         augment=labeled_images.augmentation(setup.flags, setup.spec),

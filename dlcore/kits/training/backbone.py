@@ -144,6 +144,7 @@ def start_from(
     setup: Setup,
     transformation: Callable[[], optax.GradientTransformation],
     keep_unnamed: bool = True,
+    new_head: bool = False,
 ) -> Start:
     """Start from the weights of a network.
 
@@ -154,6 +155,7 @@ def start_from(
       setup: with the flag `init_from`, for errors, and the names of the classes.
       transformation: gives the optimizer, which starts anew.
       keep_unnamed: keep a head of as many classes whose names were not recorded.
+      new_head: start the head anew whatever its classes.
 
     Returns:
       State -> State with the weights and a new optimizer state, which says what starts anew.
@@ -169,7 +171,7 @@ def start_from(
 
         variables, own, wanted = network().variables, network().class_names, setup.spec.get("class_names")
         other = wanted is not None and (list(own) != list(wanted) if network().named else not keep_unnamed)
-        if other:
+        if other or new_head:
             leaves = flatten_dict(variables)
             variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if "head" not in path})
         return *fit_weights(variables, {"params": state.params, **state.model_state}, name), other

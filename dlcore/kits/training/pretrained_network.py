@@ -32,6 +32,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
+from dlcore.models.backbone import with_mlp_head
 from dlcore.models.torch_weights import read_npz
 
 __all__ = [
@@ -231,7 +232,9 @@ def model_of(found: Origin, **fields: Any) -> nn.Module:
     Returns:
       The flax module.
     """
-    return create_model(found.model, **({"num_classes": _num_classes(found)} | found.fields | fields))
+    model = create_model(found.model, **({"num_classes": _num_classes(found)} | found.fields | fields))
+    # A run of transfer.fine_tuning may have another head.
+    return with_mlp_head(model, found.settings["head_units"]) if found.settings.get("head") == "mlp" else model
 
 
 def load_network(
@@ -336,6 +339,8 @@ def pack(run: str | Path, path: str | Path) -> None:
       path: of the .npz to write.
     """
     found = classifier_origin(Path(run), "run")
+    if found.settings.get("head") == "mlp":
+        raise ValueError(f"run={run}: its head is no linear layer; allowed: a run with --head=linear")
     flags, spec, variables = _of_run(found)
     result, config = found.path / "result.json", read_config(found.path)
     result = json.loads(result.read_text()) if result.exists() else {}

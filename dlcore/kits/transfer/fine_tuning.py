@@ -1,6 +1,6 @@
 """What experiments that start from a trained network share: few labels, parts that learn, panels."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone, optimizer, pretrained_network
 from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
+from dlcore.models.backbone import with_mlp_head
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
@@ -35,6 +36,7 @@ __all__ = [
     "parts_of",
     "source_network",
     "start",
+    "with_head",
 ]
 
 SETTINGS = {
@@ -55,6 +57,12 @@ SETTINGS = {
         tuple[str, ...],
         essential=True,
     ),
+    "head": Setting(
+        "linear",
+        "new head of the network: one linear layer, or a multi-layer perceptron (mlp) with a hidden layer",
+        Literal["linear", "mlp"],
+    ),
+    "head_units": Setting(128, "--head=mlp: units of its hidden layer", limits=Range(1)),
     "layer_decay": Setting(
         None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
     ),
@@ -137,7 +145,7 @@ def check(flags: Flags) -> None:
       FlagError: a pattern names none, nothing learns, or the model has no numbered blocks.
       ValueError: the model's fields do not fit each other.
     """
-    model = create_model(flags.model, **flags.group("model"))
+    model = with_head(create_model(flags.model, **flags.group("model")), flags)
     height, width, channels = input_shape(flags.model)
     side = flags.group("model").get("image_size")
     image = jnp.zeros((1, side or height, side or width, channels))  # paths depend on neither size nor classes
@@ -152,6 +160,27 @@ def check(flags: Flags) -> None:
             scale_by_layer(flags.layer_decay).init(params)
         except ValueError as error:
             raise FlagError(f"--{error}") from None
+
+
+def with_head(model: nn.Module, flags: Flags) -> nn.Module:
+    """Give a network the head that `--head` names.
+
+    Args:
+      model: with a linear head.
+      flags: of SETTINGS.
+
+    Returns:
+      The network.
+
+    Raises:
+      FlagError: the network has no linear head that can be replaced.
+    """
+    if flags.head == "linear":
+        return model
+    try:
+        return with_mlp_head(model, flags.head_units)
+    except ValueError as error:
+        raise FlagError(f"--head=mlp: {error}") from None
 
 
 def parts_of(flags: Flags) -> tuple[Part, ...]:
@@ -211,7 +240,11 @@ def start(setup: Setup) -> Start | None:
     if setup.flags.init_from is None:
         return None
     return backbone.start_from(
-        lambda: source_network(setup.flags), setup, lambda: build_optimizer(setup), keep_unnamed=False
+        lambda: source_network(setup.flags),
+        setup,
+        lambda: build_optimizer(setup),
+        keep_unnamed=False,
+        new_head=setup.flags.head == "mlp",
     )
 
 
