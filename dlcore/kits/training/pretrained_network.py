@@ -337,6 +337,9 @@ def pack(run: str | Path, path: str | Path) -> None:
     Args:
       run: the run's folder.
       path: of the .npz to write.
+
+    Raises:
+      ValueError: the run's head is no linear layer.
     """
     found = classifier_origin(Path(run), "run")
     if found.settings.get("head") == "mlp":
