@@ -49,7 +49,7 @@ def complete_splits(
 
 
 def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]:
-    """Find validation and test images that are trained on, too, by their pixels.
+    """Find validation and test images that are trained on, too, and images of several classes, by their pixels.
 
     Args:
       train: with `image: [N, H, W, C]`; images that are decoded batch by batch are not compared.
@@ -57,21 +57,26 @@ def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]
       test: likewise.
 
     Returns:
-      A line for each of the two splits with such images.
+      A line for each of the two splits with such images, and one on images with several labels.
     """
     images = [source.arrays.get("image") for source in (train, valid, test)]
     if not all(isinstance(image, np.ndarray) for image in images):
         return ()
-    known, *others = (fingerprint(len(image), {"image": image}).keys for image in images)
+    known, *others = keys = [fingerprint(len(image), {"image": image}).keys for image in images]
     lines = []
-    for split, source, keys in zip(("validation", "test"), (valid, test), others, strict=True):
-        shared = np.isin(keys, known)
+    for split, source, own in zip(("validation", "test"), (valid, test), others, strict=True):
+        shared = np.isin(own, known)
         if shared.any() and not (split == "test" and test is valid):
             first = "" if source.names is None else f" ({source.names[shared.argmax()]} is one)"
             lines.append(
                 f"{shared.sum():,} of the {len(source):,} {split} images are trained on, too, by their pixels{first}: "
                 "what they measure is too good"
             )
+    labels = [source.arrays.get("label") for source in (train, valid, test)]
+    if all(label is not None and np.ndim(label) == 1 for label in labels):
+        pairs = np.unique(np.stack([np.concatenate(keys), np.concatenate(labels).astype(np.uint64)]), axis=1)
+        if several := int((np.unique(pairs[0], return_counts=True)[1] > 1).sum()):
+            lines.append(f"{several:,} images stand in several classes, with the same pixels")
     return tuple(lines)
 
 

@@ -8,6 +8,7 @@ Images on disk are loaded in four steps, each in one module; TFDS data sets take
     4. DECODE  all pixels now, or those of a batch when asked  `decoding.decode_files`, `streaming.stream_files`
 """
 
+import collections
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -241,6 +242,13 @@ def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
     if without := folder.without_images:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
         notes += (f"{folder.path}: folders without an image, left out: {', '.join(without[:5])}{more}",)
+    alike = collections.Counter(name.casefold() for name in folder.class_names)
+    if names := [name for name in folder.class_names if alike[name.casefold()] > 1]:
+        notes += (f"{folder.path}: classes whose names differ in upper and lower case alone: {', '.join(names)}",)
+    for split, files in folder.splits.items():
+        there = {file.label for file in files}
+        if missing := [name for label, name in enumerate(folder.class_names) if label not in there]:
+            notes += (f"{folder.path}: no image in {split} of the classes {', '.join(missing)}",)
     return notes
 
 

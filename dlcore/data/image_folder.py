@@ -59,7 +59,7 @@ class ImageFolder(NamedTuple):
       num_outside: images that lie in no class folder and are left out.
       main: the split that decides classes and size: `train`, or `all` where there are no splits.
       zipped: whether the files are members of a .zip.
-      without_images: folders whose files are no images by their names, each with an ending: "birds (.raw)".
+      without_images: folders without an image, each with the ending of a file in it: "birds (.raw)", "emus (empty)".
     """
 
     name: str
@@ -152,7 +152,7 @@ def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
     images, others = [], []
     for folder, names in _walk(path):
         below = folder.relative_to(path)
-        for name in names:
+        for name in names or ([] if any(folder.iterdir()) else ["empty"]):
             (images if is_image((below / name).parts) else others).append(folder / name)
     if not images:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
@@ -193,7 +193,7 @@ def _is_visible(parts: tuple[str, ...]) -> bool:
 
 
 def _without_images(images: Iterable[tuple[str, ...]], others: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """Folders below the root whose files are no images by their names, with an ending of them."""
+    """Folders below the root whose files are no images by their names, with an ending of them, or "empty"."""
     some = {parts[:depth] for parts in images for depth in range(len(parts))}
     endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in others if _is_visible(parts)}
     return tuple(f"{'/'.join(folder)} ({endings[folder]})" for folder in sorted(set(endings) - some - {()}))

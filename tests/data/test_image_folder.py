@@ -433,3 +433,26 @@ def test_an_image_that_is_trained_on_and_tested_is_noted(tmp_path):
     Image.open(tmp_path / "train/b/3.png").save(tmp_path / "test/a/copy.png", compress_level=0)
     (note,) = [note for note in load("folder", tmp_path).notes if "trained on" in note]
     assert note.startswith("1 of the 2 test images are trained on, too, by their pixels (test/a/copy.png is one): ")
+
+
+def test_an_image_in_two_classes_is_noted(tmp_path):
+    for i, place in enumerate(("cat/0", "cat/1", "dog/0", "dog/1")):
+        path = tmp_path / f"{place}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 50 * i, np.uint8)).save(path)
+    assert not [note for note in load("folder", tmp_path).notes if "several" in note]
+    Image.open(tmp_path / "cat/1.png").save(tmp_path / "dog/2.png")
+    assert "1 images stand in several classes, with the same pixels" in load("folder", tmp_path).notes
+
+
+def test_a_class_that_a_split_lacks_an_empty_folder_and_names_alike_are_noted(tmp_path):
+    for place in ("train/Cat/0", "train/cat/0", "train/dog/0", "test/dog/1"):
+        path = tmp_path / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), len(place), np.uint8)).save(path)
+    (tmp_path / "train/emu").mkdir()
+    assert folder_splits(tmp_path)["train"].notes == (
+        f"{tmp_path}: folders without an image, left out: train/emu (empty)",
+        f"{tmp_path}: classes whose names differ in upper and lower case alone: Cat, cat",
+        f"{tmp_path}: no image in test of the classes Cat, cat",
+    )
