@@ -52,8 +52,8 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
     Raises:
       FileNotFoundError: the folder, a file or an image that has captions is missing.
-      ValueError: an image has no caption, a file cannot be read, a split is there under two names, or `image_size` is
-        below 1.
+      ValueError: an image has no caption or an empty one, a file cannot be read, a split is there under two names, or
+        `image_size` is below 1.
     """
     folder = Path(folder)
     if image_size < 1:
@@ -83,6 +83,9 @@ def _split(folder: Path, stem: str, size: int, name: str) -> CaptionedImages:
         if missing := sorted(set(captions) - set(files.names)):
             raise FileNotFoundError(f"{name}: image {missing[0]} has captions and is not in {files.path}")
         names = sorted(captions)
+        for image in names:
+            if empty := [i for i, text in enumerate(captions[image]) if not text.strip()]:
+                raise ValueError(f"{name}: caption {empty[0]} of image {image} is empty; allowed: a word or more")
         image = np.stack([files.decode(each, size) for each in names])
     return CaptionedImages(image, [list(captions[each]) for each in names], names, name)
 
