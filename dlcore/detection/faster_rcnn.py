@@ -26,7 +26,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import Sampled
 from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
-from dlcore.nn import Dense, logits_dtype
+from dlcore.nn import Dense, NonLocalBlock, logits_dtype
 from dlcore.ops.boxes import decode_boxes, encode_boxes
 from dlcore.ops.roi import multiscale_roi_align, roi_pool
 
@@ -143,6 +143,8 @@ class FasterRCNN(nn.Module):
       canonical_size: side in pixels of a box that is cropped from stride 16; half the side from half the stride.
       pool: how regions are cropped, as in `crop_regions`; Fast R-CNN's paper has RoIPool.
       dtype: of computation; None for that of the input.
+      non_local: pass the last stage through a non-local block, the identity at first (Wang et al. 2018,
+        arXiv:1711.07971, section 5.2).
     """
 
     backbone: nn.Module
@@ -158,6 +160,7 @@ class FasterRCNN(nn.Module):
     canonical_size: Annotated[float, Range(1)] = 224.0
     pool: Literal["roi_align", "roi_pool"] = "roi_align"
     dtype: Any = None
+    non_local: bool = False
 
     given_proposals = False
     """Whether regions come with the batch, and no network proposes any."""
@@ -184,6 +187,8 @@ class FasterRCNN(nn.Module):
     def setup(self) -> None:
         """Build the parts that every call shares."""
         self.fpn = FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
+        if self.non_local:
+            self.non_local_block = NonLocalBlock(dtype=self.dtype)
         if not self.given_proposals:
             self.rpn = rpn.RegionProposalNetwork(self.scales, self.aspect_ratios, self.dtype)
         self.box_head = BoxHead(self.num_classes, self.box_channels, self.dtype)
@@ -198,7 +203,8 @@ class FasterRCNN(nn.Module):
         Returns:
           [B, h, w, channels], finest first.
         """
-        return self.fpn(named_maps(self.backbone.features(x, train=train), self.stages))
+        maps = named_maps(self.backbone.features(x, train=train), self.stages)
+        return self.fpn([*maps[:-1], self.non_local_block(maps[-1])] if self.non_local else maps)
 
     def regions(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[rpn.Outputs, Anchors]:
         """Predict for every anchor whether there is an object.

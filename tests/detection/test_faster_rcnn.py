@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.detection import faster_rcnn, mask_rcnn, rpn
 from dlcore.detection.anchors import Anchors, match_anchors
@@ -161,6 +162,40 @@ def test_names_of_today_are_no_older_ones(golden):
     assert sum(older(name) != name for name in names) == 16 + 2 + 8
     for pattern, replacement in FasterRCNN.TORCH_OLD_NAMES:
         assert [re.sub(pattern, replacement, name) for name in names] == names
+
+
+class TwoMaps(nn.Module):
+    """A backbone whose maps are the image and its 2 x 2 means."""
+
+    def features(self, x, train=False):
+        return {"fine": x, "coarse": x.reshape(1, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).mean((2, 4))}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DE-25")
+def test_a_non_local_block_lets_each_place_of_the_last_stage_see_all_others():
+    """At first it is the identity; with random weights a far pixel changes the coarse level alone, and everywhere."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 16, 16, 4)), jnp.float32)
+    fields = {"stages": ("fine", "coarse"), "channels": 4, "extra_blocks": "none"}
+    plain, model = (FasterRCNN(TwoMaps(), 2, non_local=non_local, **fields) for non_local in (False, True))
+    variables = model.init(jax.random.key(0), x, method="pyramid")
+    params = dict(variables["params"])
+    block = params.pop("non_local_block")
+    apply = jax.jit(lambda params, x: model.apply({"params": params}, x, method="pyramid"))
+    levels = plain.apply({"params": params}, x, method="pyramid")
+    for got, want in zip(apply({**params, "non_local_block": block}, x), levels, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+    # Random weights in the block; of the pyramid the coarse level reads the coarse map alone.
+    block = jax.tree.map(lambda w: jnp.asarray(np.random.default_rng(1).normal(size=w.shape), jnp.float32), block)
+    moved = [
+        np.abs(b - a).max((0, 3))
+        for a, b in zip(
+            *(apply({**params, "non_local_block": block}, v) for v in (x, x.at[:, :2, :2].add(3))), strict=True
+        )
+    ]
+    assert (moved[1] > 1e-6).all()
+    unblocked = plain.apply({"params": params}, x.at[:, :2, :2].add(3), method="pyramid")[1] - levels[1]
+    assert (np.abs(unblocked).max((0, 3)) == 0).any()
 
 
 # By hand
