@@ -58,7 +58,8 @@ def condition(x: np.ndarray) -> float:
 def measure(name: str, num_seeds: int, steps: int) -> dict[str, np.ndarray]:
     """Train by each rate on each seed: {"loss", "accuracy"} of each seed at its best rate, and the condition."""
     data, net = shuffled_digits(), SmallNet((64,))
-    images, test = (jnp.asarray(x, jnp.float32) for x in fit_on_first(FITS[name], data.images, data.test_images))
+    splits = fit_on_first(FITS[name], data.images, data.test_images)
+    images, test = (jnp.asarray(x, jnp.float32).reshape(-1, 8, 8, 1) for x in splits)
 
     def one(key, rate):
         variables, _ = train(key, net, optax.sgd(rate), images, jnp.asarray(data.labels), steps)

@@ -38,3 +38,9 @@ GOOD = {
 def test_the_verdict(changes, holds):
     result = study.report({arm: np.array(values) for arm, values in (GOOD | changes).items()})
     assert result.holds is holds
+
+
+@pytest.mark.slow
+def test_both_kernels_train_on_both_tasks():
+    result = study.study(num_seeds=1, steps=2, num_examples=16)
+    assert set(result.numbers) == {f"{task}, {side} x {side}" for task in study.TASKS for side in study.KERNELS}
