@@ -36,6 +36,7 @@ __all__ = [
     "check_countable",
     "check_range",
     "example_keys",
+    "is_record",
     "mask_of",
     "root_key",
 ]
@@ -153,7 +154,7 @@ def check_arguments(function: Callable) -> Callable:
     """Decorate a `learner` function: numbers outside their `Range` and words outside their `Literal` are refused.
 
     Args:
-      function: with annotated keyword arguments.
+      function: with annotated keyword arguments; those of a record (`is_record`) are checked field by field.
 
     Returns:
       The function; traced numbers, and arrays of more than one, pass.
@@ -165,16 +166,37 @@ def check_arguments(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        for name, value in kwargs.items():
-            hint = hints.get(name)
-            for limits in getattr(hint, "__metadata__", ()):
-                if isinstance(limits, Range):
-                    check_range(name, value, limits)
-            if get_origin(hint) is Literal and value not in get_args(hint):
-                raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
+        _check(hints, kwargs)
         return function(*args, **kwargs)
 
     return checked
+
+
+def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        hint = hints.get(name)
+        for limits in getattr(hint, "__metadata__", ()):
+            if isinstance(limits, Range):
+                check_range(name, value, limits)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
+        if is_record(hint):
+            if not isinstance(value, hint):
+                raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")
+            _check(get_type_hints(hint, include_extras=True), value._asdict())
+
+
+def is_record(hint: Any) -> bool:
+    """Say whether a parameter's type is a record: a NamedTuple whose fields are parameters that belong together.
+
+    Args:
+      hint: annotation of a parameter.
+
+    Returns:
+      Whether it is a NamedTuple and every field has a default.
+    """
+    fields = getattr(hint, "_fields", None) if isinstance(hint, type) and issubclass(hint, tuple) else None
+    return bool(fields) and set(fields) == set(hint._field_defaults)
 
 
 def check_range(name: str, value: Any, limits: Range) -> None:

@@ -18,8 +18,9 @@ the pass that trains, over x' (trades: over x, then over x'). The papers' progra
 here.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,74 @@ Transform = Callable[[jax.Array], jax.Array]
 
 TRADES_START = 0.001
 """Deviation of the noise that TRADES starts from: the divergence has no slope at the image itself."""
+
+
+class _InUse(NamedTuple):
+    """A classifier as it is used, for attacks: a function of one image in [0, 1]."""
+
+    model: nn.Module
+    preprocess: Transform
+    params: Any
+    model_state: Any
+
+    def logits(self, images: jax.Array) -> jax.Array:
+        """[B, C]."""
+        return self.model.apply({"params": self.params, **self.model_state}, self.preprocess(images), train=False)
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        return self.logits(image[None])[0]
+
+
+def _attack_options(defense: Defense, epsilon: Any, step_size: Any, attack_steps: int) -> tuple:
+    """(epsilon, step size, steps) of the training attack."""
+    steps = 1 if defense == "fast" else attack_steps
+    if step_size is None:
+        step_size = (1.25 * epsilon if defense == "fast" else 2.5 * epsilon / steps) or 1.0
+    return epsilon, step_size, steps
+
+
+def _changed(
+    scores: _InUse, is_trades: bool, attack: tuple, key: jax.Array, image: jax.Array, label: jax.Array
+) -> jax.Array:
+    """One image [H, W, C] that the attack (epsilon, step size, steps) has changed."""
+    if not is_trades:
+        return pgd(scores, key, image, label, *attack)
+    probs = jax.nn.softmax(scores(image))
+    start = image + TRADES_START * jax.random.normal(key, image.shape, image.dtype)
+    return projected_ascent(lambda x: kl_divergence_loss(scores(x), probs), image, start, *attack)
+
+
+def _loss(outputs: list[jax.Array], beta: float | jax.Array, batch: dict) -> tuple[jax.Array, Metrics]:
+    """(mean loss, metrics) of the logits of the changed images; of TRADES, of the images and the changed ones."""
+    labels, mask = batch["label"], mask_of(batch)
+    losses, metrics = softmax_cross_entropy_loss(outputs[0], labels), {}  # [B]
+    if len(outputs) > 1:
+        divergence = kl_divergence_loss(outputs[1], jax.nn.softmax(outputs[0]))  # [B]
+        metrics["divergence"] = Sum.of(divergence, mask)
+        losses = losses + beta * divergence
+    metrics |= {"loss": Sum.of(losses, mask), "accuracy": accuracy(outputs[-1], labels, mask)}
+    return masked_mean(losses, mask), metrics
+
+
+def _robustness(scores: _InUse, attack: Callable[..., jax.Array], keys: jax.Array, batch: dict) -> Metrics:
+    """Accuracy before and after an attack (key, image, label) -> image."""
+    images, labels, mask = to_float(batch["image"]), batch["label"], mask_of(batch)
+
+    def attacked(key, image, label):
+        adversarial = attack(key, image, label)
+        return attack_loss(scores(adversarial), label, "margin") < 0, jnp.abs(adversarial - image).max()
+
+    logits = scores.logits(images)  # [B, C]
+    withstands, change = jax.vmap(attacked)(keys, images, labels)  # [B], [B]
+    robust = withstands & (logits.argmax(-1) == labels)
+    return {
+        "loss": Sum.of(softmax_cross_entropy_loss(logits, labels), mask),
+        "accuracy": accuracy(logits, labels, mask),
+        "robust_accuracy": Sum.of(robust.astype(jnp.float32), mask),
+        "max_change": Max(jnp.where(mask > 0, change, 0).max()),
+        "confusion": ConfusionMatrix.of(logits, labels, mask),
+        "calibration": Calibration.of(logits, labels, mask),
+    }
 
 
 @check_arguments
@@ -81,9 +150,8 @@ def learner(
       correctly before and after PGD. `max_change` is the largest change of a pixel by that attack. `predict` gives
       `{"logits": [B, C], "probabilities": [B, C]}` of the images as they are.
     """
-    steps = 1 if defense == "fast" else attack_steps
-    if step_size is None:
-        step_size = (1.25 * epsilon if defense == "fast" else 2.5 * epsilon / steps) or 1.0
+    options = _attack_options(defense, epsilon, step_size, attack_steps)
+    is_trades, in_use = defense == "trades", functools.partial(_InUse, model, preprocess)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         x = preprocess(to_float(batch["image"]))
@@ -92,90 +160,48 @@ def learner(
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
         return ModelState(step, rng, params, optimizer.init(params), model_state)
 
-    def in_use(params, model_state, images):
-        return model.apply({"params": params, **model_state}, preprocess(images), train=False)
-
-    def attack(keys, params, model_state, images, labels):
+    def attack(state, images, batch, keys):
         """The changed images [B, H, W, C] of the training loss."""
         if defense == "standard":
             return images
-
-        def score_fn(image):
-            return in_use(params, model_state, image[None])[0]
-
-        def of_one(key, image, label):
-            if defense != "trades":
-                return pgd(score_fn, key, image, label, epsilon, step_size, steps)
-            plain = jax.nn.softmax(score_fn(image))
-            start = image + TRADES_START * jax.random.normal(key, image.shape, image.dtype)
-            return projected_ascent(
-                lambda x: kl_divergence_loss(score_fn(x), plain), image, start, epsilon, step_size, steps
-            )
-
-        return jax.lax.stop_gradient(jax.vmap(of_one)(keys, images, labels))
+        scores = in_use(state.params, state.model_state)
+        change = functools.partial(_changed, scores, is_trades, options)
+        return jax.lax.stop_gradient(jax.vmap(change)(keys, images, batch["label"]))
 
     def objective(params, model_state, images, changed, batch, dropout=None):
         """(loss, (model_state, metrics)); without a key for dropout as the network is used."""
-        labels, mask, terms = batch["label"], mask_of(batch), {}
-        outputs, together = [], (images, changed) if defense == "trades" else (changed,)
-        for x in together:
-            logits, model_state = apply_model(
-                model, params, model_state, preprocess(x), train=dropout is not None, rng=dropout
-            )
+        outputs, train = [], dropout is not None
+        for x in (images, changed) if is_trades else (changed,):
+            x = preprocess(x)
+            logits, model_state = apply_model(model, params, model_state, x, train=train, rng=dropout)
             outputs.append(logits)
-        losses = softmax_cross_entropy_loss(outputs[0], labels)
-        if defense == "trades":
-            divergence = kl_divergence_loss(outputs[1], jax.nn.softmax(outputs[0]))
-            terms = {"divergence": Sum.of(divergence, mask)}
-            losses = losses + beta * divergence
-        metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(outputs[-1], labels, mask), **terms}
-        return masked_mean(losses, mask), (model_state, metrics)
+        value, metrics = _loss(outputs, beta, batch)
+        return value, (model_state, metrics)
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
-        images = to_float(batch["image"])
-        keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
-        changed = attack(keys, state.params, state.model_state, images, batch["label"])
+        images, keys = to_float(batch["image"]), example_keys(jax.random.fold_in(state.rng, 2), batch)
+        changed = attack(state, images, batch, keys)
         value, (_, metrics) = objective(params, state.model_state, images, changed, batch)
         return value, metrics
 
     def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
-        rng = jax.random.fold_in(state.rng, state.step)
-        images, dropout = to_float(batch["image"]), jax.random.fold_in(rng, 1)
-        dropout = replica_key(dropout)
+        rng, images = jax.random.fold_in(state.rng, state.step), to_float(batch["image"])
+        dropout = replica_key(jax.random.fold_in(rng, 1))
         # Attack the present weights.
-        keys = example_keys(jax.random.fold_in(rng, 0), batch)
-        changed = attack(keys, state.params, state.model_state, images, batch["label"])
+        changed = attack(state, images, batch, example_keys(jax.random.fold_in(rng, 0), batch))
         # One step on the changed images.
-        (_, (model_state, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.params, state.model_state, images, changed, batch, dropout
-        )
+        gradient = jax.grad(objective, has_aux=True)
+        gradients, (model_state, metrics) = gradient(state.params, state.model_state, images, changed, batch, dropout)
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
-        images, labels, mask = to_float(batch["image"]), batch["label"], mask_of(batch)
-
-        def score_fn(image):
-            return in_use(state.params, state.model_state, image[None])[0]
-
-        def attacked(key, image, label):
-            found = pgd(score_fn, key, image, label, epsilon, eval_step_size, eval_steps, restarts=eval_restarts)
-            return attack_loss(score_fn(found), label, "margin") < 0, jnp.abs(found - image).max()
-
-        logits = in_use(state.params, state.model_state, images)
+        scores = in_use(state.params, state.model_state)
+        options = {"epsilon": epsilon, "step_size": eval_step_size, "steps": eval_steps, "restarts": eval_restarts}
         keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
-        withstands, change = jax.vmap(attacked)(keys, images, labels)
-        robust = withstands & (logits.argmax(-1) == labels)
-        return {
-            "loss": Sum.of(softmax_cross_entropy_loss(logits, labels), mask),
-            "accuracy": accuracy(logits, labels, mask),
-            "robust_accuracy": Sum.of(robust.astype(jnp.float32), mask),
-            "max_change": Max(jnp.where(mask > 0, change, 0).max()),
-            "confusion": ConfusionMatrix.of(logits, labels, mask),
-            "calibration": Calibration.of(logits, labels, mask),
-        }
+        return _robustness(scores, functools.partial(pgd, scores, **options), keys, batch)
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
-        logits = in_use(state.params, state.model_state, to_float(batch["image"]))
+        logits = in_use(state.params, state.model_state).logits(to_float(batch["image"]))
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
     def classes(state: ModelState, batch: dict) -> dict[str, int]:

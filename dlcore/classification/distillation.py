@@ -9,7 +9,6 @@ from the teacher by that head and from the labels by the other; any other studen
 """
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Annotated, Any, Literal
 
 import jax
@@ -19,11 +18,10 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.classification import supervised
-from dlcore.data.augment.mixing import mix_batch
-from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.data.augment.mixing import Mixing
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, mask_of
 from dlcore.losses import distillation_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
-from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
@@ -53,8 +51,7 @@ def learner(
     teacher_weight: Annotated[float, Range(0, 1)] = 0.5,
     temperature: Annotated[float, Range(1e-3)] = 3.0,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
-    mixup_alpha: Annotated[float, Range(0)] = 0.0,
-    cutmix_alpha: Annotated[float, Range(0)] = 0.0,
+    mixing: Mixing = Mixing(),
 ) -> Learner:
     """Train a student on `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}` and a teacher's predictions.
 
@@ -68,23 +65,18 @@ def learner(
       teacher_weight: lambda, the weight of the teacher's term; 0 trains on the labels alone.
       temperature: tau, by which both logits are divided, for "soft".
       label_smoothing: weight of the uniform distribution in the labels' target.
-      mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
-      cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
+      mixing: mixup and CutMix of training examples.
 
     Returns:
       The learner. `evaluate` and `predict` are those of the supervised learner, on the student. The training metric
       `agreement` is the share of examples for which student and teacher choose the same class.
     """
     base = supervised.learner(model=model, optimizer=optimizer, preprocess=preprocess)
-    mixes = not all(isinstance(alpha, Real) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
-    two_heads = hasattr(model, "auxiliary")
 
     def init(rng: jax.Array, batch: dict) -> DistillationState:
         state = base.init(rng, batch)
         variables = teacher.init(jax.random.fold_in(rng, 2), preprocess(batch["image"]), train=False)
-        return DistillationState(
-            **{name: getattr(state, name) for name in state.__dataclass_fields__}, teacher=variables
-        )
+        return DistillationState(**vars(state), teacher=variables)
 
     def teacher_loss(logits: jax.Array, teacher_logits: jax.Array) -> jax.Array:
         if kind == "hard":
@@ -93,27 +85,19 @@ def learner(
 
     def update(state: DistillationState, batch: dict) -> tuple[DistillationState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
-        images, targets = preprocess(batch["image"]), batch["label"]
         # Teacher and student see the same augmented and mixed images.
-        if augment is not None:
-            images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
-        dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
-        dropout, mixing = map(replica_key, (dropout, mixing))
-        # MixUp and CutMix across the batch; labels become distributions.
-        if mixes:
-            num_classes = jax.eval_shape(lambda: teacher.apply(state.teacher, images, train=False)).shape[-1]
-            targets = jax.nn.one_hot(targets, num_classes)
-            images, targets = mix_batch(mixing, images, targets, mixup_alpha, cutmix_alpha, mask)
+        num_classes = jax.eval_shape(base.predict, state, batch)["logits"].shape[-1]
+        images = preprocess(batch["image"])
+        images, targets = supervised.augmented_batch(rng, images, batch, augment, mixing, num_classes)
+        dropout = replica_key(jax.random.fold_in(rng, 1))
         # Teacher forward, no gradient.
         teacher_logits = teacher.apply(state.teacher, images, train=False)  # [B, C]
 
         def objective(params: Any) -> tuple[jax.Array, Any]:
             # Student forward; DeiT's distillation head learns from the teacher.
-            method = "auxiliary" if two_heads else "__call__"
-            out, model_state = apply_model(
-                model, params, state.model_state, images, train=True, rng=dropout, method=method
+            logits, heads, model_state = supervised.apply_with_auxiliary(
+                model, params, state.model_state, images, dropout
             )
-            logits, heads = out if two_heads else (out, {})
             student = heads.get("distillation", logits)
             # Cross-entropy with the labels and with the teacher.
             label_losses = softmax_cross_entropy_loss(logits, targets, label_smoothing)  # [B]

@@ -11,7 +11,7 @@ less the mean reward b of the other glimpses drawn at the same scene, plus a bon
 of attention are those of Xu et al. 2015 (arXiv:1502.03044). In use a hard glimpse goes to the most probable place.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +146,99 @@ def places_inside(grid: int, size: tuple[int, int], box: jax.Array) -> jax.Array
     return ((at >= box[:, None, :2]) & (at < box[:, None, 2:])).all(-1)
 
 
+class _Glimpse(NamedTuple):
+    """Where a scene is looked at, and what is seen there: parameters of the learner."""
+
+    model: GlimpseNetwork
+    attention: str
+    size: int
+
+    def log_policy(self, params: Any, scene: jax.Array) -> jax.Array:
+        """[B, L]."""
+        logits = self.model.apply({"params": params}, scene, method="locate")
+        return nn.log_softmax(jnp.zeros_like(logits) if self.attention == "random" else logits)
+
+    def classify(self, params: Any, glimpse: jax.Array) -> jax.Array:
+        """[B, C]."""
+        return self.model.apply({"params": params}, glimpse, method="classify")
+
+    def at(self, scene: jax.Array, location: jax.Array) -> jax.Array:
+        """[B, g, g, C]."""
+        return crop(scene, centers(self.model.grid, scene.shape[1:3])[location], self.size)
+
+    def mean(self, scene: jax.Array, weights: jax.Array) -> jax.Array:
+        """The expected glimpse [B, g, g, C] under weights [B, L]."""
+
+        def one(location: jax.Array) -> jax.Array:
+            return self.at(scene, jnp.full(scene.shape[0], location))
+
+        return jnp.einsum("bl,lbijc->bijc", weights, jax.vmap(one)(jnp.arange(self.model.grid**2)))
+
+    def attend(self, params: Any, scene: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(policy [B, L], weights of the places that are looked at [B, L], glimpse)."""
+        log_policy = self.log_policy(params, scene)
+        weights = jnp.exp(log_policy)
+        if self.attention == "soft":
+            return weights, weights, self.mean(scene, weights)
+        location = log_policy.argmax(-1)
+        if self.attention == "random":
+            location = jax.vmap(jax.random.categorical)(keys, log_policy)
+        return weights, jax.nn.one_hot(location, weights.shape[-1]), self.at(scene, location)
+
+
+def _pixels(batch: dict) -> jax.Array:
+    return batch["image"].astype(jnp.float32) / 255
+
+
+def _metrics(
+    grid: int, losses: jax.Array, logits: jax.Array, attended: jax.Array, batch: dict, mask: jax.Array
+) -> Metrics:
+    metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
+    if "box" in batch:
+        inside = places_inside(grid, batch["image"].shape[1:3], batch["box"])
+        metrics["looks"] = Sum.of((attended * inside).sum(-1), mask)
+    return metrics
+
+
+def _soft_objective(glimpse: _Glimpse, params: Any, batch: dict) -> tuple[jax.Array, Metrics]:
+    scene, mask = _pixels(batch), mask_of(batch)
+    # Soft attention: the expected glimpse.
+    weights = jnp.exp(glimpse.log_policy(params, scene))  # [B, L]
+    logits = glimpse.classify(params, glimpse.mean(scene, weights))
+    losses = softmax_cross_entropy_loss(logits, batch["label"])  # [B]
+    return masked_mean(losses, mask), _metrics(glimpse.model.grid, losses, logits, weights, batch, mask)
+
+
+def _sampled_objective(
+    glimpse: _Glimpse,
+    num_glimpses: int,
+    entropy_weight: float | jax.Array,
+    params: Any,
+    batch: dict,
+    keys: jax.Array,
+) -> tuple[jax.Array, Metrics]:
+    """The mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
+    scene, mask = _pixels(batch), mask_of(batch)
+    log_policy = glimpse.log_policy(params, scene)  # [B, L]
+    # Sample G glimpse locations of each scene.
+    location = jax.vmap(lambda key, s: jax.random.categorical(key, s, shape=(num_glimpses,)))(keys, log_policy)
+    many = jax.tree.map(lambda a: jnp.repeat(a, num_glimpses, 0), {**batch, "scene": scene, "mask": mask})
+    # Classify each glimpse.
+    logits = glimpse.classify(params, glimpse.at(many["scene"], location.reshape(-1)))  # [B G, C]
+    losses = softmax_cross_entropy_loss(logits, many["label"])  # [B G]
+    value = masked_mean(losses, many["mask"])
+    if glimpse.attention == "hard":
+        # REINFORCE: reward 1 for a correct class, the other draws of the scene as baseline.
+        reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(location.shape)  # [B, G]
+        weights = jax.vmap(score_weights)(reward[..., None])[..., 0]  # each scene's draws are the episodes
+        # Its gradient is that of the score function; an entropy bonus keeps exploration.
+        reinforce_term = (jnp.take_along_axis(log_policy, location, 1) * jax.lax.stop_gradient(weights)).mean(-1)
+        entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)  # [B]
+        value -= masked_mean(reinforce_term + entropy_weight * entropy, mask)
+    attended = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
+    return value, _metrics(glimpse.model.grid, losses, logits, attended, many, many["mask"])
+
+
 @check_arguments
 def learner(
     *,
@@ -171,110 +264,41 @@ def learner(
       box, for soft attention the weight there. `predict` gives `{"probabilities": [B, C], "attention": [B, G * G],
       "glimpse": [B, g, g, C]}`.
     """
-
-    def pixels(batch: dict) -> jax.Array:
-        return batch["image"].astype(jnp.float32) / 255
-
-    def call(params: Any, method: str, x: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, x, method=method)
-
-    def policy(params: Any, scene: jax.Array) -> jax.Array:
-        logits = call(params, "locate", scene)
-        return nn.log_softmax(jnp.zeros_like(logits) if attention == "random" else logits)
-
-    def glimpse_at(scene: jax.Array, location: jax.Array) -> jax.Array:
-        return crop(scene, centers(model.grid, scene.shape[1:3])[location], glimpse_size)
-
-    def mean_glimpse(scene: jax.Array, weights: jax.Array) -> jax.Array:
-        def one(location: jax.Array) -> jax.Array:
-            return glimpse_at(scene, jnp.full(scene.shape[0], location))
-
-        return jnp.einsum("bl,lbijc->bijc", weights, jax.vmap(one)(jnp.arange(model.grid**2)))
-
-    def metrics_of(losses, logits, attended, batch, mask) -> Metrics:
-        metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
-        if "box" in batch:
-            inside = places_inside(model.grid, batch["image"].shape[1:3], batch["box"])
-            metrics["looks"] = Sum.of((attended * inside).sum(-1), mask)
-        return metrics
+    glimpse = _Glimpse(model, attention, glimpse_size)
 
     def init(rng: jax.Array, batch: dict) -> State:
-        scene = pixels(batch)
+        scene = _pixels(batch)
         params = model.init(jax.random.fold_in(rng, 0), scene, scene[:, :glimpse_size, :glimpse_size])["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
-
-    def soft_objective(params: Any, batch: dict) -> tuple[jax.Array, Metrics]:
-        scene, mask = pixels(batch), mask_of(batch)
-        # Soft attention: the expected glimpse.
-        weights = jnp.exp(policy(params, scene))  # [B, L]
-        logits = call(params, "classify", mean_glimpse(scene, weights))
-        losses = softmax_cross_entropy_loss(logits, batch["label"])  # [B]
-        return masked_mean(losses, mask), metrics_of(losses, logits, weights, batch, mask)
-
-    def drawn_objective(params: Any, batch: dict, keys: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The mean loss over all draws; for hard attention, plus what has the score function as its gradient."""
-        scene, mask = pixels(batch), mask_of(batch)
-        log_policy = policy(params, scene)  # [B, L]
-        # Sample G glimpse locations of each scene.
-        location = jax.vmap(lambda key, s: jax.random.categorical(key, s, shape=(num_glimpses,)))(keys, log_policy)
-        many = jax.tree.map(lambda a: jnp.repeat(a, num_glimpses, 0), {**batch, "scene": scene, "mask": mask})
-        # Classify each glimpse.
-        logits = call(params, "classify", glimpse_at(many["scene"], location.reshape(-1)))  # [B G, C]
-        losses = softmax_cross_entropy_loss(logits, many["label"])  # [B G]
-        value = masked_mean(losses, many["mask"])
-        if attention == "hard":
-            # REINFORCE: reward 1 for a correct class, the other draws of the scene as baseline.
-            reward = (logits.argmax(-1) == many["label"]).astype(jnp.float32).reshape(location.shape)  # [B, G]
-            weights = jax.vmap(score_weights)(reward[..., None])[..., 0]  # each scene's draws are the episodes
-            # Its gradient is that of the score function; an entropy bonus keeps exploration.
-            reinforce_term = (jnp.take_along_axis(log_policy, location, 1) * jax.lax.stop_gradient(weights)).mean(-1)
-            entropy = -(jnp.exp(log_policy) * log_policy).sum(-1)  # [B]
-            value -= masked_mean(reinforce_term + entropy_weight * entropy, mask)
-        attended = jax.nn.one_hot(location.reshape(-1), log_policy.shape[-1])
-        return value, metrics_of(losses, logits, attended, many, many["mask"])
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         def objective(params: Any) -> tuple[jax.Array, Metrics]:
             if attention == "soft":
-                return soft_objective(params, batch)
+                return _soft_objective(glimpse, params, batch)
             # New glimpses at each step.
-            return drawn_objective(params, batch, example_keys(jax.random.fold_in(state.rng, state.step), batch))
+            keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+            return _sampled_objective(glimpse, num_glimpses, entropy_weight, params, batch, keys)
 
         # Gradient through the glimpse (soft) or by the score function (hard).
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 
-    def attend(state: State, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """(policy [B, L], weights of the places that are looked at [B, L], glimpse)."""
-        scene = pixels(batch)
-        log_policy = policy(state.params, scene)
-        weights = jnp.exp(log_policy)
-        if attention == "soft":
-            return weights, weights, mean_glimpse(scene, weights)
-        location = log_policy.argmax(-1)
-        if attention == "random":
-            location = jax.vmap(jax.random.categorical)(example_keys(state.rng, batch), log_policy)
-        return weights, jax.nn.one_hot(location, weights.shape[-1]), glimpse_at(scene, location)
-
     def evaluate(state: State, batch: dict) -> Metrics:
-        _, attended, glimpse = attend(state, batch)
-        logits = call(state.params, "classify", glimpse)
+        _, attended, patch = glimpse.attend(state.params, _pixels(batch), example_keys(state.rng, batch))
+        logits = glimpse.classify(state.params, patch)
         losses = softmax_cross_entropy_loss(logits, batch["label"])
-        return metrics_of(losses, logits, attended, batch, mask_of(batch))
+        return _metrics(model.grid, losses, logits, attended, batch, mask_of(batch))
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        weights, attended, glimpse = attend(state, batch)
-        logits = call(state.params, "classify", glimpse)
-        return {"probabilities": nn.softmax(logits), "attention": weights, "looked": attended, "glimpse": glimpse}
+        weights, attended, patch = glimpse.attend(state.params, _pixels(batch), example_keys(state.rng, batch))
+        probabilities = nn.softmax(glimpse.classify(state.params, patch))
+        return {"probabilities": probabilities, "attention": weights, "looked": attended, "glimpse": patch}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return {"label": model.num_classes}
 
-    loss = None
-    if attention == "soft":
+    def soft_loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        return _soft_objective(glimpse, params, batch)
 
-        def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-            return soft_objective(params, batch)
-
-    return Learner(init, update, evaluate, predict, loss, classes=classes)
+    return Learner(init, update, evaluate, predict, soft_loss if attention == "soft" else None, classes=classes)

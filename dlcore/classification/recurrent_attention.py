@@ -14,7 +14,8 @@ random location. Here every glimpse is classified and rewarded, so that one netw
 the first glimpse is at the center. In use a location is the mean of its distribution.
 """
 
-from typing import Annotated, Any, Literal
+import functools
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,6 +123,95 @@ def _bilinear(center: jax.Array, length: int, size: int) -> jax.Array:
     return nn.relu(1 - jnp.abs(at[..., None] - jnp.arange(length) - 0.5))
 
 
+class _Glimpses(NamedTuple):
+    """How a scene is looked at: parameters of the learner."""
+
+    policy: str
+    num_glimpses: int
+    glimpse_size: int
+    num_scales: int
+    location_std: float | jax.Array
+
+    def at(self, scene: jax.Array, location: jax.Array) -> jax.Array:
+        """[B, S, g, g, C]."""
+        return retina(scene, location, self.glimpse_size, self.num_scales)
+
+
+def _pixels(batch: dict) -> jax.Array:
+    return batch["image"].astype(jnp.float32) / 255
+
+
+def _unroll(
+    model: nn.Module, glimpses: _Glimpses, params: Any, scene: jax.Array, keys: jax.Array, std: float | jax.Array
+) -> dict[str, jax.Array]:
+    """Arrays [T, B, ...] of all glimpses; log_prob and baseline at t belong to the location of glimpse t + 1."""
+    shape = glimpses.num_glimpses, 2
+
+    def draw(key):
+        uniform = jax.random.uniform(jax.random.fold_in(key, 1), shape, minval=-1, maxval=1)
+        return jax.random.normal(jax.random.fold_in(key, 0), shape), uniform
+
+    noise, uniform = (a.swapaxes(0, 1) for a in jax.vmap(draw)(keys))  # [T, B, 2]
+    turn = jnp.arange(1, glimpses.num_glimpses + 1) % len(FIXED_LOCATIONS)
+    fixed = jnp.broadcast_to(jnp.array(FIXED_LOCATIONS)[turn][:, None], noise.shape)
+
+    def step(state, xs):
+        carry, location = state
+        noise, uniform, fixed = xs
+        glimpse = glimpses.at(scene, location)
+        carry, logits, mean, baseline = model.apply({"params": params}, carry, glimpse, location)
+        sampled = jax.lax.stop_gradient(mean + std * noise)
+        log_prob = -jnp.square((sampled - mean) / glimpses.location_std).sum(-1) / 2
+        following = {"learned": sampled.clip(-1, 1), "fixed": fixed, "random": uniform}[glimpses.policy]
+        outputs = {"logits": logits, "location": location, "log_prob": log_prob, "baseline": baseline}
+        return (carry, following), outputs
+
+    start = (model.initial_carry(len(scene)), jnp.zeros((len(scene), 2)))
+    return jax.lax.scan(step, start, (noise, uniform, fixed))[1]
+
+
+def _class_losses(outputs: dict[str, jax.Array], batch: dict) -> jax.Array:
+    """[T, B]."""
+    labels = jnp.broadcast_to(batch["label"], outputs["logits"].shape[:2])
+    return softmax_cross_entropy_loss(outputs["logits"], labels)
+
+
+def _policy_losses(outputs: dict[str, jax.Array], batch: dict, policy_weight: float | jax.Array) -> jax.Array:
+    """[B], squared error of the baseline, and REINFORCE with it."""
+    # A location is credited with the correct classes of the glimpses from it on.
+    reward = (outputs["logits"].argmax(-1) == batch["label"]).astype(jnp.float32)  # [T, B]
+    returns = jax.vmap(returns_to_go, 1, 1)(reward[1:])  # [T - 1, B]
+    advantage = returns - outputs["baseline"][:-1]  # [T - 1, B]
+    score = (outputs["log_prob"][:-1] * jax.lax.stop_gradient(advantage)).sum(0)  # [B]
+    # The baseline regresses the return.
+    return jnp.square(advantage).sum(0) - policy_weight * score
+
+
+def _metrics(outputs: dict[str, jax.Array], losses: jax.Array, batch: dict) -> Metrics:
+    mask, logits = mask_of(batch), outputs["logits"]
+    metrics = {"loss": Sum.of(losses.mean(0), mask), "accuracy": accuracy(logits[-1], batch["label"], mask)}
+    metrics |= {f"accuracy_{t + 1}": accuracy(logits[t], batch["label"], mask) for t in range(len(logits))}
+    if "box" in batch and len(logits) > 1:
+        height, width = batch["image"].shape[1:3]
+        at = (outputs["location"][1:] + 1) / 2 * jnp.array([width, height])  # [T - 1, B, 2]
+        inside = ((at >= batch["box"][:, :2]) & (at < batch["box"][:, 2:])).all(-1)
+        metrics["looks"] = Sum.of(inside.mean(0), mask)
+    return metrics
+
+
+def _check_scenes(height: int, width: int, glimpse_size: int, num_scales: int) -> None:
+    if glimpse_size > min(height, width):
+        raise ValueError(
+            f"glimpse_size={glimpse_size}: larger than the scene of {height} x {width}; "
+            f"allowed: at most {min(height, width)}"
+        )
+    if height % 2 ** (num_scales - 1) or width % 2 ** (num_scales - 1):
+        raise ValueError(
+            f"num_scales={num_scales}: does not fit scenes of {height} x {width}; "
+            f"allowed: sides that are multiples of {2 ** (num_scales - 1)}"
+        )
+
+
 @check_arguments
 def learner(
     *,
@@ -155,89 +245,25 @@ def learner(
     Raises:
       ValueError: of `init`, where the scenes have no num_scales scales or the smallest patch is larger than a scene.
     """
-
-    def pixels(batch: dict) -> jax.Array:
-        return batch["image"].astype(jnp.float32) / 255
-
-    def glimpse_at(scene: jax.Array, location: jax.Array) -> jax.Array:
-        return retina(scene, location, glimpse_size, num_scales)
-
-    def unroll(params: Any, scene: jax.Array, keys: jax.Array, std: float) -> dict[str, jax.Array]:
-        """Arrays [T, B, ...] of all glimpses; log_prob and baseline at t belong to the location of glimpse t + 1."""
-        batch = scene.shape[0]
-        draws = jax.vmap(
-            lambda key: (
-                jax.random.normal(jax.random.fold_in(key, 0), (num_glimpses, 2)),
-                jax.random.uniform(jax.random.fold_in(key, 1), (num_glimpses, 2), minval=-1, maxval=1),
-            )
-        )(keys)
-        noise, uniform = (a.swapaxes(0, 1) for a in draws)  # [T, B, 2]
-        turn = jnp.arange(1, num_glimpses + 1) % len(FIXED_LOCATIONS)
-        fixed = jnp.broadcast_to(jnp.array(FIXED_LOCATIONS)[turn][:, None], noise.shape)
-
-        def step(state, xs):
-            carry, location = state
-            noise, uniform, fixed = xs
-            carry, logits, mean, baseline = model.apply(
-                {"params": params}, carry, glimpse_at(scene, location), location
-            )
-            sampled = jax.lax.stop_gradient(mean + std * noise)
-            log_prob = -jnp.square((sampled - mean) / location_std).sum(-1) / 2
-            following = {"learned": sampled.clip(-1, 1), "fixed": fixed, "random": uniform}[policy]
-            outputs = {"logits": logits, "location": location, "log_prob": log_prob, "baseline": baseline}
-            return (carry, following), outputs
-
-        start = (model.initial_carry(batch), jnp.zeros((batch, 2)))
-        return jax.lax.scan(step, start, (noise, uniform, fixed))[1]
-
-    def metrics_of(outputs: dict[str, jax.Array], losses: jax.Array, batch: dict) -> Metrics:
-        mask, logits = mask_of(batch), outputs["logits"]
-        metrics = {"loss": Sum.of(losses.mean(0), mask), "accuracy": accuracy(logits[-1], batch["label"], mask)}
-        metrics |= {f"accuracy_{t + 1}": accuracy(logits[t], batch["label"], mask) for t in range(num_glimpses)}
-        if "box" in batch and num_glimpses > 1:
-            height, width = batch["image"].shape[1:3]
-            at = (outputs["location"][1:] + 1) / 2 * jnp.array([width, height])  # [T - 1, B, 2]
-            inside = ((at >= batch["box"][:, :2]) & (at < batch["box"][:, 2:])).all(-1)
-            metrics["looks"] = Sum.of(inside.mean(0), mask)
-        return metrics
+    glimpses = _Glimpses(policy, num_glimpses, glimpse_size, num_scales, location_std)
+    unroll = functools.partial(_unroll, model, glimpses)
 
     def init(rng: jax.Array, batch: dict) -> State:
-        height, width = batch["image"].shape[1:3]
-        if glimpse_size > min(height, width):
-            raise ValueError(
-                f"glimpse_size={glimpse_size}: larger than the scene of {height} x {width}; "
-                f"allowed: at most {min(height, width)}"
-            )
-        if height % 2 ** (num_scales - 1) or width % 2 ** (num_scales - 1):
-            raise ValueError(
-                f"num_scales={num_scales}: does not fit scenes of {height} x {width}; "
-                f"allowed: sides that are multiples of {2 ** (num_scales - 1)}"
-            )
-        scene, location = pixels(batch), jnp.zeros((batch["image"].shape[0], 2))
+        _check_scenes(*batch["image"].shape[1:3], glimpse_size, num_scales)
+        scene, location = _pixels(batch), jnp.zeros((batch["image"].shape[0], 2))
         carry, key = model.initial_carry(scene.shape[0]), jax.random.fold_in(rng, 0)
-        params = model.init(key, carry, glimpse_at(scene, location), location)["params"]
+        params = model.init(key, carry, glimpses.at(scene, location), location)["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
-    def class_losses(outputs: dict[str, jax.Array], batch: dict) -> jax.Array:
-        labels = jnp.broadcast_to(batch["label"], outputs["logits"].shape[:2])
-        return softmax_cross_entropy_loss(outputs["logits"], labels)  # [T, B]
-
     def objective(params: Any, batch: dict, keys: jax.Array) -> tuple[jax.Array, Metrics]:
-        mask = mask_of(batch)
         # Run over T glimpses, each next location sampled.
-        outputs = unroll(params, pixels(batch), keys, location_std)
+        outputs, mask = unroll(params, _pixels(batch), keys, location_std), mask_of(batch)
         # Cross-entropy of the class after each glimpse.
-        losses = class_losses(outputs, batch)  # [T, B]
+        losses = _class_losses(outputs, batch)  # [T, B]
         value = masked_mean(losses.mean(0), mask)
         if policy == "learned" and num_glimpses > 1:
-            # REINFORCE: a location is credited with the correct classes of the glimpses from it on.
-            reward = (outputs["logits"].argmax(-1) == batch["label"]).astype(jnp.float32)  # [T, B]
-            returns = jax.vmap(returns_to_go, 1, 1)(reward[1:])  # [T - 1, B]
-            advantage = returns - outputs["baseline"][:-1]  # [T - 1, B]
-            score = (outputs["log_prob"][:-1] * jax.lax.stop_gradient(advantage)).sum(0)  # [B]
-            # The baseline regresses the return.
-            value += masked_mean(jnp.square(advantage).sum(0) - policy_weight * score, mask)
-        return value, metrics_of(outputs, losses, batch)
+            value += masked_mean(_policy_losses(outputs, batch, policy_weight), mask)
+        return value, _metrics(outputs, losses, batch)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         # New locations at each step.
@@ -248,19 +274,16 @@ def learner(
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        outputs = unroll(state.params, pixels(batch), example_keys(state.rng, batch), 0.0)
-        return metrics_of(outputs, class_losses(outputs, batch), batch)
+        outputs = unroll(state.params, _pixels(batch), example_keys(state.rng, batch), 0.0)
+        return _metrics(outputs, _class_losses(outputs, batch), batch)
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        scene = pixels(batch)
+        scene = _pixels(batch)
         outputs = unroll(state.params, scene, example_keys(state.rng, batch), 0.0)
-        glimpses = jax.vmap(lambda location: glimpse_at(scene, location), out_axes=1)(outputs["location"])
+        location = outputs["location"]  # [T, B, 2]
+        patches = jax.vmap(lambda location: glimpses.at(scene, location), out_axes=1)(location)
         probabilities = nn.softmax(outputs["logits"]).swapaxes(0, 1)
-        return {
-            "probabilities": probabilities,
-            "locations": outputs["location"].swapaxes(0, 1),
-            "glimpses": glimpses,
-        }
+        return {"probabilities": probabilities, "locations": location.swapaxes(0, 1), "glimpses": patches}
 
     def classes(state: State, batch: dict) -> dict[str, int]:
         return {"label": model.num_classes}

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.data.augment.mixing import mix_batch
+from dlcore.data.augment.mixing import Mixing, mix_batch
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
@@ -26,11 +26,73 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
-__all__ = ["learner"]
+__all__ = ["apply_with_auxiliary", "augmented_batch", "learner"]
 
 Transform = Callable[[jax.Array], jax.Array]
 Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def apply_with_auxiliary(
+    model: nn.Module, params: Any, model_state: Any, images: jax.Array, dropout: jax.Array | None = None
+) -> tuple[jax.Array, dict[str, jax.Array], Any]:
+    """Apply a classifier that may have auxiliary heads, which it uses in training alone.
+
+    Args:
+      model: `__call__(x, train) -> logits`, and perhaps `auxiliary(x, train) -> (logits, {name: logits})`.
+      params: parameters of the model.
+      model_state: its other collections (batch statistics).
+      images: [B, H, W, C], preprocessed.
+      dropout: key of a training step; None for evaluation.
+
+    Returns:
+      (logits [B, C], logits of auxiliary heads, model_state).
+    """
+    train = dropout is not None
+    has_auxiliary = train and hasattr(model, "auxiliary")
+    method = "auxiliary" if has_auxiliary else "__call__"
+    outputs, model_state = apply_model(model, params, model_state, images, train=train, rng=dropout, method=method)
+    return (*outputs, model_state) if has_auxiliary else (outputs, {}, model_state)
+
+
+def augmented_batch(
+    rng: jax.Array, images: jax.Array, batch: dict, augment: Augment | None, mixing: Mixing, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Augment and mix the images of a training step.
+
+    Args:
+      rng: key of the step.
+      images: [B, H, W, C], preprocessed.
+      batch: with `label: [B]` and `index`.
+      augment: `(key, image [H, W, C]) -> image`; None for none.
+      mixing: mixup and CutMix.
+      num_classes: K.
+
+    Returns:
+      (images, labels: [B], or with mixing distributions [B, K]).
+    """
+    targets = batch["label"]
+    # Augment each image under a key of its own.
+    if augment is not None:
+        images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
+    # MixUp and CutMix across the batch; replicas draw different mixtures.
+    if mixing.is_used:
+        key = replica_key(jax.random.fold_in(rng, 2))
+        images, targets = mix_batch(key, images, jax.nn.one_hot(targets, num_classes), *mixing, mask_of(batch))
+    return images, targets
+
+
+def _loss_of(loss: Loss | None, label_smoothing: float | jax.Array) -> Loss:
+    """The loss of each example; a caller's own comes without smoothing."""
+    if loss is None:
+        return functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
+    if not callable(loss):
+        raise ValueError(f"loss={loss!r}: no function; allowed: (logits [B, C], labels [B]) -> [B], or None")
+    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
+        return functools.partial(_one_each, loss)
+    raise ValueError(
+        f"label_smoothing={label_smoothing}: of the default loss only; allowed: 0 beside loss=, which may smooth"
+    )
 
 
 @check_arguments
@@ -43,8 +105,7 @@ def learner(
     augment: Augment | None = None,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     l2: Annotated[float, Range(0)] = 0.0,
-    mixup_alpha: Annotated[float, Range(0)] = 0.0,
-    cutmix_alpha: Annotated[float, Range(0)] = 0.0,
+    mixing: Mixing = Mixing(),
     auxiliary_weight: Annotated[float, Range(0)] = 0.3,
 ) -> Learner:
     """Train a classifier of `{"image": [B, H, W, C], "label": [B] int32, "index": [B]}`.
@@ -58,8 +119,7 @@ def learner(
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
       label_smoothing: weight of the uniform distribution in the target.
       l2: weight of half the squared norm of the kernels (`is_kernel`).
-      mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
-      cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
+      mixing: mixup and CutMix of training examples.
       auxiliary_weight: of the loss of each auxiliary head, where the model has a method `auxiliary(x, train) ->
         (logits, {name: logits})`.
 
@@ -70,17 +130,8 @@ def learner(
       ValueError: `loss` is no function, or has `label_smoothing` beside it; in `update`, a loss that does not give one
         number for each example.
     """
-    if loss is not None and not callable(loss):
-        raise ValueError(f"loss={loss!r}: no function; allowed: (logits [B, C], labels [B]) -> [B], or None")
-    if loss is None:
-        loss_of = functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
-    elif isinstance(label_smoothing, int | float) and label_smoothing == 0:
-        loss_of = functools.partial(_one_each, loss)
-    else:
-        raise ValueError(
-            f"label_smoothing={label_smoothing}: of the default loss only; allowed: 0 beside loss=, which may smooth"
-        )
-    mixes = not all(isinstance(alpha, int | float) and alpha == 0 for alpha in (mixup_alpha, cutmix_alpha))
+    loss_of = _loss_of(loss, label_smoothing)
+    apply = functools.partial(apply_with_auxiliary, model)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
@@ -88,27 +139,16 @@ def learner(
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
         return ModelState(step, rng, params, optimizer.init(params), model_state)
 
-    def apply(params, model_state, images, dropout=None):
-        """(logits, logits of auxiliary heads, model_state), in training where there is a key for dropout."""
-        has_auxiliary = dropout is not None and hasattr(model, "auxiliary")
-        method = "auxiliary" if has_auxiliary else "__call__"
-        outputs, model_state = apply_model(
-            model, params, model_state, images, train=dropout is not None, rng=dropout, method=method
-        )
-        return (*outputs, model_state) if has_auxiliary else (outputs, {}, model_state)
-
     def objective(params, model_state, images, targets, batch, dropout=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)
         mask = mask_of(batch)
         losses, *auxiliary_losses = (loss_of(s, targets) for s in (logits, *auxiliaries.values()))
         # Auxiliary classifiers (GoogLeNet, Inception) count in training alone.
-        value = masked_mean(losses, mask) + auxiliary_weight * sum(
-            masked_mean(other, mask) for other in auxiliary_losses
-        )
+        auxiliary = sum(masked_mean(other, mask) for other in auxiliary_losses)
         # L2 penalty on kernels.
         penalty = l2 * l2_penalty(params, half=True, where=is_kernel)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
-        return value + penalty, (model_state, metrics, logits)
+        return masked_mean(losses, mask) + auxiliary_weight * auxiliary + penalty, (model_state, metrics, logits)
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics, _) = objective(params, state.model_state, preprocess(batch["image"]), batch["label"], batch)
@@ -116,18 +156,11 @@ def learner(
 
     def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        images, targets = preprocess(batch["image"]), batch["label"]
-        # Augment each image under a key of its own.
-        if augment is not None:
-            images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
-        # Replicas draw different dropout masks and mixtures.
-        dropout, mixing = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
-        dropout, mixing = map(replica_key, (dropout, mixing))
-        # MixUp and CutMix across the batch; labels become distributions.
-        if mixes:
-            logits = jax.eval_shape(lambda: apply(state.params, state.model_state, images)[0])
-            targets = jax.nn.one_hot(targets, logits.shape[-1])
-            images, targets = mix_batch(mixing, images, targets, mixup_alpha, cutmix_alpha, mask_of(batch))
+        # Augment and mix the images; of mixed ones the labels are distributions.
+        outputs = jax.eval_shape(predict, state, batch)["logits"]
+        images, targets = augmented_batch(rng, preprocess(batch["image"]), batch, augment, mixing, outputs.shape[-1])
+        # Replicas draw different dropout masks.
+        dropout = replica_key(jax.random.fold_in(rng, 1))
 
         def value_fn(params):
             return objective(params, state.model_state, images, targets, batch, dropout)
@@ -135,10 +168,8 @@ def learner(
         # Gradient of the cross-entropy, auxiliary losses and L2 penalty.
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         # Optimizer step; line searches evaluate the loss again.
-        state = apply_gradients(
-            state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
-        )
-        return state, metrics
+        search = {"value": value, "value_fn": lambda params: value_fn(params)[0]}
+        return apply_gradients(state, optimizer, gradients, model_state=model_state, **search), metrics
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         images, label, mask = preprocess(batch["image"]), batch["label"], mask_of(batch)

@@ -24,6 +24,7 @@ class Flags(Mapping):
       groups: {group: names}.
       given: names that the command line gave.
       identity: names that belong to the run's identity.
+      records: {name: (parameter, class)} of the flags that are fields of a record.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class Flags(Mapping):
         groups: dict[str, tuple[str, ...]] | None = None,
         given: frozenset[str] = frozenset(),
         identity: frozenset[str] = frozenset(),
+        records: dict[str, tuple[str, type]] | None = None,
     ):
         self._values, self._groups, self.given, self._identity = dict(values), groups or {}, given, identity
+        self._records = records or {}
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -65,9 +68,15 @@ class Flags(Mapping):
           name: of the group, such as "learner" or "model".
 
         Returns:
-          {name without the group's prefix: value}: the keyword arguments of the group's function.
+          {name without the group's prefix: value}: the keyword arguments of the group's function, records put together.
         """
-        return {key.removeprefix(f"{name}."): self._values[key] for key in self._groups.get(name, ())}
+        arguments, fields = {}, {}
+        for key in self._groups.get(name, ()):
+            if key in self._records:
+                fields.setdefault(self._records[key], {})[key] = self._values[key]
+            else:
+                arguments[key.removeprefix(f"{name}.")] = self._values[key]
+        return arguments | {parameter: record(**values) for (parameter, record), values in fields.items()}
 
     def replace(self, **values: Any) -> "Flags":
         """Change some settings.
@@ -83,7 +92,7 @@ class Flags(Mapping):
         """
         if unknown := set(values) - set(self._values):
             raise FlagError(f"no flag {min(unknown)!r}; allowed: {', '.join(self._values)}")
-        return Flags({**self._values, **values}, self._groups, self.given, self._identity)
+        return Flags({**self._values, **values}, self._groups, self.given, self._identity, self._records)
 
 
 def parse(
@@ -150,7 +159,8 @@ def parse(
         for name, setting in settings.items()
         if setting.identity is True or (setting.identity == "if changed" and resolved[name] != setting.default)
     )
-    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given, identity)
+    records = {name: setting.record for name, setting in settings.items() if setting.record}
+    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given, identity, records)
 
 
 def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:

@@ -1,7 +1,8 @@
 """Settings from signatures: a flag's name, type, default and help are written once, where the function is.
 
 Keyword parameters of type bool, int, float, str, Literal, tuple or Optional of these become flags; `Annotated[float,
-Range(0, 1)]` limits a number, and the docstring's `Args` is the `--help`.
+Range(0, 1)]` limits a number, and the docstring's `Args` is the `--help`. A parameter that is a record, such as
+`gae: GAE = GAE()`, becomes a flag for each field, under the field's name; the record documents them.
 """
 
 import dataclasses
@@ -15,12 +16,13 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from dlcore.learner import MOST_SEED, Range
+from dlcore.learner import MOST_SEED, Range, is_record
 
 __all__ = [
     "SEEDS",
     "FlagError",
     "Setting",
+    "arguments_of",
     "did_you_mean",
     "kind_name",
     "model_settings",
@@ -58,6 +60,7 @@ class Setting(NamedTuple):
       origin: of a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come from,
         None where it names none. It is called before data are read.
       check: of a value whose limits are no range: value -> None, or a ValueError "NAME=VALUE: problem; allowed: ...".
+      record: of a field of a record: the parameter that takes the record, and the record's class.
     """
 
     default: Any
@@ -68,6 +71,7 @@ class Setting(NamedTuple):
     essential: bool = False
     origin: Callable[[Any], Any] | None = None
     check: Callable[[Any], None] | None = None
+    record: tuple[str, type] | None = None
 
 
 class _Kind(NamedTuple):
@@ -199,7 +203,7 @@ def _allowed(limits: Range) -> str:
 
 
 def settings_of(function: Callable) -> dict[str, Setting]:
-    """Collect the parameters of a function that can be flags.
+    """Collect the parameters of a function that can be flags, and the fields of those that are records.
 
     `seed` takes what the seed of a run takes. An int without a `Range` of its own whose default is above 0 is a number
     of something, at least 1, except a logarithm; a `learning_rate` is at least 0.
@@ -208,16 +212,51 @@ def settings_of(function: Callable) -> dict[str, Setting]:
       function: whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
 
     Returns:
-      {parameter: setting}.
+      {parameter, or field of a record: setting}.
     """
     hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     helps = _helps(inspect.getdoc(function) or "")
+    settings = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint, default = hints.get(name), parameter.default
+        if hint is None or default is parameter.empty:
+            continue
+        if is_record(hint):
+            settings |= {key: s._replace(record=(name, hint)) for key, s in _fields(hint, default).items()}
+        elif _kind(hint):
+            settings[name] = Setting(default, helps.get(name, ""), hint, _limits(name, default, hint))
+    return settings
+
+
+def arguments_of(function: Callable, **values: Any) -> dict[str, Any]:
+    """Make keyword arguments of values that are named as flags are.
+
+    Args:
+      function: some of whose parameters are records.
+      **values: by parameter, or by field of a record.
+
+    Returns:
+      {parameter: value}; a record's other fields have the defaults of the function.
+    """
+    settings, parameters = settings_of(function), inspect.signature(inspect.unwrap(function)).parameters
+    arguments = {}
+    for name, value in values.items():
+        record = settings[name].record if name in settings else None
+        if record is None:
+            arguments[name] = value
+        else:
+            parameter = record[0]
+            arguments[parameter] = arguments.get(parameter, parameters[parameter].default)._replace(**{name: value})
+    return arguments
+
+
+def _fields(record: type, values: Any) -> dict[str, Setting]:
+    """The fields of a record as flags, with defaults of their own."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    helps = _helps(inspect.getdoc(record) or "")
     return {
-        name: Setting(
-            parameter.default, helps.get(name, ""), hints[name], _limits(name, parameter.default, hints[name])
-        )
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name in hints and parameter.default is not parameter.empty and _kind(hints[name])
+        name: Setting(value, helps.get(name, ""), hints[name], _limits(name, value, hints[name]))
+        for name, value in values._asdict().items()
     }
 
 

@@ -11,6 +11,7 @@ Salakhutdinov 2006 (plain; a linear one spans the principal components: Baldi & 
 dimensions than x, of which few are active. None of the three can sample: nothing says how codes are distributed.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -132,6 +133,52 @@ def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.
     return rho * jnp.log(rho / a) + (1 - rho) * jnp.log((1 - rho) / (1 - a))
 
 
+def _add_noise(batch: dict, rng: jax.Array, noise: float | jax.Array) -> jax.Array:
+    """Noisy images [B, H, W, C] in [0, 1], the noise of each by its index."""
+
+    def add(key, x):
+        return jnp.clip(x + noise * jax.random.normal(key, x.shape, x.dtype), 0, 1)
+
+    return jax.vmap(add)(example_keys(rng, batch), to_float(batch["image"]))
+
+
+def _call(model: nn.Module, params: Any, method: str, x: jax.Array) -> jax.Array:
+    return model.apply({"params": params}, x, method=method)
+
+
+def _measure(
+    model: nn.Module, kind: str, params: Any, inputs: jax.Array, batch: dict
+) -> tuple[jax.Array, jax.Array, Metrics]:
+    """(mean loss, codes [B, D], metrics) of images encoded from `inputs` [B, H, W, C]."""
+    x, mask = to_float(batch["image"]), mask_of(batch)
+    codes = model.apply({"params": params}, inputs, method="encode")  # [B, D]
+    y = model.apply({"params": params}, codes, method="decode")  # [B, H, W, C]
+    flat = (x.shape[0], -1)
+    losses = jnp.square(y.reshape(flat) - x.reshape(flat)).sum(-1)  # [B]
+    clipped = jnp.clip(y, 0, 1)
+    quality = jax.vmap(psnr)(clipped, x)  # [B]
+    metrics = {
+        "loss": Sum.of(losses, mask),
+        "mse": Sum.of(jnp.square(clipped.reshape(flat) - x.reshape(flat)).mean(-1), mask),
+        "psnr": Sum.of(quality, mask),
+    }
+    if kind == "sparse":
+        metrics["mean_activation"] = Sum.of(jnp.abs(codes).mean(-1), mask)
+    if kind == "denoising":
+        before = jax.vmap(psnr)(inputs, x)  # [B]
+        metrics |= {"psnr_noisy": Sum.of(before, mask), "psnr_gain": Sum.of(quality - before, mask)}
+    return masked_mean(losses, mask), codes, metrics
+
+
+def _sparsity(codes: jax.Array, mask: jax.Array, penalty: str, rho: float | jax.Array) -> jax.Array:
+    """Penalty on the mean activation of each unit over the batch; 0 for a batch of padding."""
+    if penalty == "kl":
+        pulled = activation_divergence(mean_activation(codes, mask), rho).sum()
+    else:
+        pulled = mean_activation(jnp.abs(codes), mask).sum()
+    return jnp.where(mask.sum() > 0, pulled, 0)
+
+
 @check_arguments
 def learner(
     *,
@@ -163,54 +210,20 @@ def learner(
       batch of `latent [B, D]` in place of images it gives `decoded [B, H, W, C]`.
     """
 
-    def apply(params, x, method):
-        return model.apply({"params": params}, x, method=method)
+    def inputs_of(batch, rng):
+        return _add_noise(batch, rng, noise) if kind == "denoising" else to_float(batch["image"])
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
-    def corrupt_inputs(batch, rng):
-        """What the encoder gets."""
-        x = to_float(batch["image"])
-        if kind != "denoising":
-            return x
-
-        def add(key, x):
-            return jnp.clip(x + noise * jax.random.normal(key, x.shape, x.dtype), 0, 1)
-
-        return jax.vmap(add)(example_keys(rng, batch), x)
-
     def measures(params, batch, rng):
-        x, noisy, mask = to_float(batch["image"]), corrupt_inputs(batch, rng), mask_of(batch)
-        codes = apply(params, noisy, "encode")  # [B, D]
-        y = apply(params, codes, "decode")  # [B, H, W, C]
-        flat = (x.shape[0], -1)
-        losses = jnp.square(y.reshape(flat) - x.reshape(flat)).sum(-1)  # [B]
-        clipped = jnp.clip(y, 0, 1)
-        quality = jax.vmap(psnr)(clipped, x)
-        metrics = {
-            "loss": Sum.of(losses, mask),
-            "mse": Sum.of(jnp.square(clipped.reshape(flat) - x.reshape(flat)).mean(-1), mask),
-            "psnr": Sum.of(quality, mask),
-        }
-        if kind == "sparse":
-            metrics["mean_activation"] = Sum.of(jnp.abs(codes).mean(-1), mask)
-        if kind == "denoising":
-            before = jax.vmap(psnr)(noisy, x)
-            metrics |= {"psnr_noisy": Sum.of(before, mask), "psnr_gain": Sum.of(quality - before, mask)}
-        return masked_mean(losses, mask), codes, metrics
+        return _measure(model, kind, params, inputs_of(batch, rng), batch)
 
     def objective(params, batch, rng):
         value, codes, metrics = measures(params, batch, rng)
-        # Sparse autoencoder: penalty on the mean activation of each unit over the batch.
         if kind == "sparse":
-            mask = mask_of(batch)
-            if penalty == "kl":
-                pulled = activation_divergence(mean_activation(codes, mask), rho).sum()
-            else:
-                pulled = mean_activation(jnp.abs(codes), mask).sum()
-            pulled = jnp.where(mask.sum() > 0, pulled, 0)
+            pulled = _sparsity(codes, mask_of(batch), penalty, rho)
             metrics["sparsity"] = Sum.of(pulled[None])
             value = value + sparsity_weight * pulled
         return value, metrics
@@ -230,18 +243,19 @@ def learner(
         return measures(state.params, batch, state.rng)[2]
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
+        encode, decode = (functools.partial(_call, model, state.params, method) for method in ("encode", "decode"))
         if "latent" in batch:
-            return {"decoded": jnp.clip(apply(state.params, batch["latent"], "decode"), 0, 1)}
-        x = corrupt_inputs(batch, state.rng)
-        codes = apply(state.params, x, "encode")
-        y = jnp.clip(apply(state.params, codes, "decode"), 0, 1)
+            return {"decoded": jnp.clip(decode(batch["latent"]), 0, 1)}
+        x = inputs_of(batch, state.rng)
+        codes = encode(x)  # [B, D]
+        y = jnp.clip(decode(codes), 0, 1)
         outputs = {"features": codes, "reconstruction": y, "psnr": jax.vmap(psnr)(y, to_float(batch["image"]))}
         if kind == "denoising":
             outputs["noisy"] = x
         if "other" in batch:
-            path = arcs(codes, apply(state.params, to_float(batch["other"]), "encode"), NUM_STEPS)
-            decoded = apply(state.params, path.reshape(-1, codes.shape[-1]), "decode")
-            outputs["path"] = jnp.clip(decoded, 0, 1).reshape(*path.shape[:2], *x.shape[1:])
+            path = arcs(codes, encode(to_float(batch["other"])), NUM_STEPS)  # [B, 8, D]
+            decoded = jnp.clip(decode(path.reshape(-1, codes.shape[-1])), 0, 1)
+            outputs["path"] = decoded.reshape(*path.shape[:2], *x.shape[1:])
         return outputs
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -13,6 +13,7 @@ the state, so that a resumed run draws the same. The discriminators step first, 
 generators first.
 """
 
+import functools
 from typing import Annotated, Any
 
 import jax
@@ -23,7 +24,7 @@ from flax import struct
 
 from dlcore.generative.image_to_image import l1
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.two_players import LOSSES, LossName, Players, PlayerState
+from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.replica import all_gather, own_rows
@@ -112,6 +113,69 @@ def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> 
     return jax.lax.scan(one, pool, (keys, fakes, mask))
 
 
+def _read(batch: dict) -> tuple[jax.Array, jax.Array]:
+    return normalize(batch["a"]), normalize(batch["b"])
+
+
+def _call(network: Both, params: Any, a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return network.apply({"params": params}, a, b, train=True)
+
+
+def _reconstruct(generators: Both, params: dict, a: jax.Array, b: jax.Array) -> tuple[jax.Array, ...]:
+    """(fake b, fake a, cycle a, cycle b)."""
+    fake_b, fake_a = _call(generators, params["generator"], a, b)
+    cycle_b, cycle_a = _call(generators, params["generator"], fake_a, fake_b)
+    return fake_b, fake_a, cycle_a, cycle_b
+
+
+def _query_pools(
+    pools: dict[str, Pool], rng: jax.Array, fakes: dict[str, jax.Array], mask: jax.Array
+) -> tuple[dict[str, Pool], dict[str, jax.Array]]:
+    """(pools with the new fakes in them, the fakes that are judged [B, H, W, C]), by kind."""
+    new_pools, pooled_fakes = {}, {}
+    for k, kind in enumerate(("a", "b")):
+        pool, pooled = draw_from(pools[kind], jax.random.fold_in(rng, k), *all_gather((fakes[kind], mask)))
+        new_pools[kind], pooled_fakes[kind] = pool, own_rows(pooled)
+    return new_pools, pooled_fakes
+
+
+def _discriminator_objective(
+    discriminators: Both, loss: AdversarialLoss, real: tuple, pooled: dict, mask: jax.Array, params: dict
+) -> tuple[jax.Array, tuple]:
+    """Loss of both discriminators: real against pooled fakes."""
+    a, b = real
+    logits = _call(discriminators, params["discriminator"], _joined(a, pooled["a"]), _joined(b, pooled["b"]))
+    losses = sum(loss.discriminator(*jnp.split(x, 2)).mean((1, 2)) for x in logits)  # [B]
+    return masked_mean(losses, mask), ({}, losses)
+
+
+def _generator_objective(
+    networks: dict[str, Both],
+    loss: AdversarialLoss,
+    weights: tuple[float | jax.Array, float | jax.Array],
+    real: tuple,
+    mask: jax.Array,
+    params: dict,
+) -> tuple[jax.Array, tuple]:
+    """Loss of both generators; weights of the cycle and of the identity."""
+    (a, b), (cycle_weight, identity_weight), generators = real, weights, networks["generator"]
+    if identity_weight:
+        # Identity: an image of the target domain stays as it is.
+        outputs = _call(generators, params["generator"], _joined(a, b), _joined(b, a))
+        (fake_b, same_b), (fake_a, same_a) = (jnp.split(x, 2) for x in outputs)
+    else:
+        fake_b, fake_a = _call(generators, params["generator"], a, b)
+    # Cycle consistency: there and back.
+    cycle_b, cycle_a = _call(generators, params["generator"], fake_a, fake_b)
+    logits = _call(networks["discriminator"], params["discriminator"], fake_a, fake_b)  # [B, h, w] each
+    g_losses = sum(loss.generator(logit).mean((1, 2)) for logit in logits)  # [B]
+    cycle = l1(cycle_a, a) + l1(cycle_b, b)  # [B]
+    total = g_losses + cycle_weight * cycle
+    if identity_weight:
+        total = total + identity_weight * cycle_weight * (l1(same_a, a) + l1(same_b, b))
+    return masked_mean(total, mask), ({}, (g_losses, cycle))
+
+
 @check_arguments
 def learner(
     *,
@@ -141,28 +205,12 @@ def learner(
       also `map_l1`, the mean of both directions, and `unchanged_l1` of images that are left as they are. `predict`
       translates `a`, or `b`, or both, and gives `b_of_a`, `a_of_b`, and `cycle_a`, `cycle_b`, in [0, 1].
     """
-    players = Players(
-        {"generator": generators, "discriminator": discriminators},
-        {"generator": generator_optimizer, "discriminator": discriminator_optimizer},
-    )
-
-    def read(batch):
-        return normalize(batch["a"]), normalize(batch["b"])
-
-    def translate(params, a, b):
-        return generators.apply({"params": params["generator"]}, a, b, train=True)
-
-    def discriminate_both(params, a, b):
-        return discriminators.apply({"params": params["discriminator"]}, a, b, train=True)
-
-    def reconstruct(params, a, b):
-        """(fake b, fake a, a again, b again)."""
-        fake_b, fake_a = translate(params, a, b)
-        cycle_b, cycle_a = translate(params, fake_a, fake_b)
-        return fake_b, fake_a, cycle_a, cycle_b
+    networks = {"generator": generators, "discriminator": discriminators}
+    players = Players(networks, {"generator": generator_optimizer, "discriminator": discriminator_optimizer})
+    weights = cycle_weight, identity_weight
 
     def init(rng: jax.Array, batch: dict) -> CycleState:
-        a, b = read(batch)
+        a, b = _read(batch)
 
         def empty(x):
             return Pool(jnp.zeros((pool_size, *x.shape[1:]), x.dtype), jnp.zeros((), jnp.int32))
@@ -170,61 +218,24 @@ def learner(
         fields = players.init(rng, {"generator": (a, b), "discriminator": (a, b)})
         return CycleState(**fields, pools={"a": empty(a), "b": empty(b)})
 
-    def query_pool(pool, key, fakes, mask):
-        pool, pooled = draw_from(pool, key, *all_gather((fakes, mask)))
-        return pool, own_rows(pooled)
-
     def update(state: CycleState, batch: dict) -> tuple[CycleState, Metrics]:
         rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
         # Translate both domains; the discriminators see fakes from the image pools.
-        a, b = read(batch)
-        fakes = dict(zip(("b", "a"), translate(state.params, a, b), strict=True))
-        pools, pooled_fakes = {}, {}
-        for k, kind in enumerate(("a", "b")):
-            pools[kind], pooled_fakes[kind] = query_pool(
-                state.pools[kind], jax.random.fold_in(rng, k), fakes[kind], mask
-            )
-        empty: dict = {}
-
-        def discriminate(params):
-            # Both discriminators: real against pooled fakes.
-            logits = discriminate_both(params, _joined(a, pooled_fakes["a"]), _joined(b, pooled_fakes["b"]))
-            losses = sum(LOSSES[loss].discriminator(*jnp.split(x, 2)).mean((1, 2)) for x in logits)  # [B]
-            return masked_mean(losses, mask), (empty, losses)
-
+        a, b = _read(batch)  # [B, H, W, C] each
+        fakes = dict(zip(("b", "a"), _call(generators, state.params["generator"], a, b), strict=True))
+        pools, pooled = _query_pools(state.pools, rng, fakes, mask)
         # Discriminator step.
-        state, d_losses = players.turn("discriminator", state, discriminate)
-
-        def generate(params):
-            if identity_weight:
-                # Identity: an image of the target domain stays as it is.
-                outputs = translate(params, _joined(a, b), _joined(b, a))
-                (fake_b, same_b), (fake_a, same_a) = (jnp.split(x, 2) for x in outputs)
-            else:
-                fake_b, fake_a = translate(params, a, b)
-            # Cycle consistency: there and back.
-            cycle_b, cycle_a = translate(params, fake_a, fake_b)
-            g_losses = sum(
-                LOSSES[loss].generator(logit).mean((1, 2)) for logit in discriminate_both(params, fake_a, fake_b)
-            )
-            cycle = l1(cycle_a, a) + l1(cycle_b, b)  # [B]
-            total = g_losses + cycle_weight * cycle
-            if identity_weight:
-                total = total + identity_weight * cycle_weight * (l1(same_a, a) + l1(same_b, b))
-            return masked_mean(total, mask), (empty, (g_losses, cycle))
-
+        objective = functools.partial(_discriminator_objective, discriminators, LOSSES[loss], (a, b), pooled, mask)
+        state, d_losses = players.turn("discriminator", state, objective)
         # Step of both generators.
-        state, (g_losses, cycle) = players.turn("generator", state, generate)
-        metrics = {
-            "g_loss": Sum.of(g_losses, mask),
-            "d_loss": Sum.of(d_losses, mask),
-            "cycle_l1": Sum.of(cycle / 4, mask),
-        }
-        return state.replace(step=state.step + 1, pools=pools), metrics
+        objective = functools.partial(_generator_objective, networks, LOSSES[loss], weights, (a, b), mask)
+        state, (g_losses, cycle) = players.turn("generator", state, objective)
+        metrics = {"g_loss": Sum.of(g_losses, mask), "d_loss": Sum.of(d_losses, mask)}
+        return state.replace(step=state.step + 1, pools=pools), {**metrics, "cycle_l1": Sum.of(cycle / 4, mask)}
 
     def evaluate(state: CycleState, batch: dict) -> Metrics:
-        a, b = read(batch)
-        mask, images = mask_of(batch), reconstruct(state.params, a, b)
+        a, b = _read(batch)
+        mask, images = mask_of(batch), _reconstruct(generators, state.params, a, b)
         fake_b, fake_a, cycle_a, cycle_b, a, b = (denormalize(x) for x in (*images, a, b))
         numbers = {"cycle_l1": (l1(cycle_a, a) + l1(cycle_b, b)) / 2}
         if "b_of_a" in batch:
@@ -235,7 +246,7 @@ def learner(
 
     def predict(state: CycleState, batch: dict) -> dict[str, jax.Array]:
         a, b = (batch[kind] if kind in batch else batch[other] for kind, other in (("a", "b"), ("b", "a")))
-        fake_b, fake_a, cycle_a, cycle_b = reconstruct(state.params, normalize(a), normalize(b))
+        fake_b, fake_a, cycle_a, cycle_b = _reconstruct(generators, state.params, normalize(a), normalize(b))
         outputs = {}
         outputs |= {"b_of_a": fake_b, "cycle_a": cycle_a} if "a" in batch else {}
         outputs |= {"a_of_b": fake_a, "cycle_b": cycle_b} if "b" in batch else {}

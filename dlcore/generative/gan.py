@@ -14,6 +14,7 @@ Samples are drawn by an average of the generator over steps (`ema`; Yazıcı et 
 statistics included; 0 takes the generator as it is.
 """
 
+import functools
 from collections.abc import Callable
 from numbers import Real
 from typing import Annotated, Any
@@ -24,14 +25,15 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.generative.ddpm import Condition
+from dlcore.generative.diffusion import Condition, classes_of
 from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import denormalize, normalize
-from dlcore.generative.two_players import LOSSES, LossName, Players, PlayerState
+from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.optim.ema import ema_update
 
-__all__ = ["GANState", "learner"]
+__all__ = ["GANState", "learner", "sample_latents"]
 
 
 @struct.dataclass
@@ -43,6 +45,63 @@ class GANState(PlayerState):
     """
 
     generator_ema: Any
+
+
+def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
+    """Draw the generator's noise, of each example by its index alone, or on the arc between that of two indices.
+
+    Args:
+      latent_dim: Z.
+      rng: PRNG key.
+      batch: with `index: [B]`; or with `ends: [B, 2]` and `share: [B]`.
+
+    Returns:
+      [B, Z].
+    """
+
+    def normal(key):
+        return jax.random.normal(key, (latent_dim,))
+
+    if "share" not in batch:
+        return jax.vmap(normal)(example_keys(rng, batch))
+    endpoints = jax.vmap(jax.vmap(lambda index: normal(jax.random.fold_in(rng, index))))(batch["ends"])  # [B, 2, Z]
+    return jax.vmap(slerp)(endpoints[:, 0], endpoints[:, 1], batch["share"])
+
+
+def _gradient_penalty(
+    players: Players, params: dict, model_state: dict, real: jax.Array, y: tuple, r1: float | jax.Array
+) -> jax.Array:
+    """r1 / 2 |grad_x logit(x)|^2 of real examples [B]."""
+
+    def total(x):
+        return players.apply("discriminator", params, model_state, x, *y)[0].sum()
+
+    return 0.5 * r1 * jnp.square(jax.grad(total)(real)).reshape(real.shape[0], -1).sum(-1)
+
+
+def _discriminator_objective(
+    players: Players, loss: AdversarialLoss, r1: float | jax.Array, state: GANState, examples: tuple, params: dict
+) -> tuple[jax.Array, tuple]:
+    """Loss of the discriminator on examples (real, fake, condition, mask)."""
+    real, fake, y, mask = examples
+    real_logit, statistics = players.apply("discriminator", params, state.model_state, real, *y)  # [B]
+    model_state = {**state.model_state, "discriminator": statistics}
+    fake_logit, statistics = players.apply("discriminator", params, model_state, fake, *y)  # [B]
+    losses = loss.discriminator(real_logit, fake_logit)  # [B]
+    # R1: gradient penalty on real images.
+    has_penalty = not (isinstance(r1, Real) and r1 == 0)
+    extra = _gradient_penalty(players, params, state.model_state, real, y, r1) if has_penalty else 0
+    return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
+
+
+def _generator_objective(
+    players: Players, loss: AdversarialLoss, state: GANState, z: jax.Array, y: tuple, mask: jax.Array, params: dict
+) -> tuple[jax.Array, tuple]:
+    """Loss of the generator on latents [B, Z]; the gradient goes through the discriminator."""
+    x, statistics = players.apply("generator", params, state.model_state, z, *y)  # [B, ...]
+    logit, _ = players.apply("discriminator", params, state.model_state, x, *y)  # [B]
+    losses = loss.generator(logit)  # [B]
+    return masked_mean(losses, mask), (statistics, losses)
 
 
 @check_arguments
@@ -81,104 +140,59 @@ def learner(
       the condition, and gives `{"sample": [B, ...]}`. With `ends: [B, 2]` and `share: [B]` in the batch it draws
       between the samples of two indices; with `latent: [B, latent_dim]` it gives `decoded`, the samples of these.
     """
-    players = Players(
-        {"generator": generator, "discriminator": discriminator},
-        {"generator": generator_optimizer, "discriminator": discriminator_optimizer},
-    )
-    has_ema = not (isinstance(ema, Real) and ema == 0)
+    networks = {"generator": generator, "discriminator": discriminator}
+    players = Players(networks, {"generator": generator_optimizer, "discriminator": discriminator_optimizer})
+    has_ema, losses = not (isinstance(ema, Real) and ema == 0), LOSSES[loss]
 
     def cond_of(batch):
         return () if condition is None else (condition.read(batch),)
 
-    def latent(rng, batch):
-        def normal(key):
-            return jax.random.normal(key, (latent_dim,))
-
-        if "share" not in batch:
-            return jax.vmap(normal)(example_keys(rng, batch))
-        endpoints = jax.vmap(jax.vmap(lambda index: normal(jax.random.fold_in(rng, index))))(batch["ends"])
-        return jax.vmap(slerp)(endpoints[:, 0], endpoints[:, 1], batch["share"])
-
     def init(rng: jax.Array, batch: dict) -> GANState:
-        inputs = {
-            "generator": (latent(rng, batch), *cond_of(batch)),
-            "discriminator": (encode(batch), *cond_of(batch)),
-        }
+        z = sample_latents(latent_dim, rng, batch)
+        inputs = {"generator": (z, *cond_of(batch)), "discriminator": (encode(batch), *cond_of(batch))}
         fields = players.init(rng, inputs)
         average = _variables(fields["params"], fields["model_state"])
         return GANState(**fields, generator_ema=jax.tree.map(jnp.copy, average) if has_ema else {})
 
-    def penalty(params, model_state, real, y):
-        def total(x):
-            return players.apply("discriminator", params, model_state, x, *y)[0].sum()  # [B]
-
-        return 0.5 * r1 * jnp.square(jax.grad(total)(real)).reshape(real.shape[0], -1).sum(-1)
-
     def update(state: GANState, batch: dict) -> tuple[GANState, Metrics]:
-        rng, real, y = jax.random.fold_in(state.rng, state.step), encode(batch), cond_of(batch)
-        mask = mask_of(batch)
+        rng, mask = jax.random.fold_in(state.rng, state.step), mask_of(batch)
+        real, y = encode(batch), cond_of(batch)
         # Fake images for the discriminator, no gradient to the generator.
-        z = latent(jax.random.fold_in(rng, 0), batch)  # [B, Z]
+        z = sample_latents(latent_dim, jax.random.fold_in(rng, 0), batch)  # [B, Z]
         fake, _ = players.apply("generator", state.params, state.model_state, z, *y)  # [B, ...]
-
-        def discriminate(params):
-            real_logit, statistics = players.apply("discriminator", params, state.model_state, real, *y)  # [B]
-            model_state = {**state.model_state, "discriminator": statistics}
-            fake_logit, statistics = players.apply("discriminator", params, model_state, fake, *y)  # [B]
-            losses = LOSSES[loss].discriminator(real_logit, fake_logit)
-            # R1: gradient penalty on real images.
-            extra = penalty(params, state.model_state, real, y) if not (isinstance(r1, Real) and r1 == 0) else 0
-            return masked_mean(losses + extra, mask), (statistics, (losses, real_logit, fake_logit))
-
         # Discriminator step.
-        state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, discriminate)
-
-        def generate(params):
-            z = latent(jax.random.fold_in(rng, 1), batch)
-            # Fresh latents; the gradient goes through the updated discriminator.
-            x, statistics = players.apply("generator", params, state.model_state, z, *y)
-            logit, _ = players.apply("discriminator", params, state.model_state, x, *y)
-            losses = LOSSES[loss].generator(logit)  # [B]
-            return masked_mean(losses, mask), (statistics, losses)
-
-        # Generator step.
-        state, g_losses = players.turn("generator", state, generate)
-        metrics = {
-            "g_loss": Sum.of(g_losses, mask),
-            "d_loss": Sum.of(d_losses, mask),
-            **_d_metrics(real_logit, fake_logit, mask),
-        }
+        examples = real, fake, y, mask
+        objective = functools.partial(_discriminator_objective, players, losses, r1, state, examples)
+        state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, objective)
+        # Generator step on new latents, against the updated discriminator.
+        z = sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
+        objective = functools.partial(_generator_objective, players, losses, state, z, y, mask)
+        state, g_losses = players.turn("generator", state, objective)
+        metrics = {"g_loss": Sum.of(g_losses, mask), "d_loss": Sum.of(d_losses, mask)}
+        metrics |= _d_metrics(real_logit, fake_logit, mask)
         # EMA of the generator.
-        return state.replace(step=state.step + 1, generator_ema=average(state)), metrics
+        variables = _variables(state.params, state.model_state)
+        average = ema_update(state.generator_ema, variables, ema, state.step) if has_ema else {}
+        return state.replace(step=state.step + 1, generator_ema=average), metrics
 
-    def average(state):
-        if not has_ema:
-            return {}
-        d = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
-        new = _variables(state.params, state.model_state)
-        return jax.tree.map(lambda a, b: a + (1 - d).astype(a.dtype) * (b - a), state.generator_ema, new)
-
-    def draw(state, batch):
+    def generate(state: GANState, batch: dict) -> jax.Array:
         variables = state.generator_ema if has_ema else _variables(state.params, state.model_state)
-        z = batch["latent"] if "latent" in batch else latent(jax.random.fold_in(state.rng, 0), batch)
+        rng = jax.random.fold_in(state.rng, 0)
+        z = batch["latent"] if "latent" in batch else sample_latents(latent_dim, rng, batch)
         return generator.apply(variables, z, *cond_of(batch), train=False)
 
     def evaluate(state: GANState, batch: dict) -> Metrics:
         mask = mask_of(batch)
         real, fake = (
             players.apply("discriminator", state.params, state.model_state, x, *cond_of(batch), train=False)[0]
-            for x in (encode(batch), draw(state, batch))
+            for x in (encode(batch), generate(state, batch))
         )
-        return {"value": Sum.of(-LOSSES[loss].discriminator(real, fake), mask), **_d_metrics(real, fake, mask)}
+        return {"value": Sum.of(-losses.discriminator(real, fake), mask), **_d_metrics(real, fake, mask)}
 
     def predict(state: GANState, batch: dict) -> dict[str, jax.Array]:
-        return {"decoded" if "latent" in batch else "sample": decode(draw(state, batch))}
+        return {"decoded" if "latent" in batch else "sample": decode(generate(state, batch))}
 
-    def classes(state: GANState, batch: dict) -> dict[str, int]:
-        return condition.classes
-
-    checked = classes if condition is not None and condition.classes else None
-    return Learner(init=init, update=update, evaluate=evaluate, predict=predict, classes=checked)
+    return Learner(init, update, evaluate, predict, classes=classes_of(condition))
 
 
 def _variables(params: dict, model_state: dict) -> dict:

@@ -22,7 +22,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.generative.pixels import denormalize
-from dlcore.generative.two_players import LOSSES, LossName, Players, PlayerState
+from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, InstanceNorm, leaky_relu
@@ -233,6 +233,42 @@ class PatchDiscriminator(nn.Module):
         return conv(1, (3, 3), name="head")(x)[..., 0].astype(logits_dtype(dtype or x.dtype))
 
 
+def _discriminator_objective(
+    players: Players, loss: AdversarialLoss, state: PlayerState, inputs: tuple, mask: jax.Array, params: dict
+) -> tuple[jax.Array, tuple]:
+    """Loss of the discriminator on inputs (what it is shown besides, target images, fakes)."""
+    *shown, real, fake = inputs
+    real_logit, statistics = players.apply("discriminator", params, state.model_state, *shown, real)  # [B, h, w]
+    model_state = {**state.model_state, "discriminator": statistics}
+    fake_logit, statistics = players.apply("discriminator", params, model_state, *shown, fake)  # [B, h, w]
+    losses = loss.discriminator(real_logit, fake_logit).mean((1, 2))  # [B]
+    return masked_mean(losses, mask), (statistics, losses)
+
+
+def _generator_objective(
+    players: Players,
+    loss: AdversarialLoss,
+    content: Callable[[jax.Array, jax.Array], jax.Array],
+    weights: tuple[float, float],
+    state: PlayerState,
+    inputs: tuple,
+    mask: jax.Array,
+    params: dict,
+) -> tuple[jax.Array, tuple]:
+    """Loss of the generator on inputs (its own, target images, what the discriminator is shown besides)."""
+    x, target_image, *shown = inputs
+    y, statistics = players.apply("generator", params, state.model_state, x)  # [B, H, W, C]
+    # Content loss against the target image, and the adversarial loss.
+    content_weight, adversarial_weight = weights
+    content_losses = content(y, target_image)  # [B]
+    total, g_losses = content_weight * content_losses, jnp.zeros_like(content_losses)
+    if "discriminator" in players.networks:
+        logit, _ = players.apply("discriminator", params, state.model_state, *shown, y)  # [B, h, w]
+        g_losses = loss.generator(logit).mean((1, 2))  # [B]
+        total = total + adversarial_weight * g_losses
+    return masked_mean(total, mask), (statistics, (total, content_losses, g_losses))
+
+
 def paired_learner(
     *,
     generator: nn.Module,
@@ -268,22 +304,21 @@ def paired_learner(
     Returns:
       The learner; `predict` gives `{"sample": images in [0, 1]}` and needs what `source` reads.
     """
-    is_adversarial = adversarial_weight > 0
-    networks = {"generator": generator} | ({"discriminator": discriminator} if is_adversarial else {})
-    optimizers = {"generator": generator_optimizer} | (
-        {"discriminator": discriminator_optimizer} if is_adversarial else {}
-    )
-    players = Players(networks, optimizers)
+    is_adversarial, weights = adversarial_weight > 0, (content_weight, adversarial_weight)
+    players = Players({"generator": generator}, {"generator": generator_optimizer})
+    if is_adversarial:
+        players.networks["discriminator"] = discriminator
+        players.optimizers["discriminator"] = discriminator_optimizer
 
     def translate(params, model_state, batch, train=True):
         return players.apply("generator", params, model_state, source(batch), train=train)
 
-    def discriminator_logit(params, model_state, batch, y):
-        return players.apply("discriminator", params, model_state, *([source(batch)] if sees_source else []), y)
+    def shown(batch):
+        return (source(batch),) if sees_source else ()
 
     def init(rng: jax.Array, batch: dict) -> PlayerState:
-        discriminator_inputs = (*([source(batch)] if sees_source else []), target(batch))
-        return PlayerState(**players.init(rng, {"generator": (source(batch),), "discriminator": discriminator_inputs}))
+        inputs = {"generator": (source(batch),), "discriminator": (*shown(batch), target(batch))}
+        return PlayerState(**players.init(rng, inputs))
 
     def update(state: PlayerState, batch: dict) -> tuple[PlayerState, Metrics]:
         mask, metrics = mask_of(batch), {}
@@ -291,34 +326,15 @@ def paired_learner(
             # Fake images for the discriminator, no gradient to the generator.
             real = target(batch)  # [B, H, W, C]
             fake, _ = translate(state.params, state.model_state, batch)
-
-            def discriminate(params):
-                real_logit, statistics = discriminator_logit(params, state.model_state, batch, real)  # [B, h, w]
-                fake_logit, statistics = discriminator_logit(
-                    params, {**state.model_state, "discriminator": statistics}, batch, fake
-                )
-                losses = LOSSES[loss].discriminator(real_logit, fake_logit).mean((1, 2))  # [B]
-                return masked_mean(losses, mask), (statistics, losses)
-
             # Discriminator step.
-            state, losses = players.turn("discriminator", state, discriminate)
+            inputs = (*shown(batch), real, fake)
+            objective = functools.partial(_discriminator_objective, players, LOSSES[loss], state, inputs, mask)
+            state, losses = players.turn("discriminator", state, objective)
             metrics["d_loss"] = Sum.of(losses, mask)
-
-        def generate(params):
-            # Content loss against the target image, and the adversarial loss.
-            y, statistics = translate(params, state.model_state, batch)  # [B, H, W, C]
-            content_losses = content(y, target(batch))  # [B]
-            total = content_weight * content_losses
-            g_losses = jnp.zeros_like(content_losses)
-            if is_adversarial:
-                g_losses = (
-                    LOSSES[loss].generator(discriminator_logit(params, state.model_state, batch, y)[0]).mean((1, 2))
-                )
-                total = total + adversarial_weight * g_losses
-            return masked_mean(total, mask), (statistics, (total, content_losses, g_losses))
-
         # Generator step, against the updated discriminator.
-        state, (total, content_losses, g_losses) = players.turn("generator", state, generate)
+        inputs, adversarial = (source(batch), target(batch), *shown(batch)), LOSSES[loss]
+        objective = functools.partial(_generator_objective, players, adversarial, content, weights, state, inputs, mask)
+        state, (total, content_losses, g_losses) = players.turn("generator", state, objective)
         metrics |= {"loss": Sum.of(total, mask), "content_loss": Sum.of(content_losses, mask)}
         metrics |= {"g_loss": Sum.of(g_losses, mask)} if is_adversarial else {}
         return state.replace(step=state.step + 1), metrics

@@ -12,6 +12,8 @@ are made binary first, by a named rule, as a Bernoulli "likelihood" of gray valu
 density of values in [0, 1]; its nats compare with no probability's. Both bounds are taken from the same K draws.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import jax
@@ -191,6 +193,69 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
     return jnp.broadcast_to(terms, x.shape).reshape(x.shape[0], -1).sum(-1)
 
 
+def _observe(model: nn.Module, binarization: str, images: jax.Array, index: jax.Array, rng: jax.Array) -> jax.Array:
+    """The pixels that the likelihood is of: zeros and ones, or values."""
+    return binarize(rng, images, binarization, index) if model.likelihood == "bernoulli" else to_float(images)
+
+
+def _encode(model: nn.Module, params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and log variance [B, Z] of q(z | x)."""
+    return model.apply({"params": params}, x, method="encode")
+
+
+def _log_likelihood(model: nn.Module, params: Any, x: jax.Array, z: jax.Array) -> jax.Array:
+    """log p(x | z) [B]."""
+    first, log_variance = model.apply({"params": params}, z, method="decode")
+    return bernoulli_log_likelihood(first, x) if model.likelihood == "bernoulli" else log_normal(x, first, log_variance)
+
+
+def _decode(model: nn.Module, params: Any, z: jax.Array) -> jax.Array:
+    """Mean images [B, H, W, C] in [0, 1]."""
+    first, _ = model.apply({"params": params}, z, method="decode")
+    return jax.nn.sigmoid(first) if model.likelihood == "bernoulli" else jnp.clip(first, 0, 1)
+
+
+def _sample(model: nn.Module, params: Any, keys: jax.Array, draw_pixels: bool) -> jax.Array:
+    """Images [B, H, W, C] of codes from the prior: means of p(x | z), or draws, clipped to [0, 1]."""
+    z = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)  # [B, Z]
+    if not draw_pixels:
+        return _decode(model, params, z)
+    first, log_variance = model.apply({"params": params}, z, method="decode")  # [B, H, W, C] each
+    pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
+    if model.likelihood == "bernoulli":
+        return jax.vmap(lambda key, logits: jax.random.bernoulli(key, nn.sigmoid(logits)))(pixel_keys, first) * 1.0
+    noise = jax.vmap(lambda key: jax.random.normal(key, first.shape[1:]))(pixel_keys)
+    return jnp.clip(first + jnp.exp(log_variance / 2) * noise, 0, 1)
+
+
+def _objective(
+    model: nn.Module, observe: Callable, beta: float | jax.Array, params: Any, batch: dict, rng: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    mask = mask_of(batch)
+    # Encoder: q(z | x).
+    x = observe(batch["image"], batch["index"], jax.random.fold_in(rng, 0))
+    mean, log_variance = _encode(model, params, x)  # [B, Z] each
+    # One reparameterized draw an image.
+    z = jax.vmap(reparameterize)(example_keys(jax.random.fold_in(rng, 1), batch), mean, log_variance)  # [B, Z]
+    # Negative ELBO: reconstruction plus beta * KL.
+    nats, kl = -_log_likelihood(model, params, x, z), kl_to_standard_normal(mean, log_variance).sum(-1)  # [B], [B]
+    losses = nats + beta * kl  # [B]
+    metrics = {"loss": Sum.of(losses, mask), "kl_nats": Sum.of(kl, mask), "reconstruction_nats": Sum.of(nats, mask)}
+    return masked_mean(losses, mask), metrics
+
+
+def _log_weights(model: nn.Module, params: Any, x: jax.Array, keys: jax.Array, num_samples: int) -> jax.Array:
+    """log p(x, z) - log q(z | x) of draws of z, [K, B]."""
+    mean, log_variance = _encode(model, params, x)
+
+    def log_weight(k):
+        z = jax.vmap(lambda key, *q: reparameterize(jax.random.fold_in(key, k), *q))(keys, mean, log_variance)
+        # log p(x | z) + log p(z) - log q(z | x).
+        return _log_likelihood(model, params, x, z) + log_normal(z, 0.0, 0.0) - log_normal(z, mean, log_variance)
+
+    return jax.lax.map(log_weight, jnp.arange(num_samples))
+
+
 @check_arguments
 def learner(
     *,
@@ -220,47 +285,13 @@ def learner(
       and where the batch has a second image `other`, the `path [B, 8, H, W, C]` to it. A batch of `index` alone gives
       `sample`, and one of `latent [B, Z]` in place of images `decoded [B, H, W, C]`.
     """
-    bernoulli = model.likelihood == "bernoulli"
-    rule = binarization if bernoulli else "density"
-
-    def apply(params, x, method):
-        return model.apply({"params": params}, x, method=method)
-
-    def observed(images, index, rng):
-        return binarize(rng, images, binarization, index) if bernoulli else to_float(images)
-
-    def log_likelihood(params, x, z):
-        first, log_variance = apply(params, z, "decode")
-        return bernoulli_log_likelihood(first, x) if bernoulli else log_normal(x, first, log_variance)
-
-    def picture(params, z):
-        first, _ = apply(params, z, "decode")
-        return jax.nn.sigmoid(first) if bernoulli else jnp.clip(first, 0, 1)
-
-    def sampled_image(params, z, keys):
-        """x ~ p(x|z) [B, H, W, C], each from a key of its own; a Gaussian's values are clipped to [0, 1]."""
-        first, log_variance = apply(params, z, "decode")
-        if bernoulli:
-            return jax.vmap(lambda key, logits: jax.random.bernoulli(key, nn.sigmoid(logits)))(keys, first) * 1.0
-        noise = jax.vmap(lambda key: jax.random.normal(key, first.shape[1:]))(keys)
-        return jnp.clip(first + jnp.exp(log_variance / 2) * noise, 0, 1)
+    rule = binarization if model.likelihood == "bernoulli" else "density"
+    observe = functools.partial(_observe, model, binarization)
+    objective = functools.partial(_objective, model, observe, beta)
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
-
-    def objective(params, batch, rng):
-        mask = mask_of(batch)
-        # Encoder: q(z | x).
-        x = observed(batch["image"], batch["index"], jax.random.fold_in(rng, 0))
-        mean, log_variance = apply(params, x, "encode")  # [B, Z] each
-        # One reparameterized draw an image.
-        z = jax.vmap(reparameterize)(example_keys(jax.random.fold_in(rng, 1), batch), mean, log_variance)  # [B, Z]
-        # Negative ELBO: reconstruction plus beta * KL.
-        nats, kl = -log_likelihood(params, x, z), kl_to_standard_normal(mean, log_variance).sum(-1)  # [B], [B]
-        losses = nats + beta * kl  # [B]
-        metrics = {"loss": Sum.of(losses, mask), "kl_nats": Sum.of(kl, mask), "reconstruction_nats": Sum.of(nats, mask)}
-        return masked_mean(losses, mask), metrics
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch, state.rng)
@@ -274,55 +305,41 @@ def learner(
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
-        mask, params = mask_of(batch), state.params
-        x = observed(batch["image"], batch["index"], jax.random.fold_in(state.rng, 0))
-        mean, log_variance = apply(params, x, "encode")
+        mask = mask_of(batch)
+        x = observe(batch["image"], batch["index"], jax.random.fold_in(state.rng, 0))
         keys = example_keys(jax.random.fold_in(state.rng, 2), batch)
-
-        def log_weight(k):
-            z = jax.vmap(lambda key, *q: reparameterize(jax.random.fold_in(key, k), *q))(keys, mean, log_variance)
-            # log p(x | z) + log p(z) - log q(z | x).
-            return log_likelihood(params, x, z) + log_normal(z, 0.0, 0.0) - log_normal(z, mean, log_variance)
-
-        log_w = jax.lax.map(log_weight, jnp.arange(importance_samples))  # [K, B]
+        log_w = _log_weights(model, state.params, x, keys, importance_samples)  # [K, B]
         # ELBO: mean of the log weights. IWAE: log of their mean.
         elbo, iwae = log_w.mean(0), jax.nn.logsumexp(log_w, axis=0) - jnp.log(importance_samples)  # [B], [B]
         bounds = {
             f"elbo_nll_nats_{rule}": Sum.of(-elbo, mask),
             f"iwae{importance_samples}_nll_nats_{rule}": Sum.of(-iwae, mask),
         }
-        return {**objective(params, batch, state.rng)[1], **bounds}
+        return {**objective(state.params, batch, state.rng)[1], **bounds}
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
-        params = state.params
+        decode = functools.partial(_decode, model, state.params)
         if "latent" in batch:
-            return {"decoded": picture(params, batch["latent"])}
+            return {"decoded": decode(batch["latent"])}
         keys = example_keys(jax.random.fold_in(state.rng, 3), batch)
         # Samples from the prior, by the index alone.
-        prior = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
-        pixel_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
-        sample = sampled_image(params, prior, pixel_keys) if draw_pixels else picture(params, prior)
+        outputs = {"sample": _sample(model, state.params, keys, draw_pixels)}
         if "image" not in batch:
-            return {"sample": sample}
+            return outputs
 
-        def encoded(images):
-            return apply(params, observed(images, batch["index"], jax.random.fold_in(state.rng, 0)), "encode")
+        def encode(images):
+            x = observe(images, batch["index"], jax.random.fold_in(state.rng, 0))
+            return _encode(model, state.params, x)
 
         # Reconstruct from the mean code.
-        mean, log_variance = encoded(batch["image"])
-        y = picture(params, mean)
-        outputs = {
-            "features": mean,
-            "kl": kl_to_standard_normal(mean, log_variance),
-            "reconstruction": y,
-            "psnr": jax.vmap(psnr)(y, to_float(batch["image"])),
-            "sample": sample,
-        }
+        mean, log_variance = encode(batch["image"])  # [B, Z] each
+        y = decode(mean)  # [B, H, W, C]
+        outputs |= {"features": mean, "kl": kl_to_standard_normal(mean, log_variance)}
+        outputs |= {"reconstruction": y, "psnr": jax.vmap(psnr)(y, to_float(batch["image"]))}
         if "other" in batch:
             # Interpolate between two images along an arc.
-            path = arcs(mean, encoded(batch["other"])[0], NUM_STEPS)
-            decoded = picture(params, path.reshape(-1, model.latent_dim))
-            outputs["path"] = decoded.reshape(*path.shape[:2], *y.shape[1:])
+            path = arcs(mean, encode(batch["other"])[0], NUM_STEPS)  # [B, 8, Z]
+            outputs["path"] = decode(path.reshape(-1, model.latent_dim)).reshape(*path.shape[:2], *y.shape[1:])
         return outputs
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss)

@@ -13,6 +13,7 @@ network is the prior, not the decoder. The perplexity of a batch's codes depends
 measured over a whole split.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -334,6 +335,115 @@ def _never(step: jax.Array) -> jax.Array:
     return jnp.zeros_like(step, bool)
 
 
+def _apply(model: nn.Module, params: dict, x: jax.Array, method: str) -> jax.Array:
+    return model.apply({"params": params["autoencoder"]}, x, method=method)
+
+
+def _quantize(
+    model: nn.Module, params: dict, codebook: Codebook, x: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(encodings [B, h, w, D], codes [B, h, w], vectors of the codes [B, h, w, D])."""
+    z = _apply(model, params, x, "encode")
+    codes = nearest_codes(z, codebook.vectors)
+    return z, codes, codebook.vectors[codes]
+
+
+def _autoencoder_loss(
+    model: nn.Module, params: dict, codebook: Codebook, batch: dict, commitment: float | jax.Array
+) -> tuple[jax.Array, tuple[Metrics, jax.Array, jax.Array]]:
+    """(loss, (metrics, encodings, codes))."""
+    x, mask = normalize(batch["image"]), mask_of(batch)
+    z, codes, q = _quantize(model, params, codebook, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
+    # Straight-through gradient from the decoder to the encoder.
+    y = _apply(model, params, straight_through(z, q), "decode")  # [B, H, W, C]
+    errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
+    # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
+    commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
+    losses = errors + commitment * commitment_losses
+    y, x = denormalize(y), (x + 1) / 2
+    metrics = {
+        "loss": Sum.of(losses, mask),
+        "commitment": Sum.of(commitment_losses, mask),
+        "mse": Sum.of(jnp.square(y - x).mean((1, 2, 3)), mask),
+        "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
+    }
+    return masked_mean(losses, mask), (metrics, z, codes)
+
+
+def _prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array) -> tuple[jax.Array, Metrics]:
+    """(nats a code, metrics) of the prior on codes [B, h, w]."""
+    codes = jax.lax.stop_gradient(codes)[..., None]
+    nats = -log_likelihood(prior, params, codes) / (codes[0].size)  # [B]
+    return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
+
+
+def _usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> Metrics:
+    used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)  # [B, K]
+    counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)  # [K]
+    return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
+
+
+def _optimizer_step(
+    optimizer: optax.GradientTransformation, state: VQVAEState, part: str, gradients: Any, **changes: Any
+) -> VQVAEState:
+    updates, opt_state = optimizer.update(gradients, state.opt_state[part], state.params[part])
+    params = optax.apply_updates(state.params[part], updates)
+    params, opt_state = {**state.params, part: params}, {**state.opt_state, part: opt_state}
+    return state.replace(params=params, opt_state=opt_state, **changes)
+
+
+def _update_autoencoder(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    commitment: float | jax.Array,
+    update_codes: Callable[..., Codebook],
+    state: VQVAEState,
+    batch: dict,
+) -> tuple[VQVAEState, Metrics]:
+    def objective(params):
+        return _autoencoder_loss(model, {**state.params, "autoencoder": params}, state.codebook, batch, commitment)
+
+    # Gradient of reconstruction and commitment.
+    gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
+    mask, key = jnp.repeat(mask_of(batch), codes[0].size), jax.random.fold_in(state.rng, state.step)
+    # EMA of the codebook; dead codes restart.
+    codebook = update_codes(state.codebook, z.reshape(-1, z.shape[-1]), codes.reshape(-1), mask, key)
+    # Optimizer step of the autoencoder.
+    return _optimizer_step(optimizer, state, "autoencoder", gradients, codebook=codebook), metrics
+
+
+def _update_prior(
+    model: nn.Module, prior: nn.Module, optimizer: optax.GradientTransformation, state: VQVAEState, batch: dict
+) -> tuple[VQVAEState, Metrics]:
+    # Codes of the frozen autoencoder.
+    _, codes, _ = _quantize(model, state.params, state.codebook, normalize(batch["image"]))  # codes [B, h, w]
+
+    def objective(params):
+        return _prior_loss(prior, params, codes, mask_of(batch))
+
+    # Gradient of the negative log-likelihood of the codes.
+    gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
+    # Optimizer step of the prior.
+    return _optimizer_step(optimizer, state, "prior", gradients), metrics
+
+
+def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
+    """What `predict` gives of images, and of the way to others."""
+    params, vectors, x = state.params, state.codebook.vectors, normalize(batch["image"])
+    # Reconstruct from the nearest codes.
+    z, codes, q = _quantize(model, params, state.codebook, x)
+    y = denormalize(_apply(model, params, q, "decode"))  # [B, H, W, C]
+    flat = z.reshape(z.shape[0], -1)  # [B, h * w * D]
+    outputs = {"codes": codes, "features": flat, "reconstruction": y, "psnr": jax.vmap(psnr)(y, (x + 1) / 2)}
+    if "other" in batch:
+        endpoints = _apply(model, params, normalize(batch["other"]), "encode").reshape(flat.shape)
+        # Interpolate between two encodings; each point is quantized.
+        path = arcs(flat, endpoints, NUM_STEPS).reshape(-1, *z.shape[1:])
+        decoded = denormalize(_apply(model, params, vectors[nearest_codes(path, vectors)], "decode"))
+        outputs["path"] = decoded.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])
+    return outputs
+
+
 @check_arguments
 def learner(
     *,
@@ -372,14 +482,14 @@ def learner(
       straight through is not the gradient of any value.
     """
     optimizers = {"autoencoder": optimizer} | ({} if prior is None else {"prior": prior_optimizer})
-
-    def apply(params, x, method):
-        return model.apply({"params": params["autoencoder"]}, x, method=method)
+    update_codes = functools.partial(update_codebook, decay=decay, restart_below=restart_below)
+    update_autoencoder = functools.partial(_update_autoencoder, model, optimizer, commitment, update_codes)
+    update_prior = functools.partial(_update_prior, model, prior, prior_optimizer)
 
     def init(rng: jax.Array, batch: dict) -> VQVAEState:
         x = normalize(batch["image"])
         params = {"autoencoder": model.init(jax.random.fold_in(rng, 0), x[:1])["params"]}
-        z = apply(params, x, "encode")
+        z = _apply(model, params, x, "encode")
         if prior is not None:
             codes = jnp.zeros((1, *model.grid, 1), jnp.int32)
             params["prior"] = prior.init(jax.random.fold_in(rng, 1), codes)["params"]
@@ -391,121 +501,29 @@ def learner(
             codebook=codebook_from(jax.random.fold_in(rng, 3), z.reshape(-1, z.shape[-1]), num_codes),
         )
 
-    def quantized(params, codebook, x):
-        z = apply(params, x, "encode")
-        codes = nearest_codes(z, codebook.vectors)
-        return z, codes, codebook.vectors[codes]
-
-    def autoencode(params, codebook, batch):
-        """(loss, (metrics, z, codes)) of the autoencoder."""
-        x, mask = normalize(batch["image"]), mask_of(batch)
-        z, codes, q = quantized(params, codebook, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
-        # Straight-through gradient from the decoder to the encoder.
-        y = apply(params, straight_through(z, q), "decode")  # [B, H, W, C]
-        errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
-        # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
-        commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
-        losses = errors + commitment * commitment_losses
-        y, x = denormalize(y), (x + 1) / 2
-        metrics = {
-            "loss": Sum.of(losses, mask),
-            "commitment": Sum.of(commitment_losses, mask),
-            "mse": Sum.of(jnp.square(y - x).mean((1, 2, 3)), mask),
-            "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
-        }
-        return masked_mean(losses, mask), (metrics, z, codes)
-
-    def usage(codes, mask):
-        used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)
-        counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)
-        return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
-
-    def prior_loss(params, codes, mask):
-        """(nats a code, metrics) of the prior."""
-        codes = jax.lax.stop_gradient(codes)[..., None]
-        nats = -log_likelihood(prior, params["prior"], codes) / (codes[0].size)
-        return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
-
-    def stepped(state, part, gradients, **changes):
-        updates, opt_state = optimizers[part].update(gradients, state.opt_state[part], state.params[part])
-        params = optax.apply_updates(state.params[part], updates)
-        return state.replace(
-            params={**state.params, part: params}, opt_state={**state.opt_state, part: opt_state}, **changes
-        )
-
-    def update_autoencoder(state, batch):
-        def objective(player_params):
-            return autoencode({**state.params, "autoencoder": player_params}, state.codebook, batch)
-
-        # Gradient of reconstruction and commitment.
-        gradients, (metrics, z, codes) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
-        mask = jnp.repeat(mask_of(batch), codes[0].size)
-        key = jax.random.fold_in(state.rng, state.step)
-        # EMA of the codebook; dead codes restart.
-        codebook = update_codebook(
-            state.codebook,
-            z.reshape(-1, z.shape[-1]),
-            codes.reshape(-1),
-            mask,
-            key,
-            decay=decay,
-            restart_below=restart_below,
-        )
-        # Optimizer step of the autoencoder.
-        return stepped(state, "autoencoder", gradients, codebook=codebook), metrics
-
-    def update_prior(state, batch):
-        # Codes of the frozen autoencoder.
-        _, codes, _ = quantized(state.params, state.codebook, normalize(batch["image"]))  # codes [B, h, w]
-
-        def objective(player_params):
-            return prior_loss({**state.params, "prior": player_params}, codes, mask_of(batch))
-
-        # Gradient of the negative log-likelihood of the codes.
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
-        # Optimizer step of the prior.
-        return stepped(state, "prior", gradients), metrics
-
     def update(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
         if prior is None:
-            state, metrics = update_autoencoder(state, batch)
-            return state.replace(step=state.step + 1), metrics
-        # Two phases: the autoencoder first, then the prior on its codes.
-        state, metrics = update_in_phases((update_autoencoder, update_prior), is_prior_step(state.step), state, batch)
-        return state.replace(step=state.step + 1), metrics
+            new_state, metrics = update_autoencoder(state, batch)
+        else:
+            # Two phases: the autoencoder first, then the prior on its codes.
+            updates = update_autoencoder, update_prior
+            new_state, metrics = update_in_phases(updates, is_prior_step(state.step), state, batch)
+        return new_state.replace(step=state.step + 1), metrics
 
     def evaluate(state: VQVAEState, batch: dict) -> Metrics:
         mask = mask_of(batch)
-        _, (metrics, _, codes) = autoencode(state.params, state.codebook, batch)
-        metrics |= usage(codes, mask)
-        return metrics if prior is None else metrics | prior_loss(state.params, codes, mask)[1]
+        _, (metrics, _, codes) = _autoencoder_loss(model, state.params, state.codebook, batch, commitment)
+        metrics |= _usage(codes, mask, num_codes)
+        return metrics if prior is None else metrics | _prior_loss(prior, state.params["prior"], codes, mask)[1]
 
     def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
-        params, vectors, outputs = state.params, state.codebook.vectors, {}
+        outputs = {}
         if prior is not None:
-            keys = example_keys(state.rng, batch)
+            keys, shape = example_keys(state.rng, batch), (*model.grid, 1)
             # Sample codes from the prior, and decode them.
-            sampled_codes = sample(prior, params["prior"], keys, (*model.grid, 1), temperature=temperature)[..., 0]
-            outputs["sample"] = denormalize(apply(params, vectors[sampled_codes], "decode"))
-        if "image" not in batch:
-            return outputs
-        x = normalize(batch["image"])
-        # Reconstruct from the nearest codes.
-        z, codes, q = quantized(params, state.codebook, x)
-        y = denormalize(apply(params, q, "decode"))
-        flat = z.reshape(z.shape[0], -1)
-        outputs |= {
-            "codes": codes,
-            "features": flat,
-            "reconstruction": y,
-            "psnr": jax.vmap(psnr)(y, (x + 1) / 2),
-        }
-        if "other" in batch:
-            endpoints = apply(params, normalize(batch["other"]), "encode").reshape(flat.shape)
-            # Interpolate between two encodings; each point is quantized.
-            path = arcs(flat, endpoints, NUM_STEPS).reshape(-1, *z.shape[1:])
-            decoded = denormalize(apply(params, vectors[nearest_codes(path, vectors)], "decode"))
-            outputs["path"] = decoded.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])
-        return outputs
+            sampled_codes = sample(prior, state.params["prior"], keys, shape, temperature=temperature)[..., 0]
+            vectors = state.codebook.vectors[sampled_codes]
+            outputs["sample"] = denormalize(_apply(model, state.params, vectors, "decode"))
+        return outputs | (_reconstruct(model, state, batch) if "image" in batch else {})
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)

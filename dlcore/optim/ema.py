@@ -16,7 +16,15 @@ import optax
 from dlcore.learner import Learner
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["ParameterEmaState", "ema_decay", "momentum_update", "parameter_ema", "track_parameter_ema", "use_ema"]
+__all__ = [
+    "ParameterEmaState",
+    "ema_decay",
+    "ema_update",
+    "momentum_update",
+    "parameter_ema",
+    "track_parameter_ema",
+    "use_ema",
+]
 
 
 class ParameterEmaState(NamedTuple):
@@ -46,6 +54,22 @@ def ema_decay(decay: float | jax.Array, count: jax.Array) -> jax.Array:
     """
     check_shapes(decay=(decay, "0 to <1"))
     return jnp.minimum(decay, (1 + count) / (10 + count)).astype(jnp.float32)
+
+
+def ema_update(average: Any, new: Any, decay: float | jax.Array, count: jax.Array) -> Any:
+    """Move an average towards new values, faster in the first updates.
+
+    Args:
+      average: e.
+      new: w, the same tree.
+      decay: share of the old average, in [0, 1).
+      count: [] int32, t, updates including this one.
+
+    Returns:
+      e + (1 - d_t) (w - e).
+    """
+    d = ema_decay(decay, count)
+    return jax.tree.map(lambda e, w: e + (1 - d).astype(e.dtype) * (w.astype(e.dtype) - e), average, new)
 
 
 def momentum_update(average: Any, new: Any, momentum: float | jax.Array) -> Any:
@@ -86,10 +110,8 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("params=None: missing; allowed: the parameters, as in update(updates, state, params)")
         count = state.count + 1
-        d = ema_decay(decay, count)
         new = optax.apply_updates(params, updates)
-        ema = jax.tree.map(lambda e, w: e + (1 - d).astype(e.dtype) * (w.astype(e.dtype) - e), state.ema, new)
-        return updates, ParameterEmaState(count, ema)
+        return updates, ParameterEmaState(count, ema_update(state.ema, new, decay, count))
 
     return optax.GradientTransformation(init, update)
 

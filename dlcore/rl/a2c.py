@@ -8,7 +8,9 @@ With lambda = 1 the return R_t is the sum of the rewards to the end of the rollo
 instances step together, which replaces the asynchronous workers of the paper.
 """
 
-from typing import Annotated
+import functools
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +19,32 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.rollout import BATCHED, OnPolicyState, collect, generalized_advantages, init_runner_state
+from dlcore.rl.rollout import (
+    BATCHED,
+    GAE,
+    Normalization,
+    OnPolicyState,
+    Rollout,
+    collect,
+    generalized_advantages,
+    init_runner_state,
+    most_probable_action,
+)
 
 __all__ = ["learner"]
+
+
+def _objective(
+    apply: Callable, params: Any, data: Rollout, advantage: jax.Array, vf_coef: float, ent_coef: float
+) -> tuple[jax.Array, Metrics]:
+    """L of a rollout [T, N]."""
+    policy, value = apply(params, data.observation.reshape(-1, *data.observation.shape[2:]))
+    action, advantage, old_value = (x.reshape(-1, *x.shape[2:]) for x in (data.action, advantage, data.value))
+    score = -policy.log_prob(action) * advantage  # [T * N]
+    # The return is advantage + old value.
+    error, entropy = 0.5 * jnp.square(value - (advantage + old_value)), policy.entropy()  # [T * N], [T * N]
+    total = score + vf_coef * error - ent_coef * entropy
+    return total.mean(), {"policy_loss": Sum.of(score), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
 
 
 @check_arguments
@@ -30,12 +55,10 @@ def learner(
     environment: Environment,
     num_steps: Annotated[int, Range(1)] = 5,
     num_rollouts: Annotated[int, Range(1)] = 20,
-    gamma: Annotated[float, Range(0, 1)] = 0.99,
-    gae_lambda: Annotated[float, Range(0, 1)] = 1.0,
+    gae: GAE = GAE(gae_lambda=1.0),
     vf_coef: Annotated[float, Range(0)] = 0.5,
     ent_coef: Annotated[float, Range(0)] = 0.0,
-    normalize_observation: bool = False,
-    normalize_reward: bool = False,
+    normalization: Normalization = Normalization(),
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -45,12 +68,10 @@ def learner(
       environment: see `dlcore.rl.environments`.
       num_steps: length of a rollout, followed by one gradient step.
       num_rollouts: rollouts in one update.
-      gamma: discount a step.
-      gae_lambda: lambda of the advantages; 1 sums all rewards of the rollout.
+      gae: estimation of the advantages.
       vf_coef: weight of the value loss.
       ent_coef: weight of the entropy bonus.
-      normalize_observation: subtract the mean and divide by the deviation of all observations so far.
-      normalize_reward: divide rewards by the deviation of the discounted return so far.
+      normalization: which inputs are normalized.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
@@ -58,32 +79,27 @@ def learner(
     Raises:
       ValueError: values are infinite in this environment.
     """
-    check_environment(environment, gamma)
+    check_environment(environment, gae.gamma)
 
     def apply(params, observation):
         return model.apply({"params": params}, observation)
 
     def loss(params, data, advantage):
-        policy, value = apply(params, data.observation.reshape(-1, *data.observation.shape[2:]))
-        action, advantage, old_value = (x.reshape(-1, *x.shape[2:]) for x in (data.action, advantage, data.value))
-        score = -policy.log_prob(action) * advantage
-        # The return is advantage + old value.
-        error, entropy = 0.5 * jnp.square(value - (advantage + old_value)), policy.entropy()
-        total = score + vf_coef * error - ent_coef * entropy
-        return total.mean(), {"policy_loss": Sum.of(score), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
+        return _objective(apply, params, data, advantage, vf_coef, ent_coef)
+
+    def init(rng: jax.Array, batch: dict) -> OnPolicyState:
+        return init_runner_state(environment, params_of(model), optimizer, rng, batch, normalization)
 
     def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
 
         def step(state, t):
             # Collect a rollout of [T, N] transitions.
-            state, data, finished = collect(
-                apply, environment, state, jax.random.fold_in(root, t), batch, num_steps, gamma
-            )
+            key = jax.random.fold_in(root, t)
+            state, data, finished = collect(apply, environment, state, key, batch, num_steps, gae.gamma)
             # GAE; with lambda = 1 the n-step return minus the value. [T, N]
-            advantage = generalized_advantages(
-                data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
-            )
+            ends = data.terminated, data.done
+            advantage = generalized_advantages(data.reward, data.value, data.next_value, *ends, *gae)
             # One gradient step on the whole rollout.
             gradients, metrics = jax.grad(loss, has_aux=True)(state.params, data, advantage)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -93,13 +109,5 @@ def learner(
         state, metrics = jax.lax.scan(step, state, jnp.arange(num_rollouts))
         return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}
 
-    def init(rng: jax.Array, batch: dict) -> OnPolicyState:
-        params = params_of(model)
-        return init_runner_state(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
-
-    def act(state: OnPolicyState, observation: jax.Array) -> jax.Array:
-        policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
-        return policy.mode()[0]
-
-    evaluate, predict = episodes(environment, act)
+    evaluate, predict = episodes(environment, functools.partial(most_probable_action, apply))
     return Learner(init, update, evaluate, predict, batched=BATCHED)

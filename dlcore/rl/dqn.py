@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.rl.environments import Environment, check_environment, episodes, epsilon_greedy, params_of, start
-from dlcore.rl.off_policy import BATCHED, OffPolicyState, off_policy_update, start_off_policy
+from dlcore.rl.off_policy import BATCHED, OffPolicy, OffPolicyState, off_policy_update, start_off_policy
 from dlcore.rl.replay import Transition
 
 __all__ = ["learner", "q_target"]
@@ -89,13 +89,14 @@ def learner(
         minibatch (when init is traced).
     """
     check_environment(environment, gamma, "discrete")
+    off_policy = OffPolicy(num_steps, 1, buffer_size, minibatch_size, learning_starts)
 
     def q_values(params, observation):
         return model.apply({"params": params}, observation)
 
     def init(rng: jax.Array, batch: dict) -> OffPolicyState:
         agent = start(environment, params_of(model), optimizer, rng, batch)
-        return start_off_policy(agent, environment, agent.params, buffer_size, minibatch_size)
+        return start_off_policy(agent, environment, agent.params, off_policy)
 
     def td_loss(params, target_params, data: Transition):
         q = jnp.take_along_axis(q_values(params, data.observation), data.action[:, None], -1)[:, 0]  # [B]
@@ -122,6 +123,6 @@ def learner(
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
         return state, {"loss": Sum.of(losses), "q": Sum.of(q)}
 
-    update = off_policy_update(environment, act, learn, num_steps, 1, minibatch_size, learning_starts)
+    update = off_policy_update(environment, act, learn, off_policy)
     evaluate, predict = episodes(environment, lambda state, x: q_values(state.params, x[None])[0].argmax())
     return Learner(init, update, evaluate, predict, batched=BATCHED)

@@ -14,6 +14,8 @@ policy learns from (1 - gamma) r, so that a value is a mean of rewards and the c
 expert are sub-sampled and its ends are not, ends weigh too much: an expert that falls is then imitated by falling.
 """
 
+import functools
+from collections.abc import Callable
 from numbers import Real
 from typing import Annotated, Any, Literal
 
@@ -27,10 +29,22 @@ from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.nn import Dense
 from dlcore.ops.replica import replica_key
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.ppo import objective, update_epochs
-from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, collect, generalized_advantages, init_runner_state
+from dlcore.rl.ppo import PPO, objective, update_epochs
+from dlcore.rl.rollout import (
+    BATCHED,
+    GAE,
+    Normalization,
+    OnPolicyState,
+    Rollout,
+    collect,
+    generalized_advantages,
+    init_runner_state,
+    most_probable_action,
+)
 
-__all__ = ["Discriminator", "GAILState", "features", "imitation_reward", "learner"]
+__all__ = ["Discriminator", "GAILState", "discriminator_loss", "features", "imitation_reward", "learner"]
+
+Logits = Callable[[Any, jax.Array], jax.Array]
 
 
 class Discriminator(nn.Module):
@@ -102,6 +116,105 @@ def imitation_reward(logits: jax.Array, kind: Literal["positive", "negative"]) -
     return jax.nn.softplus(logits) if kind == "positive" else -jax.nn.softplus(-logits)
 
 
+def _absorbing_state(environment: Environment, count: int) -> jax.Array:
+    """[count, D], what the discriminator sees of the state after the end."""
+    action = jnp.zeros(count, jnp.int32) if environment.num_actions else jnp.zeros((count, environment.action_size))
+    observation = jnp.zeros((count, *environment.observation_shape))
+    return features(observation, action, jnp.ones(count, bool), environment.num_actions)
+
+
+def discriminator_loss(
+    logits_of: Logits,
+    params: Any,
+    expert: jax.Array,
+    weight: jax.Array,
+    policy: jax.Array,
+    key: jax.Array,
+    gradient_penalty: float | jax.Array,
+) -> tuple[jax.Array, Metrics]:
+    """Compute what the discriminator descends: its cross-entropy, and c E (|grad f| - 1)^2.
+
+    Args:
+      logits_of: (params, features [B, D]) -> logits [B].
+      params: of the discriminator.
+      expert: [B, D], features of the expert's steps.
+      weight: [B], of the expert's steps.
+      policy: [B, D], features of the policy's steps.
+      key: PRNG key of the mixtures.
+      gradient_penalty: c.
+
+    Returns:
+      (mean loss, metrics).
+    """
+    real, fake = logits_of(params, expert), logits_of(params, policy)  # [B], [B]
+    # Binary cross-entropy, expert against policy.
+    losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)  # [B]
+    # Gradient penalty on mixtures of expert and policy samples.
+    mix = jax.random.uniform(key, (len(expert), 1))
+    slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(mix * expert + (1 - mix) * policy)  # [B, D]
+    penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)  # [B]
+    correct = jnp.concatenate([real > 0, fake < 0])
+    metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(correct)}
+    return losses.mean() + gradient_penalty * penalty.mean(), metrics
+
+
+def _update_discriminator(
+    loss: Callable,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    state: GAILState,
+    expert: tuple[jax.Array, jax.Array],
+    candidates: tuple[jax.Array, jax.Array],
+    rng: jax.Array,
+) -> tuple[GAILState, Metrics]:
+    """Train the discriminator on the expert's (features [B, D], weights) and as many candidates of the policy."""
+    pool, weights = candidates
+
+    def descend(carry, t):
+        params, opt_state = carry
+        # As many policy samples as expert ones.
+        policy_key, mix_key = jax.random.split(jax.random.fold_in(rng, t))
+        policy = pool[jax.random.choice(policy_key, len(pool), (len(expert[0]),), p=weights / weights.sum())]
+        # Gradient of cross-entropy and penalty, then the optimizer step.
+        gradients, metrics = jax.grad(loss, has_aux=True)(params, *expert, policy, mix_key)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), metrics
+
+    carry = state.discriminator, state.discriminator_opt_state
+    (params, opt_state), metrics = jax.lax.scan(descend, carry, jnp.arange(steps))
+    metrics = {name: metric.collapse() for name, metric in metrics.items()} if steps else {}
+    return state.replace(discriminator=params, discriminator_opt_state=opt_state), metrics
+
+
+def _candidates(environment: Environment, data: Rollout, absorbing: bool) -> tuple[jax.Array, jax.Array]:
+    """(features, weights) of all steps of a rollout, and of an absorbing state for each episode that terminated."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
+    rows = features(flat.observation, flat.action, jnp.zeros_like(flat.terminated), environment.num_actions)
+    weights = jnp.concatenate([jnp.ones(len(rows)), flat.terminated & absorbing])
+    return jnp.concatenate([rows, _absorbing_state(environment, len(rows))]), weights
+
+
+def _with_imitation_reward(
+    reward_of: Callable[[jax.Array], jax.Array],
+    environment: Environment,
+    data: Rollout,
+    gamma: float | jax.Array,
+    absorbing: bool,
+) -> Rollout:
+    """The rollout with the discriminator's rewards, and the value of what follows an end."""
+
+    def rewards(x, action, terminated):
+        return reward_of(features(x, action, jnp.zeros_like(terminated), environment.num_actions))
+
+    data = data._replace(reward=jax.vmap(rewards)(data.observation, data.action, data.terminated))
+    if not absorbing:
+        return data
+    # The absorbing state pays its reward for ever.
+    forever = reward_of(_absorbing_state(environment, 1))[0] / (1 - gamma)
+    next_value = jnp.where(data.terminated, forever, data.next_value)
+    return data._replace(next_value=next_value, terminated=jnp.zeros_like(data.terminated))
+
+
 @check_arguments
 def learner(
     *,
@@ -115,13 +228,8 @@ def learner(
     discriminator_steps: Annotated[int, Range(0)] = 4,
     gradient_penalty: Annotated[float, Range(0)] = 1.0,
     num_steps: Annotated[int, Range(1)] = 128,
-    num_epochs: Annotated[int, Range(1)] = 4,
-    num_minibatches: Annotated[int, Range(1)] = 4,
-    gamma: Annotated[float, Range(0, 1)] = 0.99,
-    gae_lambda: Annotated[float, Range(0, 1)] = 0.95,
-    clip_eps: Annotated[float, Range(0)] = 0.2,
-    vf_coef: Annotated[float, Range(0)] = 0.5,
-    ent_coef: Annotated[float, Range(0)] = 0.0,
+    gae: GAE = GAE(),
+    ppo: PPO = PPO(),
     normalize_observation: bool = True,
 ) -> Learner:
     """Imitate an expert without the environment's reward, which is only reported.
@@ -142,13 +250,8 @@ def learner(
         with 0 it says nothing, and what is learnt is the bias of the reward.
       gradient_penalty: c, weight of the penalty on the slope of the logit between expert and policy.
       num_steps: length of a rollout: steps of each instance in one update.
-      num_epochs: passes of the policy over each rollout.
-      num_minibatches: gradient steps in a pass; divides N x num_steps.
-      gamma: discount a step.
-      gae_lambda: lambda of the advantages.
-      clip_eps: how far the probability ratio may leave 1 before its gradient is cut.
-      vf_coef: weight of the value loss.
-      ent_coef: weight of the entropy bonus.
+      gae: estimation of the advantages.
+      ppo: weights of the policy's loss, and its passes over a rollout.
       normalize_observation: of policy and discriminator, by the running moments of what the policy saw.
 
     Returns:
@@ -158,10 +261,10 @@ def learner(
     Raises:
       ValueError: values are infinite.
     """
+    gamma = gae.gamma
     check_environment(environment, gamma)
     if absorbing and isinstance(gamma, Real) and gamma >= 1:
         raise ValueError(f"gamma={gamma}: absorbing states go on forever; allowed: below 1, or absorbing=False")
-
     scale = jnp.where(gamma < 1, 1 - gamma, 1.0)
 
     def apply(params, observation):
@@ -170,122 +273,45 @@ def learner(
     def logits_of(params, x):
         return discriminator.apply({"params": params}, x)
 
-    def discriminator_input(observation, action, absorbed):
-        return features(observation, action, absorbed, environment.num_actions)
+    def reward_by(params, x):
+        return scale * imitation_reward(logits_of(params, x), reward)
 
-    def nothing(count: int) -> jax.Array:
-        """[count, D], the absorbing state."""
-        action = jnp.zeros(count, jnp.int32) if environment.num_actions else jnp.zeros((count, environment.action_size))
-        return discriminator_input(jnp.zeros((count, *environment.observation_shape)), action, jnp.ones(count, bool))
+    d_loss = functools.partial(discriminator_loss, logits_of, gradient_penalty=gradient_penalty)
+    train_discriminator = functools.partial(_update_discriminator, d_loss, discriminator_optimizer, discriminator_steps)
 
     def init(rng: jax.Array, batch: dict) -> GAILState:
-        agent = init_runner_state(
-            environment,
-            params_of(model),
-            optimizer,
-            rng,
-            batch["environments"],
-            normalize_observation,
-            normalize_reward=False,
-        )
-        params = discriminator.init(jax.random.fold_in(rng, 3), nothing(1))["params"]
-        return GAILState(
-            **vars(agent), discriminator=params, discriminator_opt_state=discriminator_optimizer.init(params)
-        )
-
-    def discriminator_loss(params, expert, weight, policy, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        real, fake = logits_of(params, expert), logits_of(params, policy)  # [B], [B]
-        # Binary cross-entropy, expert against policy.
-        losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)  # [B]
-        # Gradient penalty on mixtures of expert and policy samples.
-        mix = jax.random.uniform(key, (len(expert), 1))
-        slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(mix * expert + (1 - mix) * policy)  # [B, D]
-        penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)  # [B]
-        correct = jnp.concatenate([real > 0, fake < 0])
-        metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(correct)}
-        return losses.mean() + gradient_penalty * penalty.mean(), metrics
-
-    def update_discriminator(
-        state: GAILState, expert: jax.Array, weight: jax.Array, data: Rollout, rng: jax.Array
-    ) -> tuple[GAILState, Metrics]:
-        """Train the discriminator on the expert's rows [B, D] and as many of the rollout and the ends in it."""
-        # Candidates: all steps of the rollout, and an absorbing state for each episode that terminated in it.
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
-        rows = discriminator_input(flat.observation, flat.action, jnp.zeros_like(flat.terminated))
-        pool = jnp.concatenate([rows, nothing(len(rows))])
-        weights = jnp.concatenate([jnp.ones(len(rows)), flat.terminated & absorbing])
-
-        def descend(carry, t):
-            params, opt_state = carry
-            # As many policy samples as expert ones.
-            policy_key, mix_key = jax.random.split(jax.random.fold_in(rng, t))
-            policy = pool[jax.random.choice(policy_key, len(pool), (len(expert),), p=weights / weights.sum())]
-            # Gradient of cross-entropy and penalty, then the optimizer step.
-            gradients, metrics = jax.grad(discriminator_loss, has_aux=True)(params, expert, weight, policy, mix_key)
-            updates, opt_state = discriminator_optimizer.update(gradients, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), metrics
-
-        # `discriminator_steps` steps a rollout.
-        carry = state.discriminator, state.discriminator_opt_state
-        (params, opt_state), metrics = jax.lax.scan(descend, carry, jnp.arange(discriminator_steps))
-        metrics = {name: metric.collapse() for name, metric in metrics.items()} if discriminator_steps else {}
-        return state.replace(discriminator=params, discriminator_opt_state=opt_state), metrics
-
-    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef}
+        normalization = Normalization(normalize_observation)
+        agent = init_runner_state(environment, params_of(model), optimizer, rng, batch["environments"], normalization)
+        params = discriminator.init(jax.random.fold_in(rng, 3), _absorbing_state(environment, 1))["params"]
+        opt_state = discriminator_optimizer.init(params)
+        return GAILState(**vars(agent), discriminator=params, discriminator_opt_state=opt_state)
 
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
-        return objective(*apply(params, minibatch[0].observation), *minibatch, **weights)
-
-    def rewarded(params, data: Rollout) -> Rollout:
-        """The rollout with the discriminator's rewards, and the value of what follows an end."""
-
-        def of(x):
-            return scale * imitation_reward(logits_of(params, x), reward)
-
-        rewards = jax.vmap(lambda x, a, over: of(discriminator_input(x, a, jnp.zeros_like(over))))
-        data = data._replace(reward=rewards(data.observation, data.action, data.terminated))
-        if not absorbing:
-            return data
-        # The absorbing state pays its reward for ever.
-        forever = of(nothing(1))[0] / (1 - gamma)
-        next_value = jnp.where(data.terminated, forever, data.next_value)
-        return data._replace(next_value=next_value, terminated=jnp.zeros_like(data.terminated))
+        return objective(*apply(params, minibatch[0].observation), *minibatch, ppo)
 
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
         acting, discriminator_key, policy_key = (jax.random.fold_in(root, k) for k in range(3))
-        # Replicas draw different samples for the discriminator.
-        discriminator_key = replica_key(discriminator_key)
         # Collect a rollout of [T, N] transitions.
         state, data, finished = collect(apply, environment, state, acting, batch["environments"], num_steps, gamma)
-        # Discriminator steps: expert against policy.
-        demonstrations = batch["demonstrations"]
-        observation = state.normalizer.normalize_obs(demonstrations["observation"])
-        expert = discriminator_input(observation, demonstrations["action"], demonstrations["absorbing"])
-        state, discriminator_metrics = update_discriminator(
-            state, expert, demonstrations["weight"], data, discriminator_key
-        )
+        # Discriminator steps: expert against policy; replicas draw different samples.
+        shown = batch["demonstrations"]
+        observation = state.normalizer.normalize_obs(shown["observation"])
+        expert = features(observation, shown["action"], shown["absorbing"], environment.num_actions)  # [B, D]
+        pool, key = _candidates(environment, data, absorbing), replica_key(discriminator_key)
+        state, discriminator_metrics = train_discriminator(state, (expert, shown["weight"]), pool, key)
         # The discriminator's reward replaces the environment's.
-        data = rewarded(state.discriminator, data)
+        reward_of = functools.partial(reward_by, state.discriminator)
+        data = _with_imitation_reward(reward_of, environment, data, gamma, absorbing)
         # GAE on the imitation reward. [T, N]
-        advantage = generalized_advantages(
-            data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
-        )
+        advantage = generalized_advantages(data.reward, data.value, data.next_value, data.terminated, data.done, *gae)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
         # PPO epochs over shuffled minibatches of T * N / num_minibatches.
-        params, opt_state, metrics = update_epochs(
-            minibatch_loss, optimizer, state.params, state.opt_state, flat, policy_key, num_epochs, num_minibatches
-        )
-        metrics = {**discriminator_metrics, **metrics, "reward": Sum.of(data.reward / scale), "return": finished}
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
-
-    def act(state: GAILState, observation: jax.Array) -> jax.Array:
-        policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
-        return policy.mode()[0]
-
-    evaluate, predict = episodes(environment, act)
+        state, metrics = update_epochs(minibatch_loss, optimizer, state, flat, policy_key, ppo)
+        return state, {**discriminator_metrics, **metrics, "reward": Sum.of(data.reward / scale), "return": finished}
 
     def classes(state: Any, batch: dict) -> dict[str, int]:
         return {} if environment.num_actions is None else {"action": environment.num_actions}
 
+    evaluate, predict = episodes(environment, functools.partial(most_probable_action, apply))
     return Learner(init, update, evaluate, predict, batched=BATCHED, classes=classes)

@@ -15,8 +15,9 @@ does not know that an episode may end, so that this is for environments that do 
 until it has taken `random_steps` steps, and the model is trained anew after each update's steps, from its last weights.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,16 @@ from dlcore.rl.environments import (
 from dlcore.rl.off_policy import BATCHED, empty_replay
 from dlcore.rl.replay import Replay, Transition
 
-__all__ = ["REWARDS", "Dynamics", "ModelBasedState", "Statistics", "cross_entropy_method", "learner", "pendulum_reward"]
+__all__ = [
+    "REWARDS",
+    "Dynamics",
+    "ModelBasedState",
+    "Planner",
+    "Statistics",
+    "cross_entropy_method",
+    "learner",
+    "pendulum_reward",
+]
 
 Reward = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
@@ -174,6 +184,180 @@ def cross_entropy_method(
     return jax.lax.scan(step, (mean, std), jnp.arange(iterations))[0][0]
 
 
+class Planner(NamedTuple):
+    """How far and how thoroughly the agent plans.
+
+    Args:
+      horizon: H, steps that a plan looks ahead.
+      population: plans that an iteration of the planner compares.
+      num_elites: the best of them, which the next iteration starts from.
+      iterations: of the planner for each action.
+      warm_start: start from the last plan moved by one step; else from no action.
+    """
+
+    horizon: Annotated[int, Range(1)] = 20
+    population: Annotated[int, Range(1)] = 100
+    num_elites: Annotated[int, Range(1)] = 10
+    iterations: Annotated[int, Range(1)] = 3
+    warm_start: bool = True
+
+
+class _World(NamedTuple):
+    """The learned model of an environment. reward: known function, or None where the model predicts it."""
+
+    model: nn.Module
+    dimensions: int
+    reward: Reward | None
+
+    def predict(self, params: Any, statistics: Statistics, observation: jax.Array, action: jax.Array) -> jax.Array:
+        """[E, B, D] and [E, B, A] -> [E, B, O], in deviations."""
+        inputs = (observation - statistics.input_mean) / statistics.input_std
+        return self.model.apply({"params": params}, jnp.concatenate([inputs, jnp.clip(action, -1, 1)], -1))
+
+    def imagine(
+        self, params: Any, statistics: Statistics, observation: jax.Array, action: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """[E, B, D] and [E, B, A] -> next observations [E, B, D] and rewards [E, B]."""
+        out = self.predict(params, statistics, observation, action) * statistics.output_std + statistics.output_mean
+        after = observation + out[..., : self.dimensions]
+        return after, out[..., self.dimensions] if self.reward is None else self.reward(observation, action, after)
+
+    def members(self, x: jax.Array) -> jax.Array:
+        """[...] -> [E, ...], the same for each network of the ensemble."""
+        return jnp.broadcast_to(x, (self.model.ensemble, *x.shape))
+
+    def targets(self, data: Transition) -> jax.Array:
+        """[..., O], what the model is to predict."""
+        change = data.next_observation - data.observation
+        return change if self.reward is not None else jnp.concatenate([change, data.reward[..., None]], -1)
+
+    def statistics(self, replay: Replay) -> Statistics:
+        """Mean and deviation of the observations and targets in the replay buffer."""
+        is_valid = jnp.arange(replay.data.reward.shape[1]) < replay.written
+        weights = is_valid / (is_valid.sum() * replay.data.reward.shape[0])
+
+        def average(x):
+            return pmean(jnp.einsum("l,nld->d", weights, x))
+
+        def moments(x):
+            variance = average(jnp.square(x - average(x)))
+            return average(x), jnp.where(variance > 1e-12, jnp.sqrt(variance), 1.0)
+
+        return Statistics(*moments(replay.data.observation), *moments(self.targets(replay.data)))
+
+    def loss(self, params: Any, statistics: Statistics, data: Transition) -> tuple[jax.Array, jax.Array]:
+        """(sum over the ensemble, losses [E * B])."""
+        out = self.predict(params, statistics, data.observation, data.action)
+        # Each member of the ensemble predicts the normalized change of state.
+        targets_normalized = (self.targets(data) - statistics.output_mean) / statistics.output_std  # [E, B, O]
+        losses = 0.5 * jnp.square(out - targets_normalized).mean(-1)  # [E, B]
+        return losses.mean(1).sum(), losses.ravel()
+
+
+def _plan(
+    world: _World, planner: Planner, state: ModelBasedState, key: jax.Array, observation: jax.Array, before: jax.Array
+) -> jax.Array:
+    """[H, A] actions from an observation [D] and the plan [H, A] before it."""
+
+    def score(candidates):
+        first = world.members(jnp.broadcast_to(observation, (planner.population, world.dimensions)))
+        # Predicted return of each action sequence, the mean over the ensemble.
+        _, rewards = jax.lax.scan(  # [horizon, E, population]
+            lambda x, action: world.imagine(state.params, state.statistics, x, world.members(action)),
+            first,
+            jnp.moveaxis(candidates, 1, 0),
+        )
+        return jnp.nan_to_num(rewards.sum(0).mean(0), nan=-jnp.inf)
+
+    # Warm start: the previous plan, one step on.
+    moved = jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if planner.warm_start else jnp.zeros_like(before)
+    return cross_entropy_method(
+        score,
+        key,
+        moved,
+        population=planner.population,
+        num_elites=planner.num_elites,
+        iterations=planner.iterations,
+    )
+
+
+def _act(
+    environment: Environment, plan: Callable, state: ModelBasedState, keys: jax.Array, is_random: jax.Array
+) -> tuple[ModelBasedState, Sum]:
+    """One step of each instance: (state, returns of episodes that ended)."""
+
+    def planned():
+        plans = jax.vmap(plan, (None, 0, 0, 0))(state, keys[:, 0], state.observation, state.plan)
+        return plans, plans[:, 0]
+
+    # Random actions at first; then the first action of each plan (MPC).
+    plans, action = jax.lax.cond(is_random, lambda: (state.plan, random_actions(environment, keys[:, 0])), planned)
+    after, out, finished = env_step(environment, state, keys[:, 1], action)
+    transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
+    # A new episode starts without a plan.
+    done = (out.terminated | out.truncated)[:, None, None]
+    return after.replace(replay=state.replay.add(transition), plan=jnp.where(done, 0.0, plans)), finished
+
+
+def _fit(
+    world: _World,
+    optimizer: optax.GradientTransformation,
+    state: ModelBasedState,
+    rng: jax.Array,
+    num_updates: int,
+    minibatch_size: int,
+) -> tuple[ModelBasedState, Sum]:
+    """Gradient steps on minibatches of the replay buffer: (state, losses)."""
+    size = world.model.ensemble, minibatch_size
+
+    def descend(carry, t):
+        params, opt_state = carry
+        # A minibatch of its own for each member of the ensemble.
+        data = state.replay.sample(jax.random.fold_in(rng, t), size[0] * size[1])
+        data = jax.tree.map(lambda x: x.reshape(*size, *x.shape[1:]), data)  # [E, B, ...]
+        gradients, losses = jax.grad(world.loss, has_aux=True)(params, state.statistics, data)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), Sum.of(losses)
+
+    (params, opt_state), losses = jax.lax.scan(descend, (state.params, state.opt_state), jnp.arange(num_updates))
+    return state.replace(params=params, opt_state=opt_state), losses.collapse()
+
+
+def _episode(
+    environment: Environment, world: _World, plan: Callable, state: ModelBasedState, first: jax.Array, key: jax.Array
+) -> jax.Array:
+    """[4] of one episode from the plan `first`: return, length, and sums of both squared errors."""
+    start_state, observation = environment.reset(jax.random.fold_in(key, 0))
+
+    def step(carry, t):
+        env_state, observation, before, running = carry
+        environment_key, plan_key = jax.random.split(jax.random.fold_in(key, t + 1))
+        # Plan, act by the first action, and compare the model's prediction with what came.
+        plans = plan(state, plan_key, observation, before)
+        inputs = map(world.members, (observation[None], plans[:1]))
+        predictions, _ = world.imagine(state.params, state.statistics, *inputs)
+        env_state, out = environment.step(environment_key, env_state, plans[0])
+        scale = state.statistics.output_std[: world.dimensions]
+        # Error of the model, and of predicting no change.
+        errors = [(x - out.final_observation) / scale for x in (predictions.mean(0)[0], observation)]
+        measures = jnp.stack([out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)])
+        still_running = running & ~(out.terminated | out.truncated)
+        return (env_state, out.observation, plans, still_running), jnp.where(running, measures, 0.0)
+
+    carry = start_state, observation, first, jnp.array(True)
+    return jax.lax.scan(step, carry, jnp.arange(environment.max_steps))[1].sum(0)
+
+
+def _check(environment: Environment, planner: Planner) -> None:
+    shape = environment.observation_shape
+    check_environment(environment, 0.0, "continuous")
+    if len(shape) != 1:
+        raise ValueError(f"environment={environment.name!r}: observations of shape {shape}; allowed: vectors")
+    if planner.num_elites > planner.population:
+        allowed = f"1 to population={planner.population}"
+        raise ValueError(f"num_elites={planner.num_elites}: not among the candidates; allowed: {allowed}")
+
+
 @check_arguments
 def learner(
     *,
@@ -186,11 +370,7 @@ def learner(
     minibatch_size: Annotated[int, Range(1)] = 64,
     buffer_size: Annotated[int, Range(1)] = 4000,
     random_steps: Annotated[int, Range(1)] = 400,
-    horizon: Annotated[int, Range(1)] = 20,
-    population: Annotated[int, Range(1)] = 100,
-    num_elites: Annotated[int, Range(1)] = 10,
-    iterations: Annotated[int, Range(1)] = 3,
-    warm_start: bool = True,
+    planner: Planner = Planner(),
 ) -> Learner:
     """Learn a model and plan in it; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -205,11 +385,7 @@ def learner(
       minibatch_size: steps that each network sees in a gradient step.
       buffer_size: steps of each instance that are kept.
       random_steps: steps of each instance before the first plan, rounded up to whole updates.
-      horizon: H, steps that a plan looks ahead.
-      population: plans that an iteration of the planner compares.
-      num_elites: the best of them, which the next iteration starts from.
-      iterations: of the planner for each action.
-      warm_start: start from the last plan moved by one step; else from no action.
+      planner: how far and how thoroughly the agent plans.
 
     Returns:
       The learner. evaluate and predict play one episode an example; predict also gives each episode's "model_error",
@@ -219,155 +395,48 @@ def learner(
     Raises:
       ValueError: actions are discrete or observations are no vectors; there are fewer candidates than elites.
     """
-    shape, size = environment.observation_shape, environment.action_size
-    check_environment(environment, 0.0, "continuous")
-    if len(shape) != 1:
-        raise ValueError(f"environment={environment.name!r}: observations of shape {shape}; allowed: vectors")
-    if num_elites > population:
-        raise ValueError(f"num_elites={num_elites}: not among the candidates; allowed: 1 to population={population}")
-    (dimensions,) = shape
-
-    def predicted(params, statistics: Statistics, observation: jax.Array, action: jax.Array) -> jax.Array:
-        """[E, B, D] and [E, B, A] -> [E, B, O], in deviations."""
-        inputs = (observation - statistics.input_mean) / statistics.input_std
-        return model.apply({"params": params}, jnp.concatenate([inputs, jnp.clip(action, -1, 1)], -1))
-
-    def imagine(params, statistics: Statistics, observation: jax.Array, action: jax.Array):
-        """[E, B, D] and [E, B, A] -> next observations [E, B, D] and rewards [E, B]."""
-        out = predicted(params, statistics, observation, action) * statistics.output_std + statistics.output_mean
-        after = observation + out[..., :dimensions]
-        return after, out[..., dimensions] if reward is None else reward(observation, action, after)
-
-    def members(x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, (model.ensemble, *x.shape))
-
-    def plan(state: ModelBasedState, key: jax.Array, observation: jax.Array, before: jax.Array) -> jax.Array:
-        def score(candidates):
-            first = members(jnp.broadcast_to(observation, (population, dimensions)))
-            # Predicted return of each action sequence, the mean over the ensemble.
-            _, rewards = jax.lax.scan(  # [horizon, E, population]
-                lambda x, action: imagine(state.params, state.statistics, x, members(action)),
-                first,
-                jnp.moveaxis(candidates, 1, 0),
-            )
-            return jnp.nan_to_num(rewards.sum(0).mean(0), nan=-jnp.inf)
-
-        # Warm start: the previous plan, one step on.
-        initial_mean = (
-            jnp.concatenate([before[1:], jnp.zeros_like(before[:1])]) if warm_start else jnp.zeros_like(before)
-        )
-        options = {"population": population, "num_elites": num_elites, "iterations": iterations}
-        return cross_entropy_method(score, key, initial_mean, **options)
+    _check(environment, planner)
+    (dimensions,), size = environment.observation_shape, environment.action_size
+    world = _World(model, dimensions, reward)
+    plan = functools.partial(_plan, world, planner)
 
     def init(rng: jax.Array, batch: dict) -> ModelBasedState:
         n, outputs = len(batch["index"]), dimensions + (reward is None)
 
         def params(key, observation):
-            return model.init(key, members(jnp.concatenate([observation, jnp.zeros((n, size))], -1)))["params"]
+            return model.init(key, world.members(jnp.concatenate([observation, jnp.zeros((n, size))], -1)))["params"]
 
         agent = start(environment, params, optimizer, rng, batch)
         return ModelBasedState(
             **vars(agent),
             replay=empty_replay(agent, environment, buffer_size, minibatch_size),
             statistics=Statistics(*(make(k) for k in (dimensions, outputs) for make in (jnp.zeros, jnp.ones))),
-            plan=jnp.zeros((n, horizon, size)),
+            plan=jnp.zeros((n, planner.horizon, size)),
         )
-
-    def targets(data: Transition) -> jax.Array:
-        change = data.next_observation - data.observation
-        return change if reward is not None else jnp.concatenate([change, data.reward[..., None]], -1)
-
-    def measured(replay: Replay) -> Statistics:
-        is_valid = jnp.arange(buffer_size) < replay.written
-        weights = is_valid / (is_valid.sum() * replay.data.reward.shape[0])
-
-        def average(x):
-            return pmean(jnp.einsum("l,nld->d", weights, x))
-
-        def moments(x):
-            variance = average(jnp.square(x - average(x)))
-            return average(x), jnp.where(variance > 1e-12, jnp.sqrt(variance), 1.0)
-
-        return Statistics(*moments(replay.data.observation), *moments(targets(replay.data)))
-
-    def act(state: ModelBasedState, keys: jax.Array, random: jax.Array):
-        """One step of each instance: (state, returns of episodes that ended)."""
-
-        def planned():
-            plans = jax.vmap(plan, (None, 0, 0, 0))(state, keys[:, 0], state.observation, state.plan)
-            return plans, plans[:, 0]
-
-        # Random actions at first; then the first action of each plan (MPC).
-        plans, action = jax.lax.cond(random, lambda: (state.plan, random_actions(environment, keys[:, 0])), planned)
-        after, out, finished = env_step(environment, state, keys[:, 1], action)
-        transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
-        # A new episode starts without a plan.
-        done = (out.terminated | out.truncated)[:, None, None]
-        return after.replace(replay=state.replay.add(transition), plan=jnp.where(done, 0.0, plans)), finished
-
-    def model_loss(params, statistics: Statistics, data: Transition) -> tuple[jax.Array, jax.Array]:
-        out = predicted(params, statistics, data.observation, data.action)
-        # Each member of the ensemble predicts the normalized change of state.
-        targets_normalized = (targets(data) - statistics.output_mean) / statistics.output_std  # [E, B, O]
-        losses = 0.5 * jnp.square(out - targets_normalized).mean(-1)  # [E, B]
-        return losses.mean(1).sum(), losses.ravel()
 
     def update(state: ModelBasedState, batch: dict) -> tuple[ModelBasedState, Metrics]:
         # Replicas sample different minibatches.
         root = jax.random.fold_in(state.rng, state.step)
-        keys = example_keys(jax.random.fold_in(root, 0), batch)
-        sampling = jax.random.fold_in(root, 1)
-        sampling = replica_key(sampling)
+        keys, sampling = example_keys(jax.random.fold_in(root, 0), batch), replica_key(jax.random.fold_in(root, 1))
         # Act for `num_steps`: plan by the model, or randomly in the first steps.
-        random = state.step * num_steps < random_steps
-        state, finished = jax.lax.scan(
-            lambda state, t: act(state, jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys), random),
-            state,
-            jnp.arange(num_steps),
-        )
+        is_random = state.step * num_steps < random_steps
+
+        def act(state, t):
+            step_keys = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys)
+            return _act(environment, plan, state, step_keys, is_random)
+
+        state, finished = jax.lax.scan(act, state, jnp.arange(num_steps))
         # Normalization of inputs and outputs, over the whole replay buffer.
-        statistics = measured(state.replay)
-
-        def descend(carry, t):
-            params, opt_state = carry
-            # A minibatch of its own for each member of the ensemble.
-            data = state.replay.sample(jax.random.fold_in(sampling, t), model.ensemble * minibatch_size)
-            data = jax.tree.map(lambda x: x.reshape(model.ensemble, minibatch_size, *x.shape[1:]), data)
-            gradients, losses = jax.grad(model_loss, has_aux=True)(params, statistics, data)
-            updates, opt_state = optimizer.update(gradients, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), Sum.of(losses)
-
+        state = state.replace(step=state.step + 1, statistics=world.statistics(state.replay))
         # `num_updates` gradient steps on the dynamics model.
-        carry = state.params, state.opt_state
-        (params, opt_state), losses = jax.lax.scan(descend, carry, jnp.arange(num_updates))
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, statistics=statistics)
-        return state, {"return": finished.collapse(), "loss": losses.collapse()}
+        state, losses = _fit(world, optimizer, state, sampling, num_updates, minibatch_size)
+        return state, {"return": finished.collapse(), "loss": losses}
 
     def predict(state: ModelBasedState, batch: dict) -> dict[str, jax.Array]:
-        def one(key):
-            first = (*environment.reset(jax.random.fold_in(key, 0)), jnp.zeros((horizon, size)), jnp.array(True))
-
-            def step(carry, t):
-                env_state, observation, before, running = carry
-                environment_key, plan_key = jax.random.split(jax.random.fold_in(key, t + 1))
-                # Plan, act by the first action, and compare the model's prediction with what came.
-                plans = plan(state, plan_key, observation, before)
-                predictions, _ = imagine(state.params, state.statistics, *map(members, (observation[None], plans[:1])))
-                env_state, out = environment.step(environment_key, env_state, plans[0])
-                scale = state.statistics.output_std[:dimensions]
-                # Error of the model, and of predicting no change.
-                errors = [(x - out.final_observation) / scale for x in (predictions.mean(0)[0], observation)]
-                statistics = [out.reward, jnp.float32(1), *(jnp.square(error).mean() for error in errors)]
-                still_running = running & ~(out.terminated | out.truncated)
-                return (env_state, out.observation, plans, still_running), jnp.where(
-                    running, jnp.stack(statistics), 0.0
-                )
-
-            _, per_step = jax.lax.scan(step, first, jnp.arange(environment.max_steps))
-            return per_step.sum(0)
-
         keys = example_keys(state.rng, {"index": batch.get("episode", batch["index"])})
-        total, length, model_error, no_change_error = jax.vmap(one)(keys).T
+        first = jnp.zeros((planner.horizon, size))
+        episode = functools.partial(_episode, environment, world, plan, state, first)
+        total, length, model_error, no_change_error = jax.vmap(episode)(keys).T  # [B] each
         errors = {"model_error": model_error / length, "no_change_error": no_change_error / length}
         return {"return": total, "length": length.astype(jnp.int32), **errors}
 

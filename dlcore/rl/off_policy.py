@@ -6,30 +6,56 @@ With N instances the gradient steps an environment step are gradient_steps / N.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlcore.learner import Metrics, example_keys
+from dlcore.learner import Metrics, Range, example_keys
 from dlcore.ops.replica import replica_key
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step
 from dlcore.rl.replay import Replay, Transition
 
 __all__ = [
     "BATCHED",
+    "OffPolicy",
     "OffPolicyState",
     "average_targets",
     "descend_parts",
     "empty_replay",
     "off_policy_update",
     "start_off_policy",
+    "td_target",
 ]
 
 BATCHED = (*AGENT_BATCHED, "replay/data/*")
 """`Learner.batched` of an `OffPolicyState`."""
+
+
+class OffPolicy(NamedTuple):
+    """Replay, gradient steps and targets of an actor-critic for continuous actions.
+
+    Args:
+      num_steps: steps of each instance in one update.
+      gradient_steps: after each step of the N instances; there are gradient_steps / N of them an environment step.
+      buffer_size: steps of each instance that the replay buffer holds.
+      minibatch_size: steps of a gradient step.
+      learning_starts: steps of each instance, of random actions, before the first gradient step.
+      tau: share of the way that target networks go to the networks when they move.
+      gamma: discount a step.
+      reward_scale: what rewards are multiplied by before they are learned from; returns are shown as they are.
+    """
+
+    num_steps: Annotated[int, Range(1)] = 32
+    gradient_steps: Annotated[int, Range(1)] = 1
+    buffer_size: Annotated[int, Range(1)] = 4096
+    minibatch_size: Annotated[int, Range(1)] = 128
+    learning_starts: Annotated[int, Range(0)] = 100
+    tau: Annotated[float, Range(0, 1)] = 0.005
+    gamma: Annotated[float, Range(0, 1)] = 0.99
+    reward_scale: Annotated[float, Range(0)] = 1.0
 
 
 @struct.dataclass
@@ -67,7 +93,7 @@ def empty_replay(agent: AgentState, environment: Environment, buffer_size: int, 
 
 
 def start_off_policy(
-    agent: AgentState, environment: Environment, target_params: Any, buffer_size: int, minibatch_size: int
+    agent: AgentState, environment: Environment, target_params: Any, off_policy: OffPolicy
 ) -> OffPolicyState:
     """Add a replay buffer and target networks to an agent.
 
@@ -75,8 +101,7 @@ def start_off_policy(
       agent: at step 0.
       environment: that it acts in.
       target_params: parameters of the target networks.
-      buffer_size: steps of each instance that the buffer holds.
-      minibatch_size: steps that are drawn at once.
+      off_policy: size of the buffer and of a minibatch.
 
     Returns:
       The state.
@@ -84,8 +109,23 @@ def start_off_policy(
     Raises:
       ValueError: the buffer holds fewer steps than are drawn at once.
     """
-    replay = empty_replay(agent, environment, buffer_size, minibatch_size)
+    replay = empty_replay(agent, environment, off_policy.buffer_size, off_policy.minibatch_size)
     return OffPolicyState(**vars(agent), target_params=target_params, replay=replay)
+
+
+def td_target(data: Transition, next_value: jax.Array, off_policy: OffPolicy) -> jax.Array:
+    """Compute y of a minibatch; a terminal state has no value, and no gradient passes.
+
+    Args:
+      data: transitions of [B, ...].
+      next_value: [B], of the next states.
+      off_policy: discount and scale of the rewards.
+
+    Returns:
+      [B].
+    """
+    following = off_policy.gamma * jnp.where(data.terminated, 0.0, next_value)
+    return jax.lax.stop_gradient(off_policy.reward_scale * data.reward + following)
 
 
 def average_targets(targets: Any, params: Any, tau: float | jax.Array) -> Any:
@@ -126,10 +166,7 @@ def off_policy_update(
     environment: Environment,
     act: Callable[[OffPolicyState, jax.Array], jax.Array],
     learn: Callable[[OffPolicyState, Transition, jax.Array], tuple[OffPolicyState, Metrics]],
-    num_steps: int,
-    gradient_steps: int,
-    minibatch_size: int,
-    learning_starts: int,
+    off_policy: OffPolicy,
 ) -> Callable[[OffPolicyState, dict], tuple[OffPolicyState, Metrics]]:
     """Build `Learner.update`.
 
@@ -137,10 +174,7 @@ def off_policy_update(
       environment: of the instances.
       act: (state, keys [N]) -> actions of the instances.
       learn: (state, minibatch, key) -> (state, metrics): one gradient step, and what follows it.
-      num_steps: steps of each instance in one update.
-      gradient_steps: after each step of the instances.
-      minibatch_size: steps of a minibatch.
-      learning_starts: steps of each instance before the first gradient step.
+      off_policy: numbers of steps, of gradient steps and of steps of a minibatch, and when learning starts.
 
     Returns:
       (state, batch) -> (state, metrics).
@@ -155,8 +189,8 @@ def off_policy_update(
         def gradient_step(state, key):
             minibatch_key, noise_key = jax.random.split(key)
             # One gradient step on a minibatch from the replay buffer; discarded before `learning_starts`.
-            trained, metrics = learn(state, state.replay.sample(minibatch_key, minibatch_size), noise_key)
-            has_started = state.replay.written > learning_starts
+            trained, metrics = learn(state, state.replay.sample(minibatch_key, off_policy.minibatch_size), noise_key)
+            has_started = state.replay.written > off_policy.learning_starts
             state = state.replace(
                 **{
                     name: jax.tree.map(
@@ -175,11 +209,11 @@ def off_policy_update(
             transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
             after = after.replace(replay=state.replay.add(transition))
             # Gradient steps after each environment step.
-            minibatch_keys = jax.random.split(jax.random.fold_in(replay_key, t), gradient_steps)
+            minibatch_keys = jax.random.split(jax.random.fold_in(replay_key, t), off_policy.gradient_steps)
             after, metrics = jax.lax.scan(gradient_step, after, minibatch_keys)
             return after, {"return": finished, **{name: metric.collapse() for name, metric in metrics.items()}}
 
-        state, metrics = jax.lax.scan(step, state, jnp.arange(num_steps))
+        state, metrics = jax.lax.scan(step, state, jnp.arange(off_policy.num_steps))
         return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}
 
     return update

@@ -10,6 +10,7 @@ A minibatch is whole sequences of some instances: time is not cut. A rollout beg
 ended with; later passes over it begin with that same memory, which older parameters made.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -18,10 +19,19 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Learner, Metrics, Range, check_arguments
+from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.rl.environments import Environment, check_environment, env_step, episodes
-from dlcore.rl.ppo import objective, update_epochs
-from dlcore.rl.rollout import BATCHED, OnPolicyState, Rollout, generalized_advantages, init_runner_state, step_keys
+from dlcore.rl.ppo import PPO, objective, update_epochs
+from dlcore.rl.rollout import (
+    BATCHED,
+    GAE,
+    Normalization,
+    OnPolicyState,
+    Rollout,
+    generalized_advantages,
+    init_runner_state,
+    step_keys,
+)
 
 __all__ = ["RecurrentState", "learner"]
 
@@ -43,6 +53,38 @@ def _cleared(memory: Any, is_initial: jax.Array) -> Any:
     return jax.tree.map(lambda h: jnp.where(is_initial[:, None], 0.0, h), memory)
 
 
+def _collect(
+    apply: Callable,
+    environment: Environment,
+    state: RecurrentState,
+    rng: jax.Array,
+    batch: dict,
+    num_steps: int,
+    gamma: float | jax.Array,
+) -> tuple[RecurrentState, Rollout, jax.Array, Sum]:
+    """Act by the policy: (state, rollout, [T, N] whether an episode began, returns of episodes that ended)."""
+
+    def step(state: RecurrentState, key: jax.Array):
+        observation, is_initial = state.normalizer.normalize_obs(state.observation), state.fresh
+        # The memory is cleared at the start of an episode.
+        memory, (policy, value) = apply(state.params, _cleared(state.memory, is_initial), observation)
+        action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
+        # Step all environments; those that end are reset.
+        after, out, finished = env_step(environment, state, key[:, 1], action)
+        done = out.terminated | out.truncated
+        normalizer = after.normalizer.update(out.observation, out.reward, done, gamma)
+        final = state.normalizer.normalize_obs(out.final_observation)
+        log_prob, reward = policy.log_prob(action), normalizer.normalize_reward(out.reward)
+        data = Rollout(observation, action, log_prob, value, reward, out.terminated, done, value)
+        after = after.replace(normalizer=normalizer, memory=memory, fresh=done)
+        return after, (data, is_initial, memory, final, finished)
+
+    state, (data, is_initial, memories, final, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))
+    # Values of the final observations, by the memory after each step.
+    _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
+    return state, data._replace(next_value=next_value.reshape(data.value.shape)), is_initial, finished.collapse()
+
+
 @check_arguments
 def learner(
     *,
@@ -50,15 +92,9 @@ def learner(
     optimizer: optax.GradientTransformation,
     environment: Environment,
     num_steps: Annotated[int, Range(1)] = 128,
-    num_epochs: Annotated[int, Range(1)] = 4,
-    num_minibatches: Annotated[int, Range(1)] = 4,
-    gamma: Annotated[float, Range(0, 1)] = 0.99,
-    gae_lambda: Annotated[float, Range(0, 1)] = 0.95,
-    clip_eps: Annotated[float, Range(0)] = 0.2,
-    vf_coef: Annotated[float, Range(0)] = 0.5,
-    ent_coef: Annotated[float, Range(0)] = 0.0,
-    normalize_observation: bool = False,
-    normalize_reward: bool = False,
+    gae: GAE = GAE(),
+    ppo: PPO = PPO(),
+    normalization: Normalization = Normalization(),
 ) -> Learner:
     """Learn a policy; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
@@ -69,15 +105,9 @@ def learner(
       optimizer: any optax transformation.
       environment: see `dlcore.rl.environments`.
       num_steps: length of a rollout, through which gradients pass.
-      num_epochs: passes over each rollout.
-      num_minibatches: gradient steps in a pass; divides the number of instances.
-      gamma: discount a step.
-      gae_lambda: lambda of the advantages.
-      clip_eps: how far the probability ratio may leave 1 before its gradient is cut.
-      vf_coef: weight of the value loss.
-      ent_coef: weight of the entropy bonus.
-      normalize_observation: subtract the mean and divide by the deviation of all observations so far.
-      normalize_reward: divide rewards by the deviation of the discounted return so far.
+      gae: estimation of the advantages.
+      ppo: weights of the loss, and passes over a rollout; minibatches are of instances.
+      normalization: which inputs are normalized.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.
@@ -86,7 +116,7 @@ def learner(
       ValueError: values are infinite in this environment, or `num_minibatches` does not divide the number of instances
         (when update is traced).
     """
-    check_environment(environment, gamma)
+    check_environment(environment, gae.gamma)
 
     def apply(params, memory, observation):
         return model.apply({"params": params}, memory, observation)
@@ -97,65 +127,29 @@ def learner(
         def params(key, observation):
             return model.init(key, memory, observation)["params"]
 
-        agent = init_runner_state(environment, params, optimizer, rng, batch, normalize_observation, normalize_reward)
+        agent = init_runner_state(environment, params, optimizer, rng, batch, normalization)
         return RecurrentState(**vars(agent), memory=memory, fresh=jnp.ones(batch["index"].shape, bool))
-
-    def collect(state: RecurrentState, rng: jax.Array, batch: dict):
-        def step(state: RecurrentState, key: jax.Array):
-            observation, is_initial = state.normalizer.normalize_obs(state.observation), state.fresh
-            # The memory is cleared at the start of an episode.
-            memory, (policy, value) = apply(state.params, _cleared(state.memory, is_initial), observation)
-            action = jax.vmap(lambda policy, k: policy.sample(k))(policy, key[:, 0])
-            # Step all environments; those that end are reset.
-            after, out, finished = env_step(environment, state, key[:, 1], action)
-            done = out.terminated | out.truncated
-            normalizer = after.normalizer.update(out.observation, out.reward, done, gamma)
-            final = state.normalizer.normalize_obs(out.final_observation)
-            log_prob, reward = policy.log_prob(action), normalizer.normalize_reward(out.reward)
-            data = Rollout(observation, action, log_prob, value, reward, out.terminated, done, value)
-            after = after.replace(normalizer=normalizer, memory=memory, fresh=done)
-            return after, (data, is_initial, memory, final, finished)
-
-        state, (data, is_initial, memories, final, finished) = jax.lax.scan(
-            step, state, step_keys(rng, batch, num_steps)
-        )
-        # Values of the final observations, by the memory after each step.
-        _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
-        return state, data._replace(next_value=next_value.reshape(data.value.shape)), is_initial, finished.collapse()
-
-    weights = {"clip_eps": clip_eps, "vf_coef": vf_coef, "ent_coef": ent_coef}
 
     def minibatch_loss(params, minibatch):
         memory, is_initial, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
         memory = jax.tree.map(lambda h: h[0], memory)
         _, (policy, value) = model.apply({"params": params}, memory, data.observation, is_initial, method="sequence")
-        return objective(policy, value, data, advantage, target, **weights)
+        return objective(policy, value, data, advantage, target, ppo)
 
     def update(state: RecurrentState, batch: dict) -> tuple[RecurrentState, Metrics]:
-        # Collect a rollout of [T, N] transitions, and keep the memory before its first step.
         root = jax.random.fold_in(state.rng, state.step)
-        before = state.memory
-        state, data, is_initial, finished = collect(state, jax.random.fold_in(root, 0), batch)
+        # The memory at the start of each sequence.
+        memory = jax.tree.map(lambda h: h[:, None], state.memory)
+        # Collect a rollout of [T, N] transitions.
+        key = jax.random.fold_in(root, 0)
+        state, data, is_initial, finished = _collect(apply, environment, state, key, batch, num_steps, gae.gamma)
         # GAE; bootstraps at time-limit truncation, not at termination. [T, N]
-        advantage = generalized_advantages(
-            data.reward, data.value, data.next_value, data.terminated, data.done, gamma, gae_lambda
-        )
+        advantage = generalized_advantages(data.reward, data.value, data.next_value, data.terminated, data.done, *gae)
         # Minibatches are whole sequences, [N, T]: gradients pass through time.
         sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (is_initial, data, advantage, advantage + data.value))
-        # The memory at the start of each sequence.
-        first = jax.tree.map(lambda h: h[:, None], before)
         # PPO epochs over shuffled minibatches of N / num_minibatches sequences.
-        params, opt_state, metrics = update_epochs(
-            minibatch_loss,
-            optimizer,
-            state.params,
-            state.opt_state,
-            (first, *sequences),
-            jax.random.fold_in(root, 1),
-            num_epochs,
-            num_minibatches,
-        )
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        key = jax.random.fold_in(root, 1)
+        state, metrics = update_epochs(minibatch_loss, optimizer, state, (memory, *sequences), key, ppo)
         return state, {**metrics, "return": finished}
 
     def act(state: RecurrentState, memory: Any, observation: jax.Array):

@@ -10,22 +10,57 @@ With lambda = 1 the sum of A and V is the n-step return.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dlcore.learner import Sum, example_keys
+from dlcore.learner import Range, Sum, example_keys
 from dlcore.ops.checks import check_shapes
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step, start
 from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
 
-__all__ = ["BATCHED", "OnPolicyState", "Rollout", "collect", "generalized_advantages", "init_runner_state", "step_keys"]
+__all__ = [
+    "BATCHED",
+    "GAE",
+    "Normalization",
+    "OnPolicyState",
+    "Rollout",
+    "collect",
+    "generalized_advantages",
+    "init_runner_state",
+    "most_probable_action",
+    "step_keys",
+]
 
 BATCHED = (*AGENT_BATCHED, *NORMALIZER_BATCHED)
 """`Learner.batched` of an `OnPolicyState`."""
+
+
+class GAE(NamedTuple):
+    """Generalized advantage estimation.
+
+    Args:
+      gamma: discount a step.
+      gae_lambda: lambda of the advantages; 1 sums all rewards of the rollout.
+    """
+
+    gamma: Annotated[float, Range(0, 1)] = 0.99
+    gae_lambda: Annotated[float, Range(0, 1)] = 0.95
+
+
+class Normalization(NamedTuple):
+    """Which inputs of an agent are normalized by running moments.
+
+    Args:
+      normalize_observation: subtract the mean and divide by the deviation of all observations so far.
+      normalize_reward: divide rewards by the deviation of the discounted return so far.
+    """
+
+    normalize_observation: bool = False
+    normalize_reward: bool = False
 
 
 @struct.dataclass
@@ -69,8 +104,7 @@ def init_runner_state(
     optimizer: optax.GradientTransformation,
     rng: jax.Array,
     batch: dict,
-    normalize_observation: bool,
-    normalize_reward: bool,
+    normalization: Normalization,
 ) -> OnPolicyState:
     """Reset the instances and initialize the model.
 
@@ -80,15 +114,31 @@ def init_runner_state(
       optimizer: of the parameters.
       rng: root key.
       batch: `{"index": [N]}`, one entry an instance.
-      normalize_observation: by running moments.
-      normalize_reward: by the running deviation of the return.
+      normalization: which inputs are normalized.
 
     Returns:
       The state at step 0.
     """
     agent = start(environment, init, optimizer, rng, batch)
-    normalizer = Normalizer.start(agent.observation, normalize_observation, normalize_reward)
+    normalizer = Normalizer.start(agent.observation, *normalization)
     return OnPolicyState(**vars(agent), normalizer=normalizer)
+
+
+def most_probable_action(
+    apply: Callable[[Any, jax.Array], tuple[Any, jax.Array]], state: OnPolicyState, observation: jax.Array
+) -> jax.Array:
+    """Choose the most probable action.
+
+    Args:
+      apply: (params, observations [B, ...]) -> (distribution, values [B]).
+      state: of the agent.
+      observation: [...] of one instance, as the environment gives it.
+
+    Returns:
+      [] int, or [A].
+    """
+    policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
+    return policy.mode()[0]
 
 
 def step_keys(rng: jax.Array, batch: dict, num_steps: int) -> jax.Array:

@@ -21,14 +21,17 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.rl.distributions import Categorical
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
 from dlcore.rl.off_policy import (
     BATCHED,
+    OffPolicy,
     OffPolicyState,
     average_targets,
     descend_parts,
     off_policy_update,
     start_off_policy,
+    td_target,
 )
 from dlcore.rl.replay import Transition
 
@@ -52,20 +55,31 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
     return value if probability is None else (probability * value).sum(-1)
 
 
+def _soft_value_and_entropy(
+    model: nn.Module, params: Any, critic: Any, x: jax.Array, alpha: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The soft value [B] of states, and the entropy [B] of their policy (its estimate by one sample, of vectors)."""
+    distribution = model.apply({"params": params}, x, method="policy")
+    if isinstance(distribution, Categorical):
+        log_prob = jax.nn.log_softmax(distribution.logits)
+        q = model.apply({"params": critic}, x, None, method="values")  # [2, B, A]
+        return soft_value(q, log_prob, alpha, jnp.exp(log_prob)), distribution.entropy()
+    action, log_prob = distribution.sample_and_log_prob(key)
+    return soft_value(model.apply({"params": critic}, x, action, method="values"), log_prob, alpha), -log_prob
+
+
+def _of_action(q: jax.Array, action: jax.Array) -> jax.Array:
+    """[2, B, A] values of all actions -> [2, B] of those taken."""
+    return jnp.take_along_axis(q, action[None, :, None], -1)[..., 0]
+
+
 @check_arguments
 def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     environment: Environment,
-    num_steps: Annotated[int, Range(1)] = 32,
-    gradient_steps: Annotated[int, Range(1)] = 1,
-    buffer_size: Annotated[int, Range(1)] = 4096,
-    minibatch_size: Annotated[int, Range(1)] = 128,
-    learning_starts: Annotated[int, Range(0)] = 100,
-    tau: Annotated[float, Range(0, 1)] = 0.005,
-    gamma: Annotated[float, Range(0, 1)] = 0.99,
-    reward_scale: Annotated[float, Range(0)] = 1.0,
+    off_policy: OffPolicy = OffPolicy(),
     initial_temperature: Annotated[float, Range(1e-12)] = 1.0,
     learn_temperature: bool = True,
     target_entropy_ratio: Annotated[float, Range(0, 1)] = 0.5,
@@ -77,14 +91,7 @@ def learner(
         under "actor" and "critic".
       optimizer: of actor, critic and temperature, each with a state of its own.
       environment: see `dlcore.rl.environments`.
-      num_steps: steps of each instance in one update.
-      gradient_steps: after each step of the N instances; there are gradient_steps / N of them an environment step.
-      buffer_size: steps of each instance that the replay buffer holds.
-      minibatch_size: steps of a gradient step.
-      learning_starts: steps of each instance, of random actions, before the first gradient step.
-      tau: share of the way that the target critic goes to the critic after each gradient step.
-      gamma: discount a step.
-      reward_scale: what rewards are multiplied by before they are learned from; returns are shown as they are.
+      off_policy: replay, gradient steps and the target critic.
       initial_temperature: alpha at the start.
       learn_temperature: let alpha follow the entropy.
       target_entropy_ratio: of log A, for A discrete actions.
@@ -96,7 +103,7 @@ def learner(
       ValueError: values are infinite in this environment, or the buffer is smaller than a minibatch (when init is
         traced).
     """
-    check_environment(environment, gamma)
+    check_environment(environment, off_policy.gamma)
     size = environment.action_size
     target_entropy = -float(size) if size else target_entropy_ratio * math.log(environment.num_actions)
 
@@ -106,44 +113,31 @@ def learner(
     def values(params, x, action=None):
         return model.apply({"params": params}, x, action, method="values")
 
-    def soft_value_and_entropy(params, critic, x, alpha, key):
-        """The soft value of states, and the entropy of their policy (its estimate by one sample, of vectors)."""
-        distribution = policy(params, x)
-        if size:
-            action, log_prob = distribution.sample_and_log_prob(key)
-            return soft_value(values(critic, x, action), log_prob, alpha), -log_prob
-        log_prob = jax.nn.log_softmax(distribution.logits)
-        return soft_value(values(critic, x), log_prob, alpha, jnp.exp(log_prob)), distribution.entropy()
-
     def loss(params, targets, data: Transition, key):
         frozen_params, (policy_key, next_key) = jax.lax.stop_gradient(params), jax.random.split(key)
         alpha = jnp.exp(frozen_params["log_temperature"])
         # Critic: TD target by the target critic's soft value, no gradient.
-        next_value, _ = soft_value_and_entropy(frozen_params, targets, data.next_observation, alpha, next_key)  # [B]
-        y = reward_scale * data.reward + gamma * jnp.where(data.terminated, 0.0, next_value)  # [B]
-        if size:
-            q = values(params, data.observation, data.action)  # [2, B]
-        else:
-            q = jnp.take_along_axis(values(params, data.observation), data.action[None, :, None], -1)[..., 0]  # [2, B]
-        critic = 0.5 * jnp.square(q - jax.lax.stop_gradient(y)).sum(0)  # [B]
+        now, following = data.observation, data.next_observation
+        next_value, _ = _soft_value_and_entropy(model, frozen_params, targets, following, alpha, next_key)  # [B]
+        q = values(params, now, data.action) if size else _of_action(values(params, now), data.action)  # [2, B]
+        critic = 0.5 * jnp.square(q - td_target(data, next_value, off_policy)).sum(0)  # [B]
         # Actor: soft value under the frozen critic.
-        value, entropy = soft_value_and_entropy(params, frozen_params, data.observation, alpha, policy_key)  # [B], [B]
+        value, entropy = _soft_value_and_entropy(model, params, frozen_params, now, alpha, policy_key)  # [B], [B]
         # Temperature: entropy is pulled to its target.
         temperature = params["log_temperature"] * jax.lax.stop_gradient(entropy - target_entropy)  # [B]
         total = critic - value + (temperature if learn_temperature else 0.0)
-        metrics = {"critic_loss": critic, "q": q.mean(0), "entropy": entropy}
-        return total.mean(), {name: Sum.of(numbers) for name, numbers in metrics.items()}
+        return total.mean(), {"critic_loss": Sum.of(critic), "q": Sum.of(q.mean(0)), "entropy": Sum.of(entropy)}
 
     def init(rng: jax.Array, batch: dict) -> OffPolicyState:
         agent = start(environment, params_of(model), optimizer, rng, batch)
         params = {**agent.params, "log_temperature": jnp.full((), math.log(initial_temperature), jnp.float32)}
         agent = agent.replace(params=params, opt_state={name: optimizer.init(part) for name, part in params.items()})
-        return start_off_policy(agent, environment, {"critic": params["critic"]}, buffer_size, minibatch_size)
+        return start_off_policy(agent, environment, {"critic": params["critic"]}, off_policy)
 
     def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
         distribution = policy(state.params, state.observation)
         action = jax.vmap(lambda one, key: one.sample(key))(distribution, keys)
-        return jnp.where(state.replay.written < learning_starts, random_actions(environment, keys), action)
+        return jnp.where(state.replay.written < off_policy.learning_starts, random_actions(environment, keys), action)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         # One gradient for critic, actor and temperature; stop_gradient keeps them apart.
@@ -151,10 +145,10 @@ def learner(
         # Optimizer step of each part.
         params, opt_state = descend_parts(optimizer, gradients, state)
         # Polyak average of the target critic.
-        target_params = average_targets(state.target_params, {"critic": params["critic"]}, tau)
+        target_params = average_targets(state.target_params, {"critic": params["critic"]}, off_policy.tau)
         state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
         return state, {**metrics, "temperature": Sum.of(jnp.exp(params["log_temperature"])[None])}
 
-    update = off_policy_update(environment, act, learn, num_steps, gradient_steps, minibatch_size, learning_starts)
+    update = off_policy_update(environment, act, learn, off_policy)
     evaluate, predict = episodes(environment, lambda state, x: policy(state.params, x[None]).mode()[0])
     return Learner(init, update, evaluate, predict, batched=BATCHED)

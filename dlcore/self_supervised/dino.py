@@ -18,6 +18,7 @@ small ones. Where the network has batch statistics, the student normalizes by th
 of the student's running statistics, with the weights' momentum.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -38,7 +39,16 @@ from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
 from dlcore.self_supervised.views import Augment, Preprocess
 
-__all__ = ["DINONet", "DINOState", "PrototypeUsage", "crops", "learner", "teacher_momentum", "updated_center"]
+__all__ = [
+    "DINONet",
+    "DINOState",
+    "PrototypeUsage",
+    "crops",
+    "dino_losses",
+    "learner",
+    "teacher_momentum",
+    "updated_center",
+]
 
 _GLOBAL = 2
 """Large crops; the teacher sees these alone."""
@@ -187,6 +197,75 @@ def crops(augment: Augment, keys: jax.Array, images: jax.Array, count: int, firs
     return jnp.stack([one(first + view) for view in range(count)])
 
 
+def dino_losses(
+    teacher_logits: jax.Array,
+    student_logits: jax.Array,
+    center: jax.Array,
+    teacher_temperature: float | jax.Array = 0.04,
+    student_temperature: float | jax.Array = 0.1,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compare the distributions of different crops of an image.
+
+    Args:
+      teacher_logits: [2, B, K], of the large crops; no gradient passes.
+      student_logits: [V, B, K], of all crops, the large ones first.
+      center: [K], c.
+      teacher_temperature: tau_t.
+      student_temperature: tau_s.
+
+    Returns:
+      (L [B], entropy of the teacher [B], probabilities of the teacher [2, B, K]).
+    """
+    # Teacher distribution: centered and sharpened, no gradient.
+    centered = jax.lax.stop_gradient(teacher_logits - center)
+    teacher_log_probs = jax.nn.log_softmax(centered / teacher_temperature)  # [2, B, K]
+    teacher_probs = jnp.exp(teacher_log_probs)
+    student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)  # [V, B, K]
+    # Cross-entropy of every pair of different crops of an image.
+    cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)  # [2, V, B]
+    is_other_crop = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, V, 1]
+    losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
+    return losses, -(teacher_probs * teacher_log_probs).sum(-1).mean(0), teacher_probs
+
+
+def _objective(
+    losses: jax.Array, entropy: jax.Array, teacher_probs: jax.Array, center: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """The mean loss, and the measures that tell collapse: entropy of the teacher and usage of the prototypes."""
+    usage = jnp.where(mask[:, None] > 0, teacher_probs, 0).sum((0, 1))  # [K]
+    return masked_mean(losses, mask), {
+        "loss": Sum.of(losses, mask),
+        "entropy": Sum.of(entropy / jnp.log(len(center)), mask),
+        "kl": Sum.of(losses - entropy, mask),
+        "usage": PrototypeUsage(usage, _GLOBAL * (mask > 0).sum(dtype=jnp.int32)),
+        "center_norm": Last(jnp.sqrt(jnp.square(center).sum())),
+    }
+
+
+def _views(augment: Augment, augment_local: Augment, local_crops: int, batch: dict, rng: jax.Array) -> list[jax.Array]:
+    """Large crops [2, B, H, W, C], and small ones [L, B, h, w, C] where there are any."""
+    keys = example_keys(rng, batch)
+    large = crops(augment, keys, batch["image"], _GLOBAL)
+    return [large, *([crops(augment_local, keys, batch["image"], local_crops, _GLOBAL)] if local_crops else [])]
+
+
+def _logits(
+    model: nn.Module,
+    prepare: Preprocess,
+    params: Any,
+    model_state: Any,
+    views: list[jax.Array],
+    dropout: jax.Array | None = None,
+) -> tuple[jax.Array, Any]:
+    """(logits [V, B, K] of crops, by one pass over those of a size; model_state)."""
+    logits = []
+    for view in views:
+        images = prepare(view.reshape(-1, *view.shape[2:]))
+        out, model_state = encode(model, params, model_state, images, dropout)
+        logits.append(out["logits"].reshape(*view.shape[:2], -1))
+    return jnp.concatenate(logits), model_state
+
+
 @check_arguments
 def learner(
     *,
@@ -222,105 +301,52 @@ def learner(
     Returns:
       The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.
     """
+    apply = functools.partial(_logits, model, preprocess if normalize is None else normalize)
+    views = functools.partial(_views, augment, augment_local, local_crops)
 
-    prepare = preprocess if normalize is None else normalize
-
-    def views(batch: dict, rng: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        keys = example_keys(rng, batch)
-        large = crops(augment, keys, batch["image"], _GLOBAL)
-        small = crops(augment_local, keys, batch["image"], local_crops, _GLOBAL) if local_crops else None
-        return large, small
-
-    def apply(params: Any, model_state: Any, crop_batch: jax.Array, dropout: jax.Array | None = None) -> tuple:
-        """Logits [V, B, K] of crops [V, B, ...] by one pass."""
-        out, model_state = encode(
-            model, params, model_state, prepare(crop_batch.reshape(-1, *crop_batch.shape[2:])), dropout
-        )
-        return out["logits"].reshape(*crop_batch.shape[:2], -1), model_state
-
-    def student(params: Any, model_state: Any, large: Any, small: Any, dropout: Any = None) -> tuple:
-        logits, model_state = apply(params, model_state, large, dropout)
-        if small is not None:
-            local_logits, model_state = apply(params, model_state, small, dropout)
-            logits = jnp.concatenate([logits, local_logits])
-        return logits, model_state
-
-    def compare(
-        teacher_logits: jax.Array, student_logits: jax.Array, state: DINOState, batch: dict
-    ) -> tuple[jax.Array, Metrics]:
-        """Teacher's logits [2, B, K] and the student's [2 + L, B, K]; crop i of the one is crop i of the other."""
-        mask, size = mask_of(batch), jnp.log(teacher_logits.shape[-1])
-        # Teacher distribution: centered and sharpened, no gradient.
-        teacher_log_probs = jax.nn.log_softmax(
-            jax.lax.stop_gradient(teacher_logits - state.center) / teacher_temperature(state.step)
-        )
-        teacher_probs = jnp.exp(teacher_log_probs)  # [2, B, K]
-        student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)  # [2 + L, B, K]
-        # Cross-entropy of every pair of different crops of an image.
-        cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)  # [2, 2 + L, B]
-        is_other_crop = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, 2 + L, 1]
-        losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()  # [B]
-        # Entropy and prototype usage tell collapse.
-        entropy = -(teacher_probs * teacher_log_probs).sum(-1).mean(0)  # [B]
-        used = jnp.where(mask[:, None] > 0, teacher_probs, 0).sum((0, 1))  # [K]
-        count = _GLOBAL * (mask > 0).sum(dtype=jnp.int32)
-        return masked_mean(losses, mask), {
-            "loss": Sum.of(losses, mask),
-            "entropy": Sum.of(entropy / size, mask),
-            "kl": Sum.of(losses - entropy, mask),
-            "usage": PrototypeUsage(used, count),
-            "center_norm": Last(jnp.sqrt(jnp.square(state.center).sum())),
-        }
+    def compare(teacher_logits, student_logits, state, batch) -> tuple[jax.Array, Metrics]:
+        tau = teacher_temperature(state.step)
+        terms = dino_losses(teacher_logits, student_logits, state.center, tau, student_temperature)
+        return _objective(*terms, state.center, mask_of(batch))
 
     def init(rng: jax.Array, batch: dict) -> DINOState:
         model_state = init_variables(model, rng, preprocess(to_float(batch["image"])))
         params = model_state.pop("params")
+        step, opt_state, center = jnp.zeros((), jnp.int32), optimizer.init(params), jnp.zeros(len(params["prototypes"]))
         return DINOState(
-            step=jnp.zeros((), jnp.int32),
-            rng=rng,
-            params=params,
-            opt_state=optimizer.init(params),
-            model_state=model_state,
-            teacher_params=jax.tree.map(jnp.copy, params),
-            teacher_model_state=jax.tree.map(jnp.copy, model_state),
-            center=jnp.zeros(params["prototypes"].shape[0]),
+            step, rng, params, opt_state, model_state, *jax.tree.map(jnp.copy, (params, model_state)), center
         )
 
     def update(state: DINOState, batch: dict) -> tuple[DINOState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
         # Two global crops and L local ones.
-        large, small = views(batch, jax.random.fold_in(rng, 0))
+        large, *small = views(batch, jax.random.fold_in(rng, 0))
         # Teacher forward on the global crops, no gradient.
-        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, large)  # [2, B, K]
+        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, [large])  # [2, B, K]
 
         def objective(params: Any) -> tuple:
             # Student forward on all crops.
-            student_logits, model_state = student(params, state.model_state, large, small, jax.random.fold_in(rng, 1))
+            student_logits, model_state = apply(params, state.model_state, [large, *small], jax.random.fold_in(rng, 1))
             mean, metrics = compare(teacher_logits, student_logits, state, batch)
             return mean, (model_state, metrics)
 
         # Gradient; the prototypes stand still in the first epochs.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        factor = last_layer(state.step)
-        gradients = {**gradients, "prototypes": gradients["prototypes"] * factor}
+        gradients = {**gradients, "prototypes": gradients["prototypes"] * last_layer(state.step)}
         # EMA of the center.
         center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum)
         momentum = teacher_momentum(state.step)
         # Optimizer step of the student.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)
         # EMA of the teacher.
-        return state.replace(
-            teacher_params=momentum_update(state.teacher_params, state.params, momentum),
-            teacher_model_state=momentum_update(state.teacher_model_state, state.model_state, momentum),
-        ), metrics
+        teacher = state.teacher_params, state.teacher_model_state
+        teacher_params, teacher_state = momentum_update(teacher, (state.params, state.model_state), momentum)
+        return state.replace(teacher_params=teacher_params, teacher_model_state=teacher_state), metrics
 
     def loss(params: Any, state: DINOState, batch: dict) -> tuple[jax.Array, Metrics]:
-        large, small = views(batch, state.rng)
-        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, large)
-        return compare(teacher_logits, student(params, state.model_state, large, small)[0], state, batch)
-
-    def evaluate(state: DINOState, batch: dict) -> Metrics:
-        return loss(state.params, state, batch)[1]
+        crop_batches = views(batch, state.rng)
+        teacher_logits, _ = apply(state.teacher_params, state.teacher_model_state, crop_batches[:1])
+        return compare(teacher_logits, apply(params, state.model_state, crop_batches)[0], state, batch)
 
     def predict(state: DINOState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(to_float(batch["image"]))
@@ -328,4 +354,4 @@ def learner(
         before = model.apply(init_variables(model, state.rng, images[:1]), images, train=False)
         return {"features": after["features"], "untrained": before["features"]}
 
-    return Learner(init, update, evaluate, predict, loss)
+    return Learner(init, update, lambda state, batch: loss(state.params, state, batch)[1], predict, loss)

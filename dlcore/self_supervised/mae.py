@@ -9,6 +9,7 @@ Which patches are hidden is drawn anew for each image in each step. What is used
 images: the mean of its tokens. Linear probes of it are weak; it shows its worth when it is trained further.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -56,6 +57,37 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
     return jnp.square(targets - mean).mean(-1)
 
 
+def _noise(model: nn.Module, keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Noise [B, N] that ranks the patches of each image."""
+    count = math.prod(model.grid(images))
+    return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+
+
+def _initial_params(model: nn.Module, rng: jax.Array, images: jax.Array) -> Any:
+    noise = _noise(model, jax.random.split(rng, images.shape[0]), images)
+    return model.init(jax.random.fold_in(rng, 2**31 - 1), images, noise)["params"]
+
+
+def _features(model: nn.Module, params: Any, images: jax.Array) -> jax.Array:
+    """Mean of the encoder's tokens of whole images, [B, D]."""
+    tokens = model.apply({"params": params}, images, method="encode")
+    return tokens[:, int(model.CLASS_TOKEN) :].mean(1)
+
+
+def _objective(
+    prediction: jax.Array, target: jax.Array, masked: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """Loss of predicted patches [B, N, P] where they are masked [B, N]."""
+    # Every image hides as many patches, so that the mean over images is that over patches.
+    hidden = masked.sum(1)  # [B]
+    # Squared error of masked patches alone.
+    losses = (mse_loss(prediction, target) * masked).sum(1) / hidden  # [B]
+    # Baseline: the mean of the visible patches.
+    baseline = (mean_patch_loss(target, masked) * masked).sum(1) / hidden  # [B]
+    value = Sum.of(losses, mask)
+    return value.total / jnp.maximum(value.count, 1), {"loss": value, "mean_patch": Sum.of(baseline, mask)}
+
+
 @check_arguments
 def learner(
     *,
@@ -81,36 +113,17 @@ def learner(
       `masked: [B, N]`.
     """
 
-    def noise_of(keys: jax.Array, images: jax.Array) -> jax.Array:
-        count = 1
-        for side in model.grid(images):
-            count *= side
-        return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
-
     def fill_in(params: Any, images: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        out = model.apply({"params": params}, images, noise_of(keys, images))
+        out = model.apply({"params": params}, images, _noise(model, keys, images))
         return out["prediction"], patch_targets(model.patches(images), norm_pix_loss), out["mask"]
 
-    def measure(params: Any, images: jax.Array, keys: jax.Array, batch: dict) -> tuple[jax.Array, Metrics]:
-        prediction, target, masked = fill_in(params, images, keys)  # [B, N, P], [B, N, P], [B, N]
-        # Every image hides as many patches, so that the mean over images is that over patches.
-        hidden = masked.sum(1)
-        # Squared error of masked patches alone.
-        losses = (mse_loss(prediction, target) * masked).sum(1) / hidden  # [B]
-        # Baseline: the mean of the visible patches.
-        plain = (mean_patch_loss(target, masked) * masked).sum(1) / hidden  # [B]
-        mask = mask_of(batch)
-        value = Sum.of(losses, mask)
-        mean = value.total / jnp.maximum(value.count, 1)
-        mean_patch = Sum.of(plain, mask)
-        return mean, {"loss": value, "mean_patch": mean_patch}
-
     def init(rng: jax.Array, batch: dict) -> State:
-        params = _initial(model, rng, preprocess(batch["image"]))
+        params = _initial_params(model, rng, preprocess(batch["image"]))
         return State(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return measure(params, preprocess(batch["image"]), example_keys(state.rng, batch), batch)
+        patches = fill_in(params, preprocess(batch["image"]), example_keys(state.rng, batch))
+        return _objective(*patches, mask_of(batch))
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         # Mask and augmentation of each image by its own key.
@@ -118,32 +131,27 @@ def learner(
         images = preprocess(batch["image"])
         if augment is not None:
             images = jax.vmap(lambda key, image: augment(jax.random.fold_in(key, 1), image))(keys, images)
-        # Reconstruct masked patches from the visible ones.
-        objective = jax.value_and_grad(lambda params: measure(params, images, keys, batch), has_aux=True)
-        (value, metrics), gradients = objective(state.params)
+
+        def objective(params):
+            # Reconstruct masked patches from the visible ones.
+            return _objective(*fill_in(params, images, keys), mask_of(batch))
+
+        (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, value=value), metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    def features(params: Any, images: jax.Array) -> jax.Array:
-        front = int(model.CLASS_TOKEN)
-        return model.apply({"params": params}, images, method="encode")[:, front:].mean(1)
-
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
         prediction, target, masked = fill_in(state.params, images, example_keys(state.rng, batch))
         return {
-            "features": features(state.params, images),
-            "untrained": features(_initial(model, state.rng, images[:1]), images),
+            "features": _features(model, state.params, images),
+            "untrained": _features(model, _initial_params(model, state.rng, images[:1]), images),
             "prediction": prediction,
             "target": target,
             "masked": masked,
         }
-
-    def _initial(model: nn.Module, rng: jax.Array, images: jax.Array) -> Any:
-        noise = noise_of(jax.random.split(rng, images.shape[0]), images)
-        return model.init(jax.random.fold_in(rng, 2**31 - 1), images, noise)["params"]
 
     return Learner(init, update, evaluate, predict, loss)

@@ -13,6 +13,7 @@ with `axis` and a model whose statistics stay on their replica, keys are shuffle
 and brought back after it. In one program the statistics are the whole batch's, which do not depend on order.
 """
 
+import functools
 from typing import Annotated, Any
 
 import jax
@@ -30,7 +31,7 @@ from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
 from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
-__all__ = ["MoCoState", "enqueue", "learner", "shuffle", "unshuffle"]
+__all__ = ["MoCoState", "contrast", "enqueue", "learner", "shuffle", "unshuffle"]
 
 
 @struct.dataclass
@@ -103,6 +104,28 @@ def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
     return own_rows(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))])
 
 
+def contrast(
+    q: jax.Array, k: jax.Array, queue: jax.Array, mask: jax.Array, temperature: float | jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """Contrast queries with their keys and a queue of negatives; no gradient goes to a key.
+
+    Args:
+      q: [B, E], queries of length 1.
+      k: [B, E], their keys.
+      queue: [K, E], negatives.
+      mask: [B], 0 for padding.
+      temperature: tau.
+
+    Returns:
+      (mean loss, metrics).
+    """
+    k, queue = jax.lax.stop_gradient((k, queue))
+    # InfoNCE: the positive first, then the queue of negatives.
+    losses = info_nce_loss(q, k, queue, temperature)  # [B]
+    is_nearest = (q * k).sum(-1) >= (q @ queue.T).max(-1)  # [B]
+    return masked_mean(losses, mask), {"loss": Sum.of(losses, mask), "accuracy": Sum.of(is_nearest, mask)}
+
+
 @check_arguments
 def learner(
     *,
@@ -138,32 +161,15 @@ def learner(
         params = model_state.pop("params")
         size = jax.eval_shape(lambda: encode(model, params, model_state, images)[0]["embeddings"]).shape[-1]
         queue = unit(jax.random.normal(jax.random.fold_in(rng, 2**31 - 2), (queue_size, size)))
-        return MoCoState(
-            step=jnp.zeros((), jnp.int32),
-            rng=rng,
-            params=params,
-            opt_state=optimizer.init(params),
-            model_state=model_state,
-            key_params=jax.tree.map(jnp.copy, params),
-            key_model_state=jax.tree.map(jnp.copy, model_state),
-            queue=queue,
-            pointer=jnp.zeros((), jnp.int32),
-        )
-
-    def contrast(q, k, queue, batch):
-        """The mean loss and the metrics of queries and their keys [B, E]; no gradient goes to a key."""
-        (k, queue), mask = jax.lax.stop_gradient((k, queue)), mask_of(batch)
-        # InfoNCE: the positive first, then the queue of negatives.
-        losses = info_nce_loss(q, k, queue, temperature)  # [B]
-        is_nearest = (q * k).sum(-1) >= (q @ queue.T).max(-1)  # [B]
-        metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(is_nearest, mask)}
-        return masked_mean(losses, mask), metrics
+        key_params, key_model_state = jax.tree.map(jnp.copy, (params, model_state))
+        step, opt_state = jnp.zeros((), jnp.int32), optimizer.init(params)
+        return MoCoState(step, rng, params, opt_state, model_state, key_params, key_model_state, queue, step)
 
     def update(state: MoCoState, batch: dict) -> tuple[MoCoState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        order, dropout = jax.random.fold_in(rng, 1), jax.random.fold_in(rng, 2)
+        views_key, order, dropout = (jax.random.fold_in(rng, k) for k in range(3))
         # Two views of each image: query and key.
-        first, second = views(batch, jax.random.fold_in(rng, 0))
+        first, second = views(batch, views_key)
         # EMA of the key encoder.
         key_params = momentum_update(state.key_params, state.params, key_momentum)
         # Shuffled batch norm: statistics of the keys must not give away the pairs.
@@ -176,7 +182,7 @@ def learner(
         def objective(params):
             # Query encoder forward, contrasted with its key and the queue.
             out, model_state = encode(model, params, state.model_state, first, dropout)
-            mean, metrics = contrast(out["embeddings"], keys, state.queue, batch)
+            mean, metrics = contrast(out["embeddings"], keys, state.queue, mask_of(batch), temperature)
             return mean, (model_state, metrics)
 
         # Gradient by the query encoder alone.
@@ -195,15 +201,12 @@ def learner(
 
     def loss(params: Any, state: MoCoState, batch: dict) -> tuple[jax.Array, Metrics]:
         q, k, _ = embed_views(params, state, batch)
-        return contrast(q, k, state.queue, batch)
+        return contrast(q, k, state.queue, mask_of(batch), temperature)
 
     def evaluate(state: MoCoState, batch: dict) -> Metrics:
         q, k, second = embed_views(state.params, state, batch)
         other, _ = encode(model, state.params, state.model_state, second)
-        metrics = contrast(q, k, state.queue, batch)[1]
+        metrics = contrast(q, k, state.queue, mask_of(batch), temperature)[1]
         return metrics | alignment(q, other["embeddings"], mask_of(batch))
 
-    def predict(state: MoCoState, batch: dict) -> dict[str, jax.Array]:
-        return predict_features(model, preprocess, state, batch)
-
-    return Learner(init, update, evaluate, predict, loss)
+    return Learner(init, update, evaluate, functools.partial(predict_features, model, preprocess), loss)

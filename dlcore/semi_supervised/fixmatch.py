@@ -123,14 +123,8 @@ def learner(
         # Cross-entropy of the strong view against the weak view's pseudo-label.
         losses = accepted * optax.softmax_cross_entropy_with_integer_labels(strong_logits, pseudo_label)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
-        return Terms(
-            supervised,
-            model_state,
-            metrics,
-            losses,
-            PseudoLabels(pseudo_label, accepted),
-            {"mean": mean, "confident": confident},
-        )
+        pseudo, memory = PseudoLabels(pseudo_label, accepted), {"mean": mean, "confident": confident}
+        return Terms(supervised, model_state, metrics, losses, pseudo, memory)
 
     def memory(num_classes: int) -> dict[str, jax.Array]:
         return {"mean": jnp.full(num_classes, 1 / num_classes, jnp.float32), "confident": jnp.zeros(num_classes)}

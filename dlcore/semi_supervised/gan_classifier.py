@@ -22,8 +22,9 @@ With `ema_decay` d the average of the classifier's weights is what is measured, 
 w. `low_density` measures whether made images lie where real ones are rare.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ from dlcore.ops.replica import pmean, replica_key
 from dlcore.semi_supervised.two_streams import augmented, averaging, streams
 
 __all__ = [
+    "Complement",
     "GanClassifierState",
     "area_of_low_density",
     "density_excess",
@@ -55,6 +57,24 @@ __all__ = [
     "pull_away",
     "real_losses",
 ]
+
+
+class Complement(NamedTuple):
+    """A generator of images where real ones are rare.
+
+    Args:
+      complement: pay the generator for images where real ones are rare.
+      pull_away_weight: complement: of the pull-away term.
+      density_weight: complement: of the excess of density.
+      density_quantile: complement: share of the real images that counts as rare.
+      entropy_weight: complement: of the classifier's entropy on unlabeled images.
+    """
+
+    complement: bool = False
+    pull_away_weight: Annotated[float, Range(0)] = 1.0
+    density_weight: Annotated[float, Range(0)] = 1.0
+    density_quantile: Annotated[float, Range(0, 1)] = 0.1
+    entropy_weight: Annotated[float, Range(0)] = 0.1
 
 
 @struct.dataclass
@@ -147,6 +167,123 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
     return jax.nn.relu(jax.nn.logsumexp(-fake_to_real / width, axis=1) - jnp.log(count) - threshold)
 
 
+class _Batch(NamedTuple):
+    """Augmented images of both streams, and what is known of them."""
+
+    labeled: jax.Array
+    label: jax.Array
+    label_mask: jax.Array
+    unlabeled: jax.Array
+    mask: jax.Array
+
+
+def _latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(example_keys(rng, batch))
+
+
+def _generate(
+    players: Players,
+    latent_dim: int,
+    preprocess: Transform,
+    augment: Augment | None,
+    params: dict,
+    model_state: dict,
+    rng: jax.Array,
+    batch: dict,
+    view: jax.Array | None = None,
+    train: bool = True,
+) -> tuple[jax.Array, Any, jax.Array]:
+    """(images as the classifier takes them, the generator's statistics, images in [0, 1])."""
+    x, statistics = players.apply("generator", params, model_state, _latents(latent_dim, rng, batch), train=train)
+    x = denormalize(x)  # [B, H, W, C]
+    images = preprocess(x)
+    if view is not None:
+        images = augmented(augment, view, {**batch, "image": images})
+    return images, statistics, x
+
+
+def _weights(state: PlayerState) -> dict[str, Any]:
+    """Of the classifier."""
+    return {"params": state.params["discriminator"], "model_state": state.model_state["discriminator"]}
+
+
+def _features(
+    players: Players, params: dict, model_state: dict, images: jax.Array, dropout: jax.Array | None = None
+) -> jax.Array:
+    """Mean of the classifier's last map, [B, D]."""
+    train = dropout is not None
+    maps, _ = players.apply("discriminator", params, model_state, images, train=train, rng=dropout, method="features")
+    last = list(maps.values())[-1]
+    return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
+
+
+def _read(preprocess: Transform, augment: Augment | None, batch: dict, keys: list[jax.Array]) -> tuple[_Batch, dict]:
+    """(the batch, its unlabeled stream)."""
+    labeled, unlabeled, _ = streams(batch)
+    parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
+    first, second = (augmented(augment, key, part) for key, part in zip(keys, parts, strict=False))
+    return _Batch(first, labeled["label"], mask_of(labeled), second, mask_of(unlabeled)), unlabeled
+
+
+def _discriminator_objective(
+    players: Players,
+    complement: Complement,
+    unlabeled_weight: float | jax.Array,
+    state: GanClassifierState,
+    batch: _Batch,
+    fake: jax.Array,
+    dropout: jax.Array,
+    params: dict,
+) -> tuple[jax.Array, tuple]:
+    """Loss of the classifier; extras are its metrics."""
+    # One forward pass, so that batch norm sees real and fake images together.
+    images = jnp.concatenate([batch.labeled, batch.unlabeled, fake])
+    logits, statistics = players.apply("discriminator", params, state.model_state, images, rng=dropout)
+    boundaries = [len(batch.labeled), len(batch.labeled) + len(batch.unlabeled)]
+    logits, real_logits, fake_logits = jnp.split(logits, boundaries)  # [B, K], [U, K], [U, K]
+    # Cross-entropy of labeled images; unlabeled ones are real, generated ones fake.
+    losses = softmax_cross_entropy_loss(logits, batch.label)  # [B]
+    unlabeled_losses = real_losses(real_logits) + fake_losses(fake_logits)  # [U]
+    # Complement generator: diverse images where real ones are rare.
+    if complement.complement:
+        unlabeled_losses += complement.entropy_weight * entropy_loss(real_logits)
+    supervised, unsupervised = masked_mean(losses, batch.label_mask), masked_mean(unlabeled_losses, batch.mask)
+    # d_real and d_fake are D(x) of unlabeled and of fake images.
+    metrics = {
+        "loss": Sum.of(losses, batch.label_mask),
+        "accuracy": Sum.of(logits.argmax(-1) == batch.label, batch.label_mask),
+        "unlabeled_loss": Sum.of(unlabeled_losses, batch.mask),
+        "d_real": Sum.of(jnp.exp(-real_losses(real_logits)), batch.mask),
+        "d_fake": Sum.of(1 - jnp.exp(-fake_losses(fake_logits)), batch.mask),
+    }
+    return supervised + unlabeled_weight * unsupervised, (statistics, metrics)
+
+
+def _generator_objective(
+    players: Players,
+    complement: Complement,
+    generate: Callable,
+    state: GanClassifierState,
+    batch: _Batch,
+    dropout: jax.Array,
+    params: dict,
+) -> tuple[jax.Array, tuple]:
+    """Loss of the generator; extras are its terms."""
+    fake, statistics, _ = generate(params, state.model_state)  # [U, H, W, C]
+    # Feature matching between unlabeled and fake images.
+    images = jnp.concatenate([batch.unlabeled, fake])
+    real_features, fake_features = jnp.split(_features(players, params, state.model_state, images, dropout), 2)
+    matching_loss = feature_distance(real_features, fake_features, batch.mask)
+    value, extras = matching_loss, {"feature_distance": matching_loss}
+    if complement.complement:
+        extras["pull_away"] = pull_away(fake_features, batch.mask)
+        excess = density_excess(real_features, fake_features, batch.mask, complement.density_quantile)  # [U]
+        extras["density_excess"] = masked_mean(excess, batch.mask)
+        weights = complement.pull_away_weight, complement.density_weight
+        value += weights[0] * extras["pull_away"] + weights[1] * extras["density_excess"]
+    return value, (statistics, extras)
+
+
 @check_arguments
 def learner(
     *,
@@ -158,11 +295,7 @@ def learner(
     augment: Augment | None = None,
     latent_dim: Annotated[int, Range(1)] = 100,
     unlabeled_weight: Annotated[float, Range(0)] = 1.0,
-    complement: bool = False,
-    pull_away_weight: Annotated[float, Range(0)] = 1.0,
-    density_weight: Annotated[float, Range(0)] = 1.0,
-    density_quantile: Annotated[float, Range(0, 1)] = 0.1,
-    entropy_weight: Annotated[float, Range(0)] = 0.1,
+    complement_generator: Complement = Complement(),
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.0,
 ) -> Learner:
     """Train a classifier of `{"labeled": {"image", "label", "index"}, "unlabeled": {"image", "index"}}` by a GAN.
@@ -176,11 +309,7 @@ def learner(
       augment: `(key, preprocessed image) -> image`, of labeled, unlabeled and made images.
       latent_dim: dimensions of the generator's normal noise.
       unlabeled_weight: of what tells unlabeled from made images.
-      complement: pay the generator for images where real ones are rare.
-      pull_away_weight: complement: of the pull-away term.
-      density_weight: complement: of the excess of density.
-      density_quantile: complement: share of the real images that counts as rare.
-      entropy_weight: complement: of the classifier's entropy on unlabeled images.
+      complement_generator: what the generator is paid for besides, and by how much.
       ema_decay: of the average of the classifier, which is measured; 0 measures the classifier itself.
 
     Returns:
@@ -188,125 +317,50 @@ def learner(
       `dlcore.classification.supervised` give; `predict` adds `features` [B, D] of the images, a made `sample` in [0, 1]
       for each index, and its `sample_features`. Training logs D of unlabeled (`d_real`) and made (`d_fake`) images.
     """
-    players = Players(
-        {"discriminator": model, "generator": generator},
-        {"discriminator": optimizer, "generator": generator_optimizer},
-    )
+    networks = {"discriminator": model, "generator": generator}
+    players = Players(networks, {"discriminator": optimizer, "generator": generator_optimizer})
     evaluator = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
     average = averaging(ema_decay)
-
-    def latent(rng, batch):
-        return jax.vmap(lambda key: jax.random.normal(key, (latent_dim,)))(example_keys(rng, batch))
+    generate = partial(_generate, players, latent_dim, preprocess, augment)
+    d_objective = partial(_discriminator_objective, players, complement_generator, unlabeled_weight)
 
     def init(rng: jax.Array, batch: dict) -> GanClassifierState:
         labeled, _, _ = streams(batch)
-        inputs = {"discriminator": (preprocess(labeled["image"]),), "generator": (latent(rng, labeled),)}
+        inputs = {"discriminator": (preprocess(labeled["image"]),), "generator": (_latents(latent_dim, rng, labeled),)}
         players_state = PlayerState(**players.init(rng, inputs))
-        return GanClassifierState(**vars(players_state), teacher=jax.tree.map(jnp.copy, weights(players_state)))
-
-    def weights(state):
-        return {"params": state.params["discriminator"], "model_state": state.model_state["discriminator"]}
-
-    def classify(params, model_state, images, dropout):
-        return players.apply("discriminator", params, model_state, images, rng=dropout)
-
-    def features(params, model_state, images, dropout=None):
-        train = dropout is not None
-        maps, _ = players.apply(
-            "discriminator", params, model_state, images, train=train, rng=dropout, method="features"
-        )
-        last = list(maps.values())[-1]
-        return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
-
-    def generate_fake(params, model_state, rng, batch, view=None, train=True):
-        """(images as the classifier takes them, the generator's statistics, images in [0, 1])."""
-        x, statistics = players.apply("generator", params, model_state, latent(rng, batch), train=train)
-        x = denormalize(x)
-        images = preprocess(x)
-        if view is not None:
-            images = augmented(augment, view, {**batch, "image": images})
-        return images, statistics, x
+        return GanClassifierState(**vars(players_state), teacher=jax.tree.map(jnp.copy, _weights(players_state)))
 
     def update(state: GanClassifierState, batch: dict) -> tuple[GanClassifierState, Metrics]:
         keys = [jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in range(8)]
         dropout = [replica_key(key) for key in keys[6:]]
         # Augmented labeled and unlabeled images of one batch.
-        labeled, unlabeled, _ = streams(batch)
-        parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
-        labeled_images, unlabeled_images = (
-            augmented(augment, key, part) for key, part in zip(keys, parts, strict=False)
-        )
-        mask = mask_of(unlabeled)
+        images, unlabeled = _read(preprocess, augment, batch, keys)
         # Fake images for the discriminator, no gradient to the generator.
-        fake_images, _, _ = generate_fake(state.params, state.model_state, keys[2], unlabeled, keys[3])
-
-        def discriminate(params):
-            # One forward pass, so that batch norm sees real and fake images together.
-            all_images = jnp.concatenate([labeled_images, unlabeled_images, fake_images])
-            logits, statistics = classify(params, state.model_state, all_images, dropout[0])
-            logits, real_logits, fake_logits = jnp.split(
-                logits, [len(labeled_images), len(labeled_images) + len(unlabeled_images)]
-            )
-            # Cross-entropy of labeled images; unlabeled ones are real, generated ones fake.
-            losses = softmax_cross_entropy_loss(logits, labeled["label"])  # [B]
-            unlabeled_losses = real_losses(real_logits) + fake_losses(fake_logits)  # [U]
-            # Complement generator: diverse images where real ones are rare.
-            if complement:
-                unlabeled_losses += entropy_weight * entropy_loss(real_logits)
-            value = masked_mean(losses, mask_of(labeled)) + unlabeled_weight * masked_mean(unlabeled_losses, mask)
-            return value, (statistics, (losses, logits, unlabeled_losses, real_logits, fake_logits))
-
+        fake, _, _ = generate(state.params, state.model_state, keys[2], unlabeled, keys[3])
         # Discriminator step.
-        state, (losses, logits, unlabeled_losses, real, fake) = players.turn("discriminator", state, discriminate)
-
-        def generate(params):
-            fake, statistics, _ = generate_fake(params, state.model_state, keys[4], unlabeled, keys[5])  # [U, H, W, C]
-            # Feature matching between unlabeled and fake images.
-            all_images = jnp.concatenate([unlabeled_images, fake])
-            real_features, fake_features = jnp.split(features(params, state.model_state, all_images, dropout[1]), 2)
-            matching_loss = feature_distance(real_features, fake_features, mask)
-            value, extras = matching_loss, {"feature_distance": matching_loss}
-            if complement:
-                extras["pull_away"] = pull_away(fake_features, mask)
-                extras["density_excess"] = masked_mean(
-                    density_excess(real_features, fake_features, mask, density_quantile), mask
-                )
-                value += pull_away_weight * extras["pull_away"] + density_weight * extras["density_excess"]
-            return value, (statistics, extras)
-
-        # Generator step, against the updated discriminator.
-        state, extras = players.turn("generator", state, generate)
-        statistics = pmean(state.model_state)
-        count = mask.sum().astype(jnp.int32)
-        # d_real and d_fake are D(x) of unlabeled and of fake images.
-        metrics = {
-            "loss": Sum.of(losses, mask_of(labeled)),
-            "accuracy": Sum.of(logits.argmax(-1) == labeled["label"], mask_of(labeled)),
-            "unlabeled_loss": Sum.of(unlabeled_losses, mask),
-            "d_real": Sum.of(jnp.exp(-real_losses(real)), mask),
-            "d_fake": Sum.of(1 - jnp.exp(-fake_losses(fake)), mask),
-            **{name: Sum(value * count, count) for name, value in extras.items()},
-        }
-        state = state.replace(step=state.step + 1, model_state=statistics)
+        state, metrics = players.turn("discriminator", state, partial(d_objective, state, images, fake, dropout[0]))
+        # Generator step on new latents, against the updated discriminator.
+        again = partial(generate, rng=keys[4], batch=unlabeled, view=keys[5])
+        objective = partial(_generator_objective, players, complement_generator, again, state, images, dropout[1])
+        state, extras = players.turn("generator", state, objective)
+        count = images.mask.sum().astype(jnp.int32)
+        metrics |= {name: Sum(value * count, count) for name, value in extras.items()}
+        state = state.replace(step=state.step + 1, model_state=pmean(state.model_state))
         # EMA of the classifier, which is evaluated.
-        return state.replace(teacher=average.follow(state.teacher, weights(state), state.step)), metrics
+        return state.replace(teacher=average.follow(state.teacher, _weights(state), state.step)), metrics
 
     def eval_state(state: GanClassifierState) -> ModelState:
-        measured = state.teacher
-        return ModelState(
-            state.step, state.rng, measured["params"], state.opt_state["discriminator"], measured["model_state"]
-        )
+        opt_state = state.opt_state["discriminator"]
+        return ModelState(step=state.step, rng=state.rng, opt_state=opt_state, **state.teacher)
 
     def predict(state: GanClassifierState, batch: dict) -> dict[str, jax.Array]:
         flat, _, _ = streams(batch)
-        fake_images, _, sample = generate_fake(state.params, state.model_state, state.rng, flat, train=False)
-        networks = ({"discriminator": state.teacher[part]} for part in ("params", "model_state"))
-        of = partial(features, *networks)
-        return evaluator.predict(eval_state(state), flat) | {
-            "features": of(preprocess(flat["image"])),
-            "sample": sample,
-            "sample_features": of(fake_images),
-        }
+        fake, _, sample = generate(state.params, state.model_state, state.rng, flat, train=False)
+        features = partial(
+            _features, players, *({"discriminator": state.teacher[name]} for name in ("params", "model_state"))
+        )
+        outputs = {"features": features(preprocess(flat["image"])), "sample": sample, "sample_features": features(fake)}
+        return evaluator.predict(eval_state(state), flat) | outputs
 
     return Learner(
         init=init,

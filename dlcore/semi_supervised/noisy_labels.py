@@ -121,6 +121,63 @@ def smallest(losses: jax.Array, mask: jax.Array, share: float | jax.Array) -> ja
     return ((rank < jnp.ceil(share * mask.sum())) & (mask > 0)).astype(jnp.float32)
 
 
+def _init_networks(model: nn.Module, names: tuple[str, ...], rng: jax.Array, images: jax.Array) -> tuple[dict, dict]:
+    """(params, model_state) by network; the peer alone starts elsewhere."""
+    params, model_state = {}, {}
+    for name in names:
+        variables = dict(model.init(jax.random.fold_in(rng, 2 if name == "peer" else 0), images, train=False))
+        params[name], model_state[name] = variables.pop("params"), variables
+    return params, model_state
+
+
+def _apply(
+    model: nn.Module, params: Any, model_state: Any, images: jax.Array, dropout: jax.Array | None = None
+) -> tuple[jax.Array, Any]:
+    return apply_model(model, params, model_state, images, train=dropout is not None, rng=dropout)
+
+
+def _losses(
+    technique: Method,
+    logits: dict[str, jax.Array],
+    label: jax.Array,
+    mask: jax.Array,
+    keep_fraction: float | jax.Array,
+    q: float | jax.Array,
+    transition: np.ndarray,
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """{network: (losses [B], weights [B])}."""
+    cross_entropy = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}  # [B] each
+    # Co-teaching: each network learns from the small-loss examples that its peer selects.
+    if technique == "co_teaching":
+        small_loss = {
+            name: smallest(jax.lax.stop_gradient(cross_entropy[name]), mask, keep_fraction)
+            for name in ("technique", "peer")
+        }
+        weights = {"technique": small_loss["peer"], "peer": small_loss["technique"], PLAIN: mask}
+        return {name: (cross_entropy[name], weights[name]) for name in logits}
+    if technique == "generalized":
+        losses = generalized_cross_entropy_loss(logits["technique"], label, q)
+    else:
+        losses = forward_corrected_loss(logits["technique"], label, transition)
+    return {"technique": (losses, mask), PLAIN: (cross_entropy[PLAIN], mask)}
+
+
+def _metrics(terms: dict, logits: dict[str, jax.Array], batch: dict) -> Metrics:
+    """Loss, accuracies, and the share of wrong labels that are given back."""
+    mask, label = mask_of(batch), batch["label"]
+    correct = {name: logits[name].argmax(-1) == label for name in ("technique", PLAIN)}
+    metrics = {
+        "loss": Sum.of(terms["technique"][0], mask),
+        "accuracy": Sum.of(correct["technique"], mask),
+        "accuracy_cross_entropy": Sum.of(correct[PLAIN], mask),
+    }
+    if "hidden_label" in batch:
+        mislabeled = mask * (batch["hidden_label"] != label)
+        metrics["memorized"] = Sum.of(correct["technique"], mislabeled)
+        metrics["memorized_cross_entropy"] = Sum.of(correct[PLAIN], mislabeled)
+    return metrics
+
+
 @check_arguments
 def learner(
     *,
@@ -157,51 +214,20 @@ def learner(
     tau = float(1 - np.diag(table).mean()) if forget_rate is None else forget_rate
 
     def init(rng: jax.Array, batch: dict) -> NoisyState:
-        images, params, model_state = preprocess(batch["image"]), {}, {}
-        for name in names:
-            key = jax.random.fold_in(rng, 2 if name == "peer" else 0)
-            variables = dict(model.init(key, images, train=False))
-            params[name], model_state[name] = variables.pop("params"), variables
+        params, model_state = _init_networks(model, names, rng, preprocess(batch["image"]))
         plain_weights = jax.tree.map(jnp.copy, {"params": params[PLAIN], "model_state": model_state[PLAIN]})
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
         return NoisyState(step, rng, params, optimizer.init(params), model_state, plain_weights)
-
-    def logits_of(params, model_state, images, dropout=None):
-        return apply_model(model, params, model_state, images, train=dropout is not None, rng=dropout)
-
-    def weighted(logits, label, mask, step):
-        """{network: (losses [B], weights [B])}."""
-        plain = {name: softmax_cross_entropy_loss(scores, label) for name, scores in logits.items()}
-        # Co-teaching: each network learns from the small-loss examples that its peer selects.
-        if technique == "co_teaching":
-            keep_fraction = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
-            small_loss = {name: smallest(jax.lax.stop_gradient(plain[name]), mask, keep_fraction) for name in names[:2]}
-            weights = {"technique": small_loss["peer"], "peer": small_loss["technique"], PLAIN: mask}
-            return {name: (plain[name], weights[name]) for name in names}
-        if technique == "generalized":
-            losses = generalized_cross_entropy_loss(logits["technique"], label, q)
-        else:
-            losses = forward_corrected_loss(logits["technique"], label, table)
-        return {"technique": (losses, mask), PLAIN: (plain[PLAIN], mask)}
 
     def objective(params, model_state, images, batch, step, dropout=None):
         mask, label, logits, new = mask_of(batch), batch["label"], {}, {}
         for k, name in enumerate(names):
             key = None if dropout is None else jax.random.fold_in(dropout, k if name == "peer" else 0)
-            logits[name], new[name] = logits_of(params[name], model_state[name], images, key)
-        terms = weighted(logits, label, mask, step)
+            logits[name], new[name] = _apply(model, params[name], model_state[name], images, key)
+        keep_fraction = 1 - tau * (jnp.minimum(step / forget_steps, 1.0) if forget_steps else 1.0)
+        terms = _losses(technique, logits, label, mask, keep_fraction, q, table)
         value = sum(masked_mean(losses, weights) for losses, weights in terms.values())
-        correct = {name: logits[name].argmax(-1) == label for name in ("technique", PLAIN)}
-        metrics = {
-            "loss": Sum.of(terms["technique"][0], mask),
-            "accuracy": Sum.of(correct["technique"], mask),
-            "accuracy_cross_entropy": Sum.of(correct[PLAIN], mask),
-        }
-        if "hidden_label" in batch:
-            mislabeled = mask * (batch["hidden_label"] != label)
-            metrics["memorized"] = Sum.of(correct["technique"], mislabeled)
-            metrics["memorized_cross_entropy"] = Sum.of(correct[PLAIN], mislabeled)
-        return value, (new, metrics, logits["technique"])
+        return value, (new, _metrics(terms, logits, batch), logits["technique"])
 
     def loss(params: Any, state: NoisyState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (_, metrics, _) = objective(params, state.model_state, preprocess(batch["image"]), batch, state.step)
@@ -212,8 +238,7 @@ def learner(
         if augment is not None:
             images = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), images)
         # Replicas draw different dropout masks.
-        dropout = jax.random.fold_in(rng, 1)
-        dropout = replica_key(dropout)
+        dropout = replica_key(jax.random.fold_in(rng, 1))
         # One gradient for the robust network, its peer (co-teaching) and the cross-entropy baseline.
         gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
             state.params, state.model_state, images, batch, state.step, dropout
@@ -224,7 +249,7 @@ def learner(
     def evaluate(state: NoisyState, batch: dict) -> Metrics:
         images, mask, label = preprocess(batch["image"]), mask_of(batch), batch["label"]
         _, (_, metrics, logits) = objective(state.params, state.model_state, images, batch, state.step)
-        early_stopped_logits, _ = logits_of(state.kept["params"], state.kept["model_state"], images)
+        early_stopped_logits, _ = _apply(model, state.kept["params"], state.kept["model_state"], images)
         technique, plain = metrics["accuracy"], metrics["accuracy_cross_entropy"]
         return {
             **metrics,
@@ -235,7 +260,7 @@ def learner(
 
     def predict(state: NoisyState, batch: dict) -> dict[str, jax.Array]:
         images = preprocess(batch["image"])
-        logits, _ = logits_of(state.params["technique"], state.model_state["technique"], images)
+        logits, _ = _apply(model, state.params["technique"], state.model_state["technique"], images)
         return {"logits": logits, "probabilities": jax.nn.softmax(logits)}
 
     def classes(state: NoisyState, batch: dict) -> dict[str, int]:

@@ -260,6 +260,33 @@ def supervised_only(networks: Networks, labeled: dict, unlabeled: dict, rng: jax
     return Terms(losses, model_state, metrics, memory=memory)
 
 
+def _networks(model: nn.Module, params: Any, state: TwoStreamState, dropout: jax.Array) -> Networks:
+    def run(weights, images, key):
+        return apply_model(model, weights["params"], weights["model_state"], images, train=True, rng=key)
+
+    def student(*images):
+        weights = {"params": params, "model_state": state.model_state}
+        logits, model_state = run(weights, jnp.concatenate(images), dropout)
+        boundaries = [sum(len(x) for x in images[: k + 1]) for k in range(len(images) - 1)]
+        return jnp.split(logits, boundaries), model_state
+
+    def teacher_logits(images):
+        weights = _weights(state) if state.teacher is None else state.teacher
+        return run(weights, images, jax.random.fold_in(dropout, 1))[0]
+
+    return Networks(student, lambda images: run(_weights(state), images, dropout)[0], teacher_logits)
+
+
+def _with_pseudo_labels(terms: Terms, metrics: Metrics, unlabeled: dict, hidden: jax.Array | None) -> Metrics:
+    """The metrics, with the fraction of accepted pseudo-labels and of wrong ones among them."""
+    if terms.pseudo is None:
+        return metrics
+    label, accepted = terms.pseudo
+    mask = mask_of(unlabeled)
+    metrics = metrics | {"mask_rate": Sum.of(accepted.astype(jnp.float32), mask)}
+    return metrics if hidden is None else metrics | {"impurity": Sum.of(label != hidden, mask * accepted)}
+
+
 def two_stream_learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -294,31 +321,7 @@ def two_stream_learner(
         supervised_state = evaluator.init(rng, labeled)
         num_classes = jax.eval_shape(evaluator.predict, supervised_state, labeled)["logits"].shape[-1]
         first = None if teacher is None else jax.tree.map(jnp.copy, _weights(supervised_state))
-        return TwoStreamState(
-            supervised_state.step,
-            supervised_state.rng,
-            supervised_state.params,
-            supervised_state.opt_state,
-            supervised_state.model_state,
-            first,
-            memory(num_classes),
-        )
-
-    def networks(params: Any, state: TwoStreamState, dropout: jax.Array) -> Networks:
-        def run(weights, images, key):
-            return apply_model(model, weights["params"], weights["model_state"], images, train=True, rng=key)
-
-        def student(*images):
-            weights = {"params": params, "model_state": state.model_state}
-            logits, model_state = run(weights, jnp.concatenate(images), dropout)
-            boundaries = [sum(len(x) for x in images[: k + 1]) for k in range(len(images) - 1)]
-            return jnp.split(logits, boundaries), model_state
-
-        def teacher_logits(images):
-            weights = _weights(state) if state.teacher is None else state.teacher
-            return run(weights, images, jax.random.fold_in(dropout, 1))[0]
-
-        return Networks(student, lambda images: run(_weights(state), images, dropout)[0], teacher_logits)
+        return TwoStreamState(**vars(supervised_state), teacher=first, memory=memory(num_classes))
 
     def objective(params, state, labeled, unlabeled, rng):
         noise, dropout = jax.random.fold_in(rng, 2), jax.random.fold_in(rng, 1)
@@ -327,28 +330,19 @@ def two_stream_learner(
         labeled, unlabeled = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
         labeled["image"] = augmented(augment, jax.random.fold_in(rng, 0), labeled)
         # Losses of both streams by the technique.
-        terms = technique(networks(params, state, dropout), labeled, unlabeled, noise, state.memory)
-        # Supervised loss.
+        terms = technique(_networks(model, params, state, dropout), labeled, unlabeled, noise, state.memory)
+        # Supervised loss, and the unlabeled loss times its ramped weight.
         value, metrics = masked_mean(terms.supervised, mask_of(labeled)), dict(terms.metrics)
-        # Unlabeled loss, times its ramped weight.
         if terms.unlabeled is not None:
             mask = mask_of(unlabeled)
             value += weight(state.step) * masked_mean(terms.unlabeled, mask)
             metrics["unlabeled_loss"] = Sum.of(terms.unlabeled, mask)
         return value, (terms, metrics)
 
-    def measured(terms: Terms, metrics: Metrics, unlabeled: dict, hidden: jax.Array | None) -> Metrics:
-        if terms.pseudo is None:
-            return metrics
-        label, accepted = terms.pseudo
-        mask = mask_of(unlabeled)
-        metrics = metrics | {"mask_rate": Sum.of(accepted.astype(jnp.float32), mask)}
-        return metrics if hidden is None else metrics | {"impurity": Sum.of(label != hidden, mask * accepted)}
-
     def loss(params: Any, state: TwoStreamState, batch: dict) -> tuple[jax.Array, Metrics]:
         labeled, unlabeled, hidden = streams(batch)
         value, (terms, metrics) = objective(params, state, labeled, unlabeled, state.rng)
-        return value, measured(terms, metrics, unlabeled, hidden)
+        return value, _with_pseudo_labels(terms, metrics, unlabeled, hidden)
 
     def update(state: TwoStreamState, batch: dict) -> tuple[TwoStreamState, Metrics]:
         # Split the batch; hidden labels serve metrics only.
@@ -361,7 +355,7 @@ def two_stream_learner(
         # EMA or snapshot of the teacher, from the updated student.
         if teacher is not None:
             state = state.replace(teacher=teacher.follow(state.teacher, _weights(state), state.step))
-        return state, measured(terms, metrics, unlabeled, hidden)
+        return state, _with_pseudo_labels(terms, metrics, unlabeled, hidden)
 
     def eval_state(state: TwoStreamState) -> TwoStreamState:
         return state.replace(**state.teacher) if teacher is not None and teacher.measured else state

@@ -82,6 +82,41 @@ def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
 
 
+def _measure_streams(model: nn.Module, params: Any, text: jax.Array, length: jax.Array, chunk_length: int) -> Metrics:
+    """Metrics of rows [B, L] from a zero carry on, chunk by chunk, of `length` [B] targets."""
+    num_targets = text.shape[1] - 1
+    chunks = -(-num_targets // chunk_length)
+    text = jnp.pad(text, ((0, 0), (0, chunks * chunk_length - num_targets)))
+
+    def chunk(carry, first):
+        tokens = jax.lax.dynamic_slice_in_dim(text, first, chunk_length + 1, axis=1)
+        nats, carry, logits = next_token_loss(model, params, carry, tokens)
+        mask = first + jnp.arange(chunk_length) < length[:, None]
+        return carry, token_metrics(nats, logits, tokens[:, 1:], mask)
+
+    _, metrics = jax.lax.scan(chunk, model.start(len(text)), jnp.arange(chunks) * chunk_length)
+    return {name: metric.collapse() for name, metric in metrics.items()}
+
+
+def _continue(
+    model: nn.Module,
+    params: Any,
+    prompt: jax.Array,
+    keys: jax.Array,
+    sample_length: int,
+    temperature: float | jax.Array,
+    stop_token: Any,
+) -> tuple[jax.Array, jax.Array]:
+    """Sample after a prompt [B, P]: (tokens [B, sample_length], length [B])."""
+
+    def step(carry, tokens):
+        carry, logits = model.apply({"params": params}, carry, tokens[:, None])
+        return carry, logits[:, -1]
+
+    carry, logits = model.apply({"params": params}, model.start(prompt.shape[0]), prompt)
+    return generate(step, carry, logits[:, -1], keys, sample_length, temperature, stop_token)
+
+
 @check_arguments
 def learner(
     *,
@@ -106,9 +141,6 @@ def learner(
       `{"tokens": [B, sample_length], "length": [B]}`.
     """
 
-    def metrics_of(nats, logits, tokens, mask=None) -> Metrics:
-        return token_metrics(nats, logits, tokens[:, 1:], mask)
-
     def init(rng: jax.Array, batch: dict) -> CharRNNState:
         streams = jnp.asarray(batch["text"])
         carry = model.start(streams.shape[0])
@@ -126,7 +158,7 @@ def learner(
         tokens, _ = chunk_at(batch["text"], 0, chunk_length)
         nats, _, logits = next_token_loss(model, params, model.start(tokens.shape[0]), tokens)
         mask = jnp.broadcast_to(mask_of(batch)[:, None], nats.shape)
-        return masked_mean(nats, mask), metrics_of(nats, logits, tokens, mask)
+        return masked_mean(nats, mask), token_metrics(nats, logits, tokens[:, 1:], mask)
 
     def update(state: CharRNNState, batch: dict) -> tuple[CharRNNState, Metrics]:
         # Next chunk of every stream; the carry is zero where a new pass begins.
@@ -136,7 +168,7 @@ def learner(
 
         def objective(params):
             nats, last_carry, logits = next_token_loss(model, params, carry, tokens)  # [B, T]
-            return nats.mean(), (last_carry, metrics_of(nats, logits, tokens))
+            return nats.mean(), (last_carry, token_metrics(nats, logits, tokens[:, 1:]))
 
         # Gradient of the next-token loss through one chunk.
         gradients, (carry, metrics) = jax.grad(objective, has_aux=True)(state.params)
@@ -144,39 +176,14 @@ def learner(
         return apply_gradients(state, optimizer, gradients, carry=carry), metrics
 
     def evaluate(state: CharRNNState, batch: dict) -> Metrics:
-        text, mask = batch["text"], mask_of(batch)
-        rows, targets = text.shape[0], text.shape[1] - 1
-        length = batch.get("length", jnp.full(rows, targets)) * (mask > 0)
-        chunks = -(-targets // chunk_length)
-        text = jnp.pad(text, ((0, 0), (0, chunks * chunk_length - targets)))
-
-        def chunk(carry, first):
-            tokens = jax.lax.dynamic_slice_in_dim(text, first, chunk_length + 1, axis=1)
-            nats, carry, logits = next_token_loss(model, state.params, carry, tokens)
-            mask = first + jnp.arange(chunk_length) < length[:, None]
-            return carry, metrics_of(nats, logits, tokens, mask)
-
-        _, metrics = jax.lax.scan(chunk, model.start(rows), jnp.arange(chunks) * chunk_length)
-        return {name: metric.collapse() for name, metric in metrics.items()}
+        text, num_targets = batch["text"], batch["text"].shape[1] - 1
+        length = batch.get("length", jnp.full(len(text), num_targets)) * (mask_of(batch) > 0)  # [B]
+        return _measure_streams(model, state.params, text, length, chunk_length)
 
     def predict(state: CharRNNState, batch: dict) -> dict[str, jax.Array]:
         prompt = batch["prompt"] if "prompt" in batch else batch["text"][:, :1]
-        variables = {"params": state.params}
-
-        def step(carry, tokens):
-            carry, logits = model.apply(variables, carry, tokens[:, None])
-            return carry, logits[:, -1]
-
-        carry, logits = model.apply(variables, model.start(prompt.shape[0]), prompt)
-        tokens, length = generate(
-            step,
-            carry,
-            logits[:, -1],
-            example_keys(state.rng, batch),
-            sample_length,
-            batch.get("temperature", 1.0),
-            stop_token,
-        )
+        keys, temperature = example_keys(state.rng, batch), batch.get("temperature", 1.0)
+        tokens, length = _continue(model, state.params, prompt, keys, sample_length, temperature, stop_token)
         return {"tokens": tokens, "length": length}
 
     def classes(state: CharRNNState, batch: dict) -> dict[str, int]:

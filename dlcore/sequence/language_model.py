@@ -105,6 +105,23 @@ def check_rows(batch: Batch, least: int, what: str) -> None:
         raise ValueError(f"text={list(shape)}: rows of {shape[1]} tokens; allowed: at least {least}, {what}")
 
 
+def _next_token_losses(
+    model: nn.Module, params: Any, tokens: jax.Array, dropout: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(losses [B, T], logits [B, T, V], targets [B, T]) of tokens [B, T + 1]."""
+    rngs = None if dropout is None else {"dropout": dropout}
+    inputs, target = split_sequence(tokens[:, :-1]), split_sequence(tokens[:, 1:].astype(jnp.int32))  # [B, T] each
+    logits = model.apply({"params": params}, inputs, dropout is not None, rngs=rngs)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target
+
+
+def _token_mask(batch: dict, window: int) -> jax.Array:
+    """[B, T]: the targets that are a row's own."""
+    position, rows = jnp.arange(window), batch["index"].shape
+    first, length = batch.get("first", jnp.zeros(rows, int)), batch.get("length", jnp.full(rows, window))
+    return (position >= first[:, None]) & (position < length[:, None]) & (mask_of(batch)[:, None] > 0)
+
+
 @check_arguments
 def learner(
     *,
@@ -134,17 +151,11 @@ def learner(
     """
     window = model.window
 
-    def nats_of(params, tokens, rng=None):
-        rngs = None if rng is None else {"dropout": rng}
-        inputs, target = split_sequence(tokens[:, :-1]), split_sequence(tokens[:, 1:].astype(jnp.int32))  # [B, T] each
-        logits = model.apply({"params": params}, inputs, rng is not None, rngs=rngs)  # [B, T, V]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target  # [B, T]
-
-    def token_mask(batch: dict) -> jax.Array:
-        """[B, T]: the targets that are a row's own."""
-        position, rows = jnp.arange(window), batch["index"].shape
-        first, length = batch.get("first", jnp.zeros(rows, int)), batch.get("length", jnp.full(rows, window))
-        return (position >= first[:, None]) & (position < length[:, None]) & (mask_of(batch)[:, None] > 0)
+    def objective(params, tokens, batch, dropout=None):
+        # Teacher forcing: predict each next token.
+        nats, logits, target = _next_token_losses(model, params, tokens, dropout)  # [B, T]
+        mask = _token_mask(batch, window)
+        return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
 
     def init(rng: jax.Array, batch: dict) -> State:
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
@@ -153,9 +164,7 @@ def learner(
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
-        nats, logits, target = nats_of(params, batch["text"][:, : window + 1])
-        mask = token_mask(batch)
-        return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
+        return objective(params, batch["text"][:, : window + 1], batch)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         crop_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
@@ -165,16 +174,9 @@ def learner(
         # A random window of T + 1 tokens of each row.
         spare = batch["text"].shape[1] - window - 1
         starts = jax.vmap(lambda key: jax.random.randint(key, (), 0, spare + 1))(example_keys(crop_key, batch))  # [B]
-        mask = token_mask(batch)
         tokens = jax.vmap(lambda text, i: jax.lax.dynamic_slice_in_dim(text, i, window + 1))(batch["text"], starts)
-
-        def objective(params):
-            # Teacher forcing: predict each next token.
-            nats, logits, target = nats_of(params, tokens, dropout_key)  # [B, T]
-            return masked_mean(nats, mask), token_metrics(nats, logits, target, mask)
-
         # Gradient of the mean loss a token.
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.params)
+        gradients, metrics = jax.grad(objective, has_aux=True)(state.params, tokens, batch, dropout_key)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics
 

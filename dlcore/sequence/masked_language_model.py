@@ -97,6 +97,25 @@ def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> 
     }
 
 
+def _objective(
+    model: nn.Module,
+    params: Any,
+    tokens: jax.Array,
+    masked_tokens: jax.Array,
+    is_selected: jax.Array,
+    mask: jax.Array,
+    dropout: jax.Array | None = None,
+) -> tuple[jax.Array, Metrics]:
+    """The mean loss of selected tokens [B, T] of examples [B]."""
+    rngs = None if dropout is None else {"dropout": dropout}
+    logits = model.apply({"params": params}, masked_tokens, dropout is not None, rngs=rngs)  # [B, T, V]
+    target = tokens.astype(jnp.int32)
+    # Only selected tokens count, whether masked, replaced or unchanged.
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)  # [B, T]
+    count = is_selected & (mask[:, None] > 0)  # [B, T]
+    return masked_mean(nats, count), token_metrics(nats, logits, target, count)
+
+
 @check_arguments
 def learner(
     *,
@@ -131,15 +150,6 @@ def learner(
             f"{1 - masked_share:g}"
         )
 
-    def outcome(params, tokens, masked_tokens, is_selected, mask, rng=None) -> tuple[jax.Array, Metrics]:
-        rngs = None if rng is None else {"dropout": rng}
-        logits = model.apply({"params": params}, masked_tokens, rng is not None, rngs=rngs)  # [B, T, V]
-        target = tokens.astype(jnp.int32)
-        # Only selected tokens count, whether masked, replaced or unchanged.
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)  # [B, T]
-        count = is_selected & (mask[:, None] > 0)  # [B, T]
-        return masked_mean(nats, count), token_metrics(nats, logits, target, count)
-
     def hidden(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The first windows, what is shown of them with all chosen tokens hidden, and which those are."""
         check_rows(batch, model.window, f"the window of {model.window} tokens")
@@ -154,7 +164,7 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        return outcome(params, *hidden(state.rng, batch), mask_of(batch))
+        return _objective(model, params, *hidden(state.rng, batch), mask_of(batch))
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         crop_key, mask_key, dropout_key = jax.random.split(jax.random.fold_in(state.rng, state.step), 3)
@@ -172,7 +182,9 @@ def learner(
         # Select tokens to predict; most are masked, some replaced, some unchanged.
         views = jax.vmap(view)(example_keys(crop_key, batch), example_keys(mask_key, batch), batch["text"])
         # Gradient of the mean loss a selected token.
-        objective = jax.grad(lambda params: outcome(params, *views, mask_of(batch), dropout_key), has_aux=True)
+        objective = jax.grad(
+            lambda params: _objective(model, params, *views, mask_of(batch), dropout_key), has_aux=True
+        )
         gradients, metrics = objective(state.params)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients), metrics

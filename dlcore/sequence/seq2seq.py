@@ -42,6 +42,46 @@ from dlcore.sequence.decoding import forbid_special, generate_sentences
 __all__ = ["exact_match", "learner", "matches"]
 
 
+def _forward(model: nn.Module, params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array | None) -> jax.Array:
+    """Logits [B, T, V]; in training where there is a key for dropout."""
+    rngs = None if key is None else {"dropout": key}
+    return model.apply({"params": params}, source, inputs, train=key is not None, rngs=rngs)
+
+
+def _scheduled_inputs(
+    model: nn.Module, teacher_forcing: float | jax.Array, params: Any, source: jax.Array, inputs: jax.Array, key: Any
+) -> jax.Array:
+    """Inputs [B, T], some of which are the model's own choices."""
+    # Scheduled sampling: the model's own tokens, no gradient.
+    logits = forbid_special(_forward(model, params, source, inputs, jax.random.fold_in(key, 0)))  # [B, T, V]
+    predicted_tokens = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
+    predicted_tokens = jnp.concatenate([inputs[:, :1], predicted_tokens[:, :-1]], 1)
+    use_target = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)  # [B, T]
+    return jnp.where(use_target | (inputs == PAD), inputs, predicted_tokens)
+
+
+def _token_losses(
+    model: nn.Module,
+    label_smoothing: float | jax.Array,
+    teacher_forcing: float | jax.Array,
+    params: Any,
+    batch: dict,
+    rng: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, Metrics]:
+    """The sum of the losses of a batch's tokens, their number, and the metrics."""
+    # Teacher forcing: the target, shifted by one.
+    inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]  # [B, T] each
+    if rng is not None and teacher_forcing < 1:
+        inputs = _scheduled_inputs(model, teacher_forcing, params, batch["source"], inputs, rng)
+    logits = _forward(model, params, batch["source"], inputs, None if rng is None else jax.random.fold_in(rng, 2))
+    mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]  # [B, T]
+    nats = softmax_cross_entropy_loss(logits, targets)  # [B, T]
+    losses = nats
+    if label_smoothing:  # without the one-hot targets, which are as large as the logits
+        losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
+    return jnp.where(mask, losses, 0).sum(), mask.sum(), token_metrics(nats, logits, targets, mask)
+
+
 @check_arguments
 def learner(
     *,
@@ -72,46 +112,18 @@ def learner(
       gives `{"tokens": [B, max_length], "length": [B], "alignment": [B, max_length, S]}`: tokens up to END and PAD
       behind, and `alignment` only where the model attends.
     """
+    losses_of = functools.partial(_token_losses, model, label_smoothing, teacher_forcing)
 
     def init(rng: jax.Array, batch: dict) -> State:
         first = _parts(batch)[0]
         params = model.init(jax.random.fold_in(rng, 0), first["source"], first["target"][:, :-1])["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
-    def forward(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array | None) -> jax.Array:
-        options = {} if key is None else {"rngs": {"dropout": key}}
-        return model.apply({"params": params}, source, inputs, train=key is not None, **options)
-
-    def mixed(params: Any, source: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Put the model's own choices in place of some inputs."""
-        # Scheduled sampling: the model's own tokens, no gradient.
-        logits = forbid_special(forward(params, source, inputs, jax.random.fold_in(key, 0)))  # [B, T, V]
-        predicted_tokens = jax.lax.stop_gradient(logits).argmax(-1).astype(inputs.dtype)
-        predicted_tokens = jnp.concatenate([inputs[:, :1], predicted_tokens[:, :-1]], 1)
-        use_target = jax.random.bernoulli(jax.random.fold_in(key, 1), teacher_forcing, inputs.shape)  # [B, T]
-        return jnp.where(use_target | (inputs == PAD), inputs, predicted_tokens)
-
-    def losses_of(params: Any, batch: dict, rng: jax.Array | None) -> tuple[jax.Array, jax.Array, Metrics]:
-        """The sum of the losses of a batch's tokens, their number, and the metrics."""
-        # Teacher forcing: the target, shifted by one.
-        inputs, targets = batch["target"][:, :-1], batch["target"][:, 1:]  # [B, T] each
-        if rng is not None and teacher_forcing < 1:
-            inputs = mixed(params, batch["source"], inputs, rng)
-        logits = forward(params, batch["source"], inputs, None if rng is None else jax.random.fold_in(rng, 2))
-        mask = (targets != PAD) & (mask_of(batch) > 0)[:, None]  # [B, T]
-        nats = softmax_cross_entropy_loss(logits, targets)  # [B, T]
-        losses = nats
-        if label_smoothing:  # without the one-hot targets, which are as large as the logits
-            losses = (1 - label_smoothing) * nats - label_smoothing * jax.nn.log_softmax(logits).mean(-1)
-        metrics = token_metrics(nats, logits, targets, mask)
-        return jnp.where(mask, losses, 0).sum(), mask.sum(), metrics
-
     def objective(params: Any, batch: dict, rng: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
         keys = [None if rng is None else jax.random.fold_in(rng, i) for i in range(len(_parts(batch)))]
         parts = [losses_of(params, part, key) for part, key in zip(_parts(batch), keys, strict=True)]
         losses, counts, metrics = zip(*parts, strict=True)
-        count = sum(counts).astype(losses[0].dtype)
-        count = pmean(count)
+        count = pmean(sum(counts).astype(losses[0].dtype))
         merged = {name: functools.reduce(lambda a, b: a.merge(b), (m[name] for m in metrics)) for name in metrics[0]}
         return sum(losses) / jnp.maximum(count, 1), merged
 
@@ -119,9 +131,8 @@ def learner(
         return objective(params, batch)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
-        rng = jax.random.fold_in(state.rng, state.step)
         # Replicas draw different dropout masks and samples.
-        rng = replica_key(rng)
+        rng = replica_key(jax.random.fold_in(state.rng, state.step))
         # Gradient of the mean loss a token, over the tokens of all replicas.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch, rng)
         # Optimizer step.

@@ -24,7 +24,7 @@ import numpy as np
 
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.experiment.setting import FlagError
-from dlcore.generative import ddpm
+from dlcore.generative import diffusion
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.schedules import alphas_cumprod, linear_betas, timesteps
 from dlcore.main import main
@@ -184,7 +184,7 @@ def measure(
             return model.apply(variables, x, jnp.full(batch_size, t))
 
         shape = (image_size, image_size, image_channels)
-        return ddpm.sample(denoise, keys, shape, abar, num_inference_steps=steps, clip_sample=True)
+        return diffusion.sample(denoise, keys, shape, abar, num_inference_steps=steps, clip_sample=True)
 
     @torch.no_grad()
     def torch_loop() -> Any:

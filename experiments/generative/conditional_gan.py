@@ -15,7 +15,7 @@ compares with that of experiments.generative.gan on the same data (Fashion-MNIST
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
-from dlcore.generative.ddpm import class_condition
+from dlcore.generative.diffusion import class_condition
 from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels
 from dlcore.main import main
 

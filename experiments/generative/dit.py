@@ -14,6 +14,7 @@ The last command was not run.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
+from dlcore.generative.diffusion import class_condition
 from dlcore.generative.dit import DiT
 from dlcore.kits.generative import class_conditional, sample_panels
 from dlcore.kits.training import optimizer
@@ -26,7 +27,7 @@ def build(setup: Setup):
         model=DiT(**setup.flags.group("dit") | {"num_classes": num_classes}, dtype=setup.dtype),
         optimizer=optimizer.build(setup),
         shape=tuple(setup.spec["image_shape"]),
-        condition=ddpm.class_condition(num_classes),
+        condition=class_condition(num_classes),
         **setup.flags.group("learner"),
     )
     return optimizer.averaged(learner, setup)

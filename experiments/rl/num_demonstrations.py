@@ -78,7 +78,7 @@ def imitate(environment: environments.Environment, shown: dict, steps: int, num_
         discriminator_optimizer=create_optimizer("adam", 1e-3),
         environment=environment,
         num_steps=NUM_STEPS,
-        ent_coef=0.003,
+        ppo=ppo.PPO(ent_coef=0.003),
     )
     rows = {name: jnp.asarray(x) for name, x in shown.items()} | {"index": jnp.arange(len(shown["action"]))}
     batch = {"environments": {"index": jnp.arange(INSTANCES)}, "demonstrations": rows}

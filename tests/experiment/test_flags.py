@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 
@@ -11,10 +11,10 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import read_config, resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, Setting, model_settings, settings_of
+from dlcore.experiment.setting import FlagError, Setting, arguments_of, model_settings, settings_of
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Range
+from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
 
@@ -323,6 +323,54 @@ def test_groups_give_names_as_their_function_knows_them():
     assert flags.group("model") == {"width": 8}
     assert flags.group("learner") == {"l2": 0.1}
     assert flags.group("none") == {}
+
+
+class Schedule(NamedTuple):
+    """When.
+
+    Args:
+      warmup: steps before
+        the first.
+      decay: how fast.
+    """
+
+    warmup: int = 3
+    decay: Annotated[float, Range(0, 1)] = 0.5
+
+
+@check_arguments
+def scheduled(*, model: object, rate: float = 0.1, schedule: Schedule = Schedule(decay=0.25)):
+    """A factory.
+
+    Args:
+      model: not a flag.
+      rate: how fast.
+      schedule: when.
+    """
+    return rate, schedule
+
+
+def test_fields_of_a_record_are_flags():
+    settings = settings_of(scheduled)
+    assert set(settings) == {"rate", "warmup", "decay"}
+    assert [settings["warmup"].default, settings["decay"].default] == [3, 0.25]
+    assert [settings["warmup"].help, settings["warmup"].limits.low] == ["steps before the first.", 1]
+    flags = parse({"learner": settings, "model": {"model.warmup": Setting(7)}}, ["--warmup=5"])
+    assert dict(flags) == {"rate": 0.1, "warmup": 5, "decay": 0.25, "model.warmup": 7}
+    assert flags.identity == dict(flags)
+    assert flags.group("learner") == {"rate": 0.1, "schedule": Schedule(5, 0.25)}
+    assert flags.replace(decay=0.75).group("learner")["schedule"] == Schedule(5, 0.75)
+    assert scheduled(model=None, **flags.group("learner")) == (0.1, Schedule(5, 0.25))
+    assert arguments_of(scheduled, model=1, warmup=9) == {"model": 1, "schedule": Schedule(9, 0.25)}
+    with pytest.raises(FlagError, match=r"decay=2.0: out of range; allowed: 0 to 1"):
+        parse({"learner": settings}, ["--decay=2"])
+
+
+def test_a_record_is_checked_where_a_caller_gives_one():
+    with pytest.raises(ValueError, match="decay=2: out of range; allowed: at least 0, at most 1"):
+        scheduled(model=None, schedule=Schedule(decay=2))
+    with pytest.raises(ValueError, match=r"schedule=\(1, 0.5\): no Schedule; allowed: Schedule"):
+        scheduled(model=None, schedule=(1, 0.5))
 
 
 def test_models_fields():

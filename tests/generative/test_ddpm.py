@@ -10,7 +10,9 @@ from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
+from dlcore.experiment.setting import arguments_of
 from dlcore.generative import ddpm
+from dlcore.generative.diffusion import SAMPLERS, NoiseSchedule, Sampling, class_condition
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
 from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.learner import example_keys
@@ -49,7 +51,7 @@ def small(optimizer=None, **settings):
         model=UNet(width=8, channel_multipliers=(1,), attention=False),
         optimizer=optimizer or optax.sgd(0.1),
         shape=(8, 8, 1),
-        **{"num_timesteps": 20, "num_inference_steps": 5, "sampler": "ddim", **settings},
+        **arguments_of(ddpm.learner, **{"num_timesteps": 20, "num_inference_steps": 5, "sampler": "ddim", **settings}),
     )
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in learner._fields[:5]})
 
@@ -84,7 +86,11 @@ def test_the_network_is_given_the_noisy_example_and_its_step():
             return x * self.param("w", nn.initializers.zeros, ())
 
     learner = ddpm.learner(
-        model=Spy(), optimizer=optax.sgd(0.1), shape=(8, 8, 1), num_timesteps=50, num_inference_steps=50
+        model=Spy(),
+        optimizer=optax.sgd(0.1),
+        shape=(8, 8, 1),
+        noise_schedule=NoiseSchedule(50),
+        sampling=Sampling(num_inference_steps=50),
     )
     rows = images(16)
     state = learner.init(jax.random.key(0), rows)
@@ -127,10 +133,10 @@ def test_one_update_by_hand(prediction):
         model=Sloped(),
         optimizer=optax.sgd(0.1),
         shape=(1, 2, 1),
-        condition=ddpm.class_condition(3),
+        condition=class_condition(3),
         prediction=prediction,
         condition_dropout=0.5,
-        num_inference_steps=5,
+        sampling=Sampling(num_inference_steps=5),
     )
     image, label = np.random.default_rng(1).random((4, 1, 2, 1), np.float32), np.array([1, 2, 1, 2], np.int32)
     rows = {"image": image, "label": label, "index": np.arange(4, dtype=np.int32)}
@@ -171,7 +177,11 @@ class ByClass(nn.Module):
 def by_class(**settings):
     settings = {"num_timesteps": 20, "num_inference_steps": 3, "sampler": "ddim", **settings}
     return ddpm.learner(
-        model=ByClass(), optimizer=optax.sgd(1.0), shape=(2, 2, 1), condition=ddpm.class_condition(3), **settings
+        model=ByClass(),
+        optimizer=optax.sgd(1.0),
+        shape=(2, 2, 1),
+        condition=class_condition(3),
+        **arguments_of(ddpm.learner, **settings),
     )
 
 
@@ -263,9 +273,8 @@ def test_two_moons_are_learned():
         model=Mlp(),
         optimizer=create_optimizer("adam", 3e-3, ema=0.99),
         shape=(2,),
-        num_timesteps=100,
-        sampler="ddim",
-        num_inference_steps=25,
+        noise_schedule=NoiseSchedule(100),
+        sampling=Sampling("ddim", 25),
     )
     learner = use_ema(learner)
     train = Pipeline(Source({"image": moons(2048, 0)}), 256)
@@ -342,8 +351,11 @@ class Scaled(nn.Module):
 
 def terminal(**settings):
     return ddpm.learner(
-        model=Scaled(), optimizer=optax.sgd(0.1), shape=(2, 1, 1), num_timesteps=2, zero_terminal_snr=True,
-        **{"prediction": "sample", "num_inference_steps": 2, "spacing": "trailing"} | settings,
+        model=Scaled(), optimizer=optax.sgd(0.1), shape=(2, 1, 1),
+        noise_schedule=NoiseSchedule(2, zero_terminal_snr=True),
+        **arguments_of(
+            ddpm.learner, **{"prediction": "sample", "num_inference_steps": 2, "spacing": "trailing"} | settings
+        ),
     )  # fmt: skip
 
 
@@ -370,7 +382,7 @@ def test_the_last_timestep_is_noise_alone_where_its_snr_is_zero():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ddpm.SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_starts_from_noise_alone(sampler):
     learner = terminal(sampler=sampler, prediction="v")
     rows = {"image": np.zeros((2, 2, 1, 1), np.float32), "index": np.arange(2)}

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.generative import ddpm
+from dlcore.generative import ddpm, diffusion
 from dlcore.generative.dit import DiT
 
 
@@ -17,7 +17,11 @@ from dlcore.generative.dit import DiT
 def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
     model = DiT(width=8, depth=1, num_heads=2, num_classes=3)
     learner = ddpm.learner(
-        model=model, optimizer=optax.sgd(0.1), shape=(4, 4, 1), condition=ddpm.class_condition(3), condition_dropout=0.0
+        model=model,
+        optimizer=optax.sgd(0.1),
+        shape=(4, 4, 1),
+        condition=diffusion.class_condition(3),
+        condition_dropout=0.0,
     )
     rng = np.random.default_rng(0)
     batch = {

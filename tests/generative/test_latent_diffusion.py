@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.generative import autoencoder_kl, ddpm
+from dlcore.generative import autoencoder_kl, ddpm, diffusion
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
@@ -92,15 +92,13 @@ def test_latents_are_smaller_have_variance_one_and_samples_decode():
         model=model,
         optimizer=optax.sgd(0.1),
         shape=(2, 2, 2),
-        condition=ddpm.class_condition(1),
+        condition=diffusion.class_condition(1),
         encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
         decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
         locked=("autoencoder", "scale"),
-        num_timesteps=10,
-        num_inference_steps=2,
-        sampler="ddim",
+        noise_schedule=diffusion.NoiseSchedule(num_timesteps=10),
         prediction="v",
-        clip_sample=False,
+        sampling=diffusion.Sampling("ddim", num_inference_steps=2, clip_sample=False),
     )
     batch = images(256)
     state = jax.jit(learner.init)(jax.random.key(0), batch)

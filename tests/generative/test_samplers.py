@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.ddpm import SAMPLERS, interpolate, sample
+from dlcore.generative.diffusion import SAMPLERS, interpolate, sample
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.samplers import (
     condition,

@@ -3,8 +3,6 @@
 About 60 CPU seconds: the steps of seven learners are compiled for two environments each.
 """
 
-import functools
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -14,9 +12,12 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
+from dlcore.experiment.setting import arguments_of
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
 from dlcore.rl.distributions import TanhGaussian
+from dlcore.rl.off_policy import OffPolicy
+from dlcore.rl.rollout import GAE, Normalization
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward, target
 
 GAMMA = 0.8
@@ -44,8 +45,7 @@ def trained(learner, network, environment, updates, width=8, learning_rate=0.01,
         model=model,
         environment=environment,
         optimizer=create_optimizer("adam", learning_rate),
-        gamma=GAMMA,
-        **fields,
+        **arguments_of(learner, gamma=GAMMA, **fields),
     )
     batch = Source.indices(instances)[np.arange(instances)]
     state, update = jax.jit(made.init)(jax.random.key(0), batch), jax.jit(made.update)
@@ -87,8 +87,9 @@ def test_an_end_by_time_counts_the_value_of_what_follows(name, terminates):
 @pytest.mark.covers("RL-07")
 @pytest.mark.parametrize("kind", ["sac", "td3"])
 def test_the_best_vector_is_found(kind):
-    learner = sac.learner if kind == "sac" else functools.partial(td3.learner, exploration_noise=0.5, tau=0.02)
+    learner = sac.learner if kind == "sac" else td3.learner
     fields = {"num_steps": 500, "buffer_size": 256, "minibatch_size": 64, "learning_starts": 50}
+    fields |= {"exploration_noise": 0.5, "tau": 0.02} if kind == "td3" else {}
     state, model, made, metrics = trained(learner, networks.actor_twin_critic, target(2, 0.4), 2, width=32, **fields)
     policy, _ = model.apply({"params": state.params}, jnp.ones((1, 1)))
     np.testing.assert_allclose(policy.mode()[0], 0.4, atol=0.15)
@@ -127,11 +128,8 @@ def test_td3_waits_with_the_actor_and_the_targets():
         model=networks.actor_twin_critic(environment, 8),
         environment=environment,
         optimizer=create_optimizer("adam", 0.01),
-        num_steps=1,
-        buffer_size=8,
-        minibatch_size=4,
-        learning_starts=0,
-        policy_delay=2,
+        off_policy=OffPolicy(num_steps=1, buffer_size=8, minibatch_size=4, learning_starts=0),
+        td3=td3.TD3(policy_delay=2),
     )
     batch = Source.indices(4)[np.arange(4)]
     states, update = [jax.jit(made.init)(jax.random.key(0), batch)], jax.jit(made.update)
@@ -190,9 +188,8 @@ def test_the_first_pass_meets_the_policy_that_acted():
             environment=environment,
             optimizer=create_optimizer("sgd", 0.0),
             num_steps=40,
-            num_minibatches=1,
-            num_epochs=1,
-            normalize_observation=True,
+            ppo=ppo.PPO(num_epochs=1, num_minibatches=1),
+            normalization=Normalization(normalize_observation=True),
         )
         batch = Source.indices(4)[np.arange(4)]
         state, update = jax.jit(made.init)(jax.random.key(0), batch), jax.jit(made.update)
@@ -210,10 +207,10 @@ def test_the_first_pass_meets_the_policy_that_acted():
         (
             sac.learner,
             "Pendulum-v1",
-            {"gamma": 1.0},
+            {"off_policy": OffPolicy(gamma=1.0)},
             "gamma=1.0: no episode of Pendulum-v1 terminates; allowed: below 1",
         ),
-        (ppo.learner, "Pendulum-v1", {"gamma": 1.0}, "no episode of Pendulum-v1 terminates"),
+        (ppo.learner, "Pendulum-v1", {"gae": GAE(1.0)}, "no episode of Pendulum-v1 terminates"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(learner, name, fields, problem):
@@ -233,7 +230,7 @@ def test_a_buffer_smaller_than_a_minibatch_is_refused():
         model=networks.actor_twin_critic(environment, 8),
         environment=environment,
         optimizer=create_optimizer("adam", 0.01),
-        buffer_size=8,
+        off_policy=OffPolicy(buffer_size=8),
     )
     with pytest.raises(ValueError, match="buffer_size=8: 16 steps of 2 instances; allowed: at least"):
         jax.eval_shape(made.init, jax.random.key(0), Source.indices(2)[np.arange(2)])
@@ -309,8 +306,9 @@ def test_one_update_of_sac_by_hand():
     """y by the target critic, its action by the policy that learns; each part descends on its own loss."""
     alpha, gamma, tau, scale, rate = 0.7, 0.9, 0.25, 2.0, 0.1
     learner = sac.learner(
-        model=Linear(), optimizer=optax.sgd(rate), environment=constant_reward(False, 1), num_steps=1, buffer_size=4,
-        minibatch_size=4, learning_starts=0, tau=tau, gamma=gamma, reward_scale=scale,
+        model=Linear(), optimizer=optax.sgd(rate), environment=constant_reward(False, 1),
+        off_policy=OffPolicy(1, buffer_size=4, minibatch_size=4, learning_starts=0, tau=tau, gamma=gamma,
+                             reward_scale=scale),
     )  # fmt: skip
     params = {"actor": ACTOR, "critic": CRITIC, "log_temperature": np.float32(np.log(alpha))}
     rows, state = filled(learner, params=params, target_params={"critic": TARGET_CRITIC})
@@ -359,9 +357,10 @@ def test_one_update_of_td3_by_hand():
     """y by both target networks and clipped noise; the actor and the targets move on every second step alone."""
     gamma, tau, scale, rate, spread, clip = 0.9, 0.25, 2.0, 0.1, 1.0, 0.4
     learner = td3.learner(
-        model=Linear(), optimizer=optax.sgd(rate), environment=constant_reward(False, 1), num_steps=1, buffer_size=4,
-        minibatch_size=4, learning_starts=0, target_noise=spread, target_noise_clip=clip, tau=tau, gamma=gamma,
-        reward_scale=scale,
+        model=Linear(), optimizer=optax.sgd(rate), environment=constant_reward(False, 1),
+        td3=td3.TD3(target_noise=spread, target_noise_clip=clip),
+        off_policy=OffPolicy(1, buffer_size=4, minibatch_size=4, learning_starts=0, tau=tau, gamma=gamma,
+                             reward_scale=scale),
     )  # fmt: skip
     before, targets = {"actor": ACTOR, "critic": CRITIC}, {"actor": TARGET_ACTOR, "critic": TARGET_CRITIC}
     rows, waiting = filled(learner, params=before, target_params=targets)
@@ -406,7 +405,7 @@ def test_one_update_of_a2c_by_hand():
     value, rate = 0.5, 0.1
     learner = a2c.learner(
         model=TwoActions(), optimizer=optax.sgd(rate), environment=constant_reward(True, reward=2.0, every=2),
-        num_steps=2, num_rollouts=1, gamma=0.9, gae_lambda=0.8, vf_coef=0.3, ent_coef=0.2,
+        num_steps=2, num_rollouts=1, gae=GAE(0.9, 0.8), vf_coef=0.3, ent_coef=0.2,
     )  # fmt: skip
     logits = np.array([0.2, -0.5], np.float32)
     before = {"logits": logits, "value": np.float32(value)}

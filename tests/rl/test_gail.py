@@ -11,6 +11,8 @@ from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import demonstrations, gail, networks
 from dlcore.rl.environments import Environment, Step
+from dlcore.rl.ppo import PPO
+from dlcore.rl.rollout import GAE
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
 
 LIGHTS = 16
@@ -116,7 +118,7 @@ def test_a_constant_reward_is_worth_r_over_1_minus_gamma_unless_the_end_is_the_e
     Cut off by time: V = r / 2 / (1 - gamma) = r. Terminated: V = r / 2, and with an absorbing state half of 2 r more.
     """
     known = {"discriminator": Known(), "discriminator_steps": 0}
-    learner = build(ends(), absorbing=absorbing, gamma=0.5, vf_coef=1.0, **known)
+    learner = build(ends(), absorbing=absorbing, gae=GAE(0.5), ppo=PPO(vf_coef=1.0), **known)
     state = trained(learner, 80)(batch_of(lambda x: (x > 0).astype(int)))
     r = np.log(2)
     _, value = networks.actor_critic(ends(), 8).apply({"params": state.params}, jnp.array([[0.0], [1.0]]))
@@ -136,7 +138,7 @@ def test_the_end_of_a_sub_sampled_episode_weighs_what_its_steps_do():
     """Of the policy's rows a third are ends, and so are half of the expert's, of weight w: odds 3 w / (1 + w)."""
     half = np.arange(LIGHTS) % 2 == 0
     for weight in (0.05, 0.5):
-        learner = build(ends(), discriminator=Line(), discriminator_steps=20, gradient_penalty=0.0, gamma=0.5)
+        learner = build(ends(), discriminator=Line(), discriminator_steps=20, gradient_penalty=0.0, gae=GAE(0.5))
         batch = batch_of(lambda x: (x > 0).astype(int))
         batch["demonstrations"] |= {"absorbing": half, "weight": np.where(half, weight, 1).astype(np.float32)}
         (layer,) = trained(learner, 20)(batch).discriminator.values()
@@ -149,7 +151,7 @@ def test_the_end_of_a_sub_sampled_episode_weighs_what_its_steps_do():
 def test_a_rule_is_learnt_from_examples_alone():
     """Press 1 where the light is bright, or where it is not; the environment gives no reward."""
     environment = lights()
-    learner = build(environment, gamma=0.5, discriminator_steps=8, gradient_penalty=0.1)
+    learner = build(environment, gae=GAE(0.5), discriminator_steps=8, gradient_penalty=0.1)
     train = trained(learner, 60)
     x = jnp.linspace(-1, 1, 40)[:, None]
     bright = np.asarray(x[:, 0] > 0)
@@ -164,11 +166,11 @@ def test_a_rule_is_learnt_from_examples_alone():
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"gamma=1\.0: no episode of lights terminates; allowed: below 1"):
-        build(lights(), gamma=1.0)
+        build(lights(), gae=GAE(1.0))
     with pytest.raises(
         ValueError, match=r"gamma=1\.0: absorbing states go on forever; allowed: below 1, or absorbing=Fa"
     ):
-        build(ends(), gamma=1.0)
+        build(ends(), gae=GAE(1.0))
     with pytest.raises(ValueError, match="reward='zero': unknown; allowed: positive, negative"):
         build(ends(), reward="zero")
 
@@ -189,8 +191,7 @@ def test_one_update_by_hand():
     learner = gail.learner(
         model=TwoActions(), discriminator=Judge(), optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate),
         environment=constant_reward(True, reward=7.0, every=2), discriminator_steps=1, gradient_penalty=penalty,
-        num_steps=2, num_epochs=1, num_minibatches=1, gamma=gamma, gae_lambda=0.8, vf_coef=0.3, ent_coef=0.2,
-        normalize_observation=False,
+        num_steps=2, gae=GAE(gamma, 0.8), ppo=PPO(1, 1, vf_coef=0.3, ent_coef=0.2), normalize_observation=False,
     )  # fmt: skip
     shown = {"observation": np.array([[2.0], [1.0], [0.0]], np.float32), "action": np.array([1, 0, 0], np.int32)}
     shown |= {"absorbing": np.array([False, False, True]), "weight": np.array([1.0, 1.0, 0.5], np.float32)}

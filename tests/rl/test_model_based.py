@@ -90,7 +90,7 @@ def build(reward, **options):
         environment=drift(),
         reward=reward,
         **{"num_steps": TIME, "num_updates": 400, "minibatch_size": 32, "buffer_size": 50, "random_steps": 2 * TIME}
-        | {"horizon": HORIZON, "population": 60, "num_elites": 6, "iterations": 3}
+        | {"planner": model_based.Planner(HORIZON, population=60, num_elites=6, iterations=3)}
         | options,
     )
 
@@ -165,7 +165,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"observations of shape \(4, 4, 1\); allowed: vectors"):
         model_based.learner(**options, environment=images)
     with pytest.raises(ValueError, match="num_elites=9: not among the candidates; allowed: 1 to population=8"):
-        model_based.learner(**options, environment=drift(), num_elites=9, population=8)
+        model_based.learner(**options, environment=drift(), planner=model_based.Planner(num_elites=9, population=8))
 
 
 class Linear(nn.Module):
@@ -185,7 +185,7 @@ def test_one_update_by_hand(monkeypatch):
     monkeypatch.setattr(model_based, "cross_entropy_method", lambda score, key, mean, **_: mean)  # no plan is used yet
     learner = model_based.learner(
         model=Linear(), optimizer=optax.sgd(rate), environment=drift(), num_steps=3, num_updates=1, minibatch_size=4,
-        buffer_size=5, random_steps=10, horizon=1, population=2, num_elites=1, iterations=1,
+        buffer_size=5, random_steps=10, planner=model_based.Planner(1, population=2, num_elites=1, iterations=1),
     )  # fmt: skip
     rows = Source.indices(instances)[np.arange(instances)]
     w = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)

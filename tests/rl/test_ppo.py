@@ -97,7 +97,7 @@ def test_minibatches_that_do_not_divide_are_an_error():
         optimizer=create_optimizer("adam", 1e-3),
         environment=environment,
         num_steps=5,
-        num_minibatches=4,
+        ppo=ppo.PPO(num_minibatches=4),
     )
     batch = Source.indices(3)[np.arange(3)]
     with pytest.raises(ValueError, match="num_minibatches=4: not a divisor; allowed: divisors of 15"):
@@ -128,7 +128,9 @@ def test_advantages_far_from_0_are_normalized():
     def loss(log_prob):
         policy = SimpleNamespace(log_prob=lambda action: log_prob, entropy=lambda: jnp.zeros(3))
         data = SimpleNamespace(action=None, log_prob=jnp.zeros(3))
-        return ppo.objective(policy, jnp.zeros(3), data, jnp.array([-1600.5, -1600, -1599.5]), jnp.zeros(3))[0]
+        return ppo.objective(policy, jnp.zeros(3), data, jnp.array([-1600.5, -1600, -1599.5]), jnp.zeros(3), ppo.PPO())[
+            0
+        ]
 
     np.testing.assert_allclose(-3 * jax.grad(loss)(jnp.zeros(3)), [-1.2247, 0, 1.2247], atol=1e-3)
 
@@ -140,8 +142,7 @@ def test_one_update_by_hand():
     value, rate, eps, instances = 0.5, 8.0, 0.1, 4
     learner = ppo.learner(
         model=TwoActions(), optimizer=optax.sgd(rate), environment=constant_reward(True, reward=2.0, every=2),
-        num_steps=2, num_epochs=2, num_minibatches=1, gamma=0.9, gae_lambda=0.8, clip_eps=eps, vf_coef=0.3,
-        ent_coef=0.2,
+        num_steps=2, gae=rollout.GAE(0.9, 0.8), ppo=ppo.PPO(2, 1, eps, vf_coef=0.3, ent_coef=0.2),
     )  # fmt: skip
     rows = Source.indices(instances)[np.arange(instances)]
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)

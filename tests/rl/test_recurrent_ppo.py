@@ -10,6 +10,8 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.rl import recurrent_ppo
 from dlcore.rl.distributions import Categorical
+from dlcore.rl.ppo import PPO
+from dlcore.rl.rollout import GAE
 from tests.rl.corridors import constant_reward
 
 GAMMA, LAMBDA, EPS, STEPS, RATE = 0.9, 0.8, 0.1, 3, 4.0
@@ -47,8 +49,7 @@ def test_one_update_by_hand():
     """
     learner = recurrent_ppo.learner(
         model=Leaky(), optimizer=optax.sgd(RATE), environment=constant_reward(False, reward=2.0, every=2),
-        num_steps=STEPS, num_epochs=2, num_minibatches=1, gamma=GAMMA, gae_lambda=LAMBDA, clip_eps=EPS, vf_coef=0.3,
-        ent_coef=0.2,
+        num_steps=STEPS, gae=GAE(GAMMA, LAMBDA), ppo=PPO(2, 1, EPS, vf_coef=0.3, ent_coef=0.2),
     )  # fmt: skip
     rows = Source.indices(2)[np.arange(2)]
     before = {"c": 0.5, "v": 0.4, "logits": [0.3, -0.5]}

@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.experiment.setting import arguments_of
 from dlcore.learner import example_keys
 from dlcore.semi_supervised import gan_classifier as gan
 from dlcore.semi_supervised.gan_classifier import area_of_low_density, density_excess, feature_distance, pull_away
@@ -144,7 +145,7 @@ def test_low_density_is_an_area():
 
 def make_small(complement, **settings):
     settings |= {"complement": complement, "density_weight": 3.0, "density_quantile": 0.05}
-    return make(generator_optimizer=optax.adam(0.01), **settings)
+    return make(generator_optimizer=optax.adam(0.01), **arguments_of(gan.learner, **settings))
 
 
 def train(update, state, steps):
@@ -233,11 +234,7 @@ def test_one_update_of_both_players_by_hand(complement):
         generator_optimizer=optax.sgd(0.1),
         latent_dim=2,
         unlabeled_weight=2.0,
-        complement=complement,
-        entropy_weight=0.7,
-        pull_away_weight=1.5,
-        density_weight=0.2,
-        density_quantile=0.3,
+        complement_generator=gan.Complement(complement, 1.5, 0.2, density_quantile=0.3, entropy_weight=0.7),
     )
     batch, rng = points(6), np.random.default_rng(1)
     batch = jax.tree.map(np.asarray, batch)

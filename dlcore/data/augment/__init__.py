@@ -9,6 +9,7 @@ lazy_exports(
         "CLASSIFICATION": "recipes",
         "ExampleAugmentation": "examples",
         "Mixed": "mixing",
+        "Mixing": "mixing",
         "OPERATIONS": "policies",
         "POLICIES": "policies",
         "RandomWarp": "random_warp",

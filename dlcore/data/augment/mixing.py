@@ -9,13 +9,33 @@ Each example draws its own lam and box here; the papers draw one for a batch. b 
 """
 
 from numbers import Real
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Mixed", "cutmix", "cutmix_box", "mix_batch", "mixup"]
+from dlcore.learner import Range
+
+__all__ = ["Mixed", "Mixing", "cutmix", "cutmix_box", "mix_batch", "mixup"]
 
 Mixed = tuple[jax.Array, jax.Array]
+
+
+class Mixing(NamedTuple):
+    """How training examples are mixed.
+
+    Args:
+      mixup_alpha: blend training examples in pairs by shares from Beta(alpha, alpha); 0 for none.
+      cutmix_alpha: the same with a box of one pasted into the other; with mixup, one of the two a batch.
+    """
+
+    mixup_alpha: Annotated[float, Range(0)] = 0.0
+    cutmix_alpha: Annotated[float, Range(0)] = 0.0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any examples are mixed."""
+        return not all(isinstance(alpha, Real) and alpha == 0 for alpha in self)
 
 
 def mixup(

@@ -17,6 +17,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.diffusion import class_condition
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.pixels import normalize
 from dlcore.kits.generative import class_conditional
@@ -108,7 +109,7 @@ def build(setup: Setup, network: nn.Module) -> Learner:
         model=model,
         optimizer=optimizer.build(setup),
         shape=(height // side, width // side, autoencoder.latent_channels),
-        condition=ddpm.class_condition(setup.spec["num_classes"]),
+        condition=class_condition(setup.spec["num_classes"]),
         encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
         decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
         locked=LOCKED,

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.generative import ddpm
+from dlcore.generative import diffusion
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod
 from dlcore.kits.generative.image_generation import NUM_REAL, NUM_SHOWN
@@ -242,7 +242,7 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
             "clip_sample": flags.clip_sample,
             "prediction": flags.prediction,
         }
-        return denormalize(ddpm.sample(denoise, keys, shape, abar, **options, return_trajectory=True)[1])
+        return denormalize(diffusion.sample(denoise, keys, shape, abar, **options, return_trajectory=True)[1])
 
     keys = example_keys(context.state.rng, {"index": jnp.arange(16)})
     steps = min(50, flags.num_timesteps)

@@ -1,0 +1,300 @@
+"""The engine of diffusion techniques: noise schedules and samplers by name, and what a network is given besides.
+
+Ho, Jain & Abbeel 2020, arXiv:2006.11239; interpolation is Song, Meng & Ermon 2020, arXiv:2010.02502, section 5.3.
+
+`dlcore.generative.ddpm` trains a network by these; `dlcore.generative.schedules` and `dlcore.generative.samplers` have
+the equations.
+"""
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlcore.generative.dpm_solver import dpmpp_sample
+from dlcore.generative.latents import slerp
+from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample, guide
+from dlcore.generative.schedules import (
+    SCHEDULES,
+    alphas_cumprod,
+    rescale_zero_terminal_snr,
+    sampling_grid,
+    timesteps,
+)
+from dlcore.learner import Range
+
+__all__ = [
+    "SAMPLERS",
+    "Condition",
+    "NoiseSchedule",
+    "Sampling",
+    "check_sampling",
+    "class_condition",
+    "classes_of",
+    "denoiser",
+    "interpolate",
+    "read",
+    "sample",
+]
+
+SAMPLERS = {"ddpm": ddpm_sample, "ddim": ddim_sample, "dpmpp": dpmpp_sample, "euler": euler_sample}
+Sampler = Literal["ddpm", "ddim", "dpmpp", "euler"]
+
+
+class NoiseSchedule(NamedTuple):
+    """How noise rises from data to noise alone.
+
+    Args:
+      num_timesteps: timesteps between data and noise in training.
+      beta_schedule: how the variance of the noise rises over the timesteps.
+      zero_terminal_snr: rescale the schedule so that the last timestep is noise alone (Lin et al. 2023); best sampled
+        with spacing=trailing, which starts there.
+    """
+
+    num_timesteps: Annotated[int, Range(2)] = 1000
+    beta_schedule: Literal["linear", "cosine", "scaled_linear"] = "linear"
+    zero_terminal_snr: bool = False
+
+    def alphas_cumprod(self) -> np.ndarray:
+        """Compute abar of each timestep.
+
+        Returns:
+          [T].
+        """
+        betas = SCHEDULES[self.beta_schedule](self.num_timesteps)
+        return alphas_cumprod(rescale_zero_terminal_snr(betas) if self.zero_terminal_snr else betas)
+
+
+class Sampling(NamedTuple):
+    """How examples are drawn.
+
+    Args:
+      sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++) or euler.
+      num_inference_steps: steps of the sampler, at most num_timesteps.
+      spacing: of the sampler's timesteps: leading, trailing or linspace.
+      final_alpha: abar where sampling ends: one, or that of the first timestep.
+      sigmas: of the sampler: those of training's timesteps, or spaced after Karras between them.
+      eta: ddim: noise drawn in each step; 0 follows a deterministic path, 1 has the ancestral variance.
+      clip_sample: clip the predicted clean example to [-1, 1] while sampling.
+      guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
+    """
+
+    sampler: Sampler = "ddpm"
+    num_inference_steps: Annotated[int, Range(1)] = 1000
+    spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    final_alpha: Literal["one", "first"] = "one"
+    sigmas: Literal["training", "karras"] = "training"
+    eta: Annotated[float, Range(0, 1)] = 0.0
+    clip_sample: bool = True
+    guidance: Annotated[float, Range(0)] = 1.0
+
+    def options(self) -> dict[str, Any]:
+        """Select what `sample` takes.
+
+        Returns:
+          Keyword arguments.
+        """
+        options = self._asdict()
+        del options["guidance"]
+        if self.sampler != "ddim":
+            del options["eta"]
+        return options
+
+
+class Condition(NamedTuple):
+    """What a network is given besides x_t and t.
+
+    Args:
+      read: batch -> pytree of [B, ...], its third argument.
+      null: that pytree -> the same of examples without a condition.
+      classes: label of the batch -> number of classes, which training checks; None where there is no label.
+    """
+
+    read: Callable[[dict], Any]
+    null: Callable[[Any], Any]
+    classes: dict[str, int] | None = None
+
+
+def class_condition(num_classes: int, name: str = "label") -> Condition:
+    """Condition on a class; the null class is the one after the last.
+
+    Args:
+      num_classes: K.
+      name: of the labels [B] in the batch.
+
+    Returns:
+      The condition, labels [B] from 0 to K.
+    """
+    return Condition(
+        lambda batch: batch[name].astype(jnp.int32), lambda y: jnp.full_like(y, num_classes), {name: num_classes}
+    )
+
+
+def read(
+    condition: Condition | None, batch: dict, keys: jax.Array | None = None, dropout: float | jax.Array = 0.0
+) -> tuple:
+    """Read the condition of a batch, and replace that of some examples by the null condition.
+
+    Args:
+      condition: what the network is given besides; None for nothing.
+      batch: whose condition is read.
+      keys: [B], of the examples; not used without dropout.
+      dropout: share of the examples that lose theirs, for classifier-free guidance.
+
+    Returns:
+      What the network takes after x and t: (pytree of [B, ...],), or ().
+    """
+    if condition is None:
+        return ()
+    cond = condition.read(batch)
+    if not (isinstance(dropout, Real) and dropout == 0):
+        cond_drop_mask = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)  # [B]
+
+        def drop(value, null):
+            return jnp.where(cond_drop_mask.reshape(-1, *[1] * (value.ndim - 1)), null, value)
+
+        cond = jax.tree.map(drop, cond, condition.null(cond))
+    return (cond,)
+
+
+def classes_of(condition: Condition | None) -> Callable[[Any, dict], dict[str, int]] | None:
+    """Build `Learner.classes` of a technique with a condition.
+
+    Args:
+      condition: what a network is given besides; None for nothing.
+
+    Returns:
+      (state, batch) -> {label: number of classes}; None where there is no label.
+    """
+    if condition is None or not condition.classes:
+        return None
+    return lambda state, batch: condition.classes
+
+
+def denoiser(
+    network: Callable[..., jax.Array], condition: Condition | None, cond: tuple, guidance: float | jax.Array
+) -> Denoise:
+    """Give a network its condition, and guide it where that is not as it was trained.
+
+    Args:
+      network: (x [B, ...], t [], *cond) -> prediction [B, ...].
+      condition: what the network is given besides; None for nothing.
+      cond: as `read` gives it.
+      guidance: strength w of the condition; 1 is as it was trained.
+
+    Returns:
+      (x, t) -> prediction.
+    """
+    if guidance != 1:
+        # Classifier-free guidance.
+        return guide(network, *cond, condition.null(*cond), guidance)
+    return lambda x, t: network(x, t, *cond)
+
+
+def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction: str, conditional: bool) -> None:
+    """Refuse samplers that would draw noise, or nothing.
+
+    Args:
+      noise_schedule: of training.
+      sampling: how examples are drawn.
+      prediction: what the network predicts.
+      conditional: whether it has a condition.
+
+    Raises:
+      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition, noise is
+        predicted where there is nothing but noise, sigmas are spaced from an infinite one on, or the first step of the
+        sampler would multiply an error of the predicted noise by more than 100.
+    """
+    steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
+    if steps > num_timesteps:
+        raise ValueError(f"num_inference_steps={steps}: too many; allowed: at most {num_timesteps=}")
+    if not conditional and sampling.guidance != 1:
+        raise ValueError(f"guidance={sampling.guidance}: the network takes no condition; allowed: 1")
+    if noise_schedule.zero_terminal_snr and prediction == "epsilon":
+        raise ValueError(
+            "prediction=epsilon: where noise is all there is, it tells nothing of the example, with "
+            "zero_terminal_snr=True; allowed: v, sample"
+        )
+    visited = timesteps(num_timesteps, steps, sampling.spacing)
+    grid = sampling_grid(noise_schedule.alphas_cumprod(), visited, sigmas=sampling.sigmas)
+    if prediction == "epsilon" and not sampling.clip_sample:
+        growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
+        if growth > 100:
+            raise ValueError(
+                f"spacing={sampling.spacing} with beta_schedule={noise_schedule.beta_schedule}, prediction=epsilon and "
+                f"clip_sample=False: the first of {steps} steps multiplies the error of the predicted noise by "
+                f"{growth:.0f}; allowed: prediction=v, clip_sample=True, spacing=leading, or another schedule"
+            )
+
+
+def sample(
+    denoise: Denoise,
+    keys: jax.Array,
+    shape: tuple[int, ...],
+    alphas_cumprod: np.ndarray,
+    *,
+    shares: jax.Array | None = None,
+    sampler: Sampler = "ddim",
+    num_inference_steps: int = 50,
+    spacing: Literal["leading", "trailing", "linspace"] = "leading",
+    final_alpha: Literal["one", "first"] = "one",
+    sigmas: Literal["training", "karras"] = "training",
+    **options: Any,
+) -> Any:
+    """Draw one example for each key, from that key alone, or one between each two keys.
+
+    Between two keys all noise, of the start and of each step, lies on the arc between theirs: on an arc noise keeps its
+    length, which on a straight line it would lose (DDIM, section 5.3).
+
+    Args:
+      denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
+      keys: [B], or [B, 2] with `shares`.
+      shape: of an example.
+      alphas_cumprod: [T].
+      shares: [B] in [0, 1]; 0 gives the example of the first of two keys and 1 that of the second.
+      sampler: a name of SAMPLERS.
+      num_inference_steps: at most T.
+      spacing: see `dlcore.generative.schedules.timesteps`.
+      final_alpha: see `dlcore.generative.schedules.sampling_grid`.
+      sigmas: see `dlcore.generative.schedules.sampling_grid`.
+      **options: of the sampler.
+
+    Returns:
+      [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
+    """
+    sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
+    grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
+    if shares is None:
+        noise = _noise_of(keys, shape)
+    else:
+        start_noise, end_noise = _noise_of(keys[:, 0], shape), _noise_of(keys[:, 1], shape)
+
+        def noise(k):
+            return jax.vmap(slerp)(start_noise(k), end_noise(k), shares)
+
+    return SAMPLERS[sampler](denoise, noise(-1), noise, grid, **options)
+
+
+def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any, **options: Any) -> Any:
+    """Draw the examples between those of two keys, see `sample`.
+
+    Args:
+      denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
+      keys: [2].
+      shares: [B] in [0, 1]; 0 gives `sample` of the first key and 1 that of the second.
+      *args: of `sample`, from `shape` on.
+      **options: of `sample`.
+
+    Returns:
+      As `sample`.
+    """
+    fractions = jnp.asarray(shares)
+    return sample(denoise, jnp.broadcast_to(keys, (len(fractions), 2)), *args, shares=fractions, **options)
+
+
+def _noise_of(keys: jax.Array, shape: tuple[int, ...]) -> Noise:
+    """Draws of each step k from -1 on, of each key."""
+    return lambda k: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)
