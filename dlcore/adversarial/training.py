@@ -34,7 +34,7 @@ from dlcore.losses import kl_divergence_loss, masked_mean, softmax_cross_entropy
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Defense", "learner"]
 
@@ -154,11 +154,7 @@ def learner(
     is_trades, in_use = defense == "trades", functools.partial(_InUse, model, preprocess)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
-        x = preprocess(to_float(batch["image"]))
-        model_state = dict(model.init(jax.random.fold_in(rng, 0), x, train=False))
-        params = model_state.pop("params")
-        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return ModelState(step, rng, params, optimizer.init(params), model_state)
+        return init_model_state(model, optimizer, rng, preprocess(to_float(batch["image"])))
 
     def attack(state, images, batch, keys):
         """The changed images [B, H, W, C] of the training loss."""

@@ -24,7 +24,7 @@ from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entr
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["apply_with_auxiliary", "augmented_batch", "learner"]
 
@@ -134,10 +134,7 @@ def learner(
     apply = functools.partial(apply_with_auxiliary, model)
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
-        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = model_state.pop("params")
-        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return ModelState(step, rng, params, optimizer.init(params), model_state)
+        return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
     def objective(params, model_state, images, targets, batch, dropout=None):
         logits, auxiliaries, model_state = apply(params, model_state, images, dropout)

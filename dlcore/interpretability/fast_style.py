@@ -26,7 +26,7 @@ from flax import struct
 from dlcore.data.augment import to_float
 from dlcore.interpretability.image_optimization import check_layers
 from dlcore.interpretability.style_transfer import style_grams, transfer_terms
-from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import ConditionalInstanceNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -94,6 +94,15 @@ class FastStyleState(State):
 
     network: Any
     grams: Any
+
+
+def _weighted(
+    terms: dict[str, jax.Array], weights: dict[str, float | jax.Array], mask: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """The mean over examples of the weighted sum of terms [B], and all terms to log."""
+    losses = sum(weights[name] * term for name, term in terms.items())  # [B]
+    metrics = {"loss": Sum.of(losses, mask), **{name: Sum.of(term, mask) for name, term in terms.items()}}
+    return masked_mean(losses, mask), metrics
 
 
 @check_arguments
@@ -164,20 +173,14 @@ def learner(
         grams = jax.tree.map(lambda g: g[style], state.grams)
         return transfer_terms(features(state.network, rendered), rendered, target, grams, content_layer)
 
-    def total(terms):
-        return sum(weights[name] * term for name, term in terms.items())
-
     def loss(params: Any, state: FastStyleState, batch: dict) -> tuple[jax.Array, Metrics]:
         # Draw a style for each photograph.
-        root = jax.random.fold_in(state.rng, state.step)
-        keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(batch["index"])
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
         style = jax.vmap(lambda key: jax.random.randint(key, (), 0, num_styles))(keys)  # [B]
-        terms = terms_of(params, state, to_float(batch["content"]), style)
-        values, mask = total(terms), mask_of(batch)  # [B]
-        metrics = {"loss": Sum.of(values, mask), **{name: Sum.of(term, mask) for name, term in terms.items()}}
-        return masked_mean(values, mask), metrics
+        return _weighted(terms_of(params, state, to_float(batch["content"]), style), weights, mask_of(batch))
 
     def update(state: FastStyleState, batch: dict) -> tuple[FastStyleState, Metrics]:
+        # Gradient of the three terms by the style network alone, then the optimizer step.
         gradient, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
         return apply_gradients(state, optimizer, gradient), metrics
 
@@ -185,7 +188,7 @@ def learner(
         content, mask = to_float(batch["content"]), mask_of(batch)
         each = [terms_of(state.params, state, content, jnp.full(mask.shape, s, jnp.int32)) for s in range(num_styles)]
         terms = jax.tree.map(lambda *values: sum(values) / num_styles, *each)
-        return {"loss": Sum.of(total(terms), mask), **{name: Sum.of(term, mask) for name, term in terms.items()}}
+        return _weighted(terms, weights, mask)[1]
 
     def predict(state: FastStyleState, batch: dict) -> dict[str, jax.Array]:
         content = to_float(batch["content"])

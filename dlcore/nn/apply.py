@@ -16,6 +16,7 @@ def apply_model(
     train: bool,
     rng: jax.Array | None = None,
     method: str = "__call__",
+    **keywords: Any,
 ) -> tuple[Any, Any]:
     """Apply a model; in training with dropout, and with batch statistics that move.
 
@@ -27,13 +28,15 @@ def apply_model(
       train: True in a training step.
       rng: [] key of dropout in training; None for a model that draws nothing.
       method: name of the method.
+      **keywords: further arguments of the method.
 
     Returns:
       (outputs, model_state), the latter as it was where `train` is False.
     """
     variables = {"params": params, **model_state}
     if not train:
-        return model.apply(variables, *inputs, train=False, method=method), model_state
+        return model.apply(variables, *inputs, train=False, method=method, **keywords), model_state
     rngs, mutable = None if rng is None else {"dropout": rng}, list(model_state)
-    outputs, updated = model.apply(variables, *inputs, train=True, mutable=mutable, rngs=rngs, method=method)
+    keywords |= {"train": True, "mutable": mutable, "rngs": rngs, "method": method}
+    outputs, updated = model.apply(variables, *inputs, **keywords)
     return outputs, {**model_state, **updated}

@@ -1,15 +1,37 @@
-"""One optimizer step of a learner's state."""
+"""A learner's state: before the first optimizer step, and after one."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
+from flax import linen as nn
 
-from dlcore.learner import State
+from dlcore.learner import ModelState, State
 from dlcore.ops.replica import pmean
 
-__all__ = ["apply_gradients"]
+__all__ = ["apply_gradients", "init_model_state"]
+
+
+def init_model_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, rng: jax.Array, *inputs: Any
+) -> ModelState:
+    """Initialize a model of the contract `__call__(*inputs, train)` and its optimizer.
+
+    Args:
+      model: flax module.
+      optimizer: optax transformation for the parameters.
+      rng: root key of `Learner.init`.
+      *inputs: what the model takes before `train`.
+
+    Returns:
+      The state at step 0.
+    """
+    model_state = dict(model.init(jax.random.fold_in(rng, 0), *inputs, train=False))
+    params = model_state.pop("params")
+    step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
+    return ModelState(step, rng, params, optimizer.init(params), model_state)
 
 
 def apply_gradients(

@@ -37,7 +37,7 @@ from dlcore.metrics import MeanIoU
 from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import psum, replica_count, replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Overlaps", "learner"]
 
@@ -57,6 +57,52 @@ class Overlaps(MeanIoU):
             return None
         names = {"": "mean_iou", "mean_accuracy": "mean_accuracy", "frequency_weighted": "frequency_weighted_iou"}
         return {name: values[key] for name, key in names.items()} | {"by_class": values["iou"]}
+
+
+def _pixel_cross_entropy(
+    logits: jax.Array, labels: jax.Array, valid: jax.Array, class_weights: Any
+) -> tuple[jax.Array, jax.Array]:
+    """(sum of the weighted cross-entropy of valid pixels [B, H, W], sum of their weights)."""
+    weights = jnp.ones(labels.shape, jnp.int32) if class_weights is None else jnp.asarray(class_weights)[labels]
+    losses = softmax_cross_entropy_loss(jnp.where(valid[..., None], logits, 0), labels)  # [B, H, W]
+    return jnp.where(valid, weights * losses, 0).sum(), jnp.where(valid, weights, 0).sum()
+
+
+def _overlap_loss(
+    overlap: Literal["dice", "tversky"], logits: jax.Array, labels: jax.Array, valid: jax.Array
+) -> tuple[jax.Array, Sum]:
+    """(the loss of this replica over the images with labels of all replicas, metric)."""
+    function = multiclass_dice_loss if overlap == "dice" else multiclass_tversky_loss
+    losses, has_labels = function(logits, labels, mask=valid), valid.any((1, 2))  # [B], [B]
+    mean = jnp.where(has_labels, losses, 0).sum() / jnp.maximum(psum(has_labels.sum()), 1)
+    return mean, Sum.of(losses, has_labels)
+
+
+def _objective(
+    outputs: dict[str, jax.Array],
+    labels: jax.Array,
+    valid: jax.Array,
+    class_weights: Any,
+    overlap: str,
+    overlap_weight: float | jax.Array,
+    auxiliary_weight: float | jax.Array | None,
+) -> tuple[jax.Array, Metrics]:
+    """L of the logits [B, H, W, C] of all heads, over the valid pixels [B, H, W] of all replicas."""
+    # Pixel-wise cross-entropy: a weighted mean over the pixels.
+    total, weight = _pixel_cross_entropy(outputs["out"], labels, valid, class_weights)
+    divisor, replicas = jnp.where(psum(weight) > 0, psum(weight), 1), replica_count()
+    value, metrics = replicas * total / divisor, {"loss": Sum(total.astype(jnp.float32), weight)}
+    if overlap != "none":
+        # Dice or Tversky loss of each image that has labels.
+        mean, metrics["overlap"] = _overlap_loss(overlap, outputs["out"], labels, valid)
+        value = value + overlap_weight * replicas * mean
+    if auxiliary_weight is not None and "aux" in outputs:
+        # Auxiliary head (FCN head of PSPNet and DeepLab).
+        auxiliary, _ = _pixel_cross_entropy(outputs["aux"], labels, valid, class_weights)
+        value = value + auxiliary_weight * replicas * auxiliary / divisor
+    correct = jnp.where(valid, outputs["out"].argmax(-1) == labels, False)  # [B, H, W]
+    metrics["accuracy"] = Sum(correct.sum(dtype=jnp.int32), valid.sum(dtype=jnp.int32))
+    return value, metrics
 
 
 @check_arguments
@@ -95,10 +141,7 @@ def learner(
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
-        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = model_state.pop("params")
-        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return ModelState(step, rng, params, optimizer.init(params), model_state)
+        return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
     def forward(params, model_state, images, dropout=None):
         """({"out": logits, ...}, model_state), in training where there is a key for dropout."""
@@ -110,34 +153,11 @@ def learner(
         if outputs["out"].shape[:-1] != labels.shape:
             raise ValueError(f"model: logits {outputs['out'].shape} for labels {labels.shape}; allowed: one a pixel")
         # Void pixels and padded examples count for nothing.
-        counts = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]  # [B, H, W]
-        labels = jnp.where(counts, labels.astype(jnp.int32), 0)
-        # Weighted mean over the pixels of all replicas.
-        pixel_weights = jnp.ones(labels.shape, jnp.int32) if weights is None else jnp.asarray(weights)[labels]
-        weight = jnp.where(counts, pixel_weights, 0).sum()
-        divisor = jnp.where(psum(weight) > 0, psum(weight), 1)
-        replicas = replica_count()
-
-        def cross_entropy(logits):
-            losses = softmax_cross_entropy_loss(jnp.where(counts[..., None], logits, 0), labels)
-            return jnp.where(counts, pixel_weights * losses, 0).sum()
-
-        # Pixel-wise cross-entropy.
-        summed = cross_entropy(outputs["out"])
-        metrics = {"loss": Sum(summed.astype(jnp.float32), weight)}
-        value = replicas * summed / divisor
-        if overlap != "none":
-            # Dice or Tversky loss of each image that has labels.
-            function = multiclass_dice_loss if overlap == "dice" else multiclass_tversky_loss
-            shared, has_labels = function(outputs["out"], labels, mask=counts), counts.any((1, 2))  # [B], [B]
-            metrics["overlap"] = Sum.of(shared, has_labels)
-            part = jnp.where(has_labels, shared, 0).sum() / jnp.maximum(psum(has_labels.sum()), 1)
-            value = value + overlap_weight * replicas * part
-        if dropout is not None and "aux" in outputs:
-            # Auxiliary head (FCN head of PSPNet and DeepLab), in training alone.
-            value = value + auxiliary_weight * replicas * cross_entropy(outputs["aux"]) / divisor
-        hit = jnp.where(counts, outputs["out"].argmax(-1) == labels, False)  # [B, H, W]
-        metrics["accuracy"] = Sum(hit.sum(dtype=jnp.int32), counts.sum(dtype=jnp.int32))
+        valid = (labels != void_label) & (mask_of(batch) > 0)[:, None, None]  # [B, H, W]
+        labels = jnp.where(valid, labels.astype(jnp.int32), 0)
+        # The auxiliary head counts in training alone.
+        terms = overlap, overlap_weight, None if dropout is None else auxiliary_weight
+        value, metrics = _objective(outputs, labels, valid, weights, *terms)
         return value, (model_state, metrics, outputs["out"])
 
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -150,12 +170,10 @@ def learner(
         keys = example_keys(jax.random.fold_in(rng, 0), batch)
         example = augment_examples(augment, keys, preprocess(batch["image"]), batch)
         # Replicas draw different dropout masks.
-        dropout = jax.random.fold_in(rng, 1)
-        dropout = replica_key(dropout)
+        dropout = replica_key(jax.random.fold_in(rng, 1))
         # Gradient of the weighted cross-entropy and the overlap loss.
-        gradients, (model_state, metrics, _) = jax.grad(objective, has_aux=True)(
-            state.params, state, example["image"], example["semantic"], batch, dropout
-        )
+        gradient, inputs = jax.grad(objective, has_aux=True), (example["image"], example["semantic"])
+        gradients, (model_state, metrics, _) = gradient(state.params, state, *inputs, batch, dropout)
         # Optimizer step.
         return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
 
@@ -175,11 +193,8 @@ def learner(
         return {"classes": outputs["out"].argmax(-1).astype(jnp.uint8)}
 
     def classes(state: ModelState, batch: dict) -> dict[str, Labels]:
-        logits = jax.eval_shape(
-            lambda state, image: forward(state.params, state.model_state, preprocess(image))[0]["out"],
-            state,
-            batch["image"],
-        )
-        return {"semantic": Labels(logits.shape[-1], void_label)}
+        images = jax.eval_shape(preprocess, batch["image"])
+        outputs, _ = jax.eval_shape(forward, state.params, state.model_state, images)
+        return {"semantic": Labels(outputs["out"].shape[-1], void_label)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict, loss=loss, classes=classes)

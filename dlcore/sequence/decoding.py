@@ -11,18 +11,32 @@ with the stop token, or at `max_length`. All of it runs inside jit, and stops wh
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.learner import Range
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
+__all__ = ["Beam", "beam_search", "filter_logits", "forbid_special", "generate", "generate_sentences", "sample_token"]
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+
+
+class Beam(NamedTuple):
+    """How sequences are searched for.
+
+    Args:
+      beam_size: hypotheses that `predict` follows; 1 is greedy.
+      length_penalty: exponent of (5 + length) / 6, by which the log-probability of a hypothesis is divided; 0 ranks
+        hypotheses by probability, and greater values favor longer ones.
+    """
+
+    beam_size: Annotated[int, Range(1)] = 1
+    length_penalty: Annotated[float, Range(0)] = 0.0
 
 
 def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 1.0) -> jax.Array:

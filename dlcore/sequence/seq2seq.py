@@ -37,7 +37,7 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients
-from dlcore.sequence.decoding import forbid_special, generate_sentences
+from dlcore.sequence.decoding import Beam, forbid_special, generate_sentences
 
 __all__ = ["exact_match", "learner", "matches"]
 
@@ -90,8 +90,7 @@ def learner(
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     teacher_forcing: Annotated[float, Range(0, 1)] = 1.0,
     max_length: Annotated[int | None, Range(1)] = None,
-    beam_size: Annotated[int, Range(1)] = 1,
-    length_penalty: Annotated[float, Range(0)] = 0.0,
+    beam: Beam = Beam(),
 ) -> Learner:
     """Learn to write the target of `{"source": [B, S], "target": [B, T], "index": [B]}`, both int32.
 
@@ -104,8 +103,7 @@ def learner(
       label_smoothing: weight of the uniform distribution in the target.
       teacher_forcing: share of the decoder's inputs that are the right token; the rest are the model's own choice.
       max_length: tokens of the longest output, its END included; None means 3/2 of the source's S.
-      beam_size: hypotheses that `predict` follows; 1 is greedy.
-      length_penalty: exponent of (5 + length) / 6, by which the log-probability of a hypothesis is divided.
+      beam: how `predict` searches.
 
     Returns:
       The learner. `source` is w1 .. wn END PAD and `target` START w1 .. wn END PAD. `predict` reads `source` alone and
@@ -149,7 +147,7 @@ def learner(
             return model.apply(variables, carry, tokens, method="step")
 
         carry = model.apply(variables, memory, capacity, method="start")
-        tokens, length = generate_sentences(step, carry, batch["source"].shape[0], capacity, beam_size, length_penalty)
+        tokens, length = generate_sentences(step, carry, batch["source"].shape[0], capacity, *beam)
         inputs = jnp.concatenate([jnp.full_like(tokens[:, :1], START), tokens[:, :-1]], 1)
         _, collections = model.apply(variables, memory, inputs, method="decode", mutable=["intermediates"])
         alignment = model.alignment(collections.get("intermediates", {}))

@@ -201,6 +201,32 @@ def coral_distance(source: jax.Array, target: jax.Array) -> jax.Array:
 DISTANCES = {"mmd": mmd_distance, "coral": coral_distance}
 
 
+def _source_and_domain_loss(source: dict, target: dict, batch: dict) -> tuple[jax.Array, Metrics]:
+    """The mean loss of labels and of domains, by the outputs of both domains."""
+    mask = mask_of(batch)
+    # Source classification and domain classification.
+    losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])  # [B]
+    domain, is_domain_correct = domain_losses([source["domain"], target["domain"]])
+    return masked_mean(losses + domain, mask), {
+        "loss": Sum.of(losses, mask),
+        "accuracy": Sum.of(source["logits"].argmax(-1) == batch["label"], mask),
+        "domain_accuracy": Sum.of(is_domain_correct, mask),
+    }
+
+
+def _target_metrics(logits: jax.Array, source_only_logits: jax.Array, batch: dict) -> Metrics:
+    """Accuracy on the target [B], of the baseline, and their difference."""
+    mask = mask_of(batch)
+    adapted, baseline = (
+        (x.argmax(-1) == batch["target_label"]).astype(jnp.float32) for x in (logits, source_only_logits)
+    )
+    return {
+        "target_accuracy": Sum.of(adapted, mask),
+        "source_only_accuracy": Sum.of(baseline, mask),
+        "gain": Sum.of(adapted - baseline, mask),
+    }
+
+
 @check_arguments
 def learner(
     *,
@@ -233,22 +259,13 @@ def learner(
         return tuple(model.apply(variables, preprocess(batch[x]), reversal) for x in ("image", "target"))
 
     def objective(params: Any, fixed: dict, batch: dict, factor: float | jax.Array) -> tuple[jax.Array, Metrics]:
-        mask = mask_of(batch)
         # Forward on both domains; DANN reverses the gradient before the domain classifier.
         source, target = describe(params, fixed, batch, factor)
-        # Source classification and domain classification.
-        losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])  # [B]
-        domain, is_domain_correct = domain_losses([source["domain"], target["domain"]])
-        value = masked_mean(losses + domain, mask)
+        value, metrics = _source_and_domain_loss(source, target, batch)
         if technique in DISTANCES:
             # Distance of the feature distributions (MMD, CORAL) over all replicas.
-            domain_distance = DISTANCES[technique](*(all_gather(x["features"]) for x in (source, target)))
-            value = value + factor * domain_distance
-        return value, {
-            "loss": Sum.of(losses, mask),
-            "accuracy": Sum.of(source["logits"].argmax(-1) == batch["label"], mask),
-            "domain_accuracy": Sum.of(is_domain_correct, mask),
-        }
+            value = value + factor * DISTANCES[technique](*(all_gather(x["features"]) for x in (source, target)))
+        return value, metrics
 
     def init(rng: jax.Array, batch: dict) -> State:
         model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"])))
@@ -267,9 +284,8 @@ def learner(
             # The adapted network and the source-only baseline take the same step from the same start.
             one = state.replace(params=state.params[name], opt_state=state.opt_state[name])
             # Gradient of classification, domain loss and distance; the baseline has no adaptation.
-            (value, measured), gradients = jax.value_and_grad(objective, has_aux=True)(
-                one.params, _fixed(state), inputs, factor
-            )
+            gradient = jax.value_and_grad(objective, has_aux=True)
+            (value, measured), gradients = gradient(one.params, _fixed(state), inputs, factor)
             # Optimizer step.
             one = apply_gradients(one, optimizer, gradients, value=value)
             params[name], opt_state[name] = one.params, one.opt_state
@@ -280,16 +296,8 @@ def learner(
         metrics = objective(state.params["adapted"], _fixed(state), batch, 0.0)[1]
         if "target_label" not in batch:
             return metrics
-        outputs, mask = predict(state, batch), mask_of(batch)
-        correct = [
-            (outputs[name].argmax(-1) == batch["target_label"]).astype(jnp.float32)
-            for name in ("logits", "source_only_logits")
-        ]
-        return metrics | {
-            "target_accuracy": Sum.of(correct[0], mask),
-            "source_only_accuracy": Sum.of(correct[1], mask),
-            "gain": Sum.of(correct[0] - correct[1], mask),
-        }
+        outputs = predict(state, batch)
+        return metrics | _target_metrics(outputs["logits"], outputs["source_only_logits"], batch)
 
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         source, target = describe(state.params["adapted"], _fixed(state), batch)

@@ -212,6 +212,36 @@ class MeshRCNN(nn.Module):
         return jnp.stack([x, y, jnp.asarray(depth)], -1)
 
 
+def _voxel_losses(voxels: jax.Array, occupancy: jax.Array) -> jax.Array:
+    """[B], the mean cross-entropy of a cell."""
+    # The loss adds up the cells; their mean keeps the voxels' share whatever the grid's size.
+    flat = (voxels.shape[0], -1)
+    cells = binary_cross_entropy_loss(voxels.reshape(flat), occupancy.reshape(flat).astype(jnp.float32))
+    return cells / occupancy[0].size
+
+
+def _stage_losses(
+    num_samples: int,
+    normal_weight: float | jax.Array,
+    edge_weight: float | jax.Array,
+    keys: jax.Array,
+    vertices: jax.Array,
+    outputs: dict,
+    batch: dict,
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and Chamfer distance [B] of the meshes of one stage, of vertices [B, V, 3]."""
+    edges = lattice(outputs["voxels"].shape[1:]).edges
+
+    def one(key, vertices, faces, face_mask, edge_mask, points, normals):
+        sampled, sampled_normals, _ = sample_mesh(key, vertices, faces, num_samples, face_mask)
+        chamfer = chamfer_loss(sampled, points)
+        total = chamfer + edge_weight * edge_length_loss(vertices, edges, edge_mask)
+        return total + normal_weight * chamfer_normal_loss(sampled, points, sampled_normals, normals), chamfer
+
+    masks = outputs["face_mask"], outputs["edge_mask"]
+    return jax.vmap(one)(keys, vertices, outputs["faces"], *masks, batch["points"], batch["normals"])
+
+
 @check_arguments
 def learner(
     *,
@@ -238,38 +268,20 @@ def learner(
       The learner. `predict` gives `{"vertices": [B, V, 3], "faces": [B, F, 3], "face_mask": [B, F], "voxels": [B, I, J,
       K]}`, the last as probabilities.
     """
+    stage_losses = functools.partial(_stage_losses, num_samples, normal_weight, edge_weight)
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
-    def stage_loss(edges, key, vertices, faces, face_mask, edge_mask, points, normals):
-        """Loss and Chamfer distance of one mesh."""
-        sampled, sampled_normals, _ = sample_mesh(key, vertices, faces, num_samples, face_mask)
-        chamfer = chamfer_loss(sampled, points)
-        total = chamfer + edge_weight * edge_length_loss(vertices, edges, edge_mask)
-        return total + normal_weight * chamfer_normal_loss(sampled, points, sampled_normals, normals), chamfer
-
     def objective(params, rng, batch):
         outputs, mask, keys = model.apply({"params": params}, batch["image"]), mask_of(batch), example_keys(rng, batch)
-        occupancy, voxels = batch["occupancy"] > 0, outputs["voxels"]
-        flat = (voxels.shape[0], -1)
-        # The loss adds up the cells; their mean keeps the voxels' share whatever the grid's size.
-        cells = binary_cross_entropy_loss(voxels.reshape(flat), occupancy.reshape(flat).astype(jnp.float32))
-        losses = voxel_weight * cells / occupancy[0].size
-        edges = lattice(voxels.shape[1:]).edges
+        occupancy, voxels = batch["occupancy"] > 0, outputs["voxels"]  # [B, I, J, K] each
+        losses = voxel_weight * _voxel_losses(voxels, occupancy)  # [B]
         chamfers = []
         for k, vertices in enumerate(outputs["stages"]):
             stage_keys = jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(keys)
-            value, chamfer = jax.vmap(functools.partial(stage_loss, edges))(
-                stage_keys,
-                vertices,
-                outputs["faces"],
-                outputs["face_mask"],
-                outputs["edge_mask"],
-                batch["points"],
-                batch["normals"],
-            )
+            value, chamfer = stage_losses(stage_keys, vertices, outputs, batch)  # [B], [B]
             losses += value if k else 0  # the cubified mesh has no gradient
             chamfers.append(chamfer)
         metrics = {
@@ -285,9 +297,11 @@ def learner(
         return value, metrics
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # New points on the meshes at each step.
         def value_fn(params):
             return objective(params, jax.random.fold_in(state.rng, state.step), batch)
 
+        # Gradient of the losses of voxels and meshes, then the optimizer step.
         (value, (metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
         state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
         return state, metrics

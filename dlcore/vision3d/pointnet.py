@@ -12,6 +12,7 @@ Deviations: fields set the widths (the paper's are `widths=(64, 64)`, `features=
 and batch norm has one momentum, where the paper raises it from 0.5 to 0.99.
 """
 
+import functools
 from typing import Annotated, Any, Literal
 
 import jax
@@ -23,8 +24,9 @@ from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_argum
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn import BatchNorm, Dense, Dropout
+from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA, replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["PointNet", "TransformNet", "augment_points", "learner", "orthogonality_penalty"]
 
@@ -261,20 +263,11 @@ def learner(
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
-        variables = model.init(jax.random.fold_in(rng, 0), batch["points"].astype(jnp.float32), train=False)
-        model_state = dict(variables)
-        params = model_state.pop("params")
-        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return ModelState(step, rng, params, optimizer.init(params), model_state)
+        return init_model_state(model, optimizer, rng, batch["points"].astype(jnp.float32))
 
     def objective(params, model_state, points, point_mask, batch, dropout=None):
-        variables = {"params": params, **model_state}
-        if dropout is None:
-            logits, known = model.apply(variables, points, False, point_mask)
-        else:
-            (logits, known), model_state = model.apply(
-                variables, points, True, point_mask, mutable=list(model_state), rngs={"dropout": dropout}
-            )
+        options = {"mask": point_mask, "train": dropout is not None, "rng": dropout}
+        (logits, known), model_state = apply_model(model, params, model_state, points, **options)
         mask = mask_of(batch)
         losses = softmax_cross_entropy_loss(logits, batch["label"], label_smoothing)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
@@ -295,23 +288,21 @@ def learner(
 
     def update(state: ModelState, batch: dict) -> tuple[ModelState, Metrics]:
         rng = jax.random.fold_in(state.rng, state.step)
-        dropout = jax.random.fold_in(rng, 1)
-        dropout = replica_key(dropout)
-
+        # Replicas draw different dropout masks.
+        dropout = replica_key(jax.random.fold_in(rng, 1))
         # A subset of each set, turned and moved.
-        def augment(key, points, mask):
-            return augment_points(key, points, mask, num_points=num_points, rotation=rotation, up=up, jitter=jitter)
-
+        options = {"num_points": num_points, "rotation": rotation, "up": up, "jitter": jitter}
+        augment = functools.partial(augment_points, **options)
         points, point_mask = jax.vmap(augment)(example_keys(jax.random.fold_in(rng, 0), batch), *inputs(batch, None))
 
         def value_fn(params):
             return objective(params, state.model_state, points, point_mask, batch, dropout)
 
+        # Gradient of the cross-entropy and the penalty.
         (value, (model_state, metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
-        state = apply_gradients(
-            state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0], model_state=model_state
-        )
-        return state, metrics
+        # Optimizer step; line searches evaluate the loss again.
+        search = {"value": value, "value_fn": lambda params: value_fn(params)[0]}
+        return apply_gradients(state, optimizer, gradients, model_state=model_state, **search), metrics
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         _, (_, metrics, logits) = objective(state.params, state.model_state, *inputs(batch), batch)

@@ -16,6 +16,7 @@ from dlcore.models.transformer import Transformer
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 from dlcore.sequence import seq2seq
+from dlcore.sequence.decoding import Beam
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 
 V = 9
@@ -157,7 +158,7 @@ def test_a_wide_beam_finds_the_most_probable_output(states):
         log_p = np.asarray(jax.nn.log_softmax(logits))
         scores.append(sum(log_p[:, t, token] for t, token in enumerate(tokens) if token != PAD))
     rows = {k: PAIRS[k] for k in ("source", "index")}
-    out = jax.jit(toy("transformer", max_length=2, beam_size=8).predict)(state, rows)
+    out = jax.jit(toy("transformer", max_length=2, beam=Beam(8)).predict)(state, rows)
     np.testing.assert_array_equal(out["tokens"], outputs[np.argmax(scores, 0)])
     assert out["alignment"].shape == (3, 2, 4)
 

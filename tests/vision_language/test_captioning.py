@@ -10,6 +10,7 @@ from flax import linen as nn
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import ModelState
 from dlcore.optim import create_optimizer
+from dlcore.sequence.decoding import Beam
 from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
@@ -76,9 +77,7 @@ def test_every_row_ends_at_its_first_end_and_no_token_follows(beam_size):
             [PAD, START, UNKNOWN, END, 5],  # may not be written: 4 is next
         ]
     )
-    learner = captioning.learner(
-        model=Written(), optimizer=optax.sgd(0.1), max_length=5, beam_size=beam_size, length_penalty=0.0
-    )
+    learner = captioning.learner(model=Written(), optimizer=optax.sgd(0.1), max_length=5, beam=Beam(beam_size))
     batch = {"image": table, "captions": np.ones((4, 1, 5), np.int32), "index": np.arange(4)}
     out = learner.predict(learner.init(jax.random.key(0), batch), batch)
     want = [[5, 6, END, PAD, PAD], [END, PAD, PAD, PAD, PAD], [5, 5, 6, 6, END], [4, 4, 4, END, PAD]]
