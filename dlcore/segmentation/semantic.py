@@ -182,11 +182,9 @@ def learner(
         _, (_, metrics, logits) = objective(state.params, state, images, labels, batch)
         classes, labels, mask = logits.argmax(-1), labels.astype(jnp.int32), mask_of(batch)
         shared = {"num_classes": logits.shape[-1], "mask": mask, "void_label": void_label}
-        return {
-            **metrics,
-            "mean_iou": Overlaps.of(classes, labels, **shared),
-            "boundary": BoundaryIoU.of(classes, labels, **shared),
-        }
+        metrics["mean_iou"] = Overlaps.of(classes, labels, **shared)
+        metrics["boundary"] = BoundaryIoU.of(classes, labels, **shared)
+        return metrics
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         outputs, _ = forward(state.params, state.model_state, preprocess(batch["image"]))

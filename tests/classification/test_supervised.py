@@ -16,6 +16,7 @@ from dlcore.classification import supervised
 from dlcore.data import augment
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
+from dlcore.experiment.setting import arguments_of
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
@@ -28,7 +29,7 @@ CLASSES = 10
 
 def make_learner(**settings):
     """The learner with its functions jitted."""
-    learner = supervised.learner(**settings)
+    learner = supervised.learner(**arguments_of(supervised.learner, **settings))
     names = ("init", "update", "evaluate", "predict", "loss")
     return learner._replace(**{name: jax.jit(getattr(learner, name)) for name in names})
 
@@ -559,7 +560,10 @@ def fitted(outputs=10, label=None, model=None, train=None, valid=None, **setting
     label = np.arange(20, dtype=np.int32) % 10 if label is None else label
     source = Source({"image": np.zeros((20, 2, 2, 1), np.float32), "label": label}, name="digits")
     learner = supervised.learner(
-        model=model or Outputs(outputs), optimizer=optax.sgd(0.1), augment=never_called, **settings
+        model=model or Outputs(outputs),
+        optimizer=optax.sgd(0.1),
+        augment=never_called,
+        **arguments_of(supervised.learner, **settings),
     )
     return fit(learner, train or Pipeline(source, 4), steps=2, valid=valid, progress=False, log_every=1)
 

@@ -17,6 +17,7 @@ from dlcore.data.digits import digits
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import settings_of
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone, optimizer
@@ -486,8 +487,6 @@ def test_a_validation_split_too_small_to_tell_does_not_fail(monkeypatch):
 @pytest.mark.slow
 def test_what_sanity_switches_off_is_every_regularization_there_is():
     """Each parameter of the learners and field of the models that blurs the fit of few examples, by its name."""
-    from inspect import signature
-
     from dlcore.models.registry import MODELS
 
     fields = {
@@ -497,7 +496,7 @@ def test_what_sanity_switches_off_is_every_regularization_there_is():
         if "drop" in name
     }
     assert fields == {name for name in experiment.plain if "drop" in name}
-    mixes = {name for name in signature(supervised.learner).parameters if name.endswith("_alpha")}
+    mixes = {name for name in settings_of(supervised.learner) if name.endswith("_alpha")}
     assert mixes == {"mixup_alpha", "cutmix_alpha"}
     assert mixes <= set(experiment.plain) & set(distillation.experiment.plain)
     words = ["--mixup_alpha=0.4", "--cutmix_alpha=1", "--model.dropout=0.5", "--label_smoothing=0.1"]
