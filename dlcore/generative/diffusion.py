@@ -218,8 +218,8 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
             "prediction=epsilon: where noise is all there is, it tells nothing of the example, with "
             "zero_terminal_snr=True; allowed: v, sample"
         )
-    visited = timesteps(num_timesteps, steps, sampling.spacing)
-    grid = sampling_grid(noise_schedule.alphas_cumprod(), visited, sigmas=sampling.sigmas)
+    sampling_timesteps = timesteps(num_timesteps, steps, sampling.spacing)
+    grid = sampling_grid(noise_schedule.alphas_cumprod(), sampling_timesteps, sigmas=sampling.sigmas)
     if prediction == "epsilon" and not sampling.clip_sample:
         growth = np.sqrt(grid.alphas_cumprod[1] / grid.alphas_cumprod[0])
         if growth > 100:

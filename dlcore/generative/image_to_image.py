@@ -236,11 +236,11 @@ class PatchDiscriminator(nn.Module):
 def _discriminator_objective(
     players: Players, loss: AdversarialLoss, state: PlayerState, inputs: tuple, mask: jax.Array, params: dict
 ) -> tuple[jax.Array, tuple]:
-    """Loss of the discriminator on inputs (what it is shown besides, target images, fakes)."""
-    *shown, real, fake = inputs
-    real_logit, statistics = players.apply("discriminator", params, state.model_state, *shown, real)  # [B, h, w]
+    """Loss of the discriminator on inputs (conditions, target images, fakes)."""
+    *conditions, real, fake = inputs
+    real_logit, statistics = players.apply("discriminator", params, state.model_state, *conditions, real)  # [B, h, w]
     model_state = {**state.model_state, "discriminator": statistics}
-    fake_logit, statistics = players.apply("discriminator", params, model_state, *shown, fake)  # [B, h, w]
+    fake_logit, statistics = players.apply("discriminator", params, model_state, *conditions, fake)  # [B, h, w]
     losses = loss.discriminator(real_logit, fake_logit).mean((1, 2))  # [B]
     return masked_mean(losses, mask), (statistics, losses)
 
@@ -255,15 +255,15 @@ def _generator_objective(
     mask: jax.Array,
     params: dict,
 ) -> tuple[jax.Array, tuple]:
-    """Loss of the generator on inputs (its own, target images, what the discriminator is shown besides)."""
-    x, target_image, *shown = inputs
+    """Loss of the generator on inputs (its own, target images, conditions of the discriminator)."""
+    x, target_image, *conditions = inputs
     y, statistics = players.apply("generator", params, state.model_state, x)  # [B, H, W, C]
     # Content loss against the target image, and the adversarial loss.
     content_weight, adversarial_weight = weights
     content_losses = content(y, target_image)  # [B]
     total, g_losses = content_weight * content_losses, jnp.zeros_like(content_losses)
     if "discriminator" in players.networks:
-        logit, _ = players.apply("discriminator", params, state.model_state, *shown, y)  # [B, h, w]
+        logit, _ = players.apply("discriminator", params, state.model_state, *conditions, y)  # [B, h, w]
         g_losses = loss.generator(logit).mean((1, 2))  # [B]
         total = total + adversarial_weight * g_losses
     return masked_mean(total, mask), (statistics, (total, content_losses, g_losses))
@@ -313,11 +313,11 @@ def paired_learner(
     def translate(params, model_state, batch, train=True):
         return players.apply("generator", params, model_state, source(batch), train=train)
 
-    def shown(batch):
+    def conditions(batch):
         return (source(batch),) if sees_source else ()
 
     def init(rng: jax.Array, batch: dict) -> PlayerState:
-        inputs = {"generator": (source(batch),), "discriminator": (*shown(batch), target(batch))}
+        inputs = {"generator": (source(batch),), "discriminator": (*conditions(batch), target(batch))}
         return PlayerState(**players.init(rng, inputs))
 
     def update(state: PlayerState, batch: dict) -> tuple[PlayerState, Metrics]:
@@ -327,12 +327,12 @@ def paired_learner(
             real = target(batch)  # [B, H, W, C]
             fake, _ = translate(state.params, state.model_state, batch)
             # Discriminator step.
-            inputs = (*shown(batch), real, fake)
+            inputs = (*conditions(batch), real, fake)
             objective = functools.partial(_discriminator_objective, players, LOSSES[loss], state, inputs, mask)
             state, losses = players.turn("discriminator", state, objective)
             metrics["d_loss"] = Sum.of(losses, mask)
         # Generator step, against the updated discriminator.
-        inputs, adversarial = (source(batch), target(batch), *shown(batch)), LOSSES[loss]
+        inputs, adversarial = (source(batch), target(batch), *conditions(batch)), LOSSES[loss]
         objective = functools.partial(_generator_objective, players, adversarial, content, weights, state, inputs, mask)
         state, (total, content_losses, g_losses) = players.turn("generator", state, objective)
         metrics |= {"loss": Sum.of(total, mask), "content_loss": Sum.of(content_losses, mask)}

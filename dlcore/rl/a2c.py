@@ -26,7 +26,6 @@ from dlcore.rl.rollout import (
     OnPolicyState,
     Rollout,
     collect,
-    generalized_advantages,
     init_runner_state,
     most_probable_action,
 )
@@ -98,8 +97,7 @@ def learner(
             key = jax.random.fold_in(root, t)
             state, data, finished = collect(apply, environment, state, key, batch, num_steps, gae.gamma)
             # GAE; with lambda = 1 the n-step return minus the value. [T, N]
-            ends = data.terminated, data.done
-            advantage = generalized_advantages(data.reward, data.value, data.next_value, *ends, *gae)
+            advantage = data.advantages(gae)
             # One gradient step on the whole rollout.
             gradients, metrics = jax.grad(loss, has_aux=True)(state.params, data, advantage)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)

@@ -37,7 +37,6 @@ from dlcore.rl.rollout import (
     OnPolicyState,
     Rollout,
     collect,
-    generalized_advantages,
     init_runner_state,
     most_probable_action,
 )
@@ -186,6 +185,13 @@ def _update_discriminator(
     return state.replace(discriminator=params, discriminator_opt_state=opt_state), metrics
 
 
+def _expert_steps(state: GAILState, demonstrations: dict, num_actions: int | None) -> tuple[jax.Array, jax.Array]:
+    """(features [B, D], weights [B]) of the expert's steps."""
+    observation = state.normalizer.normalize_obs(demonstrations["observation"])
+    rows = features(observation, demonstrations["action"], demonstrations["absorbing"], num_actions)
+    return rows, demonstrations["weight"]
+
+
 def _candidates(environment: Environment, data: Rollout, absorbing: bool) -> tuple[jax.Array, jax.Array]:
     """(features, weights) of all steps of a rollout, and of an absorbing state for each episode that terminated."""
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), data)
@@ -295,16 +301,14 @@ def learner(
         # Collect a rollout of [T, N] transitions.
         state, data, finished = collect(apply, environment, state, acting, batch["environments"], num_steps, gamma)
         # Discriminator steps: expert against policy; replicas draw different samples.
-        shown = batch["demonstrations"]
-        observation = state.normalizer.normalize_obs(shown["observation"])
-        expert = features(observation, shown["action"], shown["absorbing"], environment.num_actions)  # [B, D]
+        expert = _expert_steps(state, batch["demonstrations"], environment.num_actions)
         pool, key = _candidates(environment, data, absorbing), replica_key(discriminator_key)
-        state, discriminator_metrics = train_discriminator(state, (expert, shown["weight"]), pool, key)
+        state, discriminator_metrics = train_discriminator(state, expert, pool, key)
         # The discriminator's reward replaces the environment's.
         reward_of = functools.partial(reward_by, state.discriminator)
         data = _with_imitation_reward(reward_of, environment, data, gamma, absorbing)
         # GAE on the imitation reward. [T, N]
-        advantage = generalized_advantages(data.reward, data.value, data.next_value, data.terminated, data.done, *gae)
+        advantage = data.advantages(gae)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
         # PPO epochs over shuffled minibatches of T * N / num_minibatches.
         state, metrics = update_epochs(minibatch_loss, optimizer, state, flat, policy_key, ppo)

@@ -28,7 +28,6 @@ from dlcore.rl.rollout import (
     OnPolicyState,
     Rollout,
     collect,
-    generalized_advantages,
     init_runner_state,
     most_probable_action,
 )
@@ -189,7 +188,7 @@ def learner(
         key = jax.random.fold_in(root, 0)
         state, data, finished = collect(apply, environment, state, key, batch, num_steps, gae.gamma)
         # GAE; bootstraps at time-limit truncation, not at termination. [T, N]
-        advantage = generalized_advantages(data.reward, data.value, data.next_value, data.terminated, data.done, *gae)
+        advantage = data.advantages(gae)
         # Returns are advantage + value; flatten [T, N] to [T * N].
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (data, advantage, advantage + data.value))
         # PPO epochs over shuffled minibatches of T * N / num_minibatches.

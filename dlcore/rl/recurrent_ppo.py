@@ -22,16 +22,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.rl.environments import Environment, check_environment, env_step, episodes
 from dlcore.rl.ppo import PPO, objective, update_epochs
-from dlcore.rl.rollout import (
-    BATCHED,
-    GAE,
-    Normalization,
-    OnPolicyState,
-    Rollout,
-    generalized_advantages,
-    init_runner_state,
-    step_keys,
-)
+from dlcore.rl.rollout import BATCHED, GAE, Normalization, OnPolicyState, Rollout, init_runner_state, step_keys
 
 __all__ = ["RecurrentState", "learner"]
 
@@ -144,7 +135,7 @@ def learner(
         key = jax.random.fold_in(root, 0)
         state, data, is_initial, finished = _collect(apply, environment, state, key, batch, num_steps, gae.gamma)
         # GAE; bootstraps at time-limit truncation, not at termination. [T, N]
-        advantage = generalized_advantages(data.reward, data.value, data.next_value, data.terminated, data.done, *gae)
+        advantage = data.advantages(gae)
         # Minibatches are whole sequences, [N, T]: gradients pass through time.
         sequences = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (is_initial, data, advantage, advantage + data.value))
         # PPO epochs over shuffled minibatches of N / num_minibatches sequences.

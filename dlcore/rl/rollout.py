@@ -97,6 +97,17 @@ class Rollout(NamedTuple):
     done: jax.Array
     next_value: jax.Array
 
+    def advantages(self, gae: GAE) -> jax.Array:
+        """Estimate the advantages A_t (GAE).
+
+        Args:
+          gae: gamma and lambda.
+
+        Returns:
+          [T, N].
+        """
+        return generalized_advantages(self.reward, self.value, self.next_value, self.terminated, self.done, *gae)
+
 
 def init_runner_state(
     environment: Environment,

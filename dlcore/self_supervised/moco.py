@@ -31,7 +31,7 @@ from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
 from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
 
-__all__ = ["MoCoState", "contrast", "enqueue", "learner", "shuffle", "unshuffle"]
+__all__ = ["MoCoState", "enqueue", "learner", "shuffle", "unshuffle"]
 
 
 @struct.dataclass
@@ -104,7 +104,7 @@ def unshuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
     return own_rows(rows[jnp.argsort(jax.random.permutation(rng, len(rows)))])
 
 
-def contrast(
+def _contrast(
     q: jax.Array, k: jax.Array, queue: jax.Array, mask: jax.Array, temperature: float | jax.Array
 ) -> tuple[jax.Array, Metrics]:
     """Contrast queries with their keys and a queue of negatives; no gradient goes to a key.
@@ -182,7 +182,7 @@ def learner(
         def objective(params):
             # Query encoder forward, contrasted with its key and the queue.
             out, model_state = encode(model, params, state.model_state, first, dropout)
-            mean, metrics = contrast(out["embeddings"], keys, state.queue, mask_of(batch), temperature)
+            mean, metrics = _contrast(out["embeddings"], keys, state.queue, mask_of(batch), temperature)
             return mean, (model_state, metrics)
 
         # Gradient by the query encoder alone.
@@ -201,12 +201,12 @@ def learner(
 
     def loss(params: Any, state: MoCoState, batch: dict) -> tuple[jax.Array, Metrics]:
         q, k, _ = embed_views(params, state, batch)
-        return contrast(q, k, state.queue, mask_of(batch), temperature)
+        return _contrast(q, k, state.queue, mask_of(batch), temperature)
 
     def evaluate(state: MoCoState, batch: dict) -> Metrics:
         q, k, second = embed_views(state.params, state, batch)
         other, _ = encode(model, state.params, state.model_state, second)
-        metrics = contrast(q, k, state.queue, mask_of(batch), temperature)[1]
+        metrics = _contrast(q, k, state.queue, mask_of(batch), temperature)[1]
         return metrics | alignment(q, other["embeddings"], mask_of(batch))
 
     return Learner(init, update, evaluate, functools.partial(predict_features, model, preprocess), loss)
