@@ -43,8 +43,10 @@ __all__ = [
     "CodebookUsage",
     "VQVAEState",
     "codebook_from",
+    "codebook_usage",
     "learner",
     "nearest_codes",
+    "step_part",
     "straight_through",
     "update_codebook",
     "update_in_phases",
@@ -377,15 +379,35 @@ def _prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array
     return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
 
 
-def _usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> Metrics:
+def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[str, Metric]:
+    """Measure how many codes of a book are used.
+
+    Args:
+      codes: [B, h, w] int.
+      mask: [B], 0 for padding.
+      num_codes: K.
+
+    Returns:
+      {"perplexity", "usage"}.
+    """
     used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)  # [B, K]
     counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)  # [K]
     return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
 
 
-def _optimizer_step(
-    optimizer: optax.GradientTransformation, state: VQVAEState, part: str, gradients: Any, **changes: Any
-) -> VQVAEState:
+def step_part(optimizer: optax.GradientTransformation, state: Any, part: str, gradients: Any, **changes: Any) -> Any:
+    """Take an optimizer step of one part of the parameters.
+
+    Args:
+      optimizer: of that part.
+      state: of a learner whose `params` and `opt_state` are dicts by part.
+      part: its name.
+      gradients: like `state.params[part]`.
+      **changes: further fields of the state to replace.
+
+    Returns:
+      The state; its step is not counted.
+    """
     updates, opt_state = optimizer.update(gradients, state.opt_state[part], state.params[part])
     params = optax.apply_updates(state.params[part], updates)
     params, opt_state = {**state.params, part: params}, {**state.opt_state, part: opt_state}
@@ -409,7 +431,7 @@ def _update_autoencoder(
     # EMA of the codebook; dead codes restart.
     codebook = update_codes(state.codebook, z.reshape(-1, z.shape[-1]), codes.reshape(-1), mask, key)
     # Optimizer step of the autoencoder.
-    return _optimizer_step(optimizer, state, "autoencoder", gradients, codebook=codebook), metrics
+    return step_part(optimizer, state, "autoencoder", gradients, codebook=codebook), metrics
 
 
 def _update_prior(
@@ -424,7 +446,7 @@ def _update_prior(
     # Gradient of the negative log-likelihood of the codes.
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
     # Optimizer step of the prior.
-    return _optimizer_step(optimizer, state, "prior", gradients), metrics
+    return step_part(optimizer, state, "prior", gradients), metrics
 
 
 def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
@@ -513,7 +535,7 @@ def learner(
     def evaluate(state: VQVAEState, batch: dict) -> Metrics:
         mask = mask_of(batch)
         _, (metrics, _, codes) = _autoencoder_loss(model, state.params, state.codebook, batch, commitment)
-        metrics |= _usage(codes, mask, num_codes)
+        metrics |= codebook_usage(codes, mask, num_codes)
         return metrics if prior is None else metrics | _prior_loss(prior, state.params["prior"], codes, mask)[1]
 
     def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:

@@ -16,6 +16,7 @@ are gated PixelCNNs. Its decoder upsamples by transposed convolutions, here by n
 level uses: they are above `mse` as far as a level is used.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -30,10 +31,10 @@ from dlcore.generative.pixels import denormalize, halved_sides, normalize
 from dlcore.generative.vq_vae import (
     VQVAE,
     Codebook,
-    CodebookPerplexity,
-    CodebookUsage,
     codebook_from,
+    codebook_usage,
     nearest_codes,
+    step_part,
     straight_through,
     update_codebook,
     update_in_phases,
@@ -204,6 +205,135 @@ def _never(step: jax.Array) -> jax.Array:
     return jnp.zeros_like(step, bool)
 
 
+def _apply(model: nn.Module, params: dict, method: str, *inputs: jax.Array) -> jax.Array:
+    return model.apply({"params": params["autoencoder"]}, *inputs, method=method)
+
+
+def _init_priors(priors: Priors, grids: dict[str, tuple[int, int]], rng: jax.Array) -> dict[str, Any]:
+    """Parameters of all networks of the priors."""
+    codes = {level: jnp.zeros((1, *grids[level]), jnp.int32) for level in LEVELS}
+    keys = jax.random.split(rng, 3)
+    condition = priors.condition.init(keys[1], codes["top"])
+    conditions = priors.condition.apply(condition, codes["top"])  # [1, h, w, F]
+    return {
+        "top": priors.top.init(keys[0], codes["top"][..., None])["params"],
+        "condition": condition["params"],
+        "bottom": priors.bottom.init(keys[2], codes["bottom"][..., None], conditions)["params"],
+    }
+
+
+def _quantize(model: nn.Module, params: dict, codebooks: dict[str, Codebook], x: jax.Array) -> dict[str, tuple]:
+    """{level: (z, codes, q)}; the bottom is encoded given the top's vectors, through which gradients pass."""
+    features = _apply(model, params, "encode", x)  # [B, h, w, width]
+    z_top = _apply(model, params, "encode_top", features)  # [B, h/2, w/2, D]
+    top_codes = nearest_codes(z_top, codebooks["top"].vectors)  # [B, h/2, w/2]
+    q_top = codebooks["top"].vectors[top_codes]
+    z_bottom = _apply(model, params, "encode_bottom", features, straight_through(z_top, q_top))  # [B, h, w, D]
+    bottom_codes = nearest_codes(z_bottom, codebooks["bottom"].vectors)  # [B, h, w]
+    q_bottom = codebooks["bottom"].vectors[bottom_codes]
+    return {"top": (z_top, top_codes, q_top), "bottom": (z_bottom, bottom_codes, q_bottom)}
+
+
+def _autoencoder_loss(
+    model: nn.Module, params: dict, codebooks: dict[str, Codebook], batch: dict, commitment: float | jax.Array
+) -> tuple[jax.Array, tuple[Metrics, dict[str, tuple]]]:
+    """(loss, (metrics, {level: (z, codes, q)}))."""
+    x, mask = normalize(batch["image"]), mask_of(batch)
+    levels = _quantize(model, params, codebooks, x)
+    # Straight-through gradients from the decoder to both encoders.
+    y = _apply(model, params, "decode", *(straight_through(levels[level][0], levels[level][2]) for level in LEVELS))
+    errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
+    # Commitment losses: the encoders stay near their codes; the codebooks move by EMA.
+    commitment_losses = sum(jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3)) for z, _, q in levels.values())
+    losses = errors + commitment * commitment_losses  # [B]
+    y, x = denormalize(y), (x + 1) / 2
+    metrics = {
+        "loss": Sum.of(losses, mask),
+        "commitment": Sum.of(commitment_losses, mask),
+        "mse": Sum.of(_mse(y, x), mask),
+        "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
+    }
+    return masked_mean(losses, mask), (metrics, levels)
+
+
+def _level_metrics(
+    model: nn.Module, params: dict, codebooks: dict[str, Codebook], levels: dict, batch: dict, num_codes: int
+) -> Metrics:
+    """Perplexity and usage of each codebook, and the mse where the mean vector stands for a level."""
+    mask, metrics = mask_of(batch), {}
+    for level in LEVELS:
+        usage, codebook = codebook_usage(levels[level][1], mask, num_codes), codebooks[level]
+        metrics |= {f"{level}_{name}": metric for name, metric in usage.items()}
+        mean = codebook.sums.sum(0) / jnp.maximum(codebook.counts.sum(), 1e-12)  # [D]
+        vectors = {name: levels[name][2] for name in LEVELS} | {level: jnp.full_like(levels[level][2], mean)}
+        y = denormalize(_apply(model, params, "decode", *(vectors[name] for name in LEVELS)))  # [B, H, W, C]
+        metrics[f"mse_without_{level}"] = Sum.of(_mse(y, (normalize(batch["image"]) + 1) / 2), mask)
+    return metrics
+
+
+def _prior_loss(priors: Priors, params: dict, levels: dict, mask: jax.Array) -> tuple[jax.Array, Metrics]:
+    """(nats a code of either level, metrics) of the priors."""
+    top, bottom = (jax.lax.stop_gradient(levels[level][1]) for level in LEVELS)
+    condition = priors.condition.apply({"params": params["condition"]}, top)  # [B, h, w, F]
+    nats = {
+        "top": -log_likelihood(priors.top, params["top"], top[..., None]),
+        "bottom": -log_likelihood(priors.bottom, params["bottom"], bottom[..., None], condition),
+    }  # [B] each
+    sizes = {"top": top[0].size, "bottom": bottom[0].size}
+    a_code = sum(nats.values()) / sum(sizes.values())
+    metrics = {f"{level}_bits": BitsPerDim.of(nats[level] / sizes[level], mask) for level in LEVELS}
+    return masked_mean(a_code, mask), metrics | {"prior_bits": BitsPerDim.of(a_code, mask)}
+
+
+def _update_autoencoder(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    commitment: float | jax.Array,
+    update_codes: Callable[..., Codebook],
+    state: VQVAE2State,
+    batch: dict,
+) -> tuple[VQVAE2State, Metrics]:
+    def objective(params):
+        return _autoencoder_loss(model, {**state.params, "autoencoder": params}, state.codebooks, batch, commitment)
+
+    # Gradient of reconstruction and commitment.
+    gradients, (metrics, levels) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
+    # EMA of each codebook; dead codes restart.
+    codebooks, key = {}, jax.random.fold_in(state.rng, state.step)
+    for k, (level, (z, codes, _)) in enumerate(levels.items()):
+        inputs = z.reshape(-1, z.shape[-1]), codes.reshape(-1), jnp.repeat(mask_of(batch), codes[0].size)
+        codebooks[level] = update_codes(state.codebooks[level], *inputs, jax.random.fold_in(key, k))
+    # Optimizer step of the autoencoder.
+    return step_part(optimizer, state, "autoencoder", gradients, codebooks=codebooks), metrics
+
+
+def _update_priors(
+    model: nn.Module, priors: Priors, optimizer: optax.GradientTransformation, state: VQVAE2State, batch: dict
+) -> tuple[VQVAE2State, Metrics]:
+    # Codes of the frozen autoencoder.
+    levels = _quantize(model, state.params, state.codebooks, normalize(batch["image"]))
+
+    def objective(params):
+        return _prior_loss(priors, params, levels, mask_of(batch))
+
+    # Gradient of the negative log-likelihood of the codes of both levels.
+    gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
+    # Optimizer step of the priors.
+    return step_part(optimizer, state, "prior", gradients), metrics
+
+
+def _sample_codes(
+    priors: Priors, params: dict, grids: dict[str, tuple[int, int]], keys: jax.Array, temperature: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The top's codes [B, h/2, w/2], then the bottom's [B, h, w] given them."""
+    keys = {level: jax.vmap(jax.random.fold_in, (0, None))(keys, k) for k, level in enumerate(LEVELS)}
+    draw = {"temperature": temperature}
+    top = sample(priors.top, params["top"], keys["top"], (*grids["top"], 1), **draw)[..., 0]
+    draw["label"] = priors.condition.apply({"params": params["condition"]}, top)  # [B, h, w, F]
+    bottom = sample(priors.bottom, params["bottom"], keys["bottom"], (*grids["bottom"], 1), **draw)
+    return top, bottom[..., 0]
+
+
 @check_arguments
 def learner(
     *,
@@ -241,178 +371,58 @@ def learner(
       any value.
     """
     optimizers = {"autoencoder": optimizer} | ({} if priors is None else {"prior": prior_optimizer})
-
-    def apply(params, method, *inputs):
-        return model.apply({"params": params["autoencoder"]}, *inputs, method=method)
+    update_codes = functools.partial(update_codebook, decay=decay, restart_below=restart_below)
+    update_autoencoder = functools.partial(_update_autoencoder, model, optimizer, commitment, update_codes)
+    update_priors = functools.partial(_update_priors, model, priors, prior_optimizer)
 
     def init(rng: jax.Array, batch: dict) -> VQVAE2State:
         x = normalize(batch["image"])
         params = {"autoencoder": model.init(jax.random.fold_in(rng, 0), x[:1])["params"]}
-        features = apply(params, "encode", x)
-        z = {"top": apply(params, "encode_top", features)}
-        z["bottom"] = apply(params, "encode_bottom", features, z["top"])
-        if priors is not None:
-            codes = {level: jnp.zeros((1, *model.grids[level]), jnp.int32) for level in LEVELS}
-            keys = jax.random.split(jax.random.fold_in(rng, 1), 3)
-            condition = priors.condition.init(keys[1], codes["top"])
-            params["prior"] = {
-                "top": priors.top.init(keys[0], codes["top"][..., None])["params"],
-                "condition": condition["params"],
-                "bottom": priors.bottom.init(
-                    keys[2], codes["bottom"][..., None], priors.condition.apply(condition, codes["top"])
-                )["params"],
-            }
-        return VQVAE2State(
-            step=jnp.zeros((), jnp.int32),
-            rng=jax.random.fold_in(rng, 2),
-            params=params,
-            opt_state={name: optimizers[name].init(params[name]) for name in params},
-            codebooks={
-                level: codebook_from(
-                    jax.random.fold_in(rng, 3 + k), z[level].reshape(-1, z[level].shape[-1]), num_codes
-                )
-                for k, level in enumerate(LEVELS)
-            },
-        )
-
-    def quantized(params, codebooks, x):
-        """{level: (z, codes, q)}; the bottom is encoded given the top's vectors, through which gradients pass."""
-        features = apply(params, "encode", x)  # [B, h, w, width]
-        z_top = apply(params, "encode_top", features)  # [B, h/2, w/2, D]
-        top_codes = nearest_codes(z_top, codebooks["top"].vectors)  # [B, h/2, w/2]
-        q_top = codebooks["top"].vectors[top_codes]
-        z_bottom = apply(params, "encode_bottom", features, straight_through(z_top, q_top))  # [B, h, w, D]
-        bottom_codes = nearest_codes(z_bottom, codebooks["bottom"].vectors)  # [B, h, w]
-        q_bottom = codebooks["bottom"].vectors[bottom_codes]
-        return {"top": (z_top, top_codes, q_top), "bottom": (z_bottom, bottom_codes, q_bottom)}
-
-    def autoencode(params, codebooks, batch):
-        """(loss, (metrics, {level: (z, codes, q)}))."""
-        x, mask = normalize(batch["image"]), mask_of(batch)
-        levels = quantized(params, codebooks, x)
-        # Straight-through gradients from the decoder to both encoders.
-        y = apply(params, "decode", *(straight_through(levels[level][0], levels[level][2]) for level in LEVELS))
-        errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
-        # Commitment losses: the encoders stay near their codes; the codebooks move by EMA.
-        commitment_losses = sum(
-            jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3)) for z, _, q in levels.values()
-        )  # [B]
-        losses = errors + commitment * commitment_losses
-        y, x = denormalize(y), (x + 1) / 2
-        metrics = {
-            "loss": Sum.of(losses, mask),
-            "commitment": Sum.of(commitment_losses, mask),
-            "mse": Sum.of(_mse(y, x), mask),
-            "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
+        features = _apply(model, params, "encode", x)
+        z = {"top": _apply(model, params, "encode_top", features)}
+        z["bottom"] = _apply(model, params, "encode_bottom", features, z["top"])
+        codebooks = {
+            level: codebook_from(jax.random.fold_in(rng, 3 + k), z[level].reshape(-1, z[level].shape[-1]), num_codes)
+            for k, level in enumerate(LEVELS)
         }
-        return masked_mean(losses, mask), (metrics, levels)
-
-    def use_of_levels(params, codebooks, levels, batch):
-        """Perplexity and usage of each codebook, and the mse where the mean vector stands for a level."""
-        mask, metrics = mask_of(batch), {}
-        for level in LEVELS:
-            codes, codebook = levels[level][1], codebooks[level]
-            used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)  # [B, K]
-            counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)
-            metrics |= {f"{level}_perplexity": CodebookPerplexity(counts), f"{level}_usage": CodebookUsage(counts)}
-            mean = codebook.sums.sum(0) / jnp.maximum(codebook.counts.sum(), 1e-12)  # [D]
-            vectors = {name: levels[name][2] for name in LEVELS} | {level: jnp.full_like(levels[level][2], mean)}
-            y = denormalize(apply(params, "decode", *(vectors[name] for name in LEVELS)))
-            metrics[f"mse_without_{level}"] = Sum.of(_mse(y, (normalize(batch["image"]) + 1) / 2), mask)
-        return metrics
-
-    def prior_loss(params, levels, mask):
-        """(nats a code of either level, metrics) of the priors."""
-        prior = params["prior"]
-        top, bottom = (jax.lax.stop_gradient(levels[level][1]) for level in LEVELS)
-        condition = priors.condition.apply({"params": prior["condition"]}, top)  # [B, h, w, F]
-        nats = {
-            "top": -log_likelihood(priors.top, prior["top"], top[..., None]),
-            "bottom": -log_likelihood(priors.bottom, prior["bottom"], bottom[..., None], condition),
-        }  # [B] each
-        sizes = {"top": top[0].size, "bottom": bottom[0].size}
-        a_code = sum(nats.values()) / sum(sizes.values())
-        metrics = {f"{level}_bits": BitsPerDim.of(nats[level] / sizes[level], mask) for level in LEVELS}
-        return masked_mean(a_code, mask), metrics | {"prior_bits": BitsPerDim.of(a_code, mask)}
-
-    def stepped(state, part, gradients, **changes):
-        updates, opt_state = optimizers[part].update(gradients, state.opt_state[part], state.params[part])
-        params = optax.apply_updates(state.params[part], updates)
-        return state.replace(
-            params={**state.params, part: params}, opt_state={**state.opt_state, part: opt_state}, **changes
-        )
-
-    def update_autoencoder(state, batch):
-        def objective(autoencoder):
-            return autoencode({**state.params, "autoencoder": autoencoder}, state.codebooks, batch)
-
-        # Gradient of reconstruction and commitment.
-        gradients, (metrics, levels) = jax.grad(objective, has_aux=True)(state.params["autoencoder"])
-        # EMA of each codebook; dead codes restart.
-        codebooks, key = {}, jax.random.fold_in(state.rng, state.step)
-        for k, (level, (z, codes, _)) in enumerate(levels.items()):
-            codebooks[level] = update_codebook(
-                state.codebooks[level],
-                z.reshape(-1, z.shape[-1]),
-                codes.reshape(-1),
-                jnp.repeat(mask_of(batch), codes[0].size),
-                jax.random.fold_in(key, k),
-                decay=decay,
-                restart_below=restart_below,
-            )
-        # Optimizer step of the autoencoder.
-        return stepped(state, "autoencoder", gradients, codebooks=codebooks), metrics
-
-    def update_prior(state, batch):
-        # Codes of the frozen autoencoder.
-        levels = quantized(state.params, state.codebooks, normalize(batch["image"]))
-
-        def objective(prior):
-            return prior_loss({**state.params, "prior": prior}, levels, mask_of(batch))
-
-        # Gradient of the negative log-likelihood of the codes of both levels.
-        gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
-        # Optimizer step of the priors.
-        return stepped(state, "prior", gradients), metrics
+        if priors is not None:
+            params["prior"] = _init_priors(priors, model.grids, jax.random.fold_in(rng, 1))
+        opt_state = {name: optimizers[name].init(params[name]) for name in params}
+        return VQVAE2State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 2), params, opt_state, codebooks)
 
     def update(state: VQVAE2State, batch: dict) -> tuple[VQVAE2State, Metrics]:
         if priors is None:
-            state, metrics = update_autoencoder(state, batch)
+            new_state, metrics = update_autoencoder(state, batch)
         else:
             # Two phases: the autoencoder first, then the priors on its codes.
-            state, metrics = update_in_phases(
-                (update_autoencoder, update_prior), is_prior_step(state.step), state, batch
-            )
-        return state.replace(step=state.step + 1), metrics
+            updates = update_autoencoder, update_priors
+            new_state, metrics = update_in_phases(updates, is_prior_step(state.step), state, batch)
+        return new_state.replace(step=state.step + 1), metrics
 
     def evaluate(state: VQVAE2State, batch: dict) -> Metrics:
-        _, (metrics, levels) = autoencode(state.params, state.codebooks, batch)
-        metrics |= use_of_levels(state.params, state.codebooks, levels, batch)
-        return metrics if priors is None else metrics | prior_loss(state.params, levels, mask_of(batch))[1]
+        params, codebooks, mask = state.params, state.codebooks, mask_of(batch)
+        _, (metrics, levels) = _autoencoder_loss(model, params, codebooks, batch, commitment)
+        metrics |= _level_metrics(model, params, codebooks, levels, batch, num_codes)
+        return metrics if priors is None else metrics | _prior_loss(priors, params["prior"], levels, mask)[1]
 
-    def sampled(state, keys):
-        """Draw the top's codes, then the bottom's given them, and decode both."""
-        prior, grids = state.params["prior"], model.grids
-        keys = {level: jax.vmap(jax.random.fold_in, (0, None))(keys, k) for k, level in enumerate(LEVELS)}
-        draw = {"temperature": temperature}
-        top = sample(priors.top, prior["top"], keys["top"], (*grids["top"], 1), **draw)[..., 0]
-        condition = priors.condition.apply({"params": prior["condition"]}, top)
-        bottom = sample(priors.bottom, prior["bottom"], keys["bottom"], (*grids["bottom"], 1), label=condition, **draw)[
-            ..., 0
-        ]
-        vectors = (state.codebooks[level].vectors[codes] for level, codes in zip(LEVELS, (top, bottom), strict=True))
-        return denormalize(apply(state.params, "decode", *vectors))
+    def decode(state: VQVAE2State, top: jax.Array, bottom: jax.Array) -> jax.Array:
+        vectors = state.codebooks["top"].vectors[top], state.codebooks["bottom"].vectors[bottom]
+        return denormalize(_apply(model, state.params, "decode", *vectors))
 
     def predict(state: VQVAE2State, batch: dict) -> dict[str, jax.Array]:
-        outputs = {} if priors is None else {"sample": sampled(state, example_keys(state.rng, batch))}
+        outputs = {}
+        if priors is not None:
+            keys = example_keys(state.rng, batch)
+            codes = _sample_codes(priors, state.params["prior"], model.grids, keys, temperature)
+            outputs["sample"] = decode(state, *codes)
         if "image" not in batch:
             return outputs
-        x = normalize(batch["image"])
         # Reconstruct from the nearest codes.
-        levels = quantized(state.params, state.codebooks, x)
-        y = denormalize(apply(state.params, "decode", *(levels[level][2] for level in LEVELS)))
-        codes = {f"{level}_codes": levels[level][1] for level in LEVELS}
-        return outputs | codes | {"reconstruction": y, "psnr": jax.vmap(psnr)(y, (x + 1) / 2)}
+        x = normalize(batch["image"])
+        levels = _quantize(model, state.params, state.codebooks, x)
+        y = denormalize(_apply(model, state.params, "decode", *(levels[level][2] for level in LEVELS)))
+        outputs |= {f"{level}_codes": levels[level][1] for level in LEVELS}
+        return outputs | {"reconstruction": y, "psnr": jax.vmap(psnr)(y, (x + 1) / 2)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)
 
