@@ -174,7 +174,7 @@ def check_arguments(function: Callable) -> Callable:
 
 def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
     for name, value in values.items():
-        hint = hints.get(name)
+        hint: Any = hints.get(name)
         for limits in getattr(hint, "__metadata__", ()):
             if isinstance(limits, Range):
                 check_range(name, value, limits)
@@ -195,8 +195,8 @@ def is_record(hint: Any) -> bool:
     Returns:
       Whether it is a NamedTuple and every field has a default.
     """
-    fields = getattr(hint, "_fields", None) if isinstance(hint, type) and issubclass(hint, tuple) else None
-    return bool(fields) and set(fields) == set(hint._field_defaults)
+    fields = getattr(hint, "_fields", ()) if isinstance(hint, type) and issubclass(hint, tuple) else ()
+    return bool(fields) and set(fields) == set(getattr(hint, "_field_defaults", ()))
 
 
 def check_range(name: str, value: Any, limits: Range) -> None:

@@ -17,3 +17,5 @@ from dlcore.classification.hard_attention import places_inside as places_inside
 from dlcore.classification.recurrent_attention import FIXED_LOCATIONS as FIXED_LOCATIONS
 from dlcore.classification.recurrent_attention import RecurrentAttention as RecurrentAttention
 from dlcore.classification.recurrent_attention import retina as retina
+from dlcore.classification.supervised import apply_with_auxiliary as apply_with_auxiliary
+from dlcore.classification.supervised import augmented_batch as augmented_batch

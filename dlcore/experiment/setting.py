@@ -71,7 +71,7 @@ class Setting(NamedTuple):
     essential: bool = False
     origin: Callable[[Any], Any] | None = None
     check: Callable[[Any], None] | None = None
-    record: tuple[str, type] | None = None
+    record: tuple[str, Any] | None = None
 
 
 class _Kind(NamedTuple):

@@ -15,6 +15,7 @@ from dlcore.self_supervised.dino import DINONet as DINONet
 from dlcore.self_supervised.dino import DINOState as DINOState
 from dlcore.self_supervised.dino import PrototypeUsage as PrototypeUsage
 from dlcore.self_supervised.dino import crops as crops
+from dlcore.self_supervised.dino import dino_losses as dino_losses
 from dlcore.self_supervised.dino import teacher_momentum as teacher_momentum
 from dlcore.self_supervised.dino import updated_center as updated_center
 from dlcore.self_supervised.fill_in import FillIn as FillIn

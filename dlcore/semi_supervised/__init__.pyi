@@ -1,5 +1,6 @@
 from dlcore.semi_supervised.fixmatch import aligned as aligned
 from dlcore.semi_supervised.fixmatch import class_thresholds as class_thresholds
+from dlcore.semi_supervised.gan_classifier import Complement as Complement
 from dlcore.semi_supervised.gan_classifier import GanClassifierState as GanClassifierState
 from dlcore.semi_supervised.gan_classifier import area_of_low_density as area_of_low_density
 from dlcore.semi_supervised.gan_classifier import density_excess as density_excess
