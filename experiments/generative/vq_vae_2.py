@@ -1,10 +1,11 @@
 """VQ-VAE-2: encode digits as two grids of codes, learn a prior of the fine grid given the coarse one, and sample.
 
-python -m experiments.generative.vq_vae_2
+python -m experiments.generative.vq_vae_2        (mse 0.0055, without the top 0.043, without the bottom 0.063)
 
 The first part of the run trains the autoencoder, the last (`--prior_share`) a gated PixelCNN over the top's 2 x 2 codes
 and one over the bottom's 4 x 4 codes that reads the top's. `mse_without_top` and `mse_without_bottom` say how much the
-decoder needs each level; `top_bits` and `bottom_bits` a code compare with log2 K, which a uniform prior has.
+decoder needs each level; `top_bits` and `bottom_bits` a code compare with log2 K, which a uniform prior has: 6. With
+the default seed they are 3.3 and 4.3 bits. Three times as many steps of the priors overfit: 4.8 bits a bottom code.
 """
 
 from dlcore.experiment import Experiment, Setting, Setup
