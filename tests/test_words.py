@@ -8,6 +8,7 @@ import pytest
 
 DLCORE = Path(__file__).parents[1] / "dlcore"
 ROOMS = (
+    "adversarial",
     "backprop",
     "classic_ml",
     "classical_vision",
@@ -28,6 +29,7 @@ ROOMS = (
     "sequence",
     "transfer",
     "video",
+    "vision3d",
     "vision_language",
 )
 """The rooms that are held to the glossary of CONTRIBUTING.md."""

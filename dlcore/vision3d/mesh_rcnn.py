@@ -99,8 +99,8 @@ def cubify_masks(occupancy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
     inside = jnp.concatenate([occupancy.reshape(-1) > 0, jnp.zeros(1, bool)])
     first, second = inside[grid.cells[:, 0]], inside[grid.cells[:, 1]]
     # The normal points from the occupied cell to the empty one: away from the second where that is occupied.
-    face_mask, turned = (jnp.repeat(v, 2) for v in (first != second, second))
-    faces = jnp.where(turned[:, None], grid.faces[:, ::-1], grid.faces).astype(jnp.int32)
+    face_mask, flip_order = (jnp.repeat(v, 2) for v in (first != second, second))
+    faces = jnp.where(flip_order[:, None], grid.faces[:, ::-1], grid.faces).astype(jnp.int32)
     edge_mask = jnp.zeros(len(grid.edges), bool).at[grid.face_edges.reshape(-1)].max(jnp.repeat(face_mask, 3))
     return faces, face_mask, edge_mask
 
@@ -185,13 +185,15 @@ class MeshRCNN(nn.Module):
         grid = lattice(voxels.shape[1:])
         intrinsics = image_intrinsics(height, width, self.focal)
         vertices = jnp.broadcast_to(self._corners(grid, intrinsics), (batch, len(grid.vertices), 3))
-        stages, known = [vertices], None
+        stages, vertex_features = [vertices], None
         center = jnp.array([0, 0, (self.near + self.far) / 2])
         for k in range(self.stages):
             parts = [vertex_align(maps, vertices, intrinsics, (height, width)), vertices - center]
-            x = jnp.concatenate(parts if known is None else [*parts, known], -1)
-            known = GraphResNet(self.features, self.blocks, self.dtype, name=f"graph{k}")(x, grid.edges, edge_mask)
-            move = Dense(3, kernel_init=nn.initializers.zeros, dtype=self.dtype, name=f"move{k}")(known)
+            x = jnp.concatenate(parts if vertex_features is None else [*parts, vertex_features], -1)
+            vertex_features = GraphResNet(self.features, self.blocks, self.dtype, name=f"graph{k}")(
+                x, grid.edges, edge_mask
+            )
+            move = Dense(3, kernel_init=nn.initializers.zeros, dtype=self.dtype, name=f"move{k}")(vertex_features)
             vertices = vertices + jnp.tanh(move.astype(vertices.dtype))
             stages.append(vertices)
         return {

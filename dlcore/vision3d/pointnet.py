@@ -148,7 +148,7 @@ class PointNet(nn.Module):
         batch, count, size = points.shape
         flat = None if mask is None else mask.reshape(-1)
         points = points if mask is None else jnp.where(mask[..., None] > 0, points, 0)
-        known = {}
+        intermediates = {}
 
         def transform(x, name):
             width = x.shape[-1]
@@ -163,12 +163,12 @@ class PointNet(nn.Module):
             x, _ = transform(x, "input_transform")
         x = _PointMLP(self.widths, self.axis_name, self.dtype, name="low")(x, train, flat)
         if self.feature_transform:
-            x, known["transform"] = transform(x, "feature_transform")
+            x, intermediates["transform"] = transform(x, "feature_transform")
         x = _PointMLP(self.features, self.axis_name, self.dtype, name="high")(x, train, flat)
-        x, known["critical"] = _pool(x, batch, flat)
+        x, intermediates["critical"] = _pool(x, batch, flat)
         x = _PointMLP(self.hidden, self.axis_name, self.dtype, name="hidden")(x, train)
         x = Dropout(self.dropout)(x, deterministic=not train)
-        return Dense(self.num_classes, dtype=self.dtype, name="logits")(x), known
+        return Dense(self.num_classes, dtype=self.dtype, name="logits")(x), intermediates
 
 
 def _transformed(x: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -218,8 +218,8 @@ def augment_points(
     if num_points is not None and num_points < len(points):
         order = jax.random.uniform(choose, (len(points),))
         order = order if mask is None else order - 2 * (mask > 0)
-        chosen = jnp.argsort(order)[:num_points]
-        points, mask = points[chosen], None if mask is None else mask[chosen]
+        selected_idx = jnp.argsort(order)[:num_points]
+        points, mask = points[selected_idx], None if mask is None else mask[selected_idx]
     if rotation:
         angle = jnp.deg2rad(rotation) * jax.random.uniform(turn, (), minval=-0.5, maxval=0.5)
         i, j = ((k + "xyz".index(up) + 1) % 3 for k in range(2))
@@ -267,13 +267,13 @@ def learner(
 
     def objective(params, model_state, points, point_mask, batch, dropout=None):
         options = {"mask": point_mask, "train": dropout is not None, "rng": dropout}
-        (logits, known), model_state = apply_model(model, params, model_state, points, **options)
+        (logits, intermediates), model_state = apply_model(model, params, model_state, points, **options)
         mask = mask_of(batch)
         losses = softmax_cross_entropy_loss(logits, batch["label"], label_smoothing)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         value = masked_mean(losses, mask)
-        if "transform" in known:
-            penalty = orthogonality_penalty(known["transform"])
+        if "transform" in intermediates:
+            penalty = orthogonality_penalty(intermediates["transform"])
             value += orthogonality * masked_mean(penalty, mask)
             metrics["orthogonality"] = Sum.of(penalty, mask)
         return value, (model_state, metrics, logits)
@@ -312,8 +312,8 @@ def learner(
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         points, point_mask = inputs(batch)
-        logits, known = model.apply({"params": state.params, **state.model_state}, points, False, point_mask)
-        return {"logits": logits, "probabilities": jax.nn.softmax(logits), "critical": known["critical"]}
+        logits, intermediates = model.apply({"params": state.params, **state.model_state}, points, False, point_mask)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits), "critical": intermediates["critical"]}
 
     def classes(state: ModelState, batch: dict) -> dict[str, int]:
         return {"label": jax.eval_shape(predict, state, batch)["logits"].shape[-1]}
