@@ -258,11 +258,11 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array
     Raises:
       ValueError: a side is negative.
     """
-    if min(size) < 0:
+    height, width = size
+    if not isinstance(height, jax.core.Tracer) and min(height, width) < 0:
         raise ValueError(f"size={size}: negative; allowed: 0 or more")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)
-    height, width = size
     return jnp.clip(boxes, 0, jnp.array([width, height, width, height], boxes.dtype))
 
 

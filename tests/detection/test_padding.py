@@ -21,7 +21,7 @@ from dlcore.detection.torch_weights import load_torch
 from dlcore.learner import ModelState
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn.position import sinusoidal_encoding_2d
-from dlcore.ops.boxes import box_convert, resize_boxes
+from dlcore.ops.boxes import box_convert, clip_boxes, resize_boxes
 from tests.detection.detectors import GOLDENS, RULE, Golden, Small
 
 SSD_MEAN = (0.48235, 0.45882, 0.40784)
@@ -208,6 +208,15 @@ def test_padding_is_marked_and_set_to_zero():
     images = jnp.full((2, 4, 4, 1), jnp.nan).at[0, :2, :3].set(7).at[1, :4, :1].set(7)
     np.testing.assert_array_equal(zero_padding(images, {"image_size": sizes})[..., 0], np.where(mask, 7, 0))
     assert zero_padding(images, {}) is images
+
+
+def test_boxes_are_clipped_to_the_size_of_their_own_image():
+    """The padded images of a batch are mapped over, so that each size is traced."""
+    boxes, sizes = np.full((2, 1, 4), [1, 1, 9, 9], np.float32), np.array([[4, 6], [8, 2]])
+    clipped = jax.jit(jax.vmap(clip_boxes))(boxes, sizes)
+    np.testing.assert_array_equal(clipped[:, 0], [[1, 1, 6, 4], [1, 1, 2, 8]])
+    with pytest.raises(ValueError, match="negative; allowed: 0 or more"):
+        clip_boxes(boxes, np.array([-1, 6]))
 
 
 def test_sizes_are_the_canvas_without_padding_and_each_images_own_with_it():
