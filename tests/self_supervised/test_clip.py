@@ -101,6 +101,10 @@ def test_zero_shot_takes_the_class_of_the_nearest_prompts(started):
     vectors = clip.class_vectors(MODEL, state.params, jnp.asarray(prompts))
     one = MODEL.apply({"params": state.params}, prompts[1], method="encode_text").sum(0)
     np.testing.assert_allclose(vectors[1], one / np.linalg.norm(one), atol=1e-5)
+
+
+@pytest.mark.covers("SS-20")
+def test_the_share_of_images_whose_nearest_class_is_theirs():
     evaluator = zero_shot(Source({"label": np.arange(3)}), lambda state: np.eye(3, 2))
     images = np.asarray([[2.0, 1], [1, 2], [3, 1]])
     acc = evaluator.add(evaluator.start(None), {"clip": images}, {"label": np.asarray([0, 1, 1])})

@@ -252,6 +252,21 @@ def test_one_update_of_pseudo_labels_by_hand():
     assert_layer(after.teacher["params"], want)  # after 4 steps, a multiple of 2, the next snapshot
 
 
+@pytest.mark.covers("SE-01")
+def test_no_gradient_goes_through_the_confidence_of_the_student_s_own_pseudo_labels():
+    """Generation 1: the student's guess at x + 1 is its label there, weighted by a confidence that stands still."""
+    settings = {"generation": 1, "weighting": "confidence", "unlabeled_weight": 2.0, "ramp_steps": 1}
+    learner, state = drawn(pseudo_label, augment=lambda key, image: image + 1, **settings)
+    data = batch()
+    state = state.replace(step=np.int32(3))
+    after, _ = jax.jit(learner.update)(state, data)
+    images = data["unlabeled"]["image"]
+    guess = softmax(logits(state.params, images + 1))
+    wrong = guess - np.eye(3)[guess.argmax(-1)]
+    seen = {"labeled": data["labeled"] | {"image": data["labeled"]["image"] + 1}}
+    assert_layer(after.params, descended(state, seen, (images + 1, 2 * guess.max(-1, keepdims=True) * wrong / 6)))
+
+
 # Mean teacher
 
 
