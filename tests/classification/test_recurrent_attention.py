@@ -175,3 +175,18 @@ def test_a_glimpse_that_does_not_fit_the_scene_is_refused(glimpse_size, num_scal
     )
     with pytest.raises(ValueError, match=message):
         learner.init(jax.random.key(0), halves(1))
+
+
+@pytest.mark.covers("SQ-21")
+@pytest.mark.parametrize(("mean", "looks"), [((0.5, 0.5), 1), ((-0.5, 0.5), 0.5), ((-0.5, -0.5), 0)])
+def test_looks_are_the_locations_inside_the_box(mean, looks):
+    """Scenes of 4 x 4 pixels: (.5, .5) is pixel (3, 3), in both boxes; (-.5, .5) is (1, 3), in that of the lower half.
+
+    The location's spread is too small to leave the pixel."""
+    batch = halves(2) | {"box": np.array([[2, 2, 4, 4], [0, 2, 4, 4]], np.float32)}
+    learner = recurrent_attention.learner(
+        model=Reader(), optimizer=optax.sgd(1.0), num_glimpses=2, glimpse_size=2, num_scales=1, location_std=0.001
+    )
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    state = state.replace(params=state.params | {"mean": np.array(mean, np.float32)})
+    assert jax.jit(learner.evaluate)(state, batch)["looks"].compute() == looks

@@ -251,7 +251,7 @@ def _blind_caption(setup: Setup, data: Splits) -> np.ndarray:
     from dlcore.run.evaluate import predict
 
     flags = setup.flags
-    learner = build(setup._replace(steps=flags.blind_steps, axis=None), blind=True)
+    learner = build(setup._replace(steps=flags.blind_steps), blind=True)
     pipeline = Pipeline(data.train, min(flags.batch_size, len(data.train)), flags.seed)
     state = fit(learner, pipeline, steps=flags.blind_steps, seed=flags.seed, progress=False).state
     return predict(learner, state, data.test.take(1), batch_size=1)["tokens"][0]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 import zipfile
 from types import SimpleNamespace
 
@@ -55,6 +56,20 @@ def photographs(tmp_path):
                 Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)).save(path)
                 file.write(path, name)
     return tmp_path
+
+
+def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own_steps(photographs, monkeypatch):
+    words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--blind_steps=7", "--batch_size=2"]
+    flags = resolve(experiment, words)
+    data, built = experiment.data(flags), []
+    monkeypatch.setattr(captioning, "build", lambda setup, blind: built.append((setup.steps, blind)))
+    monkeypatch.setattr("dlcore.run.fit", lambda *_, steps, **__: SimpleNamespace(state=built.append(steps)))
+    monkeypatch.setattr(
+        sys.modules["dlcore.run.evaluate"], "predict", lambda *_, **__: {"tokens": np.array([[4, END]])}
+    )
+    setup = Setup(flags, data.spec, 100, None)
+    assert captioning._blind_caption(setup, data).tolist() == [4, END]
+    assert built == [(7, True), 7]
 
 
 def test_photographs_are_scored_against_what_was_written_and_not_against_unknown_words(photographs):
