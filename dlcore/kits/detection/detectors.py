@@ -63,6 +63,7 @@ RESIZE_SETTINGS = {
         "stretch",
         "coco: stretch to --image_size, or shortest_edge:S,L: the shorter side to S pixels, the longer to L at most",
         str,
+        identity="if changed",
         check=check_resize,
     ),
     "canvas": Setting(
@@ -70,6 +71,7 @@ RESIZE_SETTINGS = {
         "height and width that images of --resize=shortest_edge are padded to; by default L, up to a multiple of 32",
         tuple[int, int] | None,
         Range(1),
+        identity="if changed",
     ),
 }
 """Of detectors that know the sizes of padded images."""
