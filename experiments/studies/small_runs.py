@@ -148,7 +148,7 @@ def train(
     Raises:
       ValueError: `steps` is not a multiple of `snapshots`.
     """
-    check_shapes(images=(images, "N H W C"), labels=(labels, "N"))
+    check_shapes(labels=(labels, f"{len(images)}"))
     if steps % snapshots:
         raise ValueError(f"steps={steps}: not divisible; allowed: multiples of snapshots={snapshots}")
     count = images.shape[0] if count is None else count
