@@ -178,18 +178,22 @@ def test_bad_input_is_named():
 class Judge(nn.Module):
     """One weight for each feature: the observation, the two actions, and the flag of the absorbing state."""
 
+    square: bool = False
+
     @nn.compact
     def __call__(self, x):
-        return x @ self.param("weights", nn.initializers.zeros, (4,))
+        return (x**2 / 2 if self.square else x) @ self.param("weights", nn.initializers.zeros, (4,))
 
 
 @pytest.mark.slow
 @pytest.mark.covers("RL-09")
-def test_one_update_by_hand():
+@pytest.mark.parametrize("square", [False, True])
+def test_one_update_by_hand(square):
     """The discriminator first, on expert and policy; its rewards then make the advantages, and the end's value."""
     value, rate, gamma, penalty = 0.5, 0.2, 0.9, 3.0
     learner = gail.learner(
-        model=TwoActions(), discriminator=Judge(), optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate),
+        model=TwoActions(), discriminator=Judge(square),
+        optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate),
         environment=constant_reward(True, reward=7.0, every=2), discriminator_steps=1, gradient_penalty=penalty,
         num_steps=2, gae=GAE(gamma, 0.8), ppo=PPO(1, 1, vf_coef=0.3, ent_coef=0.2), normalize_observation=False,
     )  # fmt: skip
@@ -217,17 +221,24 @@ def test_one_update_by_hand():
         # The pool: four steps, and an absorbing state for each of the two that end.
         pool = jnp.concatenate([seen.reshape(4, 4), jnp.broadcast_to(end, (4, 4))])
         chance = jnp.array([1.0, 1, 1, 1, 0, 0, 1, 1]) / 6
-        which = jax.random.split(jax.random.fold_in(judging, 0))[0]
+        which, blend = jax.random.split(jax.random.fold_in(judging, 0))
         policy = pool[jax.random.choice(which, 8, (3,), p=chance)]
+
+        mix = jax.random.uniform(blend, (3, 1))
+        mixed = mix * expert + (1 - mix) * policy
+
+        def read(x):
+            return x**2 / 2 if square else x
 
         def judged(w):
             share = shown["weight"] / shown["weight"].mean()
-            told = (share * jnp.log1p(jnp.exp(-expert @ w)) + jnp.log1p(jnp.exp(policy @ w))).mean()
-            return told + penalty * (jnp.sqrt((w**2).sum()) - 1) ** 2  # the slope of w x is w everywhere
+            told = (share * jnp.log1p(jnp.exp(-read(expert) @ w)) + jnp.log1p(jnp.exp(read(policy) @ w))).mean()
+            slope = mixed * w if square else jnp.broadcast_to(w, mixed.shape)  # of w x^2 / 2 and of w x
+            return told + penalty * ((jnp.sqrt((slope**2).sum(-1)) - 1) ** 2).mean()
 
         w = weights - rate * jax.grad(judged)(weights)
-        reward = (1 - gamma) * jnp.log1p(jnp.exp(seen @ w))
-        last = reward[1] + gamma * jnp.log1p(jnp.exp(w[3])) - value  # the absorbing state for ever
+        reward = (1 - gamma) * jnp.log1p(jnp.exp(read(seen) @ w))
+        last = reward[1] + gamma * jnp.log1p(jnp.exp(read(end) @ w)) - value  # the absorbing state for ever
         advantage = jnp.stack([reward[0] + gamma * value - value + gamma * 0.8 * last, last])
         normalized, target = (advantage - advantage.mean()) / advantage.std(), advantage + value
 
