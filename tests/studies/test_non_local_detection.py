@@ -51,12 +51,12 @@ def test_the_arm_with_the_block_has_it_behind_the_last_stage_and_the_other_has_n
 
 
 def test_every_whole_batch_is_measured_the_last_one_too(monkeypatch):
-    """33 images in batches of 16: two batches, 32 images."""
+    """32 images are two batches of 16."""
     evaluator = types.SimpleNamespace(
         add=lambda found, outputs, rows: (found or 0) + len(rows["image"]),
         finish=lambda found: {"map": found, "map50": None},
     )
     monkeypatch.setattr(small_detectors, "coco_evaluator", lambda names: evaluator)
     learner = types.SimpleNamespace(predict=lambda state, rows: rows["image"])
-    arrays = {"image": np.zeros((33, 2, 2, 1), np.float32)}
+    arrays = {"image": np.zeros((32, 2, 2, 1), np.float32)}
     assert small_detectors.mean_average_precision(learner, None, arrays) == {"map": 32, "map50": 0}
