@@ -80,7 +80,7 @@ def learner(
     """
     check_environment(environment, gae.gamma)
 
-    def apply(params, observation):
+    def apply(params, observation) -> Any:
         return model.apply({"params": params}, observation)
 
     def loss(params, data, advantage):

@@ -9,7 +9,8 @@ The buffer holds the last L steps of each environment instance, [N, L, ...]; s' 
 that an episode cut off by time still counts the value of its last state. Exploration falls linearly from 1.
 """
 
-from typing import Annotated
+import functools
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +92,7 @@ def learner(
     check_environment(environment, gamma, "discrete")
     off_policy = OffPolicy(num_steps, 1, buffer_size, minibatch_size, learning_starts)
 
-    def q_values(params, observation):
+    def q_values(params, observation) -> Any:
         return model.apply({"params": params}, observation)
 
     def init(rng: jax.Array, batch: dict) -> OffPolicyState:
@@ -102,7 +103,8 @@ def learner(
         q = jnp.take_along_axis(q_values(params, data.observation), data.action[:, None], -1)[:, 0]  # [B]
         next_q, next_target_q = (q_values(p, data.next_observation) for p in (params, target_params))  # [B, A] each
         # TD target by the target network; double Q-learning selects the action by the online network.
-        y = jax.vmap(lambda *row: q_target(*row, gamma, double))(data.reward, data.terminated, next_q, next_target_q)
+        target_of = functools.partial(q_target, gamma=gamma, double=double)
+        y = jax.vmap(target_of)(data.reward, data.terminated, next_q, next_target_q)
         losses = optax.l2_loss(q, y)  # [B]
         return losses.mean(), (losses, q)
 

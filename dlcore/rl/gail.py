@@ -153,7 +153,7 @@ def discriminator_loss(
     slope = jax.vmap(jax.grad(lambda x: logits_of(params, x[None])[0]))(mix * expert + (1 - mix) * policy)  # [B, D]
     penalty = jnp.square(jnp.sqrt(jnp.square(slope).sum(-1) + 1e-12) - 1)  # [B]
     correct = jnp.concatenate([real > 0, fake < 0])
-    metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(correct)}
+    metrics: Metrics = {"d_loss": Sum.of(losses), "d_penalty": Sum.of(penalty), "d_right": Sum.of(correct)}
     return losses.mean() + gradient_penalty * penalty.mean(), metrics
 
 
@@ -273,10 +273,10 @@ def learner(
         raise ValueError(f"gamma={gamma}: absorbing states go on forever; allowed: below 1, or absorbing=False")
     scale = jnp.where(gamma < 1, 1 - gamma, 1.0)
 
-    def apply(params, observation):
+    def apply(params, observation) -> Any:
         return model.apply({"params": params}, observation)
 
-    def logits_of(params, x):
+    def logits_of(params, x) -> Any:
         return discriminator.apply({"params": params}, x)
 
     def reward_by(params, x):
@@ -293,7 +293,9 @@ def learner(
         return GAILState(**vars(agent), discriminator=params, discriminator_opt_state=opt_state)
 
     def minibatch_loss(params, minibatch) -> tuple[jax.Array, Metrics]:
-        return objective(*apply(params, minibatch[0].observation), *minibatch, ppo)
+        policy, value = apply(params, minibatch[0].observation)
+        data, advantage, target = minibatch
+        return objective(policy, value, data, advantage, target, ppo)
 
     def update(state: GAILState, batch: dict) -> tuple[GAILState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)

@@ -205,7 +205,7 @@ class Planner(NamedTuple):
 class _World(NamedTuple):
     """The learned model of an environment. reward: known function, or None where the model predicts it."""
 
-    model: nn.Module
+    model: Any
     dimensions: int
     reward: Reward | None
 

@@ -11,7 +11,7 @@ discrete or continuous: the model gives their distribution.
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -97,14 +97,17 @@ def objective(
     return total.mean(), {"policy_loss": Sum.of(surrogate), "value_loss": Sum.of(error), "entropy": Sum.of(entropy)}
 
 
+StateT = TypeVar("StateT", bound=OnPolicyState)
+
+
 def update_epochs(
     loss: Callable[[Any, Any], tuple[jax.Array, Metrics]],
     optimizer: optax.GradientTransformation,
-    state: OnPolicyState,
+    state: StateT,
     data: Any,
     rng: jax.Array,
     ppo: PPO,
-) -> tuple[OnPolicyState, Metrics]:
+) -> tuple[StateT, Metrics]:
     """Run epochs of minibatch updates on one rollout.
 
     Args:
@@ -173,11 +176,13 @@ def learner(
     """
     check_environment(environment, gae.gamma)
 
-    def apply(params, observation):
+    def apply(params, observation) -> Any:
         return model.apply({"params": params}, observation)
 
     def minibatch_loss(params, minibatch):
-        return objective(*apply(params, minibatch[0].observation), *minibatch, ppo)
+        policy, value = apply(params, minibatch[0].observation)
+        data, advantage, target = minibatch
+        return objective(policy, value, data, advantage, target, ppo)
 
     def init(rng: jax.Array, batch: dict) -> OnPolicyState:
         return init_runner_state(environment, params_of(model), optimizer, rng, batch, normalization)

@@ -109,8 +109,11 @@ def learner(
     """
     check_environment(environment, gae.gamma)
 
-    def apply(params, memory, observation):
+    def apply(params, memory, observation) -> Any:
         return model.apply({"params": params}, memory, observation)
+
+    def apply_sequence(params, memory, observation, is_initial) -> Any:
+        return model.apply({"params": params}, memory, observation, is_initial, method="sequence")
 
     def init(rng: jax.Array, batch: dict) -> RecurrentState:
         memory = model.memory(len(batch["index"]))
@@ -124,7 +127,7 @@ def learner(
     def minibatch_loss(params, minibatch):
         memory, is_initial, data, advantage, target = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), minibatch)
         memory = jax.tree.map(lambda h: h[0], memory)
-        _, (policy, value) = model.apply({"params": params}, memory, data.observation, is_initial, method="sequence")
+        _, (policy, value) = apply_sequence(params, memory, data.observation, is_initial)
         return objective(policy, value, data, advantage, target, ppo)
 
     def update(state: RecurrentState, batch: dict) -> tuple[RecurrentState, Metrics]:

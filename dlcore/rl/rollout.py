@@ -10,7 +10,7 @@ With lambda = 1 the sum of A and V is the n-step return.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -169,15 +169,18 @@ def step_keys(rng: jax.Array, batch: dict, num_steps: int) -> jax.Array:
     )
 
 
+StateT = TypeVar("StateT", bound=OnPolicyState)
+
+
 def collect(
     apply: Callable[[Any, jax.Array], tuple[Any, jax.Array]],
     environment: Environment,
-    state: OnPolicyState,
+    state: StateT,
     rng: jax.Array,
     batch: dict,
     num_steps: int,
     gamma: float | jax.Array,
-) -> tuple[OnPolicyState, Rollout, Sum]:
+) -> tuple[StateT, Rollout, Sum]:
     """Collect a rollout, with the value estimate of each observation.
 
     The scan over time runs the policy alone; all values are computed after it, at once.

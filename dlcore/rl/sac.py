@@ -56,7 +56,7 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
 
 
 def _soft_value_and_entropy(
-    model: nn.Module, params: Any, critic: Any, x: jax.Array, alpha: jax.Array, key: jax.Array
+    model: Any, params: Any, critic: Any, x: jax.Array, alpha: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The soft value [B] of states, and the entropy [B] of their policy (its estimate by one sample, of vectors)."""
     distribution = model.apply({"params": params}, x, method="policy")
@@ -105,12 +105,12 @@ def learner(
     """
     check_environment(environment, off_policy.gamma)
     size = environment.action_size
-    target_entropy = -float(size) if size else target_entropy_ratio * math.log(environment.num_actions)
+    target_entropy = -float(size) if size else target_entropy_ratio * math.log(environment.num_actions or 1)
 
-    def policy(params, x):
+    def policy(params, x) -> Any:
         return model.apply({"params": params}, x, method="policy")
 
-    def values(params, x, action=None):
+    def values(params, x, action=None) -> Any:
         return model.apply({"params": params}, x, action, method="values")
 
     def loss(params, targets, data: Transition, key):

@@ -10,7 +10,7 @@ TD3: Fujimoto, van Hoof & Meger 2018, arXiv:1802.09477. DDPG: Lillicrap et al. 2
 An episode cut off by time still counts the value of its last state.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,10 +80,13 @@ def learner(
     check_environment(environment, off_policy.gamma, "continuous")
     has_twin_critics = kind == "td3"
 
-    def action_of(params, x):
-        return model.apply({"params": params}, x, method="policy").mode()
+    def policy(params, x) -> Any:
+        return model.apply({"params": params}, x, method="policy")
 
-    def values(params, x, action):
+    def action_of(params, x):
+        return policy(params, x).mode()
+
+    def values(params, x, action) -> Any:
         return model.apply({"params": params}, x, action, method="values")
 
     def loss(params, targets, data: Transition, key):
