@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 import jax
 import jax.core
@@ -178,6 +178,8 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
         for limits in getattr(hint, "__metadata__", ()):
             if isinstance(limits, Range):
                 check_range(name, value, limits)
+        if get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
         if get_origin(hint) is Literal and value not in get_args(hint):
             raise ValueError(f"{name}={value!r}: unknown; allowed: {', '.join(map(str, get_args(hint)))}")
         if is_record(hint):

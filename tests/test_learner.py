@@ -5,7 +5,7 @@ import inspect
 import itertools
 import math
 from pathlib import Path
-from typing import Annotated, Literal, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -271,7 +271,8 @@ def test_every_learner_checks_its_arguments():
         function = importlib.import_module(f"dlcore.{path.parent.name}.{path.stem}").learner
         for name, hint in get_type_hints(inspect.unwrap(function), include_extras=True).items():
             limits = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Range)), None)
-            bad = "no such word" if get_origin(hint) is Literal else limits and limits.low - 1
+            kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+            bad = "no such word" if get_origin(kind) is Literal else limits and limits.low - 1
             if bad is not None:
                 checked += 1
                 with pytest.raises(ValueError, match=f"^{name}="):

@@ -160,7 +160,7 @@ class FasterRCNN(nn.Module):
     canonical_size: Annotated[float, Range(1)] = 224.0
     pool: Literal["roi_align", "roi_pool"] = "roi_align"
     dtype: Any = None
-    non_local: bool = False
+    non_local: Annotated[bool, "if changed"] = False
 
     given_proposals = False
     """Whether regions come with the batch, and no network proposes any."""

@@ -215,7 +215,7 @@ def learner(
     score_thresh: Annotated[float, Range(0, 1)] = 0.05,
     nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
     detections_per_img: Annotated[int, Range(1)] = 100,
-    classifier: Literal["softmax", "svm"] = "softmax",
+    classifier: Annotated[Literal["softmax", "svm"], "if changed"] = "softmax",
 ) -> Learner:
     """Train a two-stage detector.
 

@@ -224,7 +224,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
         if is_record(hint):
             settings |= {key: s._replace(record=(name, hint)) for key, s in _fields(hint, default).items()}
         elif _kind(hint):
-            settings[name] = Setting(default, helps.get(name, ""), hint, _limits(name, default, hint))
+            settings[name] = Setting(default, helps.get(name, ""), hint, _limits(name, default, hint), _identity(hint))
     return settings
 
 
@@ -255,9 +255,14 @@ def _fields(record: type, values: Any) -> dict[str, Setting]:
     hints = typing.get_type_hints(record, include_extras=True)
     helps = _helps(inspect.getdoc(record) or "")
     return {
-        name: Setting(value, helps.get(name, ""), hints[name], _limits(name, value, hints[name]))
-        for name, value in values._asdict().items()
+        name: Setting(value, helps.get(name, ""), hint, _limits(name, value, hint), _identity(hint))
+        for (name, value), hint in zip(values._asdict().items(), map(hints.get, values._fields), strict=True)
     }
+
+
+def _identity(hint: Any) -> bool | Literal["if changed"]:
+    """What the type `Annotated[TYPE, "if changed"]` of a young parameter says."""
+    return "if changed" if "if changed" in getattr(hint, "__metadata__", ()) else True
 
 
 def _limits(name: str, default: Any, hint: Any) -> Range:
@@ -290,7 +295,8 @@ def _helps(doc: str) -> dict[str, str]:
 def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN) -> dict[str, Setting]:
     """Collect the simple fields of a flax module as flags `--PREFIX.FIELD`.
 
-    A field that is younger than published runs has the type `Annotated[TYPE, "if changed"]`, see `Setting.identity`.
+    A field that is younger than published runs has the type `Annotated[TYPE, "if changed"]`, see `Setting.identity`; so
+    has such a parameter in `settings_of`.
 
     Args:
       prefix: what stands before the dot.
@@ -309,7 +315,7 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN
             keywords.get(f.name, f.default),
             helps.get(f.name, ""),
             hints[f.name],
-            identity="if changed" if "if changed" in getattr(hints[f.name], "__metadata__", ()) else True,
+            identity=_identity(hints[f.name]),
         )
         for f in dataclasses.fields(cls)
         if f.name not in {*given, "parent", "name"}

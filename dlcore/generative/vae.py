@@ -264,7 +264,7 @@ def learner(
     binarization: Literal["dynamic", "static", "threshold"] = "dynamic",
     beta: Annotated[float, Range(0)] = 1.0,
     importance_samples: Annotated[int, Range(1)] = 50,
-    draw_pixels: bool = False,
+    draw_pixels: Annotated[bool, "if changed"] = False,
 ) -> Learner:
     """Train a variational autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
 

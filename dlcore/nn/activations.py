@@ -202,7 +202,7 @@ def soft_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
     Raises:
       ValueError: `threshold` is negative.
     """
-    check_shapes(threshold=(threshold, ">= 0"))
+    check_shapes(threshold=(threshold, "... >= 0"))
     return jnp.where(jnp.abs(x) > threshold, x - threshold * jnp.sign(x), 0)
 
 

@@ -58,7 +58,7 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
     Raises:
       ValueError: `limit` is not positive.
     """
-    check_shapes(limit=(limit, "> 0"))
+    check_shapes(limit=(limit, "... > 0"))
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
     squares = jnp.square(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
     norm = safe_sqrt(squares.sum(axis, keepdims=True))

@@ -61,7 +61,7 @@ def reversal_strength(share: float | jax.Array, sharpness: float = 10.0) -> jax.
     Raises:
       ValueError: `share` is out of range.
     """
-    check_shapes(share=(share, "0 to 1"))
+    check_shapes(share=(share, "... 0 to 1"))
     return 2 / (1 + jnp.exp(-sharpness * jnp.asarray(share, jnp.float32))) - 1
 
 

@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity
@@ -40,3 +41,18 @@ def test_young_settings_at_their_defaults_leave_runs_their_folders():
     vit = ResolvedRun(supervised, resolve(supervised, ["--model=vit_b_16"])).identity
     assert "model.width" in vit
     assert not {"model.token_last", "model.position_features"} & set(vit)
+
+
+@pytest.mark.parametrize(
+    ("name", "young"),
+    [
+        ("detection.faster_rcnn", {"classifier", "faster_rcnn.non_local", "resize", "canvas"}),
+        ("generative.vae", {"draw_pixels"}),
+        ("transfer.fine_tuning", {"head", "head_units"}),
+    ],
+)
+def test_young_settings_of_pages_are_no_part_of_a_default_identity(name, young):
+    page = find_experiment(name)
+    flags = resolve(page, [])
+    assert young <= set(flags)
+    assert not young & set(ResolvedRun(page, flags).identity)

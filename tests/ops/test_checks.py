@@ -35,6 +35,7 @@ from dlcore.metrics import (
     verification,
 )
 from dlcore.ops import check_class_ids, check_finite, check_indices, check_probabilities, check_range
+from dlcore.ops.checks import check_shapes
 
 IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
 NANS = np.full((2, 2), np.nan)
@@ -160,3 +161,13 @@ def test_probabilities_may_be_rounded_and_unknown():
     # Traced values pass: targets that sum to 1.4 cost sum p log p - p log q, with q = 1/2.
     expected = 0.5 * np.log(0.5) + 0.9 * np.log(0.9) + 1.4 * np.log(2)
     np.testing.assert_allclose(jax.jit(kl_divergence_loss)(LOGITS, P)[1], expected, rtol=1e-5)
+
+
+def test_the_range_of_every_number_of_an_array():
+    check_shapes(share=(np.array([[0.0, 0.5], [1.0, 0.2]]), "... 0 to 1"))
+    check_shapes(share=(0.5, "... 0 to 1"))
+    with pytest.raises(ValueError, match=r"share=1\.5: out of range; allowed: 0 to 1"):
+        check_shapes(share=(np.array([0.5, 1.5]), "... 0 to 1"))
+    jax.jit(lambda x: check_shapes(share=(x, "... 0 to 1")))(jnp.array([2.0]))
+    with pytest.raises(ValueError, match=r"share=.*wrong shape"):
+        check_shapes(share=(np.array([0.5]), "0 to 1"))

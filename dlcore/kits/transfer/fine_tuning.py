@@ -61,8 +61,9 @@ SETTINGS = {
         "linear",
         "new head of the network: one linear layer, or a multi-layer perceptron (mlp) with a hidden layer",
         Literal["linear", "mlp"],
+        identity="if changed",
     ),
-    "head_units": Setting(128, "--head=mlp: units of its hidden layer", limits=Range(1)),
+    "head_units": Setting(128, "--head=mlp: units of its hidden layer", limits=Range(1), identity="if changed"),
     "layer_decay": Setting(
         None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
     ),
