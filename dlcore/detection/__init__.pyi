@@ -1,3 +1,5 @@
+from dlcore.detection.anchor_detector import AnchorDetector as AnchorDetector
+from dlcore.detection.anchor_detector import detect as detect
 from dlcore.detection.anchors import Anchors as Anchors
 from dlcore.detection.anchors import BACKGROUND as BACKGROUND
 from dlcore.detection.anchors import Grid as Grid
@@ -15,6 +17,7 @@ from dlcore.detection.dense import label_classes as label_classes
 from dlcore.detection.dense import named_maps as named_maps
 from dlcore.detection.dense import normalized_sums as normalized_sums
 from dlcore.detection.dense import predict_locations as predict_locations
+from dlcore.detection.dense import pyramid_towers as pyramid_towers
 from dlcore.detection.dense import select as select
 from dlcore.detection.dense import topk_by_class as topk_by_class
 from dlcore.detection.dense import topk_by_level as topk_by_level

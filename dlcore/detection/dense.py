@@ -10,6 +10,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.data.augment import augment_examples
+from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize, own_sizes, with_sizes, zero_padding
 from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Sum, example_keys, mask_of
 from dlcore.nn import Conv, GroupNorm, logits_dtype
@@ -32,6 +33,7 @@ __all__ = [
     "named_maps",
     "normalized_sums",
     "predict_locations",
+    "pyramid_towers",
     "select",
     "topk_by_class",
     "topk_by_level",
@@ -101,6 +103,30 @@ def tower(
         return x
 
     return apply
+
+
+def pyramid_towers(
+    detector: Any, x: jax.Array, train: bool
+) -> tuple[list[jax.Array], Callable[[jax.Array], jax.Array], Callable[[jax.Array], jax.Array]]:
+    """Run backbone and feature pyramid, and build the towers of two heads; call in a compact module.
+
+    Args:
+      detector: the module, with the fields backbone, stages, channels, extra_blocks, num_convs, num_groups and dtype.
+      x: [B, H, W, C], sides multiples of the finest stride.
+      train: whether batch norm of the backbone uses the batch.
+
+    Returns:
+      (levels [B, h, w, channels], the tower of classification, that of regression); all levels share the towers.
+    """
+    # Backbone and feature pyramid.
+    maps = named_maps(detector.backbone.features(x, train=train), detector.stages)
+    levels = FeaturePyramid(detector.channels, detector.extra_blocks, detector.dtype, name="fpn")(maps)
+    # Heads are shared by all levels.
+    classification, regression = (
+        tower(kind, detector.num_convs, detector.channels, detector.num_groups, detector.dtype)
+        for kind in ("classification", "regression")
+    )
+    return levels, classification, regression
 
 
 def flatten_levels(levels: Sequence[jax.Array], num_anchors: int = 1) -> jax.Array:

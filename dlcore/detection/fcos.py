@@ -20,8 +20,15 @@ import optax
 from flax import linen as nn
 
 from dlcore.detection.anchors import Grid
-from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
-from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid
+from dlcore.detection.dense import (
+    detector_learner,
+    flatten_levels,
+    head_conv,
+    pyramid_towers,
+    select,
+    topk_by_level,
+)
+from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
@@ -94,14 +101,7 @@ class FCOS(nn.Module):
         Returns:
           (outputs, their locations).
         """
-        # Backbone and feature pyramid.
-        maps = named_maps(self.backbone.features(x, train=train), self.stages)
-        levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
-        # Heads are shared by all levels.
-        classification, regression = (
-            tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
-            for kind in ("classification", "regression")
-        )
+        levels, classification, regression = pyramid_towers(self, x, train)
         # The bias starts at the prior probability of foreground, for a stable focal loss.
         bias = nn.initializers.constant(-np.log((1 - self.prior_probability) / self.prior_probability))
         cls_logits = head_conv("cls_logits", self.num_classes, self.dtype, bias)

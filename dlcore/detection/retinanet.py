@@ -13,65 +13,26 @@ all devices, as in the paper's sum; torchvision divides image by image.
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from flax import linen as nn
 
+from dlcore.detection.anchor_detector import AnchorDetector, Outputs, detect
 from dlcore.detection.anchors import IGNORED, Anchors, match_anchors
-from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
-from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid
+from dlcore.detection.dense import detector_learner
+from dlcore.detection.fpn import FPN_OLD_NAMES
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import sigmoid_focal_loss
-from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
+from dlcore.ops.boxes import box_iou, encode_boxes
 
 __all__ = ["Outputs", "RetinaNet", "image_losses", "learner", "postprocess"]
 
 
-class Outputs(NamedTuple):
-    """Predictions of the heads for L anchors.
-
-    Args:
-      logits: [B, L, C].
-      deltas: [B, L, 4], t.
-    """
-
-    logits: jax.Array
-    deltas: jax.Array
-
-
-class RetinaNet(nn.Module):
-    """Backbone, pyramid and heads; the heads share their parameters over levels.
-
-    Args:
-      backbone: a model with `features`; its own classifier is not used.
-      num_classes: C.
-      stages: stages of the backbone in the pyramid, finest first.
-      channels: of the pyramid and the heads.
-      extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
-      num_convs: convolutions of each head's tower.
-      num_groups: of the towers' group normalization; None for no normalization.
-      scales: sides of the anchors, in strides of their level.
-      aspect_ratios: height over width of the anchors.
-      prior_probability: class scores at initialization.
-      dtype: of computation; None for that of the input.
-    """
-
-    backbone: nn.Module
-    num_classes: int
-    stages: tuple[str, ...] = ("layer2", "layer3", "layer4")
-    channels: Annotated[int, Range(1)] = 256
-    extra_blocks: ExtraBlocks = "p6p7"
-    num_convs: Annotated[int, Range(0)] = 4
-    num_groups: Annotated[int, Range(1)] | None = None
-    scales: tuple[float, ...] = (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3))
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    prior_probability: Annotated[float, Range(1e-6, 0.5)] = 0.01
-    dtype: Any = None
+class RetinaNet(AnchorDetector):
+    """An `AnchorDetector` with a logit for each class; the fields are its own, with torchvision's defaults."""
 
     TORCH_NAMES = (
         (r"^backbone\.", "backbone.body."),
@@ -89,35 +50,6 @@ class RetinaNet(nn.Module):
             lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}",
         ),
     )
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
-        """Predict for every anchor.
-
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their anchors).
-        """
-        # Backbone and feature pyramid.
-        maps = named_maps(self.backbone.features(x, train=train), self.stages)
-        levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
-        # Heads are shared by all levels.
-        classification, regression = (
-            tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
-            for kind in ("classification", "regression")
-        )
-        num_anchors = len(self.scales) * len(self.aspect_ratios)
-        # The bias starts at the prior probability of foreground, for a stable focal loss.
-        bias = nn.initializers.constant(-np.log((1 - self.prior_probability) / self.prior_probability))
-        cls_logits = head_conv("cls_logits", num_anchors * self.num_classes, self.dtype, bias)
-        bbox_reg = head_conv("bbox_reg", num_anchors * 4, self.dtype)
-        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)  # [B, L, C]
-        deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)  # [B, L, 4]
-        sizes = [level.shape[1:3] for level in levels]
-        return Outputs(logits, deltas), Anchors.of(sizes, x.shape[1:3], self.scales, self.aspect_ratios)
 
 
 def image_losses(
@@ -181,9 +113,8 @@ def postprocess(
     Returns:
       As `dlcore.detection.dense.select`.
     """
-    boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes))
-    candidates = topk_by_level(jax.nn.sigmoid(outputs.logits), boxes, anchors.counts, topk_candidates)
-    return select(candidates, size, **thresholds)
+    scores = jax.nn.sigmoid(outputs.logits)
+    return detect(scores, outputs.deltas, anchors, size, (1.0, 1.0, 1.0, 1.0), topk_candidates, **thresholds)
 
 
 @check_arguments

@@ -11,20 +11,19 @@ below 0.4, and ignored between.
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 
+from dlcore.detection.anchor_detector import AnchorDetector, Outputs, detect
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
-from dlcore.detection.dense import detector_learner, flatten_levels, head_conv, named_maps, select, topk_by_level, tower
-from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid
+from dlcore.detection.dense import detector_learner
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.regression import smooth_l1_loss
-from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
+from dlcore.ops.boxes import box_iou, encode_boxes
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["Outputs", "SingleStage", "hardest", "image_losses", "learner", "mined_losses", "postprocess"]
@@ -32,80 +31,22 @@ __all__ = ["Outputs", "SingleStage", "hardest", "image_losses", "learner", "mine
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
-class Outputs(NamedTuple):
-    """Predictions of the heads for L anchors.
+class SingleStage(AnchorDetector):
+    """An `AnchorDetector` with logits of the background and the classes; the fields are its own.
 
     Args:
-      logits: [B, L, 1 + C], background first.
-      deltas: [B, L, 4], t.
-    """
-
-    logits: jax.Array
-    deltas: jax.Array
-
-
-class SingleStage(nn.Module):
-    """Backbone, pyramid and heads; the heads share their parameters over levels.
-
-    Args:
-      backbone: a model with `features`; its own classifier is not used.
-      num_classes: C, without the background.
       stages: stages of the backbone in the pyramid, finest first.
-      channels: of the pyramid and the heads.
-      extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
-      num_convs: convolutions of each head's tower.
-      num_groups: of the towers' group normalization; None for no normalization.
+      num_groups: groups of the towers' group normalization; None for no normalization.
       scales: sides of the anchors, in strides of their level.
-      aspect_ratios: height over width of the anchors.
       prior_probability: probability of an object at initialization.
-      dtype: of computation; None for that of the input.
     """
 
-    backbone: nn.Module
-    num_classes: int
+    loss: ClassVar[Literal["focal", "mined_softmax"]] = "mined_softmax"
+
     stages: tuple[str, ...] = ("stage2", "stage3", "stage4")
-    channels: Annotated[int, Range(1)] = 256
-    extra_blocks: ExtraBlocks = "p6p7"
-    num_convs: Annotated[int, Range(0)] = 4
     num_groups: Annotated[int, Range(1)] | None = 32
     scales: tuple[float, ...] = (4.0, 5.04, 6.35)
-    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     prior_probability: float = 0.01
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
-        """Predict for every anchor.
-
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their anchors).
-        """
-        # Backbone and feature pyramid.
-        maps = named_maps(self.backbone.features(x, train=train), self.stages)
-        levels = FeaturePyramid(self.channels, self.extra_blocks, self.dtype, name="fpn")(maps)
-        # Heads are shared by all levels.
-        classification, regression = (
-            tower(kind, self.num_convs, self.channels, self.num_groups, self.dtype)
-            for kind in ("classification", "regression")
-        )
-
-        def bias(key, shape, dtype=jnp.float32):
-            # The background starts at its prior probability.
-            odds = (1 - self.prior_probability) / self.prior_probability * self.num_classes
-            background = jnp.arange(shape[0]) % (1 + self.num_classes) == 0
-            return jnp.where(background, jnp.log(odds), 0).astype(dtype)
-
-        num_anchors = len(self.scales) * len(self.aspect_ratios)
-        cls_logits = head_conv("cls_logits", num_anchors * (1 + self.num_classes), self.dtype, bias)
-        bbox_reg = head_conv("bbox_reg", num_anchors * 4, self.dtype)
-        logits = flatten_levels([cls_logits(classification(level)) for level in levels], num_anchors)  # [B, L, 1 + C]
-        deltas = flatten_levels([bbox_reg(regression(level)) for level in levels], num_anchors)
-        sizes = [level.shape[1:3] for level in levels]
-        return Outputs(logits, deltas), Anchors.of(sizes, x.shape[1:3], self.scales, self.aspect_ratios)
 
 
 def hardest(losses: jax.Array, among: jax.Array, count: jax.Array) -> jax.Array:
@@ -214,8 +155,7 @@ def postprocess(
       As `dlcore.detection.dense.select`.
     """
     scores = jax.nn.softmax(outputs.logits)[:, 1:]
-    boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes), WEIGHTS)
-    return select(topk_by_level(scores, boxes, anchors.counts, topk_candidates), size, **thresholds)
+    return detect(scores, outputs.deltas, anchors, size, WEIGHTS, topk_candidates, **thresholds)
 
 
 @check_arguments

@@ -309,7 +309,9 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN
     keywords = module.keywords if isinstance(module, functools.partial) else {}
     cls: Any = module.func if isinstance(module, functools.partial) else module
     hints = typing.get_type_hints(cls, include_extras=True)
-    helps = _helps(inspect.getdoc(cls) or "")
+    helps: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # a field that a class inherits keeps its help
+        helps |= _helps(inspect.cleandoc(vars(base).get("__doc__") or ""))
     return {
         f"{prefix}.{f.name}": Setting(
             keywords.get(f.name, f.default),
