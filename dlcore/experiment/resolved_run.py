@@ -177,7 +177,9 @@ class ResolvedRun:
     @property
     def plain(self) -> dict[str, Any]:
         """Values that switch regularization and augmentation off, of the flags that the experiment has."""
-        return {name: value for name, value in self.experiment.plain.items() if name in self.flags}
+        # Every page with an optimizer has the flags of L1 and max-norm.
+        plain = {"l1": 0.0, "max_norm": None} | dict(self.experiment.plain)
+        return {name: value for name, value in plain.items() if name in self.flags}
 
     def eval_every(self, setup: Setup) -> int:
         """Count the steps between two validations.

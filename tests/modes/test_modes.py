@@ -493,13 +493,14 @@ def test_what_sanity_switches_off_is_every_regularization_there_is():
         f"model.{name}"
         for model in MODELS.values()
         for name in getattr(getattr(model, "func", model), "__dataclass_fields__", {})
-        if "drop" in name
+        if "drop" in name and name != "dropout_form"  # which says how, not how much
     }
     assert fields == {name for name in experiment.plain if "drop" in name}
     mixes = {name for name in settings_of(supervised.learner) if name.endswith("_alpha")}
     assert mixes == {"mixup_alpha", "cutmix_alpha"}
     assert mixes <= set(experiment.plain) & set(distillation.experiment.plain)
     words = ["--mixup_alpha=0.4", "--cutmix_alpha=1", "--model.dropout=0.5", "--label_smoothing=0.1"]
+    words += ["--l1=0.1", "--max_norm=0.01"]
     assert passed(OVERFIT, experiment, "--model.hidden=64", *words) is True
 
 
