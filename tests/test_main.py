@@ -17,6 +17,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.setting import model_settings
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
@@ -85,8 +86,10 @@ def test_the_configuration_says_all(finished):
     assert set(config["settings"]) == {*flags, "mode"} >= set(RUN)
     assert config["settings"]["model.hidden"] == [16]
     assert config["settings"]["l2"] == 0.0
+    # Young settings stand in the identity only where they are changed.
+    settings = {**RUN, **experiment.settings, **model_settings("mlp")}
     assert set(config["identity"]) == set(flags) - {"mode"} - {
-        name for name, setting in {**RUN, **experiment.settings}.items() if not setting.identity
+        name for name, setting in settings.items() if setting.identity is not True
     }
     for package in ("python", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "dlcore"):
         assert config["versions"][package]
