@@ -24,6 +24,7 @@ from dlcore.losses import (
     non_saturating_generator_loss,
 )
 from dlcore.nn.apply import apply_model
+from dlcore.optim import apply_part_gradients
 
 __all__ = ["LOSSES", "AdversarialLoss", "LossName", "PlayerState", "Players"]
 
@@ -139,11 +140,6 @@ class Players(NamedTuple):
 
         gradients, (model_state, extras) = jax.grad(player_objective, has_aux=True)(state.params[player])
         # Optimizer step of this player.
-        updates, opt_state = self.optimizers[player].update(gradients, state.opt_state[player], state.params[player])
-        params = optax.apply_updates(state.params[player], updates)
-        state = state.replace(
-            params={**state.params, player: params},
-            opt_state={**state.opt_state, player: opt_state},
-            model_state={**state.model_state, player: model_state},
-        )
+        model_state = {**state.model_state, player: model_state}
+        state = apply_part_gradients(state, self.optimizers[player], player, gradients, model_state=model_state)
         return state, extras

@@ -35,6 +35,7 @@ from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.moments import nearest_points
 from dlcore.ops.replica import all_gather, is_replicated, psum
+from dlcore.optim import apply_part_gradients
 
 __all__ = [
     "VQVAE",
@@ -46,7 +47,8 @@ __all__ = [
     "codebook_usage",
     "learner",
     "nearest_codes",
-    "step_part",
+    "never",
+    "reconstruction_loss",
     "straight_through",
     "update_codebook",
     "update_in_phases",
@@ -304,22 +306,28 @@ class CodebookUsage(Metric):
         return float((counts > 0).mean()) if counts.sum() else None
 
 
-def update_in_phases(updates: tuple[Callable, Callable], is_second: jax.Array, state: Any, batch: dict) -> tuple:
-    """Run one of two updates, with metrics of both.
+def update_in_phases(
+    first: Callable, second: Callable | None, is_second: Callable[[jax.Array], jax.Array], state: Any, batch: dict
+) -> tuple[Any, Metrics]:
+    """Run the update of one of two phases, with metrics of both, and count the step.
 
     Args:
-      updates: the first phase's and the second's, each `(state, batch) -> (state, metrics)`.
-      is_second: [] bool, which of them.
+      first: `(state, batch) -> (state, metrics)`.
+      second: the same of the second phase; None for none.
+      is_second: step [] -> [] bool, whether it is of the second phase.
       state: of the learner.
       batch: of the step.
 
     Returns:
       (state, metrics); metrics that only the other phase has are empty.
     """
+    if second is None:
+        new_state, metrics = first(state, batch)
+        return new_state.replace(step=state.step + 1), metrics
     # Both branches of the cond return the same metrics; those of the other phase are zero.
     empty = [
         {name: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metric) for name, metric in shapes.items()}
-        for shapes in (jax.eval_shape(update, state, batch)[1] for update in updates)
+        for shapes in (jax.eval_shape(update, state, batch)[1] for update in (first, second))
     ]
 
     def with_all_metrics(update):
@@ -329,12 +337,47 @@ def update_in_phases(updates: tuple[Callable, Callable], is_second: jax.Array, s
 
         return run
 
-    first, second = map(with_all_metrics, updates)
-    return jax.lax.cond(is_second, second, first, state, batch)
+    branches = with_all_metrics(second), with_all_metrics(first)
+    new_state, metrics = jax.lax.cond(is_second(state.step), *branches, state, batch)
+    return new_state.replace(step=state.step + 1), metrics
 
 
-def _never(step: jax.Array) -> jax.Array:
+def never(step: jax.Array) -> jax.Array:
+    """Say of every step that it trains no prior.
+
+    Args:
+      step: [] int32.
+
+    Returns:
+      [] bool, False.
+    """
     return jnp.zeros_like(step, bool)
+
+
+def reconstruction_loss(
+    y: jax.Array, x: jax.Array, commitment_losses: jax.Array, mask: jax.Array, commitment: float | jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """Add up the losses of reconstruction and commitment.
+
+    Args:
+      y: [B, H, W, C], reconstructions, about [-1, 1].
+      x: [B, H, W, C] in [-1, 1].
+      commitment_losses: [B], squared distances of the encoder's outputs from their codes.
+      mask: [B], 0 for padding.
+      commitment: beta.
+
+    Returns:
+      (mean loss, metrics: `mse` and `psnr` are of pixels in [0, 1]).
+    """
+    losses = jnp.square(y - x).mean((1, 2, 3)) + commitment * commitment_losses  # [B]
+    y, x = denormalize(y), (x + 1) / 2
+    metrics = {
+        "loss": Sum.of(losses, mask),
+        "commitment": Sum.of(commitment_losses, mask),
+        "mse": Sum.of(jnp.square(y - x).mean((1, 2, 3)), mask),
+        "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
+    }
+    return masked_mean(losses, mask), metrics
 
 
 def _apply(model: nn.Module, params: dict, x: jax.Array, method: str) -> jax.Array:
@@ -358,18 +401,10 @@ def _autoencoder_loss(
     z, codes, q = _quantize(model, params, codebook, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
     # Straight-through gradient from the decoder to the encoder.
     y = _apply(model, params, straight_through(z, q), "decode")  # [B, H, W, C]
-    errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
     # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
     commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
-    losses = errors + commitment * commitment_losses
-    y, x = denormalize(y), (x + 1) / 2
-    metrics = {
-        "loss": Sum.of(losses, mask),
-        "commitment": Sum.of(commitment_losses, mask),
-        "mse": Sum.of(jnp.square(y - x).mean((1, 2, 3)), mask),
-        "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
-    }
-    return masked_mean(losses, mask), (metrics, z, codes)
+    loss, metrics = reconstruction_loss(y, x, commitment_losses, mask, commitment)
+    return loss, (metrics, z, codes)
 
 
 def _prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -395,25 +430,6 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
     return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}
 
 
-def step_part(optimizer: optax.GradientTransformation, state: Any, part: str, gradients: Any, **changes: Any) -> Any:
-    """Take an optimizer step of one part of the parameters.
-
-    Args:
-      optimizer: of that part.
-      state: of a learner whose `params` and `opt_state` are dicts by part.
-      part: its name.
-      gradients: like `state.params[part]`.
-      **changes: further fields of the state to replace.
-
-    Returns:
-      The state; its step is not counted.
-    """
-    updates, opt_state = optimizer.update(gradients, state.opt_state[part], state.params[part])
-    params = optax.apply_updates(state.params[part], updates)
-    params, opt_state = {**state.params, part: params}, {**state.opt_state, part: opt_state}
-    return state.replace(params=params, opt_state=opt_state, **changes)
-
-
 def _update_autoencoder(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
@@ -431,7 +447,7 @@ def _update_autoencoder(
     # EMA of the codebook; dead codes restart.
     codebook = update_codes(state.codebook, z.reshape(-1, z.shape[-1]), codes.reshape(-1), mask, key)
     # Optimizer step of the autoencoder.
-    return step_part(optimizer, state, "autoencoder", gradients, codebook=codebook), metrics
+    return apply_part_gradients(state, optimizer, "autoencoder", gradients, codebook=codebook), metrics
 
 
 def _update_prior(
@@ -446,7 +462,7 @@ def _update_prior(
     # Gradient of the negative log-likelihood of the codes.
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
     # Optimizer step of the prior.
-    return step_part(optimizer, state, "prior", gradients), metrics
+    return apply_part_gradients(state, optimizer, "prior", gradients), metrics
 
 
 def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
@@ -473,7 +489,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     prior: nn.Module | None = None,
     prior_optimizer: optax.GradientTransformation | None = None,
-    is_prior_step: Callable[[jax.Array], jax.Array] = _never,
+    is_prior_step: Callable[[jax.Array], jax.Array] = never,
     num_codes: Annotated[int, Range(2)] = 128,
     commitment: Annotated[float, Range(0)] = 0.25,
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
@@ -506,7 +522,7 @@ def learner(
     optimizers = {"autoencoder": optimizer} | ({} if prior is None else {"prior": prior_optimizer})
     update_codes = functools.partial(update_codebook, decay=decay, restart_below=restart_below)
     update_autoencoder = functools.partial(_update_autoencoder, model, optimizer, commitment, update_codes)
-    update_prior = functools.partial(_update_prior, model, prior, prior_optimizer)
+    update_prior = None if prior is None else functools.partial(_update_prior, model, prior, prior_optimizer)
 
     def init(rng: jax.Array, batch: dict) -> VQVAEState:
         x = normalize(batch["image"])
@@ -524,13 +540,8 @@ def learner(
         )
 
     def update(state: VQVAEState, batch: dict) -> tuple[VQVAEState, Metrics]:
-        if prior is None:
-            new_state, metrics = update_autoencoder(state, batch)
-        else:
-            # Two phases: the autoencoder first, then the prior on its codes.
-            updates = update_autoencoder, update_prior
-            new_state, metrics = update_in_phases(updates, is_prior_step(state.step), state, batch)
-        return new_state.replace(step=state.step + 1), metrics
+        # Two phases: the autoencoder first, then the prior on its codes.
+        return update_in_phases(update_autoencoder, update_prior, is_prior_step, state, batch)
 
     def evaluate(state: VQVAEState, batch: dict) -> Metrics:
         mask = mask_of(batch)

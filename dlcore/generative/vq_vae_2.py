@@ -34,7 +34,8 @@ from dlcore.generative.vq_vae import (
     codebook_from,
     codebook_usage,
     nearest_codes,
-    step_part,
+    never,
+    reconstruction_loss,
     straight_through,
     update_codebook,
     update_in_phases,
@@ -44,6 +45,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv, Embed
+from dlcore.optim import apply_part_gradients
 
 __all__ = ["VQVAE2", "Priors", "TopCondition", "VQVAE2State", "learner"]
 
@@ -201,10 +203,6 @@ class VQVAE2State(State):
     codebooks: dict[str, Codebook]
 
 
-def _never(step: jax.Array) -> jax.Array:
-    return jnp.zeros_like(step, bool)
-
-
 def _apply(model: nn.Module, params: dict, method: str, *inputs: jax.Array) -> jax.Array:
     return model.apply({"params": params["autoencoder"]}, *inputs, method=method)
 
@@ -242,18 +240,10 @@ def _autoencoder_loss(
     levels = _quantize(model, params, codebooks, x)
     # Straight-through gradients from the decoder to both encoders.
     y = _apply(model, params, "decode", *(straight_through(levels[level][0], levels[level][2]) for level in LEVELS))
-    errors = jnp.square(y - x).mean((1, 2, 3))  # [B]
     # Commitment losses: the encoders stay near their codes; the codebooks move by EMA.
     commitment_losses = sum(jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3)) for z, _, q in levels.values())
-    losses = errors + commitment * commitment_losses  # [B]
-    y, x = denormalize(y), (x + 1) / 2
-    metrics = {
-        "loss": Sum.of(losses, mask),
-        "commitment": Sum.of(commitment_losses, mask),
-        "mse": Sum.of(_mse(y, x), mask),
-        "psnr": Sum.of(jax.vmap(psnr)(y, x), mask),
-    }
-    return masked_mean(losses, mask), (metrics, levels)
+    loss, metrics = reconstruction_loss(y, x, commitment_losses, mask, commitment)
+    return loss, (metrics, levels)
 
 
 def _level_metrics(
@@ -267,7 +257,8 @@ def _level_metrics(
         mean = codebook.sums.sum(0) / jnp.maximum(codebook.counts.sum(), 1e-12)  # [D]
         vectors = {name: levels[name][2] for name in LEVELS} | {level: jnp.full_like(levels[level][2], mean)}
         y = denormalize(_apply(model, params, "decode", *(vectors[name] for name in LEVELS)))  # [B, H, W, C]
-        metrics[f"mse_without_{level}"] = Sum.of(_mse(y, (normalize(batch["image"]) + 1) / 2), mask)
+        errors = jnp.square(y - (normalize(batch["image"]) + 1) / 2).mean((1, 2, 3))  # [B]
+        metrics[f"mse_without_{level}"] = Sum.of(errors, mask)
     return metrics
 
 
@@ -304,7 +295,7 @@ def _update_autoencoder(
         inputs = z.reshape(-1, z.shape[-1]), codes.reshape(-1), jnp.repeat(mask_of(batch), codes[0].size)
         codebooks[level] = update_codes(state.codebooks[level], *inputs, jax.random.fold_in(key, k))
     # Optimizer step of the autoencoder.
-    return step_part(optimizer, state, "autoencoder", gradients, codebooks=codebooks), metrics
+    return apply_part_gradients(state, optimizer, "autoencoder", gradients, codebooks=codebooks), metrics
 
 
 def _update_priors(
@@ -319,7 +310,7 @@ def _update_priors(
     # Gradient of the negative log-likelihood of the codes of both levels.
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
     # Optimizer step of the priors.
-    return step_part(optimizer, state, "prior", gradients), metrics
+    return apply_part_gradients(state, optimizer, "prior", gradients), metrics
 
 
 def _sample_codes(
@@ -341,7 +332,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     priors: Priors | None = None,
     prior_optimizer: optax.GradientTransformation | None = None,
-    is_prior_step: Callable[[jax.Array], jax.Array] = _never,
+    is_prior_step: Callable[[jax.Array], jax.Array] = never,
     num_codes: Annotated[int, Range(2)] = 128,
     commitment: Annotated[float, Range(0)] = 0.25,
     decay: Annotated[float, Range(0, 0.999999)] = 0.99,
@@ -373,7 +364,7 @@ def learner(
     optimizers = {"autoencoder": optimizer} | ({} if priors is None else {"prior": prior_optimizer})
     update_codes = functools.partial(update_codebook, decay=decay, restart_below=restart_below)
     update_autoencoder = functools.partial(_update_autoencoder, model, optimizer, commitment, update_codes)
-    update_priors = functools.partial(_update_priors, model, priors, prior_optimizer)
+    update_priors = None if priors is None else functools.partial(_update_priors, model, priors, prior_optimizer)
 
     def init(rng: jax.Array, batch: dict) -> VQVAE2State:
         x = normalize(batch["image"])
@@ -391,13 +382,8 @@ def learner(
         return VQVAE2State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 2), params, opt_state, codebooks)
 
     def update(state: VQVAE2State, batch: dict) -> tuple[VQVAE2State, Metrics]:
-        if priors is None:
-            new_state, metrics = update_autoencoder(state, batch)
-        else:
-            # Two phases: the autoencoder first, then the priors on its codes.
-            updates = update_autoencoder, update_priors
-            new_state, metrics = update_in_phases(updates, is_prior_step(state.step), state, batch)
-        return new_state.replace(step=state.step + 1), metrics
+        # Two phases: the autoencoder first, then the priors on its codes.
+        return update_in_phases(update_autoencoder, update_priors, is_prior_step, state, batch)
 
     def evaluate(state: VQVAE2State, batch: dict) -> Metrics:
         params, codebooks, mask = state.params, state.codebooks, mask_of(batch)
@@ -425,8 +411,3 @@ def learner(
         return outputs | {"reconstruction": y, "psnr": jax.vmap(psnr)(y, (x + 1) / 2)}
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)
-
-
-def _mse(y: jax.Array, x: jax.Array) -> jax.Array:
-    """[B, H, W, C] twice -> [B]."""
-    return jnp.square(y - x).mean((1, 2, 3))

@@ -1,7 +1,7 @@
 """Optimizer pieces that optax lacks, as GradientTransformations, and one builder for the flags of an experiment."""
 
 from dlcore.optim import by_hand, schedules
-from dlcore.optim.apply import apply_gradients, init_model_state
+from dlcore.optim.apply import apply_gradients, apply_part_gradients, init_model_state
 from dlcore.optim.averaging import recompute_batch_stats, swa_params, track_swa
 from dlcore.optim.builder import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from dlcore.optim.clipping import clip_by_norm, clip_by_value
@@ -19,6 +19,7 @@ __all__ = [
     "DynamicLossScale",
     "Plateau",
     "apply_gradients",
+    "apply_part_gradients",
     "armijo_backtracking",
     "batch_ramp",
     "bfgs",

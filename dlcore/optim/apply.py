@@ -1,7 +1,7 @@
 """A learner's state: before the first optimizer step, and after one."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ from flax import linen as nn
 from dlcore.learner import ModelState, State
 from dlcore.ops.replica import pmean
 
-__all__ = ["apply_gradients", "init_model_state"]
+__all__ = ["apply_gradients", "apply_part_gradients", "init_model_state"]
+
+StateOfParts = TypeVar("StateOfParts", bound=State)
 
 
 def init_model_state(
@@ -69,3 +71,24 @@ def apply_gradients(
     if model_state is not None:
         changes["model_state"] = pmean(model_state)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, **changes)
+
+
+def apply_part_gradients(
+    state: StateOfParts, optimizer: optax.GradientTransformation, part: str, gradients: Any, **changes: Any
+) -> StateOfParts:
+    """Take one optimizer step of one part of the parameters; the step is not counted.
+
+    Args:
+      state: state whose `params` and `opt_state` are dicts by part.
+      optimizer: optax transformation of that part.
+      part: its name.
+      gradients: pytree like `state.params[part]`.
+      **changes: further fields of the state to replace.
+
+    Returns:
+      The state after it, of the same class.
+    """
+    updates, opt_state = optimizer.update(gradients, state.opt_state[part], state.params[part])
+    params = optax.apply_updates(state.params[part], updates)
+    params, opt_state = {**state.params, part: params}, {**state.opt_state, part: opt_state}
+    return state.replace(params=params, opt_state=opt_state, **changes)
