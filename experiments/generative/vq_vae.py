@@ -11,71 +11,39 @@ uniform prior has. The mean image has an mse of 0.0734. The second command was n
 
 from typing import Literal
 
-import numpy as np
-
-from dlcore.data.augment import to_float
-from dlcore.data.source import Source
-from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
+from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.generative import vq_vae
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_model import VQModel
 from dlcore.generative.vq_vae import VQVAE
-from dlcore.kits.generative import latent_space, sample_panels
-from dlcore.kits.training import optimizer
-from dlcore.learner import Range
+from dlcore.kits.generative import discrete_codes
 from dlcore.main import main
 
 
-def data(flags: Flags) -> Splits:
-    splits = latent_space.data(flags)
-    train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
-    guess = float(np.square(test - train.mean(0)).mean())
-    note = f"mse of the mean image on the test split: {guess:.4f}"
-    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, note))
-
-
-def phases(setup: Setup) -> tuple[int, int]:
-    """Steps of the autoencoder and of the prior."""
-    prior = round(setup.flags.prior_share * setup.steps)
-    return setup.steps - prior, prior
-
-
 def build(setup: Setup):
-    flags, (first, last) = setup.flags, phases(setup)
+    flags = setup.flags
     network, prefix = (VQVAE, "vqvae") if flags.architecture == "vqvae" else (VQModel, "vqmodel")
     model = network(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **flags.group(prefix))
-    prior = PixelCNN(flags.num_codes, 1, dtype=setup.dtype, **flags.group("prior")) if last else None
+    has_prior = discrete_codes.phases(setup)[1] > 0
+    prior = PixelCNN(flags.num_codes, 1, dtype=setup.dtype, **flags.group("prior")) if has_prior else None
     return vq_vae.learner(
         model=model,
         prior=prior,
-        optimizer=optimizer.build(setup._replace(steps=max(1, first))),
-        prior_optimizer=optimizer.build(setup._replace(steps=max(1, last))),
-        is_prior_step=lambda step: step >= first,
+        **discrete_codes.prior_arguments(setup),
         **flags.group("learner"),
     )
-
-
-def schedule(setup: Setup):
-    first, last = phases(setup)
-    early, late = (optimizer.schedule(setup._replace(steps=max(1, steps))) for steps in (first, last))
-    return lambda step: early(step) if step < first else late(step - first)
 
 
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=vq_vae.learner,
-    data=data,
-    build=build,
+    **discrete_codes.fields(build),
     modules={"vqvae": VQVAE, "vqmodel": VQModel, "prior": PixelCNN},
     settings={
-        **latent_space.SAMPLED,
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
+        **discrete_codes.SETTINGS,
         "architecture": Setting(
             "vqvae", "the paper's convolutions, or VQGAN's residual blocks with attention", Literal["vqvae", "vqmodel"]
-        ),
-        "prior_share": Setting(
-            0.5, "fraction of the steps, the last ones, that train the prior; 0 trains none", limits=Range(0, 0.99)
         ),
     },
     defaults={
@@ -106,19 +74,6 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 4,
     },
-    monitor="prior_bits",
-    monitor_mode="min",
-    headline="mse",
-    example=latent_space.example,
-    inputs=latent_space.inputs,
-    drawn=latent_space.drawn,
-    describe=latent_space.describe,
-    write=latent_space.write,
-    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
-    panels=latent_space.panels,
-    pictures=latent_space.pictures,
-    evaluators=lambda setup, splits, split: latent_space.evaluators(setup, splits, split) if phases(setup)[1] else [],
-    schedule=schedule,
 )
 
 if __name__ == "__main__":

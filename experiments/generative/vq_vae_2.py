@@ -8,31 +8,26 @@ decoder needs each level; `top_bits` and `bottom_bits` a code compare with log2 
 the default seed they are 3.3 and 4.3 bits. Three times as many steps of the priors overfit: 4.8 bits a bottom code.
 """
 
-from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vq_vae_2
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
-from dlcore.kits.generative import latent_space, sample_panels
-from dlcore.kits.training import optimizer
-from dlcore.learner import Range
+from dlcore.kits.generative import discrete_codes
 from dlcore.main import main
-from experiments.generative.vq_vae import data, phases, schedule
 
 
 def build(setup: Setup):
-    flags, (first, last) = setup.flags, phases(setup)
+    flags = setup.flags
     model = VQVAE2(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **flags.group("vqvae2"))
     priors = None
-    if last:
+    if discrete_codes.phases(setup)[1]:
         condition = TopCondition(flags.num_codes, dtype=setup.dtype, **flags.group("condition"))
         fields = {**flags.group("prior"), "dtype": setup.dtype}
         priors = Priors(PixelCNN(flags.num_codes, 1, **fields), condition, PixelCNN(flags.num_codes, 1, **fields))
     return vq_vae_2.learner(
         model=model,
         priors=priors,
-        optimizer=optimizer.build(setup._replace(steps=max(1, first))),
-        prior_optimizer=optimizer.build(setup._replace(steps=max(1, last))),
-        is_prior_step=lambda step: step >= first,
+        **discrete_codes.prior_arguments(setup),
         **flags.group("learner"),
     )
 
@@ -41,16 +36,9 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=vq_vae_2.learner,
-    data=data,
-    build=build,
+    **discrete_codes.fields(build),
     modules={"vqvae2": VQVAE2, "prior": PixelCNN, "condition": TopCondition},
-    settings={
-        **latent_space.SAMPLED,
-        **{k: v for k, v in optimizer.SETTINGS.items() if k not in ("ema", "accumulate")},
-        "prior_share": Setting(
-            0.5, "of the steps, the last, that train the priors; 0 trains none", limits=Range(0, 0.99)
-        ),
-    },
+    settings=discrete_codes.SETTINGS,
     defaults={
         "steps": 2000,
         "prior_share": 0.25,
@@ -80,19 +68,6 @@ experiment = Experiment(
         "network_steps": 2,
         "eval_every": 4,
     },
-    monitor="prior_bits",
-    monitor_mode="min",
-    headline="mse",
-    example=latent_space.example,
-    inputs=latent_space.inputs,
-    drawn=latent_space.drawn,
-    describe=latent_space.describe,
-    write=latent_space.write,
-    report_hooks=lambda setup: sample_panels.film_of_samples(build, setup) if phases(setup)[1] else [],
-    panels=latent_space.panels,
-    pictures=latent_space.pictures,
-    evaluators=lambda setup, splits, split: latent_space.evaluators(setup, splits, split) if phases(setup)[1] else [],
-    schedule=schedule,
 )
 
 if __name__ == "__main__":
