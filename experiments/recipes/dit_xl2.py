@@ -18,6 +18,7 @@ from dlcore.experiment import Setup
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
 from dlcore.kits.generative import class_conditional, latent_autoencoder
+from dlcore.kits.images import labeled_images
 from dlcore.main import main
 from experiments.generative import latent_diffusion
 
@@ -39,7 +40,7 @@ def planned(flags: Any) -> tuple[dict, Any] | None:
         "image_shape": [flags.image_size, flags.image_size, 3],
         "train_size": 1_281_167,
     }
-    return spec, class_conditional.example(spec)
+    return spec, labeled_images.example(spec)
 
 
 experiment = dataclasses.replace(

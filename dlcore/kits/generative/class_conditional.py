@@ -26,7 +26,6 @@ __all__ = [
     "data",
     "describe",
     "evaluators",
-    "example",
     "guidance_panel",
     "inputs",
     "panels",
@@ -72,19 +71,6 @@ def data(flags: Flags) -> Splits:
     """
     splits = image_generation.data(flags)
     return splits._replace(shown=class_source(image_generation.NUM_SHOWN, splits.spec["num_classes"]))
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"image": [1, H, W, C], "label": [1], "index": [1]}.
-    """
-    zero = np.zeros(1, np.int32)
-    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "label": zero, "index": zero}
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
