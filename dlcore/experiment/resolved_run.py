@@ -177,8 +177,8 @@ class ResolvedRun:
     @property
     def plain(self) -> dict[str, Any]:
         """Values that switch regularization and augmentation off, of the flags that the experiment has."""
-        # Every page with an optimizer has the flags of L1 and max-norm.
-        plain = {"l1": 0.0, "max_norm": None} | dict(self.experiment.plain)
+        plain = {name: s.default for name, s in self.experiment.settings.items() if s.regularizes}
+        plain |= self.experiment.plain
         return {name: value for name, value in plain.items() if name in self.flags}
 
     def eval_every(self, setup: Setup) -> int:

@@ -61,6 +61,7 @@ class Setting(NamedTuple):
         None where it names none. It is called before data are read.
       check: of a value whose limits are no range: value -> None, or a ValueError "NAME=VALUE: problem; allowed: ...".
       record: of a field of a record: the parameter that takes the record, and the record's class.
+      regularizes: whether it regularizes, and does not at its default: checks that need a plain fit set it back.
     """
 
     default: Any
@@ -72,6 +73,7 @@ class Setting(NamedTuple):
     origin: Callable[[Any], Any] | None = None
     check: Callable[[Any], None] | None = None
     record: tuple[str, Any] | None = None
+    regularizes: bool = False
 
 
 class _Kind(NamedTuple):

@@ -51,6 +51,7 @@ SETTINGS = {
         "strength of the L1 penalty on kernels, by soft thresholding; beside --weight_decay an elastic net",
         limits=Range(0),
         identity="if changed",
+        regularizes=True,
     ),
     "max_norm": Setting(
         None,
@@ -58,6 +59,7 @@ SETTINGS = {
         float | None,
         Range(1e-12),
         identity="if changed",
+        regularizes=True,
     ),
     "clip_norm": Setting(None, "gradient clipping: largest global norm of the gradient", float | None, Range(1e-12)),
     "clip_value": Setting(
