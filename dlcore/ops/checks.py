@@ -166,7 +166,7 @@ def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
     `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;
     no axes mean a scalar; a leading `int` asks for an integer dtype. Nothing broadcasts. A scalar's range stands for
     its axes: `temperature=(temperature, "> 0")`, `">= 0"`, `"0 to 1"` or `"0 to <1"`; a traced number is not compared.
-    `"... 0 to 1"` is the range of each number of an array of any shape.
+    `"... 0 to 1"` is the range of each number of an array of batch axes.
 
     Args:
       **arguments: (array, axes) by the name of the argument; an array of None is not checked.
@@ -183,8 +183,6 @@ def check_shapes(**arguments: tuple[jax.Array | float | None, str]) -> None:
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
-            if axes:
-                continue
         words, shape = axes.split(), np.shape(array)
         is_integer = words[:1] == ["int"]
         words = words[is_integer:]
