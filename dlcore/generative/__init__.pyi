@@ -141,7 +141,8 @@ from dlcore.generative.vq_vae import VQVAEState as VQVAEState
 from dlcore.generative.vq_vae import codebook_from as codebook_from
 from dlcore.generative.vq_vae import codebook_usage as codebook_usage
 from dlcore.generative.vq_vae import nearest_codes as nearest_codes
-from dlcore.generative.vq_vae import step_part as step_part
+from dlcore.generative.vq_vae import never as never
+from dlcore.generative.vq_vae import reconstruction_loss as reconstruction_loss
 from dlcore.generative.vq_vae import straight_through as straight_through
 from dlcore.generative.vq_vae import update_codebook as update_codebook
 from dlcore.generative.vq_vae import update_in_phases as update_in_phases

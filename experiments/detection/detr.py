@@ -66,7 +66,7 @@ def panels(context):
     from dlcore.optim import parameter_ema
     from dlcore.report.vision_language import attention_strips
 
-    setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None, axis=None)
+    setup = SimpleNamespace(flags=context.flags, spec=context.spec, dtype=None)
     names, arrays = context.spec["class_names"], context.data.test.arrays
     shown, sizes = arrays["image"][:4], arrays["image_size"][:4] if "image_size" in arrays else None
     state = context.state
