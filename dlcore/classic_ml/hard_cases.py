@@ -5,7 +5,7 @@ annulus      y = [1 < r < 2]                           a ring around a disc
 three modes  y = 1 in three discs on a line            discs of the other class lie between them
 parity       y = (sum of bits) mod 2 of D bits         xor of more than two
 
-polar: (x_1, x_2) -> (r, θ) = (|x|, atan2(x_2, x_1))   rings become stripes: r = .95 separates a disc from a ring
+polar: (x_1, x_2) -> (r, θ) = (|x|, atan2(x_2, x_1))   rings become stripes: r = 0.95 separates a disc from a ring
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ __all__ = ["PROBLEMS", "annulus", "linear_bound", "parity", "polar", "three_mode
 
 
 def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """XOR: points in opposite quadrants share a class, none within .05 of an axis.
+    """XOR: points in opposite quadrants share a class, none within 0.05 of an axis.
 
     Args:
       n: number of points.
@@ -31,7 +31,7 @@ def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A disc of radius .9 (label 0) inside a ring with radius in [1, 2] (label 1).
+    """A disc of radius 0.9 (label 0) inside a ring with radius in [1, 2] (label 1).
 
     Args:
       n: number of points.
@@ -46,7 +46,7 @@ def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def three_modes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Discs of radius .4 about x_1 = -2, 0, 2 (label 1) and about -3, -1, 1, 3 (label 0).
+    """Discs of radius 0.4 about x_1 = -2, 0, 2 (label 1) and about -3, -1, 1, 3 (label 0).
 
     Args:
       n: number of points.

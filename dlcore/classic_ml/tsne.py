@@ -8,9 +8,10 @@ van der Maaten & Hinton 2008, "Visualizing Data using t-SNE", JMLR 9.
     dKL/dy_i = 4 Σ_j (p_ij - q_ij) (y_i - y_j) / (1 + |y_i - y_j|^2)
 
 β comes from bisection of all rows at once. Descent is that of the authors' program: p is multiplied by 12 for the first
-250 steps, momentum is .5 during them and .8 after, and each number has a gain that grows while its direction stays. The
-learning rate is max(N / 48, 50) (Belkina et al. 2019, as in scikit-learn), and the start is PCA with standard deviation
-1e-4 (Kobak & Berens 2019), so the embedding depends on no seed. Exact: [N, N] tables, for some thousands of points.
+250 steps, momentum is 0.5 during them and 0.8 after, and each number has a gain that grows while its direction stays.
+The learning rate is max(N / 48, 50) (Belkina et al. 2019, as in scikit-learn), and the start is PCA with standard
+deviation 1e-4 (Kobak & Berens 2019), so the embedding depends on no seed. Exact: [N, N] tables, for some thousands of
+points.
 """
 
 import functools

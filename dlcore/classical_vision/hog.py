@@ -4,7 +4,7 @@ Dalal & Triggs 2005, "Histograms of oriented gradients for human detection", CVP
 
     g_r = I[r + 1, c] - I[r - 1, c],  g_c = I[r, c + 1] - I[r, c - 1]        0 at the border
     cell  h[o] = mean over its pixels of |g| where the angle atan2(g_r, g_c) falls into bin o of [0, 180)
-    block v = the cells of a window; v / sqrt(|v|^2 + ε^2), cut at .2, and divided again (L2-Hys)
+    block v = the cells of a window; v / sqrt(|v|^2 + ε^2), cut at 0.2, and divided again (L2-Hys)
 
 Numbers and their order are those of skimage.feature.hog, ε = 1e-5 too: votes are not shared between neighboring bins
 and cells, as they are in the paper. Of several channels each pixel takes the one with the largest gradient.

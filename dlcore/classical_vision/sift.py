@@ -4,8 +4,8 @@ Lowe 2004, "Distinctive image features from scale-invariant keypoints", IJCV 60.
 
     L(σ) = G(σ) * I,   D(σ) = L(kσ) - L(σ), k = 2^(1/3)            keypoints: extrema of D among 26 neighbors
     refined by a Newton step x̂ = -(∇²D)⁻¹ ∇D; kept where |D(x̂)| is large and tr(H)² / det(H) < (r + 1)² / r, r = 10
-    orientation: peaks of a histogram of 36 gradient angles around the point, at least .8 of the highest, at most two
-    descriptor: histograms of 8 angles in 4x4 cells of 3σ, turned to the orientation; normalized, cut at .2, normalized
+    orientation: peaks of a histogram of 36 gradient angles around the point, at least 0.8 of the highest, at most two
+    descriptor: histograms of 8 angles in 4x4 cells of 3σ, turned to the orientation; normalized, cut at 0.2, normalized
 
 The first octave is the image doubled. Images are gray in [0, 1], thresholds too. The result has a fixed number of rows
 and a mask, so that it runs under jit and maps over a batch. Two deviations: gradients are sampled on a fixed grid of

@@ -3,7 +3,7 @@
 He, Gkioxari, Dollar & Girshick 2017, arXiv:1703.06870.
 
     L = L_faster_rcnn + mean over positives r and pixels of BCE(m_r[c_r], m*_r)
-    m*_r: the true mask, cropped to the proposal by RoIAlign, 28 x 28, from .5 on 1
+    m*_r: the true mask, cropped to the proposal by RoIAlign, 28 x 28, from 0.5 on 1
 
 Classes do not compete: only the map of the true class has a loss, and of the predicted class one is shown. The head
 equals that of torchvision's `maskrcnn_resnet50_fpn`, whose targets are not rounded to 0 and 1.

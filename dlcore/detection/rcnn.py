@@ -5,7 +5,7 @@ Girshick, Donahue, Darrell & Malik 2014, "Rich feature hierarchies for accurate 
     x_r = warp(image, box r grown by a share of its sides),  f_r = backbone(x_r)
     L = 1/R sum_r CE(s_r, c_r) + 1/R sum_{r on an object} smoothL1(t_r[c_r], t*_r)
 
-A region that overlaps a true box by .5 is positive, one below .3 negative, and those between are neutral (the flags
+A region that overlaps a true box by 0.5 is positive, one below 0.3 negative, and those between are neutral (the flags
 `box_fg_iou_thresh` and `box_bg_iou_thresh` of `dlcore.detection.two_stage.learner`, which trains it on batches with
 `proposals` and `proposal_mask`). N regions cost N calls of the backbone. Where the paper trains in three steps (the
 network by a softmax, an SVM a class, a ridge regression of the boxes), one softmax and one regression learn together

@@ -2,9 +2,9 @@
 
 Bau, Zhou, Khosla, Oliva & Torralba 2017, "Network dissection", arXiv:1704.05796:
 
-    T_d     the activation that channel d exceeds at a share of .005 of all places
+    T_d     the activation that channel d exceeds at a share of 0.005 of all places
     IoU_dk  = sum_n |M_nd & L_nk| / sum_n |M_nd or L_nk|,   M_nd = [A_nd, resized to the image, > T_d], L_nk the mask of
-              concept k; a channel whose best IoU is above .04 is a detector of that concept
+              concept k; a channel whose best IoU is above 0.04 is a detector of that concept
 
 Morcos, Barrett, Rabinowitz & Botvinick 2018, "On the importance of single directions", arXiv:1803.06959:
 

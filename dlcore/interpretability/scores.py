@@ -5,7 +5,7 @@ pointing game         the largest value lies on the object             Zhang, Li
 deletion, insertion   area under s_k while pixels are covered, or      Petsiuk, Das & Saenko 2018, arXiv:1806.07421
                       uncovered, the most important first
 localization          a box around the largest part above a share      Zhou et al. 2016, arXiv:1512.04150
-                      of the maximum; CorLoc: its IoU is .5 or more
+                      of the maximum; CorLoc: its IoU is 0.5 or more
 sanity                rank correlation with the map of a network       Adebayo et al. 2018, arXiv:1810.03292
                       whose weights are random
 """

@@ -1,8 +1,8 @@
 """How images are normalized for published weights: x = (image - mean) / std, of pixels in [0, 1].
 
 torchvision's weights, and most of timm's, take the mean and standard deviation of ImageNet's pixels. Weights that
-were trained in [-1, 1] take .5 and .5. A file that differs from others of its model (timm's ViTs of "augreg" under
-DeiT's names take .5) is converted with `--mean` and `--std` of `dlcore convert`.
+were trained in [-1, 1] take 0.5 and 0.5. A file that differs from others of its model (timm's ViTs of "augreg" under
+DeiT's names take 0.5) is converted with `--mean` and `--std` of `dlcore convert`.
 """
 
 from collections.abc import Mapping

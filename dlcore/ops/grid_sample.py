@@ -112,7 +112,7 @@ def grid_sample(
 def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Sample images at real-valued pixel coordinates by bilinear interpolation; values outside are zeros.
 
-    Coordinates count pixel centers from 0: row .75 and column .25 of [[0, 1], [2, 3]] is 0 + .25 + .75 * 2 = 1.75.
+    Coordinates count pixel centers from 0: row 0.75 and column 0.25 of [[0, 1], [2, 3]] is 0 + 0.25 + 0.75 * 2 = 1.75.
 
     Args:
       x: [N, H, W, C].

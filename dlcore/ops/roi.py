@@ -47,7 +47,7 @@ def roi_align(
       output_size: bins along each side, or (h, w).
       spatial_scale: side of the map over side of the image.
       sampling_ratio: samples along each side of a bin; -1 for one a pixel of the map, which is not for use inside jit.
-      aligned: pixel i of the map is at i + .5, not at i, and boxes smaller than one pixel of the map stay so.
+      aligned: pixel i of the map is at i + 0.5, not at i, and boxes smaller than one pixel of the map stay so.
 
     Returns:
       [R, h, w, C].

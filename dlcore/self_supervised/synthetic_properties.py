@@ -87,7 +87,7 @@ def learner(
 
     Returns:
       The learner. Metrics: `accuracy` of the shape and `factor_error` (1: the mean) on renderings, `domain_accuracy`
-      of the classifier of domains (.5: it knows nothing), and where a batch has them to measure by, `photo_accuracy`
+      of the classifier of domains (0.5: it knows nothing), and where a batch has them to measure by, `photo_accuracy`
       and `photo_factor_error` by `photo_label` and `photo_factors`, which no update sees. `predict` describes
       photographs: `features`, `shape`, `factors`, and `rendered`, the features of the rendered images.
     """

@@ -380,7 +380,7 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
       made: [M, D] of made ones.
 
     Returns:
-      The area under the ROC curve of the kernel density: 1 where all made images are the less likely, .5 where they
+      The area under the ROC curve of the kernel density: 1 where all made images are the less likely, 0.5 where they
       have the density of real ones, less where they crowd where real ones are frequent.
     """
     kernels, queries = features[::2], features[1::2]

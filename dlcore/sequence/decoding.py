@@ -65,7 +65,7 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
         return logits
     order = jnp.argsort(logits, axis=-1, stable=True, descending=True)  # [..., V]
     p = jax.nn.softmax(jnp.take_along_axis(logits, order, -1), axis=-1)
-    # A sum may miss `top_p` by its rounding: .5 + .3 reaches .8.
+    # A sum may miss `top_p` by its rounding: 0.5 + 0.3 reaches 0.8.
     reached = jnp.cumsum(p, axis=-1)[..., :-1] >= jnp.asarray(top_p)[..., None] - 1e-6
     inside = jnp.concatenate([jnp.ones_like(reached[..., :1]), ~reached], -1)
     is_allowed = jnp.take_along_axis(inside, jnp.argsort(order, axis=-1), -1)

@@ -249,7 +249,7 @@ def learner(
 
     Returns:
       The learner. Metrics: `accuracy` on the source, `domain_accuracy` of a classifier of domains on the adapted
-      features (.5: it cannot tell), and where a batch has `target_label` to measure by, which no update sees,
+      features (0.5: it cannot tell), and where a batch has `target_label` to measure by, which no update sees,
       `target_accuracy`, `source_only_accuracy` of the twin on the target, and `gain`, their difference. `predict` gives
       the target's `logits` and `features`, those of the twin (`source_only_logits`), and `source_features`.
     """

@@ -5,7 +5,7 @@ Ganin & Lempitsky, "Unsupervised domain adaptation by backpropagation" (2015), a
     R(x) = x,   dR/dx = -strength;   strength(p) = 2 / (1 + e^(-10 p)) - 1 at the share p of the training
 
 Behind it stands a classifier of domains. The classifier descends on its loss, and what is below the layer ascends on
-the same: the features become such that the domains cannot be told apart, and the classifier's accuracy falls to .5.
+the same: the features become such that the domains cannot be told apart, and the classifier's accuracy falls to 0.5.
 """
 
 from collections.abc import Sequence
@@ -97,7 +97,7 @@ def domain_losses(logits: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (the loss of each pair, the share that got its domain), both [B]; a classifier that knows nothing has log 2 and
-      .5.
+      0.5.
     """
     first, second = logits
     losses = optax.sigmoid_binary_cross_entropy(first, jnp.zeros_like(first))

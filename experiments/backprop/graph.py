@@ -20,7 +20,7 @@ from dlcore.main import main
 
 
 def neuron(grouped: bool) -> Value:
-    """w = (2, -3, -3), x = (-1, -2): the sum is 1 and the output .73."""
+    """w = (2, -3, -3), x = (-1, -2): the sum is 1 and the output 0.73."""
     w = [Value(v, name=f"w{i}") for i, v in enumerate((2.0, -3.0, -3.0))]
     x = [Value(v, name=f"x{i}") for i, v in enumerate((-1.0, -2.0))]
     z = w[0] * x[0] + w[1] * x[1] + w[2]

@@ -8,8 +8,8 @@ batch; integrated gradients (50 points, all at once there, ten at once here) and
 8, eight at once here) of one image. Captum runs in eager PyTorch on as many threads as there are cores. It covers one
 window at a time unless it is told otherwise; the same with eight at once stands beside it.
 
-The claims: a gradient at least .9x, Grad-CAM at least .9x, integrated gradients at least 1x, occlusion at least 1.5x as
-fast.
+The claims: a gradient at least 0.9x, Grad-CAM at least 0.9x, integrated gradients at least 1x, occlusion at least 1.5x
+as fast.
 
 Measured on two quiet cores (AMD EPYC without AVX-512): gradient 1.25x, Grad-CAM 1.49x, integrated gradients 1.68x,
 occlusion 1.71x Captum as it stands, and 1.21x Captum with eight windows at once. All claims hold.

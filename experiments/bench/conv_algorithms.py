@@ -11,9 +11,9 @@ backward (both gradients), each as the median of interleaved turns. Only dlcore'
 On a CPU, lax is timed twice more: as XLA compiles it without the calls of oneDNN that dlcore's command lines bring
 (`dlcore.ops.cpu.onednn`), by Eigen, and as jaxlib 0.10 compiles it by default, by YNNPACK (`dlcore.run.xla_flags`).
 
-Measured on two quiet cores (Intel Xeon with AVX-512, jax 0.10.2), forward passes, oneDNN's time by Eigen's: .62 for
-56 x 56 x 64, .84 for 14 x 14 x 256, .74 for the 5x5 kernel, .76, .62 and .50 dilated by 6, 12 and 18. Depthwise, lax
-over dlcore: 3x3 34x forward and 12x backward, 7x7 32x and 8x.
+Measured on two quiet cores (Intel Xeon with AVX-512, jax 0.10.2), forward passes, oneDNN's time by Eigen's: 0.62 for
+56 x 56 x 64, 0.84 for 14 x 14 x 256, 0.74 for the 5x5 kernel, 0.76, 0.62 and 0.50 dilated by 6, 12 and 18. Depthwise,
+lax over dlcore: 3x3 34x forward and 12x backward, 7x7 32x and 8x.
 """
 
 import contextlib

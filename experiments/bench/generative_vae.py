@@ -15,7 +15,7 @@ All but the example's loader see the same pixels. The claims are 3x the example 
 
 Measured on two quiet cores (Intel Xeon with AVX-512): 3.1x the example, 1.3x flax, 1.96x PyTorch's steps alone. Until
 sums ran over flat images, XLA spent 1.7 of 5.0 ms on one sum of the loss; before, ours had drawn binary pixels in each
-step too, where PyTorch had gray ones, and .90x to 1.12x PyTorch's steps. Three times these cannot be reached here: the
+step too, where PyTorch had gray ones, and 0.90x to 1.12x PyTorch's steps. Three times these cannot be reached here: the
 products take 2.0 ms (211 GFLOP/s), PyTorch's whole step 6.5 ms.
 """
 

@@ -35,7 +35,7 @@ LEAST = {"RANSAC": 20.0, "Harris": 1.0, "SIFT": 1.0, "flow": 1.0}
 
 
 def pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(source, target [count, 2] float32): one homography with .3 pixels of noise, the second half at random."""
+    """(source, target [count, 2] float32): one homography with 0.3 pixels of noise, the second half at random."""
     rng = np.random.default_rng(seed)
     source = rng.uniform([0, 0], [640, 480], (count, 2))
     mapped = (

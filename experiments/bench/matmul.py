@@ -14,9 +14,9 @@ at the clock that it gives; bfloat16 has no such figure and no share.
 On a CPU, products of a small vision transformer (`--batch_size` images of 65 tokens, 192 features, 6 heads) are timed
 as dlcore's command lines compile them, by oneDNN (`dlcore.ops.cpu.onednn`), and as XLA does.
 
-Measured on two quiet cores of an Intel Xeon with AVX-512: float32 .30 TFLOP/s at 1,024 (the nominal peak is .29) and
-bfloat16 .25. oneDNN's speed over XLA's: a layer .98x, the gradient of its kernel 1.44x, attention's scores 1.90x and
-its values 1.86x; in two other runs 1.95x and .96x, 1.25x and 1.25x, 1.83x and 2.25x, 2.38x and 2.57x.
+Measured on two quiet cores of an Intel Xeon with AVX-512: float32 0.30 TFLOP/s at 1,024 (the nominal peak is 0.29) and
+bfloat16 0.25. oneDNN's speed over XLA's: a layer 0.98x, the gradient of its kernel 1.44x, attention's scores 1.90x and
+its values 1.86x; in two other runs 1.95x and 0.96x, 1.25x and 1.25x, 1.83x and 2.25x, 2.38x and 2.57x.
 """
 
 import functools

@@ -12,11 +12,11 @@ second at least (`--least_seconds`), after a call that is not timed: PyTorch's t
 and memory that it gave back makes the next page faults of ours 8 times dearer.
 
 `augmentation's share` is the time of ours that the views alone take. `MAE's encoder, FLOPs by the full ViT's` is read
-off the compiled programs. The claims: at least as fast as each peer, and the encoder at .45 of the full ViT at most.
+off the compiled programs. The claims: at least as fast as each peer, and the encoder at 0.45 of the full ViT at most.
 
 Measured on two quiet cores (Intel Xeon with AVX-512, convolutions and products by oneDNN): SimCLR 1.20x and DINO 1.30x
-PyTorch, the views 3 % of each step; MAE .81x transformers, its encoder .23 of the FLOPs; k-means 1.16x scikit-learn.
-The second command: MAE .71x. On an AMD EPYC, where PyTorch's products are slower, MAE had 1.27x before oneDNN computed
+PyTorch, the views 3 % of each step; MAE 0.81x transformers, its encoder 0.23 of the FLOPs; k-means 1.16x scikit-learn.
+The second command: MAE 0.71x. On an AMD EPYC, where PyTorch's products are slower, MAE had 1.27x before oneDNN computed
 ours. The claims hold on the Xeon but for MAE's.
 """
 

@@ -7,8 +7,8 @@ the sine must fall with the width. On the step it cannot; outside a window aroun
 
 Reference: Cybenko 1989, "Approximation by superpositions of a sigmoidal function".
 
-Seen: from 4 to 256 neurons the error on the sine fell from 1.00 to .0245, half at every doubling at the end; on the
-jump .50 throughout, and below 1e-6 more than .05 away from it from 64 neurons on.
+Seen: from 4 to 256 neurons the error on the sine fell from 1.00 to 0.0245, half at every doubling at the end; on the
+jump 0.50 throughout, and below 1e-6 more than 0.05 away from it from 64 neurons on.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def step(x):
 
 
 def away_from_the_jump(parameters, window: float) -> float:
-    """The largest error on the step, more than `window` from .5."""
+    """The largest error on the step, more than `window` from 0.5."""
     x = np.linspace(0, 1, 4001)
     x = x[np.abs(x - 0.5) > window]
     return float(np.abs(step(x) - network(parameters, x)).max())

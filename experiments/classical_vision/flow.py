@@ -4,7 +4,7 @@ python -m experiments.classical_vision.flow
     a photograph, moved by (1.6, -0.8) pixels
 python -m experiments.classical_vision.flow --input=A.jpg,B.jpg
 
-Without `--input` the motion is known: the claim is that the median endpoint error of Lucas-Kanade is at most .1 pixel.
+Without `--input` the motion is known: the claim is that the median endpoint error of Lucas-Kanade is at most 0.1 pixel.
 Horn-Schunck, one energy of the whole image without a pyramid, and no motion at all stand beside it.
 
 References: Lucas & Kanade 1981, "An iterative image registration technique"; Horn & Schunck 1981, "Determining optical

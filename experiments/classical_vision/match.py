@@ -1,11 +1,11 @@
 """Match two images by SIFT, and keep what one homography explains.
 
 python -m experiments.classical_vision.match
-    a photograph, and the same turned by 20°, at .8 of the size and .7 of the light
+    a photograph, and the same turned by 20°, at 0.8 of the size and 0.7 of the light
 python -m experiments.classical_vision.match --input=A.jpg,B.jpg
 
 Without `--input` the true place of each point is known: reported is the part of the matches by the ratio test within
-two pixels of it, which should be .8 or more, beside matches by raw 16 x 16 pixels around the same points.
+two pixels of it, which should be 0.8 or more, beside matches by raw 16 x 16 pixels around the same points.
 
 Reference: Lowe 2004, "Distinctive image features from scale-invariant keypoints".
 """

@@ -1,7 +1,7 @@
 """Stitch photographs from one point of view into one panorama.
 
 python -m experiments.classical_vision.panorama
-    two parts of a photograph, the second turned by 4° and at .8 of the light
+    two parts of a photograph, the second turned by 4° and at 0.8 of the light
 python -m experiments.classical_vision.panorama --input=A.jpg,B.jpg,C.jpg
 
 Neighbors are matched by SIFT, aligned by a homography (RANSAC), matched in exposure and feathered. Reported is the PSNR

@@ -1,6 +1,6 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with Faster R-CNN.
 
-python -m experiments.detection.faster_rcnn        (mAP@[.5:.95] 0.89, mAP@.5 0.996 on test scenes; 15 min on one core)
+python -m experiments.detection.faster_rcnn       (mAP@[.5:.95] 0.89, mAP@.5 0.996 on test scenes; 15 min on one core)
 python -m experiments.detection.faster_rcnn --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 \\
     --epochs=30 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=4,6 --eval_every=128    (not run)
 

@@ -1,6 +1,6 @@
 """Detect colored shapes and the keypoints of each, or those of a data set in COCO's format, with a keypoint R-CNN.
 
-python -m experiments.detection.keypoint_rcnn        (PCK@.1 97.2 %, mAP of boxes 89.2 %; 29 min on one core)
+python -m experiments.detection.keypoint_rcnn        (PCK@0.1 97.2 %, mAP of boxes 89.2 %; 29 min on one core)
 python -m experiments.detection.keypoint_rcnn --dataset=coco --data_dir=D --image_size=256,320 --batch_size=8 \\
     --epochs=60 --faster_rcnn.channels=64 --learning_rate=0.002 --faster_rcnn.scales=6,9 --eval_every=128    (not run)
 

@@ -3,11 +3,11 @@
 python -m experiments.detection.selective_search
 
 Scenes of colored shapes on textures. Recall@n is the share of true boxes that one of the first n proposals overlaps
-with an IoU of at least .5, and the mean best overlap is that of all of them. The claim holds where recall@2000 is at
-least .95, and above the recall of as many random boxes as selective search makes.
+with an IoU of at least 0.5, and the mean best overlap is that of all of them. The claim holds where recall@2000 is at
+least 0.95, and above the recall of as many random boxes as selective search makes.
 
-Measured on 100 scenes: 207 proposals an image, recall@100 .986 and @500 1.000; random boxes reach .445, .791 and @2000
-.953, and .611 with 207.
+Measured on 100 scenes: 207 proposals an image, recall@100 0.986 and @500 1.000; random boxes reach 0.445, 0.791 and
+@2000 0.953, and 0.611 with 207.
 
 Reference: Uijlings, van de Sande, Gevers & Smeulders 2013, "Selective search for object recognition".
 """

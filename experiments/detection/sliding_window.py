@@ -3,12 +3,12 @@
 python -m experiments.detection.sliding_window
 
 A perceptron learns on crops of small images, each with one digit on noise: the digit's class where a crop overlaps the
-digit with an IoU of at least .8, background below .65, and nothing between. It then looks at every crop of test images,
-and at windows of three sizes on a grid of places. Measured is the IoU of the crop of highest score with the digit's
-box. The claim holds where the mean of every crop is at least .7 and the class is right for 90 %.
+digit with an IoU of at least 0.8, background below 0.65, and nothing between. It then looks at every crop of test
+images, and at windows of three sizes on a grid of places. Measured is the IoU of the crop of highest score with the
+digit's box. The claim holds where the mean of every crop is at least 0.7 and the class is right for 90 %.
 
-Measured on 40 images of 20 x 20 pixels: every one of 44,100 crops, in 0.15 processor seconds an image: mean IoU .852,
-95 % of the classes right; 90 windows: .718 and 62.5 %.
+Measured on 40 images of 20 x 20 pixels: every one of 44,100 crops, in 0.15 processor seconds an image: mean IoU 0.852,
+95 % of the classes right; 90 windows: 0.718 and 62.5 %.
 
 Reference: CS231n, lecture 11; Dalal & Triggs 2005.
 """
@@ -63,7 +63,7 @@ def plant(split: str, count: int, side: int, seed: int) -> tuple[np.ndarray, np.
 
 
 def crops_of(images: np.ndarray, boxes: np.ndarray, labels: np.ndarray, each: int, seed: int):
-    """Crops [N each, 10, 10, 1] and targets: a third anywhere, the others near the digit; 11 marks IoU in [.65, .8)."""
+    """Crops [N each, 10, 10, 1] and targets: a third anywhere, others near the digit; 11 marks IoU in [0.65, 0.8)."""
     rng, every = np.random.default_rng(seed), all_boxes(*images.shape[1:3])
     side = images.shape[1]
     chosen = every[rng.integers(0, len(every), (len(images), each))]

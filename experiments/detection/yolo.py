@@ -1,6 +1,6 @@
 """Detect colored shapes, or the classes of a data set in COCO's format, with YOLO.
 
-python -m experiments.detection.yolo                          (AP at IoU .5 0.989, mAP 0.740)
+python -m experiments.detection.yolo                          (AP at IoU 0.5 0.989, mAP 0.740)
 python -m experiments.detection.yolo --yolo.stage=stage4      (6 x 6 cells in place of 12 x 12; not run)
 python -m experiments.detection.yolo --dataset=coco --data_dir=D --image_size=240,320 --batch_size=8 --epochs=30 \\
     --yolo.channels=96 --learning_rate=0.002 --eval_every=128    (not run)

@@ -8,8 +8,8 @@ python -m experiments.generative.control_net --image_size=48 --grid=3 --base=RUN
 
 The first command first trains `experiments.generative.text_to_image`, a run of its own that is found again. Its network
 is locked; a copy of its encoder learns to steer it. `shape_iou` is the overlap of the samples' shapes with those whose
-edges were given, `shuffled_iou` with those of another image: .77 and .20 by the first command. The last command was not
-run.
+edges were given, `shuffled_iou` with those of another image: 0.77 and 0.20 by the first command. The last command was
+not run.
 """
 
 from pathlib import Path

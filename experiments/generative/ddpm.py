@@ -8,7 +8,7 @@ python -m experiments.generative.ddpm --mode=evaluate --run=RUN --sampler=ddpm -
 
 The third command draws clothes after 10 epochs, 39 minutes on two busy cores: Fréchet distance 4.1, against 6.9 of the
 GAN. The last measures a finished run by another sampler: 1,000 ancestral steps reach 1.6, where 50 steps of DDIM have
-4.1 (3.1 with --eta=1). The first command draws digits: Fréchet distance .91 by 50 steps of DDIM, 1.05 by 1,000
+4.1 (3.1 with --eta=1). The first command draws digits: Fréchet distance 0.91 by 50 steps of DDIM, 1.05 by 1,000
 ancestral ones; after only 300 steps of training (--steps=300) these are 7.0 and 4.9. So on digits few steps cost
 quality only while the network is young. The second command was not run in full.
 

@@ -1,6 +1,6 @@
 """DiT: generate digits of a class by a diffusion transformer.
 
-python -m experiments.generative.dit                    (Fréchet distance .63, class consistency 97 %)
+python -m experiments.generative.dit                    (Fréchet distance 0.63, class consistency 97 %)
 python -m experiments.generative.dit --mode=predict --run=RUN --input=3,7 --guidance=3 --output=samples
 python -m experiments.generative.dit --mode=predict --run=RUN --input=16x3 --output=samples
 python -m experiments.generative.dit --mode=predict --run=RUN --input=3..7 --output=samples

@@ -7,7 +7,7 @@ python -m experiments.generative.latent_diffusion --dataset=fashion_mnist --data
     --autoencoder.channels=32,64,64 --unet.channels=64,128 --steps=20000
 
 Measured: the first command draws samples at a Fréchet distance of 1.04, and 99 % of them are of the class that was
-asked for. With a network that predicts the noise (`--prediction=epsilon --spacing=leading`) it is .85 and 95 %. That
+asked for. With a network that predicts the noise (`--prediction=epsilon --spacing=leading`) it is 0.85 and 95 %. That
 network with `--spacing=trailing` drew noise, 15.7: see `ddpm.learner`, which refuses it now.
 
 The first command first trains `experiments.generative.autoencoder_kl`, a run of its own that the next command finds

@@ -12,7 +12,7 @@ python -m experiments.generative.pixel_cnn --mode=predict --run=RUN --input=IMAG
 The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
 image in nats, of pixels that were binarized anew: 22.5 after 835 of the first command's 1,823 steps, where independent
 pixels have 26.9. On MNIST these have 205.8 and MADE has 89.6. The third command has 83.7 nats on the validation split
-after 30 minutes, and 82.7 at its end. Small batches are what it takes: 4,000 batches of 8 (.6 epochs) reach 88.3 nats
+after 30 minutes, and 82.7 at its end. Small batches are what it takes: 4,000 batches of 8 (0.6 epochs) reach 88.3 nats
 with four layers and 86.8 with eight, 8 epochs in batches of 32 reach 85.0 with four. The other commands were not run.
 """
 

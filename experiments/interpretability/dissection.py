@@ -3,15 +3,15 @@
 python -m experiments.interpretability.dissection
 
 A small network learns to name the single shape of a scene, and sees no mask. Dissection then asks of each unit of its
-last map whether the places that excite it most are those of one shape (IoU above .04: a detector), and how selective
+last map whether the places that excite it most are those of one shape (IoU above 0.04: a detector), and how selective
 its mean is for one class. Beside it stand the same network before training, and a planted unit: the true mask of the
 squares, at the map's resolution, among noise.
 
-Measured: 43 of 48 units of the trained network are detectors, of all five shapes (best IoU: circle .30, triangle .19,
-ring .18, square .16, cross .13); 24 of the untrained one, of two shapes: any blob has a little in common with a shape.
-Mean selectivity .10 and .06. The planted unit has .89 with squares.
+Measured: 43 of 48 units of the trained network are detectors, of all five shapes (best IoU: circle 0.30, triangle 0.19,
+ring 0.18, square 0.16, cross 0.13); 24 of the untrained one, of two shapes: any blob has a little in common with a
+shape. Mean selectivity 0.10 and 0.06. The planted unit has 0.89 with squares.
 
-The claim holds where the planted unit is found (IoU of at least .5 with squares, below .1 with all others) and the
+The claim holds where the planted unit is found (IoU of at least 0.5 with squares, below 0.1 with all others) and the
 trained network has more detectors than the random one.
 
 References: Bau et al. 2017, arXiv:1704.05796; Morcos et al. 2018, arXiv:1803.06959.

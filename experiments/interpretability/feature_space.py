@@ -14,8 +14,8 @@ Four looks at what a network has learned:
 
 The claim: the nearest neighbor in features is of the same class more often than in pixels.
 
-Measured: digits 99.0 % by features, 96.4 % by pixels, silhouette .64 and .17; CIFAR-10 (5,000 training images, 500 test
-images) 81.2 and 26.2 %, silhouette .29 and -.07.
+Measured: digits 99.0 % by features, 96.4 % by pixels, silhouette 0.64 and 0.17; CIFAR-10 (5,000 training images, 500
+test images) 81.2 and 26.2 %, silhouette 0.29 and -0.07.
 
 References: Zeiler & Fergus 2013, arXiv:1311.2901; Krizhevsky, Sutskever & Hinton 2012; van der Maaten & Hinton 2008.
 """

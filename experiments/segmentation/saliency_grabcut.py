@@ -6,11 +6,11 @@ A small network learns to name the single shape of a scene, or to say that there
 of its highest score with respect to the pixels, blurred, says where the object is; GrabCut takes colors from the most
 and the least salient pixels and cuts the object out. Measured is the IoU with the true mask, beside that of Otsu's
 threshold on the saliency, and of the ellipse of the mean size in the middle. The claim holds where GrabCut's mean is at
-least .80, and above both.
+least 0.80, and above both.
 
-Measured: GrabCut .879, Otsu .448, the ellipse .130; the classifier is right for 75 % of the 32 scenes. Other
-roundings of the same training gave .826 at 91 %, and .859 at 72 %. With a classifier that is right for 31 % (250 steps,
-width 8) GrabCut reached .758 on half as many scenes.
+Measured: GrabCut 0.879, Otsu 0.448, the ellipse 0.130; the classifier is right for 75 % of the 32 scenes. Other
+roundings of the same training gave 0.826 at 91 %, and 0.859 at 72 %. With a classifier that is right for 31 % (250
+steps, width 8) GrabCut reached 0.758 on half as many scenes.
 
 References: Simonyan, Vedaldi & Zisserman 2013, arXiv:1312.6034; Rother, Kolmogorov & Blake 2004.
 """

@@ -5,7 +5,7 @@ python -m experiments.self_supervised.colorization --dataset=cifar10 --data_dir=
     --fine_tune=500,5000                                                                                     (not run)
 
 `mse_gray` is the error of gray itself. The encoder sees images in gray afterwards, too, and so does the untrained one.
-The first command has an MSE of .0035 on test crops, gray .0114; nearest neighbors find the place of 39.8 % (untrained
+The first command has an MSE of 0.0035 on test crops, gray 0.0114; nearest neighbors find the place of 39.8 % (untrained
 18.4 %), a linear probe of 37.1 % (16.4 %).
 """
 

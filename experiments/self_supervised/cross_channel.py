@@ -6,7 +6,7 @@ python -m experiments.self_supervised.cross_channel --dataset=cifar10 --data_dir
     --fine_tune=500,5000                                                                                     (not run)
 
 `mse_others` is the error of the mean of the other channels. The encoder never sees the channel, afterwards neither. On
-test crops the first command has an MSE of .0076, the mean of the others .0383; a linear probe finds the place in the
+test crops the first command has an MSE of 0.0076, the mean of the others 0.0383; a linear probe finds the place in the
 photographs of 35.7 % (untrained 12.9 %), nearest neighbors of 25.1 % (29.1 %).
 """
 

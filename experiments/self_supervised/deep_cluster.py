@@ -7,7 +7,7 @@ python -m experiments.self_supervised.deep_cluster --dataset=fashion_mnist --dat
 Training images are clustered before the first step and at every validation but the last, --eval_every steps apart.
 `nmi` is the mutual information of the classes and the likeliest clusters, `nmi_pixels` that of as many clusters that
 k-means finds in the pixels of the images that are measured. The clusterings of the training images agree with the
-classes by .60 before training, .78 after two rounds and .74 after five.
+classes by 0.60 before training, 0.78 after two rounds and 0.74 after five.
 """
 
 import math

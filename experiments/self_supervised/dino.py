@@ -8,10 +8,10 @@ python -m experiments.self_supervised.dino --dataset=fashion_mnist --data_dir=D 
 
 A small network needs batch norm in the head (`--head.batch_norm`), since its features hardly differ from image to
 image, and prototypes that stand still (`--freeze`, in epochs): they would turn away from all images, until outputs are
-uniform (entropy .63 after 500 steps where they stand still, .82 and rising where they learn). The report shows where a
-ViT attends.
-In 10,000 steps a teacher at the paper's temperatures becomes sure of one prototype for each image: entropy .015, k-NN
-77.7 %. At .09 its entropy stays between .57 and .91. At the student's .1 k-NN does not rise in 2,000 steps.
+uniform (entropy 0.63 after 500 steps where they stand still, 0.82 and rising where they learn). The report shows where
+a ViT attends.
+In 10,000 steps a teacher at the paper's temperatures becomes sure of one prototype for each image: entropy 0.015, k-NN
+77.7 %. At 0.09 its entropy stays between 0.57 and 0.91. At the student's 0.1 k-NN does not rise in 2,000 steps.
 Watch `entropy` (the teacher's, by its largest: 1 is a collapse to uniform outputs), `usage` (0: one output for all
 images), `kl` (0: nothing to learn) and `center_norm`.
 """

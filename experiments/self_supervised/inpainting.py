@@ -1,11 +1,11 @@
 """Inpainting pretext (context encoder): learn features by filling in a hole of an image.
 
-python -m experiments.self_supervised.inpainting                         (k-NN 88.2 %, untrained 82.0 %; MSE .016)
+python -m experiments.self_supervised.inpainting                         (k-NN 88.2 %, untrained 82.0 %; MSE 0.016)
 python -m experiments.self_supervised.inpainting --dataset=photographs                                       (not run)
 python -m experiments.self_supervised.inpainting --dataset=cifar10 --data_dir=D --model.width=32 --steps=5000 \\
     --fine_tune=500,5000                                                                                     (not run)
 
-`mse` is that of the hole alone, and `mse_mean` that of a hole filled with the mean of what is around it, .133 on the
+`mse` is that of the hole alone, and `mse_mean` that of a hole filled with the mean of what is around it, 0.133 on the
 test digits.
 """
 

@@ -1,6 +1,6 @@
 """Outpainting pretext: learn features by painting what is around a crop.
 
-python -m experiments.self_supervised.outpainting                              (k-NN 86.2 %, untrained 82.0 %; MSE .010)
+python -m experiments.self_supervised.outpainting  (k-NN 86.2 %, untrained 82.0 %; MSE 0.010)
 python -m experiments.self_supervised.outpainting --dataset=photographs                                      (not run)
 
 `mse` is that of everything outside the crop, and `mse_mean` that of the crop's mean color there. The notes of the run

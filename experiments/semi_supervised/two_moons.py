@@ -48,7 +48,7 @@ NETWORK = MLP(num_classes=2, hidden=(32, 32))
 
 
 def two_moons(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(points [n, 2], moon [n]): half circles of radius 1 about (0, 0) and (1, .5), with normal noise."""
+    """(points [n, 2], moon [n]): half circles of radius 1 about (0, 0) and (1, 0.5), with normal noise."""
     moon = np.arange(n) % 2
     angle = rng.uniform(0, np.pi, n)
     x = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -57,7 +57,7 @@ def two_moons(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def halves(x: np.ndarray) -> np.ndarray:
-    """[n], the side of the line through (0, 1) and (1, -.5), the middles of the moons, on which points lie."""
+    """[n], the side of the line through (0, 1) and (1, -0.5), the middles of the moons, on which points lie."""
     return (1.5 * x[:, 0] + x[:, 1] > 1).astype(int)
 
 

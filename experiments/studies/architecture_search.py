@@ -11,8 +11,8 @@ The length of a child's training decides whether there is anything to find. With
 same cell differs by 0.08 from seed to seed, as much as the cells do, and the best trial is the luckiest one (the
 controllers' cells had 65.7 %, those of random search 73.9 %). With 200 steps two trainings correlate by 0.94: good and
 bad cells are told apart, and the controllers soon train good ones alone. But among the cells above 90 % the spread from
-seed to seed, .016, is larger than that of the cells, .014, so that one training cannot say which of them is in the top
-5 %, whoever searches. The claim does not hold, and random search proposes as good a cell from 100 children: every
+seed to seed, 0.016, is larger than that of the cells, 0.014, so that one training cannot say which of them is in the
+top 5 %, whoever searches. The claim does not hold, and random search proposes as good a cell from 100 children: every
 twentieth is in the top 5 %.
 
 References: Zoph & Le 2016, arXiv:1611.01578; Dong & Yang 2020, arXiv:2001.00326 (a space small enough to train every

@@ -9,7 +9,7 @@ python -m experiments.studies.bayes_classifier
 A Gaussian of each digit (its MAP, p(x | y)) becomes a classifier and a density, beside logistic regression. Both
 classify the test writers' digits; then the density p(x), and the confidence of either classifier, tell these from
 noise, from digits with their pixels shuffled, and from a digit that was left out. The claim holds where p(x) tells both
-from noise and from shuffled pixels with an AUROC above .95, and better than the logistic classifier's confidence.
+from noise and from shuffled pixels with an AUROC above 0.95, and better than the logistic classifier's confidence.
 
 How a generative model has p(x) is another axis than what it is conditioned on:
 
@@ -22,9 +22,9 @@ hold, the sum of their logarithms is. Its top for a Gaussian is the mean and the
 climbs there by gradients.
 
 Measured: Bayes' rule classifies 98.0 % of the test digits, logistic regression 91.4 %. The AUROC of p(x) is 1.000
-against noise and against shuffled pixels and .939 against the digit left out; that of the logistic classifier's
-confidence .866, .846 and .766; that of the confidence by Bayes' rule .733, .693 and .699: with p(x) divided out, even
-densities are sure of what they have never seen.
+against noise and against shuffled pixels and 0.939 against the digit left out; that of the logistic classifier's
+confidence 0.866, 0.846 and 0.766; that of the confidence by Bayes' rule 0.733, 0.693 and 0.699: with p(x) divided out,
+even densities are sure of what they have never seen.
 
 Reference: Murphy 2022, "Probabilistic machine learning: an introduction", sections 4.2 and 9.2.
 """

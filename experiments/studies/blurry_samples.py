@@ -1,6 +1,6 @@
 """Are the samples of a VAE with an L2 loss blurry, and those of adversarial losses not?
 
-python -m experiments.studies.blurry_samples              (power .62, .85 with an adversary, .99 of the GAN)
+python -m experiments.studies.blurry_samples              (power 0.62, 0.85 with an adversary, 0.99 of the GAN)
 
 One small decoder G learns digits in three ways, D being a discriminator of real digits and samples G(z), z ~ N(0, I):
 

@@ -1,14 +1,14 @@
 """Do class activation maps find objects for a network that learned their names and saw no box?
 
-python -m experiments.studies.cam_boxes            (CorLoc .24 at the paper's share: no; .79 at a share of .5)
+python -m experiments.studies.cam_boxes            (CorLoc 0.24 at the paper's share: no; 0.79 at a share of 0.5)
 
 A small network whose head is one dense layer on the mean of the last map learns to name the single shape of a scene.
 Its class activation map is resized to the image, and a box is put around the largest part above a share of the maximum.
-CorLoc is the fraction of the scenes whose box has an IoU of at least .5 with the object's. Beside it stand the box of
-the mean size in the middle, and the same network with random weights. The claim, the catalogue's: CorLoc above .5 in
+CorLoc is the fraction of the scenes whose box has an IoU of at least 0.5 with the object's. Beside it stand the box of
+the mean size in the middle, and the same network with random weights. The claim, the catalogue's: CorLoc above 0.5 in
 every seed, and above both.
 
-Reference: Zhou, Khosla, Lapedriza, Oliva & Torralba 2016, arXiv:1512.04150 (a share of .2).
+Reference: Zhou, Khosla, Lapedriza, Oliva & Torralba 2016, arXiv:1512.04150 (a share of 0.2).
 """
 
 from typing import Annotated, Any, NamedTuple

@@ -2,12 +2,12 @@
 
 python -m experiments.studies.generator_prior                 (digits; a VAE and a classifier are trained first)
 
-Measured: mean probability .92, Fréchet distances 2.1 and 10.9. The classifier learned with label smoothing, which asks
-for a probability of .91, so the claim below is not reached.
+Measured: mean probability 0.92, Fréchet distances 2.1 and 10.9. The classifier learned with label smoothing, which asks
+for a probability of 0.91, so the claim below is not reached.
 
 For each digit the score of a trained classifier is raised from random starts in two ways: over the code of a VAE's
 decoder, and over the pixels. The Fréchet distance, of pixels, says how far each set of images is from the test digits.
-The claim holds where in every seed the generator's images have a mean probability of at least .99 and are nearer to
+The claim holds where in every seed the generator's images have a mean probability of at least 0.99 and are nearer to
 real digits than those of free pixels, and where every score rises.
 
 Reference: Nguyen et al. 2016, arXiv:1605.09304.

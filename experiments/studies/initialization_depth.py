@@ -41,12 +41,12 @@ ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 DEPTHS = {"tanh": 6, "relu": 20}
 # (quantity, activation, start, width) -> what it must lie in, at those depths
 BANDS = {
-    ("deviation of the last layer", "tanh", "0.01 randn", 512): (0.0, 3e-4),  # (.01 sqrt(512))^6 = 1.3e-4
-    ("deviation of the last layer", "tanh", "0.01 randn", 4096): (0.02, 0.08),  # less than .64^6 = .069
+    ("deviation of the last layer", "tanh", "0.01 randn", 512): (0.0, 3e-4),  # (0.01 sqrt(512))^6 = 1.3e-4
+    ("deviation of the last layer", "tanh", "0.01 randn", 4096): (0.02, 0.08),  # less than 0.64^6 = 0.069
     ("saturated in the last layer", "tanh", "0.05 randn", 512): (0.0, 0.05),
     ("saturated in the last layer", "tanh", "0.05 randn", 4096): (0.30, 0.45),
     ("deviation of the last layer", "tanh", "Xavier", 512): (0.25, 0.36),
-    ("second moment, last over first", "relu", "0.01 randn", 512): (0.0, 1e-20),  # (512 (.01)^2 / 2)^19 = 9e-31
+    ("second moment, last over first", "relu", "0.01 randn", 512): (0.0, 1e-20),  # (512 (0.01)^2 / 2)^19 = 9e-31
     ("second moment, last over first", "relu", "Xavier", 512): (4e-7, 1e-5),  # 2^-19 = 1.9e-6
     ("second moment, last over first", "relu", "Kaiming", 512): (0.4, 2.5),
 }

@@ -1,14 +1,14 @@
 """Do the joined maps of a U-Net find the edges of what it segments?
 
-python -m experiments.studies.unet_skips                                       (+.147; 26 min on one core)
+python -m experiments.studies.unet_skips                                       (+0.147; 26 min on one core)
 python -m experiments.studies.unet_skips --num_seeds=1 --steps=2000            (the length of the page: not run)
 
 The U-Net of `experiments.segmentation.unet` learns scenes of colored shapes with and without its skip connections, from
 the same batches in the same order, with the page's settings but half its steps. Measured on test scenes are the mean
 IoU, and the boundary IoU: of the pixels within 3 of an outline alone. The claim holds where the mean boundary IoU over
-the seeds falls by .10 or more without skips.
+the seeds falls by 0.10 or more without skips.
 
-A small network (widths 8 to 64, scenes of 64 x 64, no average of the parameters) gave +.077 after 400 steps and -.069
+A small network (widths 8 to 64, scenes of 64 x 64, no average of the parameters) gave +0.077 after 400 steps and -0.069
 after 1,600: it still confused the classes of whole shapes, and its seeds differed by more than its arms.
 
 References: Ronneberger, Fischer & Brox 2015, arXiv:1505.04597 (U-Net); Cheng et al. 2021, arXiv:2103.16562 (boundary

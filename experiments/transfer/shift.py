@@ -9,11 +9,11 @@ in the source and by the ratio `--prior_ratio` from the most frequent to the rar
 learns from the source; BBSE and EM find the target's priors from its answers, and its answers are corrected by them.
 
 The claim holds where in each sample the weighted mean lies within two standard errors of the truth and the unweighted
-one does not, and on average both methods recover the priors to .02 in L1 and each correction raises accuracy.
+one does not, and on average both methods recover the priors to 0.02 in L1 and each correction raises accuracy.
 
 Seen: the mean of 3 is 1.00 unweighted and 3.00 weighted, in no sample more than 1.1 standard errors off, though 5,000
-points are then worth 1,873. Priors: .015 (BBSE) and .011 (EM), where the answers themselves are off by .061; accuracy
-91.7 becomes 93.1 % by both.
+points are then worth 1,873. Priors: 0.015 (BBSE) and 0.011 (EM), where the answers themselves are off by 0.061;
+accuracy 91.7 becomes 93.1 % by both.
 
 References: Lipton, Wang & Smola 2018, arXiv:1802.03916 (BBSE); Saerens, Latinne & Decaestecker 2002 (EM).
 """

@@ -64,11 +64,11 @@ def tell(drawn, scores, count=5):
 #
 # With nine runs a grid of three by three tries *three* rates. Nine random draws try nine. Usually one or two settings
 # matter and nobody knows in advance which, so that draws are worth more. They are uniform in the *logarithm* of the
-# rate: .001 to .01 deserves as many trials as .1 to 1.
+# rate: 0.001 to 0.01 deserves as many trials as 0.1 to 1.
 #
 # ## A range that is too narrow
 #
-# Suppose we believed that good rates lie below .003:
+# Suppose we believed that good rates lie below 0.003:
 
 # %%
 timid = {"rate": LogUniform(1e-6, 3e-3), "decay": LogUniform(1e-7, 1.0), "dropout": Uniform(0.0, 0.5)}

@@ -173,8 +173,8 @@ for name in ("convolutions", winner):
 # %% [markdown]
 # ## How large are the updates?
 #
-# The fourth thing to watch: by which share of itself does each layer change in a step? About .001 is healthy. Far above
-# 1e-2 a layer is thrown about, below 1e-4 it stands still: then the rate is wrong, or the layer does not get its
+# The fourth thing to watch: by which share of itself does each layer change in a step? About 0.001 is healthy. Far
+# above 1e-2 a layer is thrown about, below 1e-4 it stands still: then the rate is wrong, or the layer does not get its
 # signal. A hook of `fit` is called as it logs, and looks.
 
 # %%
