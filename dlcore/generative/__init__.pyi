@@ -81,6 +81,7 @@ from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
 from dlcore.generative.ring import ring_centers as ring_centers
 from dlcore.generative.ring import ring_points as ring_points
+from dlcore.generative.sagan import AdaptiveBatchNorm as AdaptiveBatchNorm
 from dlcore.generative.sagan import ConditionalBatchNorm as ConditionalBatchNorm
 from dlcore.generative.samplers import Denoise as Denoise
 from dlcore.generative.samplers import Noise as Noise

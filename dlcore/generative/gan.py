@@ -10,6 +10,9 @@ distribution, D = 1/2 everywhere, and V = -log 4 = -1.386. Hinge and least-squar
 `dlcore.losses`. With a condition y, such as a class, both players are given it: G(z, y) and D(x, y) (Mirza & Osindero
 2014, arXiv:1411.1784); fake examples have the conditions of the batch.
 
+`orthogonal` adds BigGAN's penalty to the loss of G (Brock, Donahue & Simonyan 2018, arXiv:1809.11096): the weights of
+two outputs of a layer should stand at right angles.
+
 Samples are drawn by an average of the generator over steps (`ema`; Yazıcı et al. 2019, arXiv:1806.04498), its batch
 statistics included; 0 takes the generator as it is.
 """
@@ -30,7 +33,7 @@ from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import is_kernel, masked_mean, orthogonal_penalty
 from dlcore.optim.ema import ema_update
 
 __all__ = ["GANState", "learner", "sample_latents"]
@@ -95,13 +98,29 @@ def _discriminator_objective(
 
 
 def _generator_objective(
-    players: Players, loss: AdversarialLoss, state: GANState, z: jax.Array, y: tuple, mask: jax.Array, params: dict
+    players: Players,
+    loss: AdversarialLoss,
+    orthogonal: float | jax.Array,
+    state: GANState,
+    z: jax.Array,
+    y: tuple,
+    mask: jax.Array,
+    params: dict,
 ) -> tuple[jax.Array, tuple]:
     """Loss of the generator on latents [B, Z]; the gradient goes through the discriminator."""
     x, statistics = players.apply("generator", params, state.model_state, z, *y)  # [B, ...]
     logit, _ = players.apply("discriminator", params, state.model_state, x, *y)  # [B]
     losses = loss.generator(logit)  # [B]
-    return masked_mean(losses, mask), (statistics, losses)
+    objective = masked_mean(losses, mask)
+    # BigGAN's orthogonal penalty.
+    if not (isinstance(orthogonal, Real) and orthogonal == 0):
+        objective += orthogonal * orthogonal_penalty(params["generator"], where=_is_layer)
+    return objective, (statistics, losses)
+
+
+def _is_layer(path: tuple, leaf: jax.Array) -> bool:
+    """Whether it is a kernel, and no table of class vectors."""
+    return is_kernel(path, leaf) and getattr(path[-1], "key", None) != "embedding"
 
 
 @check_arguments
@@ -118,6 +137,7 @@ def learner(
     latent_dim: Annotated[int, Range(1)] = 100,
     r1: Annotated[float, Range(0)] = 0.0,
     ema: Annotated[float, Range(0, 0.999999)] = 0.0,
+    orthogonal: Annotated[float, Range(0), "if changed"] = 0.0,
 ) -> Learner:
     """Train a generator against a discriminator on `{"image": [B, H, W, C], "index": [B]}` and the condition.
 
@@ -133,6 +153,8 @@ def learner(
       latent_dim: dimensions of the generator's normal noise z.
       r1: weight of the discriminator's gradient penalty on real examples; 0 has none, as the papers of 2014 to 2016.
       ema: decay of the average of the generator that samples are drawn from; 0 has none.
+      orthogonal: weight of the penalty on the products of different outputs' weights in the generator's kernels; BigGAN
+        takes 1e-4.
 
     Returns:
       The learner. `evaluate` gives the value V of the game (`value`), which is the discriminator's loss below 0, and
@@ -166,7 +188,7 @@ def learner(
         state, (d_losses, real_logit, fake_logit) = players.turn("discriminator", state, objective)
         # Generator step on new latents, against the updated discriminator.
         z = sample_latents(latent_dim, jax.random.fold_in(rng, 1), batch)  # [B, Z]
-        objective = functools.partial(_generator_objective, players, losses, state, z, y, mask)
+        objective = functools.partial(_generator_objective, players, losses, orthogonal, state, z, y, mask)
         state, g_losses = players.turn("generator", state, objective)
         metrics = {"g_loss": Sum.of(g_losses, mask), "d_loss": Sum.of(d_losses, mask)}
         metrics |= _d_metrics(real_logit, fake_logit, mask)

@@ -72,7 +72,7 @@ from dlcore.losses.metric_learning import (
 )
 from dlcore.losses.noise import forward_corrected_loss, generalized_cross_entropy_loss
 from dlcore.losses.objective import full_loss, masked_mean, multi_task_loss
-from dlcore.losses.penalties import elastic_net_penalty, l1_penalty, l2_penalty
+from dlcore.losses.penalties import elastic_net_penalty, l1_penalty, l2_penalty, orthogonal_penalty
 from dlcore.losses.regression import gaussian_nll_loss, huber_loss, l1_loss, l2_loss, mse_loss, smooth_l1_loss
 from dlcore.losses.segmentation import dice_loss, multiclass_dice_loss, multiclass_tversky_loss, tversky_loss
 from dlcore.losses.sequence import ctc_loss, sequence_loss
@@ -144,6 +144,7 @@ __all__ = [
     "normal_consistency_loss",
     "nt_xent_loss",
     "nt_xent_scores",
+    "orthogonal_penalty",
     "pairwise_distances",
     "sample_semi_hard_negatives",
     "scale_invariant_depth_loss",

@@ -3,8 +3,10 @@
     L2:           R(W) = sum W^2            spreads the weight over all inputs; half=True: 1/2 sum W^2
     L1:           R(W) = sum |W|            makes most weights exactly 0
     elastic net:  R(W) = sum (beta W^2 + |W|)                                   beta = 0 is L1
+    orthogonal:   R(W) = |W^T W * (1 - I)|^2        outputs' weights stand at right angles, and keep their length
 
-Tikhonov 1963 and Hoerl & Kennard 1970 (L2); Tibshirani 1996 (L1); Zou & Hastie 2005 (both). The full loss is
+Tikhonov 1963 and Hoerl & Kennard 1970 (L2); Tibshirani 1996 (L1); Zou & Hastie 2005 (both); Brock, Donahue &
+Simonyan 2018, arXiv:1809.11096 (the orthogonal penalty of BigGAN). The full loss is
 `full_loss(losses, l2_penalty(params), weight)`. With half the square, gradient descent on E + lambda R shrinks weights
 by eta lambda at every step, w <- w - eta dE/dw - eta lambda w: weight decay. With an adaptive optimizer it does not
 (see dlcore.optim.create_optimizer, "adam" beside "adamw").
@@ -23,7 +25,7 @@ import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
 
-__all__ = ["elastic_net_penalty", "l1_penalty", "l2_penalty"]
+__all__ = ["elastic_net_penalty", "l1_penalty", "l2_penalty", "orthogonal_penalty"]
 
 Where = Callable[[tuple, jax.Array], bool]
 
@@ -72,6 +74,26 @@ def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where
     if isinstance(beta, Real) and beta < 0:
         raise ValueError(f"beta={beta}: negative; allowed: 0 or more")
     return _sum(lambda w: beta * jnp.square(w) + _magnitude(w), params, where)
+
+
+def orthogonal_penalty(params: Any, where: Where | None = None) -> jax.Array:
+    """Sum of the squared products of the weights of two different outputs: 0 where all are orthogonal.
+
+    Args:
+      params: pytree of arrays; kernels are [..., inputs, outputs], and leaves of fewer than two axes add nothing.
+      where: (path, leaf) -> whether the leaf counts, as `is_kernel`; None counts all.
+
+    Returns:
+      Scalar.
+    """
+
+    def products(w: jax.Array) -> jax.Array:
+        if w.ndim < 2:
+            return jnp.zeros((), w.dtype)
+        w = w.reshape(-1, w.shape[-1])
+        return jnp.square((w.T @ w) * (1 - jnp.eye(w.shape[-1], dtype=w.dtype)))
+
+    return _sum(products, params, where)
 
 
 def _magnitude(w: jax.Array) -> jax.Array:

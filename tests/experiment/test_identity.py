@@ -47,6 +47,7 @@ def test_young_settings_at_their_defaults_leave_runs_their_folders():
     ("name", "young"),
     [
         ("detection.faster_rcnn", {"classifier", "faster_rcnn.non_local", "resize", "canvas"}),
+        ("generative.conditional_gan", {"generator.class_embedding", "generator.split_latent", "orthogonal"}),
         ("generative.vae", {"draw_pixels"}),
         ("transfer.fine_tuning", {"head", "head_units"}),
     ],

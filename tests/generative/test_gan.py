@@ -132,6 +132,40 @@ def test_the_penalty_is_half_the_squared_slope_on_real_examples():
     np.testing.assert_allclose(having["b"], without["b"], rtol=1e-6)
 
 
+class Table(nn.Module):
+    """G(z) = W z + e, where e is the first row of a table of vectors."""
+
+    @nn.compact
+    def __call__(self, z, train=False):
+        kernel = self.param("kernel", lambda _: jax.numpy.array([[1.0, 2.0], [3.0, 4.0]]))
+        table = self.param("embedding", lambda _: jax.numpy.array([[1.0, 2.0], [3.0, 4.0]]))
+        return z @ kernel + table[0]
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-22")
+def test_the_orthogonal_penalty_reaches_the_generators_kernels_alone():
+    """The columns (1, 3) and (2, 4) have the product 14, and the penalty the slope 4 * 14 times the other column."""
+    rows, steps = points(), {}
+    for weight in (0.0, 0.1):
+        learner = gan.learner(
+            generator=Table(),
+            discriminator=Line(0.3),
+            encode=lambda batch: batch["point"],
+            decode=lambda x: x,
+            generator_optimizer=optax.sgd(0.5),
+            discriminator_optimizer=optax.sgd(0.5),
+            latent_dim=2,
+            orthogonal=weight,
+        )
+        steps[weight] = jax.jit(learner.update)(learner.init(jax.random.key(0), rows), rows)[0].params
+    plain, held = (steps[weight]["generator"] for weight in (0.0, 0.1))
+    slope = 56 * np.array([[2.0, 1.0], [4.0, 3.0]])
+    np.testing.assert_allclose(held["kernel"], plain["kernel"] - 0.5 * 0.1 * slope, rtol=1e-4)
+    np.testing.assert_array_equal(held["embedding"], plain["embedding"])
+    np.testing.assert_array_equal(steps[0.1]["discriminator"]["w"], steps[0.0]["discriminator"]["w"])
+
+
 @pytest.mark.slow
 def test_samples_come_from_the_average():
     rows = points()

@@ -171,3 +171,111 @@ def test_both_players_by_the_weight_rule():
     judged = filled(sagan.Discriminator(3, width=2), (2, 8, 8, 1), labels=labels)
     check_filled(drawn, 582, (2, 8, 8, 1), [-0.255867, 0.207413, -0.095233, -0.063878])
     check_filled(judged, 324, (2,), [1.3501, 1.04223, 2.39233, 0.30787])
+
+
+@pytest.mark.covers("GE-22")
+def test_adaptive_batch_norm_scales_and_shifts_by_a_vector():
+    """The channel of 1 and 3 is -1 and 1; scales 1 + 2 v and biases -v of v = 1 and 3: -1 * 3 - 1 and 1 * 7 - 3."""
+    layer, x, v = sagan.AdaptiveBatchNorm(), np.array([[1.0], [3.0]], np.float32), np.array([[1.0], [3.0]], np.float32)
+    variables = layer.init(jax.random.key(0), x, v)
+    params = {"scale": {"kernel": jnp.array([[2.0]])}, "bias": {"kernel": jnp.array([[-1.0]])}}
+    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(jnp.shape, params)
+    y, _ = layer.apply({**variables, "params": params}, x, v, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, [[-4.0], [4.0]], atol=1e-4)
+
+
+def shapes_of(num_classes=3, latent_dim=7, **fields):
+    generator = sagan.Generator((8, 8, 1), num_classes, width=2, attention=False, spectral_norm=False, **fields)
+    z, y = jnp.zeros((2, latent_dim)), jnp.zeros(2, jnp.int32) if num_classes else None
+    return generator, jax.eval_shape(generator.init, jax.random.key(0), z, y)["params"]
+
+
+@pytest.mark.covers("GE-22")
+def test_biggan_has_one_table_of_classes_for_all_blocks():
+    """8 x 8 pixels are one block, 4 channels to 2: norms of 4 and 2 channels."""
+
+    def count(params):
+        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+
+    plain, shared = (shapes_of(class_embedding=size)[1] for size in (0, 5))
+    # A scale and a bias by class in each norm: 2 * 3 * (4 + 2) = 36. A table of 3 x 5, maps of 2 * 5 * (4 + 2) = 60.
+    assert count(shared) - count(plain) == 15 + 60 - 36
+    assert shared["classes"]["embedding"].shape == (3, 5)
+    assert sum("embedding" in jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(shared)) == 1
+    # A seventh number of noise: 4 of 7 go to the stem, 3 to the block, whose maps read 5 + 3.
+    split = shapes_of(class_embedding=5, split_latent=True)[1]
+    assert split["stem"]["kernel"].shape[0] == 4
+    assert split["up1_norm0"]["scale"]["kernel"].shape == (8, 4)
+    assert split["up1_norm1"]["bias"]["kernel"].shape == (8, 2)
+    # Without classes the norms read the noise alone.
+    assert shapes_of(0, split_latent=True)[1]["up1_norm0"]["scale"]["kernel"].shape == (3, 4)
+
+
+@pytest.mark.covers("GE-22")
+def test_a_block_reads_its_own_part_of_the_noise():
+    """With the maps of the second part at 0, that part does nothing; with the stem at 0, the first does nothing."""
+    generator, shapes = shapes_of(latent_dim=4, class_embedding=2, split_latent=True)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    stats = jax.eval_shape(generator.init, jax.random.key(0), jnp.zeros((2, 4)), jnp.zeros(2, jnp.int32))["batch_stats"]
+    stats = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), stats)
+    base = np.array([0.5, -1.0, 0.3, 0.8], np.float32)
+    z = np.stack([base, base * [9, 9, 1, 1], base * [1, 1, 9, 9], base]).astype(np.float32)
+    y = np.array([0, 0, 0, 1])
+    draw = jax.jit(lambda params: generator.apply({"params": params, "batch_stats": stats}, z, y))
+
+    def moved(params):
+        images = np.asarray(draw(params))
+        return [bool(np.abs(image - images[0]).max() > 1e-4) for image in images[1:]]
+
+    assert moved(params) == [True, True, True]
+    blocks = {
+        name: {k: {"kernel": v["kernel"].copy()} for k, v in params[name].items()}
+        for name in ("up1_norm0", "up1_norm1")
+    }
+    for block in blocks.values():
+        for leaf in block.values():
+            leaf["kernel"][2:] = 0  # after the two numbers of the class
+    assert moved({**params, **blocks}) == [True, False, True]
+    stem = {**params["stem"], "kernel": np.zeros_like(params["stem"]["kernel"])}
+    assert moved({**params, "stem": stem}) == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_classes": 0, "class_embedding": 4}, "class_embedding=4: there is no class"),
+        ({"split_latent": True}, "split_latent=True: a table of each class has no noise"),
+        ({"class_embedding": 4, "split_latent": True, "latent_dim": 1}, "split_latent=True: 1 numbers for 2 parts"),
+    ],
+)
+def test_settings_of_biggan_that_do_not_fit(fields, message):
+    with pytest.raises(ValueError, match=message):
+        shapes_of(**fields)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-22")
+def test_biggans_generator_trains_with_both_flags():
+    """A step of both players: the table and the maps of both norms move, and no leaf is NaN."""
+    learner = gan.learner(
+        generator=sagan.Generator((8, 8, 1), 3, width=2, class_embedding=4, split_latent=True),
+        discriminator=sagan.Discriminator(3, width=2),
+        generator_optimizer=optax.sgd(0.1),
+        discriminator_optimizer=optax.sgd(0.1),
+        condition=class_condition(3),
+        loss="hinge",
+        latent_dim=6,
+        orthogonal=1e-4,
+    )
+    rows = {"image": np.random.default_rng(0).uniform(size=(4, 8, 8, 1)).astype(np.float32)}
+    rows |= {"label": np.array([0, 2, 2, 0]), "index": np.arange(4, dtype=np.int32)}
+    state = learner.init(jax.random.key(0), rows)
+    after, _ = jax.jit(learner.update)(state, rows)
+    before, new = state.params["generator"], after.params["generator"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(new))
+    for path in (("classes", "embedding"), ("up1_norm0", "scale", "kernel"), ("up1_norm1", "bias", "kernel")):
+        a, b = before, new
+        for name in path:
+            a, b = a[name], b[name]
+        assert np.abs(a - b).max() > 0, path

@@ -150,7 +150,7 @@ WITHOUT_BATCH_AXES = {
     "they reduce a batch": {"full_loss", "masked_mean", "multi_task_loss"},
     "they take counts or parameters": {
         *("class_balanced_weights", "enet_weights", "ldam_margins", "median_frequency_weights"),
-        *("elastic_net_penalty", "is_kernel", "l1_penalty", "l2_penalty"),
+        *("elastic_net_penalty", "is_kernel", "l1_penalty", "l2_penalty", "orthogonal_penalty"),
     },
     "they are jax's or a type": {"softmax", "log_softmax", "TripletKinds"},
 }

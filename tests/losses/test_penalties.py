@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.losses import elastic_net_penalty, full_loss, is_kernel, l1_penalty, l2_penalty
+from dlcore.losses import elastic_net_penalty, full_loss, is_kernel, l1_penalty, l2_penalty, orthogonal_penalty
 
 TREE = {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.0]]), "bias": jnp.array([3.0, -4.0])}
 TOKENS = {"cls_token": jnp.ones((1, 1, 2)), "encoder": {"pos_embed": {"embedding": jnp.ones((1, 3, 2))}}}
@@ -69,3 +69,18 @@ def test_dtypes_nothing_and_a_bad_beta():
         assert l1_penalty(jnp.ones(2, jnp.float64)).dtype == jnp.float64
     with pytest.raises(ValueError, match="beta=-1: negative; allowed: 0 or more"):
         elastic_net_penalty(TREE, -1)
+
+
+@pytest.mark.covers("GE-22")
+def test_the_orthogonal_penalty_by_hand():
+    """Columns (1, .5) and (-2, 0): their product is -2, which stands twice off the diagonal of W^T W: 2 * 4."""
+    assert float(orthogonal_penalty(TREE)) == 8
+    # d/dW sum_{i != j} (w_i . w_j)^2 = 4 sum_j (w_i . w_j) w_j: 4 * -2 * (-2, 0) and 4 * -2 * (1, .5); none for a bias.
+    gradient = jax.grad(orthogonal_penalty)(TREE)
+    np.testing.assert_array_equal(gradient["kernel"], [[16, -8], [0, -4]])
+    np.testing.assert_array_equal(gradient["bias"], [0, 0])
+    # Length costs nothing, and filters of a convolution are compared over all their weights.
+    assert float(orthogonal_penalty(5 * jnp.eye(3))) == 0
+    filters = jnp.arange(8.0).reshape(2, 1, 2, 2)  # outputs (0, 2, 4, 6) and (1, 3, 5, 7): 0 + 6 + 20 + 42 = 68
+    assert float(orthogonal_penalty(filters)) == 2 * 68**2
+    assert float(orthogonal_penalty({**TREE, "cls_token": jnp.ones((1, 2, 2))}, is_kernel)) == 8
