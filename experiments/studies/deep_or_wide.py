@@ -134,10 +134,10 @@ def report(variance: dict[tuple[Arm, int], np.ndarray], budgets: tuple[int, ...]
         for name, values in ((NAMES[DEEPER], deep), ("those with shortcuts", residual))
     }
     holds = expressive and smaller and all(worse.values())
-    listed = ", ".join(f"{name} {100 * variance[arm, most].mean():.2g} %" for arm, name in NAMES.items())
+    listed = ", ".join(f"{name} {100 * variance[arm, most].mean():.1f} %" for arm, name in NAMES.items())
     verdict = (
         f"Unexplained variance with at most {most:,} parameters: {listed}. {DEEP} layers with {second:,} parameters "
-        f"leave {100 * variance[DEEPER, second].mean():.2g} %, {'less' if smaller else 'not less'} than one layer with "
+        f"leave {100 * variance[DEEPER, second].mean():.1f} %, {'less' if smaller else 'not less'} than one layer with "
         f"{most:,} on every seed. {VERY_DEEP} plain layers leave "
         + " and ".join(f"{'more' if more else 'not more'} than {name}" for name, more in worse.items())
         + " on every seed."
