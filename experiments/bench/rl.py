@@ -31,6 +31,7 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, environments, networks, ppo, recurrent_ppo, sac, td3, wrappers
+from dlcore.rl.off_policy import OffPolicy
 from dlcore.run import provenance
 from dlcore.run.seeds import over_seeds
 from experiments.bench.timing import bar_chart, interleaved
@@ -66,13 +67,15 @@ class Case(NamedTuple):
 
 ON_POLICY = {"gamma": 0.99, "ent_coef": 0.0, "vf_coef": 0.5}
 OFF_POLICY = {"buffer_size": 20_000, "batch_size": 256, "learning_starts": 100, "learning_rate": 1e-3}
-OURS_OFF = {"num_steps": 100, "buffer_size": 20_000, "minibatch_size": 256, "learning_starts": 100}
+OURS_OFF = {
+    "off_policy": OffPolicy(num_steps=100, buffer_size=20_000, minibatch_size=256, learning_starts=100),
+}
 
 CASES = {
     "ppo": Case(
         ppo.learner,
         networks.actor_critic,
-        {"num_steps": 64, "num_epochs": 4, "num_minibatches": 4},
+        {"num_steps": 64, "ppo": ppo.PPO(num_epochs=4, num_minibatches=4)},
         "CartPole-v1",
         32,
         64,
@@ -96,7 +99,7 @@ CASES = {
     "recurrent_ppo": Case(
         recurrent_ppo.learner,
         networks.recurrent_actor_critic,
-        {"num_steps": 64, "num_epochs": 4, "num_minibatches": 4},
+        {"num_steps": 64, "ppo": ppo.PPO(num_epochs=4, num_minibatches=4)},
         "CartPole-v1",
         16,
         64,

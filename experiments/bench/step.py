@@ -12,7 +12,7 @@ takes the same steps in turns: channels last, bfloat16 by autocast with --precis
 --compile is on.
 
 Measured on an H100, batch 256 at 224 in bfloat16, AdamW: ResNet-50 4,509 images/s, 11% of the peak, compiled in 25 s,
-1.18x eager torch; ViT-B/16 2,774 images/s, 29%, compiled in 12 s, 1.36x eager torch. torch.compile was not timed there.
+1.18x eager torch; ViT-B/16 2,871 images/s, 31%, 1.42x eager torch. torch.compile was not timed there.
 
 Measured on two cores of an AMD EPYC, beside other jobs, batch 4 at 224 in float32, AdamW: ResNet-50 4.5 images/s, 33%
 of the peak, compiled in 5 s, 0.81x eager torch; ViT-B/16 1.1 images/s, 34%, 0.73x torch. In a profile of the latter a

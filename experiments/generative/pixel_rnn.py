@@ -1,13 +1,13 @@
 """PixelRNN: generate digits pixel by pixel by diagonal LSTMs, with exact likelihood.
 
-python -m experiments.generative.pixel_rnn
+python -m experiments.generative.pixel_rnn          (23.3 nats, independent pixels 26.9; 2 min on an H100)
 python -m experiments.generative.pixel_rnn --conditional --levels=16
 python -m experiments.generative.pixel_rnn --dataset=mnist --data_dir=D --batch_size=128 --epochs=8
 python -m experiments.generative.pixel_rnn --mode=predict --run=RUN --output=FOLDER
 python -m experiments.generative.pixel_rnn --mode=predict --run=RUN --input=IMAGE --output=FOLDER
 
 The last two write samples, and completions of the upper half of your image. `nll_nats_dynamic` is -log p of a test
-image in nats, of pixels that were binarized anew. The commands were not run in full.
+image in nats, of pixels that were binarized anew. Only the first command was run.
 """
 
 from dlcore.experiment import Experiment, Setup

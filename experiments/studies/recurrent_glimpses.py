@@ -10,6 +10,9 @@ locations (REINFORCE), takes fixed ones (the center, then the center of each qua
 three train the same number of steps. The claim holds where, on every seed, the GRU is right on 95 % of the test digits
 or more, the accuracy of the learned policy rises from each glimpse to the next, and the fixed policy ends below it.
 
+Measured over three seeds, the claim does not hold: the learned policy rises, 55.1, 63.4, 65.9 and 66.0 %, and ends
+below the fixed one (74.4 %) and above the random one (58.6 %). The GRU is right on 96.8 % or more.
+
 References: Mnih et al. 2014, arXiv:1406.6247; the row RNN of Le, Jaitly & Hinton 2015, arXiv:1504.00941.
 """
 
