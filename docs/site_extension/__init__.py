@@ -62,8 +62,7 @@ def _link(app, docname: str, source: list[str]) -> None:
     try:
         source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
         if GALLERY in source[0]:
-            entries = [entry for chapter in app.targets.chapters.values() for entry in chapter.entries]
-            source[0] = source[0].replace(GALLERY, gallery.gallery_grid(entries))
+            source[0] = source[0].replace(GALLERY, gallery.gallery_by_chapter(app.targets.chapters.values()))
         source[0] += gallery.chapter_pictures(docname, app.targets) + _notebook(docname)
     except PageError as error:
         raise ExtensionError(str(error)) from error

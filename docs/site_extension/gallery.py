@@ -1,13 +1,14 @@
 """The pictures of `docs/gallery`, which `python -m experiments.gallery` makes of runs."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.gallery import MAX_BYTES, MAX_TOTAL_BYTES
-from site_extension.book import Entry, PageError
+from site_extension.book import Chapter, Entry, PageError
 from site_extension.repository import DOCS
 from site_extension.text import escape
 
-__all__ = ["chapter_pictures", "check_pictures", "gallery_grid", "picture"]
+__all__ = ["chapter_pictures", "check_pictures", "gallery_by_chapter", "gallery_grid", "picture"]
 
 
 def check_pictures(entries: list[Entry], folder: Path = DOCS / "gallery") -> None:
@@ -65,6 +66,19 @@ def gallery_grid(entries: list[Entry]) -> str:
     if not cards:
         return ""
     return "::::{grid} 2 3 4 4\n:gutter: 2\n:class-container: gallery\n\n" + "\n".join(cards) + "\n::::"
+
+
+def gallery_by_chapter(chapters: Iterable[Chapter]) -> str:
+    """Show the pictures of all pages, a grid for each chapter below its title.
+
+    Args:
+      chapters: of the book, in order.
+
+    Returns:
+      Markdown; chapters without a picture are left out.
+    """
+    grids = [(chapter, gallery_grid(list(chapter.entries))) for chapter in chapters]
+    return "\n\n".join(f"### [{chapter.title}](book/{chapter.name}.md)\n\n{grid}" for chapter, grid in grids if grid)
 
 
 def chapter_pictures(docname: str, targets) -> str:

@@ -177,6 +177,8 @@ def draw(sizes, losses, law, tokens, by_tokens, token_law):
             ax.plot(x[:-1], y[:-1, seed], "o", color=BLUE, ms=4, label=None if seed else "fitted")
             ax.plot(x[-1], y[-1, seed], "o", color=VERMILION, ms=4, label=None if seed else "held out")
         ax.set(xlabel=label, ylabel="test loss, nats a token", xscale="log")
+        ax.minorticks_off()
+        ax.set_xticks(x, [f"{n / 1000:.0f}k" for n in x])
         ax.grid(alpha=0.25)
         ax.legend(frameon=False, fontsize=8)
     return figure
