@@ -11,10 +11,13 @@ Sides other than 224 are averaged to 7x7 before the first dense layer, as torchv
 `vgg9_cifar` is the form for 32x32 images: four stages of two, with batch normalization, and a global average in place
 of the hidden layers (662,386 parameters at 3 channels and 10 classes). Features have the names of the style transfer
 literature: relu3_1 is the first map of the third stage.
+
+With a `pool_ratio` below 2 each max pooling is fractional (Graham 2014, arXiv:1412.6071): sides shrink by that ratio,
+and training draws the borders of the regions for each batch. Use takes one fixed draw; the paper averages several.
 """
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -26,7 +29,7 @@ from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops import adaptive_avg_pool, avg_pool, max_pool
+from dlcore.ops import adaptive_avg_pool, avg_pool, fractional_max_pool, max_pool
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "VGG", "from_torch"]
@@ -77,6 +80,8 @@ class VGG(Backbone):
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
+      pool_ratio: factor by which each max pooling shrinks the sides; below 2 it is fractional, over regions of 2 x 2
+        whose places are drawn in training.
     """
 
     num_classes: int = 10
@@ -90,11 +95,17 @@ class VGG(Backbone):
     axis_name: str | None = REPLICA
     remat: Remat = "none"
     head_init: Any = nn.initializers.zeros
+    pool_ratio: Annotated[float, "if changed"] = 2.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, every one after its ReLU, relu1_1, relu1_2, ..., and the last of each stage, stage1, ...)."""
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling={self.pooling!r}: unknown; allowed: {', '.join(POOLINGS)}")
+        if not 1 < self.pool_ratio <= 2 or (self.pool_ratio < 2 and self.pooling != "max"):
+            raise ValueError(
+                f"pool_ratio={self.pool_ratio} with pooling={self.pooling!r}: no pooling; allowed: above 1 and up to "
+                "2, below 2 with pooling='max'"
+            )
         published = self.hidden > 0
         first, poolings = ("features_0", len(self.stages)) if published else ("conv1_1", len(self.stages) - 1)
         check_images(self, x, first, smallest=2**poolings)
@@ -106,8 +117,15 @@ class VGG(Backbone):
             maps |= stage_maps
             x = maps[f"stage{i}"] = stage_maps[f"relu{i}_{count}"]
             layer += count * (3 if self.batch_norm else 2) + 1
-            x = POOLINGS[self.pooling](x, (2, 2), (2, 2)) if i <= poolings else x
+            x = self._pool(x, train, i) if i <= poolings else x
         return x, maps
+
+    def _pool(self, x: jax.Array, train: bool, i: int) -> jax.Array:
+        """Shrink the map of stage i."""
+        if self.pool_ratio == 2:
+            return POOLINGS[self.pooling](x, (2, 2), (2, 2))
+        key = self.make_rng("dropout") if train else jax.random.key(i)
+        return fractional_max_pool(key, x, self.pool_ratio)
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         if self.hidden == 0:

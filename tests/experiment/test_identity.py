@@ -38,6 +38,9 @@ def test_young_settings_at_their_defaults_leave_runs_their_folders():
     assert default == named
     assert not set(names) & set(default)
     assert changed == {**default, "l1": 0.1, "model.drop_path": 0.2}
+    vgg = ResolvedRun(supervised, resolve(supervised, ["--model=vgg9_cifar"])).identity
+    assert "model.pooling" in vgg
+    assert "model.pool_ratio" not in vgg
     vit = ResolvedRun(supervised, resolve(supervised, ["--model=vit_b_16"])).identity
     assert "model.width" in vit
     assert not {"model.token_last", "model.position_features"} & set(vit)

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from dlcore.models import create_model, feature_info
 from dlcore.models.vgg import VGG
-from dlcore.ops import max_pool
+from dlcore.ops import fractional_max_pool, max_pool
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import draw, losses
 
@@ -136,3 +136,51 @@ def test_bad_input_is_named():
         VGG().init(jax.random.key(0), images(1, 7))
     with pytest.raises(ValueError, match="at least 32x32"):
         create_model("vgg11").init(jax.random.key(0), images(1, 31))
+
+
+@pytest.fixture(scope="module")
+def fractional():
+    """A network of two stages, 9 x 9 images, and its maps in use and in two steps of training."""
+    model, x = VGG(stages=(1, 1), width=2, batch_norm=False, pool_ratio=1.5), images(2, 9)
+
+    def run(key):
+        variables = model.init(jax.random.key(0), x)
+        train = [model.apply(variables, x, True, method="features", rngs={"dropout": k}) for k in jax.random.split(key)]
+        return variables, model.apply(variables, x, method="features"), *train
+
+    return jax.jit(run)(jax.random.key(1))
+
+
+@pytest.mark.covers("RG-11")
+def test_a_ratio_below_two_pools_fractionally(fractional):
+    """9 pixels become floor(9 / 1.5) = 6, over regions drawn in training and fixed in use."""
+    variables, use, *training = fractional
+    assert use["stage1"].shape == (2, 9, 9, 2)
+    assert use["stage2"].shape == (2, 6, 6, 4)
+
+    @jax.jit
+    def second(variables, stage1, key):
+        pooled = fractional_max_pool(key, stage1, 1.5)
+        kernel = variables["params"]["conv2_1"]["kernel"]
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return nn.relu(jax.lax.conv_general_dilated(pooled, kernel, (1, 1), "SAME", dimension_numbers=dimensions))
+
+    np.testing.assert_allclose(use["stage2"], second(variables, use["stage1"], jax.random.key(1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(training[0]["stage1"], use["stage1"], rtol=1e-5, atol=1e-6)
+    assert np.abs(training[0]["stage2"] - training[1]["stage2"]).max() > 1e-3
+    assert np.abs(training[0]["stage2"] - use["stage2"]).max() > 1e-3
+
+
+@pytest.mark.covers("RG-11")
+def test_fractional_pooling_adds_no_parameter():
+    plain, fractional = (
+        jax.eval_shape(create_model("vgg9_cifar", **fields).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+        for fields in ({}, {"pool_ratio": 1.4})
+    )
+    assert jax.tree.map(jnp.shape, plain) == jax.tree.map(jnp.shape, fractional)
+
+
+@pytest.mark.parametrize("fields", [{"pool_ratio": 1.0}, {"pool_ratio": 2.5}, {"pool_ratio": 1.5, "pooling": "avg"}])
+def test_a_ratio_that_is_none(fields):
+    with pytest.raises(ValueError, match=r"pool_ratio=.* no pooling; allowed: above 1 and up to 2, below 2 with pool"):
+        jax.eval_shape(VGG(stages=(1, 1), width=2, **fields).init, jax.random.key(0), images())
