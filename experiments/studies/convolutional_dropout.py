@@ -10,6 +10,9 @@ dropout is one of the dense layer's inputs, too. Each dropout takes the rate of 
 validation examples. The claim holds where on every seed dropout of single values gains less test accuracy over nothing
 than each of the other three.
 
+Measured over three seeds: it does not hold. Of 93.0 % test accuracy with nothing, dropout of values gains 1.1 points,
+of dense units 1.0 and batch norm 0.9; dropout of maps gains nothing.
+
 References: Srivastava et al. 2014, "Dropout", JMLR; Tompson et al. 2015, arXiv:1411.4280 (spatial dropout).
 """
 
@@ -115,7 +118,7 @@ def report(results: dict[str, np.ndarray]) -> StudyResult:
         axes.plot(accuracy, np.full(len(accuracy), row), "o", color=color, alpha=0.6)
         axes.plot(accuracy.mean(), row, "|", color=color, markersize=22, markeredgewidth=2)
     axes.set_yticks(range(len(ARMS)), [label(arm) for arm in ARMS])
-    axes.invert_yaxis()
+    axes.set_ylim(len(ARMS) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.25)
     axes.set(xlabel="test accuracy, % (bar: mean of the seeds)")
     numbers = {f"test accuracy, {label(arm)}": accuracy.tolist() for arm, (_, accuracy) in best.items()}

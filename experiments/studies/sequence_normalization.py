@@ -9,6 +9,9 @@ end of a sequence; with a mask, they are of the few sequences that are still the
 Layer norm takes them within each example. The same network without norm stands beside them. The claim holds where on
 every seed layer norm has the best accuracy of the three on long sequences.
 
+Measured over three seeds: it does not hold. On long sequences layer norm reaches 89.3 %, the masked batch norm, whose
+late steps have few sequences, 78.5 %, but batch norm with padding counted 91.8 %, and no norm at all 94.8 %.
+
 References: Cooijmans et al. 2016, arXiv:1603.09025 (batch norm by step); Ba, Kiros & Hinton 2016, arXiv:1607.06450.
 """
 

