@@ -22,7 +22,6 @@ __all__ = [
     "SEEDS",
     "FlagError",
     "Setting",
-    "arguments_of",
     "did_you_mean",
     "kind_name",
     "model_settings",
@@ -228,28 +227,6 @@ def settings_of(function: Callable) -> dict[str, Setting]:
         elif _kind(hint):
             settings[name] = Setting(default, helps.get(name, ""), hint, _limits(name, default, hint), _identity(hint))
     return settings
-
-
-def arguments_of(function: Callable, **values: Any) -> dict[str, Any]:
-    """Make keyword arguments of values that are named as flags are.
-
-    Args:
-      function: some of whose parameters are records.
-      **values: by parameter, or by field of a record.
-
-    Returns:
-      {parameter: value}; a record's other fields have the defaults of the function.
-    """
-    settings, parameters = settings_of(function), inspect.signature(inspect.unwrap(function)).parameters
-    arguments = {}
-    for name, value in values.items():
-        record = settings[name].record if name in settings else None
-        if record is None:
-            arguments[name] = value
-        else:
-            parameter = record[0]
-            arguments[parameter] = arguments.get(parameter, parameters[parameter].default)._replace(**{name: value})
-    return arguments
 
 
 def _fields(record: type, values: Any) -> dict[str, Setting]:

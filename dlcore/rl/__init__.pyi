@@ -90,7 +90,6 @@ from dlcore.rl.normalization import Normalizer as Normalizer
 from dlcore.rl.off_policy import OffPolicy as OffPolicy
 from dlcore.rl.off_policy import OffPolicyState as OffPolicyState
 from dlcore.rl.off_policy import average_targets as average_targets
-from dlcore.rl.off_policy import descend_parts as descend_parts
 from dlcore.rl.off_policy import empty_replay as empty_replay
 from dlcore.rl.off_policy import off_policy_update as off_policy_update
 from dlcore.rl.off_policy import start_off_policy as start_off_policy

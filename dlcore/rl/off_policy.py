@@ -10,7 +10,6 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from dlcore.learner import Metrics, Range, example_keys
@@ -23,7 +22,6 @@ __all__ = [
     "OffPolicy",
     "OffPolicyState",
     "average_targets",
-    "descend_parts",
     "empty_replay",
     "off_policy_update",
     "start_off_policy",
@@ -140,26 +138,6 @@ def average_targets(targets: Any, params: Any, tau: float | jax.Array) -> Any:
       (1 - tau) targets + tau params.
     """
     return jax.tree.map(lambda target, new: target + tau * (new - target), targets, params)
-
-
-def descend_parts(
-    optimizer: optax.GradientTransformation, gradients: dict[str, Any], state: OffPolicyState
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take one step of an optimizer whose state is kept for each part of the parameters.
-
-    Args:
-      optimizer: of every part.
-      gradients: by part.
-      state: whose `params` and `opt_state` have these parts.
-
-    Returns:
-      (params, opt_state) after it, by part.
-    """
-    params, opt_state = {}, {}
-    for name, gradient in gradients.items():
-        updates, opt_state[name] = optimizer.update(gradient, state.opt_state[name], state.params[name])
-        params[name] = optax.apply_updates(state.params[name], updates)
-    return params, opt_state
 
 
 def off_policy_update(

@@ -21,6 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.optim import apply_part_gradients
 from dlcore.rl.distributions import Categorical
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
 from dlcore.rl.off_policy import (
@@ -28,7 +29,6 @@ from dlcore.rl.off_policy import (
     OffPolicy,
     OffPolicyState,
     average_targets,
-    descend_parts,
     off_policy_update,
     start_off_policy,
     td_target,
@@ -143,11 +143,12 @@ def learner(
         # One gradient for critic, actor and temperature; stop_gradient keeps them apart.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_params, data, key)
         # Optimizer step of each part.
-        params, opt_state = descend_parts(optimizer, gradients, state)
+        for part, gradient in gradients.items():
+            state = apply_part_gradients(state, optimizer, part, gradient)
         # Polyak average of the target critic.
-        target_params = average_targets(state.target_params, {"critic": params["critic"]}, off_policy.tau)
-        state = state.replace(params=params, opt_state=opt_state, target_params=target_params)
-        return state, {**metrics, "temperature": Sum.of(jnp.exp(params["log_temperature"])[None])}
+        target_params = average_targets(state.target_params, {"critic": state.params["critic"]}, off_policy.tau)
+        metrics["temperature"] = Sum.of(jnp.exp(state.params["log_temperature"])[None])
+        return state.replace(target_params=target_params), metrics
 
     update = off_policy_update(environment, act, learn, off_policy)
     evaluate, predict = episodes(environment, lambda state, x: policy(state.params, x[None]).mode()[0])

@@ -18,13 +18,13 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.optim import apply_part_gradients
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of, random_actions, start
 from dlcore.rl.off_policy import (
     BATCHED,
     OffPolicy,
     OffPolicyState,
     average_targets,
-    descend_parts,
     off_policy_update,
     start_off_policy,
     td_target,
@@ -46,6 +46,13 @@ class TD3(NamedTuple):
     target_noise: Annotated[float, Range(0)] = 0.2
     target_noise_clip: Annotated[float, Range(0)] = 0.5
     policy_delay: Annotated[int, Range(1)] = 2
+
+
+def _delay_actor(update_actor: jax.Array, new: OffPolicyState, old: OffPolicyState) -> OffPolicyState:
+    """The state after a step; where the actor is not updated, with the actor before it."""
+    actors = [(state.params["actor"], state.opt_state["actor"]) for state in (new, old)]
+    actor, opt_state = jax.tree.map(lambda after, before: jnp.where(update_actor, after, before), *actors)
+    return new.replace(params={**new.params, "actor": actor}, opt_state={**new.opt_state, "actor": opt_state})
 
 
 @check_arguments
@@ -122,16 +129,14 @@ def learner(
         # Delayed policy updates: the actor and the targets move every `policy_delay` steps (TD3).
         count = state.opt_state["count"] + 1
         update_actor = count % (td3.policy_delay if has_twin_critics else 1) == 0
-        # Optimizer step; the actor's is discarded in between.
-        params, opt_state = descend_parts(optimizer, gradients, state)
-        opt_state["count"] = count
-        new_and_old = (params["actor"], opt_state["actor"]), (state.params["actor"], state.opt_state["actor"])
-        params["actor"], opt_state["actor"] = jax.tree.map(
-            lambda new, old: jnp.where(update_actor, new, old), *new_and_old
-        )
+        # Optimizer step of each part; the actor's is discarded in between.
+        after = state
+        for part, gradient in gradients.items():
+            after = apply_part_gradients(after, optimizer, part, gradient)
+        after = _delay_actor(update_actor, after, state)
         # Polyak average of the target networks.
-        targets = average_targets(state.target_params, params, jnp.where(update_actor, off_policy.tau, 0.0))
-        return state.replace(params=params, opt_state=opt_state, target_params=targets), metrics
+        targets = average_targets(state.target_params, after.params, jnp.where(update_actor, off_policy.tau, 0.0))
+        return after.replace(opt_state={**after.opt_state, "count": count}, target_params=targets), metrics
 
     update = off_policy_update(environment, act, learn, off_policy)
     evaluate, predict = episodes(environment, lambda state, x: action_of(state.params, x[None])[0])

@@ -16,13 +16,13 @@ from dlcore.classification import supervised
 from dlcore.data import augment
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.experiment.setting import arguments_of
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import create_optimizer, cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.run.step import Program
+from tests.experiment.arguments import arguments_of
 
 CLASSES = 10
 

@@ -10,7 +10,6 @@ from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.experiment.setting import arguments_of
 from dlcore.generative import ddpm
 from dlcore.generative.diffusion import SAMPLERS, NoiseSchedule, Sampling, class_condition
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
@@ -18,6 +17,7 @@ from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.learner import example_keys
 from dlcore.optim import create_optimizer, cross_replica, use_ema
 from dlcore.run import Placement, fit, make_mesh
+from tests.experiment.arguments import arguments_of
 
 
 class Mlp(nn.Module):

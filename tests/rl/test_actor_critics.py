@@ -12,12 +12,12 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.experiment.setting import arguments_of
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
 from dlcore.rl.distributions import TanhGaussian
 from dlcore.rl.off_policy import OffPolicy
 from dlcore.rl.rollout import GAE, Normalization
+from tests.experiment.arguments import arguments_of
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward, target
 
 GAMMA = 0.8

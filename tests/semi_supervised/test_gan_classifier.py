@@ -7,10 +7,10 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.experiment.setting import arguments_of
 from dlcore.learner import example_keys
 from dlcore.semi_supervised import gan_classifier as gan
 from dlcore.semi_supervised.gan_classifier import area_of_low_density, density_excess, feature_distance, pull_away
+from tests.experiment.arguments import arguments_of
 
 
 class Classifier(nn.Module):
