@@ -23,7 +23,7 @@ from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense
 from dlcore.ops import affine_grid, grid_sample, max_pool
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.policy_gradient import score_weights
 
 __all__ = ["GlimpseNetwork", "centers", "crop", "learner", "places_inside"]
@@ -269,7 +269,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> State:
         scene = _pixels(batch)
         params = model.init(jax.random.fold_in(rng, 0), scene, scene[:, :glimpse_size, :glimpse_size])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         def objective(params: Any) -> tuple[jax.Array, Metrics]:

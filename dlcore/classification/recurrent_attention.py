@@ -26,7 +26,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Dense
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.policy_gradient import returns_to_go
 
 __all__ = ["FIXED_LOCATIONS", "RecurrentAttention", "learner", "retina"]
@@ -253,7 +253,7 @@ def learner(
         scene, location = _pixels(batch), jnp.zeros((batch["image"].shape[0], 2))
         carry, key = model.initial_carry(scene.shape[0]), jax.random.fold_in(rng, 0)
         params = model.init(key, carry, glimpses.at(scene, location), location)["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params: Any, batch: dict, keys: jax.Array) -> tuple[jax.Array, Metrics]:
         # Run over T glimpses, each next location sampled.

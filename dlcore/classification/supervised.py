@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.augment.mixing import Mixing, mix_batch
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import is_kernel, l2_penalty, masked_mean, softmax_cross_entropy_loss
@@ -28,8 +29,6 @@ from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["apply_with_auxiliary", "augmented_batch", "learner"]
 
-Transform = Callable[[jax.Array], jax.Array]
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -56,7 +55,7 @@ def apply_with_auxiliary(
 
 
 def augmented_batch(
-    rng: jax.Array, images: jax.Array, batch: dict, augment: Augment | None, mixing: Mixing, num_classes: int
+    rng: jax.Array, images: jax.Array, batch: dict, augment: Augmentation | None, mixing: Mixing, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Augment and mix the images of a training step.
 
@@ -101,8 +100,8 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     loss: Loss | None = None,
-    preprocess: Transform = lambda image: image,
-    augment: Augment | None = None,
+    preprocess: Preprocess = lambda image: image,
+    augment: Augmentation | None = None,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     l2: Annotated[float, Range(0)] = 0.0,
     mixing: Mixing = Mixing(),

@@ -13,22 +13,21 @@ from dlcore.data.augment import augment_examples
 from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize, own_sizes, with_sizes, zero_padding
 from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Sum, example_keys, mask_of
+from dlcore.metrics import TotalLoss
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.replica import psum, replica_count, replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = [
     "Candidates",
     "Predictions",
-    "TotalLoss",
     "detector_learner",
     "flatten_levels",
     "head_conv",
-    "initial_state",
     "label_classes",
     "named_maps",
     "normalized_sums",
@@ -244,25 +243,6 @@ def select(
     }
 
 
-class TotalLoss(Metric):
-    """A loss whose parts are means over different things: the sum of the means.
-
-    Args:
-      parts: {name: Sum}.
-    """
-
-    parts: dict[str, Sum]
-
-    def compute(self) -> float | None:
-        """Add up the means of the parts that counted something.
-
-        Returns:
-          The loss; None where no part counted.
-        """
-        values = [value for part in self.parts.values() if (value := part.compute()) is not None]
-        return sum(values) if values else None
-
-
 class Predictions(NamedTuple):
     """What a dense detector predicts for a batch.
 
@@ -324,32 +304,6 @@ def normalized_sums(sums: dict[str, Any]) -> tuple[dict[str, Sum], Metric]:
     return parts, Sum(sum(part.total for part in parts.values()), count) if shared else TotalLoss(parts)
 
 
-def initial_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, preprocess: Any, rng: jax.Array, batch: dict
-) -> ModelState:
-    """Initialize a detector.
-
-    Args:
-      model: flax module of `(images [B, H, W, C], train)`.
-      optimizer: optax transformation for params.
-      preprocess: batch of images to the model's input.
-      rng: PRNG key.
-      batch: `image: [B, H, W, C]`.
-
-    Returns:
-      The state before the first step.
-    """
-    variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-    params = variables.pop("params")
-    return ModelState(
-        step=jnp.zeros((), jnp.int32),
-        rng=jax.random.fold_in(rng, 1),
-        params=params,
-        opt_state=optimizer.init(params),
-        model_state=variables,
-    )
-
-
 def label_classes(model: nn.Module, state: ModelState, batch: dict) -> dict[str, Labels]:
     """Say how many classes the labels of a batch have.
 
@@ -400,6 +354,9 @@ def detector_learner(
       the sizes of padded images (`dlcore.detection.padding.with_sizes`).
     """
 
+    def init(rng: jax.Array, batch: dict) -> ModelState:
+        return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
+
     def objective(params, state: ModelState, batch: dict, train: bool):
         key = jax.random.fold_in(state.rng, state.step)
         # Augment images and boxes together.
@@ -444,7 +401,6 @@ def detector_learner(
         detect = jax.vmap(postprocess, (0, predictions.axis, axis))
         return with_sizes(detect(predictions.outputs, predictions.locations, sizes), batch)
 
-    init = partial(initial_state, model, optimizer, preprocess)
     return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))
 
 

@@ -27,7 +27,7 @@ from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense, logits_dtype
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
 
@@ -152,10 +152,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> ModelState:
         if batch["boxes"].shape[1] != 1:
             raise ValueError(f"boxes.shape={batch['boxes'].shape}: not one box an image; allowed: --max_boxes=1")
-        variables = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = variables.pop("params")
-        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return ModelState(step, rng, params, optimizer.init(params), variables)
+        return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
     def objective(params, state, batch, train):
         images, size = preprocess(batch["image"]), batch["image"].shape[1:3]

@@ -16,13 +16,15 @@ import optax
 
 from dlcore.data.augment import augment_examples
 from dlcore.detection import faster_rcnn, keypoint_rcnn, mask_rcnn, rpn
-from dlcore.detection.dense import TotalLoss, initial_state, label_classes
+from dlcore.detection.dense import label_classes
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.padding import own_sizes, with_sizes, zero_padding
 from dlcore.detection.sampling import sample_proposals
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.metrics import TotalLoss
+from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import psum, replica_count
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Stages", "batch_losses", "learner"]
 
@@ -155,9 +157,9 @@ def _objective(
     keys = example_keys(jax.random.fold_in(state.rng, state.step) if train else state.rng, batch)
     # Augment images, boxes, masks and external proposals together.
     example, external = _examples(stages, preprocess, augment if train else None, keys, batch)
-    variables, mutable = {"params": params, **state.model_state}, list(state.model_state) if train else []
     # Backbone and feature pyramid; only this pass updates batch statistics.
-    levels, updated = stages.model.apply(variables, example["image"], train, mutable=mutable, method="pyramid")
+    variables, images = (params, state.model_state), example["image"]
+    levels, model_state = apply_model(stages.model, *variables, images, train=train, method="pyramid")
     # Sum and count of each loss, [B] each.
     run = stages.bind(params, state.model_state)
     losses = batch_losses(stages, run, levels, keys, example, external, batch["labels"])
@@ -167,7 +169,7 @@ def _objective(
     numbers = psum({name: number for name, (_, number) in sums.items()})
     # Divide by the counts of all replicas, so that the gradient is that of the whole batch.
     value = replica_count() * sum(total / jnp.maximum(numbers[name], 1) for name, (total, _) in sums.items())
-    return value, ({"loss": TotalLoss(parts), **parts}, {**state.model_state, **updated})
+    return value, ({"loss": TotalLoss(parts), **parts}, model_state)
 
 
 def _predict(stages: Stages, preprocess: Any, state: ModelState, batch: dict) -> dict[str, jax.Array]:
@@ -280,6 +282,9 @@ def learner(
     )
     objective = partial(_objective, stages, preprocess, augment)
 
+    def init(rng: jax.Array, batch: dict) -> ModelState:
+        return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
+
     def loss(params: Any, state: ModelState, batch: dict) -> tuple[jax.Array, Metrics]:
         value, (metrics, _) = objective(params, state, batch, train=False)
         return value, metrics
@@ -293,6 +298,5 @@ def learner(
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         return loss(state.params, state, batch)[1]
 
-    init = partial(initial_state, model, optimizer, preprocess)
     predict = partial(_predict, stages, preprocess)
     return Learner(init, update, evaluate, predict, loss, classes=partial(label_classes, model))

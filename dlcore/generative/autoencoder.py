@@ -30,7 +30,7 @@ from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["Autoencoder", "activation_divergence", "learner", "mean_activation"]
 
@@ -215,7 +215,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def measures(params, batch, rng):
         return _measure(model, kind, params, inputs_of(batch, rng), batch)

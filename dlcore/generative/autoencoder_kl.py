@@ -24,7 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.precision import logits_dtype
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["AutoencoderKL", "Decoder", "Encoder", "learner"]
 
@@ -217,7 +217,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), normalize(batch["image"][:1]))["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params, batch, rng, noise: Callable | None = jax.random.normal):
         x, mask = normalize(batch["image"]), mask_of(batch)

@@ -29,7 +29,7 @@ from dlcore.generative.likelihood import binarize, categorical_log_likelihood, l
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.replica import replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["dependence", "learner", "likelihood_name", "log_likelihood", "sample"]
 
@@ -204,7 +204,7 @@ def learner(
         label = jnp.zeros(1, jnp.int32) if num_classes else None
         x = jnp.zeros((1, *shape), jnp.int32)
         params = model.init(jax.random.fold_in(rng, 0), x, label)["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params, batch, key, dropout=None):
         x, name = values(batch, key)

@@ -32,7 +32,7 @@ from dlcore.metrics import psnr
 from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.checks import check_shapes
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VAE", "kl_to_standard_normal", "learner", "log_normal", "reparameterize"]
 
@@ -291,7 +291,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), to_float(batch["image"][:1]))["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch, state.rng)

@@ -13,6 +13,7 @@ from dlcore.metrics.ranking import multilabel_average_precision, ndcg
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.retrieval import recall_at_k, verification
 from dlcore.metrics.segmentation import BoundaryIoU, MeanIoU, iou_per_class, voxel_iou
+from dlcore.metrics.total_loss import TotalLoss
 
 __all__ = [
     "BoundaryIoU",
@@ -23,6 +24,7 @@ __all__ = [
     "PanopticQuality",
     "PrecisionRecall",
     "RootMeanSquare",
+    "TotalLoss",
     "accuracy",
     "adjusted_rand_index",
     "balanced_accuracy",

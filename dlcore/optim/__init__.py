@@ -1,7 +1,13 @@
 """Optimizer pieces that optax lacks, as GradientTransformations, and one builder for the flags of an experiment."""
 
 from dlcore.optim import by_hand, schedules
-from dlcore.optim.apply import apply_gradients, apply_part_gradients, init_model_state
+from dlcore.optim.apply import (
+    apply_gradients,
+    apply_part_gradients,
+    init_model_state,
+    init_state,
+    optimizer_step,
+)
 from dlcore.optim.averaging import recompute_batch_stats, swa_params, track_swa
 from dlcore.optim.builder import OPTIMIZERS, SCHEDULES, create_optimizer, create_schedule
 from dlcore.optim.clipping import clip_by_norm, clip_by_value
@@ -32,12 +38,14 @@ __all__ = [
     "cross_replica",
     "dynamic_loss_scale",
     "init_model_state",
+    "init_state",
     "l1_proximal",
     "lbfgs",
     "linear_scaling",
     "loss_scale",
     "max_norm",
     "newton_step",
+    "optimizer_step",
     "parameter_ema",
     "project_max_norm",
     "recompute_batch_stats",

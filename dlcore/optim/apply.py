@@ -10,10 +10,25 @@ from flax import linen as nn
 
 from dlcore.learner import ModelState, State
 from dlcore.ops.replica import pmean
+from dlcore.optim.replica import cross_replica
 
-__all__ = ["apply_gradients", "apply_part_gradients", "init_model_state"]
+__all__ = ["apply_gradients", "apply_part_gradients", "init_model_state", "init_state", "optimizer_step"]
 
 StateOfParts = TypeVar("StateOfParts", bound=State)
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation, rng: jax.Array) -> State:
+    """Make the state before the first step of a model that has parameters alone.
+
+    Args:
+      params: parameters of the model.
+      optimizer: optax transformation for them.
+      rng: root key of `Learner.init`.
+
+    Returns:
+      The state at step 0.
+    """
+    return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
 
 def init_model_state(
@@ -36,6 +51,35 @@ def init_model_state(
     return ModelState(step, rng, params, optimizer.init(params), model_state)
 
 
+def optimizer_step(
+    optimizer: optax.GradientTransformation,
+    gradients: Any,
+    opt_state: Any,
+    params: Any,
+    *,
+    value: jax.Array | None = None,
+    value_fn: Callable[[Any], jax.Array] | None = None,
+) -> tuple[Any, Any]:
+    """Take one optimizer step, by the gradients averaged over replicas (`cross_replica`).
+
+    Args:
+      optimizer: any optax transformation.
+      gradients: pytree like `params`, of this replica.
+      opt_state: state of the optimizer.
+      params: parameters before the step.
+      value: scalar loss at `params`, for optimizers with a line search (L-BFGS); None for others.
+      value_fn: params -> scalar loss, for the same optimizers; None for others.
+
+    Returns:
+      (params, opt_state) after the step, the same on all replicas.
+    """
+    extra: dict[str, Any] = {} if value is None else {"value": value, "grad": gradients}
+    if value_fn is not None:
+        extra["value_fn"] = value_fn
+    updates, opt_state = cross_replica(optimizer).update(gradients, opt_state, params, **extra)
+    return optax.apply_updates(params, updates), opt_state
+
+
 def apply_gradients(
     state: State,
     optimizer: optax.GradientTransformation,
@@ -48,7 +92,7 @@ def apply_gradients(
 ) -> State:
     """Take one optimizer step: update `params` and `opt_state`, and count the step.
 
-    Under pmap, the optimizer averages gradients over replicas (`cross_replica`, which `create_optimizer` includes).
+    Under pmap, gradients, the loss of a line search and batch statistics are averaged over replicas here.
 
     Args:
       state: state before the step.
@@ -56,18 +100,14 @@ def apply_gradients(
       gradients: pytree like `state.params`.
       value: scalar loss at `state.params`, for optimizers with a line search (L-BFGS); None for others.
       value_fn: params -> scalar loss, for the same optimizers; None for others.
-      model_state: batch statistics after the step, averaged over replicas; None for a state without.
+      model_state: batch statistics after the step, of this replica; None for a state without.
       **changes: further fields of the state to replace.
 
     Returns:
       The state after the step, of the same class.
     """
-    extra = {} if value is None else {"value": value, "grad": gradients}
-    if value_fn is not None:
-        extra["value_fn"] = value_fn
-    optimizer = optax.with_extra_args_support(optimizer)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, **extra)
-    params = optax.apply_updates(state.params, updates)
+    line_search = {"value": value, "value_fn": value_fn}
+    params, opt_state = optimizer_step(optimizer, gradients, state.opt_state, state.params, **line_search)
     if model_state is not None:
         changes["model_state"] = pmean(model_state)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, **changes)
@@ -88,7 +128,6 @@ def apply_part_gradients(
     Returns:
       The state after it, of the same class.
     """
-    updates, opt_state = optimizer.update(gradients, state.opt_state[part], state.params[part])
-    params = optax.apply_updates(state.params[part], updates)
+    params, opt_state = optimizer_step(optimizer, gradients, state.opt_state[part], state.params[part])
     params, opt_state = {**state.params, part: params}, {**state.opt_state, part: opt_state}
     return state.replace(params=params, opt_state=opt_state, **changes)

@@ -22,7 +22,6 @@ from dlcore.optim import by_hand, constraints, schedules
 from dlcore.optim.clipping import clip_by_value
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.plateau import scale_by_plateau
-from dlcore.optim.replica import cross_replica
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "check_milestones", "create_optimizer", "create_schedule"]
 
@@ -224,4 +223,4 @@ def create_optimizer(
     )
     if accumulate > 1:
         tx = optax.MultiSteps(tx, accumulate).gradient_transformation()
-    return cross_replica(tx)
+    return optax.with_extra_args_support(tx)

@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.rollout import (
     BATCHED,
@@ -100,9 +101,8 @@ def learner(
             advantage = data.advantages(gae)
             # One gradient step on the whole rollout.
             gradients, metrics = jax.grad(loss, has_aux=True)(state.params, data, advantage)
-            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-            state = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
-            return state, {**metrics, "return": finished}
+            params, opt_state = optimizer_step(optimizer, gradients, state.opt_state, state.params)
+            return state.replace(params=params, opt_state=opt_state), {**metrics, "return": finished}
 
         state, metrics = jax.lax.scan(step, state, jnp.arange(num_rollouts))
         return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}

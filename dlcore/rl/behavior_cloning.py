@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.nn import Dense
 from dlcore.nn.initializers import orthogonal
+from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.distributions import DiagonalGaussian
 from dlcore.rl.environments import Environment, episodes
 from dlcore.rl.networks import CategoricalActor, Torso
@@ -87,7 +88,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, enviro
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["observation"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         mask, policy = mask_of(batch), distribution(params, batch["observation"])
@@ -102,9 +103,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, enviro
         # Gradient of the negative log-likelihood.
         gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
         # Optimizer step.
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        return apply_gradients(state, optimizer, gradients), metrics
 
     evaluate, predict = episodes(
         environment, lambda state, x: jax.tree.map(lambda y: y[0], distribution(state.params, x[None])).mode()

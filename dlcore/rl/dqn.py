@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment, episodes, epsilon_greedy, params_of, start
 from dlcore.rl.off_policy import BATCHED, OffPolicy, OffPolicyState, off_policy_update, start_off_policy
 from dlcore.rl.replay import Transition
@@ -117,8 +118,7 @@ def learner(
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:
         # Gradient step on the TD loss.
         gradients, (losses, q) = jax.grad(td_loss, has_aux=True)(state.params, state.target_params, data)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, opt_state = optimizer_step(optimizer, gradients, state.opt_state, state.params)
         # Copy the online network to the target network at intervals.
         copy = state.replay.written % target_update_interval == 0
         target_params = jax.tree.map(lambda new, old: jnp.where(copy, new, old), params, state.target_params)

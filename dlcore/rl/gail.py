@@ -28,6 +28,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.nn import Dense
 from dlcore.ops.replica import replica_key
+from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.ppo import PPO, objective, update_epochs
 from dlcore.rl.rollout import (
@@ -176,8 +177,7 @@ def _update_discriminator(
         policy = pool[jax.random.choice(policy_key, len(pool), (len(expert[0]),), p=weights / weights.sum())]
         # Gradient of cross-entropy and penalty, then the optimizer step.
         gradients, metrics = jax.grad(loss, has_aux=True)(params, *expert, policy, mix_key)
-        updates, opt_state = optimizer.update(gradients, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), metrics
+        return optimizer_step(optimizer, gradients, opt_state, params), metrics
 
     carry = state.discriminator, state.discriminator_opt_state
     (params, opt_state), metrics = jax.lax.scan(descend, carry, jnp.arange(steps))

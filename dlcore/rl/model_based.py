@@ -27,6 +27,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.ops.replica import pmean, replica_key
+from dlcore.optim import optimizer_step
 from dlcore.rl.environments import (
     AgentState,
     Environment,
@@ -316,8 +317,7 @@ def _fit(
         data = state.replay.sample(jax.random.fold_in(rng, t), size[0] * size[1])
         data = jax.tree.map(lambda x: x.reshape(*size, *x.shape[1:]), data)  # [E, B, ...]
         gradients, losses = jax.grad(world.loss, has_aux=True)(params, state.statistics, data)
-        updates, opt_state = optimizer.update(gradients, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), Sum.of(losses)
+        return optimizer_step(optimizer, gradients, opt_state, params), Sum.of(losses)
 
     (params, opt_state), losses = jax.lax.scan(descend, (state.params, state.opt_state), jnp.arange(num_updates))
     return state.replace(params=params, opt_state=opt_state), losses.collapse()

@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.ops.moments import population_moments
+from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
 from dlcore.rl.rollout import (
     BATCHED,
@@ -132,8 +133,7 @@ def update_epochs(
         params, opt_state = carry
         # Gradient of one minibatch, then the optimizer step.
         gradients, metrics = jax.grad(loss, has_aux=True)(params, jax.tree.map(lambda x: x[rows], data))
-        updates, opt_state = optimizer.update(gradients, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), metrics
+        return optimizer_step(optimizer, gradients, opt_state, params), metrics
 
     # Shuffle the M steps anew in each epoch; one gradient step a minibatch.
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(ppo.num_epochs))

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.data.augment.jitter import gray
 from dlcore.learner import Learner
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["in_gray", "learner", "without_colors"]
 

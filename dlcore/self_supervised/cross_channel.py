@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["hidden_channel", "learner", "without_channel"]
 

@@ -20,6 +20,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.classic_ml.kmeans import kmeans
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
@@ -27,7 +28,6 @@ from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.nn.apply import apply_model
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables
-from dlcore.self_supervised.views import Augment, Preprocess
 
 __all__ = ["DeepClusterState", "Reclustering", "cluster", "learner", "reset_head", "split_largest", "whiten"]
 
@@ -217,7 +217,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment,
+    augment: Augmentation,
     train_size: int,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,

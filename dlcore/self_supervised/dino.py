@@ -29,7 +29,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.data.augment import to_float
+from dlcore.data.augment import Augmentation, Preprocess, to_float
 from dlcore.learner import Last, Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, Dense, gelu
@@ -37,7 +37,6 @@ from dlcore.ops.replica import REPLICA, psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, unit
-from dlcore.self_supervised.views import Augment, Preprocess
 
 __all__ = [
     "DINONet",
@@ -179,7 +178,7 @@ def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, moment
     return momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
 
 
-def crops(augment: Augment, keys: jax.Array, images: jax.Array, count: int, first: int = 0) -> jax.Array:
+def crops(augment: Augmentation, keys: jax.Array, images: jax.Array, count: int, first: int = 0) -> jax.Array:
     """Draw crops of each image under its own key.
 
     Args:
@@ -242,7 +241,9 @@ def _objective(
     }
 
 
-def _views(augment: Augment, augment_local: Augment, local_crops: int, batch: dict, rng: jax.Array) -> list[jax.Array]:
+def _views(
+    augment: Augmentation, augment_local: Augmentation, local_crops: int, batch: dict, rng: jax.Array
+) -> list[jax.Array]:
     """Large crops [2, B, H, W, C], and small ones [L, B, h, w, C] where there are any."""
     keys = example_keys(rng, batch)
     large = crops(augment, keys, batch["image"], _GLOBAL)
@@ -271,8 +272,8 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment,
-    augment_local: Augment,
+    augment: Augmentation,
+    augment_local: Augmentation,
     teacher_momentum: Callable[[jax.Array], jax.Array],
     teacher_temperature: Callable[[jax.Array], jax.Array] = lambda step: 0.04,
     last_layer: Callable[[jax.Array], jax.Array] = lambda step: 1.0,

@@ -10,14 +10,14 @@ import jax
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner
 from dlcore.self_supervised.pretext import Task, pretext_learner
-from dlcore.self_supervised.views import Augment, Preprocess
 
 __all__ = ["exemplar", "learner"]
 
 
-def exemplar(augment: Augment) -> Task:
+def exemplar(augment: Augmentation) -> Task:
     """Build the task.
 
     Args:
@@ -37,7 +37,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment,
+    augment: Augmentation,
     prepare: Preprocess = lambda images: images,
     normalize: Preprocess = lambda images: images,
 ) -> Learner:

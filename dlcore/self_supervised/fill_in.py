@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv
@@ -23,7 +24,6 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops import pixel_shuffle
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["FillIn", "Filler", "Present", "fill_in_learner", "random_square"]
 

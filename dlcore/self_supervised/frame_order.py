@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.data.augment import to_float
+from dlcore.data.augment import Preprocess, to_float
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.self_supervised.pretext import Task, pretext_learner
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["NUM_CLASSES", "frame_order", "learner"]
 

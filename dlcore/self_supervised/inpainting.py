@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["hole", "learner"]
 

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import mse_loss
 from dlcore.optim import apply_gradients
-from dlcore.self_supervised.views import Augment, Preprocess
 
 __all__ = ["learner", "mean_patch_loss", "patch_targets"]
 
@@ -93,7 +93,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment | None = None,
+    augment: Augmentation | None = None,
     preprocess: Preprocess = lambda images: images,
     norm_pix_loss: bool = False,
 ) -> Learner:

@@ -22,6 +22,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import info_nce_loss, masked_mean
 from dlcore.ops.checks import check_shapes
@@ -29,7 +30,7 @@ from dlcore.ops.replica import all_gather, is_replicated, own_rows, pmean
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
 from dlcore.self_supervised.networks import encode, init_variables, predict_features, unit
-from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
+from dlcore.self_supervised.views import alignment, two_views
 
 __all__ = ["MoCoState", "enqueue", "learner", "shuffle", "unshuffle"]
 
@@ -131,7 +132,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment,
+    augment: Augmentation,
     preprocess: Preprocess = lambda images: images,
     queue_size: Annotated[int, Range(1)] = 65536,
     key_momentum: Annotated[float, Range(0, 1)] = 0.999,

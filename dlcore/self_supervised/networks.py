@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Range, State
 from dlcore.nn import BatchNorm, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
@@ -22,7 +23,6 @@ from dlcore.nn.apply import apply_model
 from dlcore.ops import adaptive_avg_pool
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pooled
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["PieceClassifier", "Task", "pretext_learner"]
 

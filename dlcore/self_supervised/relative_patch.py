@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.self_supervised.pieces import cut
 from dlcore.self_supervised.pretext import Task, pretext_learner
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["NUM_CLASSES", "learner", "relative_patch"]
 

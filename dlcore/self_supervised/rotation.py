@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner
 from dlcore.self_supervised.pretext import pretext_learner
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["NUM_CLASSES", "learner", "rotation"]
 

@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, nt_xent_scores
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
-from dlcore.self_supervised.views import Augment, Preprocess, alignment, two_views
+from dlcore.self_supervised.views import alignment, two_views
 
 __all__ = ["learner"]
 
@@ -29,7 +30,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment,
+    augment: Augmentation,
     preprocess: Preprocess = lambda images: images,
     temperature: Annotated[float, Range(1e-3)] = 0.5,
 ) -> Learner:

@@ -23,7 +23,7 @@ from flax import linen as nn
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.transfer.domain_adaptation import maps_and_features
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
 
@@ -116,7 +116,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         # Labels of photographs are for evaluation only.

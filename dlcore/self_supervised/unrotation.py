@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops import affine_grid, grid_sample
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = ["learner", "rotated"]
 

@@ -1,23 +1,18 @@
 """Two random views of each image, and how close an encoder's embeddings of them lie."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from dlcore.data.augment import to_float
+from dlcore.data.augment import Augmentation, Preprocess, to_float
 from dlcore.learner import Metrics, Sum
 from dlcore.losses.contrastive import alignment_loss
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["Augment", "Preprocess", "alignment", "two_views"]
-
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
-Preprocess = Callable[[jax.Array], jax.Array]
+__all__ = ["alignment", "two_views"]
 
 
 def two_views(
-    augment: Augment, preprocess: Preprocess, keys: jax.Array, images: jax.Array
+    augment: Augmentation, preprocess: Preprocess, keys: jax.Array, images: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Draw two views of each image under its own key.
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.replica import pmean
@@ -77,9 +77,9 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    strong: Augment,
-    augment: Augment | None = None,
-    preprocess: Transform = lambda image: image,
+    strong: Augmentation,
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda image: image,
     threshold: Annotated[float, Range(0, 1)] = 0.95,
     thresholds: Literal["one", "class"] = "one",
     alignment: bool = False,

@@ -36,8 +36,8 @@ from flax import struct
 from dlcore.classic_ml.density import kernel_log_density
 from dlcore.classic_ml.outlier import auroc
 from dlcore.classic_ml.points import squared_distances
-from dlcore.classification.supervised import Augment, Transform
 from dlcore.classification.supervised import learner as supervised_learner
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.two_players import Players, PlayerState
 from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
@@ -184,8 +184,8 @@ def _latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
 def _generate(
     players: Players,
     latent_dim: int,
-    preprocess: Transform,
-    augment: Augment | None,
+    preprocess: Preprocess,
+    augment: Augmentation | None,
     params: dict,
     model_state: dict,
     rng: jax.Array,
@@ -217,7 +217,9 @@ def _features(
     return last.astype(jnp.float32).mean(tuple(range(1, last.ndim - 1)))
 
 
-def _read(preprocess: Transform, augment: Augment | None, batch: dict, keys: list[jax.Array]) -> tuple[_Batch, dict]:
+def _read(
+    preprocess: Preprocess, augment: Augmentation | None, batch: dict, keys: list[jax.Array]
+) -> tuple[_Batch, dict]:
     """(the batch, its unlabeled stream)."""
     labeled, unlabeled, _ = streams(batch)
     parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
@@ -291,8 +293,8 @@ def learner(
     optimizer: optax.GradientTransformation,
     generator: nn.Module,
     generator_optimizer: optax.GradientTransformation,
-    preprocess: Transform = lambda image: image,
-    augment: Augment | None = None,
+    preprocess: Preprocess = lambda image: image,
+    augment: Augmentation | None = None,
     latent_dim: Annotated[int, Range(1)] = 100,
     unlabeled_weight: Annotated[float, Range(0)] = 1.0,
     complement_generator: Complement = Complement(),

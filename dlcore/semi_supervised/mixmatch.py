@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.augment.mixing import mixup
 from dlcore.learner import Learner, Range, Sum, check_arguments, mask_of
 from dlcore.semi_supervised.two_streams import (
@@ -52,8 +52,8 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment | None = None,
-    preprocess: Transform = lambda image: image,
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda image: image,
     num_views: Annotated[int, Range(1)] = 2,
     temperature: Annotated[float, Range(1e-3, 1)] = 0.5,
     alpha: Annotated[float, Range(0)] = 0.75,

@@ -25,7 +25,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source, checked_seed
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import (
@@ -184,8 +184,8 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     transition: Any,
-    preprocess: Transform = lambda image: image,
-    augment: Augment | None = None,
+    preprocess: Preprocess = lambda image: image,
+    augment: Augmentation | None = None,
     technique: Method = "generalized",
     q: Annotated[float, Range(0, 1)] = 0.7,
     forget_rate: Annotated[float, Range(0, 0.99)] | None = None,

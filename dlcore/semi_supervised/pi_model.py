@@ -15,7 +15,7 @@ import jax
 import optax
 from flax import linen as nn
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.semi_supervised.two_streams import (
     Networks,
@@ -35,8 +35,8 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment | None = None,
-    preprocess: Transform = lambda image: image,
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda image: image,
     unlabeled_weight: Annotated[float, Range(0)] = 100.0,
     ramp_steps: Annotated[int, Range(0)] = 0,
 ) -> Learner:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.semi_supervised.two_streams import (
     Networks,
@@ -40,8 +40,8 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment | None = None,
-    preprocess: Transform = lambda image: image,
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda image: image,
     weighting: Literal["all", "threshold", "confidence"] = "all",
     threshold: Annotated[float, Range(0, 1)] = 0.95,
     generation: Annotated[int, Range(1)] = 1,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
 from dlcore.ops.replica import all_gather
 from dlcore.semi_supervised.two_streams import (
@@ -79,8 +79,8 @@ def learner(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     num_unlabeled: int,
-    augment: Augment | None = None,
-    preprocess: Transform = lambda image: image,
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda image: image,
     alpha: Annotated[float, Range(0, 0.999)] = 0.6,
     unlabeled_weight: Annotated[float, Range(0)] = 100.0,
     ramp_steps: Annotated[int, Range(0)] = 0,

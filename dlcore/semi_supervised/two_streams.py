@@ -24,8 +24,8 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.classification.supervised import Augment, Transform
 from dlcore.classification.supervised import learner as supervised_learner
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
@@ -200,7 +200,7 @@ def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
     return batch["labeled"], unlabeled, unlabeled.pop("hidden_label", None)
 
 
-def augmented(augment: Augment | None, rng: jax.Array, part: dict) -> jax.Array:
+def augmented(augment: Augmentation | None, rng: jax.Array, part: dict) -> jax.Array:
     """Augment the images of a stream, each under a key of its index.
 
     Args:
@@ -292,8 +292,8 @@ def two_stream_learner(
     optimizer: optax.GradientTransformation,
     technique: Technique,
     *,
-    preprocess: Transform = lambda image: image,
-    augment: Augment | None = None,
+    preprocess: Preprocess = lambda image: image,
+    augment: Augmentation | None = None,
     weight: Callable[[jax.Array], jax.Array] = jnp.ones_like,
     teacher: Teacher | None = None,
     memory: Callable[[int], Any] = lambda num_classes: None,

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.classification.supervised import Augment, Transform
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import entropy_loss, kl_divergence_loss
 from dlcore.semi_supervised.two_streams import (
@@ -87,8 +87,8 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    augment: Augment | None = None,
-    preprocess: Transform = lambda image: image,
+    augment: Augmentation | None = None,
+    preprocess: Preprocess = lambda image: image,
     epsilon: Annotated[float, Range(0)] = 8.0,
     xi: Annotated[float, Range(1e-6, 1)] = 0.01,
     iterations: Annotated[int, Range(1)] = 1,

@@ -19,7 +19,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.replica import replica_key
 from dlcore.ops.split_sequence import split_sequence
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.sequence.decoding import generate
 
 __all__ = ["check_rows", "continue_text", "learner"]
@@ -160,7 +160,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> State:
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")
         params = model.init(jax.random.fold_in(rng, 0), jnp.asarray(batch["text"])[:1, :window])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         check_rows(batch, window + 1, f"the window of {window} tokens and the one that follows")

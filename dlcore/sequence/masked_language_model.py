@@ -20,7 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, check_arguments, exam
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.checks import check_indices, check_shapes
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.sequence.language_model import check_rows
 
 __all__ = ["hide_tokens", "learner", "two_sided_table_accuracy"]
@@ -161,7 +161,7 @@ def learner(
         check_rows(batch, model.window, f"the window of {model.window} tokens")
         tokens = jnp.zeros((1, model.window), jnp.int32)
         params = model.init(jax.random.fold_in(rng, 0), tokens)["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return _objective(model, params, *hidden(state.rng, batch), mask_of(batch))

@@ -19,7 +19,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean, mse_loss
 from dlcore.nn import Dense
 from dlcore.nn.ode import odeint
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VectorField", "learner"]
 
@@ -86,7 +86,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), jnp.zeros(()), batch["state"][0, 0])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         # Integrate from the first point, and compare with all later ones.

@@ -36,7 +36,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_argu
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.replica import pmean, replica_key
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.sequence.decoding import Beam, forbid_special, generate_sentences
 
 __all__ = ["exact_match", "learner", "matches"]
@@ -115,7 +115,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> State:
         first = _parts(batch)[0]
         params = model.init(jax.random.fold_in(rng, 0), first["source"], first["target"][:, :-1])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params: Any, batch: dict, rng: jax.Array | None = None) -> tuple[jax.Array, Metrics]:
         keys = [None if rng is None else jax.random.fold_in(rng, i) for i in range(len(_parts(batch)))]

@@ -17,7 +17,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, State, Sum, mask_of
 from dlcore.losses import masked_mean, multi_task_loss
 from dlcore.nn import Dense
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["HeadsNet", "learner", "turned_images"]
 
@@ -94,7 +94,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), next(iter(batch.values()))["image"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         # Gradient of the weighted sum of the tasks' losses.

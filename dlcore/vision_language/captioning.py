@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.words import END, PAD, START
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
@@ -41,9 +42,6 @@ from dlcore.sequence.decoding import Beam, generate_sentences
 from dlcore.vision_language.references import draw_references
 
 __all__ = ["learner"]
-
-Transform = Callable[[jax.Array], jax.Array]
-Augment = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def _encode(
@@ -110,8 +108,8 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    preprocess: Transform = lambda image: image,
-    augment: Augment | None = None,
+    preprocess: Preprocess = lambda image: image,
+    augment: Augmentation | None = None,
     captions_per_image: Annotated[int, Range(1)] = 1,
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0,
     blind: bool = False,

@@ -20,7 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import clip_loss
 from dlcore.nn import Dense
 from dlcore.ops.replica import all_gather
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.vision_language.networks import SentenceEncoder
 from dlcore.vision_language.references import draw_references
 from dlcore.vision_language.video_caption import ClipEncoder
@@ -153,7 +153,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), view(batch), batch["captions"][:, 0])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         return objective(params, batch, view(batch), batch["captions"][:, 0])

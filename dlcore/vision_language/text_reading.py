@@ -33,7 +33,7 @@ from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.nn.position import grid_positions
 from dlcore.ops import max_pool
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_model_state
 from dlcore.vision_language import captioning
 from dlcore.vision_language.references import is_reference
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
@@ -199,10 +199,7 @@ def learner(
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
-        model_state = dict(model.init(jax.random.fold_in(rng, 0), preprocess(batch["image"]), train=False))
-        params = model_state.pop("params")
-        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1)
-        return ModelState(step, rng, params, optimizer.init(params), model_state)
+        return init_model_state(model, optimizer, rng, preprocess(batch["image"]))
 
     def objective(params: Any, state: ModelState, batch: dict, train: bool) -> tuple[jax.Array, tuple[Metrics, Any]]:
         images = preprocess(batch["image"])

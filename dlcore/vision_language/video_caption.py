@@ -27,7 +27,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.sequence.decoding import generate_sentences
 from dlcore.vision_language.networks import GridEncoder
 from dlcore.vision_language.references import caption_losses, draw_references, is_reference
@@ -191,7 +191,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> State:
         tokens = batch["captions"][:, 0, :-1]
         params = model.init(jax.random.fold_in(rng, 0), preprocess(batch["clip"]), tokens)["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def measured(params, clip, captions, batch):
         """(mean loss a word, metrics) of one caption of each clip."""

@@ -29,7 +29,7 @@ from dlcore.data.words import PAD
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, with_coordinates
 
 __all__ = ["RelationNetwork", "learner"]
@@ -140,7 +140,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), *model_inputs(batch))["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         logits, _ = model.apply({"params": params}, *model_inputs(batch))  # [B, A]

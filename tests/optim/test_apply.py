@@ -9,7 +9,7 @@ from flax import struct
 
 from dlcore.learner import State
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import apply_gradients, cross_replica
+from dlcore.optim import apply_gradients
 
 
 @struct.dataclass
@@ -77,7 +77,7 @@ def test_a_line_search_gets_value_gradient_and_function():
 
 @pytest.mark.slow
 def test_replicas_take_the_same_step():
-    optimizer = cross_replica(optax.lbfgs())
+    optimizer = optax.lbfgs()
     state = state_of(optimizer)
 
     def replica(shift):

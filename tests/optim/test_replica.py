@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import create_optimizer, cross_replica
+from dlcore.optim import create_optimizer, cross_replica, optimizer_step
 
 DEVICES = 8
 X = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
@@ -32,6 +32,11 @@ def update(tx, params, state, x, y):
     return optax.apply_updates(params, updates), state
 
 
+def step_of_a_learner(tx, params, state, x, y):
+    value, gradient = jax.value_and_grad(loss)(params, x, y)
+    return optimizer_step(tx, gradient, state, params, value=value, value_fn=lambda params: loss(params, x, y))
+
+
 def single(tx, steps=1):
     tx = optax.with_extra_args_support(tx)
     params, state = PARAMS, tx.init(PARAMS)
@@ -41,7 +46,7 @@ def single(tx, steps=1):
     return params
 
 
-def mapped(tx, steps=1):
+def mapped(tx, steps=1, update=update):
     stack = functools.partial(jax.tree.map, lambda x: jnp.broadcast_to(x, (DEVICES, *jnp.shape(x))))
     params, state = stack(PARAMS), stack(tx.init(PARAMS))
     step = jax.pmap(functools.partial(update, tx), axis_name=REPLICA)
@@ -82,13 +87,13 @@ def test_shard_map_without_its_check_gives_the_same():
 @pytest.mark.parametrize(
     "make",
     [
-        functools.partial(create_optimizer, "sgd", 0.1),
+        functools.partial(optax.sgd, 0.1),
         functools.partial(create_optimizer, "sgd", 0.1, accumulate=2, clip_norm=0.5, ema=0.9),
     ],
 )
-def test_built_optimizers_average_over_replicas(make):
+def test_a_learner_s_step_averages_over_replicas(make):
     steps = 4
-    got, want = mapped(make(), steps), single(make(), steps)
+    got, want = mapped(make(), steps, step_of_a_learner), single(make(), steps)
     for replica in range(DEVICES):
         chex.assert_trees_all_close(jax.tree.map(lambda x, r=replica: x[r], got), want, rtol=1e-5, atol=1e-6)
 

@@ -12,6 +12,7 @@ lazy_exports(
         "Mixing": "mixing",
         "OPERATIONS": "policies",
         "POLICIES": "policies",
+        "Preprocess": "compose",
         "RandomWarp": "random_warp",
         "STRONG": "recipes",
         "VIEWS": "recipes",

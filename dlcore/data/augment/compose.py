@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Augmentation", "compose", "identity", "on_unit"]
+__all__ = ["Augmentation", "Preprocess", "compose", "identity", "on_unit"]
 
 Augmentation = Callable[[Any, jax.Array], jax.Array]
+"""`(key, image) -> image`, of one image in training."""
+Preprocess = Callable[[jax.Array], jax.Array]
+"""A batch of images to the model's input."""
 
 
 def identity(key: jax.Array | None, image: jax.Array) -> jax.Array:

@@ -1,17 +1,15 @@
 """Augmentations that belong together: what a classifier, and what contrastive learning, does to a kind of image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-import jax
 import numpy as np
 
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
+from dlcore.data.augment.compose import Augmentation
 
 __all__ = ["CLASSIFICATION", "STRONG", "VIEWS", "classification_augmentation", "contrastive_augmentation"]
-
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 
 STRONG = ("cutout", "rand_augment", "auto_augment")
 """On top of a plain recipe: a square of half the side, two operations of strength 9, the policy for CIFAR-10."""

@@ -23,7 +23,6 @@ from dlcore.models.backbone import with_mlp_head
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
-from dlcore.optim.replica import cross_replica
 
 __all__ = [
     "SETTINGS",
@@ -224,8 +223,7 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
             clip_value=flags.clip_value,
         )
 
-    # Gradients are averaged over the replicas before they are clipped.
-    tx = cross_replica(partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm))
+    tx = partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm)
     return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
 
 
