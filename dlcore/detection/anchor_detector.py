@@ -18,7 +18,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.learner import Range
 from dlcore.ops.boxes import decode_boxes
 
-__all__ = ["AnchorDetector", "Outputs", "detect"]
+__all__ = ["AnchorDetector", "Matching", "Outputs", "check_matching", "detect"]
 
 
 class Outputs(NamedTuple):
@@ -31,6 +31,32 @@ class Outputs(NamedTuple):
 
     logits: jax.Array
     deltas: jax.Array
+
+
+class Matching(NamedTuple):
+    """Which anchors a box is learned at.
+
+    Args:
+      fg_iou_thresh: IoU from which on an anchor is foreground.
+      bg_iou_thresh: IoU below which an anchor is background, at most `fg_iou_thresh`.
+    """
+
+    fg_iou_thresh: Annotated[float, Range(0, 1)] = 0.5
+    bg_iou_thresh: Annotated[float, Range(0, 1)] = 0.4
+
+
+def check_matching(matching: Matching) -> None:
+    """Refuse thresholds that would make an anchor foreground and background.
+
+    Args:
+      matching: thresholds of a learner.
+
+    Raises:
+      ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
+    """
+    foreground, background = matching
+    if background > foreground:
+        raise ValueError(f"bg_iou_thresh={background}: too large; allowed: at most fg_iou_thresh={foreground}")
 
 
 class AnchorDetector(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from flax import linen as nn
 from dlcore.data.augment import augment_examples
 from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize, own_sizes, with_sizes, zero_padding
-from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Sum, example_keys, mask_of
+from dlcore.learner import Labels, Learner, Metric, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.metrics import TotalLoss
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.nn.apply import apply_model
@@ -25,6 +25,7 @@ from dlcore.optim import apply_gradients, init_model_state
 __all__ = [
     "Candidates",
     "Predictions",
+    "Thresholds",
     "detector_learner",
     "flatten_levels",
     "head_conv",
@@ -140,6 +141,22 @@ def flatten_levels(levels: Sequence[jax.Array], num_anchors: int = 1) -> jax.Arr
     """
     flat = [x.reshape(x.shape[0], -1, x.shape[-1] // num_anchors) for x in levels]
     return jnp.concatenate(flat, 1).astype(logits_dtype(levels[0].dtype))
+
+
+class Thresholds(NamedTuple):
+    """From the scores of a dense detector to the detections of an image.
+
+    Args:
+      score_thresh: least score of a detection.
+      nms_thresh: largest IoU of two detections of one class.
+      topk_candidates: best scores that go on to suppression: of each level, of each class in SSD.
+      detections_per_img: K, detections of an image at most.
+    """
+
+    score_thresh: Annotated[float, Range(0, 1)] = 0.05
+    nms_thresh: Annotated[float, Range(0, 1)] = 0.5
+    topk_candidates: Annotated[int, Range(1)] = 1000
+    detections_per_img: Annotated[int, Range(1)] = 100
 
 
 class Candidates(NamedTuple):

@@ -21,6 +21,7 @@ from flax import linen as nn
 
 from dlcore.detection.anchors import Grid
 from dlcore.detection.dense import (
+    Thresholds,
     detector_learner,
     flatten_levels,
     head_conv,
@@ -249,10 +250,7 @@ def learner(
     regress_range: Annotated[float, Range(1)] = 8.0,
     alpha: Annotated[float, Range(0, 1)] = 0.25,
     gamma: Annotated[float, Range(0)] = 2.0,
-    score_thresh: Annotated[float, Range(0, 1)] = 0.2,
-    nms_thresh: Annotated[float, Range(0, 1)] = 0.6,
-    topk_candidates: Annotated[int, Range(1)] = 1000,
-    detections_per_img: Annotated[int, Range(1)] = 100,
+    thresholds: Thresholds = Thresholds(0.2, 0.6),
 ) -> Learner:
     """Train FCOS on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -265,10 +263,7 @@ def learner(
       regress_range: farthest side of a box that a level regresses, in strides; the coarsest level has no limit.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
-      score_thresh: least score of a detection.
-      nms_thresh: largest IoU of two detections of one class.
-      topk_candidates: best scores of each level that go on to suppression.
-      detections_per_img: K, detections of an image at most.
+      thresholds: from scores to detections.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -280,11 +275,5 @@ def learner(
         preprocess=preprocess,
         augment=augment,
         losses=partial(image_losses, **targets, alpha=alpha, gamma=gamma),
-        postprocess=partial(
-            postprocess,
-            score_thresh=score_thresh,
-            nms_thresh=nms_thresh,
-            topk_candidates=topk_candidates,
-            detections_per_img=detections_per_img,
-        ),
+        postprocess=partial(postprocess, **thresholds._asdict()),
     )

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.detection.anchor_detector import AnchorDetector, Outputs, detect
+from dlcore.detection.anchor_detector import AnchorDetector, Matching, Outputs, check_matching, detect
 from dlcore.detection.anchors import IGNORED, Anchors, match_anchors
-from dlcore.detection.dense import detector_learner
+from dlcore.detection.dense import Thresholds, detector_learner
 from dlcore.detection.fpn import FPN_OLD_NAMES
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
@@ -124,14 +124,10 @@ def learner(
     optimizer: optax.GradientTransformation,
     preprocess: Any = lambda image: image,
     augment: Any = None,
-    fg_iou_thresh: Annotated[float, Range(0, 1)] = 0.5,
-    bg_iou_thresh: Annotated[float, Range(0, 1)] = 0.4,
+    matching: Matching = Matching(),
     alpha: Annotated[float, Range(0, 1)] = 0.25,
     gamma: Annotated[float, Range(0)] = 2.0,
-    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
-    nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
-    topk_candidates: Annotated[int, Range(1)] = 1000,
-    detections_per_img: Annotated[int, Range(1)] = 300,
+    thresholds: Thresholds = Thresholds(detections_per_img=300),
 ) -> Learner:
     """Train RetinaNet on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -140,14 +136,10 @@ def learner(
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
       augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
-      fg_iou_thresh: IoU from which on an anchor is foreground.
-      bg_iou_thresh: IoU below which an anchor is background, at most `fg_iou_thresh`.
+      matching: of anchors to boxes.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
-      score_thresh: least score of a detection.
-      nms_thresh: largest IoU of two detections of one class.
-      topk_candidates: best scores of each level that go on to suppression.
-      detections_per_img: K, detections of an image at most.
+      thresholds: from scores to detections.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -155,20 +147,12 @@ def learner(
     Raises:
       ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
     """
-    if bg_iou_thresh > fg_iou_thresh:
-        raise ValueError(f"bg_iou_thresh={bg_iou_thresh}: too large; allowed: at most fg_iou_thresh={fg_iou_thresh}")
-    matching = {"fg_iou_thresh": fg_iou_thresh, "bg_iou_thresh": bg_iou_thresh}
+    check_matching(matching)
     return detector_learner(
         model=model,
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        losses=partial(image_losses, **matching, alpha=alpha, gamma=gamma),
-        postprocess=partial(
-            postprocess,
-            score_thresh=score_thresh,
-            nms_thresh=nms_thresh,
-            topk_candidates=topk_candidates,
-            detections_per_img=detections_per_img,
-        ),
+        losses=partial(image_losses, **matching._asdict(), alpha=alpha, gamma=gamma),
+        postprocess=partial(postprocess, **thresholds._asdict()),
     )

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.detection.anchor_detector import AnchorDetector, Outputs, detect
+from dlcore.detection.anchor_detector import AnchorDetector, Matching, Outputs, check_matching, detect
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
-from dlcore.detection.dense import detector_learner
+from dlcore.detection.dense import Thresholds, detector_learner
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.regression import smooth_l1_loss
@@ -165,13 +165,9 @@ def learner(
     optimizer: optax.GradientTransformation,
     preprocess: Any = lambda image: image,
     augment: Any = None,
-    fg_iou_thresh: Annotated[float, Range(0, 1)] = 0.5,
-    bg_iou_thresh: Annotated[float, Range(0, 1)] = 0.4,
+    matching: Matching = Matching(),
     neg_to_pos_ratio: Annotated[float, Range(0)] = 3.0,
-    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
-    nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
-    topk_candidates: Annotated[int, Range(1)] = 1000,
-    detections_per_img: Annotated[int, Range(1)] = 100,
+    thresholds: Thresholds = Thresholds(),
 ) -> Learner:
     """Train a single-stage detector on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -180,13 +176,9 @@ def learner(
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
-      fg_iou_thresh: IoU from which on an anchor is foreground.
-      bg_iou_thresh: IoU below which an anchor is background, at most `fg_iou_thresh`.
+      matching: of anchors to boxes.
       neg_to_pos_ratio: background anchors in the loss, to one of the foreground.
-      score_thresh: least score of a detection.
-      nms_thresh: largest IoU of two detections of one class.
-      topk_candidates: best scores of each level that go on to suppression.
-      detections_per_img: K, detections of an image at most.
+      thresholds: from scores to detections.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -194,20 +186,12 @@ def learner(
     Raises:
       ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
     """
-    if bg_iou_thresh > fg_iou_thresh:
-        raise ValueError(f"bg_iou_thresh={bg_iou_thresh}: too large; allowed: at most fg_iou_thresh={fg_iou_thresh}")
-    matching = {"fg_iou_thresh": fg_iou_thresh, "bg_iou_thresh": bg_iou_thresh}
+    check_matching(matching)
     return detector_learner(
         model=model,
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        losses=partial(image_losses, **matching, neg_to_pos_ratio=neg_to_pos_ratio),
-        postprocess=partial(
-            postprocess,
-            score_thresh=score_thresh,
-            nms_thresh=nms_thresh,
-            topk_candidates=topk_candidates,
-            detections_per_img=detections_per_img,
-        ),
+        losses=partial(image_losses, **matching._asdict(), neg_to_pos_ratio=neg_to_pos_ratio),
+        postprocess=partial(postprocess, **thresholds._asdict()),
     )

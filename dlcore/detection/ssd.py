@@ -25,7 +25,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
-from dlcore.detection.dense import detector_learner, flatten_levels, named_maps, select, topk_by_class
+from dlcore.detection.dense import Thresholds, detector_learner, flatten_levels, named_maps, select, topk_by_class
 from dlcore.detection.padding import ImageSize
 from dlcore.detection.single_stage import WEIGHTS, Outputs, mined_losses
 from dlcore.learner import Learner, Range, check_arguments
@@ -322,10 +322,7 @@ def learner(
     iou_thresh: Annotated[float, Range(0, 1)] = 0.5,
     neg_to_pos_ratio: Annotated[float, Range(0)] = 3.0,
     min_positives: Annotated[int, Range(0)] = 1,
-    score_thresh: Annotated[float, Range(0, 1)] = 0.01,
-    nms_thresh: Annotated[float, Range(0, 1)] = 0.45,
-    topk_candidates: Annotated[int, Range(1)] = 400,
-    detections_per_img: Annotated[int, Range(1)] = 200,
+    thresholds: Thresholds = Thresholds(0.01, 0.45, 400, 200),
 ) -> Learner:
     """Train SSD on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -338,10 +335,7 @@ def learner(
       neg_to_pos_ratio: background boxes in the loss, to one of the foreground.
       min_positives: foreground boxes that an image counts as having at least; 0: an image without objects costs
         nothing, as in torchvision.
-      score_thresh: least score of a detection.
-      nms_thresh: largest IoU of two detections of one class.
-      topk_candidates: best scores of each class that go on to suppression.
-      detections_per_img: K, detections of an image at most.
+      thresholds: from scores to detections.
 
     Returns:
       The learner, as `detector_learner` describes it.
@@ -353,11 +347,5 @@ def learner(
         preprocess=preprocess,
         augment=augment,
         losses=partial(image_losses, iou_thresh=iou_thresh, **mining),
-        postprocess=partial(
-            postprocess,
-            score_thresh=score_thresh,
-            nms_thresh=nms_thresh,
-            topk_candidates=topk_candidates,
-            detections_per_img=detections_per_img,
-        ),
+        postprocess=partial(postprocess, **thresholds._asdict()),
     )

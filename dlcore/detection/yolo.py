@@ -25,7 +25,15 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.detection.dense import detector_learner, flatten_levels, named_maps, select, topk_by_level, tower
+from dlcore.detection.dense import (
+    Thresholds,
+    detector_learner,
+    flatten_levels,
+    named_maps,
+    select,
+    topk_by_level,
+    tower,
+)
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv
@@ -282,10 +290,7 @@ def learner(
     augment: Any = None,
     lambda_coord: Annotated[float, Range(0)] = 5.0,
     lambda_noobj: Annotated[float, Range(0)] = 0.5,
-    score_thresh: Annotated[float, Range(0, 1)] = 0.05,
-    nms_thresh: Annotated[float, Range(0, 1)] = 0.5,
-    topk_candidates: Annotated[int, Range(1)] = 1000,
-    detections_per_img: Annotated[int, Range(1)] = 100,
+    thresholds: Thresholds = Thresholds(),
 ) -> Learner:
     """Train YOLO on the batches of `dlcore.detection.dense.detector_learner`.
 
@@ -296,10 +301,7 @@ def learner(
       augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
       lambda_coord: weight of the loss of coordinates.
       lambda_noobj: weight of the confidence of boxes that answer for no object.
-      score_thresh: least score of a detection.
-      nms_thresh: largest IoU of two detections of one class.
-      topk_candidates: best scores of an image that go on to suppression.
-      detections_per_img: K, detections of an image at most.
+      thresholds: from scores to detections.
 
     Returns:
       The learner, as `detector_learner` describes it; it also measures `lost_objects`, a number of objects.
@@ -311,11 +313,5 @@ def learner(
         augment=augment,
         losses=partial(image_losses, lambda_coord=lambda_coord, lambda_noobj=lambda_noobj),
         measures=lost_objects,
-        postprocess=partial(
-            postprocess,
-            score_thresh=score_thresh,
-            nms_thresh=nms_thresh,
-            topk_candidates=topk_candidates,
-            detections_per_img=detections_per_img,
-        ),
+        postprocess=partial(postprocess, **thresholds._asdict()),
     )

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.data.scenes import SHAPES
 from dlcore.detection import fcos
+from dlcore.detection.dense import Thresholds
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Learner
 from dlcore.main import main
@@ -59,7 +60,7 @@ def detector(stage: str, width: int) -> fcos.FCOS:
 
 def learner_of(model: nn.Module, optimizer: Callable[[], optax.GradientTransformation]) -> Learner:
     """Build the learner of a small FCOS."""
-    settings = {"regress_range": 5.0, "score_thresh": 0.05, "topk_candidates": 100, "detections_per_img": 30}
+    settings = {"regress_range": 5.0, "thresholds": Thresholds(0.05, 0.6, 100, 30)}
     return fcos.learner(model=model, optimizer=optimizer(), preprocess=standardize, **settings)
 
 

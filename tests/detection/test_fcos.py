@@ -21,6 +21,7 @@ from dlcore.ops.replica import REPLICA
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from tests.detection.detectors import Golden, parameters
+from tests.experiment.arguments import arguments_of
 
 # Against torchvision
 
@@ -236,7 +237,7 @@ def build(**settings):
         distance_activation="exp",
     )
     settings = {"detections_per_img": 5, "topk_candidates": 20, "regress_range": 3.0, **settings}
-    return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05)), **settings)
+    return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05)), **arguments_of(fcos.learner, **settings))
 
 
 def source(count, seed=0):

@@ -23,6 +23,7 @@ from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn.position import sinusoidal_encoding_2d
 from dlcore.ops.boxes import box_convert, clip_boxes, resize_boxes
 from tests.detection.detectors import GOLDENS, RULE, Golden, Small
+from tests.experiment.arguments import arguments_of
 
 SSD_MEAN = (0.48235, 0.45882, 0.40784)
 TECHNIQUES = {
@@ -249,7 +250,7 @@ def small_learners(name):
         counts = {"num_proposals": 6, "rpn_batch_size_per_image": 8, "box_batch_size_per_image": 4}
         return two_stage.learner(model=model, optimizer=optax.sgd(0.1), **counts, **SETTINGS)
     model = RetinaNet(Small(), **SMALL, extra_blocks="none", num_convs=1, scales=(1.5,), aspect_ratios=(1.0,))
-    return retinanet.learner(model=model, optimizer=optax.sgd(0.1), **SETTINGS)
+    return retinanet.learner(model=model, optimizer=optax.sgd(0.1), **arguments_of(retinanet.learner, **SETTINGS))
 
 
 def padded_batch(fill):

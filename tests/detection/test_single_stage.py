@@ -21,6 +21,7 @@ from dlcore.ops.boxes import encode_boxes
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import mined_step
+from tests.experiment.arguments import arguments_of
 
 FOUR = Anchors(np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [40, 40, 48, 48]], np.float32), (4,))
 
@@ -163,7 +164,9 @@ MODEL = SingleStage(
 
 def build(**settings):
     settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
-    return single_stage.learner(model=MODEL, optimizer=cross_replica(optax.sgd(0.02)), **settings)
+    return single_stage.learner(
+        model=MODEL, optimizer=cross_replica(optax.sgd(0.02)), **arguments_of(single_stage.learner, **settings)
+    )
 
 
 def source(count):

@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from dlcore.detection import dense, ssd
 from dlcore.detection.anchors import Anchors
+from dlcore.detection.dense import Thresholds
 from dlcore.detection.ssd import SSD, Outputs, ReducedVGG16, default_boxes, match_default_boxes
 from dlcore.detection.torch_weights import load_torch
 from dlcore.learner import ModelState
@@ -129,7 +130,7 @@ MODEL = SSD(
 
 @pytest.mark.slow
 def test_images_without_boxes_learn_the_background():
-    learner = jitted(ssd.learner(model=MODEL, optimizer=optax.sgd(0.1), topk_candidates=10, detections_per_img=5))
+    learner = jitted(ssd.learner(model=MODEL, optimizer=optax.sgd(0.1), thresholds=Thresholds(0.01, 0.45, 10, 5)))
     rows = source(4)[:]
     state = learner.init(jax.random.key(0), rows)
     outputs, boxes = MODEL.apply({"params": state.params}, rows["image"])

@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.detection import yolo
+from dlcore.detection.dense import Thresholds
 from dlcore.detection.yolo import YOLO, Cells, Outputs, assign_cells
 from dlcore.learner import ModelState
 from dlcore.nn import Conv
@@ -117,7 +118,7 @@ def test_perfect_outputs_give_the_boxes_back():
 @pytest.mark.slow
 def test_images_without_boxes_learn_that_nothing_is_there():
     model = YOLO(Small(), 3, "fine", num_convs=1, channels=4, num_groups=2)
-    learner = jitted(yolo.learner(model=model, optimizer=optax.sgd(0.01), topk_candidates=10, detections_per_img=5))
+    learner = jitted(yolo.learner(model=model, optimizer=optax.sgd(0.01), thresholds=Thresholds(0.05, 0.5, 10, 5)))
     rows = source(4)[:]
     state = learner.init(jax.random.key(0), rows)
     metrics = learner.evaluate(state, rows)
