@@ -26,6 +26,7 @@ __all__ = [
     "Candidates",
     "Predictions",
     "Thresholds",
+    "best_detections",
     "detector_learner",
     "flatten_levels",
     "head_conv",
@@ -251,11 +252,29 @@ def select(
     keep_mask = jax.vmap(
         lambda boxes, scores, groups, valid: nms(boxes, scores, nms_thresh, groups=groups, valid=valid)
     )(*(part.reshape(num_blocks, -1, *part.shape[1:]) for part in (boxes, scores, groups, valid))).reshape(-1)
-    best, valid = top_detections(keep_mask, scores, detections_per_img)
+    return best_detections(boxes, scores, candidates.labels, keep_mask, detections_per_img)
+
+
+def best_detections(
+    boxes: jax.Array, scores: jax.Array, labels: jax.Array, keep_mask: jax.Array, count: int
+) -> dict[str, jax.Array]:
+    """Keep the best detections of one image, padded to a fixed number.
+
+    Args:
+      boxes: [N, 4].
+      scores: [N].
+      labels: [N] int.
+      keep_mask: [N] bool, False for what is no detection.
+      count: K.
+
+    Returns:
+      As `select`.
+    """
+    best, valid = top_detections(keep_mask, scores, count)
     return {
         "boxes": jnp.where(valid[:, None], boxes[best], 0),
         "scores": jnp.where(valid, scores[best], 0),
-        "labels": jnp.where(valid, candidates.labels[best], -1).astype(jnp.int32),
+        "labels": jnp.where(valid, labels[best], -1).astype(jnp.int32),
         "valid": valid,
     }
 

@@ -22,18 +22,28 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.detection.dense import detector_learner, named_maps
+from dlcore.detection import detr_names
+from dlcore.detection.dense import best_detections, detector_learner, named_maps
 from dlcore.detection.padding import ImageSize, pixel_mask
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
-from dlcore.models.resnet import transformers_names
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
 from dlcore.nn.position import sinusoidal_encoding_2d
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
-from dlcore.ops.nms import top_detections
 
-__all__ = ["DETR", "Outputs", "attention_maps", "cardinality", "image_losses", "learner", "match", "postprocess"]
+__all__ = [
+    "DETR",
+    "LossWeights",
+    "MatchingCosts",
+    "Outputs",
+    "attention_maps",
+    "cardinality",
+    "image_losses",
+    "learner",
+    "match",
+    "postprocess",
+]
 
 
 class Outputs(NamedTuple):
@@ -79,43 +89,8 @@ class DETR(nn.Module):
     dropout_rate: Annotated[float, Range(0, 1)] = 0.1
     dtype: Any = None
 
-    TORCH_NAMES = (
-        (r"^backbone\.", "model.backbone.model."),
-        *transformers_names("model.backbone.model."),
-        (r"^(input_projection|encoder\.\d+|decoder\.\d+)\.", r"model.\1."),
-        (r"^model\.(en|de)coder\.(\d+)\.", r"model.\1coder.layers.\2."),
-        (r"\.attn\.(query|key|value|proj)\.", r".self_attn.\1."),
-        (r"\.cross_attn\.(query|key|value|proj)\.", r".encoder_attn.\1."),
-        (r"attn\.(q|k|v)(?:uery|ey|alue)\.", r"attn.\1_proj."),
-        (r"attn\.proj\.", "attn.o_proj."),
-        (r"\.norm1\.", ".self_attn_layer_norm."),
-        (r"(encoder\.layers\.\d+)\.norm2\.", r"\1.final_layer_norm."),
-        (r"(decoder\.layers\.\d+)\.norm2\.", r"\1.encoder_attn_layer_norm."),
-        (r"\.norm3\.", ".final_layer_norm."),
-        (r"^decoder_norm\.", "model.decoder.layernorm."),
-        (r"^query_positions$", "model.query_position_embeddings.weight"),
-        (r"^bbox_predictor_layers\.", "bbox_predictor.layers."),
-    )
-    TORCH_OLD_NAMES = (
-        (r"^(backbone\.0\.body|model\.backbone\.conv_encoder\.model)\.", "model.backbone.model."),
-        (r"^model\.backbone\.model\._backbone\.", "model.backbone.model."),
-        *transformers_names("model.backbone.model."),
-        (r"^input_proj\.", "model.input_projection."),
-        (r"^query_embed\.", "model.query_position_embeddings."),
-        (r"^class_embed\.", "class_labels_classifier."),
-        (r"^bbox_embed\.", "bbox_predictor."),
-        (r"^transformer\.(en|de)coder\.norm\.", r"model.\1coder.layernorm."),
-        (r"^transformer\.(encoder\.layers\.\d+)\.norm2\.", r"model.\1.final_layer_norm."),
-        (r"^transformer\.(decoder\.layers\.\d+)\.norm2\.", r"model.\1.encoder_attn_layer_norm."),
-        (r"^transformer\.(decoder\.layers\.\d+)\.norm3\.", r"model.\1.final_layer_norm."),
-        (r"^transformer\.((?:en|de)coder\.layers\.\d+)\.norm1\.", r"model.\1.self_attn_layer_norm."),
-        (r"^transformer\.((?:en|de)coder\.layers\.\d+)\.", r"model.\1."),
-        (r"\.multihead_attn\.", ".encoder_attn."),
-        (r"(\.layers\.\d+)\.linear(\d)\.", r"\1.mlp.fc\2."),
-        (r"(\.layers\.\d+)\.fc(\d)\.", r"\1.mlp.fc\2."),
-        (r"\.(self|encoder)_attn\.out_proj\.", r".\1_attn.o_proj."),
-    )
-    """From older names of transformers, with timm's ResNet or its own, and from the authors'."""
+    TORCH_NAMES = detr_names.TORCH_NAMES
+    TORCH_OLD_NAMES = detr_names.TORCH_OLD_NAMES
 
     takes_image_size = True
     """Whether the call takes the sizes of padded images, as `dlcore.detection.dense.predict_locations` asks."""
@@ -156,10 +131,8 @@ class DETR(nn.Module):
             memory = LayerNorm(dtype=self.dtype, name="encoder_norm")(memory)
         # Transformer decoder: object queries start at zero and carry learned position embeddings.
         query_pos = self.param("query_positions", nn.initializers.normal(1.0), (self.num_queries, self.features))
-        query_pos, queries = (
-            query_pos.astype(memory.dtype),
-            jnp.zeros((x.shape[0], self.num_queries, self.features), memory.dtype),
-        )
+        query_pos = query_pos.astype(memory.dtype)  # [Q, D]
+        queries = jnp.zeros((x.shape[0], self.num_queries, self.features), memory.dtype)
         norm, states = LayerNorm(dtype=self.dtype, name="decoder_norm"), []
         for i in range(self.decoder_layers):
             layer = TransformerDecoderBlock(self.num_heads, self.hidden_features, name=f"decoder_{i}", **block)
@@ -224,16 +197,41 @@ def attention_maps(
     return scores, labels, weights.reshape(*weights.shape[:2], *shapes[model.stage].shape[1:3])
 
 
+class MatchingCosts(NamedTuple):
+    """Weights of the cost of a query for a true box.
+
+    Args:
+      class_cost: weight of minus the probability of the class.
+      bbox_cost: weight of the sum of absolute differences.
+      giou_cost: weight of minus the generalized IoU.
+    """
+
+    class_cost: Annotated[float, Range(0)] = 1.0
+    bbox_cost: Annotated[float, Range(0)] = 5.0
+    giou_cost: Annotated[float, Range(0)] = 2.0
+
+
+class LossWeights(NamedTuple):
+    """Weights of the parts of the loss.
+
+    Args:
+      eos_coefficient: weight of queries without an object in the entropy.
+      bbox_weight: weight of the sum of absolute differences.
+      giou_weight: weight of the generalized IoU's loss.
+    """
+
+    eos_coefficient: Annotated[float, Range(0, 1)] = 0.1
+    bbox_weight: Annotated[float, Range(0)] = 5.0
+    giou_weight: Annotated[float, Range(0)] = 2.0
+
+
 def match(
     logits: jax.Array,
     boxes: jax.Array,
     true: jax.Array,
     labels: jax.Array,
     valid: jax.Array,
-    *,
-    class_cost: float | jax.Array = 1.0,
-    bbox_cost: float | jax.Array = 5.0,
-    giou_cost: float | jax.Array = 2.0,
+    costs: MatchingCosts = MatchingCosts(),
 ) -> jax.Array:
     """Match each true box of an image to a query of its own, at the least total cost.
 
@@ -243,9 +241,7 @@ def match(
       true: [M, 4], center and size.
       labels: [M] int.
       valid: [M] bool, False for padding.
-      class_cost: weight of minus the probability of the class.
-      bbox_cost: weight of the sum of absolute differences.
-      giou_cost: weight of minus the generalized IoU.
+      costs: weights of the cost.
 
     Returns:
       [M] int32, index of a query; -1 for padding.
@@ -254,7 +250,7 @@ def match(
     cost_bbox = jnp.abs(boxes[:, None] - true).sum(-1)  # [Q, M]
     cost_giou = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))  # [Q, M]
     # Hungarian matching.
-    return assign(bbox_cost * cost_bbox - class_cost * probs - giou_cost * cost_giou, valid)
+    return assign(costs.bbox_cost * cost_bbox - costs.class_cost * probs - costs.giou_cost * cost_giou, valid)
 
 
 def image_losses(
@@ -264,11 +260,9 @@ def image_losses(
     labels: jax.Array,
     valid: jax.Array,
     *,
-    eos_coefficient: float | jax.Array = 0.1,
-    bbox_weight: float | jax.Array = 5.0,
-    giou_weight: float | jax.Array = 2.0,
+    costs: MatchingCosts = MatchingCosts(),
+    weights: LossWeights = LossWeights(),
     auxiliary: bool = True,
-    **costs: Any,
 ) -> dict[str, Any]:
     """Sum the losses over the queries of one image.
 
@@ -278,11 +272,9 @@ def image_losses(
       boxes: [M, 4] pixels, corners.
       labels: [M] int.
       valid: [M] bool, False for padding.
-      eos_coefficient: weight of queries without an object in the entropy.
-      bbox_weight: of the sum of absolute differences.
-      giou_weight: of the generalized IoU's loss.
+      costs: of `match`.
+      weights: of the losses.
       auxiliary: take the losses of the earlier decoder layers, too.
-      **costs: of `match`.
 
     Returns:
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
@@ -292,11 +284,11 @@ def image_losses(
 
     def of_layer(logits, pred_boxes):
         # One query for each target box; the other queries predict "no object".
-        query_idx = match(logits, pred_boxes, target_boxes, labels, valid, **costs)  # [M]
+        query_idx = match(logits, pred_boxes, target_boxes, labels, valid, costs)  # [M]
         pairs = query_idx[:, None] == jnp.arange(len(pred_boxes))  # [M, Q]
         is_matched, has_query = pairs.any(0), (query_idx >= 0)  # [Q], [M]
         label = jnp.where(is_matched, labels[pairs.argmax(0)], logits.shape[-1] - 1)  # [Q]
-        weight = jnp.where(is_matched, 1.0, eos_coefficient)  # [Q]
+        weight = jnp.where(is_matched, 1.0, weights.eos_coefficient)  # [Q]
         # Class loss over all queries, box losses over matched pairs alone.
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [Q]
         matched_boxes = jnp.where(has_query[:, None], pred_boxes[query_idx], 0.5)  # [M, 4]
@@ -304,8 +296,8 @@ def image_losses(
         giou_loss = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (matched_boxes, target)))  # [M]
         return {
             "classification": ((weight * entropy).sum(), weight.sum()),
-            "box": bbox_weight * jnp.abs(matched_boxes - target).sum(),
-            "giou": giou_weight * jnp.where(has_query, giou_loss, 0).sum(),
+            "box": weights.bbox_weight * jnp.abs(matched_boxes - target).sum(),
+            "giou": weights.giou_weight * jnp.where(has_query, giou_loss, 0).sum(),
         }
 
     # Losses of every decoder layer, each with a matching of its own.
@@ -359,13 +351,7 @@ def postprocess(
     probs = jax.nn.softmax(outputs.logits[-1])[:, :-1]  # [Q, C]
     scores, labels = probs.max(-1), probs.argmax(-1)  # [Q], [Q]
     boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)  # [Q, 4]
-    best, valid = top_detections(scores > score_thresh, scores, detections_per_img)
-    return {
-        "boxes": jnp.where(valid[:, None], boxes[best], 0),
-        "scores": jnp.where(valid, scores[best], 0),
-        "labels": jnp.where(valid, labels[best], -1).astype(jnp.int32),
-        "valid": valid,
-    }
+    return best_detections(boxes, scores, labels, scores > score_thresh, detections_per_img)
 
 
 @check_arguments
@@ -375,12 +361,8 @@ def learner(
     optimizer: optax.GradientTransformation,
     preprocess: Any = lambda image: image,
     augment: Any = None,
-    class_cost: Annotated[float, Range(0)] = 1.0,
-    bbox_cost: Annotated[float, Range(0)] = 5.0,
-    giou_cost: Annotated[float, Range(0)] = 2.0,
-    eos_coefficient: Annotated[float, Range(0, 1)] = 0.1,
-    bbox_weight: Annotated[float, Range(0)] = 5.0,
-    giou_weight: Annotated[float, Range(0)] = 2.0,
+    costs: MatchingCosts = MatchingCosts(),
+    weights: LossWeights = LossWeights(),
     auxiliary: bool = True,
     score_thresh: Annotated[float, Range(0, 1)] = 0.05,
     detections_per_img: Annotated[int, Range(1)] = 100,
@@ -392,12 +374,8 @@ def learner(
       optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
       preprocess: batch of images to the model's input, of the same size.
       augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
-      class_cost: weight of the class in the matching.
-      bbox_cost: weight of the absolute differences in the matching.
-      giou_cost: weight of the generalized IoU in the matching.
-      eos_coefficient: weight of queries without an object in the loss.
-      bbox_weight: weight of the absolute differences in the loss.
-      giou_weight: weight of the generalized IoU in the loss.
+      costs: weights of the matching.
+      weights: weights of the loss.
       auxiliary: take the loss after every decoder layer, not the last alone.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
@@ -406,14 +384,12 @@ def learner(
       The learner, as `detector_learner` describes it; it also measures `cardinality_error`, the mean difference between
       the queries that claim an object and the objects.
     """
-    costs = {"class_cost": class_cost, "bbox_cost": bbox_cost, "giou_cost": giou_cost}
-    weights = {"eos_coefficient": eos_coefficient, "bbox_weight": bbox_weight, "giou_weight": giou_weight}
     return detector_learner(
         model=model,
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
-        losses=partial(image_losses, auxiliary=auxiliary, **costs, **weights),
+        losses=partial(image_losses, costs=costs, weights=weights, auxiliary=auxiliary),
         measures=cardinality,
         postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),
     )

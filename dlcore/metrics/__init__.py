@@ -9,6 +9,7 @@ from dlcore.metrics.image_quality import nrmse, psnr, ssim, ssim_map
 from dlcore.metrics.keypoints import KeypointAccuracy
 from dlcore.metrics.panoptic import PanopticQuality
 from dlcore.metrics.point_sets import chamfer_distance, point_f1
+from dlcore.metrics.prototype_usage import PrototypeUsage
 from dlcore.metrics.ranking import multilabel_average_precision, ndcg
 from dlcore.metrics.regression import RootMeanSquare
 from dlcore.metrics.retrieval import recall_at_k, verification
@@ -23,6 +24,7 @@ __all__ = [
     "MeanIoU",
     "PanopticQuality",
     "PrecisionRecall",
+    "PrototypeUsage",
     "RootMeanSquare",
     "TotalLoss",
     "accuracy",

@@ -24,25 +24,22 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import Augmentation, Preprocess, to_float
-from dlcore.learner import Last, Learner, Metric, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import BatchNorm, Dense, gelu
-from dlcore.ops.replica import REPLICA, psum
+from dlcore.metrics import PrototypeUsage
+from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
-from dlcore.self_supervised.networks import encode, init_variables, unit
+from dlcore.self_supervised.networks import encode, init_variables
+from dlcore.self_supervised.views import crops
 
 __all__ = [
-    "DINONet",
     "DINOState",
-    "PrototypeUsage",
-    "crops",
     "dino_losses",
     "learner",
     "teacher_momentum",
@@ -51,29 +48,6 @@ __all__ = [
 
 _GLOBAL = 2
 """Large crops; the teacher sees these alone."""
-
-
-class PrototypeUsage(Metric):
-    """Entropy of the teacher's mean prediction over all examples, as a share of log K: 0 where it has collapsed.
-
-    Args:
-      total: [K] sum of the predictions.
-      count: [] int32, predictions.
-    """
-
-    total: jax.Array
-    count: jax.Array
-
-    def compute(self) -> float | None:
-        """Read the share.
-
-        Returns:
-          In [0, 1]; None where nothing was counted.
-        """
-        if self.count == 0:
-            return None
-        mean = np.asarray(self.total, np.float64) / int(self.count)
-        return float(-(mean * np.log(np.maximum(mean, 1e-12))).sum() / np.log(len(mean)))
 
 
 @struct.dataclass
@@ -91,55 +65,6 @@ class DINOState(State):
     teacher_params: Any
     teacher_model_state: Any
     center: jax.Array
-
-
-class DINONet(nn.Module):
-    """A backbone with DINO's head: three layers, a unit vector, and K cosines with unit vectors.
-
-    Args:
-      backbone: a ViT without a head (num_classes=0), whose class token are the features; or another model, whose
-        features are the mean of the last map of its method `features`.
-      outputs: K, cosines of the head.
-      hidden_features: of the head's two hidden layers.
-      bottleneck: numbers of the unit vector.
-      batch_norm: normalize the hidden layers by the batch, the paper's `use_bn_in_head`: a small network whose features
-        differ little from image to image would else give all of them one unit vector.
-      axis_name: mapped axis over which the head's batch statistics are averaged.
-    """
-
-    backbone: nn.Module
-    outputs: Annotated[int, Range(2)] = 65536
-    hidden_features: Annotated[int, Range(1)] = 2048
-    bottleneck: Annotated[int, Range(1)] = 256
-    batch_norm: bool = False
-    axis_name: str | None = REPLICA
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Encode images and compare them with the prototypes.
-
-        Args:
-          x: [B, H, W, C], preprocessed.
-          train: normalize by batch statistics, and update the running ones.
-
-        Returns:
-          `features: [B, D]` and `logits: [B, K]` in [-1, 1], at least float32.
-        """
-        if getattr(self.backbone, "num_classes", 1) == 0:
-            h = self.backbone(x, train)
-        else:
-            h = list(self.backbone.features(x, train).values())[-1].mean((1, 2))
-        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
-        # The variance is kept at every width, so that z, whose length is lost, is not all bias; 0.02 at width 2,048.
-        init, z = nn.initializers.lecun_normal(), h
-        for i in range(2):
-            z = Dense(self.hidden_features, kernel_init=init, name=f"head{i}")(z)
-            if self.batch_norm:
-                z = BatchNorm(not train, axis_name=self.axis_name, name=f"head{i}_bn")(z)
-            z = gelu(z)
-        z = Dense(self.bottleneck, kernel_init=init, name="head2")(z)
-        prototypes = self.param("prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
-        return {"features": h, "logits": unit(z) @ unit(prototypes).astype(z.dtype).T}
 
 
 def teacher_momentum(start: float, steps: int) -> optax.Schedule:
@@ -176,24 +101,6 @@ def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, moment
     total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
     total, count = psum((total, count))
     return momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
-
-
-def crops(augment: Augmentation, keys: jax.Array, images: jax.Array, count: int, first: int = 0) -> jax.Array:
-    """Draw crops of each image under its own key.
-
-    Args:
-      augment: `(key, image [H, W, C] in [0, 1]) -> image`.
-      keys: [B].
-      images: [B, H, W, C], uint8, or float in [0, 1].
-      count: V, crops of each image.
-      first: number of the first crop, so that several calls draw different ones.
-
-    Returns:
-      [V, B, h, w, C].
-    """
-    images = to_float(images)
-    one = lambda view: jax.vmap(lambda key, x: augment(jax.random.fold_in(key, view), x))(keys, images)  # noqa: E731
-    return jnp.stack([one(first + view) for view in range(count)])
 
 
 def dino_losses(
@@ -286,7 +193,8 @@ def learner(
     """Train an encoder of `{"image": [B, H, W, C], "index": [B]}`; labels are not used.
 
     Args:
-      model: `__call__(x, train) -> {"features": [B, D], "logits": [B, K]}`, see `DINONet`.
+      model: `__call__(x, train) -> {"features": [B, D], "logits": [B, K]}`, as `DINONet` of
+        `dlcore.self_supervised.networks`.
       optimizer: any optax transformation.
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, a large crop; two are drawn.
       augment_local: the same for a small crop, of a smaller shape.

@@ -1,4 +1,4 @@
-"""An encoder of images with a projection head, and how learners apply it."""
+"""Encoders of images with a projection head, and how learners apply them."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,11 +8,11 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Range, State
-from dlcore.nn import BatchNorm, Dense
+from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
+__all__ = ["DINONet", "Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
 
 
 def unit(z: jax.Array) -> jax.Array:
@@ -73,6 +73,55 @@ class Embedder(nn.Module):
                 z = BatchNorm(not train, axis_name=self.axis_name, name="hidden_bn")(z)
             z = nn.relu(z)
         return {"features": h, "embeddings": unit(Dense(self.proj_dim, name="projection")(z))}
+
+
+class DINONet(nn.Module):
+    """A backbone with DINO's head: three layers, a unit vector, and K cosines with unit vectors.
+
+    Args:
+      backbone: a ViT without a head (num_classes=0), whose class token are the features; or another model, whose
+        features are the mean of the last map of its method `features`.
+      outputs: K, cosines of the head.
+      hidden_features: of the head's two hidden layers.
+      bottleneck: numbers of the unit vector.
+      batch_norm: normalize the hidden layers by the batch, the paper's `use_bn_in_head`: a small network whose features
+        differ little from image to image would else give all of them one unit vector.
+      axis_name: mapped axis over which the head's batch statistics are averaged.
+    """
+
+    backbone: nn.Module
+    outputs: Annotated[int, Range(2)] = 65536
+    hidden_features: Annotated[int, Range(1)] = 2048
+    bottleneck: Annotated[int, Range(1)] = 256
+    batch_norm: bool = False
+    axis_name: str | None = REPLICA
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+        """Encode images and compare them with the prototypes.
+
+        Args:
+          x: [B, H, W, C], preprocessed.
+          train: normalize by batch statistics, and update the running ones.
+
+        Returns:
+          `features: [B, D]` and `logits: [B, K]` in [-1, 1], at least float32.
+        """
+        if getattr(self.backbone, "num_classes", 1) == 0:
+            h = self.backbone(x, train)
+        else:
+            h = list(self.backbone.features(x, train).values())[-1].mean((1, 2))
+        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        # The variance is kept at every width, so that z, whose length is lost, is not all bias; 0.02 at width 2,048.
+        init, z = nn.initializers.lecun_normal(), h
+        for i in range(2):
+            z = Dense(self.hidden_features, kernel_init=init, name=f"head{i}")(z)
+            if self.batch_norm:
+                z = BatchNorm(not train, axis_name=self.axis_name, name=f"head{i}_bn")(z)
+            z = gelu(z)
+        z = Dense(self.bottleneck, kernel_init=init, name="head2")(z)
+        prototypes = self.param("prototypes", nn.initializers.normal(1.0), (self.outputs, self.bottleneck))
+        return {"features": h, "logits": unit(z) @ unit(prototypes).astype(z.dtype).T}
 
 
 def init_variables(model: nn.Module, rng: jax.Array, images: Any) -> dict:

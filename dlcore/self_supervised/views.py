@@ -8,7 +8,7 @@ from dlcore.learner import Metrics, Sum
 from dlcore.losses.contrastive import alignment_loss
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["alignment", "two_views"]
+__all__ = ["alignment", "crops", "two_views"]
 
 
 def two_views(
@@ -31,6 +31,27 @@ def two_views(
         jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images) for view in (0, 1)
     )
     return preprocess(first), preprocess(second)
+
+
+def crops(augment: Augmentation, keys: jax.Array, images: jax.Array, count: int, first: int = 0) -> jax.Array:
+    """Draw crops of each image under its own key.
+
+    Args:
+      augment: `(key, image [H, W, C] in [0, 1]) -> image`.
+      keys: [B].
+      images: [B, H, W, C], uint8, or float in [0, 1].
+      count: V, crops of each image.
+      first: number of the first crop, so that several calls draw different ones.
+
+    Returns:
+      [V, B, h, w, C].
+    """
+    images = to_float(images)
+
+    def crop(view: int) -> jax.Array:
+        return jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images)
+
+    return jnp.stack([crop(first + view) for view in range(count)])
 
 
 def alignment(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:

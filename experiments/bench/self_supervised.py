@@ -41,7 +41,8 @@ from dlcore.models import create_model
 from dlcore.models.mae import MAE, visible_count
 from dlcore.run import provenance
 from dlcore.self_supervised import dino, mae, simclr
-from dlcore.self_supervised.networks import Embedder
+from dlcore.self_supervised.networks import DINONet, Embedder
+from dlcore.self_supervised.views import crops
 from experiments.bench.timing import bar_chart, interleaved, ratio
 
 TASKS = ("simclr", "dino", "mae", "kmeans")
@@ -66,7 +67,7 @@ def our_learner(task: str, side: int, width: int, patch_size: int, depth: int) -
         model = Embedder(backbone, "mlp_norm", HIDDEN)
         return simclr.learner(model=model, optimizer=optax.adam(1e-3), augment=view((0.3, 1.0), side))
     return dino.learner(
-        model=dino.DINONet(backbone, OUTPUTS, HIDDEN, HIDDEN),
+        model=DINONet(backbone, OUTPUTS, HIDDEN, HIDDEN),
         optimizer=optax.adam(1e-3),
         augment=view((0.4, 1.0), side),
         augment_local=view((0.1, 0.4), side // 2),
@@ -112,7 +113,7 @@ def our_views(task: str, images: np.ndarray, batch_size: int, num_steps: int) ->
 
     def step(total, k):
         keys = example_keys(jax.random.fold_in(jax.random.key(0), k), {"index": jnp.arange(batch_size)})
-        drawn = [dino.crops(view(area, size), keys, data, count) for area, size, count in kinds]
+        drawn = [crops(view(area, size), keys, data, count) for area, size, count in kinds]
         return total + sum(x.sum() for x in drawn), None
 
     return jax.jit(lambda: jax.lax.scan(step, 0.0, jnp.arange(num_steps))[0])

@@ -36,6 +36,7 @@ from dlcore.main import main
 from dlcore.models.vit import ViT
 from dlcore.report.self_supervised import attention_maps
 from dlcore.self_supervised import dino
+from dlcore.self_supervised.networks import DINONet
 
 SETTINGS = {
     **encoders.SHARED["settings"],
@@ -89,7 +90,7 @@ def build(setup: Setup):
     warmup = max(1, round(flags.temperature_warmup * setup.steps))
     frozen = round(flags.freeze * spec.get("train_size", 0) / flags.batch_size)
     learner = dino.learner(
-        model=dino.DINONet(vit_without_head(setup), **flags.group("head")),
+        model=DINONet(vit_without_head(setup), **flags.group("head")),
         optimizer=optimizer.build(setup),
         augment=large,
         augment_local=small,
@@ -135,7 +136,7 @@ experiment = Experiment(
     doc=__doc__,
     learner=dino.learner,
     build=build,
-    modules={"head": dino.DINONet},
+    modules={"head": DINONet},
     settings=SETTINGS,
     defaults={
         "head.outputs": 256,

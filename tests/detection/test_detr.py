@@ -205,9 +205,7 @@ class Given(nn.Module):
 def test_one_update_by_hand():
     """One box an image: the first layer's queries own them in order, the last layer's crosswise; the other is none."""
     rate = 0.05
-    learner = detr.learner(
-        model=Given(), optimizer=optax.sgd(rate), eos_coefficient=0.2, bbox_weight=3.0, giou_weight=1.5
-    )
+    learner = detr.learner(model=Given(), optimizer=optax.sgd(rate), weights=detr.LossWeights(0.2, 3.0, 1.5))
     found = [[[0.31, 0.3, 0.23, 0.24], [0.73, 0.62, 0.3, 0.37]], [[0.65, 0.65, 0.35, 0.3], [0.25, 0.38, 0.17, 0.3]]]
     logits = np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32)
     before = {"logits": logits, "boxes": np.array(found, np.float32)}

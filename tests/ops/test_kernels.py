@@ -38,7 +38,7 @@ from dlcore.ops import is_kernel
 from dlcore.rl import networks as rl_networks
 from dlcore.rl.model_based import Dynamics
 from dlcore.segmentation.unet import UNet as SegmentationUNet
-from dlcore.self_supervised.dino import DINONet
+from dlcore.self_supervised.networks import DINONet
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
 from dlcore.vision_language.show_attend_tell import ShowAttendTell

@@ -10,11 +10,12 @@ from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
+from dlcore.metrics import PrototypeUsage
 from dlcore.models import create_model
 from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import dino
-from dlcore.self_supervised.networks import unit
+from dlcore.self_supervised.networks import DINONet, unit
 
 
 class Tiny(nn.Module):
@@ -156,7 +157,7 @@ def test_a_vit_gives_its_class_token_and_takes_small_crops():
     model = create_model(
         "vit_tiny_cifar", image_size=8, patch_size=2, width=8, depth=1, num_heads=2, mlp_features=8, num_classes=0
     )
-    net = dino.DINONet(model, outputs=5, hidden_features=6, bottleneck=4)
+    net = DINONet(model, outputs=5, hidden_features=6, bottleneck=4)
     large, small = (jax.random.normal(jax.random.key(side), (2, side, side, 1)) for side in (8, 4))
     variables = net.init(jax.random.key(0), large)
     out, less = jax.jit(lambda *x: [net.apply(variables, x) for x in x])(large, small)
@@ -175,7 +176,7 @@ def test_batch_norm_in_the_head_tells_features_apart_that_hardly_differ():
             return 1 + 1e-3 * x
 
     def spread(batch_norm):
-        net = dino.DINONet(Alike(), outputs=5, hidden_features=16, bottleneck=4, batch_norm=batch_norm)
+        net = DINONet(Alike(), outputs=5, hidden_features=16, bottleneck=4, batch_norm=batch_norm)
         x = jax.random.normal(jax.random.key(0), (8, 6))
         variables = net.init(jax.random.key(1), x)
         return net.apply(variables, x, train=True, mutable=["batch_stats"])[0]["logits"].std(0).mean()
@@ -187,8 +188,8 @@ def test_batch_norm_in_the_head_tells_features_apart_that_hardly_differ():
 def test_usage_does_not_depend_on_the_batches():
     """Two examples that choose one output each of two: the mean is (1/2, 1/2), usage 1; alone each would have 0."""
     parts = [
-        dino.PrototypeUsage(jnp.array([2.0, 0]), jnp.int32(2)),
-        dino.PrototypeUsage(jnp.array([0, 2.0]), jnp.int32(2)),
+        PrototypeUsage(jnp.array([2.0, 0]), jnp.int32(2)),
+        PrototypeUsage(jnp.array([0, 2.0]), jnp.int32(2)),
     ]
     assert [part.compute() for part in parts] == pytest.approx([0, 0], abs=1e-6)
     assert parts[0].merge(parts[1]).compute() == pytest.approx(1)
