@@ -1,4 +1,6 @@
 from dlcore.detection.anchor_detector import AnchorDetector as AnchorDetector
+from dlcore.detection.anchor_detector import Matching as Matching
+from dlcore.detection.anchor_detector import check_matching as check_matching
 from dlcore.detection.anchor_detector import detect as detect
 from dlcore.detection.anchors import Anchors as Anchors
 from dlcore.detection.anchors import BACKGROUND as BACKGROUND
@@ -8,11 +10,11 @@ from dlcore.detection.anchors import best_possible_recall as best_possible_recal
 from dlcore.detection.anchors import match_anchors as match_anchors
 from dlcore.detection.dense import Candidates as Candidates
 from dlcore.detection.dense import Predictions as Predictions
-from dlcore.detection.dense import TotalLoss as TotalLoss
+from dlcore.detection.dense import Thresholds as Thresholds
+from dlcore.detection.dense import best_detections as best_detections
 from dlcore.detection.dense import detector_learner as detector_learner
 from dlcore.detection.dense import flatten_levels as flatten_levels
 from dlcore.detection.dense import head_conv as head_conv
-from dlcore.detection.dense import initial_state as initial_state
 from dlcore.detection.dense import label_classes as label_classes
 from dlcore.detection.dense import named_maps as named_maps
 from dlcore.detection.dense import normalized_sums as normalized_sums
@@ -23,8 +25,12 @@ from dlcore.detection.dense import topk_by_class as topk_by_class
 from dlcore.detection.dense import topk_by_level as topk_by_level
 from dlcore.detection.dense import tower as tower
 from dlcore.detection.detr import DETR as DETR
+from dlcore.detection.detr import LossWeights as LossWeights
+from dlcore.detection.detr import MatchingCosts as MatchingCosts
 from dlcore.detection.detr import attention_maps as attention_maps
 from dlcore.detection.detr import cardinality as cardinality
+from dlcore.detection.detr_names import DETR_NAMES as DETR_NAMES
+from dlcore.detection.detr_names import DETR_OLD_NAMES as DETR_OLD_NAMES
 from dlcore.detection.fast_rcnn import FastRCNN as FastRCNN
 from dlcore.detection.fast_rcnn import window_proposals as window_proposals
 from dlcore.detection.faster_rcnn import BoxHead as BoxHead

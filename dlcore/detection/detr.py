@@ -22,8 +22,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.detection import detr_names
 from dlcore.detection.dense import best_detections, detector_learner, named_maps
+from dlcore.detection.detr_names import DETR_NAMES, DETR_OLD_NAMES
 from dlcore.detection.padding import ImageSize, pixel_mask
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
@@ -89,8 +89,8 @@ class DETR(nn.Module):
     dropout_rate: Annotated[float, Range(0, 1)] = 0.1
     dtype: Any = None
 
-    TORCH_NAMES = detr_names.TORCH_NAMES
-    TORCH_OLD_NAMES = detr_names.TORCH_OLD_NAMES
+    TORCH_NAMES = DETR_NAMES
+    TORCH_OLD_NAMES = DETR_OLD_NAMES
 
     takes_image_size = True
     """Whether the call takes the sizes of padded images, as `dlcore.detection.dense.predict_locations` asks."""

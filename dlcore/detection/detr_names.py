@@ -2,9 +2,9 @@
 
 from dlcore.models.resnet import transformers_names
 
-__all__ = ["TORCH_NAMES", "TORCH_OLD_NAMES"]
+__all__ = ["DETR_NAMES", "DETR_OLD_NAMES"]
 
-TORCH_NAMES = (
+DETR_NAMES = (
     (r"^backbone\.", "model.backbone.model."),
     *transformers_names("model.backbone.model."),
     (r"^(input_projection|encoder\.\d+|decoder\.\d+)\.", r"model.\1."),
@@ -22,7 +22,7 @@ TORCH_NAMES = (
     (r"^bbox_predictor_layers\.", "bbox_predictor.layers."),
 )
 """From the paths of the parameters to transformers' names."""
-TORCH_OLD_NAMES = (
+DETR_OLD_NAMES = (
     (r"^(backbone\.0\.body|model\.backbone\.conv_encoder\.model)\.", "model.backbone.model."),
     (r"^model\.backbone\.model\._backbone\.", "model.backbone.model."),
     *transformers_names("model.backbone.model."),

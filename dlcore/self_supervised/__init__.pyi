@@ -11,10 +11,7 @@ from dlcore.self_supervised.deep_cluster import cluster as cluster
 from dlcore.self_supervised.deep_cluster import reset_head as reset_head
 from dlcore.self_supervised.deep_cluster import split_largest as split_largest
 from dlcore.self_supervised.deep_cluster import whiten as whiten
-from dlcore.self_supervised.dino import DINONet as DINONet
 from dlcore.self_supervised.dino import DINOState as DINOState
-from dlcore.self_supervised.dino import PrototypeUsage as PrototypeUsage
-from dlcore.self_supervised.dino import crops as crops
 from dlcore.self_supervised.dino import dino_losses as dino_losses
 from dlcore.self_supervised.dino import teacher_momentum as teacher_momentum
 from dlcore.self_supervised.dino import updated_center as updated_center
@@ -31,6 +28,7 @@ from dlcore.self_supervised.moco import MoCoState as MoCoState
 from dlcore.self_supervised.moco import enqueue as enqueue
 from dlcore.self_supervised.moco import shuffle as shuffle
 from dlcore.self_supervised.moco import unshuffle as unshuffle
+from dlcore.self_supervised.networks import DINONet as DINONet
 from dlcore.self_supervised.networks import Embedder as Embedder
 from dlcore.self_supervised.networks import encode as encode
 from dlcore.self_supervised.networks import init_variables as init_variables
@@ -47,7 +45,6 @@ from dlcore.self_supervised.pretext import pretext_learner as pretext_learner
 from dlcore.self_supervised.super_resolution_pretext import made_small as made_small
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotated as rotated
-from dlcore.self_supervised.views import Augment as Augment
-from dlcore.self_supervised.views import Preprocess as Preprocess
 from dlcore.self_supervised.views import alignment as alignment
+from dlcore.self_supervised.views import crops as crops
 from dlcore.self_supervised.views import two_views as two_views

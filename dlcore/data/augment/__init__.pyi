@@ -2,6 +2,7 @@ from dlcore.data.augment.color import channel_statistics as channel_statistics
 from dlcore.data.augment.color import normalize as normalize
 from dlcore.data.augment.color import to_float as to_float
 from dlcore.data.augment.compose import Augmentation as Augmentation
+from dlcore.data.augment.compose import Preprocess as Preprocess
 from dlcore.data.augment.compose import compose as compose
 from dlcore.data.augment.compose import identity as identity
 from dlcore.data.augment.compose import on_unit as on_unit
