@@ -28,6 +28,7 @@ from dlcore.semi_supervised.twin import TwinState as TwinState
 from dlcore.semi_supervised.twin import with_twin as with_twin
 from dlcore.semi_supervised.two_streams import Networks as Networks
 from dlcore.semi_supervised.two_streams import PseudoLabels as PseudoLabels
+from dlcore.semi_supervised.two_streams import RampUp as RampUp
 from dlcore.semi_supervised.two_streams import Teacher as Teacher
 from dlcore.semi_supervised.two_streams import Technique as Technique
 from dlcore.semi_supervised.two_streams import Terms as Terms

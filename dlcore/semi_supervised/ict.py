@@ -21,6 +21,7 @@ from dlcore.data.augment.mixing import mixup
 from dlcore.learner import Learner, Range, check_arguments, mask_of
 from dlcore.semi_supervised.two_streams import (
     Networks,
+    RampUp,
     Terms,
     augmented,
     averaging,
@@ -41,8 +42,7 @@ def learner(
     augment: Augmentation | None = None,
     preprocess: Preprocess = lambda image: image,
     alpha: Annotated[float, Range(0)] = 1.0,
-    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(100.0),
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
 ) -> Learner:
     """Train a classifier by interpolation consistency; batches are those of `two_stream_learner`.
@@ -53,8 +53,7 @@ def learner(
       augment: `(key, preprocessed image) -> image`.
       preprocess: batch of images to the model's input.
       alpha: of Beta(alpha, alpha), which shares are drawn from; 0 mixes nothing.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises.
+      ramp: lambda, and how it rises.
       ema_decay: of the teacher.
 
     Returns:
@@ -79,6 +78,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps),
+        weight=ramped(*ramp),
         teacher=averaging(ema_decay),
     )

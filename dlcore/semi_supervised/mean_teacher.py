@@ -20,6 +20,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.semi_supervised.two_streams import (
     Networks,
+    RampUp,
     Terms,
     augmented,
     averaging,
@@ -39,8 +40,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     augment: Augmentation | None = None,
     preprocess: Preprocess = lambda image: image,
-    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(100.0),
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
 ) -> Learner:
     """Train a student and its mean teacher; batches are those of `two_stream_learner`.
@@ -50,8 +50,7 @@ def learner(
       optimizer: any optax transformation.
       augment: `(key, preprocessed image) -> image`, drawn anew for student and teacher.
       preprocess: batch of images to the model's input.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises.
+      ramp: lambda, and how it rises.
       ema_decay: d of the teacher.
 
     Returns:
@@ -75,6 +74,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps),
+        weight=ramped(*ramp),
         teacher=averaging(ema_decay),
     )

@@ -23,6 +23,7 @@ from dlcore.data.augment.mixing import mixup
 from dlcore.learner import Learner, Range, Sum, check_arguments, mask_of
 from dlcore.semi_supervised.two_streams import (
     Networks,
+    RampUp,
     Terms,
     augmented,
     averaging,
@@ -57,8 +58,7 @@ def learner(
     num_views: Annotated[int, Range(1)] = 2,
     temperature: Annotated[float, Range(1e-3, 1)] = 0.5,
     alpha: Annotated[float, Range(0)] = 0.75,
-    unlabeled_weight: Annotated[float, Range(0)] = 75.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(75.0),
     ema_decay: Annotated[float, Range(0, 0.999999)] = 0.999,
 ) -> Learner:
     """Train a classifier by MixMatch; batches are those of `two_stream_learner`.
@@ -71,8 +71,7 @@ def learner(
       num_views: K, of an unlabeled image.
       temperature: T.
       alpha: of Beta(alpha, alpha), which shares are drawn from; 0 mixes nothing.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises.
+      ramp: lambda, and how it rises.
       ema_decay: of the teacher, which is measured.
 
     Returns:
@@ -105,6 +104,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps),
+        weight=ramped(*ramp),
         teacher=averaging(ema_decay),
     )

@@ -9,16 +9,17 @@ loss is 0, whatever the network. Labeled and unlabeled images pass the network a
 batch statistics: with 40 labels of digits and batch norm over both, the page ended at 86.4 % instead of 94.0.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import optax
 from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
-from dlcore.learner import Learner, Range, check_arguments
+from dlcore.learner import Learner, check_arguments
 from dlcore.semi_supervised.two_streams import (
     Networks,
+    RampUp,
     Terms,
     augmented,
     mean_squared,
@@ -37,8 +38,7 @@ def learner(
     optimizer: optax.GradientTransformation,
     augment: Augmentation | None = None,
     preprocess: Preprocess = lambda image: image,
-    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(100.0),
 ) -> Learner:
     """Train a classifier by the Pi-model; batches are those of `two_stream_learner`.
 
@@ -47,8 +47,7 @@ def learner(
       optimizer: any optax transformation.
       augment: `(key, preprocessed image) -> image`, drawn anew for each pass.
       preprocess: batch of images to the model's input.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises.
+      ramp: lambda, and how it rises.
 
     Returns:
       The learner.
@@ -70,5 +69,5 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps),
+        weight=ramped(*ramp),
     )

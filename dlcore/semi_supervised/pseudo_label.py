@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.semi_supervised.two_streams import (
     Networks,
     PseudoLabels,
+    RampUp,
     Terms,
     augmented,
     ramped,
@@ -45,8 +46,7 @@ def learner(
     weighting: Literal["all", "threshold", "confidence"] = "all",
     threshold: Annotated[float, Range(0, 1)] = 0.95,
     generation: Annotated[int, Range(1)] = 1,
-    unlabeled_weight: Annotated[float, Range(0)] = 3.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(3.0),
 ) -> Learner:
     """Train a classifier on its own pseudo-labels; batches are those of `two_stream_learner`.
 
@@ -58,8 +58,7 @@ def learner(
       weighting: how a guess counts: all alike, those above a threshold, or by their confidence.
       threshold: confidence tau, for weighting threshold.
       generation: steps between two labelings of the unlabeled images; 1 guesses anew at each step.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises; with generations it is full from the second one on.
+      ramp: lambda, and how it rises; with generations it is full from the second one on.
 
     Returns:
       The learner; it logs `mask_rate` and `impurity` of the guesses.
@@ -80,7 +79,7 @@ def learner(
         return Terms(supervised, model_state, metrics, losses, PseudoLabels(label, accepted))
 
     def later(step: jax.Array) -> jax.Array:
-        return unlabeled_weight * (step >= generation).astype(jnp.float32)
+        return ramp.unlabeled_weight * (step >= generation).astype(jnp.float32)
 
     return two_stream_learner(
         model,
@@ -88,6 +87,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps) if generation == 1 else later,
+        weight=ramped(*ramp) if generation == 1 else later,
         teacher=None if generation == 1 else snapshots(generation),
     )

@@ -22,6 +22,7 @@ from dlcore.learner import Learner, Range, check_arguments, mask_of
 from dlcore.ops.replica import all_gather
 from dlcore.semi_supervised.two_streams import (
     Networks,
+    RampUp,
     Terms,
     augmented,
     mean_squared,
@@ -82,8 +83,7 @@ def learner(
     augment: Augmentation | None = None,
     preprocess: Preprocess = lambda image: image,
     alpha: Annotated[float, Range(0, 0.999)] = 0.6,
-    unlabeled_weight: Annotated[float, Range(0)] = 100.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(100.0),
 ) -> Learner:
     """Train a classifier by temporal ensembling; batches are those of `two_stream_learner`.
 
@@ -94,8 +94,7 @@ def learner(
       augment: `(key, preprocessed image) -> image`.
       preprocess: batch of images to the model's input.
       alpha: share of the old prediction that a visit keeps.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises.
+      ramp: lambda, and how it rises.
 
     Returns:
       The learner.
@@ -124,6 +123,6 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps),
+        weight=ramped(*ramp),
         memory=memory,
     )

@@ -16,7 +16,7 @@ pseudo-labels that are wrong.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from flax import struct
 
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.data.augment import Augmentation, Preprocess
-from dlcore.learner import Learner, Metrics, ModelState, Sum, example_keys, mask_of
+from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
@@ -36,6 +36,7 @@ from dlcore.optim.ema import ema_decay, momentum_update
 __all__ = [
     "Networks",
     "PseudoLabels",
+    "RampUp",
     "Teacher",
     "Technique",
     "Terms",
@@ -141,6 +142,18 @@ def ramp_up(step: jax.Array, steps: int) -> jax.Array:
     """
     progress = jnp.minimum(step / max(steps, 1), 1.0) if steps else jnp.ones(())
     return jnp.exp(-5 * jnp.square(1 - progress)).astype(jnp.float32)
+
+
+class RampUp(NamedTuple):
+    """The weight of an unlabeled loss, which may rise in the first steps.
+
+    Args:
+      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
+      ramp_steps: steps in which the weight rises.
+    """
+
+    unlabeled_weight: Annotated[float, Range(0)] = 1.0
+    ramp_steps: Annotated[int, Range(0)] = 0
 
 
 def ramped(weight: float | jax.Array, steps: int = 0) -> Callable[[jax.Array], jax.Array]:

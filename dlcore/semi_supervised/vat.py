@@ -27,6 +27,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import entropy_loss, kl_divergence_loss
 from dlcore.semi_supervised.two_streams import (
     Networks,
+    RampUp,
     Terms,
     augmented,
     ramped,
@@ -93,8 +94,7 @@ def learner(
     xi: Annotated[float, Range(1e-6, 1)] = 0.01,
     iterations: Annotated[int, Range(1)] = 1,
     entropy_weight: Annotated[float, Range(0)] = 0.0,
-    unlabeled_weight: Annotated[float, Range(0)] = 1.0,
-    ramp_steps: Annotated[int, Range(0)] = 0,
+    ramp: RampUp = RampUp(),
 ) -> Learner:
     """Train a classifier by VAT; batches are those of `two_stream_learner`.
 
@@ -107,8 +107,7 @@ def learner(
       xi: length of the step that measures the change, as a share of an image's norm.
       iterations: of the power method.
       entropy_weight: of the entropy of the unlabeled predictions.
-      unlabeled_weight: lambda, the weight of the unlabeled loss after its ramp.
-      ramp_steps: steps in which the weight rises.
+      ramp: lambda, and how it rises.
 
     Returns:
       The learner.
@@ -137,5 +136,5 @@ def learner(
         technique,
         preprocess=preprocess,
         augment=augment,
-        weight=ramped(unlabeled_weight, ramp_steps),
+        weight=ramped(*ramp),
     )

@@ -45,7 +45,7 @@ from dlcore.semi_supervised import (
     temporal_ensembling,
     vat,
 )
-from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
+from dlcore.semi_supervised.two_streams import RampUp, averaging, supervised_only, two_stream_learner
 from experiments.studies.small_runs import Digits, shuffled_digits
 
 SUPERVISED = "supervised only"
@@ -78,7 +78,7 @@ def learners(steps: int, width: int, num_unlabeled: int, learning_rate: float) -
         }
 
     def slowly(weight: float) -> dict[str, Any]:
-        return {"unlabeled_weight": weight, "ramp_steps": max(1, steps // 2)}
+        return {"ramp": RampUp(weight, max(1, steps // 2))}
 
     average = {"ema_decay": DECAY}
     return {

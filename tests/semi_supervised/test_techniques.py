@@ -22,6 +22,8 @@ from dlcore.semi_supervised import (
     temporal_ensembling,
     vat,
 )
+from dlcore.semi_supervised.two_streams import RampUp
+from tests.experiment.arguments import arguments_of
 
 KEY = jax.random.key(1)
 
@@ -63,6 +65,7 @@ def softmax(x):
 
 def start(technique, model=None, rate=0.1, **changes):
     """(learner, its first state)"""
+    changes = arguments_of(technique.learner, **changes)
     learner = technique.learner(model=model or Linear(), optimizer=optax.sgd(rate), **changes)
     return learner, jax.jit(learner.init)(KEY, batch())
 
@@ -74,6 +77,7 @@ def measured(learner, state, data):
 
 def drawn(technique, rate=0.1, **changes):
     """(learner, a state whose weights are drawn in NumPy: nothing compiles)"""
+    changes = arguments_of(technique.learner, **changes)
     learner = technique.learner(model=Linear(), optimizer=optax.sgd(rate), **changes)
     rng, shapes = np.random.default_rng(5), jax.eval_shape(learner.init, KEY, batch()).replace(rng=None)
     weights = [{"Dense_0": {"kernel": rng.normal(size=(4, 3)), "bias": rng.normal(size=3)}} for _ in range(2)]
@@ -273,7 +277,7 @@ def test_no_gradient_goes_through_the_confidence_of_the_student_s_own_pseudo_lab
 @pytest.mark.covers("SE-04")
 def test_one_update_of_the_mean_teacher_by_hand():
     """The student goes to the teacher's probabilities, then the teacher to the student, by d = 2 / 11 after a step."""
-    learner = mean_teacher.learner(model=Linear(), optimizer=optax.sgd(0.1), unlabeled_weight=3.0)
+    learner = mean_teacher.learner(model=Linear(), optimizer=optax.sgd(0.1), ramp=RampUp(3.0))
     data, rng = batch(), np.random.default_rng(5)
     shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
     student, teacher = ({"kernel": rng.normal(size=(4, 3)), "bias": rng.normal(size=3)} for _ in range(2))
@@ -347,7 +351,7 @@ def brighten(key, image):
 def test_the_pi_model_pulls_two_views_together_with_a_weight_that_rises():
     """Each view is x or 2 x, so the pair costs 0 or the one mean square of p(x) - p(2 x): the sum tells how many."""
     data, rng = batch(), np.random.default_rng(0)
-    settings = {"model": Linear(), "optimizer": optax.sgd(0.1), "unlabeled_weight": 3.0, "ramp_steps": 10}
+    settings = {"model": Linear(), "optimizer": optax.sgd(0.1), "ramp": RampUp(3.0, 10)}
     still, noisy = (pi_model.learner(augment=augment, **settings) for augment in (None, brighten))
     shapes = jax.eval_shape(still.init, KEY, data).replace(rng=None)
     state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes).replace(rng=KEY)
@@ -626,7 +630,7 @@ def test_sharpening_goes_to_one_hot():
 @pytest.mark.covers("SE-08")
 def test_one_update_of_mixmatch_without_mixing_by_hand():
     """Unlabeled images go to p^2 / sum p^2, sharpened at T = 1 / 2, without a gradient."""
-    settings = {"alpha": 0.0, "temperature": 0.5, "num_views": 1, "unlabeled_weight": 4.0}
+    settings = {"alpha": 0.0, "temperature": 0.5, "num_views": 1, "ramp": RampUp(4.0)}
     learner = mixmatch.learner(model=Linear(), optimizer=optax.sgd(0.1), **settings)
     data, rng = batch(), np.random.default_rng(6)
     shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)

@@ -6,7 +6,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.semi_supervised.two_streams import supervised_only, two_stream_learner
+from dlcore.semi_supervised.two_streams import RampUp, supervised_only, two_stream_learner
 from experiments.studies import semi_supervised as study
 from experiments.studies.small_runs import Digits
 
@@ -67,16 +67,14 @@ def test_a_short_run_learns():
 
 ARMS = {
     "supervised only": ("two_stream_learner", {"technique": supervised_only}),
-    "pseudo-labels": ("pseudo_label", {"unlabeled_weight": 3.0, "ramp_steps": 5}),
-    "pseudo-labels above .95": (
-        *("pseudo_label", {"unlabeled_weight": 3.0, "ramp_steps": 5, "weighting": "threshold"}),
-    ),
-    "Pi-model": ("pi_model", {"unlabeled_weight": 30.0, "ramp_steps": 5}),
-    "temporal ensembling": ("temporal_ensembling", {"unlabeled_weight": 30.0, "ramp_steps": 5, "num_unlabeled": 20}),
-    "mean teacher": ("mean_teacher", {"unlabeled_weight": 30.0, "ramp_steps": 5, "ema_decay": 0.99}),
+    "pseudo-labels": ("pseudo_label", {"ramp": RampUp(3.0, 5)}),
+    "pseudo-labels above .95": (*("pseudo_label", {"ramp": RampUp(3.0, 5), "weighting": "threshold"}),),
+    "Pi-model": ("pi_model", {"ramp": RampUp(30.0, 5)}),
+    "temporal ensembling": ("temporal_ensembling", {"ramp": RampUp(30.0, 5), "num_unlabeled": 20}),
+    "mean teacher": ("mean_teacher", {"ramp": RampUp(30.0, 5), "ema_decay": 0.99}),
     "VAT": ("vat", {"epsilon": 4.0}),
-    "ICT": ("ict", {"unlabeled_weight": 30.0, "ramp_steps": 5, "ema_decay": 0.99}),
-    "MixMatch": ("mixmatch", {"unlabeled_weight": 30.0, "ramp_steps": 5, "ema_decay": 0.99}),
+    "ICT": ("ict", {"ramp": RampUp(30.0, 5), "ema_decay": 0.99}),
+    "MixMatch": ("mixmatch", {"ramp": RampUp(30.0, 5), "ema_decay": 0.99}),
     "FixMatch": ("fixmatch", {"ema_decay": 0.99}),
 }
 """Each name's technique, and the settings that are not those of all; ramps end at half of ten steps."""
@@ -97,7 +95,7 @@ def test_each_name_builds_the_learner_of_that_name(monkeypatch):
         assert ("teacher" in settings) == (arm == "supervised only")
 
 
-OWN = ("unlabeled_weight", "ramp_steps", "weighting", "num_unlabeled", "ema_decay", "epsilon")
+OWN = ("ramp", "weighting", "num_unlabeled", "ema_decay", "epsilon")
 
 
 def test_labels_come_with_the_few_and_unlabeled_images_from_all():
