@@ -679,3 +679,17 @@ def test_an_image_stays_nearer_to_itself_than_to_its_partner():
     np.testing.assert_allclose(mixed[:, 0, 0, 0], weights @ jnp.arange(64.0), rtol=1e-4)
     learner, state = start(mixmatch, temperature=0.5)
     assert measured(learner, state, batch())[1]["loss"] != pytest.approx(supervised_loss(state, batch()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [ict, mean_teacher, mixmatch, pi_model, pseudo_label, temporal_ensembling, vat],
+    ids=lambda module: module.__name__,
+)
+def test_the_ramp_reaches_the_weight_of_the_unlabeled_loss(module, monkeypatch):
+    """At step 3 of 10: 2 exp(-5 (1 - 3 / 10)^2) = 2 exp(-2.45)."""
+    passed = {}
+    monkeypatch.setattr(module, "two_stream_learner", lambda *args, **fields: passed.update(fields))
+    more = {"num_unlabeled": 6} if module is temporal_ensembling else {}
+    module.learner(model=None, optimizer=None, ramp=RampUp(2.0, 10), **more)
+    assert float(passed["weight"](jnp.int32(3))) == pytest.approx(2 * np.exp(-2.45), rel=1e-6)
