@@ -8,6 +8,10 @@ from dlcore.generative.autoencoder_tiny import AutoencoderTiny as AutoencoderTin
 from dlcore.generative.autoregressive import dependence as dependence
 from dlcore.generative.autoregressive import likelihood_name as likelihood_name
 from dlcore.generative.autoregressive import log_likelihood as log_likelihood
+from dlcore.generative.condition import Condition as Condition
+from dlcore.generative.condition import class_condition as class_condition
+from dlcore.generative.condition import classes_of as classes_of
+from dlcore.generative.condition import read as read
 from dlcore.generative.conditional_unet import AttentionBlock as AttentionBlock
 from dlcore.generative.conditional_unet import ConditionalUNet as ConditionalUNet
 from dlcore.generative.conditional_unet import ResnetBlock as ResnetBlock
@@ -27,16 +31,12 @@ from dlcore.generative.dcgan import num_levels as num_levels
 from dlcore.generative.ddpm import DiffusionState as DiffusionState
 from dlcore.generative.ddpm import diffuse as diffuse
 from dlcore.generative.ddpm import simple_loss as simple_loss
-from dlcore.generative.diffusion import Condition as Condition
 from dlcore.generative.diffusion import NoiseSchedule as NoiseSchedule
 from dlcore.generative.diffusion import SAMPLERS as SAMPLERS
 from dlcore.generative.diffusion import Sampling as Sampling
 from dlcore.generative.diffusion import check_sampling as check_sampling
-from dlcore.generative.diffusion import class_condition as class_condition
-from dlcore.generative.diffusion import classes_of as classes_of
 from dlcore.generative.diffusion import denoiser as denoiser
 from dlcore.generative.diffusion import interpolate as interpolate
-from dlcore.generative.diffusion import read as read
 from dlcore.generative.dit import DiT as DiT
 from dlcore.generative.dpm_solver import dpmpp_sample as dpmpp_sample
 from dlcore.generative.fvbn import FVBN as FVBN
@@ -86,7 +86,6 @@ from dlcore.generative.sagan import ConditionalBatchNorm as ConditionalBatchNorm
 from dlcore.generative.samplers import Denoise as Denoise
 from dlcore.generative.samplers import Noise as Noise
 from dlcore.generative.samplers import Prediction as Prediction
-from dlcore.generative.samplers import condition as condition
 from dlcore.generative.samplers import ddim_sample as ddim_sample
 from dlcore.generative.samplers import ddpm_sample as ddpm_sample
 from dlcore.generative.samplers import euler_sample as euler_sample

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.generative.condition import Condition
 from dlcore.generative.conditional_unet import UNetEncoder
-from dlcore.generative.diffusion import Condition
 from dlcore.learner import Evaluator
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype

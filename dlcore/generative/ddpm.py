@@ -23,16 +23,8 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.generative.diffusion import (
-    Condition,
-    NoiseSchedule,
-    Sampling,
-    check_sampling,
-    classes_of,
-    denoiser,
-    read,
-    sample,
-)
+from dlcore.generative.condition import Condition, classes_of, read
+from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, sample
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.samplers import target_of
 from dlcore.generative.schedules import add_noise

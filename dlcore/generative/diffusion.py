@@ -1,4 +1,4 @@
-"""The engine of diffusion techniques: noise schedules and samplers by name, and what a network is given besides.
+"""The engine of diffusion techniques: noise schedules and samplers by name.
 
 Ho, Jain & Abbeel 2020, arXiv:2006.11239; interpolation is Song, Meng & Ermon 2020, arXiv:2010.02502, section 5.3.
 
@@ -7,13 +7,13 @@ the equations.
 """
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.generative.condition import Condition
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.latents import slerp
 from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample, guide
@@ -28,15 +28,11 @@ from dlcore.learner import Range
 
 __all__ = [
     "SAMPLERS",
-    "Condition",
     "NoiseSchedule",
     "Sampling",
     "check_sampling",
-    "class_condition",
-    "classes_of",
     "denoiser",
     "interpolate",
-    "read",
     "sample",
 ]
 
@@ -102,76 +98,6 @@ class Sampling(NamedTuple):
         if self.sampler != "ddim":
             del options["eta"]
         return options
-
-
-class Condition(NamedTuple):
-    """What a network is given besides x_t and t.
-
-    Args:
-      read: batch -> pytree of [B, ...], its third argument.
-      null: that pytree -> the same of examples without a condition.
-      classes: label of the batch -> number of classes, which training checks; None where there is no label.
-    """
-
-    read: Callable[[dict], Any]
-    null: Callable[[Any], Any]
-    classes: dict[str, int] | None = None
-
-
-def class_condition(num_classes: int, name: str = "label") -> Condition:
-    """Condition on a class; the null class is the one after the last.
-
-    Args:
-      num_classes: K.
-      name: of the labels [B] in the batch.
-
-    Returns:
-      The condition, labels [B] from 0 to K.
-    """
-    return Condition(
-        lambda batch: batch[name].astype(jnp.int32), lambda y: jnp.full_like(y, num_classes), {name: num_classes}
-    )
-
-
-def read(
-    condition: Condition | None, batch: dict, keys: jax.Array | None = None, dropout: float | jax.Array = 0.0
-) -> tuple:
-    """Read the condition of a batch, and replace that of some examples by the null condition.
-
-    Args:
-      condition: what the network is given besides; None for nothing.
-      batch: whose condition is read.
-      keys: [B], of the examples; not used without dropout.
-      dropout: share of the examples that lose theirs, for classifier-free guidance.
-
-    Returns:
-      What the network takes after x and t: (pytree of [B, ...],), or ().
-    """
-    if condition is None:
-        return ()
-    cond = condition.read(batch)
-    if not (isinstance(dropout, Real) and dropout == 0):
-        cond_drop_mask = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)  # [B]
-
-        def drop(value, null):
-            return jnp.where(cond_drop_mask.reshape(-1, *[1] * (value.ndim - 1)), null, value)
-
-        cond = jax.tree.map(drop, cond, condition.null(cond))
-    return (cond,)
-
-
-def classes_of(condition: Condition | None) -> Callable[[Any, dict], dict[str, int]] | None:
-    """Build `Learner.classes` of a technique with a condition.
-
-    Args:
-      condition: what a network is given besides; None for nothing.
-
-    Returns:
-      (state, batch) -> {label: number of classes}; None where there is no label.
-    """
-    if condition is None or not condition.classes:
-        return None
-    return lambda state, batch: condition.classes
 
 
 def denoiser(

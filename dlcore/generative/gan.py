@@ -28,7 +28,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from dlcore.generative.diffusion import Condition, classes_of
+from dlcore.generative.condition import Condition, classes_of
 from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState

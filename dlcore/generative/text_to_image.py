@@ -17,8 +17,8 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.shape_grid import Placed
+from dlcore.generative.condition import Condition
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.generative.diffusion import Condition
 from dlcore.learner import Evaluator, Range
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm

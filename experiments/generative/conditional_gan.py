@@ -19,7 +19,7 @@ kernels that are not orthogonal.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
-from dlcore.generative.diffusion import class_condition
+from dlcore.generative.condition import class_condition
 from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels
 from dlcore.kits.images import labeled_images
 from dlcore.main import main

@@ -14,7 +14,7 @@ The last command was not run.
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
-from dlcore.generative.diffusion import class_condition
+from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
 from dlcore.kits.generative import class_conditional, sample_panels
 from dlcore.kits.images import labeled_images

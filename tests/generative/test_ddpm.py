@@ -11,7 +11,8 @@ from flax import linen as nn
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.generative import ddpm
-from dlcore.generative.diffusion import SAMPLERS, NoiseSchedule, Sampling, class_condition
+from dlcore.generative.condition import class_condition
+from dlcore.generative.diffusion import SAMPLERS, NoiseSchedule, Sampling
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
 from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.learner import example_keys

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from dlcore.generative import ddpm, diffusion
+from dlcore.generative import ddpm
+from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
 
 
@@ -20,7 +21,7 @@ def test_it_starts_at_zero_with_loss_one_and_a_step_moves_it():
         model=model,
         optimizer=optax.sgd(0.1),
         shape=(4, 4, 1),
-        condition=diffusion.class_condition(3),
+        condition=class_condition(3),
         condition_dropout=0.0,
     )
     rng = np.random.default_rng(0)

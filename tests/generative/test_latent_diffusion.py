@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from dlcore.generative import autoencoder_kl, ddpm, diffusion
 from dlcore.generative.autoencoder_kl import AutoencoderKL
+from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.vae import kl_to_standard_normal
@@ -92,7 +93,7 @@ def test_latents_are_smaller_have_variance_one_and_samples_decode():
         model=model,
         optimizer=optax.sgd(0.1),
         shape=(2, 2, 2),
-        condition=diffusion.class_condition(1),
+        condition=class_condition(1),
         encode=lambda params, keys, batch: model.apply({"params": params}, batch["image"], keys, method="encoded"),
         decode=lambda params, z: model.apply({"params": params}, z, method="decoded"),
         locked=("autoencoder", "scale"),

@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.generative import gan, sagan
-from dlcore.generative.diffusion import class_condition
+from dlcore.generative.condition import class_condition
 from dlcore.learner import example_keys
 from tests.generative.by_rule import check_filled, filled
 

@@ -17,7 +17,7 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.generative.diffusion import class_condition
+from dlcore.generative.condition import class_condition
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
 from dlcore.generative.pixels import normalize
 from dlcore.kits.generative import class_conditional
