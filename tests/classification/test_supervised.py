@@ -19,7 +19,7 @@ from dlcore.data.source import Source
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import create_optimizer, cross_replica
+from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.run.step import Program
 from tests.experiment.arguments import arguments_of
@@ -385,7 +385,7 @@ def test_augmentation_is_the_same_on_any_number_of_replicas():
 def test_pmapped_updates_equal_a_single_device():
     rows = batch(16)
     single = make_learner(model=Linear(), optimizer=optax.sgd(0.5), l2=0.1)
-    mapped = make_learner(model=Linear(), optimizer=cross_replica(optax.sgd(0.5)), l2=0.1)
+    mapped = make_learner(model=Linear(), optimizer=optax.sgd(0.5), l2=0.1)
     state = started(single, rows)
     after, _ = per_replica(mapped, rows, state)
     want, _ = single.update(state, rows)
@@ -421,7 +421,7 @@ def test_batch_statistics_are_those_of_all_replicas():
     rows = batch(8)
     rows["image"][4:] += 3
     single = make_learner(model=Normed(), optimizer=optax.sgd(0.1))
-    mapped = make_learner(model=Normed(REPLICA), optimizer=cross_replica(optax.sgd(0.1)))
+    mapped = make_learner(model=Normed(REPLICA), optimizer=optax.sgd(0.1))
     state = started(single, rows)
     after, _ = per_replica(mapped, rows, state)
     want, _ = single.update(state, rows)
@@ -433,7 +433,7 @@ def test_batch_statistics_are_those_of_all_replicas():
 def test_a_model_that_does_not_join_its_statistics_has_them_averaged():
     rows = batch(8)
     rows["image"][4:] += 3
-    mapped = make_learner(model=Normed(), optimizer=cross_replica(optax.sgd(0.1)))
+    mapped = make_learner(model=Normed(), optimizer=optax.sgd(0.1))
     after, _ = per_replica(mapped, rows, started(mapped, rows))
     means = np.asarray(after.model_state["batch_stats"]["norm"]["mean"])
     np.testing.assert_array_equal(means[0], means[1])

@@ -16,7 +16,6 @@ from dlcore.detection import dense
 from dlcore.detection.dense import Candidates, topk_by_class, topk_by_level
 from dlcore.ops.boxes import decode_boxes, distances_to_boxes
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import cross_replica
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 GOLDEN = np.load(GOLDENS / "tvdet_postprocess.npz")
@@ -140,7 +139,7 @@ def toy_losses(outputs, locations, boxes, labels, valid):
 
 
 def toy_learner():
-    optimizer = cross_replica(optax.sgd(1.0))
+    optimizer = optax.sgd(1.0)
     measures = {
         "boxes": lambda valid: valid.sum(dtype=jnp.int32),
         "share": lambda valid: (valid.sum(dtype=jnp.int32), jnp.int32(2)),

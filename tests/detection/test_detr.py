@@ -16,7 +16,6 @@ from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.ops.boxes import box_convert, generalized_box_iou
-from dlcore.optim import cross_replica
 from tests.detection.detectors import Golden, Small, jitted, parameters, source
 
 image_losses = jax.jit(detr.image_losses)
@@ -146,7 +145,7 @@ MODEL = DETR(Small(), 3, "fine", 4, 8, 2, 8, 1, 2)
 
 
 def build(model=MODEL):
-    optimizer = cross_replica(optax.sgd(0.05))
+    optimizer = optax.sgd(0.05)
     return detr.learner(model=model, optimizer=optimizer, detections_per_img=4)
 
 

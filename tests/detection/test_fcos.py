@@ -18,7 +18,6 @@ from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm, Conv
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from tests.detection.detectors import Golden, parameters
 from tests.experiment.arguments import arguments_of
@@ -237,7 +236,7 @@ def build(**settings):
         distance_activation="exp",
     )
     settings = {"detections_per_img": 5, "topk_candidates": 20, "regress_range": 3.0, **settings}
-    return fcos.learner(model=model, optimizer=cross_replica(optax.sgd(0.05)), **arguments_of(fcos.learner, **settings))
+    return fcos.learner(model=model, optimizer=optax.sgd(0.05), **arguments_of(fcos.learner, **settings))
 
 
 def source(count, seed=0):

@@ -19,7 +19,6 @@ from dlcore.detection.torch_weights import load_torch
 from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.ops.boxes import encode_boxes
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import Golden, Small, jitted, parameters, source
 from tests.experiment.arguments import arguments_of
@@ -183,9 +182,7 @@ MODEL = RetinaNet(Small(), 3, ("fine", "coarse"), 4, "none", 1, 2, scales=(1.5, 
 
 def build(**settings):
     settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
-    return retinanet.learner(
-        model=MODEL, optimizer=cross_replica(optax.sgd(0.02)), **arguments_of(retinanet.learner, **settings)
-    )
+    return retinanet.learner(model=MODEL, optimizer=optax.sgd(0.02), **arguments_of(retinanet.learner, **settings))
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from dlcore.detection.single_stage import Outputs, SingleStage, hardest, image_l
 from dlcore.learner import ModelState
 from dlcore.nn import Conv
 from dlcore.ops.boxes import encode_boxes
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import mined_step
 from tests.experiment.arguments import arguments_of
@@ -165,7 +164,7 @@ MODEL = SingleStage(
 def build(**settings):
     settings = {"detections_per_img": 5, "topk_candidates": 20, **settings}
     return single_stage.learner(
-        model=MODEL, optimizer=cross_replica(optax.sgd(0.02)), **arguments_of(single_stage.learner, **settings)
+        model=MODEL, optimizer=optax.sgd(0.02), **arguments_of(single_stage.learner, **settings)
     )
 
 

@@ -22,7 +22,6 @@ from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.sampling import balanced_sample, sample_proposals
 from dlcore.learner import ModelState
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import Small, encoded, jitted, source
 
@@ -112,7 +111,7 @@ SETTINGS = {
 def build(heads=True, **settings):
     heads = {"mask_head": MaskHead(3, 4, 1), "keypoint_head": KeypointHead(2, 4, 1)} if heads else {}
     model = FasterRCNN(Small(), 3, **heads, **FIELDS, scales=(1.5,), aspect_ratios=(1.0,))
-    optimizer = cross_replica(optax.sgd(0.02))
+    optimizer = optax.sgd(0.02)
     return two_stage.learner(model=model, optimizer=optimizer, **SETTINGS, **settings)
 
 

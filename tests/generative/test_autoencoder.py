@@ -14,7 +14,6 @@ from dlcore.data.source import Source
 from dlcore.generative import autoencoder
 from dlcore.generative.autoencoder import Autoencoder, activation_divergence, mean_activation
 from dlcore.learner import State, example_keys
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 
 
@@ -191,7 +190,7 @@ def test_activations_are_averaged_over_replicas():
 
     def params(p):
         model = Autoencoder((8, 8, 1), hidden=(), latent_dim=3, activation=nn.sigmoid)
-        learner = autoencoder.learner(model=model, optimizer=cross_replica(optax.sgd(0.01)), kind="sparse")
+        learner = autoencoder.learner(model=model, optimizer=optax.sgd(0.01), kind="sparse")
         return fit(learner, source, steps=2, placement=p, progress=False).state.params
 
     chex.assert_trees_all_close(*map(params, placements), atol=2e-6)

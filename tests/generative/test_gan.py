@@ -11,7 +11,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.generative import dcgan, gan
 from dlcore.learner import example_keys
-from dlcore.optim import create_optimizer, cross_replica
+from dlcore.optim import create_optimizer
 from dlcore.run import Placement, Saving, fit, make_mesh
 
 
@@ -189,9 +189,9 @@ def small(rate=0.01, **settings):
     return gan.learner(
         generator=dcgan.Generator((8, 8, 1), width=2),
         discriminator=dcgan.Discriminator(width=2),
-        generator_optimizer=cross_replica(optax.sgd(rate)),
+        generator_optimizer=optax.sgd(rate),
         latent_dim=4,
-        discriminator_optimizer=cross_replica(optax.sgd(rate)),
+        discriminator_optimizer=optax.sgd(rate),
         **settings,
     )
 

@@ -16,7 +16,6 @@ from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_loss
 from dlcore.nn import BatchNorm, Conv
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.segmentation import semantic
 
@@ -45,7 +44,7 @@ def source(n=6):
 
 
 def build(**fields) -> Learner:
-    return semantic.learner(model=Small(), optimizer=cross_replica(optax.sgd(0.1)), **fields)
+    return semantic.learner(model=Small(), optimizer=optax.sgd(0.1), **fields)
 
 
 def jitted(**fields):

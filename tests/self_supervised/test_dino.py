@@ -12,7 +12,6 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.metrics import PrototypeUsage
 from dlcore.models import create_model
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import dino
 from dlcore.self_supervised.networks import DINONet, unit
@@ -39,7 +38,7 @@ def local(key, image):
 
 def toy(**kwargs):
     settings = {"local_crops": 2, "teacher_momentum": lambda step: 0.9, **kwargs}
-    optimizer = cross_replica(optax.sgd(0.5))
+    optimizer = optax.sgd(0.5)
     return dino.learner(model=Tiny(), optimizer=optimizer, augment=augment, augment_local=local, **settings)
 
 

@@ -13,7 +13,6 @@ from dlcore.data.source import Source
 from dlcore.losses.contrastive import info_nce_loss
 from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, Saving, fit, make_mesh
 from dlcore.self_supervised import moco
 from dlcore.self_supervised.networks import unit
@@ -42,7 +41,7 @@ def source(n=24):
 
 def toy(norm=False, **kwargs):
     settings = {"queue_size": 12, "key_momentum": 0.9, "temperature": 0.2, **kwargs}
-    return moco.learner(model=Tiny(norm), optimizer=cross_replica(optax.sgd(0.1)), augment=augment, **settings)
+    return moco.learner(model=Tiny(norm), optimizer=optax.sgd(0.1), augment=augment, **settings)
 
 
 def plain(state):

@@ -14,7 +14,6 @@ from dlcore.evaluators.uniformity import uniformity_of
 from dlcore.losses.contrastive import nt_xent_loss
 from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import cross_replica
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import simclr
 from dlcore.self_supervised.networks import unit
@@ -48,7 +47,7 @@ def source(n=16):
 
 
 def toy(rate=0.5, norm=False):
-    return simclr.learner(model=Tiny(norm), optimizer=cross_replica(optax.sgd(rate)), augment=augment)
+    return simclr.learner(model=Tiny(norm), optimizer=optax.sgd(rate), augment=augment)
 
 
 def plain(state):

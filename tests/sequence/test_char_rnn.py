@@ -12,7 +12,7 @@ import pytest
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.text import Vocabulary, streams
-from dlcore.optim import create_optimizer, cross_replica
+from dlcore.optim import create_optimizer
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
 from dlcore.sequence import char_rnn
 from dlcore.sequence.networks import CharRNN
@@ -202,7 +202,7 @@ def test_drawn_samples_depend_on_the_index_alone():
 def runs(spmd, devices, folder=None, steps=4, seed=0):
     source = streams(tokens(1, 8 * 9 + 1, seed=3)[0], 8)
     placement = Placement(make_mesh(f"data:{devices}", jax.devices()[:devices]), spmd=spmd)
-    learner = char_rnn.learner(model=CharRNN(5, 6, 1, "lstm"), optimizer=cross_replica(optax.sgd(0.5)), chunk_length=4)
+    learner = char_rnn.learner(model=CharRNN(5, 6, 1, "lstm"), optimizer=optax.sgd(0.5), chunk_length=4)
     result = fit(
         learner,
         Pipeline(source, 8, seed),

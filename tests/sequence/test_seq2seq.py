@@ -14,7 +14,6 @@ from dlcore.data.words import END, PAD, START, UNKNOWN, padded
 from dlcore.learner import State
 from dlcore.models.transformer import Transformer
 from dlcore.ops.replica import REPLICA
-from dlcore.optim import cross_replica
 from dlcore.sequence import seq2seq
 from dlcore.sequence.decoding import Beam
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
@@ -190,7 +189,7 @@ def test_below_full_teacher_forcing_the_model_reads_its_own_choices(states):
 def test_replicas_with_different_numbers_of_tokens_take_the_mean_over_all(states):
     state = states["none"].replace(opt_state=optax.sgd(0.1).init(states["none"].params))
     one, _ = jax.jit(toy("none").update)(state, {k: v[:2] for k, v in PAIRS.items()})
-    replica = seq2seq.learner(model=MODELS["none"], optimizer=cross_replica(optax.sgd(0.1)))
+    replica = seq2seq.learner(model=MODELS["none"], optimizer=optax.sgd(0.1))
     halves = {k: v[:2, None] for k, v in PAIRS.items()}
     two = jax.pmap(lambda batch: replica.update(state, batch)[0].params, REPLICA, devices=jax.devices()[:2])(halves)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two), strict=True):
