@@ -16,12 +16,15 @@ def test_the_exponent_is_the_slope_in_logarithms():
         assert study.exponent(SIZES, np.array(seconds, float)) == pytest.approx(exponent, abs=1e-9)
 
 
-def test_the_least_of_the_calls_counts_and_the_first_one_does_not(monkeypatch):
-    """Three calls of 4, 2 and 3 seconds after one that compiles."""
-    clock = iter([0.0, 4.0, 10.0, 12.0, 20.0, 23.0])
-    monkeypatch.setattr(study.time, "perf_counter", lambda: next(clock))
+@pytest.mark.parametrize(
+    ("times", "repeats"),
+    [((4.0, 2.0, 3.0), 3), ((0.05, 0.03, 0.04), 1)],  # the second takes 0.08 s after two calls, below 0.1
+)
+def test_the_least_of_the_calls_counts_and_the_first_one_does_not(monkeypatch, times, repeats):
+    clock = iter([at + part for at, seconds in zip((0, 10, 20), times, strict=True) for part in (0.0, seconds)])
+    monkeypatch.setattr(study.time, "process_time", lambda: next(clock))
     calls = []
-    assert study.least_seconds(lambda: calls.append(0) or 0, 3) == 2.0
+    assert study.least_seconds(lambda: calls.append(0) or 0, repeats) == pytest.approx(min(times))
     assert len(calls) == 4
 
 
