@@ -5,9 +5,9 @@ python -m experiments.studies.nearest_neighbor_time
 Both classifiers get the same training sets: digits with pixel noise, as many as `--sizes` says. Prediction is timed by
 compiled programs on 512 queries of k-NN and 32,768 of the linear classifier, and divided by their number. Training is
 timed by `train` of each: k-NN checks the examples and stores them, the linear classifier takes `--epochs` passes over
-them by minibatches. Each time is the least of several calls, each until its result is ready, after one that compiles:
-processor time of all threads, which other programs on the machine hardly change. An exponent is the slope of the
-logarithm of the time over that of the size.
+them by minibatches. A time is the least of `--repeats` rounds of calls, each until its result is ready, over their
+number, after one that compiles: processor time of all threads, which other programs on the machine hardly change. An
+exponent is the slope of the logarithm of the time over that of the size.
 
 The claim holds where on every seed k-NN's exponent of prediction is within 0.2 of 1 and the linear classifier's within
 0.2 of 0, and where at every size k-NN trains in less time and predicts in more.
@@ -22,6 +22,7 @@ Elements of Statistical Learning", section 13.5.
 
 import functools
 import time
+import timeit
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -42,8 +43,8 @@ PHASES = ("prediction", "training")
 NUM_QUERIES = {"k-NN": 512, "linear": 32768}
 """Queries of a call, so many that a call takes milliseconds."""
 BATCH_SIZE = 128
-TOTAL = 0.3
-"""Seconds that the calls of a measurement take together, at least, so that short ones are repeated often."""
+ROUND = 0.05
+"""Least seconds of a round of calls: the clock of all threads lags behind within one short call."""
 TOLERANCE = 0.2
 """How far an exponent of prediction may be from 1 or 0."""
 
@@ -87,14 +88,13 @@ def noisy_digits(images: np.ndarray, labels: np.ndarray, count: int, seed: int) 
 
 
 def least_seconds(function: Callable[[], Any], repeats: int) -> float:
-    """Take the least processor time of `repeats` calls, or of more until they took TOTAL; a first call compiles."""
-    jax.block_until_ready(function())
-    times: list[float] = []
-    while len(times) < repeats or sum(times) < TOTAL:
-        began = time.process_time()
-        jax.block_until_ready(function())
-        times.append(time.process_time() - began)
-    return min(times)
+    """Take the least processor time of a call over rounds of calls, each of ROUND seconds; a first call compiles."""
+    timer = timeit.Timer(lambda: jax.block_until_ready(function()), timer=time.process_time)
+    number = 1
+    timer.timeit(number)
+    while timer.timeit(number) < ROUND:
+        number *= 2
+    return min(timer.repeat(repeats, number)) / number
 
 
 def exponent(sizes: tuple[int, ...], seconds: np.ndarray) -> float:
@@ -185,7 +185,7 @@ def study(
     num_seeds: Annotated[int, Range(1)] = 3,
     sizes: tuple[int, ...] = (4096, 8192, 16384, 32768, 65536),
     epochs: Annotated[int, Range(1)] = 5,
-    repeats: Annotated[int, Range(1)] = 7,
+    repeats: Annotated[int, Range(1)] = 5,
 ) -> StudyResult:
     """Time training and prediction of both classifiers.
 
@@ -193,7 +193,7 @@ def study(
       num_seeds: repetitions, each with its own examples and queries.
       sizes: numbers of training examples, ascending, two or more.
       epochs: passes of the linear classifier over its examples.
-      repeats: timed calls, of which the least counts.
+      repeats: timed rounds of calls, of which the least counts.
 
     Returns:
       The numbers, the verdict, the figure, and whether the claim holds.

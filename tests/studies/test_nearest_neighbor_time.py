@@ -16,16 +16,14 @@ def test_the_exponent_is_the_slope_in_logarithms():
         assert study.exponent(SIZES, np.array(seconds, float)) == pytest.approx(exponent, abs=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("times", "repeats"),
-    [((4.0, 2.0, 3.0), 3), ((0.15, 0.09, 0.12), 1)],  # the second takes 0.24 s after two calls, below 0.3
-)
-def test_the_least_of_the_calls_counts_and_the_first_one_does_not(monkeypatch, times, repeats):
-    clock = iter([at + part for at, seconds in zip((0, 10, 20), times, strict=True) for part in (0.0, seconds)])
+def test_the_least_round_counts_and_short_calls_are_many(monkeypatch):
+    """A call to compile, rounds of 1 and 2 calls below 0.05 s, then of 4, which are repeated: 0.08, 0.06 and 0.1 s."""
+    times = (9.0, 0.01, 0.03, 0.06, 0.08, 0.06, 0.1)
+    clock = iter([at for k, seconds in enumerate(times) for at in (10.0 * k, 10.0 * k + seconds)])
     monkeypatch.setattr(study.time, "process_time", lambda: next(clock))
     calls = []
-    assert study.least_seconds(lambda: calls.append(0) or 0, repeats) == pytest.approx(min(times))
-    assert len(calls) == 4
+    assert study.least_seconds(lambda: calls.append(0) or 0, 3) == pytest.approx(0.06 / 4)
+    assert len(calls) == 1 + 1 + 2 + 4 + 3 * 4
 
 
 def test_what_is_timed_predicts_as_the_classifiers_do():
