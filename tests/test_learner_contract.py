@@ -6,6 +6,7 @@ SGD in float32: under Adam, rounding noise becomes whole steps.
 
 import dataclasses
 import importlib
+import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -603,16 +604,23 @@ NO_EXAMPLE = {name for name in PAGES if name.startswith("rl.")}
 @pytest.mark.slow(unless=["sequence.language_model", "detection.yolo", "generative.ddpm"])
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_exported_with_a_free_batch(name):
-    """`predict` of the page under --smoke is lowered for all platforms, or refused in one line."""
+    """`predict` of the page under --smoke is lowered for all platforms, or refused in one line; the example of a batch
+    gives the state that training has."""
     resolved = smoke_job(name)
     if resolved is None:
         return
-    setup = resolved.setup_of(resolved.experiment.data(resolved.flags))
+    data, trained_on = first_batch(resolved)
+    setup = resolved.setup_of(data)
+    learner, key = resolved.experiment.build(setup), jax.random.key(0)
+    example = resolved.example(json.loads(json.dumps(setup.spec)))
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        jax.eval_shape(learner.init, key, example), jax.eval_shape(learner.init, key, trained_on)
+    )
     if name in NO_EXAMPLE:
         with pytest.raises(FlagError, match=f"--mode=export: {name} gives no example of a batch; allowed: the other"):
-            example_batch(resolved.experiment, setup.spec)
+            example_batch(resolved, setup.spec)
         return
-    batch, learner = example_batch(resolved.experiment, setup.spec), resolved.experiment.build(setup)
+    batch = example_batch(resolved, setup.spec)
     function, weights = flat_predict(learner, jax.eval_shape(learner.init, jax.random.key(0), batch))
     program, _, inputs = trace_program(function, weights, batch)
     assert inputs

@@ -73,7 +73,6 @@ class Experiment:
       regularizer: the flag that scales a penalty, for `--mode=sanity`.
       overfit: the loss that twenty examples must get under, for `--mode=sanity`; None where a loss does not go to 0 (of
         adversaries, of noise).
-      example: spec -> one batch of zeros, for modes that load a run without its data.
       planned: Flags -> (spec, one batch) of data whose shapes are known without loading it, for `--mode=plan`; None for
         other data, which is loaded.
       inputs: (Flags, spec) -> (source, names): what `--input` names.
@@ -115,7 +114,6 @@ class Experiment:
     plain: dict[str, Any] = dataclasses.field(default_factory=dict)
     regularizer: str | None = None
     overfit: float | None = None
-    example: Callable[[dict], Any] | None = None
     planned: Callable[[Flags], tuple[dict, Any] | None] = lambda flags: None
     inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
     drawn: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None

@@ -13,7 +13,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, text_of
 from dlcore.experiment.settings import STEPS
-from dlcore.experiment.splits import Splits, map_sources
+from dlcore.experiment.splits import Splits, map_sources, zero_batch
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
@@ -126,8 +126,24 @@ class ResolvedRun:
         Returns:
           The setup.
         """
-        fitted, spec = self.fitted_batch_size(splits), {**splits.spec, "train_size": splits.train_size}
+        fitted, spec = self.fitted_batch_size(splits), splits.facts
         return self.setup(spec if fitted is None else {**spec, "batch_size": fitted}, flags, dtype)
+
+    def example(self, spec: dict) -> Any:
+        """Make an example of the run's batches without its data.
+
+        Args:
+          spec: facts of the data, `Splits.facts`.
+
+        Returns:
+          A batch of zeros, of as many rows as training has: a state may have an axis of the batch. It is read from the
+          data where `spec` does not describe it.
+        """
+        from dlcore.data.pipeline import batch_at
+
+        if not isinstance(spec.get("batch"), dict):
+            return batch_at(self.pipelines(self.experiment.data(self.flags)), 0)
+        return zero_batch(spec["batch"], spec.get("batch_size", self.flags.batch_size))
 
     def fitted_batch_size(self, splits: Splits) -> int | None:
         """Fit `--batch_size` to data with fewer examples.

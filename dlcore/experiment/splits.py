@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Splits", "map_sources", "metric_label"]
+import numpy as np
+
+__all__ = ["Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]
 
 
 class Splits(NamedTuple):
@@ -18,6 +20,8 @@ class Splits(NamedTuple):
         the name of a metric that says nothing without it, such as what a distance is measured in.
         `spec["trivial"]`, {metric: (value, rule)}, says what a metric is worth without learning where the data know it.
         `spec["headline"]` names the measure in place of the experiment's where the data have no labels for that.
+        `spec["batch"]`, {name: (shape of one example, dtype)}, says what `predict` reads where that differs from the
+        arrays of the training split, such as images as floats that are kept as bytes.
       notes: lines to print once.
       shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
         one a sample).
@@ -39,6 +43,44 @@ class Splits(NamedTuple):
         sizes: list[int] = []
         map_sources(lambda source, ratio: sizes.append(-(-len(source) // ratio)), self.train, self.batch_ratios)
         return max(sizes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """`spec`, `train_size`, and as `batch` the shape and dtype of each array of an example: those of the training
+        split where `spec` says no others."""
+        return {
+            "batch": map_sources(lambda source, _: batch_facts(source), self.train, {}),
+            **self.spec,
+            "train_size": self.train_size,
+        }
+
+
+def batch_facts(source: Any) -> dict[str, list]:
+    """Describe the arrays of one example of a source.
+
+    Args:
+      source: with `arrays` [N, ...].
+
+    Returns:
+      {name: [shape of one example, dtype]}.
+    """
+    return {name: [list(np.shape(array)[1:]), str(array.dtype)] for name, array in source.arrays.items()}
+
+
+def zero_batch(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Make a batch of zeros of known shapes.
+
+    Args:
+      facts: {name: (shape of one example, dtype)}, or such a dict for each of several sources.
+      rows: B, number of examples.
+
+    Returns:
+      Arrays [B, ...] by name and `index: [B] int32`, or a dict of such batches.
+    """
+    if any(isinstance(part, Mapping) for part in facts.values()):
+        return {name: zero_batch(part, rows) for name, part in facts.items()}
+    arrays = {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in facts.items()}
+    return {**arrays, "index": np.arange(rows, dtype=np.int32)}
 
 
 def metric_label(name: str, spec: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def evaluate_run(run: ResolvedRun) -> None:
         examples that it was trained on.
     """
     config, experiment, flags = config_of(run), run.experiment, run.flags
-    setup, example = run.setup(config["spec"]), experiment.example(config["spec"])
+    setup, example = run.setup(config["spec"]), run.example(config["spec"])
     runs = members_of(run)
     splits = data_for(run, config)
     source = getattr(splits, flags.split)

@@ -25,7 +25,6 @@ import numpy as np
 
 from dlcore.data import image_pixels
 from dlcore.diagnostics.trace import first_reads
-from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError, Setting
@@ -279,24 +278,24 @@ def fold_predict(
     return folded, arrays
 
 
-def example_batch(experiment: Experiment, spec: dict) -> dict[str, np.ndarray]:
+def example_batch(run: ResolvedRun, spec: dict) -> dict[str, np.ndarray]:
     """Get the batch whose arrays an exported `predict` takes.
 
     Args:
-      experiment: whose `example` gives it.
+      run: of the experiment.
       spec: facts of the data.
 
     Returns:
       {name: array [B, ...]}.
 
     Raises:
-      FlagError: the experiment gives no example of a batch, or its batches are no dicts of arrays.
+      FlagError: `predict` takes no examples, or the experiment's batches are no dicts of arrays.
     """
-    if experiment.example is None:
-        raise FlagError(f"--mode=export: {experiment.name} gives no example of a batch; allowed: the other modes")
-    batch = experiment.example(spec)
-    if not isinstance(batch, dict) or not all(np.ndim(x) for x in batch.values()):
-        raise FlagError(f"--mode=export: batches of {experiment.name} are no dicts of arrays; allowed: the other modes")
+    name, batch = run.experiment.name, run.example(spec)
+    if spec.get("counts", "examples") != "examples":  # `predict` plays episodes
+        raise FlagError(f"--mode=export: {name} gives no example of a batch; allowed: the other modes")
+    if not all(np.ndim(x) for x in batch.values()):
+        raise FlagError(f"--mode=export: batches of {name} are no dicts of arrays; allowed: the other modes")
     return batch
 
 
@@ -310,13 +309,13 @@ def export_run(run: ResolvedRun) -> int:
       The exit status, 0.
 
     Raises:
-      FlagError: the experiment gives no example of a batch, its batches are no dicts of arrays, or its predict cannot
+      FlagError: `predict` takes no examples, the experiment's batches are no dicts of arrays, or its predict cannot
         be traced for a free number of examples; or batch norms were to be merged and cannot be.
       ValueError: RUN/export holds something that is no export.
     """
     config = config_of(run)
     spec = config["spec"]
-    batch = example_batch(run.experiment, spec)
+    batch = example_batch(run, spec)
     learner = run.experiment.build(run.setup(spec))
     step, state = restore_state(run, learner, batch, run.flags.select)
     predict, weights = flat_predict(learner, state)

@@ -36,7 +36,7 @@ def predict_files(run: ResolvedRun) -> None:
     if flags.output is not None and experiment.write is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
-    example = experiment.example(spec)
+    example = run.example(spec)
     source, names = read(flags, spec)
     learner, _, state = restored(members_of(run), flags.tta, flags.select, example)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())

@@ -78,7 +78,6 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain={"defense": "standard", "weight_decay": 0.0},
     overfit=1e-2,
-    example=labeled_images.example,
     planned=known_datasets.planned,
     inputs=prediction.inputs,
     describe=prediction.describe,

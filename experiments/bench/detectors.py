@@ -57,7 +57,7 @@ def network_of(command: str, data_dir: str, repeats: int) -> tuple[int, float]:
     resolved = ResolvedRun(experiment, resolve(experiment, [*words, *(f"--{k}={v}" for k, v in few.items())]))
     splits = experiment.data(resolved.flags)
     learner = experiment.build(resolved.setup_of(splits))
-    batch = {name: values[:1] for name, values in experiment.example(splits.spec).items()}
+    batch = {name: values[:1] for name, values in resolved.example(splits.facts).items()}
     batch["image"] = np.asarray(splits.test.arrays["image"][:1])
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     predict, times = jax.jit(learner.predict), []

@@ -68,7 +68,6 @@ experiment = Experiment(
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "network_steps": 2},
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain=classifier_panels.PLAIN,
-    example=labeled_images.example,
     planned=known_datasets.planned,
     inputs=prediction.inputs,
     describe=prediction.describe,

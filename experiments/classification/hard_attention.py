@@ -58,12 +58,6 @@ def build(setup: Setup):
     )
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    size = spec["scene_size"]
-    image = np.zeros((2, size, size, 1), np.uint8)
-    return {"image": image, "label": np.zeros(2, np.int32), "index": np.arange(2, dtype=np.int32)}
-
-
 def panels(context: Any) -> list:
     """Show scenes with the policy as a red veil and the glimpse's frame, the glimpses, and the curves."""
     from dlcore.report.curves import curves
@@ -124,7 +118,6 @@ experiment = Experiment(
         "network.width": 4,
     },
     expected_loss=lambda setup: math.log(len(setup.spec["class_names"])),
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

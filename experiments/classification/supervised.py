@@ -44,7 +44,6 @@ experiment = Experiment(
     plain=classifier_panels.PLAIN,
     regularizer="l2",
     overfit=1e-2,
-    example=labeled_images.example,
     planned=known_datasets.planned,
     inputs=prediction.inputs,
     describe=prediction.describe,

@@ -45,10 +45,6 @@ def data(flags: Flags) -> Splits:
     return Splits(*parts, spec, splits.notes)
 
 
-def example(spec: dict) -> dict:
-    return proposals_for(detection_results.example(spec), windows_of(spec))
-
-
 def inputs(flags: Flags, spec: dict):
     source, paths = detection_results.inputs(flags, spec)
     return replace(source, arrays=proposals_for(source.arrays, windows_of(spec))), paths
@@ -79,7 +75,7 @@ experiment = Experiment(
     defaults=kit.DEFAULTS,
     smoke={**kit.SMOKE, "fast_rcnn.channels": 16, "fast_rcnn.box_channels": 16},
     notes=notes,
-    **{**detectors.FIELDS, "settings": detectors.SETTINGS, "data": data, "example": example, "inputs": inputs},
+    **{**detectors.FIELDS, "settings": detectors.SETTINGS, "data": data, "inputs": inputs},
 )
 
 if __name__ == "__main__":

@@ -54,11 +54,6 @@ def recall_note(arrays: dict[str, np.ndarray]) -> str:
     )
 
 
-def example(spec: dict) -> dict:
-    batch = detection_results.example(spec)
-    return {**batch, **propose(batch["image"], spec["max_proposals"], spaces=("gray",), scales=(50.0,))}
-
-
 def inputs(flags: Flags, spec: dict):
     source, paths = detection_results.inputs(flags, spec)
     return with_proposals(source, spec["max_proposals"], tuple(spec["segmentation_scales"])), paths
@@ -86,7 +81,6 @@ experiment = Experiment(
         **detectors.FIELDS,
         "settings": {**detectors.SETTINGS, **SETTINGS},
         "data": data,
-        "example": example,
         "inputs": inputs,
     },
     defaults={

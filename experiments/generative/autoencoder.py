@@ -46,7 +46,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="psnr",
     plain={"kind": "plain", "ema": None},
-    example=latent_space.example,
     inputs=latent_space.inputs,
     describe=latent_space.describe,
     write=latent_space.write,

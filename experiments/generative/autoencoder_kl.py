@@ -50,7 +50,6 @@ experiment = Experiment(
     headline="psnr",
     plain={"weight_decay": 0.0, "kl_weight": 0.0},
     regularizer="kl_weight",
-    example=labeled_images.example,
     inputs=prediction.inputs,
     describe=latent_autoencoder.describe,
     write=latent_autoencoder.write,

@@ -21,7 +21,6 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
 from dlcore.kits.generative import class_conditional, gan_optimizer, image_generation, sample_panels
-from dlcore.kits.images import labeled_images
 from dlcore.main import main
 
 
@@ -70,7 +69,6 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    example=labeled_images.example,
     inputs=class_conditional.inputs,
     describe=class_conditional.describe,
     write=class_conditional.write,

@@ -116,11 +116,6 @@ def start(setup: Setup) -> Start:
     return Start(replace, check)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros, without a prompt and without an edge."""
-    return {**text_prompts.example(spec), "hint": np.zeros((1, *spec["image_shape"][:2], 1), np.float32)}
-
-
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure at the end of a run whether shapes are where the edges are, and what the prompts say."""
     found = text_prompts.evaluators(setup, splits, split)
@@ -191,7 +186,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="shape_iou",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=example,
     inputs=inputs,
     describe=class_conditional.describe,
     write=class_conditional.write,

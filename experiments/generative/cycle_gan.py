@@ -67,7 +67,6 @@ experiment = Experiment(
     },
     monitor=None,
     headline="map_l1",
-    example=image_pairs.example,
     inputs=image_to_image.kind_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,

@@ -21,7 +21,6 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.unet import UNet
 from dlcore.kits.generative import image_generation, sample_panels
-from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -70,7 +69,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0},
-    example=labeled_images.example,
     schedule=optimizer.schedule,
     panels=lambda context: sample_panels.diffusion_panels(context, UNet(**context.flags.group("unet"))),
     pictures=sample_panels.pictures,

@@ -17,7 +17,6 @@ from dlcore.generative import ddpm
 from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
 from dlcore.kits.generative import class_conditional, sample_panels
-from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -73,7 +72,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=labeled_images.example,
     inputs=class_conditional.inputs,
     describe=class_conditional.describe,
     write=class_conditional.write,

@@ -20,7 +20,6 @@ from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels
-from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -70,7 +69,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="frechet_distance",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=labeled_images.example,
     inputs=class_conditional.inputs,
     describe=class_conditional.describe,
     write=class_conditional.write,

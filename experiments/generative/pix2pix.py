@@ -59,7 +59,6 @@ experiment = Experiment(
     monitor="l1",
     monitor_mode="min",
     headline="l1",
-    example=image_pairs.example,
     inputs=image_to_image.edge_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,

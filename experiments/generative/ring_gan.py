@@ -8,8 +8,6 @@ python -m experiments.generative.ring_gan --loss=minimax    (not run to its end)
 (70 % in the first command), and `frechet_distance` is over the two coordinates.
 """
 
-import numpy as np
-
 from dlcore.data.source import Source
 from dlcore.evaluators import frechet_evaluator, mode_coverage_evaluator
 from dlcore.experiment import Experiment, Flags, Setup, Splits
@@ -89,7 +87,6 @@ experiment = Experiment(
     smoke={"steps": 2, "batch_size": 8, "eval_every": 2},
     monitor=None,
     headline="frechet_distance",
-    example=lambda spec: {"point": np.zeros((1, 2), np.float32), "index": np.zeros(1, np.int32)},
     schedule=gan_optimizer.schedule,
     panels=panels,
     evaluators=evaluators,

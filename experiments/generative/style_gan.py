@@ -30,7 +30,6 @@ from dlcore.kits.generative import (
     latent_space,
     sample_panels,
 )
-from dlcore.kits.images import labeled_images
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
@@ -186,7 +185,6 @@ experiment = Experiment(
     },
     monitor=None,
     headline="frechet_distance",
-    example=labeled_images.example,
     drawn=latent_space.drawn,
     describe=class_conditional.describe,
     write=class_conditional.write,

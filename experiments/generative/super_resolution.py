@@ -73,7 +73,6 @@ experiment = Experiment(
     headline="psnr",
     overfit=None,
     plain={"adversarial_weight": 0.0},
-    example=image_pairs.example,
     inputs=image_to_image.small_inputs,
     describe=image_to_image.describe,
     write=image_to_image.write,

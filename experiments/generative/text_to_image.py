@@ -70,7 +70,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="object_correctness",
     plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    example=text_prompts.example,
     inputs=text_prompts.inputs,
     describe=class_conditional.describe,
     write=class_conditional.write,

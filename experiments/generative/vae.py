@@ -59,7 +59,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="elbo_nll_nats_dynamic",
     plain={"ema": None},
-    example=latent_space.example,
     inputs=latent_space.inputs,
     drawn=latent_space.drawn,
     describe=latent_space.describe,

@@ -124,11 +124,6 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list:
     return [pitch_evaluator(frequencies, setup.flags.sample_rate, asked_tones(count))]
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    codes = np.zeros((1, spec["length"]), np.int32)
-    return {"codes": codes, "label": np.zeros(1, np.int32), "index": np.zeros(1, np.int32)}
-
-
 def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     label, names = None, spec["class_names"]
     if flags.sample_pitch is not None:
@@ -216,7 +211,6 @@ experiment = Experiment(
     headline="bits_per_dim_64_codes",
     expected_loss=lambda setup: math.log(setup.flags.levels),
     plain={"ema": None, "weight_decay": 0.0},
-    example=example,
     drawn=drawn,
     describe=describe,
     write=write,

@@ -24,11 +24,6 @@ def build(setup: Setup):
     return pixel_optimization.build(class_image.learner, setup)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    count = len(spec["class_names"])
-    return {"label": np.arange(count, dtype=np.int32), "index": np.arange(count, dtype=np.int32)}
-
-
 def panels(context):
     names = context.spec["class_names"]
     images = dict(zip(names, context.outputs["image"], strict=True))
@@ -54,7 +49,6 @@ experiment = Experiment(
     smoke={"steps": 2, "eval_every": 2},
     monitor="probability",
     headline="probability",
-    example=example,
     report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup, len(setup.spec["class_names"])),
     panels=panels,
 )

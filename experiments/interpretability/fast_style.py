@@ -39,7 +39,8 @@ def data(flags: Flags) -> Splits:
         for s in (splits.train, splits.valid, splits.test)
     )
     shape = splits.spec["image_shape"]
-    spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "shapes": {"content": shape}}
+    batch = {"content": [shape, "float32"]}
+    spec = {"dataset": splits.spec["dataset"], "image_shape": shape, "batch": batch}
     return Splits(train, valid, test, spec, splits.notes, shown=test.take(min(4, len(test))))
 
 
@@ -151,7 +152,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     overfit=None,
-    example=image_pairs.example,
     inputs=inputs,
     describe=describe,
     write=write,

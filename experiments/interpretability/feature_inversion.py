@@ -4,8 +4,6 @@ python -m experiments.interpretability.feature_inversion
 python -m experiments.interpretability.feature_inversion --layer=relu1_1       (or relu2_2, relu4_2)
 """
 
-import numpy as np
-
 from dlcore.data.sample_images import sample_image
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
@@ -23,10 +21,6 @@ def data(flags: Flags) -> Splits:
 
 def build(setup: Setup):
     return pixel_optimization.build(feature_inversion.learner, setup)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    return {"image": np.zeros((1, *spec["shape"]), np.uint8), "index": np.zeros(1, np.int32)}
 
 
 def panels(context):
@@ -51,7 +45,6 @@ experiment = Experiment(
     monitor="loss",
     monitor_mode="min",
     headline="pixels",
-    example=example,
     report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup),
     panels=panels,
 )

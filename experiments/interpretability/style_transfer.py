@@ -5,8 +5,6 @@ python -m experiments.interpretability.style_transfer --content=PHOTO --style=PA
 python -m experiments.interpretability.style_transfer --content_weight=0       (a texture)
 """
 
-import numpy as np
-
 from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
@@ -26,11 +24,6 @@ def data(flags: Flags) -> Splits:
 
 def build(setup: Setup):
     return pixel_optimization.build(style_transfer.learner, setup, pooling="avg")
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    image = np.zeros((1, *spec["shape"]), np.uint8)
-    return {"content": image, "style": image, "index": np.zeros(1, np.int32)}
 
 
 def panels(context):
@@ -64,7 +57,6 @@ experiment = Experiment(
     monitor="loss",
     monitor_mode="min",
     headline="loss",
-    example=example,
     report_hooks=lambda setup: pixel_optimization.film_of_images(build, setup),
     panels=panels,
 )

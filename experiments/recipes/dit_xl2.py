@@ -15,6 +15,7 @@ import dataclasses
 from typing import Any
 
 from dlcore.experiment import Setup
+from dlcore.experiment.splits import zero_batch
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.dit import DiT
 from dlcore.kits.generative import class_conditional, latent_autoencoder
@@ -40,7 +41,7 @@ def planned(flags: Any) -> tuple[dict, Any] | None:
         "image_shape": [flags.image_size, flags.image_size, 3],
         "train_size": 1_281_167,
     }
-    return spec, labeled_images.example(spec)
+    return spec, zero_batch(labeled_images.labeled_batch(spec["image_shape"]), 1)
 
 
 experiment = dataclasses.replace(

@@ -40,7 +40,6 @@ experiment = dataclasses.replace(
     doc=__doc__,
     data=text_streams.token_data,
     planned=text_streams.planned_tokens,
-    example=lambda spec: None,
     build=build,
     inputs=None,
     describe=None,

@@ -16,7 +16,6 @@ from dlcore.data.bounces import CONTACTS, bounces
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.kits.training import backbone
 from dlcore.main import main
@@ -37,11 +36,6 @@ def build(setup: Setup):
     encoder = backbone.build(setup, num_classes=1)
     model = audio_visual.AudioVisual(encoder, **setup.flags.group("head"))
     return pretext_classifiers.build(audio_visual.learner, setup, model=model)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    clip, sound = np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8), np.zeros((1, FRAMES, SAMPLES), np.float32)
-    return {**labeled_images.example(spec), "clip": clip, "sound": sound, "contact": np.zeros((1, FRAMES), np.int32)}
 
 
 def picture(pieces: dict) -> np.ndarray:
@@ -68,7 +62,6 @@ experiment = Experiment(
         **pretext_classifiers.CLIPS,
         "modules": {"head": audio_visual.AudioVisual},
         "data": data,
-        "example": example,
     },
 )
 

@@ -131,7 +131,6 @@ experiment = Experiment(
     monitor="text_r1",
     headline="text_r1",
     plain={"weight_decay": 0.0},
-    example=image_text.example,
     schedule=optimizer.schedule,
     evaluators=evaluators,
     panels=image_text_results.recall_panels,

@@ -19,7 +19,6 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders, pretext_classifiers
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
@@ -43,7 +42,7 @@ def data(flags: Flags) -> Splits:
     others = {name: getattr(splits, name) for name in ("valid", "test")}
     note = f"{count} exemplars, all training images; --exemplars={flags.exemplars} are more than there are"
     return splits._replace(
-        spec={**splits.spec, "exemplars": count},
+        spec={**splits.spec, "exemplars": count, "batch": {**splits.spec["batch"], "exemplar": [[], "int32"]}},
         notes=(*splits.notes, note) if count < flags.exemplars else splits.notes,
         train=numbered(train, np.arange(len(train))),
         **{name: numbered(source, np.full(len(source), -1)) for name, source in others.items()},
@@ -59,10 +58,6 @@ def build(setup: Setup):
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     measured = pretext_classifiers.task_accuracy(splits.train.take(MEASURED), "exemplar_accuracy")
     return [*encoders.evaluators(setup, splits, split), measured]
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    return {**labeled_images.example(spec), "exemplar": np.zeros(1, np.int32)}
 
 
 def panels(context: Any) -> list:
@@ -81,7 +76,6 @@ experiment = Experiment(
         **pretext_classifiers.SHARED,
         "data": data,
         "evaluators": evaluators,
-        "example": example,
         "smoke": {**pretext_classifiers.SMOKE, "exemplars": 100},
         "settings": {
             **encoders.CONTRASTIVE["settings"],

@@ -11,8 +11,6 @@ steps (50.6 %).
 import math
 from functools import partial
 
-import numpy as np
-
 from dlcore.data.clips import clips
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS
@@ -20,7 +18,6 @@ from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import pretext_classifiers
 from dlcore.main import main
 from dlcore.self_supervised import frame_order
@@ -42,10 +39,6 @@ def data(flags: Flags) -> Splits:
 
 def build(setup: Setup):
     return pretext_classifiers.build(frame_order.learner, setup, frame_order.NUM_CLASSES)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    return {**labeled_images.example(spec), "clip": np.zeros((1, FRAMES, *spec["image_shape"]), np.uint8)}
 
 
 experiment = Experiment(
@@ -70,7 +63,6 @@ experiment = Experiment(
     **{
         **pretext_classifiers.CLIPS,
         "data": data,
-        "example": example,
     },
 )
 

@@ -10,7 +10,6 @@ and the domains are told apart in 68 % (100 % without). One seed; labels of the 
 """
 
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes, seen_by_camera
 from dlcore.data.source import Source
@@ -56,13 +55,6 @@ def data(flags) -> Splits:
         "factor_scale": [float(s) for s in train.arrays["factors"].std(0)],
     }
     return Splits(train, valid, test, spec, ())
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    image, zero = np.zeros((1, *spec["image_shape"]), np.float32), np.zeros(1, np.int32)
-    factors = np.zeros((1, len(FACTORS)), np.float32)
-    both = {"label": zero, "factors": factors}
-    return {"image": image, "photo": image, "index": zero, **both, **{f"photo_{name}": x for name, x in both.items()}}
 
 
 def build(setup: Setup):
@@ -118,7 +110,6 @@ experiment = Experiment(
     monitor="photo_accuracy",
     headline="photo_accuracy",
     plain={"weight_decay": 0.0},
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

@@ -145,7 +145,6 @@ experiment = Experiment(
     plain=classifier_panels.PLAIN | {"noise_rate": 0.0},
     hooks=lambda setup: [KeepBest()],
     start=start,
-    example=labeled_images.example,
     inputs=prediction.inputs,
     describe=prediction.describe,
     schedule=optimizer.schedule,

@@ -68,7 +68,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    example=text_streams.example,
     schedule=optimizer.schedule,
     panels=text_streams.panels,
 )

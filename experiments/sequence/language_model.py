@@ -74,7 +74,6 @@ experiment = Experiment(
     monitor_mode="min",
     headline="loss",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"])),
-    example=text_streams.window_example,
     inputs=text_streams.inputs,
     describe=text_streams.describe,
     schedule=optimizer.schedule,

@@ -48,7 +48,8 @@ def data(flags: Flags) -> Splits:
         for part, name in zip(parts[1:], names[1:], strict=True)
     )
     baselines = masked_language_model.two_sided_table_accuracy(parts[0], parts[2], len(vocabulary.characters))
-    spec = {"dataset": flags.dataset, "vocabulary": vocabulary.characters, "window": window, "baselines": baselines}
+    batch = {"text": [[window], "int32"]}  # training crops its rows of two windows
+    spec = {"dataset": flags.dataset, "vocabulary": vocabulary.characters, "baselines": baselines, "batch": batch}
     notes = "test accuracy without a network: " + ", ".join(f"{name} {v:.3f}" for name, v in baselines.items())
     return Splits(train, valid, test, spec, (notes,), shown=Source({"text": test.arrays["text"][:SHOWN]}, name="shown"))
 
@@ -62,10 +63,6 @@ def build(setup: Setup):
         mask_token=characters,
         **flags.group("learner"),
     )
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    return {"text": np.zeros((2, spec["window"]), np.int32), "index": np.arange(2, dtype=np.int32)}
 
 
 def panels(context: Any) -> list:
@@ -131,7 +128,6 @@ experiment = Experiment(
     monitor="loss",
     monitor_mode="min",
     expected_loss=lambda setup: math.log(len(setup.spec["vocabulary"]) + 1),
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

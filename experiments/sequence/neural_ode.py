@@ -8,8 +8,6 @@ Training sees segments of one second; `loss` of validation and test is the mean 
 ten seconds from starts that training has not seen.
 """
 
-import numpy as np
-
 from dlcore.data.spirals import segments, spirals
 from dlcore.experiment import Experiment, Flags, Setting, Setup, Splits
 from dlcore.experiment.settings import ONLY_F32
@@ -28,7 +26,8 @@ SETTINGS = {
 def data(flags: Flags) -> Splits:
     train = segments(spirals(flags.num_trajectories, 0), flags.segment_length)
     valid, test = (spirals(flags.num_test, seed) for seed in (1, 2))
-    return Splits(train, valid, test, {"dataset": "spirals"})
+    batch = {"state": [[2, 2], "float32"], "time": [[2], "float32"]}  # any times after the first state
+    return Splits(train, valid, test, {"dataset": "spirals", "batch": batch})
 
 
 def build(setup: Setup):
@@ -85,11 +84,6 @@ experiment = Experiment(
     monitor="loss",
     monitor_mode="min",
     headline="loss",
-    example=lambda spec: {
-        "state": np.zeros((1, 2, 2), np.float32),
-        "time": np.arange(2, dtype=np.float32)[None],
-        "index": np.zeros(1, np.int32),
-    },
     schedule=optimizer.schedule,
     panels=panels,
 )

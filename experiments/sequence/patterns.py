@@ -100,8 +100,7 @@ def data(flags: Flags) -> Splits:
         splits = digit_splits(*sizes)
     else:
         splits = [task.source(size, seed) for seed, size in enumerate((sizes[0], sizes[1], sizes[1]))]
-    shape = list(splits[0].arrays["input"].shape[1:])
-    return Splits(*splits, {"dataset": splits[0].name, "input": shape, "length": "length" in splits[0].arrays})
+    return Splits(*splits, {"dataset": splits[0].name})
 
 
 def build(setup: Setup):
@@ -109,15 +108,6 @@ def build(setup: Setup):
     model = patterns.PatternNet(*task[1:], **setup.flags.group("rnn"), dtype=setup.dtype)
     learner = patterns.learner(model=model, optimizer=optimizer.build(setup), **setup.flags.group("learner"))
     return optimizer.averaged(learner, setup)
-
-
-def example(spec: dict) -> dict:
-    shape = tuple(spec["input"])
-    batch = {
-        "input": np.zeros((1, *shape), np.int32 if len(shape) == 1 else np.float32),
-        "index": np.zeros(1, np.int32),
-    }
-    return batch | ({"length": np.ones(1, np.int32)} if spec["length"] else {})
 
 
 def moving_average(seen: np.ndarray, window: int) -> np.ndarray:
@@ -190,7 +180,6 @@ experiment = Experiment(
     monitor="loss",
     monitor_mode="min",
     headline="loss",
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

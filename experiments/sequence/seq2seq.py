@@ -53,6 +53,7 @@ def data(flags: Flags) -> Splits:
         "dataset": f"{flags.task}, {flags.lengths[0]} to {flags.lengths[1]} of {flags.vocabulary} symbols",
         "vocabulary": symbols(flags.vocabulary).to_dict(),
         "window": flags.lengths[1],
+        "batch": kit.SHORTEST,
     }
     return Splits(train.subset(np.array(kept)), valid, test, spec)
 
@@ -148,7 +149,6 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(setup.flags.vocabulary + len(SPECIAL)),
     plain={"transformer.dropout_rate": 0.0, "rnn.dropout_rate": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0},
     overfit=1e-2,
-    example=kit.example,
     inputs=kit.inputs,
     describe=kit.describe,
     schedule=optimizer.schedule,

@@ -48,7 +48,7 @@ def data(flags: Flags) -> Splits:
         raise FlagError(f"--pattern={flags.pattern}: a track wants an answer a step; allowed: many_to_many")
     sizes = flags.train_size, flags.test_size, flags.test_size
     splits = [seen(tracks(n, seed, flags.length, flags.maneuvering)) for seed, n in enumerate(sizes)]
-    return Splits(*splits, {"dataset": splits[0].name, "length": flags.length})
+    return Splits(*splits, {"dataset": splits[0].name})
 
 
 def build(setup: Setup):
@@ -137,10 +137,6 @@ def panels(context) -> list:
     ]
 
 
-def example(spec: dict) -> dict:
-    return {"input": np.zeros((1, spec["length"], 2), np.float32), "index": np.zeros(1, np.int32)}
-
-
 experiment = Experiment(
     file=__file__,
     doc=__doc__,
@@ -172,7 +168,6 @@ experiment = Experiment(
     monitor="loss",
     monitor_mode="min",
     headline="rmse",
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
     evaluators=evaluators,

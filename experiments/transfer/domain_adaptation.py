@@ -119,11 +119,6 @@ def data(flags: Flags) -> Splits:
     return Splits(*parts.values(), spec, (*loaded.notes, note))
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    image, zero = np.zeros((1, *spec["image_shape"]), np.uint8), np.zeros(1, np.int32)
-    return {"image": image, "target": image, "label": zero, "target_label": zero, "index": zero}
-
-
 def origin(flags: Flags) -> Origin | None:
     if flags.init_from is None:
         return None
@@ -243,7 +238,6 @@ experiment = Experiment(
     monitor="target_accuracy",
     headline="target_accuracy",
     plain={"weight_decay": 0.0},
-    example=example,
     schedule=optimizer.schedule,
     start=start,
     panels=panels,

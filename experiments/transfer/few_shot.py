@@ -26,7 +26,7 @@ from dlcore.evaluators.episodes import episode_accuracy
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.kits.training import optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
@@ -81,6 +81,7 @@ def data(flags: Flags) -> Splits:
         "image_shape": list(train.arrays["image"].shape[1:]),
         "attributes": train.arrays["attributes"].shape[1] if flags.shot == 0 else 0,
         "characters": counts,
+        "batch": batch_facts(splits[2]),
         **shared,
     }
     return Splits(*splits, spec, notes)
@@ -132,15 +133,6 @@ def _strokes(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
 
     ranges = range(2 * UNSEEN, 2 * UNSEEN + flags.characters), range(UNSEEN), range(UNSEEN, 2 * UNSEEN)
     return *(stroke_characters(r, size=flags.image_size) for r in ranges), ()
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one episode of zeros."""
-    image, way = spec["image_shape"], spec["way"]
-    batch = {"query": np.zeros((1, way, spec["query"], *image), np.float32), "index": np.zeros(1, np.int32)}
-    if spec["shot"]:
-        return batch | {"support": np.zeros((1, way, spec["shot"], *image), np.float32)}
-    return batch | {"attributes": np.zeros((1, way, spec["attributes"]), np.float32)}
 
 
 def panels(context: Any) -> list:
@@ -199,7 +191,6 @@ experiment = Experiment(
         "eval_batch_size": 10,
     },
     plain={"weight_decay": 0.0},
-    example=example,
     schedule=optimizer.schedule,
     evaluators=evaluators,
     panels=panels,

@@ -68,7 +68,6 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(setup.spec["num_classes"]),
     plain=classifier_panels.PLAIN,
     regularizer="l2",
-    example=labeled_images.example,
     inputs=prediction.inputs,
     describe=prediction.describe,
     check=fine_tuning.check,

@@ -68,7 +68,6 @@ experiment = Experiment(
     overfit=1e-2,
     headline="accuracy_by_video",
     check=labeled_clips.check,
-    example=labeled_clips.example,
     inputs=labeled_clips.inputs,
     describe=labeled_clips.describe,
     evaluators=lambda setup, splits, split: [accuracy_by_video()],

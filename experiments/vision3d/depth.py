@@ -37,14 +37,6 @@ def data(flags: Flags) -> Splits:
     return Splits(train, valid, test, spec)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """A batch of one scene of zeros."""
-    side = spec["image_size"]
-    shapes = {"image": (side, side, 3), "depth": (side, side), "normals": (side, side, 3), "intrinsics": (3, 3)}
-    arrays = {name: np.zeros((1, *shape), np.float32) for name, shape in shapes.items()}
-    return {**arrays, "index": np.zeros(1, np.int32)}
-
-
 def panels(context: Any) -> list:
     """Images, true and predicted depth with a color bar, and normals: true, predicted and of the predicted depth."""
     from dlcore.report.curves import curves
@@ -101,7 +93,6 @@ experiment = Experiment(
     monitor="abs_rel",
     monitor_mode="min",
     headline="abs_rel",
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

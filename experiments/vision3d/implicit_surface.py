@@ -60,13 +60,6 @@ def data(flags: Flags) -> Splits:
     return Splits(train, valid, test, spec)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """A batch of one point."""
-    del spec
-    zeros = {"points": np.zeros((1, 3), np.float32), "distance": np.zeros(1, np.float32)}
-    return {**zeros, "index": np.zeros(1, np.int32)}
-
-
 def panels(context: Any) -> list:
     """The exact and the learned mesh from two views, and the curves."""
     from dlcore.report.curves import curves
@@ -165,7 +158,6 @@ experiment = Experiment(
     },
     monitor="iou",
     headline="iou",
-    example=example,
     drawn=drawn,
     describe=describe,
     write=write,

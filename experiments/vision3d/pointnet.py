@@ -84,11 +84,6 @@ def build(setup: Setup):
     return optimizer.averaged(learner, setup)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    zero = np.zeros(1, np.int32)
-    return {"points": np.zeros((1, *spec["points_shape"]), np.float32), "label": zero, "index": zero}
-
-
 def panels(context: Any) -> list:
     """Show clouds from two views with their critical points, the confusions and the curves."""
     from dlcore.report.classification import confusion_matrix
@@ -158,7 +153,6 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(len(setup.spec["class_names"])),
     loss_tolerance=0.3,
     plain={"rotation": 0.0, "jitter": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0, "pointnet.dropout": 0.0},
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

@@ -42,13 +42,6 @@ def data(flags: Flags) -> Splits:
     return Splits(train, valid, test, spec)
 
 
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """A batch of one ray."""
-    del spec
-    arrays = {name: np.zeros((1, 3), np.float32) for name in ("origin", "direction", "color")}
-    return {**arrays, "depth": np.zeros(1, np.float32), "index": np.zeros(1, np.int32)}
-
-
 def panels(context: Any) -> list:
     """New views: true and rendered, the error, and depth with a color bar; and the curves."""
     from dlcore.report.curves import curves
@@ -114,7 +107,6 @@ experiment = Experiment(
     },
     monitor="psnr",
     headline="psnr",
-    example=example,
     schedule=optimizer.schedule,
     panels=panels,
 )

@@ -63,7 +63,6 @@ experiment = Experiment(
     regularizer="l2",
     overfit=1e-2,
     check=voxels.check,
-    example=voxels.example,
     panels=voxels.classification_panels,
     schedule=optimizer.schedule,
 )

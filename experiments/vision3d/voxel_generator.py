@@ -54,7 +54,6 @@ experiment = Experiment(
     headline="iou",
     plain={"weight_decay": 0.0, "ema": None},
     check=voxels.check,
-    example=voxels.example,
     panels=voxels.generation_panels,
     schedule=optimizer.schedule,
 )

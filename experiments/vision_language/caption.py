@@ -73,7 +73,6 @@ experiment = Experiment(
     plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
     expected_loss=lambda setup: math.log(4 + len(setup.spec["vocabulary"]["words"])),
     loss_tolerance=0.25,
-    example=captioning.example,
     inputs=detection_results.inputs,
     describe=captioning.describe,
     schedule=optimizer.schedule,

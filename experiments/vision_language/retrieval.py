@@ -76,7 +76,6 @@ experiment = Experiment(
     monitor="r1",
     headline="r1",
     plain={"weight_decay": 0.0},
-    example=image_text.example,
     schedule=optimizer.schedule,
     evaluators=image_text_results.recall_evaluators,
     panels=image_text_results.recall_panels,

@@ -60,7 +60,6 @@ def data(flags: Flags) -> Splits:
         "dataset": f"text images, {flags.lengths[0]} to {flags.lengths[1]} of {len(flags.alphabet)} characters",
         "vocabulary": Words(tuple(flags.alphabet)).to_dict(),
         "image_shape": [*flags.image_size, 3],
-        "captions": list(train.arrays["captions"].shape[1:]),
         "mean": mean.tolist(),
         "std": std.tolist(),
     }
@@ -166,7 +165,6 @@ experiment = Experiment(
     monitor="exact_match",
     headline="exact_match",
     plain={"weight_decay": 0.0},
-    example=kit.example,
     inputs=detection_results.inputs,
     describe=describe,
     check=check,

@@ -97,6 +97,7 @@ def data(flags: Flags) -> Splits:
         "dataset": train.name,
         **saved,
         "window": max(flags.length, *(split.arrays["source"].shape[1] - 1 for split in (valid, test))),
+        "batch": kit.SHORTEST,
         "signature": "BLEU-4 of the corpus, one reference, lower case, words and marks split by "
         f"dlcore.data.words.tokenize, no smoothing, {splits['test'].name}",
     }
@@ -206,7 +207,6 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(len(vocabulary_from_dict(setup.spec["vocabulary"]))),
     plain={"transformer.dropout_rate": 0.0, "rnn.dropout_rate": 0.0, "label_smoothing": 0.0, "weight_decay": 0.0},
     overfit=1e-2,
-    example=kit.example,
     inputs=kit.inputs,
     describe=kit.describe,
     schedule=optimizer.schedule,

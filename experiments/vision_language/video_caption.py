@@ -62,7 +62,6 @@ experiment = Experiment(
     headline="exact_match",
     expected_loss=lambda setup: math.log(len(image_text.vocabulary(setup.spec))),
     plain={"weight_decay": 0.0},
-    example=image_text.example,
     schedule=optimizer.schedule,
     evaluators=image_text_results.motion_evaluators,
     panels=image_text_results.clip_panels,

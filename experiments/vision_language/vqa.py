@@ -70,7 +70,6 @@ experiment = Experiment(
     expected_loss=lambda setup: math.log(len(setup.spec["answers"])),
     loss_tolerance=0.25,
     plain={"flip": False, "weight_decay": 0.0},
-    example=image_text.example,
     inputs=image_text.question_inputs,
     describe=image_text_results.describe_answers,
     schedule=optimizer.schedule,

@@ -56,7 +56,7 @@ def test_the_network_of_a_row_is_built_by_its_command():
     resolved = ResolvedRun(fcos.experiment, resolve(fcos.experiment, [*SMALL.split(), "--num_scenes=10"]))
     splits = fcos.experiment.data(resolved.flags)
     learner = fcos.experiment.build(resolved.setup_of(splits))
-    state = jax.eval_shape(learner.init, jax.random.key(0), fcos.experiment.example(splits.spec))
+    state = jax.eval_shape(learner.init, jax.random.key(0), resolved.example(splits.facts))
     assert parameters == sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert milliseconds > 0
 

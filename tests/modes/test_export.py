@@ -49,7 +49,7 @@ def test_a_run_exported_is_what_the_run_predicts(trained):
     resolved = ResolvedRun(experiment, resolve(experiment, [f"--run={trained}"]))
     spec = resolved.config()["spec"]
     learner = experiment.build(resolved.setup(spec))
-    state = restore_state(resolved, learner, experiment.example(spec), "last")[1]
+    state = restore_state(resolved, learner, resolved.example(spec), "last")[1]
     for rows in (1, 5):
         source = digits("test").take(rows)
         got = function(weights, {"image": source.arrays["image"]})
@@ -117,7 +117,7 @@ def test_the_loader_predicts_what_the_run_predicts(trained, capsys):
     resolved = ResolvedRun(experiment, resolve(experiment, [f"--run={trained}"]))
     spec = resolved.config()["spec"]
     learner = experiment.build(resolved.setup(spec))
-    state = restore_state(resolved, learner, experiment.example(spec), "last")[1]
+    state = restore_state(resolved, learner, resolved.example(spec), "last")[1]
     source = Source({"image": levels.astype(np.float32) / 255, "label": np.zeros(5, np.int32)}, 5)
     want = experiment.describe(predict(learner, state, source, placement=resolved.placement()), spec)
     folder = trained / "export"

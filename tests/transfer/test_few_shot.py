@@ -8,6 +8,7 @@ import pytest
 from dlcore.data.omniglot import FILE
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import batch_facts
 from experiments.transfer import few_shot
 
 FLAGS = {name: setting.default for name, setting in few_shot.SETTINGS.items()} | {"seed": 0}
@@ -44,8 +45,7 @@ def test_splits_share_no_character():
     assert not seen[0] & seen[2]
     assert not seen[1] & seen[2]
     assert splits.spec["characters"] == [12, 100, 100]
-    batch = few_shot.example(splits.spec)
-    assert {k: v.shape[1:] for k, v in batch.items()} == {k: v.shape[1:] for k, v in splits.train[[0]].items()}
+    assert splits.facts["batch"] == batch_facts(splits.train)
 
 
 def test_omniglot_says_that_it_is_partial(folder):

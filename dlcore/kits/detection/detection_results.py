@@ -10,40 +10,11 @@ from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
+__all__ = ["describe", "inputs", "panels", "pictures", "write"]
 
 _MIN_SCORE = 0.3
 _SHOWN = 12
 _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros, without a box, and with the masks and keypoints that the data has.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      The batch.
-    """
-    max_boxes, (height, width, _) = spec["max_boxes"], spec["image_shape"]
-    more: dict[str, np.ndarray] = {}
-    if spec.get("masks"):
-        more["masks"] = np.zeros((1, max_boxes, height, -(-width // 8)), np.uint8)
-    if spec.get("keypoint_names"):
-        more["keypoints"] = np.zeros((1, max_boxes, len(spec["keypoint_names"]), 3), np.float32)
-    if spec.get("stuff_names"):
-        more["semantic"] = np.zeros((1, height, width), np.uint8)
-    if spec.get("resize"):
-        more |= {name: np.array([[height, width]], np.int32) for name in ("image_size", "original_size")}
-    return {
-        **more,
-        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
-        "boxes": np.zeros((1, max_boxes, 4), np.float32),
-        "labels": np.full((1, max_boxes), -1, np.int32),
-        "box_mask": np.zeros((1, max_boxes), bool),
-        "index": np.zeros(1, np.int32),
-    }
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

@@ -294,7 +294,6 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
         "monitor": measure,
         "headline": measure,
         "plain": {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None},
-        "example": detection_results.example,
         "schedule": optimizer.schedule,
         "inputs": detection_results.inputs,
         "describe": detection_results.describe,

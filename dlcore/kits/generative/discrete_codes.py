@@ -104,7 +104,6 @@ def fields(build: Callable[[Setup], Learner]) -> dict[str, Any]:
         "monitor": "prior_bits",
         "monitor_mode": "min",
         "headline": "mse",
-        "example": latent_space.example,
         "inputs": latent_space.inputs,
         "drawn": latent_space.drawn,
         "describe": latent_space.describe,

@@ -12,7 +12,7 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.learner import Range
@@ -22,7 +22,6 @@ __all__ = [
     "SMALL",
     "UNPAIRED",
     "edges",
-    "example",
     "inked",
     "reduced",
     "small_images",
@@ -87,9 +86,14 @@ def edges(flags: Flags) -> Splits:
     mean = train.arrays["image"][:10_000].mean(0)
     guess = np.abs(test.arrays["image"][:10_000] - mean).mean() / 255
     shape = list(train.arrays["image"].shape[1:])
-    spec = {**splits.spec, "image_shape": shape, "shapes": {"source": [*shape[:2], 1], "image": shape}}
+    spec = {**splits.spec, "image_shape": shape, "batch": _float_batch(train)}
     note = f"l1 of the mean training image on the test split: {guess:.4f}"
     return Splits(train, valid, test, spec, (*splits.notes, note), shown=test.take(min(64, len(test))))
+
+
+def _float_batch(train: Source) -> dict[str, list]:
+    """What `predict` takes: images in [0, 1], which the data keep as bytes."""
+    return {name: [shape, "float32"] for name, (shape, _) in batch_facts(train).items()}
 
 
 def _in_memory(source: Source, size: int | tuple[int, int] | None) -> np.ndarray:
@@ -187,7 +191,7 @@ def unpaired_images(flags: Flags) -> Splits:
         train = unpaired(inked(a, "a"), inked(b, "b"), name=splits.train.name)
         valid, test = known(splits.valid), known(splits.test)
     shape = list(train.arrays["a"].shape[1:])
-    spec = {"dataset": flags.dataset, "image_shape": shape, "shapes": {"a": shape, "b": shape}}
+    spec = {"dataset": flags.dataset, "image_shape": shape, "batch": _float_batch(train)}
     return Splits(train, valid, test, spec, tuple(notes), shown=test.take(min(64, len(test))))
 
 
@@ -272,11 +276,10 @@ def small_images(flags: Flags, factor: int) -> Splits:
         split: Source({"low": reduced(x, factor), "image": x}, len(x), name=f"{name}/{split}")
         for split, x in pixels.items()
     }
-    low = side // factor
     spec = {
         "dataset": name,
         "image_shape": [side, side, 3],
-        "shapes": {"low": [low, low, 3], "image": [side, side, 3]},
+        "batch": _float_batch(sources["train"]),
     }
     test = sources["test"]
     return Splits(sources["train"], sources["valid"], test, spec, notes, test.take(min(64, len(test))))
@@ -304,16 +307,3 @@ def _pieces(side: int) -> dict[str, np.ndarray]:
         )
         for split, (first, last) in columns.items()
     }
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one example of zeros.
-
-    Args:
-      spec: of the data, with `shapes` by name.
-
-    Returns:
-      The batch.
-    """
-    zeros = {name: np.zeros((1, *shape), np.float32) for name, shape in spec["shapes"].items()}
-    return {**zeros, "index": np.zeros(1, np.int32)}

@@ -22,7 +22,6 @@ __all__ = [
     "describe",
     "drawn",
     "evaluators",
-    "example",
     "inputs",
     "panels",
     "pictures",
@@ -95,18 +94,6 @@ def data(flags: Flags) -> Splits:
         "factors": list(FACTORS),
     }
     return Splits(train, valid, test, spec)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"image": [1, H, W, C], "index": [1]}.
-    """
-    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "index": np.zeros(1, np.int32)}
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

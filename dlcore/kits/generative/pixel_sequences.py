@@ -306,7 +306,6 @@ PAGE = {
     "headline": "nll_nats_dynamic",
     "expected_loss": lambda setup: float(np.log(setup.flags.levels)),
     "plain": {"ema": None, "weight_decay": 0.0},
-    "example": labeled_images.example,
     "inputs": inputs,
     "drawn": drawn,
     "describe": describe,

@@ -27,7 +27,6 @@ __all__ = [
     "correct_objects",
     "data",
     "evaluators",
-    "example",
     "inputs",
     "model_of",
     "panels",
@@ -111,22 +110,6 @@ def data(flags: Flags) -> Splits:
     note = f"object_correctness: {flags.num_samples} samples of test prompts, their shapes read without a network"
     shown = test.take(min(image_generation.NUM_SHOWN, len(test)))
     return Splits(train, valid, test, spec, (note,), shown=shown)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros, without a prompt.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"image": [1, H, W, 3], "tokens": [1, T], "index": [1]}.
-    """
-    return {
-        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
-        "tokens": np.zeros((1, spec["length"]), np.int32),
-        "index": np.zeros(1, np.int32),
-    }
 
 
 def correct_objects(spec: dict, source: Source) -> Evaluator:

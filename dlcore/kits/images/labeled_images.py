@@ -1,5 +1,6 @@
 """Labeled images as an experiment's flags describe them: data by name, preprocessing, augmentation."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -21,9 +22,9 @@ __all__ = [
     "augmentation",
     "check_zoom",
     "data",
-    "example",
     "input_size",
     "is_augmented",
+    "labeled_batch",
     "preparation",
     "preprocess",
     "shorter_side",
@@ -134,6 +135,7 @@ def data(flags: Flags, labels: bool = True) -> Splits:
         "image_shape": list(splits.image_shape),
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
+        "batch": labeled_batch(splits.image_shape),
     }
     if images is not None:
         notes += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
@@ -142,6 +144,18 @@ def data(flags: Flags, labels: bool = True) -> Splits:
             train = random_crops(train)
             notes += ("training images are random boxes of those on disk, mirrored at random (resized_crop_flip)",)
     return Splits(train, splits.valid, splits.test, spec, notes)
+
+
+def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
+    """Describe what `predict` of a classifier takes: images in [0, 1], however the data keep them.
+
+    Args:
+      shape: (H, W, C) of an image.
+
+    Returns:
+      `batch` of `Splits.spec`.
+    """
+    return {"image": [list(shape), "float32"], "label": [[], "int32"]}
 
 
 def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
@@ -281,16 +295,3 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
         images = train.arrays["image"][idx] if disk is None else disk.drawn(idx, flags.seed, np.full(len(idx), k))
         versions.append(np.asarray(version(k, images)) * std + mean)
     return np.clip(np.stack(versions), 0, 1)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"image": [1, H, W, C], "label": [1], "index": [1]}.
-    """
-    zero = np.zeros(1, np.int32)
-    return {"image": np.zeros((1, *spec["image_shape"]), np.float32), "label": zero, "index": zero}

@@ -9,7 +9,7 @@ import numpy as np
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.origin import Start
 from dlcore.experiment.splits import Splits
-from dlcore.kits.detection import detection_results, detectors
+from dlcore.kits.detection import detectors
 from dlcore.kits.images.prediction import unique_stems
 from dlcore.kits.training import init_from
 from dlcore.learner import Evaluator
@@ -234,7 +234,6 @@ FIELDS = {
     "start": start,
     "monitor": "pq",
     "headline": "pq",
-    "example": detection_results.example,
     "describe": describe,
     "write": write,
     "panels": panels,

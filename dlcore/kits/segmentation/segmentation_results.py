@@ -9,24 +9,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["describe", "example", "inputs", "panels", "pictures", "write"]
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      The batch.
-    """
-    height, width, _ = spec["image_shape"]
-    return {
-        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
-        "semantic": np.zeros((1, height, width), np.uint8),
-        "index": np.zeros(1, np.int32),
-    }
+__all__ = ["describe", "inputs", "panels", "pictures", "write"]
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

@@ -317,7 +317,6 @@ FIELDS = {
     "expected_loss": lambda setup: float(np.log(setup.spec["num_classes"])),
     "loss_tolerance": 0.25,
     "plain": {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None},
-    "example": segmentation_results.example,
     "schedule": optimizer.schedule,
     "inputs": segmentation_results.inputs,
     "describe": segmentation_results.describe,

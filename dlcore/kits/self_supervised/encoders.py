@@ -416,7 +416,6 @@ SHARED = {
     "start": init_from.start_backbone,
     "monitor": "knn",
     "headline": "knn",
-    "example": labeled_images.example,
     "schedule": optimizer.schedule,
     "evaluators": evaluators,
     "notes": notes,

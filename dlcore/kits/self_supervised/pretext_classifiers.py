@@ -18,7 +18,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone
@@ -90,6 +90,7 @@ def clip_splits(flags: Flags, source: Callable[[int, int], Source], dataset: str
         "image_shape": list(shown.shape[1:]),
         "mean": shown.mean((0, 1, 2)).tolist(),
         "std": shown.std((0, 1, 2)).tolist(),
+        "batch": batch_facts(train) | labeled_images.labeled_batch(shown.shape[1:]),
     }
     return Splits(train, valid, test, spec)
 

@@ -18,6 +18,7 @@ from dlcore.data.photographs import photo_crops
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
+from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.self_supervised.pretext_classifiers import enlarge
 from dlcore.kits.training import backbone, optimizer
@@ -61,6 +62,7 @@ def data(flags: Flags) -> Splits:
         "image_shape": list(train.arrays["image"].shape[1:]),
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
+        "batch": labeled_images.labeled_batch(train.arrays["image"].shape[1:]),
     }
     return Splits(**splits, spec=spec)
 

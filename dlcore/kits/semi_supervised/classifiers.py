@@ -280,7 +280,6 @@ SHARED = {
     "start": start,
     "expected_loss": expected_loss,
     "plain": classifier_panels.PLAIN,
-    "example": labeled_images.example,
     "inputs": prediction.inputs,
     "describe": prediction.describe,
     "schedule": optimizer.schedule,

@@ -19,9 +19,9 @@ from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 __all__ = [
     "MODEL",
     "MODULES",
+    "SHORTEST",
     "attention_panel",
     "describe",
-    "example",
     "inputs",
     "network",
     "outputs_panel",
@@ -36,6 +36,10 @@ MODEL = Setting(
 )
 MODULES = {"rnn": RecurrentEncoderDecoder, "transformer": Transformer}
 """Whose fields are flags: `--rnn.FIELD` of rnn and attention, `--transformer.FIELD`."""
+
+
+SHORTEST = {"source": [[2], "int32"], "target": [[3], "int32"]}
+"""`batch` of `Splits.spec`: a pair of one word each, with its marks; nothing that is trained depends on the length."""
 
 
 def network(setup: Setup) -> Any:
@@ -66,18 +70,6 @@ def vocabularies(spec: dict) -> tuple[Words | BytePairs, Words | BytePairs]:
     """
     target = vocabulary_from_dict(spec["vocabulary"])
     return vocabulary_from_dict(spec["source_vocabulary"]) if "source_vocabulary" in spec else target, target
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one pair.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"source": [1, 2], "target": [1, 3], "index": [1]}.
-    """
-    return {"source": padded([[UNKNOWN]], start=False), "target": padded([[UNKNOWN]]), "index": np.zeros(1, np.int32)}
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:

@@ -20,14 +20,12 @@ __all__ = [
     "WINDOW_SETTINGS",
     "data",
     "describe",
-    "example",
     "inputs",
     "panels",
     "planned_tokens",
     "stop_token",
     "token_data",
     "window_data",
-    "window_example",
     "window_panels",
 ]
 
@@ -78,12 +76,11 @@ def data(flags: Flags) -> Splits:
       FlagError: the text is too short for the streams, or the prompt is empty or holds characters that are not in it.
     """
     vocabulary, train, valid, test = _text(flags)
-    train_streams = _streams("batch_size", flags, train, "train")
     return Splits(
-        train_streams,
+        _streams("batch_size", flags, train, "train"),
         _streams("eval_streams", flags, valid, "validation", whole=True),
         _streams("eval_streams", flags, test, "test", whole=True),
-        {**_spec(flags, vocabulary, train, valid, test), "streams": list(train_streams.arrays["text"].shape)},
+        _spec(flags, vocabulary, train, valid, test),
         shown=_prompts([_prompt(flags, vocabulary, train)], vocabulary, flags)[0],
     )
 
@@ -110,10 +107,7 @@ def window_data(flags: Flags) -> Splits:
         training_windows(train, flags.window, f"{flags.dataset} (train)"),
         windows(valid, flags.window, flags.eval_stride, f"{flags.dataset} (validation)"),
         windows(test, flags.window, flags.eval_stride, f"{flags.dataset} (test)"),
-        {
-            **_spec(flags, vocabulary, train, valid, test),
-            "batch": [flags.batch_size, min(2 * flags.window, len(train))],
-        },
+        _spec(flags, vocabulary, train, valid, test),
         shown=_prompts([_prompt(flags, vocabulary, train)], vocabulary, flags)[0],
     )
 
@@ -157,7 +151,7 @@ def planned_tokens(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
     """
     shape = [flags.batch_size, 2 * flags.window]
     index = np.arange(shape[0], dtype=np.int32)
-    spec = {"dataset": "tokens", "batch": shape, "train_size": OPENWEBTEXT // flags.window}
+    spec = {"dataset": "tokens", "train_size": OPENWEBTEXT // flags.window}
     return spec, {"text": np.zeros(shape, np.uint16), "index": index}
 
 
@@ -274,30 +268,6 @@ def stop_token(flags: Flags, spec: dict) -> int | None:
     if flags.stop is not None and len(flags.stop) != 1:
         raise FlagError(f"--stop={flags.stop!r}: {len(flags.stop)} characters; allowed: one character")
     return None if flags.stop is None else spec["vocabulary"].index(flags.stop)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of zeros in the shape of the run's streams.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"text": [B, L], "index": [B]}.
-    """
-    return _zeros(spec["streams"], spec)
-
-
-def window_example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of zeros in the shape of the run's training rows.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"text": [B, L], "index": [B]}.
-    """
-    return _zeros(spec["batch"], spec)
 
 
 def _zeros(shape: list[int], spec: dict) -> dict[str, np.ndarray]:

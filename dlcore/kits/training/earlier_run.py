@@ -7,7 +7,6 @@ import jax
 import numpy as np
 from flax.core import FrozenDict
 
-from dlcore.data.pipeline import batch_at
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -110,8 +109,7 @@ def load(folder: Path) -> EarlierPhase:
     experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
     flags, spec = run.flags, run.config()["spec"]
-    batch = experiment.example(spec) if experiment.example else batch_at(run.pipelines(experiment.data(flags)), 0)
-    _, state = restore_state(run, experiment.build(run.setup(spec)), batch, flags.select)
+    _, state = restore_state(run, experiment.build(run.setup(spec)), run.example(spec), flags.select)
     if isinstance(state, TwinState):
         state = state.technique
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params

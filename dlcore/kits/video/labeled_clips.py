@@ -35,7 +35,6 @@ __all__ = [
     "data",
     "describe",
     "drawn_clips",
-    "example",
     "flow_panels",
     "inflated_start",
     "inputs",
@@ -338,19 +337,6 @@ def _sampled(source: Source, flags: Flags) -> Source:
     clips = clips_in_memory(source.arrays["image"], flags.clip_length, flags.stride, flags.short)
     video = np.arange(len(source), dtype=np.int32)
     return dataclasses.replace(source, arrays={**source.arrays, "image": clips, "video": video})
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one black clip.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"image": [1, T, H, W, C], "label": [1], "video": [1], "index": [1]}.
-    """
-    zero = np.zeros(1, np.int32)
-    return {"image": np.zeros((1, *spec["image_shape"]), np.uint8), "label": zero, "video": zero, "index": zero}
 
 
 class _Strips:

@@ -25,7 +25,6 @@ __all__ = [
     "data",
     "describe",
     "drawn",
-    "example",
     "occupied_data",
     "panels",
     "write",
@@ -69,7 +68,6 @@ def data(flags: Flags, grid: int = 0) -> Splits:
     spec = {
         "dataset": "solid images",
         "class_names": list(IMAGE_SOLIDS),
-        "shapes": {name: [list(v.shape[1:]), v.dtype.name] for name, v in train.arrays.items()},
         "trivial": {"chamfer": (_retrieval(train, test), "points of the most similar training image")},
     }
     return Splits(train, valid, test, spec)
@@ -95,19 +93,6 @@ def _retrieval(train: Source, test: Source) -> float:
         nearest = np.square(known - image.reshape(-1)).sum(1).argmin()
         total += float(distance(train.arrays["points"][nearest], points))
     return total / len(test)
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one example of zeros.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      Arrays [1, ...] by name.
-    """
-    arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in spec["shapes"].items()}
-    return {**arrays, "index": np.zeros(1, np.int32)}
 
 
 def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
@@ -226,7 +211,6 @@ FIELDS = {
     "monitor": "chamfer",
     "monitor_mode": "min",
     "headline": "chamfer",
-    "example": example,
     "schedule": optimizer.schedule,
     "panels": panels,
 }

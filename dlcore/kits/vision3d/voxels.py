@@ -9,6 +9,7 @@ from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.kits.images.labeled_images import labeled_batch
 from dlcore.learner import Range
 from dlcore.modes.report_context import ReportContext
 
@@ -16,7 +17,6 @@ __all__ = [
     "SETTINGS",
     "check",
     "classification_panels",
-    "example",
     "generation_panels",
     "grids",
     "nearest_grid_accuracy",
@@ -109,6 +109,7 @@ def grids(flags: Flags) -> Splits:
         "resolution": flags.resolution,
         "image_shape": [*(flags.resolution,) * 3, 1],
         "trivial": {"accuracy": (vote, "the nearest training grid")},
+        "batch": labeled_batch((*(flags.resolution,) * 3, 1)),
     }
     return Splits(train, valid, test, spec, (f"accuracy of the nearest training grid {vote:.4f}",))
 
@@ -133,23 +134,6 @@ def nearest_grid_accuracy(train: Mapping[str, np.ndarray], test: Mapping[str, np
         a, b = (part["image"][:, row].reshape(len(part["image"]), -1).astype(np.float32) for part in (test, train))
         differing += b.sum(1) - 2 * a @ b.T  # and those of a, which are the same for all
     return float((train["label"][differing.argmin(1)] == test["label"]).mean())
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one empty grid.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      {"image": [1, ...], "voxels": [1, R, R, R], "label": [1], "index": [1]}.
-    """
-    return {
-        "image": np.zeros((1, *spec["image_shape"]), np.float32),
-        "voxels": np.zeros((1, *(spec["resolution"],) * 3), np.uint8),
-        "label": np.zeros(1, np.int32),
-        "index": np.zeros(1, np.int32),
-    }
 
 
 def classification_panels(context: ReportContext) -> list:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlcore.data.captions import caption_source, caption_words, captions
 from dlcore.data.source import Source
-from dlcore.data.words import UNKNOWN, Words, padded, tokenize, vocabulary_from_dict
+from dlcore.data.words import UNKNOWN, Words, tokenize, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
@@ -24,7 +24,7 @@ from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
 
-__all__ = ["MODULES", "SETTINGS", "build", "data", "describe", "evaluators", "example", "panels"]
+__all__ = ["MODULES", "SETTINGS", "build", "data", "describe", "evaluators", "panels"]
 
 AUGMENTATIONS = ("none", "shift", "color")
 
@@ -108,7 +108,6 @@ def data(flags: Flags) -> Splits:
         "dataset": train.name.removesuffix(" (train)"),
         "vocabulary": words.to_dict(),
         "image_shape": list(train.arrays["image"].shape[1:]),
-        "captions": list(train.arrays["captions"].shape[1:]),
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
     }
@@ -304,24 +303,6 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
         return {"attention_mass": float(np.mean(acc)), "cell_share": 1 / grid**2} if acc else {}
 
     return Evaluator(add, finish, source, ("attention_mass", "cell_share"))
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one image of zeros, with captions of one unknown word.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      The batch.
-    """
-    references, length = spec["captions"]
-    caption = padded([[UNKNOWN]] * references, length)
-    return {
-        "image": np.zeros((1, *spec["image_shape"]), np.uint8),
-        "captions": caption[None],
-        "index": np.zeros(1, np.int32),
-    }
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

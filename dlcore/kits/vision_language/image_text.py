@@ -26,7 +26,6 @@ __all__ = [
     "augmentation",
     "caption_data",
     "clip_data",
-    "example",
     "image_inputs",
     "preprocess",
     "question_data",
@@ -103,7 +102,7 @@ def _counts(number: int, most: int) -> tuple[int, int, int]:
 def _splits(
     train: Source, valid: Source, test: Source, words: Words | BytePairs, dataset: str, shown: str, **facts: Any
 ) -> Splits:
-    """The splits, with what `build`, `example` and the panels need to know of them."""
+    """The splits, with what `build` and the panels need to know of them."""
     from dlcore.data.augment import channel_statistics
 
     pictures = train.arrays[shown]
@@ -114,7 +113,6 @@ def _splits(
         "image_shape": list(pictures.shape[-3:]),
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
-        "batch": {name: [list(array.shape[1:]), str(array.dtype)] for name, array in train.arrays.items()},
         **facts,
     }
     notes = tuple(note for source in (train, valid, test) for note in source.notes)
@@ -244,19 +242,6 @@ def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | 
     if setup.flags.augment == "photo":
         view = augment.compose(view, augment.random_flip(), augment.color_jitter(0.3, 0.3, 0.3))
     return augment.on_unit(view, setup.spec["mean"], setup.spec["std"])
-
-
-def example(spec: dict) -> dict[str, np.ndarray]:
-    """Make a batch of one example of zeros.
-
-    Args:
-      spec: of the data.
-
-    Returns:
-      The batch.
-    """
-    arrays = {name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in spec["batch"].items()}
-    return arrays | {"index": np.zeros(1, np.int32)}
 
 
 def image_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:

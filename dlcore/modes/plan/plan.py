@@ -112,7 +112,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
     else:
         data = load_data(run)
-        spec = {**data.spec, "train_size": data.train_size}
+        spec = data.facts
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch_at(run.pipelines(data), 0))
     canonical = jax.dtypes.canonicalize_dtype
     return spec, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, canonical(x.dtype)), batch)

@@ -27,18 +27,11 @@ def test_scenes_need_no_folder_and_the_splits_differ():
     assert (data.train.arrays["image"][:8] != data.test.arrays["image"]).any()
     assert data.spec["num_classes"] == len(data.spec["class_names"]) == 5
     assert json.loads(json.dumps(data.spec)) == data.spec
-    example = detection_results.example(data.spec)
-    rows = data.train[:1]
-    assert {k: (v.shape, v.dtype) for k, v in example.items()} == {k: (v.shape, v.dtype) for k, v in rows.items()}
 
 
 def test_masks_keypoints_and_stuff_are_loaded_where_an_experiment_wants_them():
     wanted = detectors.fields(masks=True, keypoints=True, stuff=True)["data"]
     data = wanted(flags("--image_size=48,48", "--num_scenes=12"))
-    example, rows = detection_results.example(data.spec), data.train[:1]
-    assert set(rows) - set(example) == {"modal_boxes", "colors"}
-    for name, value in example.items():
-        assert (value.shape, value.dtype) == (rows[name].shape, rows[name].dtype)
     assert data.spec["keypoint_names"] == ["left", "top", "right", "bottom"]
     assert data.spec["stuff_names"] == ["smooth", "striped", "checked"]
     assert set(detectors.FIELDS["data"](flags("--image_size=48,48", "--num_scenes=12")).train.arrays) == {
@@ -157,10 +150,6 @@ def test_the_shortest_edge_gives_a_batch_its_sizes(tmp_path):
     np.testing.assert_allclose(data.spec["mean"], [200 / 255] * 3, rtol=1e-6)  # of the images, not of their padding
     sizes = {tuple(np.concatenate(pair)) for pair in zip(*(data.train.arrays[n] for n in SIZES), strict=True)}
     assert sizes == {(18, 36, 12, 24), (36, 18, 20, 10)}
-    example, rows = detection_results.example(data.spec), data.train[:1]
-    assert set(rows) - set(example) == {"crowd", "area", "image_id"}
-    for name, value in example.items():
-        assert (value.shape, value.dtype) == (rows[name].shape, rows[name].dtype)
 
 
 SIZES = ("image_size", "original_size")

@@ -36,8 +36,7 @@ def initial(experiment, *words):
     run = ResolvedRun(experiment, resolve(experiment, [*words]))
     splits = experiment.data(run.flags)
     setup = run.setup_of(splits)
-    batch = experiment.example(setup.spec) if experiment.example else batch_at(run.pipelines(splits), 0)
-    return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), batch)
+    return run, setup, jax.eval_shape(experiment.build(setup).init, jax.random.key(0), run.example(setup.spec))
 
 
 def write_run(experiment, folder, monkeypatch, *words):

@@ -86,7 +86,7 @@ def test_a_classifier_starts_from_the_encoder_of_contrastive_learning(tmp_path, 
     assert "gives all but the head (params/head/bias, params/head/kernel)" in capsys.readouterr().out
     resolved = ResolvedRun(moco, resolve(moco, [f"--run={tmp_path}"]))
     spec = resolved.config()["spec"]
-    encoder = restore_state(resolved, moco.build(resolved.setup(spec)), moco.example(spec), "last")[1]
+    encoder = restore_state(resolved, moco.build(resolved.setup(spec)), resolved.example(spec), "last")[1]
     for mine, theirs in (
         (started.params, encoder.params["backbone"]),
         (started.model_state["batch_stats"], encoder.model_state["batch_stats"]["backbone"]),
@@ -130,7 +130,7 @@ def test_its_accuracy_is_that_of_the_runs_averaged_parameters(sources):
     resolved = ResolvedRun(supervised, resolve(supervised, [f"--run={sources['run']}"]))
     spec, test = resolved.config()["spec"], digits("test")
     learner = supervised.build(resolved.setup(spec))
-    _, state = restore_state(resolved, learner, supervised.example(spec), "last")
+    _, state = restore_state(resolved, learner, resolved.example(spec), "last")
     _, probabilities = feature_extractor(network)(test.arrays["image"])
     accuracy = (probabilities.argmax(-1) == test.arrays["label"]).mean()
     assert accuracy == pytest.approx(evaluate(learner, state, test)["accuracy"], abs=1e-6)
