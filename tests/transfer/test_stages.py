@@ -8,8 +8,8 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.kits.transfer import fine_tuning
 from dlcore.transfer.stages import probe_stages, stage_features
+from experiments.transfer import fine_tuning
 
 
 class Two(nn.Module):

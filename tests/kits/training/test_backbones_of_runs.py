@@ -16,11 +16,11 @@ from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import earlier_run, init_from
 from dlcore.kits.training.init_from import fit_modules
 from dlcore.kits.training.pretrained_network import backbone_of, classifier_origin, load_network
-from dlcore.kits.transfer.fine_tuning import _with_missing_layers
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
+from experiments.transfer.fine_tuning import _with_missing_layers
 
 MODEL = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1"]
 COLOR = ["--smoke", "--model=resnet8_cifar", "--model.width=4", "--model.stages=1,1"]

@@ -22,7 +22,6 @@ from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import latent_autoencoder
 from dlcore.kits.training import backbone, earlier_run
 from dlcore.kits.training.pretrained_network import check_studied, classifier_origin
-from dlcore.kits.transfer import fine_tuning as transfer
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
 from experiments.classification.supervised import experiment as supervised
@@ -121,7 +120,7 @@ def test_patterns_are_checked_without_data(words, message):
     flags = resolve(fine_tuning, ["--init_from=none", *words])
     with pytest.raises(FlagError, match=message):
         fine_tuning.check(flags)
-    transfer.check(resolve(fine_tuning, ["--init_from=none"]))
+    fine_tuning.check(resolve(fine_tuning, ["--init_from=none"]))
 
 
 @pytest.mark.parametrize(
