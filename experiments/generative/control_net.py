@@ -34,7 +34,7 @@ from dlcore.generative.control_net import (
     edge_map,
     shape_iou,
 )
-from dlcore.kits.generative import class_conditional, sample_panels, text_prompts
+from dlcore.kits.generative import conditional_diffusion, text_prompts
 from dlcore.kits.training import earlier_run, optimizer
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
@@ -153,46 +153,28 @@ experiment = Experiment(
     learner=ddpm.learner,
     data=data,
     build=build,
-    modules=text_prompts.MODULES,
+    **conditional_diffusion.PROMPT_FIELDS,
     settings={**SETTINGS, **optimizer.SETTINGS},
     defaults={
+        **conditional_diffusion.DEFAULTS,
         "steps": 1000,
         "batch_size": 64,
         "learning_rate": 1e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
         "ema": 0.99,
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "spacing": "trailing",
-        "beta_schedule": "cosine",
         "guidance": 2.0,
         "eval_every": 500,
-        "select": "last",
         **text_prompts.NETWORK,
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **conditional_diffusion.SMOKE,
         "num_images": 16,
-        "num_timesteps": 10,
-        "num_inference_steps": 4,
         "num_samples": 8,
-        "guidance_samples": 0,
         **text_prompts.SMOKE_NETWORK,
-        "eval_every": 3,
     },
-    monitor="loss",
-    monitor_mode="min",
     headline="shape_iou",
-    plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
     inputs=inputs,
-    describe=class_conditional.describe,
-    write=class_conditional.write,
-    schedule=optimizer.schedule,
     start=start,
     panels=lambda context: text_prompts.panels(context, build),
-    pictures=sample_panels.pictures,
     evaluators=evaluators,
 )
 

@@ -16,7 +16,7 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.condition import class_condition
 from dlcore.generative.dit import DiT
-from dlcore.kits.generative import class_conditional, sample_panels
+from dlcore.kits.generative import class_conditional, conditional_diffusion
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -37,47 +37,27 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=class_conditional.data,
     build=build,
+    **conditional_diffusion.CLASS_FIELDS,
     modules={"dit": DiT},
     settings={**class_conditional.SETTINGS, **optimizer.SETTINGS},
     defaults={
+        **conditional_diffusion.DEFAULTS,
         "epochs": 250.0,
         "batch_size": 128,
         "learning_rate": 2e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
         "ema": 0.999,
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "spacing": "trailing",
-        "beta_schedule": "cosine",
         "eval_every": 1500,
-        "select": "last",
         "dit.width": 96,
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **conditional_diffusion.SMOKE,
         "dit.width": 16,
         "dit.depth": 1,
-        "num_timesteps": 10,
-        "num_inference_steps": 4,
         "num_samples": 16,
-        "guidance_samples": 0,
         "network_steps": 2,
-        "eval_every": 3,
     },
-    monitor="frechet_distance",
-    monitor_mode="min",
-    headline="frechet_distance",
-    plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    inputs=class_conditional.inputs,
-    describe=class_conditional.describe,
-    write=class_conditional.write,
-    schedule=optimizer.schedule,
     panels=lambda context: class_conditional.panels(context, build),
-    pictures=sample_panels.pictures,
     evaluators=class_conditional.evaluators,
 )
 

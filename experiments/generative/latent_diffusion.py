@@ -19,7 +19,7 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.conditional_unet import ConditionalUNet
-from dlcore.kits.generative import class_conditional, latent_autoencoder, sample_panels
+from dlcore.kits.generative import class_conditional, conditional_diffusion, latent_autoencoder
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -33,49 +33,29 @@ experiment = Experiment(
     file=__file__,
     doc=__doc__,
     learner=ddpm.learner,
-    data=class_conditional.data,
     build=build,
+    **conditional_diffusion.CLASS_FIELDS,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},
     settings={**latent_autoencoder.LATENT, **optimizer.SETTINGS},
     defaults={
+        **conditional_diffusion.DEFAULTS,
         "steps": 3000,
         "batch_size": 128,
         "learning_rate": 1e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
         "ema": 0.999,
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "spacing": "trailing",
-        "beta_schedule": "cosine",
         "prediction": "v",
         "clip_sample": False,
         "eval_every": 1500,
-        "select": "last",
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **conditional_diffusion.SMOKE,
         "unet.channels": (8, 8),
         "autoencoder.channels": (8, 8),
-        "num_timesteps": 10,
-        "num_inference_steps": 4,
         "num_samples": 16,
-        "guidance_samples": 0,
         "network_steps": 2,
-        "eval_every": 3,
     },
-    monitor="frechet_distance",
-    monitor_mode="min",
-    headline="frechet_distance",
-    plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
-    inputs=class_conditional.inputs,
-    describe=class_conditional.describe,
-    write=class_conditional.write,
-    schedule=optimizer.schedule,
     start=latent_autoencoder.start,
     panels=lambda context: class_conditional.panels(context, build),
-    pictures=sample_panels.pictures,
     evaluators=latent_autoencoder.evaluators,
 )
 

@@ -15,7 +15,7 @@ the objects with `--guidance=2`; 60 % after 2,500 steps with it). The last comma
 from dlcore.experiment import Experiment, Setup
 from dlcore.generative import ddpm
 from dlcore.generative.text_to_image import prompt_condition
-from dlcore.kits.generative import class_conditional, sample_panels, text_prompts
+from dlcore.kits.generative import conditional_diffusion, text_prompts
 from dlcore.kits.training import optimizer
 from dlcore.main import main
 
@@ -37,45 +37,27 @@ experiment = Experiment(
     learner=ddpm.learner,
     data=text_prompts.data,
     build=build,
-    modules=text_prompts.MODULES,
+    **conditional_diffusion.PROMPT_FIELDS,
     settings={**text_prompts.SETTINGS, **optimizer.SETTINGS},
     defaults={
+        **conditional_diffusion.DEFAULTS,
         "steps": 4000,
         "batch_size": 64,
         "learning_rate": 2e-3,
-        "weight_decay": 0.0,
-        "clip_norm": 1.0,
         "ema": 0.999,
-        "sampler": "ddim",
-        "num_inference_steps": 50,
-        "spacing": "trailing",
-        "beta_schedule": "cosine",
         "guidance": 4.0,
         "eval_every": 500,
-        "select": "last",
         **text_prompts.NETWORK,
     },
     smoke={
-        "steps": 3,
-        "batch_size": 8,
+        **conditional_diffusion.SMOKE,
         "num_images": 16,
         **text_prompts.SMOKE_NETWORK,
-        "num_timesteps": 10,
-        "num_inference_steps": 4,
         "num_samples": 8,
-        "guidance_samples": 0,
-        "eval_every": 3,
     },
-    monitor="loss",
-    monitor_mode="min",
     headline="object_correctness",
-    plain={"ema": None, "weight_decay": 0.0, "condition_dropout": 0.0},
     inputs=text_prompts.inputs,
-    describe=class_conditional.describe,
-    write=class_conditional.write,
-    schedule=optimizer.schedule,
     panels=lambda context: text_prompts.panels(context, build),
-    pictures=sample_panels.pictures,
     evaluators=text_prompts.evaluators,
 )
 
