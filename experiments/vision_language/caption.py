@@ -21,7 +21,7 @@ report shows BLEU and CIDEr-D beside those of an image-blind model, of one capti
 import math
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.kits.detection import detection_results
+from dlcore.kits.images import prediction
 from dlcore.kits.training import optimizer
 from dlcore.kits.vision_language import captioning
 from dlcore.main import main
@@ -73,7 +73,7 @@ experiment = Experiment(
     plain={"augment": "none", "label_smoothing": 0.0, "weight_decay": 0.0, "ema": None},
     expected_loss=lambda setup: math.log(4 + len(setup.spec["vocabulary"]["words"])),
     loss_tolerance=0.25,
-    inputs=detection_results.inputs,
+    inputs=prediction.stretched_inputs,
     describe=captioning.describe,
     schedule=optimizer.schedule,
     panels=captioning.panels,

@@ -23,7 +23,7 @@ import numpy as np
 from dlcore.data.text_images import text_images
 from dlcore.data.words import Words, vocabulary_from_dict
 from dlcore.experiment import Experiment, FlagError, Flags, Setting, Setup, Splits
-from dlcore.kits.detection import detection_results
+from dlcore.kits.images import prediction
 from dlcore.kits.training import optimizer
 from dlcore.kits.vision_language import captioning as kit
 from dlcore.kits.vision_language import image_text
@@ -165,7 +165,7 @@ experiment = Experiment(
     monitor="exact_match",
     headline="exact_match",
     plain={"weight_decay": 0.0},
-    inputs=detection_results.inputs,
+    inputs=prediction.stretched_inputs,
     describe=describe,
     check=check,
     schedule=optimizer.schedule,

@@ -22,8 +22,6 @@ from dlcore.data.workers import Workers
 from dlcore.kits.detection import detection_results
 from dlcore.kits.generative import image_to_image
 from dlcore.kits.images import prediction
-from dlcore.kits.segmentation import segmentation_results
-from dlcore.kits.vision_language import image_text
 from dlcore.modes.exported_loader import preprocess
 
 RNG = np.random.default_rng(0)
@@ -180,8 +178,7 @@ def readings(folder, name, data, decoder="pillow"):
         "segmentation": lambda: segmentation_splits(folder / "pairs")["train"].arrays["image"][0],
         "predict": lambda: predicted(prediction.inputs),
         "predict, detection": lambda: predicted(detection_results.inputs),
-        "predict, segmentation": lambda: predicted(segmentation_results.inputs),
-        "predict, captions": lambda: predicted(image_text.image_inputs),
+        "predict, stretched": lambda: predicted(prediction.stretched_inputs),
         "predict, super-resolution": lambda: predicted(image_to_image.small_inputs, "low"),
         "export": lambda: 255 * preprocess(load_image(alone)[None], rule)[0],
         "sample_image": lambda: sample_image(str(alone), SIDE),

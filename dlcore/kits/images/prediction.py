@@ -8,7 +8,7 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 
-__all__ = ["describe", "inputs", "read_all", "unique_stems"]
+__all__ = ["describe", "inputs", "read_all", "stretched_inputs", "unique_stems"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -55,6 +55,32 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     images, paths = read_all(list_images(Path(flags.input)), read, flags.get("skip_bad"))
     return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]
+
+
+def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
+    """Read the images under `--input`, stretched to the size of the training images, whatever else lies beside them.
+
+    Args:
+      flags: `input`, a file or a folder; `own_size` keeps the images' own size, which must be the same for all.
+      spec: of the data.
+
+    Returns:
+      (source, paths).
+
+    Raises:
+      ValueError: files cannot be read, or own sizes differ; the message names them.
+    """
+    from dlcore.data.decoding import load_image, stretched
+    from dlcore.data.image_folder import list_images
+    from dlcore.data.source import Source
+
+    size, own = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
+
+    def read(path: Path) -> np.ndarray:
+        return load_image(path) if own else stretched(load_image(path), size)
+
+    images, paths = read_all(list_images(Path(flags.input)), read, None)
+    return Source({"image": images}, len(paths)), [str(p) for p in paths]
 
 
 def read_all(

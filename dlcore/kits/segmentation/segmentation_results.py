@@ -5,37 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.experiment.flags import Flags
-from dlcore.kits.images.prediction import read_all, unique_stems
+from dlcore.kits.images.prediction import unique_stems
 from dlcore.modes.report_context import ReportContext
 
-__all__ = ["describe", "inputs", "panels", "pictures", "write"]
-
-
-def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, stretched to the size of the training images, whatever else lies beside them.
-
-    Args:
-      flags: `input`, a file or a folder; `own_size` keeps the images' own size, which must be the same for all.
-      spec: of the data.
-
-    Returns:
-      (source, paths).
-
-    Raises:
-      ValueError: files cannot be read, or own sizes differ; the message names them.
-    """
-    from dlcore.data.decoding import load_image, stretched
-    from dlcore.data.image_folder import list_images
-    from dlcore.data.source import Source
-
-    size, own = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
-
-    def read(path: Path) -> np.ndarray:
-        return load_image(path) if own else stretched(load_image(path), size)
-
-    images, paths = read_all(list_images(Path(flags.input)), read, None)
-    return Source({"image": images}, len(paths)), [str(p) for p in paths]
+__all__ = ["describe", "panels", "pictures", "write"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:

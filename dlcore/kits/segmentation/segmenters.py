@@ -11,7 +11,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.kits.images import labeled_images
+from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.segmentation import segmentation_results
 from dlcore.kits.training import backbone, init_from, optimizer
 from dlcore.learner import Learner, Range
@@ -318,7 +318,7 @@ FIELDS = {
     "loss_tolerance": 0.25,
     "plain": {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None},
     "schedule": optimizer.schedule,
-    "inputs": segmentation_results.inputs,
+    "inputs": prediction.stretched_inputs,
     "describe": segmentation_results.describe,
     "write": segmentation_results.write,
     "panels": segmentation_results.panels,

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
@@ -16,6 +15,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
+from dlcore.kits.images import prediction
 from dlcore.learner import Range
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "augmentation",
     "caption_data",
     "clip_data",
-    "image_inputs",
     "preprocess",
     "question_data",
     "question_inputs",
@@ -244,29 +243,6 @@ def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | 
     return augment.on_unit(view, setup.spec["mean"], setup.spec["std"])
 
 
-def image_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    """Read the images under `--input`, stretched to the size of the training images.
-
-    Args:
-      flags: `input`, a file or a folder.
-      spec: of the data.
-
-    Returns:
-      (source of `image`, paths).
-    """
-    from dlcore.data.decoding import load_image, stretched
-    from dlcore.data.image_folder import list_images
-    from dlcore.kits.images.prediction import read_all
-
-    height, width, _ = spec["image_shape"]
-
-    def read(path: Path) -> np.ndarray:
-        return stretched(load_image(path), (height, width))
-
-    images, paths = read_all(list_images(Path(flags.input)), read, None)
-    return Source({"image": np.asarray(images)}, len(paths)), [str(p) for p in paths]
-
-
 def question_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """Read the images under `--input`, each with `--question`.
 
@@ -286,5 +262,5 @@ def question_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         tokens = question_tokens([flags.question], vocabulary(spec), spec["batch"]["question"][0][0])
     except ValueError as error:
         raise FlagError(f"--{error}") from None
-    source, names = image_inputs(flags, spec)
+    source, names = prediction.stretched_inputs(flags, spec)
     return Source({**source.arrays, "question": np.repeat(tokens, len(names), 0)}, len(names)), names

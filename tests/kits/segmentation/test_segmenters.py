@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from dlcore.experiment.resolve import resolve
+from dlcore.kits.images import prediction
 from dlcore.kits.segmentation import segmentation_results, segmenters
 from dlcore.main import main
 from experiments.detection import fcos as fcos_page
@@ -96,7 +97,7 @@ def test_own_images_get_masks_and_overlays_of_their_size(tmp_path):
     for name, size in (("a", (12, 20)), ("b", (30, 10))):
         Image.fromarray(np.full((*size, 3), 50, np.uint8)).save(tmp_path / f"{name}.png")
     spec = {"class_names": ["sky", "road"], "image_shape": [8, 8, 3]}
-    source, names = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)
+    source, names = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)
     assert source.arrays["image"].shape == (2, 8, 8, 3)
     classes = np.zeros((2, 8, 8), np.uint8)
     classes[:, 4:] = 1
@@ -118,17 +119,17 @@ def test_what_is_predicted_of_an_image_does_not_depend_on_the_others(tmp_path):
     for name in "ab":
         Image.fromarray(rng.integers(0, 256, (12, 20, 3), np.uint8)).save(tmp_path / f"{name}.png")
     spec = {"class_names": ["sky", "road"], "image_shape": [8, 10, 3]}
-    alone = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0].arrays["image"]
-    alike = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    alone = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path / "a.png")), spec)[0].arrays["image"]
+    alike = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
     own = SimpleNamespace(input=str(tmp_path), own_size=True)
-    assert segmentation_results.inputs(own, spec)[0].arrays["image"].shape == (2, 12, 20, 3)
+    assert prediction.stretched_inputs(own, spec)[0].arrays["image"].shape == (2, 12, 20, 3)
     Image.fromarray(np.zeros((30, 10, 3), np.uint8)).save(tmp_path / "c.png")
-    mixed = segmentation_results.inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
+    mixed = prediction.stretched_inputs(SimpleNamespace(input=str(tmp_path)), spec)[0].arrays["image"]
     assert alone.shape == (1, 8, 10, 3)
     np.testing.assert_array_equal(alone[0], alike[0])
     np.testing.assert_array_equal(alone[0], mixed[0])
     with pytest.raises(ValueError, match=r"c\.png has 30 by 10 pixels, .*a\.png 12 by 20; allowed: images of one size"):
-        segmentation_results.inputs(own, spec)
+        prediction.stretched_inputs(own, spec)
 
 
 @pytest.mark.slow
