@@ -26,7 +26,7 @@ lazy_exports(
         "Vocabulary": "text",
         "Words": "words",
         "Workers": "workers",
-        "adding": "strings",
+        "adding": "adding",
         "bank_and_queries": "bank_and_queries",
         "batch_at": "pipeline",
         "caption_source": "captions",

@@ -1,3 +1,4 @@
+from dlcore.data.adding import adding as adding
 from dlcore.data.bank_and_queries import bank_and_queries as bank_and_queries
 from dlcore.data.captions import caption_source as caption_source
 from dlcore.data.captions import captions as captions
@@ -58,7 +59,6 @@ from dlcore.data.streaming import StreamedImages as StreamedImages
 from dlcore.data.streaming import random_crops as random_crops
 from dlcore.data.streaming import sample_of as sample_of
 from dlcore.data.streaming import streamed as streamed
-from dlcore.data.strings import adding as adding
 from dlcore.data.strings import strings as strings
 from dlcore.data.text import TEXTS as TEXTS
 from dlcore.data.text import Vocabulary as Vocabulary

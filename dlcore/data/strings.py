@@ -1,9 +1,6 @@
-"""Problems of sequences that a program draws: strings to copy, reverse or sort, and the adding problem.
-
-Hochreiter & Schmidhuber 1997 (adding).
+"""Strings that a program draws, to copy, reverse or sort.
 
     copy     c a b -> c a b          reverse   c a b -> b a c          sort   c a b -> a b c
-    adding   T pairs (value in [0, 1), marker) -> the sum of the two marked values
 
 Example i of a seed is the same whatever the number of examples.
 """
@@ -15,7 +12,7 @@ import numpy as np
 from dlcore.data.source import Source, checked_seed
 from dlcore.data.words import SPECIAL, Words, padded
 
-__all__ = ["STRING_TASKS", "adding", "strings", "symbols"]
+__all__ = ["STRING_TASKS", "strings", "symbols"]
 
 STRING_TASKS = {"copy": lambda s: s, "reverse": lambda s: s[::-1], "sort": np.sort}
 """Task -> the target of a string."""
@@ -69,30 +66,3 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
         "target": padded([STRING_TASKS[task](s) for s in drawn], high + 2),
     }
     return Source(arrays, count, name=f"strings to {task}")
-
-
-def adding(count: int, seed: int = 0, length: int = 100) -> Source:
-    """Draw the adding problem, with one marker in each half of a sequence.
-
-    Always to answer 1 has a mean squared error of 1/6.
-
-    Args:
-      count: N, sequences.
-      seed: sequence i of a seed is the same whatever `count`.
-      length: T, of a sequence.
-
-    Returns:
-      `sequence: [N, T, 2] float32` (value in [0, 1), marker 0 or 1) and `target: [N] float32`.
-
-    Raises:
-      ValueError: `length` is below 2, or the seed negative.
-    """
-    if length < 2:
-        raise ValueError(f"length={length}: too short for two markers; allowed: at least 2")
-    checked_seed(seed)
-    sequence = np.zeros((count, length, 2), np.float32)
-    for i, row in enumerate(sequence):
-        rng = np.random.default_rng((seed, i))
-        row[:, 0] = rng.random(length, np.float32)
-        row[[rng.integers(length // 2), rng.integers(length // 2, length)], 1] = 1
-    return Source({"sequence": sequence, "target": sequence.prod(-1).sum(-1)}, count, name="adding problem")

@@ -11,6 +11,8 @@ References: Yeh et al. 2021, arXiv:2110.06848 (DCL); Chen et al. 2020, arXiv:200
 Measured over five seeds: it does not, 94.3 % against 94.4 % (95.1 % both at 256, untrained 91.6 %).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,39 @@ def nearest_neighbor_accuracy(bank, bank_labels, queries, labels) -> jax.Array:
     return (bank_labels[(queries @ bank.T).argmax(1)] == labels).mean()
 
 
+def train_contrastive(
+    loss: Callable,
+    params: dict,
+    images: jax.Array,
+    key: jax.Array,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    temperature: float,
+) -> dict:
+    """Train the encoder by a contrastive loss of two views of each image; returns the parameters."""
+    net = Encoder()
+    optimizer = optax.adam(learning_rate)
+
+    def step(carry, k):
+        params, state = carry
+        rows, first, second = jax.random.split(jax.random.fold_in(key, k + 1), 3)
+        x = images[jax.random.choice(rows, len(images), (batch_size,), replace=False)]
+
+        def objective(params):
+            a, b = (
+                net.apply({"params": params}, jax.vmap(view)(jax.random.split(key, batch_size), x))[1]
+                for key in (first, second)
+            )
+            return loss(a, b, temperature)
+
+        updates, state = optimizer.update(jax.grad(objective)(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
+
+
 def accuracies(
     loss, batch_size: int, steps: int, num_seeds: int, learning_rate: float, temperature: float
 ) -> np.ndarray:
@@ -67,24 +102,16 @@ def accuracies(
     @jax.vmap
     def run(key):
         params = net.init(jax.random.fold_in(key, 0), images[:2])["params"]
-        optimizer = optax.adam(learning_rate)
-
-        def step(carry, k):
-            params, state = carry
-            rows, first, second = jax.random.split(jax.random.fold_in(key, k + 1), 3)
-            x = images[jax.random.choice(rows, len(images), (batch_size,), replace=False)]
-
-            def objective(params):
-                a, b = (
-                    net.apply({"params": params}, jax.vmap(view)(jax.random.split(key, batch_size), x))[1]
-                    for key in (first, second)
-                )
-                return loss(a, b, temperature)
-
-            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        (trained, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))
+        trained = train_contrastive(
+            loss,
+            params,
+            images,
+            key,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            temperature=temperature,
+        )
         return jnp.stack([accuracy_of(params), accuracy_of(trained)])
 
     return np.asarray(run(jax.random.split(jax.random.key(0), num_seeds)))

@@ -13,14 +13,13 @@ Reference: Chen et al. 2020, arXiv:2002.05709, section 4.2 and figure 8.
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.losses import nt_xent_loss
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
-from experiments.studies.decoupled_contrastive import Encoder, view
+from experiments.studies.decoupled_contrastive import Encoder, train_contrastive
 from experiments.studies.small_runs import shuffled_digits
 
 ARMS = {"h": BLUE, "z": VERMILION, "untrained h": GRAY}
@@ -30,27 +29,13 @@ def train(seed: int, steps: int, batch_size: int, learning_rate: float, temperat
     """Parameters before and after training."""
     images, net, key = jnp.asarray(shuffled_digits().images, jnp.float32), Encoder(), jax.random.key(seed)
     params = net.init(jax.random.fold_in(key, 0), images[:2])["params"]
-    optimizer = optax.adam(learning_rate)
-
-    @jax.jit
-    def run(params):
-        def step(carry, k):
-            params, state = carry
-            rows, first, second = jax.random.split(jax.random.fold_in(key, k + 1), 3)
-            x = images[jax.random.choice(rows, len(images), (batch_size,), replace=False)]
-
-            def objective(params):
-                a, b = (
-                    net.apply({"params": params}, jax.vmap(view)(jax.random.split(key, batch_size), x))[1]
-                    for key in (first, second)
-                )
-                return nt_xent_loss(a, b, temperature)
-
-            updates, state = optimizer.update(jax.grad(objective)(params), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(steps))[0][0]
-
+    settings = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "temperature": temperature,
+    }
+    run = jax.jit(lambda params: train_contrastive(nt_xent_loss, params, images, key, **settings))
     return params, run(params)
 
 

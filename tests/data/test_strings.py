@@ -1,9 +1,9 @@
-"""String tasks by hand, and the adding problem with its markers."""
+"""String tasks by hand."""
 
 import numpy as np
 import pytest
 
-from dlcore.data.strings import adding, strings, symbols
+from dlcore.data.strings import strings, symbols
 from dlcore.data.words import END, PAD, START
 
 
@@ -32,19 +32,6 @@ def test_a_string_depends_on_seed_and_index_alone():
     few, many = strings("copy", 4, 1), strings("copy", 9, 1)
     np.testing.assert_array_equal(few.arrays["target"], many.arrays["target"][:4])
     assert (few.arrays["source"] != strings("copy", 4, 2).arrays["source"]).any()
-    sums, more = adding(4, 1, 10), adding(9, 1, 10)
-    np.testing.assert_array_equal(sums.arrays["sequence"], more.arrays["sequence"][:4])
-
-
-def test_the_adding_problem_has_a_marker_in_each_half():
-    source = adding(2000, 0, 11)
-    value, marker = np.moveaxis(source.arrays["sequence"], -1, 0)
-    assert set(np.unique(marker)) == {0, 1}
-    assert (marker[:, :5].sum(1) == 1).all()
-    assert (marker[:, 5:].sum(1) == 1).all()
-    np.testing.assert_allclose(source.arrays["target"], (value * marker).sum(1), rtol=1e-6)
-    # The variance of the sum of two uniform numbers is 2/12.
-    assert np.square(source.arrays["target"] - 1).mean() == pytest.approx(1 / 6, rel=0.1)
 
 
 def test_symbols_and_what_is_refused():
@@ -58,5 +45,3 @@ def test_symbols_and_what_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             strings(count=3, **kwargs)
-    with pytest.raises(ValueError, match="length=1: too short for two markers"):
-        adding(3, length=1)
