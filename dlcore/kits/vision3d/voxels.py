@@ -1,4 +1,4 @@
-"""What experiments on voxel grids share: solids by exact formulas, ModelNet, example batches, panels of reports."""
+"""What experiments on voxel grids share: solids by exact formulas, ModelNet, panels of reports."""
 
 import dataclasses
 from collections.abc import Mapping
