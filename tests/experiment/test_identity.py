@@ -60,3 +60,17 @@ def test_young_settings_of_pages_are_no_part_of_a_default_identity(name, young):
     flags = resolve(page, [])
     assert young <= set(flags)
     assert not young & set(ResolvedRun(page, flags).identity)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("generative.control_net", "c1e9ab85a3"),
+        ("generative.dit", "9400411e1d"),
+        ("generative.latent_diffusion", "f225cc118a"),
+        ("generative.text_to_image", "49ee730223"),
+    ],
+)
+def test_pages_that_share_their_defaults_keep_the_names_of_their_run_folders(name, folder):
+    page = find_experiment(name)
+    assert ResolvedRun(page, resolve(page, [])).folder.name == folder

@@ -65,6 +65,10 @@ def test_a_page_without_need_of_labels_takes_a_flat_folder(page, folder):
     assert splits.spec.get("num_classes", 1) == 1
     setup, batch = run.setup_of(splits), batch_at(run.pipelines(splits), 0)
     assert len(batch["index"]) == setup.flags.batch_size <= len(splits.train)
+    # Files are kept as bytes, but a user's program gives predict images in [0, 1].
+    example = run.example(setup.spec)["image"]
+    assert (batch["image"].dtype, example.dtype) == (np.uint8, np.float32)
+    assert example.shape == batch["image"].shape
 
 
 @pytest.mark.parametrize("page", ["classification.supervised", "semi_supervised.fixmatch"])
