@@ -86,7 +86,6 @@ KITS: dict[str, tuple[str, ...]] = {
             "self_supervised",
             "semi_supervised",
             "sequence",
-            "transfer",
             "video",
             "vision3d",
             "vision_language",
