@@ -112,3 +112,16 @@ def test_the_saliency_pages_gradient_compares_no_pixel_for_equality():
     program = str(jax.make_jaxpr(jax.grad(lambda x: net.apply(variables, x)[0].sum()))(x))
     assert "conv_general_dilated" in program
     assert not re.search(r":bool\S* = eq ", program)
+
+
+def test_the_claim_of_saliency_needs_grabcut_to_be_the_best_and_good():
+    names = (saliency_grabcut.GRABCUT, saliency_grabcut.OTSU, saliency_grabcut.ELLIPSE)
+
+    def result(*means):
+        overlaps = [{name: [mean - 0.1, mean + 0.1] for name, mean in zip(names, means, strict=True)}] * 2
+        return saliency_grabcut.report(overlaps, {"accuracy of the classifier, seed 0": 0.5}, {})
+
+    good = result(0.85, 0.5, 0.1)
+    assert good.holds and np.allclose(good.headline.values, 0.85) and good.headline.baseline[0] == 0.5
+    assert not result(0.5, 0.85, 0.1).holds and not result(0.1, 0.5, 0.85).holds  # the arms swapped
+    assert not result(0.75, 0.5, 0.1).holds and not result(0.85, 0.9, 0.1).holds
