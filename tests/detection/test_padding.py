@@ -87,11 +87,9 @@ def predicted(name):
     """(state, learner, jitted predict) of a published detector with the goldens' weights."""
     model, golden = MODELS[name](), Golden(f"tvdet_{name}")
     settings = padded()[1]["outputs"][name]["settings"]
-    learner = TECHNIQUES[name](
-        model=model,
-        optimizer=optax.identity(),
-        **{RENAMED.get(key, key): value for key, value in settings.items() if key != "image_std"},
-    )
+    settings = {RENAMED.get(key, key): value for key, value in settings.items() if key != "image_std"}
+    technique = TECHNIQUES[name]
+    learner = technique(model=model, optimizer=optax.identity(), **arguments_of(technique, **settings))
     side = (300, 300) if name.startswith("ssd") else (64, 64)
     variables = dict(load_torch(model, golden.weights, side))
     params = variables.pop("params")
