@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.data.augment import Preprocess
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
 from dlcore.evaluators.fine_tuning import Encoder, Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
@@ -39,7 +40,6 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 from dlcore.self_supervised.networks import Embedder, pooled
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = [
     "CONTRASTIVE",

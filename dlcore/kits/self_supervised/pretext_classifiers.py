@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.data.augment import Preprocess
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
@@ -25,7 +26,6 @@ from dlcore.kits.training import backbone
 from dlcore.learner import Evaluator, Learner, Range, example_keys
 from dlcore.modes.report_context import ReportContext
 from dlcore.self_supervised.pretext import PieceClassifier, Task
-from dlcore.self_supervised.views import Preprocess
 
 __all__ = [
     "CLIPS",
