@@ -62,6 +62,7 @@ Attack = Callable[[ScoreFn, jax.Array, jax.Array, jax.Array, jax.Array | None, A
 def _pgd(loss: Any = "cross_entropy", one_step: bool = False) -> Attack:
     def attack(score_fn, key, image, label, target, epsilon, settings):
         steps = 1 if one_step else settings.steps
+        # All steps together are longer than the ball is wide; the floor is for epsilon = 0.
         size = jnp.maximum(1.25 * epsilon if one_step else 2.5 * epsilon / steps, 1e-9)
         restarts = 1 if one_step else settings.restarts
         return pgd(score_fn, key, image, label, epsilon, size, steps, "linf", target, loss, True, restarts)
@@ -152,7 +153,9 @@ def attack_images(
 
         def each(arguments):
             index, image, label = arguments
+            # One key an image: results do not depend on the batch size.
             key = jax.random.fold_in(jax.random.key(seed), index)
+            # The attack follows the source network; the prediction is that of the other.
             adversarial = ATTACKS[attack](score_fn, key, image, label, target, epsilon, settings)
             return adversarial, forward(variables, adversarial[None])[0].argmax()
 
@@ -160,7 +163,9 @@ def attack_images(
 
     results = []
     for epsilon in epsilons:
+        # Epsilon is an argument of the program: all radii share one compilation.
         adversarial, classes = map(np.asarray, run(variables, source_variables, jnp.float32(epsilon)))
+        # An image outside of the ball would not count as an attack at this radius.
         change = float(np.abs(adversarial - np.asarray(x)).max())
         if not (change <= epsilon + 1e-6 and adversarial.min() >= 0 and adversarial.max() <= 1):
             raise AssertionError(f"{attack}: left its ball or [0, 1]: changed by {change:g}, allowed {epsilon:g}")
@@ -206,7 +211,7 @@ def masking_checks(
     Returns:
       The checks; of each the largest fraction over the radii.
     """
-    rates = {name: np.mean(rows, -1) for name, rows in succeeded.items()}
+    rates = {name: np.mean(rows, -1) for name, rows in succeeded.items()}  # [E] each
     gradients = [rows for name, rows in succeeded.items() if name not in BLACK_BOX]
     queries = [rows for name, rows in succeeded.items() if name in BLACK_BOX]
     checks = []
@@ -217,7 +222,7 @@ def masking_checks(
     if {"fgsm", "pgd"} <= rates.keys():
         add("one step succeeds more often than PGD", rates["fgsm"] - rates["pgd"])
     if gradients and queries:
-        only = np.logical_or.reduce(queries) & ~np.logical_or.reduce(gradients)
+        only = np.logical_or.reduce(queries) & ~np.logical_or.reduce(gradients)  # [E, N]
         add("only attacks without gradients succeed", only.mean(-1))
     if {"fgsm", "random_start_fgsm"} <= rates.keys():
         add("a random start helps one step", rates["random_start_fgsm"] - rates["fgsm"], 0.1 + tolerance)

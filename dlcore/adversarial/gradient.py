@@ -110,11 +110,13 @@ def attack_loss(
         return (scores[target] - scores[label]) / (ordered[-1] - (ordered[-3] + ordered[-4]) / 2 + 1e-12)
     if loss == "cross_entropy":
         return softmax_cross_entropy_loss(scores, label)
+    # Margin of the strongest other class.
     other_scores = jnp.where(jnp.arange(len(scores)) == label, -jnp.inf, scores)
     margin = other_scores.max() - scores[label]
     if loss == "margin":
         return margin
     ordered = jnp.sort(scores)
+    # A quotient of differences: scaling or shifting all scores changes nothing.
     return margin / (ordered[-1] - ordered[-3] + 1e-12)
 
 
@@ -131,6 +133,7 @@ def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
     """
     if norm == "linf":
         return jnp.clip(delta, -epsilon, epsilon)
+    # The small term keeps the root's derivative finite at 0.
     length = jnp.sqrt(jnp.square(delta).sum() + 1e-24)
     return delta * jnp.minimum(1, epsilon / length)
 
@@ -161,10 +164,12 @@ def projected_ascent(
     slope = jax.grad(objective)
 
     def inside(x):
+        # Project into the epsilon ball, then clip to [0, 1].
         return jnp.clip(image + project(x - image, epsilon, norm), 0, 1)
 
     def step(_, x):
         g = slope(x)
+        # Direction of steepest ascent: the sign in Linf, the normalized gradient in L2.
         move = jnp.sign(g) if norm == "linf" else g / jnp.sqrt(jnp.square(g).sum() + 1e-24)
         return inside(x + step_size * move)
 
@@ -199,6 +204,7 @@ def fgsm(
     """
     check_attack(epsilon)
     check_images(image)
+    # Gradient of the loss by the pixels, and one step along its sign.
     slope = jax.grad(lambda x: attack_loss(score_fn(x), label, loss, target))(image)
     return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
 
@@ -244,16 +250,19 @@ def pgd(
 
     def run(key):
         start = image
+        # Start at a random point of the epsilon ball.
         if random_start:
             start = image + epsilon * _point_of_unit_ball(key, image, norm)
 
         def objective(x):
             return attack_loss(score_fn(x), label, loss, target)
 
+        # Projected gradient ascent on the loss.
         adversarial = projected_ascent(objective, image, start, epsilon, step_size, steps, norm)
         return adversarial, attack_loss(score_fn(adversarial), label, "margin", target)
 
-    adversarial, margins = lax.map(run, jax.random.split(key, restarts))
+    # Keep the restart of the greatest margin.
+    adversarial, margins = lax.map(run, jax.random.split(key, restarts))  # [restarts, H, W, C], [restarts]
     return adversarial[margins.argmax()]
 
 

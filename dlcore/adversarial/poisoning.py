@@ -47,6 +47,7 @@ def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0
     rng = np.random.default_rng(seed)
     flipped_idx = rng.permutation(len(labels))[: round(rate * len(labels))]
     flipped = np.array(labels)
+    # Adding 1 to K - 1 modulo K gives each other class with equal probability.
     flipped[flipped_idx] = (flipped[flipped_idx] + rng.integers(1, num_classes, len(flipped_idx))) % num_classes
     return flipped
 
@@ -116,4 +117,5 @@ def spectral_scores(features: np.ndarray) -> np.ndarray:
       [N], squares of the centered projections on the first right singular vector; poisoned examples have large ones.
     """
     centered = np.asarray(features, np.float64) - np.mean(features, 0)
+    # The first row of Vᵀ is the direction of the largest variance.
     return np.square(centered @ np.linalg.svd(centered, full_matrices=False)[2][0])

@@ -81,11 +81,14 @@ def nes(
 
     def step(state):
         x, k, _ = state
+        # Query the margin at opposite probes, [samples, H, W, C].
         probes = jax.random.normal(jax.random.fold_in(key, k), (samples, *image.shape), image.dtype)
         up, down = (
             lax.map(lambda u, sign=sign: margin(jnp.clip(x + sign * sigma * u, 0, 1)), probes) for sign in (1, -1)
         )
+        # Central differences estimate the gradient.
         estimate = jnp.tensordot(up - down, probes, 1) / (2 * samples * sigma)
+        # Step along the sign, then project into the epsilon ball and [0, 1].
         moved = jnp.clip(jnp.clip(x + step_size * jnp.sign(estimate), image - epsilon, image + epsilon), 0, 1)
         return moved, k + 1, margin(moved)
 
@@ -126,11 +129,13 @@ def simba(
     def step(state):
         x, i, queries, value = state
         pixel = order[i]
+        # Raise the pixel, or else lower it, and keep what raises the margin.
         tries = [x.at[pixel].set(jnp.clip(x[pixel] + sign * epsilon, 0, 1)) for sign in (1, -1)]
         values = [margin(t) for t in tries]
         first, second = values[0] > value, values[1] > value
         x = jnp.where(first, tries[0], jnp.where(second, tries[1], x))
         value = jnp.where(first, values[0], jnp.where(second, values[1], value))
+        # An attacker asks the second query only where the first one failed.
         return x, i + 1, queries + jnp.where(first, 1, 2), value
 
     start = image.reshape(-1)

@@ -91,8 +91,9 @@ def attention_rollout(weights: Sequence[jax.Array]) -> jax.Array:
         raise ValueError(
             f"weights={shapes}: not of one sequence; allowed: self-attention [B, heads, T, T] of all tokens"
         )
-    rollout = jnp.eye(shapes[0][3])
+    rollout = jnp.eye(shapes[0][3])  # [T, T], then [B, T, T]
     for layer in weights:
+        # Mean over heads; the residual connection counts as much as the attention.
         rollout = (layer.mean(1) + jnp.eye(layer.shape[-1])) / 2 @ rollout
     return rollout
 
@@ -116,5 +117,5 @@ def token_map(rows: jax.Array, grid: tuple[int, int], query: int | None = 0) -> 
         raise ValueError(f"grid={grid}: more patches than the {rows.shape[-1]} tokens; allowed: at most as many")
     if query is not None and not 0 <= query < rows.shape[-2]:
         raise ValueError(f"query={query}: no such token; allowed: 0 to {rows.shape[-2] - 1}")
-    line = rows[:, -patches:].mean(1) if query is None else rows[:, query]
+    line = rows[:, -patches:].mean(1) if query is None else rows[:, query]  # [B, T]
     return line[:, -patches:].reshape(np.shape(rows)[0], *grid)

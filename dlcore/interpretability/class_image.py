@@ -37,6 +37,7 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
     offsets = jnp.arange(-4, 5)
     weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-6)))
     weights = weights / weights.sum()
+    # A Gaussian is separable: blur along one axis, then along the other.
     for axis in (0, 1):
         padded = jnp.pad(image, [(4, 4) if a == axis else (0, 0) for a in range(3)], mode="edge")
         size = image.shape[axis]
@@ -87,18 +88,21 @@ def learner(
     def objective(network, image, label, key):
         x = (image - mean) / std
         norm = jnp.square(x).sum(-1).mean()
+        # A random shift lets no pattern depend on the grid of the strides.
         if key is not None and jitter:
             x = jnp.roll(x, jax.random.randint(key, (2,), -jitter, jitter + 1), (0, 1))
-        logits = model.apply(network, x[None])[0]
+        logits = model.apply(network, x[None])[0]  # [K]
         terms = {"score": logits[label], "probability": jax.nn.softmax(logits)[label], "norm": norm}
         return l2 * norm - terms["score"], terms
 
     def project(image, step):
         x = (image - mean) / std
+        # Every few steps, blur and set pixels of small norm to 0.
         smooth = blur(x, blur_sigma) if blur_sigma > 0 else x
         norm = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
         clipped = jnp.where(norm < jnp.percentile(norm, clip_percentile), 0.0, smooth)
         x = jnp.where(step % blur_every == 0, clipped, x)
+        # Back to pixels, in [0, 1].
         return jnp.clip(x * std + mean, 0, 1)
 
     return image_learner(

@@ -78,11 +78,14 @@ def ascend(
 
     def step(carry: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         image, size = carry
+        # Shift at random, so that no pattern depends on the grid of the strides.
         shift = jax.random.randint(key, (2,), -jitter, jitter + 1)
         shifted = jnp.roll(image, shift, (0, 1))
+        # Gradient ascent on the layer's response, by `size` a pixel on average.
         before, gradient = jax.value_and_grad(objective)(shifted)
         changed = jnp.clip(shifted + size * gradient / jnp.maximum(jnp.abs(gradient).mean(), 1e-12), 0, 1)
         after = objective(changed)
+        # Leave out a step that would lower the response, and halve the next; shift back.
         taken = after > before
         image = jnp.roll(jnp.where(taken, changed, shifted), -shift, (0, 1))
         return (image, jnp.where(taken, size, size / 2)), jnp.stack([before, jnp.where(taken, after, before)])
@@ -125,9 +128,11 @@ def deep_dream(
     climb = jax.jit(lambda image, key: ascend(objective, image, key, steps=steps, step_size=step_size, jitter=jitter))
     for number, size in enumerate(octave_sizes(image.shape[:2], octaves, scale)):
         shape = (*size, image.shape[2])
+        # Start from the image at this size and the details of the octave before.
         base = jax.image.resize(image, shape, "linear")
         start = jnp.clip(base + jax.image.resize(detail, shape, "linear"), 0, 1)
         dreamt, risen = climb(start, jax.random.fold_in(key, number))
+        # What this octave gained is for the next one.
         detail = dreamt - base
         values.append(risen)
     return dreamt, values

@@ -78,8 +78,10 @@ def concept_iou(maps: jax.Array, masks: jax.Array, thresholds: jax.Array) -> jax
 
     def add(sums: tuple[jax.Array, ...], pair: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
         features, mask = pair
-        active = resize_map(features.transpose(2, 0, 1), (height, width)) > thresholds[:, None, None]
+        # Where each channel exceeds its threshold, at the masks' size.
+        active = resize_map(features.transpose(2, 0, 1), (height, width)) > thresholds[:, None, None]  # [D, H, W]
         active, mask = active.astype(jnp.float32), mask.astype(jnp.float32)
+        # Pixels of the intersection [D, K], of the channel [D] and of the concept [K].
         parts = jnp.einsum("dhw,hwk->dk", active, mask), active.sum((1, 2)), mask.sum((0, 1))
         return jax.tree.map(jnp.add, sums, parts), None
 
@@ -105,7 +107,7 @@ def class_selectivity(activations: np.ndarray, labels: np.ndarray) -> Selectivit
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError(f"labels: {len(classes)} class; allowed: at least 2")
-    means = np.stack([activations[labels == c].mean(0) for c in classes])
+    means = np.stack([activations[labels == c].mean(0) for c in classes])  # [classes, D]
     best = means.argmax(0)
     most = means.max(0)
     rest = np.array([activations[labels != classes[k], d].mean() for d, k in enumerate(best)])

@@ -168,9 +168,9 @@ def learner(
 
     def terms_of(params, state, content, style):
         """Unweighted terms [B] of photographs rendered in the styles of the ids [B]."""
-        rendered = model.apply({"params": params}, content, style)
+        rendered = model.apply({"params": params}, content, style)  # [B, H, W, C]
         target = jax.lax.stop_gradient(features(state.network, content)[content_layer])
-        grams = jax.tree.map(lambda g: g[style], state.grams)
+        grams = jax.tree.map(lambda g: g[style], state.grams)  # {layer: [B, C, C]}
         return transfer_terms(features(state.network, rendered), rendered, target, grams, content_layer)
 
     def loss(params: Any, state: FastStyleState, batch: dict) -> tuple[jax.Array, Metrics]:

@@ -56,7 +56,7 @@ def learner(
     check_layers(model, variables, len(mean), layer=(layer,))
 
     def phi(network, image):
-        return model.apply(network, ((image - mean) / std)[None], method="features")[layer][0]
+        return model.apply(network, ((image - mean) / std)[None], method="features")[layer][0]  # [h, w, D]
 
     def initial(key, example):
         return 0.5 + 0.1 * jax.random.normal(key, example["image"].shape)
@@ -67,6 +67,7 @@ def learner(
 
     def objective(network, image, targets, key):
         target = targets["features"]
+        # The distance of the pixels is measured only; it has no gradient.
         terms = {
             "features": jnp.square(phi(network, image) - target).sum() / jnp.maximum(jnp.square(target).sum(), 1e-12),
             "variation": total_variation_loss(image),

@@ -58,11 +58,12 @@ def ascend_code(
         return jnp.take_along_axis(score(generate(z)), labels[:, None], 1)[:, 0]
 
     def loss(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        scores = score_of(z)
+        scores = score_of(z)  # [B]
         return (weight * jnp.square(z).sum(-1) - scores).sum(), scores
 
     def update(carry, _):
         z, state = carry
+        # Ascend the class scores through the generator, under the normal prior of the codes.
         gradient, scores = jax.grad(loss, has_aux=True)(z)
         updates, state = optimizer.update(gradient, state, z)
         return (optax.apply_updates(z, updates), state), scores

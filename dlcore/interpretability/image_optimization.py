@@ -91,20 +91,24 @@ def image_learner(
         def value_fn(images):
             return jax.vmap(objective, in_axes=(None, 0, 0, 0))(state.network, images, state.targets, keys)[0].sum()
 
+        # Gradient by the pixels. A line search has stored it, which is valid unless `project` changed the images.
         last_value = optax.tree.get(state.opt_state, "value") if project is None else None
         if last_value is None:
             value, gradient = jax.value_and_grad(value_fn)(state.params)
         else:
             value, gradient = optax.value_and_grad_from_state(value_fn)(state.params, state=state.opt_state)
+        # Count it only where it was computed: the first stored value is infinite.
         new = jnp.int32(1) if last_value is None else (~jnp.isfinite(last_value)).astype(jnp.int32)
+        # Optimizer step; the network stays frozen.
         after = apply_gradients(state, optimizer, gradient, value=value, value_fn=value_fn)
         line_search = optax.tree.get(after.opt_state, "num_linesearch_steps", jnp.zeros((), jnp.int32))
+        # Project each image.
         images = after.params if project is None else jax.vmap(project, in_axes=(0, None))(after.params, state.step)
         after = after.replace(params=images, evaluations=state.evaluations + new + line_search.astype(jnp.int32))
         return after, {"loss": Sum(value, jnp.int32(len(images))), "evaluations": Last(after.evaluations)}
 
     def rows(state: ImageState, batch: dict) -> jax.Array:
-        return (state.index[None, :] == batch["index"][:, None]).argmax(-1)
+        return (state.index[None, :] == batch["index"][:, None]).argmax(-1)  # [B], positions in the state
 
     def evaluate(state: ImageState, batch: dict) -> Metrics:
         row, mask = rows(state, batch), mask_of(batch)

@@ -83,12 +83,13 @@ def occlusion_grid(
         return jnp.where(inside[None, :, :, None], jnp.asarray(value, images.dtype), images)
 
     def scores(corners: tuple[jax.Array, jax.Array]) -> jax.Array:
-        some = jax.vmap(covered)(corners)
+        some = jax.vmap(covered)(corners)  # [chunk, B, H, W, C]
         logits = score(some.reshape(-1, *images.shape[1:])).reshape(len(some), len(images), -1)
         return jnp.take_along_axis(logits, labels[None], 2)[..., 0]
 
     count = len(top)
     chunk = min(max(chunk, 1), count)
+    # Repeat corners until the last chunk is full; their scores are cut off below.
     padded = [np.resize(corner, -(-count // chunk) * chunk).reshape(-1, chunk) for corner in (top, left)]
     after = jax.lax.map(scores, tuple(map(jnp.asarray, padded))).reshape(-1, len(images))[:count]
     before = jnp.take_along_axis(whole, labels, 1)
@@ -128,5 +129,6 @@ def occlusion_map(
         offset = np.arange(side)[None] - window_starts(side, window, stride)[:, None]
         covers.append((offset >= 0) & (offset < window))
     rows, columns = covers
+    # Sum over the windows that cover a pixel, by their number.
     total = jnp.einsum("brc,rh,cw->bhw", fall, rows.astype(fall.dtype), columns.astype(fall.dtype))
     return total / np.maximum(np.outer(rows.sum(0), columns.sum(0)), 1)

@@ -50,6 +50,7 @@ def deconvnet_relu(x: jax.Array) -> jax.Array:
     return jnp.maximum(x, 0)
 
 
+# Forward stores which inputs are positive; backward passes positive gradients there.
 guided_relu.defvjp(
     lambda x: (jnp.maximum(x, 0), x > 0), lambda positive, g: (jnp.where(positive, jnp.maximum(g, 0), 0),)
 )

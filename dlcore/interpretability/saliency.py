@@ -52,6 +52,7 @@ def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = N
         if labels is not None:
             check_class_ids("labels", labels, scores.shape[-1])
         best = scores.argmax(-1) if labels is None else labels
+        # A score depends on its own image alone, so that the gradient of the sum holds all gradients.
         return jnp.take_along_axis(scores, best[:, None], 1).sum()
 
     return jax.grad(class_score)(images)
@@ -112,7 +113,7 @@ def smooth_gradient(
         raise ValueError(f"samples={samples}, noise={noise}: out of range; allowed: samples >= 1, noise >= 0")
     labels = score(images).argmax(-1) if labels is None else labels
     axes = tuple(range(1, images.ndim))
-    sigma = noise * (images.max(axes, keepdims=True) - images.min(axes, keepdims=True))
+    sigma = noise * (images.max(axes, keepdims=True) - images.min(axes, keepdims=True))  # [B, 1, 1, 1]
 
     def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         noisy = images + sigma * jax.random.normal(key, images.shape, images.dtype)
@@ -183,7 +184,8 @@ def integrated_gradients(
 
     def add(total: jax.Array, some: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         points, weights = some
-        between = baseline + points.reshape(-1, *[1] * images.ndim) * way
+        # Gradients on the straight line from the baseline to the image.
+        between = baseline + points.reshape(-1, *[1] * images.ndim) * way  # [chunk, B, H, W, C]
         gradients = input_gradient(score, between.reshape(-1, *images.shape[1:]), jnp.tile(labels, chunk))
         return total + jnp.tensordot(weights, gradients.reshape(between.shape), 1), None
 

@@ -38,7 +38,7 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     maps, masks = np.asarray(maps), np.asarray(masks, bool)
     if maps.shape != masks.shape or maps.ndim != 3:
         raise ValueError(f"masks.shape={masks.shape}: maps are {maps.shape}; allowed: both [N, H, W]")
-    peak = maps.reshape(len(maps), -1).argmax(1)
+    peak = maps.reshape(len(maps), -1).argmax(1)  # [N]
     return masks.reshape(len(masks), -1)[np.arange(len(masks)), peak]
 
 
@@ -63,6 +63,7 @@ def box_of_map(values: np.ndarray, share: float = 0.2) -> np.ndarray:
     if not values.max() > 0:
         return np.array([0, 0, values.shape[1], values.shape[0]], np.float32)
     parts, _ = label(values >= share * values.max())
+    # The part of the most pixels; 0 is the background.
     rows, columns = find_objects(parts)[np.bincount(parts.ravel())[1:].argmax()]
     return np.array([columns.start, rows.start, columns.stop, rows.stop], np.float32)
 
@@ -100,11 +101,13 @@ def deletion_insertion(
     check_class_ids("labels", labels, classes)
     count = maps[0].size
     order = jnp.argsort(-maps.reshape(len(maps), count), axis=1, stable=True)
-    rank = jnp.argsort(order, axis=1).reshape(maps.shape)
+    rank = jnp.argsort(order, axis=1).reshape(maps.shape)  # [B, H, W]
     covering = jnp.broadcast_to(jnp.asarray(baseline, images.dtype), images.shape)
 
     def at(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # The pixels of the highest values, step / steps of all.
         first = (rank * steps < step * count)[..., None]
+        # Deletion covers them; insertion shows them alone.
         both = jnp.concatenate([jnp.where(first, covering, images), jnp.where(first, images, covering)])
         values = jnp.take_along_axis(score(both), jnp.tile(labels, 2)[:, None], 1)[:, 0]
         return values[: len(images)], values[len(images) :]

@@ -109,13 +109,14 @@ def learner(
         return image if start == "content" else 0.5 + 0.1 * jax.random.normal(key, image.shape)
 
     def targets(network, example):
+        # The map keeps the positions of the content; Gram matrices describe the style without positions.
         return {
             "content": features(network, to_float(example["content"]))[content_layer],
             "style": style_grams(features(network, to_float(example["style"])), style_layers),
         }
 
     def objective(network, image, targets, key):
-        maps = features(network, image)
+        maps = features(network, image)  # {layer: [h, w, D]}
         terms = transfer_terms(maps, image, targets["content"], targets["style"], content_layer)
         weights = {"content": content_weight, "style": style_weight, "variation": variation_weight}
         return sum(weights[name] * term for name, term in terms.items()), terms

@@ -71,6 +71,7 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
         span = None if field is None else field.get(axis)
         if span is None or not np.isfinite([span.low, span.high]).all() or set(span.steps) != {axis}:
             raise ValueError("function: a place of its map sees all of the image; allowed: layers of local windows")
+        # Stride in pixels, and the first and last pixel of position 0.
         reaches.append(Reach(round(span.steps[axis]), int(np.floor(span.low)), int(np.ceil(span.high))))
     return reaches[0], reaches[1]
 
@@ -110,12 +111,14 @@ def top_patches(
         raise ValueError(f"count={count}: out of range; allowed: 1 to {len(images)}, the number of images")
     values = np.asarray(maps)[..., channel]
     best = values.reshape(len(values), -1)
+    # The images with the strongest responses, and the position of each.
     order = np.argsort(-best.max(1), kind="stable")[:count]
     positions = np.stack(np.unravel_index(best[order].argmax(1), values.shape[1:]), 1)
     size = [r.last - r.first + 1 for r in reach]
     pixels = np.full((count, *size, images.shape[-1]), fill, images.dtype)
     for k, (n, position) in enumerate(zip(order, positions, strict=True)):
         start = [r.step * i + r.first for r, i in zip(reach, position, strict=True)]
+        # Copy the part within the image; the rest keeps the fill value.
         inside = [
             slice(max(s, 0), min(s + length, side))
             for s, length, side in zip(start, size, images.shape[1:3], strict=True)

@@ -43,6 +43,7 @@ def canonical_to_view(
       ValueError: the rotation is none, the scale is not positive, or a value is not finite.
     """
     points, rotation, translation, scale = _checked(points, rotation, translation, scale)
+    # Points are rows, so that R x is written x Rᵀ.
     return scale * jnp.matmul(points, rotation.mT, precision="highest") + translation
 
 
@@ -88,4 +89,5 @@ def _checked(points: Any, rotation: Any, translation: Any, scale: Any) -> tuple[
     if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) > 0):
         raise ValueError(f"scale={np.min(scale):g}: not positive; allowed: above 0")
     points, rotation = jnp.asarray(points), jnp.asarray(rotation)
+    # Translation [..., 1, 3] and scale [..., 1, 1] broadcast over the N points.
     return points, rotation, jnp.asarray(translation)[..., None, :], jnp.asarray(scale)[..., None, None]

@@ -55,15 +55,18 @@ class DepthNet(nn.Module):
         def conv(x: jax.Array, width: int, name: str, strides: int = 1) -> jax.Array:
             return nn.relu(Conv(width, (3, 3), strides=strides, padding=1, dtype=self.dtype, name=name)(x))
 
+        # Encoder: each size keeps its map for the decoder's skip connection.
         x, maps = image, []
         for i, width in enumerate(self.widths):
             x = conv(conv(x, width, f"down{i}_0", 2 if i else 1), width, f"down{i}_1")
             maps.append(x)
+        # Decoder: double the side and concatenate the encoder's map of that size.
         for i in reversed(range(len(self.widths) - 1)):
             up = ConvTranspose(self.widths[i], (4, 4), strides=2, padding=1, dtype=self.dtype, name=f"up{i}")
             x = conv(jnp.concatenate([nn.relu(up(x)), maps[i]], -1), self.widths[i], f"join{i}")
         x = Conv(4, (3, 3), padding=1, dtype=self.dtype, name="head")(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # [B, H, W, 4]
+        # An output of 0 stands for the initial depth.
         return x[..., 0] + jnp.log(self.initial_depth), x[..., 1:]
 
 
@@ -95,9 +98,9 @@ def learner(
     def measure(params: Any, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
         """(losses [B], errors of normals [B], depth [B, H, W])."""
         log_depth, normals = model.apply({"params": params}, batch["image"])
-        errors = surface_normal_loss(normals, batch["normals"]).mean((1, 2))
+        errors = surface_normal_loss(normals, batch["normals"]).mean((1, 2))  # [B]
         weight = jnp.float32(variance_weight)
-        losses = scale_invariant_depth_loss(log_depth, batch["depth"], variance_weight=weight)
+        losses = scale_invariant_depth_loss(log_depth, batch["depth"], variance_weight=weight)  # [B]
         return losses + normal_weight * errors, errors, jnp.exp(log_depth)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
@@ -108,7 +111,9 @@ def learner(
         def value_fn(params):
             return loss(params, state, batch)
 
+        # Gradient of the losses of depth and normals.
         (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
         return state, metrics
 

@@ -39,5 +39,5 @@ class ImageEncoder(nn.Module):
                 conv = Conv(width, (3, 3), (stride, stride), use_bias=False, dtype=self.dtype, name=f"conv{i}_{k}")
                 norm = GroupNorm(self.groups, dtype=self.dtype, name=f"norm{i}_{k}")
                 x = nn.relu(norm(conv(x)))
-            maps.append(x)
+            maps.append(x)  # [B, H / 2^(i + 1), W / 2^(i + 1), width]
         return maps

@@ -52,7 +52,7 @@ class ImplicitSurface(nn.Module):
         x = points
         for i, width in enumerate(self.hidden):
             x = Dense(width, dtype=self.dtype, name=f"hidden{i}")(x)
-            x = jax.nn.softplus(self.sharpness * x) / self.sharpness
+            x = jax.nn.softplus(self.sharpness * x) / self.sharpness  # smooth: the loss needs second derivatives
         x = Dense(1, dtype=self.dtype, name="field")(x)[..., 0]
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -88,8 +88,9 @@ def extract_surface(
     Raises:
       ValueError: the surface leaves the cube with `closed`, or the field is not finite.
     """
-    values = np.asarray(field(grid_points(resolution, half_side))).reshape((resolution,) * 3)
+    values = np.asarray(field(grid_points(resolution, half_side))).reshape((resolution,) * 3)  # [R, R, R]
     vertices, faces = surface_nets(values, closed=closed)
+    # From the grid's indices to coordinates of the cube.
     return vertices * np.float32(2 * half_side / (resolution - 1)) - np.float32(half_side), faces
 
 
@@ -125,15 +126,17 @@ def learner(
 
     def slopes(params: Any, points: jax.Array) -> jax.Array:
         """[B]: length of the field's gradient."""
-        gradient = jax.grad(lambda x: apply(params, x).sum())(points)
+        # A value depends on its own point alone, so that the gradient of the sum holds all gradients.
+        gradient = jax.grad(lambda x: apply(params, x).sum())(points)  # [B, 3]
         squares = jnp.square(gradient).sum(-1)
+        # The floor keeps the root's derivative finite where the field is flat.
         return jnp.sqrt(jnp.maximum(squares, 1e-12))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         field, distance, mask = apply(params, batch["points"]), batch["distance"], mask_of(batch)
         if is_distance:
-            losses = jnp.abs(field - distance)
-            losses += eikonal_weight * jnp.square(slopes(params, batch["points"]) - 1)
+            losses = jnp.abs(field - distance)  # [B]
+            losses += eikonal_weight * jnp.square(slopes(params, batch["points"]) - 1)  # eikonal term
         else:
             losses = optax.sigmoid_binary_cross_entropy(field, (distance <= 0).astype(field.dtype))
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
@@ -142,7 +145,9 @@ def learner(
         def value_fn(params):
             return loss(params, state, batch)
 
+        # Gradient by the parameters; the eikonal term differentiates twice.
         (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
         return state, metrics
 
@@ -153,6 +158,7 @@ def learner(
         metrics["iou"] = Sum(both.sum(dtype=jnp.float32), either.sum(dtype=jnp.int32))
         if is_distance:
             slope = slopes(state.params, batch["points"])
+            # `predict` has changed the sign of the distance, so that the error is a sum.
             metrics["distance_error"] = Sum.of(jnp.abs(field + batch["distance"]), mask)
             metrics["gradient_norm"] = Sum.of(slope, mask)
             metrics["eikonal_error"] = Sum.of(jnp.abs(slope - 1), mask)

@@ -104,9 +104,11 @@ def mesh_loss(
     """
     if weights.normals and normals is None:
         raise ValueError(f"normals=None: weights.normals={weights.normals}; allowed: normals of the target's points")
-    sampled, sampled_normals, _ = sample_mesh(key, vertices, mesh.faces, num_samples)
+    # Chamfer distance between points on the mesh and the target.
+    sampled, sampled_normals, _ = sample_mesh(key, vertices, mesh.faces, num_samples)  # [num_samples, 3] each
     chamfer = chamfer_loss(sampled, points)
     total = chamfer
+    # Regularizers; a weight of 0 saves the computation.
     if weights.normals:
         total += weights.normals * chamfer_normal_loss(sampled, points, sampled_normals, normals)
     if weights.edges:
@@ -163,11 +165,13 @@ def fit_mesh(
 
     def step(carry, i):
         vertices, opt_state = carry
+        # New points on the mesh at each step.
         loss = jax.value_and_grad(
             lambda v: mesh_loss(jax.random.fold_in(key, i), v, mesh, points, normals, weights, num_samples),
             has_aux=True,
         )
         (_, chamfer), gradient = loss(vertices)
+        # Adam moves the vertices; faces and edges stay.
         updates, opt_state = optimizer.update(gradient, opt_state)
         return (optax.apply_updates(vertices, updates), opt_state), chamfer
 
@@ -176,5 +180,5 @@ def fit_mesh(
         (vertices, _), chamfer = jax.lax.scan(step, (vertices, optimizer.init(vertices)), jnp.arange(steps))
         return vertices, chamfer
 
-    fitted, chamfer = run(jnp.asarray(vertices, jnp.float32))
+    fitted, chamfer = run(jnp.asarray(vertices, jnp.float32))  # [V, 3], [steps]
     return np.asarray(fitted), np.asarray(chamfer)

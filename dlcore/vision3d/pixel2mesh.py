@@ -57,6 +57,7 @@ def sphere_levels(subdivisions: int, stages: int) -> tuple[np.ndarray, list[Leve
     """
     vertices, faces = icosphere(subdivisions)
     levels, finer = [Level(topology(faces), np.zeros((0, 2), np.int32))], vertices
+    # Each further level splits every face of the level before into four.
     for _ in range(stages - 1):
         finer, faces, midpoints = subdivide_mesh(finer, faces)
         levels.append(Level(topology(faces), midpoints))
@@ -105,13 +106,13 @@ class GraphResNet(nn.Module):
         batch, count = x.shape[:2]
         # One graph of B V nodes, whose edges go both ways.
         both = np.concatenate([edges, np.asarray(edges)[:, ::-1]])
-        directed = (both[None] + count * jnp.arange(batch)[:, None, None]).reshape(-1, 2)
+        directed = (both[None] + count * jnp.arange(batch)[:, None, None]).reshape(-1, 2)  # [2 B E, 2]
         mask = None if edge_mask is None else jnp.concatenate([edge_mask, edge_mask], 1).reshape(-1)
 
         def convolve(x, name):
             return GraphConv(self.features, dtype=self.dtype, name=name)(x, edges=directed, edge_mask=mask)
 
-        x = x.reshape(batch * count, -1)
+        x = x.reshape(batch * count, -1)  # [B V, D]
         x = nn.relu(LayerNorm(dtype=self.dtype, name="norm")(convolve(x, "conv")))
         for i in range(self.blocks):
             y = nn.relu(LayerNorm(dtype=self.dtype, name=f"norm{i}_0")(convolve(x, f"conv{i}_0")))
@@ -164,17 +165,20 @@ class Pixel2Mesh(nn.Module):
         center = jnp.array([0, 0, self.depth])
         maps = ImageEncoder(self.widths, dtype=self.dtype, name="encoder")(image)
         start, levels = sphere_levels(self.subdivisions, self.stages)
-        vertices = jnp.broadcast_to(self.radius * start + center, (batch, *start.shape))
+        vertices = jnp.broadcast_to(self.radius * start + center, (batch, *start.shape))  # [B, V, 3]
         vertex_features, predicted = None, []
         for k, level in enumerate(levels):
+            # Unpool: new vertices lie in the middle of the old edges, and their features are means too.
             if k:
                 middle = level.midpoints
                 vertices, vertex_features = (
                     jnp.concatenate([v, v[:, middle].mean(2)], 1) for v in (vertices, vertex_features)
                 )
+            # Features of the image at each vertex, the vertex itself, and the features of the stage before.
             parts = [vertex_align(maps, vertices, intrinsics, (height, width)), vertices - center]
             x = jnp.concatenate(parts if vertex_features is None else [*parts, vertex_features], -1)
             vertex_features = GraphResNet(self.features, self.blocks, self.dtype, name=f"graph{k}")(x, level.mesh.edges)
+            # Zeros at first: an untrained network predicts the sphere.
             move = Dense(3, kernel_init=nn.initializers.zeros, dtype=self.dtype, name=f"move{k}")(vertex_features)
             vertices = vertices + move.astype(vertices.dtype)
             predicted.append(vertices)
@@ -209,7 +213,7 @@ def stage_losses(
             key = jax.random.fold_in(key, k)
             return mesh_loss(key, vertices, mesh, points, normals, weights, num_samples)
 
-        value, chamfer = jax.vmap(loss)(keys, vertices, batch["points"], batch["normals"])
+        value, chamfer = jax.vmap(loss)(keys, vertices, batch["points"], batch["normals"])  # [B], [B]
         total += value
     return total, chamfer
 
@@ -262,12 +266,15 @@ def learner(
         def value_fn(params):
             return objective(params, jax.random.fold_in(state.rng, state.step), batch)
 
+        # Gradient of the losses of all stages, on points that are new at each step.
         (value, (metrics, _)), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
         return state, metrics
 
     def evaluate(state: State, batch: dict) -> Metrics:
         _, (metrics, vertices) = objective(state.params, state.rng, batch)
+        # As many points on the last mesh as the target has.
         keys, count = example_keys(jax.random.fold_in(state.rng, 1), batch), batch["points"].shape[1]
         points = jax.vmap(lambda key, v: sample_mesh(key, v, meshes[-1].faces, count)[0])(keys, vertices)
         return {**metrics, **point_measures(points, batch["points"], mask_of(batch), threshold)}

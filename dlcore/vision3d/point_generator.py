@@ -55,6 +55,7 @@ class PointGenerator(nn.Module):
         for i, width in enumerate(self.hidden):
             x = nn.relu(Dense(width, dtype=self.dtype, name=f"hidden{i}")(x))
         x = Dense(3 * self.num_points, dtype=self.dtype, name="points")(x).reshape(-1, self.num_points, 3)
+        # Outputs near 0 are points around the center, in front of the camera.
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)) + jnp.array([0.0, 0.0, self.depth])
 
 
@@ -70,7 +71,7 @@ def point_measures(points: jax.Array, target: jax.Array, mask: jax.Array, thresh
     Returns:
       {"chamfer", "f1"}.
     """
-    f1 = jax.vmap(lambda p, q: point_f1(p, q, threshold)["f1"])(points, target)
+    f1 = jax.vmap(lambda p, q: point_f1(p, q, threshold)["f1"])(points, target)  # [B]
     return {"chamfer": Sum.of(chamfer_loss(points, target), mask), "f1": Sum.of(f1, mask)}
 
 
@@ -97,14 +98,16 @@ def learner(
         return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
-        losses = chamfer_loss(model.apply({"params": params}, batch["image"]), batch["points"])
+        losses = chamfer_loss(model.apply({"params": params}, batch["image"]), batch["points"])  # [B]
         return masked_mean(losses, mask_of(batch)), {"loss": Sum.of(losses, mask_of(batch))}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         def value_fn(params):
             return loss(params, state, batch)
 
+        # Gradient of the Chamfer distance.
         (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
         return state, metrics
 

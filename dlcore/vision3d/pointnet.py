@@ -158,13 +158,14 @@ class PointNet(nn.Module):
             matrix = net(x, batch, train, flat)
             return _transformed(x.reshape(batch, count, width), matrix).reshape(-1, width), matrix
 
-        x = points.reshape(-1, size)
+        x = points.reshape(-1, size)  # [B N, 3]
         if self.input_transform:
             x, _ = transform(x, "input_transform")
         x = _PointMLP(self.widths, self.axis_name, self.dtype, name="low")(x, train, flat)
         if self.feature_transform:
             x, intermediates["transform"] = transform(x, "feature_transform")
         x = _PointMLP(self.features, self.axis_name, self.dtype, name="high")(x, train, flat)
+        # The maximum over points does not depend on their order.
         x, intermediates["critical"] = _pool(x, batch, flat)
         x = _PointMLP(self.hidden, self.axis_name, self.dtype, name="hidden")(x, train)
         x = Dropout(self.dropout)(x, deterministic=not train)
@@ -217,6 +218,7 @@ def augment_points(
     choose, turn, noise = jax.random.split(key, 3)
     if num_points is not None and num_points < len(points):
         order = jax.random.uniform(choose, (len(points),))
+        # Padding sorts behind all points.
         order = order if mask is None else order - 2 * (mask > 0)
         selected_idx = jnp.argsort(order)[:num_points]
         points, mask = points[selected_idx], None if mask is None else mask[selected_idx]
@@ -269,7 +271,7 @@ def learner(
         options = {"mask": point_mask, "train": dropout is not None, "rng": dropout}
         (logits, intermediates), model_state = apply_model(model, params, model_state, points, **options)
         mask = mask_of(batch)
-        losses = softmax_cross_entropy_loss(logits, batch["label"], label_smoothing)
+        losses = softmax_cross_entropy_loss(logits, batch["label"], label_smoothing)  # [B]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": accuracy(logits, batch["label"], mask)}
         value = masked_mean(losses, mask)
         if "transform" in intermediates:

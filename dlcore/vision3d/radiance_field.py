@@ -75,7 +75,8 @@ def volume_render(
       where no light passes, "weights": [..., S], of the samples}.
     """
     bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
-    optical = density * (bin_ends - depths)
+    optical = density * (bin_ends - depths)  # optical depth of each interval
+    # The light that passes all intervals before, times what this interval stops.
     before = jnp.cumsum(optical, -1) - optical
     weights = jnp.exp(-before) * -jnp.expm1(-optical)  # [..., S]
     opacity = weights.sum(-1)
@@ -115,6 +116,7 @@ class RadianceField(nn.Module):
         x = frequency_encoding(self.scale * points, self.point_frequencies)
         for i, width in enumerate(self.hidden):
             x = nn.relu(Dense(width, dtype=self.dtype, name=f"hidden{i}")(x))
+        # Density depends on the point alone; color depends on the direction too.
         density = Dense(1, dtype=self.dtype, name="density")(x)[..., 0]
         x = jnp.concatenate([x, frequency_encoding(directions, self.direction_frequencies).astype(x.dtype)], -1)
         x = nn.relu(Dense(self.hidden[-1] // 2, dtype=self.dtype, name="view")(x))
@@ -168,16 +170,19 @@ def learner(
         return volume_render(density, color, depths, far, background)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
+        # Stratified sampling: a random depth in each bin.
         key = jax.random.fold_in(state.rng, state.step)
         jitter = jax.random.uniform(key, (batch["origin"].shape[0], num_samples))
-        losses = jnp.square(render(params, batch, jitter)["color"] - batch["color"]).mean(-1)
+        losses = jnp.square(render(params, batch, jitter)["color"] - batch["color"]).mean(-1)  # [B]
         return masked_mean(losses, mask_of(batch)), {"loss": Sum.of(losses, mask_of(batch))}
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
         def value_fn(params):
             return loss(params, state, batch)
 
+        # Gradient of the squared error of the rays' colors.
         (value, metrics), gradients = jax.value_and_grad(value_fn, has_aux=True)(state.params)
+        # Optimizer step; line searches evaluate the loss again.
         state = apply_gradients(state, optimizer, gradients, value=value, value_fn=lambda p: value_fn(p)[0])
         return state, metrics
 

@@ -39,6 +39,7 @@ def encode_shape_layers(voxels: jax.Array, num_layers: int = 1) -> jax.Array:
     rest, layers = jnp.asarray(voxels) > 0.5, []
     for _ in range(num_layers):
         layers.append(_extents(rest))
+        # The next layer describes the cavities that this hull fills.
         rest = _hull(layers[-1]) & ~rest
     return jnp.stack(layers, -5)
 
@@ -59,6 +60,7 @@ def decode_shape_layers(layers: jax.Array) -> jax.Array:
         raise ValueError(f"layers.shape={tuple(layers.shape)}: no shape layers; allowed: [..., L, 3, 2, R, R]")
     layers = jnp.asarray(layers)
     num_layers = layers.shape[-5]
+    # From the innermost layer outward: each hull without the cavities.
     solid = _hull(layers[..., num_layers - 1, :, :, :, :])
     for k in range(num_layers - 2, -1, -1):
         solid = _hull(layers[..., k, :, :, :, :]) & ~solid
@@ -70,7 +72,7 @@ def _extents(voxels: jax.Array) -> jax.Array:
     side = voxels.shape[-1]
     parts = []
     for axis in (-3, -2, -1):
-        hit = voxels.any(axis)
+        hit = voxels.any(axis)  # [..., R, R]
         near, far = voxels.argmax(axis), side - jnp.flip(voxels, axis).argmax(axis)
         parts.append(jnp.stack([jnp.where(hit, near, 0), jnp.where(hit, far, 0)], -3))
     return jnp.stack(parts, -4).astype(jnp.int32)
@@ -79,6 +81,7 @@ def _extents(voxels: jax.Array) -> jax.Array:
 def _hull(layer: jax.Array) -> jax.Array:
     """[..., 3, 2, R, R] -> [..., R, R, R]."""
     side = layer.shape[-1]
+    # A voxel is in the hull where the extents along all three axes contain it.
     inside = True
     for k, axis in enumerate((-3, -2, -1)):
         near, far = (jnp.expand_dims(layer[..., k, end, :, :], axis) for end in (0, 1))

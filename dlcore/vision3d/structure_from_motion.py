@@ -110,7 +110,8 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
 
     def step(_, carry):
         bundle, damping, before = carry
-        errors, j, k = blocks(bundle)
+        errors, j, k = blocks(bundle)  # [V, N, 2], [V, N, 2, 6], [V, N, 2, 3]
+        # Blocks of the normal equations: U [V, 6, 6], V⁻¹ [N, 3, 3], W [V, N, 6, 3].
         camera = damp(jnp.einsum("vnea,vneb->vab", j, j, precision=_HIGHEST), damping)
         point = jnp.linalg.inv(damp(jnp.einsum("vnea,vneb->nab", k, k, precision=_HIGHEST), damping))
         mixed = jnp.einsum("vnea,vneb->vnab", j, k, precision=_HIGHEST)
@@ -122,6 +123,7 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
         schur = schur.at[jnp.arange(views), :, jnp.arange(views)].add(camera).reshape(6 * views, 6 * views)
         right = g_camera - jnp.einsum("vnac,nc->va", reduced, g_point, precision=_HIGHEST)
         change = -jnp.linalg.solve(schur, right.reshape(-1)).reshape(views, 6)
+        # Back-substitution: the points' change follows from that of the cameras.
         back = g_point + jnp.einsum("vnab,va->nb", mixed, change, precision=_HIGHEST)
         moved = -jnp.einsum("nab,nb->na", point, back, precision=_HIGHEST)
         candidate = Bundle(
@@ -130,6 +132,7 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
             bundle.points + moved,
             bundle.mask,
         )
+        # Levenberg-Marquardt: a step that lowers the cost lowers the damping, another raises it.
         after = cost(candidate)
         accepted = after < before
         bundle = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), candidate, bundle)
@@ -178,6 +181,7 @@ def reconstruct(
     mask = jnp.ones(pixels.shape[:2], bool) if mask is None else jnp.asarray(mask)
     _check(pixels, mask, intrinsics)
     both = mask[0] & mask[-1]
+    # Two views: the first and the last image give their poses and points.
     start = structure_from_motion(key, pixels[0], pixels[-1], intrinsics, threshold, num_hypotheses, both)
     points = jnp.where(start.mask[:, None], start.points, 0)
 
@@ -189,6 +193,7 @@ def reconstruct(
 
     rotations = [jnp.eye(3, dtype=pixels.dtype), start.rotation]
     translations = [jnp.zeros(3, pixels.dtype), start.translation]
+    # Pose of each image between, from the points that it shows (RANSAC).
     if len(pixels) > 2:
         views = jnp.arange(1, len(pixels) - 1)
         rotations[1:1], translations[1:1] = map(list, jax.vmap(locate)(views, pixels[1:-1], mask[1:-1]))
@@ -197,6 +202,7 @@ def reconstruct(
     # Points come from the first and the last image where both show them, so that a wrong pixel between does no harm.
     endpoints = jnp.zeros_like(mask).at[jnp.array([0, -1])].set(both)
     used = jnp.where(both, endpoints, mask)
+    # Remove outliers in two rounds; the first one is lenient, as its poses are not refined yet.
     for limit in (5 * threshold, 2 * threshold):
         bundle = _triangulated(bundle._replace(mask=mask), used, pixels, intrinsics, limit)
         bundle = bundle_adjustment(bundle, pixels, intrinsics, steps)
@@ -205,14 +211,14 @@ def reconstruct(
 
 def _triangulated(bundle: Bundle, used: jax.Array, pixels: jax.Array, intrinsics: jax.Array, limit: float) -> Bundle:
     """The bundle with points from the pixels `used` [V, N], and a mask of the pixels within the limit of them."""
-    cameras = jnp.concatenate([bundle.rotations, bundle.translations[..., None]], 2)
+    cameras = jnp.concatenate([bundle.rotations, bundle.translations[..., None]], 2)  # [V, 3, 4]
     points = triangulate(cameras, pixels_to_plane(pixels, intrinsics), used)
     is_finite = jnp.isfinite(points).all(1) & (used.sum(0) >= 2)
     bundle = bundle._replace(points=jnp.where(is_finite[:, None], points, 0), mask=bundle.mask & is_finite)
     depths = jnp.einsum("vj,nj->vn", bundle.rotations[:, 2], bundle.points) + bundle.translations[:, None, 2]
     errors = jnp.sqrt(jnp.square(reprojection_errors(bundle, pixels, intrinsics)).sum(-1))
     valid = bundle.mask & (depths > 0) & (errors <= limit)
-    valid &= valid.sum(0) >= 2
+    valid &= valid.sum(0) >= 2  # one view does not determine a point
     return bundle._replace(points=jnp.where(valid.any(0)[:, None], bundle.points, 0), mask=valid)
 
 

@@ -68,7 +68,7 @@ class VoxelGenerator(nn.Module):
         x = x.astype(dtype)
         for i in range(3):
             x = nn.relu(Conv(self.width * 2**i, (3, 3), strides=2, padding=1, dtype=dtype, name=f"encoder{i}")(x))
-        x = nn.relu(Dense(self.latent_dim, dtype=dtype, name="code")(x.reshape(x.shape[0], -1)))
+        x = nn.relu(Dense(self.latent_dim, dtype=dtype, name="code")(x.reshape(x.shape[0], -1)))  # [B, latent_dim]
         axes = 3 if self.decoder == "deconvolution" else 2
         features = self.width * 2**doublings
         if axes == 2:  # a tube's channels hold a whole depth
@@ -121,6 +121,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation) -> Lea
         return objective(params, batch)
 
     def update(state: State, batch: dict) -> tuple[State, Metrics]:
+        # Gradient of the mean cross-entropy of all voxels, then the optimizer step.
         gradients, metrics = jax.grad(objective, has_aux=True)(state.params, batch)
         return apply_gradients(state, optimizer, gradients), metrics
 
@@ -162,6 +163,7 @@ def nearest_image_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray])
       The mean IoU.
     """
     a, b = (part["image"].reshape(len(part["image"]), -1).astype(np.float32) for part in (test, train))
+    # |a - b|² without |a|², which is the same for all training images.
     nearest = ((b**2).sum(1) - 2 * a @ b.T).argmin(1)
     retrieved = train["voxels"].reshape(len(b), -1)[nearest] > 0
     flat = test["voxels"].reshape(len(a), -1) > 0
