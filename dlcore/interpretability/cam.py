@@ -11,15 +11,14 @@ A map of a transformer is that of its patches. Where only the class token feeds 
 do not reach it: `default_layer` takes the block before.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax.extend import core
 
-from dlcore.interpretability.jaxpr_interpreter import evaluate_jaxpr
+from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = [
@@ -32,35 +31,45 @@ __all__ = [
     "resize_map",
 ]
 
-Forward = Callable[[jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
-"""Images [B, H, W, C] -> (scores [B, K], {layer: map [B, h, w, D]}), in one pass, each of its own image."""
+Maps = dict[str, jax.Array]
 
-_MOVES = ("reshape", "slice", "squeeze", "transpose", "convert_element_type", "copy")
-"""Steps that only choose and move values: what a map may have passed on its way out of the network."""
+
+class Forward(Protocol):
+    """A network: images -> (scores, {layer: map}), in one pass, each of its own image."""
+
+    def __call__(self, images: jax.Array, perturbations: Maps | None = None, /) -> tuple[jax.Array, Maps]:
+        """Run the network.
+
+        Args:
+          images: [B, H, W, C].
+          perturbations: {layer: [B, h, w, D]}, added to the maps of these layers before the network reads on.
+
+        Returns:
+          (scores [B, K], {layer: map [B, h, w, D]}, in the order in which they are computed).
+        """
+        ...
 
 
 def logits_and_maps(model: nn.Module, variables: Any) -> Forward:
     """Build a function that gives the logits of a model of `dlcore.models` and the maps behind them in one pass.
 
     Args:
-      model: with `__call__` and `features`.
+      model: a `dlcore.models.backbone.Backbone`.
       variables: of the model, running statistics included.
 
     Returns:
-      Images [B, H, W, C] -> (logits [B, K], {layer: map}).
+      (Images [B, H, W, C], perturbations) -> (logits [B, K], {layer: map}).
 
     Raises:
-      ValueError: when called: the model gives no maps.
+      ValueError: the model gives no maps.
     """
+    if not isinstance(model, Backbone):
+        raise ValueError(f"model={type(model).__name__}: does not give its maps; allowed: classifiers of dlcore.models")
 
-    def forward(images: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        is_forward = lambda module, method: module.path == () and method == "_forward"  # noqa: E731
-        logits, state = model.apply(variables, images, capture_intermediates=is_forward)
-        if "intermediates" not in state:
-            raise ValueError(
-                f"model={type(model).__name__}: does not give its maps; allowed: classifiers of dlcore.models"
-            )
-        return logits, state["intermediates"]["_forward"][0][1]
+    def forward(images: jax.Array, perturbations: Maps | None = None) -> tuple[jax.Array, Maps]:
+        perturbed = {**variables, PERTURBATIONS: perturbations or {}}
+        logits, maps, *_ = model.apply(perturbed, images, False, True, method="_forward")
+        return logits, maps
 
     return forward
 
@@ -69,22 +78,15 @@ def layers_in_order(forward: Forward, images: jax.Array) -> tuple[str, ...]:
     """List the layers in the order in which they are computed.
 
     Args:
-      forward: images [B, H, W, C] -> (scores [B, K], {layer: map}).
+      forward: as `logits_and_maps` builds it, not jitted.
       images: [B, H, W, C] float; only their shape matters.
 
     Returns:
       The names of the maps.
     """
-    return tuple(_traced(forward, images)[1])
-
-
-def _traced(forward: Forward, images: jax.Array) -> tuple[core.ClosedJaxpr, dict[str, int]]:
-    """The program, and where the maps stand among its outputs, in the order in which they are computed."""
-    closed, shapes = jax.make_jaxpr(forward, return_shape=True)(images)
-    paths = [path for path, _ in jax.tree.leaves_with_path(shapes)]  # JAX has sorted the dict
-    indices = {path[1].key: index for index, path in enumerate(paths) if path[0].idx == 1}
-    producers = {v: number for number, equation in enumerate(closed.jaxpr.eqns) for v in equation.outvars}
-    return closed, dict(sorted(indices.items(), key=lambda item: producers.get(closed.jaxpr.outvars[item[1]], -1)))
+    layers: list[str] = []
+    jax.eval_shape(lambda x: layers.extend(forward(x)[1]), images)  # a traced result would sort the names
+    return tuple(layers)
 
 
 def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
@@ -124,53 +126,33 @@ def layer_gradient(
     """Differentiate the score of a class with respect to the output of a layer.
 
     Args:
-      forward: images [B, H, W, C] -> (scores [B, K], {layer: map}), in one pass, each of its own image.
+      forward: the network, as `logits_and_maps` builds it, not jitted.
       images: [B, H, W, C] float.
       labels: [B] int, whose scores; None for the highest of each image.
-      layer: of the maps; None for the last that is computed.
+      layer: name of a map; None for the last that is computed.
 
     Returns:
-      The map [B, h, w, D] and the gradient, of the same shape.
+      The map [B, h, w, D] and the gradient, of the same shape: 0 where the scores do not depend on the map.
 
     Raises:
-      ValueError: there is no such layer, the scores do not depend on it, or a label is none of the classes (traced ones
-        pass).
+      ValueError: there is no such layer, or a label is none of the classes (traced ones pass).
     """
-    closed, indices = _traced(forward, images)
-    layer = list(indices)[-1] if layer is None else layer
-    if layer not in indices:
-        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(indices)}")
-    index = indices[layer]
+    layers = layers_in_order(forward, images)
+    layer = layers[-1] if layer is None else layer
+    if layer not in layers:
+        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(layers)}")
+    scores, maps = jax.eval_shape(forward, images)
     if labels is not None:
-        check_class_ids("labels", labels, closed.out_avals[0].shape[-1])
-    variable, moves = _read_by_the_network(closed.jaxpr, closed.jaxpr.outvars[index], layer)
+        check_class_ids("labels", labels, scores.shape[-1])
 
-    def score(addition: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs = evaluate_jaxpr(closed, [images], added={variable: addition})
-        best = outputs[0].argmax(-1) if labels is None else labels
-        return jnp.take_along_axis(outputs[0], best[:, None], 1).sum(), outputs[index]
+    def class_score(perturbation: jax.Array) -> tuple[jax.Array, jax.Array]:
+        scores, maps = forward(images, {layer: perturbation})
+        best = scores.argmax(-1) if labels is None else labels  # [B]
+        return jnp.take_along_axis(scores, best[:, None], 1).sum(), maps[layer]
 
-    gradient, features = jax.grad(score, has_aux=True)(jnp.zeros(variable.aval.shape, variable.aval.dtype))
-    for move in moves:
-        gradient = move.primitive.bind(gradient, **move.params)
-    return features, gradient
-
-
-def _read_by_the_network(jaxpr: core.Jaxpr, variable: core.Var, layer: str) -> tuple[core.Var, list[core.JaxprEqn]]:
-    """The value of which a map is a view, that the scores depend on, and the steps from it to the map."""
-    needed, made_by = {jaxpr.outvars[0]}, {}
-    for equation in reversed(jaxpr.eqns):
-        made_by |= dict.fromkeys(equation.outvars, equation)
-        if any(v in needed for v in equation.outvars):
-            needed |= {v for v in equation.invars if not isinstance(v, core.Literal)}
-    moves: list[core.JaxprEqn] = []
-    while variable not in needed:
-        equation = made_by.get(variable)
-        if equation is None or equation.primitive.name not in _MOVES:
-            raise ValueError(f"layer={layer!r}: the scores do not depend on it; allowed: layers that the head sees")
-        moves.insert(0, equation)
-        variable = equation.invars[0]
-    return variable, moves
+    # The gradient by what is added to a map, at 0, is the gradient by the map; the sum keeps images apart.
+    gradient, features = jax.grad(class_score, has_aux=True)(jnp.zeros(maps[layer].shape, maps[layer].dtype))
+    return features, gradient  # [B, h, w, D] each
 
 
 def grad_cam(
@@ -184,10 +166,10 @@ def grad_cam(
     """Compute Grad-CAM.
 
     Args:
-      forward: images [B, H, W, C] -> (scores [B, K], {layer: map}), as `logits_and_maps` builds it.
+      forward: the network, as `logits_and_maps` builds it, not jitted.
       images: [B, H, W, C] float.
       labels: [B] int, whose scores; None for the highest of each image.
-      layer: of the maps; None for the last that is computed.
+      layer: name of a map; None for the last that is computed.
       relu: leave out what speaks against the class; False gives the signed map.
 
     Returns:
@@ -197,7 +179,8 @@ def grad_cam(
       ValueError: as `layer_gradient`.
     """
     features, gradient = layer_gradient(forward, images, labels, layer)
-    combined = jnp.einsum("bhwd,bd->bhw", features, gradient.mean((1, 2)))
+    # Weight each channel by its mean gradient.
+    combined = jnp.einsum("bhwd,bd->bhw", features, gradient.mean((1, 2)))  # [B, h, w]
     return jnp.maximum(combined, 0) if relu else combined
 
 

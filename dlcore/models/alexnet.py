@@ -70,7 +70,7 @@ class AlexNet(Backbone):
         maps = {}
         for i in range(5):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)
-        maps["pool5"] = x
+        x = maps["pool5"] = self.perturb("pool5", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
@@ -97,7 +97,7 @@ class AlexNet(Backbone):
             name=f"features_{CONVOLUTIONS[i]}",
             **self._inits(size**2 * x.shape[-1] // groups, float(i in (1, 3, 4))),
         )
-        rectified = x = nn.relu(conv(x))
+        rectified = x = self.perturb(f"relu{i + 1}", nn.relu(conv(x)))
         if self.towers == 2 and i < 2:
             x = local_response_norm(x, size=5, alpha=5e-4, beta=0.75, k=2.0)
         return rectified, max_pool(x, (3, 3), (2, 2)) if i in POOLED else x

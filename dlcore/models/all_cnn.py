@@ -58,7 +58,7 @@ class AllCNN(Backbone):
         stage = remat(AllCNN._stage, self.remat, static_argnums=(2, 3, 4))
         x, maps = nn.Dropout(self.input_dropout, deterministic=not train)(x), {}
         for i in range(len(STAGES)):
-            x = maps[f"stage{i + 1}"] = stage(self, x, train, i, dtype)
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", stage(self, x, train, i, dtype))
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

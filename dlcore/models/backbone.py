@@ -18,7 +18,10 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
 
-__all__ = ["Backbone", "MLPHead", "with_mlp_head"]
+__all__ = ["PERTURBATIONS", "Backbone", "MLPHead", "with_mlp_head"]
+
+PERTURBATIONS = "perturbations"
+"""Collection of variables that are added to maps: {stage: [B, h, w, channels]}."""
 
 
 class Backbone(nn.Module):
@@ -57,8 +60,21 @@ class Backbone(nn.Module):
         x, maps = self._stages(x, train)
         return self._head(x, train) if head else None, maps
 
+    def perturb(self, name: str, value: jax.Array, collection: str = PERTURBATIONS) -> jax.Array:
+        """Add a perturbation to a map, as flax's `perturb` does; `init` makes no variables for it.
+
+        Args:
+          name: of the map, as in `features`.
+          value: [B, h, w, channels], the map.
+          collection: of the variables that hold the perturbations.
+
+        Returns:
+          The map plus the variable of that name, whose gradient is that of the map; the map where there is none.
+        """
+        return value + self.get_variable(collection, name) if self.has_variable(collection, name) else value
+
     def _stages(self, x: jax.Array, train: bool) -> tuple[Any, dict[str, jax.Array]]:
-        """(What the head reads, {stage: map}) of images."""
+        """(What the head reads, {stage: map}) of images; a family passes each map through `perturb`."""
         raise NotImplementedError
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -162,7 +162,7 @@ class ConvNeXt(Backbone):
                 rate = self.drop_path * done / max(sum(self.stages) - 1, 1)
                 x = block(self.layer_scale, rate, dtype, name=f"features_{2 * i + 1}_{j}")(x, train)
                 done += 1
-            maps[f"stage{i + 1}"] = x
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

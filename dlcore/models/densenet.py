@@ -185,10 +185,11 @@ class DenseNet(Backbone):
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         if self.stem == "imagenet":
             x = nn.relu(norm(name="norm0")(conv((7, 7), 2, padding=3)(x)))
+            x = self.perturb("stem", x)
             maps = {"stem": x}
             x = max_pool(x, (3, 3), (2, 2), padding=1)
         else:
-            x = conv((3, 3), 1, padding=1)(x)
+            x = self.perturb("stem", conv((3, 3), 1, padding=1)(x))
             maps = {"stem": x}
         fields = {"dtype": dtype, "axis_name": self.axis_name}
         for i, layers in enumerate(self.stages, 1):
@@ -196,10 +197,11 @@ class DenseNet(Backbone):
             block = DenseBlock(
                 layers, self.growth_rate, self.bottleneck, self.dropout, remat=self.remat, **fields, name=name
             )
-            x = maps[name] = block(x, train)
+            x = block(x, train)
             if i < len(self.stages):
+                x = maps[name] = self.perturb(name, x)
                 x = Transition(x.shape[-1] // 2, **fields, name=f"transition{i}")(x, train)
-        x = maps[name] = nn.relu(norm(name="norm5")(x))
+        x = maps[name] = self.perturb(name, nn.relu(norm(name="norm5")(x)))
         return x, maps
 
 

@@ -228,6 +228,7 @@ class EfficientNet(Backbone):
         fields = {"epsilon": self.epsilon, "momentum": self.momentum, "dtype": dtype, "axis_name": self.axis_name}
         layer = functools.partial(ConvNorm, activation=nn.silu, **fields)
         x = layer(round_channels(self.stem_width * self.width_mult), stride=2, name="features_0")(x, train)
+        x = self.perturb("stem", x)
         maps, index = {"stem": x}, 0
         block = remat(MBConv, self.remat, static_argnums=(2,))
         layers = [math.ceil(setting.layers * self.depth_mult) for setting in self.settings]
@@ -237,9 +238,9 @@ class EfficientNet(Backbone):
                 survival, stride = 1 - self.drop_path * index / sum(layers), setting.stride if j == 0 else 1
                 x = block(setting, stride, survival, **fields, name=f"features_{i + 1}_{j}")(x, train)
                 index += 1
-            maps[f"stage{i + 1}"] = x
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         width = self.last_channel or 4 * x.shape[-1]
-        x = maps["last"] = layer(width, 1, name=f"features_{len(layers) + 1}")(x, train)
+        x = maps["last"] = self.perturb("last", layer(width, 1, name=f"features_{len(layers) + 1}")(x, train))
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -344,9 +344,8 @@ class GoogLeNet(Backbone):
             if name[0] != last[0]:
                 x = max_pool(x, (3, 3) if name[0] == "4" else (2, 2), (2, 2), ceil_mode=True)
             widths = tuple(map(self._scaled, MODULES[name]))
-            x = maps[f"inception{name}"] = module(widths, self.largest_kernel, name=f"inception{name}", **fields)(
-                x, train
-            )
+            x = module(widths, self.largest_kernel, name=f"inception{name}", **fields)(x, train)
+            x = maps[f"inception{name}"] = self.perturb(f"inception{name}", x)
             if name in ("4a", "4d") and self.aux and head and (auxiliary or self.is_initializing()):
                 aux = f"aux{len(auxiliaries) + 1}"
                 auxiliaries[aux] = auxiliary_head(name=aux)(x, train)
@@ -360,11 +359,11 @@ class GoogLeNet(Backbone):
         """Return the input of the first module, and the maps on the way."""
         conv = lambda features, *args, **more: ConvNorm(self._scaled(features), *args, **more, **fields)  # noqa: E731
         if self.stem == "cifar":
-            x = conv(192, (3, 3), padding=1, name="conv1")(x, train)
+            x = self.perturb("conv1", conv(192, (3, 3), padding=1, name="conv1")(x, train))
             return x, {"conv1": x}
-        first = conv(64, (7, 7), 2, padding=3, name="conv1")(x, train)
+        first = self.perturb("conv1", conv(64, (7, 7), 2, padding=3, name="conv1")(x, train))
         x = conv(64, name="conv2")(max_pool(first, (3, 3), (2, 2), ceil_mode=True), train)
-        x = conv(192, (3, 3), padding=1, name="conv3")(x, train)
+        x = self.perturb("conv3", conv(192, (3, 3), padding=1, name="conv3")(x, train))
         return max_pool(x, (3, 3), (2, 2), ceil_mode=True), {"conv1": first, "conv3": x}
 
     def _scaled(self, features: int) -> int:

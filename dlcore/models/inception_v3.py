@@ -342,7 +342,8 @@ class InceptionV3(Backbone):
             kind, features = MODULES[name]
             module = remat(kind, self.remat, static_argnums=(2,))
             pool = "average" if not self.fid else "max" if name == "7c" else "inside"
-            x = maps[f"Mixed_{name}"] = module(features, pool=pool, name=f"Mixed_{name}", **fields)(x, train)
+            x = module(features, pool=pool, name=f"Mixed_{name}", **fields)(x, train)
+            x = maps[f"Mixed_{name}"] = self.perturb(f"Mixed_{name}", x)
             if name == "6e" and self.aux and head and (auxiliary or self.is_initializing()):
                 auxiliary_head = AuxiliaryHead(
                     num_classes=self.num_classes, head_init=self.head_init, name="AuxLogits", **fields
@@ -364,9 +365,9 @@ class InceptionV3(Backbone):
         if self.stem == "cifar":
             return conv("Conv2d_1a_3x3", 192, 3, x, padding=1), {}
         x = conv("Conv2d_2a_3x3", 32, 3, conv("Conv2d_1a_3x3", 32, 3, x, stride=2))
-        first = conv("Conv2d_2b_3x3", 64, 3, x, padding=1)
+        first = self.perturb("Conv2d_2b_3x3", conv("Conv2d_2b_3x3", 64, 3, x, padding=1))
         x = conv("Conv2d_3b_1x1", 80, 1, max_pool(first, (3, 3), (2, 2)))
-        x = conv("Conv2d_4a_3x3", 192, 3, x)
+        x = self.perturb("Conv2d_4a_3x3", conv("Conv2d_4a_3x3", 192, 3, x))
         return max_pool(x, (3, 3), (2, 2)), {"Conv2d_2b_3x3": first, "Conv2d_4a_3x3": x}
 
 

@@ -60,7 +60,7 @@ class LeNet5(Backbone):
         stages = {}
         for i, size in enumerate((6, 16), 1):
             x = activation(Conv(size, (5, 5), padding="VALID", dtype=dtype, kernel_init=init, name=f"conv{i}")(x))
-            x = stages[f"stage{i}"] = pool(x, (2, 2), (2, 2))
+            x = stages[f"stage{i}"] = self.perturb(f"stage{i}", pool(x, (2, 2), (2, 2)))
         return x, stages
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -133,7 +133,8 @@ class Mixer(Backbone):
                 dtype,
                 name=f"blocks_{i}",
             )(x, train)
-            maps[f"block{i + 1}"] = x.reshape(x.shape[0], *grid, self.width)
+            x = self.perturb(f"block{i + 1}", x.reshape(x.shape[0], *grid, self.width))
+            maps[f"block{i + 1}"], x = x, x.reshape(x.shape[0], patches, self.width)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -63,7 +63,7 @@ class MLP(Backbone):
                 x = DropConnect(size, self.drop_connect, deterministic=not train, **options)(x)
             else:
                 x = Dense(size, **options)(x)
-            x = stages[f"hidden{i}"] = activation(x)
+            x = stages[f"hidden{i}"] = self.perturb(f"hidden{i}", activation(x))
             if self.dropout_form == "vanilla":
                 x = VanillaDropout(1 - self.dropout, deterministic=not train, name=f"dropout{i}")(x)
             else:

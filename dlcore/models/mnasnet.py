@@ -129,6 +129,7 @@ class MNASNet(Backbone):
         x = nn.relu(layer(x, "layers_", 0, width, 3, 2))
         x = nn.relu(layer(x, "layers_", 3, width, 3, 1, width))
         x = layer(x, "layers_", 6, round_channels(16 * self.width_mult), 1)
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         block = remat(MnasBlock, self.remat, static_argnums=(2,))
         for i, (expansion, channels, size, stride, blocks) in enumerate(self.settings):
@@ -142,8 +143,8 @@ class MNASNet(Backbone):
                     axis_name=self.axis_name,
                     name=f"layers_{8 + i}_{j}",
                 )(x, train)
-            maps[f"stage{i + 1}"] = x
-        x = maps["last"] = nn.relu(layer(x, "layers_", 8 + len(self.settings), 1280, 1))
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
+        x = maps["last"] = self.perturb("last", nn.relu(layer(x, "layers_", 8 + len(self.settings), 1280, 1)))
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

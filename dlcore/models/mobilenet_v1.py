@@ -115,6 +115,7 @@ class MobileNetV1(Backbone):
             name="conv_stem",
         )
         x = relu6(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         block = remat(SeparableBlock, self.remat, static_argnums=(2,))
         for i, (channels, blocks, stride) in enumerate(self.settings):
@@ -126,7 +127,7 @@ class MobileNetV1(Backbone):
                     axis_name=self.axis_name,
                     name=f"blocks_{i}_{j}",
                 )(x, train)
-            maps[f"stage{i + 1}"] = x
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 
 

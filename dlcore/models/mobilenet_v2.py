@@ -176,6 +176,7 @@ class MobileNetV2(Backbone):
         layer = functools.partial(ConvNorm, activation=relu6, dtype=dtype, axis_name=self.axis_name)
         stride = 2 if self.stem == "imagenet" else 1
         x = layer(round_channels(32 * self.width_mult), stride=stride, name="features_0")(x, train)
+        x = self.perturb("stem", x)
         maps, index = {"stem": x}, 1
         block = remat(InvertedResidual, self.remat, static_argnums=(2,))
         for i, (expansion, channels, blocks, stride) in enumerate(self.settings, 1):
@@ -189,9 +190,9 @@ class MobileNetV2(Backbone):
                     name=f"features_{index}",
                 )(x, train)
                 index += 1
-            maps[f"stage{i}"] = x
+            x = maps[f"stage{i}"] = self.perturb(f"stage{i}", x)
         width = round_channels(1280 * max(1.0, self.width_mult))
-        x = maps["last"] = layer(width, kernel_size=1, name=f"features_{index}")(x, train)
+        x = maps["last"] = self.perturb("last", layer(width, kernel_size=1, name=f"features_{index}")(x, train))
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

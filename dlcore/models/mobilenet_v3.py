@@ -164,6 +164,7 @@ class MobileNetV3(Backbone):
         width = lambda channels: round_channels(channels * self.width_mult)  # noqa: E731
         layer = functools.partial(ConvNorm, activation=hard_swish, **NORM, **shape)
         x = layer(width(16), stride=2, name="features_0")(x, train)
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         block = remat(MobileNetV3Block, self.remat, static_argnums=(2,))
         strided, stages = [i for i, setting in enumerate(self.settings, 1) if setting.stride > 1], 1
@@ -173,10 +174,12 @@ class MobileNetV3(Backbone):
                 scaled = scaled._replace(dilation=2)
             x = block(scaled, **shape, name=f"features_{i}")(x, train)
             if self.first_blocks and i in strided:
-                maps[f"stage{stages}_first"] = x
+                x = maps[f"stage{stages}_first"] = self.perturb(f"stage{stages}_first", x)
             if i == len(self.settings) or i + 1 in strided:
-                maps[f"stage{stages}"], stages = x, stages + 1
-        x = maps["last"] = layer(6 * x.shape[-1], 1, name=f"features_{len(self.settings) + 1}")(x, train)
+                x = maps[f"stage{stages}"] = self.perturb(f"stage{stages}", x)
+                stages += 1
+        x = layer(6 * x.shape[-1], 1, name=f"features_{len(self.settings) + 1}")(x, train)
+        x = maps["last"] = self.perturb("last", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

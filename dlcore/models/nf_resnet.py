@@ -153,6 +153,7 @@ class NFResNet(Backbone):
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = functools.partial(ScaledStdConv, self.width, dtype=dtype, name="stem_conv")
         x = max_pool(stem(7, 2)(x), (3, 3), (2, 2), padding=1) if self.stem == "imagenet" else stem(3)(x)
+        x = self.perturb("stem", x)
         maps, variance = {"stem": x}, 1.0
         block = remat(NFBlock, self.remat)
         for i, blocks in enumerate(self.stages):
@@ -167,8 +168,9 @@ class NFResNet(Backbone):
                     name=f"stages_{i}_{j}",
                 )(x)
                 variance = (1.0 if j == 0 else variance) + self.alpha**2
-            maps[f"stage{i + 1}"] = x
-        x = maps[f"stage{len(self.stages)}"] = nn.relu(x)
+            if i + 1 < len(self.stages):
+                x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
+        x = maps[f"stage{len(self.stages)}"] = self.perturb(f"stage{len(self.stages)}", nn.relu(x))
         return x, maps
 
 

@@ -98,7 +98,7 @@ class NetworkInNetwork(Backbone):
             if i > 1:
                 x = max_pool(x, (3, 3), (2, 2), ceil_mode=True)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            x = maps[f"stage{i}"] = block(features, size, dtype, name=f"mlpconv{i}")(x)
+            x = maps[f"stage{i}"] = self.perturb(f"stage{i}", block(features, size, dtype, name=f"mlpconv{i}")(x))
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -189,6 +189,7 @@ class RegNet(Backbone):
         dtype = compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}
         x = ConvNorm(self.stem_width, 3, 2, **shape, name="stem")(x, train)
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         block = remat(RegNetBlock, self.remat, static_argnums=(2,))
         depths, widths = quantized_widths(self.depth, self.width, self.slope, self.step, self.group_width)
@@ -196,7 +197,7 @@ class RegNet(Backbone):
             for j in range(blocks):
                 stride, name = 2 if j == 0 else 1, f"block{i}_{j}"
                 x = block(width, stride, self.group_width, self.se_ratio, **shape, name=name)(x, train)
-            maps[f"block{i}"] = x
+            x = maps[f"block{i}"] = self.perturb(f"block{i}", x)
         return x, maps
 
 

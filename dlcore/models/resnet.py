@@ -296,6 +296,7 @@ class ResNet(Backbone):
         conv = functools.partial(Conv, width, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="conv1")
         stem = conv((7, 7), 2, padding=3) if self.stem == "imagenet" else conv((3, 3), 1, padding=1)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="bn1")(stem(x)))
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         if self.stem == "imagenet":
             x = max_pool(x, (3, 3), (2, 2), padding=1)
@@ -318,7 +319,7 @@ class ResNet(Backbone):
                     name=f"layer{i + 1}_{j}",
                 )(x, train)
                 dilation = 2 * dilation if first and dilate[i - 1] else dilation
-            maps[f"layer{i + 1}"] = x
+            x = maps[f"layer{i + 1}"] = self.perturb(f"layer{i + 1}", x)
         return x, maps
 
 

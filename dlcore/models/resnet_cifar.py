@@ -148,6 +148,7 @@ class CifarResNet(Backbone):
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="stem_bn")(x))
         if self.drop_path and not self.skip:
             raise ValueError(f"drop_path={self.drop_path}: a plain network has no branches; allowed: 0, or skip=True")
+        x = self.perturb("stem", x)
         maps, total = {"stem": x}, sum(self.stages)
         for i, blocks in enumerate(self.stages):
             for j in range(blocks):
@@ -161,7 +162,7 @@ class CifarResNet(Backbone):
                     drop_path=self.drop_path * (sum(self.stages[:i]) + j + 1) / total,
                     name=f"stage{i + 1}_block{j}",
                 )(x, train)
-            maps[f"stage{i + 1}"] = x
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 
 

@@ -164,6 +164,7 @@ class ResNetV2(Backbone):
             x = max_pool(stem((7, 7), 2, padding=3)(x), (3, 3), (2, 2), padding=1)
         else:
             x = stem((3, 3), padding=1)(x)
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         block = remat(self.block, self.remat, static_argnums=(2,))
         expansion = 4 if self.block is PreActBottleneck else 1
@@ -178,9 +179,10 @@ class ResNetV2(Backbone):
                     axis_name=self.axis_name,
                     name=f"stages_{i}_{j}",
                 )(x, train)
-            maps[f"stage{i + 1}"] = x
+            if i + 1 < len(self.stages):
+                x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="norm")(x))
-        maps[f"stage{len(self.stages)}"] = x
+        x = maps[f"stage{len(self.stages)}"] = self.perturb(f"stage{len(self.stages)}", x)
         return x, maps
 
 

@@ -140,6 +140,7 @@ class ShuffleNetV2(Backbone):
         conv = functools.partial(Conv, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         x = nn.relu(norm(name="conv1_1")(conv(self.stem_width, (3, 3), 2, padding=1, name="conv1_0")(x)))
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         x = max_pool(x, (3, 3), (2, 2), padding=1)
         unit = remat(ShuffleUnit, self.remat, static_argnums=(2,))
@@ -148,8 +149,9 @@ class ShuffleNetV2(Backbone):
                 x = unit(features, 2 if j == 0 else 1, dtype=dtype, axis_name=self.axis_name, name=f"stage{i}_{j}")(
                     x, train
                 )
-            maps[f"stage{i}"] = x
-        x = maps["last"] = nn.relu(norm(name="conv5_1")(conv(self.last_channel, (1, 1), name="conv5_0")(x)))
+            x = maps[f"stage{i}"] = self.perturb(f"stage{i}", x)
+        x = nn.relu(norm(name="conv5_1")(conv(self.last_channel, (1, 1), name="conv5_0")(x)))
+        x = maps["last"] = self.perturb("last", x)
         return x, maps
 
 

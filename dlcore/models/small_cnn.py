@@ -49,7 +49,7 @@ class SmallCNN(Backbone):
         init, stages = nn.initializers.he_normal(), {}
         for i, width in enumerate(self.widths, 1):
             x = Conv(width, (4, 4), strides=2, padding=1, dtype=dtype, kernel_init=init, name=f"conv{i}")(x)
-            x = stages[f"stage{i}"] = nn.relu(x)
+            x = stages[f"stage{i}"] = self.perturb(f"stage{i}", nn.relu(x))
         return x, stages
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

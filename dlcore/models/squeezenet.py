@@ -97,13 +97,14 @@ class SqueezeNet(Backbone):
         dtype = compute_dtype(self.dtype, x, self.variables)
         stem = functools.partial(Conv, channels, (size, size), stride, padding="VALID", dtype=dtype)
         x = nn.relu(stem(kernel_init=initializers.kaiming_uniform(), name="features_0")(x))
+        x = self.perturb("stem", x)
         maps, layer = {"stem": x}, 2
         block = remat(Fire, self.remat)
         for i, fires in enumerate(self.stages, 1):
             x, layer = max_pool(x, (3, 3), (2, 2), ceil_mode=True), layer + 1
             for squeeze, expand in fires:
                 x, layer = block(squeeze, expand, dtype, name=f"features_{layer}")(x), layer + 1
-            maps[f"stage{i}"] = x
+            x = maps[f"stage{i}"] = self.perturb(f"stage{i}", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -295,7 +295,7 @@ class Swin(Backbone):
                     name=f"features_{2 * i + 1}_{j}",
                 )(x, train)
                 done += 1
-            maps[f"stage{i + 1}"] = x
+            x = maps[f"stage{i + 1}"] = self.perturb(f"stage{i + 1}", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -115,7 +115,7 @@ class VGG(Backbone):
         for i, count in enumerate(self.stages, 1):
             stage_maps = stage(self, x, train, i, layer, dtype)
             maps |= stage_maps
-            x = maps[f"stage{i}"] = stage_maps[f"relu{i}_{count}"]
+            x = maps[f"stage{i}"] = self.perturb(f"stage{i}", stage_maps[f"relu{i}_{count}"])
             layer += count * (3 if self.batch_norm else 2) + 1
             x = self._pool(x, train, i) if i <= poolings else x
         return x, maps
@@ -153,7 +153,7 @@ class VGG(Backbone):
             if self.batch_norm:
                 name = f"features_{layer + 1}" if published else f"bn{i}_{j}"
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=name)(x)
-            x = maps[f"relu{i}_{j}"] = nn.relu(x)
+            x = maps[f"relu{i}_{j}"] = self.perturb(f"relu{i}_{j}", nn.relu(x))
             layer += 3 if self.batch_norm else 2
         return maps
 

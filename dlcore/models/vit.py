@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.models.backbone import Backbone
+from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, LayerNorm, LearnedPositions, TransformerEncoderBlock, gelu, interpolate_positions
@@ -250,7 +250,10 @@ class ViT(Backbone):
                 bias_init=self.INITS["bias"],
                 name=f"blocks_{i}",
             )(x, train)
-            maps[f"block{i + 1}"] = x[:, first : first + grid[0] * grid[1]].reshape(x.shape[0], *grid, self.width)
+            name, last = f"block{i + 1}", first + grid[0] * grid[1]
+            if self.has_variable(PERTURBATIONS, name):
+                x = x.at[:, first:last].add(self.get_variable(PERTURBATIONS, name).reshape(x.shape[0], -1, self.width))
+            maps[name] = x[:, first:last].reshape(x.shape[0], *grid, self.width)
         return LayerNorm(self.epsilon, dtype=logits_dtype(x.dtype), name="norm")(x), maps
 
     def _classify(self, x: jax.Array, name: str) -> jax.Array:

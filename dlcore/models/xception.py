@@ -137,18 +137,23 @@ class Xception(Backbone):
         norm = functools.partial(BatchNorm, not train, dtype=dtype, axis_name=self.axis_name)
         x = nn.relu(norm(name="bn1")(conv(self.stem_widths[0], (3, 3), 2, name="conv1")(x)))
         x = nn.relu(norm(name="bn2")(conv(self.stem_widths[1], (3, 3), name="conv2")(x)))
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         cls = remat(XceptionBlock, self.remat, static_argnums=(2,))
         block = functools.partial(cls, dtype=dtype, axis_name=self.axis_name)
         count = len(self.entry_widths)
         for i, width in enumerate(self.entry_widths, 1):
-            x = maps[f"block{i}"] = block((width, width), 2, start_with_relu=i > 1, name=f"block{i}")(x, train)
+            x = block((width, width), 2, start_with_relu=i > 1, name=f"block{i}")(x, train)
+            x = maps[f"block{i}"] = self.perturb(f"block{i}", x)
         for i in range(count + 1, count + 1 + self.middle_blocks):
-            x = maps["middle"] = block((width,) * 3, name=f"block{i}")(x, train)
+            x = block((width,) * 3, name=f"block{i}")(x, train)
+        if self.middle_blocks:
+            x = maps["middle"] = self.perturb("middle", x)
         name = f"block{count + 1 + self.middle_blocks}"
-        x = maps[name] = block((width, self.exit_widths[0]), 2, name=name)(x, train)
+        x = maps[name] = self.perturb(name, block((width, self.exit_widths[0]), 2, name=name)(x, train))
         x = nn.relu(norm(name="bn3")(SeparableConv(self.exit_widths[1], dtype=dtype, name="conv3")(x)))
-        x = maps["last"] = nn.relu(norm(name="bn4")(SeparableConv(self.exit_widths[2], dtype=dtype, name="conv4")(x)))
+        x = nn.relu(norm(name="bn4")(SeparableConv(self.exit_widths[2], dtype=dtype, name="conv4")(x)))
+        x = maps["last"] = self.perturb("last", x)
         return x, maps
 
 

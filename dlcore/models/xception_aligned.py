@@ -198,19 +198,22 @@ class AlignedXception(Backbone):
         fields = {"dtype": dtype, "axis_name": self.axis_name}
         x = ConvNorm(32, 3, 2, **fields, name="stem_0")(x, train)
         x = ConvNorm(64, 3, **fields, name="stem_1")(x, train)
+        x = self.perturb("stem", x)
         maps = {"stem": x}
         cls = remat(AlignedBlock, self.remat, static_argnums=(2,))
         block, index = functools.partial(cls, **fields), 0
         for i, width in enumerate(self.entry_widths):
-            stage = f"entry{i}" if i + 1 < len(self.entry_widths) else "middle"
-            x = maps[stage] = block((width,) * 3, 2, name=f"blocks_{index}")(x, train)
+            x = block((width,) * 3, 2, name=f"blocks_{index}")(x, train)
+            if i + 1 < len(self.entry_widths):
+                x = maps[f"entry{i}"] = self.perturb(f"entry{i}", x)
             index += 1
         for _ in range(self.middle_blocks):
-            x = maps["middle"] = block((width,) * 3, name=f"blocks_{index}")(x, train)
+            x = block((width,) * 3, name=f"blocks_{index}")(x, train)
             index += 1
+        x = maps["middle"] = self.perturb("middle", x)
         x = block(self.exit_widths[0], 2, name=f"blocks_{index}")(x, train)
         last = block(self.exit_widths[1], relu_first=False, skip=False, name=f"blocks_{index + 1}")
-        x = maps["exit"] = last(x, train)
+        x = maps["exit"] = self.perturb("exit", last(x, train))
         return x, maps
 
 

@@ -60,7 +60,7 @@ class ZFNet(Backbone):
         maps = {}
         for i in range(5):
             maps[f"relu{i + 1}"], x = layer(self, x, i, dtype)
-        maps["pool5"] = x
+        x = maps["pool5"] = self.perturb("pool5", x)
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
@@ -75,7 +75,8 @@ class ZFNet(Backbone):
         """Return the map of convolution i after its ReLU, and the input of the next layer."""
         size, stride, padding = LAYERS[i]
         conv = functools.partial(Conv, self.widths[i], (size, size), stride, padding=padding, dtype=dtype)
-        rectified = x = nn.relu(conv(kernel_init=initializers.normal(0.01), name=f"conv{i + 1}")(x))
+        x = nn.relu(conv(kernel_init=initializers.normal(0.01), name=f"conv{i + 1}")(x))
+        rectified = x = self.perturb(f"relu{i + 1}", x)
         if i < 2:
             x = max_pool(x, (3, 3), (2, 2), padding=1)
             x = local_response_norm(x, size=5, alpha=5e-4, beta=0.75, k=2.0)

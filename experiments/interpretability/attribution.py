@@ -120,8 +120,8 @@ def study(
     x = np.asarray(normalizer(trained.mean, trained.std, size=trained.input_size)(jnp.asarray(images)))
     variables = trained.variables
 
-    def forward(variables, x):
-        return logits_and_maps(trained.model, variables)(x)
+    def forward(variables, x, perturbations=None):
+        return logits_and_maps(trained.model, variables)(x, perturbations)
 
     logits, features = jax.jit(forward)(variables, x)
     labels = np.asarray(logits.argmax(1)) if explain is None else np.full(len(x), trained.class_names.index(explain))

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
+from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.setting import module_settings
 from dlcore.models import (
     create_model,
@@ -19,6 +20,7 @@ from dlcore.models import (
     mobilenet_v3,
     torch_names,
 )
+from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.models.registry import FAMILIES, MODELS, TOKEN_FAMILIES, TOKEN_MODELS, family_of
 from tests.models.parity import first_variants
 from tests.models.tokens import SMALL
@@ -236,6 +238,19 @@ def test_recomputing_blocks_changes_no_variable_and_trains(name):
     rest = {key: value for key, value in variables.items() if key != "params"}
     text = str(jax.make_jaxpr(jax.grad(loss))(variables["params"], rest, x))
     assert "checkpoint" in text or "remat" in text, "nothing is recomputed"
+
+
+@pytest.mark.slow(unless=["alexnet", "all_cnn_c", "deit_tiny_patch16_224"])
+@pytest.mark.covers("VI-09")
+@pytest.mark.parametrize("name", [name for name in first_variants() if isinstance(create_model(name), Backbone)])
+def test_every_map_takes_a_perturbation(name):
+    model, x = create_model(name, **SHALLOW.get(name, {})), jax.ShapeDtypeStruct((1, *input_shape(name)), jnp.float32)
+    variables = abstract(model, name)
+    assert PERTURBATIONS not in variables
+    maps = jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, x)
+    apply = lambda perturbations, v, x: model.apply({**v, PERTURBATIONS: perturbations}, x)  # noqa: E731
+    unread = [k for k, step in zip(maps, first_reads(apply, maps, variables, x), strict=False) if step is None]
+    assert not unread, "a map that `_stages` does not pass through `perturb` has no gradient"
 
 
 @pytest.mark.parametrize(

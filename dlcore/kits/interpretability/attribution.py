@@ -1,5 +1,6 @@
 """Why does a network name this class? Maps of several techniques for the same images, and a picture of them."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ class Explained(NamedTuple):
     """A network and what is asked of it.
 
     Args:
-      forward: images [B, H, W, C] in the network's units -> (logits [B, K], {layer: map [B, h, w, D]}).
+      forward: images [B, H, W, C] in the network's units -> (logits [B, K], {layer: map [B, h, w, D]}); it adds what a
+        second argument {layer: array} holds to its maps.
       layer: that Grad-CAM looks at; None for the last that is computed.
       window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
       key: PRNG key of SmoothGrad's noise.
@@ -96,7 +98,7 @@ TITLES = {name: name.replace("_", " ") for name in METHODS} | {
 
 
 def attribution_maps(
-    forward: Callable[[Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]],
+    forward: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
     variables: Any,
     images: np.ndarray,
     labels: np.ndarray,
@@ -111,7 +113,8 @@ def attribution_maps(
     """Compute the maps of several techniques.
 
     Args:
-      forward: (variables, images [B, H, W, C] in the network's units) -> (logits [B, K], {layer: map [B, h, w, D]}).
+      forward: (variables, images [B, H, W, C] in the network's units) -> (logits [B, K], {layer: map [B, h, w, D]});
+        for Grad-CAM with a third argument {layer: perturbation}, which it adds to its maps.
       variables: of the network.
       images: [N, H, W, C] float, in the network's units.
       labels: [N] int, the classes to explain.
@@ -136,7 +139,7 @@ def attribution_maps(
 
         @jax.jit
         def run(variables, x, labels, method=METHODS[method]):
-            explained = Explained(lambda x: forward(variables, x), layer, window, jax.random.key(seed), kernel)
+            explained = Explained(functools.partial(forward, variables), layer, window, jax.random.key(seed), kernel)
             return method(explained, x, labels)
 
         parts = []

@@ -13,9 +13,9 @@ from experiments.interpretability import attribution as page
 KERNEL = jnp.array([[1.0, -1], [0, 2]])
 
 
-def forward(variables, x):
+def forward(variables, x, perturbations=None):
     """Pixels of two channels, ReLU, a mean and a dense layer."""
-    features = jax.nn.relu(variables["scale"] * x)
+    features = jax.nn.relu(variables["scale"] * x) + (perturbations or {"relu": 0})["relu"]
     return features.mean((1, 2)) @ KERNEL, {"relu": features}
 
 
@@ -99,8 +99,8 @@ def test_the_page_explains_a_file_by_the_network_that_is_given(tmp_path):
 def test_each_technique_is_what_its_name_says():
     """s = 2 relu(x) - relu(-3 x) of one pixel: by hand, where x is 0.5 and where it is -0.5."""
 
-    def forward(variables, x):
-        features = jax.nn.relu(x @ jnp.array([[1.0, -3]]))
+    def forward(variables, x, perturbations=None):
+        features = jax.nn.relu(x @ jnp.array([[1.0, -3]])) + (perturbations or {"relu": 0})["relu"]
         return features.sum((1, 2)) @ jnp.array([[0, 2.0], [0, -1]]), {"relu": features}
 
     x, labels = np.array([0.5, -0.5], np.float32).reshape(2, 1, 1, 1), np.array([1, 1])
