@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend import core
 
 from dlcore.cost import receptive_field
 from dlcore.cost.receptive_field import Field
-from dlcore.diagnostics.trace import inner_jaxpr
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
 
 __all__ = ["Call", "Event", "abstract_variables", "mac_count", "program_of", "size_in_bytes", "split_arguments"]
 
@@ -185,16 +184,12 @@ class _Walk:
 
     def through(self, jaxpr: Any, fields: Sequence[Field], call: int, times: int) -> list[Field]:
         """The fields of the results, where `fields` are those of the arguments."""
-        known = dict(zip(jaxpr.invars, fields, strict=True))
 
-        def read(atom: Any) -> Field:
-            return None if isinstance(atom, core.Literal) else known.get(atom)
-
-        for eqn in jaxpr.eqns:
+        def rule(eqn: Any, fields: list[Field]) -> list[Field]:
             marks = MARK.findall(str(eqn.source_info.name_stack))
-            results = self._equation(eqn, list(map(read, eqn.invars)), int(marks[-1]) if marks else call, times)
-            known.update(zip(eqn.outvars, results, strict=True))
-        return list(map(read, jaxpr.outvars))
+            return self._equation(eqn, fields, int(marks[-1]) if marks else call, times)
+
+        return propagate(jaxpr, fields, rule)
 
     def _equation(self, eqn: Any, fields: list[Field], call: int, times: int) -> list[Field]:
         name, p = eqn.primitive.name, eqn.params

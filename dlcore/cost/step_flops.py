@@ -11,11 +11,11 @@ Chowdhery et al. 2022, arXiv:2204.02311, appendix B, count a training step so.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import Jaxpr
+from jax.extend.core import Jaxpr, jaxprs_in_params
 from jax.interpreters import partial_eval
 
 from dlcore.cost.module_program import mac_count
@@ -65,7 +65,7 @@ def _count(jaxpr: Jaxpr) -> StepFlops:
 
 def _of_equation(equation: Any) -> StepFlops:
     name, p = equation.primitive.name, equation.params
-    inner = [_count(jaxpr) for jaxpr in _inside(p)]
+    inner = [_count(jaxpr) for jaxpr in jaxprs_in_params(p)]
     if name == "cond":
         return max(inner, default=StepFlops(0))
     macs, loops = mac_count(equation) + sum(i.macs for i in inner), sum(i.loops for i in inner)
@@ -82,11 +82,3 @@ def _times(name: str, p: dict[str, Any]) -> int:
     if name == "xla_pmap":
         return p["global_axis_size"]
     return 1
-
-
-def _inside(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    for value in params.values():
-        for inner in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(inner, "jaxpr", inner)
-            if isinstance(inner, Jaxpr):
-                yield inner

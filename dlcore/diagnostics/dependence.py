@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from dlcore.diagnostics.trace import inner_jaxpr
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
 
 __all__ = ["dependence", "steps_to_see_all"]
 
@@ -80,14 +80,7 @@ def steps_to_see_all(seen: np.ndarray) -> int | None:
 
 def _through(jaxpr: Any, arguments: Sequence[Seen]) -> list[Seen]:
     """What the results see, where `arguments` are what the arguments see."""
-    known = dict(zip(jaxpr.invars, arguments, strict=True))
-
-    def read(atom: Any) -> Seen:
-        return None if isinstance(atom, Literal) else known.get(atom)
-
-    for eqn in jaxpr.eqns:
-        known.update(zip(eqn.outvars, _equation(eqn, list(map(read, eqn.invars))), strict=True))
-    return list(map(read, jaxpr.outvars))
+    return propagate(jaxpr, arguments, _equation)
 
 
 def _equation(eqn: Any, seen: list[Seen]) -> list[Seen]:

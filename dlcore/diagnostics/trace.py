@@ -5,13 +5,15 @@ modules come along, and inner functions (jit, custom derivatives, remat) are ope
 cond) run as they are: what happens inside them is not shown.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import Jaxpr, JaxprEqn
 
-__all__ = ["Operation", "draws_random_numbers", "first_reads", "inner_jaxpr", "run_traced"]
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, walk
+
+__all__ = ["Operation", "draws_random_numbers", "first_reads", "run_traced"]
 
 RANDOM = {"random_bits", "threefry2x32", "rng_bit_generator", "rng_uniform"}
 
@@ -57,10 +59,9 @@ def run_traced(function: Callable, *args: Any, visit: Callable[[Operation], None
 
 
 def _run(jaxpr: Jaxpr, consts: list, args: list, visit: Callable, module: str, inside: tuple[str, ...]) -> list:
-    values = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, args, strict=True))
     reached = _reached_by_gradients(jaxpr)
-    for number, equation in enumerate(jaxpr.eqns):
-        inputs = [v.val if isinstance(v, Literal) else values[v] for v in equation.invars]
+
+    def rule(equation: JaxprEqn, inputs: list) -> list:
         path = "/".join(part for part in (module, str(equation.source_info.name_stack)) if part).strip("/")
         inner, names = inner_jaxpr(equation), (equation.params["name"],) if "name" in equation.params else ()
         if inner is None:
@@ -69,36 +70,21 @@ def _run(jaxpr: Jaxpr, consts: list, args: list, visit: Callable, module: str, i
         else:
             outputs = _run(inner.jaxpr, inner.consts, inputs, visit, path, inside + names)
         name = names[0] if inner is not None and names else equation.primitive.name
-        visit(Operation(name, path, inside, equation.params, inputs, outputs, number not in reached))
-        values |= dict(zip(equation.outvars, outputs, strict=True))
-    return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+        visit(Operation(name, path, inside, equation.params, inputs, outputs, id(equation) not in reached))
+        return outputs
+
+    return propagate(jaxpr, args, rule, consts=consts, literal=lambda value: value)
 
 
 def _reached_by_gradients(jaxpr: Jaxpr) -> set[int]:
-    """The equations from which the outputs can be reached without a stop_gradient on the way."""
+    """Identities of the equations from which the outputs can be reached without a stop_gradient on the way."""
     needed = {id(v) for v in jaxpr.outvars}
     reached = set()
-    for number, equation in reversed(list(enumerate(jaxpr.eqns))):
+    for equation in reversed(jaxpr.eqns):
         if equation.primitive.name != "stop_gradient" and any(id(v) in needed for v in equation.outvars):
-            reached.add(number)
+            reached.add(id(equation))
             needed |= {id(v) for v in equation.invars}
     return reached
-
-
-def inner_jaxpr(equation: Any) -> Any:
-    """Find the function that a call in a jaxpr stands for.
-
-    Args:
-      equation: of a jaxpr.
-
-    Returns:
-      A ClosedJaxpr; None for an operation, a loop, a branch or a reduction's step.
-    """
-    name, inner = equation.primitive.name, equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-    if inner is None or name in ("scan", "while", "cond") or name.startswith("reduce"):
-        return None
-    inner = inner if hasattr(inner, "jaxpr") else jax.extend.core.ClosedJaxpr(inner, ())
-    return inner if len(inner.jaxpr.invars) == len(equation.invars) else None
 
 
 def first_reads(function: Callable, *args: Any) -> list[int | None]:
@@ -120,17 +106,6 @@ def first_reads(function: Callable, *args: Any) -> list[int | None]:
     return [first.get(id(variable)) for variable in jaxpr.invars]
 
 
-def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
-    """All equations, those of loops, branches and calls included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if isinstance(inner, Jaxpr):
-                    yield from _equations(inner)
-
-
 def draws_random_numbers(function: Callable, *args: Any) -> bool:
     """Whether running a function draws random numbers: active dropout, augmentation, sampled noise.
 
@@ -141,4 +116,4 @@ def draws_random_numbers(function: Callable, *args: Any) -> bool:
     Returns:
       True where any operation, those in loops, branches and calls included, draws.
     """
-    return any(e.primitive.name in RANDOM for e in _equations(jax.make_jaxpr(function)(*args).jaxpr))
+    return any(e.primitive.name in RANDOM for e, _ in walk(jax.make_jaxpr(function)(*args).jaxpr))

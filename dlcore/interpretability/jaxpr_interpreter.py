@@ -1,16 +1,17 @@
-"""Run a traced function with some of its steps changed: other rules for ReLUs, or something added to a layer's output.
+"""Run a traced function with other rules for some of its steps, such as its ReLUs.
 
-A network's activations and layers are then reached without a change to its code, whatever library it was written with:
-`jax.nn.relu` and an intermediate output are both steps of the jaxpr that JAX traces.
+A network's activations are then reached without a change to its code, whatever library it was written with:
+`jax.nn.relu` is a step of the jaxpr that JAX traces.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 from jax.extend import core
 
-from dlcore.diagnostics.trace import inner_jaxpr
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, walk
 
 __all__ = ["count_calls", "evaluate_jaxpr", "name_of_call"]
 
@@ -43,13 +44,7 @@ def count_calls(jaxpr: core.Jaxpr, name: str) -> int:
     Returns:
       The calls that the program text holds; one in a loop's body counts once.
     """
-    count = 0
-    for equation in jaxpr.eqns:
-        if name_of_call(equation) == name:
-            count += 1
-        else:
-            count += sum(count_calls(inner, name) for inner in core.jaxprs_in_params(equation.params))
-    return count
+    return sum(name_of_call(equation) == name for equation, _ in walk(jaxpr))
 
 
 def evaluate_jaxpr(
@@ -57,7 +52,6 @@ def evaluate_jaxpr(
     inputs: Sequence[jax.Array],
     *,
     replaced: Mapping[str, Callable[[jax.Array], jax.Array]] | None = None,
-    added: Mapping[core.Var, jax.Array] | None = None,
 ) -> list[jax.Array]:
     """Evaluate a jaxpr with changes; the result can be traced, differentiated and mapped.
 
@@ -65,7 +59,6 @@ def evaluate_jaxpr(
       closed: from `jax.make_jaxpr`.
       inputs: one for each of its arguments.
       replaced: name of a function with a derivative of its own, as "relu" -> what to call instead.
-      added: variable of the outermost jaxpr -> what is added to it before anything reads it.
 
     Returns:
       The outputs.
@@ -73,21 +66,11 @@ def evaluate_jaxpr(
     Raises:
       ValueError: a function to replace is called in a loop or a branch.
     """
-    replaced, values = replaced or {}, dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-    values.update(zip(closed.jaxpr.invars, inputs, strict=True))
-
-    def read(atom):
-        return atom.val if isinstance(atom, core.Literal) else values[atom]
-
-    for equation in closed.jaxpr.eqns:
-        arguments = [read(atom) for atom in equation.invars]
-        outputs = _step(equation, arguments, replaced)
-        for variable, value in zip(equation.outvars, outputs, strict=True):
-            values[variable] = value + added[variable] if added and variable in added else value
-    return [read(atom) for atom in closed.jaxpr.outvars]
+    rule = functools.partial(_step, replaced or {})
+    return propagate(closed.jaxpr, inputs, rule, consts=closed.consts, literal=lambda value: value)
 
 
-def _step(equation: core.JaxprEqn, arguments: list[Any], replaced: Mapping[str, Callable]) -> Sequence[Any]:
+def _step(replaced: Mapping[str, Callable], equation: core.JaxprEqn, arguments: list[Any]) -> Sequence[Any]:
     kind, name = equation.primitive.name, name_of_call(equation)
     if name in replaced:
         return [replaced[name](*arguments)]

@@ -8,7 +8,7 @@ A receptive field at the border reaches outside of the image: those pixels are f
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend import core
 
 from dlcore.cost.receptive_field import Field, after, of_image
-from dlcore.diagnostics.trace import inner_jaxpr
+from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
 
 __all__ = ["Patches", "Reach", "receptive_field", "top_patches"]
 
@@ -77,13 +77,11 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
 
 
 def _fields(jaxpr: core.Jaxpr, inputs: list[Field]) -> list[Field]:
-    field_of: dict[Any, Field] = dict.fromkeys(jaxpr.constvars) | dict(zip(jaxpr.invars, inputs, strict=True))
-    read = lambda atom: None if isinstance(atom, core.Literal) else field_of[atom]  # noqa: E731
-    for equation in jaxpr.eqns:
-        fields, inner = [read(atom) for atom in equation.invars], inner_jaxpr(equation)
-        results = after(equation, fields) if inner is None else _fields(inner.jaxpr, fields)
-        field_of |= dict(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    def rule(equation: core.JaxprEqn, fields: list[Field]) -> list[Field]:
+        inner = inner_jaxpr(equation)
+        return after(equation, fields) if inner is None else _fields(inner.jaxpr, fields)
+
+    return propagate(jaxpr, inputs, rule)
 
 
 def top_patches(

@@ -11,6 +11,7 @@ runs N, 1 and 1 times for N regions, and an image takes less time from each to t
 References: Girshick et al. 2014, arXiv:1311.2524; Girshick 2015, arXiv:1504.08083; Ren et al. 2015, arXiv:1506.01497.
 """
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,13 +22,13 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import jaxprs_in_params
 
 from dlcore.data.scenes import SHAPES
 from dlcore.detection import two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.rcnn import RCNN
 from dlcore.detection.selective_search import propose
+from dlcore.diagnostics.jaxpr import walk
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Learner
 from dlcore.main import main
@@ -64,14 +65,8 @@ class FastRCNN(FasterRCNN):
 
 def images_through(program: Any, name: str = "backbone") -> int:
     """Count the images that pass through arrays of a name, [..., H, W, C], in a jaxpr; loops count all their turns."""
-    total = 0
-    for eqn in program.eqns:
-        if eqn.primitive.name == "name" and eqn.params["name"] == name:
-            total += int(np.prod(eqn.invars[0].aval.shape[:-3], dtype=np.int64))
-        turns = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(eqn.params):
-            total += turns * images_through(inner, name)
-    return total
+    named = [(e, times) for e, times in walk(program) if e.primitive.name == "name" and e.params["name"] == name]
+    return sum(times * math.prod(e.invars[0].aval.shape[:-3]) for e, times in named)
 
 
 def backbone_calls(learner: Learner, state: Any, batch: dict) -> int:
