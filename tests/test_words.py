@@ -13,16 +13,21 @@ ROOMS = (
     "classic_ml",
     "classical_vision",
     "classification",
+    "data",
     "detection",
+    "evaluators",
+    "experiment",
     "generative",
     "interpretability",
     "losses",
     "metrics",
     "models",
+    "modes",
     "nn",
     "ops",
     "optim",
     "rl",
+    "run",
     "segmentation",
     "self_supervised",
     "semi_supervised",
@@ -115,7 +120,24 @@ WORDS = {
 """The word and what to write; not the words that are also the field's: start, score, counts, rows, low, high, right."""
 KEPT = {
     "classic_ml": {"num_components_for(share)"},
+    "data": {
+        "__init__(turned)",
+        "answer_number(answer)",
+        "answer_number(answers)",
+        "count_in(others)",
+        "cutmix_box(share)",
+        "episodes(turned)",
+        "fit_on_first(others)",
+        "join()",
+        "place()",
+        "random_zoom_example(keep)",
+        "tfds_sources(known)",
+        "warp_boxes(keep)",
+        "warp_example(keep)",
+    },
     "detection": {"match(true)", "image_losses(counted)"},
+    "evaluators": {"coco_map(truth)", "detection_errors(truth)"},
+    "experiment": {"__init__(given)", "compiled_fast(wanted)", "module_settings(given)", "write_data(known)"},
     "generative": {
         "__call__(given)",
         "__call__(own)",
@@ -142,9 +164,11 @@ KEPT = {
         "voxel_iou(truth)",
     },
     "models": {"encode(seen)"},
+    "modes": {"__init__(every)", "notes()", "row_of()"},
     "ops": {"top_detections(keep)"},
     "optim": {"track_swa(every)"},
     "rl": {"lstm_sequence(fresh)", "make(ends)", "select(every)", "sequence(fresh)"},
+    "run": {"advance()", "join()", "locked()", "place()", "save(note)", "write()"},
     "segmentation": {"color_model(chosen)", "components(room)"},
     "self_supervised": {"crop_alone(share)", "hole(share)"},
     "semi_supervised": {
@@ -157,7 +181,7 @@ KEPT = {
     "transfer": {"allowed_outputs(seen)", "probe_stages(truth)", "reversal_strength(share)"},
     "vision_language": {"write()"},
 }
-"""Arguments of public functions, which callers may pass by name, and one method of the decoders."""
+"""Arguments of public functions, which callers may pass by name, and a few methods."""
 
 
 def names(tree: ast.AST) -> Iterator[tuple[str, int, str]]:

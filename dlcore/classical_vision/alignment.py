@@ -57,8 +57,8 @@ def fit_similarity(
       The similarity.
 
     Raises:
-      ValueError: the shapes differ, there are fewer than D points, one is not finite, or all are in one place,
-        or in 3-D on one line.
+      ValueError: the shapes differ, there are fewer than D points, one is not finite, or all coincide,
+        or in 3-D are collinear.
     """
     source, target = jnp.asarray(source), jnp.asarray(target)
     if source.shape != target.shape or source.ndim != 2 or len(source) < source.shape[1]:

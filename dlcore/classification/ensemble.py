@@ -24,8 +24,8 @@ def ensemble_log_probabilities(
 
     Args:
       logits: [K, ..., C], of K members.
-      average: of the members' probabilities, or of their logits.
-      axis: of the members.
+      average: average the members' probabilities, or their logits.
+      axis: axis of the members.
 
     Returns:
       log p [..., C], at least float32.
@@ -47,11 +47,11 @@ def snapshot_steps(steps: int, cycles: int) -> tuple[int, ...]:
     """List the updates after which a snapshot is taken: the end of each cycle.
 
     Args:
-      steps: of the run.
-      cycles: of the learning rate, each ceil(steps / cycles) long; the last may be shorter.
+      steps: number of updates of the run.
+      cycles: number of learning rate cycles, each ceil(steps / cycles) long; the last may be shorter.
 
     Returns:
-      Rising numbers of updates, the last one `steps`.
+      Ascending numbers of updates, the last one `steps`.
 
     Raises:
       ValueError: `cycles` is not in [1, steps].

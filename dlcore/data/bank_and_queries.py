@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlcore.data.source import Source, followed_by
+from dlcore.data.source import Source, concatenate
 
 __all__ = ["bank_and_queries"]
 
@@ -31,6 +31,6 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
     count = len(train) if size is None else min(size, len(train))
     rows = np.sort(np.random.default_rng((seed, 3)).permutation(len(train))[:count])
     bank = train.subset(rows)
-    arrays = {name: followed_by(bank.arrays[name], queries.arrays[name]) for name in queries.arrays}
+    arrays = {name: concatenate(bank.arrays[name], queries.arrays[name]) for name in queries.arrays}
     flag = np.concatenate([np.ones(count, np.int32), np.zeros(len(queries), np.int32)])
     return Source({**arrays, "bank": flag}, class_names=queries.class_names, name=f"bank and {queries.name}")

@@ -58,10 +58,10 @@ def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, sampl
         clicks = np.zeros(frames * samples)
         for position, speed in zip(start, velocity, strict=True):
             for when in _contacts(position, speed, span, frames):
-                place = when * samples
+                sample_index = when * samples
                 contact[i, int(when)] += 1
-                after = np.arange(int(place), frames * samples) - int(place)
-                clicks[int(place) :] += np.exp(-after / 2.0) * np.cos(after * np.pi / 2)
+                after = np.arange(int(sample_index), frames * samples) - int(sample_index)
+                clicks[int(sample_index) :] += np.exp(-after / 2.0) * np.cos(after * np.pi / 2)
         sound[i] = (clicks + rng.normal(0, 0.05, clicks.shape)).reshape(frames, samples)
     arrays = {"clip": clip, "sound": sound, "contact": contact, "image": clip[:, frames // 2], "label": label}
     return Source(arrays, count, class_names=CONTACTS, name="bounces")
@@ -79,7 +79,7 @@ def _flight(rng: np.random.Generator, touched: str, span: float) -> tuple[np.nda
 
 def _contacts(position: float, speed: float, span: float, frames: int) -> np.ndarray:
     """When one coordinate is folded, in frames from the beginning of the first, in [0, frames)."""
-    ends = np.sort([position + speed * (t - frames // 2) for t in (-0.5, frames - 0.5)])
-    folds = span * np.arange(np.ceil(ends[0] / span), np.floor(ends[1] / span) + 1)
+    endpoints = np.sort([position + speed * (t - frames // 2) for t in (-0.5, frames - 0.5)])
+    folds = span * np.arange(np.ceil(endpoints[0] / span), np.floor(endpoints[1] / span) + 1)
     when = (folds - position) / speed + frames // 2 + 0.5
     return np.sort(when[(when >= 0) & (when < frames)])

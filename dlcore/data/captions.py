@@ -35,9 +35,9 @@ def caption_words() -> Words:
     Returns:
       The vocabulary, the same for every seed and grid.
     """
-    places = " ".join(cell_names(3))
+    cells = " ".join(cell_names(3))
     relations = " ".join(_INVERSE)
-    texts = [*COLORS, *CAPTIONED_SHAPES, *_OPENINGS, places, relations, "a is at the"]
+    texts = [*COLORS, *CAPTIONED_SHAPES, *_OPENINGS, cells, relations, "a is at the"]
     return Words(tuple(sorted({word for text in texts for word in text.split()})))
 
 
@@ -107,9 +107,9 @@ def _placed(rng: np.random.Generator, grid: int, number: int) -> list[Placed]:
     if number == 1:
         cells = [int(rng.integers(grid**2))]
     else:
-        line, ends = rng.integers(grid), rng.choice(grid, 2, replace=False)
+        line, endpoints = rng.integers(grid), rng.choice(grid, 2, replace=False)
         along, across = (1, grid) if rng.random() < 0.5 else (grid, 1)
-        cells = [int(line * across + k * along) for k in ends]
+        cells = [int(line * across + k * along) for k in endpoints]
     return [Placed(colors[k // len(shapes)], shapes[k % len(shapes)], c) for k, c in zip(kinds, cells, strict=True)]
 
 
@@ -176,16 +176,16 @@ def caption_source(
     if not len(image) == len(texts) == len(names):
         raise ValueError(f"texts: captions of {len(texts)} images for {len(image)} images and {len(names)} names")
     encoded, left = [], 0
-    for which, several in zip(names, texts, strict=True):
+    for split, several in zip(names, texts, strict=True):
         if not several:
-            raise ValueError(f"{name}: image {which} has no caption; allowed: one or more")
+            raise ValueError(f"{name}: image {split} has no caption; allowed: one or more")
         rows = [vocabulary.encode(text) for text in several]
         if empty := [text for text, row in zip(several, rows, strict=True) if not len(row)]:
-            raise ValueError(f"{name}: image {which} has the caption {empty[0]!r}, which has no word")
+            raise ValueError(f"{name}: image {split} has the caption {empty[0]!r}, which has no word")
         short = [row for row in rows if length is None or len(row) <= length]
         if not short:
             raise ValueError(
-                f"length={length}: all captions of image {which} are longer; allowed: at least {min(map(len, rows))}"
+                f"length={length}: all captions of image {split} are longer; allowed: at least {min(map(len, rows))}"
             )
         left += len(rows) - len(short)
         encoded.append(short)
@@ -194,5 +194,5 @@ def caption_source(
     tokens = np.full((len(encoded), references, width), PAD, np.int32)
     for row, several in zip(tokens, encoded, strict=True):
         row[: len(several)] = padded(several, width)
-    notes = (f"{name}: {left:,} captions of more than {length} tokens are left out",) if left else ()
-    return Source({"image": image, "captions": tokens}, name=name, notes=notes, names=np.array(names, object))
+    messages = (f"{name}: {left:,} captions of more than {length} tokens are left out",) if left else ()
+    return Source({"image": image, "captions": tokens}, name=name, notes=messages, names=np.array(names, object))

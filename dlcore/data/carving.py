@@ -37,15 +37,15 @@ def complete_splits(
     Raises:
       ValueError: as `split_validation`.
     """
-    train, valid, test, notes = splits["train"], splits.get("valid"), splits.get("test"), ()
+    train, valid, test, messages = splits["train"], splits.get("valid"), splits.get("test"), ()
     if test is None and valid is not None:
         test, valid = valid, None
-        notes = ("no test split: the validation split is tested, and validation is carved from train",)
+        messages = ("no test split: the validation split is tested, and validation is carved from train",)
     if valid is None:
         train, valid = split_validation(train, fraction, seed)
     if test is None:
-        test, notes = valid, ("no test split: the validation split is tested",)
-    return train, valid, test, (*notes, *shared_images(train, valid, test))
+        test, messages = valid, ("no test split: the validation split is tested",)
+    return train, valid, test, (*messages, *shared_images(train, valid, test))
 
 
 def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]:
@@ -62,10 +62,10 @@ def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]
     images = [source.arrays.get("image") for source in (train, valid, test)]
     if not all(isinstance(image, np.ndarray) for image in images):
         return ()
-    known, *others = keys = [fingerprint(len(image), {"image": image}).keys for image in images]
+    train_keys, *other_keys = keys = [fingerprint(len(image), {"image": image}).keys for image in images]
     lines = []
-    for split, source, own in zip(("validation", "test"), (valid, test), others, strict=True):
-        shared = np.isin(own, known)
+    for split, source, keys_of_split in zip(("validation", "test"), (valid, test), other_keys, strict=True):
+        shared = np.isin(keys_of_split, train_keys)
         if shared.any() and not (split == "test" and test is valid):
             first = "" if source.names is None else f" ({source.names[shared.argmax()]} is one)"
             lines.append(
@@ -108,13 +108,13 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
     if label is None or label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
         label = np.zeros(length, np.int32)
     if fraction == 0:
-        chosen = np.zeros(length, bool)
+        is_valid = np.zeros(length, bool)
     elif source.names is None:
-        chosen = _by_position(label, fraction, seed)
+        is_valid = _by_position(label, fraction, seed)
     else:
-        chosen = _by_name(source.names, label, fraction, f"{seed} {part}")
-    valid = source.subset(np.flatnonzero(chosen))
-    return source.subset(np.flatnonzero(~chosen)), replace(valid, name=f"{source.name} ({part})")
+        is_valid = _by_name(source.names, label, fraction, f"{seed} {part}")
+    valid = source.subset(np.flatnonzero(is_valid))
+    return source.subset(np.flatnonzero(~is_valid)), replace(valid, name=f"{source.name} ({part})")
 
 
 def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
@@ -129,21 +129,21 @@ def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     by_remainder = np.argsort(-(quota - take), kind="stable")
     take[by_remainder[: num_valid - take.sum()]] += 1
     order = rng.permutation(length)
-    chosen = np.zeros(length, bool)
-    for which, amount in enumerate(take):
-        chosen[order[group[order] == which][:amount]] = True
-    return chosen
+    is_valid = np.zeros(length, bool)
+    for class_id, amount in enumerate(take):
+        is_valid[order[group[order] == class_id][:amount]] = True
+    return is_valid
 
 
 def _by_name(names: np.ndarray, label: np.ndarray, fraction: float, salt: str) -> np.ndarray:
-    drawn = hashed(names, salt) / 2.0**64
-    chosen = drawn < fraction
-    order = np.argsort(drawn, kind="stable")
+    uniform = hashed(names, salt) / 2.0**64
+    is_valid = uniform < fraction
+    order = np.argsort(uniform, kind="stable")
     # The smallest number of a class stays the smallest among more examples, or a new one takes its place: no example
     # that was trained on moves into the part.
     _, first, counts = np.unique(label[order], return_index=True, return_counts=True)
-    chosen[order[first[counts >= _LEAST]]] = True
-    chosen[order[0]] = True
-    if chosen.all():
-        chosen[order[-1]] = False
-    return chosen
+    is_valid[order[first[counts >= _LEAST]]] = True
+    is_valid[order[0]] = True
+    if is_valid.all():
+        is_valid[order[-1]] = False
+    return is_valid

@@ -118,7 +118,7 @@ def view_starts(views: int, num_frames: int, span: int) -> np.ndarray:
 class SampledClips:
     """An array [N, length, H, W, 3] of uint8 whose rows are clips of M videos, read when they are asked for.
 
-    `clips[idx]` are clips at fixed places, the same in each epoch; `clips.drawn(idx, seed, epoch)` start at random.
+    `clips[idx]` are clips at fixed places, the same in each epoch; `clips.sample(idx, seed, epoch)` start at random.
 
     Args:
       read: (video, frames [length] int) -> [length, H, W, 3] uint8.
@@ -209,7 +209,7 @@ class SampledClips:
         clips = self._decoded(records, starts)
         return clips if np.ndim(self.records[idx]) else clips[0]
 
-    def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
+    def sample(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
         """Read clips to train on, each from a start drawn by `clip_start`.
 
         Args:
@@ -234,7 +234,7 @@ class SampledClips:
         """
         return replace(self, records=self.records[idx], views=self.views[idx])
 
-    def followed_by(self, other: "SampledClips") -> "SampledClips":
+    def concatenate(self, other: "SampledClips") -> "SampledClips":
         """Append other clips without reading any.
 
         Args:

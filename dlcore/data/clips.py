@@ -118,8 +118,8 @@ def clips(
     order = np.random.default_rng((seed, 2**32)).permutation(len(sentences))
     for i in range(count):
         rng = np.random.default_rng((seed, i))
-        drawn = rng.integers(len(sentences))
-        kind[i] = order[i] if distinct else drawn
+        sentence_id = rng.integers(len(sentences))
+        kind[i] = order[i] if distinct else sentence_id
         appearance, action = divmod(int(kind[i]), directions)
         velocity = _velocity(rng, list(DIRECTIONS.values())[action], frames, path)
         pan = rng.integers(-2, 3, 2) if camera else np.zeros(2, int)
@@ -157,8 +157,8 @@ def _pictures(rng: np.random.Generator, appearance: int, velocity: np.ndarray, p
     shade = np.add(list(COLORS.values())[color], rng.uniform(-15, 15, 3))
     radius = size / 32 * rng.uniform(4.5, 6.0)
     ground = _ground(rng, size)
-    place = rng.uniform(0, size, 2) + np.cumsum(np.concatenate([np.zeros((1, 2)), velocity + pan]), 0)
-    for f, center in enumerate(place):
+    positions = rng.uniform(0, size, 2) + np.cumsum(np.concatenate([np.zeros((1, 2)), velocity + pan]), 0)
+    for f, center in enumerate(positions):
         canvas = np.roll(ground, f * pan[::-1], (0, 1))
         inside = paint(canvas, SHAPES[shape], shade, tuple(center % size), radius, wrap=True)
         yield (canvas + rng.normal(0, 4, canvas.shape)).clip(0, 255).astype(np.uint8), inside

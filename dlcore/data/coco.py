@@ -58,11 +58,11 @@ def coco_splits(
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder")
     zips = sorted(folder.glob("*.zip"))
-    places = (folder / "images.zip", folder / "images", *(zips if len(zips) == 1 else ()))
-    images = next((p for p in places if p.exists()), None)
+    candidates = (folder / "images.zip", folder / "images", *(zips if len(zips) == 1 else ()))
+    images = next((p for p in candidates if p.exists()), None)
     if images is None:
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds neither images.zip nor images/, nor one other zip")
-    annotations, notes = _annotation_files(folder, keypoints)
+    annotations, messages = _annotation_files(folder, keypoints)
     categories = _read(annotations["train"])["categories"]
     sources = {
         split: coco_source(
@@ -70,26 +70,28 @@ def coco_splits(
         )
         for split, path in annotations.items()
     }
-    sources["train"] = dataclasses.replace(sources["train"], notes=(*notes, *sources["train"].notes))
+    sources["train"] = dataclasses.replace(sources["train"], notes=(*messages, *sources["train"].notes))
     return {split: _with_objects(source, split, annotations[split]) for split, source in sources.items()}
 
 
 def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Split -> its file of annotations, those with keypoints first; and a note on files that are no split."""
-    found, others = {}, []
+    file_of_split, unused = {}, []
     for kind in ("person_keypoints", "instances") if keypoints else ("instances",):
         files = {path.stem.removeprefix(f"{kind}_"): path for path in sorted(folder.glob(f"{kind}_*.json"))}
         check_one_name((name for name in files if split_of(name)), f"{folder}/{kind}_*.json")
         for name, path in files.items():
             if (split := split_of(name)) is None:
-                others.append(path.name)
+                unused.append(path.name)
             else:
-                found.setdefault(split, path)
-    if "train" not in found:
-        there = f" but {', '.join(others)}; allowed names of splits: {allowed_names()}" if others else ""
+                file_of_split.setdefault(split, path)
+    if "train" not in file_of_split:
+        there = f" but {', '.join(unused)}; allowed names of splits: {allowed_names()}" if unused else ""
         raise FileNotFoundError(f"data_dir={str(folder)!r}: holds no instances_train.json{there}")
-    notes = (f"{folder.name}: not read, no splits by their names ({allowed_names()}): {', '.join(others)}",)
-    return {split: found[split] for split in ("train", "valid", "test") if split in found}, notes if others else ()
+    messages = (f"{folder.name}: not read, no splits by their names ({allowed_names()}): {', '.join(unused)}",)
+    return {
+        split: file_of_split[split] for split in ("train", "valid", "test") if split in file_of_split
+    }, messages if unused else ()
 
 
 def _with_objects(source: Source, split: str, path: Path) -> Source:
@@ -101,13 +103,13 @@ def _with_objects(source: Source, split: str, path: Path) -> Source:
         missing = [name for label, name in enumerate(source.class_names) if label not in learned]
         if split != "train" or not missing:
             return source
-        note = f"{path.name}: categories without a box to learn from: {', '.join(missing)}"
-        return dataclasses.replace(source, notes=(*source.notes, note))
+        message = f"{path.name}: categories without a box to learn from: {', '.join(missing)}"
+        return dataclasses.replace(source, notes=(*source.notes, message))
     what = "no keypoint" if boxes else "no box"
-    said = f"{path}: {what} in {len(source)} images ({boxes} boxes, {crowds} of groups, iscrowd=1)"
+    message_all = f"{path}: {what} in {len(source)} images ({boxes} boxes, {crowds} of groups, iscrowd=1)"
     if split == "train":
-        raise ValueError(f"{said}; allowed: one or more to learn from")
-    return dataclasses.replace(source, notes=(*source.notes, f"{said}: nothing is there to measure"))
+        raise ValueError(f"{message_all}; allowed: one or more to learn from")
+    return dataclasses.replace(source, notes=(*source.notes, f"{message_all}: nothing is there to measure"))
 
 
 def coco_source(
@@ -167,7 +169,7 @@ def coco_source(
     if categories is not None:
         _check_categories(categories, annotations)
     categories = sorted(content["categories"] if categories is None else categories, key=lambda c: c["id"])
-    rows, notes = _by_image(content, categories, annotations)
+    rows, messages = _by_image(content, categories, annotations)
     resized = _resized(content["images"], size, edge, annotations)
     try:
         names = _keypoint_names(categories) if keypoints else ()
@@ -194,50 +196,51 @@ def coco_source(
         arrays["masks"] = np.zeros((count, max_boxes, height, -(-width // 8)), np.uint8)
     if keypoints:
         arrays["keypoints"] = np.zeros((count, max_boxes, len(names), 3), np.float32)
-    sizes, empty, tiny, turned = np.zeros(count, np.int64), [], [], []
+    sizes, empty, tiny, rotated = np.zeros(count, np.int64), [], [], []
     with _Images(images) as read:
         for i, image in enumerate(content["images"]):
-            own = rows[image["id"]]
-            if len(own) > max_boxes:
+            objects = rows[image["id"]]
+            if len(objects) > max_boxes:
                 raise ValueError(
-                    f"max_boxes={max_boxes}: image {image['file_name']} in {annotations} has {len(own)} boxes, "
-                    f"annotation {own[max_boxes][0]['id']} is the first without room; allowed: {len(own)} or more"
+                    f"max_boxes={max_boxes}: image {image['file_name']} in {annotations} has {len(objects)} boxes, "
+                    f"annotation {objects[max_boxes][0]['id']} is the first without room; allowed: {len(objects)} or "
+                    "more"
                 )
             pixels, sizes[i], is_turned = read(image, annotations)
             arrays["image"][i] = stretched(pixels, size) if edge is None else edge.place(pixels)[0]
-            turned += [image["file_name"]] if is_turned and own else []
+            rotated += [image["file_name"]] if is_turned and objects else []
             scale = np.array([resized[i][1] / image["width"], resized[i][0] / image["height"]])
-            for j, (note, label, box) in enumerate(own):
+            for j, (annotation, label, box) in enumerate(objects):
                 arrays["boxes"][i, j] = box = box * np.tile(scale, 2)
-                tiny += [note["id"]] if (box[2:] - box[:2]).min() < 1 else []
+                tiny += [annotation["id"]] if (box[2:] - box[:2]).min() < 1 else []
                 arrays["labels"][i, j] = label
-                arrays["crowd"][i, j] = bool(note.get("iscrowd", 0))
+                arrays["crowd"][i, j] = bool(annotation.get("iscrowd", 0))
                 arrays["box_mask"][i, j] = not arrays["crowd"][i, j]
-                with _blamed(annotations, note):
-                    arrays["area"][i, j] = _area(note, box, scale)
+                with _blamed(annotations, annotation):
+                    arrays["area"][i, j] = _area(annotation, box, scale)
                     if masks:
-                        mask = _mask(note, image, resized[i])
-                        room = [(0, side - own_side) for side, own_side in zip(size, resized[i], strict=True)]
-                        arrays["masks"][i, j] = pack_masks(np.pad(mask, room))
-                        empty += [] if mask.any() else [note["id"]]
-                    if keypoints and note.get("keypoints"):
-                        arrays["keypoints"][i, j] = _keypoints(note["keypoints"], names, image, scale)
+                        mask = _mask(annotation, image, resized[i])
+                        padding = [(0, side - own_side) for side, own_side in zip(size, resized[i], strict=True)]
+                        arrays["masks"][i, j] = pack_masks(np.pad(mask, padding))
+                        empty += [] if mask.any() else [annotation["id"]]
+                    if keypoints and annotation.get("keypoints"):
+                        arrays["keypoints"][i, j] = _keypoints(annotation["keypoints"], names, image, scale)
     resized_to = f"at {height} by {width}" if edge is None else "once resized"
     if empty:
-        notes += (f"{annotations.name}: {len(empty)} masks have no pixel {resized_to}: {_listed(empty)}",)
+        messages += (f"{annotations.name}: {len(empty)} masks have no pixel {resized_to}: {_listed(empty)}",)
     if tiny:
-        notes += (
+        messages += (
             f"{annotations.name}: {len(tiny)} boxes are less than a pixel wide or high {resized_to}: {_listed(tiny)}",
         )
-    if turned:
-        notes += (
-            f"{annotations.name}: {len(turned)} images are turned as their EXIF orientation says; their annotations "
-            f"are taken as drawn on the turned images: {', '.join(turned[:5])}"
-            + (" and others" if len(turned) > 5 else ""),
+    if rotated:
+        messages += (
+            f"{annotations.name}: {len(rotated)} images are turned as their EXIF orientation says; their annotations "
+            f"are taken as drawn on the turned images: {', '.join(rotated[:5])}"
+            + (" and others" if len(rotated) > 5 else ""),
         )
     files = np.array([image["file_name"] for image in content["images"]], object)
     class_names = tuple(c["name"] for c in categories)
-    return Source(arrays, count, class_names, annotations.stem, notes, files, sizes, names)
+    return Source(arrays, count, class_names, annotations.stem, messages, files, sizes, names)
 
 
 def _resized(
@@ -261,11 +264,11 @@ def _keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         names = c.get("keypoints") or []
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"category {c['name']!r}: keypoints={names!r}; allowed: a list of names")
-    found = {tuple(c["keypoints"]): c["name"] for c in categories if c.get("keypoints")}
-    if len(found) > 1:
-        one, other = list(found.values())[:2]
+    skeletons = {tuple(c["keypoints"]): c["name"] for c in categories if c.get("keypoints")}
+    if len(skeletons) > 1:
+        one, other = list(skeletons.values())[:2]
         raise ValueError(f"categories {one!r} and {other!r}: they have different keypoints; allowed: the same for all")
-    return next(iter(found), ())
+    return next(iter(skeletons), ())
 
 
 def _by_image(
@@ -277,36 +280,38 @@ def _by_image(
     images = {image["id"]: image for image in content["images"]}
     rows: dict[int, list] = {key: [] for key in images}
     flat = []
-    for position, note in enumerate(content["annotations"]):
-        if not isinstance(note, dict):
+    for position, annotation in enumerate(content["annotations"]):
+        if not isinstance(annotation, dict):
             raise ValueError(
-                f"{path}: annotation number {position} is {_kind(note)}; allowed: an object with bbox, ..."
+                f"{path}: annotation number {position} is {_kind(annotation)}; allowed: an object with bbox, ..."
             )
-        note.setdefault("id", f"number {position}")
-        with _blamed(path, note):
+        annotation.setdefault("id", f"number {position}")
+        with _blamed(path, annotation):
             for key in ("image_id", "category_id"):
-                if not _is_int(note.get(key)):
-                    raise ValueError(f"{key}={note.get(key)!r}: no id; allowed: an int, that of an entry")
-            if note.get("iscrowd", 0) not in (0, 1):
-                raise ValueError(f"iscrowd={note['iscrowd']!r}: neither; allowed: 0, 1")
-            if note.get("image_id") not in images:
-                raise ValueError(f"image_id={note.get('image_id')}: no such image")
-            if note.get("category_id") not in names:
+                if not _is_int(annotation.get(key)):
+                    raise ValueError(f"{key}={annotation.get(key)!r}: no id; allowed: an int, that of an entry")
+            if annotation.get("iscrowd", 0) not in (0, 1):
+                raise ValueError(f"iscrowd={annotation['iscrowd']!r}: neither; allowed: 0, 1")
+            if annotation.get("image_id") not in images:
+                raise ValueError(f"image_id={annotation.get('image_id')}: no such image")
+            if annotation.get("category_id") not in names:
                 allowed = ", ".join(map(str, sorted(names)))
                 allowed = allowed or "those of categories, where there is none"
-                raise ValueError(f"category_id={note.get('category_id')}: no such category; allowed: {allowed}")
-            if number[note["category_id"]] is None:
-                known = ", ".join(repr(c["name"]) for c in categories)
-                raise ValueError(f"category {names[note['category_id']]!r} is not one of train; allowed: {known}")
-            box = _corners(note.get("bbox"), images[note["image_id"]])
+                raise ValueError(f"category_id={annotation.get('category_id')}: no such category; allowed: {allowed}")
+            if number[annotation["category_id"]] is None:
+                category_names = ", ".join(repr(c["name"]) for c in categories)
+                raise ValueError(
+                    f"category {names[annotation['category_id']]!r} is not one of train; allowed: {category_names}"
+                )
+            box = _corners(annotation.get("bbox"), images[annotation["image_id"]])
         if (box[2:] - box[:2]).min() <= 0:
-            flat.append(note["id"])
+            flat.append(annotation["id"])
         else:
-            rows[note["image_id"]].append((note, number[note["category_id"]], box))
-    notes = (f"{len(flat)} boxes without area in {path.name} were left out: {_listed(flat)}",) if flat else ()
+            rows[annotation["image_id"]].append((annotation, number[annotation["category_id"]], box))
+    messages = (f"{len(flat)} boxes without area in {path.name} were left out: {_listed(flat)}",) if flat else ()
     if unknown := [names[key] for key, label in number.items() if label is None]:
-        notes += (f"{path.name}: categories that train lacks, and that no box has: {', '.join(unknown)}",)
-    return rows, notes
+        messages += (f"{path.name}: categories that train lacks, and that no box has: {', '.join(unknown)}",)
+    return rows, messages
 
 
 def _corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
@@ -332,23 +337,23 @@ def _numbers(values: Any) -> list[float]:
     return [float(v) for v in values]
 
 
-def _area(note: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> float:
+def _area(annotation: Mapping[str, Any], box: np.ndarray, scale: np.ndarray) -> float:
     """Square pixels of an object in the resized image: its `area`, which may be less than the box's; or its box's."""
-    if note.get("area") is None:
+    if annotation.get("area") is None:
         return float((box[2:] - box[:2]).prod())
-    area = note["area"]
+    area = annotation["area"]
     if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < np.inf:
         raise ValueError(f"area={area!r}: not an area; allowed: 0 or more square pixels, or no area")
     return float(area) * scale.prod()
 
 
-def _mask(note: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
+def _mask(annotation: Mapping[str, Any], image: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     """The mask of an annotation, resized with its image: bool [H, W], pixels of which half is covered."""
     from PIL import Image
 
-    if not note.get("segmentation"):
+    if not annotation.get("segmentation"):
         raise ValueError("it has no segmentation; allowed: run lengths or polygons, or to read boxes only")
-    mask = segmentation_to_mask(note["segmentation"], (image["height"], image["width"]))
+    mask = segmentation_to_mask(annotation["segmentation"], (image["height"], image["width"]))
     if mask.shape == size:
         return mask
     picture = Image.fromarray(mask.astype(np.uint8) * 255)
@@ -369,8 +374,8 @@ def _keypoints(
     labeled = points[:, 2] > 0
     if not np.isfinite(points).all():
         raise ValueError("keypoints: not finite; allowed: numbers")
-    if (wrong := points[~np.isin(points[:, 2], (0, 1, 2)), 2]).size:
-        raise ValueError(f"keypoints: visibility {wrong[0]:g}; allowed: 0 (not labeled), 1 (hidden), 2 (visible)")
+    if (invalid := points[~np.isin(points[:, 2], (0, 1, 2)), 2]).size:
+        raise ValueError(f"keypoints: visibility {invalid[0]:g}; allowed: 0 (not labeled), 1 (hidden), 2 (visible)")
     outside = ((points[:, :2] < -1) | (points[:, :2] > [image["width"], image["height"]])).any(-1) & labeled
     if outside.any():
         raise ValueError(
@@ -382,17 +387,17 @@ def _keypoints(
 
 
 @contextlib.contextmanager
-def _blamed(path: Path, note: Mapping[str, Any]) -> Iterator[None]:
+def _blamed(path: Path, annotation: Mapping[str, Any]) -> Iterator[None]:
     """Name the file and the annotation in errors."""
     try:
         yield
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise ValueError(f"{path}: annotation {note['id']}: {error}") from None
+        raise ValueError(f"{path}: annotation {annotation['id']}: {error}") from None
 
 
 def _listed(ids: Sequence[Any], most: int = 5) -> str:
-    shown = ", ".join(map(str, ids[:most]))
-    return f"annotation{'s' if len(ids) > 1 else ''} {shown}" + (" and others" if len(ids) > most else "")
+    first = ", ".join(map(str, ids[:most]))
+    return f"annotation{'s' if len(ids) > 1 else ''} {first}" + (" and others" if len(ids) > most else "")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -400,10 +405,10 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not COCO's: no JSON ({error})") from None
-    wanted = {"images", "annotations", "categories"}
-    if missing := wanted - set(content if isinstance(content, dict) else ()):
+    required = {"images", "annotations", "categories"}
+    if missing := required - set(content if isinstance(content, dict) else ()):
         raise ValueError(f"{path} is not COCO's: it has no {sorted(missing)}")
-    for kind in sorted(wanted):
+    for kind in sorted(required):
         if not isinstance(content[kind], list):
             raise ValueError(f"{path} is not COCO's: {kind} is {_kind(content[kind])}; allowed: a list")
     if not content["images"]:
@@ -440,7 +445,7 @@ def _twins(entries: Sequence[Any], key: Callable[[Any], Any]) -> tuple[Any, Any]
 
 def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type], path: Path) -> None:
     """Check that entries have an id of their own and the fields, of their types: sizes positive, names not empty."""
-    seen: dict[int, dict] = {}
+    by_id: dict[int, dict] = {}
     for position, entry in enumerate(entries):
         where = f"{path}: {kind}[{position}]"
         if not isinstance(entry, dict):
@@ -452,7 +457,7 @@ def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type]
                 problem = "is missing" if key not in entry else f"is {value!r}"
                 allowed = "an int" if key == "id" else "a positive int" if form is int else "a text"
                 raise ValueError(f"{where}, id {entry.get('id')!r}: {key} {problem}; allowed: {allowed}")
-        if (other := seen.setdefault(entry["id"], entry)) is not entry:
+        if (other := by_id.setdefault(entry["id"], entry)) is not entry:
             key = next(iter(fields))
             raise ValueError(
                 f"{path}: two {kind} have the id {entry['id']}, {other[key]!r} and {entry[key]!r}; allowed: one each"
@@ -467,10 +472,10 @@ def _kind(value: Any) -> str:
     return "null" if value is None else f"of type {type(value).__name__}"
 
 
-def _numbered(own: list[dict], categories: list[dict]) -> dict[int, int | None]:
+def _numbered(file_categories: list[dict], categories: list[dict]) -> dict[int, int | None]:
     """Id of a file's own category -> its number among the sorted categories; None where it is not among them."""
     by_name = {c["name"]: i for i, c in enumerate(categories)}
-    return {c["id"]: by_name.get(c["name"]) for c in own}
+    return {c["id"]: by_name.get(c["name"]) for c in file_categories}
 
 
 class _Images:
@@ -491,25 +496,28 @@ class _Images:
         inside = posixpath.normpath(name.replace("\\", "/"))
         if inside.startswith("/") or inside.split("/")[0] == "..":
             raise ValueError(f"{annotations}: file_name={name!r} leaves {self.path}; allowed: a path below it")
-        for place in (name, f"images/{name}", inside, f"images/{inside}"):
-            if place in self.known if self.zip else (self.path / place).is_file():
-                return place
+        for candidate in (name, f"images/{name}", inside, f"images/{inside}"):
+            if candidate in self.known if self.zip else (self.path / candidate).is_file():
+                return candidate
         raise FileNotFoundError(f"{annotations}: image {name} is not in {self.path}")
 
     def __call__(self, image: Mapping[str, Any], annotations: Path) -> tuple[np.ndarray, int, bool]:
         """Pixels [H, W, 3] of an entry of `images`, bytes of its file, and whether EXIF turned it."""
         name = image["file_name"]
-        place = self._place(name, annotations)
+        location = self._place(name, annotations)
         try:
-            content = self.zip.read(place) if self.zip else (self.path / place).read_bytes()
-            pixels, turned = decode_image(io.BytesIO(content), None, 3), orientation(opened(io.BytesIO(content))) > 1
+            content = self.zip.read(location) if self.zip else (self.path / location).read_bytes()
+            pixels, is_rotated = (
+                decode_image(io.BytesIO(content), None, 3),
+                orientation(opened(io.BytesIO(content))) > 1,
+            )
         except Exception as error:
-            raise ValueError(unreadable([(f"{self.path / place}", error)], False)) from None
+            raise ValueError(unreadable([(f"{self.path / location}", error)], False)) from None
         height, width = pixels.shape[:2]
         if (height, width) != (image["height"], image["width"]):
-            hint = ", once turned as its EXIF orientation says," if turned else ""
+            hint = ", once turned as its EXIF orientation says," if is_rotated else ""
             raise ValueError(
                 f"{annotations}: image {name} (id {image['id']}) is said to be {image['width']} wide and "
                 f"{image['height']} high; allowed: as the file{hint} is, {width} wide and {height} high"
             )
-        return pixels, len(content), turned
+        return pixels, len(content), is_rotated

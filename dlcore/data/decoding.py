@@ -232,12 +232,12 @@ def _turned(image: np.ndarray, turn: int) -> np.ndarray:
 
 def _is_whole_jpeg(data: bytes) -> bool:
     """Whether the end marker follows the first picture; that of a thumbnail, or bytes behind the end, do not count."""
-    place = 2
-    while marker := _JPEG_MARKER.search(data, place):
-        kind, place = data[marker.end() - 1], marker.end()
+    offset = 2
+    while marker := _JPEG_MARKER.search(data, offset):
+        kind, offset = data[marker.end() - 1], marker.end()
         if kind == 0xD9:
             return True
-        place += int.from_bytes(data[place : place + 2], "big")  # a segment's length; after SOS pixels follow
+        offset += int.from_bytes(data[offset : offset + 2], "big")  # a segment's length; after SOS pixels follow
     return False
 
 

@@ -30,7 +30,7 @@ class DeviceResident:
     def __init__(self, pipeline: Pipeline, sharding: Sharding | None = None):
         if pipeline.transform is not None:
             raise ValueError("pipeline.transform: runs on the host; a device-resident pipeline cannot apply it")
-        if any(hasattr(array, "drawn") for array in pipeline.source.arrays.values()):
+        if any(hasattr(array, "sample") for array in pipeline.source.arrays.values()):
             raise ValueError(
                 f"the images of {pipeline.source.name!r} stay on disk; device_data is for what fits in memory"
             )

@@ -44,11 +44,11 @@ def digit_scenes(
     source = digits(name)
     images, labels = source.arrays["image"][rows, :, :, 0], source.arrays["label"][rows]
     scenes, boxes = np.zeros((count, size, size), np.uint8), np.zeros((count, 4), np.float32)
-    chosen = np.zeros(count, np.int32)
+    digit_idx = np.zeros(count, np.int32)
     for i in range(count):
         rng = np.random.default_rng((seed, i))
         noisy = noise * rng.random((size, size))
-        chosen[i] = rng.integers(len(images))
+        digit_idx[i] = rng.integers(len(images))
         row, column = map(int, rng.integers(size - DIGIT + 1, size=2))
         boxes[i] = column, row, column + DIGIT, row + DIGIT
         pieces = np.zeros((size, size))
@@ -57,9 +57,9 @@ def digit_scenes(
             y, x = rng.integers(size - _PIECE + 1, size=2)
             pieces[y : y + _PIECE, x : x + _PIECE] = piece
         warp = np.eye(2) if split != "train" else _warp(rng)
-        pieces[row : row + DIGIT, column : column + DIGIT] = _enlarged(images[chosen[i]], warp)
+        pieces[row : row + DIGIT, column : column + DIGIT] = _enlarged(images[digit_idx[i]], warp)
         scenes[i] = np.rint(255 * np.maximum(noisy, pieces))
-    arrays = {"image": scenes[..., None], "label": labels[chosen], "box": boxes}
+    arrays = {"image": scenes[..., None], "label": labels[digit_idx], "box": boxes}
     return Source(arrays, count, source.class_names, name=f"digit scenes/{split}")
 
 

@@ -69,9 +69,9 @@ class Episodes:
         """
         rng = np.random.default_rng((self._seed, int(index)))
         way, each = self._sizes
-        chosen = rng.choice(self._turns * len(self._rows), way, replace=False)
-        rows = [rng.choice(self._rows[c // self._turns], each, replace=False) for c in chosen]
-        return np.stack(rows), chosen % self._turns
+        class_ids = rng.choice(self._turns * len(self._rows), way, replace=False)
+        rows = [rng.choice(self._rows[c // self._turns], each, replace=False) for c in class_ids]
+        return np.stack(rows), class_ids % self._turns
 
     def images(self, index: int) -> np.ndarray:
         """Draw one episode's images.

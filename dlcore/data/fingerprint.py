@@ -151,9 +151,11 @@ def changes(before: Fingerprint, now: Fingerprint) -> str | None:
         return f"none of its {len(new):,} examples was among the {before.examples:,} of before"
     parts = []
     if new.any():
-        shown = [] if now.names is None else list(now.names[new][:_SHOWN])
-        more = ", ..." if shown and new.sum() > len(shown) else ""
-        parts.append(f"{new.sum():,} examples more" + (f" ({', '.join(shown)}{more})" if shown else ""))
+        examples_shown = [] if now.names is None else list(now.names[new][:_SHOWN])
+        more = ", ..." if examples_shown and new.sum() > len(examples_shown) else ""
+        parts.append(
+            f"{new.sum():,} examples more" + (f" ({', '.join(examples_shown)}{more})" if examples_shown else "")
+        )
     if gone:
         parts.append(f"{gone:,} {'fewer' if parts else 'examples fewer'}")
     if not parts and now.examples != before.examples:

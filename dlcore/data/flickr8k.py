@@ -70,9 +70,9 @@ def _stems(folder: Path) -> dict[str, str]:
     """Split -> its name in the files of a folder: one that is there, else the published one."""
     files = (path.name.removesuffix(".gz") for path in sorted(folder.glob("captions_*.json*")))
     stems = (name.removeprefix("captions_").removesuffix(".json") for name in files)
-    found = {stem: split for stem in stems if (split := split_of(stem))}
-    check_one_name(found, f"data_dir={str(folder)!r}")
-    return FLICKR8K | {split: stem for stem, split in found.items()}
+    split_by_stem = {stem: split for stem in stems if (split := split_of(stem))}
+    check_one_name(split_by_stem, f"data_dir={str(folder)!r}")
+    return FLICKR8K | {split: stem for stem, split in split_by_stem.items()}
 
 
 def _split(folder: Path, stem: str, size: int, name: str) -> CaptionedImages:

@@ -74,19 +74,19 @@ def font_digits(
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = np.linalg.inv(turn @ np.array([[1, sheared], [0, 1]]) @ np.diag([width, height]))
         offset = middle - matrix @ np.array([middle, middle])
-        turned = canvas.transform(
+        warped = canvas.transform(
             canvas.size,
             Image.Transform.AFFINE,
             (*matrix[0], offset[0], *matrix[1], offset[1]),
             Image.Resampling.BILINEAR,
         )
         # The digit's box fills the height of the square, as in the handwritten ones; it keeps its proportions.
-        box = turned.getbbox()
+        box = warped.getbbox()
         ratio = _CANVAS / max(box[2] - box[0], box[3] - box[1])
         size = [max(1, round(ratio * side)) for side in (box[2] - box[0], box[3] - box[1])]
         square = Image.new("L", (_CANVAS, _CANVAS))
         corner = [round((_CANVAS - side) / 2 + m) for side, m in zip(size, move, strict=True)]
-        square.paste(turned.crop(box).resize(size, Image.Resampling.BILINEAR), corner)
+        square.paste(warped.crop(box).resize(size, Image.Resampling.BILINEAR), corner)
         block = _CANVAS // _SIDE
         means = np.asarray(square, np.float32).reshape(_SIDE, block, _SIDE, block).mean((1, 3)) / 255
         image[i, ..., 0] = np.rint(_LEVELS * means) / _LEVELS

@@ -107,10 +107,10 @@ def load(
         )
     else:
         sources = tfds_sources(name, data_dir, DATASETS, limit_bytes, image_size, workers)
-    sources, notes = _with_test_and_valid(name, sources, valid_fraction, seed)
+    sources, messages = _with_test_and_valid(name, sources, valid_fraction, seed)
     if name == "folder":
-        notes += shared_images(sources["train"], sources["valid"], sources["test"])
-    return _checked(sources["train"], sources["valid"], sources["test"], notes)
+        messages += shared_images(sources["train"], sources["valid"], sources["test"])
+    return _checked(sources["train"], sources["valid"], sources["test"], messages)
 
 
 def folder_splits(
@@ -160,15 +160,15 @@ def folder_splits(
             images, read = stream_files(files, headers, folder.zipped, skip_bad, workers)
         else:
             images, read = decode_files(headers.readable[split], headers.shape, skip_bad)
-        notes = _notes(folder, headers)
+        messages = _notes(folder, headers)
         if stream:
-            notes += (streaming_note(folder.path, headers.num_bytes, limit_bytes, headers.shape, workers),)
+            messages += (streaming_note(folder.path, headers.num_bytes, limit_bytes, headers.shape, workers),)
         if len(read) < len(files):
             bad = len(files) - len(read)
-            notes += (f"{name}: {bad} of {len(files)} files could not be read and were left out",)
+            messages += (f"{name}: {bad} of {len(files)} files could not be read and were left out",)
         arrays = {"image": images, "label": np.array([file.label for file in read], np.int32)}
         names, sizes = np.array([file.key for file in read], object), np.array([file.size for file in read], np.int64)
-        sources[split] = Source(arrays, len(read), folder.class_names, name, notes, names, sizes)
+        sources[split] = Source(arrays, len(read), folder.class_names, name, messages, names, sizes)
     return sources
 
 
@@ -198,8 +198,8 @@ def folder_source(
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:
         raise ValueError(f"path={str(path)!r}: holds the splits {sorted(splits)}; use folder_splits, or give one")
-    for note in splits["all"].notes:
-        logging.warning("%s", note)
+    for message in splits["all"].notes:
+        logging.warning("%s", message)
     return splits["all"]
 
 
@@ -233,50 +233,50 @@ def _check_fits(path: str, count: int, shape: tuple[int, int, int], limit_bytes:
 
 
 def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
-    notes = ()
+    messages = ()
     if headers.mixed:
         mode = "gray" if headers.shape[2] == 1 else "RGB"
-        notes += (f"{folder.path}: gray and color images together, all converted to {mode}",)
+        messages += (f"{folder.path}: gray and color images together, all converted to {mode}",)
     if folder.num_outside:
-        notes += (f"{folder.path}: images outside the class folders, left out: {folder.num_outside}",)
+        messages += (f"{folder.path}: images outside the class folders, left out: {folder.num_outside}",)
     if without := folder.without_images:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        notes += (f"{folder.path}: folders without an image, left out: {', '.join(without[:5])}{more}",)
+        messages += (f"{folder.path}: folders without an image, left out: {', '.join(without[:5])}{more}",)
     alike = collections.Counter(name.casefold() for name in folder.class_names)
     if names := [name for name in folder.class_names if alike[name.casefold()] > 1]:
-        notes += (f"{folder.path}: classes whose names differ in upper and lower case alone: {', '.join(names)}",)
+        messages += (f"{folder.path}: classes whose names differ in upper and lower case alone: {', '.join(names)}",)
     for split, files in folder.splits.items():
         there = {file.label for file in files}
         if missing := [name for label, name in enumerate(folder.class_names) if label not in there]:
-            notes += (f"{folder.path}: no image in {split} of the classes {', '.join(missing)}",)
-    return notes
+            messages += (f"{folder.path}: no image in {split} of the classes {', '.join(missing)}",)
+    return messages
 
 
 def _with_test_and_valid(
     name: str, sources: dict[str, Source], valid_fraction: float, seed: int
 ) -> tuple[dict[str, Source], tuple[str, ...]]:
     """Train, validation and test, carved from what there is, and notes that say so."""
-    sources, notes = dict(sources), ()
+    sources, messages = dict(sources), ()
     if len(sources) == 1:
         (whole,) = sources.values()
         train, test = split_validation(whole, _TEST_FRACTION, seed, "test")
         sources = {"train": train, "test": test}
-        notes += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
+        messages += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
     elif "train" not in sources:
         raise ValueError(f"dataset={name!r}: has no train split, only {sorted(sources)}")
     elif "test" not in sources:
         sources["test"] = sources.pop("valid")
-        notes += ("no test split: the validation split takes its place, and validation is carved from train",)
+        messages += ("no test split: the validation split takes its place, and validation is carved from train",)
     if "valid" not in sources:
         sources["train"], sources["valid"] = split_validation(sources["train"], valid_fraction, seed)
-    return sources, notes
+    return sources, messages
 
 
-def _checked(train: Source, valid: Source, test: Source, notes: tuple[str, ...]) -> Splits:
+def _checked(train: Source, valid: Source, test: Source, messages: tuple[str, ...]) -> Splits:
     for source in (train, valid, test):
         check_labels(source, len(train.class_names))
     shapes = {source.name: source.arrays["image"].shape[1:] for source in (train, valid, test)}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"image_size=None: the splits have several shapes, {shapes}; image_size gives them one")
-    notes = tuple(dict.fromkeys(notes + train.notes + valid.notes + test.notes))
-    return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], notes)
+    messages = tuple(dict.fromkeys(messages + train.notes + valid.notes + test.notes))
+    return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], messages)

@@ -149,28 +149,28 @@ def list_images(path: str | Path) -> list[Path]:
 
 def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
     """The images below a folder, sorted, and the folders without any."""
-    images, others = [], []
+    images, other_files = [], []
     for folder, names in _walk(path):
         below = folder.relative_to(path)
         for name in names or ([] if any(folder.iterdir()) else ["empty"]):
-            (images if is_image((below / name).parts) else others).append(folder / name)
+            (images if is_image((below / name).parts) else other_files).append(folder / name)
     if not images:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
-    parts = ([file.relative_to(path).parts for file in files] for files in (images, others))
+    parts = ([file.relative_to(path).parts for file in files] for files in (images, other_files))
     return sorted(images), _without_images(*parts)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Folders below `root` with their files, each real folder once: by its own path, else by the first link to it."""
-    seen, links = set(), [root]
+    visited_dirs, links = set(), [root]
     while links:
         start = links.pop(0)
         for folder, below, names in os.walk(start):
             status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in visited_dirs:
                 below.clear()
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            visited_dirs.add((status.st_dev, status.st_ino))
             below.sort()
             links += [path for path in (Path(folder) / name for name in below) if path.is_symlink()]
             yield Path(folder), names
@@ -192,10 +192,10 @@ def _is_visible(parts: tuple[str, ...]) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
-def _without_images(images: Iterable[tuple[str, ...]], others: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+def _without_images(images: Iterable[tuple[str, ...]], other_files: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     """Folders below the root whose files are no images by their names, with an ending of them, or "empty"."""
     some = {parts[:depth] for parts in images for depth in range(len(parts))}
-    endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in others if _is_visible(parts)}
+    endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in other_files if _is_visible(parts)}
     return tuple(f"{'/'.join(folder)} ({endings[folder]})" for folder in sorted(set(endings) - some - {()}))
 
 
@@ -223,8 +223,10 @@ def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
         _Entry(f"{path}:{name}", PurePosixPath(name).parts, functools.partial(_open_member, archive, name), size)
         for name, size in sorted(members.items())
     ]
-    others = {member.filename for member in archive.infolist() if not member.is_dir()} - members.keys()
-    return entries, _without_images(*([PurePosixPath(name).parts for name in names] for names in (members, others)))
+    other_files = {member.filename for member in archive.infolist() if not member.is_dir()} - members.keys()
+    return entries, _without_images(
+        *([PurePosixPath(name).parts for name in names] for names in (members, other_files))
+    )
 
 
 def _size(path: Path) -> int:
@@ -275,9 +277,9 @@ def _check_repeats(path: str, entries: list[_Entry]) -> None:
     for name, other in itertools.combinations(sorted(below), 2):
         shared = below[name] & below[other]
         if len(shared) > 1 and 2 * len(shared) >= min(len(below[name]), len(below[other])):
-            shown = ", ".join(repr(c) for c in sorted(shared)[:_SHOWN])
+            repeated = ", ".join(repr(c) for c in sorted(shared)[:_SHOWN])
             raise ValueError(
-                f"path={path!r}: the classes {shown} are below {name!r} and below {other!r}; allowed: splits called "
+                f"path={path!r}: the classes {repeated} are below {name!r} and below {other!r}; allowed: splits called "
                 f"{allowed_names()}, or each class once (rename folders whose classes differ by where they lie)"
             )
     for name, classes in below.items():

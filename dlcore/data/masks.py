@@ -91,16 +91,16 @@ def _string_lengths(text: str | bytes) -> np.ndarray:
     last is its sign. From the fourth length on, what is written is the difference from the one two before.
     """
     codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero(codes & 32 == 0)
-    if not len(ends) or ((codes < 0) | (codes > 63)).any() or ends[-1] != len(codes) - 1:
+    last_digits = np.flatnonzero(codes & 32 == 0)
+    if not len(last_digits) or ((codes < 0) | (codes > 63)).any() or last_digits[-1] != len(codes) - 1:
         raise ValueError(f"counts={text!r}: not run lengths; allowed: a string as pycocotools writes it")
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    digits = ends - starts + 1
+    starts = np.concatenate([[0], last_digits[:-1] + 1])
+    digits = last_digits - starts + 1
     if digits.max() > 8:
         raise ValueError(f"counts={text!r}: a length above 2^40; allowed: a string as pycocotools writes it")
-    place = 5 * (np.arange(len(codes)) - np.repeat(starts, digits))
-    lengths = np.add.reduceat((codes & 31) << place, starts)
-    lengths = np.where(codes[ends] & 16, lengths - (1 << 5 * digits), lengths)
+    shift = 5 * (np.arange(len(codes)) - np.repeat(starts, digits))
+    lengths = np.add.reduceat((codes & 31) << shift, starts)
+    lengths = np.where(codes[last_digits] & 16, lengths - (1 << 5 * digits), lengths)
     for first in (1, 2):
         lengths[first::2] = np.cumsum(lengths[first::2])
     return lengths

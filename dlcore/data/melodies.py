@@ -52,14 +52,14 @@ def melodies(count: int, seed: int = 0) -> str:
 
 
 def _two_bars(rng: np.random.Generator) -> list[str]:
-    note, bars = int(rng.choice(_FIRST)), []
+    pitch, measures = int(rng.choice(_FIRST)), []
     for _ in range(2):
-        bar = ""
+        measure = ""
         for length in _RHYTHMS[rng.integers(len(_RHYTHMS))]:
-            bar += NOTES[note] + ("" if length == 1 else str(length))
-            note = int(np.clip(note + rng.choice(_MOVES), 0, len(NOTES) - 1))
-        bars.append(bar)
-    return bars
+            measure += NOTES[pitch] + ("" if length == 1 else str(length))
+            pitch = int(np.clip(pitch + rng.choice(_MOVES), 0, len(NOTES) - 1))
+        measures.append(measure)
+    return measures
 
 
 def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) -> np.ndarray:

@@ -70,10 +70,10 @@ def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Pat
       ValueError: the ending is unknown, or this is no mesh (`dlcore.ops.check_mesh`).
     """
     path = Path(path)
-    write = _format(path)[1]
+    writer = _format(path)[1]
     vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces)
     check_mesh(vertices, faces)
-    path.write_bytes(write(vertices, faces.astype(np.int32)))
+    path.write_bytes(writer(vertices, faces.astype(np.int32)))
     return path
 
 

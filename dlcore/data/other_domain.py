@@ -29,8 +29,8 @@ def blend(images: np.ndarray, patches: np.ndarray) -> np.ndarray:
     """
     if images.shape[1:3] != patches.shape[1:3]:
         raise ValueError(f"patches={patches.shape[1:3]}: of another size; allowed: {images.shape[1:3]}, the images'")
-    others = patches[np.arange(len(images)) % len(patches)]
-    return np.abs(images.astype(np.int16) - others).astype(np.uint8)
+    backgrounds = patches[np.arange(len(images)) % len(patches)]
+    return np.abs(images.astype(np.int16) - backgrounds).astype(np.uint8)
 
 
 def two_domains(
@@ -55,11 +55,11 @@ def two_domains(
     image = image if image.dtype == np.uint8 else np.rint(255 * np.asarray(image)).astype(np.uint8)
     image = image.repeat(3, -1) if image.shape[-1] == 1 else image
     order = np.random.default_rng((checked_seed(seed), 5)).permutation(len(source))
-    others = image[order]
+    shuffled = image[order]
     arrays = {
         "image": image,
         "label": source.arrays["label"],
-        "target": blend(others, patches) if kind == "blended" else 255 - others,
+        "target": blend(shuffled, patches) if kind == "blended" else 255 - shuffled,
         "target_label": source.arrays["label"][order],
     }
     return Source(arrays, class_names=source.class_names, name=f"{source.name} and {kind}")

@@ -99,22 +99,22 @@ def pair_source(
             if not len(row):
                 raise ValueError(f"{name}={text!r}: no word in line {number} of {sentences.name}; allowed: one or more")
     longest = np.array([max(map(len, pair)) for pair in zip(*sides, strict=True)], int)
-    kept = np.flatnonzero(longest <= length) if length is not None else np.arange(len(longest))
-    if not len(kept):
+    selected_idx = np.flatnonzero(longest <= length) if length is not None else np.arange(len(longest))
+    if not len(selected_idx):
         shortest = longest.min() if len(longest) else 0
         raise ValueError(f"length={length}: all pairs of {sentences.name} are longer; allowed: at least {shortest}")
-    notes = ()
-    if left := len(longest) - len(kept):
-        notes = (
+    messages = ()
+    if left := len(longest) - len(selected_idx):
+        messages = (
             f"{sentences.name}: {left:,} of {len(longest):,} pairs have a sentence of more than {length} tokens "
             f"(the longest has {longest.max()}) and are left out",
         )
-    rows = [[side[i] for i in kept] for side in sides]
+    rows = [[side[i] for i in selected_idx] for side in sides]
     arrays = {
         "source": padded(rows[0], None if length is None else length + 1, start=False),
         "target": padded(rows[1], None if length is None else length + 2),
     }
-    return Source(arrays, len(kept), name=sentences.name, notes=notes, names=(kept + 1).astype(str))
+    return Source(arrays, len(selected_idx), name=sentences.name, notes=messages, names=(selected_idx + 1).astype(str))
 
 
 def _lines(folder: Path, name: str) -> Sequence[str]:

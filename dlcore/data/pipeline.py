@@ -144,7 +144,7 @@ class Pipeline:
         index = np.empty(count, np.int32)
         for each in np.unique(epoch):
             index[epoch == each] = self.order(int(each))[offset[epoch == each]]
-        batch = self.source.drawn(index, self.seed, epoch)
+        batch = self.source.sample(index, self.seed, epoch)
         return batch if self.transform is None else self._transformed(batch, epoch, self.transform)
 
     def _transformed(
@@ -255,7 +255,7 @@ def _padded(source: Source, batch_size: int, first: int, count: int) -> Iterator
         return source[np.where(real, position, 0)] | {"mask": real.astype(np.float32)}
 
     steps = steps_per_epoch(len(source), batch_size)
-    if not any(hasattr(array, "drawn") for array in source.arrays.values()):
+    if not any(hasattr(array, "sample") for array in source.arrays.values()):
         yield from map(rows, range(steps))
         return
     with prefetch(rows, 0, steps) as batches:

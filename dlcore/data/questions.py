@@ -112,7 +112,7 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
     checked_seed(seed)
     words = question_words()
     image = np.zeros((count, size, size, 3), np.uint8)
-    answer, kind = np.zeros((2, count), np.int32)
+    answer_id, kind = np.zeros((2, count), np.int32)
     texts = []
     for i in range(count):
         rng = np.random.default_rng((seed, i))
@@ -120,10 +120,10 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
         placed = _counted(rng, grid) if KINDS[kind[i]] == "count" else _paired(rng, grid)
         text, right = _ask(rng, KINDS[kind[i]], placed, grid)
         image[i] = draw_shapes(rng, placed, size, grid)
-        answer[i] = ANSWERS.index(right)
+        answer_id[i] = ANSWERS.index(right)
         texts.append(text)
     question = question_tokens(texts, words) if texts else np.full((0, _LONGEST), PAD, np.int32)
-    arrays = {"image": image, "question": question, "answer": answer, "kind": kind}
+    arrays = {"image": image, "question": question, "answer": answer_id, "kind": kind}
     return Source(arrays, count, name="shapes with questions")
 
 
@@ -134,14 +134,14 @@ def _ask(rng: np.random.Generator, kind: str, placed: list[Placed], grid: int) -
         return _COLOR.format(thing.shape), thing.color
     if kind == "shape":
         return _SHAPE.format(thing.color), thing.shape
-    which = rng.random() < 0.5
+    is_first = rng.random() < 0.5
     if kind == "relation":
         near = placed[_nearest(tuple(p.cell for p in placed), grid)[placed.index(thing)]]
-        if which:
+        if is_first:
             return _NEAREST_SHAPE.format(thing.color), near.shape
         return _NEAREST_COLOR.format(thing.shape), near.color
     color, shape = _COLORS[rng.integers(4)], _SHAPES[rng.integers(4)]
-    if which:
+    if is_first:
         return _COUNT.format(f"{color} things"), str(sum(p.color == color for p in placed))
     return _COUNT.format(_PLURALS[shape]), str(sum(p.shape == shape for p in placed))
 
@@ -156,8 +156,8 @@ def _counted(rng: np.random.Generator, grid: int) -> list[Placed]:
 
 def _paired(rng: np.random.Generator, grid: int) -> list[Placed]:
     """Four shapes of four colors and names, each the only nearest neighbor of one other."""
-    places = _places_of_pairs(grid)
-    cells = rng.permutation(places[rng.integers(len(places))])
+    positions = _places_of_pairs(grid)
+    cells = rng.permutation(positions[rng.integers(len(positions))])
     kinds = zip(rng.permutation(4), rng.permutation(4), cells, strict=True)
     return [Placed(_COLORS[color], _SHAPES[shape], int(cell)) for color, shape, cell in kinds]
 

@@ -109,9 +109,9 @@ def _read(value: str) -> tuple[int, int] | None:
     """(S, L); None for stretch."""
     if value == "stretch":
         return None
-    if not (found := _FORM.fullmatch(value)):
+    if not (match := _FORM.fullmatch(value)):
         raise ValueError(f"resize={value}: unknown; {_ALLOWED}")
-    shortest, longest = map(int, found.groups())
+    shortest, longest = map(int, match.groups())
     if not 0 < shortest <= longest:
         raise ValueError(f"resize={value}: S={shortest} and L={longest}; allowed: 0 < S <= L")
     return shortest, longest

@@ -94,7 +94,7 @@ def scenes(
             canvas = _background(rng, size)
         num_shapes = 0 if rng.random() < empty else rng.integers(1, max_boxes + 1)
         placed: list[np.ndarray] = []
-        drawn: list[np.ndarray] = []
+        images_drawn: list[np.ndarray] = []
         for _ in range(num_shapes):
             label, mask = _shape(rng, size, smallest, largest)
             box = _extent(mask)
@@ -106,14 +106,14 @@ def scenes(
             if masks:
                 more["colors"][i, len(placed)] = color
             placed.append(box)
-            drawn.append(mask)
+            images_drawn.append(mask)
         noisy = canvas + rng.normal(0, rng.uniform(0, 10), canvas.shape)
         image[i] = noisy.clip(0, 255).astype(np.uint8)
-        whole = np.stack(drawn) if drawn else np.zeros((0, size, size), bool)
+        whole = np.stack(images_drawn) if images_drawn else np.zeros((0, size, size), bool)
         if masks:
             more["masks"][i, : len(whole)] = pack_masks(whole)
-            for j, seen in enumerate(visible_masks(whole)):
-                more["modal_boxes"][i, j] = _extent(seen) if seen.any() else 0
+            for j, visible in enumerate(visible_masks(whole)):
+                more["modal_boxes"][i, j] = _extent(visible) if visible.any() else 0
         if keypoints:
             for j in range(len(whole)):
                 more["keypoints"][i, j] = _keypoints(whole[j], boxes[i, j], whole[j + 1 :].any(0))
@@ -172,8 +172,8 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     """A color, a slow ramp of it, stripes and blocks: float [size, size, 3]."""
     y, x = np.mgrid[:size, :size] / size
     base, tilt = rng.uniform(30, 225, 3), rng.normal(0, 40, (2, 3))
-    angle, waves = rng.uniform(0, np.pi), rng.uniform(2, 14)
-    stripes = np.sin(2 * np.pi * waves * (x * np.cos(angle) + y * np.sin(angle)))
+    angle, frequency = rng.uniform(0, np.pi), rng.uniform(2, 14)
+    stripes = np.sin(2 * np.pi * frequency * (x * np.cos(angle) + y * np.sin(angle)))
     cells = rng.integers(3, 13)
     blocks = rng.normal(0, 1, (cells, cells, 3))[np.floor(y * cells).astype(int), np.floor(x * cells).astype(int)]
     texture = rng.uniform(0, 22) * stripes[..., None] + rng.uniform(0, 16) * blocks
@@ -206,8 +206,8 @@ def _keypoints(mask: np.ndarray, box: np.ndarray, nearer: np.ndarray) -> np.ndar
     """[4, 3] (x, y, visibility) of KEYPOINTS; `nearer` tells which pixels later shapes hide."""
     y, x = (index + 0.5 for index in np.nonzero(mask))
     (x0, y0, x1, y1), points = box, []
-    wide, high = _CAP * (x1 - x0), _CAP * (y1 - y0)
-    for part in (x < x0 + wide, y < y0 + high, x > x1 - wide, y > y1 - high):
+    offset_x, offset_y = _CAP * (x1 - x0), _CAP * (y1 - y0)
+    for part in (x < x0 + offset_x, y < y0 + offset_y, x > x1 - offset_x, y > y1 - offset_y):
         px, py = x[part].mean(), y[part].mean()
         points.append((px, py, 1 if nearer[int(py), int(px)] else 2))
     return np.array(points, np.float32)

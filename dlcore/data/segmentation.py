@@ -135,7 +135,7 @@ def segmentation_splits(
     layout = _layout_of(path) if layout is None else layout
     if layout not in LAYOUTS:
         raise ValueError(f"layout={layout!r}: unknown; allowed: {', '.join(LAYOUTS)}")
-    names, table, pairs, notes = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
+    names, table, pairs, messages = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
     if not pairs.get("train"):
         raise ValueError(f"data_dir={str(data_dir)!r}: holds no training images with masks; allowed: those of {layout}")
     size = None if image_size is None else target_size(image_size)
@@ -146,7 +146,7 @@ def segmentation_splits(
         if split == "train" and not names:  # a validation mask may hold no other numbers than those of train
             names = _names_of(values["train"], str(data_dir))
             table = _numbered(len(names), VOID)
-            notes += (f"{path.name}: no classes.json; {len(names)} classes, the numbers in the training masks",)
+            messages += (f"{path.name}: no classes.json; {len(names)} classes, the numbers in the training masks",)
     if len({s.arrays["image"].shape[1:] for s in sources.values()}) > 1:
         raise ValueError("image_size=None: the splits have images of different sizes; allowed: height,width")
     return {
@@ -155,7 +155,7 @@ def segmentation_splits(
             len(s),
             names,
             f"{path.stem} ({split})",
-            (*notes, *s.notes, *_classes_seen(s, split, names, values[split], str(data_dir))),
+            (*messages, *s.notes, *_classes_seen(s, split, names, values[split], str(data_dir))),
             s.names,
             s.sizes,
         )
@@ -165,16 +165,16 @@ def segmentation_splits(
 
 def _names_of(values: np.ndarray, data_dir: str) -> tuple[str, ...]:
     """Names of classes that are numbers, of the numbers in the training masks."""
-    found = values[values != VOID]
-    if len(found) < 2:
+    class_ids = values[values != VOID]
+    if len(class_ids) < 2:
         raise ValueError(_one_class(data_dir, values))
-    if len(found) <= found.max() or len(found) > _MOST_UNNAMED:
+    if len(class_ids) <= class_ids.max() or len(class_ids) > _MOST_UNNAMED:
         raise ValueError(
             f"data_dir={data_dir!r}: the training masks hold {len(values)} values, {_listed(values)}; allowed: without "
             f"classes.json up to {_MOST_UNNAMED} classes, numbered from 0 without gaps, and {VOID} for void (shades "
             f"come from masks that were resized or smoothed); or with the values in classes.json, such as {_TWO}"
         )
-    return tuple(map(str, found))
+    return tuple(map(str, class_ids))
 
 
 def _classes_seen(
@@ -189,19 +189,19 @@ def _classes_seen(
 
 
 def _one_class(data_dir: str, values: np.ndarray, split: str = "train") -> str:
-    which = {"train": "training", "valid": "validation"}.get(split, split)
+    split_name = {"train": "training", "valid": "validation"}.get(split, split)
     few = "fewer than two classes" if split == "train" else "no class"
     return (
-        f"data_dir={data_dir!r}: the {which} masks hold {_listed(values)}, {few} besides void ({VOID}, without "
+        f"data_dir={data_dir!r}: the {split_name} masks hold {_listed(values)}, {few} besides void ({VOID}, without "
         "classes.json); allowed: 0 for the background and 1 for the foreground, or the masks' values, and a void "
         f"that is none of them, in classes.json, such as {_TWO}"
     )
 
 
 def _listed(values: Any) -> str:
-    shown = [str(value) for value in values]
-    more = f" and {len(shown) - _SHOWN} more, to {shown[-1]}" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more
+    formatted = [str(value) for value in values]
+    more = f" and {len(formatted) - _SHOWN} more, to {formatted[-1]}" if len(formatted) > _SHOWN else ""
+    return ", ".join(formatted[:_SHOWN]) + more
 
 
 def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any) -> Source:
@@ -237,12 +237,12 @@ def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarr
     Returns:
       (pixels of each class [C] int64, pixels other than void of the images that hold the class [C] int64).
     """
-    own, beside = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    inside, beside = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     for labels in source.arrays["semantic"]:
         counts = np.bincount(labels.reshape(-1), minlength=256)[:num_classes]
-        own += counts
+        inside += counts
         beside += np.where(counts > 0, counts.sum(), 0)
-    return own, beside
+    return inside, beside
 
 
 def _layout_of(path: Path) -> str:
@@ -312,7 +312,7 @@ def _pairs(path: Path) -> _Content:
         kind = next((i for i in range(len(parts) - 1) if parts[i].lower() in ("images", "masks")), None)
         if kind is not None and is_image(parts):
             kinds[name] = kind
-    split_by_name, notes = _splits_of(kinds, path)
+    split_by_name, messages = _splits_of(kinds, path)
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for name, kind in kinds.items():
         parts = PurePosixPath(name).parts
@@ -324,8 +324,8 @@ def _pairs(path: Path) -> _Content:
     pairs: dict[str, list[_Pair]] = {}
     for split, group in groups.items():
         for this, other in (("images", "masks"), ("masks", "images")):
-            if alone := sorted(set(group[this]) - set(group[other])):
-                name = group[this][alone[0]]
+            if unpaired := sorted(set(group[this]) - set(group[other])):
+                name = group[this][unpaired[0]]
                 raise ValueError(f"{path}: {name} has no file of its name in {other}; allowed: one of each")
         pairs[split] = [
             _Pair(
@@ -337,7 +337,7 @@ def _pairs(path: Path) -> _Content:
             )
             for key, image in sorted(group["images"].items())
         ]
-    return names, table, pairs, notes
+    return names, table, pairs, messages
 
 
 def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Table]:
@@ -374,41 +374,41 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
 
 def _splits_of(kinds: Mapping[str, int], path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """Split of each file by its folders, other than images and masks; and a note where no folder is a split."""
-    found, known, other = {}, set(), {}
+    split_of_folder, splits, other = {}, set(), {}
     for name, kind in kinds.items():
         parts = PurePosixPath(name).parts
         folders = (*parts[:kind], *parts[kind + 1 : -1])
         here = [folder for folder in folders if split_of(folder)]
         if len({split_of(folder) for folder in here}) > 1:
             raise ValueError(f"{path}: {name} is below {' and below '.join(here)}; allowed: one split")
-        known |= set(here)
-        found[name] = split_of(here[0]) if here else None
+        splits |= set(here)
+        split_of_folder[name] = split_of(here[0]) if here else None
         if not here:
             other.setdefault(folders[0] if folders else parts[kind], name)
-    check_one_name(known, str(path))
-    if known and other:
+    check_one_name(splits, str(path))
+    if splits and other:
         folder, name = next(iter(other.items()))
         raise ValueError(
-            f"{path}: {name} is in no split, and {', '.join(sorted(known))} are there; allowed instead of {folder!r}: "
+            f"{path}: {name} is in no split, and {', '.join(sorted(splits))} are there; allowed instead of {folder!r}: "
             f"{allowed_names()}"
         )
-    said = sorted(other) if len(set(other) - {"images", "masks"}) > 1 else ()
-    notes = (f"{path}: no folder is a split ({allowed_names()}); training data is all of {_listed(said)}",)
-    return {name: split or "train" for name, split in found.items()}, notes if said else ()
+    folder_names = sorted(other) if len(set(other) - {"images", "masks"}) > 1 else ()
+    messages = (f"{path}: no folder is a split ({allowed_names()}); training data is all of {_listed(folder_names)}",)
+    return {name: split or "train" for name, split in split_of_folder.items()}, messages if folder_names else ()
 
 
 def _files(path: Path) -> Mapping[str, Callable[[], bytes]]:
     """Name -> function that reads, of a folder's files and of the members of its .zip files, or of one .zip."""
     if path.is_file():
         return _members(path, "")
-    found: dict[str, Callable[[], bytes]] = {}
+    files: dict[str, Callable[[], bytes]] = {}
     for file in sorted(path.rglob("*")):
         name = str(PurePosixPath(*file.relative_to(path).parts))
         if file.suffix.lower() == ".zip" and file.parent == path:
-            found |= _members(file, f"{file.stem}/")
+            files |= _members(file, f"{file.stem}/")
         elif file.is_file():
-            found[name] = file.read_bytes
-    return found
+            files[name] = file.read_bytes
+    return files
 
 
 def _members(path: Path, prefix: str) -> dict[str, Callable[[], bytes]]:
@@ -431,15 +431,15 @@ def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> tu
             )
     arrays = {"image": np.stack([row.image for row in rows]), "semantic": np.stack([row.labels for row in rows])}
     names = np.array([pair.key for pair in pairs], object)
-    notes = ()
-    if turned := [pair.key for pair, row in zip(pairs, rows, strict=True) if row.turned]:
-        notes = (
-            f"{len(turned)} images are turned as their EXIF orientation says; their masks state none and are taken as "
-            f"drawn on the turned images: {_listed(turned)}",
+    messages = ()
+    if rotated := [pair.key for pair, row in zip(pairs, rows, strict=True) if row.turned]:
+        messages = (
+            f"{len(rotated)} images are turned as their EXIF orientation says; their masks state none and are taken as "
+            f"drawn on the turned images: {_listed(rotated)}",
         )
     sizes = np.array([row.num_bytes for row in rows], np.int64)
     values = np.unique(np.concatenate([row.values for row in rows]))
-    return Source(arrays, len(pairs), notes=notes, names=names, sizes=sizes), values
+    return Source(arrays, len(pairs), notes=messages, names=names, sizes=sizes), values
 
 
 def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
@@ -448,12 +448,12 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
     try:
         content = pair.read_image()
         image = decode_image(io.BytesIO(content), None, 3)
-        turned = orientation(opened(io.BytesIO(content))) > 1
+        is_rotated = orientation(opened(io.BytesIO(content))) > 1
     except Exception as error:
         raise ValueError(unreadable([(pair.image, error)], False)) from None
     try:
         content_of_mask = pair.read_mask()
-        turned = orientation(opened(io.BytesIO(content_of_mask))) == 1 and turned
+        is_rotated = orientation(opened(io.BytesIO(content_of_mask))) == 1 and is_rotated
     except Exception as error:
         raise ValueError(unreadable([(pair.mask, error)], False)) from None
     try:
@@ -463,17 +463,18 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
     except Exception as error:
         raise ValueError(unreadable([(pair.mask, error)], False)) from None
     if values.shape != image.shape[:2]:
-        hint = " (which its EXIF orientation turned; the mask states none)" if turned else ""
+        hint = " (which its EXIF orientation turned; the mask states none)" if is_rotated else ""
         raise ValueError(f"{pair.mask}: a mask of {values.shape} pixels; allowed: its image's {image.shape[:2]}{hint}")
-    found = np.unique(values)
+    class_ids = np.unique(values)
     inside = (values >= 0) & (values <= 255)
     classes = np.where(inside, table.classes[np.where(inside, values, 0).astype(np.uint8)], -1)
     if (classes < 0).any():
         raise ValueError(
-            f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}; the mask holds {_listed(found)}"
+            f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}; the mask holds "
+            f"{_listed(class_ids)}"
         )
     labels = classes.astype(np.uint8)
     if size is not None and image.shape[:2] != size:
         image = stretched(image, size)
         labels = np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
-    return _Row(image, labels, len(content), found, turned)
+    return _Row(image, labels, len(content), class_ids, is_rotated)

@@ -61,12 +61,12 @@ def _clause(rng: np.random.Generator, praise: bool) -> list[str]:
 
 
 def _sentence(rng: np.random.Generator) -> tuple[list[str], bool]:
-    praise, join = bool(rng.integers(2)), _one_of(rng, JOINS)
-    if join == "single":
+    praise, conjunction = bool(rng.integers(2)), _one_of(rng, JOINS)
+    if conjunction == "single":
         return _clause(rng, praise), praise
-    if join == "and":
+    if conjunction == "and":
         return [*_clause(rng, praise), "and", *_clause(rng, praise)], praise
-    if join == "but":
+    if conjunction == "but":
         return [*_clause(rng, not praise), "but", *_clause(rng, praise)], praise
     return ["although", *_clause(rng, not praise), ",", *_clause(rng, praise)], praise
 

@@ -193,7 +193,7 @@ def read_shapes(
     side = image.shape[0] // grid
     pixels = np.asarray(image, np.float32) * (1 if image.dtype == np.uint8 else 255)
     names, templates = _templates(side, tuple(shapes))
-    found = []
+    shape_ids = []
     for cell in range(grid**2):
         y, x = cell // grid * side, cell % grid * side
         part, mask = pixels[y : y + side, x : x + side], foreground(image[y : y + side, x : x + side])
@@ -205,16 +205,16 @@ def read_shapes(
             continue
         color = part[mask].mean(0)
         nearest = min(COLORS, key=lambda name: np.square(color - COLORS[name]).sum())
-        found.append(Placed(nearest, names[int(overlap.argmax())], cell))
-    return found
+        shape_ids.append(Placed(nearest, names[int(overlap.argmax())], cell))
+    return shape_ids
 
 
 @functools.cache
 def _templates(side: int, shapes: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
     """Every shape in several sizes and places: (names [K], [K, side^2] float32)."""
     names, masks = [], []
-    for share in (0.72, 0.78, 0.84, 0.9, 0.95):
-        radius = share * side / 2
+    for fraction in (0.72, 0.78, 0.84, 0.9, 0.95):
+        radius = fraction * side / 2
         slack = side / 2 - radius
         for dx in (-slack, 0, slack):
             for dy in (-slack, 0, slack):

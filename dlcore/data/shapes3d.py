@@ -76,16 +76,16 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
     root = Path(data_dir)
     if files := sorted(root.glob(f"modelnet*_{split}.npz")):
         return _modelnet_file(files[0], split, num_points)
-    found = sorted(root.glob(f"*/{split}/*.off"))
-    if not found:
+    paths = sorted(root.glob(f"*/{split}/*.off"))
+    if not paths:
         raise FileNotFoundError(
             f"data_dir={str(data_dir)!r}: no ModelNet; allowed: a folder with modelnet10_{split}.npz, or with "
             f"CLASS/{split}/NAME.off"
         )
     classes = sorted({path.parts[-3] for path in root.glob("*/*/*.off")})
-    names = [f"{path.parts[-3]}/{path.stem}" for path in found]
-    label = [classes.index(path.parts[-3]) for path in found]
-    return _sampled(found, label, names, classes, num_points, seed, f"modelnet{len(classes)}/{split}")
+    names = [f"{path.parts[-3]}/{path.stem}" for path in paths]
+    label = [classes.index(path.parts[-3]) for path in paths]
+    return _sampled(paths, label, names, classes, num_points, seed, f"modelnet{len(classes)}/{split}")
 
 
 def _modelnet_file(path: Path, split: str, num_points: int | None) -> Source:
@@ -124,24 +124,24 @@ def shapenet(
       FileNotFoundError: there are no models.
     """
     root = Path(data_dir)
-    found = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
-    if not found:
+    files = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
+    if not files:
         raise FileNotFoundError(
             f"data_dir={str(data_dir)!r}: no ShapeNet; allowed: a folder with SYNSET/MODEL/models/model_normalized.obj"
         )
-    ids = [path.relative_to(root).parts[:2] for path in found]
+    ids = [path.relative_to(root).parts[:2] for path in files]
     taxonomy = root / "taxonomy.json"
-    known = json.loads(taxonomy.read_text(encoding="utf-8")) if taxonomy.is_file() else []
-    called = {str(entry["synsetId"]): str(entry["name"]).split(",")[0] for entry in known}
+    taxonomy_entries = json.loads(taxonomy.read_text(encoding="utf-8")) if taxonomy.is_file() else []
+    called = {str(entry["synsetId"]): str(entry["name"]).split(",")[0] for entry in taxonomy_entries}
     here = sorted({synset for synset, _ in ids})
     if synsets is not None:
         by_name = {called.get(synset, synset): synset for synset in here} | {synset: synset for synset in here}
         if missing := [synset for synset in synsets if synset not in by_name]:
             raise ValueError(f"synsets={missing[0]!r}: not there; allowed: {', '.join(sorted(by_name))}")
         here = [by_name[synset] for synset in synsets]
-    chosen = [(path, synset, model) for path, (synset, model) in zip(found, ids, strict=True) if synset in here]
-    paths, names = [path for path, *_ in chosen], [f"{synset}/{model}" for _, synset, model in chosen]
-    label = [here.index(synset) for _, synset, _ in chosen]
+    models = [(path, synset, model) for path, (synset, model) in zip(files, ids, strict=True) if synset in here]
+    paths, names = [path for path, *_ in models], [f"{synset}/{model}" for _, synset, model in models]
+    label = [here.index(synset) for _, synset, _ in models]
     return _sampled(paths, label, names, [called.get(s, s) for s in here], num_points, seed, "shapenet")
 
 

@@ -161,11 +161,11 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
     """
     if count < 1:
         raise ValueError(f"count={count}: no points; allowed: at least 1")
-    found = np.zeros((0, 3))
-    while len(found) < count:
+    samples = np.zeros((0, 3))
+    while len(samples) < count:
         points = rng.uniform(-1, 1, (16384, 3)) + solid.center
-        found = np.concatenate([found, points[np.abs(solid.signed_distance(points)) < 0.02]])
-    points = found[:count]
+        samples = np.concatenate([samples, points[np.abs(solid.signed_distance(points)) < 0.02]])
+    points = samples[:count]
     for _ in range(2):
         points = points - solid.signed_distance(points)[:, None] * _normals(solid, points)
     return points.astype(np.float32), _normals(solid, points).astype(np.float32)
@@ -255,11 +255,11 @@ def rgbd_scenes(count: int, seed: int = 0, size: int = 32) -> Source:
         forward = np.array([0, np.cos(pitch), -np.sin(pitch)])
         rotation = np.stack([np.array([1.0, 0, 0]), np.cross(forward, [1.0, 0, 0]), forward])
         translation = -rotation @ (np.array([0, 0, 0.3]) - distance * forward)
-        found, slope, label = render_depth(solids, intrinsics, rotation, translation, size, size)
+        depth_map, slope, label = render_depth(solids, intrinsics, rotation, translation, size, size)
         light = rotation @ np.array([-0.48, -0.36, 0.8])
         colors = np.concatenate([rng.uniform(0.3, 1, (len(solids), 3)), np.full((1, 3), rng.uniform(0.4, 0.8))])
         image[i] = colors[label] * (0.25 + 0.75 * np.maximum(slope @ light, 0))[..., None]
-        depth[i], normals[i] = found, slope
+        depth[i], normals[i] = depth_map, slope
     arrays = {"image": image, "depth": depth, "normals": normals}
     arrays["intrinsics"] = np.tile(intrinsics.astype(np.float32), (count, 1, 1))
     return Source(arrays, count, name="rgbd scenes")

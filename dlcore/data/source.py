@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["Source", "checked_seed", "followed_by", "join", "shuffle_labels"]
+__all__ = ["Source", "checked_seed", "concatenate", "join", "shuffle_labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Source:
         idx = self._checked(idx)
         return {key: value[idx] for key, value in self.arrays.items()} | {"index": idx.astype(np.int32)}
 
-    def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> dict[str, np.ndarray]:
+    def sample(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> dict[str, np.ndarray]:
         """Copy rows to train on: as `source[idx]`, but random crops of images on disk are drawn anew in every epoch.
 
         Args:
@@ -113,7 +113,7 @@ class Source:
           Arrays [B, ...] by name, with `index: [B] int32`.
         """
         idx = self._checked(idx)
-        rows = {k: v.drawn(idx, seed, epoch) if hasattr(v, "drawn") else v[idx] for k, v in self.arrays.items()}
+        rows = {k: v.sample(idx, seed, epoch) if hasattr(v, "sample") else v[idx] for k, v in self.arrays.items()}
         return rows | {"index": idx.astype(np.int32)}
 
     def _checked(self, idx: Any) -> np.ndarray:
@@ -138,8 +138,8 @@ class Source:
         """
         here = self._checked(idx)
         arrays = {k: v.subset(here) if hasattr(v, "subset") else v[here] for k, v in self.arrays.items()}
-        known = {k: v[here] for k, v in (("names", self.names), ("sizes", self.sizes)) if v is not None}
-        return replace(self, arrays=arrays, length=len(here), **known)
+        fields = {k: v[here] for k, v in (("names", self.names), ("sizes", self.sizes)) if v is not None}
+        return replace(self, arrays=arrays, length=len(here), **fields)
 
     def take(self, n: int) -> "Source":
         """Select the first examples.
@@ -180,17 +180,17 @@ def join(first: Source, second: Source) -> Source:
             raise ValueError(
                 f"second={second.name!r}: an example's {key} is {list(there)}; allowed: {list(here)}, as in the first"
             )
-    arrays = {key: followed_by(value, second.arrays[key]) for key, value in first.arrays.items()}
-    known = {
+    arrays = {key: concatenate(value, second.arrays[key]) for key, value in first.arrays.items()}
+    fields = {
         key: None if a is None or b is None else np.concatenate([a, b])
         for key, a, b in (("names", first.names, second.names), ("sizes", first.sizes, second.sizes))
     }
     return replace(
-        first, arrays=arrays, length=len(first) + len(second), name=f"{first.name} and {second.name}", **known
+        first, arrays=arrays, length=len(first) + len(second), name=f"{first.name} and {second.name}", **fields
     )
 
 
-def followed_by(first: Any, second: Any) -> Any:
+def concatenate(first: Any, second: Any) -> Any:
     """Append one array to another, in memory or on disk.
 
     Args:
@@ -203,13 +203,13 @@ def followed_by(first: Any, second: Any) -> Any:
     Raises:
       ValueError: only one of them is in memory.
     """
-    if hasattr(first, "followed_by") != hasattr(second, "followed_by"):
-        places = ["on disk" if hasattr(part, "followed_by") else "in memory" for part in (first, second)]
+    if hasattr(first, "concatenate") != hasattr(second, "concatenate"):
+        storage = ["on disk" if hasattr(part, "concatenate") else "in memory" for part in (first, second)]
         raise ValueError(
-            f"second={type(second).__name__}: {places[1]}, and the first part {places[0]}; allowed: both in memory or "
-            "both on disk, by the same memory limit"
+            f"second={type(second).__name__}: {storage[1]}, and the first part {storage[0]}; allowed: both in memory "
+            "or both on disk, by the same memory limit"
         )
-    return first.followed_by(second) if hasattr(first, "followed_by") else np.concatenate([first, second])
+    return first.concatenate(second) if hasattr(first, "concatenate") else np.concatenate([first, second])
 
 
 def shuffle_labels(source: Source, seed: int) -> Source:

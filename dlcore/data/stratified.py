@@ -28,9 +28,9 @@ def stratified_sample(source: Source, size: int, seed: int) -> Source:
     order = np.random.default_rng((seed, 4)).permutation(len(source))
     label = source.arrays.get("label")
     if label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer):
-        drawn = np.asarray(label)[order]
-        by_class = np.argsort(drawn, kind="stable")
-        _, first, counts = np.unique(drawn[by_class], return_index=True, return_counts=True)
+        shuffled_label = np.asarray(label)[order]
+        by_class = np.argsort(shuffled_label, kind="stable")
+        _, first, counts = np.unique(shuffled_label[by_class], return_index=True, return_counts=True)
         turn = np.empty(len(order), int)
         turn[by_class] = np.arange(len(order)) - np.repeat(first, counts)
         order = order[np.argsort(turn, kind="stable")]

@@ -1,7 +1,7 @@
 """Step 4 of loading images that do not fit in memory: an array whose rows threads read and decode on demand.
 
     images[idx]                     [B, H, W, C] uint8, the center of each image: a pure function of idx
-    images.drawn(idx, seed, epoch)  a random box of each, mirrored half of the time, where `crop` is set: a function of
+    images.sample(idx, seed, epoch)  a random box of each, mirrored half of the time, where `crop` is set: a function of
                                     (seed, epoch, index) and nothing else
 
 `StreamedImages` stands in `Source.arrays` like an array, so that splits, subsets and pipelines need not know. Batches
@@ -102,7 +102,7 @@ class StreamedImages:
         records = self.records[idx]
         return self._decoded(records) if records.ndim else self._decoded(records[None])[0]
 
-    def drawn(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
+    def sample(self, idx: np.ndarray, seed: int, epoch: np.ndarray) -> np.ndarray:
         """Decode images to train on: random boxes, mirrored or not, where `crop` is set; else their centers.
 
         Args:
@@ -131,7 +131,7 @@ class StreamedImages:
         """
         return replace(self, records=self.records[idx])
 
-    def followed_by(self, other: "StreamedImages") -> "StreamedImages":
+    def concatenate(self, other: "StreamedImages") -> "StreamedImages":
         """Append other images without reading any.
 
         Args:

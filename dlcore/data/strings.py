@@ -57,12 +57,12 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
     if vocabulary < 1:
         raise ValueError(f"vocabulary={vocabulary}: too small; allowed: at least 1")
     checked_seed(seed)
-    drawn = []
+    samples = []
     for i in range(count):
         rng = np.random.default_rng((seed, i))
-        drawn.append(rng.integers(0, vocabulary, rng.integers(low, high + 1)) + len(SPECIAL))
+        samples.append(rng.integers(0, vocabulary, rng.integers(low, high + 1)) + len(SPECIAL))
     arrays = {
-        "source": padded(drawn, high + 1, start=False),
-        "target": padded([STRING_TASKS[task](s) for s in drawn], high + 2),
+        "source": padded(samples, high + 1, start=False),
+        "target": padded([STRING_TASKS[task](s) for s in samples], high + 2),
     }
     return Source(arrays, count, name=f"strings to {task}")

@@ -46,7 +46,9 @@ def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> So
     if size < 8:
         raise ValueError(f"size={size}: too small; allowed: at least 8")
     strokes = np.random.default_rng(checked_seed(0)).permutation(sets)[list(classes)]
-    images = np.concatenate([_draw(chosen, per_class, size, c) for chosen, c in zip(strokes, classes, strict=True)])
+    images = np.concatenate(
+        [_draw(stroke_ids, per_class, size, c) for stroke_ids, c in zip(strokes, classes, strict=True)]
+    )
     attributes = np.zeros((len(strokes), len(LINES)), np.float32)
     np.put_along_axis(attributes, strokes, 1, 1)
     arrays = {
@@ -67,13 +69,13 @@ def _draw(strokes: np.ndarray, count: int, size: int, seed: int) -> np.ndarray:
     matrix = np.stack([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], -1).reshape(count, 2, 2)
     points = np.einsum("nij,nabj->nabi", matrix, points) * scale[:, None, None, None]
     points = size * (points + 0.5 + rng.uniform(-0.1, 0.1, (count, 1, 1, 2)))
-    ends = np.array(LINES)[strokes]
-    first, last = (points[:, ends[:, k, 0], ends[:, k, 1]][:, :, None] for k in (0, 1))
+    endpoints = np.array(LINES)[strokes]
+    first, last = (points[:, endpoints[:, k, 0], endpoints[:, k, 1]][:, :, None] for k in (0, 1))
     along = np.arange(size) + 0.5
     pixels = np.stack(np.meshgrid(along, along, indexing="ij"), -1).reshape(1, 1, -1, 2)
     line = last - first
-    share = np.clip(((pixels - first) * line).sum(-1) / np.square(line).sum(-1), 0, 1)[..., None]
-    distance = np.sqrt(np.square(pixels - first - share * line).sum(-1)).min(1)
+    t = np.clip(((pixels - first) * line).sum(-1) / np.square(line).sum(-1), 0, 1)[..., None]
+    distance = np.sqrt(np.square(pixels - first - t * line).sum(-1)).min(1)
     width = size / 16 * rng.uniform(0.8, 1.8, (count, 1))
     value = 1 / (1 + np.exp(2 * (distance - width / 2) * 16 / size))
     return value.reshape(count, size, size, 1).astype(np.float32)

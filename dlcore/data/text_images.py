@@ -93,13 +93,13 @@ def text_images(
             background, color = rng.integers(256, size=(2, 3))
         # A position at which all of the string is inside.
         left, top, right, bottom = fonts[key].getbbox(text)
-        room = width - (right - left), height - (bottom - top)
-        if min(room) < 0:
+        slack = width - (right - left), height - (bottom - top)
+        if min(slack) < 0:
             raise ValueError(
                 f"size={size}: {text!r} is {right - left} x {bottom - top} pixels in {key[0]} {points}; "
                 "allowed: a size that all strings fit into"
             )
-        x, y = rng.integers(room[0] + 1), rng.integers(room[1] + 1)
+        x, y = rng.integers(slack[0] + 1), rng.integers(slack[1] + 1)
         image = Image.new("RGB", (width, height), tuple(map(int, background)))
         ImageDraw.Draw(image).text((x - left, y - top), text, tuple(map(int, color)), font=fonts[key])
         images[i] = image

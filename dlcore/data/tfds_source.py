@@ -80,7 +80,9 @@ def tfds_sources(
     if len(splits) == 1:
         return {"all": tfds_source(name, splits[0], data_dir, **options)}
     return {
-        ours: tfds_source(name, theirs, data_dir, **options) for ours, theirs in _SPLITS.items() if theirs in splits
+        ours: tfds_source(name, tfds_split, data_dir, **options)
+        for ours, tfds_split in _SPLITS.items()
+        if tfds_split in splits
     }
 
 
@@ -131,9 +133,9 @@ def tfds_source(
         if file and cached is None:
             write_cache(file, data.class_names, arrays)
         return Source(arrays, class_names=data.class_names, name=data.name)
-    images, note = _streamed(data, shape, size, limit_bytes, workers)
+    images, message = _streamed(data, shape, size, limit_bytes, workers)
     labels = _labels(data, file and file.with_suffix(".labels.npz"))
-    return Source({"image": images, "label": labels}, None, data.class_names, data.name, (note,))
+    return Source({"image": images, "label": labels}, None, data.class_names, data.name, (message,))
 
 
 def tfds_splits(name: str, data_dir: str | Path) -> tuple[str, ...]:

@@ -71,5 +71,5 @@ def token_rows(
       FileNotFoundError: as `TokenRows`.
     """
     count = Path(path).stat().st_size // 2 if Path(path).is_file() else 0
-    rows = TokenRows(path, size, stride, *(round(share * count) for share in part))
+    rows = TokenRows(path, size, stride, *(round(fraction * count) for fraction in part))
     return Source({"text": rows}, len(rows), name=name)

@@ -65,9 +65,9 @@ def tones(
         rng = np.random.default_rng((seed, i))
         frequency = pitch_frequency(label[i]) * 2.0 ** (detune * rng.uniform(-1, 1) / 12)
         loudness, decay = rng.uniform(0.3, 0.9), rng.uniform(0.05, 0.3)
-        shares = np.append(1.0, rng.uniform(0, 0.5, 3)) / _HARMONICS
+        amplitudes = np.append(1.0, rng.uniform(0, 0.5, 3)) / _HARMONICS
         phases = rng.uniform(0, 2 * np.pi, len(_HARMONICS))
-        partials = np.sin(2 * np.pi * frequency * time[:, None] * _HARMONICS + phases) @ shares
+        partials = np.sin(2 * np.pi * frequency * time[:, None] * _HARMONICS + phases) @ amplitudes
         envelope = loudness * np.minimum(1, time / 0.01) * np.exp(-time / decay)
-        waveform[i] = envelope * partials / shares.sum() + noise * rng.normal(size=length)
+        waveform[i] = envelope * partials / amplitudes.sum() + noise * rng.normal(size=length)
     return Source({"waveform": np.clip(waveform, -1, 1), "label": label}, count, class_names=PITCHES, name="tones")

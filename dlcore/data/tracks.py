@@ -81,14 +81,14 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
     """
     _check(count, length)
     checked_seed(seed)
-    depth, seen = np.zeros((2, count, length))
+    depth, observed = np.zeros((2, count, length))
     for i in range(count):
         rng = np.random.default_rng((seed, i))
         spans = np.cumsum(rng.random(length) < 0.05)
         path = rng.uniform(1, 5) + np.cumsum(rng.uniform(-0.08, 0.08, length + 1)[spans])
         depth[i] = 1 + np.abs((path - 1 + 4) % 8 - 4)  # reflected at 1 and at 5
-        seen[i] = depth[i] + noise * rng.normal(size=length)
-    arrays = {"seen": seen[..., None].astype(np.float32), "depth": depth[..., None].astype(np.float32)}
+        observed[i] = depth[i] + noise * rng.normal(size=length)
+    arrays = {"seen": observed[..., None].astype(np.float32), "depth": depth[..., None].astype(np.float32)}
     return Source(arrays, count, name="noisy depths")
 
 

@@ -80,9 +80,9 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
         raise ValueError(f"dataset={name!r}: unknown; allowed: {', '.join(VIDEO_DATASETS)}")
     if not 1 <= fold <= 3:
         raise ValueError(f"fold={fold}: out of range; allowed: 1 to 3")
-    found = _ucf101(Path(root), fold) if name == "ucf101" else VIDEO_DATASETS[name](Path(root))
-    splits, notes = {}, list(found.notes)
-    for split, annotations in found.splits.items():
+    dataset = _ucf101(Path(root), fold) if name == "ucf101" else VIDEO_DATASETS[name](Path(root))
+    splits, messages = {}, list(dataset.notes)
+    for split, annotations in dataset.splits.items():
         exists = {path: path.exists() for path in {annotation.path for annotation in annotations}}
         splits[split] = [annotation for annotation in annotations if exists[annotation.path]]
         if missing := len(exists) - sum(exists.values()):
@@ -91,8 +91,8 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
                     f"root={str(root)!r}: none of the {len(exists):,} videos of {split} is there, such as "
                     f"{annotations[0].path.relative_to(root)}; allowed: at least one"
                 )
-            notes.append(f"{name}, {split}: {missing:,} of {len(exists):,} videos are not there and are left out")
-    return found._replace(splits=splits, notes=tuple(notes))
+            messages.append(f"{name}, {split}: {missing:,} of {len(exists):,} videos are not there and are left out")
+    return dataset._replace(splits=splits, notes=tuple(messages))
 
 
 def labeled_videos(dataset: VideoDataset) -> dict[str, list[LabeledVideo]]:
@@ -162,8 +162,8 @@ def _sports1m(root: Path) -> VideoDataset:
         path, splits[split] = root / "original" / f"{split}_partition.txt", []
         for line in _lines(path):
             video, labels = _fields(path, line, r"\S*?(?:v=|/|^)([\w-]{11}) ([\d,]+)")
-            known = tuple(_label(path, label, len(classes)) for label in labels.split(",") if label)
-            splits[split].append(VideoAnnotation(root / "videos" / f"{video}.mp4", video, known))
+            label_ids = tuple(_label(path, label, len(classes)) for label in labels.split(",") if label)
+            splits[split].append(VideoAnnotation(root / "videos" / f"{video}.mp4", video, label_ids))
     return VideoDataset(splits, classes)
 
 

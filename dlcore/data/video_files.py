@@ -111,14 +111,14 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
     """
     path, numbers = Path(path), np.unique(frames)
     if path.is_dir():
-        found = _from_folder(path, numbers, size)
+        decoded = _from_folder(path, numbers, size)
     elif path.suffix.lower() in ANIMATIONS:
-        found = _from_animation(path, numbers, size)
+        decoded = _from_animation(path, numbers, size)
     else:
-        found = _from_file(path, numbers, size)
+        decoded = _from_file(path, numbers, size)
     images: dict[int, np.ndarray] = {}
     try:
-        images.update(found)
+        images.update(decoded)
     except Exception as error:
         raise ValueError(f"path={str(path)!r}: cannot be read as a video ({error}); allowed: whole videos") from error
     if missing := [int(i) for i in numbers if int(i) not in images]:
@@ -184,8 +184,8 @@ def _times(path: str) -> tuple[int, ...]:
 
     with av.open(path) as container:
         stream = container.streams.video[0]
-        shown = [packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size]
-    return tuple(sorted(shown))
+        timestamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size]
+    return tuple(sorted(timestamps))
 
 
 def _from_folder(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:

@@ -71,11 +71,11 @@ def list_videos(path: str | Path) -> list[Path]:
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
     if path.is_file() or frame_files(path):
         return [path]
-    found = _below(path)
-    if not found:
+    paths = _below(path)
+    if not paths:
         allowed = f"{', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}, and folders of frames"
         raise ValueError(f"path={str(path)!r}: holds no video; allowed: {allowed}")
-    return found
+    return paths
 
 
 def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple[str, ...]]:
@@ -100,9 +100,9 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
     if len(set(splits.values())) < 2:
         groups = {"all": root}
     else:
-        if others := sorted(folder.name for folder in folders if folder.name not in splits):
+        if unused := sorted(folder.name for folder in folders if folder.name not in splits):
             raise ValueError(
-                f"path={str(root)!r}: folder {others[0]!r} beside {', '.join(sorted(splits))} is no split; allowed: "
+                f"path={str(root)!r}: folder {unused[0]!r} beside {', '.join(sorted(splits))} is no split; allowed: "
                 f"{allowed_names()}"
             )
         check_one_name(splits, f"path={str(root)!r}")
@@ -196,7 +196,7 @@ def labeled_clips(
     )
     num_short = int((clips.spans > clips.num_frames).sum())
     done = {"loop": "they begin again", "clamp": "their last frame is repeated"}
-    notes = (
+    messages = (
         (f"{name}: {num_short} of {len(videos)} videos are shorter than a clip; {done[short]}",) if num_short else ()
     )
     paths = [Path(file.path) for file in opened]
@@ -207,7 +207,9 @@ def labeled_clips(
         "video": np.arange(len(videos), dtype=np.int32),
     }
     names = np.array([video.name if video.seconds is None else f"{video.name} {video.seconds}" for video in videos])
-    return Source(arrays, len(videos), tuple(class_names), name=name, notes=notes, names=names, sizes=np.array(sizes))
+    return Source(
+        arrays, len(videos), tuple(class_names), name=name, notes=messages, names=names, sizes=np.array(sizes)
+    )
 
 
 def _folders(path: Path) -> list[Path]:
@@ -216,13 +218,13 @@ def _folders(path: Path) -> list[Path]:
 
 def _below(folder: Path) -> list[Path]:
     """The videos below a folder, sorted; a folder of frames is one and is not looked into."""
-    found = []
+    paths = []
     for path in sorted(folder.iterdir()):
         if is_video(path):
-            found.append(path)
+            paths.append(path)
         elif path.is_dir() and not path.name.startswith((".", "__MACOSX")):
-            found += _below(path)
-    return found
+            paths += _below(path)
+    return paths
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:

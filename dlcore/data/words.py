@@ -84,13 +84,13 @@ def padded(
 
 def _until_end(tokens: Iterable[int]) -> list[int]:
     """The tokens before END, without PAD and START."""
-    kept = []
+    prefix = []
     for token in map(int, tokens):
         if token == END:
             break
         if token not in (PAD, START):
-            kept.append(token)
-    return kept
+            prefix.append(token)
+    return prefix
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,9 +55,9 @@ def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) 
     grams = [[tuple(w[i : i + n]) for n in range(1, 5) for i in range(len(w) - n + 1)] for w in words]
     counts = Counter(gram for several in grams for gram in several)
     middle = float(np.median([len(text.split()) for text in captions]))
-    known = [k for k, w in enumerate(words) if len(w) >= middle]
-    known.sort(key=lambda k: -float(np.mean([np.log(counts[gram]) for gram in grams[k]])))
-    tried = [" ".join(words[k]) for k in known[:_CANDIDATES]]
+    candidates = [k for k, w in enumerate(words) if len(w) >= middle]
+    candidates.sort(key=lambda k: -float(np.mean([np.log(counts[gram]) for gram in grams[k]])))
+    tried = [" ".join(words[k]) for k in candidates[:_CANDIDATES]]
     return max(tried, key=lambda text: bleu([text] * len(references), references))
 
 

@@ -51,15 +51,21 @@ def _counts(hypothesis: str, reference: str, max_n: int) -> np.ndarray:
     texts = ["".join(text.split()) for text in (hypothesis, reference)]
     counts = np.zeros((3, max_n))
     for n in range(1, max_n + 1):
-        own, true = (Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in texts)
+        hypothesis_ngrams, reference_ngrams = (
+            Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in texts
+        )
         # As in sacrebleu, a reference too short for n leaves n out.
-        counts[:, n - 1] = own.total() if true else 0, true.total(), (own & true).total()
+        counts[:, n - 1] = (
+            hypothesis_ngrams.total() if reference_ngrams else 0,
+            reference_ngrams.total(),
+            (hypothesis_ngrams & reference_ngrams).total(),
+        )
     return counts
 
 
 def _score(counts: np.ndarray, beta: float) -> float:
-    own, true, both = counts[:, (counts[:2] > 0).all(0)]
-    if not both.any():
+    num_hypothesis, num_reference, num_matches = counts[:, (counts[:2] > 0).all(0)]
+    if not num_matches.any():
         return 0.0
-    precision, recall = (both / own).mean(), (both / true).mean()
+    precision, recall = (num_matches / num_hypothesis).mean(), (num_matches / num_reference).mean()
     return float((1 + beta**2) * precision * recall / (beta**2 * precision + recall))

@@ -89,45 +89,49 @@ def coco_map(
     for name, number in (("num_images", num_images), ("num_classes", num_classes)):
         if number < 1:
             raise ValueError(f"{name}={number}: nothing to measure; allowed: at least 1")
-    truth, detections = (np.asarray(rows, np.float64) for rows in (truth, detections))
+    targets, detections = (np.asarray(rows, np.float64) for rows in (truth, detections))
     true_masks, found_masks = masks or (None, None)
     true_points, found_points = keypoints or (None, None)
     for name, rows, last, rles, points in (
-        ("truth", truth, "crowd", true_masks, true_points),
+        ("truth", targets, "crowd", true_masks, true_points),
         ("detections", detections, "score", found_masks, found_points),
     ):
         if rows.size and (rows.ndim != 2 or rows.shape[1] != 7):
             raise ValueError(
                 f"{name}={list(rows.shape)}: wrong shape; allowed: [N, 7], rows of image, class, x0, y0, x1, y1, {last}"
             )
-        for what, others in (("masks", rles), ("keypoints", points)):
-            if others is not None and len(others) != len(rows):
-                raise ValueError(f"{what}: {len(others)} for {name}; allowed: {len(rows)}, one for each row of {name}")
-    truth, detections = truth.reshape(-1, 7), detections.reshape(-1, 7)
+        for what, annotations in (("masks", rles), ("keypoints", points)):
+            if annotations is not None and len(annotations) != len(rows):
+                raise ValueError(
+                    f"{what}: {len(annotations)} for {name}; allowed: {len(rows)}, one for each row of {name}"
+                )
+    targets, detections = targets.reshape(-1, 7), detections.reshape(-1, 7)
     if true_points is not None:
         _check_points(true_points, found_points, sigmas)
-    for name, rows in (("truth", truth), ("detections", detections)):
+    for name, rows in (("truth", targets), ("detections", detections)):
         check_class_ids(name, rows[:, 1], num_classes)
         check_indices(name, rows[:, 0], num_images, "images")
         check_finite(name, rows[:, 2:])
-    real = _annotations(truth, true_masks, true_points)
-    found = _annotations(detections, found_masks, found_points)
-    for name, values, notes, kind_of in (
+    real = _annotations(targets, true_masks, true_points)
+    detected = _annotations(detections, found_masks, found_points)
+    for name, values, objects, kind_of in (
         ("areas", areas, real, "true"),
-        ("detected_areas", detected_areas, found, "detected"),
+        ("detected_areas", detected_areas, detected, "detected"),
     ):
         if values is not None:
-            if len(values) != len(notes):
-                raise ValueError(f"{name}: {len(values)} numbers; allowed: {len(notes)}, one for each {kind_of} object")
+            if len(values) != len(objects):
+                raise ValueError(
+                    f"{name}: {len(values)} numbers; allowed: {len(objects)}, one for each {kind_of} object"
+                )
             check_finite(name, values)
-            for note, area in zip(notes, values, strict=True):
-                note["area"] = float(area)
-    for note, crowd in zip(real, truth[:, 6], strict=True):
-        note["iscrowd"] = int(crowd)
-    for note, score in zip(found, detections[:, 6], strict=True):
-        note["score"] = float(score)
+            for annotation, area in zip(objects, values, strict=True):
+                annotation["area"] = float(area)
+    for annotation, crowd in zip(real, targets[:, 6], strict=True):
+        annotation["iscrowd"] = int(crowd)
+    for annotation, score in zip(detected, detections[:, 6], strict=True):
+        annotation["score"] = float(score)
     with contextlib.redirect_stdout(io.StringIO()):
-        sets = (_dataset(notes, num_images, num_classes, masks) for notes in (real, found))
+        sets = (_dataset(objects, num_images, num_classes, masks) for objects in (real, detected))
         evaluation = COCOeval(*sets, kind)
         if kind == "keypoints":
             count = np.shape(true_points)[1]
@@ -144,13 +148,15 @@ def coco_map(
     )
 
 
-def _check_points(truth: np.ndarray, detections: np.ndarray, sigmas: Sequence[float] | None) -> None:
-    shape = np.shape(truth)
+def _check_points(targets: np.ndarray, detections: np.ndarray, sigmas: Sequence[float] | None) -> None:
+    shape = np.shape(targets)
     if len(shape) != 3 or shape[2] != 3:
         raise ValueError(f"keypoints={list(shape)} of truth: wrong shape; allowed: [G, K, 3] (x, y, visibility)")
-    found = np.shape(detections)
-    if len(found) != 3 or found[1] != shape[1] or found[2] not in (2, 3):
-        raise ValueError(f"keypoints={list(found)} of detections: wrong shape; allowed: [D, {shape[1]}, 2 or 3]")
+    detected_shape = np.shape(detections)
+    if len(detected_shape) != 3 or detected_shape[1] != shape[1] or detected_shape[2] not in (2, 3):
+        raise ValueError(
+            f"keypoints={list(detected_shape)} of detections: wrong shape; allowed: [D, {shape[1]}, 2 or 3]"
+        )
     if sigmas is not None and (np.shape(sigmas) != (shape[1],) or not (np.asarray(sigmas) > 0).all()):
         raise ValueError(f"sigmas={sigmas}: no spreads of {shape[1]} keypoints; allowed: as many numbers above 0")
 
@@ -158,7 +164,7 @@ def _check_points(truth: np.ndarray, detections: np.ndarray, sigmas: Sequence[fl
 def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.ndarray | None) -> list[dict]:
     from pycocotools import mask as tool
 
-    notes = [
+    annotations = [
         {
             "id": i,
             "image_id": int(image),
@@ -170,21 +176,21 @@ def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.n
         for i, (image, label, x0, y0, x1, y1, _) in enumerate(rows.tolist(), 1)
     ]
     if masks is not None:
-        for note, rle in zip(notes, masks, strict=True):
-            note |= {"segmentation": rle, "area": float(tool.area(rle))}
+        for annotation, rle in zip(annotations, masks, strict=True):
+            annotation |= {"segmentation": rle, "area": float(tool.area(rle))}
     if points is not None:
         points = np.asarray(points, np.float64)
         labeled = points[..., 2] > 0 if points.shape[-1] == 3 else np.ones(points.shape[:-1], bool)
         check_finite("keypoints", points[labeled])
-        for note, values in zip(notes, points, strict=True):
-            seen = values[:, 2] if values.shape[1] == 3 else np.ones(len(values))
+        for annotation, values in zip(annotations, points, strict=True):
+            visibility = values[:, 2] if values.shape[1] == 3 else np.ones(len(values))
             # COCO measures between the numbers of pixels; only distances count.
-            note["keypoints"] = np.column_stack([values[:, :2], seen]).ravel().tolist()
-            note["num_keypoints"] = int((seen > 0).sum())
-    return notes
+            annotation["keypoints"] = np.column_stack([values[:, :2], visibility]).ravel().tolist()
+            annotation["num_keypoints"] = int((visibility > 0).sum())
+    return annotations
 
 
-def _dataset(notes: list[dict], num_images: int, num_classes: int, masks: Any) -> Any:
+def _dataset(annotations: list[dict], num_images: int, num_classes: int, masks: Any) -> Any:
     from pycocotools.coco import COCO
 
     size = [0, 0] if not masks or not len(masks[0]) + len(masks[1]) else [*masks[0], *masks[1]][0]["size"]
@@ -193,7 +199,7 @@ def _dataset(notes: list[dict], num_images: int, num_classes: int, masks: Any) -
         "info": {},
         "images": [{"id": i, "height": size[0], "width": size[1]} for i in range(num_images)],
         "categories": [{"id": i} for i in range(num_classes)],
-        "annotations": notes,
+        "annotations": annotations,
     }
     coco.createIndex()
     return coco
@@ -264,7 +270,7 @@ def coco_evaluator(
         parts = ("real", "found", "areas", "found_areas", "real_masks", "found_masks", "points")
         acc = acc or {"count": 0} | {part: [] for part in parts}
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
-        real, found = _scored(rows), outputs["valid"] > 0
+        real, valid = _scored(rows), outputs["valid"] > 0
         crowd = np.asarray(rows.get("crowd", np.zeros_like(rows["box_mask"], bool)))
         scale = _original_scale(rows)
         box_scale = np.tile(scale, 2)[:, None]
@@ -272,44 +278,44 @@ def coco_evaluator(
         if "area" in rows:
             acc["areas"].append((np.asarray(rows["area"]) * scale.prod(-1, keepdims=True))[real])
         boxes = outputs["boxes"] * box_scale
-        acc["found"].append(_rows(boxes, outputs["labels"], outputs["scores"], found, acc["count"]))
+        acc["found"].append(_rows(boxes, outputs["labels"], outputs["scores"], valid, acc["count"]))
         if masks:
             size = rows["image"].shape[1:3]
             for i in range(len(real)):
                 pasted = pasted_masks(outputs["masks"][i], outputs["boxes"][i], size)
-                acc["found_masks"] += masks_to_rles(pasted[found[i]])
-                acc["found_areas"].append(pasted[found[i]].sum((1, 2)) * scale[i].prod())
+                acc["found_masks"] += masks_to_rles(pasted[valid[i]])
+                acc["found_areas"].append(pasted[valid[i]].sum((1, 2)) * scale[i].prod())
                 acc["real_masks"] += masks_to_rles(unpack_masks(np.asarray(rows["masks"][i])[real[i]], size[1]))
         if keypoints:
             true_points, points = (
                 values * np.append(scale, np.ones((len(scale), values.shape[-1] - 2)), -1)[:, None, None]
                 for values in (np.asarray(rows["keypoints"]), outputs["keypoints"])
             )
-            acc["points"].append((true_points[real], points[found]))
+            acc["points"].append((true_points[real], points[valid]))
         acc["count"] += len(real)
         return acc
 
     def finish(acc):
-        truth, detections = np.concatenate(acc["real"]), np.concatenate(acc["found"])
+        targets, detections = np.concatenate(acc["real"]), np.concatenate(acc["found"])
         areas = np.concatenate(acc["areas"]) if acc["areas"] else None
-        measured = partial(coco_map, truth, detections, acc["count"], len(names), sigmas=sigmas, areas=areas)
+        measured = partial(coco_map, targets, detections, acc["count"], len(names), sigmas=sigmas, areas=areas)
         result = measured()
         numbers = _numbers(result, names, "map") | {"recall100": _share(result.stats[8]), "pr50": result.precision[0]}
-        drawn = (acc["real_masks"], acc["found_masks"]) if masks else None
+        mask_pairs = (acc["real_masks"], acc["found_masks"]) if masks else None
         if masks:
-            result = measured(masks=drawn, detected_areas=np.concatenate(acc["found_areas"]))
+            result = measured(masks=mask_pairs, detected_areas=np.concatenate(acc["found_areas"]))
             numbers |= _numbers(result, names, "mask_map") | {"mask_pr50": result.precision[0]}
         if keypoints:
             points = tuple(np.concatenate(part) for part in zip(*acc["points"], strict=True))
             detected_areas = np.concatenate(acc["found_areas"]) if masks else None
-            result = measured(masks=drawn, keypoints=points, detected_areas=detected_areas)
+            result = measured(masks=mask_pairs, keypoints=points, detected_areas=detected_areas)
             numbers |= _numbers(result, names, "keypoint_map")
         return numbers
 
     measures = ["map", *(["mask_map"] if masks else []), *(["keypoint_map"] if keypoints else [])]
-    every = [f"{measure}{which}" for measure in measures for which in _summary(measure)]
-    of_classes = [f"{measure}{which}/{name}" for measure in measures for which in ("", "50") for name in names]
-    return Evaluator(add, finish, source, (*every, "recall100", *of_classes))
+    metric_names = [f"{measure}{suffix}" for measure in measures for suffix in _summary(measure)]
+    of_classes = [f"{measure}{suffix}/{name}" for measure in measures for suffix in ("", "50") for name in names]
+    return Evaluator(add, finish, source, (*metric_names, "recall100", *of_classes))
 
 
 def _summary(measure: str) -> tuple[str, ...]:
@@ -318,7 +324,7 @@ def _summary(measure: str) -> tuple[str, ...]:
 
 
 def _numbers(result: CocoResult, names: Sequence[str], measure: str) -> dict[str, float | None]:
-    numbers = {f"{measure}{which}": _share(result.stats[i]) for i, which in enumerate(_summary(measure))}
+    numbers = {f"{measure}{suffix}": _share(result.stats[i]) for i, suffix in enumerate(_summary(measure))}
     for i, name in enumerate(names):
         if (result.precision[:, :, i] > -1).any():
             numbers[f"{measure}/{name}"] = float(result.precision[:, :, i].mean())

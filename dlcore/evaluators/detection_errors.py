@@ -56,52 +56,52 @@ def detection_errors(
       ValueError: a label of a detection or of a true box that counts is none of the classes, or a score or a box is not
         finite.
     """
-    for name, rows, which in (("outputs", outputs, outputs["valid"]), ("truth", truth, truth["box_mask"])):
-        counted = np.asarray(which) > 0
-        check_class_ids(f"{name}: labels", np.asarray(rows["labels"])[counted], num_classes)
+    for name, rows, mask in (("outputs", outputs, outputs["valid"]), ("truth", truth, truth["box_mask"])):
+        is_valid = np.asarray(mask) > 0
+        check_class_ids(f"{name}: labels", np.asarray(rows["labels"])[is_valid], num_classes)
         for part in ("boxes", "scores"):
             if part in rows:
-                check_finite(f"{name}: {part}", np.asarray(rows[part])[counted])
+                check_finite(f"{name}: {part}", np.asarray(rows[part])[is_valid])
     counts = np.zeros((len(outputs["boxes"]), num_classes, len(KINDS)), int)
     for i, own_counts in enumerate(counts):
         boxes, scores, labels, valid = (np.asarray(outputs[k][i]) for k in ("boxes", "scores", "labels", "valid"))
-        kept = np.flatnonzero((valid > 0) & (scores >= min_score))
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        selected_idx = np.flatnonzero((valid > 0) & (scores >= min_score))
+        selected_idx = selected_idx[np.argsort(-scores[selected_idx], kind="stable")]
         crowd = np.asarray(truth["crowd"][i] if "crowd" in truth else np.zeros(len(truth["labels"][i]))) > 0
-        real = (np.asarray(truth["box_mask"][i]) > 0) & ~crowd
+        is_target = (np.asarray(truth["box_mask"][i]) > 0) & ~crowd
         true_boxes, true_labels = np.asarray(truth["boxes"][i]), np.asarray(truth["labels"][i])
-        taken = ~real
-        for j in kept:
+        is_matched = ~is_target
+        for j in selected_idx:
             label, (iou, inside) = int(labels[j]), _overlaps(boxes[j], true_boxes)
             same = true_labels == label
-            free = np.where(same & ~taken, iou, -1.0)
+            free = np.where(same & ~is_matched, iou, -1.0)
             if free.size and free.max() >= foreground:
-                taken[free.argmax()] = True
+                is_matched[free.argmax()] = True
                 kind = "right"
             elif (same & crowd & (inside >= foreground)).any():
                 continue
             else:
-                own, other = (np.where(real & which, iou, 0.0).max(initial=0.0) for which in (same, ~same))
-                kind = _kind(own, other, foreground, background)
+                same_iou, other_iou = (np.where(is_target & mask, iou, 0.0).max(initial=0.0) for mask in (same, ~same))
+                kind = _kind(same_iou, other_iou, foreground, background)
             own_counts[label, KINDS.index(kind)] += 1
-        np.add.at(own_counts[:, KINDS.index("missed")], true_labels[~taken], 1)
+        np.add.at(own_counts[:, KINDS.index("missed")], true_labels[~is_matched], 1)
     return counts if by_image else counts.sum(0)
 
 
-def _kind(own: float, other: float, foreground: float, background: float) -> str:
+def _kind(same_iou: float, other_iou: float, foreground: float, background: float) -> str:
     """The kind of a detection that is not matched, by its largest IoU with true boxes of its class and of others."""
-    if own >= foreground:
+    if same_iou >= foreground:
         return "duplicate"
-    if other >= foreground:
+    if other_iou >= foreground:
         return "wrong class"
-    if max(own, other) < background:
+    if max(same_iou, other_iou) < background:
         return "background"
-    return "poor box" if own >= other else "both"
+    return "poor box" if same_iou >= other_iou else "both"
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _overlaps(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[4], [M, 4] -> IoU [M], and the intersection's share of the box [M]."""
-    corner, opposite = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.prod(np.clip(opposite - corner, 0, None), -1)
-    own, areas = np.prod(box[2:] - box[:2]), np.prod(others[:, 2:] - others[:, :2], -1)
-    return shared / np.maximum(own + areas - shared, 1e-12), shared / max(own, 1e-12)
+    corner, opposite = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    intersection = np.prod(np.clip(opposite - corner, 0, None), -1)
+    area, areas = np.prod(box[2:] - box[:2]), np.prod(boxes[:, 2:] - boxes[:, :2], -1)
+    return intersection / np.maximum(area + areas - intersection, 1e-12), intersection / max(area, 1e-12)

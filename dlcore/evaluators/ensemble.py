@@ -33,11 +33,13 @@ def ensemble(learners: Sequence[Learner], example: Batch) -> Learner:
     """
     widths = []
     for number, learner in enumerate(learners):
-        outputs = jax.eval_shape(lambda b, own=learner: own.predict(own.init(jax.random.key(0), b), b), example)
-        found = outputs.get("probabilities")
-        if "label" not in example or found is None or found.ndim != 2:
+        outputs = jax.eval_shape(
+            lambda b, member=learner: member.predict(member.init(jax.random.key(0), b), b), example
+        )
+        probs = outputs.get("probabilities")
+        if "label" not in example or probs is None or probs.ndim != 2:
             raise ValueError(f"run: number {number + 1} is no classifier; allowed: one run, or several of classifiers")
-        widths.append(found.shape[-1])
+        widths.append(probs.shape[-1])
     if len(set(widths)) != 1:
         raise ValueError(f"run: classifiers of {widths} classes; allowed: of as many")
 

@@ -100,9 +100,9 @@ class Tuning:
         def update(trained, rest, opt_state, images, labels, key, rate):
             def objective(trained):
                 variables = {"params": trained["encoder"], **rest}
-                features, others = encoder.apply(variables, images, key)
+                features, model_state = encoder.apply(variables, images, key)
                 logits = features @ trained["head"]["kernel"] + trained["head"]["bias"]
-                return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), others
+                return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), model_state
 
             gradients, rest = jax.grad(objective, has_aux=True)(trained)
             updates, opt_state = self._optimizer(rate).update(gradients, opt_state, trained)
@@ -131,8 +131,10 @@ class Tuning:
         trained = {"encoder": variables["params"], "head": {"kernel": kernel, "bias": jnp.zeros(self.num_classes)}}
         rest = {name: leaves for name, leaves in variables.items() if name != "params"}
         opt_state = jax.jit(self._optimizer(0.0).init)(trained)
-        rng, drawn = np.random.default_rng((self.seed, 5)), steps * batch_size
-        order = np.concatenate([rng.permutation(len(labeled)) for _ in range(-(-drawn // len(labeled)))])[:drawn]
+        rng, num_samples = np.random.default_rng((self.seed, 5)), steps * batch_size
+        order = np.concatenate([rng.permutation(len(labeled)) for _ in range(-(-num_samples // len(labeled)))])[
+            :num_samples
+        ]
         for step, rows in enumerate(order.reshape(steps, batch_size)):
             batch = labeled[rows]
             example = batch["image"], batch["label"], jax.random.fold_in(root, step), rate(step)
@@ -193,27 +195,27 @@ def fine_tuning(
     names += ["supervised", "knn_supervised", "probe_supervised"] if supervised else []
 
     def finish(trained: dict) -> dict[str, float]:
-        truth, measures = np.asarray(queries.arrays["label"]), {}
+        targets, measures = np.asarray(queries.arrays["label"]), {}
         tuning = Tuning(encoder, recipe, num_classes, seed)
-        fresh = jax.device_get(jax.jit(encoder.init)(root_key(seed)))
+        untrained = jax.device_get(jax.jit(encoder.init)(root_key(seed)))
 
-        def share(predicted: np.ndarray) -> float:
-            return float((predicted == truth).mean())
+        def accuracy(predicted: np.ndarray) -> float:
+            return float((predicted == targets).mean())
 
         for count in counts:
             labeled = stratified_sample(train, count, seed)
-            for end, variables in (("", trained), ("_untrained", fresh)):
+            for end, variables in (("", trained), ("_untrained", untrained)):
                 tuned, head = tuning.train(variables, labeled)
                 logits = tuning.features(tuned, queries) @ head["kernel"] + head["bias"]
-                measures[f"fine_tune_{count}{end}"] = share(logits.argmax(1))
+                measures[f"fine_tune_{count}{end}"] = accuracy(logits.argmax(1))
         if supervised:
             labeled, passes = stratified_sample(train, supervised, seed), -(-5 * supervised // recipe.batch_size)
-            tuned, head = tuning.train(fresh, labeled, max(recipe.steps, passes))
+            tuned, head = tuning.train(untrained, labeled, max(recipe.steps, passes))
             bank, z = tuning.features(tuned, labeled), tuning.features(tuned, queries)
             label = np.asarray(labeled.arrays["label"])
-            measures["supervised"] = share((z @ head["kernel"] + head["bias"]).argmax(1))
-            measures["knn_supervised"] = share(knn_predict(bank, label, z, min(k, len(bank))))
-            measures["probe_supervised"] = share(probe_predict(bank, label, z))
+            measures["supervised"] = accuracy((z @ head["kernel"] + head["bias"]).argmax(1))
+            measures["knn_supervised"] = accuracy(knn_predict(bank, label, z, min(k, len(bank))))
+            measures["probe_supervised"] = accuracy(probe_predict(bank, label, z))
         return measures
 
     def add(trained: dict, outputs: Any, rows: Any) -> dict:

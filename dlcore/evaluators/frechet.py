@@ -169,10 +169,10 @@ def frechet_evaluator(
         return [*(acc or []), features(outputs[name])]
 
     def finish(acc):
-        drawn = np.concatenate([f for f, _ in acc])
+        features = np.concatenate([f for f, _ in acc])
         numbers = {
-            "frechet_distance": frechet_distance(*moments(drawn), *reference_moments),
-            "kid": kid(drawn, reference),
+            "frechet_distance": frechet_distance(*moments(features), *reference_moments),
+            "kid": kid(features, reference),
         }
         if acc[0][1] is not None:
             numbers["inception_score"] = inception_score(np.concatenate([p for _, p in acc]))

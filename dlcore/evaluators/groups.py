@@ -77,9 +77,9 @@ def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, flo
     """
     if not 0 <= right <= count or count < 1:
         raise ValueError(f"right={right}: of count={count}; allowed: 0 to count, and at least one trial")
-    share = right / count
-    middle = share + z**2 / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    proportion = right / count
+    middle = proportion + z**2 / (2 * count)
+    half = z * math.sqrt(proportion * (1 - proportion) / count + z**2 / (4 * count**2))
     scale = 1 + z**2 / count
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 

@@ -33,28 +33,30 @@ def pck_evaluator(
         outputs = {name: np.asarray(value) for name, value in outputs.items()}
         real = np.asarray(rows["box_mask"]) > 0
         owner = np.full(real.shape, -1)
-        for i, mine in enumerate(real):
+        for i, is_candidate in enumerate(real):
             order = np.argsort(-outputs["scores"][i], kind="stable")
             for k in order[outputs["valid"][i][order] > 0]:
-                free = mine & (owner[i] < 0) & (np.asarray(rows["labels"][i]) == outputs["labels"][i, k])
+                free = is_candidate & (owner[i] < 0) & (np.asarray(rows["labels"][i]) == outputs["labels"][i, k])
                 overlap = np.where(free, _iou(outputs["boxes"][i, k], np.asarray(rows["boxes"][i])), 0)
                 if overlap.max(initial=0) >= min_iou:
                     owner[i, overlap.argmax()] = k
         points = np.take_along_axis(outputs["keypoints"][..., :2], np.maximum(owner, 0)[..., None, None], 1)
-        truth = np.where(real[..., None, None], rows["keypoints"], 0)
-        counted = KeypointAccuracy.of(points, truth, np.asarray(rows["boxes"]), owner >= 0, alpha)
-        return counted if acc is None else acc.merge(counted)
+        target_points = np.where(real[..., None, None], rows["keypoints"], 0)
+        accuracy = KeypointAccuracy.of(points, target_points, np.asarray(rows["boxes"]), owner >= 0, alpha)
+        return accuracy if acc is None else acc.merge(accuracy)
 
     def finish(acc):
-        found = acc.compute() or {"pck": None, "pck_by_keypoint": np.full(len(keypoint_names), np.nan)}
-        shares = zip(keypoint_names, found["pck_by_keypoint"], strict=True)
-        return {"pck": found["pck"]} | {f"pck/{name}": None if np.isnan(v) else float(v) for name, v in shares}
+        numbers = acc.compute() or {"pck": None, "pck_by_keypoint": np.full(len(keypoint_names), np.nan)}
+        named_pck = zip(keypoint_names, numbers["pck_by_keypoint"], strict=True)
+        return {"pck": numbers["pck"]} | {f"pck/{name}": None if np.isnan(v) else float(v) for name, v in named_pck}
 
     return Evaluator(add, finish, source, ("pck", *(f"pck/{name}" for name in keypoint_names)))
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """[4], [M, 4] -> [M]."""
-    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
-    shared = sides.prod(-1)
-    return shared / np.maximum((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(-1) - shared, 1e-12)
+    sides = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
+    intersection = sides.prod(-1)
+    return intersection / np.maximum(
+        (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(-1) - intersection, 1e-12
+    )

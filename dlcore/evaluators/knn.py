@@ -1,4 +1,4 @@
-"""k nearest neighbors on features: how well images of a class lie together, without any training.
+"""k-nearest-neighbor classification on frozen features.
 
 Wu et al. 2018, arXiv:1805.01978.
 
@@ -45,8 +45,8 @@ def knn_predict(
     if temperature <= 0:
         raise ValueError(f"temperature={temperature}: not positive; allowed: above 0")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        found = labels.min() if np.issubdtype(labels.dtype, np.integer) else labels.dtype
-        raise ValueError(f"labels={found}: no class; allowed: integers from 0")
+        invalid = labels.min() if np.issubdtype(labels.dtype, np.integer) else labels.dtype
+        raise ValueError(f"labels={invalid}: no class; allowed: integers from 0")
     check_finite("bank", bank)
     check_finite("queries", queries)
     bank, queries = _unit(bank), _unit(queries)
@@ -54,12 +54,12 @@ def knn_predict(
     predictions = []
     for start in range(0, len(queries), _CHUNK):
         similarity = queries[start : start + _CHUNK] @ bank.T
-        near = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        neighbor_idx = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
         # The largest similarity is taken out of the exponent, which changes no decision and cannot overflow.
-        close = np.take_along_axis(similarity, near, 1)
-        weight = np.exp((close - close.max(1, keepdims=True)) / temperature)
-        scores = np.zeros((len(near), classes))
-        np.add.at(scores, (np.arange(len(near))[:, None], labels[near]), weight)
+        neighbor_similarity = np.take_along_axis(similarity, neighbor_idx, 1)
+        weight = np.exp((neighbor_similarity - neighbor_similarity.max(1, keepdims=True)) / temperature)
+        scores = np.zeros((len(neighbor_idx), classes))
+        np.add.at(scores, (np.arange(len(neighbor_idx))[:, None], labels[neighbor_idx]), weight)
         predictions.append(scores.argmax(1))
     return np.concatenate(predictions)
 
@@ -71,16 +71,16 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
       source: bank and queries, of `dlcore.data.bank_and_queries`.
       k: number of neighbors that vote, at most the size of the bank.
       temperature: tau of the vote.
-      key: of the features [B, D] in what `predict` gives.
-      name: of the metric.
+      key: name of the features [B, D] in the outputs of `predict`.
+      name: name of the metric.
 
     Returns:
-      An evaluator of one number, the share of queries that get their class.
+      An evaluator of one number, the accuracy on the queries.
     """
 
     def finish(acc) -> dict[str, float]:
-        bank, labels, queries, truth = acc.split()
-        return {name: float((knn_predict(bank, labels, queries, min(k, len(bank)), temperature) == truth).mean())}
+        bank, labels, queries, targets = acc.split()
+        return {name: float((knn_predict(bank, labels, queries, min(k, len(bank)), temperature) == targets).mean())}
 
     return Evaluator(collect_features(key), finish, source, (name,))
 

@@ -66,7 +66,7 @@ def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: st
     """
 
     def finish(acc) -> dict[str, float]:
-        bank, labels, queries, truth = acc.split()
-        return {name: float((probe_predict(bank, labels, queries, c) == truth).mean())}
+        bank, labels, queries, targets = acc.split()
+        return {name: float((probe_predict(bank, labels, queries, c) == targets).mean())}
 
     return Evaluator(collect_features(key), finish, source, (name,))

@@ -17,18 +17,18 @@ def mean_masks(rows: Mapping[str, np.ndarray], num_classes: int, side: int = 28)
     Args:
       rows: `image`, `masks` (packed), `boxes`, `labels` and `box_mask` of examples.
       num_classes: C.
-      side: of a mean mask.
+      side: side of a mean mask, in cells.
 
     Returns:
       [C, side, side] float32 in [0, 1]; zeros for a class without an object.
     """
     total, count = np.zeros((num_classes, side, side), np.float32), np.zeros(num_classes)
     height, width = rows["image"].shape[1:3]
-    at = (np.arange(side) + 0.5) / side
+    grid = (np.arange(side) + 0.5) / side
     for i, j in np.argwhere(np.asarray(rows["box_mask"]) > 0):
         x0, y0, x1, y1 = rows["boxes"][i, j]
         sides = ((y0, y1, height), (x0, x1, width))
-        y, x = (np.clip(low + at * (high - low), 0, length - 1).astype(int) for low, high, length in sides)
+        y, x = (np.clip(low + grid * (high - low), 0, length - 1).astype(int) for low, high, length in sides)
         label = rows["labels"][i, j]
         total[label] += unpack_masks(rows["masks"][i, j], width)[y[:, None], x]
         count[label] += 1
@@ -43,18 +43,18 @@ def mean_keypoints(rows: Mapping[str, np.ndarray], num_classes: int) -> np.ndarr
       num_classes: C.
 
     Returns:
-      [C, K, 2] float32, (x, y) as shares of the box; its middle for a keypoint that is never labeled.
+      [C, K, 2] float32, (x, y) in units of the box; its center for a keypoint that is never labeled.
     """
-    real = np.asarray(rows["box_mask"]) > 0
-    boxes, labels, points = rows["boxes"][real], rows["labels"][real], rows["keypoints"][real]
-    shares = (points[..., :2] - boxes[:, None, :2]) / np.maximum(boxes[:, None, 2:] - boxes[:, None, :2], 1e-6)
-    found = np.full((num_classes, points.shape[1], 2), 0.5, np.float32)
+    valid = np.asarray(rows["box_mask"]) > 0
+    boxes, labels, points = rows["boxes"][valid], rows["labels"][valid], rows["keypoints"][valid]
+    relative = (points[..., :2] - boxes[:, None, :2]) / np.maximum(boxes[:, None, 2:] - boxes[:, None, :2], 1e-6)
+    means = np.full((num_classes, points.shape[1], 2), 0.5, np.float32)
     for c in range(num_classes):
         weight = (points[labels == c, :, 2:] > 0).astype(np.float32)
-        seen = weight.sum(0)
-        mean = (weight * shares[labels == c]).sum(0) / np.maximum(seen, 1)
-        found[c] = np.where(seen > 0, mean, found[c])
-    return found
+        num_labeled = weight.sum(0)
+        mean = (weight * relative[labels == c]).sum(0) / np.maximum(num_labeled, 1)
+        means[c] = np.where(num_labeled > 0, mean, means[c])
+    return means
 
 
 def replaced(
@@ -63,19 +63,19 @@ def replaced(
     masks: np.ndarray | None = None,
     keypoints: np.ndarray | None = None,
 ) -> Evaluator:
-    """Measure detections whose masks or keypoints are the mean ones of their classes.
+    """Evaluate detections whose masks or keypoints are replaced by the means of their classes.
 
     Args:
-      evaluator: of masks or keypoints.
-      names: its number -> what it is called here; other numbers are left out.
-      masks: of `mean_masks`.
-      keypoints: of `mean_keypoints`.
+      evaluator: evaluator of masks or keypoints.
+      names: {name of its metric: new name}; other metrics are left out.
+      masks: [C, side, side] as `mean_masks` gives them; None keeps the masks.
+      keypoints: [C, K, 2] as `mean_keypoints` gives them; None keeps the keypoints.
 
     Returns:
       The evaluator.
     """
 
-    def changed(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    def with_means(outputs: Mapping[str, Any]) -> dict[str, Any]:
         label = np.maximum(np.asarray(outputs["labels"]), 0)
         new = dict(outputs)
         if masks is not None:
@@ -86,10 +86,10 @@ def replaced(
         return new
 
     def add(acc, outputs, rows):
-        return evaluator.add(acc, changed(outputs), rows)
+        return evaluator.add(acc, with_means(outputs), rows)
 
     def finish(acc):
-        found = evaluator.finish(acc)
-        return {new: found[old] for old, new in names.items()}
+        numbers = evaluator.finish(acc)
+        return {new: numbers[old] for old, new in names.items()}
 
     return Evaluator(add, finish, evaluator.source, tuple(names.values()))

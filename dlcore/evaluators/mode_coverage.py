@@ -47,8 +47,8 @@ def mode_coverage(
     check_finite("samples", samples)
     distance = np.linalg.norm(samples[:, None] - centers, axis=-1)
     near = distance.min(1) <= 3 * deviation
-    share = np.bincount(distance.argmin(1)[near], minlength=len(centers)) / len(samples)
-    return {"modes": float((share >= least).sum()), "high_quality": float(near.mean()), "mode_share": share}
+    fractions = np.bincount(distance.argmin(1)[near], minlength=len(centers)) / len(samples)
+    return {"modes": float((fractions >= least).sum()), "high_quality": float(near.mean()), "mode_share": fractions}
 
 
 def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, name: str = "sample") -> Evaluator:

@@ -134,12 +134,12 @@ def cider(
 
     scores = []
     for hypothesis, several in zip(hypotheses, references, strict=True):
-        own, own_norms, own_length = weighted(hypothesis)
+        vectors_h, norms_h, length_h = weighted(hypothesis)
         score = 0.0
         for reference in several:
             other, norms, length = weighted(reference)
-            penalty = math.exp(-((own_length - length) ** 2) / (2 * sigma**2))
-            for a, b, norm_a, norm_b in zip(own, other, own_norms, norms, strict=True):
+            penalty = math.exp(-((length_h - length) ** 2) / (2 * sigma**2))
+            for a, b, norm_a, norm_b in zip(vectors_h, other, norms_h, norms, strict=True):
                 if norm_a > 0 and norm_b > 0:
                     score += penalty * sum(min(v, b[g]) * b[g] for g, v in a.items() if g in b) / (norm_a * norm_b)
         scores.append(10 * score / (max_n * len(several)))
@@ -203,14 +203,14 @@ def text_evaluator(
     """
 
     def add(acc, outputs, rows):
-        texts, truth = acc or ([], [])
-        return [*texts, *hypotheses(outputs, rows)], [*truth, *references(rows)]
+        texts, targets = acc or ([], [])
+        return [*texts, *hypotheses(outputs, rows)], [*targets, *references(rows)]
 
     def finish(acc):
-        texts, truth = acc
-        numbers = {f"bleu{n}": bleu(texts, truth, n) for n in range(1, 5)}
-        numbers |= {"rouge_l": float(rouge_l(texts, truth).mean()), "cider": float(cider(texts, truth).mean())}
-        return numbers | {"word_error_rate": word_error_rate(texts, [several[0] for several in truth])}
+        texts, targets = acc
+        numbers = {f"bleu{n}": bleu(texts, targets, n) for n in range(1, 5)}
+        numbers |= {"rouge_l": float(rouge_l(texts, targets).mean()), "cider": float(cider(texts, targets).mean())}
+        return numbers | {"word_error_rate": word_error_rate(texts, [several[0] for several in targets])}
 
     bleus = tuple(f"bleu{n}" for n in range(1, 5))
     return Evaluator(add, finish, source, (*bleus, "rouge_l", "cider", "word_error_rate"))
@@ -244,9 +244,9 @@ def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray
     allowed: Counter = Counter()
     for reference in references:
         allowed |= _ngrams(reference, max_n)
-    own = _ngrams(hypothesis, max_n)
+    hypothesis_ngrams = _ngrams(hypothesis, max_n)
     counts = np.zeros((2, max_n))
-    for gram, count in own.items():
+    for gram, count in hypothesis_ngrams.items():
         counts[:, len(gram) - 1] += min(count, allowed[gram]), count
     closest = min((abs(len(r) - len(hypothesis)), len(r)) for r in references)[1]
     return np.concatenate([*counts, [len(hypothesis), closest]])

@@ -32,9 +32,9 @@ def zero_shot(
         return np.asarray(class_vectors(state), np.float32), [], []
 
     def add(acc: tuple, outputs: Any, rows: Any) -> tuple:
-        vectors, said, truth = acc
-        said.append((np.asarray(outputs[key], np.float32) @ vectors.T).argmax(1))
-        truth.append(np.asarray(rows["label"]))
+        vectors, predictions, targets = acc
+        predictions.append((np.asarray(outputs[key], np.float32) @ vectors.T).argmax(1))
+        targets.append(np.asarray(rows["label"]))
         return acc
 
     def finish(acc: tuple) -> dict[str, float]:

@@ -115,7 +115,7 @@ def measured() -> dict[str, str]:
             numbers.setdefault(name[1], []).append(
                 (row["command"].count("--"), f"{outcome}{metric} {row['mean']:.4g} on {row['dataset']}")
             )
-    return {name: min(found)[1] for name, found in numbers.items()}
+    return {name: min(values)[1] for name, values in numbers.items()}
 
 
 def listing(word: str = "") -> str:

@@ -140,15 +140,15 @@ def parse(
         raise FlagError(str(error)) from None
     if rest:
         raise FlagError(f"{rest[0]!r}: not a flag; allowed: --name=value")
-    given = frozenset(name for name in settings if values[name].present)
+    explicit = frozenset(name for name in settings if values[name].present)
     for name in config or {}:
         if name not in settings:
             hint = did_you_mean(name, settings)
             raise FlagError(f"{config_name}: sets {name!r}, which is unknown{hint}; allowed: the names of --help=all")
     resolved, earlier = {}, config or {}
     for name, setting in settings.items():
-        if name in given or name not in earlier:
-            resolved[name] = read_value(name, setting, values[name].value if name in given else setting.default)
+        if name in explicit or name not in earlier:
+            resolved[name] = read_value(name, setting, values[name].value if name in explicit else setting.default)
             continue
         try:
             resolved[name] = read_value(name, setting, earlier[name])
@@ -160,7 +160,7 @@ def parse(
         if setting.identity is True or (setting.identity == "if changed" and resolved[name] != setting.default)
     )
     records = {name: setting.record for name, setting in settings.items() if setting.record}
-    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, given, identity, records)
+    return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, explicit, identity, records)
 
 
 def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:

@@ -28,9 +28,9 @@ def help_text(groups: dict[str, dict[str, Setting]], everything: bool = False) -
         return "\n".join(_section(TITLES.get(group, group), entries) for group, entries in groups.items() if entries)
     essential, counts = {}, []
     for group, entries in groups.items():
-        chosen = {name: s for name, s in entries.items() if s.essential or group in ("learner", "study", "mode")}
-        essential |= chosen
-        if rest := len(entries) - len(chosen):
+        selected = {name: s for name, s in entries.items() if s.essential or group in ("learner", "study", "mode")}
+        essential |= selected
+        if rest := len(entries) - len(selected):
             counts.append(f"{rest} of {TITLES.get(group, group)}")
     more = f"\n--help=all lists the others too: {', '.join(counts)}." if counts else ""
     return _section("flags", essential) + more

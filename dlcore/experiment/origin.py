@@ -149,9 +149,9 @@ def _of_converted(path: Path, argument: str) -> Origin:
     meta = json.loads((path / "model.json").read_text(encoding="utf-8"))
     from dlcore.models.normalization import normalization
 
-    known = normalization(meta["model"], meta.get("fields"))._asdict()
+    normalization_of = normalization(meta["model"], meta.get("fields"))._asdict()
     spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}
-    return _origin(argument, path, known | meta, meta.get("class_names"), spec)
+    return _origin(argument, path, normalization_of | meta, meta.get("class_names"), spec)
 
 
 def _of_run(path: Path, argument: str) -> Origin:
@@ -194,13 +194,13 @@ def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
             keys = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         keys = {}
-    known = {
+    fingerprints = {
         name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
         for name, entry in config.get("data", {}).items()
     }
     if EARLIER in keys:
-        known[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
-    return known
+        fingerprints[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
+    return fingerprints
 
 
 def trained_on(prints: dict[str, Fingerprint]) -> np.ndarray:
@@ -258,14 +258,14 @@ def _lines(origin: Origin, splits: Splits, changed_data: bool) -> list[str]:
         source = getattr(splits, split)
         if source is None or isinstance(source, dict):
             continue
-        seen, total = _seen(origin, source.fingerprint, split), len(source)
-        if seen and split == "test" and not changed_data:
+        num_seen, total = _seen(origin, source.fingerprint, split), len(source)
+        if num_seen and split == "test" and not changed_data:
             raise FlagError(
-                f"--{origin.name}: trained on {seen:,} of the {total:,} test examples; allowed: weights of other "
+                f"--{origin.name}: trained on {num_seen:,} of the {total:,} test examples; allowed: weights of other "
                 "examples (of a run with the same --seed and split), or --changed_data to take them all the same"
             )
-        if seen:
-            lines.append(f"trained on {seen:,} of the {total:,} {split} examples, on which measures are too good")
+        if num_seen:
+            lines.append(f"trained on {num_seen:,} of the {total:,} {split} examples, on which measures are too good")
     if origin.spec.get("dataset") and origin.spec["dataset"] == splits.spec.get("dataset"):
         if not len(trained_on(origin.known)):
             lines.append("trained on this data set, and on which of its examples was not recorded")
@@ -273,8 +273,8 @@ def _lines(origin: Origin, splits: Splits, changed_data: bool) -> list[str]:
             lines.append("trained on this data set in another size, so that its examples cannot be compared")
     mean = splits.spec.get("mean")
     if origin.initializes and origin.mean is not None and mean is not None and list(origin.mean) != list(mean):
-        shown = (", ".join(f"{x:.4g}" for x in numbers) for numbers in (origin.mean, origin.std or ()))
-        lines.append("images are normalized as for these weights, mean {}, standard deviation {}".format(*shown))
+        statistics = (", ".join(f"{x:.4g}" for x in numbers) for numbers in (origin.mean, origin.std or ()))
+        lines.append("images are normalized as for these weights, mean {}, standard deviation {}".format(*statistics))
     return lines
 
 
@@ -282,8 +282,8 @@ def _seen(origin: Origin, now: Fingerprint, split: str) -> int:
     """Examples of a split that the weights were trained on, without those that their own run had in it, too."""
     if now.keys is None:
         return 0
-    mine = origin.known.get(split)
-    new = now.keys if mine is None or mine.keys is None else now.keys[~np.isin(now.keys, mine.keys)]
+    recorded = origin.known.get(split)
+    new = now.keys if recorded is None or recorded.keys is None else now.keys[~np.isin(now.keys, recorded.keys)]
     return count_in(new, trained_on(origin.known))
 
 

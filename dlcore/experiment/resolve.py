@@ -50,10 +50,10 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     for prefix, module in experiment.modules.items():
         groups[prefix] = module_settings(prefix, module)
     groups["run"] = {k: v for k, v in RUN.items() if k not in experiment.settings}
-    known = {name for entries in groups.values() for name in entries}
+    names = {name for entries in groups.values() for name in entries}
     if wants_smoke(argv):
-        defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in known}
-    if unknown := set(defaults) - known:
+        defaults |= {k: v for k, v in experiment.smoke.items() if not k.startswith("model.") or k in names}
+    if unknown := set(defaults) - names:
         raise TypeError(f"{experiment.name} sets {sorted(unknown)}, but has no such flags")
     groups = {
         group: {name: s._replace(default=defaults.get(name, s.default)) for name, s in entries.items()}
@@ -139,8 +139,8 @@ def split_runs(argv: list[str], settings: dict[str, Setting]) -> list[str]:
         return argv
     if "members" not in settings:
         raise FlagError(f"--run={value}: several runs; allowed: one, or several with --mode=evaluate or --mode=predict")
-    first, *others = value.split(",")
-    return [*argv, f"--run={first}", f"--members={','.join(others)}"]
+    first, *rest = value.split(",")
+    return [*argv, f"--run={first}", f"--members={','.join(rest)}"]
 
 
 def _config(experiment: Experiment, argv: list[str]) -> dict | None:

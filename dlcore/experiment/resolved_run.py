@@ -175,8 +175,8 @@ class ResolvedRun:
         import jax
         from flax.errors import FlaxError
 
-        given = sorted(name for name in self.flags.given if name == "model" or "." in name)
-        if not given:
+        network_flags = sorted(name for name in self.flags.given if name == "model" or "." in name)
+        if not network_flags:
             return
         try:
             learner = self.experiment.build(self.setup_of(splits, self.flags.replace(spmd="jit")))
@@ -184,7 +184,7 @@ class ResolvedRun:
         except FlagError:
             raise
         except (ArithmeticError, IndexError, TypeError, ValueError, FlaxError) as error:
-            words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in given)
+            words = " ".join(f"--{name}={text_of(self.flags[name])}" for name in network_flags)
             problem = str(error).split("\n")[0]
             if not isinstance(error, ValueError):
                 problem = f"{type(error).__name__}, {problem}; allowed: fields that fit the data and each other"

@@ -81,8 +81,8 @@ def origins_of(run: ResolvedRun) -> list[Origin]:
       FileNotFoundError: a run that is named has no checkpoint.
     """
     run.experiment.check(run.flags)
-    found = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
-    origins = [origin for origin in found if origin is not None]
+    optional = [s.origin(run.flags) for s in run.experiment.settings.values() if s.origin is not None]
+    origins = [origin for origin in optional if origin is not None]
     for origin in origins:
         check_saved(origin)
     return origins
@@ -120,8 +120,8 @@ def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
       The keys as "earlier", for `write_data`; {} where there are none.
     """
     keys = [trained_on(origin.known) for origin in origins if origin.initializes]
-    every = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
-    return {EARLIER: Fingerprint(len(every), "", "", every)} if len(every) else {}
+    unique_keys = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+    return {EARLIER: Fingerprint(len(unique_keys), "", "", unique_keys)} if len(unique_keys) else {}
 
 
 def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
@@ -133,18 +133,18 @@ def fingerprints(splits: Splits) -> dict[str, Fingerprint]:
     Returns:
       Split -> fingerprint; "train/NAME" where there are several sources.
     """
-    found: dict[str, Fingerprint] = {}
+    prints: dict[str, Fingerprint] = {}
 
     def add(name: str, source: Any) -> None:
         if isinstance(source, dict):
             for key, part in source.items():
                 add(f"{name}/{key}", part)
         elif source is not None:
-            found[name] = source.fingerprint
+            prints[name] = source.fingerprint
 
     for name in ("train", "valid", "test"):
         add(name, getattr(splits, name))
-    return found
+    return prints
 
 
 def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> dict[str, dict]:
@@ -191,18 +191,18 @@ def check_resumed(run: ResolvedRun, config: dict, splits: Splits) -> list[str]:
                 f"{run.folder}: trained on {_listed(before)}, and the data now has {_listed(now)}; allowed: the "
                 "same classes, or another --run_dir"
             )
-    known, prints = known_data(run.folder, config), fingerprints(splits)
+    recorded, prints = known_data(run.folder, config), fingerprints(splits)
     lines = []
-    for name in sorted(set(known) & set(prints), key=list(prints).index):
-        said = changes(known[name], prints[name])
-        if said is None:
+    for name in sorted(set(recorded) & set(prints), key=list(prints).index):
+        difference = changes(recorded[name], prints[name])
+        if difference is None:
             continue
         if name.split("/")[0] == "train" and not run.flags.changed_data:
             raise FlagError(
-                f"{run.folder}: its training data has changed: {said}; allowed: the data of before, "
+                f"{run.folder}: its training data has changed: {difference}; allowed: the data of before, "
                 "--changed_data to use this, or another --run_dir"
             )
-        lines.append(f"the {name} split has changed since the run began: {said}")
+        lines.append(f"the {name} split has changed since the run began: {difference}")
     return lines
 
 
@@ -277,25 +277,26 @@ def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comp
     Raises:
       FlagError: the run was trained on examples of a split other than train; `--changed_data` allows it.
     """
-    known, now = known_data(run.folder, config), getattr(splits, split).fingerprint
-    if split not in known:
+    recorded, now = known_data(run.folder, config), getattr(splits, split).fingerprint
+    if split not in recorded:
         return Comparison("the run did not record its data", 0)
-    said = changes(known[split], now)
-    if said is None or split == "train" or now.keys is None:
-        return Comparison(said, 0)
-    mine = known[split].keys
-    new = now.keys if mine is None else now.keys[~np.isin(now.keys, mine)]
-    seen = count_in(new, trained_on(known))
-    if seen and not run.flags.changed_data:
+    difference = changes(recorded[split], now)
+    if difference is None or split == "train" or now.keys is None:
+        return Comparison(difference, 0)
+    recorded_keys = recorded[split].keys
+    new = now.keys if recorded_keys is None else now.keys[~np.isin(now.keys, recorded_keys)]
+    num_seen = count_in(new, trained_on(recorded))
+    if num_seen and not run.flags.changed_data:
         how = f" (same {now.by})" if now.by != "content" else ""
         raise FlagError(
-            f"--split={split}: the run was trained on {seen:,} of its {now.examples:,} examples{how}: {said}; "
-            "allowed: examples that it was not trained on, or --changed_data to measure these all the same"
+            f"--split={split}: the run was trained on {num_seen:,} of its {now.examples:,} examples{how}: "
+            f"{difference}; allowed: examples that it was not trained on, or --changed_data to measure these all the "
+            "same"
         )
-    return Comparison(said, seen)
+    return Comparison(difference, num_seen)
 
 
 def _listed(names: Any) -> str:
     """Names or characters, the first twelve of many."""
-    shown = [repr(name) for name in list(names)[:12]]
-    return ", ".join(shown) + (f", ... ({len(names)})" if len(names) > len(shown) else "")
+    first = [repr(name) for name in list(names)[:12]]
+    return ", ".join(first) + (f", ... ({len(names)})" if len(names) > len(first) else "")

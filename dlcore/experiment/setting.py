@@ -182,8 +182,8 @@ def _scalar(name: str, base: type, text: Any, kind: _Kind) -> Any:
     except (ValueError, KeyError, OverflowError):
         numbers = {int: "integers", float: "numbers"}.get(base, "one value")
         allowed = "true, false" if base is bool else numbers if kind.limits == Range() else _allowed(kind.limits)
-        written = f"--{name}={list(text) if isinstance(text, tuple) else text}"
-        raise FlagError(f"{written}: not {'an' if base is int else 'a'} {base.__name__}; allowed: {allowed}") from None
+        flag = f"--{name}={list(text) if isinstance(text, tuple) else text}"
+        raise FlagError(f"{flag}: not {'an' if base is int else 'a'} {base.__name__}; allowed: {allowed}") from None
     if base is float and not math.isfinite(value):
         raise FlagError(f"--{name}={text}: not finite; allowed: {_allowed(kind.limits)}")
     if kind.choices and value not in kind.choices:
@@ -320,10 +320,10 @@ def model_settings(name: str) -> dict[str, Setting]:
     from dlcore.models.registry import family_of, kind_of, list_models
 
     try:
-        found = kind_of(name) == "image"
+        is_image_model = kind_of(name) == "image"
     except ValueError:
-        found = False
-    if not found:
+        is_image_model = False
+    if not is_image_model:
         names = list_models()
         near = did_you_mean(name, names)
         raise FlagError(f"--model={name}: unknown{near}; allowed: the {len(names)} names of `dlcore models`")

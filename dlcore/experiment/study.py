@@ -221,8 +221,8 @@ def _offer(study: Study, folder: Path, values: dict, result: StudyResult, headli
     write_json(folder / "result.json", line)
 
 
-def _baseline(known: tuple[float, str, str] | None) -> dict[str, Any] | None:
-    return None if known is None else {"value": float(known[0]), "name": known[1], "better": known[2]}
+def _baseline(baseline: tuple[float, str, str] | None) -> dict[str, Any] | None:
+    return None if baseline is None else {"value": float(baseline[0]), "name": baseline[1], "better": baseline[2]}
 
 
 def _tolerance(numbers: np.ndarray, relative: float) -> float:

@@ -8,9 +8,9 @@ Simonyan & Zisserman, "Very deep convolutional networks for large-scale image re
 Sides other than 224 are averaged to 7x7 before the first dense layer, as torchvision does; names are torchvision's. The
 `_bn` networks have batch normalization after each convolution.
 
-`vgg9_cifar` is the form for 32x32 images: four stages of two, with batch normalization, and a global average in place
-of the hidden layers (662,386 parameters at 3 channels and 10 classes). Features have the names of the style transfer
-literature: relu3_1 is the first map of the third stage.
+`vgg9_cifar` is the variant for 32x32 images: four stages of two, with batch normalization, and global average pooling
+in place of the hidden layers (662,386 parameters at 3 channels and 10 classes). Features have the names of the style
+transfer literature: relu3_1 is the first map of the third stage.
 
 With a `pool_ratio` below 2 each max pooling is fractional (Graham 2014, arXiv:1412.6071): sides shrink by that ratio,
 and training draws the borders of the regions for each batch. Use takes one fixed draw; the paper averages several.

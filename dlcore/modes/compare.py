@@ -41,8 +41,8 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
 
     paths = [Path(folder) for folder in folders]
     if len(paths) < 2 or len({path.resolve() for path in paths}) < len(paths):
-        given = " ".join(map(str, folders))
-        raise ValueError(f"runs={given!r}: not two different folders; allowed: at least two, each given once")
+        run_args = " ".join(map(str, folders))
+        raise ValueError(f"runs={run_args!r}: not two different folders; allowed: at least two, each given once")
     configs = [_config(path) for path in paths]
     names = _names(paths, configs)
     histories = [read_metrics(path) for path in paths]
@@ -82,9 +82,9 @@ def differing_settings(names: Sequence[str], configs: Sequence[dict]) -> list[di
         {"experiment": config["experiment"], **{f"--{k}": v for k, v in config["identity"].items()}}
         for config in configs
     ]
-    every = dict.fromkeys(setting for settings in of_runs for setting in settings)
+    all_settings = dict.fromkeys(setting for settings in of_runs for setting in settings)
     rows = []
-    for setting in every:
+    for setting in all_settings:
         values = [json.dumps(s[setting]).strip('"') if setting in s else "–" for s in of_runs]
         if len(set(values)) > 1:
             rows.append({"setting": setting, **dict(zip(names, values, strict=True))})
@@ -102,7 +102,7 @@ def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[
       Rows {"number": such as "valid accuracy, best", name of a run: value, ...}, blank where a run has none: the last
       of "train", the last and the best of "valid" with its step, and that of "test".
     """
-    found: dict[str, dict[str, str]] = {}
+    numbers_of: dict[str, dict[str, str]] = {}
     for name, history in zip(names, histories, strict=True):
         columns: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for row in history:
@@ -111,17 +111,17 @@ def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[
                     columns.setdefault((row["split"], key), []).append((row["step"], value))
         for (split, key), points in columns.items():
             label = f"{split} {key}"
-            found.setdefault(f"{label}, last" if split != "test" else label, {})[name] = f"{points[-1][1]:.4g}"
+            numbers_of.setdefault(f"{label}, last" if split != "test" else label, {})[name] = f"{points[-1][1]:.4g}"
             if split == "valid" and np.isfinite([value for _, value in points]).any():
                 sign = 1 if key.endswith(_SMALLER_IS_BETTER) else -1
                 step, best = min((p for p in points if np.isfinite(p[1])), key=lambda p: sign * p[1])
-                found.setdefault(f"{label}, best", {})[name] = f"{best:.4g} at {step}"
-    found.setdefault("steps", {}).update(
+                numbers_of.setdefault(f"{label}, best", {})[name] = f"{best:.4g} at {step}"
+    numbers_of.setdefault("steps", {}).update(
         {name: str(max((row["step"] for row in h), default=0)) for name, h in zip(names, histories, strict=True)}
     )
     order = ("test", "valid", "train", "steps")
-    labels = sorted(found, key=lambda label: order.index(label.split()[0]))
-    return [{"number": label, **{name: found[label].get(name, "") for name in names}} for label in labels]
+    labels = sorted(numbers_of, key=lambda label: order.index(label.split()[0]))
+    return [{"number": label, **{name: numbers_of[label].get(name, "") for name in names}} for label in labels]
 
 
 def _is_curve(row: dict, key: str) -> bool:
@@ -146,16 +146,16 @@ def _names(paths: Sequence[Path], configs: Sequence[dict]) -> list[str]:
 
     Runs of the same settings have the ends of their paths instead, as long as it takes to tell them apart.
     """
-    places = [str(number) for number in range(len(paths))]
-    rows = differing_settings(places, configs)
-    cells = {row["setting"].removeprefix("--"): [row[place] for place in places] for row in rows}
-    every = [_joined(cells, cells, k) for k in range(len(paths))]
-    if len(set(every)) == len(paths):
-        if max(map(len, every)) <= NAME_WIDTH:
-            return every
+    columns = [str(number) for number in range(len(paths))]
+    rows = differing_settings(columns, configs)
+    cells = {row["setting"].removeprefix("--"): [row[column] for column in columns] for row in rows}
+    labels = [_joined(cells, cells, k) for k in range(len(paths))]
+    if len(set(labels)) == len(paths):
+        if max(map(len, labels)) <= NAME_WIDTH:
+            return labels
         for count in range(1, len(cells) + 1):
-            for chosen in itertools.islice(itertools.combinations(cells, count), TRIED_NAMES):
-                names = [_joined(cells, chosen, k) for k in range(len(paths))]
+            for subset in itertools.islice(itertools.combinations(cells, count), TRIED_NAMES):
+                names = [_joined(cells, subset, k) for k in range(len(paths))]
                 if len(set(names)) == len(paths) and max(map(len, names)) <= NAME_WIDTH:
                     return names
     parts = [path.resolve().parts for path in paths]
@@ -166,8 +166,8 @@ def _names(paths: Sequence[Path], configs: Sequence[dict]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _joined(cells: dict[str, list[str]], chosen: Iterable[str], run: int) -> str:
-    return ", ".join(f"{setting}={cells[setting][run]}" for setting in chosen)
+def _joined(cells: dict[str, list[str]], subset: Iterable[str], run: int) -> str:
+    return ", ".join(f"{setting}={cells[setting][run]}" for setting in subset)
 
 
 def _lines(rows: Sequence[dict[str, str]]) -> str:

@@ -356,10 +356,10 @@ def export_run(run: ResolvedRun) -> int:
     _, saved, function = load_exported(folder)
     inputs = {k: samples[k] for k in manifest["inputs"]}
     rest = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
-    ours, theirs = jax.jit(predict)(weights, {**rest, **inputs}), function(saved, inputs)
+    ours, exported = jax.jit(predict)(weights, {**rest, **inputs}), function(saved, inputs)
     apart = max(
         float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0))
-        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(exported), strict=True)
     )
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"{folder}: step {step}, {len(saved)} arrays, {size / 1e6:.1f} MB, for {', '.join(PLATFORMS)}")

@@ -70,8 +70,8 @@ def preprocess(images: np.ndarray, rule: dict[str, Any]) -> np.ndarray:
         if not np.issubdtype(images.dtype, np.floating):
             raise ValueError(f"image: dtype {images.dtype}; allowed: uint8 in [0, 255], floats in [0, 1]")
         if not (images.min() >= 0 and images.max() <= 1):
-            found = f"{images.min():g} to {images.max():g}"
-            raise ValueError(f"image: floats from {found}; allowed: floats in [0, 1], uint8 in [0, 255]")
+            limits = f"{images.min():g} to {images.max():g}"
+            raise ValueError(f"image: floats from {limits}; allowed: floats in [0, 1], uint8 in [0, 255]")
         images = images.astype(np.float32)
     if images.shape[1:3] == (height, width) and rule["crop_pct"] in (None, 1):
         return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
@@ -148,6 +148,6 @@ def predict(image: str | Path | np.ndarray, folder: str | Path = HERE) -> dict[s
 
 
 if __name__ == "__main__":
-    found, arrays, function = load()
-    zeros = {k: np.zeros((2, *v["shape"][1:]), v["dtype"]) for k, v in found["inputs"].items()}
+    manifest, arrays, function = load()
+    zeros = {k: np.zeros((2, *v["shape"][1:]), v["dtype"]) for k, v in manifest["inputs"].items()}
     print(jax.tree.map(lambda x: (x.shape, str(x.dtype)), function(arrays, zeros)))

@@ -76,8 +76,8 @@ class Film:
         frames = [_decoded(frame["picture"]) for frame in self.memory["frames"]] + [
             _decoded(_encoded(self._draw(context.state)))
         ]
-        note = f"{len(frames)} frames from step {steps[0]} to the end, from the same random numbers."
-        return [film(frames, self.title, note)]
+        caption = f"{len(frames)} frames from step {steps[0]} to the end, from the same random numbers."
+        return [film(frames, self.title, caption)]
 
     def _draw(self, state: Any) -> np.ndarray:
         return self.picture(jax.device_get(self._predict(state, self.batch)))

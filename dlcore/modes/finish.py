@@ -49,8 +49,8 @@ def finish(
     evaluation = Evaluation(learner, placement)
     evaluators = run.experiment.evaluators(setup, data, "test")
     measures = evaluation.measures(state, data.test, evaluators, flags.eval_batch_size)
-    shown = data.test if data.shown is None else data.shown
-    outputs = evaluation.outputs(state, padded(shown, flags.eval_batch_size, placement))
+    predicted_split = data.test if data.shown is None else data.shown
+    outputs = evaluation.outputs(state, padded(predicted_split, flags.eval_batch_size, placement))
     state = on_host(state)
     if not is_first():
         return
@@ -80,19 +80,19 @@ def finish(
         **provenance.result_facts(flags.smoke),
     }
     write_json(folder / RESULT, line)
-    shown = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
-    say(f"test at step {step}: {shown}")
+    predicted_split = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
+    say(f"test at step {step}: {predicted_split}")
     say(f"{duration(seconds)} in all; report: {report}")
 
 
 def _baseline(headline: str, context: ReportContext) -> dict[str, Any] | None:
     """What the headline must beat, as the ledger keeps it; None where it or the better direction is not known."""
-    data, known = context.data, describe(headline)
+    data, measure = context.data, describe(headline)
     trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
-    found = baseline(headline, {**context.spec, **context.numbers}, trivial)
-    if found is None or known is None or not known.better:
+    trivial_value = baseline(headline, {**context.spec, **context.numbers}, trivial)
+    if trivial_value is None or measure is None or not measure.better:
         return None
-    return {"value": found.value, "name": found.rule, "better": known.better}
+    return {"value": trivial_value.value, "name": trivial_value.rule, "better": measure.better}
 
 
 def _curves(context: ReportContext) -> list:
@@ -108,8 +108,8 @@ def _report(
 ) -> Path:
     data, flags = context.data, run.flags
     trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
-    first, *others = (run.experiment.panels or _curves)(context)
-    panels = [first, *hook_panels, *others, *number_panels(context.numbers, trivial)]
+    first, *rest = (run.experiment.panels or _curves)(context)
+    panels = [first, *hook_panels, *rest, *number_panels(context.numbers, trivial)]
     headline = context.spec.get("headline", run.experiment.headline)
     value, counts = context.numbers.get(headline), context.spec.get("counts", "examples")
     config = run.config() or {}
@@ -153,8 +153,8 @@ def heading(run: ResolvedRun, spec: dict, data: Splits) -> tuple[str, str]:
     """
     experiment, flags = run.experiment, run.flags
     dataset, folder = spec.get("dataset", ""), flags.get("data_dir")
-    own = dataset == "folder" and folder
-    name = f"the folder {Path(folder).name}" if own else dataset.replace("_", " ")
+    is_own_folder = dataset == "folder" and folder
+    name = f"the folder {Path(folder).name}" if is_own_folder else dataset.replace("_", " ")
     setting = experiment.settings.get("dataset")
     usual = experiment.defaults.get("dataset", setting.default if setting else dataset)
     module = sys.modules.get(experiment.learner.__module__)
@@ -176,5 +176,5 @@ def _length(source: Any) -> int:
     return 0 if source is None else len(source)
 
 
-def _baseline_card(headline: str, found: Trivial | None) -> dict[str, str]:
-    return {} if found is None else {f"baseline: {found.rule}": number_text(headline, found.value)}
+def _baseline_card(headline: str, trivial: Trivial | None) -> dict[str, str]:
+    return {} if trivial is None else {f"baseline: {trivial.rule}": number_text(headline, trivial.value)}

@@ -31,12 +31,12 @@ def members_of(run: ResolvedRun) -> list[ResolvedRun]:
     runs, spec = [run], config_of(run)["spec"]
     for folder in run.flags.get("members") or ():
         member = open_run(folder, run.experiment)
-        own = config_of(member)["spec"]
+        member_spec = config_of(member)["spec"]
         for name in ("class_names", "image_shape"):
-            if own.get(name) != spec.get(name):
-                raise FlagError(f"--members={folder}: its {name} is {own.get(name)}; allowed: {spec.get(name)}")
-        given = {name: run.flags[name] for name in ("changed_data", "eval_batch_size", "mesh") if name in run.flags}
-        runs.append(ResolvedRun(run.experiment, member.flags.replace(**given)))
+            if member_spec.get(name) != spec.get(name):
+                raise FlagError(f"--members={folder}: its {name} is {member_spec.get(name)}; allowed: {spec.get(name)}")
+        overrides = {name: run.flags[name] for name in ("changed_data", "eval_batch_size", "mesh") if name in run.flags}
+        runs.append(ResolvedRun(run.experiment, member.flags.replace(**overrides)))
     return runs
 
 

@@ -41,15 +41,15 @@ def predict_files(run: ResolvedRun) -> None:
     learner, _, state = restored(members_of(run), flags.tta, flags.select, example)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
-    written = [] if flags.output is None else experiment.write(Path(flags.output), outputs, source, names, spec)
+    files = [] if flags.output is None else experiment.write(Path(flags.output), outputs, source, names, spec)
     if flags.format == "json":
         say(json_text([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return
     for name, row in zip(names, rows, strict=True):
         text = row.get("text") or "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5])
         say(f"{name}: {text}")
-    if written:
-        say(f"wrote {len(written)} files to {flags.output}")
+    if files:
+        say(f"wrote {len(files)} files to {flags.output}")
 
 
 MODE = Mode(

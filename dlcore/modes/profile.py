@@ -101,25 +101,25 @@ def _write(
     run: ResolvedRun,
     folder: Path,
     rows: list[HotOperation],
-    known: bool,
+    has_peak: bool,
     seconds: float,
     compiling: float,
     program: Program,
 ) -> None:
-    shown = [_row(row) for row in rows[:TOP]]
-    widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in shown[0]}
-    for row in [{name: name for name in widths}, *shown]:
+    top_rows = [_row(row) for row in rows[:TOP]]
+    widths = {name: max(len(name), *(len(row[name]) for row in top_rows)) for name in top_rows[0]}
+    for row in [{name: name for name in widths}, *top_rows]:
         say("  ".join(f"{row[name]:{width}}" for name, width in widths.items()).rstrip())
     total = sum(row.seconds for row in rows)
     phases = {p: sum(r.seconds for r in rows if r.phase == p) / total for p in ("forward", "backward", "other")}
-    of_each = {phase: f"{100 * share:.0f} %" for phase, share in phases.items()}
+    of_each = {phase: f"{100 * fraction:.0f} %" for phase, fraction in phases.items()}
     summary = (
         f"{seconds * 1e3:.2f} ms a step under the profiler, compiled in {compiling:.1f} s; {len(rows)} operations, "
         f"{', '.join(' '.join(pair) for pair in of_each.items())} of their time"
     )
     roof = (
         "The roof is what the maker publishes for bfloat16 products and for the memory."
-        if known
+        if has_peak
         else "The roof is what one product and one addition were measured to reach on this device; operations whose "
         "data stay in its caches can be faster."
     )
@@ -134,16 +134,16 @@ def _write(
         "operations": [row._asdict() for row in rows],
     }
     write_json(folder / "profile.json", content)
-    title = f"The {len(shown)} longest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
+    title = f"The {len(top_rows)} longest operations: {sum(row.share for row in rows[:TOP]):.0%} of the time"
     memory = memory_report(program.abstract_state, program.batch, program.compiled)
     cards = {"a step": f"{seconds * 1e3:.2f} ms", "compilation": f"{compiling:.1f} s", "operations": str(len(rows))}
     details = {"Environment": {"hardware": provenance.hardware(), **provenance.versions()}}
-    note = f"{roof} The trace is {trace.relative_to(folder)}: open it at ui.perfetto.dev."
+    caption = f"{roof} The trace is {trace.relative_to(folder)}: open it at ui.perfetto.dev."
     path = folder / "profile.html"
     path.write_text(
         render(
             f"{run.experiment.name}: profile",
-            [table(shown, title=title, note=note), memory_panel(memory, set(run.flags))],
+            [table(top_rows, title=title, note=caption), memory_panel(memory, set(run.flags))],
             cards | of_each,
             subtitle=summary,
             details=details,

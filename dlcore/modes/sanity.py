@@ -170,9 +170,9 @@ def _check_regularization(bench: Bench) -> Check:
         return Check("loss rises with regularization", "–", "the experiment has no penalty", None)
     strengths = (0.0, 1e-4, 1e-3, 1e-2)
     losses = [bench.initial_loss(bench.learner(**{name: s})) for s in strengths]
-    shown = " < ".join(f"{loss:.4f}" for loss in losses)
+    formatted = " < ".join(f"{loss:.4f}" for loss in losses)
     rises = all(a < b for a, b in itertools.pairwise(losses))
-    return Check("loss rises with regularization", shown, f"--{name} in {strengths}", rises)
+    return Check("loss rises with regularization", formatted, f"--{name} in {strengths}", rises)
 
 
 def _check_overfit(bench: Bench) -> Check:
@@ -230,8 +230,8 @@ def above_chance(label: np.ndarray) -> float | None:
     """
     from scipy.stats import binom, norm
 
-    chance = np.bincount(label).max() / len(label)
-    most = int(binom.isf(norm.sf(SIGMAS), len(label), chance))
+    majority = np.bincount(label).max() / len(label)
+    most = int(binom.isf(norm.sf(SIGMAS), len(label), majority))
     return most / len(label) if most < len(label) else None
 
 
@@ -255,8 +255,8 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     batch_size = min(flags.batch_size, data.train_size)
     learner, result = bench.train(train, batch_size, SHUFFLED_STEPS, log_every=SHUFFLED_STEPS)
     accuracy = evaluate(learner, result.state, valid, placement=_one_device())["accuracy"]
-    wanted = f"{'<=' if shuffled else '>'} {bound:.3f} (chance, largest class)"
-    return Check(name, f"validation accuracy {accuracy:.3f}", wanted, (accuracy <= bound) == shuffled)
+    expected = f"{'<=' if shuffled else '>'} {bound:.3f} (chance, largest class)"
+    return Check(name, f"validation accuracy {accuracy:.3f}", expected, (accuracy <= bound) == shuffled)
 
 
 def _shuffled(seed: int) -> Callable[[Source, int], Source]:

@@ -187,7 +187,7 @@ def prepare(run: ResolvedRun) -> Prepared:
     pipelines, setup, placement = run.pipelines(data), run.setup_of(data), run.placement()
     batch = batch_at(pipelines, 0)
     run.check_network(data, batch)
-    notes = run.experiment.notes(setup, data)
+    messages = run.experiment.notes(setup, data)
     learner = run.experiment.build(setup)
     program = Program(learner, batch, placement, run.flags.seed)  # traces init and update
     if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
@@ -200,7 +200,7 @@ def prepare(run: ResolvedRun) -> Prepared:
     for name, split in (("valid", data.valid), ("test", data.test)):
         if split is not None:
             evaluation.check(program.abstract_state, split, run.flags.eval_batch_size, name)
-    return Prepared(data, inherited_keys(origins), learner, notes)
+    return Prepared(data, inherited_keys(origins), learner, messages)
 
 
 def _is_resumed(run: ResolvedRun) -> bool:
@@ -218,9 +218,9 @@ def _resumed(run: ResolvedRun) -> Prepared:
 def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     flags, folder = run.flags, run.folder
     prepared = _resumed(run) if prepared is None or _is_resumed(run) else prepared
-    data, known = prepared.data, prepared.known
-    for note in data.notes:
-        say(f"note: {note}")
+    data, inherited = prepared.data, prepared.known
+    for message in data.notes:
+        say(f"note: {message}")
     pipelines = run.pipelines(data)
     batch = batch_at(pipelines, 0)
     setup = run.setup_of(data)
@@ -230,13 +230,13 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     if rest := setup.steps % (accumulate := flags.get("accumulate", 1)):
         say(f"note: the last {rest} of {setup.steps} steps make no update, which takes --accumulate={accumulate} steps")
     learner = prepared.learner or run.experiment.build(setup)
-    notes = run.experiment.notes(setup, data) if prepared.notes is None else prepared.notes
+    messages = run.experiment.notes(setup, data) if prepared.notes is None else prepared.notes
     if is_first():
         _note_changed_code(folder)
-        run.write_config(spec, write_data(folder, data, known))
+        run.write_config(spec, write_data(folder, data, inherited))
         say(f"{run.experiment.name}: {setup.steps} steps on {provenance.hardware()}, run folder {folder}")
-        for note in notes:
-            say(f"note: {note}")
+        for message in messages:
+            say(f"note: {message}")
     arguments = fit_arguments(run, setup, data)
     hooks = [*arguments["hooks"], *run.experiment.report_hooks(setup), *watch_hooks(run, setup, batch)]
     result = fit(

@@ -55,9 +55,9 @@ class Watch:
             return
         measures = jax.device_get(self._snapshot(state, self.batch))
         new = {"step": step, **jax.tree.map(lambda x: np.asarray(x).tolist(), measures)}
-        known = {finding.kind for old in self.memory["snapshots"] for finding in findings(old)}
+        known_kinds = {finding.kind for old in self.memory["snapshots"] for finding in findings(old)}
         for finding in findings(new):
-            if finding.kind not in known and finding.kind != "updates":
+            if finding.kind not in known_kinds and finding.kind != "updates":
                 say(f"step {step}: {finding.message}")
         self.memory = {"snapshots": [*self.memory["snapshots"], new], "next": step + self.every}
 

@@ -98,12 +98,12 @@ class ConvRecurrent(nn.Module):
 
         a = conv(x.reshape(-1, *x.shape[2:]), w_x).reshape(*x.shape[:4], width).astype(acc_dtype) + b_x
 
-        def over_time(carry, a):
+        def scan_step(carry, a):
             u = conv(carry[0].astype(w_h.dtype), w_h).astype(acc_dtype) + b_h
             carry = step(carry, a, u)
             return carry, carry[0]
 
-        carry, h = jax.lax.scan(over_time, carry, a.swapaxes(0, 1), unroll=self.unroll)
+        carry, h = jax.lax.scan(scan_step, carry, a.swapaxes(0, 1), unroll=self.unroll)
         return carry, h.swapaxes(0, 1)
 
     def _bias(self, key, shape, dtype=jnp.float32) -> jax.Array:

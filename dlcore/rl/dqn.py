@@ -6,7 +6,7 @@ Mnih et al. 2015, Nature 518; double Q-learning by van Hasselt, Guez & Silver 20
     L = (Q(s, a) - stop_gradient(y))^2 / 2
 
 The buffer holds the last L steps of each environment instance, [N, L, ...]; s' is the state that the action led to, so
-that an episode cut off by time still counts the value of its last state. Exploration falls linearly from 1.
+that an episode truncated by time still bootstraps from its last state. Epsilon decays linearly from 1.
 """
 
 import functools
@@ -34,7 +34,7 @@ def q_target(
     gamma: float | jax.Array,
     double: bool = True,
 ) -> jax.Array:
-    """Compute y of one transition; no gradient passes.
+    """Compute the TD target y of one transition, with stop_gradient.
 
     Args:
       reward: [].
@@ -77,8 +77,8 @@ def learner(
       buffer_size: steps of each instance that the replay buffer holds.
       minibatch_size: transitions of a gradient step.
       learning_starts: steps of each instance before the first gradient step.
-      exploration_steps: steps of each instance over which exploration falls from 1 to `exploration_final_eps`.
-      exploration_final_eps: share of random actions at the end.
+      exploration_steps: steps of each instance over which epsilon decays from 1 to `exploration_final_eps`.
+      exploration_final_eps: final epsilon, the probability of a random action.
       target_update_interval: steps of each instance between two copies to the target network.
       gamma: discount a step.
       double: choose the next action by the network and value it by the target network.
@@ -111,8 +111,8 @@ def learner(
 
     def act(state: OffPolicyState, keys: jax.Array) -> jax.Array:
         # Linear decay of epsilon.
-        falling = 1 - (1 - exploration_final_eps) * state.replay.written / exploration_steps
-        epsilon = jnp.maximum(exploration_final_eps, falling)
+        decayed = 1 - (1 - exploration_final_eps) * state.replay.written / exploration_steps
+        epsilon = jnp.maximum(exploration_final_eps, decayed)
         return epsilon_greedy(environment, keys, q_values(state.params, state.observation), epsilon)
 
     def learn(state: OffPolicyState, data: Transition, key: jax.Array) -> tuple[OffPolicyState, Metrics]:

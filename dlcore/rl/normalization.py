@@ -1,6 +1,6 @@
-"""Observations and rewards of unit size, by statistics of all instances that the agent's state keeps.
+"""Normalization of observations and rewards by running statistics over all environments, kept in the agent's state.
 
-The moments of batches are joined as in Chan, Golub & LeVeque 1983. Rewards are divided by the deviation of the
+The moments of batches are merged as in Chan, Golub & LeVeque 1983. Rewards are divided by the deviation of the
 discounted return so far, R_t = gamma R_{t-1} + r_t, and keep their sign and mean (Engstrom et al. 2020, "Implementation
 matters in deep policy gradients", arXiv:2005.12729).
 """
@@ -36,10 +36,10 @@ class Moments:
 
     @classmethod
     def start(cls, shape: tuple[int, ...]) -> Self:
-        """Make the initial statistics: mean 0, variance 1, almost no count.
+        """Initialize the statistics: mean 0, variance 1, a count of 1e-4.
 
         Args:
-          shape: of one example.
+          shape: shape of one value.
 
         Returns:
           The moments.
@@ -62,9 +62,9 @@ class Moments:
         mean, variance = population_moments(x, 0)
         # Weight by the number of values on each side.
         total, delta = self.count + count, mean - self.mean
-        # Join both variances (Chan et al. 1983).
-        joined = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total
-        return type(self)(total, self.mean + delta * count / total, joined / total)
+        # Merge the sums of squared deviations (Chan et al. 1983).
+        m2 = self.count * self.variance + count * variance + jnp.square(delta) * self.count * count / total
+        return type(self)(total, self.mean + delta * count / total, m2 / total)
 
 
 @struct.dataclass
@@ -83,7 +83,7 @@ class Normalizer:
 
     @classmethod
     def start(cls, observation: jax.Array, observations: bool, rewards: bool) -> Self:
-        """Begin with the first observations.
+        """Initialize by the first observations.
 
         Args:
           observation: [N, ...].

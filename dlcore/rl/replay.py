@@ -34,7 +34,7 @@ class Transition(NamedTuple):
 
 @struct.dataclass
 class Replay:
-    """A ring of steps.
+    """A ring buffer of transitions.
 
     Args:
       data: Transition of [N, L, ...].
@@ -46,18 +46,18 @@ class Replay:
 
     @classmethod
     def empty(cls, example: Transition, size: int, minibatch_size: int) -> Self:
-        """Make an empty buffer.
+        """Allocate an empty buffer.
 
         Args:
           example: Transition of [N, ...], for shapes and types.
           size: L.
-          minibatch_size: what will be drawn at once.
+          minibatch_size: number of transitions of one sample.
 
         Returns:
           The buffer, of zeros.
 
         Raises:
-          ValueError: the buffer holds fewer steps than are drawn at once.
+          ValueError: the buffer holds fewer transitions than a minibatch.
         """
         instances = len(example.reward)
         if instances * size < minibatch_size:
@@ -69,7 +69,7 @@ class Replay:
         return cls(data, jnp.zeros((), jnp.int32))
 
     def add(self, step: Transition) -> Self:
-        """Write one step of each instance over the oldest.
+        """Add one transition of each instance, which overwrites the oldest.
 
         Args:
           step: Transition of [N, ...].
@@ -78,15 +78,15 @@ class Replay:
           The buffer after it.
         """
         # The oldest step is overwritten.
-        column = self.written % self.data.reward.shape[1]
-        data = jax.tree.map(lambda buffer, x: buffer.at[:, column].set(x), self.data, step)
+        position = self.written % self.data.reward.shape[1]
+        data = jax.tree.map(lambda buffer, x: buffer.at[:, position].set(x), self.data, step)
         return type(self)(data, self.written + 1)
 
     def sample(self, key: jax.Array, count: int) -> Transition:
-        """Draw steps uniformly, with replacement.
+        """Sample transitions uniformly, with replacement.
 
         Args:
-          key: random key.
+          key: PRNG key.
           count: B.
 
         Returns:
@@ -95,6 +95,6 @@ class Replay:
         row_key, column_key = jax.random.split(key)
         # Uniform over instances and over the steps written so far.
         instances, size = self.data.reward.shape
-        row = jax.random.randint(row_key, (count,), 0, instances)
-        column = jax.random.randint(column_key, (count,), 0, jnp.minimum(self.written, size))
-        return jax.tree.map(lambda buffer: buffer[row, column], self.data)
+        instance = jax.random.randint(row_key, (count,), 0, instances)
+        position = jax.random.randint(column_key, (count,), 0, jnp.minimum(self.written, size))
+        return jax.tree.map(lambda buffer: buffer[instance, position], self.data)

@@ -291,16 +291,16 @@ class Checkpoints:
 
     def _compare(self, step: int, abstract: Any) -> None:
         saved = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())[LEAVES]
-        for path, wanted in _leaves(abstract).items():
+        for path, expected in _leaves(abstract).items():
             stored = saved.pop(path, None)
             if stored is None:
                 raise CheckpointMismatch(
-                    f"checkpoint {step} in {self.folder} has no {path}, which this run needs as {wanted}"
+                    f"checkpoint {step} in {self.folder} has no {path}, which this run needs as {expected}"
                 )
-            if stored != wanted:
+            if stored != expected:
                 raise CheckpointMismatch(
                     f"checkpoint {step} in {self.folder} is of another model: {path} is {stored} there "
-                    f"and {wanted} here"
+                    f"and {expected} here"
                 )
         if saved:
             path = min(saved)
@@ -313,23 +313,23 @@ class Checkpoints:
         nonempty = _without_empty(abstract)
         with _stderr_kept_on_success():
             if self._manager is None:
-                note = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
+                metadata = json.loads((self.folder / str(step) / NOTE / "metadata").read_text())
                 with self._ocp.StandardCheckpointer() as reader:
-                    restored = {STATE: reader.restore(self.folder / str(step) / STATE, nonempty), NOTE: note}
+                    restored = {STATE: reader.restore(self.folder / str(step) / STATE, nonempty), NOTE: metadata}
             else:
                 restored = self._manager.restore(
                     step, args=args.Composite(**{STATE: args.StandardRestore(nonempty), NOTE: args.JsonRestore()})
                 )
-        for (path, want), (_, have) in zip(leaf_paths(nonempty), leaf_paths(restored[STATE]), strict=True):
-            if want.dtype != have.dtype or want.shape != have.shape:
-                raise ValueError(f"{path} came back as {have.dtype}{have.shape}")
+        for (path, expected), (_, restored_leaf) in zip(leaf_paths(nonempty), leaf_paths(restored[STATE]), strict=True):
+            if expected.dtype != restored_leaf.dtype or expected.shape != restored_leaf.shape:
+                raise ValueError(f"{path} came back as {restored_leaf.dtype}{restored_leaf.shape}")
         leaves = iter(jax.tree.leaves(restored[STATE]))
         full = [
             jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding) if _empty(leaf) else next(leaves)
             for leaf in jax.tree.leaves(abstract)
         ]
-        note = {key: value for key, value in restored[NOTE].items() if key != LEAVES}
-        return jax.tree.unflatten(jax.tree.structure(abstract), full), note
+        metadata = {key: value for key, value in restored[NOTE].items() if key != LEAVES}
+        return jax.tree.unflatten(jax.tree.structure(abstract), full), metadata
 
 
 @contextlib.contextmanager
@@ -358,11 +358,11 @@ def _quiet_orbax() -> None:
     noise = ("tracked_metric", "read_only=True", "directory is read only")
     folder = f"{os.sep}orbax{os.sep}"
 
-    def wanted(record: std_logging.LogRecord) -> bool:
+    def is_relevant(record: std_logging.LogRecord) -> bool:
         failed = record.levelno >= std_logging.ERROR and folder in record.pathname
         return not failed and not any(text in record.getMessage() for text in noise)
 
-    logging.get_absl_logger().addFilter(wanted)
+    logging.get_absl_logger().addFilter(is_relevant)
     std_logging.getLogger("asyncio").addFilter(lambda record: "orbax-checkpoint-tmp" not in record.getMessage())
 
 

@@ -88,9 +88,9 @@ class Evaluation:
                 for p, x in jax.tree_util.tree_leaves_with_path(rows)
                 if np.ndim(x) > 1
             }
-            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "their arrays"
+            described = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "their arrays"
             raise ValueError(
-                f"{name}: evaluate fails on its examples ({found}): {type(error).__name__}, "
+                f"{name}: evaluate fails on its examples ({described}): {type(error).__name__}, "
                 f"{str(error).splitlines()[0] if str(error) else ''}; allowed: examples of the training data's form"
             ) from error
 
@@ -140,8 +140,8 @@ class Evaluation:
                 out, rows = self._predict(state, device), batch
             if jax.process_count() > 1:
                 out, rows = multihost_utils.process_allgather((out, device), tiled=True)
-            keep = np.asarray(rows["mask"]) > 0
-            yield jax.tree.map(lambda x, keep=keep: np.asarray(x)[keep], (jax.device_get(out), rows))
+            valid = np.asarray(rows["mask"]) > 0
+            yield jax.tree.map(lambda x, valid=valid: np.asarray(x)[valid], (jax.device_get(out), rows))
 
     def outputs(self, state: Any, batches: Any) -> Any:
         """Predict every example.

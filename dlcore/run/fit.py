@@ -249,23 +249,23 @@ class _Run:
             carry = self.program.init(self.example, self.arguments.start)
             self.unbounded = unbounded_leaves(carry.state)
             return 0, carry
-        step, carry, note = restored
+        step, carry, metadata = restored
         data = json.loads(json.dumps(settings(self.arguments.train)))
-        if note["data"] != data and not self.arguments.changed_data:
+        if metadata["data"] != data and not self.arguments.changed_data:
             raise ValueError(
-                f"folder={str(self.arguments.folder)!r}: its checkpoints were made on other data, {note['data']}; "
+                f"folder={str(self.arguments.folder)!r}: its checkpoints were made on other data, {metadata['data']}; "
                 f"allowed: {data}"
             )
-        for hook, memory in zip(self.arguments.hooks, note["hooks"], strict=False):
+        for hook, memory in zip(self.arguments.hooks, metadata["hooks"], strict=False):
             if memory is not None:
                 hook.memory = memory
-        if note["folded"] is not None:
-            leaves = [np.asarray(leaf) for leaf in note["folded"]]
+        if metadata["folded"] is not None:
+            leaves = [np.asarray(leaf) for leaf in metadata["folded"]]
             self.host_sums = jax.tree.unflatten(jax.tree.structure(self.program.abstract_carry.bad), leaves)
-        self.seconds = self.seconds_before = note["seconds"]
-        self.saver.best = note["best"]
-        self.unbounded = set(note["unbounded"])
-        self.stopped = note["stopped"]
+        self.seconds = self.seconds_before = metadata["seconds"]
+        self.saver.best = metadata["best"]
+        self.unbounded = set(metadata["unbounded"])
+        self.stopped = metadata["stopped"]
         return step, carry
 
     def _result(self, step: int, carry: Carry, wait_fraction: float) -> Result:
@@ -404,18 +404,18 @@ class _Run:
     def _call_hooks(self, step: int, carry: Carry) -> Carry:
         for hook in self.arguments.hooks:
             joined = self.program.join(carry)
-            answer = hook(step, joined.state, dict(self.step_values))
-            if answer is STOP:
+            new_state = hook(step, joined.state, dict(self.step_values))
+            if new_state is STOP:
                 self.stopped = True
-            elif answer is not None:
-                carry = self.program.split(dataclasses.replace(joined, state=self.program.place(answer)))
+            elif new_state is not None:
+                carry = self.program.split(dataclasses.replace(joined, state=self.program.place(new_state)))
         return carry
 
     def _save(self, step: int, carry: Carry, score: float | None = None) -> None:
         joined = self.program.join(carry)
         self._check_finite(step, joined)
         sums = self.host_sums
-        note = {
+        metadata = {
             "data": settings(self.arguments.train),
             "hooks": [getattr(hook, "memory", None) for hook in self.arguments.hooks],
             "folded": None if sums is None else [np.asarray(x).tolist() for x in jax.tree.leaves(sums)],
@@ -423,7 +423,7 @@ class _Run:
             "stopped": self.stopped,
             "unbounded": sorted(self.unbounded),
         }
-        self.saver.save(step, joined, note, score)
+        self.saver.save(step, joined, metadata, score)
 
     def _check_finite(self, step: int, joined: Carry) -> None:
         """Raise where a metric or the state is not finite; waits for the device."""

@@ -108,8 +108,8 @@ class ReduceOnPlateau:
         value = metrics.get(self.monitor)
         if value is None:
             return None
-        known = self.memory["state"]
-        before = self.plateau.init() if known is None else PlateauState(*map(jnp.asarray, known))
+        saved = self.memory["state"]
+        before = self.plateau.init() if saved is None else PlateauState(*map(jnp.asarray, saved))
         after = self.plateau.update(before, value)
         self.memory = {"state": [leaf.item() for leaf in after]}
         if after.rate == before.rate:

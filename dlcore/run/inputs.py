@@ -60,39 +60,39 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
     if learner.classes is None:
         return
     sources = {"valid": valid, **{name: getattr(p, "source", None) for name, p in _named(train, "train")}}
-    for path, known in learner.classes(state, batch).items():
+    for path, labels_of_path in learner.classes(state, batch).items():
         part, _, field = path.rpartition("/")
-        known = known if isinstance(known, Labels) else Labels(known)
+        labels_of_path = labels_of_path if isinstance(labels_of_path, Labels) else Labels(labels_of_path)
         for name, source in sources.items():
             if part and name != f"train/{part}":
                 continue
             arrays = getattr(source, "arrays", {})
             # A memory map may be larger than memory; its first batch is checked.
             if isinstance(labels := arrays.get(field), np.ndarray) and not isinstance(labels, np.memmap):
-                _check(name, field, labels, known, arrays.get(known.valid))
+                _check(name, field, labels, labels_of_path, arrays.get(labels_of_path.valid))
         for name, rows in _named_batches(batch, train, "the first batch"):
             if part and name != f"the first batch/{part}":
                 continue
             if name == "the first batch" or field in rows:
-                _check(name, field, rows[field], known, rows.get(known.valid))
+                _check(name, field, rows[field], labels_of_path, rows.get(labels_of_path.valid))
 
 
-def _check(where: str, field: str, labels: Any, known: Labels, valid: Any) -> None:
+def _check(where: str, field: str, labels: Any, spec: Labels, valid: Any) -> None:
     labels = np.asarray(jax.device_get(labels))
     valid = None if valid is None else np.asarray(jax.device_get(valid))
-    allowed = f"allowed: integers from 0 to {known.count - 1}, as the model has {known.count} outputs"
-    allowed += "" if known.ignored is None else f", or {known.ignored} for none"
+    allowed = f"allowed: integers from 0 to {spec.count - 1}, as the model has {spec.count} outputs"
+    allowed += "" if spec.ignored is None else f", or {spec.ignored} for none"
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"{field}={labels.dtype}: wrong dtype in {where}; {allowed}")
     for start in range(0, len(labels), _ROWS):
         rows = slice(start, start + _ROWS)
-        wrong = (labels[rows] < 0) | (labels[rows] >= known.count)
-        if known.ignored is not None:
-            wrong &= labels[rows] != known.ignored
+        invalid = (labels[rows] < 0) | (labels[rows] >= spec.count)
+        if spec.ignored is not None:
+            invalid &= labels[rows] != spec.ignored
         if valid is not None:
-            wrong &= valid[rows] > 0
-        if wrong.any():
-            first, *rest = np.unravel_index(wrong.argmax(), wrong.shape)
+            invalid &= valid[rows] > 0
+        if invalid.any():
+            first, *rest = np.unravel_index(invalid.argmax(), invalid.shape)
             label = labels[(start + first, *rest)]
             raise ValueError(f"{field}={label}: out of range, example {start + first} of {where}; {allowed}")
 

@@ -69,7 +69,7 @@ def locked(folder: Path | None, name: str = ".lock", wait_seconds: float | None 
 def _acquire(path: Path, wait_seconds: float) -> IO[str]:
     """The lock file, locked and with this process's name in it."""
     file = path.open("a+", encoding="utf-8")
-    deadline, told = time.monotonic() + wait_seconds, False
+    deadline, announced = time.monotonic() + wait_seconds, False
     while not _try_lock(file, path):
         holder = _holder(path)
         if time.monotonic() >= deadline:
@@ -78,9 +78,9 @@ def _acquire(path: Path, wait_seconds: float) -> IO[str]:
                 f"{path.parent} is in use by {holder}, for longer than {wait_seconds:g} s; end it, or choose another "
                 "folder"
             )
-        if not told:
+        if not announced:
             say(f"{path.parent} is in use by {holder}: waiting up to {wait_seconds:g} s")
-            told = True
+            announced = True
         time.sleep(min(0.2, wait_seconds))
     file.truncate(0)
     json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)

@@ -136,8 +136,8 @@ def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dic
     if parameters:
         names = {path.removeprefix(PARAMETERS) for path in parameters}
         lines.append(f"parameters that are not finite after it: {_some(names)}")
-    if others := bad_after - parameters:
-        lines.append(f"other state that is not finite after it: {_some(others)}")
+    if other_leaves := bad_after - parameters:
+        lines.append(f"other state that is not finite after it: {_some(other_leaves)}")
     if operation := _primitive(program, carry, batch):
         lines.append(operation)
     return "\n  ".join([*lines, REMEDY])

@@ -84,8 +84,8 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 def _slurm_address(environ: Mapping[str, str]) -> str:
     nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or ""
     try:
-        shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
-        host = shown.stdout.split()[0]
+        process = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+        host = process.stdout.split()[0]
     except (OSError, subprocess.SubprocessError, IndexError):
         raise ValueError(
             f"SLURM_STEP_NODELIST={nodes!r}: scontrol does not name its hosts; allowed: set {ADDRESS}=host:port"

@@ -63,7 +63,7 @@ class Progress:
             return Column(no_wrap=True, min_width=columns)
 
         digits = len(str(self.total))
-        bar = Bar(
+        progress_bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(table_column=whole(2 * digits + 1)),
@@ -74,10 +74,10 @@ class Progress:
             refresh_per_second=4,
             expand=True,
         )
-        self._room = bar.console.width - len(description) - 2 * digits - LEAST_BAR - CLOCKS
-        self._task = bar.add_task(description, total=self.total, completed=self.start, numbers="")
-        bar.start()
-        return bar
+        self._room = progress_bar.console.width - len(description) - 2 * digits - LEAST_BAR - CLOCKS
+        self._task = progress_bar.add_task(description, total=self.total, completed=self.start, numbers="")
+        progress_bar.start()
+        return progress_bar
 
     def advance(self, step: int) -> None:
         """Move the bar, at most ten times a second.
@@ -111,7 +111,7 @@ class Progress:
         say(f"step {row['step']}/{self.total} {row['split']:5} {numbers}{tail}")
 
     @staticmethod
-    def _numbers(row: dict, room: int | None = None) -> str:
+    def _numbers(row: dict, width: int | None = None) -> str:
         """The numbers as text; in little room the first ones, and the loss in any case."""
         skip = {"step", "split", "epoch", "seconds", "examples_per_second", "learning_rate"}
         names = [n for n in row if n not in skip and "/" not in n and isinstance(row[n], float | int)]
@@ -119,7 +119,7 @@ class Progress:
         parts = [f"{name} {row[name]:.4g}" for name in names[:4]]
         if rate := row.get("examples_per_second"):
             parts.append(f"{rate:,.0f} examples/s")
-        while room is not None and len(parts) > 1 and len(" ".join(parts)) > room:
+        while width is not None and len(parts) > 1 and len(" ".join(parts)) > width:
             parts.pop()
         return " ".join(parts)
 

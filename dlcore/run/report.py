@@ -169,8 +169,10 @@ def report_fit(
     probabilities = outputs.get("probabilities") if isinstance(outputs, dict) else None
     if valid is not None and probabilities is not None and probabilities.ndim == 2:
         names = valid.class_names or tuple(map(str, range(probabilities.shape[1])))
-        shown = {**scalars(measures), **arrays(measures)}
-        panels += classifier_panels(shown, valid.arrays["image"], valid.arrays["label"], probabilities, names, params)
+        scalars_and_arrays = {**scalars(measures), **arrays(measures)}
+        panels += classifier_panels(
+            scalars_and_arrays, valid.arrays["image"], valid.arrays["label"], probabilities, names, params
+        )
     name = getattr(valid, "name", "")
     write_report(
         path,

@@ -100,6 +100,6 @@ def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict]
         for key, value in row.items():
             name, marked, seed = key.rpartition("/seed")
             if marked and row["split"] == split:
-                own = rows.setdefault((row["step"], seed), {"step": row["step"], "split": f"seed {seed}"})
-                own[name] = value
+                seed_row = rows.setdefault((row["step"], seed), {"step": row["step"], "split": f"seed {seed}"})
+                seed_row[name] = value
     return merged, list(rows.values())

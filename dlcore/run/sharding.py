@@ -195,9 +195,9 @@ def state_shardings(
             return PartitionSpec()
         parts = path.split("/")
         for start in range(len(parts)):
-            known = parameters.get("/".join(parts[start:]))
-            if known is not None and known[0] == leaf.shape:
-                return known[1]
+            param = parameters.get("/".join(parts[start:]))
+            if param is not None and param[0] == leaf.shape:
+                return param[1]
         return PartitionSpec()
 
     return jax.tree_util.tree_map_with_path(lambda path, leaf: NamedSharding(mesh, spec(path_of(path), leaf)), abstract)

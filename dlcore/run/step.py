@@ -185,13 +185,13 @@ class Program:
             update = self._pmap(self.learner.update)
             state, metrics = jax.eval_shape(update, self._stacked(self.abstract_state), self._rows(self.batch))
             state, metrics = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (state, metrics))
-            want = jax.tree.map(
+            expected = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._stacked(self.abstract_state)
             )
         else:
             state, metrics = jax.eval_shape(self.learner.update, self.abstract_state, self.batch)
-            want = self.abstract_state
-        _same_avals(want, state)
+            expected = self.abstract_state
+        _same_avals(expected, state)
         return jax.eval_shape(lambda m: _strong(m), metrics)
 
     def _with_shardings(self, metrics: Metrics) -> Carry:
@@ -314,12 +314,12 @@ class Program:
         Returns:
           (sums on the host, of 64 bits; the carry with empty sums).
         """
-        sums, fresh = carry.sums, self._fresh()
-        self.placement.pace(fresh)
+        sums, zero_sums = carry.sums, self._fresh()
+        self.placement.pace(zero_sums)
         if self._pmapped:
             sums = jax.tree.map(lambda x: x[0], jax.device_get(sums))
-            fresh = jax.device_put(self._stack(fresh), self._stacked_sharding())
-        return sums.on_host(), dataclasses.replace(carry, sums=fresh)
+            zero_sums = jax.device_put(self._stack(zero_sums), self._stacked_sharding())
+        return sums.on_host(), dataclasses.replace(carry, sums=zero_sums)
 
     # Batches and shapes
 
@@ -399,8 +399,8 @@ class Program:
         if not self._pmapped:
             return carry
 
-        def split(path, x, want):
-            stacked = x.reshape(want.shape) if self._is_batched(path_of(path)) else jnp.broadcast_to(x, want.shape)
+        def split(path, x, target):
+            stacked = x.reshape(target.shape) if self._is_batched(path_of(path)) else jnp.broadcast_to(x, target.shape)
             return jax.device_put(stacked, self._stacked_sharding())
 
         state = jax.tree_util.tree_map_with_path(split, carry.state, self._stacked(self.abstract_state))
@@ -437,13 +437,13 @@ def _bare(x: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
-def _same_avals(want: Any, have: Any, name: str = "update") -> None:
-    here, there = jax.tree.structure(want), jax.tree.structure(have)
+def _same_avals(expected: Any, actual: Any, name: str = "update") -> None:
+    here, there = jax.tree.structure(expected), jax.tree.structure(actual)
     if here != there:
-        left, right = dict(leaf_paths(want)), dict(leaf_paths(have))
+        left, right = dict(leaf_paths(expected)), dict(leaf_paths(actual))
         paths = sorted(set(left) ^ set(right))
         raise ValueError(f"{name} changes the structure of the state: {', '.join(paths[:5]) or (here, there)}")
-    for (path, old), (_, new) in zip(leaf_paths(want), leaf_paths(have), strict=True):
+    for (path, old), (_, new) in zip(leaf_paths(expected), leaf_paths(actual), strict=True):
         if old.shape != np.shape(new) or old.dtype != new.dtype:
             raise ValueError(
                 f"{name} changes {path} from {old.dtype}{list(old.shape)} to {new.dtype}{list(np.shape(new))}; "

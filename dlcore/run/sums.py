@@ -46,8 +46,8 @@ def fold(host: Metrics | None, device: Metrics) -> Metrics:
         leaf = np.asarray(leaf)
         return leaf.astype(np.int64 if np.issubdtype(leaf.dtype, np.integer) else np.float64)
 
-    wide = jax.tree.map(widen, device)
-    return wide if host is None else merge(host, wide)
+    values = jax.tree.map(widen, device)
+    return values if host is None else merge(host, values)
 
 
 def _is_count(metric: Metric, leaf: Any) -> bool:

@@ -63,8 +63,8 @@ def load_weights(folder: str | Path) -> tuple[dict, Any]:
     with ocp.StandardCheckpointer() as checkpointer:
         metadata = checkpointer.metadata(folder / VARIABLES)
         metadata = getattr(metadata, "item_metadata", metadata)
-        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
-        variables = checkpointer.restore(folder / VARIABLES, getattr(wanted, "tree", wanted))
+        targets = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
+        variables = checkpointer.restore(folder / VARIABLES, getattr(targets, "tree", targets))
     return about, jax.tree.map(np.asarray, variables)
 
 
@@ -82,19 +82,21 @@ def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[An
     Raises:
       ValueError: other leaves are missing, left over or of another shape; a few are named.
     """
-    leaves, wanted = dict(leaf_paths(weights)), dict(leaf_paths(variables))
-    differ = [path for path in wanted if path not in leaves or leaves[path].shape != wanted[path].shape]
-    kept = [path for path in differ if "head" in path.split("/")]
-    mismatches = [f"{path} is missing" for path in differ if path not in leaves and path not in kept]
-    mismatches += [f"{path} is left over" for path in leaves if path not in wanted]
-    mismatches += [f"{p} is {leaves[p].shape}, not {wanted[p].shape}" for p in differ if p in leaves and p not in kept]
+    leaves, targets = dict(leaf_paths(weights)), dict(leaf_paths(variables))
+    differ = [path for path in targets if path not in leaves or leaves[path].shape != targets[path].shape]
+    kept_paths = [path for path in differ if "head" in path.split("/")]
+    mismatches = [f"{path} is missing" for path in differ if path not in leaves and path not in kept_paths]
+    mismatches += [f"{path} is left over" for path in leaves if path not in targets]
+    mismatches += [
+        f"{p} is {leaves[p].shape}, not {targets[p].shape}" for p in differ if p in leaves and p not in kept_paths
+    ]
     if mismatches:
         more = f"; and {len(mismatches) - NAMED} more" if len(mismatches) > NAMED else ""
         raise ValueError(
             f"{name}: does not fit the model: {'; '.join(mismatches[:NAMED])}{more}; allowed: weights of the same model"
         )
 
-    def chosen(path: tuple, leaf: Any) -> Any:
-        return leaf if path_of(path) in kept else leaves[path_of(path)].astype(leaf.dtype)
+    def fitted(path: tuple, leaf: Any) -> Any:
+        return leaf if path_of(path) in kept_paths else leaves[path_of(path)].astype(leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(chosen, variables), kept
+    return jax.tree_util.tree_map_with_path(fitted, variables), kept_paths

@@ -1,8 +1,8 @@
-"""Outpainting: show the middle of an image, and have a network paint what is around it.
+"""Outpainting: a network extrapolates an image beyond the borders of a crop.
 
-The context encoder (Pathak et al. 2016, arXiv:1604.07379) turned inside out; Sabini & Rusak 2018, arXiv:1808.08483,
-without their adversary. What is around the crop is filled with the crop's mean color, which is the trivial answer too.
-The crop may lie anywhere.
+The context encoder (Pathak et al. 2016, arXiv:1604.07379) with the mask inverted; Sabini & Rusak 2018,
+arXiv:1808.08483, without their adversarial loss. The masked region is filled with the crop's mean color, which is the
+trivial baseline too. The position of the crop is random.
 """
 
 from typing import Annotated
@@ -22,7 +22,7 @@ TRIVIAL = "mean"
 
 
 def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
-    """Keep a square at a random position, and hide the rest.
+    """Mask everything outside a square at a random position.
 
     Args:
       key: PRNG key of the position.
@@ -48,7 +48,7 @@ def learner(
     normalize: Preprocess = lambda images: images,
     crop_share: Annotated[float, Range(0.1, 0.95)] = 0.6,
 ) -> Learner:
-    """Train a network to paint around crops of `{"image": [B, H, W, C], "index": [B]}`.
+    """Train a network to outpaint crops of `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
       model: of C channels, see `Filler`.

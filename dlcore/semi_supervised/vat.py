@@ -1,4 +1,4 @@
-"""Virtual adversarial training: the prediction stays as it is in the direction in which it changes most.
+"""Virtual adversarial training (VAT): the prediction is smoothed in the direction in which it changes most.
 
 Miyato, Maeda, Koyama & Ishii 2018, arXiv:1704.03976.
 
@@ -6,11 +6,10 @@ Miyato, Maeda, Koyama & Ishii 2018, arXiv:1704.03976.
     d <- g / |g|,   g = grad_r KL(p(x_u) || p(x_u + r)) at r = xi |x_u| d
 
 The divergence and its gradient are 0 at r = 0, where its Hessian is the Fisher matrix J' (diag p - p p') J: the
-iteration is the power method for its top eigenvector, from a random d. xi is a share of the image's norm (the paper's
-1e-6 is lost to rounding in float32). p(x_u) and d are of the present weights, and take no gradient; labeled and
-unlabeled images pass the network apart, and only the labeled ones move the batch statistics, as in the authors'
-program. With entropy_weight the conditional entropy of p(x_u) is added (Grandvalet & Bengio 2004), the paper's
-VAT+EntMin.
+iteration is the power method for its top eigenvector, from a random d. xi is relative to the image's norm (the
+paper's 1e-6 is lost to rounding in float32). p(x_u) and d have stop_gradient; labeled and unlabeled images pass
+through the network separately, and only the labeled ones update the batch statistics, as in the authors' program.
+With entropy_weight the conditional entropy of p(x_u) is added (Grandvalet & Bengio 2004), the paper's VAT+EntMin.
 """
 
 from collections.abc import Callable
@@ -50,18 +49,18 @@ def adversarial_direction(
     Args:
       logits: images -> [U, C].
       images: [U, ...].
-      rng: of the first direction.
-      xi: length of the step that measures the change, as a share of an image's norm.
-      iterations: of the power method.
+      rng: PRNG key of the initial direction.
+      xi: step of the finite difference, relative to an image's norm.
+      iterations: number of power iterations.
 
     Returns:
       Like `images`, of norm 1 for each.
     """
-    plain = jax.nn.softmax(logits(images))
+    clean_probs = jax.nn.softmax(logits(images))
     length = xi * _norm(images)
 
     def divergence(r: jax.Array) -> jax.Array:
-        return kl_divergence_loss(logits(images + r), plain).sum()
+        return kl_divergence_loss(logits(images + r), clean_probs).sum()
 
     # Power iteration from a random direction.
     d = _unit(jax.random.normal(rng, images.shape, images.dtype))
@@ -104,9 +103,9 @@ def learner(
       augment: `(key, preprocessed image) -> image`.
       preprocess: batch of images to the model's input.
       epsilon: length of the perturbation, in the model's input.
-      xi: length of the step that measures the change, as a share of an image's norm.
-      iterations: of the power method.
-      entropy_weight: of the entropy of the unlabeled predictions.
+      xi: step of the finite difference, relative to an image's norm.
+      iterations: number of power iterations.
+      entropy_weight: weight of the entropy of the unlabeled predictions.
       ramp: lambda, and how it rises.
 
     Returns:
@@ -117,12 +116,12 @@ def learner(
         view = augmented(augment, jax.random.fold_in(rng, 0), unlabeled)
         (logits,), model_state = networks.student(labeled["image"])
         # Clean prediction, no gradient.
-        plain = jax.nn.softmax(networks.current(view))  # [U, C]
+        clean_probs = jax.nn.softmax(networks.current(view))  # [U, C]
         # Direction of greatest change, by the power method.
         d = adversarial_direction(networks.current, view, jax.random.fold_in(rng, 1), xi, iterations)
         # KL divergence of the perturbed prediction (local distributional smoothness).
         (perturbed_logits,), _ = networks.student(view + epsilon * d)  # [U, C]
-        losses = kl_divergence_loss(perturbed_logits, plain)  # [U]
+        losses = kl_divergence_loss(perturbed_logits, clean_probs)  # [U]
         # Entropy minimization (VAT+EntMin).
         if not (isinstance(entropy_weight, Real) and entropy_weight == 0):
             (clean_logits,), _ = networks.student(view)

@@ -5,8 +5,8 @@ Snell, Swersky & Zemel, "Prototypical networks for few-shot learning" (2017), ar
     c_k = 1/S sum_s f(x_ks)    few- and one-shot            c_k = g(v_k)    zero-shot, v_k the attributes of class k
     logits_k = -|f(x) - c_k|^2,    L = CE(softmax(logits), y)               the squared distance, not its root
 
-All images of a batch of episodes go through f together, so that batch norm sees them all in training. In use it takes
-the running statistics: what a query gets does not depend on the other queries, the measure is inductive.
+All images of a batch of episodes go through f together, so that batch norm normalizes over them all in training. In
+evaluation it takes the running statistics: the logits of a query do not depend on the other queries (inductive).
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ __all__ = ["PrototypicalNet", "learner", "prototype_logits"]
 
 
 class PrototypicalNet(nn.Module):
-    """Four blocks of convolution, batch norm, ReLU and pooling by the literature; the last map is the embedding.
+    """Conv-4 of the few-shot literature: convolution, batch norm, ReLU and pooling; the last map is the embedding.
 
     Args:
-      channels: of each convolution.
-      blocks: number of them; each halves the side.
+      channels: number of output channels of each convolution.
+      blocks: number of blocks; each halves the side.
       axis_name: mapped axis to average batch statistics over.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     channels: Annotated[int, Range(1)] = 64
@@ -105,17 +105,17 @@ def learner(
         parts = [batch[name] for name in ("support", "query") if name in batch]
         return preprocess(jnp.concatenate([part.reshape(-1, *part.shape[3:]) for part in parts]))
 
-    def scored(embeddings: jax.Array, described: jax.Array | None, batch: dict) -> jax.Array:
+    def logits_of(embeddings: jax.Array, prototypes: jax.Array | None, batch: dict) -> jax.Array:
         """Logits [B, W Q, W] of embeddings [N, D] in the order of `images_of`."""
-        count, way, queries = batch["query"].shape[:3]
-        asked = embeddings[embeddings.shape[0] - count * way * queries :].reshape(count, way * queries, -1)
-        if described is None:
-            supports = embeddings[: embeddings.shape[0] - count * way * queries]
+        episodes, way, queries = batch["query"].shape[:3]
+        query_embeddings = embeddings[-episodes * way * queries :].reshape(episodes, way * queries, -1)
+        if prototypes is None:
+            supports = embeddings[: -episodes * way * queries]
             # Prototypes: the mean embedding of each class's supports.
-            described = supports.reshape(count, way, batch["support"].shape[2], -1).mean(2)  # [B, W, D]
-        return jax.vmap(prototype_logits)(asked, described)
+            prototypes = supports.reshape(episodes, way, batch["support"].shape[2], -1).mean(2)  # [B, W, D]
+        return jax.vmap(prototype_logits)(query_embeddings, prototypes)
 
-    def measured(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+    def loss_and_accuracy(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
         """(loss [B], accuracy [B]) of episodes."""
         way, queries = batch["query"].shape[1:3]
         label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])  # [B, W Q]
@@ -125,16 +125,16 @@ def learner(
     def objective(params, model_state, batch, train=False):
         images, attributes = images_of(batch), batch.get("attributes")
         outputs, model_state = apply_model(model, params, model_state, images, attributes, train=train)
-        losses, correct = measured(scored(*outputs, batch), batch)
+        losses, correct = loss_and_accuracy(logits_of(*outputs, batch), batch)
         mask = mask_of(batch)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(correct, mask)}
         return masked_mean(losses, mask), (model_state, metrics | {"interval": HalfInterval.of(correct, mask)})
 
-    def initial(rng: jax.Array, batch: dict) -> dict:
+    def init_variables(rng: jax.Array, batch: dict) -> dict:
         return dict(model.init(jax.random.fold_in(rng, 2**31 - 1), images_of(batch)[:1], batch.get("attributes")))
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
-        model_state = initial(rng, batch)
+        model_state = init_variables(rng, batch)
         params = model_state.pop("params")
         return ModelState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), model_state)
 
@@ -152,13 +152,17 @@ def learner(
 
     def evaluate(state: ModelState, batch: dict) -> Metrics:
         metrics, mask, images = loss(state.params, state, batch)[1], mask_of(batch), images_of(batch)
-        baselines = {"untrained_accuracy": model.apply(initial(state.rng, batch), images, batch.get("attributes"))}
+        baselines = {
+            "untrained_accuracy": model.apply(init_variables(state.rng, batch), images, batch.get("attributes"))
+        }
         if "support" in batch:
             baselines["pixel_accuracy"] = (images.reshape(len(images), -1), None)
-        return metrics | {name: Sum.of(measured(scored(*x, batch), batch)[1], mask) for name, x in baselines.items()}
+        return metrics | {
+            name: Sum.of(loss_and_accuracy(logits_of(*x, batch), batch)[1], mask) for name, x in baselines.items()
+        }
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
         variables = {"params": state.params, **state.model_state}
-        return {"logits": scored(*model.apply(variables, images_of(batch), batch.get("attributes")), batch)}
+        return {"logits": logits_of(*model.apply(variables, images_of(batch), batch.get("attributes")), batch)}
 
     return Learner(init, update, evaluate, predict, loss)

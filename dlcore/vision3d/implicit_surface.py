@@ -67,8 +67,8 @@ def grid_points(resolution: int, half_side: float = 1.0) -> np.ndarray:
     Returns:
       [R³, 3] float32, the last axis the fastest.
     """
-    along = np.linspace(-half_side, half_side, resolution, dtype=np.float32)
-    return np.stack(np.meshgrid(along, along, along, indexing="ij"), -1).reshape(-1, 3)
+    axis = np.linspace(-half_side, half_side, resolution, dtype=np.float32)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
 
 def extract_surface(
@@ -107,8 +107,8 @@ def learner(
     Args:
       model: `__call__(points [B, 3]) -> [B]`.
       optimizer: optax transformation for params.
-      target: what the field is.
-      eikonal_weight: w; of distances only.
+      target: quantity that the field predicts.
+      eikonal_weight: w, weight of the eikonal term; for distances only.
 
     Returns:
       The learner. `evaluate` gives `iou` of the points inside, and for distances `distance_error`, the mean of
@@ -124,7 +124,7 @@ def learner(
     def apply(params: Any, points: jax.Array) -> jax.Array:
         return model.apply({"params": params}, points)
 
-    def slopes(params: Any, points: jax.Array) -> jax.Array:
+    def gradient_norms(params: Any, points: jax.Array) -> jax.Array:
         """[B]: length of the field's gradient."""
         # A value depends on its own point alone, so that the gradient of the sum holds all gradients.
         gradient = jax.grad(lambda x: apply(params, x).sum())(points)  # [B, 3]
@@ -136,7 +136,7 @@ def learner(
         field, distance, mask = apply(params, batch["points"]), batch["distance"], mask_of(batch)
         if is_distance:
             losses = jnp.abs(field - distance)  # [B]
-            losses += eikonal_weight * jnp.square(slopes(params, batch["points"]) - 1)  # eikonal term
+            losses += eikonal_weight * jnp.square(gradient_norms(params, batch["points"]) - 1)  # eikonal term
         else:
             losses = optax.sigmoid_binary_cross_entropy(field, (distance <= 0).astype(field.dtype))
         return masked_mean(losses, mask), {"loss": Sum.of(losses, mask)}
@@ -154,10 +154,10 @@ def learner(
     def evaluate(state: State, batch: dict) -> Metrics:
         metrics, mask = loss(state.params, state, batch)[1], mask_of(batch)
         field, inside = predict(state, batch)["field"], batch["distance"] <= 0
-        both, either = (field > 0) & inside & (mask > 0), ((field > 0) | inside) & (mask > 0)
-        metrics["iou"] = Sum(both.sum(dtype=jnp.float32), either.sum(dtype=jnp.int32))
+        intersection, union = (field > 0) & inside & (mask > 0), ((field > 0) | inside) & (mask > 0)
+        metrics["iou"] = Sum(intersection.sum(dtype=jnp.float32), union.sum(dtype=jnp.int32))
         if is_distance:
-            slope = slopes(state.params, batch["points"])
+            slope = gradient_norms(state.params, batch["points"])
             # `predict` has changed the sign of the distance, so that the error is a sum.
             metrics["distance_error"] = Sum.of(jnp.abs(field + batch["distance"]), mask)
             metrics["gradient_norm"] = Sum.of(slope, mask)

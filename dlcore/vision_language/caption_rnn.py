@@ -1,13 +1,13 @@
-"""Captions by a recurrent network that sees the image as one vector: as its first state, or at every step.
+"""Captioning by a recurrent network conditioned on one image vector: as the initial state, or at every step.
 
-    v   = relu(U relu(W f(image) + c) + b)       f: the backbone's last map, all of its positions side by side
+    v   = relu(U relu(W f(image) + c) + b)       f: the backbone's last map, flattened
     h_0 = tanh(V v)                              inject="initial"     (Vinyals et al. 2015, arXiv:1411.4555)
     h_t = tanh(W_xh x_t + W_hh h_{t-1} + W_ih v)  inject="every_step"  (Karpathy & Fei-Fei 2015, arXiv:1412.2306)
     p(w_t) = softmax(W_ho h_t)
 
 An LSTM or a GRU takes the term W_ih v in each of its gates. With W_ih = 0 what is left is a language model, to the bit.
-The vector keeps where in the image things are, which the mean over positions would lose. An LSTM's second state starts
-as V' v, without tanh.
+The flattened map keeps positions, which global average pooling would lose. An LSTM's cell state starts as V' v, without
+tanh.
 """
 
 from typing import Annotated, Any, Literal
@@ -31,7 +31,7 @@ def last_map(backbone: nn.Module, images: jax.Array, train: bool) -> jax.Array:
     Args:
       backbone: of `dlcore.models`, or any module with `features(images, train) -> {name: [B, h, w, C]}`.
       images: [B, H, W, 3].
-      train: passed on.
+      train: passed to the backbone.
 
     Returns:
       [B, h, w, C].
@@ -47,9 +47,9 @@ class CaptionRNN(nn.Module):
       vocab_size: V, different tokens.
       cell: "rnn", "lstm" or "gru".
       inject: "initial": the image is the first state; "every_step": a term of every step.
-      hidden_size: H, of the recurrent state.
+      hidden_size: H, size of the recurrent state.
       embedding_dim: size of the learned vector of a token.
-      image_channels: features of each position before they are put side by side.
+      image_channels: channels of the map before it is flattened.
       image_features: size of v.
       dropout: probability to drop a value of v, of an embedding or of the layer before the logits, in training.
       dtype: of computation; None takes the parameters'.
@@ -76,16 +76,16 @@ class CaptionRNN(nn.Module):
             self.vocab_size, self.embedding_dim, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype
         )
         self.recurrent = Recurrent(self.hidden_size, self.cell, dtype=self.dtype)
-        kind = RECURRENT_CELLS[self.cell]
+        cell = RECURRENT_CELLS[self.cell]
         if self.inject == "initial":
-            self.inject_state = [Dense(self.hidden_size, dtype=self.dtype) for _ in range(kind.states)]
+            self.inject_state = [Dense(self.hidden_size, dtype=self.dtype) for _ in range(cell.states)]
         else:
-            self.inject_term = Dense(kind.gates * self.hidden_size, use_bias=False, dtype=self.dtype)
+            self.inject_term = Dense(cell.gates * self.hidden_size, use_bias=False, dtype=self.dtype)
         self.head = Dense(self.vocab_size, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(self, images: jax.Array, tokens: jax.Array, train: bool = False) -> jax.Array:
-        """Give the logits of each next token of a caption.
+        """Compute the logits of each next token of a caption.
 
         Args:
           images: [B, H, W, 3].
@@ -115,7 +115,7 @@ class CaptionRNN(nn.Module):
         """Compute the logits of each next token by teacher forcing.
 
         Args:
-          memory: of `encode`.
+          memory: output of `encode`.
           tokens: [B, T] int, START w1 .. .
           train: apply dropout.
 
@@ -125,11 +125,11 @@ class CaptionRNN(nn.Module):
         return self._read(self.start(memory), tokens, train)[1]
 
     def start(self, memory: dict[str, jax.Array], length: int = 0) -> dict[str, Any]:
-        """Make the carry before the first token.
+        """Compute the initial carry.
 
         Args:
-          memory: of `encode`.
-          length: tokens that will be written at most; of no account here.
+          memory: output of `encode`.
+          length: maximal number of generated tokens; unused here.
 
         Returns:
           The carry.
@@ -141,8 +141,8 @@ class CaptionRNN(nn.Module):
                 "term": self.inject_term(vector),
             }
         acc_dtype = jnp.promote_types(vector.dtype, jnp.float32)
-        first, *other_states = (layer(vector).astype(acc_dtype) for layer in self.inject_state)
-        return {"state": (jnp.tanh(first), *other_states), "term": None}
+        hidden, *other_states = (layer(vector).astype(acc_dtype) for layer in self.inject_state)
+        return {"state": (jnp.tanh(hidden), *other_states), "term": None}
 
     def step(self, carry: dict[str, Any], tokens: jax.Array) -> tuple[dict[str, Any], jax.Array]:
         """Decode one step.

@@ -6,7 +6,7 @@ python -m experiments.bench.video --clips=2x8x56
 The network is r3d_18 of 400 classes with random weights; both have the same ones, and their logits are compared. A
 training step is cross-entropy and SGD at a batch's statistics. Clips are `COUNTxFRAMESxSIDE`. Sampling draws a clip of
 eight frames, from a random start, of each of the 64 videos of a batch, from an array of drawn videos in memory: ours by
-`Source.drawn`, torch's by a DataLoader whose data set cuts the same array, without workers and with two.
+`Source.sample`, torch's by a DataLoader whose data set cuts the same array, without workers and with two.
 
 The claims: at least 0.8x torchvision's speed in inference, 0.7x in training, and 10x the DataLoader.
 
@@ -115,7 +115,7 @@ def sampling_calls(num_batches: int) -> dict[str, Callable[[], Any]]:
 
     def ours(source: Source = source):
         for epoch, idx in enumerate(order):
-            batch = source.drawn(idx, 0, np.full(BATCH, epoch))
+            batch = source.sample(idx, 0, np.full(BATCH, epoch))
         return batch["image"]
 
     calls = {"ours": ours}

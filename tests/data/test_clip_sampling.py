@@ -38,13 +38,13 @@ def test_a_start_is_a_function_of_video_epoch_and_seed():
 @pytest.mark.covers("VD-01")
 def test_training_batches_are_runs_of_frames_that_the_position_does_not_change():
     data = source(length=3, stride=2)
-    clips = shown(data.arrays["image"].drawn(np.array([3, 0, 3]), 7, np.array([0, 0, 1])))
+    clips = shown(data.arrays["image"].sample(np.array([3, 0, 3]), 7, np.array([0, 0, 1])))
     assert clips[:, 0, 0].tolist() == [3, 0, 3]
     assert (np.diff(clips[..., 1]) == 2).all()
     assert clips[0, 0, 1] == clip_start(7, 0, 3, 8, 5)
     # The video's id draws the start, not its position: a part of the source has the same clips.
     part = data.subset([2, 3]).arrays["image"]
-    np.testing.assert_array_equal(shown(part.drawn(np.array([1]), 7, np.array([0])))[0], clips[0])
+    np.testing.assert_array_equal(shown(part.sample(np.array([1]), 7, np.array([0])))[0], clips[0])
     pipeline = Pipeline(data, 4, seed=7)
     batch = pipeline.batch_at(5)
     for row, clip in zip(batch["index"], shown(batch["image"]), strict=True):
@@ -89,13 +89,13 @@ def test_a_batch_of_clips_is_cut_at_once_as_one_by_one():
 
 def test_clips_of_two_arrays_are_joined_and_told_apart():
     first = clips_in_memory(videos(2), 2)
-    both = first.followed_by(clips_in_memory(videos(3)[1:], 2))
+    both = first.concatenate(clips_in_memory(videos(3)[1:], 2))
     assert both.shape == (4, 2, 2, 2, 3)
     assert shown(both[:])[:, 0, 0].tolist() == [0, 1, 1, 2]
     assert both.name_of(1) == both.name_of(2) != both.name_of(0)
     assert source(length=2).fingerprint.digest == source(length=2).fingerprint.digest
     with pytest.raises(ValueError, match="cannot be joined"):
-        first.followed_by(clips_in_memory(videos(2), 3))
+        first.concatenate(clips_in_memory(videos(2), 3))
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_parts_hold_the_images_that_belong_to_them():
         join(data, Source({"image": whole, "label": np.zeros(COUNT)}))
     other = StreamedImages(DATA.__getitem__, str, np.arange(3), (8, 8), workers=Workers(0))
     with pytest.raises(ValueError, match=r"\(16, 12, 3\) and of \(8, 8, 3\)"):
-        data.arrays["image"].followed_by(other)
+        data.arrays["image"].concatenate(other)
 
 
 # The contract of a pipeline

@@ -153,9 +153,9 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         scaling, position = jax.random.split(key)
         factor = jax.random.uniform(scaling, minval=low, maxval=high) / min(image.shape[:2])
-        room = jnp.array(image.shape[:2]) * factor - jnp.array([height, width])
-        corner = jnp.floor(jax.random.uniform(position, (2,)) * (room + 1))
-        corner = jnp.minimum(corner, room)
+        slack = jnp.array(image.shape[:2]) * factor - jnp.array([height, width])
+        corner = jnp.floor(jax.random.uniform(position, (2,)) * (slack + 1))
+        corner = jnp.minimum(corner, slack)
         real = jnp.promote_types(image.dtype, jnp.float32)
         scale = jnp.stack([factor, factor]).astype(real)
         return jax.image.scale_and_translate(

@@ -157,11 +157,12 @@ def mirror_orders(names: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...
     sides = any(side in word for name in words for word in name for side in ("top", "bottom"))
 
     # Joined, so that lshoulder and RShoulder, of one word and of two, are a pair.
-    known = {"".join(name): i for i, name in enumerate(words)}
+    index_of = {"".join(name): i for i, name in enumerate(words)}
 
     def order(candidates: Callable[[tuple[str, ...]], list[tuple[str, ...]]]) -> tuple[int, ...]:
         partners = [
-            next((known[c] for c in map("".join, candidates(name)) if c in known), i) for i, name in enumerate(words)
+            next((index_of[c] for c in map("".join, candidates(name)) if c in index_of), i)
+            for i, name in enumerate(words)
         ]
         return tuple(j if partners[j] == i else i for i, j in enumerate(partners))
 
@@ -183,8 +184,8 @@ def has_pairs(order: Sequence[int]) -> bool:
 
 def _words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case, which begin at signs, capitals and digits."""
-    found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
-    return tuple(word.lower() for word in found)
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+", name)
+    return tuple(word.lower() for word in words)
 
 
 def _across(name: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -226,8 +227,8 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
         size = _own_size(example)
         zoom, position = jax.random.split(key)
         factor = jnp.exp(jax.random.uniform(zoom, (), minval=jnp.log(low), maxval=jnp.log(high)))
-        room = jnp.array(size, jnp.float32) * (1 - factor)
-        down, right = room * jax.random.uniform(position, (2,))
+        slack = jnp.array(size, jnp.float32) * (1 - factor)
+        down, right = slack * jax.random.uniform(position, (2,))
         warp = affine_warp(size, translate=(right, down), scale=factor, center=(0.0, 0.0))
 
         def read(pixels: jax.Array, nearest: bool) -> jax.Array:
@@ -278,11 +279,15 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
 
 
 def _moved(
-    example: dict, warp: Warp, read: Callable[[jax.Array, bool], jax.Array], keep: float = 0.0, least: float = 1.0
+    example: dict,
+    warp: Warp,
+    read: Callable[[jax.Array, bool], jax.Array],
+    min_fraction: float = 0.0,
+    least: float = 1.0,
 ) -> dict:
     """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
 
-    Boxes of no more than `least` square pixels, or less than the share `keep`, inside are no longer valid.
+    Boxes of no more than `least` square pixels, or less than `min_fraction` of their area, inside are no longer valid.
     """
     size, moved = _own_size(example), dict(example)
     moved["image"] = read(example["image"], False)
@@ -293,12 +298,12 @@ def _moved(
         shifted = example["semantic"].astype(jnp.uint8)[..., None] + jnp.uint8(1)
         moved["semantic"] = read(shifted, True)[..., 0] - jnp.uint8(1)
     if "keypoints" in example:
-        points, seen = warp_points(example["keypoints"][..., :2], warp), example["keypoints"][..., 2:]
-        inside = ((points >= 0) & (points <= jnp.array(size[::-1]))).all(-1, keepdims=True) & (seen > 0)
-        moved["keypoints"] = jnp.where(inside, jnp.concatenate([points, seen], -1), 0)
+        points, visibility = warp_points(example["keypoints"][..., :2], warp), example["keypoints"][..., 2:]
+        inside = ((points >= 0) & (points <= jnp.array(size[::-1]))).all(-1, keepdims=True) & (visibility > 0)
+        moved["keypoints"] = jnp.where(inside, jnp.concatenate([points, visibility], -1), 0)
     if "boxes" in example:
         boxes = example["boxes"]
-        inside, stays = warp_boxes(boxes, warp, size, None, keep)
+        inside, stays = warp_boxes(boxes, warp, size, None, min_fraction)
         stays &= (inside[:, 2:] - inside[:, :2]).prod(-1) > least
         valid = example.get("box_mask", jnp.ones(len(boxes), bool))
         moved["boxes"], moved["box_mask"] = inside, valid * stays.astype(valid.dtype)

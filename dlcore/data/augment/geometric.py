@@ -159,9 +159,9 @@ def random_affine(
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         low = jnp.array([degrees[0], -translate, -translate, scale[0], shear[0]], jnp.float32)
         high = jnp.array([degrees[1], translate, translate, scale[1], shear[1]], jnp.float32)
-        drawn = low + (high - low) * jax.random.uniform(key, (5,))
-        down, right = drawn[1] * image.shape[0], drawn[2] * image.shape[1]
-        return affine(image, drawn[0], (down, right), drawn[3], drawn[4])
+        params = low + (high - low) * jax.random.uniform(key, (5,))
+        down, right = params[1] * image.shape[0], params[2] * image.shape[1]
+        return affine(image, params[0], (down, right), params[3], params[4])
 
     return apply
 

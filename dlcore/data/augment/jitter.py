@@ -110,8 +110,8 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
     sixth = (jnp.where(chroma > 0, sixth, 0) + 6 * shift) % 6
     # R, G and B are the same wave, a third of a circle apart.
     k = (jnp.array([5.0, 3.0, 1.0], image.dtype) + sixth[..., None]) % 6
-    turned = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-    return turned.astype(image.dtype)
+    shifted = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+    return shifted.astype(image.dtype)
 
 
 def gaussian_blur(
@@ -156,8 +156,8 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        chance, inner = jax.random.split(key)
-        return jnp.where(jax.random.bernoulli(chance, probability), augmentation(inner, image), image)
+        decide, inner = jax.random.split(key)
+        return jnp.where(jax.random.bernoulli(decide, probability), augmentation(inner, image), image)
 
     return apply
 

@@ -62,9 +62,9 @@ def mixup(
     Raises:
       ValueError: `alpha` is negative, or the batches have different lengths.
     """
-    share, partner = _draw(key, images, targets, alpha, mask)
-    share = jnp.maximum(share, 1 - share) if keep_most else share
-    return _blend(share, images, partner), _blend(share, targets, partner)
+    lam, partner_idx = _draw(key, images, targets, alpha, mask)
+    lam = jnp.maximum(lam, 1 - lam) if keep_most else lam
+    return _blend(lam, images, partner_idx), _blend(lam, targets, partner_idx)
 
 
 def cutmix(
@@ -88,12 +88,12 @@ def cutmix(
     if images.ndim != 4:
         raise ValueError(f"images has shape {images.shape}; allowed: [B, H, W, C]")
     drawing, placing = jax.random.split(key)
-    share, partner = _draw(drawing, images, targets, alpha, mask)
+    lam, partner_idx = _draw(drawing, images, targets, alpha, mask)
     height, width = images.shape[1:3]
     center = jax.random.uniform(placing, (images.shape[0], 2)) * jnp.array([height, width])
-    inside = jax.vmap(lambda s, c: cutmix_box(s, c, (height, width)))(share, center)
-    share = 1 - inside.mean((1, 2), dtype=jnp.float32)
-    return jnp.where(inside[..., None], images[partner], images), _blend(share, targets, partner)
+    inside = jax.vmap(lambda s, c: cutmix_box(s, c, (height, width)))(lam, center)
+    lam = 1 - inside.mean((1, 2), dtype=jnp.float32)
+    return jnp.where(inside[..., None], images[partner_idx], images), _blend(lam, targets, partner_idx)
 
 
 def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -138,10 +138,10 @@ def mix_batch(
       (images, targets), mixed.
     """
     blends, pastes = (not isinstance(alpha, Real) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
-    which, inner = jax.random.split(key)
+    choice, inner = jax.random.split(key)
     if blends and pastes:
         return jax.lax.cond(
-            jax.random.bernoulli(which),
+            jax.random.bernoulli(choice),
             lambda: mixup(inner, images, targets, mixup_alpha, mask),
             lambda: cutmix(inner, images, targets, cutmix_alpha, mask),
         )
@@ -162,13 +162,13 @@ def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     drawing, ordering = jax.random.split(key)
     positive = jnp.asarray(alpha, jnp.float32)
     safe = jnp.where(positive > 0, positive, 1)
-    share = jnp.where(positive > 0, jax.random.beta(drawing, safe, safe, (batch,)), 1.0)
-    partner = jax.random.permutation(ordering, batch)
+    lam = jnp.where(positive > 0, jax.random.beta(drawing, safe, safe, (batch,)), 1.0)
+    partner_idx = jax.random.permutation(ordering, batch)
     if mask is not None:
-        share = jnp.where((mask > 0) & (mask[partner] > 0), share, 1.0)
-    return share, partner
+        lam = jnp.where((mask > 0) & (mask[partner_idx] > 0), lam, 1.0)
+    return lam, partner_idx
 
 
-def _blend(share: jax.Array, values: jax.Array, partner: jax.Array) -> jax.Array:
-    share = share.reshape(share.shape + (1,) * (values.ndim - 1)).astype(values.dtype)
-    return share * values + (1 - share) * jnp.where(share < 1, values[partner], 0)
+def _blend(lam: jax.Array, values: jax.Array, partner_idx: jax.Array) -> jax.Array:
+    lam = lam.reshape(lam.shape + (1,) * (values.ndim - 1)).astype(values.dtype)
+    return lam * values + (1 - lam) * jnp.where(lam < 1, values[partner_idx], 0)

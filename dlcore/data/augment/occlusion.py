@@ -82,11 +82,11 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        chance, position = jax.random.split(key)
+        decide, position = jax.random.split(key)
         top, left, height, width = _box(position, image.shape, area, ratio)
         y, x = jnp.arange(image.shape[0])[:, None] + 0.5, jnp.arange(image.shape[1])[None] + 0.5
         inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
-        return jnp.where(inside[..., None] & jax.random.bernoulli(chance, probability), 0, image)
+        return jnp.where(inside[..., None] & jax.random.bernoulli(decide, probability), 0, image)
 
     return apply
 

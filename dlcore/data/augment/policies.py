@@ -157,12 +157,12 @@ def rand_augment(
     strength = magnitude / max(num_magnitude_bins - 1, 1)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
-        which, side = jax.random.split(key)
-        operations = jax.random.randint(which, (num_ops,), 0, len(OPERATIONS) - 1)
+        choose, side = jax.random.split(key)
+        operations = jax.random.randint(choose, (num_ops,), 0, len(OPERATIONS) - 1)
         signs = jax.random.rademacher(side, (num_ops,), jnp.float32)
 
-        def step(image, drawn):
-            return apply_operation(drawn[0], image, strength, drawn[1], interpolation, fill), None
+        def step(image, choice):
+            return apply_operation(choice[0], image, strength, choice[1], interpolation, fill), None
 
         return jax.lax.scan(step, image, (operations, signs))[0]
 
@@ -194,13 +194,13 @@ def auto_augment(
         pair = jax.random.randint(choose, (), 0, len(operations))
         happens = jax.random.uniform(happen, (2,)) < jnp.asarray(chances)[pair]
         signs = jax.random.rademacher(side, (2,), jnp.float32)
-        chosen = jnp.where(happens, jnp.asarray(operations)[pair], 0)
+        operation_idx = jnp.where(happens, jnp.asarray(operations)[pair], 0)
 
-        def step(image, drawn):
-            operation, strength, sign = drawn
+        def step(image, choice):
+            operation, strength, sign = choice
             return apply_operation(operation, image, strength, sign, interpolation, fill), None
 
-        return jax.lax.scan(step, image, (chosen, jnp.asarray(strengths)[pair], signs))[0]
+        return jax.lax.scan(step, image, (operation_idx, jnp.asarray(strengths)[pair], signs))[0]
 
     return apply
 

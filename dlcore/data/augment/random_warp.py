@@ -65,12 +65,12 @@ def random_warp(
         keys = jax.random.split(key, 4)
         turn, right, down, zoom, ratio, sx, sy = jax.random.uniform(keys[0], (7,), minval=-1)
         factor = jnp.exp(jnp.log(scale[0]) + (zoom + 1) / 2 * jnp.log(scale[1] / scale[0]))
-        wide = jnp.exp(ratio * math.log(stretch) / 2)
+        stretch_x = jnp.exp(ratio * math.log(stretch) / 2)
         warp = affine_warp(
             size,
             turn * degrees,
             (right * translate * size[1], down * translate * size[0]),
-            (factor * wide, factor / wide),
+            (factor * stretch_x, factor / stretch_x),
             (sx * shear, sy * shear),
         )
         if flip:

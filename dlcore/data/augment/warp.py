@@ -88,13 +88,13 @@ def affine_warp(
       The map.
     """
     across, down = shear if isinstance(shear, tuple | list) else (shear, 0.0)
-    wide, high = scale if isinstance(scale, tuple | list) else (scale, scale)
+    scale_x, scale_y = scale if isinstance(scale, tuple | list) else (scale, scale)
     angle, sx, sy = (jnp.deg2rad(jnp.asarray(a, jnp.result_type(float, a))) for a in (degrees, across, down))
     cos, sin, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
     rotation = jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
     tilt = jnp.stack([jnp.stack([1 + zero, jnp.tan(sx)]), jnp.stack([zero, 1 + zero])])
     lean = jnp.stack([jnp.stack([1 + zero, zero]), jnp.stack([jnp.tan(sy), 1 + zero])])
-    matrix = _product(rotation, _product(lean, tilt)) * jnp.stack([wide * (1 + zero), high * (1 + zero)])
+    matrix = _product(rotation, _product(lean, tilt)) * jnp.stack([scale_x * (1 + zero), scale_y * (1 + zero)])
     (a, b), (c, d) = matrix
     inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
     middle = jnp.stack([jnp.asarray(v, matrix.dtype) for v in (center or (size[1] / 2, size[0] / 2))])
@@ -224,13 +224,13 @@ def _bilinear(image: jax.Array, y: jax.Array, x: jax.Array) -> tuple[jax.Array, 
     """Values [..., C] at pixel indices y and x, 0 outside, and the share [..., 1] that is inside."""
     dtype = image.dtype if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     top, left = jnp.floor(y), jnp.floor(x)
-    out, share = jnp.zeros((*y.shape, image.shape[-1]), dtype), jnp.zeros((*y.shape, 1), dtype)
+    out, total_weight = jnp.zeros((*y.shape, image.shape[-1]), dtype), jnp.zeros((*y.shape, 1), dtype)
     for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
         for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
             value, inside = _pixels(image, row, column)
             weight = jnp.where(inside, (row_weight * column_weight)[..., None], 0).astype(dtype)
-            out, share = out + weight * value.astype(dtype), share + weight
-    return out, share
+            out, total_weight = out + weight * value.astype(dtype), total_weight + weight
+    return out, total_weight
 
 
 def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> tuple[jax.Array, jax.Array]:

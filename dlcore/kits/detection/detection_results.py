@@ -1,4 +1,4 @@
-"""What the report and the modes show of a detector: pictures with boxes, masks and keypoints, AP by class, files."""
+"""Results of a detector for the report and the modes: images with boxes, masks and keypoints, AP by class, files."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths).
@@ -54,45 +54,45 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe the detections of each image, best first.
 
     Args:
-      outputs: what predict gives.
-      spec: of the data.
+      outputs: outputs of `predict`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
-      {"detections": class, score, box (corners) and keypoints of each, as shares of width and height, "text"}, one an
+      {"detections": class, score, box (corners) and keypoints of each, relative to width and height, "text"}, one an
       image.
     """
     rows = []
     for i, valid in enumerate(np.asarray(outputs["valid"]) > 0):
         height, width = _image_size(outputs, i, spec)
-        own = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
+        fields = {name: np.asarray(outputs[name][i])[valid] for name in _PARTS if name in outputs}
         detections = [
             {
                 "class": spec["class_names"][int(label)],
                 "score": round(float(score), 4),
                 "box": [round(float(v), 4) for v in box / np.array([width, height, width, height])],
             }
-            for box, score, label in zip(own["boxes"], own["scores"], own["labels"], strict=True)
+            for box, score, label in zip(fields["boxes"], fields["scores"], fields["labels"], strict=True)
         ]
-        for detection, points in zip(detections, own.get("keypoints", ()), strict=False):
-            shares = np.round(points[:, :2].astype(float) / [width, height], 4).tolist()
-            detection["keypoints"] = dict(zip(spec["keypoint_names"], shares, strict=True))
+        for detection, points in zip(detections, fields.get("keypoints", ()), strict=False):
+            relative = np.round(points[:, :2].astype(float) / [width, height], 4).tolist()
+            detection["keypoints"] = dict(zip(spec["keypoint_names"], relative, strict=True))
         text = "  ".join(f"{d['class']} {d['score']:.2f}" for d in detections) or "nothing"
         rows.append({"detections": detections, "text": text})
     return rows
 
 
 def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write of each image NAME_detections.png, and of all detections.json in COCO's form, with scores.
+    """Write NAME_detections.png for each image, and detections.json in COCO's format with scores.
 
     Pictures, boxes, masks and keypoints are of the size of the file that was read. The JSON has images, categories and
-    annotations, as a file of truth has; it can be read as one, also by `dlcore.data.coco`.
+    annotations, as a ground-truth file has; `dlcore.data.coco` can read it.
 
     Args:
       folder: made where it is missing.
-      outputs: what predict gives.
+      outputs: outputs of `predict`.
       source: the images.
       names: paths of the files.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.
@@ -115,33 +115,33 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
         resized = _image_size(outputs, i, spec)
         scale = np.array([width / resized[1], height / resized[0]])
         valid = np.asarray(outputs["valid"][i]) > 0
-        own = {key: np.asarray(outputs[key][i])[valid] for key in _PARTS if key in outputs}
-        own["boxes"] = np.clip(own["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
-        if "keypoints" in own:
-            own["keypoints"] = own["keypoints"][..., :2] * scale
+        fields = {key: np.asarray(outputs[key][i])[valid] for key in _PARTS if key in outputs}
+        fields["boxes"] = np.clip(fields["boxes"] * np.tile(scale, 2), 0, [width, height, width, height])
+        if "keypoints" in fields:
+            fields["keypoints"] = fields["keypoints"][..., :2] * scale
         images.append({"id": i + 1, "file_name": Path(name).name, "width": width, "height": height})
-        for k, (x0, y0, x1, y1) in enumerate(own["boxes"].astype(float).tolist()):
-            note = {
+        for k, (x0, y0, x1, y1) in enumerate(fields["boxes"].astype(float).tolist()):
+            annotation = {
                 "id": len(annotations) + 1,
                 "image_id": i + 1,
-                "category_id": int(own["labels"][k]) + 1,
+                "category_id": int(fields["labels"][k]) + 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": (x1 - x0) * (y1 - y0),
                 "iscrowd": 0,
-                "score": float(own["scores"][k]),
+                "score": float(fields["scores"][k]),
             }
-            if "masks" in own:
-                mask = pasted_masks(own["masks"][k : k + 1], own["boxes"][k : k + 1], (height, width))
-                note |= {"segmentation": masks_to_rles(mask)[0], "area": float(mask.sum())}
-            if "keypoints" in own:
+            if "masks" in fields:
+                mask = pasted_masks(fields["masks"][k : k + 1], fields["boxes"][k : k + 1], (height, width))
+                annotation |= {"segmentation": masks_to_rles(mask)[0], "area": float(mask.sum())}
+            if "keypoints" in fields:
                 # COCO counts from the center of the first pixel.
-                points = np.clip(own["keypoints"][k] - 0.5, 0, [width - 1, height - 1])
-                note["keypoints"] = np.column_stack([points, np.full(len(points), 2)]).ravel().tolist()
-                note["num_keypoints"] = len(points)
-            annotations.append(note)
-        drawn, _ = draw_outputs(image, own, spec["class_names"], _MIN_SCORE)
+                points = np.clip(fields["keypoints"][k] - 0.5, 0, [width - 1, height - 1])
+                annotation["keypoints"] = np.column_stack([points, np.full(len(points), 2)]).ravel().tolist()
+                annotation["num_keypoints"] = len(points)
+            annotations.append(annotation)
+        picture, _ = draw_outputs(image, fields, spec["class_names"], _MIN_SCORE)
         written.append(folder / f"{stem}_detections.png")
-        Image.fromarray(drawn).save(written[-1])
+        Image.fromarray(picture).save(written[-1])
     written.append(folder / "detections.json")
     content = {"images": images, "categories": categories, "annotations": annotations}
     written[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
@@ -184,47 +184,47 @@ def panels(context: ReportContext) -> list:
         {"class": name or "all"} | {title: percent(f"{measure}{suffix}") for title, measure in measures.items()}
         for name, suffix in [*((name, f"/{name}") for name in names), ("", "")]
     ]
-    note = "Over the test split, in %."
+    caption = "Over the test split, in %."
     if "mean_mask_map" in numbers:
-        note += f" With each class's mean mask in the detected boxes, the mask mAP is {percent('mean_mask_map')}."
-    found = [table(rows, "Average precision", note)._replace(half=True)]
+        caption += f" With each class's mean mask in the detected boxes, the mask mAP is {percent('mean_mask_map')}."
+    result_panels = [table(rows, "Average precision", caption)._replace(half=True)]
     if keypoints := context.spec.get("keypoint_names"):
         rows = [{"keypoint": name, "PCK@.1": percent(f"pck/{name}")} for name in keypoints]
         rows.append({"keypoint": "all", "PCK@.1": percent("pck")})
-        note = (
+        caption = (
             "In %, of the labeled keypoints of all true boxes: within a tenth of the box's longer side. With each "
             f"class's mean keypoints in the detected boxes: {percent('mean_keypoint_pck')}."
         )
-        found.append(table(rows, "Correct keypoints", note)._replace(half=True))
-    found.append(precision_recall(context.arrays["pr50"], names))
+        result_panels.append(table(rows, "Correct keypoints", caption)._replace(half=True))
+    result_panels.append(precision_recall(context.arrays["pr50"], names))
     if "mask_pr50" in context.arrays:
-        found.append(precision_recall(context.arrays["mask_pr50"], names, "Precision over recall of masks"))
+        result_panels.append(precision_recall(context.arrays["mask_pr50"], names, "Precision over recall of masks"))
     errors = detection_errors(context.outputs, test.arrays, len(names), _MIN_SCORE, by_image=True)
-    kinds = (
+    caption_kinds = (
         f"Test detections with a score of at least {100 * _MIN_SCORE:.0f}, by their class; missed boxes by their true "
         "one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
     )
-    plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
+    history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
     worst = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")[:_SHOWN]
     captions = [
         ", ".join(f"{n} {kind}" for kind, n in zip(KINDS[1:], errors[i, :, 1:].sum(0), strict=True) if n) for i in worst
     ]
-    shown = {name: np.asarray(values)[worst] for name, values in context.outputs.items()}
-    truth = {name: test.arrays[name][worst] for name in ("boxes", "box_mask")}
+    worst_outputs = {name: np.asarray(values)[worst] for name, values in context.outputs.items()}
+    targets = {name: test.arrays[name][worst] for name in ("boxes", "box_mask")}
     return [
         detections(
             test.arrays["image"][worst],
-            shown,
-            truth,
+            worst_outputs,
+            targets,
             names,
             min_score=_MIN_SCORE,
             title="Detections with the most errors",
             captions=captions,
         ),
-        *found,
-        error_kinds(errors.sum(0), KINDS, names, kinds),
-        *triage_panels(plain, floor=None),
-        curves(plain),
+        *result_panels,
+        error_kinds(errors.sum(0), KINDS, names, caption_kinds),
+        *triage_panels(history, floor=None),
+        curves(history),
     ]
 
 
@@ -239,9 +239,9 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
     """
     from dlcore.report.detection import draw_outputs
 
-    arrays, names, drawn = context.data.test.arrays, context.spec["class_names"], []
+    arrays, names, panels_of_images = context.data.test.arrays, context.spec["class_names"], []
     for i, image in enumerate(arrays["image"][:4]):
         outputs = {name: np.asarray(values[i]) for name, values in context.outputs.items()}
-        truth = arrays["boxes"][i][arrays["box_mask"][i]]
-        drawn.append(draw_outputs(image, outputs, names, _MIN_SCORE, truth, 2)[0])
-    return {"detections": np.concatenate(drawn, 1)}
+        target_boxes = arrays["boxes"][i][arrays["box_mask"][i]]
+        panels_of_images.append(draw_outputs(image, outputs, names, _MIN_SCORE, target_boxes, 2)[0])
+    return {"detections": np.concatenate(panels_of_images, 1)}

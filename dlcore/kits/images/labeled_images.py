@@ -56,7 +56,7 @@ SETTINGS = {
         "auto", "augmentation of training images", Literal["auto", *CLASSIFICATION, *STRONG], essential=True
     ),
     "valid_fraction": Setting(
-        0.1, "share of the training images held out for validation, by seed", limits=Range(0.001, 0.9)
+        0.1, "fraction of the training images held out for validation, by seed", limits=Range(0.001, 0.9)
     ),
     "memory_limit": Setting(
         4.0, "GiB of decoded images to hold in memory; larger data sets stay on disk and are streamed", limits=Range(0)
@@ -96,7 +96,7 @@ def data(flags: Flags, labels: bool = True) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
       labels: whether the experiment needs labels; without, a folder of images needs no class folders.
 
     Returns:
@@ -126,7 +126,7 @@ def data(flags: Flags, labels: bool = True) -> Splits:
         workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
         min_classes=(1 if flags.get("run") else 2) if labels else 0,
     )
-    train, notes, images = splits.train, splits.notes, streamed(splits.train)
+    train, messages, images = splits.train, splits.notes, streamed(splits.train)
     mean, std = channel_statistics(train if images is None else sample_of(train))
     spec = {
         "dataset": flags.dataset,
@@ -138,12 +138,12 @@ def data(flags: Flags, labels: bool = True) -> Splits:
         "batch": labeled_batch(splits.image_shape),
     }
     if images is not None:
-        notes += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
+        messages += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
         spec["crop_pct"] = images.crop_pct
         if "augment" in flags and _recipe(flags, spec) == "resized_crop_flip":
             train = random_crops(train)
-            notes += ("training images are random boxes of those on disk, mirrored at random (resized_crop_flip)",)
-    return Splits(train, splits.valid, splits.test, spec, notes)
+            messages += ("training images are random boxes of those on disk, mirrored at random (resized_crop_flip)",)
+    return Splits(train, splits.valid, splits.test, spec, messages)
 
 
 def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
@@ -215,8 +215,8 @@ def augmentation(flags: Flags, spec: dict):
     """Build the augmentation that `--augment` names.
 
     Args:
-      flags: of SETTINGS; without `augment`, that of `auto`.
-      spec: of the data.
+      flags: resolved settings; without `augment`, that of `auto`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, normalized image) -> image`; None for none. Streamed images come cropped and mirrored from the host, so
@@ -231,11 +231,11 @@ def augmentation(flags: Flags, spec: dict):
 
 
 def is_augmented(flags: Flags, spec: dict) -> bool:
-    """Tell whether training sees other images than validation.
+    """Return whether training images are augmented or mixed.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       True where images are augmented or mixed.
@@ -245,11 +245,11 @@ def is_augmented(flags: Flags, spec: dict) -> bool:
 
 
 def preparation(flags: Flags, spec: dict) -> str:
-    """Say what is done to training images.
+    """Describe the preprocessing and augmentation of training images.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       Sentences.
@@ -260,20 +260,20 @@ def preparation(flags: Flags, spec: dict) -> str:
     name = _recipe(flags, spec)
     recipes = [*([] if name == "none" else [name]), *([flags.augment] if flags.augment in STRONG else [])]
     augmented = f"augmented by {' and '.join(recipes)}, anew in each epoch" if recipes else "not augmented"
-    mixed = [k for k in ("mixup", "cutmix") if flags.get(f"{k}_alpha", 0)]
-    more = f", then mixed in pairs ({' and '.join(mixed)}, not shown)" if mixed else ""
-    return f"{height} × {width} pixels{resized}; {augmented}{more}."
+    mix_names = [k for k in ("mixup", "cutmix") if flags.get(f"{k}_alpha", 0)]
+    mixing = f", then mixed in pairs ({' and '.join(mix_names)}, not shown)" if mix_names else ""
+    return f"{height} × {width} pixels{resized}; {augmented}{mixing}."
 
 
 def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, count: int) -> np.ndarray:
-    """Draw training images as the network gets them, but for the normalization.
+    """Sample augmented training images, without the normalization.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
       train: the training split.
-      idx: [N] int, its rows.
-      count: versions of each image; where nothing is random, one.
+      idx: [N] int, indices of its images.
+      count: augmentations of each image; where nothing is random, one.
 
     Returns:
       [count, N, H, W, C] in [0, 1].
@@ -292,6 +292,6 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
 
     versions = []
     for k in range(count):
-        images = train.arrays["image"][idx] if disk is None else disk.drawn(idx, flags.seed, np.full(len(idx), k))
+        images = train.arrays["image"][idx] if disk is None else disk.sample(idx, flags.seed, np.full(len(idx), k))
         versions.append(np.asarray(version(k, images)) * std + mean)
     return np.clip(np.stack(versions), 0, 1)

@@ -20,7 +20,7 @@ Method = Callable[["Explained", jax.Array, jax.Array], jax.Array]
 
 
 class Explained(NamedTuple):
-    """A network and what is asked of it.
+    """A network and the options of its attribution maps.
 
     Args:
       forward: images [B, H, W, C] in the network's units -> (logits [B, K], {layer: map [B, h, w, D]}); it adds what a
@@ -88,13 +88,13 @@ METHODS: dict[str, Method] = {
     "cam": _cam,
 }
 ANY_NETWORK = tuple(name for name in METHODS if name != "cam")
-"""Methods that ask nothing of the head."""
+"""Methods for a network with any head."""
 TITLES = {name: name.replace("_", " ") for name in METHODS} | {
     "smooth_gradient": "SmoothGrad",
     "grad_cam": "Grad-CAM",
     "cam": "CAM",
 }
-"""What a person reads."""
+"""Titles of the maps."""
 
 
 def attribution_maps(
@@ -115,7 +115,7 @@ def attribution_maps(
     Args:
       forward: (variables, images [B, H, W, C] in the network's units) -> (logits [B, K], {layer: map [B, h, w, D]});
         for Grad-CAM with a third argument {layer: perturbation}, which it adds to its maps.
-      variables: of the network.
+      variables: variables of the network.
       images: [N, H, W, C] float, in the network's units.
       labels: [N] int, the classes to explain.
       methods: of METHODS.
@@ -169,16 +169,16 @@ def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence
     figure, axes = new_figure((1.35 * columns + 0.6, 1.5 * rows), rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    for row, (line, picture, name) in enumerate(zip(axes, pictures, names, strict=True)):
-        line[0].imshow(picture.squeeze(), cmap="gray")
-        line[0].set_title(name, fontsize=8)
-        for ax, (method, values) in zip(line[1:], maps.items(), strict=True):
+    for row, (axes_row, picture, name) in enumerate(zip(axes, pictures, names, strict=True)):
+        axes_row[0].imshow(picture.squeeze(), cmap="gray")
+        axes_row[0].set_title(name, fontsize=8)
+        for ax, (method, values) in zip(axes_row[1:], maps.items(), strict=True):
             ax.imshow(picture.mean(-1), cmap="gray", alpha=0.5)
-            top = max(float(values[row].max()), 1e-12)
-            drawn = ax.imshow(values[row].clip(0) / top, cmap="magma", vmin=0, vmax=1, alpha=0.75)
+            peak = max(float(values[row].max()), 1e-12)
+            mappable = ax.imshow(values[row].clip(0) / peak, cmap="magma", vmin=0, vmax=1, alpha=0.75)
             if row == 0:
                 ax.set_title(TITLES.get(method, method), fontsize=8)
-    bar = figure.colorbar(drawn, ax=list(axes[:, -1]), fraction=0.08, pad=0.08, ticks=[0, 1])
+    bar = figure.colorbar(mappable, ax=list(axes[:, -1]), fraction=0.08, pad=0.08, ticks=[0, 1])
     bar.ax.tick_params(labelsize=7)
-    bar.set_label("share of the map's maximum", fontsize=7)
+    bar.set_label("fraction of the map's maximum", fontsize=7)
     return figure

@@ -6,9 +6,9 @@ experiment = Experiment(
 )
 
 Labeled images are `--labels_per_class` of each class, drawn by `--label_seed`; the unlabeled stream is the whole
-training split, the labeled images among them. `accuracy` is the technique's, `accuracy_supervised` that of its twin,
-and `gain` the difference; `--twin=false` trains the technique alone, in about half of the time. The validation split
-keeps 10 images of each class: who has few labels has no thousands to tune by.
+training split, the labeled images among them. `accuracy` is the technique's, `accuracy_supervised` that of the
+supervised baseline, and `gain` the difference; `--twin=false` trains the technique alone, in about half of the time.
+The validation split keeps 10 labeled images of each class, as few labels leave no thousands to tune by.
 """
 
 import inspect
@@ -66,7 +66,7 @@ SETTINGS = {
         identity="if changed",
     ),
 }
-"""Of every technique."""
+"""Settings of every technique."""
 
 DEFAULTS = {
     "model.width": 16,
@@ -92,40 +92,40 @@ def data(flags: Flags) -> Splits:
     """Load two training streams, a small validation split and the whole test split.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      The splits; the draw of the labels is among the notes.
+      The splits; the notes say which labels were sampled.
 
     Raises:
       ValueError: as `dlcore.kits.images.labeled_images.data`; a class has too few images.
       FlagError: a batch is larger than a stream.
     """
     splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
-    labeled, whole = few_labels(splits.train, flags.labels_per_class, seed), splits.train
+    labeled, unlabeled = few_labels(splits.train, flags.labels_per_class, seed), splits.train
     if "batch_size" in flags.given and flags.batch_size > len(labeled):
         raise FlagError(
             f"--batch_size={flags.batch_size}: more than the {len(labeled)} labeled images of "
             f"--labels_per_class={flags.labels_per_class}; allowed: at most {len(labeled)}"
         )
-    given = flags.given & {"batch_size", "unlabeled_ratio"}
-    if given and (count := flags.batch_size * flags.unlabeled_ratio) > len(whole):
+    explicit = flags.given & {"batch_size", "unlabeled_ratio"}
+    if explicit and (count := flags.batch_size * flags.unlabeled_ratio) > len(unlabeled):
         raise FlagError(
             f"--unlabeled_ratio={flags.unlabeled_ratio}: {count} unlabeled images a step with "
-            f"--batch_size={flags.batch_size}; allowed: at most the {len(whole)} of the training split"
+            f"--batch_size={flags.batch_size}; allowed: at most the {len(unlabeled)} of the training split"
         )
     valid, per_class = splits.valid, flags.valid_labels_per_class
     if per_class is not None:
         valid = stratified_sample(valid, min(per_class * splits.spec["num_classes"], len(valid)), seed)
-    notes = (
+    messages = (
         f"{len(labeled)} labeled images, {flags.labels_per_class} of each class, drawn by label_seed {seed}; "
-        f"{len(whole):,} unlabeled ones, the same among them; {len(valid)} to validate",
+        f"{len(unlabeled):,} unlabeled ones, the same among them; {len(valid)} to validate",
     )
     return splits._replace(
-        train=two_streams(labeled, whole),
+        train=two_streams(labeled, unlabeled),
         valid=valid,
-        spec=splits.spec | {"unlabeled_size": len(whole)},
-        notes=(*splits.notes, *notes),
+        spec=splits.spec | {"unlabeled_size": len(unlabeled)},
+        notes=(*splits.notes, *messages),
         batch_ratios={"unlabeled": flags.unlabeled_ratio},
     )
 
@@ -135,15 +135,15 @@ def strong_view(flags: Flags, spec: dict):
 
     Args:
       flags: `strong`, and those of `labeled_images.SETTINGS`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, normalized image) -> image`.
     """
     side = labeled_images.shorter_side(flags, spec)
-    drawn = labeled_images.augmentation(flags.replace(augment="auto" if flags.strong == "none" else flags.strong), spec)
-    square = cutout(max(1, side // 2))
-    return square if drawn is None else compose(drawn, square)
+    base = labeled_images.augmentation(flags.replace(augment="auto" if flags.strong == "none" else flags.strong), spec)
+    erase = cutout(max(1, side // 2))
+    return erase if base is None else compose(base, erase)
 
 
 def twin(setup: Setup, decay: float | None) -> Learner:
@@ -151,7 +151,7 @@ def twin(setup: Setup, decay: float | None) -> Learner:
 
     Args:
       setup: with the flags of SETTINGS.
-      decay: of the average that the technique is measured by; None for none.
+      decay: EMA decay of the weights that are evaluated; None for no EMA.
 
     Returns:
       The learner of the labeled stream.
@@ -181,12 +181,12 @@ def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
       The learner of both, or of the technique alone.
     """
     group, parameters = setup.flags.group("learner"), inspect.signature(technique).parameters
-    more: dict[str, Any] = {}
+    extra_args: dict[str, Any] = {}
     if "strong" in parameters:
-        more["strong"] = strong_view(setup.flags, setup.spec)
+        extra_args["strong"] = strong_view(setup.flags, setup.spec)
     if "num_unlabeled" in parameters:
-        more["num_unlabeled"] = setup.spec["unlabeled_size"]
-    learner = technique(**_shared(setup), **more, **group)
+        extra_args["num_unlabeled"] = setup.spec["unlabeled_size"]
+    learner = technique(**_shared(setup), **extra_args, **group)
     return with_twin(learner, twin(setup, group.get("ema_decay"))) if setup.flags.twin else learner
 
 
@@ -202,17 +202,17 @@ def start(setup: Setup) -> Start | None:
     Raises:
       ValueError: when applied or checked: the weights are of another model, or do not fit.
     """
-    single = None if setup.flags.get("init_from") is None else backbone.start(setup)
-    if single is None:
+    classifier_start = None if setup.flags.get("init_from") is None else backbone.start(setup)
+    if classifier_start is None:
         return None
 
     def replace(state: Any) -> Any:
         if not isinstance(state, TwinState):
-            return _started(single, state)
-        return TwinState.of(*(_started(single, one) for one in state.states))
+            return _with_weights(classifier_start, state)
+        return TwinState.of(*(_with_weights(classifier_start, part) for part in state.states))
 
     def check(state: Any) -> None:
-        single.check(_classifier_of(state.technique if isinstance(state, TwinState) else state))
+        classifier_start.check(_classifier_of(state.technique if isinstance(state, TwinState) else state))
 
     return Start(replace, check)
 
@@ -227,9 +227,9 @@ def _classifier_of(state: Any) -> Any:
     return ModelState(state.step, state.rng, params, opt_state, model_state)
 
 
-def _started(single: Start, state: Any) -> Any:
+def _with_weights(classifier_start: Start, state: Any) -> Any:
     """A state whose classifier has the weights; its teacher, where there is one, starts as the student."""
-    classifier = single.replace(_classifier_of(state))
+    classifier = classifier_start.replace(_classifier_of(state))
     weights = {"params": classifier.params, "model_state": classifier.model_state}
     if isinstance(state, PlayerState):
         replaced = {**weights, "opt_state": classifier.opt_state}
@@ -242,7 +242,7 @@ def _started(single: Start, state: Any) -> Any:
 
 
 def expected_loss(setup: Setup) -> float:
-    """Tell the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its baseline.
+    """Compute the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its baseline.
 
     Args:
       setup: of the experiment.
@@ -256,7 +256,7 @@ def expected_loss(setup: Setup) -> float:
 
 
 def panels(context: ReportContext) -> list:
-    """Show what the unlabeled images gain, and the panels of a classifier.
+    """Show the gain by unlabeled images, and the panels of a classifier.
 
     Args:
       context: the ReportContext.
@@ -299,4 +299,4 @@ STRONG_VIEW = {
         ),
     },
 }
-"""Those of techniques with a strong view."""
+"""Arguments of techniques with a strong view."""

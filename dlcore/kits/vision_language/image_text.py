@@ -1,4 +1,4 @@
-"""What experiments over images, clips and language share: data by name, its facts, and the files of `--input`."""
+"""Shared by experiments over images, clips and language: data by name, its facts, and the files of `--input`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -42,7 +42,7 @@ AUGMENT_SETTING = {
 CAPTION_SETTINGS = {
     "dataset": Setting(
         "shapes",
-        "shapes (drawn: one or two in a sentence), or flickr8k",
+        "shapes (synthetic: one or two in a sentence), or flickr8k",
         Literal["shapes", "flickr8k"],
         essential=True,
     ),
@@ -99,12 +99,12 @@ def _counts(number: int, most: int) -> tuple[int, int, int]:
 
 
 def _splits(
-    train: Source, valid: Source, test: Source, words: Words | BytePairs, dataset: str, shown: str, **facts: Any
+    train: Source, valid: Source, test: Source, words: Words | BytePairs, dataset: str, image_key: str, **facts: Any
 ) -> Splits:
     """The splits, with what `build` and the panels need to know of them."""
     from dlcore.data.augment import channel_statistics
 
-    pictures = train.arrays[shown]
+    pictures = train.arrays[image_key]
     mean, std = channel_statistics(Source({"image": pictures.reshape(-1, *pictures.shape[-3:])}))
     spec = {
         "dataset": dataset,
@@ -114,19 +114,19 @@ def _splits(
         "std": [float(s) for s in std],
         **facts,
     }
-    notes = tuple(note for source in (train, valid, test) for note in source.notes)
-    return Splits(train, valid, test, spec, notes)
+    messages = tuple(message for source in (train, valid, test) for message in source.notes)
+    return Splits(train, valid, test, spec, messages)
 
 
 def caption_data(flags: Flags) -> Splits:
     """Load captioned images by name.
 
     Args:
-      flags: of CAPTION_SETTINGS.
+      flags: resolved settings; must contain CAPTION_SETTINGS.
 
     Returns:
-      The splits: `image`, `captions`, of drawn images `cells`, and to validate and test on photographs `references`:
-      all captions whole, in the tokens of `spec["reference_words"]`.
+      The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
+      `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
 
     Raises:
       ValueError: as `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
@@ -145,22 +145,22 @@ def caption_data(flags: Flags) -> Splits:
         raise FlagError("--data_dir: missing; allowed: the folder of captions_train.json.gz, with --dataset=flickr8k")
     parts = flickr8k(flags.data_dir, flags.image_size or 96)
     words = Words.of([text for texts in parts["train"].texts for text in texts], flags.min_count)
-    every = Words.of([text for split in ("valid", "test") for texts in parts[split].texts for text in texts])
+    reference_words = Words.of([text for split in ("valid", "test") for texts in parts[split].texts for text in texts])
     splits = {}
     for split, part in parts.items():
         source = caption_source(part.image, part.texts, words, flags.caption_length, part.name, part.names)
         if split != "train":
-            references = caption_source(part.image, part.texts, every).arrays["captions"]
+            references = caption_source(part.image, part.texts, reference_words).arrays["captions"]
             source = dataclasses.replace(source, arrays={**source.arrays, "references": references})
         splits[split] = source
-    return _splits(*splits.values(), words, "flickr8k", "image", reference_words=every.to_dict())
+    return _splits(*splits.values(), words, "flickr8k", "image", reference_words=reference_words.to_dict())
 
 
 def question_data(flags: Flags) -> Splits:
-    """Draw questions about images.
+    """Generate questions about synthetic images.
 
     Args:
-      flags: of QUESTION_SETTINGS.
+      flags: resolved settings; must contain QUESTION_SETTINGS.
 
     Returns:
       The splits: `image`, `question`, `answer` and `kind`.
@@ -176,10 +176,10 @@ def question_data(flags: Flags) -> Splits:
 
 
 def clip_data(flags: Flags, distinct: int = 0) -> Splits:
-    """Draw clips of moving shapes.
+    """Generate clips of moving shapes.
 
     Args:
-      flags: of CLIP_SETTINGS.
+      flags: resolved settings; must contain CLIP_SETTINGS.
       distinct: where positive, validation and test have as many clips, all with different sentences.
 
     Returns:
@@ -204,7 +204,7 @@ def vocabulary(spec: dict) -> Words | BytePairs:
     """Read the vocabulary of a run.
 
     Args:
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The vocabulary.
@@ -248,7 +248,7 @@ def question_inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `input`, a file or a folder, and `question`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of `image` and `question`, paths).

@@ -106,9 +106,9 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
     Returns:
       (spec, the batch of ShapeDtypeStructs).
     """
-    known, rows = run.experiment.planned(run.flags), run.flags.batch_size
-    if known is not None:
-        spec, batch = known
+    planned, rows = run.experiment.planned(run.flags), run.flags.batch_size
+    if planned is not None:
+        spec, batch = planned
         batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
     else:
         data = load_data(run)

@@ -216,7 +216,7 @@ def lines_of(plan: dict, flags: Flags) -> list[str]:
         *_aligned([_memory(plan, row) for row in rows]),
         STEP,
         *_aligned([_step(plan, row, best) for row in rows]),
-        *(f"  {note}" for note in notes(plan, flags)),
+        *(f"  {message}" for message in notes(plan, flags)),
         *hints(plan, flags),
         *_conclusion(plan["topology"], rows, best),
     ]
@@ -272,11 +272,13 @@ def report_of(run: ResolvedRun, content: dict) -> str:
     for plan in content["plans"]:
         rows = _sorted(plan["rows"])
         best = best_of(rows)
-        note = ". ".join([*notes(plan, run.flags), *hints(plan, run.flags), *_conclusion(plan["topology"], rows, best)])
+        caption = ". ".join(
+            [*notes(plan, run.flags), *hints(plan, run.flags), *_conclusion(plan["topology"], rows, best)]
+        )
         machine, head = plan["topology"]["name"], _headline(plan, run.flags)
         panels.append(table([_unbroken(_memory(plan, row)) for row in rows], f"{machine}: memory of a device", head))
         step = [_unbroken(_step(plan, row, best)) for row in rows]
-        panels.append(table(step, f"{machine}: a step of a device", note))
+        panels.append(table(step, f"{machine}: a step of a device", caption))
     first = content["plans"][0]
     cards = {"parameters": f"{first['parameters']:,}", "a step": _flops(first["flops"])}
     for plan in content["plans"]:

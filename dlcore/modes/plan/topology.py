@@ -134,11 +134,11 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
         shapes += [f"data:{devices // m},model:{m}" for m in (2, 4, 8) if devices % m == 0 and devices > 1]
     else:
         shapes = [mesh.strip() for mesh in re.split(r",\s*(?=data:)", meshes)]
-    if wrong := [mesh for mesh in shapes if not mesh.startswith("data:")]:
-        raise FlagError(f"--meshes={wrong[0]}: does not begin with data:; allowed: such as data:16,data:4,model:4")
+    if invalid := [mesh for mesh in shapes if not mesh.startswith("data:")]:
+        raise FlagError(f"--meshes={invalid[0]}: does not begin with data:; allowed: such as data:16,data:4,model:4")
     names = None if rules is None else [rule.strip() for rule in rules.split(",")]
-    if wrong := [rule for rule in names or () if rule not in RULES]:
-        raise FlagError(f"--rules={wrong[0]}: unknown; allowed: {', '.join(RULES)}")
+    if invalid := [rule for rule in names or () if rule not in RULES]:
+        raise FlagError(f"--rules={invalid[0]}: unknown; allowed: {', '.join(RULES)}")
     pairs = []
     for mesh in shapes:
         suits = ("replicate", "fsdp") if devices > 1 else ("replicate",)

@@ -97,7 +97,7 @@ def test_the_report_says_and_shows_what_is_done_to_training_images(folder):
     idx = np.array([3, 5])
     drawn = kit.training_versions(streaming, data.spec, data.train, idx, 4)
     assert drawn.shape == (4, 2, 20, 20, 3)
-    boxes = streamed(data.train).drawn(idx, streaming.seed, np.full(2, 1))
+    boxes = streamed(data.train).sample(idx, streaming.seed, np.full(2, 1))
     np.testing.assert_allclose(drawn[1], boxes / 255, atol=1e-5)  # the second version is that of the second epoch
     plain = flags(folder, "--augment=none", "--memory_limit=1")
     data = kit.data(plain)

@@ -45,7 +45,7 @@ def test_own_videos_become_splits_with_views(own):
     assert splits.spec["image_shape"] == [3, 16, 16, 3]
     assert len(splits.train) + (len(splits.valid) + len(splits.test)) // 2 == 12
     assert not set(splits.train.names) & {name.split(" view")[0] for name in [*splits.test.names, *splits.valid.names]}
-    assert splits.train.drawn(np.arange(2), 0, np.zeros(2, int))["image"].shape == (2, 3, 16, 16, 3)
+    assert splits.train.sample(np.arange(2), 0, np.zeros(2, int))["image"].shape == (2, 3, 16, 16, 3)
     assert "no test split: a fifth of the videos is tested" in splits.notes
 
 
