@@ -76,6 +76,7 @@ class Value:
         """
         if not self.gate:
             return []
+        # Chain rule: the gate's local gradients times this value's.
         gradients = self.gate.backward(self.grad, self.data, *(p.data for p in self.parents))
         return [_unbroadcast(g, p.data.shape) for g, p in zip(gradients, self.parents, strict=True)]
 
@@ -273,6 +274,7 @@ def topological(root: Value) -> list[Value]:
     Returns:
       Every value that the root depends on, each after its parents; the root comes last.
     """
+    # Depth first, without recursion: graphs may be deeper than Python's stack.
     order, visited_nodes, stack = [], set(), [(root, False)]
     while stack:
         value, expanded = stack.pop()
@@ -318,6 +320,7 @@ def backward(root: Value, upstream: Any = None) -> None:
     for value in order:
         if value.gate:
             value.grad = np.zeros_like(value.data)
+    # From the root to the leaves, each value after all that use it.
     root.grad = root.grad + gradient
     for value in reversed(order):
         value.backward()
@@ -336,5 +339,6 @@ def zero_grad(root: Value) -> None:
 def _unbroadcast(gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum over the axes along which a value was copied to fit."""
     gradient = gradient.sum(tuple(range(gradient.ndim - len(shape))))
+    # Axes that broadcasting copied: their gradients add up.
     stretched = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
     return gradient.sum(stretched, keepdims=True)

@@ -41,6 +41,7 @@ def numerical_gradient(
     for i in np.ndindex(x.shape):
         original = x[i]
         x[i] = original + h
+        # Centered differences err by O(h²), one-sided ones by O(h).
         up = float(function(x))
         x[i] = original - h
         low, width = (float(function(x)), 2 * h) if centered else (here, h)

@@ -103,6 +103,7 @@ def sigmoid_forward(x):
     Returns:
       (y, cache); the cache is y.
     """
+    # The exponent is never positive, so that it cannot overflow.
     e = np.exp(-np.abs(x))
     y = np.where(x >= 0, 1, e) / (1 + e)
     return y, y
@@ -179,7 +180,7 @@ def conv_forward(x, w, b, stride=1, pad=0):
     Returns:
       (y [N, H', W', O], cache).
     """
-    patches = im2col(x, *w.shape[:2], stride, pad)
+    patches = im2col(x, *w.shape[:2], stride, pad)  # [N, H', W', kh, kw, C]
     return np.tensordot(patches, w, 3) + b, (patches, x.shape, w, stride, pad)
 
 
@@ -194,7 +195,9 @@ def conv_backward(dy, cache):
       (dx, dw, db).
     """
     patches, shape, w, stride, pad = cache
-    dw = np.tensordot(patches, dy, ((0, 1, 2), (0, 1, 2)))
+    # Sum over images and positions: the kernel is shared by all of them.
+    dw = np.tensordot(patches, dy, ((0, 1, 2), (0, 1, 2)))  # [kh, kw, C, O]
+    # Each patch's gradient goes back to its pixels; overlaps add up.
     return col2im(np.tensordot(dy, w, (3, 3)), shape, stride, pad), dw, dy.sum((0, 1, 2))
 
 
@@ -211,7 +214,7 @@ def max_pool_forward(x, size=2, stride=2):
     """
     patches = im2col(x, size, size, stride)
     flat = patches.reshape(*patches.shape[:3], size * size, patches.shape[5])
-    winner = flat.argmax(3)
+    winner = flat.argmax(3)  # [N, H', W', C]
     return flat.max(3), (winner, patches.shape, x.shape, stride)
 
 
@@ -319,6 +322,7 @@ def layer_norm_backward(dy, cache):
 
 def _normalize(x, gamma, beta, eps, axes):
     inverse = 1 / np.sqrt(x.var(axes, keepdims=True) + eps)
+    # The normalized input x^.
     hat = (x - x.mean(axes, keepdims=True)) * inverse
     return gamma * hat + beta, (hat, gamma, inverse, axes)
 
@@ -326,6 +330,7 @@ def _normalize(x, gamma, beta, eps, axes):
 def _normalize_backward(dy, cache):
     hat, gamma, inverse, axes = cache
     g = dy * gamma
+    # The two means are the gradient's paths through the mean and through the variance.
     dx = inverse * (g - g.mean(axes, keepdims=True) - hat * (g * hat).mean(axes, keepdims=True))
     batch_axes = tuple(range(dy.ndim - 1))
     return dx, (dy * hat).sum(batch_axes), dy.sum(batch_axes)
@@ -347,6 +352,7 @@ def dropout_forward(x, dropout_rate, rng):
     """
     if not 0 <= dropout_rate < 1:
         raise ValueError(f"dropout_rate={dropout_rate}: out of range; allowed: [0, 1)")
+    # Dividing by the keep probability leaves the expectation as it is.
     scale = (rng.random(x.shape) >= dropout_rate) / (1 - dropout_rate)
     return x * scale, scale
 
@@ -373,6 +379,7 @@ def softmax_forward(scores):
     Returns:
       (p, cache); the cache is p.
     """
+    # Subtracting the maximum changes no probability and cannot overflow.
     e = np.exp(scores - scores.max(-1, keepdims=True))
     p = e / e.sum(-1, keepdims=True)
     return p, p
@@ -405,7 +412,7 @@ def softmax_loss(scores, label):
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     rows = np.arange(len(scores))
     gradient = np.exp(log_p)
-    gradient[rows, label] -= 1
+    gradient[rows, label] -= 1  # p - onehot
     return -log_p[rows, label].mean(), gradient / len(scores)
 
 
@@ -424,5 +431,6 @@ def svm_loss(scores, label, margin=1.0):
     gaps = scores - scores[rows, label][:, None] + margin
     gaps[rows, label] = 0
     gradient = (gaps > 0).astype(scores.dtype)
+    # The label's score is in every violated margin.
     gradient[rows, label] = -gradient.sum(1)
     return np.maximum(gaps, 0).sum() / len(scores), gradient / len(scores)

@@ -47,10 +47,11 @@ def mlp_gradients(layers: Layers, x: np.ndarray, label: np.ndarray) -> list[tupl
       (∂L/∂W, ∂L/∂b) of every layer.
     """
     activations = _activations(layers, x)
-    delta = softmax_loss(activations[-1], label)[1]
+    delta = softmax_loss(activations[-1], label)[1]  # [N, C], gradient of the scores
     gradients = []
     for (w, _), a in zip(reversed(layers), reversed(activations[:-1]), strict=True):
         gradients.append((a.T @ delta, delta.sum(0)))
+        # Through the layer, then through its sigmoid.
         delta = (delta @ w.T) * (1 - a) * a
     return gradients[::-1]
 

@@ -72,7 +72,9 @@ def fit_similarity(
     weights = jnp.ones(len(source), source.dtype) if weights is None else weights
     weights = (weights / weights.sum())[:, None]
     x_mean, y_mean = (weights * source).sum(0), (weights * target).sum(0)
+    # Without the means the translation drops out.
     x, y = source - x_mean, target - y_mean
+    # Rotation from the SVD of the covariance [D, D]; the last sign excludes a reflection.
     u, d, vt = jnp.linalg.svd(jnp.matmul((weights * y).T, x, precision="highest"))
     signs = jnp.ones_like(d).at[-1].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
     rotation = jnp.matmul(u * signs, vt, precision="highest")

@@ -113,7 +113,9 @@ def _encode(images, codebook, size, stride, grid, batch_size):
     def one(image):
         patches = normalize_patches(im2col(image[None], size, stride)[0])
         rows, columns, _ = patches.shape
-        near = jnp.matmul(patches, codebook.T, precision=jax.lax.Precision.HIGHEST) - half_norms
+        # The nearest word has the largest x·c - |c|² / 2.
+        near = jnp.matmul(patches, codebook.T, precision=jax.lax.Precision.HIGHEST) - half_norms  # [rows, columns, K]
+        # Spatial pyramid: one histogram for each cell of the grid.
         part = (jnp.arange(rows) * grid // rows)[:, None] * grid + jnp.arange(columns) * grid // columns
         histogram = jnp.zeros((grid * grid, words), image.dtype).at[part, near.argmax(-1)].add(1)
         return histogram.reshape(-1) / (rows * columns)

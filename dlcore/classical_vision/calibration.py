@@ -102,8 +102,10 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
         raise ValueError(f"matrix={np.asarray(matrix).tolist()}: its left part is singular; allowed: K [R | t]")
     matrix = jnp.asarray(matrix)
     matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
+    # RQ by QR of the matrix with its rows reversed.
     q, r = jnp.linalg.qr(matrix[::-1, :3].T)
     upper, rotation = r.T[::-1, ::-1], q.T[::-1]
+    # Focal lengths are positive.
     signs = jnp.sign(jnp.diag(upper))
     upper, rotation = upper * signs, signs[:, None] * rotation
     return upper / upper[2, 2], rotation, jnp.linalg.solve(upper, matrix[:, 3])
@@ -188,10 +190,12 @@ def _zhang(points, pixels, skew):
         columns += [a[:, 2] * b[:, 0] + a[:, 0] * b[:, 2], a[:, 2] * b[:, 1] + a[:, 1] * b[:, 2], a[:, 2] * b[:, 2]]
         return jnp.stack(columns if skew else [c for n, c in enumerate(columns) if n != 1], 1)
 
+    # The images of two orthogonal axes of equal length constrain the image of the absolute conic.
     rows = jnp.concatenate([constraint(0, 1), constraint(0, 0) - constraint(1, 1)])
     rows /= jnp.linalg.norm(rows, axis=1, keepdims=True)
     rows = jnp.concatenate([rows, jnp.zeros((2, rows.shape[1]))])
     _, values, vectors = jnp.linalg.svd(rows, full_matrices=False)
+    # The conic is K⁻ᵀ K⁻¹ up to scale; its entries give the intrinsics in closed form (Zhang, appendix B).
     b = vectors[-1] * jnp.sign(vectors[-1][0])
     b11, b12, b22, b13, b23, b33 = b if skew else (b[0], 0.0, *b[1:])
     determinant = b11 * b22 - b12**2
@@ -201,9 +205,11 @@ def _zhang(points, pixels, skew):
     gamma = -b12 * fx**2 * fy / scale
     cx = gamma * cy / fy - b13 * fx**2 / scale
     unit = jnp.array([[fx, gamma, cx], [0, fy, cy], [0, 0, 1]])
+    # Extrinsics: K⁻¹ H = [r1, r2, t] up to scale.
     columns = jnp.linalg.solve(unit, h)
     columns /= jnp.linalg.norm(columns[:, :, :1], axis=1, keepdims=True)
     r1, r2 = columns[:, :, 0], columns[:, :, 1]
+    # The nearest rotation.
     u, _, vt = jnp.linalg.svd(jnp.stack([r1, r2, jnp.cross(r1, r2)], -1))
     return jnp.linalg.solve(to_unit, unit), u @ vt, columns[:, :, 2], values[-2] / values[0]
 
@@ -238,6 +244,7 @@ def _levenberg_marquardt(points, pixels, start, free, steps):
     def step(carry, _):
         state, damping = carry
         errors = errors_of(state).ravel()
+        # Fixed parameters have columns of zeros.
         jacobian = jax.jacfwd(lambda c: errors_of(move(state, c)).ravel())(jnp.zeros(len(free))) * free
         normal = jacobian.T @ jacobian
         scale = jnp.sqrt(jnp.where(free, jnp.diag(normal), 1))

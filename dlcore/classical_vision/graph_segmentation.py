@@ -47,6 +47,7 @@ def graph_segmentation(image: np.ndarray, scale: float = 1.0, sigma: float = 0.8
     edges = neighbor_edges(height, width)
     flat = values.reshape(height * width, -1)
     weights = np.sqrt(np.square(flat[edges[:, 0]] - flat[edges[:, 1]]).sum(-1))
+    # Edges from similar to different neighbors, as in Kruskal's algorithm.
     order = np.argsort(weights, kind="stable")
     labels = _join(edges[order], weights[order], height * width, scale / 255, min_size)
     _, first, region = np.unique(labels, return_index=True, return_inverse=True)
@@ -80,10 +81,12 @@ def _join(edges: np.ndarray, weights: np.ndarray, count: int, k: float, min_size
     pairs = edges.tolist()
     for (p, q), weight in zip(pairs, weights.tolist(), strict=True):
         a, b = root(p), root(q)
+        # Join two regions where the edge is no larger than the variation inside of both.
         if a != b and weight < limit[a] and weight < limit[b]:
             parent[b] = a
             size[a] += size[b]
             limit[a] = weight + k / size[a]
+    # Then join regions that are too small.
     for p, q in pairs:
         a, b = root(p), root(q)
         if a != b and (size[a] < min_size or size[b] < min_size):

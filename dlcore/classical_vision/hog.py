@@ -103,9 +103,10 @@ def cell_histograms(
     down, right = image_gradients(images)
     bins = _eighths(down, right) * orientations / (8 if signed else 4)
     bin_of = jnp.floor(bins).astype(jnp.int32) % orientations
+    # Each pixel votes for its angle by its gradient's magnitude.
     votes = jnp.hypot(down, right)[..., None] * jax.nn.one_hot(bin_of, orientations, dtype=images.dtype)
     rows, columns = images.shape[1] // height, images.shape[2] // width
-    votes = votes[:, : rows * height, : columns * width]
+    votes = votes[:, : rows * height, : columns * width]  # [N, H, W, orientations], whole cells
     return votes.reshape(len(images), rows, height, columns, width, orientations).mean((2, 4))
 
 
@@ -131,6 +132,7 @@ def _normalize(blocks, norm):
     if norm == "L2":
         return by_l2(blocks)
     if norm == "L2-Hys":
+        # Clipping and normalizing again limits single strong gradients (Lowe's "Hys").
         return by_l2(jnp.minimum(by_l2(blocks), 0.2))
     normalized = blocks / (jnp.abs(blocks).sum(-1, keepdims=True) + _EPSILON)
     return jnp.sqrt(normalized) if norm == "L1-sqrt" else normalized

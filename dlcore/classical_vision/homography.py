@@ -69,6 +69,7 @@ def homography_from_four_points(source: jax.Array, target: jax.Array) -> jax.Arr
                 )
         is_degenerate |= _three_on_a_line(points)
     (p, to_p), (q, to_q) = normalize_points(source), normalize_points(target)
+    # Two linear equations a point for eight entries; the ninth is 1.
     equations, zero, one = [], jnp.zeros(4, p.dtype), jnp.ones(4, p.dtype)
     for i in range(2):
         xy1, other = [p[:, 0], p[:, 1], one], [zero, zero, zero]
@@ -105,6 +106,7 @@ def fit_homography(source: jax.Array, target: jax.Array, weights: jax.Array | No
     (p, to_p), (q, to_q) = normalize_points(source, weights), normalize_points(target, weights)
     p = jnp.concatenate([p, jnp.ones_like(p[:, :1])], 1)
     zero = jnp.zeros_like(p)
+    # DLT: two equations a pair, homogeneous in the nine entries.
     rows = (
         jnp.concatenate([p, zero, -q[:, :1] * p], 1),
         jnp.concatenate([zero, p, -q[:, 1:] * p], 1),
@@ -190,6 +192,7 @@ def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, i
     if not isinstance(homography, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(homography)) < 3:
         raise ValueError(f"homography={np.asarray(homography).tolist()}: singular; allowed: a matrix with an inverse")
     u, v = jnp.meshgrid(jnp.arange(size[1], dtype=image.dtype), jnp.arange(size[0], dtype=image.dtype))
+    # Inverse warping: each pixel of the result looks up its source, so that none stays empty.
     points = apply_homography(jnp.linalg.inv(homography), jnp.stack([u, v], -1))
     x, y = points[..., 0], points[..., 1]
     mask = (x >= 0) & (x <= image.shape[1] - 1) & (y >= 0) & (y <= image.shape[0] - 1)
@@ -214,6 +217,7 @@ def normalize_points(points: jax.Array, weights: jax.Array | None = None) -> tup
     mean = (weights[:, None] * points).sum(0) / total
     squared = jnp.square(points - mean).sum(-1)
     distance = (weights * jnp.sqrt(jnp.where(squared > 0, squared, 1)) * (squared > 0)).sum() / total
+    # Scaling makes the equations well conditioned (Hartley 1997).
     scale = jnp.sqrt(dimensions * 1.0).astype(points.dtype) / jnp.where(distance > 0, distance, 1)
     matrix = jnp.diag(jnp.append(jnp.full(dimensions, scale), 1)).at[:dimensions, dimensions].set(-scale * mean)
     return (points - mean) * scale, matrix.astype(points.dtype)

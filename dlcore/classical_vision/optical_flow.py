@@ -97,6 +97,7 @@ def lucas_kanade(
         here = points / 2**level
         g_right, g_down = (sample(g, here) for g in _gradients(before))
         template = sample(before, here)
+        # Structure tensor of each window, the mean of ∇I ∇Iᵀ.
         matrix = _Matrix(*(p.mean((1, 2)) for p in (g_right**2, g_right * g_down, g_down**2)))
         flow, eigenvalue = 2 * flow if level < levels - 1 else flow, matrix.min_eigenvalue()
         is_solvable = (eigenvalue >= min_eigenvalue)[:, None]
@@ -104,6 +105,7 @@ def lucas_kanade(
         def step(
             _, flow, here=here, template=template, matrix=matrix, g=(g_right, g_down), after=after, ok=is_solvable
         ):
+            # Gauss-Newton step on the window's squared difference.
             difference = template - sample(after, here + flow)
             change = matrix.solve(*((d * difference).mean((1, 2)) for d in g))
             return flow + jnp.where(ok, change, 0)
@@ -150,6 +152,7 @@ def dense_lucas_kanade(
         if flow is None:
             flow = jnp.zeros((*before.shape, 2), before.dtype)
         else:
+            # The flow of the coarser level, in pixels of this one.
             flow = 2 * jnp.repeat(jnp.repeat(flow, 2, 0), 2, 1)[: before.shape[0], : before.shape[1]]
         right, down = _gradients(before)
         matrix = _Matrix(mean(right**2), mean(right * down), mean(down**2))
@@ -199,6 +202,7 @@ def horn_schunck(
 
     def step(_, flow):
         mean = jnp.stack([neighbors(flow[..., 0]), neighbors(flow[..., 1])], -1)
+        # Jacobi step: the neighbors' mean, corrected along the gradient by the brightness constraint.
         rest = (right * mean[..., 0] + down * mean[..., 1] + change) / (alpha**2 + right**2 + down**2)
         return mean - rest[..., None] * jnp.stack([right, down], -1)
 

@@ -35,5 +35,6 @@ def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
     below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
     mean_below = np.cumsum(counts * centers) / np.maximum(below, 1)
     mean_above = (np.cumsum((counts * centers)[::-1]) / np.maximum(np.cumsum(counts[::-1]), 1))[::-1]
+    # Variance between the classes at each threshold, up to a factor.
     between = below[:-1] * above[1:] * np.square(mean_below[:-1] - mean_above[1:])
     return float(centers[between.argmax()])

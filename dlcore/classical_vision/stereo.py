@@ -153,6 +153,7 @@ def block_matching(
     best = costs.argmin(0)
     inner = jnp.clip(best, 1, max(max_disparity - 1, 1))
     before, here, after = (jnp.take_along_axis(costs, (inner + i)[None], 0)[0] for i in (-1, 0, 1))
+    # Subpixel disparity: the minimum of a parabola through three costs.
     curvature = before - 2 * here + after
     offset = jnp.where(curvature > 0, (before - after) / 2 / jnp.where(curvature > 0, curvature, 1), 0)
     is_inner = (best == inner) & (before < 1e3) & (jnp.abs(offset) <= 0.5)
@@ -162,6 +163,7 @@ def block_matching(
     from_right = jnp.take_along_axis(costs, jnp.minimum(target, left.shape[1] - 1)[:, None], 2)
     other = jnp.where(target[:, None] < left.shape[1], from_right, 1e3).argmin(0)
     back = jnp.take_along_axis(other, jnp.maximum(column - best, 0), 1)
+    # Left-right consistency.
     mask = (jnp.abs(back - best) <= tolerance) & (column >= max_disparity)
     return Disparity(disparity, mask, costs.min(0))
 

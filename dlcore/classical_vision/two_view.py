@@ -97,10 +97,12 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
         check_spread(name, points, 2, "pixels all over the image")
     (p, to_p), (q, to_q) = normalize_points(first, weights), normalize_points(second, weights)
     p, q = (jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1) for x in (p, q))
+    # One equation a pair, qᵀ E p = 0.
     rows = (q[:, :, None] * p[:, None]).reshape(-1, 9)
     rows = rows if weights is None else rows * jnp.sqrt(weights)[:, None]
     # A row of zeros makes room for the ninth singular vector of eight pairs.
     vector = jnp.linalg.svd(jnp.concatenate([rows, jnp.zeros((1, 9), rows.dtype)]), full_matrices=False)[2][-1]
+    # The nearest essential matrix has two equal singular values and a 0.
     u, _, vt = jnp.linalg.svd(to_q.T @ vector.reshape(3, 3) @ to_p)
     return (u * jnp.array([1, 1, 0], u.dtype)) @ vt
 
@@ -228,5 +230,6 @@ def structure_from_motion(
         return points, (points[:, 2] > 0) & ((points @ rotation.T + translation)[:, 2] > 0)
 
     points, in_front = jax.vmap(reconstruct)(rotations, translations)
+    # Cheirality: of the four motions, the one with most points in front of both cameras.
     best = (in_front & consensus.inliers).sum(1).argmax()
     return Structure(rotations[best], translations[best], points[best], consensus.inliers & in_front[best])

@@ -41,6 +41,7 @@ def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
 
     def step(points: jax.Array, field: jax.Array) -> tuple[jax.Array, jax.Array]:
         inside = jnp.clip(points, 0, edge)
+        # The flow at the points' present positions, [N, 2]; points stop at the border.
         moved = jnp.clip(inside + bilinear_sample(field[None], inside[None, :, 1], inside[None, :, 0])[0], 0, edge)
         return moved, moved
 
@@ -68,6 +69,7 @@ def flow_stack(flow: jax.Array, subtract_mean: bool = True, trajectories: bool =
     length, height, width, _ = flow.shape
     if trajectories:
         rows, columns = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-        positions = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))[:-1]
+        # Sample each field where the points of the first frame have moved to.
+        positions = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))[:-1]  # [L, H W, 2]
         fields = bilinear_sample(fields, positions[..., 1], positions[..., 0]).reshape(flow.shape)
     return jnp.moveaxis(fields, 0, 2).reshape(height, width, 2 * length)

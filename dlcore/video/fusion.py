@@ -120,6 +120,7 @@ class ClipClassifier(nn.Module):
         if self.fusion == "slow":
             logits = head(net(x).mean((1, 2, 3)))
         elif self.fusion == "early":
+            # Frames as channels of one image, [B, H, W, T C].
             logits = head(net(jnp.moveaxis(x, 1, 3).reshape(batch, *x.shape[2:4], -1)).mean((1, 2)))
         else:
             # Late fusion and the LSTM need to know where things are: the map, not its mean over space.

@@ -60,7 +60,7 @@ class SlowFast(nn.Module):
             )
         dtype = compute_dtype(self.dtype, x, self.variables)
         fast = x.astype(dtype)
-        slow = fast[:, :: self.alpha]
+        slow = fast[:, :: self.alpha]  # [B, T / alpha, H, W, C]
         for i, channels in enumerate((self.width, 2 * self.width, 4 * self.width)):
             taps = 3 if i == 2 else 1
             thin = max(1, channels // self.beta)
@@ -69,6 +69,7 @@ class SlowFast(nn.Module):
             if min(slow.shape[2:4]) > 1:
                 slow, fast = (max_pool(path, (1, 2, 2), (1, 2, 2)) for path in (slow, fast))
             if i < 2:
+                # Lateral connection: the fast pathway, strided in time, joins the slow one.
                 lateral = Conv(
                     2 * thin, (self.alpha, 1, 1), (self.alpha, 1, 1), "VALID", dtype=dtype, name=f"lateral{i}"
                 )

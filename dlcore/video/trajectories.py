@@ -37,6 +37,7 @@ def direction_votes(vectors: jax.Array, bins: int = 8) -> jax.Array:
         raise ValueError(f"bins={bins}: out of range; allowed: at least 2")
     length = jnp.hypot(vectors[..., 0], vectors[..., 1])
     bin_position = jnp.arctan2(vectors[..., 1], vectors[..., 0]) / (2 * jnp.pi) * bins
+    # Distance to each bin around the circle; a vote is shared by the two nearest.
     away = jnp.abs((bin_position[..., None] - jnp.arange(bins) + bins / 2) % bins - bins / 2)
     return length[..., None] * jnp.maximum(1 - away, 0)
 
@@ -95,8 +96,9 @@ def describe_trajectories(clip: jax.Array, flow: jax.Array, spacing: int = 4, bi
     rows, columns = jnp.meshgrid(
         jnp.arange(spacing // 2, height, spacing), jnp.arange(spacing // 2, width, spacing), indexing="ij"
     )
-    points = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))
+    points = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))  # [L + 1, N, 2]
     steps = jnp.diff(points, axis=0)
+    # Displacements are normalized by the trajectory's length.
     total = jnp.maximum(jnp.hypot(steps[..., 0], steps[..., 1]).sum(0), 1e-6)
     offset = jnp.arange(spacing) - spacing // 2
     window = jnp.stack(jnp.meshgrid(offset, offset, indexing="ij"), -1).reshape(-1, 2)
