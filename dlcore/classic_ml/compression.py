@@ -65,6 +65,7 @@ def level_bits(levels: Any, train_levels: Any) -> np.ndarray:
     bits = np.zeros(len(levels))
     for column, train in zip(levels.T, train_levels.T, strict=True):
         low = min(column.min(), train.min())
+        # Add-one smoothing: no integer in the range has probability 0.
         counts = np.bincount(train - low, minlength=max(column.max(), train.max()) - low + 1) + 1
         bits -= np.log2(counts / counts.sum())[column - low]
     return bits
@@ -126,6 +127,7 @@ def jpeg_code(image: Any, quality: int) -> tuple[np.ndarray, int]:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     data = buffer.getvalue()
+    # Count the coded data alone: tables and headers would dominate a small image.
     scan = data.index(b"\xff\xda")  # start of scan: marker, length of its header, header, coded data, end marker
     header = 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
     return np.asarray(Image.open(buffer)), 8 * (len(data) - scan - header - 2)
@@ -151,7 +153,7 @@ def prototype_accuracy(prototypes: Any, train: Any, labels: Any, test: Any, test
     for name, x, y in (("labels", train, labels), ("test_labels", test, test_labels)):
         if y.shape != (len(x),):
             raise ValueError(f"{name}.shape={y.shape}: not one label an example; allowed: ({len(x)},)")
-    votes = np.zeros((len(prototypes), labels.max() + 1), np.int64)
+    votes = np.zeros((len(prototypes), labels.max() + 1), np.int64)  # [K, C]
     np.add.at(votes, (np.asarray(nearest_center(train, prototypes)[0]), labels), 1)
     used = votes.sum(1) > 0
     nearest = np.asarray(nearest_center(test, prototypes[used])[0])

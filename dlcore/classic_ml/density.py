@@ -116,7 +116,8 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
       [N], log N(x | mean, covariance); NaN if the covariance is not positive definite.
     """
     factor = jnp.linalg.cholesky(gaussian.covariance)
-    z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)
+    # The squared Mahalanobis distance is |L⁻¹ (x - mean)|², L the Cholesky factor.
+    z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)  # [D, N]
     log_det = 2 * jnp.log(jnp.diagonal(factor)).sum()
     return -0.5 * (jnp.square(z).sum(0) + log_det + x.shape[1] * jnp.log(2 * jnp.pi))
 
@@ -161,6 +162,7 @@ def skewness(x: Any) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=3)
 def _kernel_log_density(queries, x, bandwidth, block):
     center = x.mean(0)
+    # About the center, as squared distances by products lose digits far from 0.
     queries, x = queries - center, x - center
 
     def one(query):
@@ -180,6 +182,7 @@ def _gaussian_map(x, prior):
     n, dim = x.shape
     total = prior.strength + n
     away = x.mean(0) - prior.mean
+    # The posterior adds the prior's scatter, the data's, and that between both means.
     spread = prior.scatter + _scatter(x) + prior.strength * n / total * jnp.outer(away, away)
     return Gaussian((prior.strength * prior.mean + x.sum(0)) / total, spread / (prior.degrees + n + dim + 2))
 

@@ -52,12 +52,14 @@ def elastic_net(
         raise ValueError(f"iterations={iterations}: out of range; allowed: at least 1")
     center, level, n = x.mean(0), y.mean(), len(x)
     columns, residual, w = (x - center).T, y - level, np.zeros(x.shape[1])
-    curvature = np.square(columns).sum(1) / n + alpha * (1 - l1_ratio)
+    curvature = np.square(columns).sum(1) / n + alpha * (1 - l1_ratio)  # [D]
     for _ in range(iterations):
         before = w.copy()
         for d in np.flatnonzero(curvature):
+            # Coordinate descent: soft-threshold the correlation with the residual.
             slope = columns[d] @ residual / n + (curvature[d] - alpha * (1 - l1_ratio)) * w[d]
             new = np.sign(slope) * max(abs(slope) - alpha * l1_ratio, 0) / curvature[d]
+            # The residual is updated, not computed again: O(N) a coordinate.
             residual -= (new - w[d]) * columns[d]
             w[d] = new
         if np.abs(w - before).max() <= tolerance * np.abs(w).max():

@@ -66,6 +66,7 @@ def cut(merges: np.ndarray, num_clusters: int) -> np.ndarray:
     for row, (a, b) in enumerate(np.asarray(merges)[: n - num_clusters, :2]):
         cluster[(cluster == a) | (cluster == b)] = n + row
     _, first, label = np.unique(cluster, return_index=True, return_inverse=True)
+    # Number the clusters by their first member.
     return first.argsort().argsort()[label]
 
 
@@ -77,17 +78,20 @@ def _merges(distance: np.ndarray, method: str) -> np.ndarray:
     n = len(distance)
     d, size, name, merges = distance.copy(), np.ones(n), np.arange(n), np.empty((n - 1, 4))
     np.fill_diagonal(d, np.inf)
-    near, least = d.argmin(1), d.min(1)
+    near, least = d.argmin(1), d.min(1)  # [N] each
     for i in range(n - 1):
+        # The two nearest clusters.
         a = least.argmin()
         b = near[a]
         merges[i] = *sorted((name[a], name[b])), d[a, b], size[a] + size[b]
+        # Lance-Williams: distances to the union follow from those to its two parts.
         union = _distance_to_union(method, d[a], d[b], d[a, b], size[a], size[b], size)
         union[[a, b]] = np.inf
         d[a], d[:, a], d[b], d[:, b] = union, union, np.inf, np.inf
         size[a], name[a], least[b] = size[a] + size[b], n + i, np.inf
         nearer = union <= least
         near[nearer], least[nearer] = a, union[nearer]
+        # Only clusters whose nearest was merged look for another.
         search = ((near == a) | (near == b)) & ~nearer
         search[[a, b]] = True, False
         near[search], least[search] = d[search].argmin(1), d[search].min(1)

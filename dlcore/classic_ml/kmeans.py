@@ -154,6 +154,7 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
 def _best_of(key, x, num_clusters, restarts, max_iterations, block) -> KMeans:
     mean = x.mean(0)
     x = x - mean
+    # All restarts at once; the lowest inertia wins.
     starts = jax.vmap(lambda key: kmeans_plus_plus(key, x, num_clusters))(jax.random.split(key, restarts))
     runs = jax.vmap(lambda start: _lloyd(x, start, max_iterations, block))(starts)
     best = jax.tree.map(lambda leaf: leaf[runs.inertia.argmin()], runs)
@@ -181,8 +182,10 @@ def _lloyd(x, centers, max_iterations, block) -> KMeans:
     def move(centers):
         """(the next centers, the inertia of these, whether an empty one was moved)."""
         _, distance, total, count = _assign(rows, num_blocks, centers)
+        # Update step: each center moves to the mean of its points.
         empty = count[:, 0] == 0
         moved = jnp.where(count > 0, total / jnp.maximum(count, 1), centers)
+        # An empty cluster takes the point that is farthest from its center.
         reseed = empty.any() & (distance.max() > 0)
         far = jnp.where(reseed, rows[distance.argmax(), :-1], moved[empty.argmax()])
         return moved.at[empty.argmax()].set(far), distance.sum(), reseed
@@ -221,6 +224,7 @@ def _assign(rows, num_blocks, centers):
     for the comparison, may be rounded in two ways, and no center equals the minimum then.
     """
     num_centers = len(centers)
+    # |x - c|² - |x|² = -2 x·c + |c|², one product with points that end in 1.
     sides = jnp.concatenate([-2 * centers, jnp.square(centers).sum(1, keepdims=True)], 1)
 
     def add_rows(rows, labels):

@@ -94,7 +94,7 @@ def softmax_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
       (loss [N] in nats, its gradient by the scores [N, C]).
     """
     log_p = jax.nn.log_softmax(s)
-    right = _onehot(s, label)
+    right = _onehot(s, label)  # [N, C]
     return -(right * log_p).sum(1), jnp.exp(log_p) - right
 
 
@@ -123,6 +123,7 @@ def hinge_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
       (loss [N], its gradient by the scores [N, C]).
     """
     right = _onehot(s, label)
+    # Violations of the margin by the other classes.
     gaps = jnp.where(right == 1, 0, s - (right * s).sum(1, keepdims=True) + 1)
     near = (gaps > 0).astype(s.dtype)
     return jnp.maximum(gaps, 0).sum(1), near - right * near.sum(1, keepdims=True)
@@ -169,7 +170,7 @@ def objective(parameters: Linear, x: jax.Array, label: jax.Array, loss: str, l2:
     """
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r}: unknown; allowed: {', '.join(LOSSES)}")
-    each, ds = LOSSES[loss](scores(parameters, x), label)
+    each, ds = LOSSES[loss](scores(parameters, x), label)  # [N], [N, C]
     value = each.mean() + l2 / 2 * jnp.square(parameters.weights).sum()
     return value, Linear(ds.T @ x / len(x) + l2 * parameters.weights, ds.mean(0))
 

@@ -38,6 +38,7 @@ def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.nda
     if not l2 >= 0:
         raise ValueError(f"l2={l2}: negative; allowed: at least 0")
     center, level = x.mean(0), y.mean()
+    # Centered data need no column for the bias, so that it is not penalized.
     if l2 == 0:
         w = np.linalg.lstsq(x - center, y - level, rcond=None)[0]
     else:
@@ -88,8 +89,10 @@ def _descend(x, y, learning_rate, momentum, steps, batch_size, seed):
     def update(carry, step):
         w, v = carry
         rows = jax.random.randint(jax.random.fold_in(root_key(seed), step), (batch_size,), 0, len(x))
+        # Gradient of the squared error on one minibatch.
         error = y[rows] - x[rows] @ w
         v = momentum * v + error @ x[rows] / batch_size
+        # The learning rate decays linearly to 0.
         return (w + learning_rate * (1 - step / steps) * v, v), jnp.square(error).mean()
 
     start = jnp.zeros(x.shape[1])

@@ -154,6 +154,7 @@ def descend(
 
     def update(carry, step):
         w, state = carry
+        # One minibatch, drawn with replacement.
         rows = jax.random.randint(jax.random.fold_in(root_key(seed), step), (batch_size,), 0, len(x))
         value, g = objective(w, x[rows], label[rows], loss, l2)
         if optimizer is None:
@@ -196,6 +197,7 @@ def minimize(
 
     def update(carry, _):
         w, state = carry
+        # Full-batch L-BFGS; its line search evaluates the objective again.
         current, g = objective(w, x, label, loss, l2)
         updates, state = optimizer.update(g, state, w, value=current, grad=g, value_fn=value)
         return (optax.apply_updates(w, updates), state), None
@@ -234,6 +236,7 @@ def random_search(
 
     def attempt(best, key):
         w = jax.tree.map(lambda z: scale * jax.random.normal(key, z.shape, z.dtype), zero)
+        # Keep the best guess so far.
         value = objective(w, x, label, loss, 0.0)[0]
         best = jax.tree.map(lambda new, old: jnp.where(value < best[1], new, old), (w, value), best)
         return best, best[1]

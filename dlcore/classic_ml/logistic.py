@@ -109,6 +109,7 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
     """
     x = append_one(x)
     sign = 2 * target.astype(x.dtype) - 1
+    # The bias, the last weight, is not penalized.
     penalty = jnp.full(x.shape[1], l2, x.dtype).at[-1].set(0)
 
     def value(w):
@@ -117,8 +118,10 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
     def newton(w, _):
         p = jax.nn.sigmoid(x @ w)
         gradient = x.T @ (p - target) + penalty * w
+        # Newton step; epsilon keeps the Hessian invertible.
         hessian = x.T @ ((p * (1 - p))[:, None] * x) + jnp.diag(penalty + jnp.finfo(x.dtype).eps)
         step = jnp.linalg.solve(hessian, gradient)
+        # Backtracking line search: halve the step until the loss does not rise.
         before = value(w)
         size = jax.lax.while_loop(
             lambda size: (value(w - size * step) > before) & (size > 1e-3), lambda size: size / 2, jnp.ones((), x.dtype)

@@ -150,7 +150,9 @@ def mixture_step(
       (the next mixture, the mean log-likelihood of the present one).
     """
     joint = _joint(x, mixture)
-    r = jax.nn.softmax(joint, axis=1)
+    # E step: responsibilities.
+    r = jax.nn.softmax(joint, axis=1)  # [N, K]
+    # M step: weighted means and covariances.
     mass = jnp.maximum(r.sum(0), 1e-10)
     means = jnp.matmul(r.T, x, precision=jax.lax.Precision.HIGHEST) / mass[:, None]
 
@@ -160,8 +162,10 @@ def mixture_step(
             spread = jnp.diag((weight[:, None] * jnp.square(away)).sum(0))
         else:
             spread = jnp.matmul((weight[:, None] * away).T, away, precision=jax.lax.Precision.HIGHEST)
+        # Epsilon keeps a component from collapsing onto one point.
         return spread / mass + epsilon * jnp.eye(x.shape[1], dtype=x.dtype)
 
+    # One component at a time, so that memory is O(N D).
     covariances = jax.lax.map(lambda args: covariance(*args), (r.T, means, mass))
     return Mixture(mass / mass.sum(), means, covariances), jax.nn.logsumexp(joint, axis=1).mean()
 

@@ -182,11 +182,13 @@ def gradients(layers: Layers, x: jax.Array, label: jax.Array, l2: float = 0.0) -
       (value, gradient by weights and bias of every layer).
     """
     h = _hidden(layers, x)
-    loss, delta = softmax_loss(h[-1], label)
+    # Forward pass, and the gradient of the scores.
+    loss, delta = softmax_loss(h[-1], label)  # [N], [N, C]
     value = loss.mean() + l2 / 2 * sum(jnp.square(layer.weights).sum() for layer in layers)
     delta, layer_gradients = delta / len(x), []
     for layer, below in zip(reversed(layers), reversed([x, *h[:-1]]), strict=True):
         layer_gradients.append(Linear(delta.T @ below + l2 * layer.weights, delta.sum(0)))
+        # Back through the layer, then through the ReLU below.
         delta = (delta @ layer.weights) * (below > 0)
     return value, tuple(layer_gradients[::-1])
 
@@ -274,6 +276,7 @@ def predict(model: MLPModel, images: Any) -> np.ndarray:
 def _descend(layers, x, label, l2, learning_rate, momentum, steps, batch_size, seed):
     def update(carry, step):
         rows = jax.random.randint(jax.random.fold_in(root_key(seed), step), (batch_size,), 0, len(x))
+        # One minibatch, drawn with replacement.
         value, g = gradients(carry[0], x[rows], label[rows], l2)
         return momentum_step(*carry, g, learning_rate, momentum), value
 

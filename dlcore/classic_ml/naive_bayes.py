@@ -49,9 +49,10 @@ def train(images: Any, labels: Any, *, smoothing: float = 1e-9) -> NaiveBayesMod
     if smoothing < 0:
         raise ValueError(f"smoothing={smoothing}: negative; allowed: at least 0")
     x = x.astype(np.float64)
-    member = np.eye(len(classes))[label]
+    member = np.eye(len(classes))[label]  # [N, C], one-hot
     count = member.sum(0)[:, None]
     mean = member.T @ x / count
+    # Smoothing relative to the largest variance: pixels that never change need it.
     variance = member.T @ (x - mean[label]) ** 2 / count + smoothing * x.var(0).max()
     if not (variance > 0).all():
         raise ValueError(
@@ -91,5 +92,6 @@ def predict_log_probability(model: NaiveBayesModel, images: Any) -> np.ndarray:
     center = model.mean.mean(0)
     x, mean = x - center, model.mean - center
     distance = x**2 @ precision.T - 2 * x @ (mean * precision).T + (mean**2 * precision).sum(1)
+    # log p(c) + log p(x | c), up to nothing: both are normalized.
     joint = model.log_share - (distance + np.log(2 * np.pi * model.variance).sum(1)) / 2
     return joint - logsumexp(joint, axis=1, keepdims=True)

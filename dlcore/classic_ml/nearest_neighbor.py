@@ -215,6 +215,7 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
             jnp.zeros((len(query), num_candidates), int),
         )
         (_, candidates), _ = jax.lax.scan(step, none, jnp.arange(0, n, size))
+        # Exact distances of a few candidates more than k: the scores of the search are rounded.
         distances = jax.lax.map(lambda one: distance(one[0], rows[one[1]]), (query, candidates))
         return tuple(x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
 

@@ -176,7 +176,8 @@ def _s_layer(u, templates, selectivity):
     flat = templates.reshape(-1, templates.shape[-1])
     flat = flat / jnp.maximum(jnp.linalg.norm(flat, axis=0), 1e-12)
     norm = jnp.linalg.norm(patches, axis=-1, keepdims=True)
-    cosine = jnp.matmul(patches, flat, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(norm, 1e-12)
+    # Response above the selectivity, times the patch's norm.
+    cosine = jnp.matmul(patches, flat, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(norm, 1e-12)  # [N, H, W, Q]
     return norm * jnp.maximum(cosine - selectivity, 0) / (1 - selectivity)
 
 
@@ -198,6 +199,7 @@ def _grow(key, patches, count, selectivity):
     def consider(carry, patch):
         templates, number = carry
         unit, strong = patch
+        # A strong patch that no template answers becomes the next template.
         silent = (templates @ unit).max() <= selectivity
         add = silent & strong & (number < count)
         slot = jnp.minimum(number, count - 1)

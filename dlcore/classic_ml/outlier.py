@@ -68,6 +68,7 @@ def auroc(inliers: Any, outliers: Any) -> float:
 
     inliers, outliers = _scores("inliers", inliers), _scores("outliers", outliers)
     n, m = len(inliers), len(outliers)
+    # Mann-Whitney: AUROC from the ranks of the inliers.
     ranks = rankdata(np.concatenate([inliers, outliers]))[:n]
     return float((ranks.sum() - n * (n + 1) / 2) / (n * m))
 

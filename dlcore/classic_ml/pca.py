@@ -40,7 +40,8 @@ def fit_svd(x: Any, num_components: int | None = None) -> PCA:
         raise ValueError(f"num_components={num_components}: out of range; allowed: 1..{most}")
     mean = x.mean(0)
     _, singular, directions = np.linalg.svd(x - mean, full_matrices=False)
-    basis = directions[:count].T
+    basis = directions[:count].T  # [D, K]
+    # Singular vectors have no sign of their own: fix it.
     basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(count)])
     return PCA(mean, basis, np.square(singular[:count]) / len(x), x.shape[1:])
 

@@ -119,6 +119,7 @@ def margin(w: np.ndarray, x: np.ndarray, sign: np.ndarray) -> float:
 def _binary_passes(x, sign, epochs):
     def step(w, example):
         row, y = example
+        # Only mistakes change the weights.
         is_mistake = y * (w @ row) <= 0
         return w + is_mistake * y * row, is_mistake
 

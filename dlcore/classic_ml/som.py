@@ -89,10 +89,11 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
     Returns:
       [M, D], the new prototypes.
     """
-    best = winners(x, w)[0]
+    best = winners(x, w)[0]  # [N]
     total = jax.ops.segment_sum(x, best, len(w))
     count = jax.ops.segment_sum(jnp.ones(len(x), x.dtype), best, len(w))
-    near = jnp.exp(-squared_distances(positions, positions) / (2 * sigma**2)).astype(x.dtype)
+    # Each prototype moves to the mean of the points of its grid neighbors, weighted by the neighborhood.
+    near = jnp.exp(-squared_distances(positions, positions) / (2 * sigma**2)).astype(x.dtype)  # [M, M]
     weight = near @ count
     moved = jnp.matmul(near, total, precision=jax.lax.Precision.HIGHEST) / jnp.maximum(weight, 1e-30)[:, None]
     return jnp.where(weight[:, None] > 1e-30, moved, w)

@@ -131,6 +131,7 @@ def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarra
     if not 2 <= folds <= n:
         raise ValueError(f"folds={folds}: out of range; allowed: [2, {n}]")
     order = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
+    # Each fold validates once; the others train.
     parts = np.array_split(order, folds)
     return [(np.setdiff1d(order, part, assume_unique=True), part) for part in parts]
 

@@ -71,10 +71,11 @@ def tsne(
       ValueError: `x` is not finite [N, D] with N at least 4, `perplexity` is outside (1, N - 1), `num_components`
         outside 1..min(N, D), or `steps` is not a positive multiple of `record_every`.
     """
-    p = affinities(x, perplexity)
+    p = affinities(x, perplexity)  # [N, N]
     x = np.asarray(x)
     if steps < 1 or record_every < 1 or steps % record_every:
         raise ValueError(f"steps={steps}: out of range; allowed: a positive multiple of record_every={record_every}")
+    # Start from principal components, scaled down, so that the embedding depends on no seed.
     start = fit_svd(x, num_components)(np.asarray(x, np.float64))
     start = jnp.asarray(1e-4 * start / max(start[:, 0].std(), _TINY), p.dtype)
     step_size = max(len(x) / (4 * exaggeration), 50.0) if learning_rate is None else learning_rate
@@ -119,6 +120,7 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
       [N, N], rows that sum to 1, diagonal 0.
     """
     n = len(squared)
+    # Subtracting the nearest distance changes no probability and avoids underflow.
     squared = squared - jnp.where(jnp.eye(n, dtype=bool), jnp.inf, squared).min(1, keepdims=True)
     scale = jnp.maximum(squared.sum(1) / n, _TINY)
 
@@ -129,6 +131,7 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
     def halve(_, bounds):
         low, high = bounds
         middle = (low + high) / 2
+        # Bisection: a higher entropy than log perplexity asks for a larger beta.
         too_flat = jax.scipy.special.entr(row(middle)).sum(1) > jnp.log(perplexity)
         return jnp.where(too_flat, middle, low), jnp.where(too_flat, high, middle)
 
@@ -159,6 +162,7 @@ def _student(y):
 def _gradient(p, y):
     """The sum over j of w_ij (y_i - y_j) is (Σ_j w_ij) y_i - (w y)_i."""
     near = _student(y)
+    # Attraction by p, repulsion by q, both weighted by the Student kernel.
     w = (p - near / near.sum()) * near
     return 4 * (w.sum(1)[:, None] * y - jnp.matmul(w, y, precision=jax.lax.Precision.HIGHEST))
 
@@ -168,7 +172,9 @@ def _descend(p, start, learning_rate, exaggeration, exaggerated_steps, parts, re
     def step(carry, i):
         y, velocity, gain = carry
         early = i < exaggerated_steps
+        # Early exaggeration lets clusters form before they repel each other.
         slope = _gradient(p * jnp.where(early, exaggeration, 1), y)
+        # Jacobs' gains: larger where the gradient keeps its direction.
         gain = jnp.maximum(jnp.where(slope * velocity < 0, gain + 0.2, gain * 0.8), 0.01)
         velocity = jnp.where(early, 0.5, 0.8) * velocity - learning_rate * gain * slope
         y = y + velocity

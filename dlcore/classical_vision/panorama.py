@@ -105,6 +105,7 @@ def overlap_psnr(first: jax.Array, second: jax.Array, mask: jax.Array) -> tuple[
       (PSNR in dB of values in [0, 1], the gain of the second).
     """
     weights = mask[..., None].astype(first.dtype)
+    # Least-squares exposure factor on the overlap.
     gain = (weights * first * second).sum() / jnp.maximum((weights * second**2).sum(), 1e-9)
     squared = (weights * (first - gain * second) ** 2).sum() / jnp.maximum(weights.sum() * first.shape[-1], 1)
     return -10 * jnp.log10(jnp.maximum(squared, 1e-12)), gain
@@ -134,6 +135,7 @@ def blend_images(
     for image, homography in zip(images, homographies, strict=True):
         height, width, _ = image.shape
         rows, columns = jnp.arange(height, dtype=image.dtype)[:, None], jnp.arange(width, dtype=image.dtype)
+        # Feathering: weights fall to the image's border, so that seams fade.
         to_edge = jnp.minimum(jnp.minimum(rows, height - 1 - rows), jnp.minimum(columns, width - 1 - columns)) + 1
         warped, mask = warp_perspective(jnp.concatenate([image, to_edge[..., None]], -1), homography, size)
         warped, weight = warped[..., :-1], warped[..., -1:]
@@ -175,7 +177,8 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
             )
         chain.append(chain[-1] @ np.asarray(alignment.model, np.float64))
         inliers.append(int(alignment.num_inliers))
-    homographies = np.linalg.inv(chain[(len(images) - 1) // 2]) @ np.stack(chain)
+    # The middle image is the reference, which keeps distortion low at both ends.
+    homographies = np.linalg.inv(chain[(len(images) - 1) // 2]) @ np.stack(chain)  # [V, 3, 3]
     homographies /= homographies[:, 2:, 2:]
     size, shift = canvas_size(homographies, [image.shape[:2] for image in images])
     homographies = shift @ homographies

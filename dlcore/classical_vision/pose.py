@@ -99,6 +99,7 @@ def ransac_pose(
 def _solve(points: jax.Array, plane: jax.Array, weights: jax.Array | None, steps: int) -> Pose:
     matrix = fit_camera_matrix(points, plane, weights)
     matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
+    # The nearest rotation to the DLT's left part; the mean singular value is its scale.
     u, values, vt = jnp.linalg.svd(matrix[:, :3])
     weights = jnp.ones(len(points), points.dtype) if weights is None else weights
 
@@ -110,7 +111,8 @@ def _solve(points: jax.Array, plane: jax.Array, weights: jax.Array | None, steps
 
     def step(_, pose: Pose) -> Pose:
         zero = jnp.zeros(6, points.dtype)
-        jacobian, error = jax.jacfwd(errors)(zero, pose), errors(zero, pose)
+        # Gauss-Newton on the reprojection errors.
+        jacobian, error = jax.jacfwd(errors)(zero, pose), errors(zero, pose)  # [2 N, 6], [2 N]
         change = -jnp.linalg.solve(jacobian.T @ jacobian + 1e-9 * jnp.eye(6, dtype=points.dtype), jacobian.T @ error)
         return Pose(rotation_from_vector(change[:3]) @ pose.rotation, pose.translation + change[3:])
 

@@ -107,6 +107,7 @@ def ransac(
             check_finite("data", leaf if mask is None else np.asarray(leaf)[np.asarray(mask) > 0])
     mask = jnp.ones(total, bool) if mask is None else mask
     samples = _samples(key, mask, sample_size, num_hypotheses)
+    # One hypothesis for each minimal sample; the most inliers win.
     models = jax.vmap(lambda index: fit(jax.tree.map(lambda x: jnp.asarray(x)[index], data)))(samples)
 
     def inliers_of(model: Any) -> jax.Array:
@@ -117,6 +118,7 @@ def ransac(
     model = jax.tree.map(lambda x: x[counts.argmax()], models)
     inliers = inliers_of(model) & (counts.max() > 0)
     for _ in range(refits if refit is not None else 0):
+        # Refit to all inliers; a degenerate fit that loses most of them is rejected.
         candidate = refit(data, inliers.astype(leaves[0].dtype))
         agrees = inliers_of(candidate)
         accepted = 2 * agrees.sum() > inliers.sum()

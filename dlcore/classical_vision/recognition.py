@@ -123,6 +123,7 @@ def track_keypoints(frames: Keypoints, ratio: float = 0.8, max_motion: float = 3
         matches = match_descriptors(last.descriptors, frame.descriptors, ratio, True, last.mask, frame.mask)
         target = matches.index[index]
         motion = frame.points[target] - last.points[index]
+        # A track ends where its keypoint has no match, or jumps too far.
         active &= matches.mask[index] & (jnp.square(motion).sum(-1) <= max_motion**2)
         index = jnp.where(active, target, index)
         return (index, active, frame), (jnp.where(active[:, None], frame.points[index], 0), active)

@@ -104,6 +104,7 @@ def acceptance_threshold(similarity: Any, same: Any, false_accept_rate: float = 
         raise ValueError(f"false_accept_rate={false_accept_rate}: out of range; allowed: [0, 1]")
     different = np.sort(similarity[~same])[::-1]
     allowed = int(np.floor(false_accept_rate * len(different) + 1e-9))
+    # Just above the first different pair that may not be accepted.
     above = np.nextafter(different[min(allowed, len(different) - 1)], similarity.dtype.type(np.inf))
     return float(above) if allowed < len(different) else float(different[-1])
 

@@ -122,6 +122,7 @@ def octave_keypoints(
       Keypoints of 2 `count` rows, or fewer in a small octave, in no order.
     """
     height, width = levels.shape[1:]
+    # Extrema of the difference of Gaussians over space and scale.
     difference = levels[1:] - levels[:-1]
     window = (3, 3, 3)
     highest = jax.lax.reduce_window(difference, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
@@ -150,8 +151,10 @@ def octave_keypoints(
     xy = (cube[1, 2, 2] - cube[1, 2, 0] - cube[1, 0, 2] + cube[1, 0, 0]) / 4
     xs = (cube[2, 1, 2] - cube[2, 1, 0] - cube[0, 1, 2] + cube[0, 1, 0]) / 4
     ys = (cube[2, 2, 1] - cube[2, 0, 1] - cube[0, 2, 1] + cube[0, 0, 1]) / 4
+    # Subpixel position: the extremum of a quadratic through the 27 values.
     offset = jnp.clip(_solve_symmetric(xx, yy, ss, xy, xs, ys, -gradient), -0.5, 0.5)
     value = jnp.abs(here + (gradient * offset).sum(-1) / 2)
+    # Reject low contrast, and edges: their two curvatures differ much.
     determinant, trace = xx * yy - xy**2, xx + yy
     mask = (scores > 0) & (value >= threshold)
     mask &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
@@ -159,6 +162,7 @@ def octave_keypoints(
     sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)
     level = jnp.clip(jnp.round(scale + offset[:, 2]).astype(jnp.int32), 0, _SCALES + 2)
     angles, has_angle = _orientations(levels, points, level, sigmas)  # [N, 2]
+    # A point with two dominant orientations counts twice.
     points, sigmas, level, value = (jnp.repeat(x, 2, 0) for x in (points, sigmas, level, value))
     mask = (mask[:, None] & has_angle).ravel()
     descriptors = describe(levels, points, level, sigmas, angles.ravel())
