@@ -167,7 +167,7 @@ def _cost(options: argparse.Namespace) -> None:
     model = create_model(options.name, dtype=jnp.dtype(options.dtype))
     published = input_shape(options.name)
     shape = _image_shape(options.input) if options.input else published
-    x, chip = jax.ShapeDtypeStruct((options.batch, *shape), options.dtype), CHIPS.get(options.chip)
+    x, chip = jax.ShapeDtypeStruct((options.batch, *shape), options.dtype), CHIPS.get(options.chip or "")
     layers = layer_costs(model, x)
     table = text_table(layers, options.batch, chip, options.depth)
     if options.csv:

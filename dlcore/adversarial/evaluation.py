@@ -55,7 +55,7 @@ class Attacked(NamedTuple):
     images: np.ndarray
 
 
-Attack = Callable[[ScoreFn, jax.Array, jax.Array, jax.Array, jax.Array | None, Any, AttackSettings], jax.Array]
+Attack = Callable[[ScoreFn, jax.Array, jax.Array, jax.Array, Any, Any, AttackSettings], jax.Array]
 """(score_fn, key, image, label, target or None, epsilon, settings) -> image."""
 
 

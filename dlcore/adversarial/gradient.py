@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -41,7 +42,7 @@ Norm = Literal["linf", "l2"]
 Loss = Literal["cross_entropy", "margin", "dlr"]
 
 
-def check_images(images: jax.Array) -> None:
+def check_images(images: jax.Array | np.ndarray) -> None:
     """Check on the host that images lie in [0, 1]; values of traced arrays pass.
 
     Args:
@@ -57,7 +58,9 @@ def check_images(images: jax.Array) -> None:
         raise ValueError(f"images: from {low:g} to {high:g}; allowed: numbers in [0, 1]")
 
 
-def check_attack(epsilon: float, step_size: float | None = None, steps: int = 1, restarts: int = 1) -> None:
+def check_attack(
+    epsilon: float | jax.Array, step_size: float | jax.Array | None = None, steps: int = 1, restarts: int = 1
+) -> None:
     """Check the settings of an attack; traced numbers pass.
 
     Args:
@@ -143,7 +146,7 @@ def projected_ascent(
     image: jax.Array,
     start: jax.Array,
     epsilon: float,
-    step_size: float,
+    step_size: float | jax.Array,
     steps: int,
     norm: Norm = "linf",
 ) -> jax.Array:
@@ -215,7 +218,7 @@ def pgd(
     image: jax.Array,
     label: jax.Array,
     epsilon: float = 0.3,
-    step_size: float = 0.01,
+    step_size: float | jax.Array = 0.01,
     steps: int = 40,
     norm: Norm = "linf",
     target: jax.Array | None = None,

@@ -40,7 +40,7 @@ def nes(
     image: jax.Array,
     label: jax.Array,
     epsilon: float = 0.3,
-    step_size: float = 0.02,
+    step_size: float | jax.Array = 0.02,
     max_queries: int = 3000,
     samples: int = 25,
     sigma: float = 0.1,

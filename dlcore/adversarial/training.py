@@ -53,7 +53,7 @@ class _InUse(NamedTuple):
     params: Any
     model_state: Any
 
-    def logits(self, images: jax.Array) -> jax.Array:
+    def logits(self, images: jax.Array) -> Any:
         """[B, C]."""
         return self.model.apply({"params": self.params, **self.model_state}, self.preprocess(images), train=False)
 

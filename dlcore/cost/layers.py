@@ -215,8 +215,8 @@ def _parameter(name: str, leaf: Any, kind: str) -> Layer:
 
 def _window(field: Field, axes: Sequence[int]) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """Receptive field and stride along the image's `axes`, None unless an axis of the array runs along each."""
-    spans = [(field or {}).get(axis) for axis in axes]
-    if not spans or any(span is None or len(span.steps) != 1 for span in spans):
+    spans = [span for axis in axes if (span := (field or {}).get(axis)) is not None and len(span.steps) == 1]
+    if not spans or len(spans) < len(axes):
         return None, None
     return tuple(_pixels(s.high - s.low) for s in spans), tuple(float(*s.steps.values()) for s in spans)
 

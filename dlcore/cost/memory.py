@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 __all__ = ["memory_report", "readable", "residual_bytes"]
@@ -18,7 +19,7 @@ def _bytes(tree: Any) -> int:
     """Bytes of all arrays (or abstract arrays); keys count as two words."""
     total = 0
     for leaf in jax.tree.leaves(tree):
-        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         total += leaf.size * (8 if key else np.dtype(leaf.dtype).itemsize)
     return total
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Spec, Splits
 from dlcore.learner import Learner
 
 __all__ = ["Experiment", "Setup", "name_of"]
@@ -31,7 +31,7 @@ class Setup(NamedTuple):
     """
 
     flags: Flags
-    spec: dict
+    spec: Spec
     steps: int
     dtype: Any
 
@@ -114,11 +114,11 @@ class Experiment:
     plain: dict[str, Any] = dataclasses.field(default_factory=dict)
     regularizer: str | None = None
     overfit: float | None = None
-    planned: Callable[[Flags], tuple[dict, Any] | None] = lambda flags: None
-    inputs: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
-    drawn: Callable[[Flags, dict], tuple[Any, list[str]]] | None = None
-    describe: Callable[[Any, dict], list[dict]] | None = None
-    write: Callable[[Path, Any, Any, list[str], dict], list[Path]] | None = None
+    planned: Callable[[Flags], tuple[Spec, Any] | None] = lambda flags: None
+    inputs: Callable[[Flags, Spec], tuple[Any, list[str]]] | None = None
+    drawn: Callable[[Flags, Spec], tuple[Any, list[str]]] | None = None
+    describe: Callable[[Any, Spec], list[dict]] | None = None
+    write: Callable[[Path, Any, Any, list[str], Spec], list[Path]] | None = None
     panels: Callable[[Any], list] | None = None
     pictures: Callable[[Any], dict[str, Any]] | None = None
     hooks: Callable[[Setup], list] = lambda setup: []

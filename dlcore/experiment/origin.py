@@ -20,7 +20,7 @@ import numpy as np
 
 from dlcore.data.fingerprint import Fingerprint, count_in
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Spec, Splits
 
 __all__ = [
     "DATA_FILE",
@@ -71,7 +71,7 @@ class Origin(NamedTuple):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
-    spec: dict[str, Any] = {}
+    spec: Spec = {}
     settings: dict[str, Any] = {}
     known: dict[str, Fingerprint] = {}
     checkpoint: int | None = None
@@ -172,7 +172,7 @@ def _of_run(path: Path, argument: str) -> Origin:
     )
 
 
-def _origin(argument: str, path: Path, meta: dict, class_names: Any, spec: dict) -> Origin:
+def _origin(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec) -> Origin:
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta.get("fields", {}).items()}
     mean, std = (None if meta.get(k) is None else tuple(float(x) for x in meta[k]) for k in ("mean", "std"))
     names = None if class_names is None else tuple(class_names)

@@ -13,7 +13,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError, text_of
 from dlcore.experiment.settings import STEPS
-from dlcore.experiment.splits import Splits, map_sources, zero_batch
+from dlcore.experiment.splits import Spec, Splits, map_sources, zero_batch
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.run import provenance
@@ -95,7 +95,7 @@ class ResolvedRun:
             raise FlagError(f"--accumulate={flags.accumulate}: no update in {steps} steps; allowed: 1 to {steps}")
         return steps
 
-    def setup(self, spec: dict, flags: Flags | None = None, dtype: Any = None) -> Setup:
+    def setup(self, spec: Spec, flags: Flags | None = None, dtype: Any = None) -> Setup:
         """Put together the argument of the experiment's `build`.
 
         Args:
@@ -260,7 +260,7 @@ class ResolvedRun:
         path = self.folder / "config.json"
         return read_json(path, ["experiment", "identity", "settings", "spec"]) if path.exists() else None
 
-    def write_config(self, spec: dict, data: dict | None = None) -> None:
+    def write_config(self, spec: Spec, data: dict | None = None) -> None:
         """Record settings, facts of the data, versions, commit and devices.
 
         Args:

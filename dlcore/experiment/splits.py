@@ -5,7 +5,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]
+__all__ = ["Spec", "Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]
+
+Spec = dict[str, Any]
+"""Facts of the data that `build` needs, JSON-able; config.json keeps them, so that a run can be used without its data.
+
+- Images: `image_shape` (height, width, channels), `mean` and `std` of the training split.
+- Classes: `class_names` and `num_classes`. Text: `vocabulary`. A topic adds its own.
+- `batch`: {entry: (shape of one example, dtype)}, what `predict` reads where that differs from the arrays of the
+  training split, such as images as floats that are kept as bytes. `train_size`: of a run.
+- `about`: {metric: text} that is appended to the metric's name, such as what a distance is measured in.
+- `trivial`: {metric: (value, rule)}, a metric's value without learning where the data know it.
+- `headline`: the measure in place of the experiment's where the data have no labels for that.
+"""
 
 
 class Splits(NamedTuple):
@@ -15,13 +27,7 @@ class Splits(NamedTuple):
       train: a source, or a dict of sources.
       valid: a source, or None.
       test: a source, or None.
-      spec: JSON-able facts that `build` needs (class names, image shape, statistics of the training split); they are
-        kept in config.json, so that a run can be used without its data. `spec["about"]`, {metric: text}, is put behind
-        the name of a metric that says nothing without it, such as what a distance is measured in.
-        `spec["trivial"]`, {metric: (value, rule)}, says what a metric is worth without learning where the data know it.
-        `spec["headline"]` names the measure in place of the experiment's where the data have no labels for that.
-        `spec["batch"]`, {name: (shape of one example, dtype)}, says what `predict` reads where that differs from the
-        arrays of the training split, such as images as floats that are kept as bytes.
+      spec: facts of the data, see `Spec`.
       notes: lines to print once.
       shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
         one a sample).
@@ -31,7 +37,7 @@ class Splits(NamedTuple):
     train: Any
     valid: Any
     test: Any
-    spec: dict
+    spec: Spec
     notes: tuple[str, ...] = ()
     shown: Any = None
     batch_ratios: Mapping[str, int] = {}

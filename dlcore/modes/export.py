@@ -28,6 +28,7 @@ from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun, config_of, restore_state
 from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.learner import Learner
 from dlcore.modes import exported_loader
@@ -278,7 +279,7 @@ def fold_predict(
     return folded, arrays
 
 
-def example_batch(run: ResolvedRun, spec: dict) -> dict[str, np.ndarray]:
+def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
     """Get the batch whose arrays an exported `predict` takes.
 
     Args:

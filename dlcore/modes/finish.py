@@ -7,7 +7,7 @@ from typing import Any
 from dlcore.diagnostics.trivial import Trivial, baseline, trivial_measures
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
-from dlcore.experiment.splits import Splits, metric_label
+from dlcore.experiment.splits import Spec, Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
@@ -140,7 +140,7 @@ def _report(
     return path
 
 
-def heading(run: ResolvedRun, spec: dict, data: Splits) -> tuple[str, str]:
+def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
     """Write the report's title, and a sentence on the run and its data.
 
     Args:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Spec, Splits
 from dlcore.learner import Learner
 
 __all__ = ["ReportContext"]
@@ -24,12 +24,12 @@ class ReportContext(NamedTuple):
       learner: of the run.
     """
 
-    history: list[dict]
+    history: list[dict[str, Any]]
     numbers: dict[str, float | None]
     arrays: dict[str, Any]
     outputs: Any
     state: Any
     data: Splits
-    spec: dict
+    spec: Spec
     flags: Flags
     learner: Learner

@@ -14,7 +14,7 @@ from dlcore.optim.replica import cross_replica
 
 __all__ = ["apply_gradients", "apply_part_gradients", "init_model_state", "init_state", "optimizer_step"]
 
-StateOfParts = TypeVar("StateOfParts", bound=State)
+StateT = TypeVar("StateT", bound=State)
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation, rng: jax.Array) -> State:
@@ -81,7 +81,7 @@ def optimizer_step(
 
 
 def apply_gradients(
-    state: State,
+    state: StateT,
     optimizer: optax.GradientTransformation,
     gradients: Any,
     *,
@@ -89,7 +89,7 @@ def apply_gradients(
     value_fn: Callable[[Any], jax.Array] | None = None,
     model_state: Any = None,
     **changes: Any,
-) -> State:
+) -> StateT:
     """Take one optimizer step: update `params` and `opt_state`, and count the step.
 
     Under pmap, gradients, the loss of a line search and batch statistics are averaged over replicas here.
@@ -114,8 +114,8 @@ def apply_gradients(
 
 
 def apply_part_gradients(
-    state: StateOfParts, optimizer: optax.GradientTransformation, part: str, gradients: Any, **changes: Any
-) -> StateOfParts:
+    state: StateT, optimizer: optax.GradientTransformation, part: str, gradients: Any, **changes: Any
+) -> StateT:
     """Take one optimizer step of one part of the parameters; the step is not counted.
 
     Args:

@@ -30,6 +30,7 @@ from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Spec
 from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_of
@@ -118,7 +119,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
     return spec, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, canonical(x.dtype)), batch)
 
 
-def compiled_cases(run: ResolvedRun, spec: dict, batch: Any, topology: Topology, cases: list) -> Iterator[dict]:
+def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology, cases: list) -> Iterator[dict]:
     """Compile a training step for some meshes and rules, in a process of its own.
 
     Args:
