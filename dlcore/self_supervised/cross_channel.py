@@ -1,8 +1,8 @@
-"""Cross-channel prediction: hide one channel of an image, and have a network tell it from the others.
+"""Cross-channel prediction: a network predicts one channel of an image from the others.
 
 Zhang, Isola & Efros 2017, arXiv:1611.09842 (one half of a split brain). Any channel will do: red from green and blue,
-or depth from color where an image has four. In place of the hidden channel the network sees the mean of the others,
-which is the trivial answer; it sees images like that afterwards, too.
+or depth from color where an image has four. The input holds the mean of the other channels in place of the masked one,
+which is the trivial baseline; evaluation and transfer use the same input.
 
     L = 1/B sum_i mean of (m_i + d(f(input_i)) - channel c of x_i)^2,   m_i the mean of the other channels
 """
@@ -68,14 +68,14 @@ def learner(
     normalize: Preprocess = lambda images: images,
     channel: Annotated[int, Range(0)] = 0,
 ) -> Learner:
-    """Train a network to tell a channel of `{"image": [B, H, W, C], "index": [B]}` from the others.
+    """Train a network to predict a channel of `{"image": [B, H, W, C], "index": [B]}` from the others.
 
     Args:
       model: of 1 channel, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
-      channel: that is told; 0 is red.
+      channel: index of the predicted channel; 0 is red.
 
     Returns:
       The learner, see `fill_in_learner`.
@@ -85,7 +85,7 @@ def learner(
         del key
         return hidden_channel(image, channel)
 
-    def present(image: jax.Array) -> jax.Array:
+    def hide(image: jax.Array) -> jax.Array:
         return without_channel(image, channel)
 
-    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, present)
+    return fill_in_learner(model, optimizer, task, TRIVIAL, prepare, normalize, hide)

@@ -1,4 +1,4 @@
-"""Several tasks by one network: a trunk that all share, and a head for each.
+"""Multi-task learning: a shared trunk, and a head for each task.
 
     L = sum_k weight_k L_k,    L_k = CE on images of task k alone               Caruana 1997, "Multitask learning"
 
@@ -48,7 +48,7 @@ class HeadsNet(nn.Module):
 
 
 def turned_images(images: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Turn each image by as many quarters as the last two bits of its number say.
+    """Rotate each image by `index % 4` quarter turns.
 
     Args:
       images: [B, H, H, C].
@@ -58,8 +58,8 @@ def turned_images(images: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.A
       (images, quarters [B] int32).
     """
     quarters = (index % 4).astype(jnp.int32)
-    versions = jnp.stack([jnp.rot90(images, k, (1, 2)) for k in range(4)])
-    return versions[quarters, jnp.arange(len(images))], quarters
+    rotations = jnp.stack([jnp.rot90(images, k, (1, 2)) for k in range(4)])
+    return rotations[quarters, jnp.arange(len(images))], quarters
 
 
 def learner(

@@ -36,11 +36,11 @@ def encode_shape_layers(voxels: jax.Array, num_layers: int = 1) -> jax.Array:
         raise ValueError(f"voxels.shape={tuple(voxels.shape)}: no cubes; allowed: [..., R, R, R]")
     if num_layers < 1:
         raise ValueError(f"num_layers={num_layers}: too few; allowed: at least 1")
-    rest, layers = jnp.asarray(voxels) > 0.5, []
+    remaining, layers = jnp.asarray(voxels) > 0.5, []
     for _ in range(num_layers):
-        layers.append(_extents(rest))
+        layers.append(_extents(remaining))
         # The next layer describes the cavities that this hull fills.
-        rest = _hull(layers[-1]) & ~rest
+        remaining = _hull(layers[-1]) & ~remaining
     return jnp.stack(layers, -5)
 
 
@@ -85,6 +85,6 @@ def _hull(layer: jax.Array) -> jax.Array:
     inside = True
     for k, axis in enumerate((-3, -2, -1)):
         near, far = (jnp.expand_dims(layer[..., k, end, :, :], axis) for end in (0, 1))
-        along = jnp.arange(side).reshape([side if a == axis else 1 for a in (-3, -2, -1)])
-        inside = inside & (near <= along) & (along < far)
+        voxel_index = jnp.arange(side).reshape([side if a == axis else 1 for a in (-3, -2, -1)])
+        inside = inside & (near <= voxel_index) & (voxel_index < far)
     return inside

@@ -135,26 +135,26 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
     sizes["other state"] = _bytes(state, shardings) - sum(sizes.values())
     sizes["batch"] = _bytes(program.batch, program._batch_shardings)
     case = {"mesh": mesh, "rule": rule, "bytes": sizes}
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         program.compile()
     except jax.errors.JaxRuntimeError as error:
-        numbers, took = memory_shortage(str(error)), {"compile_seconds": round(time.monotonic() - began, 1)}
+        numbers, took = memory_shortage(str(error)), {"compile_seconds": round(time.monotonic() - started, 1)}
         if numbers is None:
             return {**case, **took, "failed": str(error).strip().split("\n")[0][:300]}
         return {**case, **took, "needs": numbers[0], "has": numbers[1]}
     plan = program.compiled.memory_analysis()
-    sent = collectives(program.compiled.as_text())
+    ops = collectives(program.compiled.as_text())
     return {
         **case,
-        "compile_seconds": round(time.monotonic() - began, 1),
+        "compile_seconds": round(time.monotonic() - started, 1),
         "temporaries": plan.temp_size_in_bytes,
         "arguments": plan.argument_size_in_bytes,
         "results": plan.output_size_in_bytes,
         "shared": plan.alias_size_in_bytes,
         "peak": getattr(plan, "peak_memory_in_bytes", None),
-        "collectives": by_kind(sent),
-        "loops": [c._asdict() for c in sent if not c.exact],
+        "collectives": by_kind(ops),
+        "loops": [c._asdict() for c in ops if not c.exact],
     }
 
 
