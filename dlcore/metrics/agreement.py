@@ -45,6 +45,7 @@ def cohen_kappa(confusion: np.ndarray) -> float:
       ValueError: `confusion` is not square, or counts nothing.
     """
     n = _counts(confusion)
+    # Agreement that is observed, and expected of independent raters with the same marginals.
     observed, expected = np.trace(n) / n.sum(), (n.sum(0) * n.sum(1)).sum() / n.sum() ** 2
     return float((observed - expected) / (1 - expected)) if expected < 1 else float("nan")
 
@@ -63,6 +64,7 @@ def matthews_correlation(confusion: np.ndarray) -> float:
     """
     n = _counts(confusion)
     total, target_counts, predicted = n.sum(), n.sum(1), n.sum(0)
+    # Product of the variances of both label indicators.
     spread = (total**2 - target_counts @ target_counts) * (total**2 - predicted @ predicted)
     return float((total * np.trace(n) - target_counts @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
 

@@ -82,8 +82,8 @@ class Calibration(Metric):
         valid = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
         confidence = confidence.astype(jnp.promote_types(confidence.dtype, jnp.float32))
         inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1].astype(confidence.dtype)
-        index = (confidence[:, None] > inner_edges).sum(-1)
-        member = (index[:, None] == jnp.arange(num_bins)) & valid[:, None]
+        index = (confidence[:, None] > inner_edges).sum(-1)  # [B], bins closed above
+        member = (index[:, None] == jnp.arange(num_bins)) & valid[:, None]  # [B, M]
         return cls(
             count=member.sum(0, dtype=jnp.int32),
             confidence=jnp.where(member, confidence[:, None], 0).sum(0),
@@ -104,7 +104,7 @@ class Calibration(Metric):
         confidence = np.asarray(self.confidence, np.float64)
         correct = np.asarray(self.correct, np.int64)
         at_least_one = np.maximum(count, 1)
-        gap = np.abs(correct - confidence)
+        gap = np.abs(correct - confidence)  # [M], sums over the bin, not means
         return {
             "ece": float(gap.sum() / total),
             "mce": float((gap / at_least_one).max()),

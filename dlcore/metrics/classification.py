@@ -58,8 +58,9 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array
     if not 1 <= k <= num_classes:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {num_classes}, the number of classes")
     label_logit = jnp.take_along_axis(logits, labels[:, None], axis=-1, mode="clip")
+    # Of equal logits the earlier class ranks first, as in argsort.
     tied_later = (logits == label_logit) & (jnp.arange(num_classes) > labels[:, None])
-    rank = (~(logits <= label_logit) | tied_later).sum(-1)
+    rank = (~(logits <= label_logit) | tied_later).sum(-1)  # [B]
     return Sum.of((rank < k) & (labels >= 0) & (labels < num_classes), mask)
 
 
@@ -119,6 +120,7 @@ class ConfusionMatrix(Metric):
         predictions, num_classes = _classes(predictions, labels, num_classes)
         valid = _label_mask(labels, mask)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
+        # Examples outside of [0, C) go to a row that does not exist, and are dropped.
         row = jnp.where(inside, labels, num_classes)
         column = jnp.where(inside, predictions, num_classes)
         counts = (
@@ -207,6 +209,7 @@ class PrecisionRecall(Metric):
         if not (tp + fn).any():
             return None
         per_class = _ratios(tp, fp, fn)
+        # Micro averages pool the counts of all classes; macro averages weigh classes alike.
         pooled = _ratios(tp.sum(), fp.sum(), fn.sum())
         macro = {f"macro_{name}": float(value.mean()) for name, value in per_class.items()}
         return macro | {f"micro_{name}": float(value) for name, value in pooled.items()} | per_class

@@ -29,6 +29,7 @@ def adjusted_rand_index(labels: np.ndarray, clusters: np.ndarray) -> float:
       ValueError: the shapes differ or are not [N], N at least 1.
     """
     n = _contingency(labels, clusters)
+    # Pairs of examples that are together in both, in classes, in clusters, and all.
     pairs, of_class, of_cluster, total = (_pairs(v).sum() for v in (n, n.sum(1), n.sum(0), n.sum()))
     expected = of_class * of_cluster / total if total else 0.0
     most = (of_class + of_cluster) / 2
@@ -50,6 +51,7 @@ def normalized_mutual_information(labels: np.ndarray, clusters: np.ndarray) -> f
     """
     joint = _contingency(labels, clusters)
     joint = joint / joint.sum()
+    # Mutual information is H(rows) + H(columns) - H(both), over the mean entropy.
     rows, columns, both = (_entropy(v) for v in (joint.sum(1), joint.sum(0), joint))
     return float(2 * (rows + columns - both) / (rows + columns)) if rows + columns > 0 else 1.0
 
@@ -75,10 +77,11 @@ def silhouette(x: np.ndarray, clusters: np.ndarray) -> float:
     _, index, size = np.unique(clusters, return_inverse=True, return_counts=True)
     if not 2 <= len(size) < len(x):
         raise ValueError(f"clusters={len(size)} different: no silhouette; allowed: 2 to {len(x) - 1}")
-    to_cluster = cdist(x, x) @ np.eye(len(size))[index]
+    to_cluster = cdist(x, x) @ np.eye(len(size))[index]  # [N, clusters], sums of distances
     point = np.arange(len(x))
     inside = to_cluster[point, index] / np.maximum(size[index] - 1, 1)
     to_cluster /= size
+    # The nearest other cluster.
     to_cluster[point, index] = np.inf
     outside = to_cluster.min(1)
     most = np.maximum(inside, outside)

@@ -45,6 +45,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
     valid = valid if mask is None else valid & (mask > 0)
     if not any(isinstance(v, jax.core.Tracer) for v in (prediction, valid)):
         check_finite("prediction", jnp.where(valid, prediction, 1))
+    # Invalid pixels become 1 in both, whose errors are 0.
     g = jnp.where(valid, truth, 1).astype(acc_dtype)
     p = jnp.where(valid, jnp.maximum(prediction, 1e-6), 1).astype(acc_dtype)
     count = jnp.maximum(valid.sum(), 1).astype(acc_dtype)
@@ -53,6 +54,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
         return jnp.where(valid, v, 0).sum() / count
 
     d = jnp.log(p) - jnp.log(g)
+    # SILog subtracts the mean log ratio, which is the log of the scale.
     mean_d = mean(d)
     ratio = jnp.maximum(p / g, g / p)
     errors = {

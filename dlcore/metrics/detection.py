@@ -34,6 +34,7 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
     boxes, targets = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, truth))
     correct, free = np.zeros(len(boxes), bool), np.ones(len(targets), bool)
     for i in np.argsort(-np.asarray(scores), kind="stable"):
+        # Greedy: by descending score, each detection takes the free target of the largest IoU.
         overlap = np.where(free, _iou(boxes[i], targets), -1.0)
         if len(targets) and overlap.max() > threshold:
             correct[i], free[overlap.argmax()] = True, False
@@ -75,6 +76,7 @@ def average_precision(correct: np.ndarray, scores: np.ndarray, num_truth: int) -
       AP in [0, 1]; 0 without detections.
     """
     precision, recall = precision_recall_curve(correct, scores, num_truth)
+    # Interpolated precision: the largest at this recall or above.
     best_later = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * best_later))
 

@@ -127,9 +127,10 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
     size = len(weights)
     if size > min(a.shape[:2]):
         raise ValueError(f"window_size={size}: larger than the image; allowed: at most {min(a.shape[:2])}")
+    # About the common mean: variances as differences of moments lose digits far from 0.
     center = (a.mean((0, 1)) + b.mean((0, 1))) / 2
     x, y = a - center, b - center
-    moments = jnp.stack([x, y, x * x, y * y, x * y])
+    moments = jnp.stack([x, y, x * x, y * y, x * y])  # [5, H, W, (C)]
     if border == "mirror":
         pads = [(0, 0), (size // 2, size // 2), (size // 2, size // 2)] + [(0, 0)] * (a.ndim - 2)
         moments = jnp.pad(moments, pads, mode="symmetric")
@@ -140,6 +141,7 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
         ]
         moments = jnp.asarray(sum(shifted))
     mean_x, mean_y, xx, yy, xy = moments
+    # The uniform window takes the sample variance, as scikit-image does.
     correction = size**2 / (size**2 - 1) if unbiased else 1.0
     var_a, var_b = (jnp.maximum(v - m * m, 0) * correction for v, m in ((xx, mean_x), (yy, mean_y)))
     covariance = (xy - mean_x * mean_y) * correction

@@ -54,6 +54,7 @@ class HalfInterval(Metric):
         """
         count = self.count + other.count
         least_one = count + (count == 0)
+        # Merge means and squared deviations (Chan, Golub & LeVeque 1983).
         gap = other.mean - self.mean
         mean = self.mean + gap * (other.count / least_one)
         squares = self.squares + other.squares + gap**2 * (self.count / least_one) * other.count

@@ -51,8 +51,9 @@ class KeypointAccuracy(Metric):
                 f"predicted={predicted.shape}, boxes={boxes.shape}: do not fit; allowed: [..., K, 2] and [..., 4] for "
                 f"truth [..., K, 3] of {truth.shape}"
             )
+        # Tolerance relative to the box's longer side.
         reach = alpha * (boxes[..., 2:] - boxes[..., :2]).max(-1)
-        near = jnp.linalg.norm(predicted - truth[..., :2], axis=-1) <= reach[..., None]
+        near = jnp.linalg.norm(predicted - truth[..., :2], axis=-1) <= reach[..., None]  # [..., K]
         labeled = truth[..., 2] > 0
         axes = tuple(range(labeled.ndim - 1))
         right = (near & labeled & found[..., None]).sum(axes, dtype=jnp.int32)

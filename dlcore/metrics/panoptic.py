@@ -111,11 +111,13 @@ def _count(segments, labels, true_segments, true_labels, num_classes: int) -> tu
     row, column = (jnp.where(s < 0, n - 1, s) for s, n in ((segments, rows), (true_segments, columns)))
     outside = sum((s >= n - 1).any() for s, n in ((segments, rows), (true_segments, columns)))
     pixels = jnp.zeros((rows, columns), jnp.int32).at[row, column].add(1)
-    shared, in_void = pixels[:-1, :-1], pixels[:-1, -1]
+    shared, in_void = pixels[:-1, :-1], pixels[:-1, -1]  # [S, T], [S]
     area, true_area = pixels[:-1].sum(1), pixels[:, :-1].sum(0)
     union = (area - in_void)[:, None] + true_area - shared
     iou = shared / jnp.maximum(union, 1)
+    # Segments do not overlap, so that an IoU above 1/2 matches at most one of each side.
     match = (iou > 0.5) & (labels[:, None] == true_labels) & (labels[:, None] >= 0)
+    # A predicted segment that lies mostly in void is not counted.
     false_positive = (area > 0) & (labels >= 0) & ~match.any(1) & (2 * in_void <= area)
     missed = (true_area > 0) & (true_labels >= 0) & ~match.any(0)
 

@@ -45,7 +45,7 @@ def nearest_squared_distances(
     check_points("q", q, q_mask)
     p, q = (v if m is None else jnp.where(m[:, None] > 0, v, 0) for v, m in ((p, p_mask), (q, q_mask)))
     acc_dtype = jnp.result_type(jnp.float32, p, q)
-    squared = jnp.square(p.astype(acc_dtype)[:, None] - q.astype(acc_dtype)[None]).sum(-1)
+    squared = jnp.square(p.astype(acc_dtype)[:, None] - q.astype(acc_dtype)[None]).sum(-1)  # [N, M]
 
     def nearest(squared, own_mask, other):
         squared = squared if other is None else jnp.where(other[None] > 0, squared, jnp.inf)
@@ -115,6 +115,7 @@ def point_f1(
         valid = jnp.ones(squared.shape, bool) if mask is None else mask > 0
         near = (jnp.sqrt(squared) <= threshold) & valid
         fractions.append(near.sum() / jnp.maximum(valid.sum(), 1).astype(squared.dtype))
+    # Predicted points near a true one, and true points near a predicted one.
     precision, recall = fractions
     both = precision + recall
     f1 = jnp.where(both > 0, 2 * precision * recall / jnp.where(both > 0, both, 1), 0)

@@ -38,6 +38,7 @@ def ndcg(relevance: np.ndarray, scores: np.ndarray, k: int | None = None) -> flo
     discount = 1 / np.log2(np.arange(relevance.shape[1]) + 2)
     discount[len(discount) if k is None else k :] = 0
     best = -np.sort(-relevance, 1) @ discount
+    # Ties share the mean of their gains, so that their order does not matter.
     got = [_tied_means(gain, score) @ discount for gain, score in zip(relevance, scores, strict=True)]
     return float(np.divide(got, best, out=np.zeros(len(best)), where=best > 0).mean())
 
@@ -68,6 +69,7 @@ def _average_precision(is_true: np.ndarray, scores: np.ndarray) -> float:
     if not is_true.any():
         return np.nan
     order = np.argsort(-scores, kind="stable")
+    # A threshold accepts tied scores together.
     last_of_tie = np.append(np.diff(scores[order]) != 0, True)
     hits = np.cumsum(is_true[order])[last_of_tie]
     precision = hits / (np.flatnonzero(last_of_tie) + 1)

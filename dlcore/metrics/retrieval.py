@@ -68,6 +68,7 @@ def recall_at_k(
             -part @ database.T if metric == "cosine" else np.square(database).sum(1)[None] - 2 * part @ database.T
         )
         if is_self:
+            # A query does not find itself.
             distance[np.arange(len(part)), start + np.arange(len(part))] = np.inf
         near = np.argsort(distance, axis=1, kind="stable")[:, :k]
         hits += (database_labels[near] == labels[start : start + _CHUNK, None]).any(1).sum()
@@ -121,6 +122,7 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
     fpr, tpr, thresholds = roc_curve(same, scores, drop_intermediate=False)
     positive, negative = same.sum(), (~same).sum()
     correct = (tpr * positive + (1 - fpr) * negative) / len(same)
+    # Equal error rate: where false accepts and false rejects cross, interpolated.
     gap = fpr - (1 - tpr)
     after = int(np.argmax(gap >= 0))
     before = max(after - 1, 0)

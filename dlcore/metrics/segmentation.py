@@ -38,7 +38,7 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
         raise ValueError(f"confusion={confusion.shape}: not square; allowed: [C, C]")
     hit = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - hit
+    union = confusion.sum(0) + confusion.sum(1) - hit  # [C]
     return np.divide(hit, union, out=np.full(len(hit), np.nan), where=union > 0)
 
 
@@ -93,6 +93,7 @@ class MeanIoU(ConfusionMatrix):
         iou, target_counts, hit = iou_per_class(counts), counts.sum(1), np.diag(counts)
         if self.void_label is not None and 0 <= self.void_label < len(iou):
             iou[self.void_label] = np.nan
+        # Classes without a pixel have no recall.
         recall = hit[target_counts > 0] / target_counts[target_counts > 0]
         return {
             "mean_iou": float(np.nanmean(iou)),
@@ -163,6 +164,7 @@ class BoundaryIoU(Metric):
                     (1, 1, 1),
                     "VALID",
                 )
+            # The band is what erosion by the window removes; void pixels do not erode.
             return member & ~inner & counts
 
         def count(label: jax.Array) -> tuple[jax.Array, jax.Array]:
