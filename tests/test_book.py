@@ -212,7 +212,7 @@ def test_workflows_and_templates_are_yaml():
     [
         ("dlcore/self_supervised/simclr.py", '"""SimCLR, 2020."""\n', "simclr.py: its docstrings have no equation"),
         ("dlcore/self_supervised/simclr.py", '"""SimCLR.\n\n    a = b\n"""\n', "simclr.py: .* no reference"),
-        ("dlcore/extras.py", '"""Extras."""\n__all__ = ["f"]\ndef f(): ...\n', "extras.py: f: a public name without"),
+        ("dlcore/ops/new.py", '"""News."""\n__all__ = ["f"]\ndef f(): ...\n', r"new\.py: f: a public name without"),
         (
             "docs/gallery/self_supervised.simclr.webp",
             "0" * 60_001,

@@ -60,6 +60,7 @@ def _link(app, docname: str, source: list[str]) -> None:
     if path.is_relative_to(GENERATED) or not path.exists():
         return
     try:
+        techniques.check_citations(source[0], f"{docname}.md")
         source[0] = rewrite(source[0], Path("docs") / f"{docname}.md", app.targets)
         if GALLERY in source[0]:
             source[0] = source[0].replace(GALLERY, gallery.gallery_by_chapter(app.targets.chapters.values()))

@@ -58,10 +58,9 @@ def _flax_max_pool(x, window_shape, strides=None, padding="VALID", ceil_mode=Fal
 
 
 def _flax_batch_norm(use_running_average=None, momentum=0.9, epsilon=1e-5, axis_name=None, dtype=None, **fields):
-    """flax's, with the argument order of ours."""
-    return nn.BatchNorm(
-        use_running_average, momentum=momentum, epsilon=epsilon, axis_name=axis_name, dtype=dtype, **fields
-    )
+    """flax's, with the argument order of ours, on one device: flax's refuses an axis that no pmap binds."""
+    del axis_name
+    return nn.BatchNorm(use_running_average, momentum=momentum, epsilon=epsilon, dtype=dtype, **fields)
 
 
 @contextlib.contextmanager
