@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.diagnostics.jaxpr import propagate
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.ops.checks import check_class_ids, check_shapes
 
@@ -132,10 +133,11 @@ def layer_gradient(
       layer: name of a map; None for the last that is computed.
 
     Returns:
-      The map [B, h, w, D] and the gradient, of the same shape: 0 where the scores do not depend on the map.
+      The map [B, h, w, D] and the gradient, of the same shape.
 
     Raises:
-      ValueError: there is no such layer, or a label is none of the classes (traced ones pass).
+      ValueError: there is no such layer, the scores do not depend on it, or a label is none of the classes (traced ones
+        pass).
     """
     layers = layers_in_order(forward, images)
     layer = layers[-1] if layer is None else layer
@@ -150,8 +152,14 @@ def layer_gradient(
         best = scores.argmax(-1) if labels is None else labels  # [B]
         return jnp.take_along_axis(scores, best[:, None], 1).sum(), maps[layer]
 
+    added = jnp.zeros(maps[layer].shape, maps[layer].dtype)
+    program = jax.make_jaxpr(lambda x: class_score(x)[0])(added).jaxpr
+    if not any(propagate(program, [True], lambda eqn, depend: [any(depend)] * len(eqn.outvars))):
+        raise ValueError(
+            f"layer={layer!r}: the scores do not depend on it; allowed: a map that the network reads on from"
+        )
     # The gradient by what is added to a map, at 0, is the gradient by the map; the sum keeps images apart.
-    gradient, features = jax.grad(class_score, has_aux=True)(jnp.zeros(maps[layer].shape, maps[layer].dtype))
+    gradient, features = jax.grad(class_score, has_aux=True)(added)
     return features, gradient  # [B, h, w, D] each
 
 
