@@ -80,6 +80,14 @@ def prototype_logits(queries: jax.Array, prototypes: jax.Array) -> jax.Array:
     return -squared_distances(queries, prototypes)
 
 
+def _loss_and_accuracy(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+    """(loss [B], accuracy [B]) of episodes."""
+    way, queries = batch["query"].shape[1:3]
+    label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])  # [B, W Q]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [B, W Q]
+    return losses.mean(1), (logits.argmax(-1) == label).astype(jnp.float32).mean(1)
+
+
 def learner(
     *,
     model: nn.Module,
@@ -115,17 +123,10 @@ def learner(
             prototypes = supports.reshape(episodes, way, batch["support"].shape[2], -1).mean(2)  # [B, W, D]
         return jax.vmap(prototype_logits)(query_embeddings, prototypes)
 
-    def loss_and_accuracy(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
-        """(loss [B], accuracy [B]) of episodes."""
-        way, queries = batch["query"].shape[1:3]
-        label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])  # [B, W Q]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [B, W Q]
-        return losses.mean(1), (logits.argmax(-1) == label).astype(jnp.float32).mean(1)
-
     def objective(params, model_state, batch, train=False):
         images, attributes = images_of(batch), batch.get("attributes")
         outputs, model_state = apply_model(model, params, model_state, images, attributes, train=train)
-        losses, correct = loss_and_accuracy(logits_of(*outputs, batch), batch)
+        losses, correct = _loss_and_accuracy(logits_of(*outputs, batch), batch)
         mask = mask_of(batch)
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(correct, mask)}
         return masked_mean(losses, mask), (model_state, metrics | {"interval": HalfInterval.of(correct, mask)})
@@ -158,7 +159,7 @@ def learner(
         if "support" in batch:
             baselines["pixel_accuracy"] = (images.reshape(len(images), -1), None)
         return metrics | {
-            name: Sum.of(loss_and_accuracy(logits_of(*x, batch), batch)[1], mask) for name, x in baselines.items()
+            name: Sum.of(_loss_and_accuracy(logits_of(*x, batch), batch)[1], mask) for name, x in baselines.items()
         }
 
     def predict(state: ModelState, batch: dict) -> dict[str, jax.Array]:
