@@ -7,6 +7,9 @@ work and more. ViTs that differ in p alone learn drawn characters of 16 x 16 pix
 learning rate of each is the best of a few on validation drawings; the test drawings are used once. The claim holds
 where on every seed each smaller patch has the higher test accuracy.
 
+Measured over three seeds, the claim does not hold at this size: 2 x 2 pixels have 66.2 %, 4 x 4 60.7 % and 8 x 8, at a
+sixteenth of the work of the first, 69.9 %. From 960 drawings, few large patches are learned as well as many small ones.
+
 Reference: Dosovitskiy et al. 2020, arXiv:2010.11929, table 2 (ViT-L/16 against ViT-L/32 in its text).
 """
 
@@ -88,8 +91,8 @@ def report(accuracy: dict[int, np.ndarray], macs: dict[int, float], rates: dict[
     means = [100 * accuracy[p].mean() for p in sizes]
     axes.plot([macs[p] / 1e6 for p in sizes], means, color=BLUE)
     axes.margins(x=0.15)
-    axes.minorticks_off()
     axes.set(xscale="log", xlabel="million multiply-adds a drawing", ylabel="test accuracy, %")
+    axes.minorticks_off()
     axes.set_xticks([macs[p] / 1e6 for p in sizes], [f"{macs[p] / 1e6:.2f}" for p in sizes])
     numbers = {f"test accuracy, {p} x {p}": accuracy[p].tolist() for p in sizes}
     numbers |= {f"multiply-adds, {p} x {p}": macs[p] for p in sizes}
