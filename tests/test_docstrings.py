@@ -118,6 +118,29 @@ def test_public_functions_say_what_they_take_and_give(room):
     assert not wrong, "\n".join(wrong)
 
 
+BARE_POINT = re.compile(r"(?<![\w.@:\[\])/*$\\\"'])\.\d+(?!x?[\w.]*[A-WYZa-wyz_])")
+"""A number below one without its zero, not one of a path, a version or AP@.5."""
+
+
+def bare_points(folder):
+    """The lines of docstrings below a folder that write .5 for 0.5."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            lines = (ast.get_docstring(node) or "").split("\n") if isinstance(node, kinds) else []
+            yield from (f"{path.relative_to(ROOT)}: {line.strip()}" for line in lines if BARE_POINT.search(line))
+
+
+@pytest.mark.parametrize("folder", [*(f"dlcore/{room}" for room in ROOMS), "experiments"])
+def test_numbers_below_one_have_their_zero(folder):
+    assert not list(bare_points(ROOT / folder))
+
+
+def test_a_number_without_its_zero_is_seen():
+    assert all(map(BARE_POINT.search, ["is .5", "(.25)", "-.5", "at .9x PyTorch", "0 to .1"]))
+    assert not any(map(BARE_POINT.search, ["0.5", "mAP@[.5:.95]", "AP@.5", "a.1", "run.3mf", "v1.0.0rc1", "1/.5"]))
+
+
 def test_the_check_sees_what_is_missing():
     code = '''
 __all__ = ["f", "g", "A"]
