@@ -85,9 +85,20 @@ def layers_in_order(forward: Forward, images: jax.Array) -> tuple[str, ...]:
     Returns:
       The names of the maps.
     """
+    return tuple(_shapes(forward, images)[1])
+
+
+def _shapes(forward: Forward, images: jax.Array) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes of the scores and of the maps, in the order in which they are computed."""
     layers: list[str] = []
-    jax.eval_shape(lambda x: layers.extend(forward(x)[1]), images)  # a traced result would sort the names
-    return tuple(layers)
+
+    def run(x: jax.Array) -> tuple[jax.Array, Maps]:
+        scores, maps = forward(x)
+        layers.extend(maps)  # a traced result sorts the names
+        return scores, maps
+
+    scores, maps = jax.eval_shape(run, images)
+    return scores, {layer: maps[layer] for layer in layers}
 
 
 def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
@@ -139,11 +150,10 @@ def layer_gradient(
       ValueError: there is no such layer, the scores do not depend on it, or a label is none of the classes (traced ones
         pass).
     """
-    layers = layers_in_order(forward, images)
-    layer = layers[-1] if layer is None else layer
-    if layer not in layers:
-        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(layers)}")
-    scores, maps = jax.eval_shape(forward, images)
+    scores, maps = _shapes(forward, images)
+    layer = list(maps)[-1] if layer is None else layer
+    if layer not in maps:
+        raise ValueError(f"layer={layer!r}: unknown; allowed: {', '.join(maps)}")
     if labels is not None:
         check_class_ids("labels", labels, scores.shape[-1])
 

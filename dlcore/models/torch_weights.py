@@ -4,7 +4,7 @@ Parameters have torchvision's names (timm's where torchvision lacks the model), 
 the entry of a state dict for almost every leaf:
 
     batch_stats/layer1_0/downsample_1/mean  ->  layer1.0.downsample.1.running_mean
-    kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> 0.0;  / -> .
+    kernel, scale, embedding -> weight;  mean, var -> running_mean, running_var;  _0 -> ".0";  / -> "."
 
 A family's module holds its exceptions: `TORCH_NAMES`, pairs (pattern, replacement) of `re.sub` applied in order to the
 name that the rule gives, where "q + k + v" joins three entries; `TORCH_OLD_NAMES`, such pairs that turn the keys of

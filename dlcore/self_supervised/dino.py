@@ -2,10 +2,10 @@
 
 Caron et al., "Emerging properties in self-supervised vision transformers" (2021), arXiv:2104.14294.
 
-    w_t <- m w_t + (1 - m) w_s,   m from 0.996 to 1 by a cosine                        the teacher: no gradient
+    w_t <- m w_t + (1 - m) w_s,   m from 0.996 to 1 by a cosine                      the teacher: no gradient
     P_t = softmax((g_t - c) / tau_t) of 2 large crops,  P_s = softmax(g_s / tau_s) of these and of small ones
     L = mean over pairs of different crops of -sum_k P_t log P_s
-    c <- 0.9 c + 0.1 mean of g_t                                                        the center
+    c <- 0.9 c + 0.1 mean of g_t                                                      the center
 
 The center keeps one output from winning for all images, the sharp teacher (tau_t < tau_s) keeps outputs from being
 uniform: either alone collapses. So the metrics say what the teacher does: `entropy`, of P_t by log K (1: uniform),

@@ -17,7 +17,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean, scale_invariant_depth_loss, surface_normal_loss
 from dlcore.metrics.depth import depth_metrics
 from dlcore.nn import Conv, ConvTranspose
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["DepthNet", "learner"]
 
@@ -93,7 +93,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def measure(params: Any, batch: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
         """(losses [B], errors of normals [B], depth [B, H, W])."""

@@ -21,7 +21,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.ops.surface_nets import surface_nets
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["ImplicitSurface", "extract_surface", "grid_points", "learner"]
 
@@ -119,7 +119,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["points"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def apply(params: Any, points: jax.Array) -> jax.Array:
         return model.apply({"params": params}, points)

@@ -26,7 +26,7 @@ from dlcore.losses import binary_cross_entropy_loss, chamfer_loss, chamfer_norma
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, Dense
 from dlcore.ops.mesh import sample_mesh
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
 from dlcore.vision3d.pixel2mesh import GraphResNet, image_intrinsics
 from dlcore.vision3d.point_generator import point_measures
@@ -274,7 +274,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params, rng, batch):
         outputs, mask, keys = model.apply({"params": params}, batch["image"]), mask_of(batch), example_keys(rng, batch)

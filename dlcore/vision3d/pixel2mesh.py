@@ -24,7 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense, GraphConv, LayerNorm
 from dlcore.ops.mesh import icosphere, sample_mesh, subdivide_mesh
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
 from dlcore.vision3d.mesh_fitting import MeshLossWeights, Topology, mesh_loss, topology
 from dlcore.vision3d.point_generator import point_measures
@@ -250,7 +250,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params, rng, batch):
         stages, mask = model.apply({"params": params}, batch["image"]), mask_of(batch)

@@ -17,7 +17,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import chamfer_loss, masked_mean
 from dlcore.metrics import point_f1
 from dlcore.nn import Dense
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
 
 __all__ = ["PointGenerator", "learner", "point_measures"]
@@ -95,7 +95,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         params = model.init(jax.random.fold_in(rng, 0), batch["image"])["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         losses = chamfer_loss(model.apply({"params": params}, batch["image"]), batch["points"])  # [B]

@@ -22,7 +22,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["PeakSignalToNoise", "RadianceField", "frequency_encoding", "learner", "volume_render"]
 
@@ -158,7 +158,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> State:
         point = batch["origin"][:1, None]
         params = model.init(jax.random.fold_in(rng, 0), point, point)["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def render(params: Any, batch: dict, jitter: jax.Array | float) -> dict[str, jax.Array]:
         """Render rays with samples at `jitter`, in [0, 1), of each bin."""

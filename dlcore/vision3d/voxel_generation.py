@@ -13,7 +13,6 @@ the cost. Grids are aligned with the image: rows, columns, depth away from the c
 from typing import Annotated, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -23,7 +22,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.optim import apply_gradients
+from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VoxelGenerator", "learner", "mean_shape_iou", "nearest_image_iou"]
 
@@ -108,7 +107,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation) -> Lea
                 f"{', '.join(map(str, logits.shape[1:]))}]"
             )
         params = variables["params"]
-        return State(jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 1), params, optimizer.init(params))
+        return init_state(params, optimizer, rng)
 
     def objective(params: Any, batch: dict) -> tuple[jax.Array, Metrics]:
         logits, mask = model.apply({"params": params}, batch["image"]), mask_of(batch)

@@ -80,8 +80,6 @@ def cut_out(
     cuts = {GRABCUT: np.stack([grabcut(image, m, seed=seed) for image, m in zip(test["image"], maps, strict=True)])}
     seconds = (time.process_time() - start) / len(maps)
     cuts[OTSU] = np.stack([m > otsu_threshold(m) for m in maps])
-    ellipse = center_ellipse(drawn["mask"][drawn["label"] < NOTHING])
-    cuts[ELLIPSE] = np.broadcast_to(ellipse, maps.shape)
     return cuts, maps, {"accuracy of the classifier": right, "GrabCut: processor seconds an image": seconds}
 
 
@@ -113,9 +111,11 @@ def study(
     """
     drawn, test = single_shapes(num_train, 0, image_size, empty=1 / 6), single_shapes(num_test, 2, image_size)
     net, overlaps, numbers = Classifier(width, NOTHING + 1), [], {}
+    ellipses = [center_ellipse(drawn["mask"][drawn["label"] < NOTHING])] * num_test
     for seed in range(num_seeds):
         cuts, maps, measured = cut_out(net, drawn, test, steps, batch_size, blur, seed)
-        overlaps.append({way: list(map(intersection_over_union, found, test["mask"])) for way, found in cuts.items()})
+        ways = {**cuts, ELLIPSE: ellipses}
+        overlaps.append({way: list(map(intersection_over_union, found, test["mask"])) for way, found in ways.items()})
         numbers |= {f"{name}, seed {seed}": value for name, value in measured.items()}
         if not seed:
             figures = {"cuts": draw(test["image"], maps, cuts[GRABCUT], cuts[OTSU], test["mask"])}

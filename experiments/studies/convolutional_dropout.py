@@ -29,8 +29,9 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, inverted_dropout
+from dlcore.ops import max_pool
 from dlcore.report.figure import BLUE, GRAY, GREEN, ORANGE, VERMILION, new_figure
-from experiments.studies.small_runs import shuffled_digits, train
+from experiments.studies.small_runs import all_digits, train
 
 RATES = (0.1, 0.2, 0.35, 0.5)
 NUM_VALID = 300
@@ -64,7 +65,7 @@ class Net(nn.Module):
                 x = inverted_dropout(self.make_rng("dropout"), x, rate=dropout_rate)
             if train and self.arm == MAPS:
                 x = x * inverted_dropout(self.make_rng("dropout"), jnp.ones_like(x[:, :1, :1]), rate=dropout_rate)
-        x = nn.max_pool(x, (2, 2), (2, 2)).reshape(x.shape[0], -1)
+        x = max_pool(x, (2, 2), (2, 2)).reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(64, kernel_init=nn.initializers.he_normal(), name="dense")(x))
         if train and self.arm == UNITS:
             x = inverted_dropout(self.make_rng("dropout"), x, rate=dropout_rate)
@@ -73,9 +74,6 @@ class Net(nn.Module):
 
 def accuracies(arm: str, rates: tuple[float, ...], num_seeds: int, steps: int, num_examples: int) -> np.ndarray:
     """Train on each seed's own digits at each rate: validation and test accuracy [seeds, rates, 2]."""
-    data = shuffled_digits()
-    images = np.concatenate([data.images, data.test_images])
-    labels = np.concatenate([data.labels, data.test_labels])
     net, optimizer = Net(arm), optax.adam(optax.cosine_decay_schedule(2e-3, steps))
 
     @jax.jit
@@ -87,9 +85,8 @@ def accuracies(arm: str, rates: tuple[float, ...], num_seeds: int, steps: int, n
         return correct[:NUM_VALID].mean(), correct[NUM_VALID:].mean()
 
     def by_seed(seed):
-        order = np.random.default_rng(seed).permutation(len(data.labels))
-        order = jnp.asarray(np.concatenate([order, np.arange(len(order), len(labels))]))
-        run = functools.partial(one, jax.random.key(seed), images=images[order], labels=labels[order])
+        images, labels = all_digits(seed)
+        run = functools.partial(one, jax.random.key(seed), images=images, labels=labels)
         return [run(rate) for rate in rates]
 
     return np.array([by_seed(seed) for seed in range(num_seeds)], np.float64)

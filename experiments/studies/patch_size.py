@@ -13,7 +13,6 @@ sixteenth of the work of the first, 69.9 %. From 960 drawings, few large patches
 Reference: Dosovitskiy et al. 2020, arXiv:2010.11929, table 2 (ViT-L/16 against ViT-L/32 in its text).
 """
 
-import functools
 import itertools
 from typing import Annotated
 
@@ -65,17 +64,21 @@ def accuracies(patch_size: int, num_seeds: int, steps: int) -> tuple[np.ndarray,
     drawings, net = split_drawings(), ZooNet(vit(patch_size))
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, steps // 10), steps)
 
-    @functools.partial(jax.jit, static_argnames="split")
-    def run(key, learning_rate, split):
+    @jax.jit
+    def run(key, learning_rate):
+        """Accuracy by split."""
         optimizer = optax.adamw(lambda step: learning_rate * schedule(step), weight_decay=0.05)
         variables, _ = train(key, net, optimizer, *drawings["train"], steps, batch_size=32)
-        images, labels = drawings[split]
-        logits = net.apply(jax.tree.map(lambda v: v[-1], variables), images, False)
-        return (logits.argmax(-1) == labels).mean()
+        last = jax.tree.map(lambda v: v[-1], variables)
 
-    valid = [float(run(jax.random.key(99), rate, "valid")) for rate in RATES]
+        def accuracy(images, labels):
+            return (net.apply(last, images, False).argmax(-1) == labels).mean()
+
+        return {split: accuracy(*drawings[split]) for split in ("valid", "test")}
+
+    valid = [float(run(jax.random.key(99), rate)["valid"]) for rate in RATES]
     rate = RATES[int(np.argmax(valid))]
-    return np.array([float(run(jax.random.key(seed), rate, "test")) for seed in range(num_seeds)]), rate
+    return np.array([float(run(jax.random.key(seed), rate)["test"]) for seed in range(num_seeds)]), rate
 
 
 def report(accuracy: dict[int, np.ndarray], macs: dict[int, float], rates: dict[int, float]) -> StudyResult:

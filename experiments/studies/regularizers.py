@@ -31,10 +31,10 @@ from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.nn import BatchNorm, Conv, DropConnect, StochasticDepth, inverted_dropout
-from dlcore.ops import fractional_max_pool
+from dlcore.ops import fractional_max_pool, max_pool
 from dlcore.optim import create_optimizer
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
-from experiments.studies.small_runs import log_loss_and_accuracy, shuffled_digits, train
+from experiments.studies.small_runs import all_digits, log_loss_and_accuracy, train
 
 NUM_VALID = 300
 """Validation examples, by which early stopping takes its network."""
@@ -91,7 +91,7 @@ class Net(nn.Module):
             key = self.make_rng("dropout") if train else jax.random.key(0)
             x = fractional_max_pool(key, x, self.pool_ratio)
         else:
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = max_pool(x, (2, 2), (2, 2))
         x = x.reshape(x.shape[0], -1)
         dense = {"kernel_init": nn.initializers.he_normal(), "name": "dense"}
         if self.drop_connect:
@@ -118,10 +118,6 @@ def mixed_loss(alpha: float, images: jax.Array, labels: jax.Array) -> dict[str, 
 
 def measure(settings: dict[str, Any], num_seeds: int, steps: int, num_examples: int) -> np.ndarray:
     """Train with a regularizer: training and test log loss and accuracy [seeds, 2, 2]."""
-    data = shuffled_digits()
-    images, labels = (
-        np.concatenate(pair) for pair in ((data.images, data.test_images), (data.labels, data.test_labels))
-    )
     net, snapshots = Net(**settings.get("net", {})), settings.get("snapshots", 1)
     rate = optax.cosine_decay_schedule(2e-3, steps)
     optimizer = create_optimizer("adamw", rate, **settings.get("optimizer", {}))
@@ -146,9 +142,7 @@ def measure(settings: dict[str, Any], num_seeds: int, steps: int, num_examples: 
         return jax.lax.map(lambda v: jax.nn.log_softmax(net.apply(v, images, False)), variables)
 
     def by_seed(seed):
-        order = np.random.default_rng(seed).permutation(len(data.labels))
-        order = np.concatenate([order, np.arange(len(order), len(labels))])
-        x, y = jnp.asarray(images[order]), jnp.asarray(labels[order])
+        x, y = all_digits(seed)
         keys = jax.random.split(jax.random.key(seed), settings.get("members", 1))
         log_p = jnp.stack([run(key, x, y) for key in keys])  # [members, snapshots, N, 10]
         log_p = jax.nn.logsumexp(log_p, 0) - np.log(len(keys))

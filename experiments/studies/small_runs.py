@@ -52,6 +52,21 @@ def shuffled_digits(seed: int = 0) -> Digits:
     return Digits(train_split["image"][order], train_split["label"][order], test["image"], test["label"])
 
 
+def all_digits(seed: int) -> tuple[jax.Array, jax.Array]:
+    """Join both splits of the digits, the training digits in an order of the seed, the test digits behind them.
+
+    Args:
+      seed: seed of the order.
+
+    Returns:
+      (images [N, 8, 8, 1], labels [N]).
+    """
+    data = shuffled_digits()
+    order = np.random.default_rng(seed).permutation(len(data.labels))
+    pairs = (data.images[order], data.test_images), (data.labels[order], data.test_labels)
+    return tuple(jnp.asarray(np.concatenate(pair)) for pair in pairs)
+
+
 class SmallNet(nn.Module):
     """A ReLU perceptron with dropout behind each hidden layer.
 
