@@ -97,16 +97,16 @@ def panels(context):
     from dlcore.report.pictures import examples, to_uint8
 
     # Evenly over the split, as neighbors are pieces of one part of a photograph.
-    rows = np.linspace(0, len(context.data.test) - 1, 4).round().astype(int)
+    rows = np.linspace(0, len(context.data.test) - 1, 6)[1:-1].round().astype(int)
     content, rendered = context.data.test.arrays["content"][rows], np.asarray(context.outputs["images"])[rows]
     side = content.shape[1:3]
     patterns = [np.asarray(jax.image.resize(s, (*side, 3), "nearest")) for s in style_images(context.flags)]
-    shown, titles = [np.zeros_like(content[0]), *patterns], ["", *context.flags.styles]
+    shown, titles = [np.full_like(content[0], 255), *patterns], ["", *context.flags.styles]
     for photograph, images in zip(content, rendered, strict=True):
         shown += [photograph, *to_uint8(images)]
         titles += ["photograph", *context.flags.styles]
     shown = np.stack([np.asarray(image, np.uint8) for image in shown])
-    return [examples(shown[1:], titles[1:], "Styles, and photographs in each"), curves(context.history)]
+    return [examples(shown, titles, "Styles, and photographs in each"), curves(context.history)]
 
 
 experiment = Experiment(

@@ -116,7 +116,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
 
 def panels(context: ReportContext) -> list:
-    """Show what was given, what came out and what was wanted, of the first test images.
+    """Show what was given, what came out and what was wanted, of test images at even steps.
 
     Args:
       context: the ReportContext.
@@ -127,28 +127,30 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_rows
 
-    shown, outputs, n = context.data.shown.arrays, context.outputs, NUM_SHOWN
-    note = "The first test images, unselected."
+    shown, outputs = context.data.shown.arrays, context.outputs
+    count = len(next(iter(shown.values())))
+    chosen = np.linspace(0, count - 1, min(NUM_SHOWN, count)).round().astype(int)
+    note = "Test images at even steps, unselected."
     if "low" in shown:
-        low = _as_float(shown["low"][:n])
+        low = _as_float(shown["low"][chosen])
         factor = shown["image"].shape[1] // low.shape[1]
         rows = {method: np.asarray(enlarged(low, factor, method)) for method in ("nearest", "bicubic")}
-        rows |= {"this run": outputs["sample"][:n], "true": _as_float(shown["image"][:n])}
+        rows |= {"this run": outputs["sample"][chosen], "true": _as_float(shown["image"][chosen])}
         half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
         middle = jax.vmap(lambda image: center_crop(image, half))
         rows = {name: np.asarray(middle(np.clip(images, 0, 1))) for name, images in rows.items()}
-        tables = [sample_rows(rows, "Enlarged", "The middle of the first test images, unselected.")]
+        tables = [sample_rows(rows, "Enlarged", "The middle of test images at even steps, unselected.")]
     elif "sample" in outputs:
-        rows = {"given": _as_float(shown["source"][:n]), "translated": outputs["sample"][:n]}
-        rows["true"] = _as_float(shown["image"][:n])
+        rows = {"given": _as_float(shown["source"][chosen]), "translated": outputs["sample"][chosen]}
+        rows["true"] = _as_float(shown["image"][chosen])
         tables = [sample_rows(rows, "Translations", note)]
     else:
         tables = []
         for kind, other in (("a", "b"), ("b", "a")):
             name = f"{other}_of_{kind}"
-            rows = {f"images of {kind}": _as_float(shown[kind][:n]), f"as {other}": outputs[name][:n]}
-            rows |= {"true partner": _as_float(shown[name][:n])} if name in shown else {}
-            rows["and back"] = outputs[f"cycle_{kind}"][:n]
+            rows = {f"images of {kind}": _as_float(shown[kind][chosen]), f"as {other}": outputs[name][chosen]}
+            rows |= {"true partner": _as_float(shown[name][chosen])} if name in shown else {}
+            rows["and back"] = outputs[f"cycle_{kind}"][chosen]
             tables.append(sample_rows(rows, f"From {kind} to {other} and back", note))
     return [*tables, curves(context.history)]
 
