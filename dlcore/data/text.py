@@ -13,6 +13,7 @@ import numpy as np
 
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
+from dlcore.data.topics import as_characters, topic_lines
 
 __all__ = [
     "TEXTS",
@@ -26,7 +27,7 @@ __all__ = [
     "windows",
 ]
 
-TEXTS = ("pages", "melodies", "shakespeare", "file")
+TEXTS = ("pages", "melodies", "topics", "shakespeare", "file")
 _SHAKESPEARE = "tinyshakespeare.txt"
 _NUM_MELODIES = 1000
 
@@ -98,9 +99,9 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
     """Load a text by name.
 
     Args:
-      name: "pages" (embedded), "melodies" (drawn by a program), "shakespeare" (tinyshakespeare.txt in `data_dir`) or
-        "file" (`data_dir` itself).
-      data_dir: folder of tinyshakespeare.txt, or path of a UTF-8 text file; the first two need none.
+      name: "pages" (embedded), "melodies" or "topics" (drawn by a program; of topics each character is a word),
+        "shakespeare" (tinyshakespeare.txt in `data_dir`) or "file" (`data_dir` itself).
+      data_dir: folder of tinyshakespeare.txt, or path of a UTF-8 text file; the first three need none.
 
     Returns:
       The text.
@@ -115,6 +116,8 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
         return embedded_pages()
     if name == "melodies":
         return melodies(_NUM_MELODIES)
+    if name == "topics":
+        return as_characters(topic_lines(1, 1).text)
     if data_dir is None:
         what = f"the folder of {_SHAKESPEARE}" if name == "shakespeare" else "the text file"
         raise ValueError(f"data_dir=None: missing; allowed: {what}, which dataset {name!r} needs")

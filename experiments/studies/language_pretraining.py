@@ -19,75 +19,21 @@ References: Radford et al. 2018, "Improving language understanding by generative
 arXiv:1801.06146.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.data.text import Vocabulary, embedded_pages
+from dlcore.data.labeled_lines import page_lines
+from dlcore.data.topics import NUM_TOPICS, topic_lines
 from dlcore.experiment import Headline, Study, StudyResult
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.report.figure import BLUE, GRAY, GREEN, VERMILION, new_figure
 
 ARMS = ("scratch", "frozen", "fine-tuned")
-TEXTS = {
-    "Alice": ("Alice was beginning",),
-    "Carroll's verse": ("'Twas brillig",),
-    "sonnets": ("Shall I compare",),
-    "plays": ("To be, or not",),
-    "Bible": ("In the beginning",),
-    "romantic verse": ("Tyger Tyger", "I wandered lonely"),
-    "Gettysburg": ("Four score",),
-    "novels": ("It is a truth",),
-}
-"""The texts of the pages, and the words that each begins with."""
-COMMON, OWN = 200, 100
-"""Words that all drawn topics share, and words of each."""
-
-
-class Lines(NamedTuple):
-    """A text without labels, and lines with labels.
-
-    Args:
-      text: [M] tokens.
-      tokens: [N, T].
-      labels: [N] int in [0, 8).
-      size: different tokens.
-    """
-
-    text: np.ndarray
-    tokens: np.ndarray
-    labels: np.ndarray
-    size: int
-
-
-def topics(length: int, count: int = 600, documents: int = 600, seed: int = 0) -> Lines:
-    """Draw a text whose topic changes every 128 words, and lines on a topic each."""
-    rng = np.random.default_rng(seed)
-
-    def words(labels: np.ndarray, length: int) -> np.ndarray:
-        own = COMMON + OWN * labels[:, None] + rng.integers(0, OWN, (len(labels), length))
-        shared = rng.integers(0, COMMON, own.shape)
-        return np.where(rng.random(own.shape) < 0.4, own, shared).astype(np.int32)
-
-    text = words(rng.integers(0, len(TEXTS), documents), 128).reshape(-1)
-    labels = rng.integers(0, len(TEXTS), count).astype(np.int32)
-    return Lines(text, words(labels, length), labels, COMMON + OWN * len(TEXTS))
-
-
-def pages(length: int) -> Lines:
-    """Cut the pages into lines of `length` characters, labeled by the text in which they begin."""
-    text = embedded_pages()
-    vocabulary = Vocabulary.of(text)
-    starts = sorted((text.index(words), label) for label, first in enumerate(TEXTS.values()) for words in first)
-    tokens = vocabulary.encode(text).astype(np.int32)
-    count = len(tokens) // length
-    which = np.searchsorted([place for place, _ in starts], length * np.arange(count), side="right") - 1
-    labels = np.array([label for _, label in starts], np.int32)[which]
-    return Lines(tokens, tokens[: count * length].reshape(count, length), labels, len(vocabulary.characters))
 
 
 def optimizer(learning_rate: float, steps: int) -> optax.GradientTransformation:
@@ -144,7 +90,7 @@ def classify(
     """Learn labels by a classifier on a network, which learns too unless it is frozen."""
     params = {
         "network": network,
-        "head": {"kernel": jnp.zeros((net.width, len(TEXTS))), "bias": jnp.zeros(len(TEXTS))},
+        "head": {"kernel": jnp.zeros((net.width, NUM_TOPICS)), "bias": jnp.zeros(NUM_TOPICS)},
     }
 
     def loss(learned, key):
@@ -213,7 +159,7 @@ def study(
     Raises:
       ValueError: there are fewer labels than lines in a batch, or none are left for the test.
     """
-    lines = topics(length) if text == "topics" else pages(length)
+    lines = topic_lines(length) if text == "topics" else page_lines(length)
     if not batch_size <= num_labels < len(lines.labels):
         allowed = f"batch_size={batch_size} to {len(lines.labels) - 1}"
         raise ValueError(f"num_labels={num_labels}: out of range; allowed: {allowed}")

@@ -28,7 +28,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -39,14 +38,12 @@ from dlcore.experiment.origin import Origin, Start, normalized_as
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
-from dlcore.kits.training import backbone, optimizer, pretrained_network
+from dlcore.kits.training import backbone, optimizer, parts, pretrained_network
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import with_mlp_head
 from dlcore.modes.report_context import ReportContext
-from dlcore.optim import create_optimizer
-from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
 from dlcore.transfer.frozen import PartlyFrozen
 
 SETTINGS = {
@@ -60,13 +57,7 @@ SETTINGS = {
         essential=True,
         origin=lambda flags: origin(flags),
     ),
-    "parts": Setting(
-        ("head:10", "*4_*@0.2", "*:0.3@0.4"),
-        "what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the "
-        "first that matches counts, and what none names is frozen",
-        tuple[str, ...],
-        essential=True,
-    ),
+    "parts": parts.SETTINGS["parts"]._replace(default=("head:10", "*4_*@0.2", "*:0.3@0.4")),
     "head": Setting(
         "linear",
         "new head of the network: one linear layer, or a multi-layer perceptron (mlp) with a hidden layer",
@@ -74,9 +65,7 @@ SETTINGS = {
         identity="if changed",
     ),
     "head_units": Setting(128, "--head=mlp: units of its hidden layer", limits=Range(1), identity="if changed"),
-    "layer_decay": Setting(
-        None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
-    ),
+    "layer_decay": parts.SETTINGS["layer_decay"],
     "labels_per_class": Setting(
         10, "labeled training images of each class; none takes all", int | None, Range(1), essential=True
     ),
@@ -119,16 +108,7 @@ def check(flags: Flags) -> None:
     side = flags.group("model").get("image_size")
     image = jnp.zeros((1, side or height, side or width, channels))  # paths depend on neither size nor classes
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))["params"]
-    parts = parts_of(flags)
-    try:
-        part_labels(params, parts)
-    except ValueError as error:
-        raise FlagError(f"--parts: {error}") from None
-    if flags.layer_decay is not None:
-        try:
-            scale_by_layer(flags.layer_decay).init(params)
-        except ValueError as error:
-            raise FlagError(f"--{error}") from None
+    parts.check_parts(flags, params)
 
 
 def with_head(model: nn.Module, flags: Flags) -> nn.Module:
@@ -141,33 +121,6 @@ def with_head(model: nn.Module, flags: Flags) -> nn.Module:
         raise FlagError(f"--head=mlp: {error}") from None
 
 
-def parts_of(flags: Flags) -> tuple[Part, ...]:
-    """Read the parts that learn."""
-    try:
-        return tuple(parse_part(text) for text in flags.parts)
-    except ValueError as error:
-        raise FlagError(f"--parts: {error}") from None
-
-
-def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer of the parts, each on the run's schedule from its start on."""
-    flags = setup.flags
-
-    def make(rate: float, begin: int) -> optax.GradientTransformation:
-        schedule = optimizer.learning_rate_schedule(setup, flags.learning_rate * rate)
-        return create_optimizer(
-            flags.optimizer,
-            lambda count: schedule(count + begin),
-            momentum=flags.momentum,
-            second_momentum=flags.second_momentum,
-            weight_decay=flags.weight_decay,
-            clip_value=flags.clip_value,
-        )
-
-    tx = partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm)
-    return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
-
-
 def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others."""
     if setup.flags.init_from is None:
@@ -175,7 +128,7 @@ def start(setup: Setup) -> Start | None:
     return backbone.start_from(
         lambda: source_network(setup.flags),
         setup,
-        lambda: build_optimizer(setup),
+        lambda: parts.build_optimizer(setup),
         keep_unnamed=False,
         new_head=setup.flags.head == "mlp",
     )
@@ -218,14 +171,13 @@ def panels(context: ReportContext) -> list:
     """Show what each part's learning bought, and the panels of a classifier."""
     from dlcore.report.transfer import bought
 
-    parts = parts_of(context.flags)
-    return [bought(context.history, parts), *classifier_panels.panels(context)]
+    return [bought(context.history, parts.parts_of(context.flags)), *classifier_panels.panels(context)]
 
 
 def build(setup: Setup):
     return supervised.learner(
-        model=PartlyFrozen(with_head(backbone.build(setup), setup.flags), parts_of(setup.flags)),
-        optimizer=build_optimizer(setup),
+        model=PartlyFrozen(with_head(backbone.build(setup), setup.flags), parts.parts_of(setup.flags)),
+        optimizer=parts.build_optimizer(setup),
         preprocess=labeled_images.preprocess(setup),
         augment=labeled_images.augmentation(setup.flags, setup.spec),
         **setup.flags.group("learner"),

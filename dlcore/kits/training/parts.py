@@ -1,0 +1,94 @@
+"""What pages that fine-tune in parts share: which parameters learn, from when on, and at which rate."""
+
+from typing import Any
+
+import optax
+
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.kits.training import optimizer
+from dlcore.learner import Range
+from dlcore.optim import create_optimizer
+from dlcore.optim.partial import Part, parse_part, part_labels, partial_optimizer, scale_by_layer
+
+__all__ = ["SETTINGS", "build_optimizer", "check_parts", "parts_of"]
+
+SETTINGS = {
+    "parts": Setting(
+        ("*",),
+        "what learns: PATTERN:RATE@START of parameters, a factor of the learning rate and a share of the run; the "
+        "first that matches counts, and what none names is frozen",
+        tuple[str, ...],
+        essential=True,
+    ),
+    "layer_decay": Setting(
+        None, "transformers: factor of the rate from each block to the one before it", float | None, Range(0.01, 1)
+    ),
+}
+
+
+def parts_of(flags: Flags) -> tuple[Part, ...]:
+    """Read the parts that learn.
+
+    Args:
+      flags: `parts`.
+
+    Returns:
+      The parts, in their order.
+
+    Raises:
+      FlagError: one is malformed.
+    """
+    try:
+        return tuple(parse_part(text) for text in flags.parts)
+    except ValueError as error:
+        raise FlagError(f"--parts: {error}") from None
+
+
+def check_parts(flags: Flags, params: Any) -> None:
+    """Check that the parts and the layer-wise decay name parameters of the network.
+
+    Args:
+      flags: of SETTINGS.
+      params: parameters of the network, or their shapes.
+
+    Raises:
+      FlagError: they do not.
+    """
+    parts = parts_of(flags)
+    try:
+        part_labels(params, parts)
+    except ValueError as error:
+        raise FlagError(f"--parts: {error}") from None
+    if flags.layer_decay is not None:
+        try:
+            scale_by_layer(flags.layer_decay).init(params)
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
+
+
+def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
+    """Build the optimizer of the parts, each on the run's schedule from its start on.
+
+    Args:
+      setup: with the flags of SETTINGS and of `optimizer.SETTINGS` without ema, accumulate, l1 and max_norm.
+
+    Returns:
+      The transformation.
+    """
+    flags = setup.flags
+
+    def make(rate: float, begin: int) -> optax.GradientTransformation:
+        schedule = optimizer.learning_rate_schedule(setup, flags.learning_rate * rate)
+        return create_optimizer(
+            flags.optimizer,
+            lambda count: schedule(count + begin),
+            momentum=flags.momentum,
+            second_momentum=flags.second_momentum,
+            weight_decay=flags.weight_decay,
+            clip_value=flags.clip_value,
+        )
+
+    tx = partial_optimizer(parts_of(flags), make, setup.steps, flags.clip_norm)
+    return tx if flags.layer_decay is None else optax.chain(tx, scale_by_layer(flags.layer_decay))
