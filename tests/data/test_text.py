@@ -27,7 +27,9 @@ def test_texts_by_name(tmp_path):
     (tmp_path / "tinyshakespeare.txt").write_text("First Citizen:", encoding="utf-8")
     assert load_text("shakespeare", tmp_path) == "First Citizen:"
     assert load_text("file", tmp_path / "tinyshakespeare.txt") == "First Citizen:"
-    with pytest.raises(ValueError, match=r"dataset='bard': unknown; allowed: pages, melodies, shakespeare, file"):
+    with pytest.raises(
+        ValueError, match=r"dataset='bard': unknown; allowed: pages, melodies, topics, shakespeare, file"
+    ):
         load_text("bard")
     with pytest.raises(ValueError, match="data_dir=None: missing; allowed: the folder of tinyshakespeare"):
         load_text("shakespeare")

@@ -1,47 +1,15 @@
-"""The arms are what they are called, the labels are the texts', and the verdict."""
+"""The arms are what they are called, and the verdict."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.data.text import Vocabulary, embedded_pages
+from dlcore.data.topics import topic_lines
 from dlcore.models.gpt2 import GPT2
 from experiments.studies import language_pretraining as study
 
 NET = GPT2(5, 4, num_layers=1, num_heads=1, width=4)
-
-
-def test_lines_have_the_labels_of_their_texts():
-    lines, names = study.pages(32), list(study.TEXTS)
-    characters = Vocabulary.of(embedded_pages()).characters
-    read = ["".join(characters[t] for t in row) for row in lines.tokens]
-    assert "".join(read) == embedded_pages()[: 32 * len(read)]
-    found = {
-        words: names[label]
-        for text, label in zip(read, lines.labels, strict=True)
-        for words in ("Jabberwock,", "Ozymandias", "nation, ", "shepherd", "good fortune,")
-        if words in text
-    }
-    assert found == {
-        "Jabberwock,": "Carroll's verse",
-        "Ozymandias": "romantic verse",
-        "nation, ": "Gettysburg",
-        "shepherd": "Bible",
-        "good fortune,": "novels",
-    }
-
-
-def test_drawn_lines_are_on_their_topics():
-    """Four words of ten are one of the topic's 100, behind 200 that all share; the text changes every 128 words."""
-    lines = study.topics(16)
-    assert (lines.tokens.shape, lines.size) == ((600, 16), 1000)
-    for words, labels in ((lines.tokens, lines.labels), (lines.text.reshape(-1, 128), None)):
-        own = words >= 200
-        assert own.mean() == pytest.approx(0.4, abs=0.02)
-        topic = (words - 200) // 100
-        first = topic[np.arange(len(words)), own.argmax(1)] if labels is None else labels
-        assert (topic == first[:, None])[own].all()
 
 
 @pytest.mark.slow
@@ -61,7 +29,7 @@ def test_the_arms_are_what_they_are_called(monkeypatch):
     assert broken == [2]
     assert numbers["accuracy, scratch"] == whole["accuracy, scratch"]
     # argmax of NaN is the first text for every line
-    lines = study.topics(16)
+    lines = topic_lines(16)
     rest = np.random.default_rng(0).permutation(len(lines.labels))[64:]
     first = pytest.approx([(lines.labels[rest] == 0).mean()])
     assert numbers["accuracy, frozen"] == first
@@ -109,12 +77,12 @@ def test_more_labels_than_lines():
 @pytest.mark.covers("AT-18")
 def test_each_arm_starts_from_its_network_and_one_is_frozen(monkeypatch):
     """The arm of an untrained network answers 0, of a trained frozen one 1, and of one that learns 2."""
-    lines = study.topics(16)
+    lines = topic_lines(16)
     rest = np.random.default_rng(0).permutation(len(lines.labels))[64:]
     shares = [(lines.labels[rest] == k).mean() for k in range(3)]
     assert len(set(shares)) == 3
     answers = {("untrained", False): 0, ("trained", True): 1, ("trained", False): 2}
-    monkeypatch.setattr(study, "topics", lambda length: lines)
+    monkeypatch.setattr(study, "topic_lines", lambda length: lines)
     monkeypatch.setattr(study, "initial", lambda *_: "untrained")
     monkeypatch.setattr(study, "pretrain", lambda *_: "trained")
     monkeypatch.setattr(study, "classify", lambda net, network, *_, frozen: answers[network, frozen])

@@ -1,0 +1,283 @@
+"""A GPT or BERT that reads a text for another task: its form, its tokens, and the weights that it starts from.
+
+`--init_from` takes a run of sequence.language_model or of sequence.masked_language_model, or a folder of published
+weights; `pretraining` finds or trains such a run on the text of the data set.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from dlcore.data.text import Vocabulary
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.origin import Origin, Start, read_origin
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.splits import Spec
+from dlcore.extras import require
+from dlcore.kits.training import earlier_run
+from dlcore.learner import Range
+from dlcore.models import bert, create_model, gpt2
+
+__all__ = ["SETTINGS", "build", "check", "decode", "facts", "origin", "start", "text_encoder"]
+
+PRETRAINING = "pretraining"
+PAGES = {"gpt2": "sequence.language_model", "bert": "sequence.masked_language_model"}
+FAMILIES = {"gpt2": gpt2, "bert": bert}
+FORM = ("num_layers", "num_heads", "width")
+
+SETTINGS = {
+    "model": Setting("gpt2", "network that reads a text", Literal["gpt2", "bert"], essential=True),
+    "num_layers": Setting(2, "blocks of a network that is not from weights", limits=Range(1)),
+    "num_heads": Setting(4, "attention heads of a network that is not from weights", limits=Range(1)),
+    "width": Setting(64, "features of a token in a network that is not from weights", limits=Range(1)),
+    "dropout": Setting(0.1, "probability to drop a feature in training", limits=Range(0, 0.99), regularizes=True),
+    "init_from": Setting(
+        PRETRAINING,
+        "weights to start from: a run of sequence.language_model (gpt2) or sequence.masked_language_model (bert), or a "
+        "folder of `dlcore convert`; pretraining finds or trains such a run on the text of --dataset; none starts from "
+        "random ones",
+        str | None,
+        essential=True,
+        origin=lambda flags: origin(flags),
+    ),
+    "pretraining_steps": Setting(1000, "training steps of --init_from=pretraining", limits=Range(1)),
+    "tokenizer": Setting(
+        None, "tokenizer.json of published weights; by default tokens are characters", str | None, essential=True
+    ),
+}
+
+
+def origin(flags: Flags) -> Origin | None:
+    """Read where the weights of `--init_from` come from.
+
+    Args:
+      flags: of SETTINGS.
+
+    Returns:
+      The origin; None without weights, or where the page trains a run first.
+
+    Raises:
+      ValueError: there are no weights.
+      FlagError: they are of another network, or read other tokens than the flags say.
+    """
+    if flags.init_from in (None, PRETRAINING):
+        return None
+    found = read_origin(flags.init_from, "init_from")
+    page, names = PAGES[flags.model], FAMILIES[flags.model].MODELS
+    if found.page != page and not (found.page is None and found.model in names):
+        given = f"weights of {found.model}" if found.page is None else f"a run of {found.page}"
+        allowed = f"a run of {page}, or a folder of `dlcore convert` with {' or '.join(names)}"
+        raise FlagError(f"--{found.name}: {given}; allowed: with --model={flags.model} {allowed}")
+    if found.page is None and flags.tokenizer is None:
+        raise FlagError(f"--{found.name}: reads tokens of its own; allowed: beside --tokenizer, its tokenizer.json")
+    if found.page is not None and flags.tokenizer is not None:
+        raise FlagError(f"--tokenizer={flags.tokenizer}: --{found.name} reads characters; allowed: none")
+    network = _network(flags, found)
+    for name in FORM:
+        if name in flags.given and flags[name] != getattr(network, name):
+            raise FlagError(f"--{name}={flags[name]}: not that of --{found.name}; allowed: {getattr(network, name)}")
+    return found
+
+
+def _network(flags: Flags, found: Origin | None, vocab_size: int = 2, window: int = 2) -> nn.Module:
+    """The network in the form of its weights; without some, in that of the flags, for a vocabulary and a window."""
+    extra = {"head": "pooled"} if flags.model == "bert" else {}  # without the head that fills in tokens
+    if found is not None and found.page is None:
+        return create_model(found.model, **(found.fields | extra | {"dropout": flags.dropout}))
+    if found is not None:
+        fields, vocab_size = found.fields | {"window": found.settings["window"]}, len(found.spec["vocabulary"])
+    else:
+        fields = {name: flags[name] for name in FORM} | {"window": window}
+        fields |= {"mlp_features": 4 * flags.width} if flags.model == "bert" else {}
+    if flags.model == "bert" and flags.tokenizer is None:
+        vocab_size += 1  # the mask token
+    module = gpt2.GPT2 if flags.model == "gpt2" else bert.BERT
+    return module(**(fields | extra | {"vocab_size": vocab_size, "dropout": flags.dropout}))
+
+
+def check(flags: Flags) -> Any:
+    """Check that the flags fit together.
+
+    Args:
+      flags: of SETTINGS, and `dataset`.
+
+    Returns:
+      A network of the form that they say, for any vocabulary.
+
+    Raises:
+      FlagError: they do not.
+      MissingPackage: `--tokenizer` needs a package that is not installed.
+    """
+    found = origin(flags)
+    if flags.tokenizer is not None:
+        require("tokenizers", what="--tokenizer")
+        _tokenizer(flags.tokenizer)
+        if flags.init_from == PRETRAINING:
+            raise FlagError(f"--tokenizer={flags.tokenizer}: --init_from=pretraining reads characters; allowed: none")
+    if flags.init_from == PRETRAINING and flags.dataset == "file":
+        raise FlagError("--init_from=pretraining: of embedded texts; allowed with --dataset=file: weights, or none")
+    if found is None and flags.width % flags.num_heads:
+        raise FlagError(f"--num_heads={flags.num_heads}: does not divide --width={flags.width}; allowed: a divisor")
+    return _network(flags, found)
+
+
+def _tokenizer(path: str) -> Any:
+    from tokenizers import Tokenizer
+
+    if not Path(path).is_file():
+        raise FlagError(f"--tokenizer={path}: no such file; allowed: a tokenizer.json")
+    try:
+        return Tokenizer.from_file(path)
+    except Exception as error:  # the package raises no class of its own
+        raise FlagError(f"--tokenizer={path}: {error}; allowed: a tokenizer.json") from None
+
+
+def text_encoder(flags: Flags, spec: Spec, what: str) -> Callable[[str], np.ndarray]:
+    """Build what turns texts into tokens.
+
+    Args:
+      flags: `tokenizer`.
+      spec: with `vocabulary`, the characters, where there is no tokenizer.
+      what: names the vocabulary in errors, such as `--init_from='run'`.
+
+    Returns:
+      Text -> tokens [n] int32; it raises a FlagError that names characters outside the vocabulary.
+    """
+    if "vocabulary" not in spec:
+        tokenizer = _tokenizer(flags.tokenizer)
+        return lambda text: np.array(tokenizer.encode(text).ids, np.int32)
+    vocabulary = Vocabulary(spec["vocabulary"])
+
+    def encode(text: str) -> np.ndarray:
+        if unknown := sorted(set(text) - set(vocabulary.characters)):
+            missing = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+            size = len(vocabulary.characters)
+            raise FlagError(f"{what}: its vocabulary lacks {missing}; allowed: texts of its {size} characters")
+        return vocabulary.encode(text).astype(np.int32)
+
+    return encode
+
+
+def decode(flags: Flags, spec: Spec, tokens: np.ndarray) -> str:
+    """Turn tokens into text.
+
+    Args:
+      flags: `tokenizer`.
+      spec: as in `text_encoder`.
+      tokens: [n] int.
+
+    Returns:
+      The text.
+    """
+    if "vocabulary" in spec:
+        return Vocabulary(spec["vocabulary"]).decode(tokens)
+    return _tokenizer(flags.tokenizer).decode(tokens.tolist())
+
+
+def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray], Spec]:
+    """Tokenize texts by the vocabulary of the weights, and describe the network that reads them.
+
+    Args:
+      flags: of SETTINGS, and `dataset`.
+      texts: N texts.
+      whole: a text with the characters of the vocabulary where no weights say them.
+
+    Returns:
+      (tokens of each text, spec): `vocabulary` where tokens are characters; `network`, the fields of the module;
+      `cls_token`, the token that a BERT of characters has in front, its mask token, else None; `longest`, the most
+      tokens of a text.
+
+    Raises:
+      FlagError: the vocabulary lacks characters of the texts, or has another size than the weights'.
+    """
+    found, spec, is_bert = origin(flags), {}, flags.model == "bert"
+    if flags.tokenizer is None:
+        spec["vocabulary"] = Vocabulary.of(whole).characters if found is None else found.spec["vocabulary"]
+        size = len(spec["vocabulary"])
+    else:
+        size = _tokenizer(flags.tokenizer).get_vocab_size()
+    encode = text_encoder(flags, spec, f"--dataset={flags.dataset}" if found is None else f"--{found.name}")
+    tokens = [encode(text) for text in texts]
+    has_cls = is_bert and flags.tokenizer is None
+    network = _network(flags, found, size, max(map(len, tokens)) + has_cls)
+    if flags.tokenizer is not None and size != network.vocab_size:
+        raise FlagError(f"--tokenizer={flags.tokenizer}: {size} tokens; allowed: {network.vocab_size}, as the weights")
+    names = {f.name for f in dataclasses.fields(network)} - {"parent", "name", "dtype"}
+    spec["network"] = {name: getattr(network, name) for name in sorted(names)}
+    spec |= {"cls_token": size if has_cls else None, "longest": network.window - has_cls}
+    return tokens, spec
+
+
+def build(setup: Setup) -> nn.Module:
+    """Build the network.
+
+    Args:
+      setup: with the spec of `facts`.
+
+    Returns:
+      The flax module.
+    """
+    module = gpt2.GPT2 if setup.flags.model == "gpt2" else bert.BERT
+    return module(**setup.spec["network"], dtype=setup.dtype)
+
+
+def _pretrained(setup: Setup) -> dict:
+    """The parameters that `--init_from` names, or of a run on the text of the data set."""
+    flags, network = setup.flags, setup.spec["network"]
+    found = origin(flags)
+    if found is not None and found.page is None:
+        from dlcore.run.weights import load_weights
+
+        return load_weights(found.path)[1]["params"]
+    if found is not None:
+        return earlier_run.load(found.path).params
+    words = [f"--dataset={flags.dataset}", f"--window={network['window']}"]
+    words += [f"--model.{name}={network[name]}" for name in (*FORM, "mlp_features") if name in network]
+    if not flags.smoke:
+        words += [f"--steps={flags.pretraining_steps}", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
+    folder = earlier_run.find_or_train(flags.replace(init_from=None), "init_from", PAGES[flags.model], words)
+    phase = earlier_run.load(folder)
+    earlier_run.check_facts(f"init_from={str(folder)!r}", phase.spec, setup.spec, "vocabulary")
+    return phase.params
+
+
+def start(setup: Setup, transformation: Callable[[], optax.GradientTransformation]) -> Start | None:
+    """Start the module `network` from the weights of `--init_from`; other modules start anew.
+
+    Args:
+      setup: with the flags of SETTINGS and the spec of `facts`.
+      transformation: gives the optimizer, which starts anew.
+
+    Returns:
+      State -> State with the weights and a new optimizer state; None without `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: the weights do not fit.
+    """
+    flags = setup.flags
+    if flags.init_from is None:
+        return None
+    load = functools.cache(lambda: _pretrained(setup))
+
+    def fitted(state: Any) -> Any:
+        from dlcore.run.weights import fit_weights
+
+        wanted = state.params["network"]
+        # The heads that fill in tokens serve nothing here.
+        weights = {name: leaves for name, leaves in load().items() if name in wanted}
+        return {**state.params, "network": fit_weights(weights, wanted, f"init_from={flags.init_from!r}")[0]}
+
+    def replace(state: Any) -> Any:
+        params = jax.tree.map(jnp.asarray, fitted(state))
+        return state.replace(params=params, opt_state=jax.jit(transformation().init)(params))
+
+    return Start(replace, lambda state: None if flags.init_from == PRETRAINING else fitted(state) and None)

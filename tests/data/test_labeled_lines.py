@@ -1,0 +1,74 @@
+"""Lines have the labels of what they are from, files of texts are read, and bad lines are named."""
+
+import numpy as np
+import pytest
+
+from dlcore.data.labeled_lines import PAGE_TEXTS, labeled_texts, page_lines
+from dlcore.data.text import Vocabulary, embedded_pages
+from dlcore.data.topics import as_characters, topic_lines
+
+
+def test_lines_have_the_labels_of_their_texts():
+    lines, names = page_lines(32), list(PAGE_TEXTS)
+    characters = Vocabulary.of(embedded_pages()).characters
+    read = ["".join(characters[t] for t in row) for row in lines.tokens]
+    assert "".join(read) == embedded_pages()[: 32 * len(read)]
+    found = {
+        words: names[label]
+        for text, label in zip(read, lines.labels, strict=True)
+        for words in ("Jabberwock,", "Ozymandias", "nation, ", "shepherd", "good fortune,")
+        if words in text
+    }
+    assert found == {
+        "Jabberwock,": "Carroll's verse",
+        "Ozymandias": "romantic verse",
+        "nation, ": "Gettysburg",
+        "shepherd": "Bible",
+        "good fortune,": "novels",
+    }
+    texts = labeled_texts("pages", 32)
+    assert (texts.texts, texts.class_names) == (read, tuple(names))
+    np.testing.assert_array_equal(texts.labels, lines.labels)
+
+
+def test_topics_are_lines_of_characters():
+    texts, lines = labeled_texts("topics", 5), topic_lines(5, 1500)
+    assert texts.texts[7] == as_characters(lines.tokens[7])
+    assert (len(texts.texts), texts.class_names[3]) == (1500, "topic 3")
+    np.testing.assert_array_equal(texts.labels, lines.labels)
+
+
+def test_a_file_of_labels_and_texts(tmp_path):
+    path = tmp_path / "texts.tsv"
+    path.write_text("good\tfine film\nbad\tdull, and\tlong\n\n good \tbrave\n", encoding="utf-8")
+    texts = labeled_texts("file", 4, path)
+    assert texts.texts == ["fine film", "dull, and\tlong", "brave"]
+    assert texts.class_names == ("bad", "good")
+    assert texts.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a\tb\nno label\n", "line 2 has no label or no text; allowed: lines `label TAB text`"),
+        ("a\tb\na\t \n", "line 2 has no label or no text"),
+        ("a\tb\na\tc\n", "1 classes; allowed: texts of at least 2"),
+        ("", "0 classes; allowed: texts of at least 2"),
+    ],
+)
+def test_files_that_hold_no_labeled_texts(tmp_path, content, message):
+    path = tmp_path / "texts.tsv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        labeled_texts("file", 4, path)
+
+
+def test_what_cannot_be_loaded(tmp_path):
+    with pytest.raises(ValueError, match="dataset='imdb': unknown; allowed: topics, pages, file"):
+        labeled_texts("imdb", 4)
+    with pytest.raises(ValueError, match="data_dir=None: missing; allowed: a file of lines"):
+        labeled_texts("file", 4)
+    with pytest.raises(FileNotFoundError, match="no such file; allowed: a file of lines"):
+        labeled_texts("file", 4, tmp_path / "no.tsv")
+    with pytest.raises(ValueError, match="length=0: out of range; allowed: 1 to"):
+        page_lines(0)
