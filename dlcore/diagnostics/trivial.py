@@ -19,6 +19,7 @@ _TWINS = {
     "accuracy": ("accuracy_supervised", "the same training on the labeled images alone"),
     "target_accuracy": ("source_only_accuracy", "the same training without adaptation"),
     "psnr": ("psnr_bicubic", "bicubic interpolation"),
+    "gram_loss": ("gram_loss_noise", "the noise that it starts from"),
     "map_l1": ("unchanged_l1", "unchanged images"),
     "shape_iou": ("shuffled_iou", "edges of another image"),
     "object_correctness": ("shuffled_correctness", "the sentence of another image"),

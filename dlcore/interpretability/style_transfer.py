@@ -5,7 +5,7 @@ Gatys, Ecker & Bethge, "Image style transfer using convolutional neural networks
     L(x) = alpha L_content(phi_l(x), phi_l(p)) + beta mean_{s in S} L_style(gram phi_s(x), gram phi_s(a)) + gamma TV(x)
 
 The losses are in `dlcore.losses.style`. A weight of 0 leaves a term out: beta = 0 recovers the content, alpha = 0 makes
-a texture (Gatys, Ecker & Bethge 2015, arXiv:1505.07376).
+a texture, which `dlcore.interpretability.texture_synthesis` makes in any size.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from dlcore.interpretability.image_optimization import check_layers, image_learn
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 
-__all__ = ["learner", "style_grams", "transfer_terms"]
+__all__ = ["gram_loss", "learner", "noise_image", "style_grams", "transfer_terms"]
 
 
 def style_grams(maps: dict[str, jax.Array], style_layers: tuple[str, ...]) -> dict[str, jax.Array]:
@@ -34,6 +34,32 @@ def style_grams(maps: dict[str, jax.Array], style_layers: tuple[str, ...]) -> di
       {layer: [..., C, C]}.
     """
     return {s: gram_matrix(maps[s]) / (maps[s].shape[-3] * maps[s].shape[-2]) for s in style_layers}
+
+
+def gram_loss(maps: dict[str, jax.Array], grams: dict[str, jax.Array]) -> jax.Array:
+    """Compute the mean style loss of the layers.
+
+    Args:
+      maps: {layer: [..., h, w, C]} of the rendered image, of any size.
+      grams: {layer: [..., C, C]} of the style, as `style_grams` gives them.
+
+    Returns:
+      [...], the mean over the layers of `grams`.
+    """
+    return sum(style_loss(maps[s], gram, 1) for s, gram in grams.items()) / max(1, len(grams))
+
+
+def noise_image(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draw the image that an optimization starts from: noise of deviation 0.1 around gray.
+
+    Args:
+      key: PRNG key.
+      shape: (H, W, C).
+
+    Returns:
+      [H, W, C], about [0, 1].
+    """
+    return 0.5 + 0.1 * jax.random.normal(key, shape)
 
 
 def transfer_terms(
@@ -57,7 +83,7 @@ def transfer_terms(
     """
     return {
         "content": content_loss(maps[content_layer], content),
-        "style": sum(style_loss(maps[s], gram, 1) for s, gram in grams.items()) / max(1, len(grams)),
+        "style": gram_loss(maps, grams),
         "variation": total_variation_loss(image),
     }
 
@@ -106,7 +132,7 @@ def learner(
 
     def initial(key, example):
         image = to_float(example["content"])
-        return image if start == "content" else 0.5 + 0.1 * jax.random.normal(key, image.shape)
+        return image if start == "content" else noise_image(key, image.shape)
 
     def targets(network, example):
         # The map keeps the positions of the content; Gram matrices describe the style without positions.

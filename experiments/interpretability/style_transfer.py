@@ -2,7 +2,7 @@
 
 python -m experiments.interpretability.style_transfer        (a minute beside other jobs)
 python -m experiments.interpretability.style_transfer --content=PHOTO --style=PAINTING --height=256
-python -m experiments.interpretability.style_transfer --content_weight=0       (a texture)
+python -m experiments.interpretability.style_transfer --content_weight=0       (a texture; texture_synthesis: any size)
 """
 
 from dlcore.data.sample_images import fit_to, sample_image

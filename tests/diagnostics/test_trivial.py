@@ -70,6 +70,7 @@ def test_detection_without_detections():
         ("knn", {"knn": 0.9, "knn_untrained": 0.8}, (0.8, "the untrained network")),
         ("accuracy", {"accuracy_supervised": 0.7}, (0.7, "the same training on the labeled images alone")),
         ("psnr", {"psnr_bicubic": 30, "psnr": 31}, (30.0, "bicubic interpolation")),
+        ("gram_loss", {"gram_loss": 1e-4, "gram_loss_noise": 0.03}, (0.03, "the noise that it starts from")),
         ("knn", {"knn_untrained": None}, (0.1, "the most frequent class")),
         ("accuracy", {"knn_untrained": 0.8}, None),
     ],
