@@ -44,8 +44,13 @@ from dlcore.interpretability.scores import box_of_map as box_of_map
 from dlcore.interpretability.scores import deletion_insertion as deletion_insertion
 from dlcore.interpretability.scores import pointing_game as pointing_game
 from dlcore.interpretability.scores import rank_correlation as rank_correlation
+from dlcore.interpretability.style_transfer import gram_loss as gram_loss
+from dlcore.interpretability.style_transfer import noise_image as noise_image
 from dlcore.interpretability.style_transfer import style_grams as style_grams
 from dlcore.interpretability.style_transfer import transfer_terms as transfer_terms
+from dlcore.interpretability.texture_synthesis import repetition as repetition
+from dlcore.interpretability.texture_synthesis import texture_loss as texture_loss
+from dlcore.interpretability.texture_synthesis import tiled as tiled
 from dlcore.interpretability.units import Patches as Patches
 from dlcore.interpretability.units import Reach as Reach
 from dlcore.interpretability.units import receptive_field as receptive_field

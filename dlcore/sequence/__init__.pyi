@@ -28,3 +28,7 @@ from dlcore.sequence.patterns import PatternNet as PatternNet
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder as RecurrentEncoderDecoder
 from dlcore.sequence.seq2seq import exact_match as exact_match
 from dlcore.sequence.seq2seq import matches as matches
+from dlcore.sequence.text_classification import PADDING as PADDING
+from dlcore.sequence.text_classification import Pooling as Pooling
+from dlcore.sequence.text_classification import TextClassifier as TextClassifier
+from dlcore.sequence.text_classification import pool_features as pool_features
