@@ -33,13 +33,15 @@ PRETRAINING = "pretraining"
 PAGES = {"gpt2": "sequence.language_model", "bert": "sequence.masked_language_model"}
 FAMILIES = {"gpt2": gpt2, "bert": bert}
 FORM = ("num_layers", "num_heads", "width")
+MASKED_WINDOW = 32
+"""Least window of a masked language model that is trained first: it learns from 15 % of it, of 9 tokens from one."""
 
 SETTINGS = {
     "model": Setting("gpt2", "network that reads a text", Literal["gpt2", "bert"], essential=True),
     "num_layers": Setting(2, "blocks of a network that is not from weights", limits=Range(1)),
     "num_heads": Setting(4, "attention heads of a network that is not from weights", limits=Range(1)),
     "width": Setting(64, "features of a token in a network that is not from weights", limits=Range(1)),
-    "dropout": Setting(0.1, "probability to drop a feature in training", limits=Range(0, 0.99), regularizes=True),
+    "dropout": Setting(0.1, "probability to drop a feature in training", limits=Range(0, 0.99)),
     "init_from": Setting(
         PRETRAINING,
         "weights to start from: a run of sequence.language_model (gpt2) or sequence.masked_language_model (bert), or a "
@@ -208,7 +210,10 @@ def facts(flags: Flags, texts: list[str], whole: str) -> tuple[list[np.ndarray],
     encode = text_encoder(flags, spec, f"--dataset={flags.dataset}" if found is None else f"--{found.name}")
     tokens = [encode(text) for text in texts]
     has_cls = is_bert and flags.tokenizer is None
-    network = _network(flags, found, size, max(map(len, tokens)) + has_cls)
+    window = max(map(len, tokens)) + has_cls
+    if is_bert and flags.init_from == PRETRAINING:
+        window = max(window, MASKED_WINDOW)
+    network = _network(flags, found, size, window)
     if flags.tokenizer is not None and size != network.vocab_size:
         raise FlagError(f"--tokenizer={flags.tokenizer}: {size} tokens; allowed: {network.vocab_size}, as the weights")
     names = {f.name for f in dataclasses.fields(network)} - {"parent", "name", "dtype"}
