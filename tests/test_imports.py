@@ -67,6 +67,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ): "a semi-supervised classifier is measured as a supervised one",
     ("semi_supervised", "classic_ml"): "labels spread over a graph of distances between points",
     ("semi_supervised", "generative"): "the classifier of K+1 classes is one player of a GAN",
+    ("sequence", "classification"): "a classifier of texts is the supervised classifier, of tokens",
     ("transfer", "classic_ml"): "a logistic regression of domains gives the ratio of their densities",
     ("vision3d", "classical_vision"): "a bundle of many views starts from two views and from the poses of the others",
     ("vision_language", "sequence"): "captions are decoded by the search that every sequence is decoded by",

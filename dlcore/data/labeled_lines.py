@@ -59,8 +59,8 @@ def page_lines(length: int) -> LabeledLines:
     starts = sorted((text.index(words), label) for label, first in enumerate(PAGE_TEXTS.values()) for words in first)
     tokens = vocabulary.encode(text).astype(np.int32)
     count = len(tokens) // length
-    which = np.searchsorted([place for place, _ in starts], length * np.arange(count), side="right") - 1
-    labels = np.array([label for _, label in starts], np.int32)[which]
+    index = np.searchsorted([position for position, _ in starts], length * np.arange(count), side="right") - 1
+    labels = np.array([label for _, label in starts], np.int32)[index]
     return LabeledLines(tokens, tokens[: count * length].reshape(count, length), labels, len(vocabulary.characters))
 
 

@@ -62,9 +62,9 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
     rng = np.random.default_rng(seed)
 
     def words(labels: np.ndarray, length: int) -> np.ndarray:
-        own = COMMON_WORDS + TOPIC_WORDS * labels[:, None] + rng.integers(0, TOPIC_WORDS, (len(labels), length))
-        shared = rng.integers(0, COMMON_WORDS, own.shape)
-        return np.where(rng.random(own.shape) < OWN_SHARE, own, shared).astype(np.int32)
+        special = COMMON_WORDS + TOPIC_WORDS * labels[:, None] + rng.integers(0, TOPIC_WORDS, (len(labels), length))
+        shared = rng.integers(0, COMMON_WORDS, special.shape)
+        return np.where(rng.random(special.shape) < OWN_SHARE, special, shared).astype(np.int32)
 
     text = words(rng.integers(0, NUM_TOPICS, documents), DOCUMENT).reshape(-1)
     labels = rng.integers(0, NUM_TOPICS, count).astype(np.int32)

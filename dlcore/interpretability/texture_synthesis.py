@@ -57,10 +57,10 @@ def repetition(image: np.ndarray, period: tuple[int, int]) -> float:
     pairs = [
         (image[h:, w:], image[: image.shape[0] - h, : image.shape[1] - w]) for h, w in ((period[0], 0), (0, period[1]))
     ]
-    found = [float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in pairs if a.size and b.size]
-    if not found:
+    correlations = [float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in pairs if a.size and b.size]
+    if not correlations:
         raise ValueError(f"period={period}: no smaller than the image; allowed: below {image.shape[:2]}")
-    return max(found)
+    return max(correlations)
 
 
 def texture_loss(

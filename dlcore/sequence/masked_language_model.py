@@ -93,11 +93,11 @@ def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> 
     neighbors = triples // size
     # The most frequent token between each two neighbors, of several the first.
     order = np.lexsort((triples, -counts, neighbors))
-    known, first = np.unique(neighbors[order], return_index=True)
+    observed, first = np.unique(neighbors[order], return_index=True)
     best = triples[order][first] % size
-    wanted = test[:-2].astype(np.int64) * size + test[2:]
-    position = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    filled = np.where(known[position] == wanted, best[position], most_frequent)
+    expected = test[:-2].astype(np.int64) * size + test[2:]
+    position = np.minimum(np.searchsorted(observed, expected), len(observed) - 1)
+    filled = np.where(observed[position] == expected, best[position], most_frequent)
     inner = test[1:-1]
     return {
         "most frequent token": float((inner == most_frequent).mean()),

@@ -152,7 +152,10 @@ def text_encoder(flags: Flags, spec: Spec, what: str) -> Callable[[str], np.ndar
       what: names the vocabulary in errors, such as `--init_from='run'`.
 
     Returns:
-      Text -> tokens [n] int32; it raises a FlagError that names characters outside the vocabulary.
+      Text -> tokens [n] int32.
+
+    Raises:
+      FlagError: there is no tokenizer.json; when called: a text has characters outside the vocabulary, which are named.
     """
     if "vocabulary" not in spec:
         tokenizer = _tokenizer(flags.tokenizer)
