@@ -27,8 +27,6 @@ from dlcore.detection.dense import tower as tower
 from dlcore.detection.detr import DETR as DETR
 from dlcore.detection.detr import LossWeights as LossWeights
 from dlcore.detection.detr import MatchingCosts as MatchingCosts
-from dlcore.detection.detr import attention_maps as attention_maps
-from dlcore.detection.detr import cardinality as cardinality
 from dlcore.detection.detr_names import DETR_NAMES as DETR_NAMES
 from dlcore.detection.detr_names import DETR_OLD_NAMES as DETR_OLD_NAMES
 from dlcore.detection.fast_rcnn import FastRCNN as FastRCNN
@@ -55,6 +53,7 @@ from dlcore.detection.mask_rcnn import probabilities as probabilities
 from dlcore.detection.padding import ImageSize as ImageSize
 from dlcore.detection.padding import own_sizes as own_sizes
 from dlcore.detection.padding import pixel_mask as pixel_mask
+from dlcore.detection.padding import token_positions as token_positions
 from dlcore.detection.padding import with_sizes as with_sizes
 from dlcore.detection.padding import zero_padding as zero_padding
 from dlcore.detection.rcnn import RCNN as RCNN

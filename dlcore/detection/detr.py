@@ -24,26 +24,15 @@ from flax import linen as nn
 
 from dlcore.detection.dense import best_detections, detector_learner, named_maps
 from dlcore.detection.detr_names import DETR_NAMES, DETR_OLD_NAMES
-from dlcore.detection.padding import ImageSize, pixel_mask
+from dlcore.detection.padding import ImageSize, token_positions
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
+from dlcore.metrics.detection import cardinality_error
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
-from dlcore.nn.position import sinusoidal_encoding_2d
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
 
-__all__ = [
-    "DETR",
-    "LossWeights",
-    "MatchingCosts",
-    "Outputs",
-    "attention_maps",
-    "cardinality",
-    "image_losses",
-    "learner",
-    "match",
-    "postprocess",
-]
+__all__ = ["DETR", "LossWeights", "MatchingCosts", "Outputs", "image_losses", "learner", "match", "postprocess"]
 
 
 class Outputs(NamedTuple):
@@ -113,16 +102,11 @@ class DETR(nn.Module):
         # Backbone features as a sequence of tokens.
         (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))  # [B, h, w, C]
         y = Conv(self.features, (1, 1), dtype=self.dtype, name="input_projection")(y)
-        position, mask, sides = _positions_and_mask(y.shape[1:3], x.shape[1:3], self.features, image_size)
+        position, mask, sides = token_positions(y.shape[1:3], x.shape[1:3], self.features, image_size)
         position = position.astype(y.dtype)  # [h w, D] or [B, h w, D]
         memory = y.reshape(y.shape[0], -1, self.features)  # [B, h w, D]
-        block = {
-            "pre_norm": self.pre_norm,
-            "dropout_rate": self.dropout_rate,
-            "attention_dropout_rate": self.dropout_rate,
-            "fused_qkv": False,
-            "dtype": self.dtype,
-        }
+        block = {"pre_norm": self.pre_norm, "fused_qkv": False, "dtype": self.dtype}
+        block |= {"dropout_rate": self.dropout_rate, "attention_dropout_rate": self.dropout_rate}
         # Transformer encoder over the image tokens.
         for i in range(self.encoder_layers):
             layer = TransformerEncoderBlock(self.num_heads, self.hidden_features, name=f"encoder_{i}", **block)
@@ -148,53 +132,6 @@ class DETR(nn.Module):
         acc_dtype = logits_dtype(logits.dtype)
         boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))  # [B, layers, Q, 4]
         return Outputs(logits.astype(acc_dtype), boxes), sides
-
-
-def _positions_and_mask(
-    shape: tuple[int, int], canvas: tuple[int, int], features: int, image_size: jax.Array | None
-) -> tuple[jax.Array, jax.Array | None, np.ndarray | jax.Array]:
-    """Encode the tokens' places, mask those of the padding, and find the sides that boxes are shares of.
-
-    Returns ([h w, D], None, [4]), or of padded images ([B, h w, D], [B, 1, 1, h w] bool, [B, 4]).
-    """
-    if image_size is None:
-        position = sinusoidal_encoding_2d(*shape, features).reshape(-1, features)
-        return position, None, np.tile(np.array(canvas[::-1], np.float32), 2)
-    mask = pixel_mask(image_size, shape, (canvas[0] // shape[0], canvas[1] // shape[1]))  # [B, h, w]
-    position = sinusoidal_encoding_2d(*shape, features, num_rows=mask[:, :, 0].sum(1), num_columns=mask[:, 0].sum(1))
-    sides = jnp.tile(image_size[:, ::-1], 2).astype(jnp.float32)
-    return position.reshape(len(mask), -1, features), mask.reshape(len(mask), 1, 1, -1), sides
-
-
-def attention_maps(
-    model: DETR, variables: Any, images: jax.Array, image_size: jax.Array | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the cross-attention maps of the queries of each image.
-
-    Args:
-      model: a `DETR`.
-      variables: of it.
-      images: [B, H, W, C], the model's input.
-      image_size: [B, 2] of padded images, as the model takes it.
-
-    Returns:
-      (scores [B, Q], labels [B, Q] of the likeliest classes, [B, Q, h, w] attention of each query of the last decoder
-      layer to the tokens, the mean over heads, with sum 1).
-    """
-
-    @jax.jit
-    def apply(variables: Any, *inputs: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-        (outputs, _), collections = model.apply(variables, *inputs, mutable=["intermediates"])
-        probs = jax.nn.softmax(outputs.logits[:, -1])[..., :-1]
-        layer = collections["intermediates"][f"decoder_{model.decoder_layers - 1}"]["cross_attn"]
-        return probs.max(-1), probs.argmax(-1), layer["weights"][0].mean(-3)
-
-    shapes = jax.eval_shape(
-        lambda v, x: model.apply(v, x, method=lambda m, x: m.backbone.features(x)), variables, images
-    )
-    # Cross-attention of the last decoder layer, on the grid of the tokens.
-    scores, labels, weights = (np.asarray(x) for x in apply(variables, images, image_size))
-    return scores, labels, weights.reshape(*weights.shape[:2], *shapes[model.stage].shape[1:3])
 
 
 class MatchingCosts(NamedTuple):
@@ -226,12 +163,7 @@ class LossWeights(NamedTuple):
 
 
 def match(
-    logits: jax.Array,
-    boxes: jax.Array,
-    true: jax.Array,
-    labels: jax.Array,
-    valid: jax.Array,
-    costs: MatchingCosts = MatchingCosts(),
+    logits: jax.Array, boxes: jax.Array, true: jax.Array, labels: jax.Array, valid: jax.Array, costs: MatchingCosts
 ) -> jax.Array:
     """Match each true box of an image to a query of its own, at the least total cost.
 
@@ -312,26 +244,6 @@ def image_losses(
     return {**sums, "num_foreground": valid.sum(dtype=jnp.int32)}
 
 
-def cardinality(
-    outputs: Outputs, sides: jax.Array, boxes: jax.Array, labels: jax.Array, valid: jax.Array
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """Measure by how much the number of queries that claim an object differs from the number of objects.
-
-    Args:
-      outputs: of one image, without the leading axis.
-      sides: not used.
-      boxes: not used.
-      labels: not used.
-      valid: [M] bool, False for padding.
-
-    Returns:
-      {"cardinality_error": (absolute difference, 1)}.
-    """
-    logits = outputs.logits[-1]
-    num_predicted = (logits.argmax(-1) < logits.shape[-1] - 1).sum(dtype=jnp.int32)
-    return {"cardinality_error": (jnp.abs(num_predicted - valid.sum(dtype=jnp.int32)), jnp.int32(1))}
-
-
 def postprocess(
     outputs: Outputs, sides: jax.Array, size: ImageSize, *, score_thresh: float = 0.05, detections_per_img: int
 ) -> dict[str, jax.Array]:
@@ -384,12 +296,16 @@ def learner(
       The learner, as `detector_learner` describes it; it also measures `cardinality_error`, the mean difference between
       the queries that claim an object and the objects.
     """
+
+    def measures(outputs, sides, boxes, labels, valid) -> dict[str, tuple[jax.Array, jax.Array]]:
+        return {"cardinality_error": (cardinality_error(outputs.logits[-1], valid), jnp.int32(1))}
+
     return detector_learner(
         model=model,
         optimizer=optimizer,
         preprocess=preprocess,
         augment=augment,
         losses=partial(image_losses, costs=costs, weights=weights, auxiliary=auxiliary),
-        measures=cardinality,
+        measures=measures,
         postprocess=partial(postprocess, score_thresh=score_thresh, detections_per_img=detections_per_img),
     )

@@ -6,8 +6,11 @@ zero after normalization, anchors in it are treated as all others, and boxes are
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-__all__ = ["ImageSize", "own_sizes", "pixel_mask", "with_sizes", "zero_padding"]
+from dlcore.nn.position import sinusoidal_encoding_2d
+
+__all__ = ["ImageSize", "own_sizes", "pixel_mask", "token_positions", "with_sizes", "zero_padding"]
 
 ImageSize = tuple[int | jax.Array, int | jax.Array] | jax.Array
 """(Height, width) of an image: ints where all images are of one size, else traced."""
@@ -26,6 +29,30 @@ def pixel_mask(image_size: jax.Array, shape: tuple[int, int], stride: tuple[int,
     """
     rows, columns = (jnp.arange(shape[k]) * stride[k] < image_size[:, k, None] for k in (0, 1))
     return rows[:, :, None] & columns[:, None]
+
+
+def token_positions(
+    shape: tuple[int, int], canvas: tuple[int, int], features: int, image_size: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None, np.ndarray | jax.Array]:
+    """Encode the positions of the tokens of a map, mask those of the padding, and find the sides of the images.
+
+    Args:
+      shape: (h, w) of the map.
+      canvas: (H, W) of the padded images.
+      features: D, a multiple of 4.
+      image_size: [B, 2], height and width of each image; None for images without padding.
+
+    Returns:
+      (sines of row and column [h w, D], None, sides (W, H, W, H)); of padded images ([B, h w, D], which count the rows
+      and columns of the image alone, mask [B, 1, 1, h w] bool that no token of the padding passes, [B, 4]).
+    """
+    if image_size is None:
+        position = sinusoidal_encoding_2d(*shape, features).reshape(-1, features)
+        return position, None, np.tile(np.array(canvas[::-1], np.float32), 2)
+    mask = pixel_mask(image_size, shape, (canvas[0] // shape[0], canvas[1] // shape[1]))  # [B, h, w]
+    position = sinusoidal_encoding_2d(*shape, features, num_rows=mask[:, :, 0].sum(1), num_columns=mask[:, 0].sum(1))
+    sides = jnp.tile(image_size[:, ::-1], 2).astype(jnp.float32)
+    return position.reshape(len(mask), -1, features), mask.reshape(len(mask), 1, 1, -1), sides
 
 
 def zero_padding(images: jax.Array, batch: dict) -> jax.Array:

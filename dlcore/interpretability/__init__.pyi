@@ -1,6 +1,7 @@
 from dlcore.interpretability.attention_maps import attention_rollout as attention_rollout
 from dlcore.interpretability.attention_maps import attention_weights_of as attention_weights_of
 from dlcore.interpretability.attention_maps import layer_weights as layer_weights
+from dlcore.interpretability.attention_maps import query_attention_maps as query_attention_maps
 from dlcore.interpretability.attention_maps import token_map as token_map
 from dlcore.interpretability.cam import class_activation_map as class_activation_map
 from dlcore.interpretability.cam import default_layer as default_layer

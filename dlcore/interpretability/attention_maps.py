@@ -21,7 +21,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-__all__ = ["attention_rollout", "attention_weights_of", "layer_weights", "token_map"]
+__all__ = ["attention_rollout", "attention_weights_of", "layer_weights", "query_attention_maps", "token_map"]
 
 
 def attention_weights_of(model: nn.Module, variables: Any, *inputs: Any) -> dict[str, jax.Array]:
@@ -96,6 +96,37 @@ def attention_rollout(weights: Sequence[jax.Array]) -> jax.Array:
         # Mean over heads; the residual connection counts as much as the attention.
         rollout = (layer.mean(1) + jnp.eye(layer.shape[-1])) / 2 @ rollout
     return rollout
+
+
+def query_attention_maps(
+    model: nn.Module, variables: Any, images: jax.Array, image_size: jax.Array | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute where in an image each object query of a detector looks.
+
+    Args:
+      model: `dlcore.detection.detr.DETR`.
+      variables: of the model.
+      images: [B, H, W, C], the model's input.
+      image_size: [B, 2] of padded images, as the model takes it.
+
+    Returns:
+      (scores [B, Q], labels [B, Q] of the likeliest classes, [B, Q, h, w] attention of each query of the last decoder
+      layer to the tokens, the mean over heads, with sum 1).
+    """
+
+    @jax.jit
+    def apply(variables: Any, *inputs: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        (outputs, _), collections = model.apply(variables, *inputs, mutable=["intermediates"])
+        probs = jax.nn.softmax(outputs.logits[:, -1])[..., :-1]
+        layer = collections["intermediates"][f"decoder_{model.decoder_layers - 1}"]["cross_attn"]
+        return probs.max(-1), probs.argmax(-1), layer["weights"][0].mean(-3)
+
+    shapes = jax.eval_shape(
+        lambda v, x: model.apply(v, x, method=lambda m, x: m.backbone.features(x)), variables, images
+    )
+    # Cross-attention of the last decoder layer, on the grid of the tokens.
+    scores, labels, weights = (np.asarray(x) for x in apply(variables, images, image_size))
+    return scores, labels, weights.reshape(*weights.shape[:2], *shapes[model.stage].shape[1:3])
 
 
 def token_map(rows: jax.Array, grid: tuple[int, int], query: int | None = 0) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Precision-recall curve and average precision of detections, in numpy on the host.
+"""Precision-recall curve and average precision of detections, in numpy on the host; and the error of their number.
 
 Go through the detections from the highest score down; one that overlaps a free true box by more than the threshold
 matches that box and is correct, any other is wrong.
@@ -7,14 +7,17 @@ matches that box and is correct, any other is wrong.
     AP = sum over k of (recall_k - recall_{k-1}) max_{j >= k} precision_j
 
 This is the area under the whole curve, made monotone (PASCAL VOC since 2010, Everingham et al. 2010). COCO reads the
-same curve at 101 recalls: `dlcore.evaluators.coco`.
+same curve at 101 recalls: `dlcore.evaluators.coco`. `cardinality_error`, which DETR logs while it trains, is a function
+of traced arrays.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_finite
 
-__all__ = ["average_precision", "match_detections", "precision_recall_curve"]
+__all__ = ["average_precision", "cardinality_error", "match_detections", "precision_recall_curve"]
 
 
 def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -79,6 +82,20 @@ def average_precision(correct: np.ndarray, scores: np.ndarray, num_truth: int) -
     # Interpolated precision: the largest at this recall or above.
     best_later = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * best_later))
+
+
+def cardinality_error(logits: jax.Array, valid: jax.Array) -> jax.Array:
+    """Measure by how much the number of queries that predict an object differs from the number of objects.
+
+    Args:
+      logits: [..., Q, C + 1], "no object" last.
+      valid: [..., M] bool, the true boxes; False for padding.
+
+    Returns:
+      [...] int32, the absolute difference.
+    """
+    is_object = logits.argmax(-1) < logits.shape[-1] - 1  # [..., Q]
+    return jnp.abs(is_object.sum(-1, dtype=jnp.int32) - valid.sum(-1, dtype=jnp.int32))
 
 
 def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "ParameterEmaState",
+    "cosine_momentum",
     "ema_decay",
     "ema_update",
     "momentum_update",
@@ -84,6 +85,24 @@ def momentum_update(average: Any, new: Any, momentum: float | jax.Array) -> Any:
       m e + (1 - m) w.
     """
     return jax.tree.map(lambda e, w: momentum * e + (1 - momentum) * w, average, new)
+
+
+def cosine_momentum(start: float, steps: int) -> optax.Schedule:
+    """Build the schedule of a teacher's momentum, from `start` to 1 by half a cosine (BYOL, DINO).
+
+    Args:
+      start: m of the first step.
+      steps: of the run.
+
+    Returns:
+      step -> m.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        progress = jnp.minimum(step / max(1, steps), 1.0)
+        return 1 - (1 - start) * (1 + jnp.cos(jnp.pi * progress)) / 2
+
+    return schedule
 
 
 def track_parameter_ema(decay: float) -> optax.GradientTransformation:

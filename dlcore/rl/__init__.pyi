@@ -115,6 +115,7 @@ from dlcore.rl.rollout import collect as collect
 from dlcore.rl.rollout import generalized_advantages as generalized_advantages
 from dlcore.rl.rollout import init_runner_state as init_runner_state
 from dlcore.rl.rollout import most_probable_action as most_probable_action
+from dlcore.rl.rollout import on_policy_learner as on_policy_learner
 from dlcore.rl.rollout import step_keys as step_keys
 from dlcore.rl.sac import soft_value as soft_value
 from dlcore.rl.td3 import TD3 as TD3

@@ -8,7 +8,6 @@ With lambda = 1 the return R_t is the sum of the rewards to the end of the rollo
 instances step together, which replaces the asynchronous workers of the paper.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -19,17 +18,8 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.optim import optimizer_step
-from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.rollout import (
-    BATCHED,
-    GAE,
-    Normalization,
-    OnPolicyState,
-    Rollout,
-    collect,
-    init_runner_state,
-    most_probable_action,
-)
+from dlcore.rl.environments import Environment, check_environment
+from dlcore.rl.rollout import GAE, Normalization, OnPolicyState, Rollout, collect, on_policy_learner
 
 __all__ = ["learner"]
 
@@ -87,9 +77,6 @@ def learner(
     def loss(params, data, advantage):
         return _objective(apply, params, data, advantage, vf_coef, ent_coef)
 
-    def init(rng: jax.Array, batch: dict) -> OnPolicyState:
-        return init_runner_state(environment, params_of(model), optimizer, rng, batch, normalization)
-
     def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
 
@@ -107,5 +94,4 @@ def learner(
         state, metrics = jax.lax.scan(step, state, jnp.arange(num_rollouts))
         return state.replace(step=state.step + 1), {name: metric.collapse() for name, metric in metrics.items()}
 
-    evaluate, predict = episodes(environment, functools.partial(most_probable_action, apply))
-    return Learner(init, update, evaluate, predict, batched=BATCHED)
+    return on_policy_learner(model, optimizer, environment, normalization, update)

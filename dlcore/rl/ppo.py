@@ -9,7 +9,6 @@ value loss is not clipped, and advantages are normalized in each minibatch, as m
 discrete or continuous: the model gives their distribution.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -21,17 +20,8 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.ops.moments import population_moments
 from dlcore.optim import optimizer_step
-from dlcore.rl.environments import Environment, check_environment, episodes, params_of
-from dlcore.rl.rollout import (
-    BATCHED,
-    GAE,
-    Normalization,
-    OnPolicyState,
-    Rollout,
-    collect,
-    init_runner_state,
-    most_probable_action,
-)
+from dlcore.rl.environments import Environment, check_environment
+from dlcore.rl.rollout import GAE, Normalization, OnPolicyState, Rollout, collect, on_policy_learner
 
 __all__ = ["PPO", "clipped_surrogate_loss", "learner", "objective", "update_epochs"]
 
@@ -184,9 +174,6 @@ def learner(
         data, advantage, target = minibatch
         return objective(policy, value, data, advantage, target, ppo)
 
-    def init(rng: jax.Array, batch: dict) -> OnPolicyState:
-        return init_runner_state(environment, params_of(model), optimizer, rng, batch, normalization)
-
     def update(state: OnPolicyState, batch: dict) -> tuple[OnPolicyState, Metrics]:
         root = jax.random.fold_in(state.rng, state.step)
         # Collect a rollout of [T, N] transitions.
@@ -200,5 +187,4 @@ def learner(
         state, metrics = update_epochs(minibatch_loss, optimizer, state, flat, jax.random.fold_in(root, 1), ppo)
         return state, {**metrics, "return": finished}
 
-    evaluate, predict = episodes(environment, functools.partial(most_probable_action, apply))
-    return Learner(init, update, evaluate, predict, batched=BATCHED)
+    return on_policy_learner(model, optimizer, environment, normalization, update)

@@ -9,17 +9,19 @@ s'_t is the state that the action led to, so that an episode cut off by time sti
 With lambda = 1 the sum of A and V is the n-step return.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from flax import struct
 
-from dlcore.learner import Range, Sum, example_keys
+from dlcore.learner import Learner, Metrics, Range, Sum, example_keys
 from dlcore.ops.checks import check_shapes
-from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step, start
+from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step, episodes, params_of, start
 from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "generalized_advantages",
     "init_runner_state",
     "most_probable_action",
+    "on_policy_learner",
     "step_keys",
 ]
 
@@ -150,6 +153,36 @@ def most_probable_action(
     """
     policy, _ = apply(state.params, state.normalizer.normalize_obs(observation)[None])
     return policy.mode()[0]
+
+
+def on_policy_learner(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    environment: Environment,
+    normalization: Normalization,
+    update: Callable[[OnPolicyState, dict], tuple[OnPolicyState, Metrics]],
+) -> Learner:
+    """Build the learner of an actor-critic around the update of its technique.
+
+    Args:
+      model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
+      optimizer: any optax transformation.
+      environment: to act in.
+      normalization: which inputs are normalized.
+      update: (state, `{"index": [N]}`, one entry an instance) -> (state after the step, metrics).
+
+    Returns:
+      The learner. evaluate and predict play one episode an example, with the most probable action.
+    """
+
+    def init(rng: jax.Array, batch: dict) -> OnPolicyState:
+        return init_runner_state(environment, params_of(model), optimizer, rng, batch, normalization)
+
+    def apply(params: Any, observation: jax.Array) -> Any:
+        return model.apply({"params": params}, observation)
+
+    evaluate, predict = episodes(environment, functools.partial(most_probable_action, apply))
+    return Learner(init, update, evaluate, predict, batched=BATCHED)
 
 
 def step_keys(rng: jax.Array, batch: dict, num_steps: int) -> jax.Array:

@@ -13,7 +13,6 @@ from dlcore.self_supervised.deep_cluster import split_largest as split_largest
 from dlcore.self_supervised.deep_cluster import whiten as whiten
 from dlcore.self_supervised.dino import DINOState as DINOState
 from dlcore.self_supervised.dino import dino_losses as dino_losses
-from dlcore.self_supervised.dino import teacher_momentum as teacher_momentum
 from dlcore.self_supervised.dino import updated_center as updated_center
 from dlcore.self_supervised.fill_in import FillIn as FillIn
 from dlcore.self_supervised.fill_in import Filler as Filler
@@ -31,6 +30,7 @@ from dlcore.self_supervised.moco import unshuffle as unshuffle
 from dlcore.self_supervised.networks import DINONet as DINONet
 from dlcore.self_supervised.networks import Embedder as Embedder
 from dlcore.self_supervised.networks import encode as encode
+from dlcore.self_supervised.networks import encode_views as encode_views
 from dlcore.self_supervised.networks import init_variables as init_variables
 from dlcore.self_supervised.networks import pooled as pooled
 from dlcore.self_supervised.networks import predict_features as predict_features
@@ -45,6 +45,8 @@ from dlcore.self_supervised.pretext import pretext_learner as pretext_learner
 from dlcore.self_supervised.super_resolution_pretext import made_small as made_small
 from dlcore.self_supervised.synthetic_properties import PropertyNet as PropertyNet
 from dlcore.self_supervised.unrotation import rotated as rotated
+from dlcore.self_supervised.views import GLOBAL_CROPS as GLOBAL_CROPS
 from dlcore.self_supervised.views import alignment as alignment
 from dlcore.self_supervised.views import crops as crops
+from dlcore.self_supervised.views import multi_crops as multi_crops
 from dlcore.self_supervised.views import two_views as two_views

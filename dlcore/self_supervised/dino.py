@@ -29,25 +29,16 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.data.augment import Augmentation, Preprocess, to_float
-from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import momentum_update
-from dlcore.self_supervised.networks import encode, init_variables
-from dlcore.self_supervised.views import crops
+from dlcore.self_supervised.networks import encode, encode_views, init_variables
+from dlcore.self_supervised.views import GLOBAL_CROPS, multi_crops
 
-__all__ = [
-    "DINOState",
-    "dino_losses",
-    "learner",
-    "teacher_momentum",
-    "updated_center",
-]
-
-_GLOBAL = 2
-"""Large crops; the teacher sees these alone."""
+__all__ = ["DINOState", "dino_losses", "learner", "updated_center"]
 
 
 @struct.dataclass
@@ -65,24 +56,6 @@ class DINOState(State):
     teacher_params: Any
     teacher_model_state: Any
     center: jax.Array
-
-
-def teacher_momentum(start: float, steps: int) -> optax.Schedule:
-    """Build the schedule of the teacher's momentum, from `start` to 1 by half a cosine.
-
-    Args:
-      start: m of the first step.
-      steps: of the run.
-
-    Returns:
-      step -> m.
-    """
-
-    def schedule(step: jax.Array) -> jax.Array:
-        progress = jnp.minimum(step / max(1, steps), 1.0)
-        return 1 - (1 - start) * (1 + jnp.cos(jnp.pi * progress)) / 2
-
-    return schedule
 
 
 def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, momentum: float = 0.9) -> jax.Array:
@@ -129,7 +102,7 @@ def dino_losses(
     student_log_probs = jax.nn.log_softmax(student_logits / student_temperature)  # [V, B, K]
     # Cross-entropy of every pair of different crops of an image.
     cross_entropy = -jnp.einsum("tbk,sbk->tsb", teacher_probs, student_log_probs)  # [2, V, B]
-    is_other_crop = (jnp.arange(_GLOBAL)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, V, 1]
+    is_other_crop = (jnp.arange(GLOBAL_CROPS)[:, None] != jnp.arange(len(student_logits)))[..., None]  # [2, V, 1]
     losses = (cross_entropy * is_other_crop).sum((0, 1)) / is_other_crop.sum()
     return losses, -(teacher_probs * teacher_log_probs).sum(-1).mean(0), teacher_probs
 
@@ -143,35 +116,9 @@ def _objective(
         "loss": Sum.of(losses, mask),
         "entropy": Sum.of(entropy / jnp.log(len(center)), mask),
         "kl": Sum.of(losses - entropy, mask),
-        "usage": PrototypeUsage(usage, _GLOBAL * (mask > 0).sum(dtype=jnp.int32)),
+        "usage": PrototypeUsage(usage, GLOBAL_CROPS * (mask > 0).sum(dtype=jnp.int32)),
         "center_norm": Last(jnp.sqrt(jnp.square(center).sum())),
     }
-
-
-def _views(
-    augment: Augmentation, augment_local: Augmentation, local_crops: int, batch: dict, rng: jax.Array
-) -> list[jax.Array]:
-    """Large crops [2, B, H, W, C], and small ones [L, B, h, w, C] where there are any."""
-    keys = example_keys(rng, batch)
-    large = crops(augment, keys, batch["image"], _GLOBAL)
-    return [large, *([crops(augment_local, keys, batch["image"], local_crops, _GLOBAL)] if local_crops else [])]
-
-
-def _logits(
-    model: nn.Module,
-    prepare: Preprocess,
-    params: Any,
-    model_state: Any,
-    views: list[jax.Array],
-    dropout: jax.Array | None = None,
-) -> tuple[jax.Array, Any]:
-    """(logits [V, B, K] of crops, by one pass over those of a size; model_state)."""
-    logits = []
-    for view in views:
-        images = prepare(view.reshape(-1, *view.shape[2:]))
-        out, model_state = encode(model, params, model_state, images, dropout)
-        logits.append(out["logits"].reshape(*view.shape[:2], -1))
-    return jnp.concatenate(logits), model_state
 
 
 @check_arguments
@@ -210,8 +157,8 @@ def learner(
     Returns:
       The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.
     """
-    apply = functools.partial(_logits, model, preprocess if normalize is None else normalize)
-    views = functools.partial(_views, augment, augment_local, local_crops)
+    apply = functools.partial(encode_views, model, preprocess if normalize is None else normalize)
+    views = functools.partial(multi_crops, augment, augment_local, local_crops)
 
     def compare(teacher_logits, student_logits, state, batch) -> tuple[jax.Array, Metrics]:
         tau = teacher_temperature(state.step)

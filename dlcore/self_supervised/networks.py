@@ -12,7 +12,7 @@ from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import REPLICA
 
-__all__ = ["DINONet", "Embedder", "encode", "init_variables", "pooled", "predict_features", "unit"]
+__all__ = ["DINONet", "Embedder", "encode", "encode_views", "init_variables", "pooled", "predict_features", "unit"]
 
 
 def unit(z: jax.Array) -> jax.Array:
@@ -154,6 +154,35 @@ def encode(
       (outputs, model_state), the latter updated in training.
     """
     return apply_model(model, params, model_state, images, train=dropout is not None, rng=dropout)
+
+
+def encode_views(
+    model: nn.Module,
+    preprocess: Preprocess,
+    params: Any,
+    model_state: Any,
+    views: list[jax.Array],
+    dropout: jax.Array | None = None,
+) -> tuple[jax.Array, Any]:
+    """Apply an encoder to views of several sizes, by one pass over those of a size.
+
+    Args:
+      model: `__call__(x, train) -> {"features", "logits"}`.
+      preprocess: batch of views to the model's input.
+      params: of the model.
+      model_state: other collections (batch statistics).
+      views: [V_s, B, H_s, W_s, C] of each size, as `dlcore.self_supervised.views.multi_crops` draws them.
+      dropout: key of a training step; None for evaluation.
+
+    Returns:
+      (logits [V, B, K] of all views, model_state), the latter updated in training.
+    """
+    logits = []
+    for view in views:
+        images = preprocess(view.reshape(-1, *view.shape[2:]))  # [V_s * B, H_s, W_s, C]
+        out, model_state = encode(model, params, model_state, images, dropout)
+        logits.append(out["logits"].reshape(*view.shape[:2], -1))
+    return jnp.concatenate(logits), model_state
 
 
 def predict_features(model: nn.Module, preprocess: Preprocess, state: State, batch: dict) -> dict[str, jax.Array]:

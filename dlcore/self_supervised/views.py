@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.data.augment import Augmentation, Preprocess, to_float
-from dlcore.learner import Metrics, Sum
+from dlcore.learner import Metrics, Sum, example_keys
 from dlcore.losses.contrastive import alignment_loss
 from dlcore.ops.checks import check_shapes
 
-__all__ = ["alignment", "crops", "two_views"]
+__all__ = ["GLOBAL_CROPS", "alignment", "crops", "multi_crops", "two_views"]
+
+GLOBAL_CROPS = 2
+"""Large crops of an image in `multi_crops`; a teacher sees these alone."""
 
 
 def two_views(
@@ -52,6 +55,28 @@ def crops(augment: Augmentation, keys: jax.Array, images: jax.Array, count: int,
         return jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images)
 
     return jnp.stack([crop(first + view) for view in range(count)])
+
+
+def multi_crops(
+    augment: Augmentation, augment_local: Augmentation, local_crops: int, batch: dict, rng: jax.Array
+) -> list[jax.Array]:
+    """Draw large and small crops of each image (multi-crop, Caron et al. 2020, arXiv:2006.09882).
+
+    Args:
+      augment: `(key, image [H, W, C] in [0, 1]) -> image`, a large crop.
+      augment_local: the same for a small crop, of a smaller shape.
+      local_crops: L, small crops of an image.
+      batch: `{"image": [B, H, W, C], "index": [B]}`.
+      rng: PRNG key.
+
+    Returns:
+      [2, B, H, W, C], and [L, B, h, w, C] where there are small ones.
+    """
+    keys = example_keys(rng, batch)
+    views = [crops(augment, keys, batch["image"], GLOBAL_CROPS)]
+    if local_crops:
+        views.append(crops(augment_local, keys, batch["image"], local_crops, GLOBAL_CROPS))
+    return views
 
 
 def alignment(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:

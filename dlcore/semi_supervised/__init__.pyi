@@ -1,5 +1,7 @@
-from dlcore.semi_supervised.fixmatch import aligned as aligned
-from dlcore.semi_supervised.fixmatch import class_thresholds as class_thresholds
+from dlcore.semi_supervised.class_balance import aligned as aligned
+from dlcore.semi_supervised.class_balance import class_thresholds as class_thresholds
+from dlcore.semi_supervised.class_balance import init_class_means as init_class_means
+from dlcore.semi_supervised.class_balance import running_mean as running_mean
 from dlcore.semi_supervised.gan_classifier import Complement as Complement
 from dlcore.semi_supervised.gan_classifier import GanClassifierState as GanClassifierState
 from dlcore.semi_supervised.gan_classifier import area_of_low_density as area_of_low_density

@@ -18,6 +18,7 @@ import numpy as np
 from dlcore.detection import detr
 from dlcore.detection.padding import zero_padding
 from dlcore.experiment import Experiment, Setup
+from dlcore.interpretability.attention_maps import query_attention_maps
 from dlcore.kits.detection import detection_results, detectors
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import backbone
@@ -73,7 +74,7 @@ def panels(context):
     params = parameter_ema(state.opt_state, state.params) if context.flags.ema else state.params
     variables = {"params": params, **state.model_state}
     inputs = zero_padding(labeled_images.preprocess(setup)(shown), {} if sizes is None else {"image_size": sizes})
-    scores, labels, maps = detr.attention_maps(detector(setup), variables, inputs, sizes)
+    scores, labels, maps = query_attention_maps(detector(setup), variables, inputs, sizes)
     words, weights = [], []
     for score, label, weight in zip(scores, labels, maps, strict=True):
         claims = [i for i in np.argsort(-score) if score[i] >= 0.5]

@@ -34,6 +34,7 @@ from dlcore.kits.training import backbone, optimizer
 from dlcore.learner import Range
 from dlcore.main import main
 from dlcore.models.vit import ViT
+from dlcore.optim.ema import cosine_momentum
 from dlcore.report.self_supervised import attention_maps
 from dlcore.self_supervised import dino
 from dlcore.self_supervised.networks import DINONet
@@ -94,7 +95,7 @@ def build(setup: Setup):
         optimizer=optimizer.build(setup),
         augment=large,
         augment_local=small,
-        teacher_momentum=dino.teacher_momentum(flags.teacher_momentum, setup.steps),
+        teacher_momentum=cosine_momentum(flags.teacher_momentum, setup.steps),
         teacher_temperature=lambda step: first + (last - first) * jnp.minimum(step / warmup, 1.0),
         last_layer=lambda step: jnp.where(step < frozen, 0.0, 1.0),
         preprocess=labeled_images.preprocess(setup),

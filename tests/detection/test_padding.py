@@ -14,7 +14,7 @@ from dlcore.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from dlcore.data.resizing import ShortestEdge, resize_bilinear, shortest_edge
 from dlcore.detection import detr, fcos, retinanet, ssd, two_stage
 from dlcore.detection.faster_rcnn import FasterRCNN
-from dlcore.detection.padding import own_sizes, pixel_mask, with_sizes, zero_padding
+from dlcore.detection.padding import own_sizes, pixel_mask, token_positions, with_sizes, zero_padding
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.torch_detectors import MODELS
 from dlcore.detection.torch_weights import load_torch
@@ -193,6 +193,18 @@ def test_sines_count_the_rows_and_columns_of_each_image():
 
 
 # Pieces
+
+
+def test_tokens_of_the_padding_are_masked_and_the_sines_count_the_images_own():
+    position, mask, sides = token_positions((2, 3), (32, 48), 8, None)
+    assert (position.shape, mask) == ((6, 8), None)
+    np.testing.assert_array_equal(sides, [48, 32, 48, 32])
+    each, mask, sides = token_positions((2, 3), (32, 48), 8, jnp.array([[16, 48], [32, 17]]))
+    assert each.shape == (2, 6, 8)
+    np.testing.assert_array_equal(mask[:, 0, 0].reshape(2, 2, 3), [[[1, 1, 1], [0, 0, 0]], [[1, 1, 0], [1, 1, 0]]])
+    np.testing.assert_array_equal(sides, [[48, 16, 48, 16], [17, 32, 17, 32]])
+    alone = token_positions((2, 2), (32, 32), 8, None)[0]
+    np.testing.assert_allclose(each[1].reshape(2, 3, 8)[:, :2].reshape(4, 8), alone, atol=1e-6)
 
 
 def test_padding_is_marked_and_set_to_zero():

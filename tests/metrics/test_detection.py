@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.metrics.detection import average_precision, match_detections, precision_recall_curve
+from dlcore.metrics.detection import average_precision, cardinality_error, match_detections, precision_recall_curve
 
 FLAGS, SCORES = [True, True, False, False, True], [0.9, 0.8, 0.7, 0.6, 0.5]
 
@@ -47,3 +47,12 @@ def test_one_true_box_and_boxes_that_touch_at_most():
     truth = np.array([[0, 0, 1, 1]])
     apart = np.array([[1, 0, 2, 1], [0.5, 2, 1.5, 3], [-3, -3, -2, -2]])
     assert not match_detections(apart, np.ones(3), truth, threshold=0.0).any()
+
+
+def test_the_cardinality_error_counts_queries_that_predict_an_object():
+    # Of three queries two predict a class and one "no object", the last; one true box: off by one, either way alike.
+    logits = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 0, 1], [0, 0, 1], [0, 0, 1]]], np.float32)
+    valid = np.array([[True, False], [True, False]])
+    error = cardinality_error(logits, valid)
+    np.testing.assert_array_equal(error, [1, 1])
+    assert error.dtype == np.int32

@@ -12,6 +12,7 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.metrics import PrototypeUsage
 from dlcore.models import create_model
+from dlcore.optim.ema import cosine_momentum
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.self_supervised import dino
 from dlcore.self_supervised.networks import DINONet, unit
@@ -111,7 +112,7 @@ def test_the_teacher_gets_no_gradient_and_the_first_epoch_keeps_the_prototypes(s
 
 @pytest.mark.covers("SS-18")
 def test_the_schedule_and_the_center_by_arithmetic():
-    momentum = dino.teacher_momentum(0.996, 100)
+    momentum = cosine_momentum(0.996, 100)
     # 1 - .004 (1 + cos(pi t / 100)) / 2: .996, .998 in the middle, 1 at the end and after it
     np.testing.assert_allclose([momentum(t) for t in (0, 50, 100, 200)], [0.996, 0.998, 1, 1], rtol=1e-6)
     logits = jnp.asarray([[[1.0, 0], [3, 2], [99, 99]], [[5, 4], [7, 6], [99, 99]]])

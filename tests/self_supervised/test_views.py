@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.self_supervised.views import alignment, two_views
+from dlcore.self_supervised.views import alignment, multi_crops, two_views
 
 
 @pytest.mark.slow
@@ -22,6 +22,19 @@ def test_views_differ_and_depend_on_the_key_alone():
     np.testing.assert_allclose(second[:, 0, 0, 0], 10 * jnp.array(drawn[1]), rtol=1e-6)
     alone = two_views(augment, lambda x: 10 * x, keys[1:2], images[1:2])[0]
     np.testing.assert_array_equal(alone[0], first[1])
+
+
+def test_crops_of_two_sizes_are_drawn_under_keys_of_their_own():
+    batch = {"image": np.full((3, 4, 4, 1), 0.5, np.float32), "index": np.arange(3)}
+
+    def augment(key, image):
+        return image + jax.random.uniform(key)
+
+    large, small = multi_crops(augment, lambda key, image: augment(key, image[:2, :2]), 3, batch, jax.random.key(0))
+    assert (large.shape, small.shape) == ((2, 3, 4, 4, 1), (3, 3, 2, 2, 1))
+    assert len(np.unique([*np.ravel(large[:, :, 0, 0]), *np.ravel(small[:, :, 0, 0])])) == 15
+    (alone,) = multi_crops(augment, augment, 0, batch, jax.random.key(0))
+    np.testing.assert_array_equal(alone, large)
 
 
 def test_alignment_by_hand_without_the_padding():

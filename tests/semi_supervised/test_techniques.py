@@ -13,6 +13,7 @@ from flax import linen as nn
 from dlcore.data.augment.mixing import mixup
 from dlcore.learner import example_keys
 from dlcore.semi_supervised import (
+    class_balance,
     fixmatch,
     ict,
     mean_teacher,
@@ -187,11 +188,11 @@ def test_fixmatch_defaults_are_the_papers():
 
 def test_distribution_alignment_and_class_thresholds():
     mean = jnp.array([0.8, 0.1, 0.1])
-    np.testing.assert_allclose(fixmatch.aligned(jnp.array([[0.8, 0.1, 0.1]]), mean), [[1 / 3] * 3], rtol=1e-6)
+    np.testing.assert_allclose(class_balance.aligned(jnp.array([[0.8, 0.1, 0.1]]), mean), [[1 / 3] * 3], rtol=1e-6)
     np.testing.assert_allclose(
-        fixmatch.class_thresholds(0.9, jnp.array([0.4, 0.2, 0.0])), [0.9, 0.9 * 0.5 / 1.5, 0], rtol=1e-6
+        class_balance.class_thresholds(0.9, jnp.array([0.4, 0.2, 0.0])), [0.9, 0.9 * 0.5 / 1.5, 0], rtol=1e-6
     )
-    np.testing.assert_allclose(fixmatch.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
+    np.testing.assert_allclose(class_balance.class_thresholds(0.9, jnp.zeros(3)), 0.9, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,0 +1,76 @@
+"""Classes of pseudo-labels in balance: running means of each class, distribution alignment, and class thresholds.
+
+    alignment    q <- normalize(q p / q~),   q~ the running mean of q, p uniform
+    thresholds   tau_c = tau s_c / (2 - s_c),   s_c = n_c / max_c n_c
+
+Berthelot et al. 2020, arXiv:1911.09785 (ReMixMatch); Zhang et al. 2021, arXiv:2110.08263 (FlexMatch). n_c is the
+running fraction of images whose pseudo-label is c with confidence tau; FlexMatch counts the last one of each image.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dlcore.losses import masked_mean
+from dlcore.ops.replica import pmean
+
+__all__ = ["aligned", "class_thresholds", "init_class_means", "running_mean"]
+
+DECAY = 0.99
+"""Share of the running means that a step keeps."""
+
+
+def init_class_means(num_classes: int) -> dict[str, jax.Array]:
+    """Start the running means: classes are equally frequent, and no pseudo-label is confident.
+
+    Args:
+      num_classes: C.
+
+    Returns:
+      {"mean": [C] of the predicted distribution, "confident": [C], the fraction of images with a confident pseudo-label
+      of each class}.
+    """
+    return {"mean": jnp.full(num_classes, 1 / num_classes, jnp.float32), "confident": jnp.zeros(num_classes)}
+
+
+def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
+    """Move a running mean over the unlabeled stream by one step, with the images of all replicas.
+
+    Args:
+      mean: [C], before the step.
+      values: [U, C], which take no gradient.
+      mask: [U], 0 for padding.
+
+    Returns:
+      [C].
+    """
+    new = pmean(jax.vmap(masked_mean, in_axes=(1, None))(values, mask))
+    return DECAY * mean + (1 - DECAY) * new.astype(mean.dtype)
+
+
+def aligned(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
+    """Align pseudo-label probabilities to a uniform class distribution.
+
+    Args:
+      probabilities: [U, C], softmax of the weak view.
+      mean: [C], running mean of probabilities.
+
+    Returns:
+      aligned probabilities [U, C].
+    """
+    scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
+    return scaled / scaled.sum(-1, keepdims=True)
+
+
+def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.Array:
+    """Lower the threshold of classes with fewer confident pseudo-labels than others.
+
+    Args:
+      threshold: tau, the confidence that the leading class must reach.
+      confident: [C], running fraction of images with a confident pseudo-label of each class.
+
+    Returns:
+      [C]; tau for the class that leads, and for all while there is no confident pseudo-label.
+    """
+    lead = confident.max()
+    learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)  # [C]
+    return threshold * learning_effect / (2 - learning_effect)
