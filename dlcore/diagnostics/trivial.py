@@ -24,6 +24,7 @@ _TWINS = {
     "shape_iou": ("shuffled_iou", "edges of another image"),
     "object_correctness": ("shuffled_correctness", "the sentence of another image"),
     "return": ("random_return", "random actions"),
+    "prior_bits": ("histogram_bits", "codes by their frequencies alone"),
 }
 """Headline to the measure that stands beside it in the same run, and what that is of."""
 

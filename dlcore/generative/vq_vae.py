@@ -45,10 +45,14 @@ __all__ = [
     "VQVAEState",
     "codebook_from",
     "codebook_usage",
+    "decode_vectors",
     "learner",
     "nearest_codes",
     "never",
+    "prior_loss",
+    "quantize",
     "reconstruction_loss",
+    "sample_images",
     "straight_through",
     "update_codebook",
     "update_in_phases",
@@ -380,17 +384,35 @@ def reconstruction_loss(
     return masked_mean(losses, mask), metrics
 
 
-def _apply(model: nn.Module, params: dict, x: jax.Array, method: str) -> jax.Array:
-    return model.apply({"params": params["autoencoder"]}, x, method=method)
+def quantize(model: nn.Module, params: Any, vectors: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Encode images as grids of codes.
+
+    Args:
+      model: with `encode`, as `VQVAE`.
+      params: of the autoencoder.
+      vectors: [K, D], e.
+      x: [B, H, W, C] in [-1, 1].
+
+    Returns:
+      (encodings z [B, h, w, D], codes k [B, h, w] int32, their vectors q [B, h, w, D]).
+    """
+    z = model.apply({"params": params}, x, method="encode")
+    codes = nearest_codes(z, vectors)
+    return z, codes, vectors[codes]
 
 
-def _quantize(
-    model: nn.Module, params: dict, codebook: Codebook, x: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(encodings [B, h, w, D], codes [B, h, w], vectors of the codes [B, h, w, D])."""
-    z = _apply(model, params, x, "encode")
-    codes = nearest_codes(z, codebook.vectors)
-    return z, codes, codebook.vectors[codes]
+def decode_vectors(model: nn.Module, params: Any, q: jax.Array) -> jax.Array:
+    """Decode grids of code vectors to images.
+
+    Args:
+      model: with `decode`, as `VQVAE`.
+      params: of the autoencoder.
+      q: [B, h, w, D].
+
+    Returns:
+      [B, H, W, C] in [0, 1].
+    """
+    return denormalize(model.apply({"params": params}, q, method="decode"))
 
 
 def _autoencoder_loss(
@@ -398,20 +420,57 @@ def _autoencoder_loss(
 ) -> tuple[jax.Array, tuple[Metrics, jax.Array, jax.Array]]:
     """(loss, (metrics, encodings, codes))."""
     x, mask = normalize(batch["image"]), mask_of(batch)
-    z, codes, q = _quantize(model, params, codebook, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
+    z, codes, q = quantize(model, params["autoencoder"], codebook.vectors, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
     # Straight-through gradient from the decoder to the encoder.
-    y = _apply(model, params, straight_through(z, q), "decode")  # [B, H, W, C]
+    y = model.apply({"params": params["autoencoder"]}, straight_through(z, q), method="decode")  # [B, H, W, C]
     # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
     commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
     loss, metrics = reconstruction_loss(y, x, commitment_losses, mask, commitment)
     return loss, (metrics, z, codes)
 
 
-def _prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array) -> tuple[jax.Array, Metrics]:
-    """(nats a code, metrics) of the prior on codes [B, h, w]."""
+def prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array) -> tuple[jax.Array, Metrics]:
+    """Negative log-likelihood of codes under their prior; no gradient goes to the codes.
+
+    Args:
+      prior: autoregressive network, as `dlcore.generative.autoregressive` describes it.
+      params: of the prior.
+      codes: [B, h, w] int.
+      mask: [B], 0 for padding.
+
+    Returns:
+      (mean nats a code, {"prior_bits"}: bits a code).
+    """
     codes = jax.lax.stop_gradient(codes)[..., None]
     nats = -log_likelihood(prior, params, codes) / (codes[0].size)  # [B]
     return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}
+
+
+def sample_images(
+    model: nn.Module,
+    params: Any,
+    vectors: jax.Array,
+    prior: nn.Module,
+    prior_params: Any,
+    keys: jax.Array,
+    temperature: float | jax.Array = 1.0,
+) -> jax.Array:
+    """Sample grids of codes from the prior, and decode them.
+
+    Args:
+      model: with `decode` and `grid`, as `VQVAE`.
+      params: of the autoencoder.
+      vectors: [K, D], e.
+      prior: autoregressive network of the codes.
+      prior_params: of the prior.
+      keys: [B], one a sample.
+      temperature: below 1 samples are more probable and less diverse.
+
+    Returns:
+      [B, H, W, C] in [0, 1].
+    """
+    codes = sample(prior, prior_params, keys, (*model.grid, 1), temperature=temperature)[..., 0]  # [B, h, w]
+    return decode_vectors(model, params, vectors[codes])
 
 
 def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[str, Metric]:
@@ -454,10 +513,11 @@ def _update_prior(
     model: nn.Module, prior: nn.Module, optimizer: optax.GradientTransformation, state: VQVAEState, batch: dict
 ) -> tuple[VQVAEState, Metrics]:
     # Codes of the frozen autoencoder.
-    _, codes, _ = _quantize(model, state.params, state.codebook, normalize(batch["image"]))  # codes [B, h, w]
+    x = normalize(batch["image"])
+    _, codes, _ = quantize(model, state.params["autoencoder"], state.codebook.vectors, x)  # codes [B, h, w]
 
     def objective(params):
-        return _prior_loss(prior, params, codes, mask_of(batch))
+        return prior_loss(prior, params, codes, mask_of(batch))
 
     # Gradient of the negative log-likelihood of the codes.
     gradients, metrics = jax.grad(objective, has_aux=True)(state.params["prior"])
@@ -467,17 +527,17 @@ def _update_prior(
 
 def _reconstruct(model: nn.Module, state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
     """What `predict` gives of images, and of the way to others."""
-    params, vectors, x = state.params, state.codebook.vectors, normalize(batch["image"])
+    params, vectors, x = state.params["autoencoder"], state.codebook.vectors, normalize(batch["image"])
     # Reconstruct from the nearest codes.
-    z, codes, q = _quantize(model, params, state.codebook, x)
-    y = denormalize(_apply(model, params, q, "decode"))  # [B, H, W, C]
+    z, codes, q = quantize(model, params, vectors, x)
+    y = decode_vectors(model, params, q)  # [B, H, W, C]
     flat = z.reshape(z.shape[0], -1)  # [B, h * w * D]
     outputs = {"codes": codes, "features": flat, "reconstruction": y, "psnr": jax.vmap(psnr)(y, (x + 1) / 2)}
     if "other" in batch:
-        endpoints = _apply(model, params, normalize(batch["other"]), "encode").reshape(flat.shape)
+        endpoints, _, _ = quantize(model, params, vectors, normalize(batch["other"]))
         # Interpolate between two encodings; each point is quantized.
-        path = arcs(flat, endpoints, NUM_STEPS).reshape(-1, *z.shape[1:])
-        decoded = denormalize(_apply(model, params, vectors[nearest_codes(path, vectors)], "decode"))
+        path = arcs(flat, endpoints.reshape(flat.shape), NUM_STEPS).reshape(-1, *z.shape[1:])
+        decoded = decode_vectors(model, params, vectors[nearest_codes(path, vectors)])
         outputs["path"] = decoded.reshape(z.shape[0], NUM_STEPS, *y.shape[1:])
     return outputs
 
@@ -527,7 +587,7 @@ def learner(
     def init(rng: jax.Array, batch: dict) -> VQVAEState:
         x = normalize(batch["image"])
         params = {"autoencoder": model.init(jax.random.fold_in(rng, 0), x[:1])["params"]}
-        z = _apply(model, params, x, "encode")
+        z = model.apply({"params": params["autoencoder"]}, x, method="encode")
         if prior is not None:
             codes = jnp.zeros((1, *model.grid, 1), jnp.int32)
             params["prior"] = prior.init(jax.random.fold_in(rng, 1), codes)["params"]
@@ -547,16 +607,15 @@ def learner(
         mask = mask_of(batch)
         _, (metrics, _, codes) = _autoencoder_loss(model, state.params, state.codebook, batch, commitment)
         metrics |= codebook_usage(codes, mask, num_codes)
-        return metrics if prior is None else metrics | _prior_loss(prior, state.params["prior"], codes, mask)[1]
+        return metrics if prior is None else metrics | prior_loss(prior, state.params["prior"], codes, mask)[1]
 
     def predict(state: VQVAEState, batch: dict) -> dict[str, jax.Array]:
         outputs = {}
         if prior is not None:
-            keys, shape = example_keys(state.rng, batch), (*model.grid, 1)
             # Sample codes from the prior, and decode them.
-            sampled_codes = sample(prior, state.params["prior"], keys, shape, temperature=temperature)[..., 0]
-            vectors = state.codebook.vectors[sampled_codes]
-            outputs["sample"] = denormalize(_apply(model, state.params, vectors, "decode"))
+            params, keys = state.params, example_keys(state.rng, batch)
+            frozen = params["autoencoder"], state.codebook.vectors
+            outputs["sample"] = sample_images(model, *frozen, prior, params["prior"], keys, temperature)
         return outputs | (_reconstruct(model, state, batch) if "image" in batch else {})
 
     return Learner(init=init, update=update, evaluate=evaluate, predict=predict)

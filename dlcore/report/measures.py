@@ -123,6 +123,7 @@ MEASURES = {
     "prior_bits": Measure(
         "Bits a code", "-log2 p of a code under the prior; log2 of the codes: uniform", "bits", _DOWN
     ),
+    "histogram_bits": Measure("Bits of a code by frequency", "entropy of the codes, if they were independent", "bits"),
     "perplexity": Measure("Perplexity", "exp of the entropy; of a codebook, how many codes are in use"),
     "commitment": Measure("Commitment loss", "squared distance of the encoder's output from its code", "", _DOWN),
     "gram_loss": Measure("Gram loss", "squared difference of Gram matrices, the mean over layers", "", _DOWN),

@@ -6,31 +6,22 @@ python -m experiments.generative.vq_vae --dataset=cifar10 --data_dir=D --vqvae.d
 
 The first part of the run trains the autoencoder, the last (`--prior_share`) a gated PixelCNN over its codes.
 `perplexity` and `usage` of the codebook are over a whole split, and `prior_bits` a code compare with log2 K, which a
-uniform prior has. The mean image has an mse of 0.0734. The second command was not run.
+uniform prior has. The mean image has an mse of 0.0734. The second command was not run. `--prior_share=0` trains the
+autoencoder alone, for `experiments.generative.vq_vae_prior`.
 """
 
-from typing import Literal
-
-from dlcore.experiment import Experiment, Setting, Setup
+from dlcore.experiment import Experiment, Setup
 from dlcore.generative import vq_vae
-from dlcore.generative.pixel_cnn import PixelCNN
-from dlcore.generative.vq_model import VQModel
-from dlcore.generative.vq_vae import VQVAE
 from dlcore.kits.generative import discrete_codes
 from dlcore.main import main
 
 
 def build(setup: Setup):
-    flags = setup.flags
-    network, prefix = (VQVAE, "vqvae") if flags.architecture == "vqvae" else (VQModel, "vqmodel")
-    model = network(tuple(setup.spec["image_shape"]), dtype=setup.dtype, **flags.group(prefix))
-    has_prior = discrete_codes.phases(setup)[1] > 0
-    prior = PixelCNN(flags.num_codes, 1, dtype=setup.dtype, **flags.group("prior")) if has_prior else None
     return vq_vae.learner(
-        model=model,
-        prior=prior,
+        model=discrete_codes.model_of(setup),
+        prior=discrete_codes.prior_of(setup) if discrete_codes.phases(setup)[1] else None,
         **discrete_codes.prior_arguments(setup),
-        **flags.group("learner"),
+        **setup.flags.group("learner"),
     )
 
 
@@ -39,41 +30,10 @@ experiment = Experiment(
     doc=__doc__,
     learner=vq_vae.learner,
     **discrete_codes.fields(build),
-    modules={"vqvae": VQVAE, "vqmodel": VQModel, "prior": PixelCNN},
-    settings={
-        **discrete_codes.SETTINGS,
-        "architecture": Setting(
-            "vqvae", "the paper's convolutions, or VQGAN's residual blocks with attention", Literal["vqvae", "vqmodel"]
-        ),
-    },
-    defaults={
-        "steps": 3000,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.0,
-        "eval_every": 1000,
-        "select": "last",
-        "num_codes": 64,
-        "vqvae.width": 32,
-        "vqvae.embedding_dim": 16,
-        "vqvae.downsamplings": 1,
-        "vqvae.num_res_blocks": 1,
-        "prior.features": 32,
-        "prior.num_layers": 3,
-        "prior.first_kernel": 5,
-        "prior.embedding_dim": 16,
-    },
-    smoke={
-        "steps": 4,
-        "batch_size": 8,
-        "num_codes": 8,
-        "vqvae.width": 8,
-        "prior.features": 8,
-        "prior.num_layers": 1,
-        "num_samples": 16,
-        "network_steps": 2,
-        "eval_every": 4,
-    },
+    modules=discrete_codes.MODULES,
+    settings={**discrete_codes.SETTINGS, **discrete_codes.ARCHITECTURE},
+    defaults={**discrete_codes.DEFAULTS, "steps": 3000},
+    smoke=discrete_codes.SMOKE,
 )
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What the pages of discrete codes share: two phases, the autoencoder's and its prior's, and their reports."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from flax import linen as nn
 
 from dlcore.data.augment import to_float
 from dlcore.data.source import Source
@@ -11,11 +12,27 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
+from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.vq_model import VQModel
+from dlcore.generative.vq_vae import VQVAE
 from dlcore.kits.generative import latent_space, sample_panels
 from dlcore.kits.training import optimizer
 from dlcore.learner import Learner, Range
 
-__all__ = ["SETTINGS", "data", "fields", "phases", "prior_arguments", "schedule"]
+__all__ = [
+    "ARCHITECTURE",
+    "DEFAULTS",
+    "MODULES",
+    "SETTINGS",
+    "SMOKE",
+    "data",
+    "fields",
+    "model_of",
+    "phases",
+    "prior_arguments",
+    "prior_of",
+    "schedule",
+]
 
 SETTINGS = {
     **latent_space.SAMPLED,
@@ -24,6 +41,72 @@ SETTINGS = {
         0.5, "fraction of the steps, the last ones, that train the prior; 0 trains none", limits=Range(0, 0.99)
     ),
 }
+
+ARCHITECTURE = {
+    "architecture": Setting(
+        "vqvae", "the paper's convolutions, or VQGAN's residual blocks with attention", Literal["vqvae", "vqmodel"]
+    )
+}
+"""The setting that chooses the autoencoder of one grid of codes."""
+
+MODULES = {"vqvae": VQVAE, "vqmodel": VQModel, "prior": PixelCNN}
+"""Modules of pages with one grid of codes."""
+
+DEFAULTS = {
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "eval_every": 1000,
+    "select": "last",
+    "num_codes": 64,
+    "vqvae.width": 32,
+    "vqvae.embedding_dim": 16,
+    "vqvae.downsamplings": 1,
+    "vqvae.num_res_blocks": 1,
+    "prior.features": 32,
+    "prior.num_layers": 3,
+    "prior.first_kernel": 5,
+    "prior.embedding_dim": 16,
+}
+"""Defaults of pages with one grid of codes."""
+
+SMOKE = {
+    "steps": 4,
+    "batch_size": 8,
+    "num_codes": 8,
+    "vqvae.width": 8,
+    "prior.features": 8,
+    "prior.num_layers": 1,
+    "num_samples": 16,
+    "network_steps": 2,
+    "eval_every": 4,
+}
+"""Values of the same pages under --smoke."""
+
+
+def model_of(setup: Setup) -> nn.Module:
+    """Build the autoencoder of one grid of codes.
+
+    Args:
+      setup: with the flags of ARCHITECTURE and MODULES.
+
+    Returns:
+      The module, for images of the spec's shape.
+    """
+    name = setup.flags.architecture
+    return MODULES[name](tuple(setup.spec["image_shape"]), dtype=setup.dtype, **setup.flags.group(name))
+
+
+def prior_of(setup: Setup) -> PixelCNN:
+    """Build the prior of one grid of codes.
+
+    Args:
+      setup: with the flags of MODULES and `num_codes`.
+
+    Returns:
+      The module, which reads codes and predicts them.
+    """
+    return PixelCNN(setup.flags.num_codes, 1, dtype=setup.dtype, **setup.flags.group("prior"))
 
 
 def data(flags: Flags) -> Splits:
@@ -42,7 +125,9 @@ def data(flags: Flags) -> Splits:
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
     error = float(np.square(test - train.mean(0)).mean())
     note = f"mse of the mean image on the test split: {error:.4f}"
-    return splits._replace(shown=Source({"image": test[:64]}), notes=(*splits.notes, note))
+    # A run without a prior has no `prior_bits` to select a checkpoint by.
+    spec = splits.spec if flags.prior_share else {**splits.spec, "headline": "mse"}
+    return splits._replace(shown=Source({"image": test[:64]}), spec=spec, notes=(*splits.notes, note))
 
 
 def phases(setup: Setup) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from dlcore.experiment.resolve import read_config
 from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.semi_supervised.twin import TwinState
 
-__all__ = ["EarlierPhase", "check_facts", "check_same", "find_or_train", "load", "origin", "words_of"]
+__all__ = ["EarlierPhase", "check_facts", "check_same", "check_settings", "find_or_train", "load", "origin", "words_of"]
 
 
 class EarlierPhase(NamedTuple):
@@ -26,12 +26,14 @@ class EarlierPhase(NamedTuple):
       spec: of its data.
       params: its parameters as they were tested: their average where the run keeps one.
       model_state: its other variables, such as running statistics; {} where there are none.
+      fields: further fields of its state that `load` was asked for, such as a codebook.
     """
 
     flags: Flags
     spec: dict
     params: Any
     model_state: Any = FrozenDict()
+    fields: dict[str, Any] = {}
 
 
 def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
@@ -83,20 +85,32 @@ def origin(flags: Flags, argument: str, name: str, *modules: str) -> Origin | No
         problem = "no such run" if page is None else f"a run of {page}"
         raise ValueError(f"{argument}={given!r}: {problem}; allowed: the folder of a run of {name}")
     found = read_origin(folder, argument)
-    for module in modules:
-        for field, value in flags.group(module).items():
-            trained = found.settings.get(f"{module}.{field}", value)
-            if trained != value:
-                what = f"{found.name}: trained with {module}.{field}={trained}"
-                raise ValueError(f"{what}; allowed: {value}, as in this run")
+    check_settings(found, {f"{m}.{field}": value for m in modules for field, value in flags.group(m).items()})
     return found
 
 
-def load(folder: Path) -> EarlierPhase:
+def check_settings(found: Origin, values: dict[str, Any]) -> None:
+    """Check that a run was trained with the settings that the second phase has.
+
+    Args:
+      found: the run.
+      values: setting -> value of the second phase; a setting that the run did not record is not compared.
+
+    Raises:
+      ValueError: one differs; the message says which.
+    """
+    for name, value in values.items():
+        trained = found.settings.get(name, value)
+        if trained != value:
+            raise ValueError(f"{found.name}: trained with {name}={trained}; allowed: {value}, as in this run")
+
+
+def load(folder: Path, *fields: str) -> EarlierPhase:
     """Load a run.
 
     Args:
       folder: of the run.
+      *fields: further fields of its state to load.
 
     Returns:
       Its settings, facts and variables; of a technique and its supervised twin those of the technique.
@@ -113,8 +127,8 @@ def load(folder: Path) -> EarlierPhase:
     if isinstance(state, TwinState):
         state = state.technique
     params = parameter_ema(state.opt_state, state.params) if flags.get("ema") else state.params
-    held = jax.tree.map(np.asarray, jax.device_get((params, getattr(state, "model_state", {}))))
-    return EarlierPhase(flags, spec, *held)
+    held = params, getattr(state, "model_state", {}), {name: getattr(state, name) for name in fields}
+    return EarlierPhase(flags, spec, *jax.tree.map(np.asarray, jax.device_get(held)))
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:

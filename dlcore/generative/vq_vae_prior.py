@@ -1,0 +1,132 @@
+"""The prior of a VQ-VAE: an autoregressive network learns the codes of a frozen autoencoder, and samples new images.
+
+van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937, section 3.3: the second phase alone.
+
+    k = argmin_j |E(x) - e_j|^2                               encoder E and codebook e are trained and frozen
+    L = -1 / (h w) [log p(k_1) + log p(k_2 | k_1) + ...]      nats a code
+    k ~ p,   x = D(e_k)                                       a sample
+
+`dlcore.generative.vq_vae` trains both phases in one run. In a run of its own the prior has its own steps, and several
+priors of one autoencoder compare. Uniform codes take log2 K bits each, and codes drawn by their frequencies alone
+`histogram_bits`: what the prior saves beyond these, it knows from the codes before.
+"""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+
+from dlcore.generative.pixels import normalize
+from dlcore.generative.vq_vae import (
+    CodebookPerplexity,
+    codebook_from,
+    codebook_usage,
+    decode_vectors,
+    prior_loss,
+    quantize,
+    sample_images,
+)
+from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
+from dlcore.metrics import psnr
+from dlcore.optim import apply_gradients
+
+__all__ = ["HistogramBits", "VQVAEPriorState", "learner"]
+
+
+@struct.dataclass
+class VQVAEPriorState(State):
+    """The prior (`params`) and what it is the prior of.
+
+    Args:
+      locked: {"autoencoder": parameters, "codebook": [K, D]}, which do not learn.
+    """
+
+    locked: Any
+
+
+class HistogramBits(CodebookPerplexity):
+    """Bits of a code that is drawn by its frequency alone: the entropy of the codes, log2 of their perplexity."""
+
+    def compute(self) -> float | None:
+        """Read the entropy.
+
+        Returns:
+          From 0 to log2 K; None where nothing was counted.
+        """
+        perplexity = super().compute()
+        return None if perplexity is None else float(np.log2(perplexity))
+
+
+@check_arguments
+def learner(
+    *,
+    model: nn.Module,
+    prior: nn.Module,
+    optimizer: optax.GradientTransformation,
+    num_codes: Annotated[int, Range(2)] = 128,
+    temperature: Annotated[float, Range(0)] = 1.0,
+) -> Learner:
+    """Train a prior of the codes of `{"image": [B, H, W, C], "index": [B]}`.
+
+    Args:
+      model: the autoencoder, with `encode`, `decode` and `grid`, as `dlcore.generative.vq_vae.VQVAE`; `init` gives it
+        random weights and a codebook of its outputs, and those of a trained one belong in `VQVAEPriorState.locked`.
+      prior: an autoregressive network of `num_codes` levels, as `dlcore.generative.autoregressive` describes it.
+      optimizer: of the prior, any optax transformation.
+      num_codes: K.
+      temperature: of samples; below 1 they are more probable and less diverse.
+
+    Returns:
+      The learner. `evaluate` gives `prior_bits` a code, `histogram_bits`, what codes drawn by their frequencies alone
+      take, and `perplexity` and `usage` of the codebook. `predict` gives a `sample` by the index alone, and of images
+      `codes [B, h, w]` and `reconstruction [B, H, W, C]` with its `psnr [B]`.
+    """
+
+    def encode(locked: Any, batch: dict) -> tuple[jax.Array, jax.Array]:
+        _, codes, q = quantize(model, locked["autoencoder"], locked["codebook"], normalize(batch["image"]))
+        return codes, q  # [B, h, w], [B, h, w, D]
+
+    def loss(params: Any, state: VQVAEPriorState, batch: dict) -> tuple[jax.Array, Metrics]:
+        # Codes of the frozen autoencoder, and their negative log-likelihood.
+        codes, mask = encode(state.locked, batch)[0], mask_of(batch)
+        mean, metrics = prior_loss(prior, params, codes, mask)
+        nats = metrics["prior_bits"]
+        return mean, {"loss": Sum(nats.total, nats.count), **metrics}
+
+    def init(rng: jax.Array, batch: dict) -> VQVAEPriorState:
+        x = normalize(batch["image"])
+        autoencoder = model.init(jax.random.fold_in(rng, 0), x[:1])["params"]
+        z = model.apply({"params": autoencoder}, x, method="encode")  # [B, h, w, D]
+        codebook = codebook_from(jax.random.fold_in(rng, 3), z.reshape(-1, z.shape[-1]), num_codes).vectors
+        params = prior.init(jax.random.fold_in(rng, 1), jnp.zeros((1, *model.grid, 1), jnp.int32))["params"]
+        locked = {"autoencoder": autoencoder, "codebook": codebook}
+        step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 2)
+        return VQVAEPriorState(step, rng, params, optimizer.init(params), locked)
+
+    def update(state: VQVAEPriorState, batch: dict) -> tuple[VQVAEPriorState, Metrics]:
+        # Gradient of the prior alone, then the optimizer step.
+        gradients, metrics = jax.grad(loss, has_aux=True)(state.params, state, batch)
+        return apply_gradients(state, optimizer, gradients), metrics
+
+    def evaluate(state: VQVAEPriorState, batch: dict) -> Metrics:
+        codes, _ = encode(state.locked, batch)
+        usage = codebook_usage(codes, mask_of(batch), num_codes)
+        histogram = {"histogram_bits": HistogramBits(usage["perplexity"].counts)}
+        return {**loss(state.params, state, batch)[1], **histogram, **usage}
+
+    def predict(state: VQVAEPriorState, batch: dict) -> dict[str, jax.Array]:
+        autoencoder, codebook = state.locked["autoencoder"], state.locked["codebook"]
+        keys = example_keys(state.rng, batch)
+        outputs = {"sample": sample_images(model, autoencoder, codebook, prior, state.params, keys, temperature)}
+        if "image" not in batch:
+            return outputs
+        codes, q = encode(state.locked, batch)
+        y = decode_vectors(model, autoencoder, q)  # [B, H, W, C]
+        target = (normalize(batch["image"]) + 1) / 2
+        return outputs | {"codes": codes, "reconstruction": y, "psnr": jax.vmap(psnr)(y, target)}
+
+    return Learner(init, update, evaluate, predict, loss)
