@@ -71,7 +71,6 @@ from dlcore.generative.likelihood import check_intensities as check_intensities
 from dlcore.generative.likelihood import independent_log_likelihood as independent_log_likelihood
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
-from dlcore.generative.likelihood import quantize as quantize
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
 from dlcore.generative.pixels import denormalize as denormalize
@@ -140,9 +139,12 @@ from dlcore.generative.vq_vae import VQVAE as VQVAE
 from dlcore.generative.vq_vae import VQVAEState as VQVAEState
 from dlcore.generative.vq_vae import codebook_from as codebook_from
 from dlcore.generative.vq_vae import codebook_usage as codebook_usage
+from dlcore.generative.vq_vae import decode_vectors as decode_vectors
 from dlcore.generative.vq_vae import nearest_codes as nearest_codes
 from dlcore.generative.vq_vae import never as never
+from dlcore.generative.vq_vae import prior_loss as prior_loss
 from dlcore.generative.vq_vae import reconstruction_loss as reconstruction_loss
+from dlcore.generative.vq_vae import sample_images as sample_images
 from dlcore.generative.vq_vae import straight_through as straight_through
 from dlcore.generative.vq_vae import update_codebook as update_codebook
 from dlcore.generative.vq_vae import update_in_phases as update_in_phases
@@ -150,4 +152,6 @@ from dlcore.generative.vq_vae_2 import Priors as Priors
 from dlcore.generative.vq_vae_2 import TopCondition as TopCondition
 from dlcore.generative.vq_vae_2 import VQVAE2 as VQVAE2
 from dlcore.generative.vq_vae_2 import VQVAE2State as VQVAE2State
+from dlcore.generative.vq_vae_prior import HistogramBits as HistogramBits
+from dlcore.generative.vq_vae_prior import VQVAEPriorState as VQVAEPriorState
 from dlcore.generative.wave_net import WaveNet as WaveNet

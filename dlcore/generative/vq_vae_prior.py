@@ -2,7 +2,7 @@
 
 van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937, section 3.3: the second phase alone.
 
-    k = argmin_j |E(x) - e_j|^2                               encoder E and codebook e are trained and frozen
+    k = argmin_j |E(x) - e_j|^2                               encoder E and codebook e do not learn any more
     L = -1 / (h w) [log p(k_1) + log p(k_2 | k_1) + ...]      nats a code
     k ~ p,   x = D(e_k)                                       a sample
 
@@ -42,10 +42,10 @@ class VQVAEPriorState(State):
     """The prior (`params`) and what it is the prior of.
 
     Args:
-      locked: {"autoencoder": parameters, "codebook": [K, D]}, which do not learn.
+      frozen: {"autoencoder": parameters, "codebook": [K, D]}, which do not learn.
     """
 
-    locked: Any
+    frozen: Any
 
 
 class HistogramBits(CodebookPerplexity):
@@ -74,7 +74,7 @@ def learner(
 
     Args:
       model: the autoencoder, with `encode`, `decode` and `grid`, as `dlcore.generative.vq_vae.VQVAE`; `init` gives it
-        random weights and a codebook of its outputs, and those of a trained one belong in `VQVAEPriorState.locked`.
+        random weights and a codebook of its outputs, and those of a trained one belong in `VQVAEPriorState.frozen`.
       prior: an autoregressive network of `num_codes` levels, as `dlcore.generative.autoregressive` describes it.
       optimizer: of the prior, any optax transformation.
       num_codes: K.
@@ -86,13 +86,13 @@ def learner(
       `codes [B, h, w]` and `reconstruction [B, H, W, C]` with its `psnr [B]`.
     """
 
-    def encode(locked: Any, batch: dict) -> tuple[jax.Array, jax.Array]:
-        _, codes, q = quantize(model, locked["autoencoder"], locked["codebook"], normalize(batch["image"]))
+    def encode(frozen: Any, batch: dict) -> tuple[jax.Array, jax.Array]:
+        _, codes, q = quantize(model, frozen["autoencoder"], frozen["codebook"], normalize(batch["image"]))
         return codes, q  # [B, h, w], [B, h, w, D]
 
     def loss(params: Any, state: VQVAEPriorState, batch: dict) -> tuple[jax.Array, Metrics]:
         # Codes of the frozen autoencoder, and their negative log-likelihood.
-        codes, mask = encode(state.locked, batch)[0], mask_of(batch)
+        codes, mask = encode(state.frozen, batch)[0], mask_of(batch)
         mean, metrics = prior_loss(prior, params, codes, mask)
         nats = metrics["prior_bits"]
         return mean, {"loss": Sum(nats.total, nats.count), **metrics}
@@ -103,9 +103,9 @@ def learner(
         z = model.apply({"params": autoencoder}, x, method="encode")  # [B, h, w, D]
         codebook = codebook_from(jax.random.fold_in(rng, 3), z.reshape(-1, z.shape[-1]), num_codes).vectors
         params = prior.init(jax.random.fold_in(rng, 1), jnp.zeros((1, *model.grid, 1), jnp.int32))["params"]
-        locked = {"autoencoder": autoencoder, "codebook": codebook}
+        frozen = {"autoencoder": autoencoder, "codebook": codebook}
         step, rng = jnp.zeros((), jnp.int32), jax.random.fold_in(rng, 2)
-        return VQVAEPriorState(step, rng, params, optimizer.init(params), locked)
+        return VQVAEPriorState(step, rng, params, optimizer.init(params), frozen)
 
     def update(state: VQVAEPriorState, batch: dict) -> tuple[VQVAEPriorState, Metrics]:
         # Gradient of the prior alone, then the optimizer step.
@@ -113,18 +113,18 @@ def learner(
         return apply_gradients(state, optimizer, gradients), metrics
 
     def evaluate(state: VQVAEPriorState, batch: dict) -> Metrics:
-        codes, _ = encode(state.locked, batch)
+        codes, _ = encode(state.frozen, batch)
         usage = codebook_usage(codes, mask_of(batch), num_codes)
         histogram = {"histogram_bits": HistogramBits(usage["perplexity"].counts)}
         return {**loss(state.params, state, batch)[1], **histogram, **usage}
 
     def predict(state: VQVAEPriorState, batch: dict) -> dict[str, jax.Array]:
-        autoencoder, codebook = state.locked["autoencoder"], state.locked["codebook"]
+        autoencoder, codebook = state.frozen["autoencoder"], state.frozen["codebook"]
         keys = example_keys(state.rng, batch)
         outputs = {"sample": sample_images(model, autoencoder, codebook, prior, state.params, keys, temperature)}
         if "image" not in batch:
             return outputs
-        codes, q = encode(state.locked, batch)
+        codes, q = encode(state.frozen, batch)
         y = decode_vectors(model, autoencoder, q)  # [B, H, W, C]
         target = (normalize(batch["image"]) + 1) / 2
         return outputs | {"codes": codes, "reconstruction": y, "psnr": jax.vmap(psnr)(y, target)}

@@ -67,8 +67,8 @@ def start(setup: Setup) -> Start:
 
     def replace(state):
         phase = earlier_run.load(first_phase(setup.flags), "codebook")
-        locked = {"autoencoder": phase.params["autoencoder"], "codebook": phase.fields["codebook"].vectors}
-        return state.replace(locked=jax.tree.map(jnp.asarray, locked))
+        frozen = {"autoencoder": phase.params["autoencoder"], "codebook": phase.fields["codebook"].vectors}
+        return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
 
     return Start(replace, check)
 

@@ -44,6 +44,7 @@ WITH_LOSS = {
     "generative.super_resolution",
     "generative.text_to_image",
     "generative.vae",
+    "generative.vq_vae_prior",
     "generative.wave_net",
     "interpretability.fast_style",
     "segmentation.deeplab",

@@ -24,6 +24,7 @@ SLOW = [
     "generative.style_gan",
     "generative.super_resolution",
     "generative.vq_vae",
+    "generative.vq_vae_prior",
     "self_supervised.colorization",
     "self_supervised.cross_channel",
     "self_supervised.deep_cluster",

@@ -1,0 +1,163 @@
+"""The prior's loss and step by hand, the same step as in a run of both phases, samples, and runs that cannot serve."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.origin import Origin
+from dlcore.experiment.resolve import resolve
+from dlcore.generative import vq_vae, vq_vae_prior
+from dlcore.generative.pixel_cnn import PixelCNN
+from dlcore.generative.vq_vae import VQVAE, CodebookPerplexity
+from dlcore.generative.vq_vae_prior import HistogramBits, VQVAEPriorState
+from dlcore.kits.training import earlier_run
+from dlcore.main import run
+from experiments.generative import vq_vae_prior as page
+
+VECTORS = np.array([[-1.0], [0.0], [1.0]], np.float32)
+X = np.array(
+    [[-0.9, 0.1], [0.8, 0.5], [-0.3, 0.7]], np.float32
+)  # nearest: 0 1, 2 1 (0.5 is as near to 0: the first), 1 2
+ROWS = {"image": (X.reshape(3, 1, 2, 1) + 1) / 2, "index": np.arange(3, dtype=np.int32)}
+
+
+class Same(nn.Module):
+    """Encodings are w x, and images are their vectors; codes are a grid of 1 x 2."""
+
+    grid = (1, 2)
+
+    def setup(self):
+        self.w = self.param("w", nn.initializers.ones, ())
+
+    def encode(self, x):
+        return self.w * x
+
+    def decode(self, q):
+        return self.w * q
+
+    def __call__(self, x):
+        return self.decode(self.encode(x))
+
+
+class Frequencies(nn.Module):
+    """A prior of independent codes."""
+
+    levels: int = 3
+
+    @nn.compact
+    def __call__(self, x, label=None):
+        return jnp.broadcast_to(self.param("logits", nn.initializers.zeros, (self.levels,)), (*x.shape, self.levels))
+
+
+def small(logits=(0.0, 0.0, 0.0)):
+    learner = vq_vae_prior.learner(model=Same(), prior=Frequencies(), optimizer=optax.sgd(0.5), num_codes=3)
+    params, frozen = {"logits": jnp.array(logits)}, {"autoencoder": {"w": jnp.ones(())}, "codebook": jnp.array(VECTORS)}
+    state = VQVAEPriorState(jnp.int32(0), jax.random.key(0), params, optax.sgd(0.5).init(params), frozen)
+    return learner, state
+
+
+@pytest.mark.covers("GE-12")
+def test_one_update_of_the_prior_by_hand():
+    """Codes 0 1, 2 1, 1 2 have frequencies 1/6, 1/2, 1/3; the gradient of -log softmax is 1/3 minus these."""
+    learner, state = small()
+    after, metrics = jax.jit(learner.update)(state, ROWS)
+    np.testing.assert_allclose(after.params["logits"], -0.5 * (1 / 3 - np.array([1 / 6, 1 / 2, 1 / 3])), atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(np.log(3), rel=1e-6)
+    assert metrics["prior_bits"].compute() == pytest.approx(np.log2(3), rel=1e-6)
+    chex.assert_trees_all_equal(after.frozen, state.frozen)
+    assert int(after.step) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-12")
+def test_a_prior_of_independent_codes_is_no_better_than_their_frequencies():
+    learner, state = small(np.log([1 / 6, 1 / 2, 1 / 3]))
+    measured = {name: metric.compute() for name, metric in jax.jit(learner.evaluate)(state, ROWS).items()}
+    assert measured["prior_bits"] == pytest.approx(measured["histogram_bits"], rel=1e-6)  # both are the entropy
+
+
+def test_the_bits_of_a_histogram_are_its_entropy():
+    # Shares 1/2, 1/4, 1/4: 1.5 bits.
+    assert HistogramBits(jnp.array([4, 2, 2])).compute() == pytest.approx(1.5)
+    assert HistogramBits(jnp.array([0, 3, 0])).compute() == 0
+    assert HistogramBits(jnp.zeros(3, int)).compute() is None
+    assert not isinstance(CodebookPerplexity(jnp.array([4, 2, 2])), HistogramBits)
+
+
+@pytest.mark.slow
+def test_samples_are_decoded_codes_and_need_no_image():
+    learner, state = small([0.0, 0.0, 50.0])
+    predict = jax.jit(learner.predict)
+    outputs = predict(state, {"index": np.arange(2, dtype=np.int32)})
+    assert set(outputs) == {"sample"}
+    np.testing.assert_array_equal(outputs["sample"], np.ones((2, 1, 2, 1)))  # code 2 has the vector 1
+    outputs = predict(state, ROWS)
+    np.testing.assert_array_equal(outputs["codes"][:, 0], [[0, 1], [2, 1], [1, 2]])
+    np.testing.assert_allclose(outputs["reconstruction"][:, 0, :, 0], [[0, 0.5], [1, 0.5], [0.5, 1]])
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-12")
+def test_a_step_is_that_of_the_second_phase_of_vq_vae():
+    model, k = VQVAE((8, 8, 1), width=8, embedding_dim=4, downsamplings=1, num_res_blocks=0), 8
+    prior = PixelCNN(k, 1, features=8, num_layers=1, first_kernel=3, head_features=8, embedding_dim=4)
+    optimizer = optax.adam(1e-2)
+    both = vq_vae.learner(
+        model=model,
+        optimizer=optimizer,
+        prior=prior,
+        prior_optimizer=optimizer,
+        is_prior_step=lambda step: step >= 0,
+        num_codes=k,
+    )
+    alone = vq_vae_prior.learner(model=model, prior=prior, optimizer=optimizer, num_codes=k)
+    image = np.random.default_rng(0).random((16, 8, 8, 1), np.float32)
+    rows, key = {"image": image, "index": np.arange(16, dtype=np.int32)}, jax.random.key(1)
+    first, second = (jax.jit(learner.init)(key, rows) for learner in (both, alone))
+    chex.assert_trees_all_equal(second.params, first.params["prior"])
+    assert second.frozen.keys() == {"autoencoder", "codebook"}
+    np.testing.assert_array_equal(second.frozen["codebook"], first.codebook.vectors)
+    after, metrics = jax.jit(both.update)(first, rows)
+    after_alone, metrics_alone = jax.jit(alone.update)(second, rows)
+    chex.assert_trees_all_close(after_alone.params, after.params["prior"], atol=1e-6)
+    assert metrics_alone["prior_bits"].compute() == pytest.approx(metrics["prior_bits"].compute(), rel=1e-6)
+    samples = [jax.jit(learner.predict)(state, rows)["sample"] for learner, state in ((both, first), (alone, second))]
+    np.testing.assert_allclose(*samples, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_codes": 32}, r"^init_from='run': trained with num_codes=32; allowed: 64, as in this run$"),
+        ({"architecture": "vqmodel"}, "trained with architecture=vqmodel; allowed: vqvae, as in this run"),
+        ({"vqvae.width": 8}, r"trained with vqvae\.width=8; allowed: 32, as in this run"),
+    ],
+)
+def test_an_autoencoder_of_another_form_is_refused(monkeypatch, tmp_path, settings, message):
+    flags = resolve(page.experiment, [])
+    monkeypatch.setattr(earlier_run, "origin", lambda *args: Origin("init_from", "run", settings=settings))
+    with pytest.raises(ValueError, match=message):
+        page.origin(flags)
+    same = Origin("init_from", "run", settings={"num_codes": 64, "vqmodel.width": 3})
+    monkeypatch.setattr(earlier_run, "origin", lambda *args: same)
+    assert page.origin(flags) is same
+
+
+@pytest.mark.slow
+def test_a_run_of_both_phases_gives_its_autoencoder_and_codebook(tmp_path, capsys):
+    """And a run that trains the autoencoder alone selects no checkpoint by the bits of a prior."""
+    for words in ([], ["--prior_share=0"]):
+        runs = tmp_path / str(len(words))
+        assert run(find_experiment("generative.vq_vae"), ["--smoke", f"--runs={runs}", *words]) == 0
+        (folder,) = (runs / "generative.vq_vae").iterdir()
+        flags = ["--smoke", f"--runs={runs}", f"--init_from={folder}"]
+        assert run(page.experiment, flags) == 0, capsys.readouterr().err
+        (trained,) = (runs / "generative.vq_vae_prior").iterdir()
+        first, second = earlier_run.load(folder, "codebook"), earlier_run.load(trained, "frozen")
+        chex.assert_trees_all_equal(second.fields["frozen"]["autoencoder"], first.params["autoencoder"])
+        np.testing.assert_array_equal(second.fields["frozen"]["codebook"], first.fields["codebook"].vectors)
