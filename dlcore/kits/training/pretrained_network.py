@@ -309,13 +309,13 @@ def _of_file(path: Path, name: str) -> Any:
 
 
 def _of_run(found: Origin, headless: bool = False) -> tuple[Flags, dict, Any]:
-    flags, spec, params, model_state = earlier_run.load(found.path)
-    variables = {"params": params, **model_state}
-    if "backbone" in params:
+    phase = earlier_run.load(found.path)
+    variables = {"params": phase.params, **phase.model_state}
+    if "backbone" in phase.params:
         if not headless:
             raise ValueError(f"{found.name}: a run of {found.page}, without a head; allowed: runs of a classifier")
         variables = backbone_of(variables)
-    return flags, spec, variables
+    return phase.flags, phase.spec, variables
 
 
 def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
