@@ -7,15 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.data.captions import caption_source, caption_words, captions
+from dlcore.data.captions import caption_source, caption_words
 from dlcore.data.source import Source
 from dlcore.data.words import UNKNOWN, Words, tokenize, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
+from dlcore.kits.vision_language import captioned_images
 from dlcore.learner import Evaluator, Learner, Range
 from dlcore.models.resnet_cifar import CifarResNet
 from dlcore.modes.report_context import ReportContext
@@ -30,9 +31,7 @@ AUGMENTATIONS = ("none", "shift", "color")
 
 SETTINGS = {
     "dataset": Setting("shapes", "shapes (drawn), or flickr8k (files)", Literal["shapes", "flickr8k"], essential=True),
-    "data_dir": Setting(
-        None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True
-    ),
+    "data_dir": captioned_images.DATA_DIR,
     "image_size": Setting(
         None, "side of the images; by default 32 for shapes, 128 for flickr8k", int | None, Range(8), essential=True
     ),
@@ -90,37 +89,20 @@ def data(flags: Flags) -> Splits:
       ValueError: as `dlcore.data.captions` and `dlcore.data.flickr8k`.
       FileNotFoundError: as `dlcore.data.flickr8k`.
     """
-    from dlcore.data.augment import channel_statistics
-
     notes: tuple[str, ...] = ()
     if flags.dataset == "shapes":
         n, words = flags.num_images, caption_words()
-        counts = (n, max(8, n // 20), max(8, n // 8))
-        # Seeds are not those of the run, so that every run is tested on the same images.
-        train, valid, test = (
-            captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)
-        )
+        train, valid, test = captioned_images.captioned_shapes(flags, (n, max(8, n // 20), max(8, n // 8)))
     else:
         train, valid, test, words = _flickr8k(flags)
         notes = train.notes
-    mean, std = channel_statistics(train)
-    spec = {
-        "dataset": train.name.removesuffix(" (train)"),
-        "vocabulary": words.to_dict(),
-        "image_shape": list(train.arrays["image"].shape[1:]),
-        "mean": [float(m) for m in mean],
-        "std": [float(s) for s in std],
-    }
+    facts = captioned_images.image_facts(train.arrays["image"])
+    spec = {"dataset": train.name.removesuffix(" (train)"), "vocabulary": words.to_dict(), **facts}
     return Splits(train, valid, test, spec, notes)
 
 
 def _flickr8k(flags: Flags) -> tuple[Source, Source, Source, Words]:
-    from dlcore.data.flickr8k import flickr8k
-
-    if flags.data_dir is None:
-        raise FlagError("--data_dir: missing; allowed: the folder of captions_train.json.gz and train.zip")
-    splits = flickr8k(flags.data_dir, flags.image_size or 128)
-    words = Words.of((text for several in splits["train"].texts for text in several), flags.min_count)
+    splits, words = captioned_images.flickr8k_splits(flags, 128)
 
     def source(name: str, longest: int | None) -> Source:
         split = splits[name]
@@ -216,16 +198,12 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
       The evaluators.
     """
     from dlcore.evaluators.captions import baselines_evaluator, best_constant
-    from dlcore.evaluators.text import text_evaluator
 
     vocabulary = vocabulary_from_dict(setup.spec["vocabulary"])
     read = _references(vocabulary)
 
-    def said(outputs: dict, rows: dict) -> list[str]:
-        return [vocabulary.decode(tokens) for tokens in outputs["tokens"]]
-
     source = data.valid.take(setup.flags.monitor_images) if split == "valid" else None
-    found = [text_evaluator(said, read, source), exact_match(source)]
+    found = [captioned_images.sentence_evaluator(vocabulary, read, source), exact_match(source)]
     if "cells" in data.test.arrays and setup.flags.model in ("attention", "transformer"):
         found.append(attention_mass(setup.flags.grid, source))
     if split == "valid":
@@ -234,7 +212,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     known = arrays[(arrays != UNKNOWN).all(-1)]
     texts = {
         "constant": best_constant(
-            [vocabulary.decode(row) for row in known],
+            captioned_images.written(vocabulary, known),
             read(data.valid[np.arange(min(len(data.valid), setup.flags.monitor_images))]),
         )
     }
@@ -336,22 +314,20 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
     from dlcore.report.triage import triage_panels
-    from dlcore.report.vision_language import attention_strips, sentences
+    from dlcore.report.vision_language import sentences
 
     vocabulary, test, outputs = vocabulary_from_dict(context.spec["vocabulary"]), context.data.test, context.outputs
-    said = [vocabulary.decode(tokens) for tokens in outputs["tokens"][:12]]
+    said = captioned_images.written(vocabulary, outputs["tokens"][:12])
     truth = _references(vocabulary)(test[np.arange(len(said))])
     history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     found = [sentences(test.arrays["image"][: len(said)], said, truth, "Captions", "Of the first test images.")]
     found.append(table(_rows(context), "Scores", f"In %, CIDEr-D as it is. {signature(context)}"))
     if "alignment" in outputs:
-        pieces = [vocabulary.pieces(tokens) for tokens in outputs["tokens"][:3]]
         note = "Bright where the model looked before it wrote the word" + (
             "." if context.flags.model == "attention" else "; the mean over heads of the last block."
         )
-        found.append(
-            attention_strips(test.arrays["image"][:3], pieces, outputs["alignment"][:3], said[:3], "Attention", note)
-        )
+        shown = vocabulary, test.arrays["image"], outputs["tokens"], outputs["alignment"]
+        found.append(captioned_images.attention_panel(*shown, 3, note))
     return [*found, *triage_panels(history, floor=None), curves(history)]
 
 

@@ -16,6 +16,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import prediction
+from dlcore.kits.vision_language import captioned_images
 from dlcore.learner import Range
 
 __all__ = [
@@ -46,9 +47,7 @@ CAPTION_SETTINGS = {
         Literal["shapes", "flickr8k"],
         essential=True,
     ),
-    "data_dir": Setting(
-        None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True
-    ),
+    "data_dir": captioned_images.DATA_DIR,
     "image_size": Setting(
         None, "side of the images; by default 32 for shapes, 96 for flickr8k", int | None, Range(16), essential=True
     ),
@@ -102,18 +101,8 @@ def _splits(
     train: Source, valid: Source, test: Source, words: Words | BytePairs, dataset: str, image_key: str, **facts: Any
 ) -> Splits:
     """The splits, with what `build` and the panels need to know of them."""
-    from dlcore.data.augment import channel_statistics
-
-    pictures = train.arrays[image_key]
-    mean, std = channel_statistics(Source({"image": pictures.reshape(-1, *pictures.shape[-3:])}))
-    spec = {
-        "dataset": dataset,
-        "words": words.to_dict(),
-        "image_shape": list(pictures.shape[-3:]),
-        "mean": [float(m) for m in mean],
-        "std": [float(s) for s in std],
-        **facts,
-    }
+    facts = {**captioned_images.image_facts(train.arrays[image_key]), **facts}
+    spec = {"dataset": dataset, "words": words.to_dict(), **facts}
     messages = tuple(message for source in (train, valid, test) for message in source.notes)
     return Splits(train, valid, test, spec, messages)
 
@@ -133,18 +122,12 @@ def caption_data(flags: Flags) -> Splits:
       FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
       FlagError: flickr8k without `--data_dir`.
     """
-    from dlcore.data.captions import caption_source, caption_words, captions
-    from dlcore.data.flickr8k import flickr8k
+    from dlcore.data.captions import caption_source, caption_words
 
     if flags.dataset == "shapes":
-        # Seeds are not those of the run, so that every run is tested on the same images.
-        counts = _counts(flags.num_images, 1000)
-        sources = [captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)]
+        sources = captioned_images.captioned_shapes(flags, _counts(flags.num_images, 1000))
         return _splits(*sources, caption_words(), "shapes", "image", grid=flags.grid)
-    if flags.data_dir is None:
-        raise FlagError("--data_dir: missing; allowed: the folder of captions_train.json.gz, with --dataset=flickr8k")
-    parts = flickr8k(flags.data_dir, flags.image_size or 96)
-    words = Words.of([text for texts in parts["train"].texts for text in texts], flags.min_count)
+    parts, words = captioned_images.flickr8k_splits(flags, 96)
     reference_words = Words.of([text for split in ("valid", "test") for texts in parts[split].texts for text in texts])
     splits = {}
     for split, part in parts.items():

@@ -10,6 +10,7 @@ from dlcore.data.source import Source
 from dlcore.data.words import PAD, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.splits import Splits
+from dlcore.kits.vision_language.captioned_images import attention_panel, sentence_evaluator, written
 from dlcore.kits.vision_language.image_text import vocabulary
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
@@ -64,15 +65,7 @@ def caption_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator
     Returns:
       One evaluator of outputs with `tokens`.
     """
-    from dlcore.evaluators.text import text_evaluator
-
-    words = vocabulary(setup.spec)
-    return [
-        text_evaluator(
-            lambda outputs, rows: [words.decode(tokens) for tokens in outputs["tokens"]],
-            lambda rows: references_of(rows, setup.spec),
-        )
-    ]
+    return [sentence_evaluator(vocabulary(setup.spec), lambda rows: references_of(rows, setup.spec))]
 
 
 def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
@@ -89,7 +82,7 @@ def motion_evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]
     words = vocabulary(setup.spec)
 
     def add(acc, outputs, rows):
-        said = [words.decode(tokens) for tokens in outputs["tokens"]]
+        said = written(words, outputs["tokens"])
         right = [several[0] for several in references_of(rows, setup.spec)]
         return (acc or []) + list(zip(said, right, strict=True))
 
@@ -165,10 +158,10 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
     from dlcore.report.curves import curves
     from dlcore.report.tables import table
     from dlcore.report.triage import triage_panels
-    from dlcore.report.vision_language import attention_strips, sentences
+    from dlcore.report.vision_language import sentences
 
     words, test = vocabulary(context.spec), context.data.test.arrays
-    said = [words.decode(tokens) for tokens in context.outputs["tokens"]]
+    said = written(words, context.outputs["tokens"])
     references = references_of(test, context.spec)
     train = references_of({"captions": context.data.train.arrays["captions"]}, context.spec)
     rows = caption_rows(said, references, train)
@@ -179,13 +172,8 @@ def caption_panels(context: ReportContext, shown: str = "image") -> list:
         table(rows, "Beside trivial sentences", note),
     ]
     if "attention" in context.outputs:
-        maps = np.asarray(context.outputs["attention"][:_MAPS])
-        pieces = [words.pieces(tokens) for tokens in context.outputs["tokens"][:_MAPS]]
-        panels.append(
-            attention_strips(
-                test[shown][:_MAPS], pieces, maps, said[:_MAPS], note="Bright: where the model looks for each word."
-            )
-        )
+        looks = words, test[shown], context.outputs["tokens"], context.outputs["attention"]
+        panels.append(attention_panel(*looks, _MAPS, "Bright: where the model looks for each word."))
     return [*panels, *triage_panels(context.history, floor=None), curves(context.history)]
 
 
@@ -214,7 +202,7 @@ def clip_panels(context: ReportContext) -> list:
     )
     rows = []
     for name, tokens in (("in order", context.outputs["tokens"]), ("shuffled", outputs["tokens"])):
-        shares = motion_shares([words.decode(row) for row in tokens], right)
+        shares = motion_shares(written(words, tokens), right)
         rows.append({"frames": name} | {f"{key}, %": round(100 * share, 1) for key, share in shares.items()})
     rows.append({"frames": "chance", "thing, %": round(100 / 30, 1), "direction, %": 25.0})
     first, *others = caption_panels(context, "clip")
@@ -312,7 +300,7 @@ def answer_panels(context: ReportContext) -> list:
     answered = {name: answers_to(Source({**test.arrays, **arrays})) for name, arrays in without.items()}
     own = np.asarray(context.outputs["logits"]).argmax(-1)
     rows = answer_rows({**answered, "the model": own}, context.data.train.arrays, test.arrays, spec["kinds"])
-    asked = [words.decode(tokens) for tokens in test.arrays["question"][:_SHOWN]]
+    asked = written(words, test.arrays["question"][:_SHOWN])
     said = [f"{q}? {answers[k]}" for q, k in zip(asked, own, strict=False)]
     truth = [[f"{q}? {answers[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
     images = test.arrays["image"][:_SHOWN]
@@ -387,7 +375,7 @@ def recall_panels(context: ReportContext) -> list:
 
     words, test = vocabulary(context.spec), context.data.test.arrays
     pictures = test["clip" if "clip" in test else "image"]
-    texts = [words.decode(tokens) for tokens in test["captions"][:, 0]]
+    texts = written(words, test["captions"][:, 0])
     found = (np.asarray(context.outputs["sentence"]) @ np.asarray(context.outputs["clip"]).T).argmax(1)[:_SHOWN]
     rows = [
         {

@@ -1,0 +1,133 @@
+"""What all pages of images and sentences share: captioned images by name, facts of the images, written sentences."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dlcore.data.captions import captions
+from dlcore.data.flickr8k import CaptionedImages, flickr8k
+from dlcore.data.source import Source
+from dlcore.data.words import BytePairs, Words
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.learner import Evaluator
+from dlcore.report.panel import Panel
+
+__all__ = [
+    "DATA_DIR",
+    "attention_panel",
+    "captioned_shapes",
+    "flickr8k_splits",
+    "image_facts",
+    "sentence_evaluator",
+    "written",
+]
+
+DATA_DIR = Setting(None, "flickr8k: the folder of captions_train.json.gz and train.zip", str | None, essential=True)
+"""The setting `data_dir`."""
+
+
+def captioned_shapes(flags: Flags, counts: Sequence[int]) -> list[Source]:
+    """Draw shapes with their captions; seeds are not those of the run, so that every run is tested on the same images.
+
+    Args:
+      flags: `image_size`, by default 32, and `grid`.
+      counts: images of each split.
+
+    Returns:
+      The splits.
+
+    Raises:
+      ValueError: as `dlcore.data.captions.captions`.
+    """
+    return [captions(n, seed, size=flags.image_size or 32, grid=flags.grid) for seed, n in enumerate(counts)]
+
+
+def flickr8k_splits(flags: Flags, image_size: int) -> tuple[dict[str, CaptionedImages], Words]:
+    """Read Flickr8k, and the words of its training captions.
+
+    Args:
+      flags: `data_dir`, `image_size`, and `min_count`, how often a word must come.
+      image_size: side of the images where the flags have none.
+
+    Returns:
+      ({"train", "valid", "test"} -> images and captions, the vocabulary).
+
+    Raises:
+      FlagError: `--data_dir` is missing.
+      ValueError: as `dlcore.data.flickr8k.flickr8k`.
+      FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
+    """
+    if flags.data_dir is None:
+        raise FlagError("--data_dir: missing; allowed: the folder of captions_train.json.gz and train.zip")
+    splits = flickr8k(flags.data_dir, flags.image_size or image_size)
+    return splits, Words.of((text for several in splits["train"].texts for text in several), flags.min_count)
+
+
+def image_facts(images: np.ndarray) -> dict[str, list]:
+    """Measure what `build` needs to know of images.
+
+    Args:
+      images: [..., H, W, C] uint8, of the training split.
+
+    Returns:
+      `image_shape`, and `mean` and `std` of each channel.
+    """
+    from dlcore.data.augment import channel_statistics
+
+    mean, std = channel_statistics(Source({"image": images.reshape(-1, *images.shape[-3:])}))
+    return {"image_shape": list(images.shape[-3:]), "mean": [float(m) for m in mean], "std": [float(s) for s in std]}
+
+
+def written(words: Words | BytePairs, tokens: Any) -> list[str]:
+    """Write sentences out.
+
+    Args:
+      words: the vocabulary.
+      tokens: [N, T] int.
+
+    Returns:
+      N texts.
+    """
+    return [words.decode(row) for row in tokens]
+
+
+def sentence_evaluator(
+    words: Words | BytePairs, references: Callable[[dict], list[list[str]]], source: Source | None = None
+) -> Evaluator:
+    """Measure written sentences against all references: BLEU, ROUGE-L, CIDEr-D.
+
+    Args:
+      words: the vocabulary.
+      references: rows -> the references of each.
+      source: to measure; None measures the split.
+
+    Returns:
+      The evaluator of outputs with `tokens`.
+    """
+    from dlcore.evaluators.text import text_evaluator
+
+    return text_evaluator(lambda outputs, rows: written(words, outputs["tokens"]), references, source)
+
+
+def attention_panel(
+    words: Words | BytePairs, images: np.ndarray, tokens: Any, maps: Any, count: int, note: str
+) -> Panel:
+    """Show where a model looked for each word of the first sentences.
+
+    Args:
+      words: the vocabulary.
+      images: [N, H, W, C].
+      tokens: [N, T] int.
+      maps: [N, T, h, w], a map a token.
+      count: sentences to show.
+      note: below the title.
+
+    Returns:
+      The panel.
+    """
+    from dlcore.report.vision_language import attention_strips
+
+    pieces, texts = [words.pieces(row) for row in tokens[:count]], written(words, tokens[:count])
+    return attention_strips(images[:count], pieces, np.asarray(maps[:count]), texts, note=note)
