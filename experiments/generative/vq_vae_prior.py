@@ -6,7 +6,7 @@ python -m experiments.generative.vq_vae_prior --mode=predict --run=RUN --output=
 
 The first command first trains the autoencoder, `experiments.generative.vq_vae --prior_share=0`, a run of its own that
 the next command finds again; a run of both phases gives its autoencoder, too. `prior_bits` a code compare with log2 K
-of uniform codes, 6 here, and with `histogram_bits` of codes that are drawn by their frequencies in the same split. The other commands were not run.
+of uniform codes, 6 here, and with `histogram_bits` of codes that are drawn by their frequencies in the same split.
 """
 
 from pathlib import Path
