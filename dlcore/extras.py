@@ -31,7 +31,7 @@ def require(*packages: str, what: str = "this") -> None:
 
     Args:
       *packages: names as they are imported; those outside `EXTRAS` are installed by name.
-      what: that needs them, for the error.
+      what: name of the feature that needs them, for the error.
 
     Raises:
       MissingPackage: one is not installed.

@@ -93,8 +93,8 @@ class Evaluator(NamedTuple):
         is None, or what `start` gives.
       finish: acc -> {name: number or array}.
       source: what `predict` runs over; None stands for the split that is being measured.
-      names: of the numbers that `finish` may give, so that they are known before anything is measured; a search can be
-        judged by these.
+      names: names of the numbers that `finish` may give, so that they are known before anything is measured; a search
+        can be judged by these.
       start: State -> the first `acc`, for a measure that goes on from the trained weights (fine-tuning); None starts
         from None.
     """
@@ -154,7 +154,7 @@ def check_arguments(function: Callable) -> Callable:
     """Decorate a `learner` function: numbers outside their `Range` and words outside their `Literal` are refused.
 
     Args:
-      function: with annotated keyword arguments; those of a record (`is_record`) are checked field by field.
+      function: function with annotated keyword arguments; those of a record (`is_record`) are checked field by field.
 
     Returns:
       The function; traced numbers, and arrays of more than one, pass.
@@ -205,9 +205,9 @@ def check_range(name: str, value: Any, limits: Range) -> None:
     """Refuse a number outside its limits.
 
     Args:
-      name: of the argument, for the error.
+      name: name of the argument, for the error.
       value: a number or a scalar array; traced numbers, arrays of more than one and None pass.
-      limits: of the number.
+      limits: limits of the number.
 
     Raises:
       ValueError: the number is out of range, or a word stands in its place.
@@ -304,7 +304,7 @@ class Sum(Metric):
     """A mean, total / count, None where the count is zero; without a count the plain sum.
 
     Args:
-      total: of any shape.
+      total: sum, array of any shape.
       count: [] int32, or None.
     """
 
@@ -345,7 +345,7 @@ class Max(Metric):
     """The largest value seen.
 
     Args:
-      value: of any shape; the maximum is taken elementwise.
+      value: array of any shape; the maximum is taken elementwise.
     """
 
     value: jax.Array | np.ndarray
@@ -373,7 +373,7 @@ class Last(Metric):
     """The value of the latest step (a learning rate, a temperature).
 
     Args:
-      value: of any shape.
+      value: array of any shape.
     """
 
     value: jax.Array
@@ -396,7 +396,7 @@ def check_countable(shape: tuple[int, ...]) -> None:
     """Check that one step's values can be counted in int32.
 
     Args:
-      shape: of the values.
+      shape: shape of the values.
 
     Raises:
       ValueError: there are 2^31 values or more.
@@ -409,7 +409,7 @@ def mask_of(batch: dict) -> jax.Array:
     """Read the mask of a batch.
 
     Args:
-      batch: with `index`, and `mask` where it was padded.
+      batch: batch with `index`, and `mask` where it was padded.
 
     Returns:
       [B] float32, 1 for an example and 0 for padding; all ones where the batch carries none.
@@ -424,7 +424,7 @@ def example_keys(rng: jax.Array, batch: dict) -> jax.Array:
 
     Args:
       rng: a root key.
-      batch: with `index: [B]`.
+      batch: batch with `index: [B]`.
 
     Returns:
       [B] keys.

@@ -31,7 +31,7 @@ class AttackSettings(NamedTuple):
     Args:
       steps: gradient steps of PGD.
       restarts: random starts of PGD, of which the greatest margin counts.
-      max_queries: of NES, for an image.
+      max_queries: largest number of NES queries per image.
     """
 
     steps: int = 40
@@ -110,16 +110,16 @@ def attack_images(
 
     Args:
       forward: (variables, images [B, H, W, C] in [0, 1]) -> logits [B, K].
-      variables: of the network.
+      variables: variables of the network.
       images: [N, H, W, C] float in [0, 1].
       labels: [N] int, the true classes.
       epsilons: radii in [0, 1].
-      attack: of ATTACKS.
+      attack: name from ATTACKS.
       target: class to be taken for; None for any wrong one.
-      settings: of the attacks; None for the defaults.
+      settings: settings of the attacks; None for the defaults.
       source: (forward, variables) of the network that is attacked in place of this one (transfer); None for this one.
       num_images: changed images that are kept.
-      seed: of random starts and queries.
+      seed: random seed of random starts and queries.
       batch_size: images that are attacked at once.
 
     Returns:
@@ -178,7 +178,7 @@ class MaskingCheck(NamedTuple):
     """One sign of masked gradients.
 
     Args:
-      name: what is compared.
+      name: name of the compared quantity.
       measured: fraction of images.
       allowed: the largest fraction that says nothing.
     """

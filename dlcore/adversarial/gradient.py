@@ -65,8 +65,8 @@ def check_attack(
 
     Args:
       epsilon: radius of the ball.
-      step_size: of one step.
-      steps: of the attack.
+      step_size: size of one step.
+      steps: number of steps of the attack.
       restarts: random starts.
 
     Raises:
@@ -158,7 +158,7 @@ def projected_ascent(
       start: [H, W, C], where to start; it is projected first.
       epsilon: radius of the ball.
       step_size: alpha.
-      steps: of the gradient.
+      steps: number of steps of the gradient.
       norm: "linf" or "l2".
 
     Returns:
@@ -197,7 +197,7 @@ def fgsm(
       label: [] int, the true class.
       epsilon: size of the step.
       target: [] int, the class to be taken for; None for any wrong one.
-      loss: as in `attack_loss`.
+      loss: loss of the attack, see `attack_loss`.
 
     Returns:
       [H, W, C] in [0, 1], at most epsilon away in each pixel.
@@ -235,10 +235,10 @@ def pgd(
       label: [] int, the true class.
       epsilon: radius of the ball.
       step_size: alpha.
-      steps: of the gradient.
+      steps: number of steps of the gradient.
       norm: "linf" or "l2".
       target: [] int, the class to be taken for; None for any wrong one.
-      loss: as in `attack_loss`.
+      loss: loss of the attack, see `attack_loss`.
       random_start: start at a random point of the ball; required for more than one restart to differ.
       restarts: number of starts.
 
@@ -284,8 +284,8 @@ def fool_from_noise(
       key: PRNG key of the noise.
       shape: (H, W, C).
       target: [] int, the class.
-      step_size: of the sign of the gradient.
-      steps: of the gradient.
+      step_size: factor of the sign of the gradient.
+      steps: number of steps of the gradient.
 
     Returns:
       [H, W, C] in [0, 1].

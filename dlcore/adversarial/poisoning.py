@@ -31,8 +31,8 @@ def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0
     Args:
       labels: [N] int.
       rate: share of examples.
-      num_classes: of the labels.
-      seed: of the choice.
+      num_classes: number of classes.
+      seed: random seed of the choice.
 
     Returns:
       [N], of which round(rate N) differ.
@@ -85,7 +85,7 @@ def poison(
       rate: share of all examples.
       target: the label that the trigger shall bring.
       size: side of the trigger, in pixels.
-      seed: of the choice.
+      seed: random seed of the choice.
 
     Returns:
       (images [N, H, W, C], labels [N], is_poisoned [N] bool).

@@ -53,7 +53,7 @@ def nes(
       image: [H, W, C] in [0, 1].
       label: [] int, the true class.
       epsilon: radius of the ball.
-      step_size: of the sign of the estimate.
+      step_size: factor of the sign of the estimate.
       max_queries: after which the attack gives up.
       samples: n, pairs of queries a step.
       sigma: deviation of the probes.

@@ -138,10 +138,11 @@ def learner(
       preprocess: batch of images in [0, 1] to the model's input, differentiable; the attack changes what comes before.
       defense: standard (no attack), fast (one step from a random point), pgd, or trades.
       epsilon: largest change of a pixel, of images in [0, 1], in training and in evaluation.
-      step_size: of the training attack; by default 1.25 epsilon for fast, 2.5 epsilon / attack_steps otherwise.
+      step_size: step size of the training attack; by default 1.25 epsilon for fast, 2.5 epsilon / attack_steps
+        otherwise.
       attack_steps: gradient steps of pgd and trades in training; fast takes one.
       beta: weight of the divergence in trades.
-      eval_step_size: of the PGD attack that measures robust accuracy.
+      eval_step_size: eval step size of the PGD attack that measures robust accuracy.
       eval_steps: gradient steps of the PGD attack that measures robust accuracy.
       eval_restarts: random starts of the PGD attack that measures robust accuracy; the worst counts.
 

@@ -60,7 +60,7 @@ def affine_backward(dy, cache):
 
     Args:
       dy: [N, M], gradient of the output.
-      cache: of `affine_forward`.
+      cache: cache from `affine_forward`.
 
     Returns:
       (dx, dw, db).
@@ -153,8 +153,8 @@ def col2im(patches, shape, stride=1, pad=0):
     Args:
       patches: [N, H', W', kh, kw, C].
       shape: (N, H, W, C) of the image.
-      stride: as given to `im2col`.
-      pad: as given to `im2col`.
+      stride: stride, as given to `im2col`.
+      pad: padding, as given to `im2col`.
 
     Returns:
       [N, H, W, C], sums over the patches that contain each pixel.
@@ -174,7 +174,7 @@ def conv_forward(x, w, b, stride=1, pad=0):
       x: [N, H, W, C].
       w: [kh, kw, C, O].
       b: [O].
-      stride: in pixels.
+      stride: stride in pixels.
       pad: zeros added on each side.
 
     Returns:
@@ -189,7 +189,7 @@ def conv_backward(dy, cache):
 
     Args:
       dy: [N, H', W', O], gradient of the output.
-      cache: of `conv_forward`.
+      cache: cache from `conv_forward`.
 
     Returns:
       (dx, dw, db).
@@ -207,7 +207,7 @@ def max_pool_forward(x, size=2, stride=2):
     Args:
       x: [N, H, W, C].
       size: side of the window.
-      stride: in pixels.
+      stride: stride in pixels.
 
     Returns:
       (y [N, H', W', C], cache).
@@ -223,7 +223,7 @@ def max_pool_backward(dy, cache):
 
     Args:
       dy: [N, H', W', C], gradient of the output.
-      cache: of `max_pool_forward`.
+      cache: cache from `max_pool_forward`.
 
     Returns:
       dx.
@@ -240,7 +240,7 @@ def avg_pool_forward(x, size=2, stride=2):
     Args:
       x: [N, H, W, C].
       size: side of the window.
-      stride: in pixels.
+      stride: stride in pixels.
 
     Returns:
       (y [N, H', W', C], cache).
@@ -254,7 +254,7 @@ def avg_pool_backward(dy, cache):
 
     Args:
       dy: [N, H', W', C], gradient of the output.
-      cache: of `avg_pool_forward`.
+      cache: cache from `avg_pool_forward`.
 
     Returns:
       dx.
@@ -284,7 +284,7 @@ def batch_norm_backward(dy, cache):
 
     Args:
       dy: [..., C], gradient of the output.
-      cache: of `batch_norm_forward`.
+      cache: cache from `batch_norm_forward`.
 
     Returns:
       (dx, dgamma, dbeta).
@@ -312,7 +312,7 @@ def layer_norm_backward(dy, cache):
 
     Args:
       dy: [..., C], gradient of the output.
-      cache: of `layer_norm_forward`.
+      cache: cache from `layer_norm_forward`.
 
     Returns:
       (dx, dgamma, dbeta).
@@ -422,7 +422,7 @@ def svm_loss(scores, label, margin=1.0):
     Args:
       scores: [N, C].
       label: [N] int, classes in [0, C).
-      margin: by which the right score must exceed the others.
+      margin: margin by which the right score must exceed the others.
 
     Returns:
       (loss, gradient [N, C]).

@@ -110,7 +110,7 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
 
     Args:
       x: [N, D].
-      gaussian: of D dimensions.
+      gaussian: Gaussian in D dimensions.
 
     Returns:
       [N], log N(x | mean, covariance); NaN if the covariance is not positive definite.

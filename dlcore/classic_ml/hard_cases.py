@@ -20,7 +20,7 @@ def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       n: number of points.
-      seed: of the points.
+      seed: random seed of the points.
 
     Returns:
       (points [n, 2] in [-1, 1]², labels [n]: 1 where the coordinates have the same sign).
@@ -35,7 +35,7 @@ def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       n: number of points.
-      seed: of the points.
+      seed: random seed of the points.
 
     Returns:
       (points [n, 2], labels [n]).
@@ -50,7 +50,7 @@ def three_modes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
       n: number of points.
-      seed: of the points.
+      seed: random seed of the points.
 
     Returns:
       (points [n, 2], labels [n]).

@@ -46,8 +46,8 @@ class KernelSVM(NamedTuple):
       bias: [C]; [1] for two classes.
       classes: [C], labels.
       kernel: name of the kernel.
-      gamma: of the kernel.
-      degree: of the polynomial.
+      gamma: coefficient gamma of the kernel.
+      degree: degree of the polynomial.
     """
 
     rows: np.ndarray
@@ -67,7 +67,7 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
       b: [M, D].
       kernel: linear, rbf or polynomial.
       gamma: γ of rbf and polynomial.
-      degree: of the polynomial.
+      degree: degree of the polynomial.
 
     Returns:
       [N, M] float64.
@@ -96,7 +96,7 @@ def fit_binary(
       gram: [N, N], kernel of the training examples.
       sign: [N], 1 or -1; both occur.
       c: C, price of a violated margin, positive.
-      tolerance: by how much the conditions of the optimum may be violated.
+      tolerance: tolerance by which the conditions of the optimum may be violated.
       iterations: steps, at most.
 
     Returns:
@@ -156,7 +156,7 @@ def train(
       kernel: linear, rbf or polynomial.
       c: C, price of a violated margin, positive.
       gamma: γ of rbf and polynomial; None for 1 / (D variance of the images).
-      degree: of the polynomial.
+      degree: degree of the polynomial.
       tolerance: see `fit_binary`.
 
     Returns:
@@ -187,7 +187,7 @@ def decision(model: KernelSVM, images: Any) -> np.ndarray:
     """Signed distances from the border, in units of the margin.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:
@@ -202,7 +202,7 @@ def predict(model: KernelSVM, images: Any) -> np.ndarray:
     """Predict the class whose problem says yes most clearly.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:

@@ -60,11 +60,11 @@ def kmeans(
     """Cluster points by k-means, the best of several runs from k-means++ starts.
 
     Args:
-      key: of the starts.
+      key: PRNG key of the starts.
       x: [N, D], finite.
       num_clusters: K, in [1, N].
       restarts: number of runs.
-      max_iterations: of each run, at most.
+      max_iterations: largest number of iterations of each run.
       block: points at a time; None: as many as have about a million distances.
 
     Returns:
@@ -86,7 +86,7 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None 
     Args:
       x: [N, D], finite.
       centers: [K, D], initial centers.
-      max_iterations: at most.
+      max_iterations: largest number of iterations.
       block: points at a time; None: as many as have about a million distances.
 
     Returns:
@@ -132,7 +132,7 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
     """Choose initial centers far from each other by k-means++.
 
     Args:
-      key: of the choice.
+      key: PRNG key of the choice.
       x: [N, D].
       num_clusters: K.
 

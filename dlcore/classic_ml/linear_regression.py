@@ -61,11 +61,11 @@ def momentum_regression(
     Args:
       x: [N, D].
       y: [N].
-      learning_rate: of the first step; it falls linearly to 0.
+      learning_rate: learning rate of the first step; it falls linearly to 0.
       momentum: ρ, in [0, 1).
       steps: number of updates.
       batch_size: examples per step, drawn with replacement.
-      seed: of the draws.
+      seed: random seed.
 
     Returns:
       (w [D], b, mean squared error of each step's examples [steps]).

@@ -53,11 +53,11 @@ def train(
       labels: [N] integers.
       loss: softmax, logistic, hinge or squared_hinge.
       l2: weight of the penalty l2/2 |W|².
-      learning_rate: of the steps.
+      learning_rate: learning rate of the steps.
       momentum: ρ of the steps.
       steps: number of updates.
       batch_size: examples per step.
-      seed: of the minibatches.
+      seed: random seed of the minibatches.
 
     Returns:
       LinearModel.
@@ -86,7 +86,7 @@ def predict(model: LinearModel, images: Any) -> np.ndarray:
     """Predict the class with the largest score.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:
@@ -136,11 +136,11 @@ def descend(
       num_classes: C.
       loss: softmax, logistic, hinge or squared_hinge.
       l2: weight of the penalty l2/2 |W|².
-      learning_rate: of the steps.
+      learning_rate: learning rate of the steps.
       momentum: ρ of the steps.
       steps: number of updates.
       batch_size: examples per step.
-      seed: of the minibatches.
+      seed: random seed of the minibatches.
       optimizer: replaces `momentum_step`, learning_rate and momentum; None keeps them.
 
     Returns:
@@ -180,7 +180,7 @@ def minimize(
       num_classes: C.
       loss: softmax, logistic or squared_hinge.
       l2: weight of the penalty l2/2 |W|².
-      steps: of L-BFGS.
+      steps: number of steps of L-BFGS.
 
     Returns:
       (parameters, the largest |gradient| there).
@@ -228,7 +228,7 @@ def random_search(
       loss: softmax, logistic, hinge or squared_hinge.
       tries: number of draws.
       scale: standard deviation of the weights.
-      seed: of the draws.
+      seed: random seed.
 
     Returns:
       (the best parameters, the lowest loss so far [tries]).

@@ -44,7 +44,7 @@ def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> Logi
       images: [N, ...].
       labels: [N] integers of at least two classes.
       l2: λ above, positive.
-      steps: of Newton's method.
+      steps: number of Newton iterations.
 
     Returns:
       LogisticModel.
@@ -68,7 +68,7 @@ def predict(model: LogisticModel, images: Any) -> np.ndarray:
     """Predict the most probable class.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:
@@ -81,7 +81,7 @@ def predict_probability(model: LogisticModel, images: Any) -> np.ndarray:
     """Predict the probability of every class: 1 - p and p of two classes; of more, the one-vs-rest answers normalized.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:
@@ -102,7 +102,7 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
       x: [N, D].
       target: [N], 0 or 1.
       l2: λ above.
-      steps: of Newton's method.
+      steps: number of Newton iterations.
 
     Returns:
       [D + 1], w and then b.

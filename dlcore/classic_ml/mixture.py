@@ -63,7 +63,7 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
 
     Args:
       means: [K, D].
-      variance: of every component in every direction, positive.
+      variance: variance of every component in every direction, positive.
 
     Returns:
       Mixture.
@@ -87,7 +87,7 @@ def fit_mixture(
     Args:
       x: [N, D], finite.
       start: initial mixture, for example of `start_from`.
-      iterations: of EM.
+      iterations: number of iterations of EM.
       epsilon: added to the variances in each M step, in squared units of x.
       diagonal: keep the axes of each component along those of x: D variances in place of D (D + 1) / 2 numbers.
 
@@ -112,7 +112,7 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
 
     Args:
       x: [N, D].
-      mixture: of D dimensions.
+      mixture: mixture in D dimensions.
 
     Returns:
       [N], log p(x).
@@ -126,7 +126,7 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
 
     Args:
       x: [N, D].
-      mixture: of D dimensions.
+      mixture: mixture in D dimensions.
 
     Returns:
       [N, K], rows that sum to 1.
@@ -142,7 +142,7 @@ def mixture_step(
 
     Args:
       x: [N, D].
-      mixture: of D dimensions.
+      mixture: mixture in D dimensions.
       epsilon: added to the variances.
       diagonal: keep the diagonals of the covariances alone.
 

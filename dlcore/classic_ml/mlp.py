@@ -143,8 +143,8 @@ def initialize(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> 
 
     Args:
       sizes: units of each layer, the input first.
-      seed: of the weights.
-      dtype: of weights and biases.
+      seed: random seed of the weights.
+      dtype: dtype of weights and biases.
 
     Returns:
       One Linear per layer.
@@ -226,11 +226,11 @@ def train(
       labels: [N] integers.
       hidden: units of each hidden layer.
       l2: weight of the penalty l2/2 Σ |W|².
-      learning_rate: of the steps.
+      learning_rate: learning rate of the steps.
       momentum: ρ of the steps.
       steps: number of updates.
       batch_size: examples per step, drawn with replacement.
-      seed: of the weights and the minibatches.
+      seed: random seed of the weights and the minibatches.
 
     Returns:
       MLPModel.
@@ -261,7 +261,7 @@ def predict(model: MLPModel, images: Any) -> np.ndarray:
     """Predict the class with the largest score.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:

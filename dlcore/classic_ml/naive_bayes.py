@@ -65,7 +65,7 @@ def predict(model: NaiveBayesModel, images: Any) -> np.ndarray:
     """Predict the most probable class.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:
@@ -78,7 +78,7 @@ def predict_log_probability(model: NaiveBayesModel, images: Any) -> np.ndarray:
     """Predict the log-probability of every class.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:

@@ -126,7 +126,7 @@ def predict(model: NearestNeighborModel, images: Any) -> np.ndarray:
     """Predict the majority label of the k nearest examples.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:
@@ -139,7 +139,7 @@ def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[in
     """Predict labels for several k at the cost of the largest.
 
     Args:
-      model: of `train`; its own k is not used.
+      model: model from `train`; its own k is not used.
       images: [M, ...].
       ks: numbers of neighbors.
 

@@ -29,7 +29,7 @@ class Stage(NamedTuple):
       templates: [size, size, planes below, planes], each of norm 1.
       selectivity: θ, in [0, 1).
       pool: side of the C-cells' window.
-      stride: of the C-cells.
+      stride: stride of the C-cells.
     """
 
     templates: jax.Array
@@ -87,7 +87,7 @@ def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array
 
     Args:
       images: [N, H, W, C], not negative.
-      stages: of `grow_stages`.
+      stages: stages from `grow_stages`.
 
     Returns:
       The C-layers' responses [N, H', W', Q], stage by stage.
@@ -105,10 +105,10 @@ def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectiv
     Patches weaker than a tenth of the strongest are skipped.
 
     Args:
-      key: of the order.
+      key: PRNG key of the order.
       u: [N, H, W, P].
       size: side of a patch.
-      count: of templates at most; unused ones stay zero, and their S-cells silent.
+      count: largest number of templates; unused ones stay zero, and their S-cells silent.
       selectivity: θ, in [0, 1).
 
     Returns:
@@ -142,13 +142,13 @@ def grow_stages(
     """Grow one stage after the other; each setting has one entry per stage.
 
     Args:
-      key: of the order of the patches.
+      key: PRNG key of the order of the patches.
       images: [N, H, W, C], not negative.
       sizes: sides of the templates.
-      counts: of templates, at most.
+      counts: largest numbers of templates.
       selectivity: θ, in [0, 1).
       pools: sides of the C-cells' windows.
-      strides: of the C-cells.
+      strides: strides of the C-cells.
 
     Returns:
       The stages.

@@ -40,7 +40,7 @@ def is_outlier(log_density: Any, threshold: float) -> np.ndarray:
 
     Args:
       log_density: [N].
-      threshold: of `rejection_threshold`.
+      threshold: threshold from `rejection_threshold`.
 
     Returns:
       [N] bool.

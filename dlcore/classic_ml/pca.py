@@ -71,7 +71,7 @@ def num_components_for(variance: Any, share: float) -> int:
 
     Args:
       variance: [K], of all components, largest first.
-      share: of the variance, in (0, 1].
+      share: fraction of the variance, in (0, 1].
 
     Returns:
       The smallest sufficient number.

@@ -44,7 +44,7 @@ def train(images: Any, labels: Any, *, epochs: int = 20, seed: int = 0) -> Perce
       images: [N, ...].
       labels: [N] integers.
       epochs: passes over the examples.
-      seed: of the order.
+      seed: random seed of the order.
 
     Returns:
       PerceptronModel.
@@ -65,7 +65,7 @@ def predict(model: PerceptronModel, images: Any) -> np.ndarray:
     """Predict the class with the largest score.
 
     Args:
-      model: of `train`.
+      model: model from `train`.
       images: [M, ...].
 
     Returns:

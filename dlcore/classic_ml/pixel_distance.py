@@ -18,7 +18,7 @@ def contrast(x: np.ndarray, query: np.ndarray, order: float = 2) -> float:
     Args:
       x: [N, D].
       query: [D].
-      order: of the norm, 2 for Euclidean distances.
+      order: order of the norm, 2 for Euclidean distances.
 
     Returns:
       The contrast, at least 0.

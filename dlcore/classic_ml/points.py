@@ -15,7 +15,7 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
     """Validate points and convert them to floating point, float64 only where jax has it enabled.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       x: [N, D], finite.
       least: the smallest N allowed.
       dim: the D required; None allows any.

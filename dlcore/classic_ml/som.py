@@ -47,10 +47,10 @@ def som(
     """Train a self-organizing map from noise around the mean.
 
     Args:
-      key: of the noise.
+      key: PRNG key of the noise.
       x: [N, D], finite.
       shape: rows and columns of the grid.
-      epochs: of the batch rule.
+      epochs: number of epochs of the batch rule.
       sigma: width of the neighborhood in the first and the last epoch, geometric between; None takes half the longer
         side, and 0.5.
 

@@ -20,9 +20,9 @@ class Split(NamedTuple):
     """Indices of examples, three disjoint sets.
 
     Args:
-      train: for fitting parameters.
-      valid: for choosing settings.
-      test: for one final evaluation.
+      train: split for fitting parameters.
+      valid: split for choosing settings.
+      test: split for one final evaluation.
     """
 
     train: np.ndarray
@@ -37,7 +37,7 @@ def shuffled_split(n: int, train: float = 0.7, valid: float = 0.15, seed: int = 
       n: number of examples.
       train: share for training, in [0.5, 0.9].
       valid: share for validation.
-      seed: of the order.
+      seed: random seed of the order.
 
     Returns:
       Split.
@@ -120,7 +120,7 @@ def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarra
     Args:
       n: number of examples.
       folds: number of folds, in [2, n].
-      seed: of the order; None does not shuffle.
+      seed: random seed of the order; None does not shuffle.
 
     Returns:
       (train, valid) indices of each fold.
@@ -148,7 +148,7 @@ def cross_validate(
       predict_each: (images, labels, new images [M]) -> predictions [settings, M].
       images: [N, ...].
       labels: [N].
-      folds: of `k_folds`.
+      folds: folds from `k_folds`.
 
     Returns:
       [settings, folds], accuracies.

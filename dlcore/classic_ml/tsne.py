@@ -58,10 +58,10 @@ def tsne(
       x: [N, D], finite, N at least 4.
       perplexity: effective number of neighbors, in (1, N - 1).
       num_components: dimensions of the embedding.
-      steps: of gradient descent.
+      steps: number of steps of gradient descent.
       exaggeration: factor on p in the first steps.
       exaggerated_steps: number of those steps.
-      learning_rate: of the descent; None takes max(N / (4 exaggeration), 50).
+      learning_rate: learning rate of the descent; None takes max(N / (4 exaggeration), 50).
       record_every: steps between recorded divergences; divides `steps`.
 
     Returns:

@@ -26,8 +26,8 @@ def step_pair(left: float, right: float, height: float, steepness: float) -> Net
     Args:
       left: edge where the bump rises.
       right: edge where it falls, above `left`.
-      height: of the bump.
-      steepness: of both sigmoids, positive.
+      height: height of the bump.
+      steepness: steepness of both sigmoids, positive.
 
     Returns:
       (w [2], bias [2], output weights [2], output bias).
@@ -79,7 +79,7 @@ def network(parameters: Network, x: np.ndarray) -> np.ndarray:
     """Evaluate Σ_j out_j σ(w_j x + bias_j) + output bias.
 
     Args:
-      parameters: of `staircase` or `step_pair`.
+      parameters: parameters from `staircase` or `step_pair`.
       x: [N].
 
     Returns:
@@ -98,10 +98,10 @@ def sup_error(
 
     Args:
       function: f, x [N] -> values [N].
-      parameters: of the network g.
+      parameters: parameters of the network g.
       low: left end of the interval.
       high: right end of the interval.
-      points: of the grid.
+      points: points of the grid.
 
     Returns:
       The error.

@@ -24,7 +24,7 @@ def random_patches(key: jax.Array, images: jax.Array, count: int, size: int) -> 
     """Cut normalized patches at random positions of random images.
 
     Args:
-      key: of the choice.
+      key: PRNG key of the choice.
       images: [N, H, W, C] float.
       count: number of patches.
       size: side of a patch, in pixels.

@@ -33,7 +33,7 @@ class Calibration(NamedTuple):
       rotations: [V, 3, 3], world to camera, of each image.
       translations: [V, 3].
       errors: [V, N, 2], pixels minus projections.
-      num_parameters: of the fit.
+      num_parameters: number of parameters of the fit.
     """
 
     intrinsics: np.ndarray
@@ -121,7 +121,7 @@ def calibrate_solid(
       pixels: [N, 2].
       num_distortion: how many of k1, k2, p1, p2, k3 are estimated.
       skew: whether the skew is estimated, or 0.
-      steps: of Levenberg-Marquardt.
+      steps: number of steps of Levenberg-Marquardt.
 
     Returns:
       Calibration of one image.
@@ -146,7 +146,7 @@ def calibrate_plane(
       pixels: [V, N, 2], the same points in each image.
       num_distortion: how many of k1, k2, p1, p2, k3 are estimated.
       skew: whether the skew is estimated, or 0.
-      steps: of Levenberg-Marquardt.
+      steps: number of steps of Levenberg-Marquardt.
 
     Returns:
       Calibration of V images.

@@ -41,7 +41,7 @@ def harris_response(
 
     Args:
       image: [..., H, W] gray, in [0, 1].
-      sigma: of the Gaussian window, in pixels.
+      sigma: sigma of the Gaussian window, in pixels.
       method: "k" for det - k tr², "eps" for 2 det / (tr + eps).
       k: how much an edge is counted against.
       eps: added to the trace.
@@ -64,7 +64,7 @@ def shi_tomasi_response(image: jax.Array, sigma: float = 1.0) -> jax.Array:
 
     Args:
       image: [..., H, W] gray, in [0, 1].
-      sigma: of the Gaussian window, in pixels.
+      sigma: sigma of the Gaussian window, in pixels.
 
     Returns:
       [..., H, W].

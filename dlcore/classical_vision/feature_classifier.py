@@ -102,8 +102,8 @@ def fit_classifier(
       hidden: units of a hidden layer; None fits a linear classifier.
       loss: softmax or hinge.
       l2: weight of the penalty l2/2 Σ |W|².
-      steps: of L-BFGS.
-      seed: of the hidden layer's initial weights.
+      steps: number of steps of L-BFGS.
+      seed: random seed of the hidden layer's initial weights.
 
     Returns:
       FeatureClassifier.

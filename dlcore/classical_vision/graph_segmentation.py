@@ -21,7 +21,7 @@ def graph_segmentation(image: np.ndarray, scale: float = 1.0, sigma: float = 0.8
     Args:
       image: [H, W, C] floating in [0, 1] (lightness, hue, ...), or uint8.
       scale: k in units of 1/255; larger gives larger regions.
-      sigma: of the Gaussian blur, in pixels; 0 for none.
+      sigma: sigma of the Gaussian blur, in pixels; 0 for none.
       min_size: least pixels of a region.
 
     Returns:
@@ -58,8 +58,8 @@ def neighbor_edges(height: int, width: int) -> np.ndarray:
     """List each pair of 8 neighbors once.
 
     Args:
-      height: of the image.
-      width: of the image.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
 
     Returns:
       [E, 2] int, pixels numbered row by row: pairs to the right, down, down right, and down left.

@@ -41,7 +41,7 @@ def hog(
       orientations: bins of the angles.
       cell: side in pixels, or (rows, columns).
       block: side in cells, or (rows, columns).
-      norm: of a block: L1, L1-sqrt, L2 or L2-Hys.
+      norm: norm of a block: L1, L1-sqrt, L2 or L2-Hys.
       signed: bin angles over [0, 360), so that light on dark differs from dark on light; False over [0, 180).
       batch_size: images at a time.
 

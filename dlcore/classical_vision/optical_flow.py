@@ -69,8 +69,8 @@ def lucas_kanade(
       second: [H, W].
       points: [N, 2], (column, row) in the first image.
       window: odd side of the square around a point.
-      levels: of the pyramid; 3 reach motions of about 8 pixels.
-      iterations: at each level.
+      levels: levels of the pyramid; 3 reach motions of about 8 pixels.
+      iterations: number of iterations at each level.
       min_eigenvalue: least eigenvalue of a point that can be tracked.
 
     Returns:
@@ -130,7 +130,7 @@ def dense_lucas_kanade(
       first: [H, W] in [0, 1].
       second: [H, W].
       window: odd side of the square around a pixel.
-      levels: of the pyramid; 3 reach motions of about 8 pixels.
+      levels: levels of the pyramid; 3 reach motions of about 8 pixels.
       iterations: warps at each level.
       min_eigenvalue: least eigenvalue of a window whose motion is known; elsewhere the coarser level's flow stays.
 
@@ -179,8 +179,8 @@ def horn_schunck(
       first: [H, W] in [0, 1].
       second: [H, W].
       alpha: weight of smoothness against brightness, in the units of the image's slope (of [0, 255]: 255 times).
-      iterations: of Jacobi's method.
-      sigma: of a Gaussian blur of both images, in pixels.
+      iterations: number of iterations of Jacobi's method.
+      sigma: sigma of a Gaussian blur of both images, in pixels.
 
     Returns:
       [H, W, 2], (right, down) in pixels; defined everywhere, carried into what has no texture.

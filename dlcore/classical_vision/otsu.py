@@ -15,7 +15,7 @@ def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
 
     Args:
       values: any shape, finite.
-      bins: of the histogram between the least and the largest value.
+      bins: bins of the histogram between the least and the largest value.
 
     Returns:
       The middle of a bin; the upper class is what is larger. For equal values it is their value.

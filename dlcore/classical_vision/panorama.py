@@ -33,7 +33,7 @@ class Panorama(NamedTuple):
       image: [H, W, C].
       mask: [H, W] bool, where an image covers the canvas.
       homographies: [V, 3, 3], from each image to the canvas.
-      psnr: of neighbors in their overlap after matching the exposure, in dB, [V - 1].
+      psnr: PSNR of neighbors in their overlap after matching the exposure, in dB, [V - 1].
       inliers: [V - 1], matches that follow the homography.
     """
 
@@ -153,7 +153,7 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
 
     Args:
       images: V of [H, W, C] in [0, 1], from left to right or in any order of neighbors.
-      seed: of RANSAC.
+      seed: random seed of RANSAC.
       count: keypoints of each image.
       threshold: largest error of an inlier, in pixels.
 

@@ -42,7 +42,7 @@ def solve_pose(
       pixels: [N, 2].
       intrinsics: [3, 3].
       weights: [N], 0 leaves a point out; None for ones.
-      steps: of Gauss-Newton.
+      steps: number of steps of Gauss-Newton.
 
     Returns:
       The pose.

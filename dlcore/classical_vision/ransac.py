@@ -76,12 +76,12 @@ def ransac(
     Args:
       key: PRNG key.
       data: pytree of [N, ...].
-      fit: from `sample_size` data to a model; NaN where they are degenerate.
-      residual: from a model and all data to errors [N].
+      fit: function from `sample_size` data to a model; NaN where they are degenerate.
+      residual: function from a model and all data to errors [N].
       sample_size: data for one fit.
       threshold: largest error of an inlier.
       num_hypotheses: number of samples (`required_hypotheses`).
-      refit: from all data and weights [N] to a model, for the inliers; None to keep the best hypothesis.
+      refit: function from all data and weights [N] to a model, for the inliers; None to keep the best hypothesis.
       refits: number of refits, each to the inliers of the last; one that loses half of them is not taken.
       mask: [N] bool, which data count; None for all.
 

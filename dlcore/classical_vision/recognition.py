@@ -63,7 +63,7 @@ def recognize(
       image: keypoints of the image, [N', ...].
       threshold: least number of matches that one homography explains.
       distance: largest error of such a match, in pixels.
-      ratio: of the ratio test.
+      ratio: ratio of the ratio test.
       num_hypotheses: samples of RANSAC for each object.
 
     Returns:
@@ -94,7 +94,7 @@ def feature_flow(first: Keypoints, second: Keypoints, ratio: float = 0.8) -> tup
     Args:
       first: keypoints of the first image, [N, ...].
       second: keypoints of the second, [M, ...].
-      ratio: of the ratio test.
+      ratio: ratio of the ratio test.
 
     Returns:
       (flow [N, 2] in pixels, mask [N] bool).
@@ -110,7 +110,7 @@ def track_keypoints(frames: Keypoints, ratio: float = 0.8, max_motion: float = 3
 
     Args:
       frames: keypoints of T frames, stacked: arrays of [T, N, ...].
-      ratio: of the ratio test.
+      ratio: ratio of the ratio test.
       max_motion: largest motion between two frames, in pixels.
 
     Returns:

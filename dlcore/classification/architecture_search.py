@@ -107,13 +107,13 @@ def train_child(
     """Train one child from scratch by Adam on a cosine schedule.
 
     Args:
-      key: of initialization and batches.
+      key: PRNG key of initialization and batches.
       architecture: [6] int.
       data: `image: [N, H, W, C]`, `label: [N]`, and `valid_image`, `valid_label` to measure it by.
-      steps: of training.
+      steps: number of steps of training.
       batch_size: drawn with replacement.
-      learning_rate: at the start.
-      width: of the CellNet.
+      learning_rate: learning rate at the start.
+      width: width of the CellNet.
 
     Returns:
       [], accuracy on the validation data.
@@ -153,7 +153,7 @@ class Controller(nn.Module):
     """An LSTM that chooses the operation of one edge after the other; at the start all are equally likely.
 
     Args:
-      hidden_size: of the LSTM.
+      hidden_size: width of the LSTM.
     """
 
     hidden_size: int = 32
@@ -245,11 +245,11 @@ def reinforce_search(
     depend on their scale.
 
     Args:
-      key: of initialization and draws.
+      key: PRNG key of initialization and draws.
       reward: (key, architecture [6]) -> scalar, larger is better; called one by one (`lax.map`).
-      updates: of the controller.
+      updates: number of updates of the controller.
       children: architectures sampled for each update.
-      learning_rate: of the controller.
+      learning_rate: learning rate of the controller.
       entropy_weight: beta.
       baseline_decay: mu.
 

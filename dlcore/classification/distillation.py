@@ -61,7 +61,7 @@ def learner(
       optimizer: any optax transformation; it receives `value`, `grad` and `value_fn` too, for line searches.
       preprocess: batch of images to the input of both models.
       augment: `(key, image [H, W, C]) -> image`, applied to each preprocessed training image under its own key.
-      kind: what is learned from the teacher, its decision ("hard") or its probabilities ("soft").
+      kind: the teacher's output to learn from, its decision ("hard") or its probabilities ("soft").
       teacher_weight: lambda, the weight of the teacher's term; 0 trains on the labels alone.
       temperature: tau, by which both logits are divided, for "soft".
       label_smoothing: weight of the uniform distribution in the labels' target.

@@ -33,10 +33,10 @@ class GlimpseNetwork(nn.Module):
     """Two small networks: `locate` scores the locations, `classify` the classes of a glimpse.
 
     Args:
-      num_classes: of the scenes.
+      num_classes: number of classes of the scenes.
       grid: G, places along each side.
       width: channels of the first convolution of either network.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     num_classes: int
@@ -252,12 +252,12 @@ def learner(
     """Train a classifier of `{"image": [B, H, W, C] uint8, "label": [B] int32, "index": [B]}` by one glimpse.
 
     Args:
-      model: where to look, and what a glimpse shows.
+      model: network that chooses locations and encodes glimpses.
       optimizer: any optax transformation.
       attention: one place drawn by the policy, the mean of all glimpses under it, or one place drawn uniformly.
       glimpse_size: g, side of a glimpse in pixels.
       num_glimpses: hard and random: draws at each scene of a training step, each a classification of its own.
-      entropy_weight: of the policy's entropy, in nats, for hard attention.
+      entropy_weight: weight of the policy's entropy, in nats, for hard attention.
 
     Returns:
       The learner. With `box: [B, 4]` in a batch, the metric `looks` is the share of glimpses whose center lies in the

@@ -62,7 +62,7 @@ def augmented_batch(
     Args:
       rng: key of the step.
       images: [B, H, W, C], preprocessed.
-      batch: with `label: [B]` and `index`.
+      batch: batch with `label: [B]` and `index`.
       augment: `(key, image [H, W, C]) -> image`; None for none.
       mixing: mixup and CutMix.
       num_classes: K.
@@ -119,8 +119,8 @@ def learner(
       label_smoothing: weight of the uniform distribution in the target.
       l2: weight of half the squared norm of the kernels (`is_kernel`).
       mixing: mixup and CutMix of training examples.
-      auxiliary_weight: of the loss of each auxiliary head, where the model has a method `auxiliary(x, train) ->
-        (logits, {name: logits})`.
+      auxiliary_weight: weight of the loss of each auxiliary head, where the model has a method `auxiliary(x,
+        train) -> (logits, {name: logits})`.
 
     Returns:
       The learner. `predict` gives `{"logits": [B, C], "probabilities": [B, C]}`.

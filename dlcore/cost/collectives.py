@@ -66,7 +66,7 @@ def collectives(text: str) -> list[Collective]:
     """Find the collectives of a program, for one device and one run.
 
     Args:
-      text: of the compiled program.
+      text: text of the compiled program.
 
     Returns:
       In the order of the text.

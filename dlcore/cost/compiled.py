@@ -70,8 +70,8 @@ def compiled_summary(compiled: Compiled, counted: Total) -> str:
     """Compare XLA's FLOPs with 2 MACs, and say what memory its program takes.
 
     Args:
-      compiled: of `compiled_cost`.
-      counted: of `dlcore.cost.layers.total`.
+      compiled: result of `compiled_cost`.
+      counted: result of `dlcore.cost.layers.total`.
 
     Returns:
       Two lines of text.

@@ -72,7 +72,7 @@ def activation_kb(shape: Sequence[int], *, itemsize: int = 4) -> float:
     """Memory of an activation map: 64 x 56 x 56 float32 takes 784 KB.
 
     Args:
-      shape: of the map.
+      shape: shape of the map.
       itemsize: bytes a number.
 
     Returns:
@@ -103,7 +103,7 @@ def single_conv_weights(channels: int, kernel_size: int, layers: int) -> int:
     Args:
       channels: C.
       kernel_size: K of the stack's convolutions.
-      layers: of the stack.
+      layers: layers of the stack.
 
     Returns:
       The number of weights.
@@ -116,7 +116,7 @@ def pixel_attention_entries(side: int) -> int:
     """Weights of one head's attention between all pixels of a square image: side^4.
 
     Args:
-      side: of the image, in pixels.
+      side: side of the image in pixels.
 
     Returns:
       The number of attention weights.
@@ -129,7 +129,7 @@ def patch_tokens(side: int, patch: int) -> int:
     """Count the patches that tile a square image.
 
     Args:
-      side: of the image, in pixels.
+      side: side of the image in pixels.
       patch: side of a patch, in pixels.
 
     Returns:
@@ -185,11 +185,11 @@ def reduced_conv_macs(
     """Multiply-adds of a 1x1 convolution and then a K x K one, as in an inception module; stride 1.
 
     Args:
-      channels: of the input.
+      channels: number of channels of the input.
       reduced: channels between the two convolutions.
       features: channels of the output.
       kernel_size: K of each spatial axis.
-      output_size: of each spatial axis, in pixels.
+      output_size: output size of each spatial axis, in pixels.
 
     Returns:
       The number of multiply-adds.
@@ -242,8 +242,8 @@ def video_bytes(height: int, width: int, frames: int, *, channels: int = 3, item
     """Memory of uncompressed video as it is fed to a network.
 
     Args:
-      height: in pixels.
-      width: in pixels.
+      height: height in pixels.
+      width: width in pixels.
       frames: how many.
       channels: numbers a pixel.
       itemsize: bytes a number.

@@ -36,14 +36,14 @@ class Layer(NamedTuple):
     modules.
 
     Args:
-      path: of flax modules, a/b/c.
+      path: path of flax modules, a/b/c.
       kind: the module's class, "product", "parameter", "not run", "block", or the function of `dlcore.ops`.
-      output_shape: with the batch; () for parameters.
+      output_shape: output shape with the batch; () for parameters.
       parameters: how many.
       parameter_bytes: their size.
       macs: multiply-adds of all examples.
-      input_bytes: of all examples.
-      output_bytes: of all examples.
+      input_bytes: bytes of all examples.
+      output_bytes: bytes of the outputs of all examples.
       receptive_field: pixels of the image along each spatial axis, inf where all of it may be seen; None where the
         output has no such axes.
       stride: pixels of the image between two neighboring outputs along each spatial axis; None as above.
@@ -120,7 +120,7 @@ def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
     """Group consecutive layers that are below the same module.
 
     Args:
-      layers: in the order in which they run.
+      layers: layers, in the order in which they run.
       depth: how many names of the path the layers of a group share; layers with no more names stay alone.
 
     Returns:
@@ -143,8 +143,8 @@ def summed(layers: Sequence[Layer], path: str) -> Layer:
     """Merge consecutive layers into one row.
 
     Args:
-      layers: at least one.
-      path: of the row.
+      layers: layers, at least one.
+      path: path of the row.
 
     Returns:
       Their sums, with the shape and the stride of the last that has an output, and the largest receptive field: the

@@ -29,7 +29,7 @@ def memory_report(state: Any, batch: Any, compiled: Any = None) -> dict[str, int
 
     Args:
       state: a learner's, of arrays or ShapeDtypeStructs, with `params` and `opt_state` where it has them.
-      batch: of arrays or ShapeDtypeStructs.
+      batch: batch of arrays or ShapeDtypeStructs.
       compiled: the compiled step, whose plan gives the temporaries (activations, gradients and workspace); None leaves
         them out, as does a platform that gives no plan.
 
@@ -58,7 +58,7 @@ def residual_bytes(function: Callable, *args: Any) -> int:
     temporaries are those of one device.
 
     Args:
-      function: that JAX can differentiate.
+      function: function that JAX can differentiate.
       *args: arrays, or shapes and dtypes.
 
     Returns:

@@ -28,10 +28,10 @@ class Call(NamedTuple):
     """A call of a module.
 
     Args:
-      path: of names, () for the outermost.
+      path: path of names, () for the outermost.
       kind: the module's class.
       parent: the number of the call that made it; None for the outermost.
-      input_bytes: of its arrays.
+      input_bytes: bytes of its arrays.
     """
 
     path: tuple[str, ...]
@@ -47,12 +47,12 @@ class Event(NamedTuple):
       call: number of the call.
       name: "output" of a call that makes no other calls, "product", or, in a call that does, a function of
         `dlcore.ops`.
-      shape: of the equation's result.
+      shape: shape of the equation's result.
       times: how often it runs, which `macs` and bytes count already.
       macs: multiply-adds.
-      input_bytes: of its operands.
-      output_bytes: of its results.
-      field: of its result (`dlcore.cost.receptive_field`).
+      input_bytes: bytes of its operands.
+      output_bytes: bytes of its results.
+      field: receptive field of its result (`dlcore.cost.receptive_field`).
     """
 
     call: int
@@ -72,7 +72,7 @@ def program_of(
 
     Args:
       model: a flax module.
-      variables: of the model, abstract or not.
+      variables: variables of the model, abstract or not.
       x: shape and dtype of the model's first argument.
       *args: further arguments of the model.
       **kwargs: keyword arguments of the model.
@@ -98,8 +98,8 @@ def split_arguments(args: tuple, kwargs: dict) -> tuple[dict[int, Any], Callable
     """Separate the arrays among a model's arguments, which are traced, from the others.
 
     Args:
-      args: of the model.
-      kwargs: of the model.
+      args: arguments of the model.
+      kwargs: keyword arguments of the model.
 
     Returns:
       ({number of a leaf: its shape and dtype}, arrays by number -> (args, kwargs)).

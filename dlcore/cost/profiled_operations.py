@@ -61,11 +61,11 @@ class Instruction(NamedTuple):
     """An instruction of a compiled program.
 
     Args:
-      name: in the program's text.
+      name: name in the program's text.
       opcode: such as "fusion" or "dot".
       path: the op_name of its metadata, modules and phases; "" where it has none.
       flops: two for each multiply-add, those of what it calls included.
-      bytes: of its operands and its result.
+      bytes: bytes of its operands and its result.
     """
 
     name: str
@@ -79,14 +79,14 @@ class HotOperation(NamedTuple):
     """One operation of a profile.
 
     Args:
-      name: of the instruction.
+      name: name of the instruction.
       opcode: such as "fusion" or "dot".
       module: path of the flax module, "" where it has none.
       phase: "forward", "backward" or "other".
-      seconds: of one run of the program.
-      share: of the time of all operations.
+      seconds: time of one run in seconds of the program.
+      share: fraction of the time of all operations.
       flops: two for each multiply-add.
-      bytes: of its operands and its result.
+      bytes: bytes of its operands and its result.
       bound: "compute" or "memory", whichever the roofline says takes longer.
       least_seconds: the roofline's bound.
     """
@@ -107,7 +107,7 @@ def instructions(text: str) -> dict[str, Instruction]:
     """Parse the instructions of a compiled program.
 
     Args:
-      text: of the program (`as_text()`).
+      text: text of the program (`as_text()`).
 
     Returns:
       {name: instruction}.
@@ -190,7 +190,7 @@ def trace_times(folder: Path | str) -> dict[str, float]:
     """Sum the time of every instruction over a whole trace.
 
     Args:
-      folder: of `jax.profiler.trace(folder)`; the newest trace in it is read.
+      folder: folder that `jax.profiler.trace(folder)` wrote; the newest trace in it is read.
 
     Returns:
       {instruction: seconds}.
@@ -221,9 +221,9 @@ def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip)
 
     Args:
       times: {instruction: seconds} of all runs together, as `trace_times` gives them.
-      text: of the compiled program.
+      text: text of the compiled program.
       runs: how often the program ran.
-      chip: whose peaks bound the time.
+      chip: chip whose peaks bound the time.
 
     Returns:
       The operations, the longest first.
@@ -268,8 +268,8 @@ def measured_chip(size: int = 1024, megabytes: int = 64, repeats: int = 5) -> Ch
     """Measure what the default device reaches: a float32 product, and x + 1 over an array in memory.
 
     Args:
-      size: of the square matrices that are multiplied.
-      megabytes: of the array, in MiB.
+      size: size of the square matrices that are multiplied.
+      megabytes: size of the array in MiB.
       repeats: the fastest of so many runs counts.
 
     Returns:

@@ -56,8 +56,8 @@ def after(eqn: Any, fields: Sequence[Field]) -> list[Field]:
     """Fields of an equation's results from those of its operands.
 
     Args:
-      eqn: of a jaxpr, without an inner jaxpr.
-      fields: of its operands.
+      eqn: equation of a jaxpr, without an inner jaxpr.
+      fields: receptive fields of its operands.
 
     Returns:
       A field for each result.

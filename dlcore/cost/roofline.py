@@ -28,7 +28,7 @@ class Chip(NamedTuple):
 
     Args:
       flops: bfloat16 operations a second.
-      bandwidth: of the device's memory, bytes a second.
+      bandwidth: bandwidth of the device's memory, bytes a second.
     """
 
     flops: float
@@ -64,8 +64,8 @@ def roofline(layer: Layer, chip: Chip) -> Bound:
     """Bound the time of one layer.
 
     Args:
-      layer: of `dlcore.cost.layers`.
-      chip: whose peaks are reached.
+      layer: a layer from `dlcore.cost.layers`.
+      chip: chip whose peaks are reached.
 
     Returns:
       The bound; 0 s for a layer that moves nothing.
@@ -80,8 +80,8 @@ def bound_of(layers: Sequence[Layer], chip: Chip) -> Bound:
     """Bound the time of layers that run one after the other.
 
     Args:
-      layers: of `dlcore.cost.layers`.
-      chip: whose peaks are reached.
+      layers: layers from `dlcore.cost.layers`.
+      chip: chip whose peaks are reached.
 
     Returns:
       The sum of their bounds, bound by what binds for most of that time.
@@ -102,8 +102,8 @@ def total_seconds(layers: Sequence[Layer], chip: Chip) -> tuple[float, float]:
     """Bound the time of a network, without and with fusion.
 
     Args:
-      layers: of `dlcore.cost.layers`.
-      chip: whose peaks are reached.
+      layers: layers from `dlcore.cost.layers`.
+      chip: chip whose peaks are reached.
 
     Returns:
       (seconds of all layers one after the other; of those with MACs alone, as if all else were fused into them).

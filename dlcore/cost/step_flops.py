@@ -44,7 +44,7 @@ def step_flops(function: Callable, *args: Any) -> StepFlops:
     """Count the work of `function(*args)`; nothing is run.
 
     Args:
-      function: that JAX can trace, such as a learner's `update`.
+      function: function that JAX can trace, such as a learner's `update`.
       *args: arrays, or their shapes and dtypes.
 
     Returns:

@@ -23,7 +23,7 @@ def text_table(layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None
     """Write layers as aligned columns, a line of sums, and the sums in words.
 
     Args:
-      layers: of `dlcore.cost.layers.layer_costs`.
+      layers: layers from `dlcore.cost.layers.layer_costs`.
       batch: the examples that `layers` were counted for.
       chip: adds the roofline's columns; None leaves them out.
       depth: fold layers that share so many names of the path; None shows all.
@@ -54,8 +54,8 @@ def write_csv(
     """Write layers as CSV in whole numbers (MACs, FLOPs, KB, seconds), one line a layer, without sums.
 
     Args:
-      path: of the file.
-      layers: of `dlcore.cost.layers.layer_costs`.
+      path: path of the file.
+      layers: layers from `dlcore.cost.layers.layer_costs`.
       batch: the examples that `layers` were counted for.
       chip: adds the roofline's columns; None leaves them out.
       depth: fold layers that share so many names of the path; None writes all.

@@ -16,8 +16,8 @@ def cache_file(folder: Path, split: str) -> Path:
     """Name the file that holds the arrays of one split of a folder of records.
 
     Args:
-      folder: with the records; a change of its files' names, sizes or times changes the name.
-      split: of the data set.
+      folder: folder with the records; a change of its files' names, sizes or times changes the name.
+      split: name of the split.
 
     Returns:
       Path of the file, which need not exist.
@@ -32,7 +32,7 @@ def read_cache(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]] | No
     """Read what `write_cache` wrote.
 
     Args:
-      path: of the file.
+      path: path of the file.
 
     Returns:
       (class names, arrays by name); None where the file does not exist or is damaged.
@@ -49,9 +49,9 @@ def write_cache(path: Path, class_names: tuple[str, ...], arrays: dict[str, np.n
     """Write arrays to a file, by a rename, so that no other process reads half of it; a full disk is no error.
 
     Args:
-      path: of the file.
-      class_names: of the labels; may be empty.
-      arrays: by name.
+      path: path of the file.
+      class_names: names of the classes, in the order of the labels; may be empty.
+      arrays: arrays by name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
       train: examples that the bank is drawn from.
       queries: examples to classify, all of them.
       size: number of examples in the bank; None takes all of `train`.
-      seed: of the bank's examples.
+      seed: random seed of the bank's examples.
 
     Returns:
       The bank in the order of `train`, then the queries, with `bank: [N] int32`, 1 for the former.

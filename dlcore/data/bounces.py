@@ -27,9 +27,9 @@ def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, sampl
     Args:
       count: N, clips.
       seed: clip i of a seed is the same whatever `count`.
-      frames: of a clip.
+      frames: number of frames of a clip.
       size: side of a frame in pixels.
-      samples: of the sound, a frame.
+      samples: sound samples per frame.
 
     Returns:
       The source.

@@ -160,11 +160,11 @@ def caption_source(
     Args:
       image: [N, H, W, 3] uint8.
       texts: the captions of each image.
-      vocabulary: of the captions.
+      vocabulary: vocabulary of the captions.
       length: most tokens of a caption, so that T = length + 2; longer captions are left out, and the source's notes say
         how many were. None keeps all.
-      name: of the source.
-      names: of the images; their positions by default.
+      name: name of the source.
+      names: names of the images; by default their positions.
 
     Returns:
       The source.

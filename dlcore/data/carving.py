@@ -29,13 +29,13 @@ def complete_splits(
     Args:
       splits: train, and those of valid and test that are there.
       fraction: share of train that is carved for validation where nothing else is there for it.
-      seed: of the carved examples.
+      seed: random seed of the held-out examples.
 
     Returns:
       (train, valid, test, what was done, in words).
 
     Raises:
-      ValueError: as `split_validation`.
+      ValueError: see `split_validation`.
     """
     train, valid, test, messages = splits["train"], splits.get("valid"), splits.get("test"), ()
     if test is None and valid is not None:
@@ -52,7 +52,7 @@ def shared_images(train: Source, valid: Source, test: Source) -> tuple[str, ...]
     """Find validation and test images that are trained on, too, and images of several classes, by their pixels.
 
     Args:
-      train: with `image: [N, H, W, C]`; images that are decoded batch by batch are not compared.
+      train: source with `image: [N, H, W, C]`; images that are decoded batch by batch are not compared.
       valid: likewise.
       test: likewise.
 
@@ -90,7 +90,7 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
     Args:
       source: training split, of N examples; `label: [N]` of ints are its classes.
       fraction: share of the validation split, in [0, 1).
-      seed: of the examples.
+      seed: random seed of the examples.
       part: name of what is carved; by name, parts of other names hold independent examples.
 
     Returns:

@@ -30,7 +30,7 @@ def clip_start(seed: int, epoch: Any, video: Any, num_frames: Any, span: Any) ->
 
     Args:
       seed: key of the run.
-      epoch: from 0; this and all that follow are ints, or ints [B].
+      epoch: epoch, from 0; this and the following arguments are ints, or ints [B].
       video: id of the video.
       num_frames: frames of the video.
       span: frames from the clip's first to its last, both included.
@@ -59,9 +59,9 @@ def clip_indices(start: Any, length: int, stride: Any, num_frames: Any, short: S
     Args:
       start: the first frame; this, `stride` and `num_frames` are ints, or ints [B].
       length: L, frames of a clip.
-      stride: from frame to frame of the clip, in frames of the video.
+      stride: distance between consecutive frames of the clip, in frames of the video.
       num_frames: frames of the video.
-      short: what follows the video's last frame: "loop" goes on with its first, "clamp" repeats the last.
+      short: frames after the video's last one: "loop" goes on with its first, "clamp" repeats the last.
 
     Returns:
       [L] or [B, L] int64.
@@ -130,7 +130,7 @@ class SampledClips:
       num_views: clips of a video.
       length: frames of a clip.
       size: (H, W) of a frame.
-      short: what is done where a clip is longer than its video.
+      short: how to fill a clip that is longer than its video.
       workers: threads that decode.
       read_rows: (videos [B], frames [B, length]) -> [B, length, H, W, 3], all clips of a batch at once; None calls
         `read` for each.
@@ -214,7 +214,7 @@ class SampledClips:
 
         Args:
           idx: [B] int rows.
-          seed: of the starts.
+          seed: random seed of the starts.
           epoch: [B] int, the epoch that each row is drawn in.
 
         Returns:
@@ -281,8 +281,8 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
     Args:
       videos: [M, F, H, W, 3] uint8.
       length: frames of a clip.
-      stride: from frame to frame of a clip, in frames of the video.
-      short: what is done where a clip is longer than its video.
+      stride: distance between consecutive frames of a clip, in frames of the video.
+      short: how to fill a clip that is longer than its video.
 
     Returns:
       The clips, one of each video; `with_views` makes several.
@@ -314,7 +314,7 @@ def with_views(source: Source, views: int) -> Source:
     """Make several clips of each video, a row each, to test on.
 
     Args:
-      source: with `image: SampledClips`, a row a video.
+      source: source with `image: SampledClips`, a row a video.
       views: V, clips of each video.
 
     Returns:

@@ -41,7 +41,7 @@ def coco_splits(
       data_dir: folder with instances_train.json and, optionally, instances_val.json and instances_test.json (or other
         names of `split_names`), and with the images in images.zip, images/ or its only zip. With `keypoints`
         person_keypoints_train.json, ... go first.
-      image_size: as `coco_source`.
+      image_size: size of the images, see `coco_source`.
       max_boxes: room for the boxes of an image.
       masks: also read masks.
       keypoints: also read keypoints.
@@ -51,7 +51,7 @@ def coco_splits(
 
     Raises:
       FileNotFoundError: the folder, its training annotations or its images are missing.
-      ValueError: as `coco_source`, and a split has two files, or train has nothing to learn from; the labels of all
+      ValueError: see `coco_source`, and a split has two files, or train has nothing to learn from; the labels of all
         splits are numbered by the categories of train.
     """
     folder = Path(data_dir)

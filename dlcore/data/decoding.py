@@ -79,7 +79,7 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None, chan
     """Read one image file; see `decode_image`.
 
     Args:
-      path: of the file.
+      path: path of the file.
       size: side or (h, w) to scale to, keeping the center; None keeps the size.
       channels: 1 (gray) or 3 (RGB).
 
@@ -103,7 +103,7 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
     """Read the center of one image file, as `center_box` cuts it.
 
     Args:
-      path: of the file.
+      path: path of the file.
       size: (h, w) of the result.
       channels: 1 (gray) or 3 (RGB).
       crop_pct: share of the scaled image that is kept.
@@ -182,8 +182,8 @@ def random_box(
 
     Args:
       rng: source of the random numbers.
-      height: of the image.
-      width: of the image.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
       area: range of the box's share of the image, drawn uniformly.
       ratio: range of width / height, drawn log-uniformly.
 

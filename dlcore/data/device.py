@@ -21,7 +21,7 @@ class DeviceResident:
 
     Args:
       pipeline: without a host transform, whose images are in memory.
-      sharding: of the batch; None gives this process' rows on the default device.
+      sharding: sharding of the batch; None returns this process' examples on the default device.
 
     Raises:
       ValueError: the pipeline has a host transform, or its images stay on disk.
@@ -53,7 +53,7 @@ class DeviceResident:
         """Gather the batch of a step.
 
         Args:
-          step: from 0.
+          step: step, from 0.
 
         Returns:
           Arrays [B, ...]: the global batch in `sharding`, or this process' rows where there is none.
@@ -74,8 +74,8 @@ def device_resident(pipeline: Pipeline, sharding: Sharding | None = None) -> Dev
 
     Args:
       pipeline: without a host transform, whose images are in memory.
-      sharding: of the batch, `NamedSharding(mesh, PartitionSpec("data"))`: `batch_at` then returns the global batch in
-        it. None gives this process' rows on the default device.
+      sharding: sharding of the batch, `NamedSharding(mesh, PartitionSpec("data"))`: `batch_at` then returns the global
+        batch in it. None gives this process' rows on the default device.
 
     Returns:
       A pipeline of the same batches.

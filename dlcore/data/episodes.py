@@ -20,11 +20,11 @@ class Episodes:
     """Draws episodes.
 
     Args:
-      source: with `image: [N, H, W, C]` (of equal sides where `turned`) and `label: [N]`.
+      source: source with `image: [N, H, W, C]` (of equal sides where `turned`) and `label: [N]`.
       way: W, classes of an episode.
       shot: S, supports of each class; 0 where classes are described.
       query: Q, queries of each class.
-      seed: of the draws.
+      seed: random seed.
       turned: whether turned images are classes of their own.
 
     Raises:
@@ -62,7 +62,7 @@ class Episodes:
         """Draw one episode.
 
         Args:
-          index: of the episode.
+          index: index of the episode.
 
         Returns:
           (rows of the source [W, S + Q], supports first; quarter turns [W]).
@@ -77,7 +77,7 @@ class Episodes:
         """Draw one episode's images.
 
         Args:
-          index: of the episode.
+          index: index of the episode.
 
         Returns:
           [W, S + Q, H, W, C], supports first.
@@ -92,7 +92,7 @@ class Episodes:
         """Read the descriptions of one episode's classes.
 
         Args:
-          index: of the episode.
+          index: index of the episode.
 
         Returns:
           [W, A].
@@ -104,7 +104,7 @@ class EpisodeArray:
     """One array of a source of episodes, drawn when it is read.
 
     Args:
-      episodes: what draws.
+      episodes: sampler of the episodes.
       part: "support", "query" or "attributes".
       count: episodes.
     """
@@ -137,12 +137,12 @@ def episodes(
     """Make a source whose examples are episodes.
 
     Args:
-      source: with `image` and `label`; without supports with `attributes: [N, A]` of each class.
+      source: source with `image` and `label`; without supports with `attributes: [N, A]` of each class.
       count: episodes.
       way: W, classes of an episode.
       shot: S, supports of each class; 0 to describe classes by their attributes.
       query: Q, queries of each class.
-      seed: of the draws.
+      seed: random seed.
       turned: whether turned images are classes of their own; not where they are described.
 
     Returns:
@@ -150,7 +150,7 @@ def episodes(
       ...]`, drawn when they are read.
 
     Raises:
-      ValueError: as `Episodes`, or classes have no description, or a description would be of another turn.
+      ValueError: see `Episodes`, or classes have no description, or a description would be of another turn.
     """
     if shot == 0 and "attributes" not in source.arrays:
         raise ValueError(f"shot=0: {source.name} describes no classes; allowed: 1 or more")

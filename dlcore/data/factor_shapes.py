@@ -66,7 +66,7 @@ def seen_by_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
 
     Args:
       images: [N, H, W, 1] in [0, 1], rendered.
-      seed: of light and noise; image i of a seed is the same whatever N.
+      seed: random seed of light and noise; image i of a seed does not depend on N.
 
     Returns:
       [N, H, W, 1] float32 in [0, 1].

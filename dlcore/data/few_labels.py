@@ -18,9 +18,9 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
     """Draw the same number of examples of each class.
 
     Args:
-      source: with `label`, [N] int.
+      source: source with `label`, [N] int.
       per_class: examples of each class.
-      seed: of the draw.
+      seed: random seed.
 
     Returns:
       A source of its own, in which the classes take turns.
@@ -45,8 +45,8 @@ def two_streams(labeled: Source, unlabeled: Source) -> dict[str, Source]:
     """Put few labeled images beside many whose labels nobody may learn from.
 
     Args:
-      labeled: with `image` and `label`.
-      unlabeled: with `image`; its `label`, where it has one, becomes `hidden_label`, for measures alone.
+      labeled: source with `image` and `label`.
+      unlabeled: source with `image`; its `label`, if any, becomes `hidden_label`, for metrics only.
 
     Returns:
       {"labeled", "unlabeled"}, training data of two streams.

@@ -27,7 +27,7 @@ class Fingerprint(NamedTuple):
     Args:
       examples: their number.
       digest: 16 hexadecimal digits.
-      by: what the keys are made of: "path and size", "content", or "number" where there are only positions.
+      by: content of the keys: "path and size", "content", or "number" where there are only positions.
       keys: [N] uint64, one an example; None where there are only positions, or where they were not kept.
       names: [N] str of the examples; None where they have none.
     """
@@ -73,7 +73,7 @@ def fingerprint(
       arrays: name -> [N, ...], in memory or streamed.
       names: [N] str of the examples, or None.
       sizes: [N] bytes of the examples' files, or None.
-      class_names: of the labels.
+      class_names: names of the classes, in the order of the labels.
 
     Returns:
       The fingerprint.
@@ -135,8 +135,8 @@ def changes(before: Fingerprint, now: Fingerprint) -> str | None:
     """Say what changed between two fingerprints.
 
     Args:
-      before: of the source as it was.
-      now: of the source as it is.
+      before: facts of the earlier source.
+      now: facts of the present source.
 
     Returns:
       Such as "7 examples more (dog/31.png, dog/32.png, ...), 2 fewer"; None where nothing did.

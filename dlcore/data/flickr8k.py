@@ -30,8 +30,8 @@ class CaptionedImages(NamedTuple):
     Args:
       image: [N, size, size, 3] uint8.
       texts: the captions of each image, as they were written.
-      names: of the files.
-      name: of the data and the split.
+      names: names of the files.
+      name: name of the data set and the split.
     """
 
     image: np.ndarray
@@ -44,7 +44,7 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
     """Read the three splits into memory.
 
     Args:
-      folder: with captions_train.json.gz, ..._val, ..._test and train.zip, val.zip, test.zip.
+      folder: folder with captions_train.json.gz, ..._val, ..._test and train.zip, val.zip, test.zip.
       image_size: side in pixels that images are resized to (bilinear, squashed to squares).
 
     Returns:

@@ -37,12 +37,12 @@ class Splits(NamedTuple):
     """Train, validation and test sources of one data set.
 
     Args:
-      train: to fit on.
-      valid: to choose settings on.
-      test: to report on.
+      train: split to fit on.
+      valid: split to choose settings on.
+      test: split to report on.
       class_names: names of labels 0, 1, ...
       image_shape: (H, W, C) of every image.
-      notes: what loading did to the data, a line each.
+      notes: messages about changes to the data while loading, a line each.
     """
 
     train: Source
@@ -74,13 +74,14 @@ def load(
       name: "digits" (embedded), "folder" (images in `data_dir`, one folder a class), or a TFDS name prepared in
         `data_dir`.
       data_dir: folder or .zip of the images, or the folder in which TFDS prepared the data; digits need none.
-      seed: of the splits that are carved.
+      seed: random seed of the held-out splits.
       valid_fraction: share of train that becomes the validation split where the data set has none.
       image_size: side or (H, W) of images of a folder and of streamed TFDS images; see `folder_splits`.
       skip_bad: leave out images of a folder that cannot be read, and say how many.
       limit_bytes: most bytes of decoded images; a folder or TFDS split that takes more stays on disk and is streamed.
       workers: threads that decode streamed images; None takes one a core.
-      min_classes: of a folder; fewer are an error. At 0 a folder of images needs no class folders.
+      min_classes: least number of classes of a folder; fewer are an error. At 0 a folder of images needs no class
+        folders.
 
     Returns:
       The splits.
@@ -127,7 +128,7 @@ def folder_splits(
     Classes and default size are those of train; the channels are the same in all splits. Examples are sorted by path.
 
     Args:
-      path: of the folder or .zip.
+      path: path of the folder or .zip file.
       image_size: side or (H, W): images are scaled to cover it and their center is cut out. None keeps a size that all
         images share (at most 224 on the short side), and else takes a square of the median short side, at most 224,
         from 16 on rounded down to a multiple of 8.
@@ -182,7 +183,7 @@ def folder_source(
     """Load a folder or .zip without splits into memory, and log its notes; see `folder_splits`.
 
     Args:
-      path: of the folder or .zip, one folder a class.
+      path: path of the folder or .zip file, one folder per class.
       image_size: side or (H, W); None takes the images' own size, or a square of the median short side.
       channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
       skip_bad: leave out files that cannot be read, and note how many.
@@ -207,7 +208,7 @@ def check_labels(source: Source, num_classes: int) -> None:
     """Check that every label is a class.
 
     Args:
-      source: with `label`.
+      source: source with `label`.
       num_classes: labels must be in [0, num_classes).
 
     Raises:

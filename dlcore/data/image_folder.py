@@ -38,7 +38,7 @@ class ImageFile(NamedTuple):
       label: class, an index into `ImageFolder.class_names`.
       open: opens the file for reading bytes.
       key: split, class and file, wherever the data set lies: "train/cat/1.png"; without splits "cat/1.png".
-      size: of the file, in bytes.
+      size: size of the file in bytes.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ImageFolder(NamedTuple):
       name: last part of the path.
       path: folder or .zip.
       splits: split -> its files, sorted by path: `train` with `valid` and/or `test`, or `all` alone.
-      class_names: of the main split, sorted.
+      class_names: names of the main split's classes, sorted.
       num_outside: images that lie in no class folder and are left out.
       main: the split that decides classes and size: `train`, or `all` where there are no splits.
       zipped: whether the files are members of a .zip.
@@ -87,7 +87,7 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
     """List a folder or .zip that holds one folder of image files a class.
 
     Args:
-      path: of the folder or .zip.
+      path: path of the folder or .zip file.
       min_classes: fewer are an error. At 0, images that lie in fewer than two class folders need none: they all have
         the one class UNLABELED.
 
@@ -130,7 +130,7 @@ def list_images(path: str | Path) -> list[Path]:
     """List the image files below a folder, without hidden ones; a folder that links lead to again is listed once.
 
     Args:
-      path: of a folder, or of one file, which is returned as it is.
+      path: path of a folder, or of one file, which is returned unchanged.
 
     Returns:
       Paths that begin with `path`, sorted.
@@ -180,7 +180,7 @@ def is_image(parts: tuple[str, ...]) -> bool:
     """Tell whether a path names an image that is neither hidden nor one of macOS's resource forks.
 
     Args:
-      parts: of the path relative to the root of the data set.
+      parts: parts of the path relative to the root of the data set.
 
     Returns:
       True for an image.

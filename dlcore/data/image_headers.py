@@ -33,7 +33,7 @@ class ImageHeaders(NamedTuple):
     Args:
       readable: split -> the files whose headers were read without error, of a sample or of all.
       shape: (H, W, C) that images are decoded to.
-      num_bytes: of all images, decoded to `shape`.
+      num_bytes: bytes of all images, decoded to `shape`.
       crop_pct: share of the scaled image that its center crop keeps.
       mixed: whether there are both gray and color images.
     """
@@ -55,7 +55,7 @@ def check_headers(
     """Read the headers and choose the shape of the images.
 
     Args:
-      folder: what `list_folder` gives.
+      folder: result of `list_folder`.
       image_size: (H, W); None keeps a size that all images share (at most 224 on the short side), and else takes a
         square of the median short side, at most 224, from 16 on rounded down to a multiple of 8.
       channels: 1 or 3; None takes 1 where every image is gray and 3 otherwise.
@@ -157,7 +157,7 @@ def evenly(items: Sequence[Any], count: int) -> list[Any]:
     """Take items at equal distances, from the first to the last.
 
     Args:
-      items: to choose from.
+      items: items to choose from.
       count: the most that are taken.
 
     Returns:

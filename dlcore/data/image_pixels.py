@@ -43,8 +43,8 @@ class Box(NamedTuple):
     Args:
       top: distance of its upper edge from the image's.
       left: distance of its left edge from the image's.
-      height: of the box.
-      width: of the box.
+      height: height of the box in pixels.
+      width: width of the box in pixels.
       mirrored: swap left and right after the resize.
     """
 
@@ -229,8 +229,8 @@ def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float =
     500 x 375 to 224: the short side becomes 256, the long one 341, and 224 / 341 of the width are kept.
 
     Args:
-      height: of the image.
-      width: of the image.
+      height: height of the image in pixels.
+      width: width of the image in pixels.
       size: (h, w) of the crop.
       crop_pct: share of the scaled image that the crop keeps.
 

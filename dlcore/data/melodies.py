@@ -66,7 +66,7 @@ def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) ->
     """Play a melody; characters that are no notes are silent and take no time.
 
     Args:
-      text: in the notation; a number without a note before it is left out.
+      text: text in the notation; a number without a note before it is left out.
       sample_rate: samples a second.
       beat: seconds.
 

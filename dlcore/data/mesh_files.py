@@ -32,7 +32,7 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Read a mesh; the name's ending says the format.
 
     Args:
-      path: of a .obj, .ply or .off file.
+      path: path of a .obj, .ply or .off file.
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32).

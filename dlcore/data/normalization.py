@@ -32,7 +32,7 @@ def normalizer(
       mean: [C], of the pixels in [0, 1].
       std: [C], of the pixels in [0, 1].
       size: side, or (H, W), that images are resized to (bilinear); None leaves them as they are.
-      dtype: of computation; at least float32 is used.
+      dtype: dtype of the computation, at least float32.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float; a gray image [B, H, W, 1] becomes C channels.

@@ -42,14 +42,14 @@ def two_domains(
       source: `image: [N, H, W, 1 or 3]`, uint8 or in [0, 1], and `label: [N]`.
       patches: [M, H, W, 3] uint8, to blend with.
       kind: how the second domain is made.
-      seed: of the order in which it stands beside the first.
+      seed: random seed of its order beside the first.
 
     Returns:
       A source of `image` and `target: [N, H, W, 3] uint8`, `label` and `target_label: [N]`; row i of the one is
       another image than row i of the other.
 
     Raises:
-      ValueError: as `blend`.
+      ValueError: see `blend`.
     """
     image = source.arrays["image"]
     image = image if image.dtype == np.uint8 else np.rint(255 * np.asarray(image)).astype(np.uint8)

@@ -26,7 +26,7 @@ class Sentences(NamedTuple):
     Args:
       source: N lower-cased sentences.
       target: their translations, lower-cased.
-      name: of the data and the split.
+      name: name of the data set and the split.
     """
 
     source: list[str]
@@ -38,7 +38,7 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
     """Read Multi30k.
 
     Args:
-      folder: with train, val and test_2016_flickr, each as `.LANGUAGE` or `.LANGUAGE.gz`.
+      folder: folder with train, val and test_2016_flickr, each as `.LANGUAGE` or `.LANGUAGE.gz`.
       source: language that is read.
       target: language that is written.
 
@@ -74,7 +74,7 @@ def pair_source(
     The arrays are `source: [N, S] int32` (w1 .. wn END PAD) and `target: [N, T] int32` (START w1 .. wn END PAD).
 
     Args:
-      sentences: of a split.
+      sentences: sentences of a split.
       source: vocabulary of the source.
       target: vocabulary of the target.
       length: most tokens of a sentence, so that S = length + 1 and T = length + 2; a pair with a longer one is left

@@ -26,11 +26,11 @@ class Pipeline:
     """An endless stream of shuffled batches of a source.
 
     Args:
-      source: of the examples.
-      batch_size: of the global batch, over all processes.
-      seed: of the epochs' permutations and of `transform`.
+      source: source of the examples.
+      batch_size: size of the global batch, over all processes.
+      seed: random seed of the epochs' permutations and of `transform`.
       shuffle: False keeps the order of the source in every epoch.
-      process_index: of this process.
+      process_index: index of this process.
       process_count: number of processes that share a batch equally.
       transform: host-side function of ONE example, a dict of its arrays without the batch axis (and its `index`), and
         of a generator seeded by (seed, epoch, index): the result is the same in any batch and on any number of
@@ -91,7 +91,7 @@ class Pipeline:
         """Find the position in the stream of the first example of a step.
 
         Args:
-          step: from 0.
+          step: step, from 0.
 
         Returns:
           Its position, from 0.
@@ -107,7 +107,7 @@ class Pipeline:
         """Find the epoch that the first example of a step belongs to.
 
         Args:
-          step: from 0.
+          step: step, from 0.
 
         Returns:
           The epoch, from 0.
@@ -133,7 +133,7 @@ class Pipeline:
         """Read this process' rows of the batch of a step.
 
         Args:
-          step: from 0.
+          step: step, from 0.
 
         Returns:
           Arrays [B / P, ...], with `index: [B / P] int32`.
@@ -162,8 +162,8 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     """Count the steps until every example was seen once: ceil(num_examples / batch_size).
 
     Args:
-      num_examples: of the source.
-      batch_size: of the global batch.
+      num_examples: number of examples of the source.
+      batch_size: size of the global batch.
 
     Returns:
       The number of steps; 1000 examples in batches of 100 are 10.
@@ -183,7 +183,7 @@ def batch_at(pipelines: Any, step: int) -> Any:
 
     Args:
       pipelines: a pipeline or a dict of them.
-      step: from 0.
+      step: step, from 0.
 
     Returns:
       A batch, or a dict of batches of the same structure.
@@ -211,9 +211,9 @@ def epochs(settings: Mapping[str, Any], step: int, batch_size: int) -> float | N
     """Count how often training has gone through its data; of several sources, through that which lasts longest.
 
     Args:
-      settings: of one pipeline, or of each in a (nested) dict.
+      settings: settings of one pipeline, or of each in a (nested) dict.
       step: steps that were made.
-      batch_size: of a pipeline whose settings do not say it.
+      batch_size: batch size of a pipeline whose settings lack it.
 
     Returns:
       The epochs; None where no source has a length.
@@ -233,9 +233,9 @@ def padded_batches(
     Padding repeats example 0 (its `index` too) under mask 0. Every process gives the same number of batches.
 
     Args:
-      source: of the examples.
-      batch_size: of the global batch, over all processes; it may be larger than the source.
-      process_index: of this process.
+      source: source of the examples.
+      batch_size: size of the global batch, over all processes; it may be larger than the source.
+      process_index: index of this process.
       process_count: number of processes that share a batch equally.
 
     Returns:

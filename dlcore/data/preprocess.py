@@ -42,8 +42,8 @@ class Standardizer:
     """The transform (x - mean) / std; mean and std broadcast against examples [N, ...].
 
     Args:
-      mean: of the training split.
-      std: of the training split, positive.
+      mean: mean of the training split.
+      std: standard deviation of the training split, positive.
     """
 
     mean: np.ndarray
@@ -65,7 +65,7 @@ class Standardizer:
         """Undo the standardization.
 
         Args:
-          y: what `__call__` gave.
+          y: output of `__call__`.
 
         Returns:
           The same shape, on the scale of the data.
@@ -82,7 +82,7 @@ class PCA:
       mean: [D] of the training split.
       basis: [D, K], orthonormal columns.
       variance: [K], the eigenvalues of the covariance, falling.
-      shape: of an example, D numbers.
+      shape: shape of an example, D numbers.
       whiten: divide each of the K numbers by sqrt(variance + epsilon).
       epsilon: added to the variance before the division.
     """

@@ -50,7 +50,7 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
 
     Args:
       texts: N questions.
-      words: that a model knows.
+      words: the vocabulary.
       length: Q, most words of a question.
 
     Returns:
@@ -75,7 +75,7 @@ def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
 
     Args:
       answer: a word.
-      answers: that a model can give.
+      answers: answers that a model can give.
 
     Returns:
       Its number.

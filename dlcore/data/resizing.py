@@ -41,8 +41,8 @@ class ShortestEdge(NamedTuple):
         """Compute the size that an image is resized to.
 
         Args:
-          height: of the image.
-          width: of the image.
+          height: height of the image in pixels.
+          width: width of the image in pixels.
 
         Returns:
           (height, width), at least a pixel each.
@@ -63,8 +63,8 @@ class ShortestEdge(NamedTuple):
         """Choose the least canvas for one image, which is torchvision's for a batch of it alone.
 
         Args:
-          height: of the image.
-          width: of the image.
+          height: height of the image in pixels.
+          width: width of the image in pixels.
 
         Returns:
           The same resizing, with a canvas of multiples of `STRIDE`.

@@ -14,7 +14,7 @@ def sample_image(name: str, height: int) -> np.ndarray:
 
     Args:
       name: `china` or `flower` (427 x 640), or the path of an image file.
-      height: in pixels; the width follows from the aspect ratio.
+      height: height in pixels; the width follows from the aspect ratio.
 
     Returns:
       [height, W, 3] uint8.

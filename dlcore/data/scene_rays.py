@@ -29,7 +29,7 @@ def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
 
     Args:
       num_views: V.
-      seed: of the cameras; view i of a seed is the same whatever `num_views`.
+      seed: random seed of the cameras; view i of a seed is the same whatever `num_views`.
       size: side of the images in pixels, at least 8.
 
     Returns:

@@ -144,7 +144,7 @@ def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Tell which points lie in a shape whose center is the origin and whose outer radius is 1.
 
     Args:
-      shape: of SHAPES.
+      shape: name from SHAPES.
       u: [...], to the right.
       v: [...], downward.
 

@@ -117,7 +117,7 @@ def segmentation_splits(
       data_dir: the folder or .zip.
       image_size: side, or (H, W), that images and masks are stretched to; None keeps their own, which must be the same
         for all.
-      layout: of LAYOUTS; None tells by what is there.
+      layout: name from LAYOUTS; None detects it from the files.
 
     Returns:
       Split -> source: train, and those of valid and test that are there. All of a data set without splits is train.
@@ -209,9 +209,9 @@ def scene_maps(count: int, seed: int = 0, *, stuff: bool = False, **fields: Any)
 
     Args:
       count: N, number of scenes.
-      seed: as of `scenes`.
+      seed: random seed, see `scenes`.
       stuff: tell the textures of the background apart, as `scenes` does; else the background is one class.
-      **fields: of `scenes`: its sizes, most shapes and their overlap.
+      **fields: arguments of `scenes`: its sizes, most shapes and their overlap.
 
     Returns:
       The source; its images are those of `scenes`.
@@ -231,7 +231,7 @@ def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarr
     """Count the pixels of each class, for weights of the classes.
 
     Args:
-      source: with `semantic`.
+      source: source with `semantic`.
       num_classes: C.
 
     Returns:

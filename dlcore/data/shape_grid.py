@@ -35,8 +35,8 @@ class Placed(NamedTuple):
     """A shape in a cell.
 
     Args:
-      color: of COLORS.
-      shape: of `dlcore.data.scenes.SHAPES`.
+      color: name from COLORS.
+      shape: name of a shape, one of `dlcore.data.scenes.SHAPES`.
       cell: row by row from the top left, 0 to grid^2 - 1.
     """
 
@@ -86,8 +86,8 @@ def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
 
     Args:
       grid: cells in a row and in a column.
-      height: of the map.
-      width: of the map.
+      height: height of the map.
+      width: width of the map.
 
     Returns:
       [grid^2, height, width] in [0, 1]; over cells they add up to 1.
@@ -105,7 +105,7 @@ def draw_shapes(rng: np.random.Generator, shapes: Sequence[Placed], size: int, g
     """Draw shapes in their cells on a gray background, with noise; place, size and color vary a little.
 
     Args:
-      rng: of the variation.
+      rng: NumPy generator of the variation.
       shapes: one a cell.
       size: side of the image in pixels.
       grid: cells in a row and in a column.
@@ -135,10 +135,10 @@ def paint(
 
     Args:
       canvas: [H, W, 3] float, changed in place.
-      shape: of `dlcore.data.scenes.SHAPES`.
+      shape: name of a shape, one of `dlcore.data.scenes.SHAPES`.
       color: [3].
       center: (x, y) in pixels.
-      radius: in pixels.
+      radius: radius in pixels.
       wrap: whether what leaves the canvas on one side enters on the other.
 
     Returns:
@@ -179,7 +179,7 @@ def read_shapes(
     Args:
       image: [size, size, 3], uint8, or float in [0, 1].
       grid: cells in a row and in a column.
-      shapes: that may be there.
+      shapes: shapes that may be there.
       least: intersection over union with the most similar shape; below it a cell counts as empty.
 
     Returns:

@@ -61,7 +61,7 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
         of the original tree of .off files.
       split: "train" or "test".
       num_points: points of each cloud; None takes all of a .npz, and 1024 of a mesh.
-      seed: of the points that are sampled from meshes.
+      seed: random seed of the points that are sampled from meshes.
 
     Returns:
       `points: [N, P, 3] float32`, `label: [N] int32`, in the unit sphere; z is up.
@@ -114,7 +114,7 @@ def shapenet(
       data_dir: folder of the synsets.
       synsets: such as ("03001627",), or names of taxonomy.json such as ("chair",); None takes all that are there.
       num_points: points of each cloud; None takes 1024.
-      seed: of the points.
+      seed: random seed of the points.
 
     Returns:
       `points: [N, P, 3] float32`, `label: [N] int32`, in the unit sphere; y is up. Examples are called SYNSET/MODEL.
@@ -172,7 +172,7 @@ class Pix3DImage(NamedTuple):
       category: such as "chair".
       image_size: (width, height) in pixels.
       box: [4], (x1, y1, x2, y2) of the object in pixels.
-      focal_length: in pixels.
+      focal_length: focal length in pixels.
       rotation: [3, 3], object to camera, in the file's own axes.
       translation: [3], object to camera.
       is_difficult: whether the object is cut off, occluded, or only slightly so.

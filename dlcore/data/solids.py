@@ -149,7 +149,7 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
     """Sample points near-uniformly on a surface: uniform points of a thin shell, moved to the surface.
 
     Args:
-      solid: of a radius of at most 1.
+      solid: solid with a radius of at most 1.
       count: number of points.
       rng: NumPy generator.
 
@@ -182,7 +182,7 @@ def render_depth(
     """Render solids on the floor z = 0 by sphere tracing: steps as long as the distance to the nearest surface.
 
     Args:
-      solids: in the world, whose z axis is up.
+      solids: solids in world coordinates, z up.
       intrinsics: [3, 3].
       rotation: [3, 3], world to camera.
       translation: [3], world to camera.

@@ -24,12 +24,12 @@ class Source:
         `label` ([N] int32). `index` is reserved.
       length: N; None takes that of the arrays; required where there are none.
       class_names: names of labels 0, 1, ...; may be empty.
-      name: of the data set, as checkpoints and reports print it.
-      notes: what loading did to the data (files skipped, images converted), a line each.
+      name: name of the data set, as checkpoints and reports print it.
+      notes: messages about changes to the data while loading (files skipped, images converted), a line each.
       names: [N] str, what each example is called whatever its position (a path below the root of the data); None where
         only its position tells it from others.
       sizes: [N] bytes of the examples' files; None where they have none.
-      keypoint_names: of the keypoints of an object; empty where there are none.
+      keypoint_names: names of an object's keypoints; empty if it has none.
 
     Raises:
       ValueError: the arrays, names and sizes differ in length, one is called `index`, or there is neither an array nor
@@ -71,7 +71,7 @@ class Source:
 
         Args:
           n: number of positions.
-          name: of the source.
+          name: name of the source.
 
         Returns:
           A source whose batches hold only `index`.
@@ -106,7 +106,7 @@ class Source:
 
         Args:
           idx: [B] ints in [0, N).
-          seed: of the crops.
+          seed: random seed of the crops.
           epoch: [B] int, the epoch of each row.
 
         Returns:
@@ -163,7 +163,7 @@ def join(first: Source, second: Source) -> Source:
 
     Args:
       first: gives name, class names and notes.
-      second: with the same arrays.
+      second: source with the same arrays.
 
     Returns:
       The examples of both.
@@ -216,8 +216,8 @@ def shuffle_labels(source: Source, seed: int) -> Source:
     """Permute the labels: nothing is left to learn but chance.
 
     Args:
-      source: with `label`.
-      seed: of the permutation.
+      source: source with `label`.
+      seed: random seed of the permutation.
 
     Returns:
       The source with the same images.
@@ -236,7 +236,7 @@ def checked_seed(seed: int) -> int:
     """Check a seed.
 
     Args:
-      seed: to check.
+      seed: random seed.
 
     Returns:
       The seed.

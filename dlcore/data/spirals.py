@@ -44,7 +44,7 @@ def segments(source: Source, length: int) -> Source:
     """Cut trajectories into segments whose last point is the next one's first.
 
     Args:
-      source: of `state: [N, T, D]` and `time: [N, T]`.
+      source: source with `state: [N, T, D]` and `time: [N, T]`.
       length: points of a segment, at least 2; what is left at the end of a trajectory is dropped.
 
     Returns:

@@ -16,7 +16,7 @@ def split_of(name: str) -> str | None:
     """Tell which split a folder's name is.
 
     Args:
-      name: of the folder, in any case.
+      name: name of the folder, in upper or lower case.
 
     Returns:
       train, valid or test; None for any other name.
@@ -37,8 +37,8 @@ def check_one_name(names: Iterable[str], where: str) -> None:
     """Check that no split is there under two names, which would be merged.
 
     Args:
-      names: of folders that are splits.
-      where: what the message begins with, such as "data_dir='x'".
+      names: names of folders that are splits.
+      where: start of the message, such as "data_dir='x'".
 
     Raises:
       ValueError: two names are the same split.

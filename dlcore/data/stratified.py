@@ -11,9 +11,9 @@ def stratified_sample(source: Source, size: int, seed: int) -> Source:
     """Draw examples of all classes in turn, so that counts of classes differ by one at most while a class lasts.
 
     Args:
-      source: of N examples; without `label`, [N] of ints, all count as one class.
-      size: of the sample, at most N.
-      seed: of the examples.
+      source: source of N examples; without `label`, [N] of ints, all count as one class.
+      size: size of the sample, at most N.
+      seed: random seed of the examples.
 
     Returns:
       A source of its own; its first n examples are the sample of size n.

@@ -107,7 +107,7 @@ class StreamedImages:
 
         Args:
           idx: [B] int rows.
-          seed: of the boxes.
+          seed: random seed of the boxes.
           epoch: [B] int, the epoch that each row is drawn in.
 
         Returns:
@@ -189,7 +189,7 @@ def stream_files(
 
     Args:
       files: N of them.
-      headers: with the shape that images are decoded to.
+      headers: headers with the shape that images are decoded to.
       zipped: whether the files are members of a .zip.
       skip_bad: decode every file once and drop those that cannot be read.
       workers: threads that decode.
@@ -226,7 +226,7 @@ def streamed(source: Source) -> StreamedImages | None:
     """Get the images of a source that stay on disk.
 
     Args:
-      source: with or without `image`.
+      source: source with or without `image`.
 
     Returns:
       Its streamed images; None where they are in memory, or where there are none.
@@ -239,7 +239,7 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
     """Let training batches of a streamed source hold random boxes of its images, mirrored or not.
 
     Args:
-      source: whose images stay on disk.
+      source: source whose images stay on disk.
       area: range of the boxes' share of an image.
 
     Returns:
@@ -258,7 +258,7 @@ def sample_of(source: Source, count: int = 1000) -> Source:
     """Decode examples at equal distances, from which statistics of a streamed source are estimated.
 
     Args:
-      source: to sample.
+      source: source to sample.
       count: the most examples that are taken.
 
     Returns:
@@ -273,9 +273,9 @@ def streaming_note(name: str, num_bytes: int, limit_bytes: int, shape: tuple[int
     """Write the note that says that images are streamed, and why.
 
     Args:
-      name: of the data.
-      num_bytes: of all decoded images.
-      limit_bytes: that they exceed.
+      name: name of the data set.
+      num_bytes: bytes of all decoded images.
+      limit_bytes: limit that they exceed, in bytes.
       shape: (H, W, C) of an image.
       workers: threads that decode.
 

@@ -18,8 +18,8 @@ def style_pattern(name: str, side: int, seed: int = 0) -> np.ndarray:
 
     Args:
       name: mosaic (Voronoi cells with dark joints), waves (sinusoidal bands) or strokes (short bars of random slope).
-      side: of the image, in pixels.
-      seed: of the random positions and colors.
+      side: side of the image in pixels.
+      seed: random seed of the positions and colors.
 
     Returns:
       [side, side, 3] uint8.

@@ -57,7 +57,7 @@ class Vocabulary(NamedTuple):
         """Turn text into tokens.
 
         Args:
-          text: of known characters.
+          text: text of known characters.
 
         Returns:
           [N] tokens: uint8 up to 256 characters, int32 beyond.
@@ -134,8 +134,8 @@ def read_utf8(path: Path, argument: str) -> str:
     """Read a text file.
 
     Args:
-      path: of the file.
-      argument: that names it in an error.
+      path: path of the file.
+      argument: argument that names it in an error.
 
     Returns:
       The text.
@@ -189,7 +189,7 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
     Args:
       tokens: [N].
       count: number of rows.
-      name: of the source.
+      name: name of the source.
       whole: keep all transitions: the last row is padded, and `length: [count]` says how many targets are real. False
         leaves up to count - 1 out at the end, and rows are full.
 
@@ -225,7 +225,7 @@ def windows(tokens: np.ndarray, length: int, stride: int | None = None, name: st
       length: T, targets of a window.
       stride: targets from one window to the next; None means T, windows without common targets. With fewer, a target
         has at least T - stride tokens of context (but at the start of the text).
-      name: of the source.
+      name: name of the source.
 
     Returns:
       The source.
@@ -258,7 +258,7 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
     Args:
       tokens: [M].
       length: T, targets of a window.
-      name: of the source.
+      name: name of the source.
 
     Returns:
       The source; the last row ends with the text, and a text of at most 2 T tokens is one row.

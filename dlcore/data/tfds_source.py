@@ -54,7 +54,7 @@ def tfds_sources(
     """Load all splits of a prepared data set; see `tfds_source`.
 
     Args:
-      name: of the data set.
+      name: name of the data set.
       data_dir: folder in which TFDS prepared it.
       known: other names, which an error may suggest.
       limit_bytes: most bytes of decoded images of a split in memory.
@@ -99,7 +99,7 @@ def tfds_source(
     """Load one split: `image: [N, H, W, C] uint8` and `label: [N] int32`.
 
     Args:
-      name: of the data set, with a config after "/" where it has several ("imagenet_resized/32x32").
+      name: name of the data set, with a config after "/" where it has several ("imagenet_resized/32x32").
       split: "train", "test", or a slice ("train[:10%]").
       data_dir: folder that holds NAME/VERSION/dataset_info.json, with the records in array_record format.
       cache: keep the decoded arrays for the next call.
@@ -142,7 +142,7 @@ def tfds_splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
     """List the splits of a prepared data set.
 
     Args:
-      name: of the data set.
+      name: name of the data set.
       data_dir: folder in which TFDS prepared it.
 
     Returns:

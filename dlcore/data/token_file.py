@@ -17,7 +17,7 @@ class TokenRows:
     """Rows of a file of uint16 tokens: row i begins at token i stride.
 
     Args:
-      path: of the file.
+      path: path of the file.
       size: L, tokens of a row.
       stride: tokens from one row to the next.
       first: the first token of the part that is cut into rows.
@@ -57,18 +57,18 @@ def token_rows(
     """Cut a file of tokens into rows: `text: [N, size]`, read on demand.
 
     Args:
-      path: of a file of uint16 tokens.
+      path: path of a file of uint16 tokens.
       size: tokens of a row.
       stride: tokens from one row to the next.
       part: the shares of the file where the part begins and ends.
-      name: of the source.
+      name: name of the source.
 
     Returns:
       The source.
 
     Raises:
-      ValueError: as `TokenRows`.
-      FileNotFoundError: as `TokenRows`.
+      ValueError: see `TokenRows`.
+      FileNotFoundError: see `TokenRows`.
     """
     count = Path(path).stat().st_size // 2 if Path(path).is_file() else 0
     rows = TokenRows(path, size, stride, *(round(fraction * count) for fraction in part))

@@ -30,8 +30,8 @@ class VideoAnnotation(NamedTuple):
     """What a video, or a part of one, shows.
 
     Args:
-      path: of the video file or the folder of frames.
-      name: of the video in the data set.
+      path: path of the video file or of the folder of frames.
+      name: name of the video in the data set.
       labels: classes, indices into `VideoDataset.class_names`; () where sentences describe the video.
       seconds: (start, end) of the part; None for the whole video.
       box: (x1, y1, x2, y2) of who acts, in [0, 1]; None for the whole picture.
@@ -51,7 +51,7 @@ class VideoDataset(NamedTuple):
 
     Args:
       splits: "train", "valid" or "test" -> annotations, in the order of the lists.
-      class_names: of the labels; () where sentences describe the videos.
+      class_names: names of the classes, in the order of the labels; () if sentences describe the videos.
       notes: how many listed videos are not there, a line each split.
     """
 
@@ -64,9 +64,9 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
     """List a data set as its authors lay it out; videos that are not there are left out, and counted in the notes.
 
     Args:
-      name: of VIDEO_DATASETS.
+      name: name from VIDEO_DATASETS.
       root: folder of the data set.
-      fold: of UCF101's three pairs of lists.
+      fold: number of the pair among UCF101's three pairs of lists.
 
     Returns:
       The listing.
@@ -99,7 +99,7 @@ def labeled_videos(dataset: VideoDataset) -> dict[str, list[LabeledVideo]]:
     """Take each annotation as a video of one class, to classify; of several labels the first counts.
 
     Args:
-      dataset: whose annotations have labels.
+      dataset: data set with labeled annotations.
 
     Returns:
       Split -> videos, or parts of them.

@@ -49,7 +49,7 @@ def frame_files(folder: str | Path) -> list[Path]:
     """List the frames of a video that is a folder, in the order of the numbers in their names.
 
     Args:
-      folder: of image files.
+      folder: folder of image files.
 
     Returns:
       The files; none where the folder holds no image itself.

@@ -25,7 +25,7 @@ class LabeledVideo(NamedTuple):
     """A video, or a part of one, with its class.
 
     Args:
-      path: of the file or the folder of frames.
+      path: path of the file or of the folder of frames.
       label: class, an index into the class names.
       name: path below the root of the data, or what else names it.
       seconds: (start, end) of the part that shows the class; None for the whole video.
@@ -41,7 +41,7 @@ def is_video(path: Path) -> bool:
     """Return whether a path is a video by its name, or a folder of frames.
 
     Args:
-      path: of a file or folder.
+      path: path of a file or folder.
 
     Returns:
       True for a video; nothing is opened.
@@ -57,7 +57,7 @@ def list_videos(path: str | Path) -> list[Path]:
     """List the videos below a folder.
 
     Args:
-      path: of a folder, or of one video, which is returned as it is: a file, or a folder of frames.
+      path: path of a folder, or of one video, which is returned as it is: a file, or a folder of frames.
 
     Returns:
       Paths that begin with `path`, sorted.
@@ -82,7 +82,7 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
     """List a folder that holds one folder of videos a class.
 
     Args:
-      root: of the folder; of splits where it holds `train` and `test` (or `val`).
+      root: path of the folder; it holds splits if it has `train` and `test` (or `val`).
 
     Returns:
       ({split: videos}, class names): `train` with `valid` and/or `test`, or `all` alone; classes are those of train.
@@ -144,14 +144,14 @@ def labeled_clips(
 
     Args:
       videos: N of them.
-      class_names: of the labels.
+      class_names: names of the classes, in the order of the labels.
       length: frames of a clip.
       size: side or (H, W) that frames are scaled to cover and cut to.
-      stride: from frame to frame of a clip, in frames of the video.
+      stride: distance between consecutive frames of a clip, in frames of the video.
       frame_rate: frames a second of a clip, in place of `stride`; None takes the stride.
-      short: what is done where a clip is longer than its video.
+      short: how to fill a clip that is longer than its video.
       workers: threads that decode; None takes one a core.
-      name: of the source.
+      name: name of the source.
 
     Returns:
       The source; a note says how many videos are shorter than a clip, and what is done.

@@ -118,7 +118,7 @@ class Words:
         """Collect the words of sentences, the most frequent first.
 
         Args:
-          sentences: that are trained on.
+          sentences: training sentences.
           min_count: how often a word must come; others are UNKNOWN.
 
         Returns:
@@ -233,7 +233,7 @@ class BytePairs:
         """Learn the parts of the words of sentences.
 
         Args:
-          sentences: that are trained on, of all languages that share the vocabulary.
+          sentences: training sentences, of all languages that share the vocabulary.
           size: tokens, the special ones included; fewer where the sentences give no more.
 
         Returns:
@@ -337,7 +337,7 @@ def vocabulary_from_dict(entry: dict[str, Any]) -> Words | BytePairs:
     """Read a vocabulary that a run has saved.
 
     Args:
-      entry: from `Words.to_dict` or `BytePairs.to_dict`.
+      entry: result of `Words.to_dict` or `BytePairs.to_dict`.
 
     Returns:
       The vocabulary.

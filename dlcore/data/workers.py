@@ -86,7 +86,7 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
 
     Args:
       function: (row, file) -> result.
-      files: in the order of the rows.
+      files: files in the order of the examples.
       skip_bad: give None for a file whose call raises, instead of raising.
 
     Returns:

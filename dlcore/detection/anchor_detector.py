@@ -76,7 +76,7 @@ class AnchorDetector(nn.Module):
       scales: sides of the anchors, in strides of their level.
       aspect_ratios: height over width of the anchors.
       prior_probability: probability of an object at initialization; with the focal loss, of each class.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     loss: ClassVar[Literal["focal", "mined_softmax"]] = "focal"
@@ -141,11 +141,11 @@ def detect(
     Args:
       scores: [L, C], of each class, without the background.
       deltas: [L, 4], t.
-      anchors: what scores and deltas are of.
+      anchors: anchors that scores and deltas belong to.
       size: (height, width) of the image.
       weights: factors of the deltas, as `dlcore.ops.boxes.decode_boxes` takes them.
       topk_candidates: best scores of each level that go on to suppression.
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.

@@ -112,7 +112,7 @@ class Anchors:
           The anchors.
 
         Raises:
-          ValueError: as `Grid.of`, or scales or aspect_ratios are empty or not positive.
+          ValueError: see `Grid.of`, or scales or aspect_ratios are empty or not positive.
         """
         for name, values in (("scales", scales), ("aspect_ratios", aspect_ratios)):
             if not values or min(values) <= 0:

@@ -64,9 +64,9 @@ def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.i
     """Build a 3x3 convolution of a head, from N(0, 0.01^2).
 
     Args:
-      name: of the submodule.
+      name: name of the submodule.
       features: output channels.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
       bias_init: initializer of the bias.
 
     Returns:
@@ -84,9 +84,9 @@ def tower(
     Args:
       kind: submodules are {kind}_conv0, ... and {kind}_norm0, ...
       num_convs: depth.
-      channels: of every convolution.
-      num_groups: of the normalizations; None for no normalization.
-      dtype: of computation; None for that of the input.
+      channels: number of channels of every convolution.
+      num_groups: number of groups of the normalizations; None for no normalization.
+      dtype: dtype of the computation; None for that of the input.
 
     Returns:
       A function of one level, [B, h, w, C] -> [B, h, w, channels]; levels share its parameters.
@@ -229,7 +229,7 @@ def select(
     """Turn the candidates of one image into detections: clip, threshold, suppress, and keep the best.
 
     Args:
-      candidates: of one image.
+      candidates: candidates of one image.
       size: (height, width) that boxes are clipped to.
       score_thresh: candidates score more than this.
       nms_thresh: largest IoU of two detections of one class (or level).
@@ -284,7 +284,7 @@ class Predictions(NamedTuple):
 
     Args:
       outputs: a NamedTuple of [B, L, ...].
-      locations: what these L are, as `detector_learner` describes them.
+      locations: the L locations, as `detector_learner` describes them.
       axis: 0 where each image has locations of its own, [B, ...]; None where all images share them.
     """
 
@@ -299,9 +299,9 @@ def predict_locations(
     """Apply a dense detector.
 
     Args:
-      model: as `detector_learner` describes it; one with `takes_image_size = True` is called with `image_size` behind
-        the images, where the batch has it, and then has locations of its own for each image.
-      params: of the model.
+      model: model, as `detector_learner` describes it; one with `takes_image_size = True` is called with `image_size`
+        behind the images, where the batch has it, and then has locations of its own for each image.
+      params: parameters of the model.
       model_state: its other collections.
       batch: `image: [B, H, W, C]`, the model's input, and `image_size: [B, 2]` where it is padded.
       dropout: key; None outside training.
@@ -344,7 +344,7 @@ def label_classes(model: nn.Module, state: ModelState, batch: dict) -> dict[str,
     """Say how many classes the labels of a batch have.
 
     Args:
-      model: with `num_classes`, where it knows them.
+      model: model with `num_classes`, where it knows them.
       state: not used.
       batch: not used.
 
@@ -378,8 +378,8 @@ def detector_learner(
       losses: `(outputs, locations, boxes, labels, valid) -> {name: sum over the locations}` of one image;
         "num_foreground" is the number of foreground locations, the other sums add up to the loss. A pair (sum, weight)
         is divided by the weight in the whole batch instead.
-      measures: with the arguments of `losses`, what to report beside them: {name: number}, added up, or {name: (number,
-        weight)}, a mean; None for nothing.
+      measures: measures with the arguments of `losses`, what to report beside them: {name: number}, added up, or {name:
+        (number, weight)}, a mean; None for nothing.
       postprocess: `(outputs, locations, (height, width)) -> detections` of one image, as `select` gives them.
       preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`); None

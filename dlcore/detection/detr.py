@@ -55,14 +55,14 @@ class DETR(nn.Module):
       num_classes: C.
       stage: stage of the backbone whose locations are the tokens.
       num_queries: Q, at least the objects of an image.
-      features: of tokens and queries, a multiple of 4 and of the heads.
-      num_heads: of each attention.
-      hidden_features: of each perceptron.
+      features: number of features of tokens and queries, a multiple of 4 and of the heads.
+      num_heads: number of heads of each attention.
+      hidden_features: width of each perceptron.
       encoder_layers: blocks on the tokens.
       decoder_layers: blocks on the queries.
       pre_norm: normalize the input of each branch instead of the sum after it.
-      dropout_rate: in training, of the attentions' weights and outputs and of the perceptrons.
-      dtype: of computation; None for that of the input.
+      dropout_rate: dropout rate in training, of the attentions' weights and outputs and of the perceptrons.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -199,13 +199,13 @@ def image_losses(
     """Sum the losses over the queries of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       sides: [4], (width, height, width, height) of the image in pixels.
       boxes: [M, 4] pixels, corners.
       labels: [M] int.
       valid: [M] bool, False for padding.
-      costs: of `match`.
-      weights: of the losses.
+      costs: costs in `match`.
+      weights: weights of the losses.
       auxiliary: take the losses of the earlier decoder layers, too.
 
     Returns:
@@ -250,7 +250,7 @@ def postprocess(
     """Detect the objects of one image: the likeliest class of each query, without suppression.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       sides: [4], (width, height, width, height) of the image in pixels.
       size: (height, width) that boxes are clipped to.
       score_thresh: detections score more than this.
@@ -285,7 +285,7 @@ def learner(
       model: a `DETR`.
       optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
       preprocess: batch of images to the model's input, of the same size.
-      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
+      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       costs: weights of the matching.
       weights: weights of the loss.
       auxiliary: take the loss after every decoder layer, not the last alone.

@@ -43,7 +43,7 @@ def window_proposals(
       [P, 4] float32 corners in pixels.
 
     Raises:
-      ValueError: as `Anchors.of`.
+      ValueError: see `Anchors.of`.
     """
     height, width = size
     anchors = Anchors.of([(height // s, width // s) for s in strides], size, scales, aspect_ratios)

@@ -52,8 +52,8 @@ class BoxHead(nn.Module):
 
     Args:
       num_classes: C, without the background.
-      channels: of the dense layers.
-      dtype: of computation; None for that of the input.
+      channels: number of channels of the dense layers.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -135,14 +135,14 @@ class FasterRCNN(nn.Module):
       mask_head: a `dlcore.detection.mask_rcnn.MaskHead`; None predicts no masks.
       keypoint_head: a `dlcore.detection.keypoint_rcnn.KeypointHead`; None predicts no keypoints.
       stages: stages of the backbone in the pyramid, finest first.
-      channels: of the pyramid.
+      channels: number of channels of the pyramid.
       extra_blocks: levels beyond the backbone's, for anchors only: none, one by pooling, or two by convolutions.
       scales: sides of the anchors, in strides of their level.
       aspect_ratios: height over width of the anchors.
-      box_channels: of the dense layers of the box head.
+      box_channels: number of channels of the dense layers of the box head.
       canonical_size: side in pixels of a box that is cropped from stride 16; half the side from half the stride.
       pool: how regions are cropped, as in `crop_regions`; Fast R-CNN's paper has RoIPool.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
       non_local: pass the last stage through a non-local block, the identity at first (Wang et al. 2018,
         arXiv:1711.07971, section 5.2).
     """
@@ -210,7 +210,7 @@ class FasterRCNN(nn.Module):
         """Predict for every anchor whether there is an object.
 
         Args:
-          levels: of `pyramid`.
+          levels: levels from `pyramid`.
           size: (height, width) of the images.
 
         Returns:
@@ -226,7 +226,7 @@ class FasterRCNN(nn.Module):
         """Predict class and box of every region.
 
         Args:
-          levels: of `pyramid`.
+          levels: levels from `pyramid`.
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
 
@@ -239,7 +239,7 @@ class FasterRCNN(nn.Module):
         """Predict a mask of every region for each class.
 
         Args:
-          levels: of `pyramid`.
+          levels: levels from `pyramid`.
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
 
@@ -252,7 +252,7 @@ class FasterRCNN(nn.Module):
         """Predict for each keypoint a map over every region.
 
         Args:
-          levels: of `pyramid`.
+          levels: levels from `pyramid`.
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
 
@@ -293,7 +293,7 @@ def image_losses(
     """Sum the losses of the box head over the sampled proposals of one image.
 
     Args:
-      outputs: of one image, without the leading axis, for `sampled.boxes`.
+      outputs: outputs of one image, without the leading axis, for `sampled.boxes`.
       sampled: the proposals and their targets.
       boxes: [M, 4] pixels, the true ones.
       classifier: softmax, cross-entropy with the background; or svm, the sum of one hinge loss a class.
@@ -329,12 +329,12 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       proposals: [R, 4] pixels, what the outputs are of.
       proposal_mask: [R] bool, False for padding.
       size: (height, width) of the image.
       classifier: softmax, or svm, whose margins s become scores 1 / (1 + exp(-s)).
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.

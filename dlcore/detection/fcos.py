@@ -60,13 +60,13 @@ class FCOS(nn.Module):
       backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone in the pyramid, finest first.
-      channels: of the pyramid and the heads.
+      channels: number of channels of the pyramid and the heads.
       extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
       num_convs: convolutions of each head's tower.
-      num_groups: of the towers' group normalization.
+      num_groups: number of groups of the towers' group normalization.
       distance_activation: relu clips at 0 (torchvision's); exp is exp(scale_i x), a scale a level (the first paper's).
       prior_probability: class scores at initialization.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -155,7 +155,7 @@ def match(
       grid: the locations.
       boxes: [M, 4] pixels.
       valid: [M] bool, False for padding.
-      center_sampling_radius: in strides of the level.
+      center_sampling_radius: center sampling radius in strides of the level.
       regress_range: see `Grid.bounds`.
 
     Returns:
@@ -187,7 +187,7 @@ def image_losses(
     """Sum the losses over the locations of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       grid: the locations.
       boxes: [M, 4] pixels.
       labels: [M] int.
@@ -225,11 +225,11 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       grid: the locations.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.

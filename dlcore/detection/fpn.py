@@ -73,9 +73,9 @@ class FeaturePyramid(nn.Module):
     """Maps of a backbone to maps of equal depth; submodules inner0, ... (1x1), layer0, ... (3x3), p6 and p7.
 
     Args:
-      channels: of every level.
+      channels: number of channels of every level.
       extra_blocks: levels beyond the backbone's: none, one by pooling, or two by strided convolutions.
-      dtype: of computation; None for that of the maps.
+      dtype: dtype of the computation; None for that of the maps.
     """
 
     channels: int = 256

@@ -28,9 +28,9 @@ class KeypointHead(nn.Module):
 
     Args:
       num_keypoints: K.
-      channels: of the convolutions.
+      channels: number of channels of the convolutions.
       num_convs: convolutions before the transposed one.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     num_keypoints: int

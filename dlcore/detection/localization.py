@@ -53,9 +53,9 @@ class Localizer(nn.Module):
     Args:
       backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
-      stage: of the backbone, whose map the heads read.
-      channels: of the convolution that the heads share.
-      dtype: of computation; None for that of the input.
+      stage: stage of the backbone, whose map the heads read.
+      channels: number of channels of the convolution that the heads share.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module

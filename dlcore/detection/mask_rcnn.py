@@ -28,9 +28,9 @@ class MaskHead(nn.Module):
 
     Args:
       num_classes: C, without the background.
-      channels: of all convolutions.
+      channels: number of channels of all convolutions.
       num_convs: convolutions before the transposed one.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int

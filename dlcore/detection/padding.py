@@ -60,7 +60,7 @@ def zero_padding(images: jax.Array, batch: dict) -> jax.Array:
 
     Args:
       images: [B, H, W, C].
-      batch: with `image_size: [B, 2]` where images are padded.
+      batch: batch with `image_size: [B, 2]` where images are padded.
 
     Returns:
       [B, H, W, C].
@@ -74,7 +74,7 @@ def own_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
     """Find the size that the boxes of each image are clipped to.
 
     Args:
-      batch: with `image_size: [B, 2]` where images are padded.
+      batch: batch with `image_size: [B, 2]` where images are padded.
       images: [B, H, W, C].
 
     Returns:

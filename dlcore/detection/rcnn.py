@@ -50,11 +50,11 @@ class RCNN(nn.Module):
     Args:
       backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
-      stage: of the backbone, whose map the dense layers read.
+      stage: stage of the backbone, whose map the dense layers read.
       region_size: side in pixels that regions are warped to; 227 in the paper.
       context: see `warp_regions`; 16 of 227 pixels on each side in the paper.
-      box_channels: of the dense layers.
-      dtype: of computation; None for that of the input.
+      box_channels: number of channels of the dense layers.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -89,7 +89,7 @@ class RCNN(nn.Module):
         """Predict class and box of every region, by a call of the backbone each.
 
         Args:
-          levels: of `pyramid`.
+          levels: levels from `pyramid`.
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
 

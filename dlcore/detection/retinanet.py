@@ -67,8 +67,8 @@ def image_losses(
     """Sum the losses over the anchors of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
-      anchors: what the outputs are of.
+      outputs: outputs of one image, without the leading axis.
+      anchors: anchors that the outputs belong to.
       boxes: [M, 4] pixels.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -104,11 +104,11 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
-      anchors: what the outputs are of.
+      outputs: outputs of one image, without the leading axis.
+      anchors: anchors that the outputs belong to.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.
@@ -135,8 +135,8 @@ def learner(
       model: a `RetinaNet`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
-      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
-      matching: of anchors to boxes.
+      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
+      matching: matching of anchors to boxes.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
       thresholds: from scores to detections.

@@ -24,7 +24,7 @@ def balanced_sample(
     """Draw candidates without replacement, at most a share of them positive.
 
     Args:
-      key: of the draw.
+      key: PRNG key of the draw.
       positive: [L] bool.
       negative: [L] bool; a candidate that is neither is not drawn.
       count: slots, R; where there are fewer candidates, as many as they are.
@@ -78,7 +78,7 @@ def sample_proposals(
     Without the true boxes nearly no proposal would be positive at the start.
 
     Args:
-      key: of the draw.
+      key: PRNG key of the draw.
       proposals: [P, 4] pixels.
       proposal_mask: [P] bool, False for padding.
       boxes: [M, 4] pixels, the true ones.

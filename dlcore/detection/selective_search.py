@@ -43,11 +43,11 @@ def selective_search(
     Args:
       image: [H, W, 3] uint8.
       spaces: color spaces, of SPACES.
-      scales: of `graph_segmentation`.
-      sigma: of its blur, in pixels.
+      scales: scales of the segmentation, see `graph_segmentation`.
+      sigma: sigma of its blur, in pixels.
       min_size: least pixels of a region.
       max_proposals: most boxes.
-      seed: of the random ranks.
+      seed: random seed of the random ranks.
 
     Returns:
       [P, 4] float32 corners in pixels, P <= max_proposals, best first, no box twice.
@@ -80,13 +80,13 @@ def propose(images: np.ndarray, max_proposals: int = 2000, **settings: Any) -> d
     Args:
       images: [N, H, W, 3] uint8.
       max_proposals: P, room for boxes of an image.
-      **settings: of `selective_search`.
+      **settings: arguments of `selective_search`.
 
     Returns:
       {"proposals": [N, P, 4] float32, "proposal_mask": [N, P] bool, False for padding}.
 
     Raises:
-      ValueError: as `selective_search`.
+      ValueError: see `selective_search`.
     """
     boxes, valid = np.zeros((len(images), max_proposals, 4), np.float32), np.zeros((len(images), max_proposals), bool)
     for i, image in enumerate(images):
@@ -100,7 +100,7 @@ def color_space(image: np.ndarray, space: Space) -> np.ndarray:
 
     Args:
       image: [H, W, 3] uint8.
-      space: of SPACES.
+      space: name from SPACES.
 
     Returns:
       [H, W, C] float32, C = 1 for gray.
@@ -216,7 +216,7 @@ def random_boxes(count: int, size: tuple[int, int], smallest: int = 8, seed: int
       count: P.
       size: (height, width) of the image.
       smallest: least side, in pixels.
-      seed: of the numbers.
+      seed: random seed of the numbers.
 
     Returns:
       [P, 4] float32 corners in pixels.

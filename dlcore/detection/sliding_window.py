@@ -29,8 +29,8 @@ def count_boxes(height: int, width: int) -> int:
     """Count the crops of an image.
 
     Args:
-      height: in pixels.
-      width: in pixels.
+      height: height in pixels.
+      width: width in pixels.
 
     Returns:
       H (H + 1) / 2 * W (W + 1) / 2.
@@ -42,8 +42,8 @@ def all_boxes(height: int, width: int) -> np.ndarray:
     """List every crop of an image.
 
     Args:
-      height: in pixels.
-      width: in pixels.
+      height: height in pixels.
+      width: width in pixels.
 
     Returns:
       [N, 4] float32 corners in pixels, N = `count_boxes(height, width)`.
@@ -104,7 +104,7 @@ def score_crops(
       boxes: [N, 4] corners in pixels.
       output_size: (h, w) of the classifier's input.
       batch_size: B, crops at a time.
-      sampling_ratio: of `roi_align`; 1 keeps the pixels of a crop that has the output's size.
+      sampling_ratio: sampling points per bin, see `roi_align`; 1 keeps the pixels of a crop that has the output's size.
 
     Returns:
       [N, K].
@@ -139,7 +139,7 @@ def sliding_window(
       batch_size: crops at a time.
       sampling_ratio: as for `score_crops`.
       topk_candidates: best crops of each class that go on to suppression.
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.

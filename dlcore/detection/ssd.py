@@ -51,7 +51,7 @@ class ReducedVGG16(nn.Module):
 
     Args:
       width: channels of the first stage.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     width: int = 64
@@ -113,7 +113,7 @@ def default_boxes(
       sizes: (h, w) of each level.
       image: (height, width) in pixels.
       scales: s_k of each level and one more, as shares of the image's sides.
-      aspect_ratios: of each level, above 1: each gives a wide box and a high one.
+      aspect_ratios: aspect ratios of each level, above 1: each gives a wide box and a high one.
       steps: pixels between two locations of each level; None for the image's side by the level's.
 
     Returns:
@@ -155,14 +155,15 @@ class SSD(nn.Module):
       backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
       stages: stages of the backbone that are levels, finest first.
-      extra_channels: of the levels beyond the backbone's, by a 1x1 convolution to half of them and a 3x3 one.
-      extra_strides: of their 3x3 convolutions; those of stride 1 are not padded.
-      scales: of the default boxes of each level and one more, as shares of the image's sides.
-      aspect_ratios: of the default boxes.
-      boxes_per_location: of each level: two squares, and two for each aspect ratio in order.
+      extra_channels: number of channels of the levels beyond the backbone's, by a 1x1 convolution to half of them and a
+        3x3 one.
+      extra_strides: extra strides of their 3x3 convolutions; those of stride 1 are not padded.
+      scales: scales of the default boxes of each level and one more, as shares of the image's sides.
+      aspect_ratios: aspect ratios of the default boxes.
+      boxes_per_location: boxes per location of each level: two squares, and two for each aspect ratio in order.
       steps: pixels between two locations of each level; () for the image's side by the level's.
       l2_norm: scale the first level at each location to a length that is learned by channel, 20 at first.
-      dtype: of computation; None for that of the input.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -276,7 +277,7 @@ def image_losses(
     """Sum the losses over the default boxes of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       anchors: the default boxes.
       boxes: [M, 4] pixels.
       labels: [M] int, from 0 on without the background.
@@ -298,11 +299,11 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       anchors: the default boxes.
       size: (height, width) of the image.
       topk_candidates: best scores of each class that go on to suppression.
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.
@@ -330,7 +331,7 @@ def learner(
       model: an `SSD`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
-      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
+      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       iou_thresh: IoU from which on a default box is foreground.
       neg_to_pos_ratio: background boxes in the loss, to one of the foreground.
       min_positives: foreground boxes that an image counts as having at least; 0: an image without objects costs

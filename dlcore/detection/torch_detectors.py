@@ -45,7 +45,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
     """Build inputs that initialize a detector.
 
     Args:
-      model: of `MODELS`.
+      model: name from `MODELS`.
 
     Returns:
       (an image [1, H, W, 3],): of 300 pixels for SSD, whose last levels need them, and of 64 for others.
@@ -58,8 +58,8 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict to the variables of a detector.
 
     Args:
-      model: of `MODELS`.
-      state_dict: as in `dlcore.detection.torch_weights.load_torch`.
+      model: name from `MODELS`.
+      state_dict: PyTorch state dict, see `dlcore.detection.torch_weights.load_torch`.
 
     Returns:
       {"params": ..., "batch_stats": ...}.

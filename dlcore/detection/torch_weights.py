@@ -21,7 +21,7 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], image_size: tupl
     """Convert a state dict to the variables of a detector.
 
     Args:
-      model: with `TORCH_NAMES`, as `FCOS`, `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
+      model: model with `TORCH_NAMES`, as `FCOS`, `RetinaNet`, `SSD` and `DETR`; its backbone has torch's form.
       state_dict: {name: array}, torchvision's of any version; for DETR, transformers' of any version, with its own or
         timm's ResNet, or the authors'.
       image_size: (height, width) of images that the model takes.

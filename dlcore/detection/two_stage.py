@@ -35,11 +35,11 @@ class Stages(NamedTuple):
     Args:
       model: a `FasterRCNN`.
       num_positives: the sampled proposals of an image that come first and may be on an object.
-      propose: as `rpn.propose`.
-      region_losses: as `rpn.image_losses`.
-      sample: as `sample_proposals`.
-      head_losses: as `faster_rcnn.image_losses`.
-      detect: as `faster_rcnn.postprocess`.
+      propose: function that proposes boxes, see `rpn.propose`.
+      region_losses: losses, see `rpn.image_losses`.
+      sample: sampler of proposals, see `sample_proposals`.
+      head_losses: losses, see `faster_rcnn.image_losses`.
+      detect: postprocessing, see `faster_rcnn.postprocess`.
     """
 
     model: FasterRCNN
@@ -54,7 +54,7 @@ class Stages(NamedTuple):
         """Bind the model to its parameters and to fixed batch statistics.
 
         Args:
-          params: of the model.
+          params: parameters of the model.
           model_state: its other collections.
 
         Returns:
@@ -112,7 +112,7 @@ def batch_losses(
 
     Args:
       stages: the detector.
-      run: of `Stages.bind`.
+      run: run from `Stages.bind`.
       levels: [B, h, w, C], the feature pyramid.
       keys: [B], of the samples.
       example: image, boxes, box_mask, and masks or keypoints for a head that learns them, [B, ...].
@@ -245,8 +245,8 @@ def learner(
       score_thresh: least score of a detection.
       nms_thresh: largest IoU of two detections of one class.
       detections_per_img: K, detections of an image at most.
-      classifier: of proposals: softmax with a background class, or svm, one linear SVM a class (R-CNN's), whose margin
-        s scores sigmoid(s).
+      classifier: classifier of proposals: softmax with a background class, or svm, one linear SVM a class (R-CNN's),
+        whose margin s scores sigmoid(s).
 
     Returns:
       The learner; predict gives `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first, and

@@ -102,9 +102,9 @@ class YOLO(nn.Module):
       stage: stage of the backbone whose map has the cells.
       boxes_per_cell: B.
       num_convs: convolutions between the map and the output.
-      channels: of these convolutions.
-      num_groups: of their group normalization; None for no normalization.
-      dtype: of computation; None for that of the input.
+      channels: number of channels of these convolutions.
+      num_groups: number of groups of their group normalization; None for no normalization.
+      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -158,7 +158,7 @@ def decode(outputs: Outputs, cells: Cells) -> tuple[jax.Array, jax.Array, jax.Ar
     """Read the numbers of one image's cells.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       cells: the grid.
 
     Returns:
@@ -224,7 +224,7 @@ def image_losses(
     """Sum the losses over the cells of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       cells: the grid.
       boxes: [M, 4] pixels.
       labels: [M] int.
@@ -265,11 +265,11 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: of one image, without the leading axis.
+      outputs: outputs of one image, without the leading axis.
       cells: the grid.
       size: (height, width) of the image.
       topk_candidates: best scores that go on to suppression.
-      **thresholds: of `dlcore.detection.dense.select`.
+      **thresholds: arguments of `dlcore.detection.dense.select`.
 
     Returns:
       As `dlcore.detection.dense.select`.
@@ -298,7 +298,7 @@ def learner(
       model: a `YOLO`.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input, of the same size.
-      augment: of one preprocessed training example, as `detector_learner` describes it; None for none.
+      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       lambda_coord: weight of the loss of coordinates.
       lambda_noobj: weight of the confidence of boxes that answer for no object.
       thresholds: from scores to detections.

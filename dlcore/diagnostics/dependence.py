@@ -46,9 +46,9 @@ def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0
     """Find which positions of the input each element of the output can see.
 
     Args:
-      function: from one array to one array; nothing is computed.
+      function: function from one array to one array; it is only traced.
       x: the input, or its shape and dtype.
-      axis: of the input; its N indices are the positions.
+      axis: input axis; its N indices are the positions.
 
     Returns:
       bool [*output shape, N].

@@ -47,7 +47,7 @@ class LeafCheck(NamedTuple):
     """The comparison for one parameter array.
 
     Args:
-      path: of the array, a/b/c.
+      path: path of the array, a/b/c.
       checked: how many coordinates were compared.
       skipped: how many sampled coordinates have gradients below the rounding error.
       analytic: the gradient at the worst coordinate.
@@ -270,7 +270,7 @@ def check_gradient(
       samples: coordinates of each array.
       h: the step; None for 1e-5, and 1e-20 for the complex step.
       method: "centered", "one_sided" or "complex_step" (see the module).
-      seed: of the coordinates.
+      seed: random seed of the coordinates.
       gradient: params -> the gradient to be checked; None for `jax.grad(loss)`.
       allow_random: let the loss draw random numbers (of keys that are fixed: noise of a diffusion model).
 

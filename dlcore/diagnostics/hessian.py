@@ -55,7 +55,7 @@ def top_eigenvalues(
     Args:
       loss: params -> scalar.
       params: any pytree, with D numbers in all.
-      key: of the starting vectors.
+      key: PRNG key of the initial vectors.
       count: how many, from 1 to D.
       steps: the most Hessian-vector products for each.
       tolerance: relative change of the value in one step at which the iteration ends.
@@ -149,7 +149,7 @@ def hessian_trace(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array,
     Args:
       loss: params -> scalar.
       params: any pytree.
-      key: of the signs.
+      key: PRNG key of the signs.
       samples: how many estimates.
 
     Returns:

@@ -36,7 +36,7 @@ def inner_jaxpr(equation: JaxprEqn) -> ClosedJaxpr | None:
     """Find the function that a call in a jaxpr stands for.
 
     Args:
-      equation: of a jaxpr.
+      equation: an equation of a jaxpr.
 
     Returns:
       Its jaxpr; None for an operation, a loop, a branch or a reduction's step.

@@ -21,7 +21,7 @@ def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
     """Random direction in which every filter has the norm of the parameters' own filter.
 
     Args:
-      key: of the normal draws.
+      key: PRNG key of the normal samples.
       params: any pytree; a filter is an index of the last axis of a kernel [..., out].
 
     Returns:

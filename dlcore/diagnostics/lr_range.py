@@ -47,7 +47,7 @@ def lr_range_test(
 
     Args:
       loss: (params, batch) -> scalar.
-      params: at the start; they are not changed.
+      params: parameters at the start; they are not changed.
       batches: a pytree with leaves [T, ...], T at least 2, a batch a step.
       low: the first rate.
       high: the last rate.

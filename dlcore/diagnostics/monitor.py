@@ -61,7 +61,7 @@ def activations(function: Callable, *args: Any) -> dict[str, dict[str, Any]]:
     "relu_2". Jit it: then nothing but these numbers is kept. Loops are not opened (see `dlcore.diagnostics.trace`).
 
     Args:
-      function: that JAX can trace, such as `model.apply`.
+      function: function that JAX can trace, such as `model.apply`.
       *args: its arguments.
 
     Returns:
@@ -123,9 +123,9 @@ def snapshot(learner: Learner, state: Any, batch: Batch) -> dict[str, Any]:
     """Measure one training step: updates, gradients and activations. Jit it.
 
     Args:
-      learner: whose `update`, `loss` and `predict` are run.
-      state: of the learner; it is not changed.
-      batch: of training data.
+      learner: the learner; its `update`, `loss` and `predict` run.
+      state: the learner's state; it is not changed.
+      batch: a training batch.
 
     Returns:
       {"updates", "gradients", "activations"}, each {name: numbers}. updates: `update_ratios` of the update that this
@@ -164,7 +164,7 @@ def findings(snapshot: Mapping[str, Any], kernel_order: Sequence[str] | None = N
     """Say what is wrong in a snapshot.
 
     Args:
-      snapshot: what `snapshot` gives, on the host.
+      snapshot: result of `snapshot`, on the host.
       kernel_order: names of the kernels from input to output, for gradients that vanish or explode; None checks the
         activations only.
 

@@ -22,10 +22,10 @@ class Operation(NamedTuple):
     """One operation of a traced function.
 
     Args:
-      name: of the primitive, or of the inner function ("relu").
+      name: name of the primitive, or of the inner function ("relu").
       module: path of the flax module, a/b/c.
       inside: names of the inner functions that it is part of (calls without a name are left out).
-      params: of the primitive, such as "axes".
+      params: parameters of the primitive, such as "axes".
       inputs: arrays, or tracers under jit.
       outputs: arrays, or tracers under jit.
       stopped: whether a stop_gradient keeps all gradients from coming back to it.
@@ -46,7 +46,7 @@ def run_traced(function: Callable, *args: Any, visit: Callable[[Operation], None
     It may itself be jitted: then the values are tracers, from which `visit` may compute what the caller returns.
 
     Args:
-      function: that JAX can trace.
+      function: function that JAX can trace.
       *args: its arguments.
       visit: called with each `Operation`, in the order of computation.
 
@@ -91,7 +91,7 @@ def first_reads(function: Callable, *args: Any) -> list[int | None]:
     """Find which operation reads each argument first.
 
     Args:
-      function: that JAX can trace.
+      function: function that JAX can trace.
       *args: arrays, or shapes and dtypes.
 
     Returns:
@@ -110,7 +110,7 @@ def draws_random_numbers(function: Callable, *args: Any) -> bool:
     """Whether running a function draws random numbers: active dropout, augmentation, sampled noise.
 
     Args:
-      function: that JAX can trace.
+      function: function that JAX can trace.
       *args: arrays, or shapes and dtypes.
 
     Returns:

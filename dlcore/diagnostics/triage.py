@@ -43,7 +43,7 @@ def learning_rate_triage(
       loss: [N], from the first step on; None or NaN where it was not finite.
       steps: [N], which the message names; None counts from 0.
       flat: share of its start by which a loss must change to count as fallen or risen.
-      blown: by how many times its start a loss is exceeded that blew up.
+      blown: multiple of its initial value above which a loss has diverged.
       floor: the least value that the loss can have, from which it is measured: 0, or `smoothing_floor`. None where it
         is not known; the rate is then never called "high".
       rate: [N], the learning rate at each point; where a schedule lowers it to a tenth, it is never called "high".
@@ -223,7 +223,7 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}; metrics that a run did not
         record are not judged. Rows of training tell the schedule where they hold `learning_rate`.
-      floor: of the training loss, as in `learning_rate_triage`.
+      floor: least possible training loss, as in `learning_rate_triage`.
       augmented: whether the training accuracy is of augmented images.
 
     Returns:

@@ -36,8 +36,8 @@ class Trivial(NamedTuple):
     """The value of a measure without learning.
 
     Args:
-      value: of the measure.
-      rule: what gives it, such as "the most frequent class".
+      value: value of the measure.
+      rule: the baseline that reaches it, such as "the most frequent class".
     """
 
     value: float
@@ -50,7 +50,7 @@ def trivial_measures(train: Any, test: Any, names: Iterable[str], known: Mapping
     Args:
       train: the training source, or a dict of them, of which the one with labels counts.
       test: the test source, with `label: [N]`, `semantic: [N, H, W]` or `image: [N, H, W, C]`.
-      names: of the run's test measures.
+      names: names of the run's test measures.
       known: {measure: (value, rule)} that the data know, such as the likelihood of independent pixels; they replace
         those computed here.
 
@@ -73,7 +73,7 @@ def baseline(headline: str, numbers: Mapping[str, Any], trivial: Mapping[str, Tr
     Args:
       headline: name of the measure.
       numbers: the run's test measures, and what is known of the data.
-      trivial: of `trivial_measures`.
+      trivial: result of `trivial_measures`.
 
     Returns:
       Its value and what has it; None where nothing is known.

@@ -40,8 +40,8 @@ def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) 
     Tried are the hundred captions of at least the median length whose runs of one to four words are most frequent.
 
     Args:
-      captions: to choose from, those of training.
-      references: of the images that it is chosen on, by no means those of the test.
+      captions: captions to choose from, those of training.
+      references: references of the validation images that select it, never those of the test split.
 
     Returns:
       The caption.

@@ -17,9 +17,9 @@ def class_consistency(
 
     Args:
       probabilities: images -> class probabilities [B, K].
-      source: with the classes that were asked for.
-      name: of the images in what `predict` gives.
-      label: of the classes in the source.
+      source: source with the requested classes.
+      name: name of the images among the outputs of `predict`.
+      label: name of the classes in the source.
 
     Returns:
       The evaluator of `class_consistency`.

@@ -250,7 +250,7 @@ def coco_evaluator(
 
     Args:
       class_names: names of labels 0, 1, ...
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
       masks: measure masks too: of predict `masks: [B, K, M, M]` in the frame of the boxes; of the rows `masks:
         [B, M, H, ceil(W / 8)]`, bits packed along the width, and `image`.
       keypoints: measure keypoints too: of predict `keypoints: [B, K, J, 2 or 3]`; of the rows `keypoints:

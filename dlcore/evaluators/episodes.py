@@ -14,8 +14,8 @@ def episode_accuracy(source: Any) -> Evaluator:
     """Measure how many queries of an episode get their class, on average over the episodes.
 
     Args:
-      source: of `dlcore.data.episodes.episodes`, with supports; `predict` gives `logits: [B, W Q, W]`, where query i is
-        of class i // Q.
+      source: source from `dlcore.data.episodes.episodes`, with supports; `predict` gives `logits: [B, W Q, W]`, where
+        query i is of class i // Q.
 
     Returns:
       An evaluator of `accuracy_WwaySshot`, and of `interval_WwaySshot`, half of its 95 % interval.

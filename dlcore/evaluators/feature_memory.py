@@ -31,7 +31,7 @@ def collect_features(key: str) -> Callable[[FeatureMemory | None, Any, Any], Fea
     """Build the `add` of an Evaluator that collects features with their labels.
 
     Args:
-      key: of the features [B, D] in what `predict` gives.
+      key: name of the features [B, D] among the outputs of `predict`.
 
     Returns:
       (memory or None, outputs, rows with `label` and `bank`) -> memory.

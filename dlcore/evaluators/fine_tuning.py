@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
       steps: updates, whatever the number of labels.
       batch_size: examples an update; of fewer labels some come twice in a batch.
       learning_rate: the highest.
-      weight_decay: of kernels, decoupled.
+      weight_decay: decoupled weight decay of the kernels.
     """
 
     steps: int = 300
@@ -65,7 +65,7 @@ def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: st
       amounts: counts, or below 1 shares of the training examples.
       size: training examples.
       num_classes: a share gives at least one label a class.
-      name: of the argument, for errors.
+      name: name of the argument, for errors.
 
     Returns:
       Counts, rising, each once.
@@ -87,10 +87,10 @@ class Tuning:
     """Training of an encoder under a linear head, with one program for all numbers of labels and of steps.
 
     Args:
-      encoder: what is trained.
+      encoder: encoder to train.
       recipe: the batches and rates.
-      num_classes: of the labels.
-      seed: of the head, of the order of the images, and of the keys.
+      num_classes: number of classes.
+      seed: random seed of the head, the order of the images, and the keys.
     """
 
     def __init__(self, encoder: Encoder, recipe: Recipe, num_classes: int, seed: int = 0):
@@ -117,7 +117,7 @@ class Tuning:
         """Train on all of a source.
 
         Args:
-          variables: that the encoder starts from.
+          variables: variables that the encoder starts from.
           labeled: images with `label`.
           steps: updates; None takes the recipe's.
 
@@ -145,7 +145,7 @@ class Tuning:
         """Encode a source.
 
         Args:
-          variables: of the encoder.
+          variables: variables of the encoder.
           source: images.
 
         Returns:
@@ -177,14 +177,14 @@ def fine_tuning(
       source: any that is measured anyway, such as the bank and queries of k-NN; `predict` runs over it.
       train: labeled images; classes in turn give the labels, so that a larger count holds the smaller one's.
       queries: labeled images to classify.
-      encoder: what is tuned.
+      encoder: encoder to fine-tune.
       counts: numbers of labels, see `label_counts`.
-      num_classes: of the labels.
+      num_classes: number of classes.
       recipe: the steps; None takes the defaults.
       supervised: labels for the supervised encoder, which starts fresh and takes the recipe's steps, or those of five
         passes over its labels where they are more; 0 trains none.
       k: neighbors that vote on the supervised encoder's features.
-      seed: of the labels, of the fresh encoder and of the steps.
+      seed: random seed of the labels, the untrained encoder and the steps.
 
     Returns:
       An evaluator of `fine_tune_N` and `fine_tune_N_untrained` for each count N; with `supervised` also of

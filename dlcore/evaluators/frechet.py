@@ -86,7 +86,7 @@ def frechet_of_features(f: np.ndarray, g: np.ndarray) -> float:
       The distance, 0 or more.
 
     Raises:
-      ValueError: as `moments`, or the widths differ.
+      ValueError: see `moments`, or the widths differ.
     """
     if np.shape(f)[-1:] != np.shape(g)[-1:]:
         raise ValueError(f"g.shape={np.shape(g)}: another width than f, {np.shape(f)}; allowed: [N, D] and [M, D]")
@@ -152,8 +152,8 @@ def frechet_evaluator(
     Args:
       features: images -> (features [B, D], class probabilities [B, K] or None, which leaves out the inception score).
       reference: [M, D] features of the real images.
-      source: that `predict` draws samples for, as many as are measured.
-      name: of the images in what `predict` gives.
+      source: source that `predict` draws samples for, as many as are measured.
+      name: name of the images among the outputs of `predict`.
 
     Returns:
       The evaluator.

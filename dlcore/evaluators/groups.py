@@ -29,7 +29,7 @@ class GroupRates(NamedTuple):
     Args:
       count: members.
       accuracy: share of right predictions.
-      interval: of the accuracy, 95 %.
+      interval: 95 % confidence interval of the accuracy.
       selection_rate: share of positive predictions.
       true_positive_rate: share of positive predictions among true positives; NaN without any.
       false_positive_rate: share of positive predictions among true negatives; NaN without any.
@@ -50,8 +50,8 @@ class Audit(NamedTuple):
       groups: {name of the group: its rates}, of groups of at least `least` members.
       hidden: {name: count} of smaller groups.
       worst: name of the group of the lowest accuracy.
-      demographic_parity_difference: of the selection rate.
-      equalized_odds_difference: of the true or the false positive rate, the larger.
+      demographic_parity_difference: largest difference of the selection rate.
+      equalized_odds_difference: largest difference of the true or the false positive rate, the larger.
     """
 
     groups: dict[str, GroupRates]

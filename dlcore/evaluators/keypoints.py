@@ -21,7 +21,7 @@ def pck_evaluator(
 
     Args:
       keypoint_names: J names.
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
       alpha: share of the longer side of the true box.
       min_iou: least IoU of a detection and its true box.
 

@@ -25,9 +25,9 @@ def path_length(features: Features, source: Any, step: float, name: str = "decod
 
     Args:
       features: images -> [B, D].
-      source: of latents, each two neighbors of which are `step` apart on a walk.
+      source: source of latents; each pair of neighbors is `step` apart on a walk.
       step: e, share of the walk.
-      name: of the images in what `predict` gives.
+      name: name of the images among the outputs of `predict`.
 
     Returns:
       The evaluator of `path_length`.
@@ -45,8 +45,8 @@ def noise_share(features: Features, source: Any, name: str = "decoded") -> Evalu
 
     Args:
       features: images -> [B, D].
-      source: of latents by threes: any, the same with other noise, another with the noise of the first.
-      name: of the images in what `predict` gives.
+      source: source of latents in triples: (z, n), (z, n'), (z', n).
+      name: name of the images among the outputs of `predict`.
 
     Returns:
       The evaluator of `noise_share`; nothing where the latent changes nothing.

@@ -27,7 +27,7 @@ def probe_predict(
       labels: [N] int, their classes.
       queries: [M, D] features to classify.
       c: C, the weight of the loss against the penalty on W.
-      max_iterations: of L-BFGS.
+      max_iterations: largest number of L-BFGS iterations.
 
     Returns:
       [M] int classes.
@@ -58,8 +58,8 @@ def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: st
     Args:
       source: bank and queries, of `dlcore.data.bank_and_queries`.
       c: weight of the loss against the penalty on the classifier's weights.
-      key: of the features [B, D] in what `predict` gives.
-      name: of the metric.
+      key: name of the features [B, D] among the outputs of `predict`.
+      name: name of the metric.
 
     Returns:
       An evaluator of one number, the share of queries that get their class.

@@ -57,8 +57,8 @@ def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, 
     Args:
       centers: [K, D] of the modes.
       deviation: standard deviation of each mode.
-      source: that `predict` draws samples for, as many as are measured.
-      name: of the samples in what `predict` gives.
+      source: source that `predict` draws samples for, as many as are measured.
+      name: name of the samples among the outputs of `predict`.
 
     Returns:
       An evaluator of the numbers of `mode_coverage`.

@@ -63,9 +63,9 @@ def pitch_evaluator(
     Args:
       frequencies: [K] Hz, of each class.
       sample_rate: samples a second.
-      source: that `predict` draws tones for, with `label: [N]`.
+      source: source that `predict` draws tones for, with `label: [N]`.
       tolerance: largest deviation, in semitones.
-      name: of the waveforms [B, T] in what `predict` gives.
+      name: name of the waveforms [B, T] among the outputs of `predict`.
 
     Returns:
       The evaluator of `pitch_accuracy`, and of `pitch_error`, the median absolute deviation in semitones.

@@ -58,7 +58,7 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
 
     Args:
       learner: its `predict` gives `probabilities` [B, K].
-      kind: of `views`.
+      kind: kind of the views, as in `views`.
       example: a batch with `image` [B, H, W, C] and `label` [B].
 
     Returns:

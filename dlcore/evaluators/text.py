@@ -59,7 +59,7 @@ def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, 
 
     Args:
       hypothesis: the text.
-      references: of the text, at least one.
+      references: references of the text, at least one.
       max_n: longest n-gram.
       epsilon: replaces a count of 0 (0.1: the first smoothing of Chen & Cherry 2014); 0 gives BLEU 0 there.
 
@@ -88,7 +88,7 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
       [N] float64, 0 to 1.
 
     Raises:
-      ValueError: as `bleu`.
+      ValueError: see `bleu`.
     """
     scores = []
     for hypothesis, several in zip(*_checked(hypotheses, references), strict=True):
@@ -111,13 +111,13 @@ def cider(
       hypotheses: N texts.
       references: the references of each, at least one.
       max_n: longest n-gram.
-      sigma: of the penalty on the difference of lengths.
+      sigma: width of the penalty on the difference of lengths.
 
     Returns:
       [N] float64, 0 to 10.
 
     Raises:
-      ValueError: as `bleu`.
+      ValueError: see `bleu`.
     """
     hypotheses, references = _checked(hypotheses, references)
     frequency: Counter = Counter()
@@ -196,7 +196,7 @@ def text_evaluator(
     Args:
       hypotheses: (outputs, rows) -> texts of a batch.
       references: rows -> the references of each.
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
 
     Returns:
       The evaluator.

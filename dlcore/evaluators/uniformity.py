@@ -53,8 +53,8 @@ def uniformity(source: Any, *, key: str = "embeddings", name: str = "uniformity"
 
     Args:
       source: bank and queries, of `dlcore.data.bank_and_queries`.
-      key: of the embeddings [B, E] in what `predict` gives.
-      name: of the metric.
+      key: name of the embeddings [B, E] among the outputs of `predict`.
+      name: name of the metric.
 
     Returns:
       An evaluator of one number.

@@ -21,8 +21,8 @@ def zero_shot(
     Args:
       source: images with `label`; `predict` runs over them.
       class_vectors: State -> [K, D], one vector a class.
-      key: of the images' vectors [B, D] in what `predict` gives.
-      name: of the metric.
+      key: name of the images' vectors [B, D] among the outputs of `predict`.
+      name: name of the metric.
 
     Returns:
       An evaluator of one number, the share of images that get their class.

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
     Args:
       name: `<topic>.<stem>`.
-      path: of the file.
+      path: path of the file.
     """
 
     name: str
@@ -66,7 +66,7 @@ def first_line(entry: Entry) -> str:
     """Read the first line of an experiment's docstring.
 
     Args:
-      entry: of `experiment_names`.
+      entry: an entry of `experiment_names`.
 
     Returns:
       The first line of the file's docstring.

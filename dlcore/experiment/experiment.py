@@ -27,7 +27,7 @@ class Setup(NamedTuple):
       flags: the resolved settings.
       spec: `Splits.spec`, and `train_size`.
       steps: length of the run.
-      dtype: of computation.
+      dtype: dtype of the computation.
     """
 
     flags: Flags
@@ -93,7 +93,7 @@ class Experiment:
         has `origin=` in its Setting.
       notes: (Setup, Splits) -> lines to print before training, of what the data are to this model.
       evaluators: (Setup, Splits, "valid" or "test") -> measures of that split taken from what `predict` gives.
-      packages: of `dlcore.extras` that it needs, checked before any work.
+      packages: packages from `dlcore.extras` that it needs, checked before any work.
     """
 
     file: str

@@ -65,7 +65,7 @@ class Flags(Mapping):
         """Select the settings of one group.
 
         Args:
-          name: of the group, such as "learner" or "model".
+          name: name of the group, such as "learner" or "model".
 
         Returns:
           {name without the group's prefix: value}: the keyword arguments of the group's function, records put together.
@@ -109,7 +109,7 @@ def parse(
       groups: {group: {name: setting}}.
       argv: the command line without the program.
       config: {name: value} of an earlier run.
-      usage: what `--help` begins with.
+      usage: first lines of `--help`.
       config_name: the flag that named the earlier run, and its value, as an error has them.
 
     Returns:

@@ -15,7 +15,7 @@ class Mode(NamedTuple):
     Args:
       run: ResolvedRun -> exit status (None counts as 0).
       settings: flags that only this mode has.
-      packages: of `dlcore.extras` that it needs.
+      packages: packages of `dlcore.extras` that it needs.
     """
 
     run: Callable[[ResolvedRun], int | None]

@@ -50,12 +50,12 @@ class Origin(NamedTuple):
       path: the folder of a run or of `dlcore convert`, or a packed .npz.
       page: the experiment of the run; None of converted and packed weights.
       model: name of the model or backbone; None where it has none of the zoo.
-      fields: of the model that differ from the defaults.
+      fields: fields of the model that differ from their defaults.
       mean: [C], of the pixels in [0, 1] that the images were normalized by; None where they were not.
       std: [C], of the same pixels.
-      class_names: that they tell apart; None where they were not recorded.
+      class_names: names of the classes that they tell apart; None if these were not recorded.
       spec: facts of the data that were recorded.
-      settings: of the run; {} of converted and packed weights.
+      settings: settings of the run; {} for converted and packed weights.
       known: split -> fingerprint of the run's examples; {} where none was recorded.
       checkpoint: newest step of the run that was saved; None where there is none.
       finished: whether the run has, or there is no run.
@@ -183,7 +183,7 @@ def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
     """Read what a run recorded of its examples.
 
     Args:
-      folder: of the run.
+      folder: the run's folder.
       config: its config.json.
 
     Returns:
@@ -220,7 +220,7 @@ def check_saved(origin: Origin) -> None:
     """Check that a run that is named has saved something to load.
 
     Args:
-      origin: where weights come from.
+      origin: origin of the weights.
 
     Raises:
       FileNotFoundError: it has no checkpoint.
@@ -233,7 +233,7 @@ def check_origins(origins: list[Origin], splits: Splits, changed_data: bool) -> 
     """Check that no weights were trained on what is tested, and say what is to be known of them.
 
     Args:
-      origins: of a page.
+      origins: the page's origins of weights.
       splits: its data.
       changed_data: allow weights that were trained on test examples.
 
@@ -304,7 +304,7 @@ def normalized_as(splits: Splits, origins: list[Origin]) -> Splits:
 
     Args:
       splits: the data.
-      origins: of the page.
+      origins: the page's origins of weights.
 
     Returns:
       The splits, with the mean and standard deviation of the first origin that initializes and has some.

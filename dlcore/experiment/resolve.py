@@ -21,7 +21,7 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     """Resolve the settings of an experiment.
 
     Args:
-      experiment: whose flags are read.
+      experiment: experiment that owns the flags.
       argv: the command line without the program.
       mode: the flags of the mode that it runs in.
 
@@ -94,7 +94,7 @@ def last_value(argv: list[str], name: str) -> str | None:
 
     Args:
       argv: the command line.
-      name: of the flag.
+      name: name of the flag.
 
     Returns:
       The text of its last occurrence; None where there is none.

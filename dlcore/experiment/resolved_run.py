@@ -36,9 +36,9 @@ def run_folder(name: str, identity: dict[str, Any], runs: str, run_dir: str | No
     """Find the folder of a run.
 
     Args:
-      name: of the experiment.
+      name: name of the experiment.
       identity: the settings that decide what is learned.
-      runs: where run folders go.
+      runs: parent folder of the run folders.
       run_dir: the folder itself, where one was given.
 
     Returns:
@@ -52,7 +52,7 @@ class ResolvedRun:
     """One experiment with resolved settings: what a mode works with.
 
     Args:
-      experiment: what the experiment file says.
+      experiment: the Experiment of the file.
       flags: the settings' values.
 
     Raises:
@@ -101,7 +101,7 @@ class ResolvedRun:
         Args:
           spec: `Splits.spec` with `train_size`, and `batch_size` where that of the flags does not fit the data.
           flags: other settings than the run's.
-          dtype: of computation; what `--precision` says by default.
+          dtype: dtype of the computation; what `--precision` says by default.
 
         Returns:
           The setup.
@@ -121,7 +121,7 @@ class ResolvedRun:
         Args:
           splits: the data.
           flags: other settings than the run's.
-          dtype: of computation; what `--precision` says by default.
+          dtype: dtype of the computation; what `--precision` says by default.
 
         Returns:
           The setup.
@@ -167,7 +167,7 @@ class ResolvedRun:
 
         Args:
           splits: the data.
-          batch: of training data.
+          batch: a training batch.
 
         Raises:
           FlagError: it cannot be built; the message names the fields.
@@ -201,7 +201,7 @@ class ResolvedRun:
         """Count the steps between two validations.
 
         Args:
-          setup: with the data's `train_size` and the batch size.
+          setup: facts of the run, with the data's `train_size` and the batch size.
 
         Returns:
           `--eval_every`, or the steps of an epoch.
@@ -350,8 +350,8 @@ def open_run(folder: Path | str, experiment: Experiment) -> ResolvedRun:
     """Open the run in a folder.
 
     Args:
-      folder: of the run.
-      experiment: whose run it must be.
+      folder: the run's folder.
+      experiment: experiment that must own the run.
 
     Returns:
       The run, with the settings that it was made with.
@@ -371,7 +371,7 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
 
     Args:
       run: the run.
-      learner: that was trained.
+      learner: learner that was trained.
       batch: an example batch.
       select: "best" or "last".
 

@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
     """How a split that is measured differs from that of the run.
 
     Args:
-      changes: in words; None where the split is the run's.
+      changes: text that describes the changes; None if the split is the run's.
       trained_on: examples of it that the run was trained on.
     """
 
@@ -94,7 +94,7 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Origin
     Args:
       run: the run.
       flags: other settings than the run's.
-      origins: of `origins_of`, where they were read already.
+      origins: result of `origins_of`, if it was computed already.
 
     Returns:
       The splits, normalized as for the weights that the run starts from; what is to be known of these is a note.
@@ -114,7 +114,7 @@ def inherited_keys(origins: list[Origin]) -> dict[str, Fingerprint]:
     """Collect what a run was trained on by the weights that it starts from.
 
     Args:
-      origins: of the run.
+      origins: the run's origins of weights.
 
     Returns:
       The keys as "earlier", for `write_data`; {} where there are none.
@@ -151,9 +151,9 @@ def write_data(folder: Path, splits: Splits, known: dict[str, Fingerprint]) -> d
     """Write the keys of the splits to data.npz.
 
     Args:
-      folder: of the run.
+      folder: the run's folder.
       splits: the data.
-      known: of the run so far; its training examples that are no longer there are kept as "earlier".
+      known: `known_data` of the run so far; its training examples that are no longer there are kept as "earlier".
 
     Returns:
       What config.json holds under "data".
@@ -268,7 +268,7 @@ def compared(run: ResolvedRun, config: dict, splits: Splits, split: str) -> Comp
     Args:
       run: the run.
       config: its config.json.
-      splits: of `data_for`.
+      splits: result of `data_for`.
       split: its name.
 
     Returns:

@@ -50,16 +50,17 @@ class Setting(NamedTuple):
 
     Args:
       default: its value where nothing else gives one.
-      help: what it means, one or two lines.
+      help: help text, one or two lines.
       type: its type; that of the default where None.
       limits: the allowed values of a number.
       identity: whether it changes what is learned, and so belongs to the run's identity; "if changed": only where it is
         not the default, so that a new setting leaves earlier runs their folders.
       essential: whether `--help` shows it first.
-      origin: of a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come from,
-        None where it names none. It is called before data are read.
-      check: of a value whose limits are no range: value -> None, or a ValueError "NAME=VALUE: problem; allowed: ...".
-      record: of a field of a record: the parameter that takes the record, and the record's class.
+      origin: for a flag that names trained weights: flags -> the `dlcore.experiment.origin.Origin` that they come
+        from, None where it names none. It is called before data are read.
+      check: check of a value beyond a range: value -> None, or a ValueError "NAME=VALUE: problem; allowed:
+        ...".
+      record: for a field of a record: the parameter that takes the record, and the record's class.
       regularizes: whether it regularizes, and does not at its default: checks that need a plain fit set it back.
     """
 
@@ -122,7 +123,7 @@ def kind_name(name: str, setting: Setting) -> str:
     """Describe the values that a flag takes.
 
     Args:
-      name: of the flag.
+      name: name of the flag.
       setting: the flag.
 
     Returns:
@@ -137,7 +138,7 @@ def takes_several(name: str, setting: Setting) -> bool:
     """Say whether a flag takes several values, as a pair of height and width.
 
     Args:
-      name: of the flag.
+      name: name of the flag.
       setting: the flag.
 
     Returns:
@@ -210,7 +211,7 @@ def settings_of(function: Callable) -> dict[str, Setting]:
     of something, at least 1, except a logarithm; a `learning_rate` is at least 0.
 
     Args:
-      function: whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
+      function: function whose keyword parameters have types, defaults and a line each under `Args` of the docstring.
 
     Returns:
       {parameter, or field of a record: setting}.
@@ -278,7 +279,7 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = GIVEN
     has such a parameter in `settings_of`.
 
     Args:
-      prefix: what stands before the dot.
+      prefix: text before the dot.
       module: a module's class, or a `functools.partial` of one, whose keywords become defaults.
       given: fields that the experiment passes itself.
 
@@ -309,7 +310,7 @@ def model_settings(name: str) -> dict[str, Setting]:
     """Collect the simple fields of a model of the zoo as flags `--model.FIELD`.
 
     Args:
-      name: of `dlcore.models.list_models()`.
+      name: name from `dlcore.models.list_models()`.
 
     Returns:
       {"model.FIELD": setting}.
@@ -334,9 +335,9 @@ def read_value(name: str, setting: Setting, text: Any) -> Any:
     """Read a flag's value.
 
     Args:
-      name: of the flag.
+      name: name of the flag.
       setting: the flag.
-      text: as the command line has it, or a value, which is checked.
+      text: text from the command line, or a value, which is checked.
 
     Returns:
       The value in the flag's type.
@@ -359,7 +360,7 @@ def text_of(value: Any) -> str:
     """Write a value as the command line has it.
 
     Args:
-      value: of a flag.
+      value: value of a flag.
 
     Returns:
       What stands after `--name=`.
@@ -371,7 +372,7 @@ def did_you_mean(name: str, names: Any, count: int = 3) -> str:
     """Suggest names for a misspelled one.
 
     Args:
-      name: as it was written.
+      name: name as the user wrote it.
       names: all names.
       count: suggestions at most.
 

@@ -31,7 +31,8 @@ class Splits(NamedTuple):
       notes: lines to print once.
       shown: what `predict` runs over for the report, where that is not the test split (for generators: a few indices,
         one a sample).
-      batch_ratios: of several training sources, how many examples each gives for one of `--batch_size`; 1 where absent.
+      batch_ratios: batch ratios of several training sources: examples of each for one of `--batch_size`; 1
+        where absent.
     """
 
     train: Any
@@ -65,7 +66,7 @@ def batch_facts(source: Any) -> dict[str, list]:
     """Describe the arrays of one example of a source.
 
     Args:
-      source: with `arrays` [N, ...].
+      source: source with `arrays` [N, ...].
 
     Returns:
       {name: [shape of one example, dtype]}.
@@ -93,7 +94,7 @@ def metric_label(name: str, spec: Mapping[str, Any]) -> str:
     """Append to a metric's name the condition that it was measured under.
 
     Args:
-      name: of the metric.
+      name: name of the metric.
       spec: `Splits.spec`.
 
     Returns:

@@ -44,9 +44,9 @@ class Headline(NamedTuple):
     """The number of a study that the ledger keeps and `--rerun` compares, beside whether the claim held.
 
     Args:
-      metric: what was measured.
+      metric: name of the metric.
       values: the number, or one for each seed, from seed 0 on.
-      dataset: what it was measured on.
+      dataset: name of the data set.
       tolerance: the largest change of the mean, relative to it, that a rerun may show, such as 0.5 for times; two
         standard errors over the seeds, where that is more.
       baseline: what the number must beat: (value, what has it, "higher" or "lower", which is better).
@@ -67,7 +67,7 @@ class StudyResult(NamedTuple):
       verdict: one or two sentences with numbers.
       figures: name -> matplotlib Figure.
       holds: whether the claim under study held; None where there is no claim.
-      headline: where given, the run offers a line for the ledger.
+      headline: with it, the run offers a line for the ledger.
     """
 
     numbers: dict[str, Any]
@@ -84,7 +84,7 @@ class Study:
     Args:
       file: `__file__` of the study.
       doc: `__doc__` of the study.
-      function: from keyword parameters, which become flags, to the result.
+      function: function from keyword parameters, which become flags, to the result.
       smoke: values of the function's parameters under `--smoke`.
     """
 
@@ -103,7 +103,7 @@ def run_study(study: Study, argv: list[str]) -> int:
     """Run a study and write its folder.
 
     Args:
-      study: what to run.
+      study: study to run.
       argv: the command line.
 
     Returns:

@@ -45,8 +45,8 @@ class Autoencoder(nn.Module):
       shape: (H, W, C) of an image.
       hidden: units of the encoder's hidden ReLU layers; none makes both halves linear.
       latent_dim: dimensions of the code.
-      activation: of the code.
-      dtype: of computation; None takes the input's.
+      activation: activation of the code.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -193,11 +193,11 @@ def learner(
     """Train an autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: with `encode(x [B, H, W, C]) -> [B, D]` and `decode(z) -> x`, as `Autoencoder`; sparse with kl asks for
-        codes in (0, 1).
+      model: model with `encode(x [B, H, W, C]) -> [B, D]` and `decode(z) -> x`, as `Autoencoder`; sparse with kl asks
+        for codes in (0, 1).
       optimizer: any optax transformation.
       kind: plain, sparse or denoising.
-      penalty: of sparse: the divergence of mean activations from rho, or the absolute values.
+      penalty: penalty of sparse: the divergence of mean activations from rho, or the absolute values.
       rho: sparse with kl: wanted mean activation of each unit.
       sparsity_weight: sparse: factor of the penalty.
       noise: denoising: standard deviation of the noise on pixels in [0, 1].

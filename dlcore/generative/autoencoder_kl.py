@@ -58,11 +58,11 @@ class Encoder(_Half):
     """Halves the sides after each level but the last.
 
     Args:
-      channels: of each level.
+      channels: number of channels of each level.
       num_res_blocks: residual blocks of each level.
-      out_channels: of the output.
-      groups: of the group norms; divides all channels.
-      dtype: of computation; None takes the input's.
+      out_channels: number of channels of the output.
+      groups: groups of the group norms; divides all channels.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     @nn.compact
@@ -89,11 +89,11 @@ class Decoder(_Half):
     """Doubles the sides after each level but the last.
 
     Args:
-      channels: of each level, the encoder's order.
+      channels: number of channels of each level, the encoder's order.
       num_res_blocks: residual blocks of each level but one.
-      out_channels: of the output.
-      groups: of the group norms; divides all channels.
-      dtype: of computation; None takes the input's.
+      out_channels: number of channels of the output.
+      groups: groups of the group norms; divides all channels.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     @nn.compact
@@ -121,12 +121,12 @@ class AutoencoderKL(nn.Module):
     """Encoder to the mean and log-variance of a latent, and decoder from it.
 
     Args:
-      channels: of each level; each after the first halves the sides.
+      channels: number of channels of each level; each after the first halves the sides.
       num_res_blocks: residual blocks of each level; one more in the decoder.
-      latent_channels: of the latent.
-      image_channels: of the images.
-      groups: of the group norms; divides all channels.
-      dtype: of computation; None takes the input's.
+      latent_channels: number of channels of the latent.
+      image_channels: number of channels of the images.
+      groups: groups of the group norms; divides all channels.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: tuple[int, ...] = (16, 32)
@@ -208,7 +208,7 @@ def learner(
     Args:
       model: the autoencoder.
       optimizer: any optax transformation.
-      kl_weight: of the divergence from a standard normal, averaged over the latent's values, in nats.
+      kl_weight: weight of the divergence from a standard normal, averaged over the latent's values, in nats.
 
     Returns:
       The learner. `evaluate` reconstructs from the mean; `predict` gives `image` (the reconstruction in [0, 1]),

@@ -72,10 +72,10 @@ class AutoencoderTiny(nn.Module):
     """Deterministic encoder and decoder.
 
     Args:
-      channels: of each level of the encoder; each after the first halves the sides.
+      channels: number of channels of each level of the encoder; each after the first halves the sides.
       num_blocks: blocks of each level of the encoder; the decoder has them in reverse.
-      latent_channels: of the latent.
-      image_channels: of the images.
+      latent_channels: number of channels of the latent.
+      image_channels: number of channels of the images.
     """
 
     channels: tuple[int, ...] = (64, 64, 64, 64)

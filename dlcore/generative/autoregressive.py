@@ -39,7 +39,7 @@ def log_likelihood(model: nn.Module, params: Any, x: jax.Array, label: jax.Array
 
     Args:
       model: an autoregressive network, as the module says.
-      params: of the network.
+      params: parameters of the network.
       x: [B, H, W, C] int in [0, levels).
       label: [B] int, where the network is given a class.
 
@@ -65,7 +65,7 @@ def sample(
 
     Args:
       model: an autoregressive network, as the module says.
-      params: of the network.
+      params: parameters of the network.
       keys: [B].
       shape: (H, W, C) of an image.
       label: [B] int, where the network is given a class.
@@ -131,9 +131,9 @@ def dependence(model: nn.Module, params: Any, shape: tuple[int, int, int], key: 
 
     Args:
       model: an autoregressive network, as the module says, which reads levels as numbers.
-      params: of the network.
+      params: parameters of the network.
       shape: (H, W, C) of an image.
-      key: of the image.
+      key: PRNG key of the image.
 
     Returns:
       [D, D] float32, the sum over levels of |d logits_i / d x_j| in row i and column j.
@@ -177,7 +177,7 @@ def learner(
       optimizer: any optax transformation.
       shape: (H, W, C) of an image.
       binarization: how pixels become 0 or 1 where there are two levels: drawn at each step, drawn once, or at 1/2.
-      temperature: of samples; below 1 they are more probable and less diverse.
+      temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
       The learner. `loss` is in nats a dimension; `evaluate` gives the nats of an image and the bits a dimension too,

@@ -15,7 +15,7 @@ class Condition(NamedTuple):
 
     Args:
       read: batch -> pytree of [B, ...] that the network takes besides.
-      null: that pytree -> the same of examples without a condition.
+      null: function from a condition to that of examples without one.
       classes: label of the batch -> number of classes, which training checks; None where there is no label.
     """
 
@@ -29,7 +29,7 @@ def class_condition(num_classes: int, name: str = "label") -> Condition:
 
     Args:
       num_classes: K.
-      name: of the labels [B] in the batch.
+      name: name of the labels [B] in the batch.
 
     Returns:
       The condition, labels [B] from 0 to K.
@@ -46,7 +46,7 @@ def read(
 
     Args:
       condition: what the network is given besides; None for nothing.
-      batch: whose condition is read.
+      batch: batch whose condition is read.
       keys: [B], of the examples; not used without dropout.
       dropout: share of the examples that lose theirs, for classifier-free guidance.
 

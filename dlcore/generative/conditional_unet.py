@@ -38,9 +38,9 @@ class ResnetBlock(nn.Module):
 
     Args:
       features: output channels.
-      groups: of the norms.
-      epsilon: of the norms.
-      dtype: of computation; None takes the input's.
+      groups: groups of the norms.
+      epsilon: epsilon of the norms.
+      dtype: dtype of the computation; None takes the input's.
       scale_shift: the embedding scales and shifts the second norm's output, h (1 + s) + b, in place of adding to its
         input.
     """
@@ -109,9 +109,9 @@ class AttentionBlock(nn.Module):
 
     Args:
       num_heads: divides C.
-      groups: of the norm.
-      epsilon: of the norm.
-      dtype: of computation; None takes the input's.
+      groups: groups of the norm.
+      epsilon: epsilon of the norm.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 1
@@ -159,8 +159,8 @@ class SpatialTransformer(nn.Module):
     Args:
       num_heads: divides C.
       num_layers: transformer blocks.
-      groups: of the norm.
-      dtype: of computation; None takes the input's.
+      groups: groups of the norm.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 8
@@ -191,23 +191,24 @@ class UNetEncoder(nn.Module):
     """What the U-Net and a ControlNet share: the fields, the embedding, the way down and the middle.
 
     Args:
-      channels: of each level; the first is even.
+      channels: number of channels of each level; the first is even.
       num_res_blocks: residual blocks of each level; one more on the way up.
       attention_levels: levels with attention, from 0.
       num_heads: heads of all attention; None: channels / head_features.
       head_features: channels of a head, where num_heads is None.
-      groups: of the group norms; divides all channels.
+      groups: groups of the group norms; divides all channels.
       patch_size: side of the squares of pixels that become channels first, which divides the cost by its square.
       num_classes: classes to embed, the null class among them; None for none.
-      cosine_first: of the timestep's waves, see `timestep_embedding`.
-      ends_at_period: of the timestep's waves, see `timestep_embedding`.
+      cosine_first: put cosines before sines in the timestep's sinusoidal embedding, see `timestep_embedding`.
+      ends_at_period: let the last frequency of the timestep's embedding reach the period, see `timestep_embedding`.
       resnet_time_scale_shift: how a residual block takes the embedding: default adds it, scale_shift scales and shifts
         the second norm's output by it.
       add_attention: attention in the middle.
-      downsample_padding: of the convolutions that halve the map: 1 on each side, or 0, which pads a row and a column at
-        the end, as the published weights of DDPM want.
-      epsilon: of the residual blocks' norms, of attention over positions and of the last norm; 1e-6 in those weights.
-      dtype: of computation; None takes the input's.
+      downsample_padding: padding of the convolutions that halve the map: 1 on each side, or 0, which pads a
+        row and a column at the end, as the published weights of DDPM want.
+      epsilon: epsilon of the residual blocks' norms, of attention over positions and of the last norm; 1e-6 in those
+        weights.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -231,9 +232,9 @@ class UNetEncoder(nn.Module):
         """Build a residual block.
 
         Args:
-          name: of the block.
+          name: name of the block.
           features: output channels.
-          dtype: of computation.
+          dtype: dtype of the computation.
 
         Returns:
           The module.
@@ -252,10 +253,10 @@ class UNetEncoder(nn.Module):
         """Attend to the context where there is one, else to the map's own positions.
 
         Args:
-          name: of the block.
+          name: name of the block.
           x: [B, H, W, C].
           context: [B, T, D], or None.
-          dtype: of computation.
+          dtype: dtype of the computation.
 
         Returns:
           [B, H, W, C].
@@ -271,7 +272,7 @@ class UNetEncoder(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          dtype: of computation.
+          dtype: dtype of the computation.
 
         Returns:
           [B, H / patch_size, W / patch_size, channels[0]].
@@ -293,7 +294,7 @@ class UNetEncoder(nn.Module):
         Args:
           t: [B], timesteps.
           label: [B] int; None where num_classes is None.
-          dtype: of computation.
+          dtype: dtype of the computation.
 
         Returns:
           [B, 4 channels[0]].
@@ -317,7 +318,7 @@ class UNetEncoder(nn.Module):
           x: [B, H, W, channels[0]].
           embedding: [B, E].
           context: [B, T, D], or None.
-          dtype: of computation.
+          dtype: dtype of the computation.
 
         Returns:
           (the middle's map, the maps on the way, from x on).
@@ -351,7 +352,7 @@ class ConditionalUNet(UNetEncoder):
     """Predicts an output of the input's shape from it, the timestep, and what it is conditioned on.
 
     Args:
-      out_channels: of the prediction; None takes the input's.
+      out_channels: number of channels of the prediction; None takes the input's.
     """
 
     out_channels: int | None = None

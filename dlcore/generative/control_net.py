@@ -49,7 +49,7 @@ class ControlNet(UNetEncoder):
     """Turns a hint into what is added to the maps of a U-Net of the same fields.
 
     Args:
-      hint_channels: of the convolutions on the hint; each after the first halves its sides.
+      hint_channels: number of channels of the convolutions on the hint; each after the first halves its sides.
     """
 
     hint_channels: tuple[int, ...] = (16,)
@@ -98,7 +98,8 @@ class ControlledUNet(nn.Module):
     """A locked network and its ControlNet: (x, t, {"prompt": ..., "hint": [B, H, W, C]}) -> noise.
 
     Args:
-      base: with `prompted(prompt) -> (label, context)` and `denoise(x, t, label, context, control)`, as `TextUNet`.
+      base: model with `prompted(prompt) -> (label, context)` and `denoise(x, t, label, context, control)`, as
+        `TextUNet`.
       control: the ControlNet, of the fields of the base's U-Net.
     """
 
@@ -172,7 +173,7 @@ def shape_iou(mask: Callable[[np.ndarray], np.ndarray], source: Any) -> Evaluato
 
     Args:
       mask: images [B, H, W, C] -> the pixels of shapes, [B, H, W] bool.
-      source: with `image`, and the edges.
+      source: source with `image`, and the edges.
 
     Returns:
       The evaluator of `shape_iou`, and of `shuffled_iou`, with the shapes of the next image: the baseline.

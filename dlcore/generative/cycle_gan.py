@@ -75,7 +75,7 @@ class CycleState(PlayerState):
     """The state of both pairs of networks.
 
     Args:
-      pools: of the fake images of `a` and of `b`.
+      pools: pools of the fake images of `a` and of `b`.
     """
 
     pools: dict[str, Pool]
@@ -85,8 +85,8 @@ def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> 
     """Put fakes into a pool, one after the other, and draw as many for the discriminator.
 
     Args:
-      pool: of P fakes, P may be 0.
-      key: of the draw.
+      pool: pool of P fakes, P may be 0.
+      key: PRNG key of the draw.
       fakes: [B, H, W, C].
       mask: [B], 0 where an example is padding, which leaves the pool as it is.
 
@@ -192,12 +192,12 @@ def learner(
 
     Args:
       generators: `a` translates a to b, and `b` translates b to a, in [-1, 1].
-      discriminators: of images of a and of b, `__call__(x, train) -> logits [B, h, w]`.
+      discriminators: discriminators of both domains a and b, `__call__(x, train) -> logits [B, h, w]`.
       generator_optimizer: any optax transformation.
       discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       cycle_weight: lambda, weight of the way there and back, an L1 loss in units of [-1, 1].
-      identity_weight: of leaving images of the target kind as they are, times lambda.
+      identity_weight: weight of leaving images of the target kind as they are, times lambda.
       pool_size: fakes of each kind that the discriminators are shown later; 0 shows the new ones.
 
     Returns:

@@ -31,7 +31,7 @@ def num_levels(side: int) -> int:
     """Count how often a side can be halved and leave at least 3 pixels: 8 -> 1, 28 -> 2, 32 -> 3.
 
     Args:
-      side: in pixels.
+      side: side in pixels.
 
     Returns:
       The number of halvings.
@@ -48,7 +48,7 @@ class Generator(nn.Module):
     Args:
       shape: (H, W, C) of an image; the first map is halved `num_levels` times.
       width: channels at full resolution.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
       axis_name: mapped axis over which batch statistics are averaged.
     """
 
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
 
     Args:
       width: channels of the first convolution.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
       axis_name: mapped axis over which batch statistics are averaged.
     """
 

@@ -116,7 +116,7 @@ def learner(
     Args:
       model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`; with a condition it is the third argument.
       optimizer: any optax transformation.
-      shape: of what is diffused, one example.
+      shape: shape of one diffused example.
       condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].

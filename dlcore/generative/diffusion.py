@@ -70,9 +70,9 @@ class Sampling(NamedTuple):
     Args:
       sampler: ddpm (ancestral), ddim, dpmpp (DPM-Solver++) or euler.
       num_inference_steps: steps of the sampler, at most num_timesteps.
-      spacing: of the sampler's timesteps: leading, trailing or linspace.
+      spacing: spacing of the sampler's timesteps: leading, trailing or linspace.
       final_alpha: abar where sampling ends: one, or that of the first timestep.
-      sigmas: of the sampler: those of training's timesteps, or spaced after Karras between them.
+      sigmas: sigmas of the sampler: those of training's timesteps, or spaced after Karras between them.
       eta: ddim: noise drawn in each step; 0 follows a deterministic path, 1 has the ancestral variance.
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
       guidance: strength w of the condition in samples: 0 without, 1 as trained, more at the price of variety.
@@ -108,7 +108,7 @@ def denoiser(
     Args:
       network: (x [B, ...], t [], *cond) -> prediction [B, ...].
       condition: what the network is given besides; None for nothing.
-      cond: as `read` gives it.
+      cond: condition, as `read` returns it.
       guidance: strength w of the condition; 1 is as it was trained.
 
     Returns:
@@ -124,7 +124,7 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
     """Refuse samplers that would draw noise, or nothing.
 
     Args:
-      noise_schedule: of training.
+      noise_schedule: noise schedule of training.
       sampling: how examples are drawn.
       prediction: what the network predicts.
       conditional: whether it has a condition.
@@ -178,15 +178,15 @@ def sample(
     Args:
       denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
       keys: [B], or [B, 2] with `shares`.
-      shape: of an example.
+      shape: shape of an example.
       alphas_cumprod: [T].
       shares: [B] in [0, 1]; 0 gives the example of the first of two keys and 1 that of the second.
       sampler: a name of SAMPLERS.
-      num_inference_steps: at most T.
+      num_inference_steps: number of sampling steps, at most T.
       spacing: see `dlcore.generative.schedules.timesteps`.
       final_alpha: see `dlcore.generative.schedules.sampling_grid`.
       sigmas: see `dlcore.generative.schedules.sampling_grid`.
-      **options: of the sampler.
+      **options: options of the sampler.
 
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
@@ -211,8 +211,8 @@ def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any
       denoise: (x [B, *shape], timestep []) -> predicted noise [B, *shape].
       keys: [2].
       shares: [B] in [0, 1]; 0 gives `sample` of the first key and 1 that of the second.
-      *args: of `sample`, from `shape` on.
-      **options: of `sample`.
+      *args: arguments of `sample`, from `shape` on.
+      **options: arguments of `sample`.
 
     Returns:
       As `sample`.

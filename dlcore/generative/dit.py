@@ -95,11 +95,12 @@ class DiT(nn.Module):
       patch_size: side of a patch.
       mlp_ratio: hidden units of the perceptrons, in widths.
       num_classes: K, without the null class; None for no class.
-      out_channels: of the prediction; None takes the input's.
+      out_channels: number of channels of the prediction; None takes the input's.
       shared_embedding: one embedding of timestep and class for all blocks, as in the paper; diffusers keeps one in each
         block, and the first block's is the last layer's too.
-      ends_at_period: of the timestep's waves, see `timestep_embedding`; diffusers' weights want it.
-      dtype: of computation; None takes the input's.
+      ends_at_period: let the last frequency of the timestep's embedding reach the period, see `timestep_embedding`;
+        diffusers' weights want it.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 128

@@ -47,7 +47,7 @@ class FVBN(nn.Module):
     Args:
       levels: values of a dimension.
       num_classes: classes whose label the network is given; 0 gives it none.
-      dtype: of the matrix product; None takes the input's.
+      dtype: dtype of the matrix product; None takes the input's.
     """
 
     levels: int
@@ -103,7 +103,7 @@ class FVBN(nn.Module):
         """Predict one dimension.
 
         Args:
-          cache: of `start`.
+          cache: cache from `start`.
           x: [B, H, W, C], of which only what comes before `place` is read.
           place: (row, column, color).
           label: [B] int, or None.
@@ -123,7 +123,7 @@ class NADE(nn.Module):
       levels: values of a dimension.
       num_classes: classes whose label the network is given; 0 gives it none.
       hidden_size: units of each hidden layer.
-      dtype: of the products with the hidden layers; sums are float32. None takes the input's.
+      dtype: dtype of the products with the hidden layers; sums are float32. None takes the input's.
     """
 
     levels: int
@@ -232,7 +232,7 @@ class MADE(nn.Module):
       levels: values of a dimension.
       num_classes: classes whose label the network is given; 0 gives it none.
       hidden_sizes: units of each hidden layer.
-      dtype: of the matrix products; None takes the input's.
+      dtype: dtype of the matrix products; None takes the input's.
     """
 
     levels: int

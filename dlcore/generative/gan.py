@@ -56,7 +56,7 @@ def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
     Args:
       latent_dim: Z.
       rng: PRNG key.
-      batch: with `index: [B]`; or with `ends: [B, 2]` and `share: [B]`.
+      batch: batch with `index: [B]`; or with `ends: [B, 2]` and `share: [B]`.
 
     Returns:
       [B, Z].
@@ -149,7 +149,7 @@ def learner(
       condition: what both networks are given besides; None for nothing.
       encode: a batch to real examples, in the range of the generator's output.
       decode: samples back to the data's range.
-      loss: of both players: non_saturating, minimax, hinge or least_squares.
+      loss: loss of both players: non_saturating, minimax, hinge or least_squares.
       latent_dim: dimensions of the generator's normal noise z.
       r1: weight of the discriminator's gradient penalty on real examples; 0 has none, as the papers of 2014 to 2016.
       ema: decay of the average of the generator that samples are drawn from; 0 has none.

@@ -39,7 +39,7 @@ def check_halvings(shape: tuple[int, ...], halvings: int, name: str) -> None:
     Args:
       shape: [..., H, W, C] of the image.
       halvings: how often.
-      name: of the argument that says so, for the error.
+      name: name of the argument that says so, for the error.
 
     Raises:
       ValueError: a side is no multiple of 2^halvings.
@@ -82,11 +82,11 @@ class UNetGenerator(nn.Module):
     """U-Net of pix2pix: [B, H, W, C] in [-1, 1] -> [B, H, W, channels] in (-1, 1).
 
     Args:
-      channels: of the output.
+      channels: number of channels of the output.
       width: channels after the first halving; each further one doubles them, up to eight times.
       depth: halvings; both sides are multiples of 2^depth.
       norm: normalize each map but the first and maps of one pixel.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: int = 3
@@ -132,12 +132,12 @@ class ResidualGenerator(nn.Module):
     """Residual network of CycleGAN: [B, H, W, C] in [-1, 1] -> [B, H, W, channels] in (-1, 1).
 
     Args:
-      channels: of the output.
+      channels: number of channels of the output.
       width: channels at full resolution; each halving doubles them.
       depth: halvings before the blocks; both sides are multiples of 2^depth.
       num_blocks: residual blocks, at the lowest resolution.
       norm: normalize each map.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: int = 3
@@ -200,7 +200,7 @@ class PatchDiscriminator(nn.Module):
       width: channels of the first convolution; each further one doubles them, up to eight times.
       depth: halvings.
       norm: normalize each map but the first and maps of one pixel.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(1)] = 32
@@ -296,9 +296,9 @@ def paired_learner(
       content: (output, y) -> loss [B].
       measure: (batch, output in [0, 1], y in [0, 1]) -> numbers [B] by name, of `evaluate`.
       loss: adversarial, of both players.
-      adversarial_weight: of the generator's adversarial loss; 0 trains without a discriminator, and the
-        learner then has a `loss`.
-      content_weight: of the content.
+      adversarial_weight: weight of the generator's adversarial loss; 0 trains without a discriminator, and
+        the learner then has a `loss`.
+      content_weight: weight of the content.
       sees_source: show the discriminator pairs.
 
     Returns:

@@ -28,8 +28,8 @@ class LatentDiffusion(nn.Module):
     Parameters `network`, and `autoencoder` and `scale` [], which are locked.
 
     Args:
-      network: of the latents, such as `ConditionalUNet` or `DiT`.
-      autoencoder: whose latents they are.
+      network: network of the latents, such as `ConditionalUNet` or `DiT`.
+      autoencoder: autoencoder whose latents they are.
     """
 
     network: nn.Module

@@ -23,7 +23,7 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
     Args:
       a: code or noise of any shape.
       b: of the same shape.
-      share: of b, in [0, 1].
+      share: fraction of b, in [0, 1].
 
     Returns:
       Of the same shape.
@@ -121,7 +121,7 @@ def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.
 
     Args:
       codes: [N, Z], N at least 2.
-      count: of directions, at most the smaller of N and Z.
+      count: number of directions, at most the smaller of N and Z.
 
     Returns:
       (directions [count, Z], each as long as the codes' deviation along it; the share of all variance of each [count]).

@@ -17,7 +17,7 @@ def encode(x: jax.Array, levels: int) -> jax.Array:
 
     Args:
       x: [...] in [0, levels).
-      levels: at least 2.
+      levels: levels, at least 2.
 
     Returns:
       [...] float32 in [-1, 1].
@@ -33,7 +33,7 @@ def num_outputs(levels: int) -> int:
     """Count the numbers that describe a distribution over levels: one logit for two, else a softmax's.
 
     Args:
-      levels: at least 2.
+      levels: levels, at least 2.
 
     Returns:
       1 or `levels`.
@@ -50,7 +50,7 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
 
     Args:
       h: [..., num_outputs(levels)].
-      levels: at least 2.
+      levels: levels, at least 2.
 
     Returns:
       [..., levels], at least float32.
@@ -67,7 +67,7 @@ def check_blocks(model: Any, kernels: Sequence[str]) -> None:
     """Check that kernels have a center, and that features have a block for each color.
 
     Args:
-      model: with fields `colors`, `features` and `head_features`.
+      model: model with fields `colors`, `features` and `head_features`.
       kernels: fields that are sides of masked kernels.
 
     Raises:

@@ -47,7 +47,7 @@ def check_intensities(images: np.ndarray, name: str = "image") -> None:
 
     Args:
       images: [...], uint8, or float in [0, 1].
-      name: of the images, for the error.
+      name: name of the images, for the error.
 
     Raises:
       ValueError: they are not.
@@ -68,7 +68,7 @@ def binarize(
     """Make pixels 0 or 1.
 
     Args:
-      key: of this step; only "dynamic" reads it.
+      key: PRNG key of this step; only "dynamic" reads it.
       images: [B, ...], uint8, or float in [0, 1].
       rule: as the module says.
       index: [B], the position of each image in its source; a draw depends on it and not on the batch.
@@ -98,7 +98,7 @@ def quantize(images: jax.Array, levels: int) -> jax.Array:
 
     Args:
       images: [...], uint8, or float in [0, 1].
-      levels: at least 2.
+      levels: levels, at least 2.
 
     Returns:
       [...] int32 in [0, levels).

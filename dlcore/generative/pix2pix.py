@@ -42,7 +42,7 @@ def learner(
       discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       l1_weight: lambda, weight of the mean absolute difference, in units of [-1, 1].
-      adversarial_weight: of the generator's adversarial loss; 0 trains by the L1 loss alone.
+      adversarial_weight: weight of the generator's adversarial loss; 0 trains by the L1 loss alone.
 
     Returns:
       The learner. `evaluate` gives `l1`, the mean absolute difference in [0, 1]; `predict` needs `source`, and gives

@@ -95,7 +95,7 @@ class PixelCNN(nn.Module):
       head_features: channels between the last layer and the logits.
       embedding_dim: size of a vector that is learned for each level; 0 gives the network a level as a number.
       dropout: share of the channels that training drops in each layer of the horizontal stack.
-      dtype: of the convolutions; None takes the input's.
+      dtype: dtype of the convolutions; None takes the input's.
     """
 
     levels: int
@@ -199,7 +199,7 @@ class PixelCNN(nn.Module):
         """Compute the vertical stack of one row, from the rows above it.
 
         Args:
-          cache: of `start`, or the row before.
+          cache: cache from `start`, or the row before.
           x: [B, H, W, C], of which only the rows above y are read.
           y: [] int, the row.
           label: [B] int, a map [B, H, W, M], or None.
@@ -224,7 +224,7 @@ class PixelCNN(nn.Module):
         """Predict one dimension: the horizontal stack of one pixel.
 
         Args:
-          cache: of `row`, or the step before.
+          cache: cache from `row`, or the step before.
           x: [B, H, W, C], of which only what comes before `place` is read.
           place: (row, column, color), in raster order.
           label: [B] int, a map [B, H, W, M], or None.

@@ -128,10 +128,10 @@ class PixelRNN(nn.Module):
       colors: C, of a pixel; divides `features` and `head_features`.
       num_classes: classes whose label the network is given; 0 gives it none.
       features: channels of the states of each direction.
-      num_layers: of LSTMs.
+      num_layers: number of LSTM layers.
       first_kernel: side of the convolution before them, odd.
       head_features: channels between the last layer and the logits.
-      dtype: of the matrix products; None takes the input's.
+      dtype: dtype of the matrix products; None takes the input's.
     """
 
     levels: int
@@ -214,7 +214,7 @@ class PixelRNN(nn.Module):
         """Complete the row above: its states from the right.
 
         Args:
-          cache: of `start`, or the row before.
+          cache: cache from `start`, or the row before.
           x: [B, H, W, C], of which only the row above y is read.
           y: [] int, the row that begins.
           label: not read.
@@ -233,7 +233,7 @@ class PixelRNN(nn.Module):
         """Predict one dimension: the states of one pixel.
 
         Args:
-          cache: of `row`, or the step before.
+          cache: cache from `row`, or the step before.
           x: [B, H, W, C], of which only what comes before `place` is read.
           place: (row, column, color), in raster order.
           label: [B] int, or None.

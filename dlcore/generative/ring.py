@@ -18,7 +18,7 @@ def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
 
     Args:
       num_modes: K.
-      radius: of the circle.
+      radius: radius of the circle.
 
     Returns:
       [K, 2] float32.
@@ -32,9 +32,9 @@ def ring_points(num_points: int, seed: int, num_modes: int = 8, radius: float = 
 
     Args:
       num_points: N, at least 1.
-      seed: of the draw.
-      num_modes: at least 1.
-      radius: of the circle.
+      seed: random seed.
+      num_modes: number of modes, at least 1.
+      radius: radius of the circle.
       std: standard deviation of each mode, at least 0.
 
     Returns:
@@ -69,7 +69,7 @@ class PointGenerator(nn.Module):
     """Maps noise to points.
 
     Args:
-      width: of the hidden layers.
+      width: width of the hidden layers.
       depth: hidden layers.
     """
 
@@ -94,7 +94,7 @@ class PointDiscriminator(nn.Module):
     """Tells real points from fake ones.
 
     Args:
-      width: of the hidden layers.
+      width: width of the hidden layers.
       depth: hidden layers.
     """
 

@@ -126,7 +126,7 @@ class Generator(nn.Module):
       width: channels at full resolution; each halving doubles them, up to four times.
       attention: self-attention at the second highest resolution.
       spectral_norm: divide kernels by their largest singular values.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
       axis_name: mapped axis over which batch statistics are averaged.
       class_embedding: length of the class's vector, one table for all blocks, whose norms are linear in it (BigGAN); 0
         for a scale and a bias of each class in each norm.
@@ -227,7 +227,7 @@ class Discriminator(nn.Module):
       width: channels of the first block; each halving doubles them, up to four times.
       attention: self-attention after the first block.
       spectral_norm: divide kernels by their largest singular values.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     num_classes: int = 0

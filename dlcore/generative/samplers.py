@@ -86,7 +86,7 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
       x0: [...], the clean example.
       eps: [...], the noise that was added to it.
       abar: [], alphas_cumprod at t.
-      prediction: as in `read_prediction`.
+      prediction: what the network predicts, see `read_prediction`.
 
     Returns:
       [...].

@@ -43,8 +43,8 @@ def linear_betas(num_timesteps: int, beta_start: float = 1e-4, beta_end: float =
 
     Args:
       num_timesteps: T, at least 1.
-      beta_start: of the first of 1000 timesteps.
-      beta_end: of the last of 1000 timesteps.
+      beta_start: beta at the first of 1000 timesteps.
+      beta_end: beta at the last of 1000 timesteps.
 
     Returns:
       [T] float64.
@@ -58,8 +58,8 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float = 0.00085, beta_en
 
     Args:
       num_timesteps: T, at least 1.
-      beta_start: of the first of 1000 timesteps.
-      beta_end: of the last of 1000 timesteps.
+      beta_start: beta at the first of 1000 timesteps.
+      beta_end: beta at the last of 1000 timesteps.
 
     Returns:
       [T] float64.

@@ -43,7 +43,7 @@ class Mapping(nn.Module):
 
     Args:
       depth: dense layers.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     depth: int = 4
@@ -72,7 +72,7 @@ class Synthesis(nn.Module):
     Args:
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -122,7 +122,7 @@ class Generator(nn.Module):
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
       mapping_depth: dense layers from z to w.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]

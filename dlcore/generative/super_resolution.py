@@ -36,7 +36,7 @@ def enlarged(x: jax.Array, factor: int, method: str = "bicubic") -> jax.Array:
 
     Args:
       x: [B, H, W, C], floating.
-      factor: of both sides.
+      factor: factor by which both sides shrink.
       method: bicubic, bilinear or nearest.
 
     Returns:
@@ -63,10 +63,10 @@ class SRResNet(nn.Module):
     """Enlarges images [B, H, W, C] to [B, factor H, factor W, C].
 
     Args:
-      factor: of both sides: 2 or 4.
+      factor: factor of both sides: 2 or 4.
       width: channels.
       num_blocks: residual blocks.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     factor: int = 2
@@ -126,7 +126,8 @@ def learner(
       generator_optimizer: any optax transformation.
       discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
-      adversarial_weight: of the generator's adversarial loss, beside an L1 loss in units of [-1, 1]; 0 is SRResNet.
+      adversarial_weight: weight of the generator's adversarial loss, beside an L1 loss in units of [-1, 1];
+        0 is SRResNet.
 
     Returns:
       The learner. `evaluate` gives `psnr` in dB over the whole image, `psnr_bicubic`, `psnr_bilinear` and

@@ -65,7 +65,7 @@ class TextUNet(nn.Module):
 
     Args:
       words: the encoder of the prompt.
-      unet: that attends to it.
+      unet: U-Net that attends to it.
     """
 
     words: WordEncoder
@@ -103,7 +103,7 @@ class TextUNet(nn.Module):
           t: [B], timesteps.
           label: None.
           context: [B, T, D].
-          control: of a ControlNet, see `ConditionalUNet`.
+          control: control of a ControlNet, see `ConditionalUNet`.
 
         Returns:
           [B, H, W, C].
@@ -115,7 +115,7 @@ def prompt_condition(name: str = "tokens") -> Condition:
     """Condition on a prompt; padding alone is none.
 
     Args:
-      name: of the tokens [B, T] in the batch.
+      name: name of the tokens [B, T] in the batch.
 
     Returns:
       The condition.

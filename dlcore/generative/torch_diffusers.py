@@ -59,7 +59,7 @@ def load_torch(model: nn.Module, state_dict: Mapping[str, Any], *inputs: Any) ->
     Args:
       model: a network of the list above.
       state_dict: {name: array}.
-      *inputs: that the model takes, arrays or shapes.
+      *inputs: inputs that the model takes, arrays or shapes.
 
     Returns:
       {"params": ...}.

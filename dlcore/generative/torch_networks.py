@@ -34,7 +34,7 @@ def example_inputs(model: nn.Module) -> tuple[Any, ...]:
     """Build inputs that initialize a network.
 
     Args:
-      model: of `MODELS`.
+      model: name from `MODELS`.
 
     Returns:
       An image for an autoencoder; a latent, a timestep, no class and a text for a U-Net.
@@ -48,8 +48,8 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of diffusers to the variables of a network.
 
     Args:
-      model: of `MODELS`.
-      state_dict: as in `dlcore.generative.torch_diffusers.load_torch`.
+      model: name from `MODELS`.
+      state_dict: PyTorch state dict, see `dlcore.generative.torch_diffusers.load_torch`.
 
     Returns:
       {"params": ...}.

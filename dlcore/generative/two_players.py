@@ -78,7 +78,7 @@ class Players(NamedTuple):
 
         Args:
           rng: a key.
-          inputs: of the networks, by player.
+          inputs: inputs of the networks, by player.
 
         Returns:
           The fields of PlayerState by name.
@@ -111,7 +111,7 @@ class Players(NamedTuple):
           player: its name.
           params: by player.
           model_state: by player.
-          *inputs: of the network.
+          *inputs: inputs of the network.
           train: let it use batch statistics, and update what it carries.
           rng: [] key of dropout in training; None for a network that draws nothing.
           method: name of the network's method.
@@ -127,7 +127,7 @@ class Players(NamedTuple):
 
         Args:
           player: its name.
-          state: of both.
+          state: state of both learners.
           objective: params by player -> (loss, (model state of the player, extras)).
 
         Returns:

@@ -39,7 +39,7 @@ def timestep_embedding(
     Args:
       t: [B], timesteps.
       features: size of an embedding, even.
-      max_period: of the slowest wave, over 2 pi.
+      max_period: period of the slowest wave, over 2 pi.
       cosine_first: put the cosines before the sines (diffusers' flip_sin_to_cos).
       ends_at_period: the slowest frequency is 1 / max_period itself, not the one before (diffusers' freq_shift of 1).
 
@@ -61,9 +61,9 @@ class TimestepEmbedding(nn.Module):
     """A perceptron of one hidden layer on the waves of `timestep_embedding`.
 
     Args:
-      features: of both layers.
+      features: number of features of both layers.
       kernel_init: initializer of both kernels.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
 
     Args:
       features: output channels.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -127,8 +127,8 @@ class SelfAttention(nn.Module):
     """Every position attends to every other; at the start it is the identity.
 
     Args:
-      num_heads: of the attention; divides C.
-      dtype: of computation; None takes the input's.
+      num_heads: number of heads of the attention; divides C.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 4
@@ -160,7 +160,7 @@ class UNet(nn.Module):
       num_res_blocks: residual blocks of each level, each way.
       patch_size: side of the squares of pixels that become channels first: 2 for 28x28.
       attention: self-attention at the lowest level.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(2)] = 32

@@ -53,9 +53,9 @@ class VAE(nn.Module):
       shape: (H, W, C) of an image.
       hidden: units of the encoder's dense layers; the decoder has them in reverse.
       latent_dim: dimensions of the code.
-      likelihood: of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
+      likelihood: likelihood of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
       widths: channels of the convolutions, each of which halves the sides; none makes the nets fully connected.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -164,7 +164,7 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
     """Draw z = mean + sigma eps, through which gradients reach mean and sigma.
 
     Args:
-      key: of eps.
+      key: PRNG key of eps.
       mean: [...].
       log_variance: [...], log sigma^2.
 
@@ -269,7 +269,7 @@ def learner(
     """Train a variational autoencoder on `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: with `encode`, `decode`, `likelihood` and `latent_dim`, as `VAE`.
+      model: model with `encode`, `decode`, `likelihood` and `latent_dim`, as `VAE`.
       optimizer: any optax transformation.
       binarization: bernoulli: how gray values in [0, 1] become zeros and ones.
       beta: weight of the divergence in training; the bounds of `evaluate` have 1.

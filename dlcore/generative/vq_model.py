@@ -32,11 +32,11 @@ class VQModel(nn.Module):
 
     Args:
       shape: (H, W, C) of an image.
-      channels: of each level; each after the first halves the sides.
+      channels: number of channels of each level; each after the first halves the sides.
       num_res_blocks: residual blocks of each level; one more in the decoder.
       embedding_dim: D, of a code.
-      groups: of the group norms; divides all channels.
-      dtype: of computation; None takes the input's.
+      groups: groups of the group norms; divides all channels.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -106,7 +106,7 @@ def load_vq_model(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any, j
     """Convert a state dict of diffusers' VQModel.
 
     Args:
-      model: of the same form.
+      model: model of the same form.
       state_dict: {name: array}.
 
     Returns:

@@ -73,7 +73,7 @@ class VQVAE(nn.Module):
       embedding_dim: D, of a code.
       downsamplings: how often sides are halved, up to the code's.
       num_res_blocks: residual blocks of each half.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -167,7 +167,7 @@ class VQVAEState(State):
     """The state of both phases; params and opt_state are dicts of `autoencoder` and `prior`.
 
     Args:
-      codebook: of the autoencoder.
+      codebook: codebook of the autoencoder.
     """
 
     codebook: Codebook
@@ -177,7 +177,7 @@ def codebook_from(key: jax.Array, z: jax.Array, num_codes: int) -> Codebook:
     """Start a codebook at random outputs of the encoder.
 
     Args:
-      key: of the choice.
+      key: PRNG key of the choice.
       z: [N, D].
       num_codes: K.
 
@@ -232,7 +232,7 @@ def update_codebook(
       z: [N, D], outputs of the encoder.
       codes: [N] int, of each.
       mask: [N], set where an output counts.
-      key: of the restarts, the same on all replicas.
+      key: PRNG key of the restarts, the same on all replicas.
       decay: g.
       restart_below: a code restarts where its share of the counts is below this over K; 0 restarts none.
 
@@ -319,8 +319,8 @@ def update_in_phases(
       first: `(state, batch) -> (state, metrics)`.
       second: the same of the second phase; None for none.
       is_second: step [] -> [] bool, whether it is of the second phase.
-      state: of the learner.
-      batch: of the step.
+      state: the learner's state.
+      batch: batch of the step.
 
     Returns:
       (state, metrics); metrics that only the other phase has are empty.
@@ -559,17 +559,17 @@ def learner(
     """Train a VQ-VAE, and then a prior of its codes, on `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: with `encode`, `decode` and `grid`, as `VQVAE`.
-      optimizer: of the autoencoder, any optax transformation.
+      model: model with `encode`, `decode` and `grid`, as `VQVAE`.
+      optimizer: optimizer of the autoencoder, any optax transformation.
       prior: an autoregressive network of `num_codes` levels, as `dlcore.generative.autoregressive` describes it; None
         trains none.
-      prior_optimizer: of the prior.
+      prior_optimizer: optimizer of the prior.
       is_prior_step: step [] -> whether it trains the prior and not the autoencoder.
       num_codes: K.
       commitment: beta, weight of the pull of the encoder's outputs to their codes.
       decay: g, of the codebook's averages.
       restart_below: a code restarts where its share of the outputs is below this over K; 0 restarts none.
-      temperature: of samples; below 1 they are more probable and less diverse.
+      temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
       The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], `perplexity` and

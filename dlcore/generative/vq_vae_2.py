@@ -61,7 +61,7 @@ class VQVAE2(VQVAE):
       embedding_dim: D, of a code of either level.
       downsamplings: how often sides are halved, up to the bottom's codes; the top's are halved once more.
       num_res_blocks: residual blocks of each encoder and decoder.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     downsamplings: Annotated[int, Range(1)] = 1
@@ -154,7 +154,7 @@ class TopCondition(nn.Module):
       num_codes: K, of the top.
       features: channels of the map.
       num_res_blocks: residual blocks of 3x3 convolutions on the top's grid.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     num_codes: int
@@ -342,16 +342,16 @@ def learner(
     """Train a VQ-VAE-2, and then the priors of its codes, on `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: with `encode`, `encode_top`, `encode_bottom`, `decode` and `grids`, as `VQVAE2`.
-      optimizer: of the autoencoder, any optax transformation.
+      model: model with `encode`, `encode_top`, `encode_bottom`, `decode` and `grids`, as `VQVAE2`.
+      optimizer: optimizer of the autoencoder, any optax transformation.
       priors: networks of `num_codes` levels; None trains none.
-      prior_optimizer: of the priors, which share no parameter.
+      prior_optimizer: optimizer of the priors, which share no parameter.
       is_prior_step: step [] -> whether it trains the priors and not the autoencoder.
       num_codes: K, of each level.
       commitment: beta, weight of the pull of the encoders' outputs to their codes.
       decay: g, of the codebooks' averages.
       restart_below: a code restarts where its share of the outputs is below this over K; 0 restarts none.
-      temperature: of samples; below 1 they are more probable and less diverse.
+      temperature: temperature of samples; below 1 they are more probable and less diverse.
 
     Returns:
       The learner. `evaluate` gives the loss of the autoencoder, `mse` and `psnr` of pixels in [0, 1], for each level

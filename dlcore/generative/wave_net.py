@@ -59,7 +59,7 @@ class WaveNet(nn.Module):
       skip_features: channels of the sum over layers, and of the layer after it.
       num_layers: dilated convolutions.
       cycle: layers after which the dilation starts from 1 again.
-      dtype: of the matrix products; None takes the input's.
+      dtype: dtype of the matrix products; None takes the input's.
     """
 
     levels: int
@@ -129,7 +129,7 @@ class WaveNet(nn.Module):
         """Predict one sample.
 
         Args:
-          cache: of `start`, or the step before.
+          cache: cache from `start`, or the step before.
           x: [B, H, W, C], of which only the sample before `place` is read.
           place: (row, column, color), in raster order.
           label: [B] int, or None.

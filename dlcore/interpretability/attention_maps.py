@@ -29,7 +29,7 @@ def attention_weights_of(model: nn.Module, variables: Any, *inputs: Any) -> dict
 
     Args:
       model: any module built on `dlcore.nn.MultiHeadAttention`, a ViT or a decoder.
-      variables: of the model.
+      variables: variables of the model.
       *inputs: arguments of its `__call__`.
 
     Returns:

@@ -56,7 +56,7 @@ def logits_and_maps(model: nn.Module, variables: Any) -> Forward:
 
     Args:
       model: a `dlcore.models.backbone.Backbone`.
-      variables: of the model, running statistics included.
+      variables: variables of the model, running statistics included.
 
     Returns:
       (Images [B, H, W, C], perturbations) -> (logits [B, K], {layer: map}).
@@ -79,7 +79,7 @@ def layers_in_order(forward: Forward, images: jax.Array) -> tuple[str, ...]:
     """List the layers in the order in which they are computed.
 
     Args:
-      forward: as `logits_and_maps` builds it, not jitted.
+      forward: forward pass, as `logits_and_maps` builds it, not jitted.
       images: [B, H, W, C] float; only their shape matters.
 
     Returns:
@@ -105,8 +105,8 @@ def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
     """Choose the layer that Grad-CAM looks at: the last one whose map the head sees.
 
     Args:
-      model: of `dlcore.models`.
-      layers: in order, as `layers_in_order` lists them.
+      model: model from `dlcore.models`.
+      layers: layers, in order, as `layers_in_order` lists them.
 
     Returns:
       The last layer, or the one before where the head sees only a class token.
@@ -194,7 +194,7 @@ def grad_cam(
       [B, h, w].
 
     Raises:
-      ValueError: as `layer_gradient`.
+      ValueError: see `layer_gradient`.
     """
     features, gradient = layer_gradient(forward, images, labels, layer)
     # Weight each channel by its mean gradient.

@@ -29,7 +29,7 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
 
     Args:
       image: [H, W, C].
-      sigma: of the Gaussian, in pixels, at most about 2 (the kernel has 9 taps).
+      sigma: sigma of the Gaussian, in pixels, at most about 2 (the kernel has 9 taps).
 
     Returns:
       [H, W, C].
@@ -64,15 +64,15 @@ def learner(
 
     Args:
       model: a classifier, `__call__(x) -> logits`.
-      variables: of the model, frozen.
+      variables: variables of the model, frozen.
       optimizer: any optax transformation.
       mean: [C], of the pixels that the network was trained on.
       std: [C], of the pixels that the network was trained on.
-      side: of the images, in pixels.
+      side: side of the images in pixels.
       l2: lambda, weight of the squared norm of the standardized image.
       jitter: largest random shift before each gradient, in pixels.
       blur_every: steps between two blurs and clippings.
-      blur_sigma: of the blur, in pixels; 0 leaves it out.
+      blur_sigma: sigma of the blur, in pixels; 0 leaves it out.
       clip_percentile: percent of the pixels, those of the smallest norm, that are set to 0; 0 leaves it out.
 
     Returns:

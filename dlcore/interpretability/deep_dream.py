@@ -67,7 +67,7 @@ def ascend(
       objective: image [H, W, C] in [0, 1] -> [].
       image: [H, W, C] in [0, 1].
       key: PRNG key of the shifts.
-      steps: to try.
+      steps: number of steps to try.
       step_size: s, the mean change of a pixel; it is halved whenever a step would lower the objective.
       jitter: largest shift, in pixels, around the edges.
 
@@ -114,7 +114,7 @@ def deep_dream(
       key: PRNG key of the shifts.
       octaves: copies, the whole image among them; those with a side below 32 pixels are left out.
       scale: from one to the next.
-      steps: on each copy.
+      steps: number of steps on each copy.
       step_size: mean change of a pixel in a step.
       jitter: largest shift before each step, in pixels.
 
@@ -122,7 +122,7 @@ def deep_dream(
       The image, in [0, 1], and the [steps, 2] values of each copy, as `ascend` gives them.
 
     Raises:
-      ValueError: as `octave_sizes`.
+      ValueError: see `octave_sizes`.
     """
     detail, values = jnp.zeros_like(image), []
     climb = jax.jit(lambda image, key: ascend(objective, image, key, steps=steps, step_size=step_size, jitter=jitter))

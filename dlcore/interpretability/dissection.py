@@ -45,7 +45,7 @@ def activation_thresholds(maps: jax.Array, share: float = 0.005) -> jax.Array:
 
     Args:
       maps: [N, h, w, D].
-      share: of the places.
+      share: fraction of the places.
 
     Returns:
       [D].

@@ -126,7 +126,7 @@ def learner(
     Args:
       model: `StyleNet` of as many styles.
       network: a network whose `features(x)` gives maps by name.
-      variables: of `network`, frozen.
+      variables: variables of `network`, frozen.
       optimizer: optax transformation for the parameters of `model`.
       styles: images [h, w, C] whose styles to learn, uint8, or float in [0, 1]; sizes may differ.
       mean: [C], of the pixels that `network` was trained on.

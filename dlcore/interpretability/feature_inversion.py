@@ -39,7 +39,7 @@ def learner(
 
     Args:
       model: a network whose `features(x)` gives maps by name.
-      variables: of the model, frozen.
+      variables: variables of the model, frozen.
       optimizer: any optax transformation, such as L-BFGS.
       mean: [C], of the pixels that the network was trained on.
       std: [C], of the pixels that the network was trained on.

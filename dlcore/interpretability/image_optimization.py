@@ -128,8 +128,8 @@ def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tupl
 
     Args:
       model: a network with a method `features`.
-      variables: of the model.
-      channels: of its images.
+      variables: variables of the model.
+      channels: number of channels of its images.
       **layers: names by argument.
 
     Raises:

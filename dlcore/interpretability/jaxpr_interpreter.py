@@ -23,7 +23,7 @@ def name_of_call(equation: core.JaxprEqn) -> str | None:
     """Return the name of a function with a custom derivative, such as `jax.nn.relu`.
 
     Args:
-      equation: of a jaxpr.
+      equation: an equation of a jaxpr.
 
     Returns:
       Its name, as "relu"; None for any other step.
@@ -38,8 +38,8 @@ def count_calls(jaxpr: core.Jaxpr, name: str) -> int:
     """Count the calls of a function with a custom derivative, in loops and branches too.
 
     Args:
-      jaxpr: to search.
-      name: as `name_of_call` tells it.
+      jaxpr: jaxpr to search.
+      name: name, as `name_of_call` returns it.
 
     Returns:
       The calls that the program text holds; one in a loop's body counts once.

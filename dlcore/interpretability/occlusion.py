@@ -23,7 +23,7 @@ def window_starts(side: int, window: int, stride: int) -> np.ndarray:
     """Place windows along one side.
 
     Args:
-      side: of the image, in pixels.
+      side: side of the image in pixels.
       window: side of a window, in pixels.
       stride: between two windows, in pixels.
 
@@ -60,14 +60,14 @@ def occlusion_grid(
       labels: [B] int, whose scores; None for the highest of each image.
       window: side of a window, in pixels.
       stride: between two windows, in pixels.
-      value: of covered pixels, in the units of `images`; (), [C] or [B, 1, 1, C].
+      value: value of covered pixels, in the units of `images`; (), [C] or [B, 1, 1, C].
       chunk: windows that are computed at once, for speed; they take memory.
 
     Returns:
       [B, rows, columns], positive where the window hides what speaks for the class.
 
     Raises:
-      ValueError: as `window_starts`, or a label is none of the classes (traced ones pass).
+      ValueError: see `window_starts`, or a label is none of the classes (traced ones pass).
     """
     height, width = images.shape[1:3]
     rows, columns = window_starts(height, window, stride), window_starts(width, window, stride)
@@ -114,14 +114,14 @@ def occlusion_map(
       labels: [B] int, whose scores; None for the highest of each image.
       window: side of a window, in pixels.
       stride: between two windows, in pixels; pixels that none covers, where it is larger than the window, get 0.
-      value: of covered pixels, in the units of `images`; (), [C] or [B, 1, 1, C].
+      value: value of covered pixels, in the units of `images`; (), [C] or [B, 1, 1, C].
       chunk: windows that are computed at once, for speed; they take memory.
 
     Returns:
       [B, H, W].
 
     Raises:
-      ValueError: as `window_starts`.
+      ValueError: see `window_starts`.
     """
     fall = occlusion_grid(score, images, labels, window=window, stride=stride, value=value, chunk=chunk)
     covers = []

@@ -61,7 +61,7 @@ def with_relu(function: Callable[..., Any], relu: Callable[[jax.Array], jax.Arra
     """Replace every `jax.nn.relu` of a function.
 
     Args:
-      function: that JAX can trace, such as a network's.
+      function: function that JAX can trace, such as a network's.
       relu: what to call instead.
 
     Returns:

@@ -165,14 +165,14 @@ def integrated_gradients(
       labels: [B] int, whose scores; None for the highest of each image.
       baseline: x0, in the units of `images`; anything that broadcasts to them: black, the mean, a blurred copy.
       steps: gradients on the way.
-      rule: of `integration_points`.
+      rule: rule from `integration_points`.
       chunk: gradients that are computed at once, which is faster where B is small; they take memory.
 
     Returns:
       [B, H, W, C].
 
     Raises:
-      ValueError: as `integration_points`, or `chunk` is below 1.
+      ValueError: see `integration_points`, or `chunk` is below 1.
     """
     points, weights = integration_points(steps, rule)
     labels = score(images).argmax(-1) if labels is None else labels

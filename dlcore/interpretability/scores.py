@@ -47,7 +47,7 @@ def box_of_map(values: np.ndarray, share: float = 0.2) -> np.ndarray:
 
     Args:
       values: [H, W].
-      share: of the maximum.
+      share: fraction of the maximum.
 
     Returns:
       [4] float32: left, top, right, bottom, in pixels; the whole image where no value is positive.
@@ -84,7 +84,7 @@ def deletion_insertion(
       images: [B, H, W, C] float.
       maps: [B, H, W]; the largest value comes first, of equal ones the upper left.
       labels: [B] int, whose scores.
-      steps: in which all pixels are covered.
+      steps: number of steps in which all pixels are covered.
       baseline: what covers them, in the units of `images`; anything that broadcasts to them: a number, a blurred copy.
 
     Returns:

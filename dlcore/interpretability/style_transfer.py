@@ -107,7 +107,7 @@ def learner(
 
     Args:
       model: a network whose `features(x)` gives maps by name.
-      variables: of the model, frozen.
+      variables: variables of the model, frozen.
       optimizer: any optax transformation, such as L-BFGS.
       mean: [C], of the pixels that the network was trained on.
       std: [C], of the pixels that the network was trained on.
@@ -116,7 +116,7 @@ def learner(
       content_weight: alpha, weight of the content loss.
       style_weight: beta, weight of the mean style loss of the layers.
       variation_weight: gamma, weight of the total variation.
-      start: of the image: noise around gray, or the content image.
+      start: start of the image: noise around gray, or the content image.
 
     Returns:
       The learner, of images in uint8, or float in [0, 1]. Its metrics are the unweighted terms.

@@ -56,7 +56,7 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
 
     Args:
       function: images [B, H, W, C] -> map [B, h, w, D].
-      shape: of the images.
+      shape: shape of the images.
 
     Returns:
       The reach along the height and along the width.
@@ -93,7 +93,7 @@ def top_patches(
       maps: [N, h, w, D], of the images.
       images: [N, H, W, C], as they are to be shown.
       channel: d.
-      reach: of a place of the map, as `receptive_field` reads it off.
+      reach: receptive field of a position of the map, as `receptive_field` reads it off.
       count: K, patches; each is from another image.
       fill: value of pixels outside of an image.
 

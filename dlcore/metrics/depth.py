@@ -29,7 +29,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
     Args:
       prediction: [H, W], or any one shape; depths below 1e-6 count as 1e-6.
       truth: true depth, of the same shape.
-      mask: of the same shape; pixels of mask 0 do not count. None counts all.
+      mask: mask of the same shape; pixels of mask 0 do not count. None counts all.
 
     Returns:
       {name: scalar}; 0 where no pixel counts.

@@ -45,7 +45,7 @@ def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
 
     Args:
       truth: image of any shape.
-      image: of the same shape.
+      image: array of the same shape.
 
     Returns:
       Scalar; 0, with a gradient of 0, for equal images.

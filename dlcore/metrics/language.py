@@ -25,7 +25,7 @@ class _MeanNats(Sum):
 
         Args:
           nats: -log p of each token, of any shape.
-          mask: of the same shape; tokens of mask 0 do not count. None counts all.
+          mask: mask of the same shape; tokens of mask 0 do not count. None counts all.
 
         Returns:
           The metric.

@@ -137,7 +137,7 @@ class BoundaryIoU(Metric):
           labels: [B, H, W] int.
           num_classes: C.
           mask: [B]; images of mask 0 do not count. None counts all.
-          void_label: of pixels that do not count; None for no such label.
+          void_label: label of pixels that do not count; None for no such label.
           width: d, in pixels.
 
         Returns:
@@ -199,7 +199,7 @@ def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -
 
     Args:
       prediction: [D, H, W], occupancy as bool or as a number.
-      truth: of the same shape.
+      truth: target values, array of the same shape.
       threshold: voxels above it are occupied; bools are taken as they are.
 
     Returns:

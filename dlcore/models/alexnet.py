@@ -44,7 +44,7 @@ class AlexNet(Backbone):
         normalization, an unpadded image, and that paper's initial values.
       hidden: units of each of the two hidden dense layers.
       dropout: probability of dropping a unit of the dense layers in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each convolution in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -37,7 +37,7 @@ class AllCNN(Backbone):
       width: channels of the first three convolutions; the others have twice as many.
       dropout: probability of dropping a value after each convolution of stride 2.
       input_dropout: probability of dropping a value of the image.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -48,7 +48,7 @@ class Backbone(nn.Module):
 
         Args:
           x: [B, H, W, C], images.
-          train: as in `__call__`.
+          train: training mode, see `__call__`.
 
         Returns:
           {stage: [B, h, w, channels]}, from the image to the head.
@@ -64,9 +64,9 @@ class Backbone(nn.Module):
         """Add a perturbation to a map, as flax's `perturb` does; `init` makes no variables for it.
 
         Args:
-          name: of the map, as in `features`.
+          name: name of the map, as in `features`.
           value: [B, h, w, channels], the map.
-          collection: of the variables that hold the perturbations.
+          collection: name of the collection of the variables that hold the perturbations.
 
         Returns:
           The map plus the variable of that name, whose gradient is that of the map; the map where there is none.
@@ -102,7 +102,7 @@ class MLPHead(nn.Module):
 
     Args:
       features: outputs.
-      units: of the hidden layer.
+      units: units of the hidden layer.
       kernel_init: initializer of the last layer's kernel.
     """
 
@@ -140,8 +140,8 @@ def with_mlp_head(model: Backbone, units: int) -> Backbone:
     """Put an `MLPHead` in place of a network's linear head; its parameters are head/hidden and head/logits.
 
     Args:
-      model: whose head ends in the linear layer of `Backbone`.
-      units: of the hidden layer.
+      model: model whose head ends in the linear layer of `Backbone`.
+      units: units of the hidden layer.
 
     Returns:
       The same network with the other head.

@@ -71,13 +71,13 @@ class BART(EncoderDecoder):
       num_heads: attention heads of each block; divides the width.
       width: features of a token; even.
       mlp_features: hidden units of a block's MLP.
-      activation: of the MLP: gelu, relu or silu.
+      activation: activation of the MLP: gelu, relu or silu.
       positions: learned, a table and then a layer norm, or sinusoidal, sines on a scaled embedding.
       head_bias: add a bias to the logits.
       pad_token: where the source has this token, nothing is seen.
       dropout: probability to drop a value of the embedding or of a branch in training.
       attention_dropout: probability to drop an attention weight in training.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 

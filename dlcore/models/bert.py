@@ -72,8 +72,8 @@ class BERT(nn.Module):
       hidden_act: activation of the MLPs and of the head of tokens, by transformers' name, such as gelu or relu.
       head: what a call gives: tokens, logits of each token, or pooled, a vector of the text.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
-      epsilon: of the layer norms.
-      dtype: of computation; None takes the parameters'.
+      epsilon: epsilon of the layer norms.
+      dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 

@@ -63,7 +63,7 @@ class CLIP(nn.Module):
 
     Args:
       vocab_size: different tokens.
-      end_token: that ends a text; the text's vector is read there.
+      end_token: token that ends a text; the text's vector is read there.
       window: the most tokens of a text.
       image_size: side in pixels of the square images.
       patch_size: side in pixels of a patch; divides the image's.
@@ -78,11 +78,11 @@ class CLIP(nn.Module):
       text_heads: attention heads of the text's transformer.
       mlp_ratio: hidden units of a block's MLP by its width.
       mlp_features: hidden units of a block's MLP, of both transformers; None for mlp_ratio times the width.
-      text_mlp_features: of the text's transformer, where it has others; None for mlp_features.
-      activation: of the MLPs, by transformers' name: quick_gelu (OpenAI's weights), gelu (OpenCLIP's H and G),
-        gelu_pytorch_tanh (SigLIP's).
-      epsilon: of the layer norms.
-      dtype: of computation; None takes the parameters'.
+      text_mlp_features: MLP width of the text transformer, if it differs; None for mlp_features.
+      activation: activation of the MLPs, by transformers' name: quick_gelu (OpenAI's weights), gelu (OpenCLIP's H and
+        G), gelu_pytorch_tanh (SigLIP's).
+      epsilon: epsilon of the layer norms.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int
@@ -257,8 +257,8 @@ class SigLIP(CLIP):
     All fields of `CLIP`; D is the width of the image's tokens, and `embedding_size` and `end_token` are not used.
 
     Args:
-      activation: of the MLPs, by transformers' name.
-      epsilon: of the layer norms.
+      activation: activation of the MLPs, by transformers' name.
+      epsilon: epsilon of the layer norms.
     """
 
     activation: str = "gelu_pytorch_tanh"
@@ -407,7 +407,7 @@ def load_torch(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dict of transformers' CLIPModel or SiglipModel, or of OpenAI's CLIP, OpenCLIP's or its SigLIP.
 
     Args:
-      model: of the same form.
+      model: model of the same form.
       state_dict: {name: array}.
 
     Returns:

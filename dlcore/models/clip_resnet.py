@@ -36,7 +36,7 @@ class AttentionPool(nn.Module):
       features: D, of the output.
       num_heads: attention heads.
       grid: rows and columns of the map whose positions are learned.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -100,9 +100,9 @@ class ModifiedResNet(nn.Module):
       features: D, of the output.
       stages: blocks of each stage; every stage but the first halves the map and doubles the channels.
       width: channels of the stem.
-      num_heads: of the attention that pools.
+      num_heads: number of heads of the attention that pools.
       image_size: side in pixels of the square images.
-      dtype: of computation; None takes the input's.
+      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int

@@ -76,7 +76,7 @@ class ConvNeXtBlock(nn.Module):
     Args:
       layer_scale: initial value of gamma, the gain of each channel of the branch.
       drop_path: probability of dropping the branch of an example in training (stochastic depth).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     layer_scale: float = 1e-6
@@ -122,7 +122,7 @@ class ConvNeXt(Backbone):
       layer_scale: initial value of gamma, the gain of each channel of a block's branch.
       drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
         at the first block.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -34,7 +34,7 @@ class DecoderOnly(nn.Module):
         Args:
           tokens: [B, T] int, T at most the window.
           train: apply dropout, with the "dropout" rng.
-          cache: of the tokens before; None: there are none.
+          cache: cache of the earlier tokens; None if there are none.
 
         Returns:
           [B, T, width], of the last norm; with a cache (that, the cache after the tokens).
@@ -63,7 +63,7 @@ class DecoderOnly(nn.Module):
         Args:
           tokens: [B, T] int, T at most the window.
           train: apply dropout, with the "dropout" rng.
-          cache: of the tokens before; None: there are none.
+          cache: cache of the earlier tokens; None if there are none.
 
         Returns:
           [B, T, V] logits, at least float32; with a cache (logits, the cache after the tokens).
@@ -77,7 +77,7 @@ class DecoderOnly(nn.Module):
         Args:
           tokens: [B, T] int, padded at the end with anything.
           lengths: [B] int, tokens of each prompt, at least 1.
-          cache: of `init_cache`.
+          cache: cache from `init_cache`.
 
         Returns:
           (the cache after the prompts, logits [B, V] of the token after each).

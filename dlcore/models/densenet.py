@@ -41,7 +41,7 @@ class DenseLayer(nn.Module):
       growth_rate: K, channels that the layer adds.
       bottleneck: channels between the two convolutions, as a multiple of K.
       dropout: probability of dropping a value of the output in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -79,7 +79,7 @@ class DenseBlock(nn.Module):
       growth_rate: K, channels that a layer adds.
       bottleneck: channels between a layer's two convolutions, as a multiple of K.
       dropout: probability of dropping a value after each layer in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each layer in the backward pass: none, products, weights or full, with which memory grows
         with the layers, not with their square.
@@ -119,7 +119,7 @@ class Transition(nn.Module):
 
     Args:
       features: output channels.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -155,7 +155,7 @@ class DenseNet(Backbone):
       dropout: probability of dropping a value after each layer in training.
       stem: imagenet: a 7x7 convolution of stride 2, batch norm, ReLU and max pooling; cifar: a 3x3 convolution of
         stride 1.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -119,7 +119,7 @@ def load_torch(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, facebook's or timm's.
 
     Args:
-      model: of the same form, with the image size of the table of positions.
+      model: model of the same form, with the image size of the table of positions.
       state_dict: {name: array}; the mask token of its training is left out.
 
     Returns:

@@ -67,9 +67,9 @@ class Scale(NamedTuple):
     """Multipliers of a network's size.
 
     Args:
-      depth: of the number of layers.
-      width: of the number of channels.
-      resolution: of the image's side.
+      depth: multiplier of the number of layers.
+      width: multiplier of the number of channels.
+      resolution: resolution of the image's side.
     """
 
     depth: float
@@ -104,7 +104,8 @@ def search_reward(accuracy: float, cost: float, target: float, exponent: float =
       accuracy: accuracy of the candidate.
       cost: multiplications or latency of the candidate.
       target: cost that is aimed at, in the same unit.
-      exponent: with -0.07, twice the cost must bring 5% more accuracy (relatively) for the same reward.
+      exponent: exponent of the cost; with -0.07, twice the cost must bring 5% more accuracy (relatively) for the same
+        reward.
 
     Returns:
       The reward, equal to the accuracy where the cost is the target.
@@ -121,7 +122,7 @@ class MBConv(nn.Module):
       survival: probability of keeping the branch of an example in training (stochastic depth).
       epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -201,7 +202,7 @@ class EfficientNet(Backbone):
       drop_path: block i of n drops the branch of an example in training with probability drop_path * i / n.
       epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -71,7 +71,7 @@ class EncoderDecoder(nn.Module):
         """Compute the logits of each next token by teacher forcing.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           tokens: [B, T] int.
           train: apply dropout, with the "dropout" rng.
 
@@ -89,7 +89,7 @@ class EncoderDecoder(nn.Module):
         """Make the carry before the first token.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           length: tokens that will be read at most.
 
         Returns:

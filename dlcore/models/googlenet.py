@@ -107,7 +107,7 @@ class ConvNorm(nn.Module):
       padding: pixels on each side, or as `dlcore.nn.Conv` takes it.
       batch_norm: False: a bias of 0.2 and Xavier kernels instead.
       kernel_init: initializer of the kernel where there is batch norm.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -149,7 +149,7 @@ class Inception(nn.Module):
       widths: channels of the branches, as in MODULES.
       largest_kernel: kernel of the third branch: 3, or the paper's 5.
       batch_norm: batch norm after every convolution; False: biases.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -190,7 +190,7 @@ class NaiveInception(nn.Module):
     Args:
       widths: channels of the 1x1, 3x3 and 5x5 kernels; the pooling keeps those of x.
       batch_norm: batch norm after every convolution; False: biases.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -227,7 +227,7 @@ class AuxiliaryHead(nn.Module):
       hidden: units of the hidden layer.
       batch_norm: batch norm after every convolution; False: biases.
       dropout: probability of dropping a hidden unit in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
@@ -278,7 +278,7 @@ class GoogLeNet(Backbone):
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
       dropout: probability of dropping a value before the head in training.
       aux_dropout: probability of dropping a hidden unit of an auxiliary head in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -65,8 +65,8 @@ class GPT2(DecoderOnly):
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
-      epsilon: of the layer norms.
-      dtype: of computation; None takes the parameters'.
+      epsilon: epsilon of the layer norms.
+      dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 

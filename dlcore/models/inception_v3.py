@@ -62,7 +62,7 @@ class InceptionBlock(nn.Module):
       width_mult: multiplier of all channels.
       pool: what the pooled branch of A, C and E takes of 3x3: average, of the map and zeros around it; inside, of the
         map alone; or max.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -232,7 +232,7 @@ class AuxiliaryHead(InceptionBlock):
       features: unused.
       width_mult: multiplier of all channels.
       pool: unused.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       num_classes: number of classes, the length of the logits.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
@@ -288,7 +288,7 @@ class InceptionV3(Backbone):
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
       fid: pool as the network of published Fréchet distances.
       dropout: probability of dropping a value before the head in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -38,7 +38,7 @@ class LeNet5(Backbone):
       num_classes: number of classes, the length of the logits.
       activation: nonlinearity of every layer but the head.
       pooling: average or maximum over each 2x2.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """

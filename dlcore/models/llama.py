@@ -55,11 +55,11 @@ class Llama(DecoderOnly):
       num_kv_heads: heads of keys and values, a divisor of the heads.
       width: features of a token.
       mlp_features: hidden units of a block's perceptron.
-      period: of the rotary positions.
+      period: period of the rotary positions.
       tied: the embedding is the head.
       dropout: probability to drop a value of a branch in training.
-      epsilon: of the norms.
-      dtype: of computation; None takes the parameters'.
+      epsilon: epsilon of the norms.
+      dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 

@@ -73,8 +73,8 @@ class MAE(nn.Module):
       decoder_heads: attention heads of the decoder.
       decoder_features: hidden units of the decoder's MLPs.
       mask_ratio: share of the patches that are masked.
-      epsilon: of the layer norms; 1e-12 in transformers.
-      dtype: of computation; None takes the parameters'.
+      epsilon: epsilon of the layer norms; 1e-12 in transformers.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     channels: int
@@ -164,7 +164,7 @@ class MAE(nn.Module):
         """Build the table of positions.
 
         Args:
-          grid: of `grid`.
+          grid: result of `grid`.
           width: D, features of a token.
 
         Returns:
@@ -307,7 +307,7 @@ class VideoMAE(MAE):
         """Build the table of positions: waves of the place in the sequence of patches.
 
         Args:
-          grid: of `grid`.
+          grid: result of `grid`.
           width: D, features of a token.
 
         Returns:
@@ -371,7 +371,7 @@ def load_torch(model: MAE, state_dict: Mapping[str, Any], image: tuple[int, ...]
     """Convert the state dict of transformers' ViTMAEForPreTraining or VideoMAEForPreTraining, or of facebook's MAE.
 
     Args:
-      model: of the same form.
+      model: model of the same form.
       state_dict: {name: array}; tables of positions are compared with those that are computed, and left out, and so
         is what stands behind the encoder where `decoder_depth` is 0.
       image: shape of an example, (H, W, C) or (F, H, W, C).
@@ -418,7 +418,7 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any]) -> dict[str, Any
 
     Args:
       model: a `MAE` or `VideoMAE`.
-      state_dict: as in `load_torch`.
+      state_dict: PyTorch state dict, see `load_torch`.
 
     Returns:
       The variables, {"params": ...}.

@@ -38,7 +38,7 @@ class MixerBlock(nn.Module):
       channels_hidden: hidden units of the MLP across channels.
       dropout: probability of dropping a value of the MLPs in training.
       drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     tokens_hidden: int
@@ -79,7 +79,7 @@ class Mixer(Backbone):
       channels_ratio: hidden units of channel mixing, as a multiple of `width`.
       dropout: probability of dropping a value of the MLPs in training.
       drop_path: probability of dropping a branch of an example in training, the same in all blocks.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

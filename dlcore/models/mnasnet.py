@@ -48,7 +48,7 @@ class MnasBlock(nn.Module):
       kernel_size: side of the depthwise kernel.
       stride: stride of the depthwise convolution.
       expansion: inner channels as a multiple of the input's.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -106,7 +106,7 @@ class MNASNet(Backbone):
       settings: (expansion, channels, kernel, stride, blocks) of each stage.
       width_mult: multiplier of all channels but the last 1280, rounded to multiples of 8 (the paper's alpha).
       dropout: probability of dropping a value before the head in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -40,7 +40,7 @@ class SeparableBlock(nn.Module):
     Args:
       features: output channels.
       stride: stride of the depthwise convolution.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -84,7 +84,7 @@ class MobileNetV1(Backbone):
       settings: (channels, blocks, stride) of each stage.
       width_mult: multiplier of all channels, rounded to multiples of 8 (the paper's alpha).
       stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

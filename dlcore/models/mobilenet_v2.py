@@ -59,7 +59,7 @@ class ConvNorm(nn.Module):
       activation: function after batch norm; None for none.
       epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -108,7 +108,7 @@ class InvertedResidual(nn.Module):
       features: output channels.
       stride: stride of the depthwise convolution.
       expansion: inner channels as a multiple of the input's; 1 leaves the first convolution out.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -152,7 +152,7 @@ class MobileNetV2(Backbone):
       width_mult: multiplier of all channels, rounded to multiples of 8; the last convolution keeps at least 1280.
       dropout: probability of dropping a value before the head in training.
       stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

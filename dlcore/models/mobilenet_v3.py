@@ -91,7 +91,7 @@ class MobileNetV3Block(nn.Module):
 
     Args:
       setting: the block's row of the table.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -139,7 +139,7 @@ class MobileNetV3(Backbone):
         which LR-ASPP reads one.
       dilate: in the last stage, keep the size of the map (stride 16) and dilate the depthwise convolutions by 2.
       dropout: probability of dropping a value before the head in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

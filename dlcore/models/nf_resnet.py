@@ -45,7 +45,7 @@ class ScaledStdConv(nn.Module):
       stride: stride of the convolution.
       epsilon: added to the variance of the weights.
       gain_init: initializer of each output channel's gain.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: int
@@ -85,7 +85,7 @@ class NFBlock(nn.Module):
       alpha: factor of the branch.
       variance: variance of x, known beforehand.
       zero_init_residual: zero the last gain, so that the block starts as the identity where the shape stays.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: int
@@ -128,7 +128,7 @@ class NFResNet(Backbone):
       alpha: factor of each block's branch.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

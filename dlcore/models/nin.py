@@ -35,7 +35,7 @@ class MLPConv(nn.Module):
     Args:
       features: units of each layer.
       kernel_size: side in pixels of a patch.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: tuple[int, ...]
@@ -69,7 +69,7 @@ class NetworkInNetwork(Backbone):
       stages: units of each layer of each mlpconv; the class maps follow as the last layer of the last one.
       kernel_sizes: side in pixels of the patches of each stage.
       dropout: probability of dropping a value after each pooling in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each mlpconv in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -72,7 +72,7 @@ def normalization(name: str, fields: Mapping[str, Any] | None = None) -> Normali
 
     Args:
       name: a name of `dlcore.models.list_models()` that reads images.
-      fields: of the model; with `transform_input` it turns standardized pixels into [-1, 1] itself.
+      fields: fields of the model; with `transform_input` it turns standardized pixels into [-1, 1] itself.
 
     Returns:
       Mean and standard deviation.

@@ -118,7 +118,7 @@ class RegNetBlock(nn.Module):
       stride: stride of the 3x3 convolution.
       group_width: channels of a group of the 3x3 convolution.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -165,7 +165,7 @@ class RegNet(Backbone):
       group_width: channels of a group of the 3x3 convolutions.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
       stem_width: channels of the stem.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

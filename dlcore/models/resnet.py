@@ -81,7 +81,7 @@ class SqueezeExcitation(nn.Module):
       features: units between the two layers: C / 16 in the paper, which timm rounds to a multiple of 8.
       activation: function after the first layer.
       gate: function after the second layer.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       kernel_init: initializer of both kernels.
     """
 
@@ -119,7 +119,7 @@ class BasicBlock(nn.Module):
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -175,7 +175,7 @@ class Bottleneck(nn.Module):
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -255,11 +255,10 @@ class ResNet(Backbone):
       use_se: squeeze-and-excitation in every block.
       skip: shortcuts; False gives the plain network.
       dilate: for each stage but the first, keep the size of the map and dilate the convolutions behind instead
-        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True)
-        have stride 8; () is no.
+        (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True) have stride 8; () is no.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

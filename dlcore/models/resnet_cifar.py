@@ -62,7 +62,7 @@ class BasicBlock(nn.Module):
       stride: stride of the first convolution.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       drop_path: probability of dropping the branch of an example in training.
     """
@@ -110,7 +110,7 @@ class CifarResNet(Backbone):
       stem_stride: 2 halves the map at once and quarters the cost: a wider network in the same time.
       skip: shortcuts; False gives the plain network.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -56,7 +56,7 @@ class PreActBottleneck(nn.Module):
       features: a quarter of the output channels.
       stride: stride of the 3x3 convolution.
       project: make the shortcut a 1x1 convolution, for where the shape changes.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -92,7 +92,7 @@ class PreActBasicBlock(nn.Module):
       features: output channels.
       stride: stride of the first convolution.
       project: make the shortcut a 1x1 convolution, for where the shape changes.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -135,7 +135,7 @@ class ResNetV2(Backbone):
       block: PreActBottleneck or PreActBasicBlock.
       width: channels of the stem and `features` of the first stage's blocks.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -59,7 +59,7 @@ class ShuffleUnit(nn.Module):
     Args:
       features: output channels, an even number; at stride 1 those of x.
       stride: stride of the depthwise convolutions, 1 or 2.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -116,7 +116,7 @@ class ShuffleNetV2(Backbone):
       widths: channels of each stage.
       last_channel: channels of the last convolution.
       stem_width: channels of the stem.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each unit in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -30,7 +30,7 @@ class SmallCNN(Backbone):
       num_classes: number of classes, the length of the logits.
       widths: output channels of each 4x4 convolution of stride 2.
       hidden: units of the hidden layer.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """

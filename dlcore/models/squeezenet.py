@@ -38,7 +38,7 @@ class Fire(nn.Module):
     Args:
       squeeze: channels between.
       expand: channels of the 1x1 and of the 3x3 output each.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     squeeze: int
@@ -70,7 +70,7 @@ class SqueezeNet(Backbone):
       stem_conv: channels, kernel size and stride of the first convolution.
       stages: (squeeze, expand) of the fire modules after each pooling.
       dropout: probability of dropping a value before the head in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each fire module in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -27,7 +27,8 @@ def stored_models(kind: str) -> dict[str, dict[str, Any]]:
     """Read what is stored of the models of a kind; neither jax nor a model is imported.
 
     Args:
-      kind: of `dlcore.models.registry.FILES`: image, tokens, pairs, encoder, detection, segmentation or generative.
+      kind: name from `dlcore.models.registry.FILES`: image, tokens, pairs, encoder, detection, segmentation or
+        generative.
 
     Returns:
       {name: {"family": file, "parameters": count, "reads": "224x224x3" or "tokens"}}, sorted.

@@ -154,7 +154,7 @@ class SwinBlock(nn.Module):
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
       drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     num_heads: int
@@ -210,7 +210,7 @@ class PatchMerging(nn.Module):
     """Concatenate each 2x2 neighbors, normalize them and project them to twice the channels.
 
     Args:
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     dtype: Any = None
@@ -247,7 +247,7 @@ class Swin(Backbone):
       attention_dropout: probability of dropping an attention weight.
       drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
         at the first block.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

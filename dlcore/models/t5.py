@@ -72,8 +72,8 @@ class T5(EncoderDecoder):
       max_distance: from about this distance on, all tokens share a bucket.
       pad_token: where the source has this token, nothing is seen.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
-      epsilon: of the norms.
-      dtype: of computation; None takes the parameters'.
+      epsilon: epsilon of the norms.
+      dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 

@@ -63,9 +63,9 @@ class TorchTensor(NamedTuple):
     """A tensor whose numbers lie in a storage.
 
     Args:
-      storage: of the file.
-      offset: of the first number in the storage.
-      shape: of the tensor.
+      storage: storage of the file.
+      offset: offset of the first number in the storage.
+      shape: shape of the tensor.
       strides: between numbers, along each axis.
     """
 
@@ -129,7 +129,7 @@ def read_torch_file(path: str | Path) -> Any:
     """Read what `torch.save` wrote.
 
     Args:
-      path: of the file.
+      path: path of the file.
 
     Returns:
       The content, with a `TorchTensor` for each tensor and an `Unknown` for each object of another class.

@@ -61,7 +61,7 @@ class Layout(NamedTuple):
     """The names of one project for a network that several projects publish.
 
     Args:
-      pattern: of a key that only files of this project have, after `older`; "" for any file.
+      pattern: pattern of a key that only files of this project have, after `older`; "" for any file.
       names: pairs of `re.sub` on the name that a leaf's path gives.
       older: pairs of `re.sub` that turn the keys of older files into today's.
       ignored: pattern of keys that are not weights.
@@ -286,7 +286,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz file.
 
     Args:
-      path: of the file.
+      path: path of the file.
 
     Returns:
       {name: array}.

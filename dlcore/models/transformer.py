@@ -40,7 +40,7 @@ class Transformer(EncoderDecoder):
       dropout_rate: probability to drop a value of an embedding, of a branch or of a perceptron in training.
       attention_dropout_rate: probability to drop an attention weight in training.
       pre_norm: normalize the input of each branch instead of the sum after it, which learns without a long warm-up.
-      dtype: of computation; None means by promotion.
+      dtype: dtype of the computation; None means by promotion.
     """
 
     vocab_size: int
@@ -84,7 +84,7 @@ class Transformer(EncoderDecoder):
         """Read the weights of the last block's attention to the source, averaged over its heads.
 
         Args:
-          intermediates: that `decode` has sown.
+          intermediates: intermediates that `decode` has sown.
 
         Returns:
           [B, T, S] with sum 1 over S.

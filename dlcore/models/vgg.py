@@ -76,7 +76,7 @@ class VGG(Backbone):
       batch_norm: batch norm after each convolution.
       pooling: max, or avg, which Gatys et al. prefer where gradients reach the image; weights serve either.
       dropout: probability of dropping a hidden unit of the dense layers in training.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -134,7 +134,7 @@ def video_state_dict_names(variables: Any) -> dict[str, tuple[str, ...]]:
     """Name torchvision's tensor of each array of a network.
 
     Args:
-      variables: of a `VideoResNet`, or their shapes.
+      variables: variables of a `VideoResNet`, or their shapes.
 
     Returns:
       Torchvision's name -> path in the variables.
@@ -151,7 +151,7 @@ def video_weights_from_torch(state_dict: Mapping[str, Any], variables: Any) -> A
 
     Args:
       state_dict: torchvision's name -> array; `num_batches_tracked` is left out.
-      variables: of the `VideoResNet` with as many classes, or their shapes.
+      variables: variables of the `VideoResNet` with as many classes, or their shapes.
 
     Returns:
       Variables of NumPy arrays; kernels [out, in, t, h, w] become [t, h, w, in, out].
@@ -183,7 +183,7 @@ def example_inputs(model: VideoResNet) -> tuple[jax.Array]:
     """Build inputs that initialize a model.
 
     Args:
-      model: of `MODELS`.
+      model: name from `MODELS`.
 
     Returns:
       (a clip [1, 16, 112, 112, 3],), as published.
@@ -195,7 +195,7 @@ def from_torch_names(model: VideoResNet, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of torchvision to the variables of a network of clips.
 
     Args:
-      model: of `MODELS`.
+      model: name from `MODELS`.
       state_dict: {name: array}.
 
     Returns:

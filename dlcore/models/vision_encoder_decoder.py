@@ -118,9 +118,9 @@ class VisionEncoderDecoder(EncoderDecoder):
       width: features of a token.
       mlp_features: hidden units of the MLP in a block of the ViT; the decoder's are 4 widths.
       dropout: probability to drop a value of an embedding, of a branch or, in the decoder, an attention weight.
-      encoder_epsilon: of the ViT's layer norms.
-      epsilon: of the decoder's layer norms.
-      dtype: of computation; None takes the parameters'.
+      encoder_epsilon: epsilon of the ViT's layer norms.
+      epsilon: epsilon of the decoder's layer norms.
+      dtype: dtype of the computation; None takes the parameters'.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 

@@ -134,7 +134,7 @@ class ViT(Backbone):
         at the first block.
       layer_scale: initial factor of each channel of a block's branches, which is learned; None: they have none.
       epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -39,7 +39,7 @@ class SeparableConv(nn.Module):
 
     Args:
       features: output channels.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: int
@@ -68,7 +68,7 @@ class XceptionBlock(nn.Module):
       widths: channels of each separable convolution.
       stride: 2 ends with a max pooling.
       start_with_relu: apply a ReLU before the first convolution.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -114,7 +114,7 @@ class Xception(Backbone):
       entry_widths: channels of the blocks of the entry flow.
       middle_blocks: blocks of three convolutions in the middle flow.
       exit_widths: channels at the end of the last block, and of the two separable convolutions after it.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -40,7 +40,7 @@ class ConvNorm(nn.Module):
       kernel_size: side of the kernel.
       stride: stride of the convolution.
       activate: apply the ReLU.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -73,7 +73,7 @@ class SeparableConvNorm(nn.Module):
       features: output channels.
       stride: stride of the depthwise convolution.
       activate: apply a ReLU after each batch norm.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -134,7 +134,7 @@ class AlignedBlock(nn.Module):
       stride: stride of the last one.
       relu_first: apply a ReLU before each separable convolution; otherwise after every batch norm.
       skip: add the shortcut.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -177,7 +177,7 @@ class AlignedXception(Backbone):
       entry_widths: channels of the blocks of the entry flow, each of stride 2.
       middle_blocks: blocks of stride 1 in the middle flow.
       exit_widths: channels of the three convolutions of each of the last two blocks.
-      dtype: what to compute in, such as bfloat16; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).

@@ -24,7 +24,7 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
     """Compare runs: write a page of their curves, and list the settings that differ.
 
     Args:
-      folders: of at least two runs.
+      folders: folders of at least two runs.
       out: the HTML file to write; its folder is made.
       x: "step" or "epoch", the horizontal axis.
 
@@ -71,7 +71,7 @@ def differing_settings(names: Sequence[str], configs: Sequence[dict]) -> list[di
     """List the settings whose values are not the same in all runs.
 
     Args:
-      names: of the runs.
+      names: names of the runs.
       configs: the content of each config.json.
 
     Returns:
@@ -95,7 +95,7 @@ def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[
     """Read the last and the best value of each metric of each run.
 
     Args:
-      names: of the runs.
+      names: names of the runs.
       histories: the rows of each metrics.jsonl.
 
     Returns:

@@ -19,7 +19,7 @@ def evaluate_run(run: ResolvedRun) -> None:
     """Print exact metrics over a whole split, as text or JSON.
 
     Args:
-      run: with the flags `split` and `format`.
+      run: the resolved run, with the flags `split` and `format`.
 
     Raises:
       FlagError: there is no such run, or no such split; the data has classes or images that the run cannot take, or

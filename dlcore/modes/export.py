@@ -81,7 +81,7 @@ def export_function(
       weights: {path: array}.
       inputs: {name: array [B, ...]}, an example of any B.
       about: JSON-able facts for the manifest.
-      platforms: of cpu, cuda, tpu, rocm.
+      platforms: some of cpu, cuda, tpu, rocm.
 
     Returns:
       The manifest.
@@ -130,7 +130,7 @@ def trace_program(
       function: traceable, of two flat dicts; weights and inputs that it does not read are left out.
       weights: {path: array, or its shape and dtype}.
       inputs: {name: array [B, ...], or its shape and dtype}, an example of any B.
-      platforms: of cpu, cuda, tpu, rocm.
+      platforms: some of cpu, cuda, tpu, rocm.
 
     Returns:
       (program of the weights and inputs that are read, names of these weights, {name of such an input: its shape
@@ -175,7 +175,7 @@ def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Call
     """Load a folder of `export_function`.
 
     Args:
-      folder: with model.jaxexp, weights.safetensors and manifest.json.
+      folder: folder with model.jaxexp, weights.safetensors and manifest.json.
 
     Returns:
       (manifest, weights, function of (weights, inputs)).
@@ -193,7 +193,7 @@ def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any)
 
     Args:
       spec: facts of the data.
-      inputs: of the manifest.
+      inputs: `inputs` of the manifest.
       outputs: names of the outputs.
 
     Returns:
@@ -222,8 +222,8 @@ def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], A
     """Make a learner's `predict` a function of plain dicts of arrays.
 
     Args:
-      learner: whose `predict` it is.
-      state: of the learner, or its shapes and dtypes.
+      learner: the learner that owns `predict`.
+      state: the learner's state, or its shapes and dtypes.
 
     Returns:
       (function of (weights, inputs), {path: leaf of the state}; keys of random numbers become their uint32 data).
@@ -250,8 +250,8 @@ def fold_predict(
     """Merge the batch norms of `predict` into the layers before them.
 
     Args:
-      predict: of `flat_predict`.
-      weights: that it takes.
+      predict: result of `flat_predict`.
+      weights: weights that it takes.
       inputs: {name: array [B, ...]}, on which it runs once.
 
     Returns:
@@ -283,7 +283,7 @@ def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
     """Get the batch whose arrays an exported `predict` takes.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       spec: facts of the data.
 
     Returns:
@@ -304,7 +304,7 @@ def export_run(run: ResolvedRun) -> int:
     """Export `predict` of a finished run to RUN/export, load it again and compare on an example.
 
     Args:
-      run: with the flag `select`.
+      run: the resolved run, with the flag `select`.
 
     Returns:
       The exit status, 0.

@@ -30,7 +30,7 @@ def load(folder: str | Path = HERE) -> tuple[dict, dict[str, np.ndarray], Callab
     """Load an exported function.
 
     Args:
-      folder: with model.jaxexp, weights.safetensors and manifest.json.
+      folder: folder with model.jaxexp, weights.safetensors and manifest.json.
 
     Returns:
       (manifest, weights, function of (weights, inputs)).
@@ -94,7 +94,7 @@ def read(path: str | Path, rule: dict[str, Any]) -> np.ndarray:
     """Read an image file as the evaluation of the run does, and turn it into the input of the exported function.
 
     Args:
-      path: of the file.
+      path: path of the file.
       rule: `input` of the manifest.
 
     Returns:
@@ -122,7 +122,7 @@ def predict(image: str | Path | np.ndarray, folder: str | Path = HERE) -> dict[s
     Args:
       image: path of an image file, which is decoded and resized as in the evaluation of the run; or [H, W, C] or
         [N, H, W, C], uint8 in [0, 255] or floating in [0, 1], of any size.
-      folder: of the exported function.
+      folder: folder of the exported function.
 
     Returns:
       {"class": name, "probabilities": {name: probability}, the most probable first}; a list of these for a batch.

@@ -26,9 +26,9 @@ class Film:
 
     Args:
       predict: (state, batch) -> outputs, without a mapped axis.
-      batch: what each frame is drawn from; random numbers depend on the state's root key alone.
+      batch: input of `predict` for each frame; random numbers depend on the state's root key alone.
       picture: outputs on the host -> one uint8 frame [H, W, C].
-      title: of the panel.
+      title: title of the panel.
       most: frames that are kept, at least 2.
     """
 
@@ -50,9 +50,9 @@ class Film:
         """Take a frame where one is due.
 
         Args:
-          step: of the run.
-          state: of the learner.
-          metrics: of the step; where none is of training, it is no log step and gets no frame.
+          step: step of the run.
+          state: the learner's state.
+          metrics: metrics of the step; where none is of training, it is no log step and gets no frame.
         """
         if not any(name.startswith("train/") for name in metrics):
             return
@@ -67,7 +67,7 @@ class Film:
         """The film, which ends with the state that was tested.
 
         Args:
-          context: of the finished run.
+          context: context of the finished run.
 
         Returns:
           One panel.
@@ -89,11 +89,11 @@ def film_hooks(
     """Make the hook of an experiment's film.
 
     Args:
-      build: of the experiment.
-      setup: of the run.
-      batch: as for `Film`.
-      picture: as for `Film`.
-      title: of the panel.
+      build: the experiment's `build`, Setup -> Learner.
+      setup: facts of the run.
+      batch: see `Film`.
+      picture: see `Film`.
+      title: title of the panel.
 
     Returns:
       The hook in a list; an empty list in a run of several processes.

@@ -32,12 +32,12 @@ def finish(
     """Test a trained learner once, and write its report and its candidate line for the ledger.
 
     Args:
-      run: that was trained.
+      run: run that was trained.
       data: its splits; nothing is done without a test split.
-      setup: what its learner was built from.
-      learner: that was trained.
-      result: of `fit`.
-      hooks: that `fit` called; those with `panels(context)` add to the report.
+      setup: facts that its learner was built from.
+      learner: learner that was trained.
+      result: result of `fit`.
+      hooks: hooks that `fit` called; those with `panels(context)` add to the report.
       batch: an example batch.
     """
     flags, folder, spec, placement = run.flags, run.folder, setup.spec, run.placement()
@@ -144,8 +144,8 @@ def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
     """Write the report's title, and a sentence on the run and its data.
 
     Args:
-      run: that was trained.
-      spec: of its data.
+      run: run that was trained.
+      spec: facts of its data, `Splits.spec`.
       data: its splits.
 
     Returns:

@@ -40,7 +40,7 @@ def sampled_batch(data: Splits, size: int, seed: int) -> dict:
     Args:
       data: the splits.
       size: how many, times the batch ratio of each of several sources; all where there are fewer.
-      seed: of the examples.
+      seed: random seed of the examples.
 
     Returns:
       The batch, or that of each source.
@@ -57,7 +57,7 @@ def agrees(lines: list[LeafCheck]) -> bool:
     """Judge a gradient check.
 
     Args:
-      lines: of `check_gradient`.
+      lines: result of `check_gradient`.
 
     Returns:
       Whether anything was compared, and nothing is wrong or uncomfortable.
@@ -73,7 +73,7 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     off; the start is that of a run. Examples that are known by heart leave no gradient to compare.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       data: its splits.
 
     Returns:
@@ -121,7 +121,7 @@ def gradcheck(run: ResolvedRun) -> int:
     """Print a line for each parameter array.
 
     Args:
-      run: with the flags `gradcheck_method`, `gradcheck_h` and `gradcheck_samples`.
+      run: the resolved run, with the flags `gradcheck_method`, `gradcheck_h` and `gradcheck_samples`.
 
     Returns:
       The exit status: 1 where a gradient is wrong, its error uncomfortable, or nothing could be compared.

@@ -20,7 +20,7 @@ def members_of(run: ResolvedRun) -> list[ResolvedRun]:
     """Open the runs of an ensemble.
 
     Args:
-      run: with the flag `members`.
+      run: the resolved run, with the flag `members`.
 
     Returns:
       The run itself, then its members.
@@ -44,8 +44,8 @@ def restored(runs: list[ResolvedRun], tta: str, select: str, example: Batch) -> 
     """Restore a run, or an ensemble of several.
 
     Args:
-      runs: of `members_of`.
-      tta: of `dlcore.evaluators.test_time_augmentation`.
+      runs: result of `members_of`.
+      tta: a test-time augmentation, see `dlcore.evaluators.test_time_augmentation`.
       select: "best" or "last".
       example: a batch of the first run's data.
 

@@ -19,7 +19,7 @@ def predict_files(run: ResolvedRun) -> None:
     """Print predictions for the files that `--input` names, or for what is drawn without, as text or JSON.
 
     Args:
-      run: with the flags `input`, `format` and `output`.
+      run: the resolved run, with the flags `input`, `format` and `output`.
 
     Raises:
       FlagError: `--input` is missing and the experiment draws nothing, or given and it predicts nothing of files; there

@@ -37,7 +37,7 @@ def profile(run: ResolvedRun) -> int:
     """Trace some training steps, and print the ten operations that take longest.
 
     Args:
-      run: with the flag `profile_steps`.
+      run: the resolved run, with the flag `profile_steps`.
 
     Returns:
       The exit status, 0.

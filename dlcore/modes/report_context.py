@@ -17,11 +17,11 @@ class ReportContext(NamedTuple):
       numbers: the test split's metrics that are single numbers; None for one that had no examples.
       arrays: the test split's metrics that are arrays.
       outputs: `predict` over the test split, or over `Splits.shown` where the data has one.
-      state: of the learner, as it was tested.
+      state: the learner's state at the test.
       data: the run's splits.
       spec: `Splits.spec` and `train_size`.
       flags: the run's settings.
-      learner: of the run.
+      learner: the run's learner.
     """
 
     history: list[dict[str, Any]]

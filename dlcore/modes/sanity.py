@@ -50,9 +50,9 @@ class Check(NamedTuple):
     """One line of the table.
 
     Args:
-      name: of the check.
-      measured: what was measured, as it should read.
-      expected: what passes, as it should read.
+      name: name of the check.
+      measured: text of the measured value.
+      expected: text of the values that pass.
       passed: None where the check does not apply.
     """
 
@@ -72,7 +72,7 @@ class Bench:
     """Learners of one experiment under changed settings.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       data: its splits.
     """
 
@@ -97,7 +97,7 @@ class Bench:
         """Build the learner.
 
         Args:
-          **changes: of `setup`.
+          **changes: arguments of `setup`.
 
         Returns:
           The learner, under jit.
@@ -111,7 +111,7 @@ class Bench:
           train: a source, or a dict of sources.
           batch_size: examples a step, times the batch ratio of each of several sources.
           steps: length of the training.
-          **options: of `fit`.
+          **options: arguments of `fit`.
 
         Returns:
           (the learner, what `fit` returns).
@@ -135,7 +135,7 @@ class Bench:
         """Loss at initialization on one batch.
 
         Args:
-          learner: with a loss.
+          learner: learner with a loss.
 
         Returns:
           The loss.
@@ -280,7 +280,7 @@ def sanity(run: ResolvedRun) -> int:
     """Print the table of checks.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
 
     Returns:
       The exit status: 1 where a check failed.

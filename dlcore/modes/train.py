@@ -43,8 +43,8 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
     """Collect the arguments of `fit` that decide what is learned and measured; a search trains with the same.
 
     Args:
-      run: of the experiment.
-      setup: what its learner is built from.
+      run: the resolved run of the experiment.
+      setup: facts that its learner is built from.
       data: its splits.
 
     Returns:
@@ -93,7 +93,7 @@ def train(run: ResolvedRun) -> int:
     """Train, or resume, and report; say so where the run is finished already.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
 
     Returns:
       The exit status, 0.
@@ -122,9 +122,9 @@ def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
     """Find the finished run of another page, or train it, as a command of its own would.
 
     Args:
-      name: of the page, such as generative.autoencoder_kl.
-      words: of its command line.
-      purpose: what the run is for, printed before it.
+      name: name of the page, such as generative.autoencoder_kl.
+      words: arguments of its command line.
+      purpose: purpose of the run, printed before it starts.
 
     Returns:
       The run's folder.
@@ -156,7 +156,7 @@ class Prepared(NamedTuple):
     Args:
       data: the splits.
       known: keys of what the weights that it starts from were trained on, for `write_data`.
-      learner: that was traced; training it traces its functions no second time. None where nothing was.
+      learner: learner that was traced; training it traces its functions no second time. None where nothing was.
       notes: lines of the experiment to print before training; None where they were not asked for.
     """
 
@@ -173,7 +173,7 @@ def prepare(run: ResolvedRun) -> Prepared:
     error here, not after the training.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
 
     Returns:
       The data, and what the weights that the run starts from were trained on.

@@ -13,8 +13,8 @@ def with_views(learner: Learner, tta: str, example: Batch) -> Learner:
     """Average a classifier's probabilities over the views that `--tta` names.
 
     Args:
-      learner: of the experiment.
-      tta: of `dlcore.evaluators.test_time_augmentation`.
+      learner: the experiment's learner.
+      tta: a test-time augmentation, see `dlcore.evaluators.test_time_augmentation`.
       example: a batch of the run's data.
 
     Returns:

@@ -28,7 +28,7 @@ class Watch:
     """Hook of `fit` that takes snapshots; `memory["snapshots"]` holds them.
 
     Args:
-      learner: what is trained, without a mapped axis.
+      learner: the learner, without a mapped axis.
       batch: a batch of training data, the same for every snapshot.
       every: the fewest steps between two snapshots; they are taken at log steps.
 
@@ -47,8 +47,8 @@ class Watch:
         """Take a snapshot where it is due, and print findings of a new kind.
 
         Args:
-          step: of the run.
-          state: of the learner.
+          step: step of the run.
+          state: the learner's state.
           metrics: not used.
         """
         if step < self.memory["next"]:
@@ -65,7 +65,7 @@ class Watch:
         """Panels of the snapshots, for the report.
 
         Args:
-          context: of the finished run.
+          context: context of the finished run.
 
         Returns:
           The panels.
@@ -77,9 +77,9 @@ def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
     """List the kernels in the order in which `predict` reads them.
 
     Args:
-      learner: of the run.
-      state: of the learner.
-      batch: of training data.
+      learner: the run's learner.
+      state: the learner's state.
+      batch: a training batch.
 
     Returns:
       Their paths; kernels that `predict` never reads are left out.
@@ -98,9 +98,9 @@ def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
     """Make the hook of `--watch`.
 
     Args:
-      run: with the flag `watch`, steps between two snapshots; 0 for none.
-      setup: of the run.
-      batch: of training data.
+      run: the resolved run; its flag `watch` is the number of steps between snapshots, 0 for none.
+      setup: facts of the run.
+      batch: a training batch.
 
     Returns:
       The hook in a list; an empty list where the flag is 0.

@@ -138,7 +138,7 @@ def named_activation(name: str, argument: str = "activation") -> Callable[[jax.A
     """Find an activation by the name that transformers' configurations have for it.
 
     Args:
-      name: of `ACTIVATIONS`.
+      name: name from `ACTIVATIONS`.
       argument: what the error calls it.
 
     Returns:

@@ -44,7 +44,7 @@ class Cache:
           length: L, the most tokens that it holds, prompt included.
           num_heads: H, heads of keys and values.
           features: D, features of a head.
-          dtype: of keys and values.
+          dtype: dtype of keys and values.
 
         Returns:
           The cache.

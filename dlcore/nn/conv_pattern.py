@@ -135,7 +135,7 @@ class PatternNet(nn.Module):
 
     Args:
       num_classes: outputs of the head.
-      pattern: as `expand_pattern` reads it, with optional parts included.
+      pattern: pattern, as `expand_pattern` reads it, with optional parts included.
       features: channels of the convolutions before the first POOL, before the second, and so on; the last number holds
         for all later ones.
       hidden_features: outputs of each FC.

@@ -68,7 +68,7 @@ def linear_attention_step(
     """One step of linear attention in its recurrent form: write, then read.
 
     Args:
-      memory: of all earlier steps; zeros at the start.
+      memory: memory of all earlier steps; zeros at the start.
       query: [..., K].
       key: [..., K].
       value: [..., V].

@@ -78,7 +78,7 @@ def with_folds(function: Callable[..., Any], folds: Mapping[str, Fold]) -> Calla
 
     Args:
       function: calls modules; may be traced.
-      folds: of `find_folds`.
+      folds: folds from `find_folds`.
 
     Returns:
       A function of the same arguments.

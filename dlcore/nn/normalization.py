@@ -127,7 +127,7 @@ def fold_batch_norm(
       layer: `kernel: [..., C]` of the layer, outputs last as in flax's Conv and Dense, and `bias: [C]` if it has one.
       params: `scale` and `bias` of the batch norm; both may be missing.
       batch_stats: `mean` and `var` of the batch norm.
-      epsilon: of the batch norm.
+      epsilon: epsilon of the batch norm.
 
     Returns:
       `kernel` and `bias` of the merged layer.

@@ -47,7 +47,7 @@ def odeint(
       theta: parameters of the field, a pytree of float arrays.
       state: h at times[0], a pytree of float arrays.
       times: [N] float, rising or falling.
-      steps: of the solver between two times.
+      steps: number of steps of the solver between two times.
       method: the solver's rule.
       gradient: how to differentiate; all of theta, state and times get gradients.
 

@@ -105,8 +105,8 @@ def grid_positions(rows: int, columns: int, features: int) -> np.ndarray:
     """Embed the cells of a grid: sines then cosines of the column, then of the row.
 
     Args:
-      rows: of the grid.
-      columns: of the grid.
+      rows: rows of the grid.
+      columns: columns of the grid.
       features: D, a multiple of 4.
 
     Returns:
@@ -264,9 +264,9 @@ class RelativePositionBuckets(nn.Module):
 
     Args:
       num_heads: heads of the attention.
-      num_buckets: of `relative_buckets`.
-      max_distance: of `relative_buckets`.
-      bidirectional: of `relative_buckets`.
+      num_buckets: number of buckets, see `relative_buckets`.
+      max_distance: largest distance, see `relative_buckets`.
+      bidirectional: buckets for both directions, see `relative_buckets`.
       embedding_init: initializer of the table.
     """
 

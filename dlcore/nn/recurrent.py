@@ -198,7 +198,7 @@ def orthogonal_by_gate(gates: int) -> Any:
     """Make an initializer of a recurrent kernel `[H, gates H]` that is orthogonal gate by gate.
 
     Args:
-      gates: of the cell.
+      gates: gates of the cell.
 
     Returns:
       (key, shape, dtype) -> the kernel.

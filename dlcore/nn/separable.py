@@ -29,9 +29,9 @@ class DepthwiseSeparableConv(nn.Module):
     Args:
       features: output channels.
       kernel_size: (rows, columns) of the depthwise convolution.
-      strides: of the depthwise convolution, one number or (rows, columns).
-      padding: of the depthwise convolution, as for `Conv`.
-      kernel_dilation: of the depthwise convolution, one number or (rows, columns).
+      strides: strides of the depthwise convolution, one number or (rows, columns).
+      padding: padding of the depthwise convolution, as for `Conv`.
+      kernel_dilation: kernel dilation of the depthwise convolution, one number or (rows, columns).
       channel_multiplier: depthwise kernels for each input channel.
       use_bias: add a bias after the pointwise convolution.
       between: function applied between the two (MobileNet: batch norm and ReLU; Xception: None, nothing).

@@ -104,10 +104,10 @@ class TransformerBlock(nn.Module):
       num_heads: heads of each attention; divides the features of all heads.
       hidden_features: units of the perceptron.
       pre_norm: normalize the input of each branch instead of the sum after it.
-      activation: of the perceptron; torch's default is relu, that of vision transformers gelu.
+      activation: activation of the perceptron; torch's default is relu, that of vision transformers gelu.
       dropout_rate: probability to drop a value of an attention's output or of the perceptron in training.
       attention_dropout_rate: probability to drop an attention weight in training.
-      epsilon: of the norms.
+      epsilon: epsilon of the norms.
       fused_qkv: compute queries, keys and values of the self-attention by one layer `qkv`.
       dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels but those of `out_kernel_init`.
@@ -281,7 +281,8 @@ class TransformerDecoderBlock(TransformerBlock):
           mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T]. None means everywhere.
           memory_mask: bool, True where the memory has a token; broadcasts to [B, H, T, S]. None means everywhere.
           bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.
-          cache: of `init_cache`, or what the call before returned; None keeps nothing. A cache is causal by itself.
+          cache: cache from `init_cache`, or what the call before returned; None keeps nothing. A cache is causal by
+            itself.
           is_causal: hide later tokens from each; faster than a mask that does.
           position: added to queries and to the keys of the self-attention, not to values (DETR); broadcasts to x; not
             with `fused_qkv` or a cache. None adds nothing.

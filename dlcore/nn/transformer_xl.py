@@ -125,7 +125,7 @@ class TransformerXL(nn.Module):
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
       memory: M, states that each block remembers; 0 for none.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int

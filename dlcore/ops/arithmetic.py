@@ -189,8 +189,8 @@ def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None =
     """Input pixels along one axis that an output pixel depends on after a stack of convolutions or poolings.
 
     Args:
-      kernel_sizes: of each layer, the first layer first; effective sizes where kernels are dilated.
-      strides: of each layer; None means all 1.
+      kernel_sizes: kernel sizes of each layer, the first layer first; effective sizes where kernels are dilated.
+      strides: strides of each layer; None means all 1.
 
     Returns:
       Extent of the receptive field in input pixels; 1 without layers.

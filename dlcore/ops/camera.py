@@ -65,7 +65,7 @@ def intrinsic_matrix(
       fy: focal length in pixel heights.
       cx: column of the principal point.
       cy: row of the principal point.
-      skew: of the pixel's axes, 0 for rectangular pixels.
+      skew: skew of the pixel's axes, 0 for rectangular pixels.
 
     Returns:
       [3, 3].

@@ -29,7 +29,7 @@ def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = Non
     """Check that labels are classes.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       labels: int [...]; traced ones pass.
       num_classes: C.
       ignored: a label that stands for none (void, padding), or several; None for no such label.
@@ -44,9 +44,9 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
     """Check that indices lie within what they point into.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       indices: numbers [...]; traced ones pass.
-      size: of what they point into.
+      size: size of what they point into.
       what: plural noun for it ("images").
       ignored: an index that stands for none, or several; None for no such index.
 
@@ -71,7 +71,7 @@ def check_finite(name: str, values: Any) -> None:
     """Check that numbers are finite.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       values: [...]; traced ones pass.
 
     Raises:
@@ -89,7 +89,7 @@ def check_range(name: str, values: Any, low: float, high: float) -> None:
     """Check that numbers are between two limits.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       values: [...]; traced ones pass.
       low: least number.
       high: largest number.
@@ -110,7 +110,7 @@ def check_probabilities(name: str, values: Any) -> None:
     """Check that numbers are distributions over their last axis.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       values: [..., C]; traced ones pass.
 
     Raises:
@@ -130,9 +130,9 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
     """Check that points do not all lie on one place, line or plane.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       points: [N, D], finite; traced ones pass.
-      dimensions: that they must span: 1 refuses one place, 2 a line, 3 a plane.
+      dimensions: number of dimensions that they must span: 1 refuses one point, 2 a line, 3 a plane.
       allowed: what is allowed, for the message.
 
     Raises:

@@ -58,7 +58,7 @@ def conv_general_dilated(
         ("NCHW", "OIHW", "NCHW").
       feature_group_count: groups of channels that are convolved separately.
       batch_group_count: groups of examples that are convolved with different kernels.
-      precision: of the products, a `jax.lax.Precision` or None for the platform's default.
+      precision: precision of the products, a `jax.lax.Precision` or None for the platform's default.
       preferred_element_type: dtype of accumulation and result; None means that of the operands.
       out_sharding: sharding of the result under explicit sharding; None leaves it to XLA.
 

@@ -81,7 +81,7 @@ def col2im(
       size: (H, W) of the images.
       kernel_size: size of a window, as for `im2col`.
       strides: step between neighboring windows, as for `im2col`.
-      padding: of the images, as for `im2col`.
+      padding: padding of the images, as for `im2col`.
       dilation: distance between neighboring taps, as for `im2col`.
 
     Returns:

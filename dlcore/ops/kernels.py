@@ -28,7 +28,7 @@ def is_kernel(path: tuple, leaf: jax.Array) -> bool:
     query, a position or a segment.
 
     Args:
-      path: of the parameter, as `jax.tree_util.tree_map_with_path` gives it.
+      path: path of the parameter, as `jax.tree_util.tree_map_with_path` gives it.
       leaf: the parameter.
 
     Returns:

@@ -156,7 +156,7 @@ def euler_characteristic(faces: np.ndarray) -> int:
       2 for each closed surface without a hole, 0 for each torus; sums over the parts of a mesh.
 
     Raises:
-      ValueError: as `mesh_edges`.
+      ValueError: see `mesh_edges`.
     """
     faces = _checked_faces(faces)
     return len(np.unique(faces)) - len(mesh_edges(faces)) + len(faces)
@@ -196,7 +196,7 @@ def face_areas(vertices: jax.Array, faces: jax.Array) -> jax.Array:
       [F].
 
     Raises:
-      ValueError: as `check_mesh`.
+      ValueError: see `check_mesh`.
     """
     check_mesh(vertices, faces)
     return _length(_scaled_normals(vertices, faces)) / 2
@@ -213,7 +213,7 @@ def face_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
       [F, 3].
 
     Raises:
-      ValueError: as `check_mesh`.
+      ValueError: see `check_mesh`.
     """
     check_mesh(vertices, faces)
     return _unit(_scaled_normals(vertices, faces))
@@ -230,7 +230,7 @@ def vertex_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
       [V, 3]; 0 for a vertex without a face.
 
     Raises:
-      ValueError: as `check_mesh`.
+      ValueError: see `check_mesh`.
     """
     check_mesh(vertices, faces)
     normals = _scaled_normals(vertices, faces)
@@ -248,7 +248,7 @@ def mesh_volume(vertices: jax.Array, faces: jax.Array) -> jax.Array:
       Scalar; negative where normals point inward.
 
     Raises:
-      ValueError: as `check_mesh`; the mesh is open.
+      ValueError: see `check_mesh`; the mesh is open.
     """
     check_mesh(vertices, faces, closed=True)
     a, b, c = _corners(vertices, faces)
@@ -315,7 +315,7 @@ def sample_mesh(
       (points [count, 3], unit normals [count, 3], face of each [count] int32).
 
     Raises:
-      ValueError: as `check_mesh`; the mesh has no area, the mask another length, or `count` is below 1.
+      ValueError: see `check_mesh`; the mesh has no area, the mask another length, or `count` is below 1.
     """
     check_mesh(vertices, faces)
     if count < 1:

@@ -19,7 +19,7 @@ def population_moments(x: jax.Array, axes: int | tuple[int, ...] | None = None):
 
     Args:
       x: [...], floating.
-      axes: to reduce; None for all.
+      axes: axes to reduce; None for all.
 
     Returns:
       (mean, variance) without the reduced axes.

@@ -20,7 +20,7 @@ def check_points(name: str, points: Any, mask: Any = None) -> None:
     """Check point sets on the host: one length or a mask, and finite; values of traced arrays pass.
 
     Args:
-      name: of the argument, for the message.
+      name: name of the argument, for the message.
       points: [..., N, D]; lists of sets are refused where their lengths differ.
       mask: [..., N], 0 where a point is padding and may hold anything; None means that all points count.
 

@@ -117,7 +117,7 @@ def roi_pool(
       [R, h, w, C]; 0 where a bin is outside the map. The gradient of a bin goes to the first of its largest values.
 
     Raises:
-      ValueError: as `roi_align`.
+      ValueError: see `roi_align`.
     """
     _check(features, boxes, output_size)
     check_shapes(spatial_scale=(spatial_scale, "> 0"))

@@ -17,7 +17,7 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
 
     Args:
       values: [X, Y, Z] at the corners of cells, at least 2 x 2 x 2: occupancy, or the negative of a signed distance.
-      level: of the surface.
+      level: level of the surface.
       closed: refuse a surface that reaches the border of the grid, where the mesh would be open.
 
     Returns:

@@ -122,9 +122,9 @@ def max_unpool(
       y: [N, H', W', C], values.
       indices: [N, H', W', C] int, row W + column. Where overlapping windows share a location, one of their values is
         put there, and they are equal if `y` is the pooled map.
-      window_shape: of the pooling, one number or (rows, columns).
-      strides: of the pooling; None means the window size.
-      padding: of the pooling, one number or (rows, columns).
+      window_shape: window of the pooling, one number or (rows, columns).
+      strides: strides of the pooling; None means the window size.
+      padding: padding of the pooling, one number or (rows, columns).
       size: (H, W) of the result; None means the smallest that pools to (H', W'), (H' - 1) stride - 2 padding + window.
 
     Returns:

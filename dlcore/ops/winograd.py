@@ -70,8 +70,8 @@ def winograd_multiplications(rows: int, columns: int) -> dict[str, int]:
     partial tile costs as much as a full one.
 
     Args:
-      rows: of the output.
-      columns: of the output.
+      rows: rows of the output.
+      columns: columns of the output.
 
     Returns:
       {"direct": number, "winograd": number}.

@@ -131,7 +131,7 @@ def check_milestones(milestones: Sequence[float]) -> None:
     """Check that milestones are positive and rise.
 
     Args:
-      milestones: in updates, steps or epochs.
+      milestones: milestones in updates, steps or epochs.
 
     Raises:
       ValueError: they are not.

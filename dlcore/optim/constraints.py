@@ -114,7 +114,7 @@ def l1_proximal(
     """Soft thresholding by learning_rate x weight after each step: `chain(sgd(rate), l1_proximal(rate, weight))`.
 
     Args:
-      learning_rate: that of the step, a number or a schedule.
+      learning_rate: learning rate of the step, a number or a schedule.
       weight: factor lambda on the L1 penalty, at least 0.
       where: function of a leaf that says whether it is thresholded; None for kernels (two axes or more).
 

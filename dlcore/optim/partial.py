@@ -44,9 +44,9 @@ class Part(NamedTuple):
     """A part of a network.
 
     Args:
-      pattern: of the paths of its parameters or of a module that holds them, such as `head` or `stage3*`; `*` also
-        matches `/`.
-      rate: by which the learning rate is multiplied, at least 0.
+      pattern: pattern of the paths of its parameters or of a module that holds them, such as `head` or `stage3*`; `*`
+        also matches `/`.
+      rate: rate by which the learning rate is multiplied, at least 0.
       start: share of the run after which it learns, in [0, 1).
     """
 
@@ -97,8 +97,8 @@ def part_of(path: str, parts: Sequence[Part]) -> Part | None:
     """Find the part that a path belongs to.
 
     Args:
-      path: of a parameter or a module.
-      parts: in their order.
+      path: path of a parameter or a module.
+      parts: parts in their order.
 
     Returns:
       The first that matches; None where it is frozen.
@@ -110,8 +110,8 @@ def part_labels(params: Any, parts: Sequence[Part]) -> Any:
     """Label each parameter by the number of its part, for `optax.multi_transform`.
 
     Args:
-      params: of the network.
-      parts: in their order.
+      params: parameters of the network.
+      parts: parts in their order.
 
     Returns:
       A tree like `params` of "0", "1", ... or "frozen".
@@ -146,9 +146,9 @@ def partial_optimizer(
     """Build the optimizer of a network that learns in parts.
 
     Args:
-      parts: in their order; the first that matches counts.
+      parts: parts in their order; the first that matches counts.
       make: (rate, start) -> the optimizer of a part, whose updates count from 0 at the step `start`.
-      steps: of the run.
+      steps: number of steps of the run.
       clip_norm: greatest norm of the gradient of all parameters that learn at a step, together; None does not clip. A
         limit inside `make` would hold for each part alone.
 
@@ -156,7 +156,7 @@ def partial_optimizer(
       The transformation. The state of a frozen leaf is empty, its update zero.
 
     Raises:
-      ValueError: as `part_labels`, at initialization.
+      ValueError: see `part_labels`, at initialization.
     """
 
     def of_part(part: Part) -> optax.GradientTransformation:
@@ -197,7 +197,7 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
     has the K of the longest.
 
     Args:
-      decay: in (0, 1]; 0.65 to 0.75 is usual when a pretrained transformer is fine-tuned.
+      decay: decay in (0, 1]; 0.65 to 0.75 is usual when a pretrained transformer is fine-tuned.
 
     Returns:
       The transformation, to chain after the optimizer.

@@ -129,7 +129,7 @@ def has_plateau_scale(opt_state: Any) -> bool:
     """Find out whether an optimizer has a `scale_by_plateau`.
 
     Args:
-      opt_state: of optax, or its shapes.
+      opt_state: state of an optax optimizer, or its shapes.
 
     Returns:
       Whether it does.
@@ -141,7 +141,7 @@ def set_plateau_scale(opt_state: Any, scale: float) -> Any:
     """Change what updates are multiplied by.
 
     Args:
-      opt_state: of optax.
+      opt_state: state of an optax optimizer.
       scale: the number, for each `scale_by_plateau` in the state.
 
     Returns:

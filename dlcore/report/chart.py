@@ -44,7 +44,7 @@ def new_chart(size: tuple[float, float], rows: int = 1, **kwargs: Any):
     Args:
       size: width and height in inches.
       rows: axes below each other.
-      **kwargs: of `Figure.subplots`, such as sharex; and `height_ratios` of the rows.
+      **kwargs: arguments of `Figure.subplots`, such as sharex; and `height_ratios` of the rows.
 
     Returns:
       (figure, axes): one Axes, or an array [rows] of them.
@@ -70,7 +70,7 @@ def chart_svg(figure: "Figure", label: str) -> str:
 
     Args:
       figure: drawn with the stand-in colors.
-      label: what the chart shows, for readers who do not see it.
+      label: alternative text of the chart.
 
     Returns:
       An `<svg>` element with the page's CSS variables for colors.
@@ -82,11 +82,11 @@ def themed_svg(figure: "Figure", label: str, variables: Mapping[str, str], **opt
     """Draw a figure with the page's CSS variables in the place of some of its colors.
 
     Args:
-      figure: of matplotlib.
-      label: what it shows, for readers who do not see it.
+      figure: a matplotlib Figure.
+      label: alternative text of the image.
       variables: names of variables by color, {"#0072b2": "c1"}. What matplotlib draws in black without saying so takes
         the page's color of text.
-      **options: of `Figure.savefig`, such as bbox_inches.
+      **options: options of `Figure.savefig`, such as bbox_inches.
 
     Returns:
       An `<svg>` element without a size of its own; text stays text, in the page's font.

@@ -21,7 +21,7 @@ def training_images(
       versions: [V, N, H', W', C], what the network gets, in [0, 1] or uint8.
       names: N texts, such as the images' classes.
       note: a line under the title.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.
@@ -61,7 +61,7 @@ def best_and_worst(
       class_names: K names; None for numbers.
       count: the most images of each kind; a class of fewer than twice as many shows half of its examples in each.
       max_classes: the most classes that are shown; of more, those of the lowest recall.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.

@@ -31,7 +31,7 @@ def confusion_matrix(
     Args:
       counts: int [C, C], true classes in rows and predicted classes in columns.
       class_names: C names; None for numbers.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.
@@ -136,7 +136,7 @@ def worst_mistakes(
       probabilities: [N, K].
       class_names: K names; None for numbers.
       count: the most images that are shown.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.
@@ -175,8 +175,8 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
     """Show how often a classifier was right at each confidence, and how often it was that confident.
 
     Args:
-      calibration: what `dlcore.metrics.Calibration.compute()` gives; None where there were no examples.
-      title: of the panel; the expected calibration error is added to it.
+      calibration: result of `dlcore.metrics.Calibration.compute()`; None if there were no examples.
+      title: title of the panel; the expected calibration error is appended.
 
     Returns:
       The panel.

@@ -39,7 +39,7 @@ def curves(
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
       x: which number of a row is the horizontal axis, such as "step" or "epoch"; rows without it are left out.
-      title: of the panel.
+      title: title of the panel.
       headlines: numbers that come first and large, by their precedence.
 
     Returns:

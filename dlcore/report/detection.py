@@ -39,7 +39,7 @@ def draw_boxes(
       class_names: names by class.
       scores: [N] in [0, 1]; the box of the highest score lies on top. None shows no scores.
       truth: [M, 4], the true boxes, drawn dashed and white below the others; None for none.
-      scale: by how much the image is enlarged.
+      scale: factor by which the image is enlarged.
       masks: [N, H, W] bool, laid over the image, each outlined. Every object then has a color of its own, also of those
         that share a class.
       keypoints: [N, K, 2 or more] (x, y) in pixels, as dots.
@@ -111,7 +111,7 @@ def detections(
       class_names: names by class.
       count: the most images that are shown.
       min_score: boxes of a lower score are not drawn.
-      title: of the panel.
+      title: title of the panel.
       captions: N plain texts below the numbers of boxes; None for none.
 
     Returns:
@@ -152,7 +152,7 @@ def draw_outputs(
       class_names: names by class.
       min_score: boxes of a lower score are not drawn.
       truth: [M, 4], the true boxes; None for none.
-      scale: by how much the image is enlarged.
+      scale: factor by which the image is enlarged.
 
     Returns:
       (uint8 [H * scale, W * scale, 3], number of boxes drawn).
@@ -174,7 +174,7 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
       precision: [R, C], at recalls evenly spaced from 0 to 1; negative for a class that does not occur.
       class_names: names by class; the six classes of the highest and lowest area under the curve are drawn where there
         are more.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.
@@ -215,7 +215,7 @@ def error_kinds(
       kinds: K names; the first is no error.
       class_names: names by class.
       note: a line under the title.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel, with the twenty classes of the most errors.

@@ -24,10 +24,10 @@ def draw_environment(name: str, state: Any, observation: np.ndarray) -> np.ndarr
     """Draw one moment of an environment.
 
     Args:
-      name: as gymnax lists it.
-      state: of gymnax, of one instance: x, theta for CartPole; position for both of MountainCar; joint_angle1,
+      name: name of the environment in gymnax.
+      state: state of gymnax, of one instance: x, theta for CartPole; position for both of MountainCar; joint_angle1,
         joint_angle2 for Acrobot; theta for Pendulum.
-      observation: of this moment.
+      observation: observation at this step.
 
     Returns:
       uint8 [H, W, 3]; None for an environment that cannot be drawn.

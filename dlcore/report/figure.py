@@ -86,9 +86,9 @@ def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: i
 
     Args:
       size: width and height in inches.
-      rows: of axes.
-      columns: of axes.
-      **kwargs: of `Figure.subplots`, such as sharex.
+      rows: number of rows of axes.
+      columns: number of columns of axes.
+      **kwargs: arguments of `Figure.subplots`, such as sharex.
 
     Returns:
       (figure, axes): one Axes, or an array of them as `Figure.subplots` gives.
@@ -106,7 +106,7 @@ def bare_axes(ax: "Axes") -> None:
     """Leave out the frame's upper and right line.
 
     Args:
-      ax: of a figure.
+      ax: matplotlib axes.
     """
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -115,7 +115,7 @@ def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
     """Draw a figure for a file of its own, on white.
 
     Args:
-      figure: of matplotlib.
+      figure: a matplotlib Figure.
       dpi: dots an inch.
 
     Returns:
@@ -132,8 +132,8 @@ def figure_svg(figure: "Figure", label: str) -> str:
     Clouds of more than 2000 points become a picture inside, so that the page stays small.
 
     Args:
-      figure: of matplotlib.
-      label: what it shows, for readers who do not see it.
+      figure: a matplotlib Figure.
+      label: alternative text of the image.
 
     Returns:
       An `<svg>` element, as wide as the figure says where there is room.
@@ -166,10 +166,10 @@ def figure_panel(title: str, figure: "Figure | bytes", note: str = "", width: in
     """Show a figure in a report.
 
     Args:
-      title: of the panel, and the picture's text for those who do not see it.
-      figure: of matplotlib, drawn in the page's colors; or a PNG, shown as it is.
+      title: title of the panel, and the picture's alternative text.
+      figure: a matplotlib Figure, drawn in the page's colors; or a PNG, shown as it is.
       note: a line under the title.
-      width: of a PNG, in pixels.
+      width: width of a PNG in pixels.
 
     Returns:
       The panel.

@@ -25,7 +25,7 @@ def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: 
 
     Args:
       frames: uint8 [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
-      milliseconds: for which each frame is shown; the last one is held for 1.5 s.
+      milliseconds: duration of each frame; the last frame lasts 1.5 s.
       max_bytes: the most that the file takes, unless six frames are left.
 
     Returns:
@@ -59,9 +59,9 @@ def film(frames: Sequence[np.ndarray], title: str, note: str = "", milliseconds:
 
     Args:
       frames: uint8 or float in [0, 1], [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
-      milliseconds: for which each frame is shown.
+      milliseconds: duration of each frame.
       width: pixels that the film has at least where there is room; it is enlarged without smoothing.
 
     Returns:

@@ -20,7 +20,7 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
 
     Args:
       kernel: [kh, kw, cin, cout].
-      title: of the panel.
+      title: title of the panel.
       max_tiles: the most tiles that are shown.
 
     Returns:

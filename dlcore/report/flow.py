@@ -65,7 +65,7 @@ def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title:
     Args:
       frames: [H, W, 3] each, uint8 or float in [0, 1].
       flows: [H, W, 2] each, one for each frame.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.

@@ -49,7 +49,7 @@ def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
     """Write a picture as a file.
 
     Args:
-      path: of the .png; its folder is made where it is missing.
+      path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8; C is 1 or 3.
       scale: pixels of the file's side that a pixel of the picture takes.
 
@@ -69,7 +69,7 @@ def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", colu
 
     Args:
       images: [N, H, W, C], uint8 or float in [0, 1].
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
       columns: the most samples in a row.
 
@@ -84,7 +84,7 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
 
     Args:
       images: [T, N, H, W, C], uint8 or float in [0, 1] (values outside are clipped), the earliest time first.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:
@@ -105,7 +105,7 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> P
 
     Args:
       rows: name -> [N, H, W, C], uint8 or float in [0, 1].
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:
@@ -159,7 +159,7 @@ def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", not
     Args:
       points: [N, 2].
       centers: [K, 2], the modes; the picture reaches 1.4 times as far as the farthest coordinate.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:

@@ -23,7 +23,7 @@ def draw_grid(
     """Draw a grid.
 
     Args:
-      ax: of a figure; it gets a bar of the colors' meaning.
+      ax: matplotlib axes; a color bar is added to it.
       values: [H, W], NaN at walls.
       policy: [H, W, 4], probabilities of up, right, down and left; an arrow for each action above one in three, NaN and
         zeros give none. None draws no arrows.

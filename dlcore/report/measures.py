@@ -47,7 +47,7 @@ class Measure(NamedTuple):
     Args:
       title: its full name.
       about: one sentence on what it says.
-      unit: that its numbers are in; "%" for shares of a whole, which are kept in [0, 1] and shown in per cent.
+      unit: unit of its numbers; "%" for fractions of a whole, which are kept in [0, 1] and shown in per cent.
       better: which way is better; empty where neither is.
     """
 
@@ -229,7 +229,7 @@ def describe(name: str) -> Measure | None:
     """Find what a measure is: by its name, by its last part ("calibration/mce"), or without its ending.
 
     Args:
-      name: as in metrics.jsonl, such as "loss", "calibration/mce", "fine_tune_40_untrained" or "map50/cat".
+      name: name in metrics.jsonl, such as "loss", "calibration/mce", "fine_tune_40_untrained" or "map50/cat".
 
     Returns:
       The measure, with what an ending or a part adds in its title; None where the name is unknown.
@@ -276,7 +276,7 @@ def in_per_cent(name: str) -> bool:
     """Whether numbers of a measure are shown in per cent.
 
     Args:
-      name: of the measure.
+      name: name of the measure.
 
     Returns:
       True for shares by their name, or by their unit in `MEASURES`.
@@ -289,7 +289,7 @@ def number_text(name: str, value: float) -> str:
     """Write a measure's number as every part of a report does.
 
     Args:
-      name: of the measure.
+      name: name of the measure.
       value: its number.
 
     Returns:
@@ -304,8 +304,8 @@ def explained(name: str, tag: str = "b") -> str:
     """Write a measure's name with its explanation where the pointer rests on it.
 
     Args:
-      name: of the measure.
-      tag: of HTML.
+      name: name of the measure.
+      tag: name of the HTML element.
 
     Returns:
       HTML, escaped.
@@ -323,7 +323,7 @@ def number_panels(
     Args:
       numbers: values by measure; None, and parts such as "map/cat", are left out.
       trivial: (value, what gives it) by measure.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       One panel; none where there is no number.
@@ -348,7 +348,7 @@ def legend_panels(names: Iterable[str]) -> list[Panel]:
     """List what the measures of a page are; those of a part, such as a class or a seed, once.
 
     Args:
-      names: of the measures.
+      names: names of the measures.
 
     Returns:
       One panel, of those that are known; none where none is.

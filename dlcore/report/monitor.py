@@ -19,7 +19,8 @@ def monitor_panels(snapshots: Sequence[dict[str, Any]], kernel_order: Sequence[s
     """Show the snapshots of a run: findings in words, updates and gradients by array, activations.
 
     Args:
-      snapshots: of `dlcore.diagnostics.monitor.snapshot`, on the host, each with its "step", in the order of time.
+      snapshots: snapshots from `dlcore.diagnostics.monitor.snapshot`, on the host, each with its "step", in the order
+        of time.
       kernel_order: names of the kernels from input to output, to find gradients that vanish or explode; None skips
         that.
 

@@ -66,7 +66,7 @@ def panoptic_images(
       columns: name -> N pairs of (segments [H, W], labels [S]).
       captions: N plain texts.
       num_stuff: classes of stuff.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.
@@ -88,8 +88,8 @@ def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str
     """Show panoptic quality by class, and what the semantic map alone would have.
 
     Args:
-      numbers: of `panoptic_evaluator`.
-      class_names: of the stuff, then of the things.
+      numbers: results of `panoptic_evaluator`.
+      class_names: names of the stuff classes, then of the thing classes.
       num_stuff: classes of stuff.
 
     Returns:

@@ -73,7 +73,7 @@ def examples(
     Args:
       images: [N, H, W], [N, H, W, 1] or [N, H, W, 3], as `to_uint8` takes them.
       titles: N plain texts, escaped; None for none.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the panel's title.
       count: the most images that are shown.
 
@@ -93,7 +93,7 @@ def stretch(image: np.ndarray) -> np.ndarray:
     """Map an image's least value to 0 and its greatest to 1; a flat image becomes 0.5.
 
     Args:
-      image: of any shape.
+      image: array of any shape.
 
     Returns:
       The same shape, in [0, 1].

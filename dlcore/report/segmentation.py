@@ -95,7 +95,7 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
       image: [H, W, 3] uint8.
       classes: [H, W] int.
       colors: [C, 3] uint8.
-      opacity: of the colors.
+      opacity: opacity of the colors, in [0, 1].
 
     Returns:
       [H, W, 3] uint8.
@@ -179,7 +179,7 @@ def segmentations(
       truth: [N, H, W] int.
       class_names: C names.
       count: the most images that are shown.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel.
@@ -221,9 +221,9 @@ def class_table(
       boundary: [C], IoU of the bands along the classes' outlines, likewise.
       confusion: [C, C] int, rows true.
       class_names: C names.
-      mean_iou: of the classes that occur.
+      mean_iou: mean IoU of the classes that occur.
       baselines: mean IoU of predictions that do not look at the image, by name.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel, the classes of the lowest IoU first.

@@ -64,7 +64,7 @@ def nearest_neighbors(
       images: [N, H, W, C], as `to_uint8` takes them.
       labels: [N] int.
       features: [N, D].
-      class_names: of the labels.
+      class_names: names of the classes, in the order of the labels.
       num_queries: rows, spaced evenly over the images.
 
     Returns:
@@ -93,7 +93,7 @@ def cluster_sheets(
       images: [N, H, W, C], as `to_uint8` takes them.
       clusters: [N] int.
       labels: [N] int.
-      class_names: of the labels.
+      class_names: names of the classes, in the order of the labels.
       count: clusters that are shown.
 
     Returns:
@@ -118,7 +118,7 @@ def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names:
       pieces: [N, P, h, w, C] in [0, 1], in the order in which the network gets them.
       target: [N] int, the right answers; below 0 there is none.
       guess: [N] int, the network's.
-      names: of the answers; without any they are numbers.
+      names: names of the classes; by default their numbers.
 
     Returns:
       The panel.
@@ -199,7 +199,7 @@ def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], 
     Args:
       first: [N, D].
       second: [M, D].
-      names: of the domains.
+      names: names of the domains.
       max_points: the first so many of each are drawn.
 
     Returns:
@@ -225,7 +225,7 @@ def feature_plane(
     Args:
       features: [N, D].
       labels: [N] int.
-      class_names: of the labels.
+      class_names: names of the classes, in the order of the labels.
       max_points: the first so many are drawn.
 
     Returns:

@@ -13,7 +13,7 @@ def twin_table(numbers: Mapping[str, float | None]) -> Panel:
     """Show the accuracy of a technique beside that of its supervised baseline.
 
     Args:
-      numbers: of the test split, with `accuracy`, `accuracy_supervised` and `gain`.
+      numbers: metrics of the test split, with `accuracy`, `accuracy_supervised` and `gain`.
 
     Returns:
       The panel.
@@ -31,7 +31,7 @@ def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
     """Show the accuracy of a technique that bears wrong labels beside that of cross-entropy, to the end and stopped.
 
     Args:
-      numbers: of the test split, with `accuracy`, `accuracy_cross_entropy` and `accuracy_early_stopped`.
+      numbers: metrics of the test split, with `accuracy`, `accuracy_cross_entropy` and `accuracy_early_stopped`.
 
     Returns:
       The panel.

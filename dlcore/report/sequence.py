@@ -25,7 +25,7 @@ def alignments(
       weights: one [T, S] a pair, in [0, 1]; rows and columns behind the tokens are left out.
       sources: the S tokens of each source.
       outputs: the T tokens of each output.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:
@@ -59,9 +59,9 @@ def text_samples(
     """Show samples, each after its prompt in bold.
 
     Args:
-      prompts: what each sample continues.
+      prompts: text that each sample continues.
       samples: one a prompt.
-      temperatures: of each sample; 0 is greedy.
+      temperatures: temperature of each sample; 0 is greedy.
       note: a line under the title.
 
     Returns:

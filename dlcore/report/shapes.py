@@ -154,7 +154,7 @@ def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str,
     Args:
       images: [H, W, 3] in [0, 1] each, of one size.
       titles: a plain text for each.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the panel's title.
 
     Returns:

@@ -45,7 +45,7 @@ def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
     """Write a sound to a WAV file.
 
     Args:
-      path: of the file; its folder is made where it is missing.
+      path: path of the file; its folder is created if it is missing.
       waveform: [T] in [-1, 1].
       sample_rate: samples a second.
 
@@ -53,7 +53,7 @@ def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
       The path.
 
     Raises:
-      ValueError: as `wav_bytes`.
+      ValueError: see `wav_bytes`.
     """
     content = wav_bytes(waveform, sample_rate)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def sound_panel(
       waveforms: [N, T] in [-1, 1].
       names: N, one a sound.
       sample_rate: samples a second.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:
@@ -112,7 +112,7 @@ def spectrum_panel(
       names: N, one a sound.
       frequencies: N, in Hz.
       sample_rate: samples a second.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:

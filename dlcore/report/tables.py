@@ -13,7 +13,7 @@ def text(title: str, body: str, note: str = "") -> Panel:
     """Show plain text.
 
     Args:
-      title: of the panel.
+      title: title of the panel.
       body: escaped; blank lines part paragraphs.
       note: a line under the title.
 
@@ -29,7 +29,7 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
 
     Args:
       rows: rows that share names, a missing or None value being blank; or one mapping, shown as names beside values.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:

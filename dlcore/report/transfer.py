@@ -15,8 +15,8 @@ def bought(history: Sequence[Mapping[str, Any]], parts: Sequence[Part], metric: 
 
     Args:
       history: rows as in metrics.jsonl.
-      parts: that learn, each from its start on.
-      metric: of the validation split; larger is better.
+      parts: parts that learn, each from its start on.
+      metric: value on the validation split; larger is better.
 
     Returns:
       The panel: a row a phase, from one start to the next.

@@ -25,7 +25,7 @@ def triage_panels(
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
       floor: the least value that the training loss can have; None where it is not known.
       augmented: whether the training accuracy is of augmented images.
-      title: of the panel.
+      title: title of the panel.
 
     Returns:
       The panel; none where the curves say nothing.

@@ -23,7 +23,7 @@ def sentences(
       images: [N, H, W, 3], or clips [N, F, H, W, 3], whose frames are shown side by side.
       said: N texts.
       truth: the right texts of each image.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:
@@ -72,7 +72,7 @@ def attention_strips(
       pieces: the words of each image, at most T.
       weights: [N, T, h, w], a map a word.
       titles: N texts, one an image.
-      title: of the panel.
+      title: title of the panel.
       note: a line under the title.
 
     Returns:

@@ -59,7 +59,7 @@ def actor(environment: Environment, width: int = 64) -> nn.Module:
     """Choose the policy of an environment.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       width: units of each dense layer of the torso.
 
     Returns:
@@ -77,7 +77,7 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation, enviro
     Args:
       model: `__call__(observations [B, ...]) -> distribution over B actions`.
       optimizer: any optax transformation.
-      environment: in which the policy is measured.
+      environment: environment in which the policy is measured.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.

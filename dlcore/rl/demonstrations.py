@@ -64,7 +64,7 @@ def record(
     """Play episodes to their ends.
 
     Args:
-      environment: to play in.
+      environment: environment to play in.
       policy: `(key, observation) -> action`.
       keys: [E], one an episode.
 
@@ -104,7 +104,7 @@ def load(path: Path | str) -> Demonstrations:
     """Read a file of `save`.
 
     Args:
-      path: of the file.
+      path: path of the file.
 
     Returns:
       The episodes.
@@ -127,7 +127,7 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
 
     Args:
       demonstrations: the episodes.
-      environment: in which a learner imitates them.
+      environment: environment in which a learner imitates them.
 
     Raises:
       ValueError: they are of another one, or their observations or actions have another form.
@@ -161,7 +161,7 @@ def select(
     Args:
       demonstrations: the episodes.
       every: k; the first step of an episode is a random one of its first k.
-      seed: of the first steps.
+      seed: random seed of the first steps.
       absorbing: add a row of zeros for each episode that terminated, and say which they are.
 
     Returns:

@@ -187,8 +187,8 @@ def policy_iteration(
 
     Args:
       mdp: the process.
-      tolerance: of each evaluation, as of `evaluate_policy`; each starts from the values of the last policy.
-      max_sweeps: of each evaluation.
+      tolerance: tolerance of each evaluation, as of `evaluate_policy`; each starts from the values of the last policy.
+      max_sweeps: largest number of sweeps of each evaluation.
       max_improvements: policies after the first one to evaluate at most.
 
     Returns:

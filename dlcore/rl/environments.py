@@ -50,7 +50,7 @@ class Step(NamedTuple):
     """Result of one environment step.
 
     Args:
-      observation: of the next step; a new episode's first where the old one ended.
+      observation: observation of the next step; a new episode's first where the old one ended.
       reward: [] float32.
       terminated: [] bool, the task is over.
       truncated: [] bool, the time is up.
@@ -68,11 +68,11 @@ class Environment(NamedTuple):
     """Pure functions of one instance of an environment.
 
     Args:
-      name: as gymnax lists it.
+      name: name of the environment in gymnax.
       reset: key -> (state, observation).
       step: (key, state, action) -> (state, Step); a discrete action is [] int, a continuous one [A] in [-1, 1].
       num_actions: discrete actions are 0 to num_actions - 1; None where actions are continuous.
-      observation_shape: of one observation.
+      observation_shape: shape of one observation.
       max_steps: after which an episode is truncated.
       action_low: [A], what -1 stands for; None where actions are discrete.
       action_high: [A], what 1 stands for.
@@ -203,9 +203,9 @@ def check_environment(
     """Check that a learner supports an environment's observations and actions.
 
     Args:
-      environment: to learn in.
+      environment: environment to learn in.
       gamma: discount a step.
-      actions: that the learner can choose.
+      actions: actions that the learner can choose.
 
     Raises:
       ValueError: the actions are of another kind, or values are infinite: `gamma` is 1 and episodes never terminate.
@@ -221,7 +221,7 @@ def random_actions(environment: Environment, keys: jax.Array) -> jax.Array:
     """Draw actions uniformly.
 
     Args:
-      environment: that they are for.
+      environment: environment that they are for.
       keys: [N].
 
     Returns:
@@ -239,7 +239,7 @@ def epsilon_greedy(
     """Choose the most valued actions, and random ones now and then.
 
     Args:
-      environment: with discrete actions.
+      environment: environment with discrete actions.
       keys: [N].
       values: [N, num_actions].
       epsilon: share of random actions.
@@ -278,9 +278,9 @@ def start(
     """Reset the instances and initialize what is learned.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       init: (key, observations [N, ...]) -> parameters.
-      optimizer: of the parameters.
+      optimizer: optimizer of the parameters.
       rng: root key.
       batch: `{"index": [N]}`, one entry an instance.
 
@@ -304,7 +304,7 @@ def env_step(environment: Environment, state: Any, keys: jax.Array, action: jax.
     """Take one step in every instance.
 
     Args:
-      environment: of the instances.
+      environment: environment of the instances.
       state: an `AgentState`.
       keys: [N] random keys.
       action: [N] int, or [N, A].
@@ -329,9 +329,9 @@ def trace(
     """Roll out one episode by a policy with a memory.
 
     Args:
-      environment: to play in.
+      environment: environment to play in.
       policy: `(key, memory, observation) -> (memory, action)`.
-      memory: at the start of an episode.
+      memory: memory at the start of an episode.
       key: random key of the episode.
       max_steps: T, after which to stop.
 
@@ -360,7 +360,7 @@ def rollout_episode(
     """Roll out one episode.
 
     Args:
-      environment: to play in.
+      environment: environment to play in.
       policy: `(key, observation) -> action`.
       key: random key of the episode.
       max_steps: after which to stop.
@@ -378,7 +378,7 @@ def episodes(
     """Build `evaluate` and `predict` of a learner: one whole episode an example.
 
     Args:
-      environment: to play in.
+      environment: environment to play in.
       policy: `(state, observation) -> action`; with `memory`: `(state, memory, observation) -> (memory, action)`.
       memory: state -> what the policy remembers at the start of an episode; None for a policy without memory.
 

@@ -77,7 +77,7 @@ class GAILState(OnPolicyState):
 
     Args:
       discriminator: its parameters.
-      discriminator_opt_state: of their optimizer.
+      discriminator_opt_state: state of the discriminator's optimizer.
     """
 
     discriminator: Any
@@ -91,7 +91,7 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
       observation: [B, ...].
       action: [B] int, or [B, A].
       absorbing: [B] bool.
-      num_actions: of discrete actions; None for continuous ones.
+      num_actions: number of discrete actions; None for continuous ones.
 
     Returns:
       [B, D].
@@ -136,7 +136,7 @@ def discriminator_loss(
 
     Args:
       logits_of: (params, features [B, D]) -> logits [B].
-      params: of the discriminator.
+      params: parameters of the discriminator.
       expert: [B, D], features of the expert's steps.
       weight: [B], of the expert's steps.
       policy: [B, D], features of the policy's steps.
@@ -246,8 +246,8 @@ def learner(
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
       discriminator: `__call__(features [B, D]) -> logits [B]`.
-      optimizer: of the model.
-      discriminator_optimizer: of the discriminator.
+      optimizer: optimizer of the model.
+      discriminator_optimizer: optimizer of the discriminator.
       environment: see `dlcore.rl.environments`.
       reward: positive, -log(1 - D), which rewards survival, or negative, log D, which rewards the end of an episode.
       absorbing: let the task go on after its end, in a state that the discriminator sees, so that no reward is for
@@ -258,7 +258,8 @@ def learner(
       num_steps: length of a rollout: steps of each instance in one update.
       gae: estimation of the advantages.
       ppo: weights of the policy's loss, and its passes over a rollout.
-      normalize_observation: of policy and discriminator, by the running moments of what the policy saw.
+      normalize_observation: normalize the observations of policy and discriminator, by the running moments of what the
+        policy saw.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action, and report the

@@ -92,7 +92,7 @@ def enumerated_gradient(
       probabilities: params -> [count], p.
       cost: x -> [], f of a value 0, ..., count - 1.
       params: θ.
-      count: of the values.
+      count: number of the values.
 
     Returns:
       The exact gradient, of the structure of `params`.

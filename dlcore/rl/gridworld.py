@@ -54,7 +54,7 @@ class GridWorld(NamedTuple):
       rows: the map, a string a row.
       cells: [S, 2] int, row and column of each state: the cells that are no wall, row by row.
       index: [H, W] int, the state of each cell; -1 for a wall.
-      mdp: with the actions up, right, down, left.
+      mdp: MDP with the actions up, right, down, left.
     """
 
     rows: tuple[str, ...]
@@ -110,7 +110,7 @@ def make(
       text: the map, a line a row, such as those of MAPS.
       gamma: discount a step.
       slip: probability of moving to a side, in [0, 1].
-      step_reward: of every move.
+      step_reward: reward of every move.
       ends: letter -> reward of reaching it; an episode ends there.
 
     Returns:

@@ -31,7 +31,7 @@ class Demonstrations(NamedTuple):
     Args:
       states: [N, T] int, before each action.
       actions: [N, T] int.
-      num_states: of the process that they come from.
+      num_states: number of states of the process that they come from.
     """
 
     states: np.ndarray
@@ -62,7 +62,7 @@ def soft_policy(mdp: MDP, reward: jax.Array, horizon: int) -> jax.Array:
     """Act by soft value iteration, so that a path is the likelier the larger its reward.
 
     Args:
-      mdp: whose moves count; its own rewards and discount do not.
+      mdp: MDP whose moves count; its own rewards and discount do not.
       reward: [S], of being in a state; gradients pass.
       horizon: T.
 
@@ -97,7 +97,7 @@ def visits(demonstrations: Demonstrations) -> np.ndarray:
     """Count the steps that demonstrations spend in each state.
 
     Args:
-      demonstrations: of N trajectories.
+      demonstrations: demonstrations of N trajectories.
 
     Returns:
       [S], the mean of a trajectory.
@@ -130,11 +130,11 @@ def explain(
     """Find the reward under which demonstrations are the most probable, by Adam.
 
     Args:
-      mdp: whose moves and start count; its own rewards do not.
-      demonstrations: of this process.
+      mdp: MDP whose moves and start count; its own rewards do not.
+      demonstrations: demonstrations of this process.
       features: [S, F] of the states; None gives each state its own reward.
-      steps: of Adam.
-      learning_rate: of Adam; it falls to 0 by a cosine.
+      steps: number of steps of Adam.
+      learning_rate: learning rate of Adam; it falls to 0 by a cosine.
       l2: weight of half the squared weights.
 
     Returns:

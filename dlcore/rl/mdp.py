@@ -100,7 +100,7 @@ def make(
     Args:
       successor: [S, A, K] int, the next state of each outcome.
       probability: [S, A, K], of each outcome.
-      reward: of each outcome; broadcast to [S, A, K].
+      reward: reward of each outcome; broadcast to [S, A, K].
       gamma: discount a step, in [0, 1].
       absorbing: numbers of the states that end an episode; their outcomes are replaced.
       start: [S], probability of each state at t = 0; None starts in any state that is not absorbing, alike.
@@ -352,7 +352,7 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
       mdp: the process.
       max_steps: after which an episode is truncated.
       observations: [S, ...], what an agent sees of each state; None shows the state as a one-hot vector [S].
-      name: of the environment.
+      name: name of the environment.
 
     Returns:
       The environment; its state is (state of the process, steps so far).

@@ -128,8 +128,8 @@ class ModelBasedState(AgentState):
     """State of an agent that plans.
 
     Args:
-      replay: what it has seen.
-      statistics: of the replay.
+      replay: replay buffer of the visited transitions.
+      statistics: statistics of the replay.
       plan: [N, H, A], the running plan of each instance.
     """
 
@@ -192,7 +192,7 @@ class Planner(NamedTuple):
       horizon: H, steps that a plan looks ahead.
       population: plans that an iteration of the planner compares.
       num_elites: the best of them, which the next iteration starts from.
-      iterations: of the planner for each action.
+      iterations: planner's iterations for each action.
       warm_start: start from the last plan moved by one step; else from no action.
     """
 
@@ -377,7 +377,7 @@ def learner(
     Args:
       model: `__call__(inputs [E, B, D + A]) -> outputs [E, B, O]` of E networks; see `Dynamics`.
       optimizer: any optax transformation.
-      environment: of continuous actions; see `dlcore.rl.environments`.
+      environment: environment of continuous actions; see `dlcore.rl.environments`.
       reward: (observations [..., D], actions [..., A], next observations [..., D]) -> [...]; None learns it, as the
         last of O = D + 1 outputs.
       num_steps: steps of each instance in one update.

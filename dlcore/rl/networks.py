@@ -125,7 +125,7 @@ def actor_critic(environment: Environment, width: int = 64) -> nn.Module:
     """Choose the actor and critic of an environment.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       width: units of each dense layer of the torsos.
 
     Returns:
@@ -194,7 +194,7 @@ class TwinCritic(nn.Module):
     Args:
       num_outputs: values of each: one for the action that is given, or one for each discrete action.
       width: units of each dense layer of the torsos.
-      number: of networks.
+      number: number of networks.
     """
 
     num_outputs: int = 1
@@ -226,8 +226,8 @@ class ActorTwinCritic(nn.Module):
     """A policy and two networks of action values, whose parameters are under "actor" and "critic".
 
     Args:
-      num_actions: of discrete actions; None where actions are continuous.
-      action_size: of continuous actions; 0 where actions are discrete.
+      num_actions: number of discrete actions; None where actions are continuous.
+      action_size: size of continuous actions; 0 where actions are discrete.
       width: units of each dense layer.
     """
 
@@ -283,7 +283,7 @@ def actor_twin_critic(environment: Environment, width: int = 64) -> nn.Module:
     """Build the actor and the twin critic of an environment.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       width: units of each dense layer.
 
     Returns:
@@ -321,7 +321,7 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
     """Build the action values of an environment.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       width: units of each dense layer of the torso.
 
     Returns:
@@ -384,8 +384,8 @@ class RecurrentActorCritic(nn.Module):
     """A policy and a value that remember: a dense layer, an LSTM, and two heads.
 
     Args:
-      num_actions: of discrete actions; None where actions are continuous.
-      action_size: of continuous actions; 0 where actions are discrete.
+      num_actions: number of discrete actions; None where actions are continuous.
+      action_size: size of continuous actions; 0 where actions are discrete.
       width: units of the dense layer and of the LSTM.
     """
 
@@ -458,7 +458,7 @@ def recurrent_actor_critic(environment: Environment, width: int = 64) -> nn.Modu
     """Build the remembering actor and critic of an environment.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       width: units of the dense layer and of the LSTM.
 
     Returns:

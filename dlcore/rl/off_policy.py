@@ -43,7 +43,7 @@ class OffPolicy(NamedTuple):
       learning_starts: steps of each instance, of random actions, before the first gradient step.
       tau: share of the way that target networks go to the networks when they move.
       gamma: discount a step.
-      reward_scale: what rewards are multiplied by before they are learned from; returns are shown as they are.
+      reward_scale: factor of the rewards in training; reported returns are not scaled.
     """
 
     num_steps: Annotated[int, Range(1)] = 32
@@ -73,8 +73,8 @@ def empty_replay(agent: AgentState, environment: Environment, buffer_size: int, 
     """Make an empty replay buffer for an agent's transitions.
 
     Args:
-      agent: at step 0.
-      environment: that it acts in.
+      agent: agent at step 0.
+      environment: environment that it acts in.
       buffer_size: steps of each instance that the buffer holds.
       minibatch_size: steps that are drawn at once.
 
@@ -96,8 +96,8 @@ def start_off_policy(
     """Add a replay buffer and target networks to an agent.
 
     Args:
-      agent: at step 0.
-      environment: that it acts in.
+      agent: agent at step 0.
+      environment: environment that it acts in.
       target_params: parameters of the target networks.
       off_policy: size of the buffer and of a minibatch.
 
@@ -149,7 +149,7 @@ def off_policy_update(
     """Build `Learner.update`.
 
     Args:
-      environment: of the instances.
+      environment: environment of the instances.
       act: (state, keys [N]) -> actions of the instances.
       learn: (state, minibatch, key) -> (state, metrics): one gradient step, and what follows it.
       off_policy: numbers of steps, of gradient steps and of steps of a minibatch, and when learning starts.

@@ -58,7 +58,7 @@ def learner(
     """Learn a table of action values; the batch is `{"index": [N]}`, one entry an instance of the environment.
 
     Args:
-      environment: whose observations are one-hot vectors [S], as of `dlcore.rl.gridworld.environment`.
+      environment: environment whose observations are one-hot vectors [S], as of `dlcore.rl.gridworld.environment`.
       num_steps: steps of each instance in one update.
       gamma: discount a step.
       epsilon: share of random actions.

@@ -20,7 +20,7 @@ class Transition(NamedTuple):
     Args:
       observation: before the action.
       action: int, or [A].
-      reward: of the step.
+      reward: reward of the step.
       terminated: bool, the task is over.
       next_observation: the observation that the action led to, before any new episode.
     """

@@ -71,7 +71,7 @@ class OnPolicyState(AgentState):
     """State of an on-policy agent.
 
     Args:
-      normalizer: of observations and rewards.
+      normalizer: normalizer of observations and rewards.
     """
 
     normalizer: Normalizer
@@ -123,9 +123,9 @@ def init_runner_state(
     """Reset the instances and initialize the model.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       init: (key, observations [N, ...]) -> parameters.
-      optimizer: of the parameters.
+      optimizer: optimizer of the parameters.
       rng: root key.
       batch: `{"index": [N]}`, one entry an instance.
       normalization: which inputs are normalized.
@@ -145,7 +145,7 @@ def most_probable_action(
 
     Args:
       apply: (params, observations [B, ...]) -> (distribution, values [B]).
-      state: of the agent.
+      state: state of the agent.
       observation: [...] of one instance, as the environment gives it.
 
     Returns:
@@ -220,8 +220,8 @@ def collect(
 
     Args:
       apply: (params, observations [B, ...]) -> (distribution, values [B]).
-      environment: of the instances.
-      state: of the agent.
+      environment: environment of the instances.
+      state: state of the agent.
       rng: root key of this rollout.
       batch: `{"index": [N]}`.
       num_steps: T.

@@ -89,12 +89,12 @@ def learner(
     Args:
       model: `dlcore.rl.networks.ActorTwinCritic`, or a module with its methods `policy` and `values` and its parameters
         under "actor" and "critic".
-      optimizer: of actor, critic and temperature, each with a state of its own.
+      optimizer: optimizer of actor, critic and temperature, each with a state of its own.
       environment: see `dlcore.rl.environments`.
       off_policy: replay, gradient steps and the target critic.
       initial_temperature: alpha at the start.
       learn_temperature: let alpha follow the entropy.
-      target_entropy_ratio: of log A, for A discrete actions.
+      target_entropy_ratio: target entropy as a fraction of log A, for A discrete actions.
 
     Returns:
       The learner. evaluate and predict play one episode an example, with the most probable action.

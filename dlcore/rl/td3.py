@@ -70,9 +70,9 @@ def learner(
 
     Args:
       model: `dlcore.rl.networks.ActorTwinCritic`; the policy is the mode of its distribution.
-      optimizer: of actor and critic, each with a state of its own.
-      environment: with continuous actions.
-      kind: with the three additions of TD3, or without.
+      optimizer: optimizer of actor and critic, each with a state of its own.
+      environment: environment with continuous actions.
+      kind: td3 with its three additions, or ddpg without.
       exploration_noise: deviation of the normal noise on actions, whose range is -1 to 1.
       td3: the additions.
       off_policy: replay, gradient steps and target networks.

@@ -74,8 +74,8 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
     """Truncate episodes earlier.
 
     Args:
-      environment: whose own limit is later.
-      max_steps: of an episode.
+      environment: environment whose own limit is later.
+      max_steps: largest number of steps of an episode.
 
     Returns:
       The environment.
@@ -112,7 +112,7 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
     """Observe the last observations, joined along the last axis; the first of an episode is repeated.
 
     Args:
-      environment: with observations [..., D].
+      environment: environment with observations [..., D].
       num_frames: K.
 
     Returns:
@@ -155,7 +155,7 @@ def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
     """Take each action several times in turn, until an episode ends; rewards are summed.
 
     Args:
-      environment: to act in.
+      environment: environment to act in.
       num_repeats: times.
 
     Returns:

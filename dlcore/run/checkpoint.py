@@ -41,10 +41,10 @@ def check_writable(folder: Path) -> None:
     """Create `folder` and verify that files can be written there.
 
     Args:
-      folder: of a run.
+      folder: a run's folder.
 
     Raises:
-      OSError: they cannot; the message names the folder.
+      OSError: the folder cannot be written; the message names it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -244,7 +244,7 @@ class Checkpoints:
 
         Args:
           abstract: the wanted tree of ShapeDtypeStructs with shardings.
-          step: which to restore; None takes the newest that can be read.
+          step: step to restore; None takes the newest that can be read.
 
         Returns:
           (step, state, note); None where there is no checkpoint.

@@ -39,7 +39,7 @@ class Evaluation:
     """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch.
 
     Args:
-      learner: whose functions are run.
+      learner: the learner to run.
       placement: devices and shardings.
     """
 
@@ -63,10 +63,10 @@ class Evaluation:
         """Trace `evaluate` on a source's first example, before anything is computed; `metrics` does not trace it again.
 
         Args:
-          state: of the learner, or its shapes.
+          state: the learner's state, or its shapes.
           source: examples.
           batch_size: examples a batch.
-          name: of the source, for errors.
+          name: name of the source, for errors.
 
         Raises:
           ValueError: the source is empty, or its examples have other arrays or shapes than `evaluate` takes.
@@ -98,7 +98,7 @@ class Evaluation:
         """Sum the learner's metrics over all batches, exactly, on the host.
 
         Args:
-          state: of the learner.
+          state: the learner's state.
           batches: masked batches of host rows.
           fold_every: batches after which device sums move to the host, where they have 64 bits.
 
@@ -126,7 +126,7 @@ class Evaluation:
         """Predict batch by batch.
 
         Args:
-          state: of the learner.
+          state: the learner's state.
           batches: masked batches of host rows.
 
         Yields:
@@ -147,7 +147,7 @@ class Evaluation:
         """Predict every example.
 
         Args:
-          state: of the learner.
+          state: the learner's state.
           batches: masked batches of host rows.
 
         Returns:
@@ -165,9 +165,9 @@ class Evaluation:
         """Run evaluators; one pass of `predict` serves all of one source.
 
         Args:
-          state: of the learner.
-          evaluators: what to measure.
-          source: for the evaluators that have no source of their own.
+          state: the learner's state.
+          evaluators: evaluators to run.
+          source: source for the evaluators that have no source of their own.
           batch_size: examples a batch.
 
         Returns:
@@ -200,7 +200,7 @@ class Evaluation:
         """Compute the learner's metrics over a source, and run the evaluators.
 
         Args:
-          state: of the learner.
+          state: the learner's state.
           source: every example counts once.
           evaluators: measures of the whole source.
           batch_size: examples a batch.
@@ -224,7 +224,7 @@ def compute_metrics(metrics: Metrics) -> Measures:
     """Compute metrics from their sums.
 
     Args:
-      metrics: on the host.
+      metrics: metrics on the host.
 
     Returns:
       name -> value; a metric of several values gives "name/value".
@@ -247,7 +247,7 @@ def scalars(measures: Mapping[str, Any]) -> dict[str, float | None]:
     """Select the numbers, for logs.
 
     Args:
-      measures: of `evaluate` or `Evaluation.measures`.
+      measures: result of `evaluate` or `Evaluation.measures`.
 
     Returns:
       The measures that are numbers or None, without `details`.
@@ -259,7 +259,7 @@ def arrays(measures: Measures) -> dict[str, np.ndarray]:
     """Select the arrays, for reports.
 
     Args:
-      measures: of `Evaluation.measures`.
+      measures: result of `Evaluation.measures`.
 
     Returns:
       The measures of more than one number.
@@ -273,7 +273,7 @@ def padded(source: Any, batch_size: int, placement: Placement) -> Any:
     Args:
       source: examples.
       batch_size: examples a batch over all devices; rounded up to a multiple of the devices.
-      placement: whose mesh says how many devices share a batch.
+      placement: placement; its mesh says how many devices share a batch.
 
     Returns:
       An iterable of batches with a `mask`, 0 for padding.
@@ -300,8 +300,8 @@ def evaluate(
     """Measure a learner over a whole source, every example counted once.
 
     Args:
-      learner: whose metrics are computed.
-      state: of the learner.
+      learner: the learner that computes the metrics.
+      state: the learner's state.
       source: examples.
       batch_size: examples a batch; the result does not depend on it.
       placement: devices and shardings; None replicates over all devices.
@@ -326,8 +326,8 @@ def predict(
     """Apply a learner to every example of a source.
 
     Args:
-      learner: whose `predict` is run.
-      state: of the learner.
+      learner: the learner; its `predict` runs.
+      state: the learner's state.
       source: examples.
       batch_size: examples a batch; the result does not depend on it.
       placement: devices and shardings; None replicates over all devices.

@@ -77,11 +77,11 @@ def fit(
     """Train `learner` for `steps` steps, resuming from the newest checkpoint under `folder`.
 
     Args:
-      learner: what to train.
+      learner: learner to train.
       train: a pipeline (`batch_at(step)`, `settings`), or a dict of them.
-      steps: of the whole phase, those before a resume included.
-      seed: of the root key that `init` gets.
-      folder: for metrics, events and checkpoints; None writes nothing.
+      steps: steps of the whole phase, including those before a resume.
+      seed: random seed of the root key for `init`.
+      folder: folder of metrics, events and checkpoints; None writes nothing.
       phase: a sub-folder; an experiment may call fit once for each of its phases, and a finished one is skipped.
       valid: a source that is evaluated and never trained on; None evaluates nothing.
       evaluators: measures of the whole of `valid` (or of their own source), taken at the same steps.

@@ -51,7 +51,7 @@ class EarlyStopping:
 
         Args:
           step: steps done.
-          state: of the learner.
+          state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
         Returns:
@@ -82,7 +82,7 @@ class ReduceOnPlateau:
       monitor: the metric, such as "valid/accuracy".
       patience: evaluations in a row without progress that are tolerated, at least 0.
       mode: "max" where larger is better, "min" where smaller is.
-      factor: what the rate is multiplied by, in (0, 1].
+      factor: factor of the learning rate, in (0, 1].
     """
 
     def __init__(self, monitor: str = "valid/loss", patience: int = 3, mode: str = "min", factor: float = 0.1):
@@ -99,7 +99,7 @@ class ReduceOnPlateau:
 
         Args:
           step: steps done.
-          state: of the learner.
+          state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
         Returns:

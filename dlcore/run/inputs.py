@@ -48,8 +48,8 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
     """Check every label that is in memory, and those of the first batch.
 
     Args:
-      learner: whose `classes` says how many classes there are.
-      state: of the learner, or its shapes.
+      learner: a learner; its `classes` returns the number of classes.
+      state: the learner's state, or its shapes.
       batch: the first of training, on the host.
       train: its pipeline.
       valid: a source, or None.

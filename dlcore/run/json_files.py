@@ -14,7 +14,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
     """Write a value as JSON, in which NaN and the infinities do not exist: they become null.
 
     Args:
-      value: of dicts, sequences, arrays, numbers, strings and None.
+      value: value of dicts, sequences, arrays, numbers, strings and None.
       indent: spaces an inner level; None for one line.
 
     Returns:
@@ -37,8 +37,8 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file in one move.
 
     Args:
-      path: of the file.
-      value: as `json_text` takes it.
+      path: path of the file.
+      value: value, as `json_text` takes it.
     """
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
@@ -49,8 +49,8 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Args:
-      path: of the file.
-      keys: that the object must have.
+      path: path of the file.
+      keys: keys that the object must have.
 
     Returns:
       The object.

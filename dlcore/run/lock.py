@@ -38,7 +38,7 @@ def locked(folder: Path | None, name: str = ".lock", wait_seconds: float | None 
 
     Args:
       folder: exists; None locks nothing.
-      name: of the lock file.
+      name: name of the lock file.
       wait_seconds: how long to wait for the holder; None for `WAIT_SECONDS`.
 
     Yields:

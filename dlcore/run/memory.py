@@ -22,7 +22,7 @@ def check_memory(argument: str, value: int, bytes_each: int, memory: int | None 
 
     Args:
       argument: name of the argument.
-      value: of the argument, a number of entries.
+      value: value of the argument, a number of entries.
       bytes_each: bytes that an entry takes at least.
       memory: bytes that there are; None takes this machine's.
 

@@ -31,7 +31,7 @@ class MetricsWriter:
     several processes only one may open a writer. Half-written and damaged lines are removed.
 
     Args:
-      folder: of the run.
+      folder: the run's folder.
       resume_step: the step that was restored: later rows are removed, in TensorBoard too; -1 removes every row, None
         none.
     """
@@ -170,7 +170,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Read the rows of a metrics.jsonl.
 
     Args:
-      path: of the file, or of its folder.
+      path: path of the file, or of its folder.
 
     Returns:
       The rows in the order written, without a half-written last line, and without damaged lines, which a warning

@@ -71,7 +71,7 @@ def bad_leaves(tree: Any) -> set[str]:
     """Find what is not finite; waits for the device.
 
     Args:
-      tree: of arrays.
+      tree: pytree of arrays.
 
     Returns:
       Paths of the floating-point leaves that hold a NaN or an infinity.
@@ -83,7 +83,7 @@ def unbounded_leaves(state: Any) -> set[str]:
     """Find the leaves in which an infinity is no error.
 
     Args:
-      state: of a learner, before the first step.
+      state: a learner's state before the first step.
 
     Returns:
       Paths of the leaves that hold an infinity and no NaN, parameters aside.
@@ -103,7 +103,7 @@ def diagnose(
       batch_at: step -> batch.
       first: the first step to replay.
       last: the last step to replay.
-      unbounded: of `unbounded_leaves`.
+      unbounded: result of `unbounded_leaves`.
 
     Returns:
       (step, explanation): where it began, and which arrays and which operation were the first.

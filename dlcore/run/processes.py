@@ -38,7 +38,7 @@ class Membership(NamedTuple):
     Args:
       address: "host:port", where process 0 listens.
       count: processes of the program.
-      index: of this process, in [0, count).
+      index: index of this process, in [0, count).
     """
 
     address: str
@@ -173,7 +173,7 @@ def barrier(name: str) -> None:
     """Wait for all processes; a single one does not wait.
 
     Args:
-      name: of the barrier, the same on all processes.
+      name: name of the barrier, the same on all processes.
     """
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
@@ -201,7 +201,7 @@ def on_host(tree: Any) -> Any:
     """Gather arrays so that this process can read them whole; a single process has them already.
 
     Args:
-      tree: of global arrays; all processes must ask.
+      tree: pytree of global arrays; all processes must call it.
 
     Returns:
       The same tree, gathered leaf by leaf.
@@ -223,7 +223,7 @@ def same(value: int | None) -> int | None:
     """Broadcast a number from process 0; all must ask.
 
     Args:
-      value: at least 0, or None; that of the other processes is ignored.
+      value: value, at least 0, or None; that of the other processes is ignored.
 
     Returns:
       Process 0's value.

@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
     """Format seconds as 0:49 or 2:03:09.
 
     Args:
-      seconds: at least 0.
+      seconds: duration in seconds, at least 0.
 
     Returns:
       Minutes and seconds, with hours from one hour on.
@@ -93,7 +93,7 @@ class Progress:
         """Show the numbers of a log row.
 
         Args:
-          row: with `step` and `split`.
+          row: row with `step` and `split`.
         """
         if not self.enabled:
             return

@@ -162,7 +162,7 @@ def inner_command(module: str, words: Sequence[str]) -> Iterator[None]:
 
     Args:
       module: such as experiments.generative.autoencoder_kl.
-      words: of its command line.
+      words: arguments of its command line.
 
     Yields:
       Nothing.

@@ -30,7 +30,7 @@ def card(name: str, value: float | None) -> str:
     """Format a number for a headline.
 
     Args:
-      name: of the metric, which tells a share from other numbers.
+      name: name of the metric; tells a fraction from other numbers.
       value: the number; None where nothing was counted.
 
     Returns:
@@ -43,8 +43,8 @@ def loss_residuals(learner: Learner, state: Any, batch: Any, spmd: str) -> int |
     """Count the bytes that the loss of one batch stores for its backward pass.
 
     Args:
-      learner: with a `loss`.
-      state: of the learner, on the host.
+      learner: a learner with a `loss`.
+      state: the learner's state, on the host.
       batch: an example batch.
       spmd: "jit" or "pmap".
 
@@ -81,8 +81,8 @@ def write_report(
     Args:
       path: the file.
       title: the heading.
-      panels: what is shown, in order; the memory of a step is added at the end.
-      result: of `fit`.
+      panels: the report's panels in order; the memory of a step is appended.
+      result: result of `fit`.
       measured: {name: text} of the first headline numbers.
       params: parameters, which are counted.
       subtitle: a line under the title.
@@ -134,14 +134,14 @@ def report_fit(
     """Write the report of a call of `fit`, measured on its validation data.
 
     Args:
-      folder: in which report.html is written.
-      learner: that was trained.
-      result: of the training.
-      evaluation: of the learner.
+      folder: folder of report.html.
+      learner: learner that was trained.
+      result: result of the training.
+      evaluation: the learner's evaluation.
       train: the pipeline, which says what data it reads.
       valid: the validation source; None shows the training alone.
       batch: an example batch.
-      seed: of the training.
+      seed: random seed of the training.
       evaluators: measures of the whole of `valid`.
       batch_size: examples a batch.
 

@@ -50,7 +50,7 @@ class Saver:
 
     Args:
       saving: when to save, and what to keep.
-      folder: of the phase; None saves nothing.
+      folder: folder of the phase; None saves nothing.
     """
 
     def __init__(self, saving: Saving, folder: Path | None):
@@ -110,7 +110,7 @@ class Saver:
         """The monitored metric where it is at least as good as the best so far, which it then becomes.
 
         Args:
-          measures: of the validation data.
+          measures: measures of the validation data.
 
         Returns:
           The score to save with the checkpoint; None where there is nothing to monitor, or it was better before.
@@ -135,9 +135,9 @@ class Saver:
 
         Args:
           step: steps done.
-          carry: in its global shape.
+          carry: carry in its global shape.
           note: JSON-able facts to resume from, beside the best score.
-          score: of `score`.
+          score: result of `score`.
         """
         if self.store is None or step == self._saved_step:
             return

@@ -42,7 +42,7 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
     """Train a learner from several root keys side by side, on the same batches; for jit only.
 
     Args:
-      learner: of one seed.
+      learner: learner of one seed.
       seeds: how many; 1 returns the learner itself.
 
     Returns:
@@ -89,7 +89,7 @@ def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict]
 
     Args:
       history: rows of the log.
-      split: whose numbers of single seeds are wanted.
+      split: split whose metrics are returned for each seed.
 
     Returns:
       (rows without the numbers of single seeds, those of `split` as rows of the splits "seed 0", "seed 1", ...).

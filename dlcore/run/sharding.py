@@ -57,7 +57,7 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
 
     Args:
       spec: "data:4,model:2" or "data:2,spatial:4"; None or empty puts all devices on `data`.
-      devices: to use; None takes all.
+      devices: devices to use; None takes all.
 
     Returns:
       A mesh with the axis `data` first.
@@ -92,7 +92,7 @@ def path_of(path: tuple) -> str:
     """Write a key path as "params/stem/kernel".
 
     Args:
-      path: of jax.tree_util.
+      path: key path of jax.tree_util.
 
     Returns:
       The keys joined by "/".
@@ -265,7 +265,7 @@ def put_batch(batch: Any, shardings: Any) -> Any:
 
     Args:
       batch: rows of this process.
-      shardings: of `batch_shardings`.
+      shardings: result of `batch_shardings`.
 
     Returns:
       The global batch.

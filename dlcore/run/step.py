@@ -92,7 +92,7 @@ class Carry:
     """State carried from one training step to the next, and saved in checkpoints.
 
     Args:
-      state: of the learner.
+      state: the learner's state.
       sums: metrics since they were last moved to the host.
       bad_step: [] int32, the first step whose metrics were not finite; -1 while there is none.
       bad: the metrics of that step.
@@ -125,7 +125,7 @@ def all_finite(tree: Any) -> jax.Array:
     """Whether every floating-point leaf is finite.
 
     Args:
-      tree: of arrays.
+      tree: pytree of arrays.
 
     Returns:
       [] bool.
@@ -141,7 +141,7 @@ class Program:
       learner: the four functions.
       batch: an example batch (arrays or ShapeDtypeStructs) of this process's share.
       placement: devices and shardings.
-      seed: of the root key.
+      seed: random seed of the root key.
 
     Raises:
       ValueError: `update` changes a shape or dtype of the state (the leaf is named), or a leaf cannot be split.
@@ -238,7 +238,7 @@ class Program:
         """Copy a state to the run's shardings, in buffers of its own (aliases must not be donated).
 
         Args:
-          state: with the shapes and dtypes of the learner's.
+          state: state with the shapes and dtypes of the learner's.
 
         Returns:
           The state on the devices.
@@ -288,7 +288,7 @@ class Program:
 
         Args:
           carry: donated: its buffers are reused.
-          batch: on the devices, of `put`.
+          batch: batch on the devices, from `put`.
 
         Returns:
           The carry after the step.
@@ -309,7 +309,7 @@ class Program:
         """Move the metric sums to the host.
 
         Args:
-          carry: as `step` returns it.
+          carry: carry, as `step` returns it.
 
         Returns:
           (sums on the host, of 64 bits; the carry with empty sums).
@@ -391,7 +391,7 @@ class Program:
         """Convert a carry from its global shape to that of `step`.
 
         Args:
-          carry: in its global shape.
+          carry: carry in its global shape.
 
         Returns:
           The carry, stacked over the devices under pmap; the same one under jit.
@@ -411,7 +411,7 @@ class Program:
         """Convert a carry to its global shape, for saving and evaluation.
 
         Args:
-          carry: as `step` returns it.
+          carry: carry, as `step` returns it.
 
         Returns:
           The carry in its global shape; the same one under jit.

@@ -22,8 +22,8 @@ def merge(left: Metrics, right: Metrics) -> Metrics:
     """Merge two sets of metrics.
 
     Args:
-      left: by name.
-      right: by name.
+      left: values by name.
+      right: values by name.
 
     Returns:
       The merged metrics, of the names in `right`.
@@ -76,7 +76,7 @@ class Sums:
         """Start to add up.
 
         Args:
-          metrics: of one step, for their shapes.
+          metrics: metrics of one step, for their shapes.
 
         Returns:
           The sums of no step.
@@ -90,7 +90,7 @@ class Sums:
         """Add a step, under jit.
 
         Args:
-          metrics: of the step.
+          metrics: metrics of the step.
 
         Returns:
           The sums with it.

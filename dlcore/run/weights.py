@@ -25,7 +25,7 @@ def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
 
     Args:
       folder: a new or empty one.
-      variables: of the model.
+      variables: variables of the model.
       about: JSON-able facts, the model's name as `model` among them.
 
     Raises:
@@ -74,7 +74,7 @@ def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[An
     Args:
       weights: a tree of arrays.
       variables: the initial variables, which say what is wanted.
-      name: of the argument in the error.
+      name: name of the argument, for the error.
 
     Returns:
       (the weights in the shapes, dtypes and structure of `variables`, paths of the leaves that kept their values).

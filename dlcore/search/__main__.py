@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit status: 0, 1 (it failed) or 2 (bad words).
 
     Raises:
-      SystemExit: with 75 (run me again), 130 (Ctrl-C) or 141 (the reader of the output is gone).
+      SystemExit: status 75 (run me again), 130 (Ctrl-C) or 141 (the reader of the output is gone).
     """
     with orderly_ending():
         return _main(list(sys.argv[1:] if argv is None else argv))
@@ -127,8 +127,8 @@ def search(module: str, words: Sequence[str]) -> int:
     """Choose trials, run them, and write table and report.
 
     Args:
-      module: of the experiment.
-      words: of the space, of the search and of the experiment.
+      module: dotted name of the experiment's module.
+      words: arguments of the space, the search and the experiment.
 
     Returns:
       The exit status, 0.

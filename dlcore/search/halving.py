@@ -21,7 +21,7 @@ class Rung(NamedTuple):
 
     Args:
       trials: how many reach it.
-      steps: that each has seen at its end.
+      steps: number of steps of each trial at the rung's end.
     """
 
     trials: int
@@ -87,7 +87,7 @@ def successive_halving(
     """Run a plan of rungs over the first of some trials.
 
     Args:
-      trials: at least as many as the first rung has.
+      trials: trials, at least as many as the first rung has.
       plan: the rungs.
       advance: (rows, before, after) -> [len(rows)] scores, higher being better: trains the trials of those rows, which
         have seen `before` steps, until they have seen `after`. A score that is not finite is worst.

@@ -33,16 +33,16 @@ class Search(NamedTuple):
     """One search.
 
     Args:
-      module: of the experiment, such as experiments.classification.supervised.
+      module: dotted name of the experiment's module, such as experiments.classification.supervised.
       base: the experiment with the settings that all trials have.
       data: its splits.
       own: the search's own flags.
-      space: what is searched.
+      space: the search space.
       argv: flags that all trials have.
       metric: the validation metric by which trials are judged.
       monitor_mode: whether the best value of `metric` is "max" or "min".
       share: whether trials of equal shapes may share one compiled step, in which `metric` is measured.
-      folder: where the trials' runs are written.
+      folder: folder of the trials' runs.
     """
 
     module: str

@@ -93,8 +93,8 @@ def sense_of(metric: str, experiment: Experiment, better: Literal["max", "min"] 
 
     Args:
       metric: such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece".
-      experiment: whose own monitor has the sense that it states.
-      better: what the command line says, which counts first.
+      experiment: the experiment; states whether its monitor is to rise or fall.
+      better: direction from the command line; overrides the experiment's.
 
     Returns:
       "max" or "min".
@@ -134,7 +134,7 @@ def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
     """Start a run and measure one batch of its validation data, before anything is trained.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       data: its splits.
 
     Returns:
@@ -155,7 +155,7 @@ def check_metric(run: ResolvedRun, data: Splits, metric: str) -> bool:
     """Check, before anything is trained, that a run starts and that its validation measures a metric.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       data: its splits.
       metric: the name.
 

@@ -26,8 +26,8 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
 
     Args:
       scores: [trials], higher being better; NaN is worst.
-      rng: of the choice among the best.
-      share: of the trials that is replaced, and of those that are copied.
+      rng: NumPy generator that chooses among the best.
+      share: fraction of the trials that are replaced, and of those that are copied.
 
     Returns:
       [trials] int, the rows of the parents.
@@ -53,8 +53,8 @@ def explore(
     Args:
       values: {name: [trials]}.
       copied: [trials] bool, which trials are perturbed.
-      space: whose ends bound the values.
-      rng: of the factors.
+      space: search space; its ends bound the values.
+      rng: NumPy generator of the factors.
       factors: one of the two multiplies a value.
 
     Returns:
@@ -73,12 +73,12 @@ class PopulationBasedTraining:
     exchange.
 
     Args:
-      space: of the values; intervals only.
+      space: search space; intervals only.
       metric: a validation metric of the learner, by which trials are judged.
       every: the fewest steps between two exchanges.
       monitor_mode: whether the best metric is "max" or "min".
-      share: of the population that is replaced.
-      seed: of the draws.
+      share: fraction of the population that is replaced.
+      seed: random seed.
 
     Raises:
       ValueError: an argument is out of range, or an axis is a Choice.
@@ -103,8 +103,8 @@ class PopulationBasedTraining:
         """Exchange trials where it is due and a validation has just run.
 
         Args:
-          step: of the run.
-          state: of all trials.
+          step: step of the run.
+          state: stacked state of all trials.
           metrics: "valid/METRIC/TRIAL" among them at a validation.
 
         Returns:

@@ -19,7 +19,7 @@ def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
     """Order trials by the rung of successive halving that they reached, where there are rungs, and by their score.
 
     Args:
-      trials: in any order.
+      trials: the trials, in any order.
       monitor_mode: whether the best score is "max" or "min".
 
     Returns:
@@ -38,7 +38,7 @@ def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", 
     """Write the best trials as aligned lines.
 
     Args:
-      trials: in any order.
+      trials: the trials, in any order.
       metric: the name of the score.
       monitor_mode: whether the best score is "max" or "min".
       limit: the most trials that are shown.
@@ -106,8 +106,8 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mon
     """Draw parallel coordinates: an axis a setting and one for the score, a line a trial, the darker the better.
 
     Args:
-      trials: in any order.
-      space: of their values.
+      trials: the trials, in any order.
+      space: the search space of their values.
       metric: the name of the score.
       monitor_mode: whether the best score is "max" or "min".
 
@@ -153,8 +153,8 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: 
     """Draw the score of every trial over each of its settings, the best ringed, those without a score crossed.
 
     Args:
-      trials: in any order.
-      space: of their values.
+      trials: the trials, in any order.
+      space: the search space of their values.
       metric: the name of the score.
       monitor_mode: whether the best score is "max" or "min".
 
@@ -202,11 +202,11 @@ def search_report(
     """Write the report of a search.
 
     Args:
-      trials: in any order.
-      space: of their values.
+      trials: the trials, in any order.
+      space: the search space of their values.
       metric: the name of the score.
       monitor_mode: whether the best score is "max" or "min".
-      title: of the page.
+      title: title of the page.
       remarks: sentences, shown first.
       cards: headline numbers, {name: value}.
       details: a table of settings at the end.

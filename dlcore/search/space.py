@@ -49,7 +49,7 @@ class Uniform(NamedTuple):
         """Map the unit interval to the axis.
 
         Args:
-          u: in [0, 1].
+          u: number in [0, 1].
 
         Returns:
           The value.
@@ -60,7 +60,7 @@ class Uniform(NamedTuple):
         """Map the axis to the unit interval.
 
         Args:
-          value: of the axis.
+          value: value on the axis.
 
         Returns:
           u.
@@ -83,7 +83,7 @@ class LogUniform(NamedTuple):
         """Map the unit interval to the axis.
 
         Args:
-          u: in [0, 1].
+          u: number in [0, 1].
 
         Returns:
           The value.
@@ -94,7 +94,7 @@ class LogUniform(NamedTuple):
         """Map the axis to the unit interval.
 
         Args:
-          value: of the axis.
+          value: value on the axis.
 
         Returns:
           u; -inf for a value that has no logarithm.
@@ -117,7 +117,7 @@ class Integers(NamedTuple):
         """Map the unit interval to the axis.
 
         Args:
-          u: in [0, 1].
+          u: number in [0, 1].
 
         Returns:
           The value.
@@ -128,7 +128,7 @@ class Integers(NamedTuple):
         """Map the axis to the unit interval, its ends to 0 and 1.
 
         Args:
-          value: of the axis.
+          value: value on the axis.
 
         Returns:
           In [0, 1]; 1/2 where there is only one value.
@@ -149,7 +149,7 @@ class Choice(NamedTuple):
         """Map the unit interval to the options, each as likely as the next.
 
         Args:
-          u: in [0, 1].
+          u: number in [0, 1].
 
         Returns:
           The value.
@@ -165,7 +165,7 @@ def parse_space(words: Sequence[str]) -> Space:
     """Parse `learning_rate=log:1e-5:1 dropout=uniform:0:1 model.width=int:8:64 optimizer=sgd,adam`, a word an axis.
 
     Args:
-      words: of the command line; options that look like a bool, an int or a float become one.
+      words: options of the command line; those that look like a bool, an int or a float become one.
 
     Returns:
       The space.
@@ -198,7 +198,7 @@ def grid(space: Space, points: int) -> list[dict]:
     """Combine values of every axis with each other.
 
     Args:
-      space: of the values.
+      space: the search space.
       points: values an axis, the ends among them (the middle for one point), equal factors apart on a LogUniform; of a
         Choice all options, of Integers no more than there are.
 
@@ -227,9 +227,9 @@ def random(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> 
     """Draw trials independently.
 
     Args:
-      space: of the values.
+      space: the search space.
       trials: how many.
-      seed: of the draws.
+      seed: random seed.
 
       tried: trials that are not drawn again.
 
@@ -243,9 +243,9 @@ def latin_hypercube(space: Space, trials: int, seed: int, tried: Sequence[dict] 
     """Draw trials such that each of n slices of an axis holds one of the n (McKay, Beckman & Conover 1979).
 
     Args:
-      space: of the values.
+      space: the search space.
       trials: n.
-      seed: of the draws.
+      seed: random seed.
 
       tried: trials that are not drawn again.
 
@@ -261,9 +261,9 @@ def sobol(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> l
     """Draw trials from a scrambled Sobol sequence: even in all axes together, most so for a power of two.
 
     Args:
-      space: of the values.
+      space: the search space.
       trials: how many.
-      seed: of the scrambling.
+      seed: random seed of the scrambling.
 
       tried: trials that are not drawn again.
 
@@ -283,8 +283,8 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
     Choice the options of the best stay.
 
     Args:
-      space: of the coarse search.
-      trials: of the coarse search.
+      space: search space of the coarse search.
+      trials: trials of the coarse search.
       scores: [trials], higher being better; what is not finite is worst.
       keep: share of the trials that count as best.
 
@@ -327,7 +327,7 @@ def edges(space: Space, best: dict) -> list[str]:
     outside.
 
     Args:
-      space: of the trials.
+      space: search space of the trials.
       best: the best trial's values.
 
     Returns:

@@ -41,8 +41,8 @@ class TrialsState:
     """States of all trials.
 
     Args:
-      step: of the run.
-      rng: of the run.
+      step: step of the run.
+      rng: NumPy generator.
       inner: the learners' states, stacked along a leading axis of trials.
       values: {name: [trials]}, what `build` gets of each.
       alive: [trials] bool, False for good once a trial's loss or state was not finite.
@@ -191,8 +191,8 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
     """Select trials.
 
     Args:
-      state: of all trials.
-      rows: of the trials, in the new order; a row may come several times.
+      state: stacked state of all trials.
+      rows: rows of the trials, in the new order; a row may come several times.
 
     Returns:
       The state of these trials.
@@ -226,7 +226,7 @@ def evaluator_of_trials(evaluator: Evaluator, trials: int) -> Evaluator:
     """Measure every trial of `together`.
 
     Args:
-      evaluator: of one trial.
+      evaluator: evaluator of one trial.
       trials: how many.
 
     Returns:
@@ -248,7 +248,7 @@ def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
     """Read the scores of all trials from a row of the log.
 
     Args:
-      row: with "METRIC/0", "METRIC/1", ...
+      row: metrics with the keys "METRIC/0", "METRIC/1", ...
       metric: METRIC.
       trials: how many.
 

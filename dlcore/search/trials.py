@@ -55,7 +55,7 @@ class Trial(NamedTuple):
     Args:
       values: {setting: value}.
       score: the best of the validation metric; NaN where it never was finite.
-      step: of the score.
+      step: step at which the score was measured.
       curve: (steps, scores) of all validations.
       dropped: rungs of successive halving that it did not reach.
       error: why it has no score, where it failed by an error.
@@ -73,7 +73,7 @@ class OffsetPipeline:
     """A pipeline from some step on.
 
     Args:
-      pipeline: of batches, or a dict of pipelines.
+      pipeline: pipeline of batches, or a dict of pipelines.
       offset: its step that is the first here.
     """
 
@@ -129,7 +129,7 @@ def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) 
     """Resolve an experiment with a trial's values.
 
     Args:
-      experiment: to be run.
+      experiment: experiment to be run.
       argv: flags that all trials have.
       values: {setting: value} of the trial.
 
@@ -154,9 +154,9 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
     experiment has hooks, which see one state.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       data: its splits.
-      names: of the settings.
+      names: names of the settings.
 
     Returns:
       Whether it does; False for no settings.
@@ -207,14 +207,14 @@ def run_together(
     """Train trials in one run of `together`; the schedule is that of the whole run whatever `steps`.
 
     Args:
-      run: of the experiment.
+      run: the resolved run of the experiment.
       data: its splits.
       rows: {setting: value} of each trial, floats.
-      folder: of the run.
+      folder: the run's folder.
       steps: length of this run; None for that of the whole.
       offset: step of the whole run at which this one starts.
       start: changes the state before the first step; None leaves it.
-      hooks: of `fit`.
+      hooks: hooks for `fit`.
 
     Returns:
       What `fit` returns.
@@ -313,13 +313,13 @@ def run_trials(
     """Train every trial of an experiment as its `--mode=train` does; one that fails leaves the others alone.
 
     Args:
-      module: of the experiment, such as experiments.classification.supervised.
+      module: dotted name of the experiment's module, such as experiments.classification.supervised.
       argv: flags that all trials have.
       trials: {setting: value} each.
-      folder: where their runs are written.
+      folder: folder of their runs.
       metric: the validation metric by which trials are judged.
       monitor_mode: whether the best metric is "max" or "min".
-      processes: for trials that cannot share a program.
+      processes: number of processes for trials that cannot share a program.
       share: whether trials may share a program.
       data: the splits that `argv` alone gives, where they are loaded already.
 
@@ -395,10 +395,10 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
     """Train with the best values, for the best number of steps, on training and validation data, and test once.
 
     Args:
-      module: of the experiment.
+      module: dotted name of the experiment's module.
       argv: flags that all trials have.
       best: the best trial.
-      folder: in which the run `retrained` is written.
+      folder: parent folder of the run `retrained`.
 
     Returns:
       Measures of the test split, those of the experiment's evaluators included, {name: value}.
@@ -412,10 +412,10 @@ def measure_ensemble(
     """Train the best trials as `retrain` does, and test the average of their probabilities, and the best one alone.
 
     Args:
-      module: of the experiment.
+      module: dotted name of the experiment's module.
       argv: flags that all trials have.
       best: trials, the best first.
-      folder: in which the runs `member0`, `member1` ... are written.
+      folder: parent folder of the runs `member0`, `member1` ...
 
     Returns:
       [measures of the ensemble, measures of the best] on the test split, each {name: value}.

@@ -31,10 +31,10 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling.
 
     Args:
-      channels: of each branch and of the result.
-      rates: of the dilated 3x3 convolutions.
+      channels: number of channels of each branch and of the result.
+      rates: rates of the dilated 3x3 convolutions.
       dropout: probability of dropping a value of the result in training.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -87,10 +87,10 @@ class DeepLabHead(nn.Module):
 
     Args:
       num_classes: C.
-      channels: of ASPP and of the 3x3 convolution.
-      rates: of ASPP.
-      dropout: of ASPP.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      channels: number of channels of ASPP and of the 3x3 convolution.
+      rates: rates of ASPP.
+      dropout: dropout of ASPP.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -127,10 +127,10 @@ class DeepLabV3(nn.Module):
       num_classes: C.
       stage: the map that the head reads.
       aux_stage: a map that an auxiliary FCN head scores, for the loss; None for none.
-      channels: of ASPP.
-      rates: of ASPP's dilated convolutions.
-      dropout: of ASPP.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      channels: number of channels of ASPP.
+      rates: rates of ASPP's dilated convolutions.
+      dropout: dropout of ASPP.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 

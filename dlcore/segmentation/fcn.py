@@ -34,7 +34,7 @@ def bilinear_kernel(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) 
     Args:
       key: ignored.
       shape: [2 f, 2 f, O, C].
-      dtype: of the kernel.
+      dtype: dtype of the kernel.
 
     Returns:
       The kernel: away from the border the layer equals `resize` by f with half-pixel centers.
@@ -51,7 +51,7 @@ class FCNHead(nn.Module):
     Args:
       num_classes: C.
       dropout: probability of dropping a value in training.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -89,7 +89,7 @@ class FCN(nn.Module):
       aux_stage: a map that an auxiliary head scores, for the loss; None for none.
       upsampling: bilinear; or transposed, learnt from a bilinear start.
       dropout: probability of dropping a value before the scores in training.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 

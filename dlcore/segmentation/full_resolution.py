@@ -31,10 +31,10 @@ class FullResolutionNet(nn.Module):
     Args:
       num_classes: C.
       layers: L; the receptive field is 1 + 2 L.
-      channels: of every layer.
+      channels: number of channels of every layer.
       norm: batch or group; group norm sees the whole image.
       padding: SAME, a map of the image's size; VALID, for patches: 2 L pixels less along each side.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 

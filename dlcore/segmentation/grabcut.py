@@ -37,12 +37,12 @@ def grabcut(
     Args:
       image: [H, W, 3] in [0, 1], or uint8.
       saliency: [H, W], larger where the object is.
-      foreground_share: of the pixels, the most salient, that the object's colors are first taken from.
-      background_share: of the pixels, the least salient, that are background, and whose colors are the first.
+      foreground_share: fraction of the pixels, the most salient, that the object's colors are first taken from.
+      background_share: fraction of the pixels, the least salient, that are background, and whose colors are the first.
       components: Gaussians of each mixture.
       gamma: price of the cut.
       iterations: turns of cut and fit; it stops where the cut no longer changes.
-      seed: of the pixels that mixtures are fitted to.
+      seed: random seed of the pixels that mixtures are fitted to.
 
     Returns:
       [H, W] bool, the largest connected part of the object.
@@ -85,7 +85,7 @@ def color_model(pixels: np.ndarray, chosen: np.ndarray, components: int, rng: np
       pixels: [N, C] float32.
       chosen: [N] bool, at least one.
       components: K; they start at evenly spaced ranks along the direction in which the pixels vary most.
-      rng: of the pixels that are drawn.
+      rng: random number generator of the pixels that are drawn.
 
     Returns:
       [N] log-densities.

@@ -30,8 +30,8 @@ class LRASPPHead(nn.Module):
 
     Args:
       num_classes: C.
-      channels: of the coarse branch.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      channels: number of channels of the coarse branch.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -70,8 +70,8 @@ class LRASPP(nn.Module):
       num_classes: C.
       fine: the map whose scores are added as they are.
       coarse: the map that is gated.
-      channels: of the coarse branch.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      channels: number of channels of the coarse branch.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 

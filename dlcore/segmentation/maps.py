@@ -29,11 +29,11 @@ class ConvNormRelu(nn.Module):
     Args:
       features: output channels.
       kernel_size: side of the kernel.
-      stride: of the convolution.
+      stride: stride of the convolution.
       dilation: distance between the taps of the kernel.
       padding: SAME keeps the size at stride 1 (symmetric zeros, as in torch); VALID pads nothing.
       norm: batch; or group, whose groups have 8 channels and which does not depend on the batch.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -80,7 +80,7 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
 
     Args:
       x: [B, H, W, C].
-      multiple: of what the sides shall be multiples.
+      multiple: divisor of the padded sides.
 
     Returns:
       [B, H', W', C], with the images in the middle; `crop_to` undoes it.
@@ -143,7 +143,7 @@ def score(num_classes: int, name: str, x: jax.Array) -> jax.Array:
 
     Args:
       num_classes: C.
-      name: of the submodule.
+      name: name of the submodule.
       x: [B, h, w, K].
 
     Returns:

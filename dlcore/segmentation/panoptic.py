@@ -177,7 +177,7 @@ def merge_batch(
         the frames of the boxes.
       classes: [B, H, W] int, the semantic maps.
       num_stuff: S, classes of stuff.
-      **thresholds: of `merge`.
+      **thresholds: arguments of `merge`.
 
     Returns:
       The detections, `classes`, and `{"segments": [B, H, W] int32, "segment_labels": [B, K + S]}`.
@@ -262,10 +262,10 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
     components_pq.
 
     Args:
-      class_names: of the stuff, then of the things.
+      class_names: names of the stuff classes, then of the thing classes.
       num_stuff: S.
-      source: to measure; None measures the split. Its rows have `image`, `masks` (packed), `labels`, `box_mask` and
-        `semantic`.
+      source: source to measure; None measures the split. Its rows have `image`, `masks` (packed), `labels`, `box_mask`
+        and `semantic`.
 
     Returns:
       The evaluator.

@@ -32,7 +32,7 @@ class PyramidPooling(nn.Module):
 
     Args:
       bins: cells along each side, one number a grid.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
@@ -68,10 +68,10 @@ class PSPNet(nn.Module):
       num_classes: C.
       stage: the map that the pyramid reads.
       aux_stage: a map that an auxiliary FCN head scores, for the loss; None for none.
-      channels: of the 3x3 convolution behind the pyramid.
+      channels: number of channels of the 3x3 convolution behind the pyramid.
       bins: cells along each side, one number a grid.
       dropout: probability of dropping a value before the scores in training.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 

@@ -127,11 +127,11 @@ def learner(
       augment: `(key, example) -> example` of one preprocessed training example, which holds image and semantic
         (`dlcore.data.augment.examples`); None for none.
       weights: [C], of the classes in the loss; None weighs all alike.
-      void_label: of pixels that count nowhere.
+      void_label: label of pixels that count nowhere.
       overlap: a loss of each image's overlap with its truth, added to the cross-entropy; Tversky's alpha is 0.3 and its
         beta 0.7, so that a missed pixel costs more than a false one.
-      overlap_weight: of that loss.
-      auxiliary_weight: of the auxiliary head's cross-entropy in training.
+      overlap_weight: weight of that loss.
+      auxiliary_weight: weight of the auxiliary head's cross-entropy in training.
 
     Returns:
       The learner; predict gives `{"classes": [B, H, W] uint8}`.

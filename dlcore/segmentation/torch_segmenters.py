@@ -33,9 +33,9 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
     """Build a segmenter of torchvision.
 
     Args:
-      name: of SEGMENTERS.
+      name: name from SEGMENTERS.
       num_classes: C; 21 in the published weights, the background and PASCAL VOC's classes.
-      aux: with the auxiliary head; LR-ASPP has none.
+      aux: build the auxiliary head; LR-ASPP has none.
 
     Returns:
       The flax module.
@@ -60,7 +60,7 @@ def load_torch_segmenter(name: str, state_dict: Mapping[str, Any], num_classes: 
     """Build a segmenter of torchvision with its weights.
 
     Args:
-      name: of SEGMENTERS.
+      name: name from SEGMENTERS.
       state_dict: {name: array}, such as `dlcore.models.torch_weights.read_state_dict` reads; with or without those of
         the auxiliary head.
       num_classes: C.
@@ -89,7 +89,7 @@ def example_inputs(model: nn.Module) -> tuple[jax.Array]:
     """Build inputs that initialize a segmenter.
 
     Args:
-      model: of `MODELS`.
+      model: name from `MODELS`.
 
     Returns:
       (an image [1, H, W, 3],).
@@ -101,7 +101,7 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of torchvision to the variables of a segmenter.
 
     Args:
-      model: of `create_segmenter`.
+      model: model from `create_segmenter`.
       state_dict: {name: array}, with the auxiliary head where the model has one.
 
     Returns:

@@ -36,14 +36,14 @@ class UNet(nn.Module):
     Args:
       num_classes: C.
       widths: channels at each size, the finest first; each further size is half the one before.
-      stem_stride: of the first convolution; 2 computes at half the size, and the logits are enlarged: a quarter of the
-        cost, and edges to a pixel or so.
+      stem_stride: stem stride of the first convolution; 2 computes at half the size, and the logits are enlarged: a
+        quarter of the cost, and edges to a pixel or so.
       convs: 3x3 convolutions at each size, on the way down and on the way up.
       down: pool, by the maximum of 2x2; or strided, by a 3x3 convolution of stride 2.
       up: transposed, a 2x2 convolution; nearest, repeated pixels and a 1x1 convolution; or max_unpool.
       skips: join the maps of the way down to those of the way up.
       norm: batch or group.
-      dtype: what to compute in; None: the type that x and the parameters promote to.
+      dtype: dtype of the computation; None: the type that x and the parameters promote to.
       axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 

@@ -31,7 +31,7 @@ class AudioVisual(nn.Module):
 
     Args:
       backbone: a model of dlcore.models.
-      width: of what is multiplied.
+      width: width of the multiplied vectors.
       side: the last map is averaged to side x side, so that where things are is seen.
     """
 
@@ -66,7 +66,7 @@ class AudioVisual(nn.Module):
 
         Args:
           x: [B, H, W, C], normalized.
-          train: as in `__call__`.
+          train: training mode, see `__call__`.
 
         Returns:
           [B, D].

@@ -32,8 +32,8 @@ def class_vectors(model: nn.Module, params: Any, prompts: jax.Array) -> jax.Arra
     """Describe classes by their prompts.
 
     Args:
-      model: with a method `encode_text`.
-      params: of the model.
+      model: model with a method `encode_text`.
+      params: parameters of the model.
       prompts: [K, P, T] int, tokens of P prompts for each of K classes.
 
     Returns:

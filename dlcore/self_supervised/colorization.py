@@ -64,7 +64,7 @@ def learner(
     """Train a network to color images of `{"image": [B, H, W, 3], "index": [B]}`.
 
     Args:
-      model: of 3 channels, see `Filler`.
+      model: model with 3 output channels, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.

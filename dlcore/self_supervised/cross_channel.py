@@ -28,7 +28,7 @@ def without_channel(image: jax.Array, channel: int) -> jax.Array:
 
     Args:
       image: [H, W, C] in [0, 1].
-      channel: to replace.
+      channel: index of the channel to replace.
 
     Returns:
       [H, W, C].
@@ -48,7 +48,7 @@ def hidden_channel(image: jax.Array, channel: int = 0) -> FillIn:
 
     Args:
       image: [H, W, C] in [0, 1].
-      channel: to hide.
+      channel: index of the channel to hide.
 
     Returns:
       What is to be filled in, of one channel.
@@ -71,7 +71,7 @@ def learner(
     """Train a network to predict a channel of `{"image": [B, H, W, C], "index": [B]}` from the others.
 
     Args:
-      model: of 1 channel, see `Filler`.
+      model: model with 1 output channel, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.

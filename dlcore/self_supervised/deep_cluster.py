@@ -92,7 +92,7 @@ def cluster(key: jax.Array, features: np.ndarray, num_clusters: int, dims: int =
     """Cluster features by k-means; no cluster is empty.
 
     Args:
-      key: of the start.
+      key: PRNG key of the start.
       features: [N, D].
       num_clusters: K.
       dims: principal components, at most.
@@ -114,8 +114,8 @@ def reset_head(state: DeepClusterState, key: jax.Array) -> DeepClusterState:
     """Draw the head anew, and forget what the optimizer knows of it; its count of steps stays.
 
     Args:
-      state: whose `params` have a dense "head".
-      key: of the draw.
+      state: state whose `params` have a dense "head".
+      key: PRNG key of the draw.
 
     Returns:
       The state with another head.
@@ -138,7 +138,7 @@ class Reclustering:
     """A hook that clusters the training examples anew at each validation but the last.
 
     Args:
-      learner: of this file.
+      learner: the learner of this module.
       source: the training examples, in the order of their indices.
       num_clusters: K.
       steps: length of the run.
@@ -175,7 +175,7 @@ class Reclustering:
 
         Args:
           step: steps done.
-          state: of the learner.
+          state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
         Returns:
@@ -226,7 +226,7 @@ def learner(
     """Train a network to tell the clusters of `{"image": [B, H, W, C], "index": [B]}`; `Reclustering` makes them.
 
     Args:
-      model: of `num_clusters` classes and with a linear head, see `PieceClassifier`.
+      model: model with `num_clusters` classes and with a linear head, see `PieceClassifier`.
       optimizer: any optax transformation.
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, the view.
       train_size: N, training examples.

@@ -152,7 +152,7 @@ def learner(
       normalize: batch of crops to the model's input; None takes `preprocess`.
       local_crops: small crops of an image.
       student_temperature: tau_s.
-      center_momentum: by which the center keeps its value.
+      center_momentum: momentum of the center.
 
     Returns:
       The learner. `predict` gives the teacher's `features`, and `untrained`, those before the first step.

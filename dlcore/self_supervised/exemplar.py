@@ -44,7 +44,7 @@ def learner(
     """Train a network to tell of which image a view is, on `{"image": [B, H, W, C], "exemplar": [B], "index": [B]}`.
 
     Args:
-      model: of as many classes as there are exemplars, see `PieceClassifier`.
+      model: model with as many classes as there are exemplars, see `PieceClassifier`.
       optimizer: any optax transformation.
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, the views.
       prepare: batch of images to floats in [0, 1].

@@ -72,7 +72,7 @@ class Filler(nn.Module):
 
     Args:
       backbone: a model of dlcore.models.
-      channels: of the answer.
+      channels: number of channels of the answer.
       width: channels of the decoder's hidden layer.
     """
 
@@ -110,7 +110,7 @@ class Filler(nn.Module):
 
         Args:
           x: [B, H, W, C], normalized.
-          train: as in `__call__`.
+          train: training mode, see `__call__`.
 
         Returns:
           [B, D].

@@ -68,7 +68,8 @@ def learner(
     """Train a network to tell whether frames are in order, on `{"clip": [B, F, H, W, C], "image", "index"}`.
 
     Args:
-      model: of NUM_CLASSES, whose head has a hidden layer and sees where things are, see `PieceClassifier`.
+      model: model with NUM_CLASSES outputs, whose head has a hidden layer and sees where things are, see
+        `PieceClassifier`.
       optimizer: any optax transformation.
       prepare: batch of images, single frames, to floats in [0, 1].
       normalize: frames to the model's input.

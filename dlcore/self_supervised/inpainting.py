@@ -26,7 +26,7 @@ def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
     """Cut a square at a random place.
 
     Args:
-      key: of the place.
+      key: PRNG key of the position.
       image: [H, W, C] in [0, 1].
       share: side of the hole / shorter side of the image.
 
@@ -52,7 +52,7 @@ def learner(
     """Train a network to fill holes of `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: of C channels, see `Filler`.
+      model: model with C output channels, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.

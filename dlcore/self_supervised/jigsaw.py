@@ -74,7 +74,7 @@ def learner(
     """Train a network to tell how pieces of `{"image": [B, S, S, C], "index": [B]}` were shuffled.
 
     Args:
-      model: of `order_count` classes, with a hidden layer in its head, see `PieceClassifier`.
+      model: model with `order_count` classes, with a hidden layer in its head, see `PieceClassifier`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: pieces to the model's input.

@@ -82,7 +82,7 @@ class DINONet(nn.Module):
       backbone: a ViT without a head (num_classes=0), whose class token are the features; or another model, whose
         features are the mean of the last map of its method `features`.
       outputs: K, cosines of the head.
-      hidden_features: of the head's two hidden layers.
+      hidden_features: width of the head's two hidden layers.
       bottleneck: numbers of the unit vector.
       batch_norm: normalize the hidden layers by the batch, the paper's `use_bn_in_head`: a small network whose features
         differ little from image to image would else give all of them one unit vector.
@@ -145,7 +145,7 @@ def encode(
 
     Args:
       model: `__call__(x, train) -> {"features", "embeddings"}`.
-      params: of the model.
+      params: parameters of the model.
       model_state: other collections (batch statistics).
       images: [B, H, W, C], preprocessed.
       dropout: key of a training step; None for evaluation.
@@ -191,8 +191,8 @@ def predict_features(model: nn.Module, preprocess: Preprocess, state: State, bat
     Args:
       model: `__call__(x, train) -> {"features", "embeddings"}`, initialized by `init_variables(model, state.rng, ...)`.
       preprocess: batch of images to the model's input.
-      state: with `params` and `model_state`.
-      batch: with `image`.
+      state: state with `params` and `model_state`.
+      batch: batch with `image`.
 
     Returns:
       `features: [B, D]`, `embeddings: [B, E]`, and `untrained: [B, D]`, the features before the first step.

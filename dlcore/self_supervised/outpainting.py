@@ -51,7 +51,7 @@ def learner(
     """Train a network to outpaint crops of `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: of C channels, see `Filler`.
+      model: model with C output channels, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.

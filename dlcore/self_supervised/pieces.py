@@ -20,7 +20,7 @@ def check_grid(side: int, grid: int, gap: int, jitter: int, smallest: int = 1) -
     """Find the side of a piece.
 
     Args:
-      side: of the image in pixels.
+      side: side of the image in pixels.
       grid: cells along a side.
       gap: pixels between neighboring pieces.
       jitter: pixels by which a piece may move.
@@ -51,7 +51,7 @@ def cut(
     """Cut the piece of every cell, each displaced at random.
 
     Args:
-      key: of the displacements.
+      key: PRNG key of the displacements.
       image: [S, S, C] in [0, 1].
       grid: cells along a side.
       gap: pixels between neighboring pieces that are not displaced against each other.
@@ -88,8 +88,8 @@ def distant_orders(pieces: int, count: int) -> np.ndarray:
     """Choose orders that differ in as many places as they can, greedily, beginning with that of the image.
 
     Args:
-      pieces: to order.
-      count: of orders, at most pieces!.
+      pieces: number of pieces to order.
+      count: number of orders, at most pieces!.
 
     Returns:
       [count, pieces] int.

@@ -36,7 +36,7 @@ class PieceClassifier(nn.Module):
 
     Args:
       backbone: a model of dlcore.models.
-      num_classes: of the pretext.
+      num_classes: number of classes of the pretext.
       hidden: units of the head's hidden layer; 0 makes the head linear, which cannot compare pieces.
       side: the head sees the last map averaged to side x side; 1 hides from it where things are.
     """
@@ -71,7 +71,7 @@ class PieceClassifier(nn.Module):
 
         Args:
           x: [B, H, W, C], normalized.
-          train: as in `__call__`.
+          train: training mode, see `__call__`.
 
         Returns:
           [B, D].
@@ -91,7 +91,7 @@ def pretext_learner(
     Args:
       model: `__call__(pieces, train) -> (logits, features of the pieces)`, `features(images)`, see `PieceClassifier`.
       optimizer: any optax transformation.
-      task: what is drawn of each example; a label below 0 leaves the example out of loss and metrics.
+      task: pretext task, (key, example) -> input and label; a label below 0 leaves the example out of loss and metrics.
       prepare: batch of images to the floats in [0, 1] that the task takes.
       normalize: pieces or images to the model's input.
 

@@ -60,7 +60,7 @@ def learner(
     """Train a network to tell on which side of the middle patch another one lies, on `{"image", "index"}`.
 
     Args:
-      model: of NUM_CLASSES, with a hidden layer in its head, see `PieceClassifier`.
+      model: model with NUM_CLASSES outputs, with a hidden layer in its head, see `PieceClassifier`.
       optimizer: any optax transformation.
       prepare: batch of images [B, S, S, C] to floats in [0, 1]; 3 divides S.
       normalize: patches to the model's input.

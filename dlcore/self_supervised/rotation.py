@@ -24,8 +24,8 @@ def rotation(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
     """Turn an image counterclockwise.
 
     Args:
-      key: of the number of quarter turns.
-      example: with `image: [S, S, C]`.
+      key: PRNG key of the number of quarter turns.
+      example: example with `image: [S, S, C]`.
 
     Returns:
       ([1, S, S, C], quarter turns).
@@ -52,7 +52,7 @@ def learner(
     """Train a network to tell how images of `{"image": [B, S, S, C], "index": [B]}` were turned.
 
     Args:
-      model: of NUM_CLASSES, see `PieceClassifier`.
+      model: model with NUM_CLASSES outputs, see `PieceClassifier`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: turned images to the model's input.

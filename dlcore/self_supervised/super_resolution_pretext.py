@@ -29,7 +29,7 @@ def made_small(image: jax.Array, factor: int = 2) -> FillIn:
 
     Args:
       image: [H, W, C] in [0, 1].
-      factor: by which the sides shrink.
+      factor: factor by which the sides shrink.
 
     Returns:
       What is to be filled in.
@@ -59,11 +59,11 @@ def learner(
     """Train a network to sharpen enlarged images, on `{"image": [B, H, W, C], "index": [B]}`.
 
     Args:
-      model: of C channels, see `Filler`.
+      model: model with C output channels, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.
-      factor: by which the sides shrink.
+      factor: factor by which the sides shrink.
 
     Returns:
       The learner, see `fill_in_learner`.

@@ -36,9 +36,9 @@ class PropertyNet(nn.Module):
     Args:
       num_classes: shapes.
       num_factors: numbers that describe an image.
-      channels: of the convolutional layers; each halves the side.
+      channels: number of channels of the convolutional layers; each halves the side.
       width: D, of the features, and of the classifier of domains.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     num_classes: int
@@ -53,7 +53,7 @@ class PropertyNet(nn.Module):
 
         Args:
           x: [B, H, W, C] in [0, 1].
-          strength: of the gradient reversal.
+          strength: strength of the gradient reversal.
 
         Returns:
           `features: [B, D]`, `shape: [B, num_classes]` logits, `factors: [B, num_factors]`, `domain: [B]` logits.

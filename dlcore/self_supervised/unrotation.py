@@ -59,7 +59,7 @@ def learner(
     """Train a network to paint turned images of `{"image": [B, S, S, C], "index": [B]}` upright.
 
     Args:
-      model: of C channels, see `Filler`.
+      model: model with C output channels, see `Filler`.
       optimizer: any optax transformation.
       prepare: batch of images to floats in [0, 1].
       normalize: images to the model's input.

@@ -62,7 +62,7 @@ def learner(
       thresholds: one for all classes, or lower for a class that is learned slowly.
       alignment: divide probabilities by their running mean, for classes that are equally frequent.
       unlabeled_weight: lambda.
-      ema_decay: of the teacher, which is measured.
+      ema_decay: EMA decay rate of the teacher, which is evaluated.
 
     Returns:
       The learner; it logs `mask_rate`, the fraction of accepted pseudo-labels, and `impurity`.

@@ -304,15 +304,15 @@ def learner(
 
     Args:
       model: the classifier, `__call__(x, train) -> logits [B, K]` and `features(x, train) -> {stage: [B, ..., D]}`.
-      optimizer: of the classifier.
+      optimizer: optimizer of the classifier.
       generator: `__call__(z [B, latent_dim], train) -> images in (-1, 1)`.
       generator_optimizer: any optax transformation.
       preprocess: batch of images in [0, 1] to the classifier's input.
       augment: `(key, preprocessed image) -> image`, of labeled, unlabeled and made images.
       latent_dim: dimensions of the generator's normal noise.
-      unlabeled_weight: of what tells unlabeled from made images.
-      complement_generator: what the generator is paid for besides, and by how much.
-      ema_decay: of the average of the classifier, which is measured; 0 measures the classifier itself.
+      unlabeled_weight: weight of the loss that tells unlabeled from generated images.
+      complement_generator: additional terms of the generator's loss, and their weights.
+      ema_decay: EMA decay rate of the classifier's weights, which are evaluated; 0 measures the classifier itself.
 
     Returns:
       The learner. `evaluate` and `predict` take flat batches and give what those of

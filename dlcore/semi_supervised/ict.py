@@ -52,9 +52,9 @@ def learner(
       optimizer: any optax transformation.
       augment: `(key, preprocessed image) -> image`.
       preprocess: batch of images to the model's input.
-      alpha: of Beta(alpha, alpha), which shares are drawn from; 0 mixes nothing.
+      alpha: parameter of Beta(alpha, alpha), the distribution of mixing ratios; 0 mixes nothing.
       ramp: lambda, and how it rises.
-      ema_decay: of the teacher.
+      ema_decay: EMA decay rate of the teacher.
 
     Returns:
       The learner.

@@ -39,7 +39,7 @@ class Propagated(NamedTuple):
       classes: [C], the labels that occur, ascending.
       distributions: [N, C], rows that sum to 1; 0 where no label reaches.
       labels: [N], the most probable ones.
-      gamma: of the kernel.
+      gamma: coefficient gamma of the kernel.
       steps: until nothing changed.
     """
 
@@ -67,7 +67,7 @@ def propagate(
       points: [N, D], finite, N of at most MOST; float64 is computed in float64.
       labels: [N] integers, UNLABELED where a point has none.
       method: whether labels are kept (propagation) or may be overruled (spreading).
-      gamma: of the kernel, positive; 1 / (2 h^2) for neighbors at a distance of about h.
+      gamma: coefficient gamma of the kernel, positive; 1 / (2 h^2) for neighbors at a distance of about h.
       alpha: spreading: what a point takes from its neighbors, in (0, 1).
       tolerance: stop where the distributions change by less, summed over all.
       max_steps: stop at the latest.
@@ -110,7 +110,7 @@ def extend(graph: Propagated, queries: Any) -> np.ndarray:
     """Give new points the labels of the graph's points near them.
 
     Args:
-      graph: of `propagate`.
+      graph: graph from `propagate`.
       queries: [M, D], finite.
 
     Returns:

@@ -70,9 +70,9 @@ def learner(
       preprocess: batch of images to the model's input.
       num_views: K, of an unlabeled image.
       temperature: T.
-      alpha: of Beta(alpha, alpha), which shares are drawn from; 0 mixes nothing.
+      alpha: parameter of Beta(alpha, alpha), the distribution of mixing ratios; 0 mixes nothing.
       ramp: lambda, and how it rises.
-      ema_decay: of the teacher, which is measured.
+      ema_decay: EMA decay rate of the teacher, which is evaluated.
 
     Returns:
       The learner; its training loss is that of mixed labels.

@@ -89,9 +89,9 @@ def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
     """Corrupt labels at random by a transition matrix.
 
     Args:
-      source: with `label`, [N] int.
+      source: source with `label`, [N] int.
       transition: [C, C], T.
-      seed: of the noise.
+      seed: random seed of the noise.
 
     Returns:
       The source with noisy labels; the true ones are `hidden_label`, for measures alone.
@@ -112,7 +112,7 @@ def smallest(losses: jax.Array, mask: jax.Array, share: float | jax.Array) -> ja
     Args:
       losses: [B].
       mask: [B], 1 for an example.
-      share: of the examples to choose, rounded up.
+      share: fraction of the examples to choose, rounded up.
 
     Returns:
       [B] float32, 1 for the chosen ones.
@@ -199,10 +199,10 @@ def learner(
       transition: [C, C], T, of forward correction.
       preprocess: batch of images to the model's input.
       augment: `(key, preprocessed image) -> image`.
-      technique: what bears the noise: generalized cross-entropy, forward correction, or co-teaching.
-      q: of generalized cross-entropy: 0 is cross-entropy, 1 an absolute error.
-      forget_rate: of co-teaching: tau, the share that is left out at last; by default the noise's own.
-      forget_steps: of co-teaching: T, until that share is reached.
+      technique: technique for noisy labels: generalized cross-entropy, forward correction, or co-teaching.
+      q: exponent of generalized cross-entropy: 0 is cross-entropy, 1 an absolute error.
+      forget_rate: co-teaching's tau, the final fraction of left-out examples; by default the noise's own.
+      forget_steps: co-teaching's T, steps until that fraction is reached.
 
     Returns:
       The learner. With `hidden_label`, which no loss reads, training logs `memorized`, the share of wrong labels that
@@ -285,7 +285,7 @@ class KeepBest:
 
         Args:
           step: steps done.
-          state: of the learner.
+          state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
         Returns:

@@ -62,7 +62,7 @@ def corrected(memory: dict[str, jax.Array], index: jax.Array, alpha: float | jax
     """Read the mean predictions, without the bias towards the table's zeros.
 
     Args:
-      memory: as in `remember`.
+      memory: the memory bank, see `remember`.
       index: [U] int32, rows that were visited.
       alpha: share of the old value.
 

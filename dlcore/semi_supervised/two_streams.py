@@ -110,8 +110,8 @@ class Terms(NamedTuple):
 
     Args:
       supervised: [B] losses of the labeled examples.
-      model_state: of the student's forward pass.
-      metrics: to log.
+      model_state: model state of the student's forward pass.
+      metrics: metrics to log.
       unlabeled: [U] losses of the unlabeled examples; None for none.
       pseudo: guesses, for the log; None for none.
       memory: the technique's, after the step.
@@ -201,7 +201,7 @@ def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
     """Split a batch into its labeled and unlabeled streams.
 
     Args:
-      batch: of two streams; a flat one serves as both.
+      batch: batch of two streams; a flat one serves as both.
 
     Returns:
       (labeled, unlabeled without its label, the hidden labels [U] or None).
@@ -245,7 +245,7 @@ def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metri
 
     Args:
       logits: [B, C].
-      labeled: with `label`.
+      labeled: labeled batch, with `label`.
 
     Returns:
       ([B] losses, their mean and accuracy to log).
@@ -259,11 +259,11 @@ def supervised_only(networks: Networks, labeled: dict, unlabeled: dict, rng: jax
     """Ignore the unlabeled images: the baseline that every technique is compared with.
 
     Args:
-      networks: of the step.
+      networks: networks of the step.
       labeled: the labeled stream.
       unlabeled: not used.
       rng: not used.
-      memory: of no technique.
+      memory: not used.
 
     Returns:
       The terms, without an unlabeled loss.
@@ -316,7 +316,7 @@ def two_stream_learner(
     Args:
       model: `__call__(x, train: bool) -> logits [B, num_classes]`.
       optimizer: any optax transformation.
-      technique: what is made of the two streams.
+      technique: the semi-supervised technique.
       preprocess: batch of images to the model's input.
       augment: `(key, preprocessed image) -> image`, the weak view of labeled images.
       weight: step, from 0 -> w, the weight of the unlabeled loss.

@@ -37,7 +37,7 @@ def forward(weights: RNNWeights, h0: jax.Array, x: jax.Array, linear: bool = Fal
     """Run the network over time.
 
     Args:
-      weights: of the network.
+      weights: weights of the network.
       h0: [B, H], the state before the first step.
       x: [B, T, D].
       linear: leave the tanh out.
@@ -58,11 +58,11 @@ def backward(
     """Run backwards in time and collect the gradients of the weights, which all steps share.
 
     Args:
-      weights: of the network.
+      weights: weights of the network.
       states: [B, T + 1, H], from `forward`.
       x: [B, T, D].
       gradient: [B, T, H], of the loss by each state where it enters the loss itself, without its way over later states.
-      linear: as in `forward`.
+      linear: linear transition, see `forward`.
 
     Returns:
       (gradients of the weights, of h0 [B, H], of x [B, T, D]).

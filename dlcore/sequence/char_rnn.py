@@ -35,7 +35,7 @@ class CharRNNState(State):
 
     Args:
       streams: [B, L] tokens, read side by side.
-      carry: of the network, leaves [B, ...], after the characters read so far.
+      carry: carry of the network, leaves [B, ...], after the characters read so far.
     """
 
     streams: jax.Array
@@ -70,7 +70,7 @@ def next_token_loss(model: nn.Module, params: Any, carry: Any, tokens: jax.Array
 
     Args:
       model: `__call__(carry, tokens [B, T]) -> (carry, logits [B, T, V])`.
-      params: of the model.
+      params: parameters of the model.
       carry: after the tokens before.
       tokens: [B, T + 1] int.
 

@@ -82,9 +82,9 @@ def sample_token(
     """Draw a token.
 
     Args:
-      key: of the draw.
+      key: PRNG key of the draw.
       logits: [V].
-      temperature: of the distribution; 0 takes the first of the largest logits.
+      temperature: temperature of the distribution; 0 takes the first of the largest logits.
       top_k: draw from as many of the most probable tokens; 0: from all.
       top_p: draw from the fewest tokens whose probabilities sum to this; 1: from all.
 

@@ -90,7 +90,7 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
     """Estimate the state at each step from the observations up to it.
 
     Args:
-      model: of state and observations.
+      model: model of state and observations.
       observations: [T, M].
 
     Returns:
@@ -132,7 +132,7 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
 
     Args:
       model: as for the filter.
-      filtered: of `kalman_filter`.
+      filtered: result of `kalman_filter`.
 
     Returns:
       (means [T, D], covariances [T, D, D]).

@@ -41,12 +41,12 @@ def continue_text(
 
     Args:
       model: such as `dlcore.models.gpt2.GPT2`: `init_cache`, `prefill` and `__call__(tokens, cache=)`.
-      variables: of the model.
+      variables: variables of the model.
       prompt: [B, P] int, padded at the end with anything; P at most the window.
       lengths: [B] int, tokens of each prompt, at least 1.
       keys: [B], one a row.
       max_length: new tokens of the longest row.
-      settings: of `dlcore.sequence.decoding.generate`: temperature, stop_token, top_k, top_p.
+      settings: arguments of `dlcore.sequence.decoding.generate`: temperature, stop_token, top_k, top_p.
 
     Returns:
       (tokens [B, max_length] int32, lengths [B] int32).
@@ -93,9 +93,9 @@ def check_rows(batch: Batch, least: int, what: str) -> None:
     """Check that the rows of a batch hold a window.
 
     Args:
-      batch: with `text: [B, L]`.
+      batch: batch with `text: [B, L]`.
       least: tokens of a row.
-      what: they are, in an error.
+      what: noun for them in the error message.
 
     Raises:
       ValueError: L is less.

@@ -38,9 +38,9 @@ def hide_tokens(
     """Choose tokens of a text and hide most of them, as a pure function of the key.
 
     Args:
-      key: of the draw.
+      key: PRNG key of the draw.
       tokens: [T] int, below `mask_token`.
-      mask_token: what stands for a hidden token; the number of other tokens.
+      mask_token: token that replaces a hidden one; the number of other tokens.
       rate: share of the tokens to choose; one at least is.
       masked: share of the chosen that the mask token replaces.
       random: share of the chosen that a token drawn uniformly replaces; the rest stays.
@@ -139,7 +139,7 @@ def learner(
     Args:
       model: `__call__(tokens [B, T], train) -> logits [B, T, V]` with a field `window`, T, and V above `mask_token`.
       optimizer: any optax transformation.
-      mask_token: what stands for a hidden token; tokens of texts are below it.
+      mask_token: token that replaces a hidden one; tokens of texts are below it.
       mask_rate: share of a text's tokens that are chosen.
       masked_share: share of the chosen tokens that are hidden in training.
       random_share: share of the chosen tokens that are replaced by random ones in training.

@@ -21,13 +21,13 @@ class CharRNN(nn.Module):
 
     Args:
       vocab_size: V, different tokens.
-      hidden_size: of each recurrent layer.
+      hidden_size: width of each recurrent layer.
       num_layers: recurrent layers.
-      cell: of the recurrent layers.
+      cell: cell of the recurrent layers.
       embedding_dim: size of a learned vector a token; 0 feeds one-hot vectors, each of which picks a row of the first
         layer's kernel.
       unroll: time steps in one turn of the loop; it changes speed alone.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int

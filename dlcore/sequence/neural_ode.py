@@ -28,7 +28,7 @@ class VectorField(nn.Module):
     """A perceptron that gives a velocity to each point, whatever the time.
 
     Args:
-      hidden_size: of the hidden layers.
+      hidden_size: width of the hidden layers.
       num_layers: hidden layers.
     """
 
@@ -67,8 +67,8 @@ def learner(
       model: `__call__(t [], h [D]) -> dh/dt [D]`.
       optimizer: any optax transformation.
       solver: rule of a step.
-      solver_steps: of the solver between two points of a trajectory.
-      gradient: of the equation ("adjoint"), or of the solver's steps ("direct").
+      solver_steps: number of the solver's steps between two points of a trajectory.
+      gradient: gradient of the equation ("adjoint"), or of the solver's steps ("direct").
 
     Returns:
       The learner. `evaluate` gives the mean squared error over points, `loss`, and that of the last point. `predict`

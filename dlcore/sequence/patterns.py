@@ -43,10 +43,10 @@ class PatternNet(nn.Module):
       output_steps: T, answers of "one_to_many" and "many_to_many_delayed".
       hidden_size: H, of each recurrent layer, and of what inputs are mapped to.
       num_layers: recurrent layers.
-      cell: of the recurrent layers.
+      cell: cell of the recurrent layers.
       bidirectional: let the layers that read all steps before they answer, or answer step by step, read both ways.
-      feedback: what enters after the one input, or after the encoder has read.
-      dtype: of computation; None takes the parameters'.
+      feedback: decoder input after the one input, or after the encoder has read.
+      dtype: dtype of the computation; None takes the parameters'.
       learned_carry: learn the state before the first step; otherwise it is zero.
     """
 

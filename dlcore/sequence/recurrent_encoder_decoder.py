@@ -47,7 +47,7 @@ class RecurrentEncoderDecoder(nn.Module):
       embedding_dim: size of the learned vector of a token.
       dropout_rate: probability to drop a value of an embedding or of the layer before the logits, in training.
       unroll: time steps in one turn of the loops; it changes speed alone.
-      dtype: of the matrix products; None means by promotion.
+      dtype: dtype of the matrix products; None means by promotion.
     """
 
     vocab_size: int
@@ -109,7 +109,7 @@ class RecurrentEncoderDecoder(nn.Module):
         """Compute the logits of each next token by teacher forcing.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           tokens: [B, T] int, START w1 .. .
           train: apply dropout.
 
@@ -125,7 +125,7 @@ class RecurrentEncoderDecoder(nn.Module):
         """Make the carry before the first token.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           length: tokens that will be written at most; of no account here.
 
         Returns:
@@ -151,7 +151,7 @@ class RecurrentEncoderDecoder(nn.Module):
         """Read the attention's weights.
 
         Args:
-          intermediates: that `decode` has sown.
+          intermediates: intermediates that `decode` has sown.
 
         Returns:
           [B, T, S] with sum 1 over S; None without attention.

@@ -98,7 +98,7 @@ def learner(
     their tokens count alike.
 
     Args:
-      model: with the methods above.
+      model: model with the methods above.
       optimizer: any optax transformation.
       label_smoothing: weight of the uniform distribution in the target.
       teacher_forcing: share of the decoder's inputs that are the right token; the rest are the model's own choice.
@@ -169,7 +169,7 @@ def exact_match(source: Any = None) -> Evaluator:
     """Count the outputs that equal their target from the first token to END.
 
     Args:
-      source: to measure; None measures the split.
+      source: source to measure; None measures the split.
 
     Returns:
       The evaluator of `exact_match`, a share.

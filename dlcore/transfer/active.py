@@ -85,7 +85,7 @@ def buy(
 
     Args:
       strategy: one of STRATEGIES.
-      key: of what is random.
+      key: PRNG key.
       labeled: [N] bool, the labels at hand; at least `count` examples are without.
       count: labels to buy.
       probabilities: [N, C] of the classifier trained on them.
@@ -118,7 +118,7 @@ def buy_in_rounds(
     Args:
       train: (key, labeled [N] bool) -> (probabilities [N, C], features [N, D], test accuracy []), a new network's.
       strategy: one of STRATEGIES.
-      key: of the networks and the purchases; the network of a round depends on it and the round alone.
+      key: PRNG key of the networks and the purchases; the network of a round depends on it and the round alone.
       labeled: [N] bool, the first labels.
       count: labels to buy in a round.
       rounds: purchases.

@@ -85,7 +85,7 @@ def name_setting(setting: Setting) -> tuple[str, ...]:
     """Name a transfer setting.
 
     Args:
-      setting: what is the same in source and target, and what is labeled.
+      setting: which distributions source and target share, and which data are labeled.
 
     Returns:
       Names, from the coarse to the fine: `homogeneous` or `heterogeneous`; `inductive` (the tasks differ),

@@ -52,12 +52,12 @@ class Recipe(NamedTuple):
     """How each task is learned.
 
     Args:
-      steps: of each task.
+      steps: number of steps of each task.
       batch_size: images of a step, and as many stored ones.
-      learning_rate: of Adam, which starts anew with each task.
+      learning_rate: learning rate of Adam, which starts anew with each task.
       buffer: images of each class that replay stores, drawn at random.
-      strength: of EWC.
-      fisher: whose labels the Fisher information takes.
+      strength: strength of EWC.
+      fisher: fisher whose labels the Fisher information takes.
       fisher_size: images that it is averaged over, at most.
     """
 
@@ -82,10 +82,10 @@ def fisher_diagonal(
 
     Args:
       log_probabilities: (params, images [B, ...]) -> [B, C].
-      params: where it is taken.
+      params: parameters at which it is taken.
       images: [N, ...].
       labels: [N] int, the true ones, for the empirical Fisher information; None draws each from the model.
-      key: to draw by; needed without labels.
+      key: PRNG key for sampling; needed without labels.
       chunk: examples whose gradients are held at once.
 
     Returns:
@@ -158,13 +158,13 @@ def learn_in_turn(
 
     Args:
       net: flax module, images [B, ...] -> logits; of all classes, or with the scenario `domain` of one task.
-      train: to learn from.
-      test: to measure on.
-      scenario: what is known in use, see above.
+      train: split to learn from.
+      test: split to measure on.
+      scenario: what is known at test time, see above.
       strategy: against forgetting, see above.
       classes_per_task: c.
       seeds: networks that are trained side by side, each with its own weights and batches.
-      recipe: of each task; None takes the defaults.
+      recipe: recipe of each task; None takes the defaults.
 
     Returns:
       [seeds, T, T], entry (i, j) the accuracy on task j after task i was learned; 0 in the scenario `class` where task

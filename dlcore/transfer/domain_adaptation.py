@@ -57,9 +57,9 @@ def maps_and_features(
 
     Args:
       x: [B, H, W, C].
-      channels: of the convolutional layers; each halves the side.
+      channels: number of channels of the convolutional layers; each halves the side.
       width: D, of the dense layers.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
 
     Returns:
       (the maps of the last convolution in a row [B, M], which domains are told apart by; the features [B, D]).
@@ -77,10 +77,10 @@ class AdaptationNet(nn.Module):
     """A small convolutional network with heads for class and domain.
 
     Args:
-      num_classes: of the source and the target.
-      channels: of the convolutional layers; each halves the side.
+      num_classes: number of classes of the source and the target.
+      channels: number of channels of the convolutional layers; each halves the side.
       width: D, of the features, and of the classifier of domains.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     num_classes: int
@@ -94,7 +94,7 @@ class AdaptationNet(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          strength: of the gradient reversal.
+          strength: strength of the gradient reversal.
 
         Returns:
           `features: [B, D]`, `logits: [B, num_classes]`, `domain: [B]` logits of the target.
@@ -115,9 +115,9 @@ class BackboneAdaptationNet(nn.Module):
 
     Args:
       backbone: a model of dlcore.models.
-      num_classes: of the source and the target.
+      num_classes: number of classes of the source and the target.
       width: D, of the features, and of the classifier of domains.
-      dtype: of the dense layer; None takes the parameters'.
+      dtype: dtype of the dense layer; None takes the parameters'.
     """
 
     backbone: nn.Module
@@ -131,7 +131,7 @@ class BackboneAdaptationNet(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          strength: of the gradient reversal.
+          strength: strength of the gradient reversal.
 
         Returns:
           As `AdaptationNet`.

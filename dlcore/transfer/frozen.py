@@ -32,7 +32,7 @@ class PartlyFrozen:
 
     Args:
       model: the network.
-      parts: that learn; what they do not name, or name with a rate of 0, is frozen.
+      parts: parts that learn; what they do not name, or name with a rate of 0, is frozen.
     """
 
     model: nn.Module
@@ -42,8 +42,8 @@ class PartlyFrozen:
         """Initialize the network.
 
         Args:
-          *args: of the model's `init`.
-          **kwargs: of the model's `init`.
+          *args: arguments of the model's `init`.
+          **kwargs: keyword arguments of the model's `init`.
 
         Returns:
           Its variables.
@@ -54,9 +54,9 @@ class PartlyFrozen:
         """Apply the network with its frozen parts as in use.
 
         Args:
-          variables: of the model.
-          *args: of the model's `apply`.
-          **kwargs: of the model's `apply`.
+          variables: variables of the model.
+          *args: arguments of the model's `apply`.
+          **kwargs: keyword arguments of the model's `apply`.
 
         Returns:
           What the model's `apply` returns.

@@ -80,7 +80,7 @@ class DomainClassifier(nn.Module):
 
         Args:
           features: [B, D].
-          strength: of the reversal.
+          strength: strength of the reversal.
 
         Returns:
           [B], above 0 where it takes an example for one of the second domain.

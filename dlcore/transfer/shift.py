@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
 
     Args:
       value: the mean.
-      standard_error: of it.
+      standard_error: its standard error.
     """
 
     value: float

@@ -25,8 +25,8 @@ def stage_features(
     """Compute the features of each stage, averaged over the image.
 
     Args:
-      model: with the method `features(x, train) -> {stage: [B, H, W, D]}`.
-      variables: of the model.
+      model: model with the method `features(x, train) -> {stage: [B, H, W, D]}`.
+      variables: variables of the model.
       images: [N, H, W, C].
       preprocess: batch of images to the model's input.
       batch_size: images at a time.

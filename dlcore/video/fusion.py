@@ -222,11 +222,11 @@ def width_of(fusion: Fusion, parameters: int, num_classes: int, shape: tuple[int
     """Find the width at which a fusion has about a number of parameters, to compare fusions at equal size.
 
     Args:
-      fusion: of `ClipClassifier`.
+      fusion: fusion of the frames, see `ClipClassifier`.
       parameters: how many.
       num_classes: number of classes.
       shape: (T, H, W, C) of a clip.
-      hidden: as in `ClipClassifier`.
+      hidden: hidden width, see `ClipClassifier`.
 
     Returns:
       The width whose number of parameters is nearest, up to 128.

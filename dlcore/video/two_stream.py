@@ -98,7 +98,7 @@ class TwoStreamClips(nn.Module):
       subtract_mean: subtract each flow field's mean, which a panning camera adds.
       trajectories: stack the flow along the paths of the first frame's pixels.
       window: odd side of Lucas-Kanade's square around a pixel.
-      levels: of its pyramid of images; each doubles the motion that it reaches.
+      levels: levels of its pyramid of images; each doubles the motion that it reaches.
       dtype: dtype of the computation; None takes the input's.
     """
 

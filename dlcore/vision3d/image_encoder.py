@@ -15,7 +15,7 @@ class ImageEncoder(nn.Module):
 
     Args:
       widths: channels of the stages, each of stride 2; multiples of `groups`.
-      groups: of group norm.
+      groups: groups of group norm.
       dtype: dtype of the computation; None means by promotion.
     """
 

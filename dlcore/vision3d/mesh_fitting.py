@@ -93,7 +93,7 @@ def mesh_loss(
       mesh: its topology.
       points: [N, 3], the target.
       normals: [N, 3] of the target's points, of length 1; None where `weights.normals` is 0.
-      weights: of the losses beside the Chamfer distance.
+      weights: weights of the losses beside the Chamfer distance.
       num_samples: points sampled on the mesh.
 
     Returns:
@@ -140,10 +140,10 @@ def fit_mesh(
       faces: [F, 3] int, of a closed mesh.
       points: [N, 3], points on the target, at about the same scale.
       normals: [N, 3] of these; None where `weights.normals` is 0.
-      steps: of Adam; the learning rate falls to 0 by a cosine.
-      learning_rate: of the first step, in units of the coordinates.
+      steps: number of steps of Adam; the learning rate falls to 0 by a cosine.
+      learning_rate: learning rate of the first step, in units of the coordinates.
       num_samples: points sampled on the mesh in each step.
-      weights: of the losses beside the Chamfer distance.
+      weights: weights of the losses beside the Chamfer distance.
 
     Returns:
       (vertices [V, 3] float32, Chamfer distance at each step [steps]).

@@ -261,9 +261,9 @@ def learner(
       model: `MeshRCNN`.
       optimizer: optax transformation for params.
       num_samples: points sampled on each predicted mesh.
-      voxel_weight: of the voxels' cross-entropy, averaged over cells.
-      normal_weight: of the normals' disagreement.
-      edge_weight: of the mean squared length of edges.
+      voxel_weight: weight of the voxels' cross-entropy, averaged over cells.
+      normal_weight: weight of the normals' disagreement.
+      edge_weight: weight of the mean squared length of edges.
       threshold: distance up to which a point is correct, for F1.
 
     Returns:

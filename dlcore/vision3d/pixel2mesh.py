@@ -49,7 +49,7 @@ def sphere_levels(subdivisions: int, stages: int) -> tuple[np.ndarray, list[Leve
     """Build a sphere at rising resolutions.
 
     Args:
-      subdivisions: of the icosahedron at first.
+      subdivisions: subdivisions of the icosahedron at first.
       stages: number of resolutions.
 
     Returns:
@@ -125,12 +125,13 @@ class Pixel2Mesh(nn.Module):
 
     Args:
       stages: deformations; faces are split between them.
-      subdivisions: of the icosahedron in the first stage: 1 gives 42 vertices, and 162 in the second stage.
+      subdivisions: subdivisions of the icosahedron in the first stage: 1 gives 42 vertices, and 162 in the second
+        stage.
       widths: channels of the encoder's stages, each of stride 2.
       features: width of the graph convolutions.
       blocks: residual blocks of each stage.
-      radius: of the sphere at first.
-      depth: of its center along the camera's axis.
+      radius: radius of the sphere at first.
+      depth: depth of its center along the camera's axis.
       focal: focal length in image widths.
       dtype: dtype of the computation; None means by promotion.
     """
@@ -199,8 +200,8 @@ def stage_losses(
       keys: [B] PRNG keys.
       stages: [B, V_k, 3], vertices of each stage.
       meshes: the topology of each.
-      batch: with `points` and `normals`, [B, N, 3].
-      weights: of the losses beside the Chamfer distance.
+      batch: batch with `points` and `normals`, [B, N, 3].
+      weights: weights of the losses beside the Chamfer distance.
       num_samples: points sampled on each mesh.
 
     Returns:
@@ -236,10 +237,10 @@ def learner(
       model: `Pixel2Mesh`.
       optimizer: optax transformation for params.
       num_samples: points sampled on each predicted mesh.
-      normal_weight: of the normals' disagreement.
-      edge_weight: of the mean squared length of edges.
-      laplacian_weight: of the mean distance of vertices from the mean of their neighbors.
-      consistency_weight: of bends between neighboring faces.
+      normal_weight: weight of the normals' disagreement.
+      edge_weight: weight of the mean squared length of edges.
+      laplacian_weight: weight of the mean distance of vertices from the mean of their neighbors.
+      consistency_weight: weight of bends between neighboring faces.
       threshold: distance up to which a point is correct, for F1.
 
     Returns:

@@ -30,7 +30,7 @@ class PointGenerator(nn.Module):
       num_points: M.
       widths: channels of the encoder's stages, each of stride 2.
       hidden: widths of the dense layers.
-      depth: of the points' center at first, along the camera's axis.
+      depth: depth of the points' center at first, along the camera's axis.
       dtype: dtype of the computation; None means by promotion.
     """
 

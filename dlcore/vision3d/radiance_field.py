@@ -68,7 +68,7 @@ def volume_render(
       color: [..., S, C].
       depths: [..., S] of the samples, ascending.
       far: depth at which the last interval ends.
-      background: of the light from behind.
+      background: radiance of the light from behind.
 
     Returns:
       {"color": [..., C], "depth": [...], the mean depth of what is hit, `far` where nothing is, "opacity": [...], 1

@@ -71,7 +71,7 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
       bundle: start.
       pixels: [V, N, 2].
       intrinsics: [3, 3].
-      steps: of Levenberg-Marquardt; one that does not lower the error is not taken.
+      steps: number of steps of Levenberg-Marquardt; one that does not lower the error is not taken.
 
     Returns:
       The bundle; the first camera and the distance between the first and the last stay.
@@ -168,7 +168,7 @@ def reconstruct(
       mask: [V, N] bool, where an image shows a point; None for everywhere.
       threshold: largest error of an inlier of RANSAC, in pixels; the bundle keeps pixels within twice it.
       num_hypotheses: samples of each RANSAC.
-      steps: of the bundle adjustment.
+      steps: number of steps of the bundle adjustment.
 
     Returns:
       The bundle, in units of the distance between the first and the last camera.

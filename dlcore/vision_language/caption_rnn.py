@@ -29,7 +29,7 @@ def last_map(backbone: nn.Module, images: jax.Array, train: bool) -> jax.Array:
     """Compute the last map of a backbone: the grid of positions that a captioner looks at.
 
     Args:
-      backbone: of `dlcore.models`, or any module with `features(images, train) -> {name: [B, h, w, C]}`.
+      backbone: backbone from `dlcore.models`, or any module with `features(images, train) -> {name: [B, h, w, C]}`.
       images: [B, H, W, 3].
       train: passed to the backbone.
 
@@ -43,7 +43,7 @@ class CaptionRNN(nn.Module):
     """A recurrent captioner. Submodules `backbone`, `squeeze`, `image`, `inject_state_0`, `embed`, `recurrent`, `head`.
 
     Args:
-      backbone: of `dlcore.models`; its last map is the image.
+      backbone: backbone from `dlcore.models`; its last map is the image.
       vocab_size: V, different tokens.
       cell: "rnn", "lstm" or "gru".
       inject: "initial": the image is the first state; "every_step": a term of every step.
@@ -52,7 +52,7 @@ class CaptionRNN(nn.Module):
       image_channels: channels of the map before it is flattened.
       image_features: size of v.
       dropout: probability to drop a value of v, of an embedding or of the layer before the logits, in training.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     backbone: nn.Module
@@ -162,7 +162,7 @@ class CaptionRNN(nn.Module):
         """Return None: this captioner has no attention.
 
         Args:
-          intermediates: that `decode` has sown.
+          intermediates: intermediates that `decode` has sown.
 
         Returns:
           None.

@@ -30,7 +30,7 @@ class CaptionTransformer(nn.Module):
     """A transformer captioner. Submodules `backbone`, `grid`, `place`, `encoder_0`, `blocks_0`, ...
 
     Args:
-      backbone: of `dlcore.models`; its last map gives the encoder's tokens.
+      backbone: backbone from `dlcore.models`; its last map gives the encoder's tokens.
       vocab_size: V, different tokens.
       window: the most tokens that it reads, START and the words.
       width: features of a token.
@@ -38,7 +38,7 @@ class CaptionTransformer(nn.Module):
       encoder_layers: blocks of self-attention over the image's positions.
       decoder_layers: blocks over the words.
       dropout: probability to drop a value of an embedding, of a branch or an attention weight in training.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     backbone: nn.Module
@@ -110,7 +110,7 @@ class CaptionTransformer(nn.Module):
         """Compute the logits of each next token by teacher forcing.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           tokens: [B, T] int, START w1 .. .
           train: apply dropout.
 
@@ -133,7 +133,7 @@ class CaptionTransformer(nn.Module):
         """Make the carry before the first token.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           length: tokens that will be written at most.
 
         Returns:
@@ -169,7 +169,7 @@ class CaptionTransformer(nn.Module):
         """Read the last block's cross-attention.
 
         Args:
-          intermediates: that `decode` has sown.
+          intermediates: intermediates that `decode` has sown.
 
         Returns:
           [B, T, h w], the mean over heads, with sum 1 over positions: where the decoder looked before each word.

@@ -120,7 +120,7 @@ def learner(
     """Learn to caption `{"image": [B, H, W, 3], "captions": [B, R, T] int32, "index": [B]}`.
 
     Args:
-      model: with the methods above.
+      model: model with the methods above.
       optimizer: any optax transformation.
       preprocess: batch of images to the model's input.
       augment: `(key, image) -> image`, applied to each preprocessed training image; None for none.

@@ -20,9 +20,9 @@ class GridEncoder(nn.Module):
     Each layer is a 3x3 convolution, group norm (8 groups) and a rectifier.
 
     Args:
-      channels: of each layer, multiples of 8.
-      strides: of each layer.
-      dtype: of computation; None takes the parameters'.
+      channels: number of channels of each layer, multiples of 8.
+      strides: strides of each layer.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     channels: tuple[int, ...] = (32, 64, 64, 64)
@@ -58,8 +58,8 @@ class SentenceEncoder(nn.Module):
     Args:
       vocab_size: different tokens.
       features: H.
-      embedding_dim: of a token.
-      dtype: of computation; None takes the parameters'.
+      embedding_dim: width of a token.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int
@@ -134,8 +134,8 @@ class PairLayer(nn.Module):
     parts are computed once an object instead of once a pair.
 
     Args:
-      features: of the result.
-      dtype: of computation; None takes the parameters'.
+      features: number of features of the result.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     features: int

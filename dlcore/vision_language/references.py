@@ -15,7 +15,7 @@ def draw_references(keys: jax.Array, captions: jax.Array, count: int) -> jax.Arr
     Args:
       keys: [B], of the draws.
       captions: [B, R, T] int; a missing one is all PAD.
-      count: to draw of an image, at most R.
+      count: number of captions to sample per image, at most R.
 
     Returns:
       [B, count, T]; the last are all PAD where fewer than `count` exist.

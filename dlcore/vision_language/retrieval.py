@@ -36,11 +36,11 @@ class DualEncoder(nn.Module):
     Args:
       vocab_size: tokens of the sentences.
       embedding_size: D, of the shared space.
-      channels: of the convolutional layers, multiples of 8.
-      strides: of the convolutional layers.
-      hidden_size: of the encoders' states.
-      word_size: of a word's vector.
-      dtype: of computation; None takes the parameters'.
+      channels: number of channels of the convolutional layers, multiples of 8.
+      strides: strides of the convolutional layers.
+      hidden_size: width of the encoders' states.
+      word_size: width of a word's vector.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int
@@ -84,7 +84,7 @@ def seen_of(batch: dict) -> jax.Array:
     """Return the clips or images of a batch.
 
     Args:
-      batch: with `clip` or `image`.
+      batch: batch with `clip` or `image`.
 
     Returns:
       [B, F, H, W, 3] or [B, H, W, 3].

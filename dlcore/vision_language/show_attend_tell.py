@@ -39,15 +39,15 @@ class ShowAttendTell(nn.Module):
     """An attending captioner. Submodules `backbone`, `grid`, `norm`, `embed`, `bridge`, `decoder`, `readout`, `head`.
 
     Args:
-      backbone: of `dlcore.models`; its last map is what the decoder looks at.
+      backbone: backbone from `dlcore.models`; its last map is what the decoder looks at.
       vocab_size: V, different tokens.
       alignment_penalty: lambda; the paper's is 1.
       hidden_size: H, of the LSTM.
       embedding_dim: size of the learned vector of a token.
       attention_features: units between state, position and score.
-      image_features: of each position.
+      image_features: feature vector of each position.
       dropout: probability to drop a value of an embedding or of the layer before the logits, in training.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     backbone: nn.Module
@@ -104,7 +104,7 @@ class ShowAttendTell(nn.Module):
         """Compute the logits of each next token by teacher forcing.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           tokens: [B, T] int, START w1 .. .
           train: apply dropout.
 
@@ -119,7 +119,7 @@ class ShowAttendTell(nn.Module):
         """Make the carry before the first token.
 
         Args:
-          memory: of `encode`.
+          memory: memory from `encode`.
           length: tokens that will be written at most; of no account here.
 
         Returns:
@@ -149,7 +149,7 @@ class ShowAttendTell(nn.Module):
         """Read the attention's weights.
 
         Args:
-          intermediates: that `decode` has sown.
+          intermediates: intermediates that `decode` has sown.
 
         Returns:
           [B, T, h w] with sum 1 over positions: where the decoder looked before each word.

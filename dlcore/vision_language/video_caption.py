@@ -39,11 +39,11 @@ class ClipEncoder(nn.Module):
     """A network for each frame and a GRU over the frames: [B, F, H, W, 3] -> [B, D].
 
     Args:
-      channels: of the convolutional layers, multiples of 8.
-      strides: of the convolutional layers.
+      channels: number of channels of the convolutional layers, multiples of 8.
+      strides: strides of the convolutional layers.
       hidden_size: D, of a frame's features and of the GRU's state.
       num_heads: places that a frame is looked at.
-      dtype: of computation; None takes the parameters'.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     channels: tuple[int, ...] = (16, 32, 32)
@@ -100,11 +100,11 @@ class VideoCaptioner(nn.Module):
 
     Args:
       vocab_size: tokens of the sentences.
-      channels: of the convolutional layers, multiples of 8.
-      strides: of the convolutional layers.
-      hidden_size: of all states.
-      embedding_dim: of a word.
-      dtype: of computation; None takes the parameters'.
+      channels: number of channels of the convolutional layers, multiples of 8.
+      strides: strides of the convolutional layers.
+      hidden_size: width of all states.
+      embedding_dim: width of a word.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int

@@ -40,13 +40,13 @@ class RelationNetwork(nn.Module):
 
     Args:
       vocab_size: tokens of the questions.
-      num_answers: that can be given.
-      channels: of the convolutional layers, multiples of 8.
-      strides: of the convolutional layers.
-      hidden_size: of the question's state and of all layers, a multiple of the heads.
-      embedding_dim: of a word.
-      num_heads: of the weights.
-      dtype: of computation; None takes the parameters'.
+      num_answers: number of answers that can be given.
+      channels: number of channels of the convolutional layers, multiples of 8.
+      strides: strides of the convolutional layers.
+      hidden_size: width of the question's state and of all layers, a multiple of the heads.
+      embedding_dim: width of a word.
+      num_heads: number of heads of the weights.
+      dtype: dtype of the computation; None takes the parameters'.
     """
 
     vocab_size: int
@@ -126,7 +126,7 @@ def learner(
       preprocess: images to the model's input.
       augment: `(key, image [H, W, 3]) -> image`, of training images, before `preprocess`; it must not change an answer.
       kinds: names of the questions' kinds; where the batch has `kind: [B]`, the accuracy of each is measured.
-      blind: what the model does not see, in training and use.
+      blind: input that the model does not get, in training and at test time.
 
     Returns:
       The learner. `predict` gives `logits` and `probabilities` [B, A] and `attention` [B, 2, h, w].

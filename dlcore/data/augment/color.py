@@ -20,7 +20,7 @@ def to_float(image: Any, dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array
 
     Args:
       image: any shape, uint8 in [0, 255] or floating.
-      dtype: of the result of uint8 pixels.
+      dtype: dtype of the result for uint8 pixels.
 
     Returns:
       The pixels / 255 in `dtype`, or `image`.
@@ -71,8 +71,8 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
     maps it to 0.
 
     Args:
-      source: with `image: [N, H, W, C]`, uint8 or float; the training split. Where it has `image_size: [N, 2]`, only
-        the upper left (height, width) pixels of each image are counted.
+      source: source with `image: [N, H, W, C]`, uint8 or float; the training split. Where it has `image_size: [N, 2]`,
+        only the upper left (height, width) pixels of each image are counted.
 
     Returns:
       (mean [C], std [C]), float32.

@@ -87,10 +87,10 @@ def resized_crop(
       image: [H, W, C].
       top: first row of the box.
       left: first column of the box.
-      height: of the box.
-      width: of the box.
+      height: height of the box in pixels.
+      width: width of the box in pixels.
       size: side, or (h, w), of the result.
-      method: of `jax.image.resize`.
+      method: interpolation, as in `jax.image.resize`.
 
     Returns:
       [h, w, C].
@@ -113,8 +113,8 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
 
     Args:
       image: [H, W, C].
-      length: of the shorter side, in pixels.
-      method: of `jax.image.resize`.
+      length: length of the shorter side in pixels.
+      method: interpolation, as in `jax.image.resize`.
 
     Returns:
       [h, w, C] with min(h, w) = length.

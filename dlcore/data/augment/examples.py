@@ -49,10 +49,10 @@ def augment_examples(augment: ExampleAugmentation | None, keys: jax.Array, image
     """Collect what a batch knows of its images, unpack the masks, and augment each example.
 
     Args:
-      augment: of one example; None for none.
+      augment: augmentation of one example; None for none.
       keys: [B], one an example.
       images: [B, H, W, C], preprocessed.
-      batch: with any of the arrays above, [B, ...]; `masks` with bits packed along the width.
+      batch: batch with any of the arrays above, [B, ...]; `masks` with bits packed along the width.
 
     Returns:
       `image` and those of the arrays above that the batch has, [B, ...]; masks [B, M, H, W] bool.
@@ -260,7 +260,7 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
     """Build the augmentation that moves an example by a drawn map.
 
     Args:
-      draw: of `random_warp`.
+      draw: the random warp, as `random_warp` returns it.
       keep: a box stays valid while at least this share of its area, and a square pixel, is inside the image.
 
     Returns:

@@ -58,7 +58,7 @@ def random_flip(probability: float = 0.5) -> Augmentation:
     """Build an augmentation that mirrors left and right at random.
 
     Args:
-      probability: to mirror.
+      probability: probability to mirror.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -73,7 +73,7 @@ def random_vertical_flip(probability: float = 0.5) -> Augmentation:
     """Build an augmentation that mirrors top and bottom at random.
 
     Args:
-      probability: to mirror.
+      probability: probability to mirror.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -177,7 +177,7 @@ def affine(
 
     Args:
       image: [H, W, C].
-      degrees: of the rotation, counter-clockwise.
+      degrees: angle of the rotation, counter-clockwise.
       translate: (down, right) in pixels.
       scale: one factor, or (across, down) to stretch.
       shear: degrees across, or (across, down).

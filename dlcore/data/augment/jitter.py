@@ -95,7 +95,7 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
 
     Args:
       image: [H, W, C] in [0, 1], or uint8.
-      shift: as a fraction of the full circle; 0 leaves the image.
+      shift: hue shift as a fraction of the full circle; 0 leaves the image.
 
     Returns:
       The same shape and dtype.
@@ -144,7 +144,7 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
 
     Args:
       augmentation: `(key, image) -> image` of the same shape.
-      probability: to apply it.
+      probability: probability to apply it.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -200,7 +200,7 @@ def random_gray(probability: float = 0.2) -> Augmentation:
     """Build an augmentation that makes all channels the same gray at random.
 
     Args:
-      probability: to do so.
+      probability: probability of the transform.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -213,8 +213,8 @@ def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.
 
     Args:
       sigma: range of the standard deviation, in pixels.
-      probability: to blur.
-      radius: of the kernel, which has 2 radius + 1 pixels each way.
+      probability: probability to blur.
+      radius: radius of the kernel, which has 2 radius + 1 pixels each way.
 
     Returns:
       `(key, image [H, W, C]) -> image`.

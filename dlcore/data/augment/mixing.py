@@ -49,10 +49,10 @@ def mixup(
     """Blend each example with another one of the batch.
 
     Args:
-      key: of shares and partners.
+      key: PRNG key of the mixing ratios and partners.
       images: [B, ...] float.
       targets: [B, C], probabilities, or any vectors to blend.
-      alpha: of Beta(alpha, alpha); 0 mixes nothing.
+      alpha: parameter of Beta(alpha, alpha); 0 mixes nothing.
       mask: [B]; where an example or its partner is padding (0) nothing is mixed.
       keep_most: take max(lam, 1 - lam), so that an example stays nearer to itself than to its partner.
 
@@ -73,10 +73,10 @@ def cutmix(
     """Paste a box of another example of the batch into each example.
 
     Args:
-      key: of shares and partners.
+      key: PRNG key of the mixing ratios and partners.
       images: [B, H, W, C].
       targets: [B, K], probabilities, or any vectors to blend.
-      alpha: of Beta(alpha, alpha); 0 mixes nothing.
+      alpha: parameter of Beta(alpha, alpha); 0 mixes nothing.
       mask: [B]; where an example or its partner is padding (0) nothing is mixed.
 
     Returns:
@@ -102,7 +102,7 @@ def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> ja
     Its sides are H sqrt(1 - share) and W sqrt(1 - share), cut to whole pixels as in the paper, and at the border.
 
     Args:
-      share: of the image that the uncut box leaves outside.
+      share: fraction of the image outside the uncut box.
       center: [2], row and column of the box's center.
       size: (H, W) of the image.
 
@@ -127,7 +127,7 @@ def mix_batch(
     """Apply mixup, CutMix or one of both at random to a batch.
 
     Args:
-      key: of shares and partners.
+      key: PRNG key of the mixing ratios and partners.
       images: [B, H, W, C].
       targets: [B, K], probabilities, or any vectors to blend.
       mixup_alpha: alpha of mixup; 0 leaves it out.

@@ -41,7 +41,7 @@ def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3), s
     Args:
       area: range of the box's share of the image.
       ratio: range of its width over its height.
-      side: of the result in pixels; None: the image's.
+      side: side of the result in pixels; None: the image's.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
@@ -67,7 +67,7 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
     """Build an augmentation that sets a random box of whole pixels to 0, at random.
 
     Args:
-      probability: to erase.
+      probability: probability to erase.
       area: range of the box's share of the image.
       ratio: range of its width over its height.
 
@@ -105,8 +105,8 @@ def erase(
       image: [H, W, C].
       top: first row of the box.
       left: first column of the box.
-      height: of the box.
-      width: of the box.
+      height: height of the box in pixels.
+      width: width of the box in pixels.
       value: a number, or [C].
 
     Returns:

@@ -98,7 +98,7 @@ def apply_operation(
       image: [H, W, C], float in [0, 1] or uint8.
       strength: s in [0, 1]; 0 leaves the image.
       sign: 1 or -1, for the operations that have two directions.
-      interpolation: of the geometric operations, nearest or bilinear.
+      interpolation: interpolation of the geometric operations, nearest or bilinear.
       fill: value that a geometric operation brings in from outside; None is 0.
 
     Returns:
@@ -141,7 +141,7 @@ def rand_augment(
       num_ops: number of operations, N.
       magnitude: s = magnitude / (num_magnitude_bins - 1).
       num_magnitude_bins: number of magnitudes, from 0.
-      interpolation: of the geometric operations, nearest or bilinear.
+      interpolation: interpolation of the geometric operations, nearest or bilinear.
       fill: value that a geometric operation brings in from outside; None is 0.
 
     Returns:
@@ -178,7 +178,7 @@ def auto_augment(
 
     Args:
       policy: the data set that the pairs were learned on.
-      interpolation: of the geometric operations, nearest or bilinear.
+      interpolation: interpolation of the geometric operations, nearest or bilinear.
       fill: value that a geometric operation brings in from outside; None is 0.
 
     Returns:

@@ -25,11 +25,11 @@ def classification_augmentation(
     """Build an augmentation of normalized images; what comes in from outside is black.
 
     Args:
-      name: of CLASSIFICATION.
-      side: of the images, in pixels.
+      name: name from CLASSIFICATION.
+      side: side of the images in pixels.
       mean: [C], what the images were normalized by.
       std: [C], what the images were normalized by.
-      strong: of STRONG, applied after it.
+      strong: name from STRONG, applied after it.
 
     Returns:
       `(key, image [H, W, C]) -> image`; None where nothing is to be done.
@@ -75,9 +75,9 @@ def contrastive_augmentation(
     For colored photographs it is SimCLR's (Chen et al. 2020, arXiv:2002.05709, appendix A) with a weaker jitter.
 
     Args:
-      kind: of image: written marks, gray or colored photographs.
+      kind: kind of image: written marks, gray or colored photographs.
       area: range of the share of the image that a view shows; None: that of the kind.
-      side: of a view in pixels; None: the image's.
+      side: side of a view in pixels; None: the image's.
 
     Returns:
       `(key, image [H, W, C] in [0, 1]) -> image`.

@@ -110,7 +110,7 @@ def solarize(image: jax.Array, threshold: Number) -> jax.Array:
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
-      threshold: on the [0, 1] scale, also for uint8.
+      threshold: threshold on the [0, 1] scale, also for uint8.
 
     Returns:
       The same shape and dtype.
@@ -123,7 +123,7 @@ def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
 
     Args:
       image: [H, W, C], float in [0, 1] or uint8.
-      bits: in [0, 8]; may be traced.
+      bits: number of bits in [0, 8]; may be traced.
 
     Returns:
       The same shape and dtype.

@@ -78,7 +78,7 @@ def affine_warp(
 
     Args:
       size: (H, W) of the image.
-      degrees: of the rotation, counter-clockwise.
+      degrees: angle of the rotation, counter-clockwise.
       translate: (right, down) in pixels.
       scale: one factor, or (across, down).
       shear: degrees across (what is lower moves right), or (across, down), across first.
@@ -156,7 +156,7 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
       size: (H, W) of the image.
       k1: above 0 a barrel, below 0 a pincushion.
       k2: coefficient of r^4.
-      steps: of Newton's method.
+      steps: number of Newton iterations.
 
     Returns:
       The map.

@@ -30,7 +30,7 @@ class RobustnessDrop:
 
         Args:
           step: steps done.
-          state: of the learner.
+          state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
         Returns:

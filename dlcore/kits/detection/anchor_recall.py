@@ -44,9 +44,9 @@ def recall_note(what: str, boxes: np.ndarray, splits: Splits) -> str:
     """Say how many training boxes fixed boxes can find.
 
     Args:
-      what: they are.
+      what: noun for the boxes in the message, such as "anchors".
       boxes: [L, 4] corners in pixels.
-      splits: with `boxes` and `box_mask` in the training split.
+      splits: splits whose training split has `boxes` and `box_mask`.
 
     Returns:
       A line.

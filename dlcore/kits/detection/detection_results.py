@@ -88,7 +88,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     annotations, as a ground-truth file has; `dlcore.data.coco` can read it.
 
     Args:
-      folder: made where it is missing.
+      folder: output folder; created if it is missing.
       outputs: outputs of `predict`.
       source: the images.
       names: paths of the files.

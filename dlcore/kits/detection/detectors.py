@@ -111,7 +111,7 @@ def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Le
     """Build a detector's learner, with the optimizer and the augmentation that the flags describe.
 
     Args:
-      setup: with the flags of SETTINGS and of the learner.
+      setup: facts of the run; its flags must contain SETTINGS and the learner's.
       learner: the technique's factory.
       model: the detector.
 
@@ -134,7 +134,7 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
     """Load the splits by name, with the statistics of the training split.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
       masks: also load masks.
       keypoints: also load keypoints.
       stuff: also load semantic maps, which only scenes have.
@@ -143,9 +143,9 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
       The splits.
 
     Raises:
-      ValueError: as `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
+      ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
         is too small, or scenes are to be resized.
-      FileNotFoundError: as `dlcore.data.coco.coco_splits`.
+      FileNotFoundError: see `dlcore.data.coco.coco_splits`.
     """
     from dlcore.data.augment import channel_statistics
 
@@ -223,8 +223,8 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
     """Build the augmentation of `--flip` and `--zoom`.
 
     Args:
-      flags: of SETTINGS.
-      keypoint_names: by which keypoints change places in a mirror.
+      flags: resolved settings; must contain SETTINGS.
+      keypoint_names: names of the keypoints; a mirror swaps left and right.
 
     Returns:
       `(key, example) -> example`, as `dlcore.data.augment.examples` has them; None for none.
@@ -247,7 +247,7 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
     keypoints of their classes in the training split: what can be had without looking into the box.
 
     Args:
-      setup: with the names of the classes.
+      setup: facts of the run; its spec must contain the class names.
       data: the splits.
       split: "valid" or "test".
 
@@ -277,7 +277,7 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
     """Collect the fields of Experiment that are the same for every detector of a kind.
 
     Args:
-      masks: of instances: learn, measure and show masks.
+      masks: learn, evaluate and show instance masks.
       keypoints: learn, measure and show keypoints.
       stuff: also load semantic maps, of scenes.
 

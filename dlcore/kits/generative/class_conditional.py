@@ -51,7 +51,7 @@ def class_source(count: int, num_classes: int) -> Source:
     """Ask for samples of each class in turn.
 
     Args:
-      count: of samples.
+      count: number of samples.
       num_classes: K.
 
     Returns:
@@ -64,7 +64,7 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name; the report shows samples of each class.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits.
@@ -77,7 +77,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure distances of samples to real images, and how many a classifier takes for the class that was asked for.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       splits: the data.
       split: "valid" or "test".
 
@@ -107,7 +107,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`.
-      spec: with `class_names`.
+      spec: facts of the data; must contain `class_names`.
 
     Returns:
       (source of `label`, and of `ends` and `share` between which it draws; names).
@@ -150,8 +150,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe samples for `--mode=predict`.
 
     Args:
-      outputs: with `sample: [N, H, W, C]`.
-      spec: of the data.
+      outputs: outputs of `predict`; must contain `sample: [N, H, W, C]`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       One dict a sample: its mean pixel, and `text`.
@@ -166,11 +166,11 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """Write each sample as NUMBER_NAME.png, and all of them as samples.png.
 
     Args:
-      folder: made where it is missing.
-      outputs: with `sample`.
-      source: what was asked for; where it has `hint`, it stands left of the sample.
-      names: of the samples.
-      spec: of the data.
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`; must contain `sample`.
+      source: conditions of the samples; a `hint` is drawn left of its sample.
+      names: names of the samples.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.
@@ -191,7 +191,7 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
     """Write a picture, enlarged by a whole number where it is small.
 
     Args:
-      path: of the .png; its folder is made where it is missing.
+      path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8.
       least: height in pixels.
 
@@ -208,7 +208,7 @@ def panels(context: ReportContext, build: Callable[[Setup], Learner]) -> list:
 
     Args:
       context: the ReportContext of a run with the flag `guidance`.
-      build: of the experiment.
+      build: the experiment's `build`, Setup -> Learner.
 
     Returns:
       Report panels.
@@ -249,8 +249,8 @@ def guidance_panel(
 
     Args:
       context: the ReportContext of a run with the flag `guidance`.
-      build: of the experiment.
-      source: what to draw.
+      build: the experiment's `build`, Setup -> Learner.
+      source: conditions of the samples.
       measure: samples [N, H, W, C] -> numbers by name.
 
     Returns:

@@ -119,7 +119,7 @@ def data(flags: Flags) -> Splits:
       The splits; the report shows test images.
 
     Raises:
-      ValueError: as `dlcore.kits.generative.latent_space.data`.
+      ValueError: see `dlcore.kits.generative.latent_space.data`.
     """
     splits = latent_space.data(flags)
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
@@ -134,7 +134,7 @@ def phases(setup: Setup) -> tuple[int, int]:
     """Count the steps of both phases.
 
     Args:
-      setup: of the run.
+      setup: facts of the run.
 
     Returns:
       (steps of the autoencoder, steps of the prior).
@@ -147,7 +147,7 @@ def prior_arguments(setup: Setup) -> dict[str, Any]:
     """Build the optimizers of both phases, each on a schedule of its own.
 
     Args:
-      setup: of the run.
+      setup: facts of the run.
 
     Returns:
       Arguments of the learner: `optimizer`, `prior_optimizer` and `is_prior_step`.
@@ -164,7 +164,7 @@ def schedule(setup: Setup) -> Callable[[int], float]:
     """Tell the learning rate of each step.
 
     Args:
-      setup: of the run.
+      setup: facts of the run.
 
     Returns:
       A function from the step to the rate of its phase.
@@ -178,7 +178,7 @@ def fields(build: Callable[[Setup], Learner]) -> dict[str, Any]:
     """Collect the fields of Experiment that are the same for every page.
 
     Args:
-      build: of the page.
+      build: the page's `build`, Setup -> Learner.
 
     Returns:
       Keyword arguments of Experiment.

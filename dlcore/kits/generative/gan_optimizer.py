@@ -25,7 +25,7 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer of one player.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
 
     Returns:
       The transformation.
@@ -38,7 +38,7 @@ def schedule(setup: Setup) -> optax.Schedule:
     """Tell the learning rate of each step.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
 
     Returns:
       A function from the step, counted from 0, to the rate of both players.

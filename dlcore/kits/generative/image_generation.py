@@ -57,7 +57,7 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits; the report shows the first NUM_SHOWN samples.
@@ -84,8 +84,8 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
     """Load the network of the features, or train it: images are resized to its side, gray ones fill its three channels.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data, with `image_shape` and `num_classes`.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data; must contain `image_shape` and `num_classes`.
 
     Returns:
       That of `--frechet_network`, else of `--network`, else a small classifier of the images; of images without labels,
@@ -106,7 +106,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure distances of samples to the training images ("valid") or the test images ("test").
 
     Args:
-      setup: with the flags of SETTINGS; `--frechet_network`, or else `--network`, names whose features count.
+      setup: facts of the run; `--frechet_network`, or else `--network`, names the feature extractor.
       splits: the data.
       split: "valid" or "test".
 

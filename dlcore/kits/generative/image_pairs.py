@@ -67,7 +67,7 @@ def edges(flags: Flags) -> Splits:
     """Load images by name, with their edges as `source`.
 
     Args:
-      flags: of EDGES.
+      flags: resolved settings; must contain EDGES.
 
     Returns:
       The splits; a note says the L1 distance of test images from the mean training image.
@@ -139,7 +139,7 @@ def unpaired(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str =
       a: [N, H, W, C] images of one kind.
       b: [N, H, W, C] images of the other.
       cut_longer: leave out images of the longer list at its end.
-      name: of the source.
+      name: name of the source.
 
     Returns:
       The source of `a` and `b`.
@@ -159,7 +159,7 @@ def unpaired_images(flags: Flags) -> Splits:
     Validation and test images of digits also have their true partners, `b_of_a` and `a_of_b`.
 
     Args:
-      flags: of UNPAIRED.
+      flags: resolved settings; must contain UNPAIRED.
 
     Returns:
       The splits.
@@ -226,7 +226,7 @@ def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
 
     Args:
       pixels: [N, H, W, C] uint8.
-      factor: of both sides.
+      factor: factor by which both sides shrink.
 
     Returns:
       [N, H / factor, W / factor, C] uint8.
@@ -249,7 +249,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
     Without `--data_dir` they are pieces of one photograph: of its left for training, of its right for tests.
 
     Args:
-      flags: of SMALL.
+      flags: resolved settings; must contain SMALL.
       factor: large side over small side.
 
     Returns:

@@ -27,7 +27,7 @@ def edge_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of `source`, paths).
@@ -41,13 +41,13 @@ def kind_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, such as horses/, or b:zebras/.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of `a` or `b`, paths).
 
     Raises:
-      FlagError: what stands before the colon is neither kind.
+      FlagError: the text before the colon is neither kind.
     """
     kind, _, path = flags.input.rpartition(":")
     if kind not in ("", "a", "b"):
@@ -61,7 +61,7 @@ def small_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of `low`, paths).
@@ -80,8 +80,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe the translated images for `--mode=predict`.
 
     Args:
-      outputs: with `sample`, or of CycleGAN.
-      spec: of the data.
+      outputs: outputs of `predict`: `sample`, or CycleGAN's translations.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       One dict an image, see `dlcore.kits.generative.class_conditional.describe`.
@@ -97,11 +97,11 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """Write each translated image as NAME.png.
 
     Args:
-      folder: made where it is missing.
-      outputs: what predict gives.
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`.
       source: the images.
       names: paths of the files.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.

@@ -68,9 +68,9 @@ def model_of(fields: dict, spec: dict, dtype: Any) -> AutoencoderKL:
     """Build the autoencoder for the channels of the images.
 
     Args:
-      fields: of the autoencoder.
-      spec: with `image_shape`.
-      dtype: of computation.
+      fields: fields of the autoencoder.
+      spec: facts of the data; must contain `image_shape`.
+      dtype: dtype of the computation.
 
     Returns:
       The module.
@@ -90,7 +90,7 @@ def build(setup: Setup, network: nn.Module) -> Learner:
     """Build the learner of the second phase.
 
     Args:
-      setup: with the flags of LATENT and the optimizer's, and the spec of `latents`.
+      setup: facts of the run; its flags must contain LATENT and the optimizer's, its spec that of `latents`.
       network: (z [B, h, w, C], t [B], label [B]) -> noise, with a class more than the data for none.
 
     Returns:
@@ -122,7 +122,7 @@ def start(setup: Setup) -> Start:
     """Start with the weights of the first phase's autoencoder, and the scale of its latents.
 
     Args:
-      setup: of the second phase.
+      setup: facts of the second phase's run.
 
     Returns:
       State -> State, whose `locked` has them.
@@ -155,7 +155,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure samples as `class_conditional.evaluators`, and on the test split how well images are reconstructed.
 
     Args:
-      setup: with the flags of LATENT.
+      setup: facts of the run; its flags must contain LATENT.
       splits: the data.
       split: "valid" or "test".
 
@@ -173,8 +173,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe reconstructions for `--mode=predict`.
 
     Args:
-      outputs: with `image` and `mean`.
-      spec: of the data.
+      outputs: outputs of `predict`; must contain `image` and `mean`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       One dict an image.
@@ -187,11 +187,11 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """Write each image beside its reconstruction, as NAME_reconstruction.png.
 
     Args:
-      folder: made where it is missing.
-      outputs: with `image`.
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`; must contain `image`.
       source: the images.
       names: paths of the files.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.

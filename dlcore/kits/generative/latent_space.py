@@ -64,13 +64,13 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits.
 
     Raises:
-      ValueError: as `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
+      ValueError: see `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
     """
     from dlcore.data.factor_shapes import FACTORS, SHAPES, factor_shapes
     from dlcore.generative.likelihood import check_intensities
@@ -101,7 +101,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths).
@@ -118,7 +118,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure the distance of samples to the test images, at the end of a run.
 
     Args:
-      setup: with the flags of SAMPLED.
+      setup: facts of the run; its flags must contain SAMPLED.
       splits: the data.
       split: "valid" or "test".
 
@@ -138,7 +138,7 @@ def drawn(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `num_drawn`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of indices, names).
@@ -150,8 +150,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe each image by the quality of its reconstruction.
 
     Args:
-      outputs: with `psnr: [N]`, or of samples alone.
-      spec: of the data.
+      outputs: outputs of `predict`: `psnr: [N]`, or samples alone.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       {"psnr": dB, "text"}, one an image; {"text"} of a sample.
@@ -168,11 +168,11 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     to the next image, from the last to the first.
 
     Args:
-      folder: made where it is missing.
-      outputs: what predict gives.
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`.
       source: the images.
       names: paths of the files.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.

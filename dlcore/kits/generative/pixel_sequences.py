@@ -62,9 +62,9 @@ def build(setup: Setup, model: Any, **fields: Any) -> Learner:
     """Build the learner of a network.
 
     Args:
-      setup: with the flags of SETTINGS and the learner.
+      setup: facts of the run; its flags must contain SETTINGS and the learner's.
       model: a class of networks with the fields `levels` and `num_classes`.
-      **fields: of the network, besides those.
+      **fields: other fields of the network.
 
     Returns:
       The learner; by the average of the parameters with `--ema`.
@@ -83,8 +83,8 @@ def fields(setup: Setup, prefix: str) -> dict[str, Any]:
     """Read the fields of a network whose features part into equal blocks, one a color.
 
     Args:
-      setup: with the flags of the network.
-      prefix: of these flags.
+      setup: facts of the run; its flags must contain the network's.
+      prefix: prefix of the network's flags.
 
     Returns:
       {field: value}; `features` and `head_features` that nobody gave are rounded up to multiples of the colors.
@@ -99,13 +99,13 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name.
 
     Args:
-      flags: of SETTINGS and the learner.
+      flags: resolved settings; must contain SETTINGS and the learner's.
 
     Returns:
       The splits; the report shows the first NUM_SHOWN samples.
 
     Raises:
-      ValueError: as `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
+      ValueError: see `dlcore.kits.images.labeled_images.data`; or the images are no intensities.
     """
     if flags.dataset == "folder" and flags.image_size is None:
         flags = flags.replace(image_size=FOLDER_SIZE)
@@ -184,7 +184,7 @@ def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `num_drawn`, and `sample_class`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, names).
@@ -202,14 +202,14 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `input`, a file or a folder, and `sample_class`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths), each image NUM_COMPLETIONS times.
 
     Raises:
       ValueError: files cannot be read; the message names them.
-      FlagError: as `drawn`.
+      FlagError: see `drawn`.
     """
     label = _class(flags, spec)
     source, names = prediction.inputs(flags, spec)
@@ -221,8 +221,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe each sample or completion by its likelihood.
 
     Args:
-      outputs: with `nats: [N]`.
-      spec: of the data.
+      outputs: outputs of `predict`; must contain `nats: [N]`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       {"nats": -log p of the whole image, "text"}, one a sample.
@@ -236,11 +236,11 @@ def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: d
     The latter shows the image, what was given of it, and the completions.
 
     Args:
-      folder: made where it is missing.
-      outputs: what predict gives.
-      source: of `drawn` or `inputs`.
-      names: of the samples, or paths of the images.
-      spec: of the data.
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`.
+      source: source that `drawn` or `inputs` returned.
+      names: names of the samples, or paths of the images.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.

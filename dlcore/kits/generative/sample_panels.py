@@ -184,8 +184,8 @@ def film_of_samples(build: Callable[[Setup], Learner], setup: Setup) -> list:
     """Film the same samples over training, from the same noise.
 
     Args:
-      build: of the experiment.
-      setup: of the run.
+      build: the experiment's `build`, Setup -> Learner.
+      setup: facts of the run.
 
     Returns:
       The hook, in a list.

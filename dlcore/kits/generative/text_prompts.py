@@ -60,7 +60,7 @@ def model_of(setup: Setup) -> TextUNet:
     """Build the network of prompts.
 
     Args:
-      setup: with the flags of MODULES, and the vocabulary.
+      setup: facts of the run; its flags must contain MODULES, its spec the vocabulary.
 
     Returns:
       The module.
@@ -73,7 +73,7 @@ def data(flags: Flags) -> Splits:
     """Draw captioned shapes; each image has one of its captions.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits, of `image` and `tokens`; the report shows samples of the first test prompts.
@@ -116,8 +116,8 @@ def correct_objects(spec: dict, source: Source) -> Evaluator:
     """Measure whether samples show what prompts name.
 
     Args:
-      spec: of the data.
-      source: of `tokens`.
+      spec: facts of the data, `Splits.spec`.
+      source: source with `tokens`.
 
     Returns:
       The evaluator, see `object_correctness`.
@@ -134,7 +134,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure at the end of a run whether samples show what the prompts of the test split name.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       splits: the data.
       split: "valid", which has none, or "test".
 
@@ -152,7 +152,7 @@ def tokens_of(text: str, spec: dict) -> np.ndarray:
 
     Args:
       text: words of the vocabulary.
-      spec: with `vocabulary` and `length`.
+      spec: facts of the data; must contain `vocabulary` and `length`.
 
     Returns:
       [T] int32.
@@ -174,7 +174,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, prompts with a slash between; 8x draws eight samples of one.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of `tokens`, the prompts).
@@ -195,8 +195,8 @@ def panels(context: ReportContext, build: Any, source: Source | None = None) -> 
 
     Args:
       context: the ReportContext.
-      build: of the experiment.
-      source: that the guidance curve draws; None takes test prompts.
+      build: the experiment's `build`, Setup -> Learner.
+      source: source that the guidance curve draws; None takes test prompts.
 
     Returns:
       Report panels.

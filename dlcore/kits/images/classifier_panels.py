@@ -56,7 +56,7 @@ def training_images(context: ReportContext, count: int = 10, versions: int = 6) 
     Args:
       context: the ReportContext.
       count: the most images.
-      versions: of each.
+      versions: number of augmentations of each image.
 
     Returns:
       One panel.

@@ -104,8 +104,8 @@ def data(flags: Flags, labels: bool = True) -> Splits:
       (`--run`) may be measured on a folder of one class.
 
     Raises:
-      ValueError: as `dlcore.data.image_classification.load`.
-      FileNotFoundError: as `dlcore.data.image_classification.load`.
+      ValueError: see `dlcore.data.image_classification.load`.
+      FileNotFoundError: see `dlcore.data.image_classification.load`.
       MissingPackage: OpenCV is not installed, and `--decoder=opencv`.
     """
     from dlcore.data.augment import channel_statistics
@@ -163,7 +163,7 @@ def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
 
     Args:
       flags: `input_size`, where the experiment has it.
-      spec: with `image_shape`.
+      spec: facts of the data; must contain `image_shape`.
 
     Returns:
       The side in pixels, (height, width) of images that are not square; None leaves images as they are.
@@ -181,7 +181,7 @@ def shorter_side(flags: Flags, spec: dict) -> int:
 
     Args:
       flags: `input_size`, where the experiment has it.
-      spec: with `image_shape`.
+      spec: facts of the data; must contain `image_shape`.
 
     Returns:
       Pixels.
@@ -193,7 +193,7 @@ def preprocess(setup: Setup):
     """Build the function from the data's images to the model's input.
 
     Args:
-      setup: with mean, standard deviation and `--input_size`.
+      setup: facts of the run, with mean, standard deviation and `--input_size`.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.

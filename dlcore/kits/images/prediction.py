@@ -15,8 +15,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe predictions for `--mode=predict`.
 
     Args:
-      outputs: with `probabilities: [N, C]`.
-      spec: with `class_names`.
+      outputs: outputs of `predict`; must contain `probabilities: [N, C]`.
+      spec: facts of the data; must contain `class_names`.
 
     Returns:
       One dict an image: its `class`, and `probabilities` by class name, the most probable first.
@@ -34,7 +34,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths); without files that cannot be read under `--skip_bad`.
@@ -62,7 +62,7 @@ def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Args:
       flags: `input`, a file or a folder; `own_size` keeps the images' own size, which must be the same for all.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths).
@@ -89,7 +89,7 @@ def read_all(
     """Read image files to images of one shape.
 
     Args:
-      paths: of the files.
+      paths: paths of the files.
       read: path -> image [H, W, C].
       skip_bad: leave out files that cannot be read, and log how many; None where the experiment has no such flag.
 

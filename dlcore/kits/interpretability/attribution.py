@@ -25,7 +25,7 @@ class Explained(NamedTuple):
     Args:
       forward: images [B, H, W, C] in the network's units -> (logits [B, K], {layer: map [B, h, w, D]}); it adds what a
         second argument {layer: array} holds to its maps.
-      layer: that Grad-CAM looks at; None for the last that is computed.
+      layer: layer that Grad-CAM looks at; None for the last that is computed.
       window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
       key: PRNG key of SmoothGrad's noise.
       kernel: [D, K], of a head that is one dense layer on the mean of the map; None where there is no such head.
@@ -118,11 +118,11 @@ def attribution_maps(
       variables: variables of the network.
       images: [N, H, W, C] float, in the network's units.
       labels: [N] int, the classes to explain.
-      methods: of METHODS.
+      methods: names from METHODS.
       kernel: [D, K], of a head that is one dense layer on the mean of the map; CAM needs it.
-      layer: that Grad-CAM looks at; None for the last that is computed.
+      layer: layer that Grad-CAM looks at; None for the last that is computed.
       window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
-      seed: of SmoothGrad's noise.
+      seed: random seed of SmoothGrad's noise.
       batch_size: images at once.
 
     Returns:

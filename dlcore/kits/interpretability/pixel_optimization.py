@@ -43,8 +43,8 @@ def build(make: Callable[..., Learner], setup: Setup, **fields: Any) -> Learner:
 
     Args:
       make: the technique's factory.
-      setup: with the flags of SETTINGS.
-      **fields: of the model to change after training; those that it lacks are ignored.
+      setup: facts of the run; its flags must contain SETTINGS.
+      **fields: fields of the model to change after training; fields that it lacks are ignored.
 
     Returns:
       The learner.
@@ -64,7 +64,7 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer of the pixels.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
 
     Returns:
       L-BFGS of memory 10 with a zoom line search, or Adam.
@@ -78,8 +78,8 @@ def film_of_images(build: Callable[[Setup], Learner], setup: Setup, count: int =
     """Film the images that are optimized.
 
     Args:
-      build: of the experiment.
-      setup: of the run.
+      build: the experiment's `build`, Setup -> Learner.
+      setup: facts of the run.
       count: images.
 
     Returns:
@@ -99,7 +99,7 @@ def panels(context: ReportContext, images: dict[str, np.ndarray], title: str, no
     Args:
       context: the ReportContext.
       images: name -> [H, W, 3] uint8 or float in [0, 1].
-      title: of the images' panel.
+      title: title of the images' panel.
       note: a line under it.
 
     Returns:

@@ -59,7 +59,7 @@ def data(flags: Flags) -> Splits:
     """Number the environments to train in, the episodes to validate on, and other episodes to test on.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       Splits of indices.
@@ -81,7 +81,7 @@ def environment_of(flags: Flags) -> Any:
     """Build the environment, with what the flags change in it.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The Environment.
@@ -111,11 +111,11 @@ def check(flags: Flags, whole_sequences: bool = False) -> None:
     """Check that the environment exists, minibatches divide a rollout, and a replay buffer suits them, memory and run.
 
     Args:
-      flags: of SETTINGS and of the learner.
+      flags: resolved settings; must contain SETTINGS and the learner's.
       whole_sequences: minibatches are of instances, whose time is not cut.
 
     Raises:
-      FlagError: they do not.
+      FlagError: a check fails.
     """
     environment = environment_of(flags)
     instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
@@ -151,7 +151,7 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
     """Build a learner that trains one network by Adam, mapped over the seeds.
 
     Args:
-      setup: with the flags of SETTINGS, of the learner, and of the network as `--network.FIELD`.
+      setup: facts of the run; its flags must contain SETTINGS, the learner's, and `--network.FIELD`.
       learner: the technique's factory.
       network: (environment, **fields) -> module.
       updates: gradient steps of the whole run.
@@ -177,9 +177,9 @@ def trivial_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluat
     """Measure policies that learn nothing, on the test split, to stand beside the learned one.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       splits: not used.
-      split: that is measured.
+      split: split that is measured.
 
     Returns:
       An evaluator of "random_return" and, where actions are continuous, "zero_return"; none for other splits.
@@ -197,7 +197,7 @@ def steps_of(flags: Flags) -> int:
     """Count the steps that each instance takes in one update.
 
     Args:
-      flags: of the run.
+      flags: resolved settings of the run.
 
     Returns:
       The number.
@@ -276,7 +276,7 @@ def schedule(setup: Setup) -> Callable[[int], float]:
     """Tell the learning rate at the start of each step.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
 
     Returns:
       A function from the step, counted from 0, to the rate.

@@ -14,7 +14,7 @@ def trivial_returns(environment: Environment) -> dict[str, float]:
     """Play a hundred episodes by each policy.
 
     Args:
-      environment: to play in.
+      environment: environment to play in.
 
     Returns:
       Mean returns: "random_return" of uniform actions and, where actions are continuous, "zero_return" of zeros.

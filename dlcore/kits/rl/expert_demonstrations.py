@@ -66,7 +66,7 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
     mean return.
 
     Args:
-      flags: of SETTINGS. In a smoke run without an expert an untrained network plays.
+      flags: resolved settings; must contain SETTINGS. A smoke run without an expert uses an untrained network.
 
     Returns:
       The episodes.
@@ -111,7 +111,7 @@ def greedy(model: nn.Module, params: Any) -> Callable[[jax.Array, jax.Array], ja
 
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
-      params: of the model.
+      params: parameters of the model.
 
     Returns:
       (key, observation) -> action.
@@ -123,7 +123,7 @@ def data(flags: Flags) -> Splits:
     """Select the steps to learn from; validation and test are episodes to play.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       Splits whose training source has `observation` and `action`; the spec has the expert's and the random policy's
@@ -139,7 +139,7 @@ def adversarial_data(flags: Flags) -> Splits:
     """Select the steps to learn from, and number the environments to act in.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       As `data`, with two training sources: `demonstrations`, which also has `absorbing`, and `environments`.
@@ -166,10 +166,10 @@ def clone_return(
     """Prepare to clone an expert from its steps, and to play.
 
     Args:
-      environment: to play in.
-      shown: of `dlcore.rl.demonstrations.select` with `absorbing`; its absorbing rows are left out.
+      environment: environment to play in.
+      shown: demonstrations, from `dlcore.rl.demonstrations.select` with `absorbing`; absorbing steps are left out.
       played: the batch of the episodes to play.
-      steps: of Adam, each on all of `shown`.
+      steps: number of steps of Adam, each on all of `shown`.
 
     Returns:
       A function from a random key to the mean return [].
@@ -193,8 +193,8 @@ def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     """Measure on the test split a policy that is cloned from the same steps.
 
     Args:
-      setup: with the flags of SETTINGS.
-      splits: of `adversarial_data`.
+      setup: facts of the run; its flags must contain SETTINGS.
+      splits: the splits that `adversarial_data` returned.
       split: "valid", for which there is no measure, or "test".
 
     Returns:

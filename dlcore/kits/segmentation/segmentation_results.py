@@ -15,8 +15,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe each image by the shares of its classes, the largest first.
 
     Args:
-      outputs: what predict gives.
-      spec: of the data.
+      outputs: outputs of `predict`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       {"shares": share of the pixels by class name, "text"}, one an image.
@@ -41,11 +41,11 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     the classes.
 
     Args:
-      folder: made where it is missing.
-      outputs: what predict gives.
+      folder: output folder; created if it is missing.
+      outputs: outputs of `predict`.
       source: the images.
       names: paths of the files.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.

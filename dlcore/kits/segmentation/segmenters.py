@@ -124,7 +124,7 @@ def build(setup: Setup, model: nn.Module) -> Learner:
     """Build the learner of a segmenter, with the optimizer, the augmentation and the weights that the flags describe.
 
     Args:
-      setup: with the flags of SETTINGS and of the learner.
+      setup: facts of the run; its flags must contain SETTINGS and the learner's.
       model: the segmenter.
 
     Returns:
@@ -147,9 +147,9 @@ def build_on(setup: Setup, segmenter: Callable[..., nn.Module], prefix: str) -> 
     """Build the learner of a segmenter on the backbone of `--model`.
 
     Args:
-      setup: with the flags of SETTINGS and of the learner.
+      setup: facts of the run; its flags must contain SETTINGS and the learner's.
       segmenter: class of the model.
-      prefix: of the flags of its fields.
+      prefix: prefix of the flags of its fields.
 
     Returns:
       The learner.
@@ -167,14 +167,14 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits.
 
     Raises:
-      ValueError: as `dlcore.data.scenes.scenes` and `dlcore.data.segmentation.segmentation_splits`.
-      FileNotFoundError: as `dlcore.data.segmentation.segmentation_splits`.
+      ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.segmentation.segmentation_splits`.
+      FileNotFoundError: see `dlcore.data.segmentation.segmentation_splits`.
     """
     from dlcore.data.augment import channel_statistics
     from dlcore.data.segmentation import class_pixels
@@ -260,7 +260,7 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
     Args:
       kind: none, median or enet.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       [C]; None where all weigh alike.
@@ -277,8 +277,8 @@ def augmentation(flags: Flags, spec: dict):
     """Build the augmentation of `--flip`, `--zoom` and `--jitter`.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       `(key, example) -> example`, as `dlcore.data.augment.examples` has them; None for none.

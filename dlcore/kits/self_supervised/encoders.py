@@ -116,7 +116,7 @@ def data(flags: Flags) -> Splits:
     """Load the splits by name. A folder of images needs no class folders: without labels the loss is the measure.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits.
@@ -132,7 +132,7 @@ def unlabeled(learner: Learner) -> Learner:
     """Take the labels out of every batch before a learner sees it; measures still have them.
 
     Args:
-      learner: that finds its own targets.
+      learner: learner that finds its own targets.
 
     Returns:
       The learner, none of whose functions gets `label`.
@@ -169,12 +169,12 @@ def encoder(
     """Describe the encoder of a state to fine-tuning: images are augmented as a classifier's are.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       model: the module; None takes `--model`.
       variables: State -> the trained variables of `model`, or more; None takes those under "backbone".
       prepare: batch of images to the model's input; None takes `labeled_images.preprocess`.
-      method: of the module, `(x, train)`; that of every model gives {stage: map}.
-      read: what `method` gives -> features [B, D]; `pooled` averages the last map.
+      method: name of the module's method `(x, train)`; every model has one that returns {stage: map}.
+      read: function from the result of `method` to features [B, D]; `pooled` averages the last map.
 
     Returns:
       What `fine_tuning` needs.
@@ -211,7 +211,7 @@ def check(flags: Flags) -> None:
     """Check that a well-known data set has as many images as `--fine_tune` asks labels of.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Raises:
       FlagError: an amount is no number of labels, or there are fewer images.
@@ -223,9 +223,9 @@ def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[i
     """Count the labels that `--fine_tune` asks for.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
       train_size: training images.
-      num_classes: of the labels.
+      num_classes: number of classes.
 
     Returns:
       Counts, rising.
@@ -243,7 +243,7 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
     """Say how the features will be judged.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       splits: the data.
 
     Returns:
@@ -281,7 +281,7 @@ def build(make_learner: Callable[..., Learner], setup: Setup, sync_batch_norm: b
 
     Args:
       make_learner: the technique's factory.
-      setup: with the flags of SETTINGS, of a model and of an `Embedder`.
+      setup: facts of the run; its flags must contain SETTINGS, a model's and an `Embedder`'s.
       sync_batch_norm: average batch statistics over the replicas under pmap.
 
     Returns:
@@ -311,7 +311,7 @@ def evaluators(
     """Judge features by the protocol: k-NN after each validation, and at the end the rest too.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       data: the splits.
       split: "valid" or "test".
       encoder: tells fine-tuning what the encoder is.

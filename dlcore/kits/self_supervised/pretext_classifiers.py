@@ -75,7 +75,7 @@ def clip_splits(flags: Flags, source: Callable[[int, int], Source], dataset: str
       flags: `num_clips` and `seed`.
       source: (count, seed) -> clips, with a frame of each as `image`, [N, H, W, C] uint8, and its `label`.
       dataset: its name.
-      class_names: of the labels.
+      class_names: names of the classes, in the order of the labels.
 
     Returns:
       The splits.
@@ -100,7 +100,7 @@ def enlarge(flags: Flags, spec: dict) -> Preprocess:
 
     Args:
       flags: `input_size`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       [B, H, W, C], uint8 or float in [0, 1] -> floats in [0, 1], of `--input_size`.
@@ -115,9 +115,9 @@ def build(
 
     Args:
       make_learner: the technique's factory.
-      setup: with the flags of SHARED.
-      num_classes: of the pretext, for a `PieceClassifier`; None where `model` is among the arguments.
-      **arguments: of the factory, besides its flags.
+      setup: facts of the run; its flags must contain SHARED.
+      num_classes: classes of the pretext task, for a `PieceClassifier`; None if `arguments` has `model`.
+      **arguments: arguments of the factory besides its flags.
 
     Returns:
       The learner, without labels.
@@ -142,8 +142,8 @@ def task_accuracy(source: Any, name: str) -> Evaluator:
     """Measure how often the task is solved on a source of its own, drawn as `evaluate` does.
 
     Args:
-      source: of the examples.
-      name: of the metric.
+      source: source of the examples.
+      name: name of the metric.
 
     Returns:
       An evaluator of one number.
@@ -168,7 +168,7 @@ def nearest_pieces(context: ReportContext, task: Task, count: int = 1000) -> Any
 
     Args:
       context: the ReportContext.
-      task: of the learner.
+      task: the learner's task.
       count: test images whose pieces are searched.
 
     Returns:
@@ -193,8 +193,8 @@ def panels(
 
     Args:
       context: the ReportContext.
-      task: of the run's flags.
-      names: of the pretext's classes; without any they are numbers.
+      task: the task that the run's flags name.
+      names: names of the pretext task's classes; by default their numbers.
       nearest: whether to show pieces with similar features.
       picture: the task's pieces, of many examples, to images [N, P, h, w, C].
 

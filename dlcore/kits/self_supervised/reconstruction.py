@@ -45,7 +45,7 @@ def data(flags: Flags) -> Splits:
     """Load images by name, or crops of photographs.
 
     Args:
-      flags: of `encoders.SETTINGS`; `--dataset=photographs` names the crops.
+      flags: resolved settings; must contain `encoders.SETTINGS`; `--dataset=photographs` names the crops.
 
     Returns:
       The splits.
@@ -71,7 +71,7 @@ def data_with_mean_image(flags: Flags) -> Splits:
     """Load what `data` does, and note what the mean image reaches, where a task hides most of an image.
 
     Args:
-      flags: of `encoders.SETTINGS`.
+      flags: resolved settings; must contain `encoders.SETTINGS`.
 
     Returns:
       The splits; a note has the mean squared error of the training split's mean image on the test split.
@@ -87,8 +87,8 @@ def build(make_learner: Callable[..., Learner], setup: Setup, channels: int | No
 
     Args:
       make_learner: the technique's factory.
-      setup: with the flags of SHARED.
-      channels: of the answer; None takes those of the images.
+      setup: facts of the run; its flags must contain SHARED.
+      channels: number of output channels; None takes that of the images.
 
     Returns:
       The learner, without labels.
@@ -111,10 +111,10 @@ def evaluators(
     """Judge features by the protocol, of images as the encoder has learned to see them.
 
     Args:
-      setup: with the flags of SHARED.
+      setup: facts of the run; its flags must contain SHARED.
       splits: the data.
       split: "valid" or "test".
-      present: of the run's flags; None shows images as they are.
+      present: flags -> transform of the shown images; None shows images unchanged.
 
     Returns:
       Those of `encoders.evaluators`.
@@ -135,7 +135,7 @@ def panels(context: ReportContext, task: Callable[[Flags], Callable[[jax.Array, 
 
     Args:
       context: the ReportContext.
-      task: of the run's flags.
+      task: the task that the run's flags name.
 
     Returns:
       Report panels.

@@ -98,7 +98,7 @@ def data(flags: Flags) -> Splits:
       The splits; the notes say which labels were sampled.
 
     Raises:
-      ValueError: as `dlcore.kits.images.labeled_images.data`; a class has too few images.
+      ValueError: see `dlcore.kits.images.labeled_images.data`; a class has too few images.
       FlagError: a batch is larger than a stream.
     """
     splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
@@ -150,7 +150,7 @@ def twin(setup: Setup, decay: float | None) -> Learner:
     """Build the supervised baseline.
 
     Args:
-      setup: with the flags of SETTINGS.
+      setup: facts of the run; its flags must contain SETTINGS.
       decay: EMA decay of the weights that are evaluated; None for no EMA.
 
     Returns:
@@ -175,7 +175,7 @@ def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
 
     Args:
       technique: the `learner` of a file of dlcore.semi_supervised.
-      setup: with the flags of SETTINGS, and `strong` where the technique takes such a view.
+      setup: facts of the run, with the flags of SETTINGS, and `strong` where the technique takes such a view.
 
     Returns:
       The learner of both, or of the technique alone.
@@ -194,7 +194,7 @@ def start(setup: Setup) -> Start | None:
     """Start the technique, its teacher and its baseline from the weights of `--init_from`.
 
     Args:
-      setup: with the flags of SHARED.
+      setup: facts of the run; its flags must contain SHARED.
 
     Returns:
       State -> State with the weights in all of them; None without `--init_from`.
@@ -245,7 +245,7 @@ def expected_loss(setup: Setup) -> float:
     """Compute the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its baseline.
 
     Args:
-      setup: of the experiment.
+      setup: facts of the run.
 
     Returns:
       2 log C; log C without the baseline.

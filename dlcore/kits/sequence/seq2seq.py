@@ -46,7 +46,8 @@ def network(setup: Setup) -> Any:
     """Build the network that `--model` names.
 
     Args:
-      setup: with the flags of MODEL and MODULES, and `vocabulary` (and `source_vocabulary`) in the spec.
+      setup: facts of the run, with the flags of MODEL and MODULES, and `vocabulary` (and `source_vocabulary`) in the
+        spec.
 
     Returns:
       A model of `dlcore.sequence.seq2seq`.
@@ -63,7 +64,7 @@ def vocabularies(spec: dict) -> tuple[Words | BytePairs, Words | BytePairs]:
     """Read the vocabularies that a run has saved.
 
     Args:
-      spec: with `vocabulary`, and `source_vocabulary` where the source has one of its own.
+      spec: facts of the data, with `vocabulary`, and `source_vocabulary` where the source has one of its own.
 
     Returns:
       (of the source, of the target), one and the same where they share it.
@@ -77,7 +78,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `input`.
-      spec: of the data, with `window`, the most tokens of a source.
+      spec: facts of the data, with `window`, the most tokens of a source.
 
     Returns:
       (source, the lines).
@@ -108,8 +109,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe outputs for `--mode=predict`.
 
     Args:
-      outputs: of `predict`.
-      spec: of the data.
+      outputs: outputs of `predict`.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       One dict a sequence: its `text`, its `tokens` and, of models that attend, `alignment`, a row a token (END

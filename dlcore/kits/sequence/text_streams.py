@@ -65,14 +65,14 @@ def data(flags: Flags) -> Splits:
     """Load a text, cut into `--batch_size` streams for training; validation and test are whole.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits; the report shows continuations of the prompt.
 
     Raises:
-      ValueError: as `dlcore.data.text.load_text`.
-      FileNotFoundError: as `dlcore.data.text.load_text`.
+      ValueError: see `dlcore.data.text.load_text`.
+      FileNotFoundError: see `dlcore.data.text.load_text`.
       FlagError: the text is too short for the streams, or the prompt is empty or holds characters that are not in it.
     """
     vocabulary, train, valid, test = _text(flags)
@@ -89,14 +89,14 @@ def window_data(flags: Flags) -> Splits:
     """Load a text, cut into rows for training, and into windows for validation and test.
 
     Args:
-      flags: of SETTINGS without `eval_streams`, and of WINDOW_SETTINGS.
+      flags: resolved settings; must contain SETTINGS without `eval_streams`, and of WINDOW_SETTINGS.
 
     Returns:
       The splits; the report shows continuations of the prompt.
 
     Raises:
-      ValueError: as `dlcore.data.text.load_text`, or a part is too short for a window.
-      FileNotFoundError: as `dlcore.data.text.load_text`.
+      ValueError: see `dlcore.data.text.load_text`, or a part is too short for a window.
+      FileNotFoundError: see `dlcore.data.text.load_text`.
       FlagError: the prompt is empty or longer than a window, or holds characters that are not in the text.
     """
     vocabulary, train, valid, test = _text(flags)
@@ -160,7 +160,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `input`, and `temperatures` and `num_samples` of SETTINGS.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, names): each prompt at each temperature.
@@ -184,7 +184,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
     Args:
       outputs: `tokens: [N, L]` and `length: [N]`.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       One dict a prompt: its continuation as `text`.
@@ -256,8 +256,8 @@ def stop_token(flags: Flags, spec: dict) -> int | None:
     """Look up the token of `--stop`.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The token; None where samples run to their full length.

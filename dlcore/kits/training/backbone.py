@@ -35,8 +35,8 @@ def build(setup: Setup, **fields):
     """Build the model that the flags name, for the classes of the data.
 
     Args:
-      setup: with `--model` and its fields.
-      **fields: of the model that differ.
+      setup: facts of the run; its flags must contain `--model` and its fields.
+      **fields: fields of the model to change.
 
     Returns:
       The flax module.
@@ -51,7 +51,8 @@ def check_stages(flags: Flags) -> None:
     """Check that the backbone of `--model` has the maps that a detector or a segmenter reads.
 
     Args:
-      flags: with `--model`, its fields, and those of the network, such as `--deeplab.stage` or `--fcos.stages`.
+      flags: resolved settings, with `--model`, its fields, and those of the network, such as `--deeplab.stage` or
+        `--fcos.stages`.
 
     Raises:
       FlagError: it lacks one.
@@ -101,8 +102,8 @@ def normalized_for(found: Origin, fields: dict[str, Any]) -> Origin:
     """Normalize images as published weights need it in a model of other fields, such as `transform_input`.
 
     Args:
-      found: where the weights come from.
-      fields: of the model that they go into.
+      found: origin of the weights.
+      fields: fields of the model that receives the weights.
 
     Returns:
       The origin, with the mean and standard deviation that the fields ask for.
@@ -119,7 +120,7 @@ def start(setup: Setup) -> Start | None:
     """Start from the weights of `--init_from`.
 
     Args:
-      setup: with the flags of SETTINGS and the optimizer's.
+      setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
 
     Returns:
       State -> State with the weights and a new optimizer state; None without `--init_from`.
@@ -152,7 +153,7 @@ def start_from(
 
     Args:
       load: gives a `TrainedNetwork` of the model that `--model` names; called once.
-      setup: with the flag `init_from`, for errors, and the names of the classes.
+      setup: facts of the run, with the flag `init_from`, for errors, and the names of the classes.
       transformation: gives the optimizer, which starts anew.
       keep_unnamed: keep a head of as many classes whose names were not recorded.
       new_head: start the head anew whatever its classes.

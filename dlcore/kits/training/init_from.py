@@ -71,7 +71,7 @@ def start(setup: Setup) -> Start | None:
     """Start from the weights of `--init_from`.
 
     Args:
-      setup: with the flags of SETTINGS and the optimizer's.
+      setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
 
     Returns:
       State -> State with the weights and a new optimizer state, which says what starts anew; None without
@@ -114,7 +114,7 @@ def start_backbone(setup: Setup) -> Start | None:
     A teacher or a key encoder starts as the student, as without weights.
 
     Args:
-      setup: with the flags of SETTINGS, `model`, and the optimizer's.
+      setup: facts of the run, with the flags of SETTINGS, `model`, and the optimizer's.
 
     Returns:
       State -> State with the backbone's weights and a new optimizer state; None without `--init_from`.
@@ -218,7 +218,7 @@ def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "w
       variables: the initial variables, in the same form.
       same_classes: False lets leaves differ in their last axis, which is where layers name classes; these layers start
         anew.
-      name: of the argument in the error.
+      name: name of the argument, for the error.
 
     Returns:
       (the variables with the weights, the modules and layers that keep their initial values).

@@ -87,8 +87,8 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
     """Build the optimizer, on a schedule over the run's steps.
 
     Args:
-      setup: with the flags of SETTINGS, of which `second_momentum`, `l1`, `max_norm`, `clip_value`, `ema` and
-        `accumulate` may be missing.
+      setup: facts of the run, with the flags of SETTINGS, of which `second_momentum`, `l1`, `max_norm`, `clip_value`,
+        `ema` and `accumulate` may be missing.
 
     Returns:
       The transformation.
@@ -114,7 +114,7 @@ def schedule(setup: Setup) -> Callable[[int], float] | None:
     """Tell the learning rate of each step, where it is known before the run.
 
     Args:
-      setup: as in `build`.
+      setup: facts of the run, as in `build`.
 
     Returns:
       A function from the step, counted from 0, to the rate of the update that it belongs to; None with
@@ -133,7 +133,7 @@ def learning_rate_schedule(setup: Setup, rate: float) -> optax.Schedule:
     """Build the schedule that the flags describe, over the run's optimizer updates.
 
     Args:
-      setup: with the flags of SETTINGS; `accumulate`, `milestones` and `decay_factor` may be missing.
+      setup: facts of the run, with the flags of SETTINGS; `accumulate`, `milestones` and `decay_factor` may be missing.
       rate: peak of the schedule.
 
     Returns:
@@ -153,8 +153,8 @@ def averaged(learner: Learner, setup: Setup) -> Learner:
     """Measure the average of the parameters where `--ema` asks for one.
 
     Args:
-      learner: whose optimizer `build` made.
-      setup: with the flag `ema`.
+      learner: a learner whose optimizer `build` made.
+      setup: facts of the run; its flags must contain `ema`.
 
     Returns:
       The learner, evaluated and used by the average; as it is without `--ema`.

@@ -84,14 +84,14 @@ class TrainedNetwork(NamedTuple):
     """A classifier with its variables.
 
     Args:
-      name: of the model, as `dlcore models` lists it.
-      fields: of the model that differ from the defaults.
+      name: name of the model, as `dlcore models` lists it.
+      fields: fields of the model that differ from their defaults.
       model: the flax module.
-      variables: of the module, numpy arrays.
+      variables: variables of the module, as NumPy arrays.
       mean: [C], of the pixels in [0, 1] that it was trained on.
       std: [C], of the pixels in [0, 1] that it was trained on.
-      class_names: of its logits.
-      side: of the images that it was trained on, in pixels; (H, W) where they are not square.
+      class_names: names of the classes of its logits.
+      side: side of its training images in pixels; (H, W) if they are not square.
       input_size: side, or (H, W), that images are resized to first; None does not resize.
       named: whether the names of the classes were recorded; otherwise they are numbers.
     """
@@ -143,7 +143,7 @@ def classifier_origin(source: str | Path | None, argument: str, headless: bool =
 
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
-      argument: that `source` was given as.
+      argument: argument that `source` was given as.
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
 
     Returns:
@@ -170,7 +170,7 @@ def check_studied(found: Origin, splits: Splits | None = None, changed_data: boo
 
     Args:
       found: where it comes from, of `classifier_origin`.
-      splits: what it is measured on; None where it is measured on none.
+      splits: splits that it is evaluated on; None evaluates it on none.
       changed_data: allow a network that was trained on test examples.
 
     Returns:
@@ -195,9 +195,9 @@ def check_fits(
     """Check that a network takes the images and tells the classes apart.
 
     Args:
-      found: where it comes from.
-      channels: that its images must have; None allows any.
-      class_names: as in `load_network`.
+      found: origin of the weights.
+      channels: number of channels that its images must have; None allows any.
+      class_names: names of the classes, see `load_network`.
 
     Returns:
       The names of its classes; their numbers where they were not recorded.
@@ -226,8 +226,8 @@ def model_of(found: Origin, **fields: Any) -> nn.Module:
     """Build the model of a network; no array of it is read.
 
     Args:
-      found: where it comes from.
-      **fields: of the model that differ.
+      found: origin of the weights.
+      **fields: fields of the model to change.
 
     Returns:
       The flax module.
@@ -249,10 +249,10 @@ def load_network(
 
     Args:
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None loads the VGG that dlcore ships.
-      argument: that `source` was given as, for errors.
-      channels: that its images must have; None allows any.
-      class_names: that it must tell apart, in this order; None allows any. Names of another kind (numbers, other
-        languages), of which none is the same, are only counted.
+      argument: argument that `source` was given as, for errors.
+      channels: number of channels that its images must have; None allows any.
+      class_names: names of the classes that it must tell apart, in this order; None allows any. Names of another kind
+        (numbers, other languages), of which none is the same, are only counted.
       headless: whether the backbone of a pretext, a detector or a segmenter will do, whose variables have no head.
 
     Returns:
@@ -336,7 +336,7 @@ def pack(run: str | Path, path: str | Path) -> None:
 
     Args:
       run: the run's folder.
-      path: of the .npz to write.
+      path: path of the .npz file to write.
 
     Raises:
       ValueError: the run's head is no linear layer.
@@ -405,7 +405,7 @@ def default_model(flags: Flags, **fields: Any) -> nn.Module:
 
     Args:
       flags: `smoke`.
-      **fields: of the model, such as num_classes.
+      **fields: fields of the model, such as num_classes.
 
     Returns:
       The flax module.
@@ -421,7 +421,7 @@ def feature_extractor(network: TrainedNetwork) -> Extract:
     """Build a feature extractor of a trained network.
 
     Args:
-      network: whose last feature map is averaged over the image.
+      network: the network whose last feature map is averaged over the image.
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> (features [B, D], class probabilities [B, K]), computed in

@@ -102,7 +102,7 @@ def build_network(setup: Setup) -> nn.Module:
     """Build the network that `--network` names.
 
     Args:
-      setup: with the flags of SETTINGS and MODULES.
+      setup: facts of the run; its flags must contain SETTINGS and MODULES.
 
     Returns:
       `__call__(clips [B, T, H, W, 3], train) -> logits`.
@@ -119,7 +119,7 @@ def inflated_start(setup: Setup) -> Start | None:
     """Start slow fusion from the weights of `--inflate_from`, a network of single frames, inflated along time (I3D).
 
     Args:
-      setup: with the flags of SETTINGS and the optimizer's.
+      setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
 
     Returns:
       State -> State with the weights and a new optimizer state; layers of other classes start anew. None without
@@ -149,7 +149,7 @@ def check(flags: Flags) -> None:
     """Refuse clips that do not fit the network or the drawn videos, and a frame rate of these.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Raises:
       FlagError: the two do not fit.
@@ -183,7 +183,7 @@ def data(flags: Flags) -> Splits:
     """Read own videos from `--data_dir`, or draw clips.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits, of `image`, `label` and `video`; those to test on have `--views` rows a video.
@@ -245,7 +245,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
     Args:
       flags: `input`, and SETTINGS as in training.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source of `views` rows a video, paths).
@@ -273,8 +273,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
     """Describe videos for `--mode=predict`: the class of the mean logits over the clips of each.
 
     Args:
-      outputs: with `logits: [V N, C]`, the V views of a video in a row.
-      spec: with `class_names` and `views`.
+      outputs: outputs of `predict`; must contain `logits: [V N, C]`, the V views of a video in a row.
+      spec: facts of the data; must contain `class_names` and `views`.
 
     Returns:
       One dict a video, as `dlcore.kits.images.prediction.describe`.
@@ -291,7 +291,7 @@ def labeled(source: Source, task: Task) -> Source:
     """Name the clips `image` and the label of a task `label`.
 
     Args:
-      source: of `dlcore.data.clips.clips`.
+      source: source that `dlcore.data.clips.clips` returned.
       task: "motion": left, right, up, down; "appearance": the color; "order": left or right, of which each is the other
         with its frames in reverse; clips of up and down are left out.
 
@@ -316,7 +316,7 @@ def drawn_clips(flags: Flags) -> Splits:
     """Draw the splits; seeds are not those of the run, so that every run is tested on the same clips.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits, of `image`, `label` and `video`.

@@ -53,7 +53,7 @@ def data(flags: Flags, grid: int = 0) -> Splits:
     """Render the solids, and measure retrieval: the points of the most similar training image.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
       grid: cells a side of the occupancy grid; 0 for none.
 
     Returns:
@@ -77,7 +77,7 @@ def occupied_data(flags: Flags) -> Splits:
     """Render the solids with occupancy grids of a quarter of the image's side.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits.
@@ -99,8 +99,8 @@ def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
     """Draw solids that no split has, for `--mode=predict`.
 
     Args:
-      flags: of SETTINGS.
-      spec: of the data.
+      flags: resolved settings; must contain SETTINGS.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       (their source, a name each).
@@ -113,8 +113,8 @@ def describe(outputs: Any, spec: dict) -> list[dict]:
     """Describe each predicted mesh by its size.
 
     Args:
-      outputs: of `predict`: vertices, faces and face_mask.
-      spec: of the data.
+      outputs: outputs of `predict`: vertices, faces and face_mask.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       {"vertices", "faces": their numbers, "volume", "text"}, one a mesh.
@@ -134,11 +134,11 @@ def write(folder: Path, outputs: Any, source: Any, names: list[str], spec: dict)
     """Write predicted meshes as .obj and .ply.
 
     Args:
-      folder: where to.
-      outputs: of `predict`: vertices, faces and face_mask.
-      source: what was predicted from.
+      folder: output folder.
+      outputs: outputs of `predict`: vertices, faces and face_mask.
+      source: source of the inputs.
       names: a name each.
-      spec: of the data.
+      spec: facts of the data, `Splits.spec`.
 
     Returns:
       The files.

@@ -38,7 +38,7 @@ def check(flags: Flags) -> None:
     """Check the resolution, before data are drawn.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Raises:
       FlagError: the resolution is no power of two.
@@ -51,7 +51,7 @@ def solids(flags: Flags) -> Splits:
     """Draw the splits; seeds are not those of the run, so that every run is tested on the same solids.
 
     Args:
-      flags: of SETTINGS.
+      flags: resolved settings; must contain SETTINGS.
 
     Returns:
       The splits, of `voxels`, `image` and `label`.
@@ -76,15 +76,16 @@ def grids(flags: Flags) -> Splits:
     """Draw solids or read ModelNet as voxel grids to classify, and measure the vote of the nearest training grid.
 
     Args:
-      flags: of SETTINGS, with `data_dir`, None or a folder of ModelNet, and `valid_fraction` of its training clouds.
+      flags: resolved settings; must contain SETTINGS, with `data_dir`, None or a folder of ModelNet, and
+        `valid_fraction` of its training clouds.
 
     Returns:
       The splits, of `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label`.
 
     Raises:
       FlagError: the resolution is no power of two.
-      ValueError: as `dlcore.data.shapes3d.modelnet`.
-      FileNotFoundError: as `dlcore.data.shapes3d.modelnet`.
+      ValueError: see `dlcore.data.shapes3d.modelnet`.
+      FileNotFoundError: see `dlcore.data.shapes3d.modelnet`.
     """
     if flags.data_dir is None:
         splits = solids(flags)

@@ -118,8 +118,8 @@ def caption_data(flags: Flags) -> Splits:
       `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
 
     Raises:
-      ValueError: as `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
-      FileNotFoundError: as `dlcore.data.flickr8k.flickr8k`.
+      ValueError: see `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
+      FileNotFoundError: see `dlcore.data.flickr8k.flickr8k`.
       FlagError: flickr8k without `--data_dir`.
     """
     from dlcore.data.captions import caption_source, caption_words
@@ -149,7 +149,7 @@ def question_data(flags: Flags) -> Splits:
       The splits: `image`, `question`, `answer` and `kind`.
 
     Raises:
-      ValueError: as `dlcore.data.questions.questions`.
+      ValueError: see `dlcore.data.questions.questions`.
     """
     from dlcore.data.questions import ANSWERS, KINDS, question_words, questions
 
@@ -169,7 +169,7 @@ def clip_data(flags: Flags, distinct: int = 0) -> Splits:
       The splits: `clip`, `captions`, `action` and `appearance`.
 
     Raises:
-      ValueError: as `dlcore.data.clips.clips`.
+      ValueError: see `dlcore.data.clips.clips`.
     """
     from dlcore.data.clips import clip_words, clips
 
@@ -199,7 +199,7 @@ def preprocess(setup: Setup) -> Callable[[jax.Array], jax.Array]:
     """Build the function from the data's images or clips to the model's input.
 
     Args:
-      setup: with mean and standard deviation.
+      setup: facts of the run, with mean and standard deviation.
 
     Returns:
       Images or clips, uint8 -> normalized floats.
@@ -211,7 +211,7 @@ def augmentation(setup: Setup) -> Callable[[jax.Array, jax.Array], jax.Array] | 
     """Build the augmentation that `--augment` names.
 
     Args:
-      setup: with mean, standard deviation and the flags of AUGMENT_SETTING.
+      setup: facts of the run, with mean, standard deviation and the flags of AUGMENT_SETTING.
 
     Returns:
       `(key, normalized image) -> image`; None for none.

@@ -46,7 +46,7 @@ def plan(run: ResolvedRun) -> int:
     """Print and write what a step takes on each topology, mesh and rule.
 
     Args:
-      run: with the flags `topology`, `meshes` and `rules`.
+      run: the resolved run, with the flags `topology`, `meshes` and `rules`.
 
     Returns:
       The exit status: 1 where nothing fits one of the topologies.
@@ -102,7 +102,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
     """Shapes of a training batch, without the data where the experiment knows them.
 
     Args:
-      run: with the flag `batch_size`.
+      run: the resolved run, with the flag `batch_size`.
 
     Returns:
       (spec, the batch of ShapeDtypeStructs).
@@ -123,10 +123,10 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
     """Compile a training step for some meshes and rules, in a process of its own.
 
     Args:
-      run: of the experiment.
-      spec: of the data.
-      batch: of ShapeDtypeStructs.
-      topology: what to compile for.
+      run: the resolved run of the experiment.
+      spec: facts of the data, `Splits.spec`.
+      batch: batch of ShapeDtypeStructs.
+      topology: topology to compile for.
       cases: (mesh, rule) pairs.
 
     Yields:

@@ -23,10 +23,10 @@ def row_of(topology: Topology, facts: dict, measures: dict, batch_size: int) -> 
     Products are split over the mesh's other axes too; over `model` under a tensor rule.
 
     Args:
-      topology: of the machine.
-      facts: of `dlcore.modes.plan.worker.step_facts`.
-      measures: of `dlcore.modes.plan.worker.measure`.
-      batch_size: of all devices, split over the axis `data` where that divides it.
+      topology: the machine's topology.
+      facts: result of `dlcore.modes.plan.worker.step_facts`.
+      measures: result of `dlcore.modes.plan.worker.measure`.
+      batch_size: global batch size, split over the axis `data` if that divides it.
 
     Returns:
       Sizes in bytes, FLOPs, bytes sent, verdict, and seconds.
@@ -70,7 +70,7 @@ def best_of(rows: list[dict]) -> dict | None:
     """Choose the fastest of the rows that fit, the smaller of equals.
 
     Args:
-      rows: of `row_of`.
+      rows: rows that `row_of` returned.
 
     Returns:
       A row; None where none is known to fit.
@@ -131,7 +131,7 @@ def row_summary(row: dict) -> str:
     """Summarize one mesh and rule in a line.
 
     Args:
-      row: of `row_of`.
+      row: a row that `row_of` returned.
 
     Returns:
       Mesh, rule, memory and verdict.
@@ -150,7 +150,7 @@ def hints(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology" and "rows".
-      flags: of the experiment, whose flags are named.
+      flags: resolved settings of the experiment.
 
     Returns:
       A sentence in a list; an empty list where everything fits.
@@ -173,7 +173,7 @@ def notes(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-      flags: of the run.
+      flags: resolved settings of the run.
 
     Returns:
       Sentences.
@@ -202,7 +202,7 @@ def lines_of(plan: dict, flags: Flags) -> list[str]:
 
     Args:
       plan: "topology", "rows" and the facts of the step.
-      flags: of the run.
+      flags: resolved settings of the run.
 
     Returns:
       Lines.
@@ -262,8 +262,8 @@ def report_of(run: ResolvedRun, content: dict) -> str:
     """Write plan.html.
 
     Args:
-      run: of the experiment.
-      content: of plan.json.
+      run: the resolved run of the experiment.
+      content: content of plan.json.
 
     Returns:
       The file's text.

@@ -34,7 +34,7 @@ class Kind(NamedTuple):
       limit: bytes of memory a device.
       link: bytes a second that a device sends.
       devices_per_chip: how many devices jax sees of a chip.
-      shapes: of TPU slices; () for GPUs.
+      shapes: shapes of TPU slices; () for GPUs.
     """
 
     limit: float
@@ -65,7 +65,7 @@ class Topology(NamedTuple):
       platform: "tpu", "gpu" or "cpu".
       devices: how many.
       flops: bfloat16 operations a second.
-      bandwidth: of its memory, bytes a second.
+      bandwidth: memory bandwidth in bytes per second.
       link: bytes a second that it sends.
       limit: bytes of memory.
     """
@@ -153,8 +153,8 @@ def seconds(topology: Topology, flops: float, moved: float, sent: float) -> floa
     """Bound the time of a step on one device.
 
     Args:
-      topology: whose peaks are reached.
-      flops: of the device.
+      topology: topology that sets the peaks.
+      flops: peak FLOP/s of the device.
       moved: bytes of arguments and results.
       sent: bytes.
 

@@ -24,7 +24,7 @@ def memory_shortage(message: str) -> tuple[float, float] | None:
     """Read from XLA's error how much memory a program needs.
 
     Args:
-      message: of the error.
+      message: message of the error.
 
     Returns:
       (bytes needed, bytes available); None for another error.
@@ -83,7 +83,7 @@ def step_facts(learner: Any, batch: Any) -> dict[str, Any]:
     """Count what no mesh changes.
 
     Args:
-      learner: whose step is planned.
+      learner: the learner whose training step is planned.
       batch: ShapeDtypeStructs of all devices' rows.
 
     Returns:
@@ -109,11 +109,11 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
     """Compile a training step for one mesh and rule.
 
     Args:
-      learner: whose step is planned.
+      learner: the learner whose training step is planned.
       batch: ShapeDtypeStructs of all devices' rows.
-      devices: what to compile for.
+      devices: devices to compile for.
       mesh: such as "data:4,model:2".
-      rule: of sharding, such as "fsdp".
+      rule: sharding rule, such as "fsdp".
 
     Returns:
       Bytes by kind of one device, what XLA plans, and the collectives. Where the compiler found too little memory,
@@ -176,7 +176,7 @@ def main(path: str) -> None:
     """Run a task and print its results, a line of JSON each.
 
     Args:
-      path: of the task.
+      path: path of the task file.
     """
     task = pickle.loads(Path(path).read_bytes())
     from dlcore.experiment.resolve import resolve

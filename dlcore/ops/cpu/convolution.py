@@ -62,7 +62,7 @@ def lhs_gradient(convolve: Convolve, window: Window, lhs: jax.ShapeDtypeStruct, 
 
     Args:
       convolve: (lhs, rhs, window) -> the convolution, differentiable, on any platform.
-      window: of the convolution.
+      window: window of the convolution.
       lhs: shape and dtype of the input.
       rhs: kernel, or its shape and dtype.
 
@@ -82,7 +82,7 @@ def rhs_gradient(convolve: Convolve, window: Window, rhs: jax.ShapeDtypeStruct, 
 
     Args:
       convolve: (lhs, rhs, window) -> the convolution, differentiable, on any platform.
-      window: of the convolution.
+      window: window of the convolution.
       rhs: shape and dtype of the kernel.
       lhs: input, or its shape and dtype.
 

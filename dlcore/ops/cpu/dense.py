@@ -24,8 +24,8 @@ def dense_product(x: jax.Array, w: jax.Array, precision: Any = None, preferred_e
     Args:
       x: [..., D].
       w: [D, K].
-      precision: as in `lax.dot_general`.
-      preferred_element_type: as in `lax.dot_general`.
+      precision: precision, see `lax.dot_general`.
+      preferred_element_type: dtype of the result, see `lax.dot_general`.
 
     Returns:
       [..., K].
@@ -47,8 +47,8 @@ def dense_dot_general(
       lhs: x, [..., D].
       rhs: w, [D, K].
       dimension_numbers: those of a dense layer, (((lhs.ndim - 1,), (0,)), ((), ())); others go to `lax.dot_general`.
-      precision: as in `lax.dot_general`.
-      preferred_element_type: as in `lax.dot_general`.
+      precision: precision, see `lax.dot_general`.
+      preferred_element_type: dtype of the result, see `lax.dot_general`.
 
     Returns:
       [..., K].

@@ -46,7 +46,7 @@ def depthwise_conv(
       padding: ((top, bottom), (left, right)); negative numbers crop.
       lhs_dilation: (rows, columns), distances between neighboring input pixels after zeros are inserted.
       rhs_dilation: (rows, columns), distances between neighboring taps.
-      dtype: of the result; None means that of x.
+      dtype: dtype of the result; None means that of x.
 
     Returns:
       [N, H', W', C m].
@@ -83,11 +83,11 @@ def depthwise_transpose(
       cotangent: [N, H', W', C m], gradient with respect to the output.
       kernel: [kh, kw, 1, C m].
       shape: (N, H, W, C) of the input.
-      strides: of the convolution, (rows, columns).
-      padding: of the convolution, ((top, bottom), (left, right)).
-      lhs_dilation: of the convolution's input, (rows, columns).
-      rhs_dilation: of the convolution's kernel, (rows, columns).
-      dtype: of the result; None means that of the cotangent.
+      strides: strides of the convolution, (rows, columns).
+      padding: padding of the convolution, ((top, bottom), (left, right)).
+      lhs_dilation: lhs dilation of the convolution's input, (rows, columns).
+      rhs_dilation: rhs dilation of the convolution's kernel, (rows, columns).
+      dtype: dtype of the result; None means that of the cotangent.
 
     Returns:
       [N, H, W, C].
@@ -133,11 +133,11 @@ def depthwise_kernel_gradient(
       x: [N, H, W, C], input of the convolution.
       cotangent: [N, H', W', C m], gradient with respect to the output.
       shape: (kh, kw, 1, C m) of the kernel.
-      strides: of the convolution, (rows, columns).
-      padding: of the convolution, ((top, bottom), (left, right)).
-      lhs_dilation: of the convolution's input, (rows, columns).
-      rhs_dilation: of the convolution's kernel, (rows, columns).
-      dtype: of the result; None means that of x.
+      strides: strides of the convolution, (rows, columns).
+      padding: padding of the convolution, ((top, bottom), (left, right)).
+      lhs_dilation: lhs dilation of the convolution's input, (rows, columns).
+      rhs_dilation: rhs dilation of the convolution's kernel, (rows, columns).
+      dtype: dtype of the result; None means that of x.
 
     Returns:
       [kh, kw, 1, C m].
