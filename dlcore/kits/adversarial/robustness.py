@@ -1,4 +1,4 @@
-"""What pages about robustness share: early stopping of fast adversarial training, and pictures of attacked images."""
+"""Shared by pages about robustness: early stopping of fast adversarial training, and pictures of attacked images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,8 @@ class RobustnessDrop:
     """Stop when the robust accuracy falls: catastrophic overfitting of fast FGSM (Wong, Rice & Kolter 2020).
 
     Args:
-      drop: fall below the best value so far, as a fraction, that stops; the paper's 0.2.
-      monitor: the metric.
+      drop: difference to the best value so far, as a fraction, at which training stops; the paper's 0.2.
+      monitor: name of the metric.
     """
 
     def __init__(self, drop: float = 0.2, monitor: str = "valid/robust_accuracy"):
@@ -44,13 +44,13 @@ class RobustnessDrop:
         return STOP if best is not None and value < best - self.drop else None
 
 
-def attacked_images(images: np.ndarray, changed: np.ndarray, epsilon: float, titles: Sequence[str]) -> Any:
+def attacked_images(images: np.ndarray, attacked: np.ndarray, epsilon: float, titles: Sequence[str]) -> Any:
     """Draw images, the attacked ones, and the change between them.
 
     Args:
       images: [N, H, W, C] in [0, 1]; C is 1 or 3.
-      changed: [N, H, W, C] in [0, 1].
-      epsilon: change of a pixel that is drawn as black or white; gray is no change.
+      attacked: [N, H, W, C] in [0, 1], the attacked images.
+      epsilon: pixel change that is drawn as black or white; gray is no change.
       titles: N texts, above the attacked images.
 
     Returns:
@@ -60,8 +60,8 @@ def attacked_images(images: np.ndarray, changed: np.ndarray, epsilon: float, tit
 
     rows = {
         "image": images,
-        "attacked": changed,
-        "change,\ngray is 0": np.clip(0.5 + (changed - images) / (2 * max(epsilon, 1e-6)), 0, 1),
+        "attacked": attacked,
+        "change,\ngray is 0": np.clip(0.5 + (attacked - images) / (2 * max(epsilon, 1e-6)), 0, 1),
     }
     count = len(images)
     figure, axes = new_figure((1.25 * count + 0.8, 4.4), 3, count)
@@ -97,8 +97,8 @@ def panels(context: ReportContext) -> list:
 
     flags, names, test = context.flags, context.spec["class_names"], context.data.test.arrays
     labels = np.asarray(test["label"])
-    rows = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)][:8]
-    x, y = to_float(test["image"][rows]), jnp.asarray(labels[rows])
+    idx = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)][:8]
+    x, y = to_float(test["image"][idx]), jnp.asarray(labels[idx])
 
     def score_fn(image):
         batch = {"image": image[None], "label": y[:1], "index": jnp.zeros(1, jnp.int32)}
@@ -107,16 +107,14 @@ def panels(context: ReportContext) -> list:
     def attack(key, image, label):
         return pgd(score_fn, key, image, label, flags.epsilon, flags.eval_step_size, flags.eval_steps)
 
-    changed = jax.jit(jax.vmap(attack))(jax.random.split(jax.random.key(0), len(rows)), x, y)
-    logits = jax.jit(jax.vmap(score_fn))(changed)
-    titles = [f"{names[a]} as {names[b]}" for a, b in zip(labels[rows], np.asarray(logits.argmax(-1)), strict=True)]
-    figure = attacked_images(np.asarray(x), np.asarray(changed), flags.epsilon, titles)
-    note = (
-        f"PGD of {flags.eval_steps} steps within {flags.epsilon:g} of each pixel: true class, and what it is taken for."
-    )
+    attacked = jax.jit(jax.vmap(attack))(jax.random.split(jax.random.key(0), len(idx)), x, y)
+    logits = jax.jit(jax.vmap(score_fn))(attacked)
+    titles = [f"{names[a]} as {names[b]}" for a, b in zip(labels[idx], np.asarray(logits.argmax(-1)), strict=True)]
+    figure = attacked_images(np.asarray(x), np.asarray(attacked), flags.epsilon, titles)
+    caption = f"PGD of {flags.eval_steps} steps within {flags.epsilon:g} of each pixel: true class as predicted class."
     measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
     return [
         curves(context.history),
-        figure_panel("Test images under attack", figure, note),
+        figure_panel("Test images under attack", figure, caption),
         *classifier_panels(measures, test["image"], labels, probabilities, names, context.state.params),
     ]

@@ -1,4 +1,4 @@
-"""What anchors are worth on the boxes of a data set, printed before a detector trains on them."""
+"""Best possible recall of anchors on a data set's boxes, printed before a detector trains on them."""
 
 from collections.abc import Callable
 
@@ -15,33 +15,33 @@ def recall_notes(detector: Callable[[Setup], nn.Module]) -> Callable[[Setup, Spl
     """Build the field `notes` of an experiment whose detector has anchors.
 
     Args:
-      detector: builds it from the flags; somewhere among its outputs are `Anchors`.
+      detector: Setup -> detector; its outputs contain `Anchors`.
 
     Returns:
-      (Setup, Splits) -> one line, as `recall_note`.
+      (Setup, Splits) -> one line, see `recall_note`.
     """
 
-    def notes(setup: Setup, splits: Splits) -> list[str]:
+    def recall_of_anchors(setup: Setup, splits: Splits) -> list[str]:
         import jax
         import jax.numpy as jnp
 
         from dlcore.detection.anchors import Anchors
 
-        model, found = detector(setup), []
+        model, anchors = detector(setup), []
 
         def run(images):
             outputs, _ = model.init_with_output(jax.random.key(0), images)
             parts = jax.tree.leaves(outputs, is_leaf=lambda part: isinstance(part, Anchors))
-            found.extend(part for part in parts if isinstance(part, Anchors))
+            anchors.extend(part for part in parts if isinstance(part, Anchors))
 
         jax.eval_shape(run, jax.ShapeDtypeStruct((1, *setup.spec["image_shape"]), jnp.float32))
-        return [recall_note("anchors", found[0].boxes, splits)]
+        return [recall_note("anchors", anchors[0].boxes, splits)]
 
-    return notes
+    return recall_of_anchors
 
 
 def recall_note(what: str, boxes: np.ndarray, splits: Splits) -> str:
-    """Say how many training boxes fixed boxes can find.
+    """Describe the best possible recall of fixed boxes on the training boxes.
 
     Args:
       what: noun for the boxes in the message, such as "anchors".
@@ -53,8 +53,8 @@ def recall_note(what: str, boxes: np.ndarray, splits: Splits) -> str:
     """
     from dlcore.detection.anchors import best_possible_recall
 
-    truth = splits.train.arrays
-    recall, mean = best_possible_recall(boxes, truth["boxes"], truth["box_mask"])
-    share = f"{100 * recall:.1f} % of the training boxes"
-    text = f"{len(boxes)} {what} find at best {share} at IoU .5; mean of each box's best IoU {mean:.2f}"
+    targets = splits.train.arrays
+    recall, mean = best_possible_recall(boxes, targets["boxes"], targets["box_mask"])
+    recalled = f"{100 * recall:.1f} % of the training boxes"
+    text = f"{len(boxes)} {what} find at best {recalled} at IoU 0.5; mean of each box's best IoU {mean:.2f}"
     return text if recall >= 0.95 else f"{text}; choose other scales or aspect ratios"

@@ -18,7 +18,7 @@ _PARTS = ("boxes", "scores", "labels", "valid", "masks", "keypoints")
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, resized as the training images.
+    """Read the images under `--input`, resized like the training images.
 
     Args:
       flags: `input`, a file or a folder.
@@ -84,8 +84,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
     """Write NAME_detections.png for each image, and detections.json in COCO's format with scores.
 
-    Pictures, boxes, masks and keypoints are of the size of the file that was read. The JSON has images, categories and
-    annotations, as a ground-truth file has; `dlcore.data.coco` can read it.
+    Pictures, boxes, masks and keypoints have the size of the input file. The JSON has images, categories and
+    annotations, like a ground-truth file; `dlcore.data.coco` can read it.
 
     Args:
       folder: output folder; created if it is missing.
@@ -108,7 +108,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     categories: list[dict] = [{"id": i, "name": name} for i, name in enumerate(spec["class_names"], 1)]
     if spec.get("keypoint_names"):
         categories = [{**category, "keypoints": spec["keypoint_names"]} for category in categories]
-    images, annotations, written = [], [], []
+    images, annotations, files = [], [], []
     for i, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True)):
         image = load_image(name)
         height, width = image.shape[:2]
@@ -140,16 +140,16 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
                 annotation["num_keypoints"] = len(points)
             annotations.append(annotation)
         picture, _ = draw_outputs(image, fields, spec["class_names"], _MIN_SCORE)
-        written.append(folder / f"{stem}_detections.png")
-        Image.fromarray(picture).save(written[-1])
-    written.append(folder / "detections.json")
+        files.append(folder / f"{stem}_detections.png")
+        Image.fromarray(picture).save(files[-1])
+    files.append(folder / "detections.json")
     content = {"images": images, "categories": categories, "annotations": annotations}
-    written[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
-    return written
+    files[-1].write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return files
 
 
 def _image_size(outputs: dict, i: int, spec: dict) -> tuple[int, int]:
-    """(Height, width) that image i was resized to, without the padding of its canvas."""
+    """Return (height, width) of resized image i, without padding."""
     height, width = (
         np.asarray(outputs["image_size"][i]).tolist() if "image_size" in outputs else spec["image_shape"][:2]
     )

@@ -1,4 +1,4 @@
-"""The shared part of detection's experiments: boxes, masks and keypoints by name, augmentation, the learner and mAP."""
+"""Shared by detection experiments: data by name, augmentation, the learner and mAP."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -44,7 +44,7 @@ SETTINGS = {
         4000, "scenes: for training; a tenth as many again to validate, a sixth to test", limits=Range(10)
     ),
     "valid_fraction": Setting(
-        0.1, "coco: share of train set aside where there is no validation split", limits=Range(0.001, 0.9)
+        0.1, "coco: fraction of train held out for validation if there is no validation split", limits=Range(0.001, 0.9)
     ),
     "flip": Setting("both", "mirroring of training images", Literal["none", "horizontal", "both"]),
     "zoom": Setting(
@@ -74,7 +74,7 @@ RESIZE_SETTINGS = {
         identity="if changed",
     ),
 }
-"""Of detectors that know the sizes of padded images."""
+"""Settings of detectors that know the sizes of padded images."""
 
 SMALL = {"stages": ("stage3", "stage4"), "channels": 48, "extra_blocks": "none", "num_convs": 2, "num_groups": 8}
 """Fields of a detector on the small backbone: strides 8 and 16."""
@@ -103,8 +103,8 @@ SMOKE = {
 }
 
 
-_MEANS = 500
-"""Training images whose mean shapes are measured."""
+_NUM_MEAN_SHAPES = 500
+"""Number of training images whose mean masks and keypoints are the baseline."""
 
 
 def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Learner:
@@ -116,7 +116,7 @@ def build(setup: Setup, learner: Callable[..., Learner], model: nn.Module) -> Le
       model: the detector.
 
     Returns:
-      The learner; by the average of the parameters with `--ema`.
+      The learner; evaluated with the EMA of its parameters under `--ema`.
     """
     return optimizer.averaged(
         learner(
@@ -144,16 +144,16 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
 
     Raises:
       ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
-        is too small, or scenes are to be resized.
+        is too small, or scenes would be resized.
       FileNotFoundError: see `dlcore.data.coco.coco_splits`.
     """
     from dlcore.data.augment import channel_statistics
 
-    wanted = {"masks": masks, "keypoints": keypoints, "stuff": stuff}
+    loaded = {"masks": masks, "keypoints": keypoints, "stuff": stuff}
     edge = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas"))
     if edge is not None and flags.dataset == "scenes":
         raise ValueError(f"resize={flags.resize}: scenes are drawn in --image_size; allowed: stretch, or dataset=coco")
-    train, valid, test, notes = (_scenes if flags.dataset == "scenes" else _coco)(flags, **wanted)
+    train, valid, test, messages = (_scenes if flags.dataset == "scenes" else _coco)(flags, **loaded)
     mean, std = channel_statistics(train)
     spec = {
         "dataset": train.name.removesuffix(" (train)") if flags.dataset == "scenes" else Path(flags.data_dir).name,
@@ -170,24 +170,24 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
         spec["masks"] = True
     if keypoints:
         spec["keypoint_names"] = list(train.keypoint_names)
-        notes = (*notes, *_mirror_notes(flags, train.keypoint_names))
+        messages = (*messages, *_mirror_messages(flags, train.keypoint_names))
     if stuff:
         from dlcore.data.scenes import STUFF
 
         spec["stuff_names"] = list(STUFF)
-    return Splits(train, valid, test, spec, notes)
+    return Splits(train, valid, test, spec, messages)
 
 
-def _scenes(flags: Flags, **wanted: bool):
+def _scenes(flags: Flags, **loaded: bool):
     from dlcore.data.scenes import scenes
 
     height, width = flags.image_size
     if height != width:
         raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
     counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
-    drawn = {"size": height, "max_boxes": min(6, flags.max_boxes), "largest": height // 2, **wanted}
-    # Seeds are not those of the run, so that every run is tested on the same scenes.
-    return *(scenes(n, seed, **drawn) for seed, n in enumerate(counts)), ()
+    options = {"size": height, "max_boxes": min(6, flags.max_boxes), "largest": height // 2, **loaded}
+    # Fixed seeds: every run is tested on the same scenes.
+    return *(scenes(n, seed, **options) for seed, n in enumerate(counts)), ()
 
 
 def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
@@ -200,18 +200,18 @@ def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
         raise ValueError("dataset=coco: its folders have no semantic maps; allowed: scenes")
     size = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas")) or flags.image_size
     splits = coco_splits(flags.data_dir, size, flags.max_boxes, masks, keypoints)
-    notes = [note for source in splits.values() for note in source.notes]
-    train, valid, test, done = complete_splits(splits, flags.valid_fraction, flags.seed)
-    return train, valid, test, tuple(dict.fromkeys((*notes, *done)))
+    messages = [message for source in splits.values() for message in source.notes]
+    train, valid, test, carving_messages = complete_splits(splits, flags.valid_fraction, flags.seed)
+    return train, valid, test, tuple(dict.fromkeys((*messages, *carving_messages)))
 
 
-def _mirror_notes(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, ...]:
-    """Say which mirrors of `--flip` are left out, since no keypoint has a partner by its name."""
+def _mirror_messages(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, ...]:
+    """Name the mirrors of `--flip` that are left out because no keypoint has a left or right counterpart."""
     from dlcore.data.augment import has_pairs, mirror_orders
 
-    wanted = {"none": (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}[flags.flip]
+    mirrors = {"none": (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}[flags.flip]
     orders = dict(zip(("horizontal", "vertical"), mirror_orders(keypoint_names), strict=True))
-    if not (left_out := [way for way in wanted if not has_pairs(orders[way])]):
+    if not (left_out := [mirror for mirror in mirrors if not has_pairs(orders[mirror])]):
         return ()
     return (
         f"flip={flags.flip}: no {' or '.join(left_out)} mirror, since no two of the keypoints "
@@ -227,7 +227,7 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
       keypoint_names: names of the keypoints; a mirror swaps left and right.
 
     Returns:
-      `(key, example) -> example`, as `dlcore.data.augment.examples` has them; None for none.
+      `(key, example) -> example`, see `dlcore.data.augment.examples`; None for none.
     """
     from dlcore.data.augment import compose_examples, random_flip_example, random_zoom_example
 
@@ -241,10 +241,10 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
 
 
 def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
-    """Measure COCO's mAP of what the data has, boxes, masks and keypoints, and PCK.
+    """Build the evaluators of COCO's mAP of boxes, masks and keypoints, and of PCK.
 
-    On the test split also mean_mask_map and mean_keypoint_pck, of the detected boxes with the mean mask and the mean
-    keypoints of their classes in the training split: what can be had without looking into the box.
+    On the test split they also measure a baseline that ignores the pixels in a box: mean_mask_map and
+    mean_keypoint_pck take the detected boxes with their class's mean training mask and mean training keypoints.
 
     Args:
       setup: facts of the run; its spec must contain the class names.
@@ -260,17 +260,17 @@ def evaluators(setup: Setup, data: Splits, split: str) -> list[Evaluator]:
 
     spec = setup.spec
     classes, names = spec["class_names"], spec.get("keypoint_names", ())
-    found = [coco_evaluator(classes, masks=spec.get("masks", False), keypoints=bool(names))]
-    found += [pck_evaluator(names)] if names else []
+    measures = [coco_evaluator(classes, masks=spec.get("masks", False), keypoints=bool(names))]
+    measures += [pck_evaluator(names)] if names else []
     if split == "test":
-        some = data.train.take(_MEANS).arrays
+        arrays = data.train.take(_NUM_MEAN_SHAPES).arrays
         if spec.get("masks"):
-            masks = mean_masks(some, len(classes))
-            found.append(replaced(coco_evaluator(classes, masks=True), {"mask_map": "mean_mask_map"}, masks=masks))
+            masks = mean_masks(arrays, len(classes))
+            measures.append(replaced(coco_evaluator(classes, masks=True), {"mask_map": "mean_mask_map"}, masks=masks))
         if names:
-            points = mean_keypoints(some, len(classes))
-            found.append(replaced(pck_evaluator(names), {"pck": "mean_keypoint_pck"}, keypoints=points))
-    return found
+            points = mean_keypoints(arrays, len(classes))
+            measures.append(replaced(pck_evaluator(names), {"pck": "mean_keypoint_pck"}, keypoints=points))
+    return measures
 
 
 def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) -> dict[str, Any]:
@@ -278,11 +278,11 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
 
     Args:
       masks: learn, evaluate and show instance masks.
-      keypoints: learn, measure and show keypoints.
+      keypoints: learn, evaluate and show keypoints.
       stuff: also load semantic maps, of scenes.
 
     Returns:
-      Keyword arguments of Experiment; the run is judged by its keypoints' PCK, by its masks' mAP, or by its boxes'.
+      Keyword arguments of Experiment; the monitor is the keypoints' PCK, the masks' mAP, or the boxes' mAP.
     """
     measure = "pck" if keypoints else "mask_map" if masks else "map"
     return {
@@ -306,4 +306,4 @@ def fields(masks: bool = False, keypoints: bool = False, stuff: bool = False) ->
 
 
 FIELDS = fields()
-"""Of a detector of boxes."""
+"""Fields of Experiment of a box detector."""

@@ -1,4 +1,4 @@
-"""What experiments that draw classes share: classes to draw, what predict reads and writes; of diffusion, guidance."""
+"""Shared by class-conditional experiments: the classes to sample, inputs and files of predict, and guidance panels."""
 
 import re
 from collections.abc import Callable
@@ -44,18 +44,18 @@ SETTINGS = {
 }
 
 SCALES = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0)
-"""Of the guidance curve."""
+"""Guidance strengths of the guidance curve."""
 
 
 def class_source(count: int, num_classes: int) -> Source:
-    """Ask for samples of each class in turn.
+    """Build a source of labels that cycles through the classes.
 
     Args:
       count: number of samples.
       num_classes: K.
 
     Returns:
-      A source of `label`.
+      A source with `label`.
     """
     return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
 
@@ -74,7 +74,7 @@ def data(flags: Flags) -> Splits:
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure distances of samples to real images, and how many a classifier takes for the class that was asked for.
+    """Build the evaluators of distances to real images, and of the samples that a classifier assigns to their class.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
@@ -82,10 +82,10 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The Fréchet distance, the kernel distance and `class_consistency`; the last of several classes only.
+      The Fréchet distance, the kernel distance and, of two or more classes, `class_consistency`.
     """
     source = class_source(setup.flags.num_samples, setup.spec["num_classes"])
-    distance = [found._replace(source=source) for found in image_generation.evaluators(setup, splits, split)]
+    distance = [evaluator._replace(source=source) for evaluator in image_generation.evaluators(setup, splits, split)]
     if setup.spec["num_classes"] == 1:
         return distance
     features = _features(setup.flags, setup.spec)
@@ -98,24 +98,24 @@ def _features(flags: Flags, spec: dict) -> Callable:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read what `--input` asks for: classes by name or number, or pairs to draw between.
+    """Parse `--input`: classes by name or number, or pairs of classes to interpolate between.
 
         --input=3,7        a sample of class 3, one of class 7
         --input=16x3       sixteen samples of class 3
-        --input=3..7       nine samples from one of class 3 to one of class 7: the noise walks on an arc, and the class
-                           changes halfway
+        --input=3..7       nine samples from class 3 to class 7: spherical interpolation of the noise; the class changes
+                           halfway
 
     Args:
       flags: `input`.
       spec: facts of the data; must contain `class_names`.
 
     Returns:
-      (source of `label`, and of `ends` and `share` between which it draws; names).
+      (source with `label`, and with the endpoints `ends` and fractions `share` of interpolations; names).
 
     Raises:
-      FlagError: a class is not among the trained ones.
+      FlagError: a class is unknown.
     """
-    labels, ends, shares, names = [], [], [], []
+    labels, endpoints, fractions, names = [], [], [], []
     for word in flags.input.split(","):
         times, _, rest = word.rpartition("x") if re.match(r"\d+x", word) else ("1", "", word)
         first, between, last = rest.partition("..")
@@ -123,15 +123,15 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
         b = _class(last, spec) if between else a
         start = len(labels)
         for k in range(count):
-            share = k / (count - 1) if between else 0.0
-            labels.append(a if share < 0.5 else b)
-            ends.append((start, start + 1) if between else (start + k, start + k))
-            shares.append(share)
-            names.append(f"{rest} {share:.3g}" if between else (first if count == 1 else f"{first} {k}"))
+            fraction = k / (count - 1) if between else 0.0
+            labels.append(a if fraction < 0.5 else b)
+            endpoints.append((start, start + 1) if between else (start + k, start + k))
+            fractions.append(fraction)
+            names.append(f"{rest} {fraction:.3g}" if between else (first if count == 1 else f"{first} {k}"))
     arrays = {
         "label": np.array(labels, np.int32),
-        "ends": np.array(ends, np.int32),
-        "share": np.array(shares, np.float32),
+        "ends": np.array(endpoints, np.int32),
+        "share": np.array(fractions, np.float32),
     }
     return Source(arrays, len(labels)), names
 
@@ -142,8 +142,8 @@ def _class(word: str, spec: dict) -> int:
         return names.index(word)
     if word.isdigit() and int(word) < len(names):
         return int(word)
-    shown = ", ".join(map(str, names[:20]))
-    raise FlagError(f"--input={word}: no trained class; allowed: {shown}, 16x{names[0]}, {names[0]}..{names[-1]}")
+    allowed = ", ".join(map(str, names[:20]))
+    raise FlagError(f"--input={word}: no trained class; allowed: {allowed}, 16x{names[0]}, {names[0]}..{names[-1]}")
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -177,14 +177,14 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """
     from dlcore.report.generative import picture_grid
 
-    written = []
+    files = []
     for k, (name, image) in enumerate(zip(names, outputs["sample"], strict=True)):
-        shown = image[None]
+        pictures = image[None]
         if "hint" in source.arrays:
-            shown = np.stack([np.broadcast_to(source.arrays["hint"][k], image.shape), image])
+            pictures = np.stack([np.broadcast_to(source.arrays["hint"][k], image.shape), image])
         stem = re.sub(r"\W+", "_", Path(name).stem if "/" in name else name).strip("_")
-        written.append(save(folder / f"{k}_{stem}.png", picture_grid(shown, len(shown))))
-    return [*written, save(folder / "samples.png", picture_grid(outputs["sample"], min(9, len(names))))]
+        files.append(save(folder / f"{k}_{stem}.png", picture_grid(pictures, len(pictures))))
+    return [*files, save(folder / "samples.png", picture_grid(outputs["sample"], min(9, len(names))))]
 
 
 def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
@@ -204,7 +204,7 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
 
 
 def panels(context: ReportContext, build: Callable[[Setup], Learner]) -> list:
-    """Show samples by class, samples of the same noise under more and more guidance, and the guidance curve.
+    """Show samples by class, samples of the same noise under increasing guidance, and the guidance curve.
 
     Args:
       context: the ReportContext of a run with the flag `guidance`.
@@ -215,26 +215,26 @@ def panels(context: ReportContext, build: Callable[[Setup], Learner]) -> list:
     """
     from dlcore.report.triage import triage_panels
 
-    samples, *others = sample_panels.panels(context)
-    shown = [samples]
+    samples, *other_panels = sample_panels.panels(context)
+    result = [samples]
     if context.flags.guidance_samples:
         features = _features(context.flags, context.spec)
         labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])
 
         def measure(images: np.ndarray) -> dict[str, float]:
             vectors, probabilities = features(images)
-            own = labels.arrays["label"]
-            within = [_spread(vectors[own == k]) for k in np.unique(own) if (own == k).sum() > 1]
-            consistency = {"class consistency": float((probabilities.argmax(1) == own).mean())}
+            requested = labels.arrays["label"]
+            within = [_spread(vectors[requested == k]) for k in np.unique(requested) if (requested == k).sum() > 1]
+            consistency = {"class consistency": float((probabilities.argmax(1) == requested).mean())}
             variety = {"variety within a class": float(np.mean(within))}
             return variety if context.spec["num_classes"] == 1 else consistency | variety
 
-        shown += guidance_panel(context, build, labels, measure)
-    return [*shown, *triage_panels(context.history, floor=None), *others]
+        result += guidance_panel(context, build, labels, measure)
+    return [*result, *triage_panels(context.history, floor=None), *other_panels]
 
 
 def _spread(vectors: np.ndarray) -> float:
-    """The mean distance of two different vectors."""
+    """Compute the mean distance of two different vectors."""
     distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
     return distances.sum() / (len(vectors) * (len(vectors) - 1))
 
@@ -245,7 +245,7 @@ def guidance_panel(
     source: Source,
     measure: Callable[[np.ndarray], dict[str, float]],
 ) -> list:
-    """Draw the same samples at several strengths of guidance, and measure them.
+    """Sample from the same noise at several guidance strengths, and measure the samples.
 
     Args:
       context: the ReportContext of a run with the flag `guidance`.
@@ -269,11 +269,11 @@ def guidance_panel(
     for ax, name in zip(axes[0], names, strict=True):
         ax.plot(SCALES, [numbers[scale][name] for scale in SCALES], marker="o")
         ax.set(xlabel="guidance w", title=name)
-    said = "; ".join(
+    summary = "; ".join(
         f"{name}: " + ", ".join(f"{numbers[scale][name]:.3g} at {scale:g}" for scale in SCALES) for name in names
     )
-    note = f"{len(source)} samples of the same noise for each w. {said}."
+    caption = f"{len(source)} samples of the same noise for each w. {summary}."
     return [
         sample_rows(rows, "Guidance", "From the same noise; w = 0 ignores the condition, w = 1 is as trained."),
-        figure_panel("Guidance curve", figure, note),
+        figure_panel("Guidance curve", figure, caption),
     ]

@@ -1,4 +1,4 @@
-"""What the pages of conditional diffusion share: defaults, small sizes for `--smoke`, and what predict writes."""
+"""Shared by pages of conditional diffusion: defaults, small sizes for `--smoke`, and the files of predict."""
 
 from dlcore.kits.generative import class_conditional, sample_panels, text_prompts
 from dlcore.kits.training import optimizer

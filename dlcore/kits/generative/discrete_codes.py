@@ -1,4 +1,4 @@
-"""What the pages of discrete codes share: two phases, the autoencoder's and its prior's, and their reports."""
+"""Shared by pages of discrete codes: a phase of the autoencoder and one of its prior, and their reports."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -110,7 +110,7 @@ def prior_of(setup: Setup) -> PixelCNN:
 
 
 def data(flags: Flags) -> Splits:
-    """Load the splits by name, and note the error of the mean image.
+    """Load the splits by name, and report the error of the mean image.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -144,7 +144,7 @@ def phases(setup: Setup) -> tuple[int, int]:
 
 
 def prior_arguments(setup: Setup) -> dict[str, Any]:
-    """Build the optimizers of both phases, each on a schedule of its own.
+    """Build the optimizers of both phases, each with its own schedule.
 
     Args:
       setup: facts of the run.
@@ -161,7 +161,7 @@ def prior_arguments(setup: Setup) -> dict[str, Any]:
 
 
 def schedule(setup: Setup) -> Callable[[int], float]:
-    """Tell the learning rate of each step.
+    """Build the learning-rate schedule.
 
     Args:
       setup: facts of the run.

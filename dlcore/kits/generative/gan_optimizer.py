@@ -1,4 +1,4 @@
-"""What adversarial experiments share: the optimizer of both players."""
+"""Shared by GAN experiments: the optimizer of generator and discriminator."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ SETTINGS = {
 
 
 def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer of one player.
+    """Build the optimizer of the generator or of the discriminator.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
@@ -35,12 +35,12 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
 
 def schedule(setup: Setup) -> optax.Schedule:
-    """Tell the learning rate of each step.
+    """Build the learning-rate schedule.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
 
     Returns:
-      A function from the step, counted from 0, to the rate of both players.
+      A function from the step, counted from 0, to the learning rate of generator and discriminator.
     """
     return create_schedule(setup.flags.schedule, setup.flags.learning_rate, setup.steps)

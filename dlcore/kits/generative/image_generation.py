@@ -1,4 +1,4 @@
-"""What experiments that generate images share: data, and distances to real images in a classifier's features."""
+"""Shared by experiments that generate images: data, and distances to real images in a classifier's features."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ __all__ = ["NUM_REAL", "NUM_SHOWN", "SETTINGS", "data", "evaluators", "network_o
 NUM_SHOWN = 64
 """Samples in the report."""
 NUM_REAL = 10_000
-"""Real images, at most, that samples are compared with."""
+"""Largest number of real images that samples are compared with."""
 
 SETTINGS = {
     **{k: labeled_images.SETTINGS[k] for k in ("dataset", "data_dir", "image_size", "skip_bad", "valid_fraction")},
@@ -36,13 +36,13 @@ SETTINGS = {
 
 
 def origin(flags: Flags) -> Origin | None:
-    """Read where the network of `--frechet_network` comes from.
+    """Read the origin of the network of `--frechet_network`.
 
     Args:
       flags: `frechet_network`.
 
     Returns:
-      The origin of a network that measures; None without the flag.
+      The origin of an evaluation network; None without the flag.
 
     Raises:
       ValueError: there is no classifier.
@@ -63,33 +63,33 @@ def data(flags: Flags) -> Splits:
       The splits; the report shows the first NUM_SHOWN samples.
     """
     splits = labeled_images.data(flags, labels=False)
-    path = flags.frechet_network or flags.network  # otherwise a network is yet to be trained
-    known = path or flags.smoke or splits.spec["num_classes"] == 1
-    name = network_of(flags, splits.spec).name if known else pretrained_network.DEFAULT_MODEL
-    why = "; it was trained on CIFAR-10, for the images have no labels to train one by"
-    most = flags.num_samples if flags.smoke else NUM_REAL
-    train, test = (f"{min(most, len(real)):,}" for real in (splits.train, splits.test))
-    note = (
+    path = flags.frechet_network or flags.network  # None: a network is trained later
+    is_known = path or flags.smoke or splits.spec["num_classes"] == 1
+    name = network_of(flags, splits.spec).name if is_known else pretrained_network.DEFAULT_MODEL
+    no_labels = "; it was trained on CIFAR-10, since these images have no labels"
+    num_real = flags.num_samples if flags.smoke else NUM_REAL
+    train, test = (f"{min(num_real, len(real)):,}" for real in (splits.train, splits.test))
+    message = (
         f"frechet_distance and kid: {flags.num_samples:,} samples against {train} real images of the training split "
         f"while training, {test} of the test split at the end, in features of {name}"
-        f"{'' if path or splits.spec['num_classes'] > 1 else why}"
+        f"{'' if path or splits.spec['num_classes'] > 1 else no_labels}"
     )
     about = {"frechet_distance": f"{name}, {flags.num_samples:,} samples, {test} real"}
     return splits._replace(
-        shown=Source.indices(NUM_SHOWN, "samples"), notes=(*splits.notes, note), spec={**splits.spec, "about": about}
+        shown=Source.indices(NUM_SHOWN, "samples"), notes=(*splits.notes, message), spec={**splits.spec, "about": about}
     )
 
 
 def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
-    """Load the network of the features, or train it: images are resized to its side, gray ones fill its three channels.
+    """Load the feature extractor, or train it; images are resized to its input, gray images fill its three channels.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
       spec: facts of the data; must contain `image_shape` and `num_classes`.
 
     Returns:
-      That of `--frechet_network`, else of `--network`, else a small classifier of the images; of images without labels,
-      and under `--smoke`, the classifier that dlcore ships.
+      The network of `--frechet_network`, else of `--network`, else a small classifier of the images; for images without
+      labels, and under `--smoke`, the classifier that dlcore ships.
     """
     argument, image_shape = "frechet_network" if flags.frechet_network else "network", spec["image_shape"]
     path = flags.frechet_network or flags.network
@@ -103,7 +103,7 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure distances of samples to the training images ("valid") or the test images ("test").
+    """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
     Args:
       setup: facts of the run; `--frechet_network`, or else `--network`, names the feature extractor.
@@ -111,13 +111,13 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The Fréchet distance and the kernel distance; nothing where there are fewer than two real images.
+      The Fréchet distance and the kernel distance; none for fewer than two real images.
     """
     features = pretrained_network.feature_extractor(network_of(setup.flags, setup.spec))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     if len(real) < 2:  # no covariance
         return []
-    most = setup.flags.num_samples if setup.flags.get("smoke") else NUM_REAL
-    order = np.random.default_rng(0).permutation(len(real))[:most]
+    num_real = setup.flags.num_samples if setup.flags.get("smoke") else NUM_REAL
+    order = np.random.default_rng(0).permutation(len(real))[:num_real]
     reference = features(real[np.sort(order)])[0]
     return [frechet_evaluator(features, reference, Source.indices(setup.flags.num_samples, "samples"))]

@@ -1,8 +1,8 @@
-"""Data of experiments that turn images into images: pairs, unpaired lists, and small images beside large ones.
+"""Data of image-to-image experiments: pairs, unpaired images, and low-resolution images with their originals.
 
 edges       the edges of an image and the image (pix2pix)
-inks        digits in red ink on white, and others in blue ink on gray (CycleGAN); or two folders of images
-small       images reduced by Pillow's bicubic filter, and as they were (super-resolution)
+inks        digits in red on white, and others in blue on gray (CycleGAN); or two folders of images
+small       images downscaled by Pillow's bicubic filter, and the originals (super-resolution)
 """
 
 from pathlib import Path
@@ -60,7 +60,7 @@ SMALL = {
 }
 
 INKS = {"a": ((255, 255, 255), (217, 26, 26)), "b": ((153, 153, 153), (26, 51, 204))}
-"""Paper and ink of each kind, RGB."""
+"""Background and ink color of both domains, RGB."""
 
 
 def edges(flags: Flags) -> Splits:
@@ -70,7 +70,7 @@ def edges(flags: Flags) -> Splits:
       flags: resolved settings; must contain EDGES.
 
     Returns:
-      The splits; a note says the L1 distance of test images from the mean training image.
+      The splits; a message gives the L1 distance of test images from the mean training image.
 
     Raises:
       ValueError: the images do not fit into memory.
@@ -78,26 +78,26 @@ def edges(flags: Flags) -> Splits:
     splits = labeled_images.data(flags, labels=False)
     size = labeled_images.input_size(flags, splits.spec)
 
-    def paired(source: Source) -> Source:
+    def with_edges(source: Source) -> Source:
         pixels = _in_memory(source, size)
         return Source({"source": edge_map(pixels), "image": pixels}, len(source), name=source.name)
 
-    train, valid, test = map(paired, (splits.train, splits.valid, splits.test))
+    train, valid, test = map(with_edges, (splits.train, splits.valid, splits.test))
     mean = train.arrays["image"][:10_000].mean(0)
-    guess = np.abs(test.arrays["image"][:10_000] - mean).mean() / 255
+    l1_of_mean = np.abs(test.arrays["image"][:10_000] - mean).mean() / 255
     shape = list(train.arrays["image"].shape[1:])
     spec = {**splits.spec, "image_shape": shape, "batch": _float_batch(train)}
-    note = f"l1 of the mean training image on the test split: {guess:.4f}"
-    return Splits(train, valid, test, spec, (*splits.notes, note), shown=test.take(min(64, len(test))))
+    message = f"l1 of the mean training image on the test split: {l1_of_mean:.4f}"
+    return Splits(train, valid, test, spec, (*splits.notes, message), shown=test.take(min(64, len(test))))
 
 
 def _float_batch(train: Source) -> dict[str, list]:
-    """What `predict` takes: images in [0, 1], which the data keep as bytes."""
+    """Describe the batch of `predict`: images as floats in [0, 1]; the data hold bytes."""
     return {name: [shape, "float32"] for name, (shape, _) in batch_facts(train).items()}
 
 
 def _in_memory(source: Source, size: int | tuple[int, int] | None) -> np.ndarray:
-    """[N, H, W, C] uint8, resized."""
+    """Return the resized images, [N, H, W, C] uint8."""
     pixels = source.arrays["image"]
     if not isinstance(pixels, np.ndarray):
         raise ValueError(f"{source.name}: too many images to hold in memory; allowed: at most 4 GiB, by --image_size")
@@ -110,39 +110,39 @@ def _resized(pixels: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
     height, width = np.broadcast_to(size, 2).tolist()
 
-    def one(image: np.ndarray) -> np.ndarray:
-        shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        return np.asarray(shown.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
+    def resize(image: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
 
-    return np.stack([one(image) for image in pixels])
+    return np.stack([resize(image) for image in pixels])
 
 
 def inked(digits: np.ndarray, kind: str) -> np.ndarray:
-    """Draw digits in the ink of a kind, on its paper.
+    """Color digits as one domain does.
 
     Args:
       digits: [N, H, W, 1] uint8, 255 for ink.
-      kind: a (red on white) or b (blue on gray).
+      kind: domain, a (red on white) or b (blue on gray).
 
     Returns:
       [N, H, W, 3] uint8.
     """
     paper, ink = (np.array(color, np.float32) for color in INKS[kind])
-    share = digits.astype(np.float32) / 255
-    return np.rint(paper + share * (ink - paper)).astype(np.uint8)
+    coverage = digits.astype(np.float32) / 255
+    return np.rint(paper + coverage * (ink - paper)).astype(np.uint8)
 
 
 def unpaired(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str = "unpaired") -> Source:
-    """Put two lists of images of different kinds side by side; no image belongs to its neighbor.
+    """Build a source of images of two domains, without pairs.
 
     Args:
-      a: [N, H, W, C] images of one kind.
-      b: [N, H, W, C] images of the other.
-      cut_longer: leave out images of the longer list at its end.
+      a: [N, H, W, C] images of domain a.
+      b: [N, H, W, C] images of domain b.
+      cut_longer: drop images from the end of the longer list.
       name: name of the source.
 
     Returns:
-      The source of `a` and `b`.
+      The source with `a` and `b`.
 
     Raises:
       ValueError: the lists have different lengths.
@@ -154,9 +154,9 @@ def unpaired(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name: str =
 
 
 def unpaired_images(flags: Flags) -> Splits:
-    """Load unpaired images: half of the digits in each ink, or two folders.
+    """Load unpaired images: half of the digits in each color, or two folders.
 
-    Validation and test images of digits also have their true partners, `b_of_a` and `a_of_b`.
+    Validation and test digits also have their target images, `b_of_a` and `a_of_b`.
 
     Args:
       flags: resolved settings; must contain UNPAIRED.
@@ -169,30 +169,30 @@ def unpaired_images(flags: Flags) -> Splits:
       FileNotFoundError: a folder is missing.
     """
     if flags.dataset == "folder":
-        train, valid, test, notes = _folders(flags)
+        train, valid, test, messages = _folders(flags)
     else:
         splits = labeled_images.data(flags, labels=False)
-        notes = splits.notes
+        messages = splits.notes
         size = labeled_images.input_size(flags, splits.spec)
 
         def halves(source: Source, seed: int) -> tuple[np.ndarray, np.ndarray]:
             pixels = _in_memory(source, size)
             if pixels.shape[-1] != 1:
-                raise ValueError(f"dataset={flags.dataset}: in color; allowed: gray images, which have one ink")
+                raise ValueError(f"dataset={flags.dataset}: color images; allowed: gray images")
             order = np.random.default_rng(seed).permutation(len(pixels) // 2 * 2)
             return pixels[order[::2]], pixels[order[1::2]]
 
-        def known(source: Source) -> Source:
+        def with_targets(source: Source) -> Source:
             a, b = halves(source, 1)
             arrays = {"a": inked(a, "a"), "b": inked(b, "b"), "b_of_a": inked(a, "b"), "a_of_b": inked(b, "a")}
             return Source(arrays, len(a), name=source.name)
 
         a, b = halves(splits.train, 0)
         train = unpaired(inked(a, "a"), inked(b, "b"), name=splits.train.name)
-        valid, test = known(splits.valid), known(splits.test)
+        valid, test = with_targets(splits.valid), with_targets(splits.test)
     shape = list(train.arrays["a"].shape[1:])
     spec = {"dataset": flags.dataset, "image_shape": shape, "batch": _float_batch(train)}
-    return Splits(train, valid, test, spec, tuple(notes), shown=test.take(min(64, len(test))))
+    return Splits(train, valid, test, spec, tuple(messages), shown=test.take(min(64, len(test))))
 
 
 def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
@@ -216,13 +216,13 @@ def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
     train = unpaired(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
     test = unpaired(sides["testA"], sides["testB"], flags.cut_longer, "test")
     order = np.random.default_rng(flags.seed).permutation(len(train))
-    held = max(1, round(flags.valid_fraction * len(train)))
-    notes = (f"{len(train)} unpaired training images of each kind, {held} of them for validation",)
-    return train.subset(np.sort(order[held:])), train.subset(np.sort(order[:held])), test, notes
+    num_valid = max(1, round(flags.valid_fraction * len(train)))
+    messages = (f"{len(train)} unpaired training images of each kind, {num_valid} of them for validation",)
+    return train.subset(np.sort(order[num_valid:])), train.subset(np.sort(order[:num_valid])), test, messages
 
 
 def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
-    """Reduce images by Pillow's bicubic filter.
+    """Downscale images by Pillow's bicubic filter.
 
     Args:
       pixels: [N, H, W, C] uint8.
@@ -244,18 +244,19 @@ def reduced(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def small_images(flags: Flags, factor: int) -> Splits:
-    """Load photographs, with small copies as `low`.
+    """Load photographs, with downscaled copies as `low`.
 
-    Without `--data_dir` they are pieces of one photograph: of its left for training, of its right for tests.
+    Without `--data_dir` they are crops of one photograph: from its left part for training, from its right part for
+    testing.
 
     Args:
       flags: resolved settings; must contain SMALL.
-      factor: large side over small side.
+      factor: ratio of the sides.
 
     Returns:
       The splits.
     """
-    notes = ()
+    messages = ()
     if flags.data_dir is not None and not _is_flickr8k(flags.data_dir):
         from dlcore.data.image_classification import load
 
@@ -263,7 +264,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
         loaded = load("folder", flags.data_dir, seed=flags.seed, image_size=side, min_classes=0)
         pixels = {split: _in_memory(getattr(loaded, split), None) for split in ("train", "valid", "test")}
         pixels = {split: np.broadcast_to(x, (*x.shape[:3], 3)) for split, x in pixels.items()}
-        notes = loaded.notes
+        messages = loaded.notes
     elif flags.data_dir is not None:
         from dlcore.data.flickr8k import flickr8k
 
@@ -282,7 +283,7 @@ def small_images(flags: Flags, factor: int) -> Splits:
         "batch": _float_batch(sources["train"]),
     }
     test = sources["test"]
-    return Splits(sources["train"], sources["valid"], test, spec, notes, test.take(min(64, len(test))))
+    return Splits(sources["train"], sources["valid"], test, spec, messages, test.take(min(64, len(test))))
 
 
 def _is_flickr8k(folder: str) -> bool:
@@ -290,7 +291,7 @@ def _is_flickr8k(folder: str) -> bool:
 
 
 def _pieces(side: int) -> dict[str, np.ndarray]:
-    """Squares of a photograph of 427 x 640, in columns that no two splits share."""
+    """Crop squares from a 427 x 640 photograph; the splits share no column."""
     from dlcore.data.sample_images import sample_image
 
     if side > 128:

@@ -1,4 +1,4 @@
-"""What experiments that turn images into images share: what predict reads and writes, panels of the report."""
+"""Shared by image-to-image experiments: inputs and files of predict, and report panels."""
 
 from pathlib import Path
 from typing import Any
@@ -23,31 +23,31 @@ NUM_SHOWN = 12
 
 
 def edge_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, and find their edges.
+    """Read the images under `--input`, and detect their edges.
 
     Args:
       flags: `input`, a file or a folder.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (source of `source`, paths).
+      (source with `source`, paths).
     """
     source, names = prediction.inputs(flags, spec)
     return Source({"source": edge_map(source.arrays["image"])}, len(names)), names
 
 
 def kind_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, of kind a, or after "b:" of kind b.
+    """Read the images under `--input`, of domain a, or after "b:" of domain b.
 
     Args:
       flags: `input`, such as horses/, or b:zebras/.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (source of `a` or `b`, paths).
+      (source with `a` or `b`, paths).
 
     Raises:
-      FlagError: the text before the colon is neither kind.
+      FlagError: the text before the colon is neither a nor b.
     """
     kind, _, path = flags.input.rpartition(":")
     if kind not in ("", "a", "b"):
@@ -64,7 +64,7 @@ def small_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (source of `low`, paths).
+      (source with `low`, paths).
 
     Raises:
       ValueError: files cannot be read, or their sizes differ; the message names them.
@@ -116,7 +116,7 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
 
 
 def panels(context: ReportContext) -> list:
-    """Show what was given, what came out and what was wanted, of test images at even steps.
+    """Show inputs, outputs and targets of evenly spaced test images.
 
     Args:
       context: the ReportContext.
@@ -127,31 +127,31 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.curves import curves
     from dlcore.report.generative import sample_rows
 
-    shown, outputs = context.data.shown.arrays, context.outputs
-    count = len(next(iter(shown.values())))
-    chosen = np.linspace(0, count - 1, min(NUM_SHOWN, count)).round().astype(int)
-    note = "Test images at even steps, unselected."
-    if "low" in shown:
-        low = _as_float(shown["low"][chosen])
-        factor = shown["image"].shape[1] // low.shape[1]
+    arrays, outputs = context.data.shown.arrays, context.outputs
+    count = len(next(iter(arrays.values())))
+    indices = np.linspace(0, count - 1, min(NUM_SHOWN, count)).round().astype(int)
+    caption = "Evenly spaced test images, unselected."
+    if "low" in arrays:
+        low = _as_float(arrays["low"][indices])
+        factor = arrays["image"].shape[1] // low.shape[1]
         rows = {method: np.asarray(enlarged(low, factor, method)) for method in ("nearest", "bicubic")}
-        rows |= {"this run": outputs["sample"][chosen], "true": _as_float(shown["image"][chosen])}
+        rows |= {"this run": outputs["sample"][indices], "true": _as_float(arrays["image"][indices])}
         half = low.shape[1] * factor // 2, low.shape[2] * factor // 2
         middle = jax.vmap(lambda image: center_crop(image, half))
         rows = {name: np.asarray(middle(np.clip(images, 0, 1))) for name, images in rows.items()}
-        tables = [sample_rows(rows, "Enlarged", "The middle of test images at even steps, unselected.")]
+        tables = [sample_rows(rows, "Enlarged", "The middle of evenly spaced test images, unselected.")]
     elif "sample" in outputs:
-        rows = {"given": _as_float(shown["source"][chosen]), "translated": outputs["sample"][chosen]}
-        rows["true"] = _as_float(shown["image"][chosen])
-        tables = [sample_rows(rows, "Translations", note)]
+        rows = {"given": _as_float(arrays["source"][indices]), "translated": outputs["sample"][indices]}
+        rows["true"] = _as_float(arrays["image"][indices])
+        tables = [sample_rows(rows, "Translations", caption)]
     else:
         tables = []
         for kind, other in (("a", "b"), ("b", "a")):
             name = f"{other}_of_{kind}"
-            rows = {f"images of {kind}": _as_float(shown[kind][chosen]), f"as {other}": outputs[name][chosen]}
-            rows |= {"true partner": _as_float(shown[name][chosen])} if name in shown else {}
-            rows["and back"] = outputs[f"cycle_{kind}"][chosen]
-            tables.append(sample_rows(rows, f"From {kind} to {other} and back", note))
+            rows = {f"images of {kind}": _as_float(arrays[kind][indices]), f"as {other}": outputs[name][indices]}
+            rows |= {"true partner": _as_float(arrays[name][indices])} if name in arrays else {}
+            rows["and back"] = outputs[f"cycle_{kind}"][indices]
+            tables.append(sample_rows(rows, f"From {kind} to {other} and back", caption))
     return [*tables, curves(context.history)]
 
 

@@ -1,4 +1,4 @@
-"""What the two pages of latent diffusion share: the autoencoder of the first phase, the start of the second."""
+"""Shared by the two pages of latent diffusion: the autoencoder of the first phase, the initial state of the second."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ LOCKED = ("autoencoder", "scale")
 """Parameters of `LatentDiffusion` that come from the first phase."""
 
 NUM_SCALED = 1000
-"""Training images whose latents decide the scale."""
+"""Number of training images whose latents set the scale."""
 
 
 def model_of(fields: dict, spec: dict, dtype: Any) -> AutoencoderKL:
@@ -79,7 +79,7 @@ def model_of(fields: dict, spec: dict, dtype: Any) -> AutoencoderKL:
 
 
 def _first_phase(flags: Flags) -> Path:
-    """The folder of the autoencoder's run, which is trained where none is given."""
+    """Return the folder of the autoencoder's run, which is trained if no flag names one."""
     words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SETTINGS if flags.get(name) is not None]
     words += earlier_run.words_of(flags, "autoencoder")
@@ -91,7 +91,7 @@ def build(setup: Setup, network: nn.Module) -> Learner:
 
     Args:
       setup: facts of the run; its flags must contain LATENT and the optimizer's, its spec that of `latents`.
-      network: (z [B, h, w, C], t [B], label [B]) -> noise, with a class more than the data for none.
+      network: (z [B, h, w, C], t [B], label [B]) -> noise; one more class than the data stands for no class.
 
     Returns:
       The learner.
@@ -119,22 +119,22 @@ def build(setup: Setup, network: nn.Module) -> Learner:
 
 
 def start(setup: Setup) -> Start:
-    """Start with the weights of the first phase's autoencoder, and the scale of its latents.
+    """Initialize with the weights of the first phase's autoencoder, and the scale of its latents.
 
     Args:
       setup: facts of the second phase's run.
 
     Returns:
-      State -> State, whose `locked` has them.
+      State -> State; `locked` holds them.
 
     Raises:
       ValueError: when applied or checked: the autoencoder has another form, or was trained on images of another shape.
     """
 
     def check(state):
-        found = earlier_run.origin(setup.flags, "first_stage", AUTOENCODER, "autoencoder")
-        if found is not None:
-            earlier_run.check_facts(found.name, found.spec, setup.spec, "image_shape")
+        phase_origin = earlier_run.origin(setup.flags, "first_stage", AUTOENCODER, "autoencoder")
+        if phase_origin is not None:
+            earlier_run.check_facts(phase_origin.name, phase_origin.spec, setup.spec, "image_shape")
 
     def replace(state):
         folder = _first_phase(setup.flags)
@@ -152,7 +152,7 @@ def start(setup: Setup) -> Start:
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure samples as `class_conditional.evaluators`, and on the test split how well images are reconstructed.
+    """Build the evaluators of `class_conditional.evaluators`, and on the test split of reconstructions.
 
     Args:
       setup: facts of the run; its flags must contain LATENT.
@@ -160,13 +160,13 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The evaluators, with `reconstruction_psnr` in dB: the test result of the first phase.
+      The evaluators, with `reconstruction_psnr` in dB, the test result of the first phase.
     """
-    found, result = class_conditional.evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
+    measures, result = class_conditional.evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
     if split == "valid" or not result.exists():
-        return found
+        return measures
     psnr = {"reconstruction_psnr": json.loads(result.read_text())["value"]}
-    return [*found, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
+    return [*measures, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -201,9 +201,9 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     pairs = zip(names, np.asarray(to_float(source.arrays["image"])), outputs["image"], strict=True)
     return [
         class_conditional.save(
-            folder / f"{k}_{Path(name).stem}_reconstruction.png", picture_grid(np.stack([image, again]), 2)
+            folder / f"{k}_{Path(name).stem}_reconstruction.png", picture_grid(np.stack([image, reconstruction]), 2)
         )
-        for k, (name, image, again) in enumerate(pairs)
+        for k, (name, image, reconstruction) in enumerate(pairs)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What experiments with a latent space share: data, what `--mode=predict` reads and writes, panels of the report."""
+"""Shared by experiments with a latent space: data, inputs and files of `--mode=predict`, and report panels."""
 
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def data(flags: Flags) -> Splits:
                 check_intensities(arrays["image"], f"{name} images")
         return splits
     size, n = flags.image_size or 16, flags.num_images
-    # Seeds are not those of the run, so that every run is tested on the same images.
+    # Fixed seeds: every run is tested on the same images.
     counts = (n, max(8, n // 10), max(8, n // 8))
     train, valid, test = (factor_shapes(count, seed, size) for seed, count in enumerate(counts))
     spec = {
@@ -115,7 +115,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure the distance of samples to the test images, at the end of a run.
+    """Build the evaluators of the distance from samples to test images, at the end of a run.
 
     Args:
       setup: facts of the run; its flags must contain SAMPLED.
@@ -123,7 +123,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
       split: "valid" or "test".
 
     Returns:
-      The Fréchet distance and the kernel distance; nothing for "valid", and for shapes, which no classifier knows.
+      The Fréchet distance and the kernel distance; none for "valid", and none for shapes, which no classifier knows.
     """
     if setup.flags.dataset == "factors":
         return []
@@ -134,7 +134,7 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
 
 
 def drawn(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Number samples, which `--mode=predict` draws where `--input` names no image.
+    """Number the samples that `--mode=predict` draws without `--input`.
 
     Args:
       flags: `num_drawn`.
@@ -162,10 +162,10 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write NAME_reconstruction.png and NAME_path.png of each image, and samples.png where the model samples.
+    """Write NAME_reconstruction.png and NAME_path.png of each image, and samples.png of a model that samples.
 
-    The first shows the image, what the encoder saw where that is another one, and the reconstruction; the second walks
-    to the next image, from the last to the first.
+    The first shows the image, the noisy input if there is one, and the reconstruction; the second interpolates to the
+    next image, and from the last image to the first.
 
     Args:
       folder: output folder; created if it is missing.
@@ -179,32 +179,32 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     """
     from dlcore.report.generative import picture_grid
 
-    pixels, written = source.arrays.get("image", ()), []
+    pixels, files = source.arrays.get("image", ()), []
     for i, stem in enumerate(prediction.unique_stems(names)[: len(pixels)]):
-        seen = [pixels[i] / 255 if pixels.dtype == np.uint8 else pixels[i]]
-        seen += [outputs[name][i] for name in ("noisy", "reconstruction") if name in outputs]
-        written.append(_save(folder / f"{stem}_reconstruction.png", picture_grid(np.stack(seen), len(seen))))
+        pictures = [pixels[i] / 255 if pixels.dtype == np.uint8 else pixels[i]]
+        pictures += [outputs[name][i] for name in ("noisy", "reconstruction") if name in outputs]
+        files.append(_save(folder / f"{stem}_reconstruction.png", picture_grid(np.stack(pictures), len(pictures))))
         if len(names) > 1 and "path" in outputs:
             path = outputs["path"][i]
-            written.append(_save(folder / f"{stem}_path.png", picture_grid(path, len(path))))
+            files.append(_save(folder / f"{stem}_path.png", picture_grid(path, len(path))))
     if "sample" in outputs:
-        written.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
-    return written
+        files.append(_save(folder / "samples.png", picture_grid(outputs["sample"], 8)))
+    return files
 
 
 def _save(path: Path, picture: np.ndarray, least: int = 256) -> Path:
-    """Write a picture, enlarged by a whole number where its height is small."""
+    """Write a picture, enlarged by an integer factor if its height is small."""
     from dlcore.report.generative import save_picture
 
     return save_picture(path, picture, max(1, least // picture.shape[0]))
 
 
 def panels(context: ReportContext) -> list:
-    """Show what the outputs of `predict` allow: samples, reconstructions, walks, edits of known factors, the curves.
+    """Show the curves and, if `predict` returns them, samples, reconstructions, interpolations and edits of factors.
 
     Args:
-      context: the ReportContext of a learner whose `predict` gives `reconstruction`; with `features` it also gives
-        `path` where the batch has `other`.
+      context: the ReportContext of a learner whose `predict` returns `reconstruction`; with `features` it also
+        returns `path` if the batch has `other`.
 
     Returns:
       Report panels.
@@ -216,18 +216,18 @@ def panels(context: ReportContext) -> list:
     rows = {"test images": test.arrays["image"][:n]}
     rows |= {"with noise": outputs["noisy"][:n]} if "noisy" in outputs else {}
     rows |= {"reconstructed": outputs["reconstruction"][:n]}
-    shown = [sample_rows(rows, "Reconstructions", "The first test images, unselected.")]
+    result = [sample_rows(rows, "Reconstructions", "The first test images, unselected.")]
     if "sample" in outputs:
         samples = outputs["sample"][:NUM_SHOWN_SAMPLES]
-        shown = [
+        result = [
             sample_grid(samples, "Samples", f"The first {len(samples)}, unselected."),
-            *shown,
+            *result,
             sample_panels.nearest_training(context),
         ]
-    shown += [sample_panels.interpolations(context)] if "features" in outputs else []
-    shown += [sample_panels.traversals(context)] if "kl" in outputs else []
-    shown += [sample_panels.edits(context)] if "factors" in context.spec else []
-    return [*shown, curves(context.history)]
+    result += [sample_panels.interpolations(context)] if "features" in outputs else []
+    result += [sample_panels.traversals(context)] if "kl" in outputs else []
+    result += [sample_panels.edits(context)] if "factors" in context.spec else []
+    return [*result, curves(context.history)]
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What experiments of autoregressive image models share: data and their baseline, panels, samples and completions."""
+"""Shared by experiments of autoregressive image models: data and their baseline, panels, samples and completions."""
 
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 NUM_COMPLETIONS = 4
-"""Lower halves that are drawn for each upper half."""
+"""Number of lower halves sampled for each upper half."""
 
 FOLDER_SIZE = 28
-"""Side that images of a folder get by default: every number of an image is drawn after all others."""
+"""Default side of a folder's images: small, because sampling takes one network pass per value."""
 
 SETTINGS = {
     **{k: labeled_images.SETTINGS[k] for k in ("dataset", "data_dir", "skip_bad", "valid_fraction")},
@@ -63,11 +63,11 @@ def build(setup: Setup, model: Any, **fields: Any) -> Learner:
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS and the learner's.
-      model: a class of networks with the fields `levels` and `num_classes`.
+      model: network class with the fields `levels` and `num_classes`.
       **fields: other fields of the network.
 
     Returns:
-      The learner; by the average of the parameters with `--ema`.
+      The learner; evaluated with the EMA of its parameters under `--ema`.
     """
     num_classes = setup.spec["num_classes"] if setup.flags.conditional else 0
     learner = autoregressive.learner(
@@ -80,19 +80,21 @@ def build(setup: Setup, model: Any, **fields: Any) -> Learner:
 
 
 def fields(setup: Setup, prefix: str) -> dict[str, Any]:
-    """Read the fields of a network whose features part into equal blocks, one a color.
+    """Read the fields of a network whose features split into equal blocks, one per color.
 
     Args:
       setup: facts of the run; its flags must contain the network's.
       prefix: prefix of the network's flags.
 
     Returns:
-      {field: value}; `features` and `head_features` that nobody gave are rounded up to multiples of the colors.
+      {field: value}; default `features` and `head_features` are rounded up to multiples of the number of colors.
     """
-    found, colors = setup.flags.group(prefix), setup.spec["image_shape"][-1]
-    for name in {"features", "head_features"} - {given.removeprefix(f"{prefix}.") for given in setup.flags.given}:
-        found[name] = -(-found[name] // colors) * colors
-    return found
+    values, colors = setup.flags.group(prefix), setup.spec["image_shape"][-1]
+    for name in {"features", "head_features"} - {
+        name_given.removeprefix(f"{prefix}.") for name_given in setup.flags.given
+    }:
+        values[name] = -(-values[name] // colors) * colors
+    return values
 
 
 def data(flags: Flags) -> Splits:
@@ -112,24 +114,26 @@ def data(flags: Flags) -> Splits:
     splits = labeled_images.data(flags, labels=False)
     for name in ("train", "valid", "test"):
         likelihood.check_intensities(getattr(splits, name).arrays["image"], f"{name} images")
-    how = f"binarized: {flags.binarization}" if flags.levels == 2 else f"{flags.levels} levels"
+    observed = f"binarized: {flags.binarization}" if flags.levels == 2 else f"{flags.levels} levels"
     nats, pixels = independent_nats(flags, splits), np.prod(splits.spec["image_shape"])
     bits = float(likelihood.nats_to_bits(nats, pixels))
-    note = f"independent pixels ({how}) have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
+    message = (
+        f"independent pixels ({observed}) have {nats:.2f} nats an image on the test split, {bits:.3f} bits a dimension"
+    )
     name, rule = autoregressive.likelihood_name(flags.binarization, flags.levels), "independent pixels"
     trivial = {f"nll_nats_{name}": (nats, rule), f"bits_per_dim_{name}": (bits, rule)}
     return splits._replace(
         shown=Source.indices(NUM_SHOWN, "samples"),
         spec={**splits.spec, "independent_nats": nats, "trivial": trivial},
-        notes=(*splits.notes, note),
+        notes=(*splits.notes, message),
     )
 
 
 def independent_nats(flags: Flags, splits: Splits) -> float:
-    """Measure the model without dependence on the test split: what a network must beat.
+    """Compute the test likelihood of independent pixels, the baseline of a network.
 
     Args:
-      flags: `levels`, and `binarization` where there are two.
+      flags: `levels`, and `binarization` of two levels.
       splits: the data.
 
     Returns:
@@ -140,14 +144,14 @@ def independent_nats(flags: Flags, splits: Splits) -> float:
         image = getattr(splits, name).arrays["image"]
         if flags.levels > 2:
             return likelihood.quantize(image, flags.levels)
-        drawn = likelihood.binarize(jax.random.key(0), image, flags.binarization, np.arange(len(image)))
-        return drawn.astype(np.int32)
+        binary = likelihood.binarize(jax.random.key(0), image, flags.binarization, np.arange(len(image)))
+        return binary.astype(np.int32)
 
     return -float(likelihood.independent_log_likelihood(levels_of("train"), levels_of("test"), flags.levels).mean())
 
 
 def upper_half(shape: tuple[int, int, int]) -> np.ndarray:
-    """Mark the pixels above the middle.
+    """Build the mask of the pixels above the middle.
 
     Args:
       shape: (H, W, C).
@@ -155,17 +159,17 @@ def upper_half(shape: tuple[int, int, int]) -> np.ndarray:
     Returns:
       [H, W, C] float32, 1 in the first H // 2 rows.
     """
-    known = np.zeros(shape, np.float32)
-    known[: shape[0] // 2] = 1
-    return known
+    mask = np.zeros(shape, np.float32)
+    mask[: shape[0] // 2] = 1
+    return mask
 
 
 def _repeated(pixels: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Each image NUM_COMPLETIONS times, with its upper half marked."""
+    """Repeat each image NUM_COMPLETIONS times, with a mask of its upper half."""
     pixels = np.repeat(pixels, NUM_COMPLETIONS, 0)
-    known = np.broadcast_to(upper_half(pixels.shape[1:]), pixels.shape)
-    given = {"image": pixels, "known": np.ascontiguousarray(known)}
-    return given if labels is None else given | {"label": np.repeat(labels, NUM_COMPLETIONS)}
+    mask = np.broadcast_to(upper_half(pixels.shape[1:]), pixels.shape)
+    arrays = {"image": pixels, "known": np.ascontiguousarray(mask)}
+    return arrays if labels is None else arrays | {"label": np.repeat(labels, NUM_COMPLETIONS)}
 
 
 def _class(flags: Flags, spec: dict) -> int | None:
@@ -198,7 +202,7 @@ def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    """Read the images under `--input`, whose upper halves are completed.
+    """Read the images under `--input`; their upper halves are completed.
 
     Args:
       flags: `input`, a file or a folder, and `sample_class`.
@@ -231,9 +235,9 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: dict) -> list[Path]:
-    """Write samples.png and each sample, or of each image NAME_completions.png.
+    """Write samples.png and each sample, or NAME_completions.png of each image.
 
-    The latter shows the image, what was given of it, and the completions.
+    The latter shows the image, its upper half, and the completions.
 
     Args:
       folder: output folder; created if it is missing.
@@ -257,8 +261,8 @@ def write(folder: Path, outputs: dict, source: Source, names: list[str], spec: d
         rows = slice(i * NUM_COMPLETIONS, (i + 1) * NUM_COMPLETIONS)
         image = source.arrays["image"][rows.start]
         image = image / 255 if image.dtype == np.uint8 else image
-        shown = np.stack([image, image * source.arrays["known"][rows.start], *samples[rows]])
-        written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(shown, len(shown))))
+        pictures = np.stack([image, image * source.arrays["known"][rows.start], *samples[rows]])
+        written.append(save_picture(folder / f"{stem}_completions.png", picture_grid(pictures, len(pictures))))
     return written
 
 
@@ -276,21 +280,21 @@ def panels(context: ReportContext) -> list:
 
     flags, test = context.flags, context.data.test
     name = autoregressive.likelihood_name(flags.binarization, flags.levels)
-    note = (
+    caption = (
         f"The first {len(context.outputs['sample'])}, unselected. "
         f"Test images: {context.numbers[f'nll_nats_{name}']:.2f} nats, "
         f"{context.numbers[f'bits_per_dim_{name}']:.3f} bits a dimension ({name}); independent pixels: "
         f"{context.spec['independent_nats']:.2f} nats."
     )
-    shown = test[: min(8, len(test))]
-    batch = _repeated(shown["image"], shown["label"] if flags.conditional else None)
+    first_examples = test[: min(8, len(test))]
+    batch = _repeated(first_examples["image"], first_examples["label"] if flags.conditional else None)
     batch["index"] = np.arange(len(batch["image"]), dtype=np.int32)
     completions = np.asarray(jax.jit(context.learner.predict)(context.state, batch)["sample"])
-    given = batch["image"] / 255 if batch["image"].dtype == np.uint8 else batch["image"]
-    rows = {"test images": given[::NUM_COMPLETIONS], "what is given": (given * batch["known"])[::NUM_COMPLETIONS]}
+    images = batch["image"] / 255 if batch["image"].dtype == np.uint8 else batch["image"]
+    rows = {"test images": images[::NUM_COMPLETIONS], "what is given": (images * batch["known"])[::NUM_COMPLETIONS]}
     rows |= {f"completion {k + 1}": completions[k::NUM_COMPLETIONS] for k in range(NUM_COMPLETIONS)}
     return [
-        sample_grid(context.outputs["sample"], "Samples", note),
+        sample_grid(context.outputs["sample"], "Samples", caption),
         sample_rows(rows, "Completions", "The upper half is given, the lower half drawn."),
         sample_panels.nearest_training(context),
         curves(context.history),
@@ -314,4 +318,4 @@ PAGE = {
     "pictures": sample_panels.pictures,
     "schedule": optimizer.schedule,
 }
-"""What the pages share, as keyword arguments of Experiment."""
+"""Keyword arguments of Experiment that all pages share."""

@@ -1,6 +1,6 @@
-"""What experiments that generate images show: samples beside the nearest training images, walks through codes, films.
+"""Panels of experiments that generate images: samples, nearest training images, interpolations of codes, films.
 
-Of diffusion models every sampler and its trajectories, too.
+Diffusion models also show every sampler and its trajectories.
 """
 
 from collections.abc import Callable
@@ -34,15 +34,15 @@ __all__ = [
 ]
 
 NUM_NEAREST = 12
-"""Samples that are shown with their nearest training images."""
+"""Number of samples that are shown with their nearest training images."""
 MOST_COLUMNS = 16
-"""Most classes whose samples are shown in a column each."""
+"""Largest number of classes that get a column of samples each."""
 NUM_WALKS = 6
-"""Walks between images, dimensions of a traversal, and factors that are edited."""
+"""Number of interpolations, of traversed dimensions, and of edited factors."""
 
 
 def panels(context: ReportContext) -> list:
-    """Show the first samples, of classes that were asked for in a column each, the curves, and real images.
+    """Show the first samples, one column per requested class, the curves, and real images.
 
     Args:
       context: the ReportContext.
@@ -61,9 +61,9 @@ def panels(context: ReportContext) -> list:
         classes = f" A column a class: {', '.join(map(str, context.spec['class_names']))}."
     if context.numbers.get("frechet_distance") is not None:
         distance = f" Fréchet distance {context.numbers['frechet_distance']:.2f} over {_counts(flags, context)}."
-    note = f"The first {len(samples)}, unselected.{classes}{distance}"
+    caption = f"The first {len(samples)}, unselected.{classes}{distance}"
     return [
-        sample_grid(samples, "Samples", note, columns),
+        sample_grid(samples, "Samples", caption, columns),
         curves(context.history),
         sample_grid(test.arrays["image"][:NUM_SHOWN], "Real images"),
     ]
@@ -81,33 +81,33 @@ def _counts(flags: Flags, context: ReportContext) -> str:
 
 
 def nearest_training(context: ReportContext) -> Any:
-    """Show samples with the nearest training images: copies would tell that the model memorizes.
+    """Show samples with the nearest training images; copies would mean memorization.
 
     Args:
       context: the ReportContext, whose outputs have `sample`.
 
     Returns:
-      The panel; its note has the mean distance of samples, and of as many test images, which are new for certain.
+      The panel; its caption has the mean distance of samples, and of as many test images, which cannot be copies.
     """
     from dlcore.report.generative import nearest_images, sample_rows
 
     train, test = context.data.train.arrays["image"], context.data.test.arrays["image"]
     samples = np.asarray(context.outputs["sample"])[:NUM_SHOWN]
     nearest, distances = nearest_images(samples, train)
-    known = nearest_images(test[: len(samples)], train)[1]
-    note = (
+    test_distances = nearest_images(test[: len(samples)], train)[1]
+    caption = (
         f"By the pixels' Euclidean distance, of {len(train):,} images: on average {distances.mean():.2f} from samples "
-        f"and {known.mean():.2f} from test images, over {len(samples)} each; copies would be at 0."
+        f"and {test_distances.mean():.2f} from test images, over {len(samples)} each; copies would be at 0."
     )
     rows = {"samples": samples[:NUM_NEAREST], "nearest training images": train[nearest[:NUM_NEAREST]]}
-    return sample_rows(rows, "Are samples copies?", note)
+    return sample_rows(rows, "Are samples copies?", caption)
 
 
 def interpolations(context: ReportContext) -> Any:
-    """Walk from test images to others, by the codes on the arc between.
+    """Show spherical interpolations between the codes of test images.
 
     Args:
-      context: the ReportContext of a learner whose `predict` gives `path` where the batch has `other`.
+      context: the ReportContext of a learner whose `predict` returns `path` if the batch has `other`.
 
     Returns:
       The panel.
@@ -124,13 +124,13 @@ def interpolations(context: ReportContext) -> Any:
 
 
 def traversals(context: ReportContext) -> Any:
-    """Vary one dimension of the mean code of the first test image at a time, those that say most.
+    """Show traversals of the code of the first test image, along the dimensions with the largest KL.
 
     Args:
       context: the ReportContext of a learner whose `predict` decodes `latent`, with `features` and `kl` by dimension.
 
     Returns:
-      The panel; its note says how many dimensions are used at all.
+      The panel; its caption says how many dimensions are active.
     """
     from dlcore.generative.latents import traverse
     from dlcore.report.generative import sample_path
@@ -138,15 +138,15 @@ def traversals(context: ReportContext) -> Any:
     kl = np.asarray(context.outputs["kl"]).mean(0)
     dimensions = np.argsort(-kl, kind="stable")[:NUM_WALKS]
     codes = traverse(jnp.asarray(context.outputs["features"][0]), dimensions, np.linspace(-2.5, 2.5, 9))
-    drawn = _decoded(context, codes.reshape(-1, codes.shape[-1])).reshape(
+    images = _decoded(context, codes.reshape(-1, codes.shape[-1])).reshape(
         *codes.shape[:2], *context.spec["image_shape"]
     )
-    shown = ", ".join(f"{d} ({kl[d]:.2f})" for d in dimensions)
-    note = (
-        f"From -2.5 to 2.5, a dimension a row: {shown}; in brackets nats of KL. {(kl > 0.01).sum()} of {len(kl)} "
+    varied = ", ".join(f"{d} ({kl[d]:.2f})" for d in dimensions)
+    caption = (
+        f"From -2.5 to 2.5, a dimension a row: {varied}; in brackets nats of KL. {(kl > 0.01).sum()} of {len(kl)} "
         "dimensions have more than 0.01 nats."
     )
-    return sample_path(drawn.swapaxes(0, 1), "Latent traversal", note)
+    return sample_path(images.swapaxes(0, 1), "Latent traversal", caption)
 
 
 def edits(context: ReportContext) -> Any:
@@ -168,8 +168,8 @@ def edits(context: ReportContext) -> Any:
     for k, name in enumerate(context.spec["factors"]):
         factor = rows["factors"][:, k]
         amounts = np.linspace(-1.5, 1.5, 7) * factor.std()
-        drawn = _decoded(context, edit(first, attribute_direction(codes, factor), amounts))
-        pictures[f"{name}, by {amounts[0]:.2f} to {amounts[-1]:.2f}"] = drawn
+        images = _decoded(context, edit(first, attribute_direction(codes, factor), amounts))
+        pictures[f"{name}, by {amounts[0]:.2f} to {amounts[-1]:.2f}"] = images
     return sample_rows(
         pictures, "Editing", "The first test image; each direction is a least-squares fit on training codes."
     )
@@ -181,7 +181,7 @@ def _decoded(context: ReportContext, codes: jax.Array) -> np.ndarray:
 
 
 def film_of_samples(build: Callable[[Setup], Learner], setup: Setup) -> list:
-    """Film the same samples over training, from the same noise.
+    """Build the hook that films samples of the same noise over training.
 
     Args:
       build: the experiment's `build`, Setup -> Learner.
@@ -212,7 +212,7 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
 
 
 def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
-    """Show samples, DDIM's trajectories as a film and side by side, and each sampler's samples from the same noise.
+    """Show samples, DDIM trajectories as a film and side by side, and every sampler's samples from the same noise.
 
     Args:
       context: the ReportContext of a run with the flags of `dlcore.generative.ddpm.learner`.
@@ -227,11 +227,11 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
 
     flags, shape = context.flags, tuple(context.spec["image_shape"])
     params = parameter_ema(context.state.opt_state, context.state.params) if flags.ema else context.state.params
-    abar = alphas_cumprod(SCHEDULES[flags.beta_schedule](flags.num_timesteps))
+    alphas = alphas_cumprod(SCHEDULES[flags.beta_schedule](flags.num_timesteps))
 
     @partial(jax.jit, static_argnums=(2, 3))
-    def draw(params, keys, sampler, num_inference_steps):
-        """Samples after every step, [num_inference_steps + 1, B, H, W, C]."""
+    def sample_trajectory(params, keys, sampler, num_inference_steps):
+        """Return the samples after every step, [num_inference_steps + 1, B, H, W, C]."""
 
         def denoise(x, t):
             return model.apply({"params": params}, x, jnp.full(x.shape[0], t))
@@ -242,12 +242,12 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
             "clip_sample": flags.clip_sample,
             "prediction": flags.prediction,
         }
-        return denormalize(diffusion.sample(denoise, keys, shape, abar, **options, return_trajectory=True)[1])
+        return denormalize(diffusion.sample(denoise, keys, shape, alphas, **options, return_trajectory=True)[1])
 
     keys = example_keys(context.state.rng, {"index": jnp.arange(16)})
     steps = min(50, flags.num_timesteps)
     runs = {"dpmpp": min(15, steps), "ddim": steps, "ddpm": flags.num_timesteps}
-    paths = {sampler: np.asarray(draw(params, keys, sampler, count)) for sampler, count in runs.items()}
+    paths = {sampler: np.asarray(sample_trajectory(params, keys, sampler, count)) for sampler, count in runs.items()}
     columns = np.unique(np.linspace(0, steps, 13).round().astype(int))
     trajectory = sample_path(
         paths["ddim"][columns, :6], note=f"DDIM after {', '.join(map(str, columns))} of {steps} steps."
@@ -256,5 +256,5 @@ def diffusion_panels(context: ReportContext, model: nn.Module) -> list:
     moving = film(chain, "From noise to samples, as a film", f"{steps} steps of DDIM, sixteen samples.", 100)
     rows = {f"{name}, {count} steps": paths[name][-1] for name, count in runs.items()}
     by_sampler = sample_rows(rows, "Samplers", "From the same noise as the first samples above.")
-    samples, *others = panels(context)
-    return [samples, moving, trajectory, by_sampler, *triage_panels(context.history, floor=None), *others]
+    samples, *other_panels = panels(context)
+    return [samples, moving, trajectory, by_sampler, *triage_panels(context.history, floor=None), *other_panels]

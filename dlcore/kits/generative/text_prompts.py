@@ -1,4 +1,4 @@
-"""What experiments share that draw from prompts: captioned shapes, prompts by word, whether objects are right."""
+"""Shared by text-to-image experiments: captioned shapes, prompts, and the correctness of objects."""
 
 import re
 from typing import Any
@@ -43,7 +43,7 @@ SETTINGS = {
 
 
 MODULES = {"unet": ConditionalUNet, "words": WordEncoder}
-"""Whose fields are flags."""
+"""Modules whose fields are flags."""
 
 NETWORK = {
     "unet.channels": (48, 96),
@@ -51,13 +51,13 @@ NETWORK = {
     "unet.patch_size": 2,
     "words.depth": 1,
 }
-"""Defaults of the networks, which a ControlNet needs too."""
+"""Defaults of the networks; a ControlNet needs them too."""
 
 SMOKE_NETWORK = {"unet.channels": (8, 8), "unet.attention_levels": (1,), "words.width": 8}
 
 
 def model_of(setup: Setup) -> TextUNet:
-    """Build the network of prompts.
+    """Build the text-conditional U-Net.
 
     Args:
       setup: facts of the run; its flags must contain MODULES, its spec the vocabulary.
@@ -70,23 +70,23 @@ def model_of(setup: Setup) -> TextUNet:
 
 
 def data(flags: Flags) -> Splits:
-    """Draw captioned shapes; each image has one of its captions.
+    """Generate captioned shapes; each image keeps one of its captions.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      The splits, of `image` and `tokens`; the report shows samples of the first test prompts.
+      The splits, with `image` and `tokens`; the report shows samples of the first test prompts.
 
     Raises:
-      ValueError: cells are no whole number of pixels wide.
+      ValueError: `--grid` does not divide `--image_size`.
     """
     if flags.image_size % flags.grid:
         raise ValueError(
             f"image_size={flags.image_size}: cells are no whole pixels; allowed: multiples of grid={flags.grid}"
         )
     n = flags.num_images
-    # Seeds are not those of the run, so that every run is tested on the same images.
+    # Fixed seeds: every run is tested on the same images.
     parts = [
         captions(count, seed, size=flags.image_size, grid=flags.grid)
         for seed, count in enumerate((n, max(8, n // 20), max(8, n // 8)))
@@ -107,13 +107,13 @@ def data(flags: Flags) -> Splits:
         "grid": flags.grid,
         "vocabulary": caption_words().to_dict(),
     }
-    note = f"object_correctness: {flags.num_samples} samples of test prompts, their shapes read without a network"
-    shown = test.take(min(image_generation.NUM_SHOWN, len(test)))
-    return Splits(train, valid, test, spec, (note,), shown=shown)
+    message = f"object_correctness: {flags.num_samples} samples of test prompts, their shapes read without a network"
+    prompts = test.take(min(image_generation.NUM_SHOWN, len(test)))
+    return Splits(train, valid, test, spec, (message,), shown=prompts)
 
 
 def correct_objects(spec: dict, source: Source) -> Evaluator:
-    """Measure whether samples show what prompts name.
+    """Build the evaluator of the objects in samples: are they those that the prompts name?
 
     Args:
       spec: facts of the data, `Splits.spec`.
@@ -131,12 +131,12 @@ def correct_objects(spec: dict, source: Source) -> Evaluator:
 
 
 def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure at the end of a run whether samples show what the prompts of the test split name.
+    """Build the evaluators of samples of test prompts, at the end of a run.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
       splits: the data.
-      split: "valid", which has none, or "test".
+      split: "valid", which has no evaluator, or "test".
 
     Returns:
       The evaluators.
@@ -177,7 +177,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (source of `tokens`, the prompts).
+      (source with `tokens`, the prompts).
 
     Raises:
       FlagError: a word is not in the vocabulary, or there are too many.
@@ -196,7 +196,7 @@ def panels(context: ReportContext, build: Any, source: Source | None = None) -> 
     Args:
       context: the ReportContext.
       build: the experiment's `build`, Setup -> Learner.
-      source: source that the guidance curve draws; None takes test prompts.
+      source: prompts of the guidance curve; None takes test prompts.
 
     Returns:
       Report panels.
@@ -209,7 +209,7 @@ def panels(context: ReportContext, build: Any, source: Source | None = None) -> 
 
     words = vocabulary_from_dict(context.spec["vocabulary"])
     texts = [words.decode(tokens) for tokens in context.data.shown.arrays["tokens"][:24]]
-    shown = [
+    result = [
         Panel(
             "Samples",
             captioned_images(to_uint8(context.outputs["sample"][:24]), texts),
@@ -219,7 +219,7 @@ def panels(context: ReportContext, build: Any, source: Source | None = None) -> 
     rows = {"real": context.data.shown.arrays["image"][:10], "drawn": context.outputs["sample"][:10]}
     if "hint" in context.data.shown.arrays:
         rows = {"edges": np.repeat(context.data.shown.arrays["hint"][:10], 3, -1), **rows}
-    shown.append(sample_rows(rows, "Beside real images", "Of the same prompts."))
+    result.append(sample_rows(rows, "Beside real images", "Of the same prompts."))
     if context.flags.guidance_samples:
         source = source or context.data.test.take(min(context.flags.guidance_samples, len(context.data.test)))
         measure = correct_objects(context.spec, source)
@@ -227,5 +227,5 @@ def panels(context: ReportContext, build: Any, source: Source | None = None) -> 
         def numbers(images: np.ndarray) -> dict[str, float]:
             return measure.finish(measure.add(None, {"sample": images}, source[:]))
 
-        shown += class_conditional.guidance_panel(context, build, source, numbers)
-    return [*shown, *triage_panels(context.history, floor=None), curves(context.history)]
+        result += class_conditional.guidance_panel(context, build, source, numbers)
+    return [*result, *triage_panels(context.history, floor=None), curves(context.history)]

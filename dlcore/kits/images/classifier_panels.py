@@ -1,4 +1,4 @@
-"""What the report of an experiment that maps an image to a class shows."""
+"""Report panels of image classifiers."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ PLAIN = {
     "model.drop_path": 0.0,
     "model.drop_connect": 0.0,
 }
-"""What switches regularization and augmentation of a classifier off: `Experiment.plain`."""
+"""Flags that switch a classifier's regularization and augmentation off: `Experiment.plain`."""
 
 
 def panels(context: ReportContext) -> list:
@@ -51,11 +51,11 @@ def panels(context: ReportContext) -> list:
 
 
 def training_images(context: ReportContext, count: int = 10, versions: int = 6) -> list:
-    """Show training images, a class each, beside what augmentation makes of them.
+    """Show a training image of each class with its augmentations.
 
     Args:
       context: the ReportContext.
-      count: the most images.
+      count: largest number of images.
       versions: number of augmentations of each image.
 
     Returns:
@@ -66,15 +66,17 @@ def training_images(context: ReportContext, count: int = 10, versions: int = 6) 
     flags, spec, train = context.flags, context.spec, context.data.train
     labels, names = np.asarray(train.arrays["label"]), spec["class_names"]
     first = [int(np.flatnonzero(labels == k)[0]) for k in np.unique(labels)]
-    chosen = np.array([first[i] for i in np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)])
-    drawn = labeled_images.training_versions(flags, spec, train, chosen, versions)
-    note = f"{labeled_images.preparation(flags, spec)} The network gets them normalized by mean and standard deviation."
-    kinds = [names[label] for label in labels[chosen]]
-    return [class_images.training_images(train.arrays["image"][chosen], drawn, kinds, note)]
+    idx = np.array([first[i] for i in np.linspace(0, len(first) - 1, min(count, len(first))).astype(int)])
+    versions_of_each = labeled_images.training_versions(flags, spec, train, idx, versions)
+    caption = (
+        f"{labeled_images.preparation(flags, spec)} The network gets them normalized by mean and standard deviation."
+    )
+    kinds = [names[label] for label in labels[idx]]
+    return [class_images.training_images(train.arrays["image"][idx], versions_of_each, kinds, caption)]
 
 
 def _floor(context: ReportContext) -> float | None:
-    """The least training loss; None where examples are mixed, or a teacher at a temperature sets the targets."""
+    """Compute the least training loss; None if examples are mixed, or a teacher at a temperature sets the targets."""
     from dlcore.diagnostics.triage import smoothing_floor
 
     flags = context.flags
@@ -90,18 +92,18 @@ def pictures(context: ReportContext) -> dict[str, np.ndarray]:
       context: the ReportContext.
 
     Returns:
-      {name: image [H, W, C]}, of those that there are.
+      {name: image [H, W, C]}; filters or mistakes that do not exist are left out.
     """
     from dlcore.report.filters import filter_grid, first_kernel
     from dlcore.report.pictures import to_uint8
 
-    shown = {}
+    result = {}
     kernel = first_kernel(context.state.params)
     if kernel is not None:
-        shown["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
+        result["first_layer_filters"] = filter_grid(kernel, scale=8)[..., :3]
     test, probabilities = context.data.test.arrays, context.outputs["probabilities"]
-    wrong = np.flatnonzero(probabilities.argmax(-1) != test["label"])
-    worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:16]
+    incorrect = np.flatnonzero(probabilities.argmax(-1) != test["label"])
+    worst = incorrect[np.argsort(-probabilities[incorrect].max(-1), kind="stable")][:16]
     if len(worst):
-        shown["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
-    return shown
+        result["worst_mistakes"] = np.concatenate(list(to_uint8(test["image"][worst])), axis=1)
+    return result

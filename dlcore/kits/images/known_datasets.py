@@ -16,7 +16,7 @@ TRAIN_SIZES = {
     "imagenet2012": 1_281_167,
     "mnist": 60_000,
 }
-"""Training examples, those that validation is carved from among them."""
+"""Number of training examples, including the held-out validation examples."""
 
 _SHAPES = {
     "imagenet2012": (1000, (224, 224, 3)),
@@ -25,8 +25,8 @@ _SHAPES = {
     "mnist": (10, (28, 28, 1)),
     "fashion_mnist": (10, (28, 28, 1)),
 }
-PLANNED = {name: (*known, TRAIN_SIZES[name] * 9 // 10) for name, known in _SHAPES.items()}
-"""Classes, shape of an 8-bit image and training examples (nine tenths: validation is carved from them)."""
+PLANNED = {name: (*facts, TRAIN_SIZES[name] * 9 // 10) for name, facts in _SHAPES.items()}
+"""Number of classes, shape of an 8-bit image, number of training examples (a tenth is held out for validation)."""
 
 
 def planned(flags: Flags) -> tuple[dict, Any] | None:

@@ -76,7 +76,7 @@ AUGMENTATIONS = {
     "fashion_mnist": "shift_flip",
     "imagenet2012": "resized_crop_flip",
 }
-"""What `--augment=auto` stands for; otherwise crop_flip, or resized_crop_flip of streamed images of several sizes."""
+"""Augmentation of `--augment=auto` by data set; otherwise crop_flip, or resized_crop_flip of streamed images."""
 
 
 def check_zoom(zoom: tuple[float, float] | None) -> None:
@@ -97,11 +97,11 @@ def data(flags: Flags, labels: bool = True) -> Splits:
 
     Args:
       flags: resolved settings; must contain SETTINGS.
-      labels: whether the experiment needs labels; without, a folder of images needs no class folders.
+      labels: whether the experiment needs labels; if not, a folder of images needs no class folders.
 
     Returns:
-      The splits; streamed training images are random boxes where the augmentation is resized_crop_flip. A trained run
-      (`--run`) may be measured on a folder of one class.
+      The splits; streamed training images are random crops if the augmentation is resized_crop_flip. A trained run
+      (`--run`) may be evaluated on a folder of one class.
 
     Raises:
       ValueError: see `dlcore.data.image_classification.load`.
@@ -142,12 +142,12 @@ def data(flags: Flags, labels: bool = True) -> Splits:
         spec["crop_pct"] = images.crop_pct
         if "augment" in flags and _recipe(flags, spec) == "resized_crop_flip":
             train = random_crops(train)
-            messages += ("training images are random boxes of those on disk, mirrored at random (resized_crop_flip)",)
+            messages += ("training images are random crops of those on disk, mirrored at random (resized_crop_flip)",)
     return Splits(train, splits.valid, splits.test, spec, messages)
 
 
 def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
-    """Describe what `predict` of a classifier takes: images in [0, 1], however the data keep them.
+    """Describe the batch of a classifier's `predict`: images in [0, 1], whatever dtype the data have.
 
     Args:
       shape: (H, W, C) of an image.
@@ -159,10 +159,10 @@ def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
 
 
 def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
-    """Find the size that images are resized to.
+    """Return the size that images are resized to.
 
     Args:
-      flags: `input_size`, where the experiment has it.
+      flags: `input_size`, if the experiment has it.
       spec: facts of the data; must contain `image_shape`.
 
     Returns:
@@ -177,10 +177,10 @@ def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
 
 
 def shorter_side(flags: Flags, spec: dict) -> int:
-    """Find the shorter side of the images that the model gets.
+    """Return the shorter side of the model's input images.
 
     Args:
-      flags: `input_size`, where the experiment has it.
+      flags: `input_size`, if the experiment has it.
       spec: facts of the data; must contain `image_shape`.
 
     Returns:
@@ -203,7 +203,7 @@ def preprocess(setup: Setup):
 
 
 def _recipe(flags: Flags, spec: dict) -> str:
-    """The plain recipe that `--augment` stands for; `auto` is what ImageNet has for images of several sizes."""
+    """Return the plain augmentation of `--augment`; `auto` is ImageNet's recipe for images of several sizes."""
     name = flags.get("augment", "auto")
     if name not in ("auto", *STRONG):
         return name
@@ -219,8 +219,8 @@ def augmentation(flags: Flags, spec: dict):
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      `(key, normalized image) -> image`; None for none. Streamed images come cropped and mirrored from the host, so
-      that nothing is left of resized_crop_flip.
+      `(key, normalized image) -> image`; None for none. The host crops and mirrors streamed images, so that
+      resized_crop_flip is none here.
     """
     name = _recipe(flags, spec)
     if name == "resized_crop_flip" and "crop_pct" in spec:
@@ -273,7 +273,7 @@ def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, 
       spec: facts of the data, `Splits.spec`.
       train: the training split.
       idx: [N] int, indices of its images.
-      count: augmentations of each image; where nothing is random, one.
+      count: augmentations of each image; one if nothing is random.
 
     Returns:
       [count, N, H, W, C] in [0, 1].

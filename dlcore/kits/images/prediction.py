@@ -1,4 +1,4 @@
-"""What `--mode=predict` asks of experiments that map an image to a class: the images to predict, and a description."""
+"""Inputs and descriptions of image classifiers for `--mode=predict`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
       spec: facts of the data; must contain `class_names`.
 
     Returns:
-      One dict an image: its `class`, and `probabilities` by class name, the most probable first.
+      One dict per image: its `class`, and `probabilities` by class name, the most probable first.
     """
     rows = []
     for probabilities in outputs["probabilities"]:
@@ -37,7 +37,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (source, paths); without files that cannot be read under `--skip_bad`.
+      (source, paths); `--skip_bad` leaves out unreadable files.
 
     Raises:
       ValueError: files cannot be read; the message names them.
@@ -58,26 +58,26 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
 
 def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
-    """Read the images under `--input`, stretched to the size of the training images, whatever else lies beside them.
+    """Read the images under `--input`, stretched to the size of the training images; other files are ignored.
 
     Args:
-      flags: `input`, a file or a folder; `own_size` keeps the images' own size, which must be the same for all.
+      flags: `input`, a file or a folder; `own_size` keeps the images' size, which must be the same for all.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
       (source, paths).
 
     Raises:
-      ValueError: files cannot be read, or own sizes differ; the message names them.
+      ValueError: files cannot be read, or sizes differ under `own_size`; the message names them.
     """
     from dlcore.data.decoding import load_image, stretched
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
-    size, own = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
+    size, keep_size = tuple(spec["image_shape"][:2]), getattr(flags, "own_size", False)
 
     def read(path: Path) -> np.ndarray:
-        return load_image(path) if own else stretched(load_image(path), size)
+        return load_image(path) if keep_size else stretched(load_image(path), size)
 
     images, paths = read_all(list_images(Path(flags.input)), read, None)
     return Source({"image": images}, len(paths)), [str(p) for p in paths]
@@ -86,12 +86,12 @@ def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 def read_all(
     paths: list[Path], read: Callable[[Path], np.ndarray], skip_bad: bool | None
 ) -> tuple[np.ndarray, list[Path]]:
-    """Read image files to images of one shape.
+    """Read image files of one shape.
 
     Args:
       paths: paths of the files.
       read: path -> image [H, W, C].
-      skip_bad: leave out files that cannot be read, and log how many; None where the experiment has no such flag.
+      skip_bad: leave out files that cannot be read, and log how many; None if the experiment has no such flag.
 
     Returns:
       (images [N, H, W, C], their paths).
@@ -124,13 +124,13 @@ def read_all(
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
-    """Name what is written of each file after it: files of one name in several folders also get their number.
+    """Compute output names: the stems of the files, numbered where several folders hold the same name.
 
     Args:
       names: paths of the files.
 
     Returns:
-      The stems, all different where the paths are.
+      The stems, all different if the paths are.
     """
     stems = [Path(name).stem for name in names]
     return [stem if stems.count(stem) == 1 else f"{stem}_{i}" for i, stem in enumerate(stems)]

@@ -1,4 +1,4 @@
-"""Why does a network name this class? Maps of several techniques for the same images, and a picture of them."""
+"""Attribution maps of several techniques for the same images, and a figure of them."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from dlcore.interpretability.saliency import input_gradient, integrated_gradient
 __all__ = ["ANY_NETWORK", "METHODS", "TITLES", "Explained", "Method", "attribution_maps", "draw_maps"]
 
 Method = Callable[["Explained", jax.Array, jax.Array], jax.Array]
-"""(the network, images in its units [B, H, W, C], labels [B]) -> maps [B, H, W]."""
+"""(network, normalized images [B, H, W, C], labels [B]) -> maps [B, H, W]."""
 
 
 class Explained(NamedTuple):
     """A network and the options of its attribution maps.
 
     Args:
-      forward: images [B, H, W, C] in the network's units -> (logits [B, K], {layer: map [B, h, w, D]}); it adds what a
-        second argument {layer: array} holds to its maps.
-      layer: layer that Grad-CAM looks at; None for the last that is computed.
-      window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
+      forward: normalized images [B, H, W, C] -> (logits [B, K], {layer: map [B, h, w, D]}); it adds the arrays of a
+        second argument {layer: array} to its maps.
+      layer: layer of Grad-CAM; None for the last one.
+      window: side of the occlusion window in pixels; its stride is a quarter of that, its color the image's mean.
       key: PRNG key of SmoothGrad's noise.
-      kernel: [D, K], of a head that is one dense layer on the mean of the map; None where there is no such head.
+      kernel: [D, K], kernel of a head that is one dense layer on the mean of the map; None without such a head.
     """
 
     forward: Forward
@@ -41,7 +41,7 @@ class Explained(NamedTuple):
         """Compute the logits.
 
         Args:
-          x: [B, H, W, C], images in the network's units.
+          x: normalized images [B, H, W, C].
 
         Returns:
           [B, K].
@@ -113,23 +113,23 @@ def attribution_maps(
     """Compute the maps of several techniques.
 
     Args:
-      forward: (variables, images [B, H, W, C] in the network's units) -> (logits [B, K], {layer: map [B, h, w, D]});
+      forward: (variables, normalized images [B, H, W, C]) -> (logits [B, K], {layer: map [B, h, w, D]});
         for Grad-CAM with a third argument {layer: perturbation}, which it adds to its maps.
       variables: variables of the network.
-      images: [N, H, W, C] float, in the network's units.
+      images: [N, H, W, C] float, normalized.
       labels: [N] int, the classes to explain.
       methods: names from METHODS.
-      kernel: [D, K], of a head that is one dense layer on the mean of the map; CAM needs it.
-      layer: layer that Grad-CAM looks at; None for the last that is computed.
-      window: side of the window of occlusion, in pixels; it moves by a quarter of that, and has the image's mean color.
+      kernel: [D, K], kernel of a head that is one dense layer on the mean of the map; CAM needs it.
+      layer: layer of Grad-CAM; None for the last one.
+      window: side of the occlusion window in pixels; its stride is a quarter of that, its color the image's mean.
       seed: random seed of SmoothGrad's noise.
-      batch_size: images at once.
+      batch_size: images per batch.
 
     Returns:
       {method: [N, H, W] float32}.
 
     Raises:
-      ValueError: a method is unknown, or what it needs is not there: a ReLU, a layer, a window that fits.
+      ValueError: a method is unknown, or the network lacks what it needs: a ReLU, a layer, a window that fits.
     """
     for method in methods:
         if method not in METHODS:
@@ -151,7 +151,7 @@ def attribution_maps(
 
 
 def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence[str]) -> Any:
-    """Draw images, and over each a map as colors, from 0 to its own maximum.
+    """Draw images overlaid with colored maps, each from 0 to its maximum.
 
     Args:
       pictures: [N, H, W, C] uint8 or in [0, 1].
@@ -159,7 +159,7 @@ def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence
       names: N titles.
 
     Returns:
-      A matplotlib Figure: a row an image, a column a technique.
+      A matplotlib Figure: one row per image, one column per technique.
     """
     from dlcore.report.figure import new_figure
     from dlcore.report.pictures import to_uint8
@@ -178,7 +178,7 @@ def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence
             mappable = ax.imshow(values[row].clip(0) / peak, cmap="magma", vmin=0, vmax=1, alpha=0.75)
             if row == 0:
                 ax.set_title(TITLES.get(method, method), fontsize=8)
-    bar = figure.colorbar(mappable, ax=list(axes[:, -1]), fraction=0.08, pad=0.08, ticks=[0, 1])
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label("fraction of the map's maximum", fontsize=7)
+    colorbar = figure.colorbar(mappable, ax=list(axes[:, -1]), fraction=0.08, pad=0.08, ticks=[0, 1])
+    colorbar.ax.tick_params(labelsize=7)
+    colorbar.set_label("fraction of the map's maximum", fontsize=7)
     return figure

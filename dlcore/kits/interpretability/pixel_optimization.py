@@ -1,4 +1,4 @@
-"""What experiments that optimize pixels share: a frozen network, an optimizer of the pixels, report panels."""
+"""Shared by experiments that optimize pixels: a frozen network, an optimizer of the pixels, report panels."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from dlcore.modes.report_context import ReportContext
 __all__ = ["SETTINGS", "build", "film_of_images", "optimizer", "panels"]
 
 _FEW = 4
-"""Images that stand beside their film."""
+"""Largest number of images in a half-width panel beside their film."""
 
 SETTINGS = {
     "network": Setting(
@@ -75,12 +75,12 @@ def optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
 
 def film_of_images(build: Callable[[Setup], Learner], setup: Setup, count: int = 1) -> list:
-    """Film the images that are optimized.
+    """Build the hook that films the optimized images.
 
     Args:
       build: the experiment's `build`, Setup -> Learner.
       setup: facts of the run.
-      count: images.
+      count: number of images.
 
     Returns:
       The hook, in a list.
@@ -108,6 +108,6 @@ def panels(context: ReportContext, images: dict[str, np.ndarray], title: str, no
     from dlcore.report.curves import curves
     from dlcore.report.pictures import examples, to_uint8
 
-    shown = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
-    side_by_side = examples(shown, list(images), title, note, count=len(shown))
-    return [side_by_side._replace(half=len(shown) <= _FEW), curves(context.history)]
+    pictures = np.stack([to_uint8(np.asarray(image)[None])[0] for image in images.values()])
+    side_by_side = examples(pictures, list(images), title, note, count=len(pictures))
+    return [side_by_side._replace(half=len(pictures) <= _FEW), curves(context.history)]

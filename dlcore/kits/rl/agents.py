@@ -1,4 +1,4 @@
-"""The shared part of reinforcement learning's experiments: environments as data, the learner, returns in the report."""
+"""Shared by reinforcement learning experiments: environments as data, the learner, returns in the report."""
 
 import math
 from collections.abc import Callable
@@ -56,7 +56,7 @@ _MOST_FRAMES = 100
 
 
 def data(flags: Flags) -> Splits:
-    """Number the environments to train in, the episodes to validate on, and other episodes to test on.
+    """Build splits of indices: training environments, validation episodes, test episodes.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -78,7 +78,7 @@ def data(flags: Flags) -> Splits:
 
 
 def environment_of(flags: Flags) -> Any:
-    """Build the environment, with what the flags change in it.
+    """Build the environment with the wrappers of the flags.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -98,8 +98,8 @@ def environment_of(flags: Flags) -> Any:
         ("stack_frames", wrappers.stack_frames, flags.stack_frames > 1, (flags.stack_frames,)),
     )
     environment = environments.make(flags.environment)
-    for name, wrapper, wanted, arguments in changes:
-        if wanted:
+    for name, wrapper, is_on, arguments in changes:
+        if is_on:
             try:
                 environment = wrapper(environment, *arguments)
             except ValueError as error:
@@ -108,11 +108,11 @@ def environment_of(flags: Flags) -> Any:
 
 
 def check(flags: Flags, whole_sequences: bool = False) -> None:
-    """Check that the environment exists, minibatches divide a rollout, and a replay buffer suits them, memory and run.
+    """Check the environment, that minibatches divide a rollout, and the size of the replay buffer.
 
     Args:
       flags: resolved settings; must contain SETTINGS and the learner's.
-      whole_sequences: minibatches are of instances, whose time is not cut.
+      whole_sequences: minibatches hold whole sequences of some instances.
 
     Raises:
       FlagError: a check fails.
@@ -139,7 +139,7 @@ def check(flags: Flags, whole_sequences: bool = False) -> None:
             f"--learning_starts={flags.learning_starts}: each instance takes {taken} steps, so that no gradient step "
             f"follows; allowed: below {taken}, or more --steps"
         )
-    # Two observations of one byte a number at least, an action, a reward and a flag.
+    # At least two observations of one byte per value, an action, a reward and a flag.
     step = 2 * math.prod(environment.observation_shape) + 9
     try:
         check_memory("buffer_size", size, flags.num_seeds * instances * step)
@@ -154,7 +154,7 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
       setup: facts of the run; its flags must contain SETTINGS, the learner's, and `--network.FIELD`.
       learner: the technique's factory.
       network: (environment, **fields) -> module.
-      updates: gradient steps of the whole run.
+      updates: gradient steps of the run.
 
     Returns:
       The learner over `--num_seeds` seeds.
@@ -164,22 +164,22 @@ def build(setup: Setup, learner: Callable[..., Learner], network: Callable, upda
     flags = setup.flags
     environment = environment_of(flags)
     schedule = create_schedule(flags.lr_schedule, flags.learning_rate, updates)
-    one = learner(
+    single = learner(
         model=network(environment, **flags.group("network")),
         optimizer=create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm),
         environment=environment,
         **flags.group("learner"),
     )
-    return over_seeds(one, flags.num_seeds)
+    return over_seeds(single, flags.num_seeds)
 
 
 def trivial_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure policies that learn nothing, on the test split, to stand beside the learned one.
+    """Build the evaluator of untrained baseline policies, on the test split.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
       splits: not used.
-      split: split that is measured.
+      split: "valid" or "test".
 
     Returns:
       An evaluator of "random_return" and, where actions are continuous, "zero_return"; none for other splits.
@@ -206,7 +206,7 @@ def steps_of(flags: Flags) -> int:
 
 
 def panels(context: ReportContext, network: Callable | None = None) -> list:
-    """Film an episode, and draw returns by seed and the curves of every measure, over the steps taken in a seed.
+    """Show a film of an episode, returns by seed, and all curves over the environment steps of one seed.
 
     Args:
       context: the run's ReportContext.
@@ -231,7 +231,7 @@ def panels(context: ReportContext, network: Callable | None = None) -> list:
 
 
 def _episode(context: ReportContext, network: Callable) -> list:
-    """A film of the first test episode, by the seed of the best return; nothing where it cannot be drawn."""
+    """Film the first test episode of the best seed; no panel if the environment cannot be drawn."""
     from dlcore.report.environments import draw_environment
     from dlcore.report.film import film
     from dlcore.rl import environments
@@ -252,28 +252,31 @@ def _episode(context: ReportContext, network: Callable) -> list:
         outputs = model.apply({"params": state.params}, *inputs)
         if memory is not None:
             memory, outputs = outputs
-        chosen = outputs[0] if isinstance(outputs, tuple) else outputs
-        return memory, (chosen.mode() if hasattr(chosen, "mode") else chosen.argmax(-1))[0]
+        distribution = outputs[0] if isinstance(outputs, tuple) else outputs
+        return memory, (distribution.mode() if hasattr(distribution, "mode") else distribution.argmax(-1))[0]
 
-    def played(key):
+    def episode_of(key):
         return environments.trace(environment, policy, memory, key, environment.max_steps)
 
-    episode = jax.device_get(jax.jit(played)(jax.random.key(flags.seed)))
-    states, seen, length = episode.state, episode.observation, int(episode.running.sum())
+    episode = jax.device_get(jax.jit(episode_of)(jax.random.key(flags.seed)))
+    states, observations, length = episode.state, episode.observation, int(episode.running.sum())
     while hasattr(states, "inner"):
         states = states.inner
-    every = max(1, length // _MOST_FRAMES)
-    moments = range(0, length, every)
-    frames = [draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), seen[t]) for t in moments]
+    interval = max(1, length // _MOST_FRAMES)
+    frame_steps = range(0, length, interval)
+    frames = [
+        draw_environment(flags.environment, jax.tree.map(lambda x, t=t: x[t], states), observations[t])
+        for t in frame_steps
+    ]
     if not frames or frames[0] is None:
         return []
-    shown = "each step" if every == 1 else f"one step in {every}"
-    note = f"Seed {seed}, the most probable or most valued action; {length} steps, {shown} shown."
-    return [film(frames, "An episode", note, 40 * every)]
+    frames_of = "each step" if interval == 1 else f"one step in {interval}"
+    caption = f"Seed {seed}, the most probable or most valued action; {length} steps, {frames_of} shown."
+    return [film(frames, "An episode", caption, 40 * interval)]
 
 
 def schedule(setup: Setup) -> Callable[[int], float]:
-    """Tell the learning rate at the start of each step.
+    """Build the learning-rate schedule.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
@@ -311,7 +314,7 @@ PENDULUM = {
     "eval_every": 20,
     "select": "last",
 }
-"""Defaults of actors and twin critics on the pendulum: a gradient step for each environment step."""
+"""Defaults of actors and twin critics on Pendulum: one gradient step per environment step."""
 
 
 def actor_twin_critic_fields(learner: Callable[..., Learner]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Returns of policies that have learnt nothing, to stand beside those that have."""
+"""Returns of untrained baseline policies."""
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ EPISODES = 100
 
 
 def trivial_returns(environment: Environment) -> dict[str, float]:
-    """Play a hundred episodes by each policy.
+    """Measure the mean return of each baseline policy over 100 episodes.
 
     Args:
-      environment: environment to play in.
+      environment: environment of the episodes.
 
     Returns:
       Mean returns: "random_return" of uniform actions and, where actions are continuous, "zero_return" of zeros.

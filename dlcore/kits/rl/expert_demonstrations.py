@@ -1,4 +1,4 @@
-"""The shared part of the experiments that imitate: an expert, its demonstrations as data, returns side by side."""
+"""Shared by imitation learning experiments: an expert, its demonstrations as data, a comparison of returns."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 NUM_RECORDED = 16
-"""Episodes in the file of an expert."""
+"""Number of episodes that an expert records."""
 _CLONE_STEPS = 1000
-"""Each on all steps that were selected."""
+"""Gradient steps of behavior cloning, each on all selected steps."""
 _SAME = ("environment", "time_limit", "mask_velocities", "stack_frames", "repeat_actions")
-"""What the default expert acts in."""
+"""Environment flags that the default expert shares."""
 
 SETTINGS = {
     **agents.SETTINGS,
@@ -60,10 +60,9 @@ SETTINGS = {
 
 
 def record_expert(flags: Flags) -> demos.Demonstrations:
-    """Load recorded episodes, or let an expert play them and keep them in its folder.
+    """Load recorded episodes, or record an expert's and save them in its folder.
 
-    The expert acts as it was tested, with its most probable action; of several seeds it is the one with the largest
-    mean return.
+    The expert takes its most probable action; of several seeds the one with the largest mean return is used.
 
     Args:
       flags: resolved settings; must contain SETTINGS. A smoke run without an expert uses an untrained network.
@@ -88,13 +87,13 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
         path = earlier_run.find_or_train(flags, "expert", "rl.ppo", words) / "demonstrations.npz"
         if not path.exists():
             demos.save(path, _recorded(path.parent, keys))
-    found = demos.load(path)
-    demos.check(found, environment)
-    return found
+    demonstrations = demos.load(path)
+    demos.check(demonstrations, environment)
+    return demonstrations
 
 
 def _recorded(folder: Path, keys: jax.Array) -> demos.Demonstrations:
-    """Episodes of the best seed of a run of rl.ppo."""
+    """Record episodes of the best seed of a run of rl.ppo."""
     phase = earlier_run.load(folder)
     if phase.flags.normalize_observation:
         allowed = "a run without --normalize_observation"
@@ -102,12 +101,12 @@ def _recorded(folder: Path, keys: jax.Array) -> demos.Demonstrations:
     environment, seeds = agents.environment_of(phase.flags), phase.flags.num_seeds
     model = networks.actor_critic(environment, **phase.flags.group("network"))
     params = [jax.tree.map(lambda x, k=k: x[k] if seeds > 1 else x, phase.params) for k in range(seeds)]
-    recorded = [demos.record(environment, greedy(model, one), keys) for one in params]
+    recorded = [demos.record(environment, greedy(model, seed_params), keys) for seed_params in params]
     return max(recorded, key=lambda episodes: episodes.mean_return)
 
 
 def greedy(model: nn.Module, params: Any) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Act by the most probable action of an actor and critic.
+    """Build the greedy policy of an actor-critic network.
 
     Args:
       model: `__call__(observations [B, ...]) -> (distribution over actions, values [B])`.
@@ -120,7 +119,7 @@ def greedy(model: nn.Module, params: Any) -> Callable[[jax.Array, jax.Array], ja
 
 
 def data(flags: Flags) -> Splits:
-    """Select the steps to learn from; validation and test are episodes to play.
+    """Select the steps to imitate; validation and test are episodes.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -136,13 +135,13 @@ def data(flags: Flags) -> Splits:
 
 
 def adversarial_data(flags: Flags) -> Splits:
-    """Select the steps to learn from, and number the environments to act in.
+    """Select the steps to imitate, and number the environments.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      As `data`, with two training sources: `demonstrations`, which also has `absorbing`, and `environments`.
+      See `data`, with two training sources: `demonstrations`, which also has `absorbing`, and `environments`.
 
     Raises:
       ValueError: the demonstrations are of another environment, or there are too few.
@@ -156,63 +155,63 @@ def _splits(flags: Flags, absorbing: bool) -> Splits:
     count = min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
     pairs = demos.select(recorded.first(count), flags.every, flags.seed, absorbing)
     spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}
-    note = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
-    return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(note,))
+    message = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
+    return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(message,))
 
 
 def clone_return(
-    environment: Environment, shown: dict[str, np.ndarray], played: dict, steps: int
+    environment: Environment, demonstrations: dict[str, np.ndarray], episodes: dict, steps: int
 ) -> Callable[[jax.Array], jax.Array]:
-    """Prepare to clone an expert from its steps, and to play.
+    """Build the function that clones an expert and measures the clone's return.
 
     Args:
       environment: environment to play in.
-      shown: demonstrations, from `dlcore.rl.demonstrations.select` with `absorbing`; absorbing steps are left out.
-      played: the batch of the episodes to play.
-      steps: number of steps of Adam, each on all of `shown`.
+      demonstrations: steps from `dlcore.rl.demonstrations.select` with `absorbing`; absorbing steps are left out.
+      episodes: batch of the episodes to evaluate on.
+      steps: number of Adam steps, each on all of `demonstrations`.
 
     Returns:
-      A function from a random key to the mean return [].
+      A function from a PRNG key to the mean return [].
     """
-    keep = ~shown["absorbing"]
-    pairs = {name: jnp.asarray(shown[name][keep]) for name in ("observation", "action")}
-    pairs["index"] = jnp.arange(int(keep.sum()))
+    is_step = ~demonstrations["absorbing"]
+    pairs = {name: jnp.asarray(demonstrations[name][is_step]) for name in ("observation", "action")}
+    pairs["index"] = jnp.arange(int(is_step.sum()))
     learner = behavior_cloning.learner(
         model=behavior_cloning.actor(environment), optimizer=create_optimizer("adam", 1e-3), environment=environment
     )
 
-    def trained(key):
+    def clone_and_evaluate(key):
         first = learner.init(key, pairs)
         state, _ = jax.lax.scan(lambda state, _: (learner.update(state, pairs)[0], None), first, None, steps)
-        return learner.predict(state, played)["return"].mean()
+        return learner.predict(state, episodes)["return"].mean()
 
-    return trained
+    return clone_and_evaluate
 
 
 def clone(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-    """Measure on the test split a policy that is cloned from the same steps.
+    """Build the evaluator of behavior cloning on the same steps, on the test split.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
       splits: the splits that `adversarial_data` returned.
-      split: "valid", for which there is no measure, or "test".
+      split: "valid", which has no evaluator, or "test".
 
     Returns:
       The evaluators, with `clone_return`.
     """
 
     def measure(acc) -> dict[str, float]:
-        shown, played = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
+        demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
         steps = 2 if setup.flags.smoke else _CLONE_STEPS
-        trained = clone_return(agents.environment_of(setup.flags), shown, played, steps)
-        return {"clone_return": float(jax.jit(trained)(jax.random.key(setup.flags.seed)))}
+        clone_and_evaluate = clone_return(agents.environment_of(setup.flags), demonstrations, episodes, steps)
+        return {"clone_return": float(jax.jit(clone_and_evaluate)(jax.random.key(setup.flags.seed)))}
 
-    measured = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
-    return [] if split == "valid" else [measured]
+    evaluator = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
+    return [] if split == "valid" else [evaluator]
 
 
 def comparison(context: ReportContext) -> Any:
-    """Show the return beside those of the expert and of a random policy.
+    """Compare the return with those of the expert and of a random policy.
 
     Args:
       context: the run's ReportContext.
@@ -231,8 +230,8 @@ def comparison(context: ReportContext) -> Any:
     table_rows = [{"": name, "mean return": round(value, 1)} for name, value in rows.items()]
     if len(by_seed) > 1:
         table_rows[1]["by seed"] = ", ".join(f"{value:.1f}" for value in by_seed)
-    count, every = context.flags.num_demonstrations, context.flags.every
-    steps = "all steps" if every == 1 else f"one step in {every}"
+    count, interval = context.flags.num_demonstrations, context.flags.every
+    steps = "all steps" if interval == 1 else f"one step in {interval}"
     return table(table_rows, "Returns", f"The expert showed {steps} of {count} episode{'s' if count > 1 else ''}.")
 
 

@@ -1,4 +1,4 @@
-"""What the report and the modes show of a segmenter: images under the colors of their classes, IoU by class, masks."""
+"""Results of a segmenter for the report and the modes: color overlays, IoU by class, masks."""
 
 from pathlib import Path
 from typing import Any
@@ -12,33 +12,33 @@ __all__ = ["describe", "panels", "pictures", "write"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
-    """Describe each image by the shares of its classes, the largest first.
+    """Describe each image by its class fractions, the largest first.
 
     Args:
       outputs: outputs of `predict`.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      {"shares": share of the pixels by class name, "text"}, one an image.
+      {"shares": fraction of the pixels by class name, "text"}, one per image.
     """
     names, rows = spec["class_names"], []
     for classes in outputs["classes"]:
-        shares = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size
-        order = [k for k in np.argsort(-shares, kind="stable") if shares[k] > 0]
+        fractions = np.bincount(classes.reshape(-1), minlength=len(names)) / classes.size
+        order = [k for k in np.argsort(-fractions, kind="stable") if fractions[k] > 0]
         rows.append(
             {
-                "shares": {names[k]: round(float(shares[k]), 4) for k in order},
-                "text": "  ".join(f"{names[k]} {100 * shares[k]:.1f} %" for k in order[:6]),
+                "shares": {names[k]: round(float(fractions[k]), 4) for k in order},
+                "text": "  ".join(f"{names[k]} {100 * fractions[k]:.1f} %" for k in order[:6]),
             }
         )
     return rows
 
 
 def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict) -> list[Path]:
-    """Write of each image NAME_mask.png, the number of each pixel's class, and NAME_overlay.png, with colors.
+    """Write NAME_mask.png, the class of each pixel, and NAME_overlay.png, with colors, of each image.
 
-    Both are of the size of the file that was read. The mask is of mode P: its palette shows the colors, its values are
-    the classes.
+    Both have the size of the input file. The mask has mode P: its palette shows the colors, its values are the
+    classes.
 
     Args:
       folder: output folder; created if it is missing.
@@ -56,20 +56,20 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     from dlcore.report.segmentation import overlay, palette
 
     folder.mkdir(parents=True, exist_ok=True)
-    colors, written = palette(spec["class_names"]), []
+    colors, files = palette(spec["class_names"]), []
     for name, stem, classes in zip(names, unique_stems(names), outputs["classes"], strict=True):
         image = load_image(name)
         mask = Image.fromarray(classes.astype(np.uint8)).resize(image.shape[1::-1], Image.Resampling.NEAREST)
         picture = Image.fromarray(overlay(image, np.asarray(mask), colors))
         mask.putpalette(colors.reshape(-1).tolist())
-        for kind, drawn in (("mask", mask), ("overlay", picture)):
-            written.append(folder / f"{stem}_{kind}.png")
-            drawn.save(written[-1])
-    return written
+        for kind, image_file in (("mask", mask), ("overlay", picture)):
+            files.append(folder / f"{stem}_{kind}.png")
+            image_file.save(files[-1])
+    return files
 
 
 def panels(context: ReportContext) -> list:
-    """Show the worst images, IoU by class beside what knows no image, confusions and the learning curves.
+    """Show the worst images, IoU by class with image-blind baselines, the confusion matrix and the learning curves.
 
     Args:
       context: the run's ReportContext.
@@ -101,14 +101,14 @@ def panels(context: ReportContext) -> list:
     ]
 
 
-def _confusion(classes: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    keep = truth != 255
-    pairs = num_classes * truth[keep].astype(np.int64) + classes[keep]
+def _confusion(classes: np.ndarray, targets: np.ndarray, num_classes: int) -> np.ndarray:
+    valid = targets != 255
+    pairs = num_classes * targets[valid].astype(np.int64) + classes[valid]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def pictures(context: ReportContext) -> dict[str, np.ndarray]:
-    """Draw the first four test images, predicted above true, for TensorBoard.
+    """Draw the first four test images, predictions above targets, for TensorBoard.
 
     Args:
       context: the run's ReportContext.

@@ -1,4 +1,4 @@
-"""The shared part of semantic segmentation's experiments: data by name, augmentation, class weights, the learner."""
+"""Shared by semantic segmentation experiments: data by name, augmentation, class weights, the learner."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +58,9 @@ SETTINGS = {
     ),
     "stuff": Setting(False, "scenes: tell the textures of the background apart, too"),
     "valid_fraction": Setting(
-        0.1, "folder: share of train set aside where there is no validation split", limits=Range(0.001, 0.9)
+        0.1,
+        "folder: fraction of train held out for validation if there is no validation split",
+        limits=Range(0.001, 0.9),
     ),
     "class_weights": Setting(
         "none",
@@ -121,14 +123,14 @@ DILATED = {
 
 
 def build(setup: Setup, model: nn.Module) -> Learner:
-    """Build the learner of a segmenter, with the optimizer, the augmentation and the weights that the flags describe.
+    """Build a segmenter's learner, with the optimizer, augmentation and class weights that the flags describe.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS and the learner's.
       model: the segmenter.
 
     Returns:
-      The learner; by the average of the parameters with `--ema`.
+      The learner; evaluated with the EMA of its parameters under `--ema`.
     """
     return optimizer.averaged(
         semantic.learner(
@@ -179,12 +181,12 @@ def data(flags: Flags) -> Splits:
     from dlcore.data.augment import channel_statistics
     from dlcore.data.segmentation import class_pixels
 
-    train, valid, test, notes = (_scenes if flags.dataset == "scenes" else _folder)(flags)
+    train, valid, test, messages = (_scenes if flags.dataset == "scenes" else _folder)(flags)
     mean, std = channel_statistics(train)
     num_classes = len(train.class_names)
-    pixels, beside = class_pixels(train, num_classes)
-    known = baselines(train.arrays["semantic"], test.arrays["semantic"], num_classes)
-    said = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
+    pixels, pixels_of_images = class_pixels(train, num_classes)
+    baseline_iou = baselines(train.arrays["semantic"], test.arrays["semantic"], num_classes)
+    summary = ", ".join(f"{name} {value:.3f}" for name, value in baseline_iou.items())
     spec = {
         "dataset": "scenes" if flags.dataset == "scenes" else Path(flags.data_dir).name,
         "class_names": list(train.class_names),
@@ -193,10 +195,12 @@ def data(flags: Flags) -> Splits:
         "mean": [float(m) for m in mean],
         "std": [float(s) for s in std],
         "class_pixels": pixels.tolist(),
-        "pixels_beside": beside.tolist(),
-        "baselines": known,
+        "pixels_beside": pixels_of_images.tolist(),
+        "baselines": baseline_iou,
     }
-    return Splits(train, valid, test, spec, (*notes, f"mean IoU of the test split without a look at it: {said}"))
+    return Splits(
+        train, valid, test, spec, (*messages, f"mean IoU of image-blind baselines on the test split: {summary}")
+    )
 
 
 def _scenes(flags: Flags):
@@ -206,7 +210,7 @@ def _scenes(flags: Flags):
     if height != width:
         raise ValueError(f"image_size={flags.image_size}: scenes are square; allowed: equal height and width")
     counts = (flags.num_scenes, max(8, flags.num_scenes // 10), max(8, flags.num_scenes // 6))
-    # Seeds are not those of the run, so that every run is tested on the same scenes.
+    # Fixed seeds: every run is tested on the same scenes.
     sources = [
         scene_maps(n, seed, stuff=flags.stuff, size=height, largest=height // 2) for seed, n in enumerate(counts)
     ]
@@ -220,17 +224,17 @@ def _folder(flags: Flags):
     if flags.data_dir is None:
         raise ValueError("data_dir=None: missing; allowed: a folder or .zip of images and masks")
     splits = segmentation_splits(flags.data_dir, flags.image_size)
-    notes = [note for source in splits.values() for note in source.notes]
-    train, valid, test, done = complete_splits(splits, flags.valid_fraction, flags.seed)
-    return train, valid, test, tuple(dict.fromkeys((*notes, *done)))
+    messages = [message for source in splits.values() for message in source.notes]
+    train, valid, test, carving_messages = complete_splits(splits, flags.valid_fraction, flags.seed)
+    return train, valid, test, tuple(dict.fromkeys((*messages, *carving_messages)))
 
 
 def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str, float]:
-    """Measure two predictions that do not look at the image: one class, and the most frequent class of each position.
+    """Measure two image-blind baselines: the most frequent class, and the most frequent class of each position.
 
     Args:
-      train: [N, H, W] int, labels to count.
-      test: [M, H, W] int, labels to measure on.
+      train: [N, H, W] int, training labels.
+      test: [M, H, W] int, test labels.
       num_classes: C.
 
     Returns:
@@ -238,39 +242,39 @@ def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str
     """
     from dlcore.metrics import iou_per_class
 
-    here = np.stack([(train == k).sum(0) for k in range(num_classes)])
-    there = np.stack([(test == k).sum(0) for k in range(num_classes)])
+    train_counts = np.stack([(train == k).sum(0) for k in range(num_classes)])
+    test_counts = np.stack([(test == k).sum(0) for k in range(num_classes)])
 
-    def mean_iou(guess: np.ndarray) -> float:
-        """Of one map [H, W] for all images."""
+    def mean_iou(predicted: np.ndarray) -> float:
+        """Compute the mean IoU of one map [H, W] for all images."""
         confusion = np.zeros((num_classes, num_classes))
         for k in range(num_classes):
-            confusion[:, k] = there[:, guess == k].sum(1)
+            confusion[:, k] = test_counts[:, predicted == k].sum(1)
         return float(np.nanmean(iou_per_class(confusion)))
 
-    position = here.argmax(0)
+    position = train_counts.argmax(0)
     return {
-        "most frequent class": mean_iou(np.full(position.shape, here.sum((1, 2)).argmax())),
+        "most frequent class": mean_iou(np.full(position.shape, train_counts.sum((1, 2)).argmax())),
         "most frequent class of each position": mean_iou(position),
     }
 
 
 def class_weights(kind: str, spec: dict) -> np.ndarray | None:
-    """Weigh the classes in the loss.
+    """Compute the class weights of the loss.
 
     Args:
       kind: none, median or enet.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      [C]; None where all weigh alike.
+      [C]; None for equal weights.
     """
     from dlcore.losses import enet_weights, median_frequency_weights
 
     if kind == "none":
         return None
-    pixels, beside = (np.array(spec[name], np.float32) for name in ("class_pixels", "pixels_beside"))
-    return np.asarray(enet_weights(pixels) if kind == "enet" else median_frequency_weights(pixels, beside))
+    pixels, pixels_of_images = (np.array(spec[name], np.float32) for name in ("class_pixels", "pixels_beside"))
+    return np.asarray(enet_weights(pixels) if kind == "enet" else median_frequency_weights(pixels, pixels_of_images))
 
 
 def augmentation(flags: Flags, spec: dict):
@@ -281,18 +285,18 @@ def augmentation(flags: Flags, spec: dict):
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      `(key, example) -> example`, as `dlcore.data.augment.examples` has them; None for none.
+      `(key, example) -> example`, see `dlcore.data.augment.examples`; None for none.
     """
     from dlcore.data.augment import color_jitter, compose_examples, random_flip_example, random_zoom_example
 
-    drawn, parts = flags.dataset == "scenes", []
-    flip = ("both" if drawn else "horizontal") if flags.flip == "auto" else flags.flip
+    is_scenes, parts = flags.dataset == "scenes", []
+    flip = ("both" if is_scenes else "horizontal") if flags.flip == "auto" else flags.flip
     if flip != "none":
         parts.append(random_flip_example(0.5, 0.5 if flip == "both" else 0.0))
-    zoom = flags.zoom or ((1.0, 1.0) if drawn else (0.75, 1.5))
+    zoom = flags.zoom or ((1.0, 1.0) if is_scenes else (0.75, 1.5))
     if tuple(zoom) != (1, 1):
         parts.append(random_zoom_example(*zoom))
-    strength = flags.jitter if flags.jitter is not None else (0.0 if drawn else 0.3)
+    strength = flags.jitter if flags.jitter is not None else (0.0 if is_scenes else 0.3)
     if strength:
         mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
         jitter = color_jitter(strength, strength, strength)

@@ -1,20 +1,20 @@
-"""What experiments of self-supervised learning share: data and views, an encoder, one protocol, panels.
+"""Shared by self-supervised experiments: data and views, an encoder, one evaluation protocol, panels.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=simclr.learner, build=build, modules={"embedder": Embedder},
     defaults={**encoders.DEFAULTS, "steps": 400}, smoke=encoders.SMOKE, **encoders.SHARED
 )
 
-The protocol judges every pretext by what comes after it, each number beside that of the untrained encoder:
+The protocol evaluates the encoder of every pretext task on downstream tasks, beside the untrained encoder:
 
-    knn              a vote of --knn_k neighbors among --bank_size labeled features, temperature 0.07
+    knn              weighted k-NN: --knn_k neighbors among --bank_size labeled features, temperature 0.07
     probe            logistic regression on the same features
-    fine_tune_N      all weights go on learning with N labels, --fine_tune of them
-    supervised       the same encoder, trained by the bank's labels alone (--supervised; it costs)
+    fine_tune_N      fine-tuning of all weights with N labels, one N for each value of --fine_tune
+    supervised       the same encoder, trained only on the bank's labels (with --supervised; slow)
 
-`unlabeled` takes the labels out of every batch before the learner sees it. A learner whose `predict` gives `features`
-and `untrained`, and whose state has a `--model` under "backbone", needs no more than `SHARED`; one with another encoder
-passes `encoder=` to `evaluators`.
+`unlabeled` removes the labels from every batch of the learner. A learner whose `predict` returns `features` and
+`untrained`, and whose state has a `--model` under "backbone", needs only `SHARED`; one with another encoder passes
+`encoder=` to `evaluators`.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ SETTINGS = {
     ),
     "supervised": Setting(False, "at the end, train the encoder by the bank's labels too, to compare"),
 }
-"""Of every pretext."""
+"""Settings of every pretext task."""
 
 DEFAULTS = {"embedder.proj_dim": 64, "eval_every": 100, "weight_decay": 1e-4, "select": "last"}
 
@@ -94,10 +94,10 @@ SMOKE = {
 }
 
 TEMPERATURE = 0.07
-"""Of the vote of k-NN."""
+"""Temperature of the weighted k-NN."""
 
 AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
-"""What `--views=auto` stands for; color for other names."""
+"""Augmentation of `--views=auto` by data set; color for other names."""
 
 
 def augmentation(flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -113,7 +113,7 @@ def augmentation(flags: Flags) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 
 def data(flags: Flags) -> Splits:
-    """Load the splits by name. A folder of images needs no class folders: without labels the loss is the measure.
+    """Load the splits by name. A folder of images needs no class folders; without labels the loss is the headline.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -124,15 +124,15 @@ def data(flags: Flags) -> Splits:
     splits = labeled_images.data(flags, labels=False)
     if splits.spec["num_classes"] > 1:
         return splits
-    note = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
-    return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, note))
+    message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
+    return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, message))
 
 
 def unlabeled(learner: Learner) -> Learner:
-    """Take the labels out of every batch before a learner sees it; measures still have them.
+    """Remove the labels from every batch of a learner; evaluators still get them.
 
     Args:
-      learner: learner that finds its own targets.
+      learner: learner that makes its own targets.
 
     Returns:
       The learner, none of whose functions gets `label`.
@@ -166,7 +166,7 @@ def encoder(
     method: str = "features",
     read: Callable[[Any], jax.Array] = pooled,
 ) -> Encoder:
-    """Describe the encoder of a state to fine-tuning: images are augmented as a classifier's are.
+    """Describe the encoder for fine-tuning; images are augmented as a classifier's are.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
@@ -177,7 +177,7 @@ def encoder(
       read: function from the result of `method` to features [B, D]; `pooled` averages the last map.
 
     Returns:
-      What `fine_tuning` needs.
+      The encoder, for `fine_tuning`.
     """
     model = backbone.build(setup, num_classes=1, axis_name=None) if model is None else model
     prepare, augment = prepare or labeled_images.preprocess(setup), labeled_images.augmentation(setup.flags, setup.spec)
@@ -187,51 +187,53 @@ def encoder(
         return dict(model.init(key, zeros, train=False, method=method))
 
     def apply(variables: dict, batch: jax.Array, key: jax.Array | None) -> tuple[jax.Array, dict]:
-        others = {name: leaves for name, leaves in variables.items() if name != "params"}
+        model_state = {name: leaves for name, leaves in variables.items() if name != "params"}
         x, train = prepare(batch), key is not None
         if train and augment is not None:
             x = jax.vmap(augment)(jax.random.split(key, len(x)), x)
         dropout = jax.random.fold_in(key, len(x)) if train else None
-        out, others = apply_model(model, variables["params"], others, x, train=train, rng=dropout, method=method)
-        return read(out), others
+        out, model_state = apply_model(
+            model, variables["params"], model_state, x, train=train, rng=dropout, method=method
+        )
+        return read(out), model_state
 
     def backbone_of(state: Any) -> dict:
         trees = {"params": state.params, **state.model_state}
         return {name: leaves["backbone"] for name, leaves in trees.items() if "backbone" in leaves}
 
     def trained(state: Any) -> dict:
-        """Those that this encoder has: the weights of a decoder stay behind."""
-        given, own = (variables or backbone_of)(state), jax.eval_shape(init, jax.random.key(0))
-        return {name: {key: given[name][key] for key in leaves} for name, leaves in own.items()}
+        """Return the variables of this encoder, without a decoder's."""
+        variables_of_state, shapes = (variables or backbone_of)(state), jax.eval_shape(init, jax.random.key(0))
+        return {name: {key: variables_of_state[name][key] for key in leaves} for name, leaves in shapes.items()}
 
     return Encoder(init, apply, trained)
 
 
 def check(flags: Flags) -> None:
-    """Check that a well-known data set has as many images as `--fine_tune` asks labels of.
+    """Check that a well-known data set has as many images as the labels that `--fine_tune` requests.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Raises:
-      FlagError: an amount is no number of labels, or there are fewer images.
+      FlagError: an amount is no number of labels, or exceeds the number of images.
     """
     fine_tune_counts(flags, TRAIN_SIZES.get(flags.dataset, 2**63), 1)
 
 
 def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
-    """Count the labels that `--fine_tune` asks for.
+    """Compute the numbers of labels that `--fine_tune` requests.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
-      train_size: training images.
+      train_size: number of training images.
       num_classes: number of classes.
 
     Returns:
-      Counts, rising.
+      Counts in ascending order.
 
     Raises:
-      FlagError: an amount is no number of labels, or there are fewer images.
+      FlagError: an amount is no number of labels, or exceeds the number of images.
     """
     try:
         return label_counts(flags.fine_tune, train_size, num_classes)
@@ -240,7 +242,7 @@ def fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[i
 
 
 def notes(setup: Setup, splits: Splits) -> list[str]:
-    """Say how the features will be judged.
+    """Describe the evaluation protocol.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
@@ -250,7 +252,7 @@ def notes(setup: Setup, splits: Splits) -> list[str]:
       Lines to print.
 
     Raises:
-      FlagError: `--fine_tune` asks for more labels than there are.
+      FlagError: `--fine_tune` requests more labels than there are.
     """
     return [_protocol(setup.flags, splits)] if _has_labels(splits) else []
 
@@ -308,19 +310,19 @@ def evaluators(
     encoder: Callable[[Setup], Encoder] = encoder,
     embeddings: bool = False,
 ) -> list[Evaluator]:
-    """Judge features by the protocol: k-NN after each validation, and at the end the rest too.
+    """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS.
       data: the splits.
       split: "valid" or "test".
-      encoder: tells fine-tuning what the encoder is.
-      embeddings: whether `predict` gives the `embeddings` of a head, which are measured as well.
+      encoder: Setup -> encoder to fine-tune.
+      embeddings: whether `predict` returns the `embeddings` of a head, which are evaluated too.
 
     Returns:
-      The accuracies `knn` and `knn_untrained`; of "test" also `probe`, `probe_untrained`, `fine_tune_N` and
-      `fine_tune_N_untrained`, and with `--supervised` those of the supervised encoder. Of embeddings `uniformity`, and
-      of "test" `probe_head`. Of images without labels `uniformity` alone.
+      Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
+      `fine_tune_N` and `fine_tune_N_untrained`, and with `--supervised` of the supervised encoder. Embeddings add
+      `uniformity`, and on "test" `probe_head`. Images without labels have `uniformity` alone.
     """
     from dlcore.data.bank_and_queries import bank_and_queries
     from dlcore.evaluators.knn import knn
@@ -360,11 +362,11 @@ def evaluators(
 
 
 def panels(context: ReportContext, more: Sequence = ()) -> list:
-    """Show the protocol's numbers, nearest neighbors, the plane of the features, and the curves.
+    """Show the protocol's results, nearest neighbors, a 2-D projection of the features, and the curves.
 
     Args:
       context: the ReportContext.
-      more: panels of the pretext itself, after the numbers.
+      more: panels of the pretext task, after the results.
 
     Returns:
       Report panels.
@@ -377,8 +379,8 @@ def panels(context: ReportContext, more: Sequence = ()) -> list:
     test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
     tables = []
     if _has_labels(context.data):
-        note = f"Accuracy on the test split. {_protocol(flags, context.data)}"
-        tables = [report.accuracy_table(context.numbers, note)]
+        caption = f"Accuracy on the test split. {_protocol(flags, context.data)}"
+        tables = [report.accuracy_table(context.numbers, caption)]
     return [
         *tables,
         *more,
@@ -390,7 +392,7 @@ def panels(context: ReportContext, more: Sequence = ()) -> list:
 
 
 def view_panels(context: ReportContext) -> list:
-    """Show what `panels` does, and pairs of views.
+    """Show the panels of `panels`, and pairs of views.
 
     Args:
       context: the ReportContext.
@@ -402,10 +404,10 @@ def view_panels(context: ReportContext) -> list:
     from dlcore.report import self_supervised as report
     from dlcore.self_supervised.views import two_views
 
-    shown = to_float(context.data.test.arrays["image"][:12])
-    keys = jax.random.split(jax.random.key(context.flags.seed), len(shown))
-    views = jax.jit(lambda: two_views(augmentation(context.flags), lambda x: x, keys, shown))()
-    return panels(context, [report.view_pairs(shown, *views)])
+    images = to_float(context.data.test.arrays["image"][:12])
+    keys = jax.random.split(jax.random.key(context.flags.seed), len(images))
+    views = jax.jit(lambda: two_views(augmentation(context.flags), lambda x: x, keys, images))()
+    return panels(context, [report.view_pairs(images, *views)])
 
 
 SHARED = {
@@ -421,7 +423,7 @@ SHARED = {
     "notes": notes,
     "panels": panels,
 }
-"""Arguments of `Experiment` that are the same for every pretext on labeled images."""
+"""Arguments of `Experiment` that are the same for every pretext task on labeled images."""
 
 CONTRASTIVE = {
     **SHARED,
@@ -432,4 +434,4 @@ CONTRASTIVE = {
     "evaluators": partial(evaluators, embeddings=True),
     "panels": view_panels,
 }
-"""Those of experiments that compare two views by an `Embedder`."""
+"""Arguments of experiments that compare two views by an `Embedder`."""

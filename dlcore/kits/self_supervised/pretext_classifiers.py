@@ -1,4 +1,4 @@
-"""What experiments share whose pretext makes its own labels: the network, and a sheet of the task in the report.
+"""Shared by experiments whose pretext task is classification: the network, and examples of the task in the report.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=rotation.learner, build=build,
@@ -50,12 +50,12 @@ SHARED = {
     "smoke": SMOKE,
     "loss_tolerance": 0.5,
 }
-"""Arguments of `Experiment` that are the same for all."""
+"""Arguments of `Experiment` that all of them share."""
 
 SHOWN = 24
 
 HELD_OUT = 500
-"""Clips of the validation and of the test split, at most."""
+"""Largest number of clips of the validation and of the test split."""
 
 CLIPS = {
     **SHARED,
@@ -65,16 +65,16 @@ CLIPS = {
         "num_clips": Setting(2000, "training clips", limits=Range(20)),
     },
 }
-"""SHARED of pages whose clips a program draws."""
+"""SHARED of pages with synthetic clips."""
 
 
 def clip_splits(flags: Flags, source: Callable[[int, int], Source], dataset: str, class_names: Sequence[str]) -> Splits:
-    """Draw the splits of a data set of clips.
+    """Generate the splits of a data set of clips.
 
     Args:
       flags: `num_clips` and `seed`.
-      source: (count, seed) -> clips, with a frame of each as `image`, [N, H, W, C] uint8, and its `label`.
-      dataset: its name.
+      source: (count, seed) -> clips, with one frame of each as `image`, [N, H, W, C] uint8, and its `label`.
+      dataset: name of the data set.
       class_names: names of the classes, in the order of the labels.
 
     Returns:
@@ -82,21 +82,21 @@ def clip_splits(flags: Flags, source: Callable[[int, int], Source], dataset: str
     """
     held_out = min(HELD_OUT, flags.num_clips)
     train, valid, test = (source(n, 3 * flags.seed + k) for k, n in enumerate((flags.num_clips, held_out, held_out)))
-    shown = train.arrays["image"] / 255
+    pixels = train.arrays["image"] / 255
     spec = {
         "dataset": dataset,
         "class_names": list(class_names),
         "num_classes": len(class_names),
-        "image_shape": list(shown.shape[1:]),
-        "mean": shown.mean((0, 1, 2)).tolist(),
-        "std": shown.std((0, 1, 2)).tolist(),
-        "batch": batch_facts(train) | labeled_images.labeled_batch(shown.shape[1:]),
+        "image_shape": list(pixels.shape[1:]),
+        "mean": pixels.mean((0, 1, 2)).tolist(),
+        "std": pixels.std((0, 1, 2)).tolist(),
+        "batch": batch_facts(train) | labeled_images.labeled_batch(pixels.shape[1:]),
     }
     return Splits(train, valid, test, spec)
 
 
 def enlarge(flags: Flags, spec: dict) -> Preprocess:
-    """Build the function from the data's images to those that a task takes.
+    """Build the function from the data's images to a task's input.
 
     Args:
       flags: `input_size`.
@@ -111,7 +111,7 @@ def enlarge(flags: Flags, spec: dict) -> Preprocess:
 def build(
     make_learner: Callable[..., Learner], setup: Setup, num_classes: int | None = None, **arguments: Any
 ) -> Learner:
-    """Build a learner of pieces from the flags.
+    """Build the learner of a pretext task from the flags.
 
     Args:
       make_learner: the technique's factory.
@@ -139,44 +139,44 @@ def build(
 
 
 def task_accuracy(source: Any, name: str) -> Evaluator:
-    """Measure how often the task is solved on a source of its own, drawn as `evaluate` does.
+    """Build the evaluator of a pretext task's accuracy on a source of its own.
 
     Args:
       source: source of the examples.
       name: name of the metric.
 
     Returns:
-      An evaluator of one number.
+      The evaluator of one metric.
     """
 
     def add(acc: tuple[int, int] | None, outputs: dict, rows: dict) -> tuple[int, int]:
-        right, count = acc or (0, 0)
-        return right + int((outputs["guess"] == outputs["target"]).sum()), count + len(outputs["guess"])
+        num_correct, count = acc or (0, 0)
+        return num_correct + int((outputs["guess"] == outputs["target"]).sum()), count + len(outputs["guess"])
 
     return Evaluator(add, lambda acc: {name: acc[0] / acc[1]}, source, (name,))
 
 
-def _drawn(context: ReportContext, task: Task, count: int) -> Any:
-    """[N, P, h, w, C], the pieces of the first test examples, as `predict` saw them."""
+def _task_inputs(context: ReportContext, task: Task, count: int) -> Any:
+    """Return the pieces of the first test examples, as `predict` gets them, [N, P, h, w, C]."""
     rows = context.data.test[:count]
     rows["image"] = enlarge(context.flags, context.spec)(rows["image"])
     return jax.device_get(jax.jit(jax.vmap(task))(example_keys(context.state.rng, rows), rows)[0])
 
 
 def nearest_pieces(context: ReportContext, task: Task, count: int = 1000) -> Any:
-    """Show pieces whose features are most similar, each the first of its image.
+    """Show the first piece of some images beside the pieces with the most similar features.
 
     Args:
       context: the ReportContext.
       task: the learner's task.
-      count: test images whose pieces are searched.
+      count: number of test images to search.
 
     Returns:
       A panel.
     """
     from dlcore.report import self_supervised as report
 
-    pieces = _drawn(context, task, count)[:, 0]
+    pieces = _task_inputs(context, task, count)[:, 0]
     labels, features = context.data.test.arrays["label"][:count], context.outputs["pieces"][:count, 0]
     panel = report.nearest_neighbors(pieces, labels, features, context.spec["class_names"])
     return panel._replace(title="Nearest patches", note="Left a patch, then the patches of the most similar features.")
@@ -189,21 +189,21 @@ def panels(
     nearest: bool = False,
     picture: Callable[[Any], np.ndarray] = np.asarray,
 ) -> list:
-    """Show what `encoders.panels` does, and the task as the network saw it.
+    """Show the panels of `encoders.panels`, and examples of the task with predictions.
 
     Args:
       context: the ReportContext.
-      task: the task that the run's flags name.
+      task: flags -> pretext task.
       names: names of the pretext task's classes; by default their numbers.
-      nearest: whether to show pieces with similar features.
-      picture: the task's pieces, of many examples, to images [N, P, h, w, C].
+      nearest: show pieces with similar features.
+      picture: function from the pieces of many examples to images [N, P, h, w, C].
 
     Returns:
       Report panels.
     """
     from dlcore.report import self_supervised as report
 
-    drawn = task(context.flags)
-    guess, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
-    more = [report.task_sheet(picture(_drawn(context, drawn, SHOWN)), target, guess, names)]
-    return encoders.panels(context, [*more, *([nearest_pieces(context, drawn)] if nearest else [])])
+    run_task = task(context.flags)
+    predicted, target = (context.outputs[name][:SHOWN] for name in ("guess", "target"))
+    more = [report.task_sheet(picture(_task_inputs(context, run_task, SHOWN)), target, predicted, names)]
+    return encoders.panels(context, [*more, *([nearest_pieces(context, run_task)] if nearest else [])])

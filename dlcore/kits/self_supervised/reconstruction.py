@@ -1,4 +1,4 @@
-"""What experiments share whose pretext fills something in: colored crops, the network, and pictures in the report.
+"""Shared by experiments whose pretext task is reconstruction: photo crops, the network, and pictures in the report.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=colorization.learner, build=build, evaluators=evaluators,
@@ -68,13 +68,13 @@ def data(flags: Flags) -> Splits:
 
 
 def data_with_mean_image(flags: Flags) -> Splits:
-    """Load what `data` does, and note what the mean image reaches, where a task hides most of an image.
+    """Load what `data` loads, and report the error of the mean image, the baseline of tasks that hide most of an image.
 
     Args:
       flags: resolved settings; must contain `encoders.SETTINGS`.
 
     Returns:
-      The splits; a note has the mean squared error of the training split's mean image on the test split.
+      The splits; a message gives the mean squared error of the training split's mean image on the test split.
     """
     splits = data(flags)
     train, test = (np.asarray(to_float(split.arrays["image"][:10_000])) for split in (splits.train, splits.test))
@@ -83,7 +83,7 @@ def data_with_mean_image(flags: Flags) -> Splits:
 
 
 def build(make_learner: Callable[..., Learner], setup: Setup, channels: int | None = None) -> Learner:
-    """Build a learner that fills in from the flags.
+    """Build the learner of a reconstruction task from the flags.
 
     Args:
       make_learner: the technique's factory.
@@ -108,7 +108,7 @@ def build(make_learner: Callable[..., Learner], setup: Setup, channels: int | No
 def evaluators(
     setup: Setup, splits: Splits, split: str, present: Callable[[Flags], Present] | None = None
 ) -> list[Evaluator]:
-    """Judge features by the protocol, of images as the encoder has learned to see them.
+    """Build the protocol's evaluators, on images transformed as in the pretext task.
 
     Args:
       setup: facts of the run; its flags must contain SHARED.
@@ -117,25 +117,25 @@ def evaluators(
       present: flags -> transform of the shown images; None shows images unchanged.
 
     Returns:
-      Those of `encoders.evaluators`.
+      The evaluators, see `encoders.evaluators`.
     """
     if present is None:
         return encoders.evaluators(setup, splits, split)
-    shown, spec = present(setup.flags), setup.spec
+    transform, spec = present(setup.flags), setup.spec
     normalize = normalizer(spec["mean"], spec["std"], dtype=setup.dtype)
 
     def prepare(batch: jax.Array) -> jax.Array:
-        return normalize(jax.vmap(shown)(enlarge(setup.flags, spec)(batch)))
+        return normalize(jax.vmap(transform)(enlarge(setup.flags, spec)(batch)))
 
     return encoders.evaluators(setup, splits, split, encoder=partial(encoders.encoder, prepare=prepare))
 
 
 def panels(context: ReportContext, task: Callable[[Flags], Callable[[jax.Array, jax.Array], FillIn]]) -> list:
-    """Show what `encoders.panels` does, and images beside what was shown, answered and true.
+    """Show the panels of `encoders.panels`, and inputs, baselines, predictions and targets.
 
     Args:
       context: the ReportContext.
-      task: the task that the run's flags name.
+      task: flags -> pretext task.
 
     Returns:
       Report panels.
@@ -143,19 +143,19 @@ def panels(context: ReportContext, task: Callable[[Flags], Callable[[jax.Array, 
     from dlcore.report.generative import sample_rows
 
     rows = context.data.test[:SHOWN]
-    drawn = jax.jit(jax.vmap(task(context.flags)))(
+    filled = jax.jit(jax.vmap(task(context.flags)))(
         example_keys(context.state.rng, rows), enlarge(context.flags, context.spec)(rows["image"])
     )
-    weight = np.asarray(drawn.weight)[..., None]
-    truth, trivial = np.asarray(drawn.target), np.clip(drawn.trivial, 0, 1)
-    answer = weight * context.outputs["answer"][: len(truth)] + (1 - weight) * truth
-    named = {
-        "what the network sees": np.clip(drawn.input, 0, 1),
-        "the answer without a network": weight * trivial + (1 - weight) * truth,
-        "the network's answer": answer,
-        "the truth": truth,
+    weight = np.asarray(filled.weight)[..., None]
+    targets, trivial = np.asarray(filled.target), np.clip(filled.trivial, 0, 1)
+    predicted = weight * context.outputs["answer"][: len(targets)] + (1 - weight) * targets
+    pictures = {
+        "input": np.clip(filled.input, 0, 1),
+        "baseline": weight * trivial + (1 - weight) * targets,
+        "prediction": predicted,
+        "target": targets,
     }
-    return encoders.panels(context, [sample_rows(named, "Filled in", "Test images, the first ones.")])
+    return encoders.panels(context, [sample_rows(pictures, "Filled in", "Test images, the first ones.")])
 
 
 SHARED = {
@@ -165,4 +165,4 @@ SHARED = {
     "data": data,
     "evaluators": evaluators,
 }
-"""Arguments of `Experiment` that are the same for all."""
+"""Arguments of `Experiment` that all of them share."""

@@ -1,14 +1,14 @@
-"""What experiments of semi-supervised learning share: few labels, two streams, two views, the supervised baseline.
+"""Shared by semi-supervised experiments: few labels, two streams, two views, the supervised baseline.
 
 experiment = Experiment(
     file=__file__, doc=__doc__, learner=fixmatch.learner, build=partial(classifiers.build, fixmatch.learner),
     defaults={**classifiers.DEFAULTS, "unlabeled_ratio": 7}, **classifiers.SHARED
 )
 
-Labeled images are `--labels_per_class` of each class, drawn by `--label_seed`; the unlabeled stream is the whole
-training split, the labeled images among them. `accuracy` is the technique's, `accuracy_supervised` that of the
+`--label_seed` samples `--labels_per_class` labeled images of each class; the unlabeled stream is the whole training
+split, including the labeled images. `accuracy` is the technique's, `accuracy_supervised` that of the
 supervised baseline, and `gain` the difference; `--twin=false` trains the technique alone, in about half of the time.
-The validation split keeps 10 labeled images of each class, as few labels leave no thousands to tune by.
+The validation split keeps 10 labeled images of each class: a large one would not be realistic with few labels.
 """
 
 import inspect
@@ -95,7 +95,7 @@ def data(flags: Flags) -> Splits:
       flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      The splits; the notes say which labels were sampled.
+      The splits; a message says how many labels were sampled.
 
     Raises:
       ValueError: see `dlcore.kits.images.labeled_images.data`; a class has too few images.
@@ -131,7 +131,7 @@ def data(flags: Flags) -> Splits:
 
 
 def strong_view(flags: Flags, spec: dict):
-    """Build the strong view: the operations of `--strong` on top of a weak view, then a square cut out.
+    """Build the strong view: the weak view, the operations of `--strong`, then cutout.
 
     Args:
       flags: `strong`, and those of `labeled_images.SETTINGS`.
@@ -175,7 +175,7 @@ def build(technique: Callable[..., Learner], setup: Setup) -> Learner:
 
     Args:
       technique: the `learner` of a file of dlcore.semi_supervised.
-      setup: facts of the run, with the flags of SETTINGS, and `strong` where the technique takes such a view.
+      setup: facts of the run, with the flags of SETTINGS, and `strong` if the technique takes a strong view.
 
     Returns:
       The learner of both, or of the technique alone.
@@ -197,7 +197,7 @@ def start(setup: Setup) -> Start | None:
       setup: facts of the run; its flags must contain SHARED.
 
     Returns:
-      State -> State with the weights in all of them; None without `--init_from`.
+      State -> State with the weights in technique, teacher and baseline; None without `--init_from`.
 
     Raises:
       ValueError: when applied or checked: the weights are of another model, or do not fit.
@@ -218,7 +218,7 @@ def start(setup: Setup) -> Start | None:
 
 
 def _classifier_of(state: Any) -> Any:
-    """The state of the classifier: of a GAN that of its discriminator, else the state itself."""
+    """Return the classifier's state: a GAN's discriminator, else the state itself."""
     if not isinstance(state, PlayerState):
         return state
     params, opt_state, model_state = (
@@ -228,7 +228,7 @@ def _classifier_of(state: Any) -> Any:
 
 
 def _with_weights(classifier_start: Start, state: Any) -> Any:
-    """A state whose classifier has the weights; its teacher, where there is one, starts as the student."""
+    """Return a state whose classifier has the weights; a teacher starts as the student."""
     classifier = classifier_start.replace(_classifier_of(state))
     weights = {"params": classifier.params, "model_state": classifier.model_state}
     if isinstance(state, PlayerState):
@@ -242,7 +242,7 @@ def _with_weights(classifier_start: Start, state: Any) -> Any:
 
 
 def expected_loss(setup: Setup) -> float:
-    """Compute the loss at initialization, of a technique whose unlabeled loss starts at 0 and of its baseline.
+    """Compute the initial loss of a technique whose unlabeled loss starts at 0, and of its baseline.
 
     Args:
       setup: facts of the run.

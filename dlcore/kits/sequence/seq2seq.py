@@ -1,4 +1,4 @@
-"""What experiments that turn one sequence into another share: their networks, their inputs and what they show."""
+"""Shared by sequence-to-sequence experiments: networks, inputs and panels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,11 +35,11 @@ MODEL = Setting(
     essential=True,
 )
 MODULES = {"rnn": RecurrentEncoderDecoder, "transformer": Transformer}
-"""Whose fields are flags: `--rnn.FIELD` of rnn and attention, `--transformer.FIELD`."""
+"""Modules whose fields are flags: `--rnn.FIELD` of rnn and attention, `--transformer.FIELD`."""
 
 
 SHORTEST = {"source": [[2], "int32"], "target": [[3], "int32"]}
-"""`batch` of `Splits.spec`: a pair of one word each, with its marks; nothing that is trained depends on the length."""
+"""`batch` of `Splits.spec`: a pair of one word each with special tokens; no parameter depends on the length."""
 
 
 def network(setup: Setup) -> Any:
@@ -61,24 +61,24 @@ def network(setup: Setup) -> Any:
 
 
 def vocabularies(spec: dict) -> tuple[Words | BytePairs, Words | BytePairs]:
-    """Read the vocabularies that a run has saved.
+    """Read the vocabularies of a run.
 
     Args:
-      spec: facts of the data, with `vocabulary`, and `source_vocabulary` where the source has one of its own.
+      spec: facts of the data, with `vocabulary`, and `source_vocabulary` if the source has its own.
 
     Returns:
-      (of the source, of the target), one and the same where they share it.
+      (source vocabulary, target vocabulary); the same object if they share it.
     """
     target = vocabulary_from_dict(spec["vocabulary"])
     return vocabulary_from_dict(spec["source_vocabulary"]) if "source_vocabulary" in spec else target, target
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    """Read the sequences that `--input` names: a text file with one a line, or one sequence as it is.
+    """Read the sequences of `--input`: a text file with one per line, or one sequence.
 
     Args:
       flags: `input`.
-      spec: facts of the data, with `window`, the most tokens of a source.
+      spec: facts of the data, with `window`, the largest number of source tokens.
 
     Returns:
       (source, the lines).
@@ -113,8 +113,8 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      One dict a sequence: its `text`, its `tokens` and, of models that attend, `alignment`, a row a token (END
-      included) of the shares of the source's tokens.
+      One dict per sequence: its `text`, its `tokens` and, of models with attention, `alignment`: for each token (END
+      included) the attention weights over the source tokens.
     """
     target, rows = vocabularies(spec)[1], []
     for i, (tokens, length) in enumerate(zip(outputs["tokens"], outputs["length"], strict=True)):
@@ -131,7 +131,7 @@ def outputs_panel(context: ReportContext, count: int = 12) -> Any:
 
     Args:
       context: the ReportContext.
-      count: pairs.
+      count: number of pairs.
 
     Returns:
       The panel.
@@ -141,43 +141,43 @@ def outputs_panel(context: ReportContext, count: int = 12) -> Any:
 
     (source, target), arrays = vocabularies(context.spec), context.data.test.arrays
     tokens = context.outputs["tokens"]
-    right = matches(tokens, arrays["target"])
+    is_match = matches(tokens, arrays["target"])
     rows = [
         {
             "source": source.decode(arrays["source"][i]),
             "target": target.decode(arrays["target"][i]),
-            "output": "the same" if right[i] else target.decode(tokens[i]),
+            "output": "the same" if is_match[i] else target.decode(tokens[i]),
         }
         for i in range(min(count, len(tokens)))
     ]
     return table(
-        rows, "Outputs", f"The first {len(rows)} of the test split; {100 * right.mean():.1f} % of all are the same."
+        rows, "Outputs", f"The first {len(rows)} of the test split; {100 * is_match.mean():.1f} % of all are the same."
     )
 
 
 def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[int], bool] = lambda i: True) -> Any:
-    """Show what the outputs looked at.
+    """Show the attention from outputs to sources.
 
     Args:
       context: the ReportContext.
-      count: pairs.
-      choose: number of a test pair -> whether to show it.
+      count: number of pairs.
+      choose: index of a test pair -> whether to show it.
 
     Returns:
-      The panel; None where the model does not attend.
+      The panel; None for a model without attention.
     """
     from dlcore.report.sequence import alignments
 
     if "alignment" not in context.outputs:
         return None
     (source, target), arrays = vocabularies(context.spec), context.data.test.arrays
-    shown = [i for i in range(len(arrays["source"])) if choose(i)][:count]
-    what = "additive attention" if context.flags.model == "attention" else "mean over heads of the last block"
+    idx = [i for i in range(len(arrays["source"])) if choose(i)][:count]
+    kind = "additive attention" if context.flags.model == "attention" else "mean over heads of the last block"
     return alignments(
-        [context.outputs["alignment"][i] for i in shown],
-        [_named(source, arrays["source"][i]) for i in shown],
-        [_named(target, context.outputs["tokens"][i]) for i in shown],
-        note=f"Sources to the right, outputs down ({what}); the darker, the more.",
+        [context.outputs["alignment"][i] for i in idx],
+        [_named(source, arrays["source"][i]) for i in idx],
+        [_named(target, context.outputs["tokens"][i]) for i in idx],
+        note=f"Columns: source tokens; rows: output tokens ({kind}); darker is more attention.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What experiments over text share: data by name, cut into streams, and samples in the report."""
+"""Shared by experiments on text: data by name, split into streams, and samples in the report."""
 
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,10 @@ SETTINGS = {
     "data_dir": Setting(
         None, "shakespeare: the folder of tinyshakespeare.txt; file: the text file", str | None, essential=True
     ),
-    "valid_fraction": Setting(0.1, "share of the text held out for validation", limits=Range(0.001, 0.4)),
+    "valid_fraction": Setting(0.1, "fraction of the text held out for validation", limits=Range(0.001, 0.4)),
     "test_fraction": Setting(
         None,
-        "share held out for test, the end of the text; by default as much",
+        "fraction held out for test, the end of the text; by default --valid_fraction",
         float | None,
         Range(0.001, 0.4),
     ),
@@ -62,7 +62,7 @@ WINDOW_SETTINGS = {
 
 
 def data(flags: Flags) -> Splits:
-    """Load a text, cut into `--batch_size` streams for training; validation and test are whole.
+    """Load a text, split into `--batch_size` streams for training; validation and test lose no character.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -73,7 +73,7 @@ def data(flags: Flags) -> Splits:
     Raises:
       ValueError: see `dlcore.data.text.load_text`.
       FileNotFoundError: see `dlcore.data.text.load_text`.
-      FlagError: the text is too short for the streams, or the prompt is empty or holds characters that are not in it.
+      FlagError: the text is too short for the streams, or the prompt is empty or has characters that the text lacks.
     """
     vocabulary, train, valid, test = _text(flags)
     return Splits(
@@ -86,7 +86,7 @@ def data(flags: Flags) -> Splits:
 
 
 def window_data(flags: Flags) -> Splits:
-    """Load a text, cut into rows for training, and into windows for validation and test.
+    """Load a text, split into windows for training, validation and test.
 
     Args:
       flags: resolved settings; must contain SETTINGS without `eval_streams`, and of WINDOW_SETTINGS.
@@ -97,7 +97,7 @@ def window_data(flags: Flags) -> Splits:
     Raises:
       ValueError: see `dlcore.data.text.load_text`, or a part is too short for a window.
       FileNotFoundError: see `dlcore.data.text.load_text`.
-      FlagError: the prompt is empty or longer than a window, or holds characters that are not in the text.
+      FlagError: the prompt is empty or longer than a window, or has characters that the text lacks.
     """
     vocabulary, train, valid, test = _text(flags)
     if len(train) <= flags.window:
@@ -141,7 +141,7 @@ OPENWEBTEXT = 9_035_582_198
 
 
 def planned_tokens(flags: Flags) -> tuple[dict, dict[str, np.ndarray]]:
-    """Describe a batch of `token_data` without its files.
+    """Describe a batch of `token_data` without reading its files.
 
     Args:
       flags: `window` and `batch_size`.
@@ -166,7 +166,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
       (source, names): each prompt at each temperature.
 
     Raises:
-      FlagError: there is no prompt, or one is longer than the window or holds unknown characters.
+      FlagError: there is no prompt, or one is longer than the window or has unknown characters.
     """
     path = Path(flags.input)
     try:
@@ -187,7 +187,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      One dict a prompt: its continuation as `text`.
+      One dict per prompt: its continuation as `text`.
     """
     vocabulary = Vocabulary(spec["vocabulary"])
     pairs = zip(outputs["tokens"], outputs["length"], strict=True)
@@ -203,7 +203,7 @@ def _text(flags: Flags) -> tuple[Vocabulary, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _streams(flag: str, flags: Flags, tokens: np.ndarray, part: str, whole: bool = False) -> Source:
-    """As many streams of a part of the text as a flag says."""
+    """Split a part of the text into the number of streams of a flag."""
     try:
         return streams(tokens, flags[flag], f"{flags.dataset} ({part})", whole=whole)
     except ValueError as error:
@@ -211,7 +211,7 @@ def _streams(flag: str, flags: Flags, tokens: np.ndarray, part: str, whole: bool
 
 
 def _prompt(flags: Flags, vocabulary: Vocabulary, train: np.ndarray) -> str:
-    """`--prompt`; where nobody gave one and the text lacks its characters, the first characters of the text."""
+    """Return `--prompt`; the first characters of the text if the default has characters that the text lacks."""
     if "prompt" in flags.given or set(flags.prompt) <= set(vocabulary.characters):
         return flags.prompt
     return vocabulary.decode(train[: min(len(flags.prompt), flags.get("window") or len(flags.prompt))])
@@ -228,16 +228,16 @@ def _spec(flags: Flags, vocabulary: Vocabulary, train: np.ndarray, valid: np.nda
 def _prompts(
     prompts: list[str], vocabulary: Vocabulary, flags: Flags, flag: str = "prompt"
 ) -> tuple[Source, list[str]]:
-    """Each prompt at each temperature, as a source and as names."""
+    """Build a source and names of each prompt at each temperature."""
     window = flags.get("window")
     for prompt in prompts:
         if not prompt:
             raise FlagError(f"--{flag}='': empty; allowed: at least one character")
         if window is not None and len(prompt) > window:
             raise FlagError(f"--{flag}={prompt!r}: {len(prompt)} characters; allowed: at most --window={window}")
-        for place, character in enumerate(prompt):
+        for position, character in enumerate(prompt):
             if character not in vocabulary.characters:
-                unknown = f"{character!r} at position {place} is not in the text"
+                unknown = f"{character!r} at position {position} is not in the text"
                 raise FlagError(f"--{flag}={prompt!r}: {unknown}; allowed: its characters")
     temperatures = [t for t in flags.temperatures for _ in range(flags.num_samples if t > 0 else 1)]
     size = max(map(len, prompts))
@@ -260,7 +260,7 @@ def stop_token(flags: Flags, spec: dict) -> int | None:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      The token; None where samples run to their full length.
+      The token; None if samples have their full length.
 
     Raises:
       FlagError: `--stop` is not one character.
@@ -288,30 +288,30 @@ def panels(context: ReportContext) -> list:
     from dlcore.report.sequence import text_samples
     from dlcore.report.triage import triage_panels
 
-    vocabulary, shown = Vocabulary(context.spec["vocabulary"]), context.data.shown.arrays
+    vocabulary, prompts = Vocabulary(context.spec["vocabulary"]), context.data.shown.arrays
     outputs = zip(context.outputs["tokens"], context.outputs["length"], strict=True)
-    note = (
+    caption = (
         f"After the prompt in bold. The test text has {context.spec['characters']['test']:,} characters, "
         f"{len(vocabulary.characters)} different ones."
     )
     samples = text_samples(
-        [vocabulary.decode(prompt) for prompt in shown["prompt"]],
+        [vocabulary.decode(prompt) for prompt in prompts["prompt"]],
         [vocabulary.decode(tokens[:length]) for tokens, length in outputs],
-        shown["temperature"],
-        note,
+        prompts["temperature"],
+        caption,
     )
     losses = [{k: v for k, v in row.items() if k != "accuracy"} for row in context.history]
-    more = [_sounds(context, vocabulary)] if context.flags.dataset == "melodies" else []
-    return [samples._replace(half=True), *more, *triage_panels(losses, floor=None), curves(context.history)]
+    sounds = [_sounds(context, vocabulary)] if context.flags.dataset == "melodies" else []
+    return [samples._replace(half=True), *sounds, *triage_panels(losses, floor=None), curves(context.history)]
 
 
 def _sounds(context: ReportContext, vocabulary: Vocabulary) -> Any:
-    """Each sampled melody with a player."""
+    """Show each sampled melody with an audio player."""
     from dlcore.data.melodies import melody_waveform
     from dlcore.report.sound import sound_panel
 
-    shown = context.data.shown.arrays
-    lengths, prompts = context.outputs["length"], shown["prompt"]
+    arrays = context.data.shown.arrays
+    lengths, prompts = context.outputs["length"], arrays["prompt"]
     texts = [
         vocabulary.decode([*prompt, *tokens[:length]])
         for prompt, tokens, length in zip(prompts, context.outputs["tokens"], lengths, strict=True)
@@ -320,12 +320,12 @@ def _sounds(context: ReportContext, vocabulary: Vocabulary) -> Any:
     padded = np.zeros((len(sounds), max(map(len, sounds))), np.float32)
     for row, sound in zip(padded, sounds, strict=True):
         row[: len(sound)] = sound
-    names = [f"sample {i + 1}, temperature {t:g}" for i, t in enumerate(shown["temperature"])]
+    names = [f"sample {i + 1}, temperature {t:g}" for i, t in enumerate(arrays["temperature"])]
     return sound_panel(padded, names, 4000, "Sampled melodies", "Each letter is a note, a number its beats.")
 
 
 def window_panels(context: ReportContext) -> list:
-    """Show what `panels` shows, and the test loss beside that of models that count.
+    """Show the panels of `panels`, and the test loss beside that of n-gram models.
 
     Args:
       context: the ReportContext.
@@ -343,6 +343,6 @@ def window_panels(context: ReportContext) -> list:
         for n in range(5)
         if len(test) > n
     ]
-    rows.append({"model": "this one", "nats a character": context.numbers["loss"]})
-    note = "Test loss; n-grams add 0.05 to each count of the training text."
-    return [table(rows, "Beside models that count", note), *panels(context)]
+    rows.append({"model": "this model", "nats a character": context.numbers["loss"]})
+    caption = "Test loss; n-grams add 0.05 to each count of the training text."
+    return [table(rows, "Beside n-gram models", caption), *panels(context)]

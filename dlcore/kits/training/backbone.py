@@ -1,4 +1,4 @@
-"""The model that an experiment's flags name, and the weights that it starts from."""
+"""The model of an experiment's flags, and its initial weights."""
 
 import functools
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def check_stages(flags: Flags) -> None:
         `--fcos.stages`.
 
     Raises:
-      FlagError: it lacks one.
+      FlagError: the backbone lacks a map.
     """
     from dlcore.models import create_model, feature_info
 
@@ -63,7 +63,7 @@ def check_stages(flags: Flags) -> None:
         return
     try:
         maps = feature_info(create_model(flags.model, **flags.group("model")), (64, 64, 3))
-    except Exception:  # of other fields; the network is checked again, on the data
+    except Exception:  # other fields are wrong; the network is checked again, on the data
         return
     for name, value in flags.items():
         if name.startswith("model.") or name.split(".")[-1] not in _STAGES:
@@ -77,7 +77,7 @@ def check_stages(flags: Flags) -> None:
 
 
 def origin(flags: Flags) -> Origin | None:
-    """Read where the weights of `--init_from` come from.
+    """Read the origin of the weights of `--init_from`.
 
     Args:
       flags: `init_from`, `model` and its fields.
@@ -92,32 +92,36 @@ def origin(flags: Flags) -> Origin | None:
 
     if flags.init_from is None:
         return None
-    found = classifier_origin(flags.init_from, "init_from", headless=True)
-    if found.model != flags.model:
-        raise ValueError(f"{found.name}: weights of {found.model}; allowed: of {flags.model}")
-    return normalized_for(found, flags.group("model"))
+    weights_origin = classifier_origin(flags.init_from, "init_from", headless=True)
+    if weights_origin.model != flags.model:
+        raise ValueError(f"{weights_origin.name}: weights of {weights_origin.model}; allowed: of {flags.model}")
+    return normalized_for(weights_origin, flags.group("model"))
 
 
-def normalized_for(found: Origin, fields: dict[str, Any]) -> Origin:
-    """Normalize images as published weights need it in a model of other fields, such as `transform_input`.
+def normalized_for(weights_origin: Origin, fields: dict[str, Any]) -> Origin:
+    """Set the image statistics that published weights need in a model with other fields, such as `transform_input`.
 
     Args:
       found: origin of the weights.
       fields: fields of the model that receives the weights.
 
     Returns:
-      The origin, with the mean and standard deviation that the fields ask for.
+      The origin, with the mean and standard deviation for the fields.
     """
     from dlcore.models.normalization import normalization
 
-    if found.page is not None or found.model is None or found.mean != normalization(found.model, found.fields).mean:
-        return found
-    wanted = normalization(found.model, found.fields | fields)
-    return found._replace(mean=wanted.mean, std=wanted.std)
+    if (
+        weights_origin.page is not None
+        or weights_origin.model is None
+        or weights_origin.mean != normalization(weights_origin.model, weights_origin.fields).mean
+    ):
+        return weights_origin
+    statistics = normalization(weights_origin.model, weights_origin.fields | fields)
+    return weights_origin._replace(mean=statistics.mean, std=statistics.std)
 
 
 def start(setup: Setup) -> Start | None:
-    """Start from the weights of `--init_from`.
+    """Initialize from the weights of `--init_from`.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
@@ -147,19 +151,19 @@ def start_from(
     keep_unnamed: bool = True,
     new_head: bool = False,
 ) -> Start:
-    """Start from the weights of a network.
+    """Initialize from the weights of a network.
 
-    A head of other classes starts anew, also where it has as many.
+    A head for other classes is initialized anew, even if their number is the same.
 
     Args:
-      load: gives a `TrainedNetwork` of the model that `--model` names; called once.
-      setup: facts of the run, with the flag `init_from`, for errors, and the names of the classes.
-      transformation: gives the optimizer, which starts anew.
-      keep_unnamed: keep a head of as many classes whose names were not recorded.
-      new_head: start the head anew whatever its classes.
+      load: returns a `TrainedNetwork` of the model that `--model` names; called once.
+      setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
+      transformation: returns the optimizer, whose state is initialized anew.
+      keep_unnamed: keep a head with the right number of classes if their names were not recorded.
+      new_head: initialize the head anew whatever its classes.
 
     Returns:
-      State -> State with the weights and a new optimizer state, which says what starts anew.
+      State -> State with the weights and a new optimizer state; it logs what is initialized anew.
 
     Raises:
       ValueError: when applied or checked: the weights do not fit.
@@ -170,20 +174,26 @@ def start_from(
     def fitted(state):
         from dlcore.run.weights import fit_weights
 
-        variables, own, wanted = network().variables, network().class_names, setup.spec.get("class_names")
-        other = wanted is not None and (list(own) != list(wanted) if network().named else not keep_unnamed)
-        if other or new_head:
+        variables, trained_names, class_names = (
+            network().variables,
+            network().class_names,
+            setup.spec.get("class_names"),
+        )
+        has_other_classes = class_names is not None and (
+            list(trained_names) != list(class_names) if network().named else not keep_unnamed
+        )
+        if has_other_classes or new_head:
             leaves = flatten_dict(variables)
             variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if "head" not in path})
-        return *fit_weights(variables, {"params": state.params, **state.model_state}, name), other
+        return *fit_weights(variables, {"params": state.params, **state.model_state}, name), has_other_classes
 
     def replace(state):
         from dlcore.run.progress import say
 
-        weights, kept, other = fitted(state)
-        if kept:
-            why = ": its classes are others" if other and network().named else ""
-            say(f"{name}: gives all but the head ({', '.join(kept)}), which starts anew{why}")
+        weights, new_leaves, has_other_classes = fitted(state)
+        if new_leaves:
+            reason = ": its classes are others" if has_other_classes and network().named else ""
+            say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
         elif not network().named:
             say(f"{name}: gives a head of {len(network().class_names)} classes without names, taken for the data's")
         params = weights.pop("params")

@@ -1,4 +1,4 @@
-"""Weights that a detector or a segmenter starts from: another network with the same modules, or one as its backbone.
+"""Initial weights of a detector or a segmenter: another network with the same modules, or a backbone.
 
 python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_from=RUN
 """
@@ -33,48 +33,53 @@ SETTINGS = {
 }
 
 _NAMED = 5
-"""Leaves that an error names; it counts the others."""
+"""Number of leaves that an error names; it counts the rest."""
 
 
 def origin(flags: Flags) -> Origin | None:
-    """Read where the weights of `--init_from` come from.
+    """Read the origin of the weights of `--init_from`.
 
     Args:
-      flags: `init_from`, and `model` where the page has a backbone.
+      flags: `init_from`, and `model` if the page has a backbone.
 
     Returns:
       The origin; None without `--init_from`.
 
     Raises:
-      ValueError: there are no weights, or those of another backbone than `model`.
+      ValueError: there are no weights, or their backbone is not `model`.
     """
     if flags.init_from is None:
         return None
-    found = read_origin(flags.init_from, "init_from")
-    backbone, others = _backbone(found), (found.page or "").partition(".")[0] in ("detection", "segmentation")
+    weights_origin = read_origin(flags.init_from, "init_from")
+    backbone, is_dense_page = (
+        _backbone(weights_origin),
+        (weights_origin.page or "").partition(".")[0] in ("detection", "segmentation"),
+    )
     # A detector or a segmenter without a backbone of the zoo may share other modules, which `start` looks at.
-    if flags.get("model") not in (None, backbone) and not (backbone is None and others):
-        given = f"a run of {found.page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
-        raise ValueError(f"{found.name}: {given}; allowed: {flags.model}, as --model here")
-    return found
+    if flags.get("model") not in (None, backbone) and not (backbone is None and is_dense_page):
+        problem = (
+            f"a run of {weights_origin.page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
+        )
+        raise ValueError(f"{weights_origin.name}: {problem}; allowed: {flags.model}, as --model here")
+    return weights_origin
 
 
-def _backbone(found: Origin) -> str | None:
-    """The name of the weights' backbone: of a published detector or segmenter its own, else the model's."""
-    kind = None if found.page is not None or found.model is None else kind_of(found.model)
+def _backbone(weights_origin: Origin) -> str | None:
+    """Return the name of the weights' backbone: a published detector's or segmenter's own, else the model's."""
+    kind = None if weights_origin.page is not None or weights_origin.model is None else kind_of(weights_origin.model)
     if kind == "detection":
-        return BACKBONES.get(found.model, found.model)
-    return found.model.partition("_")[2] if kind == "segmentation" else found.model
+        return BACKBONES.get(weights_origin.model, weights_origin.model)
+    return weights_origin.model.partition("_")[2] if kind == "segmentation" else weights_origin.model
 
 
 def start(setup: Setup) -> Start | None:
-    """Start from the weights of `--init_from`.
+    """Initialize from the weights of `--init_from`.
 
     Args:
       setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
 
     Returns:
-      State -> State with the weights and a new optimizer state, which says what starts anew; None without
+      State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
       `--init_from`.
 
     Raises:
@@ -83,13 +88,13 @@ def start(setup: Setup) -> Start | None:
     source = setup.flags.get("init_from")
     if source is None:
         return None
-    name, own = f"init_from={source!r}", list(setup.spec["class_names"])
+    name, class_names = f"init_from={source!r}", list(setup.spec["class_names"])
     load = functools.cache(lambda: _load(source))
 
     def fitted(state):
         wanted = {"params": state.params, **state.model_state}
         weights, classes = _in_modules(*load(), setup.flags.get("model"), wanted, name)
-        return *fit_modules(weights, wanted, classes == own, name), classes
+        return *fit_modules(weights, wanted, classes == class_names, name), classes
 
     def replace(state):
         from dlcore.run.progress import say
@@ -97,9 +102,14 @@ def start(setup: Setup) -> Start | None:
         variables, anew, classes = fitted(state)
         if anew:
             say(f"{name}: does not give {', '.join(anew)}, which start anew")
-        if classes not in (None, own) and not any("/" in module for module in anew) and _gives_classes(variables, load):
+        if (
+            classes not in (None, class_names)
+            and not any("/" in module for module in anew)
+            and _gives_classes(variables, load)
+        ):
             say(
-                f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, not {_listed(own)}"
+                f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
+                f"not {_listed(class_names)}"
             )
         params = variables.pop("params")
         transformation = optimizer.build(setup)
@@ -109,9 +119,9 @@ def start(setup: Setup) -> Start | None:
 
 
 def start_backbone(setup: Setup) -> Start | None:
-    """Start the backbone of a pretext from the weights of `--init_from`; its other modules start anew.
+    """Initialize a pretext task's backbone from the weights of `--init_from`; other modules are initialized anew.
 
-    A teacher or a key encoder starts as the student, as without weights.
+    A teacher or a key encoder starts as a copy of the student.
 
     Args:
       setup: facts of the run, with the flags of SETTINGS, `model`, and the optimizer's.
@@ -128,9 +138,9 @@ def start_backbone(setup: Setup) -> Start | None:
     name, load = f"init_from={source!r}", functools.cache(lambda: _load(source))
 
     def fitted(state):
-        wanted = {"params": state.params, **state.model_state}
-        given = _in_modules(*load(), setup.flags.model, wanted, name)[0]
-        return fit_modules(headless(given), headless(wanted), False, name)[0]
+        variables = {"params": state.params, **state.model_state}
+        trained = _in_modules(*load(), setup.flags.model, variables, name)[0]
+        return fit_modules(headless(trained), headless(variables), False, name)[0]
 
     def replace(state):
         weights = fitted(state)
@@ -152,17 +162,17 @@ def start_backbone(setup: Setup) -> Start | None:
 
 
 def headless(variables: dict) -> dict:
-    """Take the backbone without its head, which what is built on a backbone does not use.
+    """Select the backbone without its head, which models on a backbone do not use.
 
     Args:
       variables: collection -> module -> tree of arrays.
 
     Returns:
-      Of each collection the backbone without its head; as they are where there is no backbone.
+      The backbone of each collection without its head; `variables` if there is no backbone.
     """
     backbones = pretrained_network.backbone_of(variables)
     if not backbones:
-        return variables  # `fit_modules` says what there is in its place
+        return variables  # `fit_modules` reports what they hold
     return {kind: {"backbone": layers} for kind, layers in backbones.items()}
 
 
@@ -171,60 +181,60 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _gives_classes(variables: dict, load: Callable) -> bool:
-    """Whether more than a backbone was taken: other modules hold the layers that name classes."""
+    """Return whether modules besides the backbone were loaded, which hold the layers of the classes."""
     return bool((variables["params"].keys() & load()[1]["params"].keys()) - {"backbone"})
 
 
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
-    """(Model, variables, names of the classes that they tell apart) of the weights."""
-    found = read_origin(source, "init_from")
-    if found.page is None and kind_of(found.model) in ("detection", "segmentation"):
+    """Load (model name, variables, class names) of the weights."""
+    weights_origin = read_origin(source, "init_from")
+    if weights_origin.page is None and kind_of(weights_origin.model) in ("detection", "segmentation"):
         from dlcore.run.weights import load_weights
 
-        return _backbone(found), load_weights(found.path)[1], None
-    if found.page is None:
+        return _backbone(weights_origin), load_weights(weights_origin.path)[1], None
+    if weights_origin.page is None:
         network = pretrained_network.load_network(source, "init_from")
         return network.name, network.variables, list(network.class_names)
-    pretext = found.page.startswith("self_supervised.")  # whose other modules serve nothing else
+    pretext = weights_origin.page.startswith("self_supervised.")  # its other modules are of no use here
     if pretext:
         pretrained_network.classifier_origin(source, "init_from", headless=True)
     phase = earlier_run.load(Path(source))
     variables = {"params": phase.params, **phase.model_state}
     if pretext:
-        held = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
-        return found.model, {kind: {"backbone": layers} for kind, layers in held.items()}, None
-    return found.model, variables, phase.spec.get("class_names")
+        backbones = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
+        return weights_origin.model, {kind: {"backbone": layers} for kind, layers in backbones.items()}, None
+    return weights_origin.model, variables, phase.spec.get("class_names")
 
 
 def _in_modules(
-    given: str | None, variables: dict, classes: Any, model: str | None, wanted: dict, name: str
+    weights_model: str | None, variables: dict, classes: Any, model: str | None, target: dict, name: str
 ) -> tuple[dict, list[str] | None]:
-    """Variables in modules named as in `wanted`, and the names of the classes that they tell apart."""
-    if not variables["params"].keys() & wanted["params"].keys() and "backbone" in wanted["params"]:
+    """Return the variables in modules named as in `target`, and their class names."""
+    if not variables["params"].keys() & target["params"].keys() and "backbone" in target["params"]:
         variables = {kind: {"backbone": layers} for kind, layers in variables.items()}  # a classifier
-    if "backbone" in variables["params"].keys() & wanted["params"].keys() and given != model:
-        raise ValueError(f"{name}: its backbone is {given}; allowed: {model}, as --model here")
+    if "backbone" in variables["params"].keys() & target["params"].keys() and weights_model != model:
+        raise ValueError(f"{name}: its backbone is {weights_model}; allowed: {model}, as --model here")
     return variables, classes
 
 
 def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "weights") -> tuple[Any, list[str]]:
-    """Put trained weights in place of initial ones, module by module.
+    """Replace initial weights by trained ones, module by module.
 
-    A module is a key of `params`, such as backbone or mask_head. Those that only one of the two networks has are left
-    as they are; of a backbone also the head and the stages that the network does not use.
+    A module is a key of `params`, such as backbone or mask_head. Modules that only one of the two networks has do not
+    change, nor do a backbone's head and unused stages.
 
     Args:
       weights: collection -> module -> tree of arrays.
       variables: the initial variables, in the same form.
-      same_classes: False lets leaves differ in their last axis, which is where layers name classes; these layers start
-        anew.
+      same_classes: False lets leaves differ in their last axis, the axis of the classes; these layers keep their
+        initial values.
       name: name of the argument, for the error.
 
     Returns:
       (the variables with the weights, the modules and layers that keep their initial values).
 
     Raises:
-      ValueError: there is no common module, or in one a leaf is missing, left over or of another shape.
+      ValueError: there is no common module, or a common module's leaf is missing, left over or of another shape.
     """
     from dlcore.run.sharding import leaf_paths, path_of
 
@@ -233,23 +243,23 @@ def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "w
         has, wants = (", ".join(sorted(tree["params"])) for tree in (weights, variables))
         raise ValueError(f"{name}: has the modules {has}; allowed: weights with one or more of {wants}")
     leaves = {p: leaf for p, leaf in leaf_paths(weights) if p.split("/")[1] in common}
-    wanted = {p: leaf for p, leaf in leaf_paths(variables) if p.split("/")[1] in common}
-    differ = {p for p in leaves.keys() & wanted.keys() if leaves[p].shape != wanted[p].shape}
-    ends = {_layer(p) for p in differ if not same_classes and leaves[p].shape[:-1] == wanted[p].shape[:-1]}
-    anew = {p for p in wanted if _layer(p) in ends}
-    bad = [f"{p} is missing" for p in wanted if p not in leaves]
-    bad += [f"{p} is left over" for p in leaves if p not in wanted and p.split("/")[1] != "backbone"]
-    bad += [f"{p} is {leaves[p].shape}, not {wanted[p].shape}" for p in sorted(differ - anew)]
-    if bad:
-        more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-        raise ValueError(f"{name}: {'; '.join(bad[:_NAMED])}{more}; allowed: weights of the same layers")
+    targets = {p: leaf for p, leaf in leaf_paths(variables) if p.split("/")[1] in common}
+    differ = {p for p in leaves.keys() & targets.keys() if leaves[p].shape != targets[p].shape}
+    class_layers = {_layer(p) for p in differ if not same_classes and leaves[p].shape[:-1] == targets[p].shape[:-1]}
+    anew = {p for p in targets if _layer(p) in class_layers}
+    problems = [f"{p} is missing" for p in targets if p not in leaves]
+    problems += [f"{p} is left over" for p in leaves if p not in targets and p.split("/")[1] != "backbone"]
+    problems += [f"{p} is {leaves[p].shape}, not {targets[p].shape}" for p in sorted(differ - anew)]
+    if problems:
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise ValueError(f"{name}: {'; '.join(problems[:_NAMED])}{more}; allowed: weights of the same layers")
 
-    def chosen(path: tuple, leaf: Any) -> Any:
-        place = path_of(path)
-        return leaves[place].astype(leaf.dtype) if place in wanted and place not in anew else leaf
+    def leaf_of(path: tuple, leaf: Any) -> Any:
+        name_of_leaf = path_of(path)
+        return leaves[name_of_leaf].astype(leaf.dtype) if name_of_leaf in targets and name_of_leaf not in anew else leaf
 
-    kept = sorted({*(variables["params"].keys() - common), *(layer.split("/", 1)[1] for layer in ends)})
-    return jax.tree_util.tree_map_with_path(chosen, variables), kept
+    initial = sorted({*(variables["params"].keys() - common), *(layer.split("/", 1)[1] for layer in class_layers)})
+    return jax.tree_util.tree_map_with_path(leaf_of, variables), initial
 
 
 def _layer(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The optimizer that an experiment's flags describe."""
+"""The optimizer of an experiment's flags."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -84,7 +84,7 @@ SETTINGS = {
 
 
 def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
-    """Build the optimizer, on a schedule over the run's steps.
+    """Build the optimizer, with a schedule over the run's steps.
 
     Args:
       setup: facts of the run, with the flags of SETTINGS, of which `second_momentum`, `l1`, `max_norm`, `clip_value`,
@@ -111,21 +111,20 @@ def build(setup: Setup) -> optax.GradientTransformationExtraArgs:
 
 
 def schedule(setup: Setup) -> Callable[[int], float] | None:
-    """Tell the learning rate of each step, where it is known before the run.
+    """Build the learning-rate schedule, if it is known before the run.
 
     Args:
       setup: facts of the run, as in `build`.
 
     Returns:
-      A function from the step, counted from 0, to the rate of the update that it belongs to; None with
-      `--schedule=plateau`.
+      A function from the step, counted from 0, to the learning rate of its update; None with `--schedule=plateau`.
     """
     flags = setup.flags
     if flags.schedule == "plateau" and flags.get("milestones") is None:
         return None
     by_update, accumulate = learning_rate_schedule(setup, flags.learning_rate), flags.get("accumulate", 1)
     if flags.schedule != "constant" or flags.warmup or flags.get("milestones"):
-        by_update = jax.jit(by_update)  # one program in place of one for each operation
+        by_update = jax.jit(by_update)  # one program instead of one per operation
     return lambda step: float(by_update(step // accumulate))
 
 
@@ -134,10 +133,10 @@ def learning_rate_schedule(setup: Setup, rate: float) -> optax.Schedule:
 
     Args:
       setup: facts of the run, with the flags of SETTINGS; `accumulate`, `milestones` and `decay_factor` may be missing.
-      rate: peak of the schedule.
+      rate: peak learning rate.
 
     Returns:
-      A function from the number of the update, counted from 0, to the rate.
+      A function from the update, counted from 0, to the learning rate.
     """
     flags = setup.flags
     accumulate, milestones = flags.get("accumulate", 1), flags.get("milestones")
@@ -150,13 +149,13 @@ def learning_rate_schedule(setup: Setup, rate: float) -> optax.Schedule:
 
 
 def averaged(learner: Learner, setup: Setup) -> Learner:
-    """Measure the average of the parameters where `--ema` asks for one.
+    """Evaluate the EMA of the parameters under `--ema`.
 
     Args:
       learner: a learner whose optimizer `build` made.
       setup: facts of the run; its flags must contain `ema`.
 
     Returns:
-      The learner, evaluated and used by the average; as it is without `--ema`.
+      The learner, with the EMA in evaluation and prediction; unchanged without `--ema`.
     """
     return use_ema(learner) if setup.flags.ema else learner

@@ -1,4 +1,4 @@
-"""What experiments on video share: drawn clips with labels that disagree, own videos, predictions, report panels."""
+"""Shared by video experiments: synthetic clips with several label sets, videos on disk, predictions, report panels."""
 
 import dataclasses
 from pathlib import Path
@@ -89,7 +89,7 @@ SETTINGS = {
         origin=lambda flags: earlier_run.origin(flags, "inflate_from", "video.classification"),
     ),
     "valid_fraction": Setting(
-        0.1, "share of own training videos held out for validation, by seed", limits=Range(0.001, 0.9)
+        0.1, "fraction of the training videos on disk held out for validation, by seed", limits=Range(0.001, 0.9)
     ),
 }
 
@@ -122,8 +122,8 @@ def inflated_start(setup: Setup) -> Start | None:
       setup: facts of the run; its flags must contain SETTINGS and the optimizer's.
 
     Returns:
-      State -> State with the weights and a new optimizer state; layers of other classes start anew. None without
-      `--inflate_from`.
+      State -> State with the weights and a new optimizer state; layers of other classes are initialized anew. None
+      without `--inflate_from`.
 
     Raises:
       ValueError: when applied or checked: the weights do not fit.
@@ -146,13 +146,13 @@ def inflated_start(setup: Setup) -> Start | None:
 
 
 def check(flags: Flags) -> None:
-    """Refuse clips that do not fit the network or the drawn videos, and a frame rate of these.
+    """Check that clips fit the network and the synthetic videos, which have no frame rate.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Raises:
-      FlagError: the two do not fit.
+      FlagError: they do not fit.
     """
     if flags.network == "c3d" and flags.clip_length < 16:
         raise FlagError(f"clip_length={flags.clip_length}: too short for --network=c3d; allowed: at least 16")
@@ -180,13 +180,13 @@ def check(flags: Flags) -> None:
 
 
 def data(flags: Flags) -> Splits:
-    """Read own videos from `--data_dir`, or draw clips.
+    """Read videos from `--data_dir`, or generate clips.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      The splits, of `image`, `label` and `video`; those to test on have `--views` rows a video.
+      The splits, with `image`, `label` and `video`; validation and test have `--views` clips per video.
 
     Raises:
       ValueError: the folder has no such videos.
@@ -202,10 +202,10 @@ def _own_videos(flags: Flags) -> Splits:
     from dlcore.data.video_folder import labeled_clips, list_classes
 
     if flags.dataset == "folder":
-        (videos, names), notes = list_classes(flags.data_dir), ()
+        (videos, names), messages = list_classes(flags.data_dir), ()
     else:
-        listed = read_video_dataset(flags.dataset, flags.data_dir)
-        videos, names, notes = labeled_videos(listed), listed.class_names, listed.notes
+        annotations = read_video_dataset(flags.dataset, flags.data_dir)
+        videos, names, messages = labeled_videos(annotations), annotations.class_names, annotations.notes
     sources = {
         split: labeled_clips(
             group,
@@ -219,17 +219,19 @@ def _own_videos(flags: Flags) -> Splits:
         )
         for split, group in videos.items()
     }
-    notes += tuple(note for source in sources.values() for note in source.notes)
+    messages += tuple(message for source in sources.values() for message in source.notes)
     if "all" in sources:
         train, test = split_validation(sources["all"], 0.2, flags.seed, "test")
         sources = {"train": train, "test": test}
-        notes += ("no test split: a fifth of the videos is tested",)
-    train, valid, test, more = complete_splits(sources, flags.valid_fraction, flags.seed)
+        messages += ("no test split: a fifth of the videos is tested",)
+    train, valid, test, carving_messages = complete_splits(sources, flags.valid_fraction, flags.seed)
     name = Path(flags.data_dir).name if flags.dataset == "folder" else flags.dataset
-    return _splits(train, valid, test, name, flags, notes + more)
+    return _splits(train, valid, test, name, flags, messages + carving_messages)
 
 
-def _splits(train: Source, valid: Source, test: Source, name: str, flags: Flags, notes: tuple[str, ...] = ()) -> Splits:
+def _splits(
+    train: Source, valid: Source, test: Source, name: str, flags: Flags, messages: tuple[str, ...] = ()
+) -> Splits:
     spec = {
         "dataset": name,
         "class_names": list(train.class_names),
@@ -237,7 +239,7 @@ def _splits(train: Source, valid: Source, test: Source, name: str, flags: Flags,
         "image_shape": list(train.arrays["image"].shape[1:]),
         "views": flags.views,
     }
-    return Splits(train, with_views(valid, flags.views), with_views(test, flags.views), spec, notes)
+    return Splits(train, with_views(valid, flags.views), with_views(test, flags.views), spec, messages)
 
 
 def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
@@ -248,7 +250,7 @@ def inputs(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (source of `views` rows a video, paths).
+      (source with `views` clips per video, paths).
 
     Raises:
       ValueError: there is no video, or it cannot be read.
@@ -277,7 +279,7 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
       spec: facts of the data; must contain `class_names` and `views`.
 
     Returns:
-      One dict a video, as `dlcore.kits.images.prediction.describe`.
+      One dict per video, see `dlcore.kits.images.prediction.describe`.
     """
     from dlcore.evaluators.videos import average_by_video
     from dlcore.kits.images import prediction
@@ -288,15 +290,15 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 
 def labeled(source: Source, task: Task) -> Source:
-    """Name the clips `image` and the label of a task `label`.
+    """Build a source with the clips as `image` and a task's label as `label`.
 
     Args:
       source: source that `dlcore.data.clips.clips` returned.
-      task: "motion": left, right, up, down; "appearance": the color; "order": left or right, of which each is the other
-        with its frames in reverse; clips of up and down are left out.
+      task: "motion": left, right, up, down; "appearance": the color; "order": left or right, each the other with
+        reversed frames; clips of up and down are left out.
 
     Returns:
-      Source of `image: [N, F, H, W, 3] uint8` and `label: [N] int32`.
+      Source with `image: [N, F, H, W, 3] uint8` and `label: [N] int32`.
     """
     from dlcore.data.clips import DIRECTIONS
     from dlcore.data.scenes import SHAPES
@@ -313,13 +315,13 @@ def labeled(source: Source, task: Task) -> Source:
 
 
 def drawn_clips(flags: Flags) -> Splits:
-    """Draw the splits; seeds are not those of the run, so that every run is tested on the same clips.
+    """Generate the splits from fixed seeds, so that every run is tested on the same clips.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      The splits, of `image`, `label` and `video`.
+      The splits, with `image`, `label` and `video`.
     """
     from dlcore.data.clips import clips
 
@@ -333,18 +335,18 @@ def drawn_clips(flags: Flags) -> Splits:
 
 
 def _sampled(source: Source, flags: Flags) -> Source:
-    """Replace the videos by clips of them."""
+    """Replace the videos by sampled clips."""
     clips = clips_in_memory(source.arrays["image"], flags.clip_length, flags.stride, flags.short)
     video = np.arange(len(source), dtype=np.int32)
     return dataclasses.replace(source, arrays={**source.arrays, "image": clips, "video": video})
 
 
 class _Strips:
-    """Film strips [h, w, 3] of clips, read when a panel shows them.
+    """Film strips [h, w, 3] of clips, read lazily.
 
     Args:
       clips: [N, T, H, W, 3].
-      rows: [V], the clip of each strip.
+      rows: [V], index of each strip's clip.
     """
 
     def __init__(self, clips: Any, rows: np.ndarray):
@@ -361,7 +363,7 @@ class _Strips:
 
 
 def classification_panels(context: ReportContext) -> list:
-    """Show the curves, film strips and flow of a clip of each class, and what the classifier confuses.
+    """Show the curves, film strips and optical flow of a clip of each class, and the panels of a classifier.
 
     Args:
       context: the ReportContext, whose test split holds clips as `image: [N, T, H, W, 3]`, with `label` and `video`.
@@ -378,8 +380,8 @@ def classification_panels(context: ReportContext) -> list:
     _, first = np.unique(test["video"], return_index=True)
     _, probabilities = average_by_video(context.outputs["probabilities"], test["video"])
     labels, names = np.asarray(test["label"])[first], context.spec["class_names"]
-    shown = {names[k]: first[np.flatnonzero(labels == k)[0]] for k in np.unique(labels)[:6]}
-    clips = {name: test["image"][int(row)] for name, row in shown.items()}
+    clip_of_class = {names[k]: first[np.flatnonzero(labels == k)[0]] for k in np.unique(labels)[:6]}
+    clips = {name: test["image"][int(row)] for name, row in clip_of_class.items()}
     strips = _Strips(test["image"], first)
     return [
         curves(context.history),
@@ -396,7 +398,7 @@ def flow_panels(clips: Any) -> list:
       clips: {name: [T, H, W, 3] uint8}.
 
     Returns:
-      One panel, with the wheel of colors; none where clips have one frame.
+      One panel, with the color wheel; none if clips have one frame.
     """
     from dlcore.classical_vision.optical_flow import horn_schunck
     from dlcore.report.flow import flow_panel

@@ -1,4 +1,4 @@
-"""What experiments that reconstruct a shape from one image share: rendered solids, baselines, panels and files."""
+"""Shared by single-view reconstruction: rendered solids, baselines, panels and files."""
 
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,11 @@ SHOWN = 8
 
 
 def data(flags: Flags, grid: int = 0) -> Splits:
-    """Render the solids, and measure retrieval: the points of the most similar training image.
+    """Render the solids, and measure the retrieval baseline: the points of the most similar training image.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
-      grid: cells a side of the occupancy grid; 0 for none.
+      grid: cells along each side of the occupancy grid; 0 for none.
 
     Returns:
       The splits; `spec["trivial"]` holds the Chamfer distance of retrieval.
@@ -74,7 +74,7 @@ def data(flags: Flags, grid: int = 0) -> Splits:
 
 
 def occupied_data(flags: Flags) -> Splits:
-    """Render the solids with occupancy grids of a quarter of the image's side.
+    """Render the solids with occupancy grids; their side is a quarter of the image's.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -86,24 +86,24 @@ def occupied_data(flags: Flags) -> Splits:
 
 
 def _retrieval(train: Source, test: Source) -> float:
-    known = train.arrays["image"].reshape(len(train), -1)
+    train_images = train.arrays["image"].reshape(len(train), -1)
     distance = jax.jit(chamfer_loss)
     total = 0.0
     for image, points in zip(test.arrays["image"], test.arrays["points"], strict=True):
-        nearest = np.square(known - image.reshape(-1)).sum(1).argmin()
+        nearest = np.square(train_images - image.reshape(-1)).sum(1).argmin()
         total += float(distance(train.arrays["points"][nearest], points))
     return total / len(test)
 
 
 def drawn(flags: Flags, spec: dict) -> tuple[Source, list[str]]:
-    """Draw solids that no split has, for `--mode=predict`.
+    """Generate solids that are in no split, for `--mode=predict`.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      (their source, a name each).
+      (source, names).
     """
     source = solid_images(flags.num_drawn, 3, flags.image_size, flags.surface_points)
     return source, [f"{spec['class_names'][k]}_{i}" for i, k in enumerate(source.arrays["label"])]
@@ -117,16 +117,16 @@ def describe(outputs: Any, spec: dict) -> list[dict]:
       spec: facts of the data, `Splits.spec`.
 
     Returns:
-      {"vertices", "faces": their numbers, "volume", "text"}, one a mesh.
+      {"vertices", "faces": their numbers, "volume", "text"}, one per mesh.
     """
     del spec
     described = []
     for i in range(len(outputs["faces"])):
         vertices, faces = _mesh(outputs, i)
         a, b, c = (vertices[faces[:, k]] for k in range(3))
-        known = {"vertices": len(vertices), "faces": len(faces), "volume": float((a * np.cross(b, c)).sum() / 6)}
-        text = "{vertices} vertices, {faces} faces, volume {volume:.3f}".format(**known)
-        described.append({**known, "text": text})
+        sizes = {"vertices": len(vertices), "faces": len(faces), "volume": float((a * np.cross(b, c)).sum() / 6)}
+        text = "{vertices} vertices, {faces} faces, volume {volume:.3f}".format(**sizes)
+        described.append({**sizes, "text": text})
     return described
 
 
@@ -137,7 +137,7 @@ def write(folder: Path, outputs: Any, source: Any, names: list[str], spec: dict)
       folder: output folder.
       outputs: outputs of `predict`: vertices, faces and face_mask.
       source: source of the inputs.
-      names: a name each.
+      names: names of the meshes.
       spec: facts of the data, `Splits.spec`.
 
     Returns:
@@ -153,14 +153,14 @@ def write(folder: Path, outputs: Any, source: Any, names: list[str], spec: dict)
 
 
 def _mesh(outputs: dict, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """One predicted mesh without padding and unused vertices."""
+    """Return one predicted mesh without padding and unused vertices."""
     faces = np.asarray(outputs["faces"][i])[np.asarray(outputs["face_mask"][i]) > 0]
     used, faces = np.unique(faces, return_inverse=True)
     return np.asarray(outputs["vertices"][i])[used], faces.reshape(-1, 3).astype(np.int32)
 
 
 def panels(context: ReportContext) -> list:
-    """Show images, true points and predicted shapes from two views, and the curves.
+    """Show images, target points and predicted shapes from two views, and the curves.
 
     Args:
       context: the ReportContext.
@@ -186,22 +186,22 @@ def panels(context: ReportContext) -> list:
             return np.asarray(x) * (1, -1, -1)  # y up, toward the viewer
 
         center = upright(extent[0])
-        shown = {"up": "y", "extent": (center, extent[1]), "size": 160}
-        true = two_views(upright(points), **shown)
+        options = {"up": "y", "extent": (center, extent[1]), "size": 160}
+        target = two_views(upright(points), **options)
         if "vertices" in outputs:
             vertices, faces = _mesh(outputs, i)
-            predicted = two_views(upright(vertices), faces, color=ORANGE, **shown)
+            predicted = two_views(upright(vertices), faces, color=ORANGE, **options)
         else:
-            predicted = two_views(upright(outputs["points"][i]), color=ORANGE, **shown)
+            predicted = two_views(upright(outputs["points"][i]), color=ORANGE, **options)
         scale = 160 // test["image"].shape[1]
         picture = np.repeat(test["image"][i].repeat(scale, 0).repeat(scale, 1), 3, -1)
         square = np.ones((160, 160, 3))
         square[: len(picture), : picture.shape[1]] = picture
-        images.append(np.concatenate([square, true, predicted], 1))
+        images.append(np.concatenate([square, target, predicted], 1))
         titles.append(names[test["label"][i]])
-    note = "the image, the true surface from two views (blue), and the prediction from the same views (orange)"
+    caption = "the image, the true surface from two views (blue), and the prediction from the same views (orange)"
     return [
-        shape_panel(images, titles, "Shapes", note),
+        shape_panel(images, titles, "Shapes", caption),
         *triage_panels(context.history, floor=None),
         curves(context.history),
     ]
@@ -216,4 +216,4 @@ FIELDS = {
 }
 """Fields of Experiment that are the same for every page."""
 MESH_FIELDS = {**FIELDS, "settings": SETTINGS, "drawn": drawn, "describe": describe, "write": write}
-"""Those of the pages that predict meshes, which --mode=predict draws and writes."""
+"""Fields of pages that predict meshes, which --mode=predict writes."""

@@ -1,4 +1,4 @@
-"""What experiments on voxel grids share: solids by exact formulas, ModelNet, panels of reports."""
+"""Shared by experiments on voxel grids: analytic solids, ModelNet, report panels."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 NUM_SHOWN = 12
-"""Test solids in a row of the report."""
+"""Number of test solids in a row of the report."""
 
 SETTINGS = {
     "num_solids": Setting(
@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def check(flags: Flags) -> None:
-    """Check the resolution, before data are drawn.
+    """Check the resolution, before data are generated.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
@@ -48,13 +48,13 @@ def check(flags: Flags) -> None:
 
 
 def solids(flags: Flags) -> Splits:
-    """Draw the splits; seeds are not those of the run, so that every run is tested on the same solids.
+    """Generate the splits from fixed seeds, so that every run is tested on the same solids.
 
     Args:
       flags: resolved settings; must contain SETTINGS.
 
     Returns:
-      The splits, of `voxels`, `image` and `label`.
+      The splits, with `voxels`, `image` and `label`.
     """
     from dlcore.data.voxel_solids import SOLIDS, voxel_solids
 
@@ -73,14 +73,14 @@ def solids(flags: Flags) -> Splits:
 
 
 def grids(flags: Flags) -> Splits:
-    """Draw solids or read ModelNet as voxel grids to classify, and measure the vote of the nearest training grid.
+    """Generate solids or read ModelNet as voxel grids, and measure a nearest-neighbor baseline.
 
     Args:
       flags: resolved settings; must contain SETTINGS, with `data_dir`, None or a folder of ModelNet, and
         `valid_fraction` of its training clouds.
 
     Returns:
-      The splits, of `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label`.
+      The splits, with `image: [N, R, R, R, 1] uint8`, whose rows are vertical, and `label`.
 
     Raises:
       FlagError: the resolution is no power of two.
@@ -121,24 +121,24 @@ def _with_image(source: Source, voxels: np.ndarray) -> Source:
 
 
 def nearest_grid_accuracy(train: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> float:
-    """Measure the label of the training grid that differs in the fewest voxels.
+    """Compute the accuracy of the nearest neighbor: the training grid that differs in the fewest voxels.
 
     Args:
       train: `image [N, R, R, R, 1]` of 0 and 1, and `label [N]`.
-      test: the same of M grids.
+      test: `image [M, R, R, R, 1]` and `label [M]`.
 
     Returns:
-      The share of the test grids whose label it is.
+      The accuracy on the test grids.
     """
     differing = np.zeros((len(test["image"]), len(train["image"])), np.float32)
-    for row in range(train["image"].shape[1]):  # plane by plane, in little memory
+    for row in range(train["image"].shape[1]):  # plane by plane, to save memory
         a, b = (part["image"][:, row].reshape(len(part["image"]), -1).astype(np.float32) for part in (test, train))
-        differing += b.sum(1) - 2 * a @ b.T  # and those of a, which are the same for all
+        differing += b.sum(1) - 2 * a @ b.T  # a.sum(1) is the same for all training grids
     return float((train["label"][differing.argmin(1)] == test["label"]).mean())
 
 
 def classification_panels(context: ReportContext) -> list:
-    """Show the curves, and what the classifier confuses, with the depth map of each grid as its picture.
+    """Show the curves and the panels of a classifier, with a depth map as each grid's picture.
 
     Args:
       context: the ReportContext, whose test split holds grids as `image: [N, R, R, R, 1]`.
@@ -158,10 +158,10 @@ def classification_panels(context: ReportContext) -> list:
 
 
 def generation_panels(context: ReportContext) -> list:
-    """Show images beside the depth maps, from the camera and from the side, of their solids and of those generated.
+    """Show images, and depth maps of their solids and of the generated solids, from the camera and from the side.
 
     Args:
-      context: the ReportContext of a learner whose `predict` gives `voxels: [N, R, R, R]`.
+      context: the ReportContext of a learner whose `predict` returns `voxels: [N, R, R, R]`.
 
     Returns:
       Report panels.
@@ -175,5 +175,5 @@ def generation_panels(context: ReportContext) -> list:
     for view, axes in (("from the camera", (0, 1, 2, 3)), ("from the left side", (0, 1, 3, 2))):
         for name, voxels in (("solids", test["voxels"]), ("generated", generated)):
             rows[f"{name}, {view}"] = depth_map(np.transpose(voxels[:NUM_SHOWN], axes))[..., None]
-    note = "The first test solids, unselected; brighter is nearer."
-    return [sample_rows(rows, "Generated solids", note), curves(context.history)]
+    caption = "The first test solids, unselected; brighter is nearer."
+    return [sample_rows(rows, "Generated solids", caption), curves(context.history)]

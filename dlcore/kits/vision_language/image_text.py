@@ -1,4 +1,4 @@
-"""Shared by experiments over images, clips and language: data by name, its facts, and the files of `--input`."""
+"""Shared by experiments on images, clips and language: data by name, its facts, and the files of `--input`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -93,7 +93,7 @@ CLIP_SETTINGS = {
 
 
 def _counts(number: int, most: int) -> tuple[int, int, int]:
-    """Examples to train, validate and test on."""
+    """Return the numbers of training, validation and test examples."""
     return number, max(8, number // 10), max(8, min(most, number // 2))
 
 
@@ -114,8 +114,8 @@ def caption_data(flags: Flags) -> Splits:
       flags: resolved settings; must contain CAPTION_SETTINGS.
 
     Returns:
-      The splits: `image`, `captions`, of synthetic images `cells`, and of photographs to validate and test on
-      `references`: all captions untruncated, in the tokens of `spec["reference_words"]`.
+      The splits: `image`, `captions`, `cells` of synthetic images, and `references` of validation and test photographs:
+      all captions untruncated, in the tokens of `spec["reference_words"]`.
 
     Raises:
       ValueError: see `dlcore.data.captions.captions` and `dlcore.data.flickr8k.flickr8k`.
@@ -163,7 +163,7 @@ def clip_data(flags: Flags, distinct: int = 0) -> Splits:
 
     Args:
       flags: resolved settings; must contain CLIP_SETTINGS.
-      distinct: where positive, validation and test have as many clips, all with different sentences.
+      distinct: if positive, the number of validation and of test clips, whose sentences all differ.
 
     Returns:
       The splits: `clip`, `captions`, `action` and `appearance`.

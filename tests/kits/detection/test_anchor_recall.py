@@ -20,7 +20,7 @@ def splits_of(boxes):
 def test_it_tells_which_boxes_can_be_found():
     anchors = np.array([[0, 0, 10, 10]], np.float32)
     note = recall_note("anchors", anchors, splits_of([[0, 0, 10, 10], [0, 0, 10, 6]]))
-    assert note == "1 anchors find at best 100.0 % of the training boxes at IoU .5; mean of each box's best IoU 0.80"
+    assert note == "1 anchors find at best 100.0 % of the training boxes at IoU 0.5; mean of each box's best IoU 0.80"
     note = recall_note("windows", anchors, splits_of([[0, 0, 10, 10], [0, 0, 40, 40]]))
     assert note.startswith("1 windows find at best 50.0 % of the training boxes")
     assert note.endswith("; choose other scales or aspect ratios")
