@@ -1,6 +1,6 @@
-"""Charts as inline SVG that follow the page's colors, so that one drawing serves light and dark mode.
+"""Charts as inline SVG in the page's colors, for light and dark mode.
 
-matplotlib draws with stand-in colors, which are then replaced by the page's CSS variables (`dlcore.report.html`). Text
+matplotlib draws with placeholder colors, which the page's CSS variables then replace (`dlcore.report.html`). Text
 stays text, in the page's font.
 """
 
@@ -30,20 +30,20 @@ __all__ = [
 ]
 
 INK, MUTED, LINE, SURFACE = "#000001", "#000002", "#000003", "#000004"
-"""Stand-ins for the page's colors of text, of secondary text, of grid lines, and of the background of a panel."""
+"""Placeholders for the page's colors of text, secondary text, grid lines and panel background."""
 SERIES = tuple(f"#0000a{number}" for number in range(1, 7))
-"""Stand-ins for the page's colors of the first, second, ... series."""
+"""Placeholders for the page's colors of the first, second, ... series."""
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", SURFACE: "surface"} | {
     color: f"c{number}" for number, color in enumerate(SERIES, 1)
 }
 
 
 def new_chart(size: tuple[float, float], rows: int = 1, **kwargs: Any):
-    """Make a figure without pyplot (nothing global, nothing leaks) whose axes have the page's colors.
+    """Create a figure in the page's colors, without pyplot's global state.
 
     Args:
       size: width and height in inches.
-      rows: axes below each other.
+      rows: number of axes, one below the other.
       **kwargs: arguments of `Figure.subplots`, such as sharex; and `height_ratios` of the rows.
 
     Returns:
@@ -69,7 +69,7 @@ def chart_svg(figure: "Figure", label: str) -> str:
     """Draw a chart of `new_chart`.
 
     Args:
-      figure: drawn with the stand-in colors.
+      figure: a figure in the placeholder colors.
       label: alternative text of the chart.
 
     Returns:
@@ -79,17 +79,17 @@ def chart_svg(figure: "Figure", label: str) -> str:
 
 
 def themed_svg(figure: "Figure", label: str, variables: Mapping[str, str], **options: Any) -> str:
-    """Draw a figure with the page's CSS variables in the place of some of its colors.
+    """Render a figure as SVG, with CSS variables for some of its colors.
 
     Args:
       figure: a matplotlib Figure.
       label: alternative text of the image.
-      variables: names of variables by color, {"#0072b2": "c1"}. What matplotlib draws in black without saying so takes
-        the page's color of text.
+      variables: names of variables by color, {"#0072b2": "c1"}. matplotlib's default black becomes the page's text
+        color.
       **options: options of `Figure.savefig`, such as bbox_inches.
 
     Returns:
-      An `<svg>` element without a size of its own; text stays text, in the page's font.
+      An `<svg>` element without a size; text stays text, in the page's font.
     """
     import matplotlib
 
@@ -122,7 +122,7 @@ def legend_key(text: str, series: int) -> str:
 
 
 def percent_ticks() -> "Formatter":
-    """Label the ticks of a share in [0, 1] in per cent.
+    """Build a formatter of ticks in percent, for fractions in [0, 1].
 
     Returns:
       A matplotlib formatter.

@@ -1,4 +1,4 @@
-"""Images by class: what training makes of them, and those that a classifier is surest and least sure of."""
+"""Images by class: their augmentations, and those with the highest and the lowest predicted probability."""
 
 from collections.abc import Sequence
 from html import escape
@@ -14,11 +14,11 @@ __all__ = ["best_and_worst", "training_images"]
 def training_images(
     images: np.ndarray, versions: np.ndarray, names: Sequence[str], note: str = "", title: str = "Training images"
 ) -> Panel:
-    """Show images of the training split, each beside what training makes of it.
+    """Show training images beside their augmentations.
 
     Args:
-      images: [N, H, W, C], as they are in the data.
-      versions: [V, N, H', W', C], what the network gets, in [0, 1] or uint8.
+      images: [N, H, W, C], the original images.
+      versions: [V, N, H', W', C], the augmented images, in [0, 1] or uint8.
       names: N texts, such as the images' classes.
       note: a line under the title.
       title: title of the panel.
@@ -26,15 +26,15 @@ def training_images(
     Returns:
       The panel.
     """
-    shown = to_uint8(images)
-    shown = shown[..., None] if shown.ndim == 3 else shown
+    pixels = to_uint8(images)
+    pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     cells = []
     for i, name in enumerate(names):
-        own = data_uri(strip(shown[i : i + 1], 0))
-        drawn = data_uri(strip(versions[:, i], 0))
+        original = data_uri(strip(pixels[i : i + 1], 0))
+        augmented = data_uri(strip(versions[:, i], 0))
         cells.append(
-            f'<tr><th scope="row">{escape(str(name))}</th><td><img alt="" src="{own}"></td>'
-            f'<td><img alt="" src="{drawn}"></td></tr>'
+            f'<tr><th scope="row">{escape(str(name))}</th><td><img alt="" src="{original}"></td>'
+            f'<td><img alt="" src="{augmented}"></td></tr>'
         )
     head = "<tr><th></th><th>in the data</th><th>in training</th></tr>"
     html = (
@@ -52,15 +52,15 @@ def best_and_worst(
     max_classes: int = 12,
     title: str = "Best and worst by class",
 ) -> Panel:
-    """Show, of each class, the examples to which the classifier gave it the highest and the lowest probability.
+    """Show each class's examples with the highest and the lowest probability of that class.
 
     Args:
       images: [N, H, W, C] as `dlcore.report.pictures.to_uint8` takes them.
       labels: [N] int, the true classes.
       probabilities: [N, K].
       class_names: K names; None for numbers.
-      count: the most images of each kind; a class of fewer than twice as many shows half of its examples in each.
-      max_classes: the most classes that are shown; of more, those of the lowest recall.
+      count: largest number of images on each side; a class with fewer than twice as many shows half on each.
+      max_classes: largest number of classes; the ones with the lowest recall are shown.
       title: title of the panel.
 
     Returns:
@@ -68,28 +68,28 @@ def best_and_worst(
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     names = [str(k) for k in range(probabilities.shape[1])] if class_names is None else class_names
-    own, right = probabilities[np.arange(len(labels)), labels], probabilities.argmax(-1) == labels
+    probs, correct = probabilities[np.arange(len(labels)), labels], probabilities.argmax(-1) == labels
     present = np.unique(labels)
-    recall = {int(k): right[labels == k].mean() for k in present}
-    chosen = present if len(present) <= max_classes else np.sort(np.array(sorted(recall, key=recall.get)[:max_classes]))
+    recall = {int(k): correct[labels == k].mean() for k in present}
+    ids = present if len(present) <= max_classes else np.sort(np.array(sorted(recall, key=recall.get)[:max_classes]))
     rows = []
-    for k in chosen:
+    for k in ids:
         order = np.flatnonzero(labels == k)
-        order = order[np.argsort(-own[order], kind="stable")]
-        each = min(count, max(1, len(order) // 2))
+        order = order[np.argsort(-probs[order], kind="stable")]
+        per_side = min(count, max(1, len(order) // 2))
         cells = ""
-        for which in (order[:each], order[-each:][::-1] if len(order) > 1 else order[:0]):
-            picture = f'<img alt="" src="{data_uri(strip(images[which], 0))}">' if len(which) else ""
-            span = f"{100 * own[which].max():.0f} – {100 * own[which].min():.0f} %" if len(which) else ""
+        for idx in (order[:per_side], order[-per_side:][::-1] if len(order) > 1 else order[:0]):
+            picture = f'<img alt="" src="{data_uri(strip(images[idx], 0))}">' if len(idx) else ""
+            span = f"{100 * probs[idx].max():.0f} – {100 * probs[idx].min():.0f} %" if len(idx) else ""
             cells += f'<td>{picture}</td><td class="rate">{span}</td>'
         rows.append(
             f'<tr><th scope="row">{escape(str(names[k]))}</th><td class="number">{100 * recall[int(k)]:.1f} %</td>'
             f"{cells}</tr>"
         )
-    head = "<tr><th></th><th>recall</th><th>surest of it</th><th></th><th>least sure of it</th><th></th></tr>"
+    head = "<tr><th></th><th>recall</th><th>highest probability</th><th></th><th>lowest probability</th><th></th></tr>"
     html = (
         f'<div class="scroll"><table class="classes"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
-    which = "" if len(chosen) == len(present) else f"The {len(chosen)} of {len(present)} classes of lowest recall. "
-    note = f"{which}Test images, with the range of the probability of their own class."
+    idx = "" if len(ids) == len(present) else f"The {len(ids)} of {len(present)} classes with the lowest recall. "
+    note = f"{idx}Test images, with the range of the probability of their true class."
     return Panel(title, html, note)

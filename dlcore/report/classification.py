@@ -16,17 +16,17 @@ __all__ = ["confusion_matrix", "reliability_diagram", "worst_mistakes"]
 
 _ANNOTATED_CLASSES = 20
 _HALF_CLASSES = 10
-_RIGHT, _WRONG = rgb(BLUE), rgb(VERMILION)
+_CORRECT, _INCORRECT = rgb(BLUE), rgb(VERMILION)
 
 
 def confusion_matrix(
     counts: np.ndarray, class_names: Sequence[str] | None = None, title: str = "Confusion matrix"
 ) -> Panel:
-    """Show how often each class was predicted as each other class.
+    """Show the confusion matrix.
 
     Up to 20 classes it is a table with each class's recall and precision; beyond, a picture beside the most frequent
-    confusions and the classes of lowest recall. The color grows with the logarithm of a cell's share of its row, so
-    that rare errors are seen.
+    confusions and the classes with the lowest recall. The color scale is logarithmic in a cell's fraction of its row,
+    so that rare errors are visible.
 
     Args:
       counts: int [C, C], true classes in rows and predicted classes in columns.
@@ -45,26 +45,26 @@ def confusion_matrix(
     names = [str(name) for name in (range(len(counts)) if class_names is None else class_names)]
     if len(names) != len(counts):
         raise ValueError(f"class_names={len(names)} names: wrong length; allowed: {len(counts)}, one a class")
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    strength = np.log1p(199 * share) / np.log(200)
+    fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    intensity = np.log1p(199 * fraction) / np.log(200)
     total = counts.sum()
     note = f"Rows are the true class, columns the predicted one; {np.trace(counts):,} of {total:,} on the diagonal."
     if len(counts) <= _ANNOTATED_CLASSES:
-        html = _annotated(counts, names, strength)
+        html = _annotated(counts, names, intensity)
     else:
-        html = f'<div class="columns"><div class="wide">{_heat_map(strength)}</div>{_hardest(counts, names)}</div>'
+        html = f'<div class="columns"><div class="wide">{_heat_map(intensity)}</div>{_hardest(counts, names)}</div>'
     return Panel(title, html, note, half=len(counts) <= _HALF_CLASSES)
 
 
-def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> str:
-    hits = np.diag(counts)
-    recall, precision = _rates(hits, counts.sum(1)), _rates(hits, counts.sum(0))
+def _annotated(counts: np.ndarray, names: list[str], intensity: np.ndarray) -> str:
+    correct = np.diag(counts)
+    recall, precision = _rates(correct, counts.sum(1)), _rates(correct, counts.sum(0))
     tall = "tall" if max(map(len, names)) > 4 else ""
     head = "".join(f'<th scope="col" class="{tall}"><span>{escape(name)}</span></th>' for name in names)
     rows = "".join(
         f'<tr><th scope="row">{escape(names[i])}</th>'
         + "".join(
-            _count_cell(counts[i, j], strength[i, j], i == j, f"{names[i]} → {names[j]}") for j in range(len(names))
+            _count_cell(counts[i, j], intensity[i, j], i == j, f"{names[i]} → {names[j]}") for j in range(len(names))
         )
         + f'<td class="rate">{recall[i]}</td></tr>'
         for i in range(len(names))
@@ -77,20 +77,20 @@ def _annotated(counts: np.ndarray, names: list[str], strength: np.ndarray) -> st
     )
 
 
-def _count_cell(count: int, strength: float, right: bool, label: str) -> str:
+def _count_cell(count: int, intensity: float, is_correct: bool, label: str) -> str:
     if count == 0:
         return '<td class="none">·</td>'
-    red, green, blue = _RIGHT if right else _WRONG
-    color = f"rgba({red},{green},{blue},{0.14 + 0.58 * strength:.2f})"
+    red, green, blue = _CORRECT if is_correct else _INCORRECT
+    color = f"rgba({red},{green},{blue},{0.14 + 0.58 * intensity:.2f})"
     return f'<td style="background:{color}" title="{escape(label)}: {count:,}">{count:,}</td>'
 
 
-def _heat_map(strength: np.ndarray) -> str:
-    """One square a cell; transparency carries the strength, so that it suits light and dark pages."""
-    classes = len(strength)
+def _heat_map(intensity: np.ndarray) -> str:
+    """Draw one square per cell; intensity is opacity, which suits light and dark pages."""
+    classes = len(intensity)
     image = np.zeros((classes, classes, 4), np.uint8)
-    image[..., :3] = np.where(np.eye(classes, dtype=bool)[..., None], _RIGHT, _WRONG)
-    image[..., 3] = np.rint(255 * strength)
+    image[..., :3] = np.where(np.eye(classes, dtype=bool)[..., None], _CORRECT, _INCORRECT)
+    image[..., 3] = np.rint(255 * intensity)
     scale = max(1, 640 // classes)
     last = classes - 1
     caption = f"true class 0 (top) to {last} (bottom), predicted class 0 (left) to {last} (right)"
@@ -101,7 +101,7 @@ def _heat_map(strength: np.ndarray) -> str:
 
 
 def _hardest(counts: np.ndarray, names: list[str], count: int = 10) -> str:
-    """The most frequent confusions and the classes of lowest recall."""
+    """List the most frequent confusions and the classes with the lowest recall."""
     errors = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
     pairs = np.argsort(-errors, axis=None, kind="stable")[:count]
     confusions = [
@@ -109,15 +109,15 @@ def _hardest(counts: np.ndarray, names: list[str], count: int = 10) -> str:
         for i, j in zip(*np.unravel_index(pairs, errors.shape), strict=True)
         if errors[i, j] > 0
     ]
-    seen = np.flatnonzero(counts.sum(1))
-    share = np.diag(counts)[seen] / counts.sum(1)[seen]
-    worst = [{"class": names[seen[k]], "recall": f"{100 * share[k]:.1f} %"} for k in np.argsort(share)[:count]]
+    present = np.flatnonzero(counts.sum(1))
+    recall = np.diag(counts)[present] / counts.sum(1)[present]
+    worst = [{"class": names[present[k]], "recall": f"{100 * recall[k]:.1f} %"} for k in np.argsort(recall)[:count]]
     parts = (("Most frequent confusions", confusions), ("Lowest recall", worst))
     return "<div>" + "".join(f"<h3>{name}</h3>{table(rows).html}" for name, rows in parts if rows) + "</div>"
 
 
-def _rates(hits: np.ndarray, totals: np.ndarray) -> list[str]:
-    return [f"{100 * hit / total:.1f}" if total else "" for hit, total in zip(hits, totals, strict=True)]
+def _rates(correct: np.ndarray, totals: np.ndarray) -> list[str]:
+    return [f"{100 * hit / total:.1f}" if total else "" for hit, total in zip(correct, totals, strict=True)]
 
 
 def worst_mistakes(
@@ -128,14 +128,14 @@ def worst_mistakes(
     count: int = 24,
     title: str = "Worst mistakes",
 ) -> Panel:
-    """Show the wrong predictions in which the classifier was most confident.
+    """Show the wrong predictions with the highest confidence.
 
     Args:
       images: [N, H, W, C] as `dlcore.report.pictures.to_uint8` takes them.
       labels: [N] int, the true classes.
       probabilities: [N, K].
       class_names: K names; None for numbers.
-      count: the most images that are shown.
+      count: largest number of images.
       title: title of the panel.
 
     Returns:
@@ -156,23 +156,27 @@ def worst_mistakes(
         classes = probabilities.shape[1]
         raise ValueError(f"class_names={len(class_names)} names: wrong length; allowed: {classes}, one a class")
     predicted = probabilities.argmax(-1)
-    wrong = np.flatnonzero(predicted != labels)
-    if not len(wrong):
+    errors = np.flatnonzero(predicted != labels)
+    if not len(errors):
         return Panel(title, f"<p>No mistakes in {len(labels):,} examples.</p>")
-    worst = wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:count]
+    worst = errors[np.argsort(-probabilities[errors].max(-1), kind="stable")][:count]
     captions = [
         f'<span class="highlight">{escape(str(class_names[predicted[i]]))} {100 * probabilities[i].max():.0f} %</span>'
         f"<br>is {escape(str(class_names[labels[i]]))}"
         for i in worst
     ]
-    shown = f"the {len(worst)} of highest confidence" if len(worst) < len(wrong) else "all, the most confident first"
-    note = f"{len(wrong):,} of {len(labels):,} predictions are wrong; {shown}. In color: prediction and confidence."
-    chosen = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
-    return Panel(title, captioned_images(to_uint8(chosen), captions), note, half=True)
+    selection = (
+        f"the {len(worst)} of highest confidence" if len(worst) < len(errors) else "all, the most confident first"
+    )
+    note = (
+        f"{len(errors):,} of {len(labels):,} predictions are wrong; {selection}. In color: prediction and confidence."
+    )
+    pictures = images[worst] if hasattr(images, "dtype") else np.asarray(images)[worst]
+    return Panel(title, captioned_images(to_uint8(pictures), captions), note, half=True)
 
 
 def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:
-    """Show how often a classifier was right at each confidence, and how often it was that confident.
+    """Show the reliability diagram: accuracy by confidence, and the histogram of confidences.
 
     Args:
       calibration: result of `dlcore.metrics.Calibration.compute()`; None if there were no examples.
@@ -182,44 +186,42 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
       The panel.
     """
     if calibration is None:
-        return Panel(title, "<p>Nothing was counted.</p>")
+        return Panel(title, "<p>There are no examples.</p>")
     figure, (top, bottom) = new_chart((5.4, 4.6), 2, height_ratios=(3, 1), sharex=True)
     count, edges = np.asarray(calibration["bin_count"]), np.asarray(calibration["bin_edges"])
-    right, confident = np.asarray(calibration["bin_accuracy"]), np.asarray(calibration["bin_confidence"])
-    filled, width = count > 0, np.diff(edges)
+    accuracy, confidence = np.asarray(calibration["bin_accuracy"]), np.asarray(calibration["bin_confidence"])
+    nonempty, width = count > 0, np.diff(edges)
     keys = [legend_key("accuracy", 1)]
     style = {"align": "edge", "edgecolor": SURFACE, "linewidth": 0.8}
-    top.bar(edges[:-1][filled], np.minimum(right, confident)[filled], width[filled], color=SERIES[0], **style)
+    top.bar(edges[:-1][nonempty], np.minimum(accuracy, confidence)[nonempty], width[nonempty], color=SERIES[0], **style)
     for low, high, name, number in (
-        (right, confident, "overconfident by", 2),
-        (confident, right, "underconfident by", 6),
+        (accuracy, confidence, "overconfident by", 2),
+        (confidence, accuracy, "underconfident by", 6),
     ):
-        gap = filled & (high > low)
+        gap = nonempty & (high > low)
         if gap.any():
             top.bar(edges[:-1][gap], (high - low)[gap], width[gap], low[gap], color=SERIES[number - 1], **style)
             keys.append(legend_key(name, number))
     top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)))
     top.set(ylim=(0, 1), xlim=(0, 1), ylabel="accuracy")
     bottom.bar(edges[:-1], count / count.sum(), width, color=SERIES[2], **style)
-    bottom.set(xlabel="confidence", ylabel="share")
+    bottom.set(xlabel="confidence", ylabel="fraction")
     bottom.tick_params("x", pad=7)
     for axis in (top.yaxis, bottom.yaxis, bottom.xaxis):
         axis.set_major_formatter(percent_ticks())
-    keys.append(legend_key("share of examples", 3))
+    keys.append(legend_key("fraction of examples", 3))
     chart = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, 'reliability diagram')}</figure>"
     note = (
-        f"Right {100 * (count * right).sum() / count.sum():.1f} % of the time at a mean confidence of "
+        f"Accuracy {100 * (count * accuracy).sum() / count.sum():.1f} % at a mean confidence of "
         f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
     )
-    html = f"{chart}<details><summary>As numbers</summary>{_bins(count, confident, right)}</details>"
+    html = f"{chart}<details><summary>As numbers</summary>{_bins(count, confidence, accuracy)}</details>"
     return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, note, half=True)
 
 
-def _bins(count: np.ndarray, confident: np.ndarray, right: np.ndarray) -> str:
-    """The filled bins as a table."""
-    cells = [
-        (f"{100 * s:.1f} %", f"{100 * r:.1f} %", f"{n:,}") for n, s, r in zip(count, confident, right, strict=True) if n
-    ]
+def _bins(count: np.ndarray, conf: np.ndarray, acc: np.ndarray) -> str:
+    """Tabulate the nonempty bins."""
+    cells = [(f"{100 * s:.1f} %", f"{100 * r:.1f} %", f"{n:,}") for n, s, r in zip(count, conf, acc, strict=True) if n]
     rows = "".join("<tr>" + "".join(f'<td class="number">{cell}</td>' for cell in row) + "</tr>" for row in cells)
     head = "".join(f'<th class="number">{name}</th>' for name in ("confidence", "accuracy", "examples"))
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

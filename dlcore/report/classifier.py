@@ -1,4 +1,4 @@
-"""The panels of an image classifier: mistakes, confusions, calibration, best and worst of each class, filters."""
+"""Panels of an image classifier: mistakes, confusions, calibration, best and worst of each class, filters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,18 +21,18 @@ def classifier_panels(
     class_names: Sequence[str],
     params: Any,
 ) -> list[Panel]:
-    """Show what a classifier confuses, how sure it is, and what its first layer looks for.
+    """Show a classifier's mistakes, confusion matrix, calibration, examples by class, and first-layer filters.
 
     Args:
-      measures: numbers and arrays by name; `confusion` and `calibration/...` are shown where they are there.
+      measures: numbers and arrays by name; `confusion` and `calibration/...` are shown if they exist.
       images: [N, H, W, C], uint8 or float in [0, 1].
       labels: [N] int, the true classes.
-      probabilities: [N, K], as predicted.
+      probabilities: [N, K], the predicted probabilities.
       class_names: K names.
       params: parameters of the model.
 
     Returns:
-      The panels: those for which there are no numbers are left out.
+      The panels; those without numbers are left out.
     """
     calibration = {k.removeprefix("calibration/"): v for k, v in measures.items() if k.startswith("calibration/")}
     confusion, kernel = measures.get("confusion"), first_kernel(params)

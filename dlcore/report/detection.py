@@ -14,9 +14,9 @@ from dlcore.report.pictures import data_uri, to_uint8
 
 __all__ = ["detections", "draw_boxes", "draw_outputs", "error_kinds", "outline", "precision_recall"]
 
-_WRONG = ",".join(map(str, rgb(VERMILION)))
+_RED = ",".join(map(str, rgb(VERMILION)))
 COLORS = (rgb(SKY), rgb(ORANGE), (0, 200, 140), (240, 100, 170), rgb(YELLOW), (255, 110, 40))
-"""One a class, repeated: the palette of `dlcore.report.figure`, its dark colors lightened to be seen on photographs."""
+"""Colors of the classes, repeated: the palette of `dlcore.report.figure` with lighter dark colors for photographs."""
 
 
 def draw_boxes(
@@ -34,15 +34,15 @@ def draw_boxes(
 
     Args:
       image: uint8 [H, W, 3].
-      boxes: [N, 4], corners (x0, y0, x1, y1) in pixels; each is drawn in its class's color with its name and score.
+      boxes: [N, 4], corners (x0, y0, x1, y1) in pixels, drawn in the class's color with name and score.
       labels: [N] int, classes of the boxes.
       class_names: names by class.
-      scores: [N] in [0, 1]; the box of the highest score lies on top. None shows no scores.
-      truth: [M, 4], the true boxes, drawn dashed and white below the others; None for none.
+      scores: [N] in [0, 1]; the box with the highest score lies on top. None shows no scores.
+      truth: [M, 4], the target boxes, drawn in dashed white below the others; None for none.
       scale: factor by which the image is enlarged.
-      masks: [N, H, W] bool, laid over the image, each outlined. Every object then has a color of its own, also of those
-        that share a class.
-      keypoints: [N, K, 2 or more] (x, y) in pixels, as dots.
+      masks: [N, H, W] bool, drawn as outlined overlays. Every object then has its own color, even if objects share a
+        class.
+      keypoints: [N, K, 2 or more], (x, y) in pixels, drawn as dots.
 
     Returns:
       uint8 [H * scale, W * scale, 3].
@@ -79,7 +79,7 @@ def draw_boxes(
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Find the pixels of a mask that have a neighbor outside it; the image's edge is no outline.
+    """Compute the outline of a mask: pixels with a neighbor outside it, not those at the image's edge.
 
     Args:
       mask: [H, W] bool.
@@ -101,18 +101,18 @@ def detections(
     title: str = "Detections",
     captions: Sequence[str] | None = None,
 ) -> Panel:
-    """Show images with the boxes that a detector predicts, and their masks and keypoints where it has them.
+    """Show images with a detector's boxes, and its masks and keypoints if it has them.
 
     Args:
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
       outputs: the predictions, padded to K boxes: `boxes` [N, K, 4] and `scores`, `labels`, `valid`, each [N, K]; and
-        `masks` [N, K, M, M] in the frames of the boxes, `keypoints` [N, K, J, 2 or more].
-      truth: `boxes` [N, M, 4] and `box_mask` [N, M], 0 at padding; None where there are no true boxes.
+        `masks` [N, K, M, M] in box coordinates, `keypoints` [N, K, J, 2 or more].
+      truth: targets, `boxes` [N, M, 4] and `box_mask` [N, M], 0 at padding; None for none.
       class_names: names by class.
-      count: the most images that are shown.
-      min_score: boxes of a lower score are not drawn.
+      count: largest number of images.
+      min_score: least score of a drawn box.
       title: title of the panel.
-      captions: N plain texts below the numbers of boxes; None for none.
+      captions: N plain texts below the box counts; None for none.
 
     Returns:
       The panel.
@@ -121,13 +121,13 @@ def detections(
     scale = max(1, round(300 / images.shape[2])) if len(images) else 1
     cells = []
     for i, image in enumerate(images):
-        own = {name: np.asarray(values[i]) for name, values in outputs.items()}
-        real = None if truth is None else np.asarray(truth["boxes"][i])[np.asarray(truth["box_mask"][i]) > 0]
-        drawn, shown = draw_outputs(image, own, class_names, min_score, real, scale)
-        caption = f"{shown} predicted" + ("" if real is None else f", {len(real)} true")
+        image_outputs = {name: np.asarray(values[i]) for name, values in outputs.items()}
+        target_boxes = None if truth is None else np.asarray(truth["boxes"][i])[np.asarray(truth["box_mask"][i]) > 0]
+        picture, num_drawn = draw_outputs(image, image_outputs, class_names, min_score, target_boxes, scale)
+        caption = f"{num_drawn} predicted" + ("" if target_boxes is None else f", {len(target_boxes)} true")
         caption += "" if captions is None else f"<br>{escape(captions[i])}"
         cells.append(
-            f'<figure><img class="smooth" alt="" src="{data_uri(drawn)}"><figcaption>{caption}</figcaption></figure>'
+            f'<figure><img class="smooth" alt="" src="{data_uri(picture)}"><figcaption>{caption}</figcaption></figure>'
         )
     columns = "grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr))"
     note = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
@@ -143,37 +143,39 @@ def draw_outputs(
     truth: np.ndarray | None = None,
     scale: int = 1,
 ) -> tuple[np.ndarray, int]:
-    """Draw what a detector predicts of one image.
+    """Draw a detector's predictions for one image.
 
     Args:
       image: uint8 [H, W, 3].
-      outputs: `boxes` [K, 4] in pixels of the image, `scores`, `labels`, `valid`: [K], and where the detector has them
+      outputs: `boxes` [K, 4] in pixels of the image, `scores`, `labels`, `valid`: [K], and if the detector has them
         `masks` [K, M, M] and `keypoints` [K, J, 2 or more].
       class_names: names by class.
-      min_score: boxes of a lower score are not drawn.
-      truth: [M, 4], the true boxes; None for none.
+      min_score: least score of a drawn box.
+      truth: [M, 4], the target boxes; None for none.
       scale: factor by which the image is enlarged.
 
     Returns:
       (uint8 [H * scale, W * scale, 3], number of boxes drawn).
     """
-    shown = np.flatnonzero((outputs["valid"] > 0) & (outputs["scores"] >= min_score))
+    idx = np.flatnonzero((outputs["valid"] > 0) & (outputs["scores"] >= min_score))
     parts = ("boxes", "labels", "scores", "masks", "keypoints")
-    own = {name: outputs[name][shown] for name in parts if name in outputs}
-    if "masks" in own:
-        own["masks"] = pasted_masks(own["masks"], own["boxes"], image.shape[:2])
-    boxes, labels, scores = own["boxes"], own["labels"], own["scores"]
-    drawn = draw_boxes(image, boxes, labels, class_names, scores, truth, scale, own.get("masks"), own.get("keypoints"))
-    return drawn, len(shown)
+    fields = {name: outputs[name][idx] for name in parts if name in outputs}
+    if "masks" in fields:
+        fields["masks"] = pasted_masks(fields["masks"], fields["boxes"], image.shape[:2])
+    boxes, labels, scores = fields["boxes"], fields["labels"], fields["scores"]
+    picture = draw_boxes(
+        image, boxes, labels, class_names, scores, truth, scale, fields.get("masks"), fields.get("keypoints")
+    )
+    return picture, len(idx)
 
 
 def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: str = "Precision over recall") -> Panel:
-    """Draw precision over recall by class, and their mean.
+    """Show the precision-recall curves by class, and their mean.
 
     Args:
-      precision: [R, C], at recalls evenly spaced from 0 to 1; negative for a class that does not occur.
-      class_names: names by class; the six classes of the highest and lowest area under the curve are drawn where there
-        are more.
+      precision: [R, C], at evenly spaced recalls from 0 to 1; negative for a class that does not occur.
+      class_names: names by class; of more than six classes, the three best and the three worst by area under the curve
+        are drawn.
       title: title of the panel.
 
     Returns:
@@ -185,11 +187,11 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
         return Panel(title, "<p>No class occurs.</p>", half=True)
     recall = np.linspace(0, 1, len(precision))
     order = occurs[np.argsort(-precision[:, occurs].mean(0), kind="stable")]
-    most = len(SERIES)
-    drawn = order if len(order) <= most else np.r_[order[: most // 2], order[-(most // 2) :]]
+    max_classes = len(SERIES)
+    classes = order if len(order) <= max_classes else np.r_[order[: max_classes // 2], order[-(max_classes // 2) :]]
     figure, axes = new_chart((6.0, 3.8))
     keys = []
-    for number, k in enumerate(drawn):
+    for number, k in enumerate(classes):
         axes.plot(recall, precision[:, k], color=SERIES[number], linewidth=1.6)
         keys.append(legend_key(f"{class_names[k]} {100 * precision[:, k].mean():.1f}", number + 1))
     mean = precision[:, occurs].mean(1)
@@ -197,10 +199,10 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
     axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(percent_ticks())
-    note = f"At IoU 0.5, with the area under each curve; dashed the mean of {len(occurs)} classes, "
+    note = f"At IoU 0.5, with the area under each curve; dashed: mean of {len(occurs)} classes, "
     note += f"{100 * mean.mean():.1f}."
-    if len(drawn) < len(order):
-        note += f" Drawn are the {most // 2} best and the {most // 2} worst."
+    if len(classes) < len(order):
+        note += f" Shown: the {max_classes // 2} best and the {max_classes // 2} worst."
     html = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, title)}</figure>"
     return Panel(title, html, note, half=True)
 
@@ -208,17 +210,17 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
 def error_kinds(
     counts: np.ndarray, kinds: Sequence[str], class_names: Sequence[str], note: str = "", title: str = "Kinds of error"
 ) -> Panel:
-    """Show how many detections were right, how many wrong and in which way, by class.
+    """Show the numbers of correct detections and of each kind of error, by class.
 
     Args:
-      counts: int [C, K], as `dlcore.evaluators.detection_errors.detection_errors` gives them.
+      counts: int [C, K], result of `dlcore.evaluators.detection_errors.detection_errors`.
       kinds: K names; the first is no error.
       class_names: names by class.
       note: a line under the title.
       title: title of the panel.
 
     Returns:
-      The panel, with the twenty classes of the most errors.
+      The panel, with the twenty classes that have the most errors.
     """
     counts = np.asarray(counts)
     order = np.argsort(-counts[:, 1:].sum(1), kind="stable")[:20]
@@ -226,9 +228,9 @@ def error_kinds(
     head = "".join(f'<th class="number">{escape(kind)}</th>' for kind in kinds)
     body = ""
     for name, row in rows:
-        most = max(int(row[1:].max()), 1)
+        largest = max(int(row[1:].max()), 1)
         cells = f'<td class="number">{row[0]:,}</td>' + "".join(
-            f'<td class="number" style="background:rgba({_WRONG},{0.45 * n / most:.2f})">{n:,}</td>' for n in row[1:]
+            f'<td class="number" style="background:rgba({_RED},{0.45 * n / largest:.2f})">{n:,}</td>' for n in row[1:]
         )
         body += f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>'
     table = f'<table class="tight"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
@@ -236,7 +238,7 @@ def error_kinds(
 
 
 def _dashed(draw: Any, box: Sequence[float], dash: int = 5) -> None:
-    """A rectangle of white dashes on a dark line."""
+    """Draw a rectangle of white dashes on a dark line."""
     x0, y0, x1, y1 = box[0], box[1], box[2] - 1, box[3] - 1
     for a, b in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
         draw.line((*a, *b), fill=(0, 0, 0), width=1)

@@ -1,4 +1,4 @@
-"""Episodes of few-shot learning, as panels of a report."""
+"""Report panels of few-shot episodes."""
 
 from collections.abc import Mapping
 from html import escape
@@ -12,15 +12,19 @@ from dlcore.report.tables import table
 
 __all__ = ["accuracies", "episode"]
 
-ROWS = {"accuracy": "this network", "untrained_accuracy": "the same, untrained", "pixel_accuracy": "means of pixels"}
+ROWS = {
+    "accuracy": "this network",
+    "untrained_accuracy": "untrained network",
+    "pixel_accuracy": "class means of pixels",
+}
 
 
 def accuracies(numbers: Mapping[str, float], spec: Mapping[str, Any]) -> Panel:
-    """Show the accuracy beside what is trivial.
+    """Show the accuracy beside trivial baselines.
 
     Args:
-      numbers: `accuracy`, `interval`, of ROWS those that there are, and those of `episode_accuracy`.
-      spec: `way`, `shot` and `characters`, those of training, validation and test.
+      numbers: `accuracy`, `interval`, metrics of ROWS, and those of `episode_accuracy`.
+      spec: facts of the data: `way`, `shot`, and `characters`, the numbers for training, validation and test.
 
     Returns:
       The panel.
@@ -35,35 +39,35 @@ def accuracies(numbers: Mapping[str, float], spec: Mapping[str, Any]) -> Panel:
         rows.append({"": title, "accuracy, %": round(100 * numbers[name], 2), "95 % interval": f"± {100 * half:.2f}"})
     train, _, test = spec["characters"]
     kind = f"{spec['shot']}-shot" if spec["shot"] else "zero-shot, classes described by attributes"
-    note = f"{spec['way']}-way {kind}; {test} characters that training, on {train} others, has not seen."
+    note = f"{spec['way']}-way {kind}; {test} test characters; training used {train} others."
     return table(rows, "Episodes of the test", note)
 
 
 def episode(supports: np.ndarray | None, queries: np.ndarray, logits: np.ndarray, classes: int = 8) -> Panel:
-    """Show one episode: of each class its supports, and the queries that it was taken for.
+    """Show one episode: supports of each class, and the queries that were predicted as it.
 
     Args:
       supports: [1, W, S, H, W, C], or None.
       queries: [1, W, Q, H, W, C].
-      logits: [W Q, W], query i being of class i // Q.
-      classes: the most that are shown.
+      logits: [W Q, W]; query i has class i // Q.
+      classes: largest number of classes.
 
     Returns:
       The panel.
     """
-    way, each = queries.shape[1:3]
-    guess, images = logits.argmax(-1), queries[0].reshape(-1, *queries.shape[3:])
+    way, num_queries = queries.shape[1:3]
+    predicted, images = logits.argmax(-1), queries[0].reshape(-1, *queries.shape[3:])
 
-    def shown(pictures: np.ndarray) -> str:
+    def picture(pictures: np.ndarray) -> str:
         return f'<img alt="" src="{data_uri(strip(to_uint8(pictures)))}">' if len(pictures) else ""
 
     rows = []
     for k in range(min(way, classes)):
-        own = np.arange(way * each) // each == k
-        cells = [images[(guess == k) & own], images[(guess == k) & ~own]]
-        cells = ["" if supports is None else shown(supports[0, k]), *map(shown, cells)]
+        is_class = np.arange(way * num_queries) // num_queries == k
+        cells = [images[(predicted == k) & is_class], images[(predicted == k) & ~is_class]]
+        cells = ["" if supports is None else picture(supports[0, k]), *map(picture, cells)]
         rows.append(f'<tr><th scope="row">{k + 1}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    names = ("class", "supports", "queries that it got", "and wrongly")
+    names = ("class", "supports", "correct queries", "wrong queries")
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     html = f'<div class="scroll"><table class="classes"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
     return Panel("An episode", html + "</table></div>")

@@ -1,6 +1,6 @@
-"""Figures: one palette, bare axes, and a figure as PNG or as SVG in the page's colors.
+"""Figures: a palette, axes without a frame, and output as PNG or as SVG in the page's colors.
 
-The palette is Okabe and Ito's, whose colors readers of every color vision tell apart (jfly.uni-koeln.de/color, 2008).
+The palette is Okabe and Ito's, safe for every color vision (jfly.uni-koeln.de/color, 2008).
 """
 
 import base64
@@ -60,7 +60,7 @@ _VARIABLES = {
     "#cccccc": "line",
     "#ffffff": "surface",
 }
-"""The page's CSS variables by the palette's colors, and by those that matplotlib takes by default."""
+"""CSS variables of the page by the palette's colors, and by matplotlib's default colors."""
 _PIXELS_AN_INCH = 108
 _POINTS_AN_INCH = 72
 _TEXT_PIXELS = 14
@@ -82,7 +82,7 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: int = 1, **kwargs: Any):
-    """Make a figure without pyplot (nothing global, nothing leaks) with bare axes.
+    """Create a figure with axes without a frame, without pyplot's global state.
 
     Args:
       size: width and height in inches.
@@ -91,7 +91,7 @@ def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: i
       **kwargs: arguments of `Figure.subplots`, such as sharex.
 
     Returns:
-      (figure, axes): one Axes, or an array of them as `Figure.subplots` gives.
+      (figure, axes): one Axes, or an array of them, as `Figure.subplots` returns.
     """
     from matplotlib.figure import Figure
 
@@ -103,7 +103,7 @@ def new_figure(size: tuple[float, float] = (7.0, 4.0), rows: int = 1, columns: i
 
 
 def bare_axes(ax: "Axes") -> None:
-    """Leave out the frame's upper and right line.
+    """Remove the upper and right spine.
 
     Args:
       ax: matplotlib axes.
@@ -112,14 +112,14 @@ def bare_axes(ax: "Axes") -> None:
 
 
 def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
-    """Draw a figure for a file of its own, on white.
+    """Render a figure as a PNG file, on white.
 
     Args:
       figure: a matplotlib Figure.
-      dpi: dots an inch.
+      dpi: dots per inch.
 
     Returns:
-      A PNG file's content.
+      The PNG file's content.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
@@ -127,16 +127,16 @@ def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
 
 
 def figure_svg(figure: "Figure", label: str) -> str:
-    """Draw a figure for a report: the palette becomes the page's colors, black and white its ink and its surface.
+    """Render a figure for a report: the palette becomes the page's colors, black and white its text and background.
 
-    Clouds of more than 2000 points become a picture inside, so that the page stays small.
+    Scatter plots of more than 2000 points are rasterized, so that the page stays small.
 
     Args:
       figure: a matplotlib Figure.
       label: alternative text of the image.
 
     Returns:
-      An `<svg>` element, as wide as the figure says where there is room.
+      An `<svg>` element, at most as wide as the figure.
     """
     from matplotlib.collections import PathCollection, QuadMesh
 
@@ -152,7 +152,7 @@ def figure_svg(figure: "Figure", label: str) -> str:
 
 
 def _enlarge_text(figure: "Figure") -> None:
-    """Make small text as large as the page's where the figure is as wide as a page."""
+    """Enlarge small text to the page's text size at the width of a page."""
     from matplotlib.text import Text
 
     least = _TEXT_PIXELS / min(_PIXELS_AN_INCH, _PAGE_PIXELS / figure.get_size_inches()[0]) * _POINTS_AN_INCH

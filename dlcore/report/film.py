@@ -1,4 +1,4 @@
-"""Films: short animated WebP pictures inside the page, which repeat for ever."""
+"""Films: short looping WebP animations inside the page."""
 
 import base64
 import io
@@ -13,23 +13,23 @@ from dlcore.report.pictures import to_uint8
 __all__ = ["MAX_BYTES", "film", "film_webp"]
 
 MAX_BYTES = 300_000
-"""Films are made smaller until they fit."""
+"""Largest size of a film in bytes; longer films are compressed more."""
 _SHORT = 6
 _HOLD = 1500
 
 
 def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: int = MAX_BYTES) -> bytes:
-    """Encode frames as an animation, losslessly where that fits.
+    """Encode frames as an animation, losslessly if it fits.
 
-    What does not fit is compressed more and more; then every second frame is left out, again and again.
+    An animation that does not fit is compressed more; then every second frame is dropped, repeatedly.
 
     Args:
       frames: uint8 [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
       milliseconds: duration of each frame; the last frame lasts 1.5 s.
-      max_bytes: the most that the file takes, unless six frames are left.
+      max_bytes: largest size in bytes; six frames remain even if they exceed it.
 
     Returns:
-      A WebP file's content.
+      The WebP file's content.
 
     Raises:
       ValueError: there is no frame, or their shapes differ.
@@ -55,21 +55,21 @@ def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: 
 
 
 def film(frames: Sequence[np.ndarray], title: str, note: str = "", milliseconds: int = 250, width: int = 560) -> Panel:
-    """Show frames one after the other.
+    """Show frames as an animation.
 
     Args:
       frames: uint8 or float in [0, 1], [H, W], [H, W, 1] or [H, W, 3] each, of one shape; at least one.
       title: title of the panel.
       note: a line under the title.
       milliseconds: duration of each frame.
-      width: pixels that the film has at least where there is room; it is enlarged without smoothing.
+      width: about the width in pixels; small frames are enlarged by an integer factor without smoothing.
 
     Returns:
       The panel, of half the page's width.
     """
     frames = list(to_uint8(np.stack([np.asarray(frame) for frame in frames])))
     data = base64.b64encode(film_webp(frames, milliseconds)).decode()
-    shown = frames[0].shape[1] * max(1, round(width / frames[0].shape[1]))
-    kind = ' class="smooth"' if shown == frames[0].shape[1] else ""
-    image = f'<img{kind} alt="{escape(title)}" width="{shown}" src="data:image/webp;base64,{data}">'
+    shown_width = frames[0].shape[1] * max(1, round(width / frames[0].shape[1]))
+    kind = ' class="smooth"' if shown_width == frames[0].shape[1] else ""
+    image = f'<img{kind} alt="{escape(title)}" width="{shown_width}" src="data:image/webp;base64,{data}">'
     return Panel(title, image, note, half=True)

@@ -1,4 +1,4 @@
-"""A convolution's kernel as a picture: a tile a filter."""
+"""A convolution's kernel as a picture: one tile per filter."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
     Args:
       kernel: [kh, kw, cin, cout].
       title: title of the panel.
-      max_tiles: the most tiles that are shown.
+      max_tiles: largest number of tiles.
 
     Returns:
       The panel.
@@ -35,8 +35,8 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
     kh, kw, cin, cout = kernel.shape
     kind = "red, green and blue are the three inputs" if cin == 3 else "mid-gray is 0"
     total = cout if cin == 3 else cin * cout
-    shown = f"the first {max_tiles} of {total:,} tiles" if total > max_tiles else f"{total} tiles"
-    note = f"{cout} filters of {kh} × {kw} × {cin}; {shown}, each in its own range; {kind}."
+    shown_tiles = f"the first {max_tiles} of {total:,} tiles" if total > max_tiles else f"{total} tiles"
+    note = f"{cout} filters of {kh} × {kw} × {cin}; {shown_tiles}, each in its own range; {kind}."
     html = f'<img class="tiles" alt="filters" width="{grid.shape[1]}" src="{data_uri(grid)}">'
     return Panel(title, html, note, half=True)
 
@@ -44,14 +44,13 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
 def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.ndarray:
     """Tile a kernel, `GAP` transparent pixels apart.
 
-    With three input channels a tile is a filter in color, from its least value (black) to its greatest (full).
-    Otherwise each input channel of each filter is a tile, in which 0 is mid-gray and the largest magnitude black or
-    white.
+    With three input channels a tile is a filter in color, from its smallest value (black) to its largest (bright).
+    Otherwise each input channel of each filter is a tile: 0 is mid-gray, the largest magnitude black or white.
 
     Args:
       kernel: [kh, kw, cin, cout].
-      max_tiles: the most tiles that are drawn.
-      scale: pixels a side of the square that one weight becomes.
+      max_tiles: largest number of tiles.
+      scale: side of one weight's square in pixels.
 
     Returns:
       uint8 [H, W, 4].
@@ -79,25 +78,25 @@ def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.
 
 
 def first_kernel(params: Any) -> np.ndarray | None:
-    """Find the kernel of the first convolution.
+    """Return the kernel of the first convolution.
 
     Args:
       params: parameters of a model.
 
     Returns:
-      [h, w, C_in, C_out], of the fewest input channels; None where there is no convolution larger than 1x1.
+      [h, w, C_in, C_out], the kernel with the fewest input channels; None if no convolution is larger than 1x1.
     """
     kernels = [x for x in jax.tree.leaves(params) if x.ndim == 4 and x.shape[0] > 1]
     return np.asarray(min(kernels, key=lambda k: k.shape[2])) if kernels else None
 
 
 def _columns(tiles: int, cin: int) -> int:
-    """A row a filter where its inputs are tiles of their own and fit; else full rows, about twice as wide as high."""
+    """Compute the columns: one row per filter if its input channels are tiles and fit, else twice as wide as high."""
     if cin not in (1, 3) and cin <= 32:
         return min(cin, tiles)
-    wanted = max(8, int(np.ceil(np.sqrt(2 * tiles))))
-    full = [n for n in range(8, 2 * wanted) if tiles % n == 0]
-    return min(full, key=lambda n: abs(n - wanted)) if full else min(tiles, wanted)
+    target = max(8, int(np.ceil(np.sqrt(2 * tiles))))
+    full = [n for n in range(8, 2 * target) if tiles % n == 0]
+    return min(full, key=lambda n: abs(n - target)) if full else min(tiles, target)
 
 
 def _around_zero(image: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Optical flow in the usual colors: the hue says where a pixel moves, the saturation how far; a wheel is the key.
+"""Optical flow as colors: hue is direction, saturation is magnitude; a color wheel is the key.
 
     hue = angle of (right, down) over a full turn        saturation = |flow| / largest        no motion: white
 
-Baker et al. 2011, "A database and evaluation methodology for optical flow", has the wheel; here the hues are those of
-HSV, evenly spaced.
+Baker et al. 2011, "A database and evaluation methodology for optical flow", uses another color wheel; here the hues are
+those of HSV, evenly spaced.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ def flow_colors(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
 
     Args:
       flow: [..., H, W, 2], (right, down) in pixels.
-      largest: motion of full saturation, in pixels; None takes the field's largest.
+      largest: magnitude at full saturation, in pixels; None takes the field's largest.
 
     Returns:
-      [..., H, W, 3] float32 in [0, 1]: red moves right, yellow-green down, cyan left, violet up; white stays.
+      [..., H, W, 3] float32 in [0, 1]: red is right, yellow-green down, cyan left, violet up; white is no motion.
 
     Raises:
-      ValueError: the flow is of another shape or not finite, or `largest` is not positive.
+      ValueError: the flow has another shape or is not finite, or `largest` is not positive.
     """
     flow = np.asarray(flow, np.float32)
     if flow.ndim < 3 or flow.shape[-1] != 2:
@@ -37,41 +37,41 @@ def flow_colors(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
         raise ValueError(f"largest={largest}: out of range; allowed: above 0")
     length = np.hypot(flow[..., 0], flow[..., 1])
     largest = float(length.max(initial=0)) or 1.0 if largest is None else largest
-    turn = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) % 1
+    hue = np.arctan2(flow[..., 1], flow[..., 0]) / (2 * np.pi) % 1
     saturation = np.minimum(length / largest, 1)[..., None]
-    # HSV's hue as red, green and blue: three tents, a third of a turn apart.
-    pure = np.clip(np.abs((6 * turn[..., None] + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    # RGB of an HSV hue: three triangle functions, a third of a turn apart.
+    pure = np.clip(np.abs((6 * hue[..., None] + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     return (1 - saturation * (1 - pure)).astype(np.float32)
 
 
 def color_wheel(size: int = 64) -> np.ndarray:
-    """Draw the key: the color of each motion at the place that it leads to from the center.
+    """Draw the color wheel: each pixel has the color of its offset from the center.
 
     Args:
       size: side in pixels.
 
     Returns:
-      [size, size, 3] float32 in [0, 1]; white outside of the circle.
+      [size, size, 3] float32 in [0, 1]; white outside the circle.
     """
-    ways = (np.arange(size) - (size - 1) / 2) / (size / 2)
-    flow = np.stack(np.meshgrid(ways, ways), -1)
+    offsets = (np.arange(size) - (size - 1) / 2) / (size / 2)
+    flow = np.stack(np.meshgrid(offsets, offsets), -1)
     inside = np.hypot(flow[..., 0], flow[..., 1]) <= 1
     return np.where(inside[..., None], flow_colors(flow, 1.0), 1).astype(np.float32)
 
 
 def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title: str) -> Panel:
-    """Show frames above their flow fields, and the wheel at the end.
+    """Show frames, their flow fields, and the color wheel.
 
     Args:
       frames: [H, W, 3] each, uint8 or float in [0, 1].
-      flows: [H, W, 2] each, one for each frame.
+      flows: [H, W, 2] each, one per frame.
       title: title of the panel.
 
     Returns:
       The panel.
 
     Raises:
-      ValueError: there is no frame, or not one flow for each.
+      ValueError: there is no frame, or not one flow per frame.
     """
     from dlcore.report.generative import sample_rows
     from dlcore.report.pictures import to_uint8
@@ -89,4 +89,6 @@ def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title:
         "flow": to_uint8(np.stack(colors)),
         "key": to_uint8(wheel[None]),
     }
-    return sample_rows(rows, title, f"Hue: direction, as on the wheel; saturation: up to {largest:.1f} pixels a frame.")
+    return sample_rows(
+        rows, title, f"Hue: direction, as on the wheel; saturation: up to {largest:.1f} pixels per frame."
+    )

@@ -1,4 +1,4 @@
-"""Panels of a generator: grids of samples, samples on their way from noise, points in the plane."""
+"""Panels of a generative model: grids of samples, sampling trajectories, points in the plane."""
 
 from collections.abc import Mapping
 from html import escape
@@ -17,12 +17,12 @@ _GAP_GRAY = 128
 
 
 def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
-    """Tile images, row by row, into one.
+    """Tile images row by row.
 
     Args:
       images: [N, H, W, C], uint8 or float in [0, 1] (values outside are clipped); C is 1 or 3.
-      columns: images in a row; the last row may be shorter.
-      gap: gray pixels between two images.
+      columns: images per row; the last row may be shorter.
+      gap: gray pixels between images.
 
     Returns:
       uint8 [rows (H + gap) - gap, columns (W + gap) - gap, C].
@@ -51,7 +51,7 @@ def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
     Args:
       path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8; C is 1 or 3.
-      scale: pixels of the file's side that a pixel of the picture takes.
+      scale: integer factor of enlargement.
 
     Returns:
       The path.
@@ -65,13 +65,13 @@ def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
 
 
 def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", columns: int = 8) -> Panel:
-    """Show all samples in their order; none is selected.
+    """Show all samples in their order, unselected.
 
     Args:
       images: [N, H, W, C], uint8 or float in [0, 1].
       title: title of the panel.
       note: a line under the title.
-      columns: the most samples in a row.
+      columns: largest number of samples per row.
 
     Returns:
       The panel.
@@ -80,7 +80,7 @@ def sample_grid(images: np.ndarray, title: str = "Samples", note: str = "", colu
 
 
 def sample_path(images: np.ndarray, title: str = "From noise to samples", note: str = "") -> Panel:
-    """Show samples at several times of sampling: a row a sample, a column a time.
+    """Show sampling trajectories: one row per sample, one column per time.
 
     Args:
       images: [T, N, H, W, C], uint8 or float in [0, 1] (values outside are clipped), the earliest time first.
@@ -101,7 +101,7 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", note: 
 
 
 def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> Panel:
-    """Show a captioned row of samples for each name, such as that of a sampler.
+    """Show captioned rows of samples, for example one per sampler.
 
     Args:
       rows: name -> [N, H, W, C], uint8 or float in [0, 1].
@@ -119,14 +119,14 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, note: str = "") -> P
 
 
 def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest of a set for each image, by the Euclidean distance of the pixels.
+    """Find each image's nearest neighbor in a set, by Euclidean distance of pixels.
 
     Args:
       images: [N, H, W, C], uint8 or float in [0, 1].
-      among: [M, H, W, C], likewise.
+      among: [M, H, W, C], the set; uint8 or float in [0, 1].
 
     Returns:
-      (positions [N] int, distances [N] of pixels in [0, 1]).
+      (indices [N] int, distances [N] of pixels in [0, 1]).
     """
 
     def flat(x: np.ndarray) -> np.ndarray:
@@ -154,11 +154,11 @@ def _picture(grid: np.ndarray, alt: str) -> str:
 
 
 def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", note: str = "") -> Panel:
-    """Show samples in the plane, with a ring around every mode of the data's distribution.
+    """Show samples in the plane, with a circle around every mode of the data distribution.
 
     Args:
       points: [N, 2].
-      centers: [K, 2], the modes; the picture reaches 1.4 times as far as the farthest coordinate.
+      centers: [K, 2], the modes; the axes extend to 1.4 times the largest coordinate.
       title: title of the panel.
       note: a line under the title.
 

@@ -1,4 +1,4 @@
-"""Pictures of grid worlds: a value a cell as its color, and a policy as arrows."""
+"""Pictures of grid worlds: values as colors, the policy as arrows."""
 
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,9 @@ def draw_grid(
     Args:
       ax: matplotlib axes; a color bar is added to it.
       values: [H, W], NaN at walls.
-      policy: [H, W, 4], probabilities of up, right, down and left; an arrow for each action above one in three, NaN and
-        zeros give none. None draws no arrows.
-      title: over the grid.
+      policy: [H, W, 4], probabilities of up, right, down and left; an arrow for each action above 1/3, none at NaN.
+        None draws no arrows.
+      title: title above the grid.
       limits: values of the darkest and the brightest color; None takes the smallest and the largest value.
     """
     low, high = limits or (np.nanmin(values), np.nanmax(values))
@@ -36,7 +36,7 @@ def draw_grid(
     if policy is not None:
         row, column, action = np.nonzero(np.nan_to_num(policy) > 1 / 3)
         along, up = 0.3 * _ARROWS[action].T
-        # Lines of a color that can be read on all of the map's.
+        # White is visible on all colors of the map.
         ax.quiver(column - along, row + up, 2 * along, -2 * up, angles="xy", scale_units="xy", scale=1, color="white")
     ax.set(xticks=[], yticks=[], title=title)
     ax.spines[:].set_visible(False)

@@ -1,7 +1,7 @@
-"""One HTML file that shows how a run went: headline numbers, panels, and the settings it ran with.
+"""A run's report as one HTML file: headline numbers, panels, and settings.
 
-The file holds everything it shows (no script, no address outside itself), follows the reader's light or dark mode,
-and can be read on a phone or printed.
+The file is self-contained (no script, no external address), follows the reader's light or dark mode, and works on a
+phone and in print.
 """
 
 import itertools
@@ -25,16 +25,15 @@ def render(
     details: Mapping[str, Mapping[str, Any]] | None = None,
     banner: str = "",
 ) -> str:
-    """Write a report as one HTML file. All text but the panels' `html` is escaped; panels without `html` are left out.
+    """Render a report as one HTML file. All text but the panels' `html` is escaped; panels without `html` are left out.
 
     Args:
       title: the heading, and the browser's title.
-      panels: the sections, in their order; four or more get a table of contents.
-      summary: the headline numbers, {name: value as it should read}, shown as cards in this order.
+      panels: the sections in order; four or more get a table of contents.
+      summary: the headline numbers, {name: formatted value}, shown as cards in this order.
       subtitle: a line under the title; empty for none.
-      details: named tables that start closed, such as {"Settings": {...}, "Environment": {...}}; empty ones are left
-        out.
-      banner: a warning above the title, such as that the run was a smoke test; empty for none.
+      details: collapsed tables by name, such as {"Settings": {...}, "Environment": {...}}; empty ones are left out.
+      banner: warning above the title, for example of a smoke test; empty for none.
 
     Returns:
       The file's text.
@@ -69,23 +68,23 @@ def _contents(panels: Sequence[Panel]) -> str:
 
 
 def _in_pairs(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels, those of half the width moved up beside one that would stand alone."""
+    """Order the panels so that half-width panels come in pairs."""
     rest, ordered, halves = list(panels), [], 0
     while rest:
         panel = rest.pop(0)
         halves = halves + 1 if panel.half else 0
         ordered.append(panel)
         if halves % 2 and not (rest and rest[0].half):
-            partner = next((other for other in rest if other.half), None)
-            if partner is not None:
-                rest.remove(partner)
-                ordered.append(partner)
+            neighbor = next((other for other in rest if other.half), None)
+            if neighbor is not None:
+                rest.remove(neighbor)
+                ordered.append(neighbor)
                 halves = 0
     return ordered
 
 
 def _sections(panels: Sequence[Panel]) -> str:
-    """The panels, neighbors of half the width side by side."""
+    """Render the panels, half-width neighbors side by side."""
     rows = itertools.groupby(enumerate(panels, 1), key=lambda numbered: numbered[1].half)
     html = []
     for half, numbered in rows:

@@ -1,6 +1,6 @@
 """Names, explanations, units and directions (higher or lower is better) of the measures of a run.
 
-A report shows the explanation where the pointer rests on a name, and lists all measures of the page at its end.
+A report shows the explanation as a name's tooltip, and lists all measures of the page at its end.
 """
 
 import re
@@ -24,9 +24,9 @@ __all__ = [
 ]
 
 _DISTANCES = {"distance", "error", "l1", "mse"}
-"""Words of metrics that are no shares, whatever else they name, such as map_l1."""
+"""Words of metrics that are no fractions, even beside a word of _FRACTION_WORDS, such as map_l1."""
 
-_SHARE_WORDS = {
+_FRACTION_WORDS = {
     "accuracy",
     "top5",
     "map",
@@ -45,10 +45,10 @@ class Measure(NamedTuple):
     """Name, explanation, unit and direction of a measure.
 
     Args:
-      title: its full name.
-      about: one sentence on what it says.
-      unit: unit of its numbers; "%" for fractions of a whole, which are kept in [0, 1] and shown in per cent.
-      better: which way is better; empty where neither is.
+      title: full name.
+      about: explanation, one sentence.
+      unit: unit of its numbers; "%" for fractions of a whole, which are stored in [0, 1] and shown in percent.
+      better: better direction; empty for neither.
     """
 
     title: str
@@ -57,71 +57,85 @@ class Measure(NamedTuple):
     better: Literal["higher", "lower", ""] = ""
 
 
-_SHARE, _UP, _DOWN = "%", "higher", "lower"
+_FRACTION, _UP, _DOWN = "%", "higher", "lower"
 
 MEASURES = {
     "loss": Measure("Loss", "what training minimizes, the mean over examples", "", _DOWN),
-    "accuracy": Measure("Accuracy", "share of examples whose class (or pair of views) was predicted", _SHARE, _UP),
+    "accuracy": Measure(
+        "Accuracy", "fraction of examples whose class (or pair of views) was predicted", _FRACTION, _UP
+    ),
     "accuracy_by_video": Measure(
-        "Accuracy by video", "share of videos whose class has the largest mean logit over their clips", _SHARE, _UP
+        "Accuracy by video",
+        "fraction of videos whose class has the largest mean logit over their clips",
+        _FRACTION,
+        _UP,
     ),
     "robust_accuracy": Measure(
-        "Robust accuracy", "share of examples that are right before and after the attack", _SHARE, _UP
+        "Robust accuracy",
+        "fraction of examples that are classified correctly before and after the attack",
+        _FRACTION,
+        _UP,
     ),
     "max_change": Measure("Largest change", "of a pixel in [0, 1] by the attack"),
     "divergence": Measure(
-        "Divergence", "of the prediction for the attacked image from that for the image", "nats", _DOWN
+        "Divergence", "KL divergence of the predictions for the attacked and the clean image", "nats", _DOWN
     ),
-    "top5": Measure("Top-5 accuracy", "share of examples whose class is among the five most probable", _SHARE, _UP),
-    "balanced_accuracy": Measure("Balanced accuracy", "mean over the classes of each one's accuracy", _SHARE, _UP),
-    "error": Measure("Error", "share of examples whose class was not predicted", "", _DOWN),
+    "top5": Measure(
+        "Top-5 accuracy", "fraction of examples whose class is among the five most probable", _FRACTION, _UP
+    ),
+    "balanced_accuracy": Measure("Balanced accuracy", "mean over the classes of each one's accuracy", _FRACTION, _UP),
+    "error": Measure("Error", "fraction of examples whose class was not predicted", "", _DOWN),
     "nll": Measure("Negative log-likelihood", "-log of the probability of the true class", "nats", _DOWN),
     "brier": Measure("Brier score", "squared distance of the probabilities from the one-hot label", "", _DOWN),
     "ece": Measure("Expected calibration error", "mean gap of confidence and accuracy over bins", "", _DOWN),
     "mce": Measure("Maximum calibration error", "largest gap of confidence and accuracy of a bin", "", _DOWN),
     "mean_confidence": Measure("Mean confidence", "mean probability of the predicted class", ""),
     "confidence": Measure("Confidence", "mean probability of the predicted class", ""),
-    "entropy": Measure("Entropy", "how spread the output distribution is; 0 is certain", "nats"),
-    "learning_rate": Measure("Learning rate", "size of a step, as the schedule sets it"),
-    "examples_per_second": Measure("Throughput", "training examples a second", "examples/s", _UP),
-    "environment_steps_per_second": Measure("Throughput", "environment steps a second", "steps/s", _UP),
+    "entropy": Measure("Entropy", "entropy of the output distribution; 0 is certain", "nats"),
+    "learning_rate": Measure("Learning rate", "step size, as set by the schedule"),
+    "examples_per_second": Measure("Throughput", "training examples per second", "examples/s", _UP),
+    "environment_steps_per_second": Measure("Throughput", "environment steps per second", "steps/s", _UP),
     "grad_norm": Measure("Gradient norm", "Euclidean norm of the gradient of all parameters"),
     # self-supervised learning
-    "knn": Measure("k-nearest-neighbor accuracy", "classes voted by the nearest labeled features", _SHARE, _UP),
-    "probe": Measure("Linear probe accuracy", "logistic regression on the frozen features", _SHARE, _UP),
-    "fine_tune": Measure("Fine-tuned accuracy", "after training all weights with that many labels", _SHARE, _UP),
-    "supervised": Measure("Supervised accuracy", "of the same encoder trained by labels", _SHARE, _UP),
+    "knn": Measure("k-nearest-neighbor accuracy", "weighted vote of the nearest labeled features", _FRACTION, _UP),
+    "probe": Measure("Linear probe accuracy", "logistic regression on the frozen features", _FRACTION, _UP),
+    "fine_tune": Measure("Fine-tuned accuracy", "after training all weights with that many labels", _FRACTION, _UP),
+    "supervised": Measure("Supervised accuracy", "of the same encoder trained with labels", _FRACTION, _UP),
     "uniformity": Measure("Uniformity", "log of the mean Gaussian potential of pairs of embeddings", "", _DOWN),
     "alignment": Measure("Alignment", "mean squared distance of two views of an image", "", _DOWN),
-    "usage": Measure("Usage", "entropy of how often each output or code is used over its maximum; 0: one for all"),
+    "usage": Measure("Usage", "entropy of the use of outputs or codes over its maximum; 0: only one is used"),
     "kl": Measure("Kullback-Leibler divergence", "how far one distribution is from another; 0: equal", "nats"),
     "center_norm": Measure("Norm of the center", "of the running mean that is subtracted from the teacher's logits"),
-    "mean_patch": Measure("Loss of the mean patch", "what predicting each patch's mean costs, to compare"),
+    "mean_patch": Measure("Loss of the mean patch", "loss of predicting each patch's mean, a baseline"),
     # generation
     "frechet_distance": Measure(
         "Fréchet distance", "between Gaussians fitted to features of samples and of real images (FID)", "", _DOWN
     ),
     "kid": Measure("Kernel distance", "unbiased squared MMD of features of samples and real images", "", _DOWN),
     "pitch_accuracy": Measure(
-        "Pitch accuracy", "share of generated tones within half a semitone of the pitch that was asked for", _SHARE, _UP
+        "Pitch accuracy", "fraction of generated tones within half a semitone of the requested pitch", _FRACTION, _UP
     ),
     "pitch_error": Measure("Pitch error", "median deviation of a generated tone's pitch", "semitones", _DOWN),
-    "inception_score": Measure("Inception score", "certain and varied classes of samples; at least 1", "", _UP),
-    "class_consistency": Measure("Class consistency", "share of samples classified as what was asked for", "", _UP),
-    "g_loss": Measure("Generator loss", "of the adversarial game; its level alone says little"),
+    "inception_score": Measure(
+        "Inception score", "confidence and diversity of the samples' classes; at least 1", "", _UP
+    ),
+    "class_consistency": Measure("Class consistency", "fraction of samples classified as the requested class", "", _UP),
+    "g_loss": Measure("Generator loss", "of the adversarial game; its level alone means little"),
     "d_loss": Measure("Discriminator loss", "of the adversarial game; 1.386 = 2 log 2 cannot tell real from fake"),
-    "d_real": Measure("D(real)", "mean probability of real that the discriminator gives real images"),
-    "d_fake": Measure("D(fake)", "mean probability of real that the discriminator gives samples"),
+    "d_real": Measure("D(real)", "mean probability of real, for real images"),
+    "d_fake": Measure("D(fake)", "mean probability of real, for samples"),
     "d_penalty": Measure("Gradient penalty", "of the discriminator", "", _DOWN),
-    "d_right": Measure("Discriminator accuracy", "share of examples that the discriminator tells apart"),
+    "d_right": Measure(
+        "Discriminator accuracy", "fraction of real and fake images that the discriminator classifies correctly"
+    ),
     "value": Measure("Value of the game", "minus the discriminator's loss"),
     "kl_nats": Measure("Kullback-Leibler divergence", "of the latent's posterior from its prior", "nats"),
     "reconstruction_nats": Measure("Reconstruction", "-log-likelihood of an image given its latent", "nats", _DOWN),
     "elbo_nll_nats": Measure("Negative evidence lower bound", "bounds -log p of an image from above", "nats", _DOWN),
     "nll_nats": Measure("Negative log-likelihood", "-log p of an image", "nats", _DOWN),
-    "bits_per_dim": Measure("Bits a dimension", "-log2 p of an image over its numbers", "bits", _DOWN),
+    "bits_per_dim": Measure("Bits per dimension", "-log2 p of an image per value", "bits", _DOWN),
     "prior_bits": Measure(
-        "Bits a code", "-log2 p of a code under the prior; log2 of the codes: uniform", "bits", _DOWN
+        "Bits per code", "-log2 p of a code under the prior; log2 of the codes: uniform", "bits", _DOWN
     ),
     "histogram_bits": Measure("Bits of a code by frequency", "entropy of the codes, if they were independent", "bits"),
     "perplexity": Measure("Perplexity", "exp of the entropy; of a codebook, how many codes are in use"),
@@ -130,33 +144,33 @@ MEASURES = {
     "gram_loss_noise": Measure("Gram loss of noise", "of the image that the synthesis starts from", "", _DOWN),
     "gram_loss_tiled": Measure("Gram loss of tiles", "of the sample repeated side by side", "", _DOWN),
     "repetition": Measure("Repetition", "correlation with the image one sample further on; 1: tiles", "", _DOWN),
-    "psnr": Measure("Peak signal-to-noise ratio", "of images against their truth", "dB", _UP),
-    "ssim": Measure("Structural similarity", "of images against their truth; 1: equal", "", _UP),
-    "sharpness": Measure("Sharpness", "mean difference of neighboring pixels over that of the truth; 1: equal"),
-    "mse": Measure("Mean squared error", "mean over all numbers", "", _DOWN),
+    "psnr": Measure("Peak signal-to-noise ratio", "of images against their targets", "dB", _UP),
+    "ssim": Measure("Structural similarity", "of images against their targets; 1: equal", "", _UP),
+    "sharpness": Measure("Sharpness", "mean difference of neighboring pixels over that of the target; 1: equal"),
+    "mse": Measure("Mean squared error", "mean over all values", "", _DOWN),
     "rmse": Measure("Root mean squared error", "square root of the mean squared error", "", _DOWN),
-    "l1": Measure("Mean absolute error", "mean over all numbers", "", _DOWN),
+    "l1": Measure("Mean absolute error", "mean over all values", "", _DOWN),
     "cycle_l1": Measure("Cycle error", "mean absolute difference after translating there and back", "", _DOWN),
     "path_length": Measure("Perceptual path length", "how much samples change along short latent paths", "", _DOWN),
-    "object_correctness": Measure("Named objects", "share of the named objects that are seen in samples", "", _UP),
-    "noise_share": Measure("Share of noise", "share of the variance of features that per-pixel noise explains"),
+    "object_correctness": Measure("Named objects", "fraction of the named objects that samples contain", "", _UP),
+    "noise_share": Measure("Noise fraction", "fraction of the variance of features that per-pixel noise explains"),
     "modes": Measure("Modes covered", "modes of the data that samples reach", "", _UP),
-    "high_quality": Measure("High-quality samples", "share of samples near a mode", "", _UP),
+    "high_quality": Measure("High-quality samples", "fraction of samples near a mode", "", _UP),
     # detection and segmentation
-    "map": Measure("Mean average precision", "over classes and IoU thresholds 0.5 to 0.95, as COCO", _SHARE, _UP),
-    "map50": Measure("Mean average precision at IoU 0.5", "mean over classes", _SHARE, _UP),
-    "map75": Measure("Mean average precision at IoU 0.75", "mean over classes", _SHARE, _UP),
-    "map_small": Measure("mAP of small objects", "area below 32² pixels at the size that is measured", _SHARE, _UP),
-    "map_medium": Measure(
-        "mAP of medium objects", "area of 32² to 96² pixels at the size that is measured", _SHARE, _UP
+    "map": Measure("Mean average precision", "over classes and IoU thresholds 0.5 to 0.95, as COCO", _FRACTION, _UP),
+    "map50": Measure("Mean average precision at IoU 0.5", "mean over classes", _FRACTION, _UP),
+    "map75": Measure("Mean average precision at IoU 0.75", "mean over classes", _FRACTION, _UP),
+    "map_small": Measure("mAP of small objects", "area below 32² pixels at evaluation size", _FRACTION, _UP),
+    "map_medium": Measure("mAP of medium objects", "area of 32² to 96² pixels at evaluation size", _FRACTION, _UP),
+    "map_large": Measure("mAP of large objects", "area above 96² pixels at evaluation size", _FRACTION, _UP),
+    "recall100": Measure("Average recall", "of at most 100 detections per image, over IoU 0.5 to 0.95", _FRACTION, _UP),
+    "iou": Measure("Intersection over union", "intersection of prediction and target over their union", _FRACTION, _UP),
+    "mean_iou": Measure("Mean intersection over union", "mean IoU over classes", _FRACTION, _UP),
+    "boundary_iou": Measure("Boundary IoU", "IoU of the bands along the contours", _FRACTION, _UP),
+    "pixel_accuracy": Measure("Pixel accuracy", "fraction of pixels whose class was predicted", _FRACTION, _UP),
+    "voxel_iou": Measure(
+        "Voxel IoU", "intersection of the predicted and the target cells over their union", _FRACTION, _UP
     ),
-    "map_large": Measure("mAP of large objects", "area above 96² pixels at the size that is measured", _SHARE, _UP),
-    "recall100": Measure("Average recall", "of at most 100 detections an image, over IoU 0.5 to 0.95", _SHARE, _UP),
-    "iou": Measure("Intersection over union", "overlap of prediction and truth over their union", _SHARE, _UP),
-    "mean_iou": Measure("Mean intersection over union", "mean over classes of overlap over union", _SHARE, _UP),
-    "boundary_iou": Measure("Boundary IoU", "IoU of the bands along the contours", _SHARE, _UP),
-    "pixel_accuracy": Measure("Pixel accuracy", "share of pixels whose class was predicted", _SHARE, _UP),
-    "voxel_iou": Measure("Voxel IoU", "overlap of the predicted and the true cells over their union", _SHARE, _UP),
     "chamfer": Measure(
         "Chamfer distance", "squared distance to the nearest point of the other set, the two means added", "", _DOWN
     ),
@@ -169,18 +183,20 @@ MEASURES = {
     "cubified_chamfer": Measure(
         "Chamfer distance of the cubified mesh", "the Chamfer distance before the mesh is refined", "", _DOWN
     ),
-    "pq": Measure("Panoptic quality", "mean over classes of matched IoU, less missed and false segments", _SHARE, _UP),
-    "sq": Measure("Segmentation quality", "mean IoU of matched segments", _SHARE, _UP),
-    "rq": Measure("Recognition quality", "F1 of matched segments", _SHARE, _UP),
-    "pck": Measure("Correct keypoints", "share of keypoints within a tolerance of the truth", _SHARE, _UP),
+    "pq": Measure(
+        "Panoptic quality", "mean over classes of matched IoU, less missed and false segments", _FRACTION, _UP
+    ),
+    "sq": Measure("Segmentation quality", "mean IoU of matched segments", _FRACTION, _UP),
+    "rq": Measure("Recognition quality", "F1 of matched segments", _FRACTION, _UP),
+    "pck": Measure("Correct keypoints", "fraction of keypoints within a tolerance of the target", _FRACTION, _UP),
     "box_loss": Measure("Box loss", "of the offsets of boxes", "", _DOWN),
     "class_loss": Measure("Class loss", "of the classes of boxes", "", _DOWN),
     # reinforcement learning
     "return": Measure("Return", "sum of rewards of an episode, the mean over episodes", "reward", _UP),
-    "random_return": Measure("Random policy's return", "to compare", "reward"),
-    "zero_return": Measure("Return of doing nothing", "to compare", "reward"),
-    "clone_return": Measure("Behavior cloning's return", "to compare", "reward"),
-    "reward": Measure("Reward", "mean of a step", "", _UP),
+    "random_return": Measure("Random policy's return", "a baseline", "reward"),
+    "zero_return": Measure("Return of doing nothing", "a baseline", "reward"),
+    "clone_return": Measure("Behavior cloning's return", "a baseline", "reward"),
+    "reward": Measure("Reward", "mean per step", "", _UP),
     "policy_loss": Measure("Policy loss", "surrogate objective of the policy gradient"),
     "value_loss": Measure("Value loss", "squared error of predicted returns", "", _DOWN),
     "critic_loss": Measure("Critic loss", "squared error of action values", "", _DOWN),
@@ -190,27 +206,29 @@ MEASURES = {
     "length": Measure("Episode length", "steps of an episode, the mean over episodes", "steps"),
     "episode_length": Measure("Episode length", "steps of an episode", "steps"),
     # language
-    "exact_match": Measure("Exact match", "share of sequences that are right from end to end", "", _UP),
-    "bleu4": Measure("BLEU-4", "matching n-grams up to length 4, with a penalty on brevity", "", _UP),
+    "exact_match": Measure("Exact match", "fraction of sequences that equal the target", "", _UP),
+    "bleu4": Measure("BLEU-4", "n-gram precision up to length 4, with a brevity penalty", "", _UP),
     "cider": Measure("CIDEr", "similarity of weighted n-grams to the reference captions", "", _UP),
     "rouge_l": Measure("ROUGE-L", "longest common subsequence with the reference", "", _UP),
     "word_error_rate": Measure("Word error rate", "edits to reach the reference over its words", "", _DOWN),
     "chrf": Measure("chrF", "F-score of character n-grams", "", _UP),
-    "r1": Measure("Recall at 1", "share of queries whose match comes first", "", _UP),
-    "r5": Measure("Recall at 5", "share of queries whose match is among the first five", "", _UP),
-    "r10": Measure("Recall at 10", "share of queries whose match is among the first ten", "", _UP),
+    "r1": Measure("Recall at 1", "fraction of queries whose match comes first", "", _UP),
+    "r5": Measure("Recall at 5", "fraction of queries whose match is among the first five", "", _UP),
+    "r10": Measure("Recall at 10", "fraction of queries whose match is among the first ten", "", _UP),
     "bits": Measure("Bits", "-log2 of the probability of a token", "bits", _DOWN),
     # few labels, transfer
-    "mask_rate": Measure("Accepted pseudo-labels", "share of unlabeled images above the threshold"),
-    "impurity": Measure("Wrong pseudo-labels", "share of accepted pseudo-labels that are wrong", "", _DOWN),
+    "mask_rate": Measure("Accepted pseudo-labels", "fraction of unlabeled images above the threshold"),
+    "impurity": Measure("Wrong pseudo-labels", "fraction of accepted pseudo-labels that are wrong", "", _DOWN),
     "unlabeled_loss": Measure("Unlabeled loss", "of the images without labels", "", _DOWN),
     "gain": Measure("Gain", "accuracy over that of the baseline from the same labels", "", _UP),
-    "domain_accuracy": Measure("Domain accuracy", "share of images whose domain is told correctly; 0.5 is chance"),
-    "probability": Measure("Probability", "of the class that was asked for", _SHARE, _UP),
+    "domain_accuracy": Measure(
+        "Domain accuracy", "fraction of images whose domain is predicted correctly; 0.5 is chance"
+    ),
+    "probability": Measure("Probability", "of the requested class", _FRACTION, _UP),
     "ari": Measure("Adjusted Rand index", "agreement of clusters and classes; 0: chance, 1: equal", "", _UP),
     "nmi": Measure("Normalized mutual information", "of clusters and classes; 0: none, 1: equal", "", _UP),
 }
-"""Name of a measure, without prefixes and endings, to what it is."""
+"""Measures by name, without prefixes and suffixes."""
 
 _ENDINGS = {
     "_untrained": "of the untrained encoder",
@@ -226,74 +244,74 @@ _ENDINGS = {
 
 
 def describe(name: str) -> Measure | None:
-    """Find what a measure is: by its name, by its last part ("calibration/mce"), or without its ending.
+    """Look up a measure by its name, its last part ("calibration/mce"), or without its suffix.
 
     Args:
       name: name in metrics.jsonl, such as "loss", "calibration/mce", "fine_tune_40_untrained" or "map50/cat".
 
     Returns:
-      The measure, with what an ending or a part adds in its title; None where the name is unknown.
+      The measure, with the meaning of its suffix or part in the title; None if the name is unknown.
     """
     name = name.removeprefix("test ").split(" (")[0]
     if name in MEASURES:
         return MEASURES[name]
     first, slash, last = name.partition("/")
     if slash:
-        if (found := describe(last)) is not None:
-            return found
-        found = describe(first)
-        return None if found is None else found._replace(title=f"{found.title} of {last}")
+        if (measure := describe(last)) is not None:
+            return measure
+        measure = describe(first)
+        return None if measure is None else measure._replace(title=f"{measure.title} of {last}")
     if count := re.fullmatch(r"fine_tune_(\d+)", name):
-        found = MEASURES["fine_tune"]
-        return found._replace(title=f"{found.title}, {int(count[1]):,} labels")
+        measure = MEASURES["fine_tune"]
+        return measure._replace(title=f"{measure.title}, {int(count[1]):,} labels")
     for ending, words in _ENDINGS.items():
-        if name.endswith(ending) and (found := describe(name.removesuffix(ending))) is not None:
-            return found._replace(title=f"{found.title}, {words}")
+        if name.endswith(ending) and (measure := describe(name.removesuffix(ending))) is not None:
+            return measure._replace(title=f"{measure.title}, {words}")
     rest = re.fullmatch(r"(.+)_\d+(?:way\d+shot|_levels)?", name)
-    if rest and (found := describe(rest[1])) is not None:
-        return found
-    for known in sorted(MEASURES, key=len, reverse=True):  # mask_map, instance_loss
-        if name.endswith(f"_{known}"):
-            found, part = MEASURES[known], name.removesuffix(f"_{known}").replace("_", " ")
-            return found._replace(title=f"{found.title} ({part})")
+    if rest and (measure := describe(rest[1])) is not None:
+        return measure
+    for key in sorted(MEASURES, key=len, reverse=True):  # mask_map, instance_loss
+        if name.endswith(f"_{key}"):
+            measure, part = MEASURES[key], name.removesuffix(f"_{key}").replace("_", " ")
+            return measure._replace(title=f"{measure.title} ({part})")
     return None
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of a whole, which reads better in per cent.
+    """Return whether a metric is a fraction of a whole, which reads better in percent.
 
     Args:
-      metric: its name, such as "test accuracy", "map" or "probe".
+      metric: name of the metric, such as "test accuracy", "map" or "probe".
 
     Returns:
-      True where a word of the name is one that names shares (accuracy, map, recall, ...), and none is a distance.
+      True if a word of the name names fractions (accuracy, map, recall, ...), and none names distances.
     """
     words = set(re.findall(r"[a-z0-9]+", metric.lower()))
-    return not _SHARE_WORDS.isdisjoint(words) and _DISTANCES.isdisjoint(words)
+    return not _FRACTION_WORDS.isdisjoint(words) and _DISTANCES.isdisjoint(words)
 
 
 def in_per_cent(name: str) -> bool:
-    """Whether numbers of a measure are shown in per cent.
+    """Return whether values of a measure are shown in percent.
 
     Args:
       name: name of the measure.
 
     Returns:
-      True for shares by their name, or by their unit in `MEASURES`.
+      True for fractions, by name or by unit in `MEASURES`.
     """
-    found = describe(name)
-    return "accuracy" in name or is_share(name) or (found is not None and found.unit == _SHARE)
+    measure = describe(name)
+    return "accuracy" in name or is_share(name) or (measure is not None and measure.unit == _FRACTION)
 
 
 def number_text(name: str, value: float) -> str:
-    """Write a measure's number as every part of a report does.
+    """Format a measure's value, the same in every part of a report.
 
     Args:
       name: name of the measure.
-      value: its number.
+      value: value to format.
 
     Returns:
-      Shares in per cent with two decimals, numbers from 10,000 on without decimals, others with four digits.
+      Fractions in percent with two decimals, numbers from 10,000 on without decimals, others with four digits.
     """
     if in_per_cent(name) and 0 <= value <= 1:
         return f"{100 * value:.2f} %"
@@ -301,7 +319,7 @@ def number_text(name: str, value: float) -> str:
 
 
 def explained(name: str, tag: str = "b") -> str:
-    """Write a measure's name with its explanation where the pointer rests on it.
+    """Format a measure's name with its explanation as a tooltip.
 
     Args:
       name: name of the measure.
@@ -310,33 +328,31 @@ def explained(name: str, tag: str = "b") -> str:
     Returns:
       HTML, escaped.
     """
-    found = describe(name)
-    title = "" if found is None else f' title="{escape(_sentence(found))}"'
+    measure = describe(name)
+    title = "" if measure is None else f' title="{escape(_sentence(measure))}"'
     return f"<{tag}{title}>{escape(name)}</{tag}>"
 
 
 def number_panels(
     numbers: Mapping[str, float | None], trivial: Mapping[str, tuple[float, str]], title: str = "Test split"
 ) -> list[Panel]:
-    """Tabulate measures, each beside its value without learning.
+    """Tabulate measures beside their trivial baselines.
 
     Args:
       numbers: values by measure; None, and parts such as "map/cat", are left out.
-      trivial: (value, what gives it) by measure.
+      trivial: (value, name of the baseline) by measure.
       title: title of the panel.
 
     Returns:
-      One panel; none where there is no number.
+      One panel; none without values.
     """
-    shown = {name: value for name, value in numbers.items() if "/" not in name and value is not None}
-    heads = ["measure", "value", *(["without learning", "which is"] if trivial else [])]
+    values = {name: value for name, value in numbers.items() if "/" not in name and value is not None}
+    heads = ["measure", "value", *(["baseline", "which is"] if trivial else [])]
     kinds, rows = ("", "number", "number", ""), []
-    for name, value in shown.items():
-        answer = trivial.get(name)
+    for name, value in values.items():
+        pair = trivial.get(name)
         cells = [explained(name, "span"), number_text(name, value)]
-        cells += (
-            [] if not trivial else ["", ""] if answer is None else [number_text(name, answer[0]), escape(answer[1])]
-        )
+        cells += [] if not trivial else ["", ""] if pair is None else [number_text(name, pair[0]), escape(pair[1])]
         rows.append("".join(f'<td class="{kind}">{c}</td>' for kind, c in zip(kinds, cells, strict=False)))
     head = "".join(f'<th class="{kind}">{h}</th>' for kind, h in zip(kinds, heads, strict=False))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
@@ -345,21 +361,21 @@ def number_panels(
 
 
 def legend_panels(names: Iterable[str]) -> list[Panel]:
-    """List what the measures of a page are; those of a part, such as a class or a seed, once.
+    """Explain the measures of a page; those of parts, such as classes or seeds, once.
 
     Args:
       names: names of the measures.
 
     Returns:
-      One panel, of those that are known; none where none is.
+      One panel of the known measures; none if there are none.
     """
     rows: list[dict[str, Any]] = []
     kinds = (name.partition("/")[0] if describe(name.partition("/")[0]) else name for name in names)
     for name in dict.fromkeys(kinds):
-        if (found := describe(name)) is not None:
-            better = f"{found.better} is better" if found.better else ""
-            rows.append({"name": name, "measure": found.title, "what it says": found.about, "": better})
-            rows[-1]["unit"] = found.unit
+        if (measure := describe(name)) is not None:
+            better = f"{measure.better} is better" if measure.better else ""
+            rows.append({"name": name, "measure": measure.title, "meaning": measure.about, "": better})
+            rows[-1]["unit"] = measure.unit
     return [table(rows, "Measures")] if rows else []
 
 

@@ -1,4 +1,4 @@
-"""Where the memory of a training step goes, as a panel: a table with shares, and advice on the largest part."""
+"""The memory of a training step as a panel: a table of its parts, and advice on the largest one."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,7 +8,7 @@ from dlcore.report.tables import table
 
 __all__ = ["memory_panel"]
 
-STORED = "stored for the backward pass as the loss is written: weights and images included, before XLA fuses"
+STORED = "stored for the backward pass before XLA's fusion, weights and images included"
 
 _ADVICE = {
     "temporaries": (
@@ -23,18 +23,17 @@ _ADVICE = {
     "optimizer": ("Most of it is the optimizer's state. Spread over devices: ", {"sharding": "--sharding=fsdp"}),
     "parameters": ("Most of it is parameters. Spread over devices: ", {"sharding": "--sharding=fsdp"}),
 }
-"""What to say of the largest part, and the flags that make it smaller."""
+"""Advice by largest part, and the flags that shrink it."""
 
 
 def memory_panel(report: Mapping[str, int], flags: Collection[str], residuals: int | None = None) -> Panel:
-    """Show a memory report as a table with shares, and say what shrinks its largest part.
+    """Show a memory report as a table, and the flags that shrink its largest part.
 
     Args:
-      report: bytes by part, as `dlcore.cost.memory.memory_report` gives them.
-      flags: names of those that the run has: no other is advised.
+      report: bytes by part, result of `dlcore.cost.memory.memory_report`.
+      flags: names of the run's flags; no other is advised.
       residuals: bytes that the loss stores for the backward pass (`dlcore.cost.memory.residual_bytes`), shown in a row
-        of their own, outside of the sum: weights and images among them are arguments, XLA fuses others away, and what
-        is left is in the temporaries; None leaves the row out.
+        outside of the sum, because the parts already contain what XLA keeps of them; None leaves the row out.
 
     Returns:
       The panel.
@@ -49,8 +48,8 @@ def memory_panel(report: Mapping[str, int], flags: Collection[str], residuals: i
         row = {"part": STORED, "size": readable(residuals), "share": ""}
         rows.append(row)
     largest = max(report, key=report.get) if report else ""
-    said, remedies = _ADVICE.get(largest, ("", {}))
-    shrinks = [words for name, words in remedies.items() if name in flags]
-    note = said + ", ".join(shrinks) + "." if shrinks else ""
+    advice, remedies = _ADVICE.get(largest, ("", {}))
+    flags_to_try = [words for name, words in remedies.items() if name in flags]
+    note = advice + ", ".join(flags_to_try) + "." if flags_to_try else ""
     panel = table(rows, title=f"Memory of a step: {readable(total)}", note=note)
     return panel._replace(half=True)

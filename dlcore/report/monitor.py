@@ -1,4 +1,4 @@
-"""Panels of `--watch`: what the snapshots of a network in training show."""
+"""Panels of `--watch`: snapshots of a network in training."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,16 +16,16 @@ WIDTH, HEIGHT = 110, 26
 
 
 def monitor_panels(snapshots: Sequence[dict[str, Any]], kernel_order: Sequence[str] | None = None) -> list[Panel]:
-    """Show the snapshots of a run: findings in words, updates and gradients by array, activations.
+    """Show the snapshots of a run: findings as text, updates and gradients by array, activations.
 
     Args:
       snapshots: snapshots from `dlcore.diagnostics.monitor.snapshot`, on the host, each with its "step", in the order
         of time.
-      kernel_order: names of the kernels from input to output, to find gradients that vanish or explode; None skips
+      kernel_order: names of the kernels from input to output, to find vanishing or exploding gradients; None skips
         that.
 
     Returns:
-      The panels; none where there are no snapshots.
+      The panels; none without snapshots.
     """
     if not snapshots:
         return []
@@ -96,12 +96,12 @@ def _activations(snapshots: Sequence[dict]) -> Panel:
     first = snapshots[0]["activations"]
     for name, now in snapshots[-1]["activations"].items():
         dead, saturated = now["dead"], now.get("saturated")
-        shown = "" if saturated is None else f"{100 * saturated:.1f} %"
+        saturated_text = "" if saturated is None else f"{100 * saturated:.1f} %"
         rows.append(
             f'<tr><td>{escape(name)}</td><td class="number">{now["mean"]:.3g}</td>'
             f'<td class="number">{now["std"]:.3g}</td>'
             f'<td class="number{" highlight" if dead >= 0.5 else ""}">{100 * dead:.1f} %</td>'
-            f'<td class="number{" highlight" if (saturated or 0) >= 0.5 else ""}">{shown}</td>'
+            f'<td class="number{" highlight" if (saturated or 0) >= 0.5 else ""}">{saturated_text}</td>'
             f"<td>{histogram_svg(first[name]) if name in first else ''}</td><td>{histogram_svg(now)}</td></tr>"
         )
     names = ("mean", "std", "dead units", "saturated")
@@ -123,7 +123,7 @@ def histogram_svg(numbers: dict[str, Any]) -> str:
       numbers: "counts" [N] and "edges" [N + 1].
 
     Returns:
-      An `<svg>` element with the outer edges under it; "not finite" or "" where there is nothing to draw.
+      An `<svg>` element with the outer edges below it; "not finite" or "" if there is nothing to draw.
     """
     counts, edges = np.sqrt(np.asarray(numbers["counts"], float)), np.asarray(numbers["edges"], float)
     if not np.isfinite(edges).all() or counts.max() == 0:
@@ -135,41 +135,41 @@ def histogram_svg(numbers: dict[str, Any]) -> str:
         for i, c in enumerate(counts)
     )
     style = f'y="{HEIGHT + 10}" font-size="9" fill="var(--muted)"'
-    ends = f'<text x="0" {style}>{edges[0]:.2g}</text>'
-    ends += f'<text x="{WIDTH}" text-anchor="end" {style}>{edges[-1]:.2g}</text>'
-    return _svg(bars + ends, f"histogram from {edges[0]:.2g} to {edges[-1]:.2g}", HEIGHT + 12)
+    labels = f'<text x="0" {style}>{edges[0]:.2g}</text>'
+    labels += f'<text x="{WIDTH}" text-anchor="end" {style}>{edges[-1]:.2g}</text>'
+    return _svg(bars + labels, f"histogram from {edges[0]:.2g} to {edges[-1]:.2g}", HEIGHT + 12)
 
 
 def line_svg(values: np.ndarray, band: tuple[float, float] | None = None) -> str:
     """Draw a small line on a logarithmic axis.
 
     Args:
-      values: [N]; those that are not positive and finite are left out.
+      values: [N]; values that are not positive and finite are left out.
       band: the lowest and the highest value of a band behind the line; None for no band.
 
     Returns:
       An `<svg>` element; "" for fewer than two points.
     """
-    good = np.isfinite(values) & (values > 0)
-    if good.sum() < 2:
+    valid = np.isfinite(values) & (values > 0)
+    if valid.sum() < 2:
         return ""
-    x = np.linspace(2, WIDTH - 2, len(values))[good]
-    y = np.log10(values[good])
+    x = np.linspace(2, WIDTH - 2, len(values))[valid]
+    y = np.log10(values[valid])
     low, high = y.min(), y.max()
     if band is not None:
         low, high = min(low, np.log10(band[0]) - 0.3), max(high, np.log10(band[1]) + 0.3)
     low, high = (low, high) if high - low > 0.2 else (low - 0.1, high + 0.1)
 
-    def at(value):
+    def y_of(value):
         return HEIGHT * (1 - (value - low) / (high - low))
 
     parts = []
     if band is not None:
-        top, bottom = at(np.log10(band[1])), at(np.log10(band[0]))
+        top, bottom = y_of(np.log10(band[1])), y_of(np.log10(band[0]))
         parts.append(f'<rect x="0" y="{top:.1f}" width="{WIDTH}" height="{bottom - top:.1f}" fill="var(--line)"/>')
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, at(y), strict=True))
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y_of(y), strict=True))
     parts.append(f'<polyline points="{points}" fill="none" stroke="var(--c1)" stroke-width="1.5"/>')
-    return _svg("".join(parts), f"from {values[good][0]:.1e} to {values[good][-1]:.1e}", HEIGHT)
+    return _svg("".join(parts), f"from {values[valid][0]:.1e} to {values[valid][-1]:.1e}", HEIGHT)
 
 
 def _svg(content: str, label: str, height: int) -> str:

@@ -12,7 +12,7 @@ class Panel(NamedTuple):
       title: plain text; escaped when the page is rendered.
       html: the section's body, inserted as it is.
       note: plain text, a line under the title; empty for none.
-      half: half of the page's width is enough; it stands beside a neighbor that says so too.
+      half: whether the panel takes half of the page's width, beside another such panel.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Panels of a panoptic segmenter: classes beside objects, and quality by class."""
+"""Panels of a panoptic segmenter: semantic and panoptic maps, and quality by class."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,36 +14,36 @@ __all__ = ["painted", "panoptic_images", "quality_table", "semantic_of"]
 
 
 def painted(image: np.ndarray, segments: np.ndarray, labels: np.ndarray, num_stuff: int) -> np.ndarray:
-    """Lay the colors of segments over an image: a gray for each stuff, a color for each object, outlined.
+    """Overlay segments on an image: a gray for each stuff class, an outlined color for each object.
 
     Args:
       image: [H, W, 3] uint8.
-      segments: [H, W] int, -1 for none, which stays as it is.
-      labels: [S] int, classes of the segments, the stuff first.
-      num_stuff: classes of stuff.
+      segments: [H, W] int, -1 for none, which is not colored.
+      labels: [S] int, classes of the segments, stuff classes first.
+      num_stuff: number of stuff classes.
 
     Returns:
       [H, W, 3] uint8.
     """
-    drawn, objects = np.array(image), 0
+    picture, objects = np.array(image), 0
     for k in np.unique(segments[segments >= 0]):
         inside = segments == k
         if labels[k] < num_stuff:
             color = np.full(3, 40 + 180 * (labels[k] + 1) / (num_stuff + 1))
         else:
             color, objects = np.array(COLORS[objects % len(COLORS)]), objects + 1
-        drawn[inside] = np.rint(0.35 * image[inside] + 0.65 * color)
+        picture[inside] = np.rint(0.35 * image[inside] + 0.65 * color)
         if labels[k] >= num_stuff:
-            drawn[outline(inside)] = color
-    return drawn
+            picture[outline(inside)] = color
+    return picture
 
 
 def semantic_of(classes: np.ndarray, num_stuff: int) -> tuple[np.ndarray, np.ndarray]:
-    """Take each class of a semantic map for one segment, to be painted.
+    """Convert a semantic map to segments, one per class.
 
     Args:
       classes: [H, W] int, 255 for void.
-      num_stuff: classes of stuff.
+      num_stuff: number of stuff classes.
 
     Returns:
       (segments [H, W] int, labels).
@@ -59,13 +59,13 @@ def panoptic_images(
     num_stuff: int,
     title: str = "Panoptic maps, the worst first",
 ) -> Panel:
-    """Show images under the colors of their segments, one column for each kind of map.
+    """Show images with color overlays of their segments, one column for each kind of map.
 
     Args:
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
       columns: name -> N pairs of (segments [H, W], labels [S]).
       captions: N plain texts.
-      num_stuff: classes of stuff.
+      num_stuff: number of stuff classes.
       title: title of the panel.
 
     Returns:
@@ -75,22 +75,22 @@ def panoptic_images(
     cells = []
     for i, image in enumerate(to_uint8(images)):
         for number, (name, maps) in enumerate(columns.items()):
-            drawn = painted(image, *map(np.asarray, maps[i]), num_stuff).repeat(scale, 0).repeat(scale, 1)
+            pixels = painted(image, *map(np.asarray, maps[i]), num_stuff).repeat(scale, 0).repeat(scale, 1)
             caption = name if number else f"{name}, {captions[i]}"
-            picture = f'<img class="smooth" alt="" src="{data_uri(drawn)}">'
+            picture = f'<img class="smooth" alt="" src="{data_uri(pixels)}">'
             cells.append(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")
     grid = f"grid-template-columns: repeat({max(len(columns), 1)}, minmax(0, 1fr))"
-    note = "Stuff is gray. A semantic map has one color for all objects of a class, a panoptic one has one for each."
+    note = "Stuff is gray. A semantic map has one color per class, a panoptic map one per object."
     return Panel(title, f'<div class="images" style="{grid}">{"".join(cells)}</div>', note)
 
 
 def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str], num_stuff: int) -> Panel:
-    """Show panoptic quality by class, and what the semantic map alone would have.
+    """Show panoptic quality by class, and that of the semantic map's connected components.
 
     Args:
       numbers: results of `panoptic_evaluator`.
       class_names: names of the stuff classes, then of the thing classes.
-      num_stuff: classes of stuff.
+      num_stuff: number of stuff classes.
 
     Returns:
       The panel.
@@ -107,7 +107,5 @@ def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str
     for name, measure in (("stuff", "pq_stuff"), ("things", "pq_things"), ("all", "pq")):
         rows.append({"class": name, "kind": "mean", "PQ": percent(measure)})
     rows.append({"class": "all, by connected regions", "kind": "mean", "PQ": percent("components_pq")})
-    note = (
-        f"Over the test split, in %. SQ {percent('sq')}, RQ {percent('rq')}: how well segments fit, how many are found."
-    )
+    note = f"Over the test split, in %. SQ {percent('sq')}, RQ {percent('rq')}: segmentation and recognition quality."
     return table(rows, "Panoptic quality", note)._replace(half=True)

@@ -1,6 +1,6 @@
-"""Images inside the page: PNG, or WebP where they are large.
+"""Images inside the page: PNG, or WebP if they are large.
 
-Small images are enlarged by whole factors without smoothing, so that a pixel stays a square.
+Small images are enlarged by integer factors without smoothing, so that a pixel stays a square.
 """
 
 import base64
@@ -16,17 +16,17 @@ __all__ = ["captioned_images", "data_uri", "examples", "stretch", "strip", "to_u
 
 _SMALL, _LARGE = 96, 128
 _PHOTOGRAPH = 160
-"""Pixels a side from which on an RGB image that is not enlarged is kept as WebP, a tenth as large as PNG."""
+"""Least side in pixels of RGB images that are stored as WebP, about a tenth of the size of PNG."""
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
     """Convert images to uint8.
 
-    Floats are taken to lie in [0, 1]. Where some do not (images normalized for a network), each image is stretched to
-    its own range.
+    Floats should lie in [0, 1]. If some do not (images normalized for a network), each image is stretched to its own
+    range.
 
     Args:
-      images: [N, H, W], [N, H, W, 1] or [N, H, W, 3]; uint8 is returned as it is.
+      images: [N, H, W], [N, H, W, 1] or [N, H, W, 3]; uint8 is returned unchanged.
 
     Returns:
       uint8 of the same shape.
@@ -46,11 +46,11 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def data_uri(image: np.ndarray, scale: int = 1) -> str:
-    """Encode an image as an address that holds its own content: a PNG, or a WebP for a photograph.
+    """Encode an image as a data URI: PNG, or WebP for a photograph.
 
     Args:
       image: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
-      scale: how many pixels wide and high each pixel becomes.
+      scale: integer factor of enlargement.
 
     Returns:
       "data:image/png;base64,...", or "data:image/webp;base64,...".
@@ -75,13 +75,13 @@ def examples(
       titles: N plain texts, escaped; None for none.
       title: title of the panel.
       note: a line under the panel's title.
-      count: the most images that are shown.
+      count: largest number of images.
 
     Returns:
       The panel.
 
     Raises:
-      ValueError: there are not as many titles as images.
+      ValueError: the numbers of titles and images differ.
     """
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles={len(titles)} titles: wrong length; allowed: {len(images)}, one an image")
@@ -90,7 +90,7 @@ def examples(
 
 
 def stretch(image: np.ndarray) -> np.ndarray:
-    """Map an image's least value to 0 and its greatest to 1; a flat image becomes 0.5.
+    """Stretch an image's range to [0, 1]; a constant image becomes 0.5.
 
     Args:
       image: array of any shape.
@@ -103,7 +103,7 @@ def stretch(image: np.ndarray) -> np.ndarray:
 
 
 def captioned_images(images: np.ndarray, captions: Sequence[str]) -> str:
-    """Lay out images side by side; small ones are enlarged by a whole factor.
+    """Lay out images side by side; small ones are enlarged by an integer factor.
 
     Args:
       images: uint8 [N, H, W] or [N, H, W, C].
@@ -128,21 +128,20 @@ def captioned_images(images: np.ndarray, captions: Sequence[str]) -> str:
 
 
 def strip(images: np.ndarray, apart: int = 1, height: int = 40) -> np.ndarray:
-    """Lay images side by side, the first of them apart from the others.
+    """Concatenate images horizontally, with a wide gap after the first ones.
 
     Args:
       images: [N, H, W], [N, H, W, 1] or [N, H, W, 3], as `to_uint8` takes them.
-      apart: how many come before the wide gap; 0 for no such gap.
-      height: pixels that the strip has at least, and about at most; images are enlarged by a whole factor, and of
-        larger ones every so many-th pixel is kept.
+      apart: number of images before the wide gap; 0 for none.
+      height: about the height in pixels; smaller images are enlarged by an integer factor, larger ones subsampled.
 
     Returns:
       uint8 [H', W', C].
     """
     images = to_uint8(images)
     images = images[..., None] if images.ndim == 3 else images
-    every = max(1, images.shape[1] // (2 * height))
-    images = images[:, ::every, ::every]
+    step = max(1, images.shape[1] // (2 * height))
+    images = images[:, ::step, ::step]
     scale = max(1, -(-height // images.shape[1]))
     images = images.repeat(scale, 1).repeat(scale, 2)
     gap = np.full((images.shape[1], 4, images.shape[3]), 128, np.uint8)

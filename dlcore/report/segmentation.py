@@ -1,4 +1,4 @@
-"""Panels of a segmenter: images under the colors of their classes, a legend, errors beside, and IoU by class."""
+"""Panels of a segmenter: color overlays with a legend, error maps, and IoU by class."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,7 +13,7 @@ from dlcore.report.tables import table
 __all__ = ["class_table", "colored", "error_map", "image_iou", "legend", "overlay", "palette", "segmentations"]
 
 VOID = 255
-_WRONG = np.array(rgb(VERMILION), np.uint8)
+_ERROR_COLOR = np.array(rgb(VERMILION), np.uint8)
 
 CAMVID = {
     "sky": (128, 128, 128),
@@ -52,7 +52,7 @@ CITYSCAPES = {
 
 
 def palette(class_names: Sequence[str]) -> np.ndarray:
-    """Choose the colors of classes: a data set's own where all names are its, else PASCAL VOC's.
+    """Choose the colors of classes: those of CamVid or Cityscapes if all names match, else PASCAL VOC's.
 
     VOC's color k has its bits spread from the highest down over red, green and blue; color 0 is black.
 
@@ -62,9 +62,9 @@ def palette(class_names: Sequence[str]) -> np.ndarray:
     Returns:
       [C, 3] uint8.
     """
-    for known in (CAMVID, CITYSCAPES):
-        if len(class_names) and set(class_names) <= set(known):
-            return np.array([known[name] for name in class_names], np.uint8)
+    for colors_of in (CAMVID, CITYSCAPES):
+        if len(class_names) and set(class_names) <= set(colors_of):
+            return np.array([colors_of[name] for name in class_names], np.uint8)
     k = np.arange(len(class_names))
     colors = np.zeros((len(class_names), 3), np.int64)
     for bit in range(8):
@@ -74,7 +74,7 @@ def palette(class_names: Sequence[str]) -> np.ndarray:
 
 
 def colored(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Paint a map of classes; void is black.
+    """Color a map of classes; void is black.
 
     Args:
       classes: [H, W] int.
@@ -89,7 +89,7 @@ def colored(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity: float = 0.6) -> np.ndarray:
-    """Lay the colors of classes over an image in gray, so that color means class alone; void stays gray.
+    """Overlay class colors on the gray image; void stays gray.
 
     Args:
       image: [H, W, 3] uint8.
@@ -106,41 +106,41 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
 
 
 def error_map(image: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Show where a map is wrong: vermilion there, black where the truth is void, else the image in pale gray.
+    """Draw an error map: errors in vermilion, void targets in black, the rest as the pale gray image.
 
     Args:
       image: [H, W, 3] uint8.
       classes: [H, W] int.
-      truth: [H, W] int.
+      truth: [H, W] int, the targets.
 
     Returns:
       [H, W, 3] uint8.
     """
     pale = (160 + 0.35 * image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, -1)
-    drawn = np.where((classes != truth)[..., None], _WRONG, pale)
-    return np.where((truth == VOID)[..., None], np.uint8(0), drawn)
+    picture = np.where((classes != truth)[..., None], _ERROR_COLOR, pale)
+    return np.where((truth == VOID)[..., None], np.uint8(0), picture)
 
 
 def image_iou(classes: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """Measure each image by itself: the mean IoU of the classes that it has or is said to have.
+    """Compute the mean IoU of each image, over the classes in its target or prediction.
 
     Args:
       classes: [N, H, W] int.
-      truth: [N, H, W] int; 255 does not count.
+      truth: [N, H, W] int, the targets; 255 is ignored.
       num_classes: C.
 
     Returns:
-      [N] float; 1 for an image of void alone.
+      [N] float; 1 for an image of void only.
     """
     values = np.ones(len(classes))
-    for i, (ours, real) in enumerate(zip(classes, truth, strict=True)):
-        keep = real != VOID
-        pairs = np.bincount(num_classes * real[keep].astype(np.int64) + ours[keep], minlength=num_classes**2)
+    for i, (predicted, target) in enumerate(zip(classes, truth, strict=True)):
+        valid = target != VOID
+        pairs = np.bincount(num_classes * target[valid].astype(np.int64) + predicted[valid], minlength=num_classes**2)
         counts = pairs.reshape(num_classes, num_classes)
-        hit = np.diag(counts)
-        union = counts.sum(0) + counts.sum(1) - hit
+        intersection = np.diag(counts)
+        union = counts.sum(0) + counts.sum(1) - intersection
         if union.any():
-            values[i] = (hit[union > 0] / union[union > 0]).mean()
+            values[i] = (intersection[union > 0] / union[union > 0]).mean()
     return values
 
 
@@ -171,14 +171,14 @@ def segmentations(
     count: int = 8,
     title: str = "Worst images first",
 ) -> Panel:
-    """Show images beside their predicted classes, their true ones and the errors, those of the lowest IoU first.
+    """Show images with predictions, targets and error maps, lowest IoU first.
 
     Args:
       images: [N, H, W, 3] as `dlcore.report.pictures.to_uint8` takes them.
       classes: [N, H, W] int, the predictions.
-      truth: [N, H, W] int.
+      truth: [N, H, W] int, the targets.
       class_names: C names.
-      count: the most images that are shown.
+      count: largest number of images.
       title: title of the panel.
 
     Returns:
@@ -196,12 +196,12 @@ def segmentations(
             ("wrong", error_map(image, classes[i], truth[i])),
         )
         rows += [
-            f'<figure><img class="smooth" alt="" src="{data_uri(drawn.repeat(scale, 0).repeat(scale, 1))}">'
+            f'<figure><img class="smooth" alt="" src="{data_uri(picture.repeat(scale, 0).repeat(scale, 1))}">'
             f"<figcaption>{name}</figcaption></figure>"
-            for name, drawn in pictures
+            for name, picture in pictures
         ]
     grid = "grid-template-columns: repeat(4, minmax(0, 1fr))"
-    note = "IoU is the mean over the classes that an image has or is said to have; void is not colored."
+    note = "IoU: mean over the classes in an image's target or prediction; void is not colored."
     return Panel(title, f'{legend(class_names, colors)}<div class="images" style="{grid}">{"".join(rows)}</div>', note)
 
 
@@ -214,21 +214,21 @@ def class_table(
     baselines: Mapping[str, float],
     title: str = "IoU by class",
 ) -> Panel:
-    """Show each class's IoU, recall and share of the true pixels, and the mean beside what knows no image.
+    """Show each class's IoU, recall and fraction of pixels, and the mean beside image-blind baselines.
 
     Args:
       iou: [C], NaN for a class that does not occur.
-      boundary: [C], IoU of the bands along the classes' outlines, likewise.
-      confusion: [C, C] int, rows true.
+      boundary: [C], IoU of the bands along the classes' outlines; NaN likewise.
+      confusion: [C, C] int, rows are true classes.
       class_names: C names.
       mean_iou: mean IoU of the classes that occur.
-      baselines: mean IoU of predictions that do not look at the image, by name.
+      baselines: mean IoU of image-blind predictions, by name.
       title: title of the panel.
 
     Returns:
-      The panel, the classes of the lowest IoU first.
+      The panel, classes with the lowest IoU first.
     """
-    true, hit = confusion.sum(1), np.diag(confusion)
+    num_target, intersection = confusion.sum(1), np.diag(confusion)
 
     def percent(value: float) -> str:
         return f"{100 * value:.1f}" if np.isfinite(value) else "–"
@@ -238,8 +238,8 @@ def class_table(
             "class": class_names[k],
             "IoU": percent(iou[k]),
             "boundary IoU": percent(boundary[k]),
-            "recall": percent(hit[k] / true[k]) if true[k] else "–",
-            "share of pixels": percent(true[k] / max(true.sum(), 1)),
+            "recall": percent(intersection[k] / num_target[k]) if num_target[k] else "–",
+            "fraction of pixels": percent(num_target[k] / max(num_target.sum(), 1)),
         }
         for k in np.argsort(np.nan_to_num(iou, nan=2.0), kind="stable")
     ]
@@ -253,5 +253,5 @@ def class_table(
 
 
 def _mean(values: np.ndarray) -> float:
-    seen = values[np.isfinite(values)]
-    return float(seen.mean()) if len(seen) else float("nan")
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")

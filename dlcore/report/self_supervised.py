@@ -1,4 +1,4 @@
-"""What a self-supervised encoder has learned, as panels of a report."""
+"""Report panels of self-supervised encoders."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -24,15 +24,15 @@ __all__ = [
 
 COLORS = (*PALETTE, YELLOW, GRAY, LIGHT_GRAY)
 MARKERS = "o^sDv"
-"""Of the first ten classes, of the next ten, and so on."""
+"""Markers of the first ten classes, of the next ten, and so on."""
 
 
 def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel:
-    """Show the accuracies of the protocol, of the untrained, the trained and the supervised encoder.
+    """Show the protocol's accuracies of the untrained, the trained and the supervised encoder.
 
     Args:
-      numbers: accuracies in [0, 1] called `knn`, `probe` and `fine_tune_N`, with the endings `_untrained`,
-        `_supervised` and `_head`, and `supervised`; missing ones are left blank.
+      numbers: accuracies in [0, 1] called `knn`, `probe` and `fine_tune_N`, with the suffixes `_untrained`,
+        `_supervised` and `_head`, and `supervised`; missing ones are blank.
       note: a line under the title.
 
     Returns:
@@ -58,14 +58,14 @@ def accuracy_table(numbers: Mapping[str, float | None], note: str = "") -> Panel
 def nearest_neighbors(
     images: np.ndarray, labels: np.ndarray, features: np.ndarray, class_names: Sequence[str], num_queries: int = 10
 ) -> Panel:
-    """Show the images whose features are most similar to those of a few queries.
+    """Show the nearest neighbors, in feature space, of a few query images.
 
     Args:
       images: [N, H, W, C], as `to_uint8` takes them.
       labels: [N] int.
       features: [N, D].
       class_names: names of the classes, in the order of the labels.
-      num_queries: rows, spaced evenly over the images.
+      num_queries: number of queries, evenly spaced over the images.
 
     Returns:
       The panel.
@@ -80,21 +80,21 @@ def nearest_neighbors(
         of_class = f"{escape(str(class_names[labels[i]]))}: {correct} of {len(near)} of its class"
         caption = of_class if len(class_names) > 1 else ""
         html.append(_figure(images[np.r_[i, near]], caption))
-    note = "Left the query, then the test images of the most similar features."
+    note = "Left: the query; right: the test images with the most similar features."
     return Panel("Nearest neighbors", f'<div class="images strips">{"".join(html)}</div>', note)
 
 
 def cluster_sheets(
     images: np.ndarray, clusters: np.ndarray, labels: np.ndarray, class_names: Sequence[str], count: int = 16
 ) -> Panel:
-    """Show the first images of the largest clusters, and which class each is mostly of.
+    """Show the first images of the largest clusters, and each cluster's most frequent class.
 
     Args:
       images: [N, H, W, C], as `to_uint8` takes them.
       clusters: [N] int.
       labels: [N] int.
       class_names: names of the classes, in the order of the labels.
-      count: clusters that are shown.
+      count: number of clusters.
 
     Returns:
       The panel.
@@ -104,39 +104,39 @@ def cluster_sheets(
         if sizes[cluster] == 0:
             break
         members = np.flatnonzero(clusters == cluster)
-        most = np.bincount(labels[members])
-        share = f"{100 * most.max() / len(members):.0f} % {escape(str(class_names[most.argmax()]))}"
-        html.append(_figure(images[members[:8]], f"{len(members)} images, {share}", apart=0))
+        counts = np.bincount(labels[members])
+        label = f"{100 * counts.max() / len(members):.0f} % {escape(str(class_names[counts.argmax()]))}"
+        html.append(_figure(images[members[:8]], f"{len(members)} images, {label}", apart=0))
     note = f"Test images by cluster, the largest of {(sizes > 0).sum()} clusters first."
     return Panel("Clusters", f'<div class="images strips">{"".join(html)}</div>', note)
 
 
 def task_sheet(pieces: np.ndarray, target: np.ndarray, guess: np.ndarray, names: Sequence[str] = ()) -> Panel:
-    """Show a pretext as the network sees it, and what it answers.
+    """Show inputs and predictions of a pretext task.
 
     Args:
-      pieces: [N, P, h, w, C] in [0, 1], in the order in which the network gets them.
-      target: [N] int, the right answers; below 0 there is none.
-      guess: [N] int, the network's.
+      pieces: [N, P, h, w, C] in [0, 1], the network's inputs in order.
+      target: [N] int, the labels; negative for none.
+      guess: [N] int, the predictions.
       names: names of the classes; by default their numbers.
 
     Returns:
       The panel.
     """
 
-    def called(answer: int) -> str:
-        return escape(str(names[answer])) if len(names) else str(answer)
+    def name_of(label: int) -> str:
+        return escape(str(names[label])) if len(names) else str(label)
 
-    html, right, count = [], 0, 0
-    for row, truth, answer in zip(pieces, target, guess, strict=True):
-        said = called(int(answer))
-        if truth >= 0:
-            right, count = right + int(truth == answer), count + 1
-            said += "" if truth == answer else f", is {called(int(truth))}"
-        html.append(_figure(np.clip(row, 0, 1), said, apart=0))
-    note = f"What the network sees of test images, and its answer: {right} of {count} right." if count else ""
+    html, num_correct, count = [], 0, 0
+    for row, label_true, label in zip(pieces, target, guess, strict=True):
+        caption = name_of(int(label))
+        if label_true >= 0:
+            num_correct, count = num_correct + int(label_true == label), count + 1
+            caption += "" if label_true == label else f", is {name_of(int(label_true))}"
+        html.append(_figure(np.clip(row, 0, 1), caption, apart=0))
+    note = f"Inputs of test images, and predictions: {num_correct} of {count} correct." if count else ""
     kind = "strips narrow" if pieces.shape[1] < 3 else "strips"
-    return Panel("The pretext", f'<div class="images {kind}">{"".join(html)}</div>', note)
+    return Panel("Pretext task", f'<div class="images {kind}">{"".join(html)}</div>', note)
 
 
 def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Panel:
@@ -151,34 +151,34 @@ def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pan
       The panel.
     """
     html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
-    note = "Left the image, then two views as in training."
+    note = "Left: the image; right: two views as in training."
     return Panel("Two views", f'<div class="images strips narrow">{html}</div>', note, half=True)
 
 
 def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, note: str) -> Panel:
-    """Show images, what is left of them under a mask, and what a network fills in.
+    """Show images, masked images and reconstructions.
 
     Args:
       images: [N, H, W, C] in [0, 1].
-      masked: [N, H, W, 1], 1 where a pixel was hidden.
-      filled: [N, H, W, C], the network's pixels; seen ones are the image's.
+      masked: [N, H, W, 1], 1 at hidden pixels.
+      filled: [N, H, W, C], the network's pixels; visible pixels are taken from the image.
       note: a line under the title.
 
     Returns:
       The panel.
     """
-    seen = np.where(masked > 0, 0.5, images)
-    whole = np.clip(np.where(masked > 0, filled, images), 0, 1)
-    html = "".join(_figure(np.stack(row)) for row in zip(images, seen, whole, strict=True))
+    visible = np.where(masked > 0, 0.5, images)
+    completed = np.clip(np.where(masked > 0, filled, images), 0, 1)
+    html = "".join(_figure(np.stack(row)) for row in zip(images, visible, completed, strict=True))
     return Panel("Filled in", f'<div class="images strips narrow">{html}</div>', note, half=True)
 
 
 def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
-    """Show where the class token looks, by head.
+    """Show the attention of the class token, by head.
 
     Args:
       images: [N, H, W, C] in [0, 1].
-      weights: [N, heads, h, w], its attention to the patches; each map is scaled to its largest value.
+      weights: [N, heads, h, w], attention to the patches; each map is scaled by its maximum.
 
     Returns:
       The panel.
@@ -189,44 +189,44 @@ def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
         maps = heads / np.maximum(heads.max((1, 2), keepdims=True), 1e-12)
         maps = np.kron(maps, np.ones((1, *times)))[..., None]
         html.append(_figure(np.concatenate([image[None], np.repeat(maps, image.shape[-1], -1)])))
-    note = "Left the image, then for each head of the last block the attention of the class token to the patches."
+    note = "Left: the image; right: the class token's attention to the patches, for each head of the last block."
     return Panel("Attention", f'<div class="images strips narrow">{"".join(html)}</div>', note, half=True)
 
 
 def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], max_points: int = 500) -> Panel:
-    """Show the features of two domains on their common first two principal axes.
+    """Show the features of two domains on their joint first two principal axes.
 
     Args:
       first: [N, D].
       second: [M, D].
       names: names of the domains.
-      max_points: the first so many of each are drawn.
+      max_points: largest number of points per domain.
 
     Returns:
       The panel.
     """
     parts = [np.asarray(x, np.float64)[:max_points] for x in (first, second)]
-    both = np.concatenate(parts)
-    axes = np.linalg.svd(both - both.mean(0), full_matrices=False)[2]
+    features = np.concatenate(parts)
+    axes = np.linalg.svd(features - features.mean(0), full_matrices=False)[2]
     figure, ax = new_figure((7, 5))
     for part, name, color in zip(parts, names, COLORS, strict=False):
-        ax.scatter(*((part - both.mean(0)) @ axes[:2].T).T, s=7, color=color, label=name, alpha=0.6)
+        ax.scatter(*((part - features.mean(0)) @ axes[:2].T).T, s=7, color=color, label=name, alpha=0.6)
     ax.set(xticks=[], yticks=[])
     ax.legend(markerscale=2, fontsize=8, frameon=False)
-    note = "Features of the test split on their first two principal axes; where domains are alike, the clouds overlap."
+    note = "Features of the test split on their first two principal axes; similar domains overlap."
     return figure_panel("Two domains", figure, note)._replace(half=True)
 
 
 def feature_plane(
     features: np.ndarray, labels: np.ndarray, class_names: Sequence[str], max_points: int = 1500
 ) -> Panel:
-    """Show unit features on their first two principal axes.
+    """Show normalized features on their first two principal axes.
 
     Args:
       features: [N, D].
       labels: [N] int.
       class_names: names of the classes, in the order of the labels.
-      max_points: the first so many are drawn.
+      max_points: largest number of points.
 
     Returns:
       The panel.
@@ -237,16 +237,16 @@ def feature_plane(
     points = centered @ axes[:2].T
     figure, ax = new_figure((7, 5))
     for c in np.unique(labels):
-        look = {"color": COLORS[c % len(COLORS)], "marker": MARKERS[c // len(COLORS) % len(MARKERS)]}
-        ax.scatter(*points[labels == c].T, s=7, label=str(class_names[c]), alpha=0.8, **look)
+        style = {"color": COLORS[c % len(COLORS)], "marker": MARKERS[c // len(COLORS) % len(MARKERS)]}
+        ax.scatter(*points[labels == c].T, s=7, label=str(class_names[c]), alpha=0.8, **style)
     ax.set(xticks=[], yticks=[])
     labeled = len(class_names) > 1
     if labeled:
         ax.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    share = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
+    explained = 100 * np.square(s[:2]).sum() / max(np.square(s).sum(), 1e-12)
     note = (
-        f"Unit features of {len(centered):,} test images on their first two principal axes ({share:.0f} % of the "
-        f"variance){'; colors are classes, which training did not see' if labeled else ''}."
+        f"Normalized features of {len(centered):,} test images on their first two principal axes ({explained:.0f} % of "
+        f"the variance){'; colors are classes, which training did not use' if labeled else ''}."
     )
     return figure_panel("Plane of the features", figure, note)._replace(half=True)
 
@@ -256,6 +256,6 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 
 def _figure(images: np.ndarray, caption: str = "", apart: int = 1) -> str:
-    """Images side by side as one HTML figure, the first so many apart."""
+    """Build an HTML figure of images side by side, with a gap after the first `apart`."""
     html = f'<img class="smooth" alt="" src="{data_uri(strip(images, apart))}">'
     return f"<figure>{html}{f'<figcaption>{caption}</figcaption>' if caption else ''}</figure>"

@@ -1,4 +1,4 @@
-"""What unlabeled images gain, as panels of a report."""
+"""Report panels of semi-supervised learning and of learning with label noise."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,12 +23,12 @@ def twin_table(numbers: Mapping[str, float | None]) -> Panel:
         {"learned from": "labeled images alone", "test accuracy": _percent(numbers.get("accuracy_supervised"))},
         {"learned from": "difference", "test accuracy": _percent(numbers.get("gain"), sign=True)},
     ]
-    note = "The twin has the same network, initial weights, labels, weak views and steps."
-    return table(rows, "What the unlabeled images bought", note)
+    note = "The supervised baseline has the same network, initial weights, labels, weak views and steps."
+    return table(rows, "Gain by unlabeled images", note)
 
 
 def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
-    """Show the accuracy of a technique that bears wrong labels beside that of cross-entropy, to the end and stopped.
+    """Show the accuracy of a technique for noisy labels beside that of cross-entropy, with and without early stopping.
 
     Args:
       numbers: metrics of the test split, with `accuracy`, `accuracy_cross_entropy` and `accuracy_early_stopped`.
@@ -45,10 +45,10 @@ def noisy_table(numbers: Mapping[str, float | None]) -> Panel:
         },
     ]
     note = (
-        "From the same noisy labels, with the same network, initial weights and batches. The third is the second where "
-        "it knew the validation split best, by true labels."
+        "Same noisy labels, network, initial weights and batches. Early stopping uses the validation accuracy on true "
+        "labels."
     )
-    return table(rows, "What bears wrong labels", note)
+    return table(rows, "Learning with noisy labels", note)
 
 
 def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> list[Panel]:
@@ -56,28 +56,28 @@ def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> 
 
     Args:
       history: rows as in metrics.jsonl.
-      count: rows to show.
+      count: number of rows.
 
     Returns:
-      One panel; none of a technique without pseudo-labels.
+      One panel; none for a technique without pseudo-labels.
     """
     rows = [row for row in history if row.get("split") == "train" and "mask_rate" in row]
     if not rows:
         return []
-    places = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
-    shown = [
+    idx = sorted({round(k * (len(rows) - 1) / max(count - 1, 1)) for k in range(count)})
+    table_rows = [
         {
             "step": f"{rows[k]['step']:,}",
             "accepted": _percent(rows[k]["mask_rate"]),
             "wrong among them": _percent(rows[k].get("impurity")),
         }
-        for k in places
+        for k in idx
     ]
     note = (
-        "Of the unlabeled images since the row before. The truth of an unlabeled image is used here and nowhere else: "
-        "two classes that are confidently swapped show early."
+        "Of the unlabeled images since the previous row. True labels of unlabeled images are used here only: two "
+        "swapped classes show early."
     )
-    return [table(shown, "Pseudo-labels", note)]
+    return [table(table_rows, "Pseudo-labels", note)]
 
 
 def _percent(value: float | None, sign: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Text that a model has written or filled in, and what it looked at, as panels of a report."""
+"""Report panels of generated and filled-in text, and of attention."""
 
 from collections.abc import Sequence
 from html import escape
@@ -19,17 +19,17 @@ def alignments(
     title: str = "Attention",
     note: str = "",
 ) -> Panel:
-    """Show how much each written token looked at each token of its source.
+    """Show the attention from each output token to each source token.
 
     Args:
-      weights: one [T, S] a pair, in [0, 1]; rows and columns behind the tokens are left out.
+      weights: one [T, S] per pair, in [0, 1]; rows and columns beyond the tokens are left out.
       sources: the S tokens of each source.
       outputs: the T tokens of each output.
       title: title of the panel.
       note: a line under the title.
 
     Returns:
-      The panel: a map a pair, sources to the right, outputs down; the darker, the more.
+      The panel: one map per pair, source tokens as columns, output tokens as rows; darker is more.
     """
     maps = []
     for weight, source, output in zip(weights, sources, outputs, strict=True):
@@ -47,9 +47,9 @@ def alignments(
 def _weight_cells(row: np.ndarray, token: str, source: Sequence[str]) -> str:
     red, green, blue = _INK
     return "".join(
-        f'<td style="background:rgba({red},{green},{blue},{share:.2f});min-width:22px;height:22px" '
-        f'title="{escape(token)} → {escape(column)}: {share:.2f}"></td>'
-        for column, share in zip(source, row, strict=False)
+        f'<td style="background:rgba({red},{green},{blue},{weight:.2f});min-width:22px;height:22px" '
+        f'title="{escape(token)} → {escape(column)}: {weight:.2f}"></td>'
+        for column, weight in zip(source, row, strict=False)
     )
 
 
@@ -60,7 +60,7 @@ def text_samples(
 
     Args:
       prompts: text that each sample continues.
-      samples: one a prompt.
+      samples: one per prompt.
       temperatures: temperature of each sample; 0 is greedy.
       note: a line under the title.
 
@@ -76,31 +76,31 @@ def text_samples(
 
 
 def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], note: str = "") -> Panel:
-    """Show texts with hidden characters, and below each how they were filled in.
+    """Show texts with hidden characters, and the predicted characters.
 
     Args:
-      texts: (text, text as it was filled in, which characters were hidden), all three of one length.
-      note: a line under the title, after what the marks mean.
+      texts: (text, filled-in text, mask of hidden characters), all of one length.
+      note: a line under the title, after the meaning of the marks.
 
     Returns:
       The panel.
     """
     figures = []
     for text, filled, hidden in texts:
-        given = "".join("\u2581" if h else _visible(c) for c, h in zip(text, hidden, strict=True))
+        visible = "".join("\u2581" if is_hidden else _visible(c) for c, is_hidden in zip(text, hidden, strict=True))
         marks = []
-        for right, put, h in zip(text, filled, hidden, strict=True):
-            tag = "b" if put == right else "del"
-            marks.append(f"<{tag}>{_visible(put, blank=True)}</{tag}>" if h else _visible(put))
-        rows = {"given": given, "filled in": "".join(marks), "text": "".join(map(_visible, text))}
+        for target, predicted, is_hidden in zip(text, filled, hidden, strict=True):
+            tag = "b" if predicted == target else "del"
+            marks.append(f"<{tag}>{_visible(predicted, blank=True)}</{tag}>" if is_hidden else _visible(predicted))
+        rows = {"given": visible, "filled in": "".join(marks), "text": "".join(map(_visible, text))}
         body = "\n".join(f"{name:12}{row}" for name, row in rows.items())
         figures.append(f'<figure><pre style="white-space:pre-wrap;margin:.3em 0 1.2em">{body}</pre></figure>')
-    meaning = "Bold characters were filled in right, struck out ones wrong. "
+    meaning = "Bold: correct; struck out: wrong. "
     return Panel("Hidden characters", "".join(figures), meaning + note)
 
 
 def _visible(character: str, blank: bool = False) -> str:
-    """A character in one line of HTML: the end of a line as an arrow, and with `blank` a space as a bracket."""
+    """Escape a character for HTML: a newline as an arrow and, with `blank`, a space as a bracket."""
     if character == "\n":
         return "\u21b5"
     return "\u2423" if blank and not character.strip() else escape(character)

@@ -1,7 +1,7 @@
 """Meshes and point sets in a report: shaded renderings from two views, by a small rasterizer.
 
-The projection is orthographic. A face has the brightness of its angle to a light beside the viewer, on both sides; a
-point is a disc, darker where it is farther.
+The projection is orthographic. Faces are two-sided and shaded by a light beside the viewer; a point is a disc, darker
+if it is farther.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _SUPERSAMPLING = 2
 
 
 def _camera(points: np.ndarray, view: tuple[float, float], up: str) -> np.ndarray:
-    """[..., 3] -> (right, up, toward the viewer)."""
+    """Transform points [..., 3] to camera coordinates (right, up, toward the viewer)."""
     azimuth, elevation = np.deg2rad(view)
     axis = "xyz".index(up)
     x, y, z = (points[..., (axis + k) % 3] for k in (1, 2, 0))
@@ -35,7 +35,7 @@ def _camera(points: np.ndarray, view: tuple[float, float], up: str) -> np.ndarra
 
 
 def _extent(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Center and half side of the cube around points; whatever the view, they stay in the picture."""
+    """Compute center and half side of a cube that holds the points in every view."""
     if not len(points):
         return np.zeros(3), 1.0
     low, high = points.min(0), points.max(0)
@@ -59,7 +59,7 @@ def render_mesh(
       view: (azimuth, elevation) of the viewer in degrees.
       size: side of the picture in pixels.
       up: vertical axis, "x", "y" or "z".
-      color: "#rrggbb" of a face that looks at the light.
+      color: "#rrggbb" of a face toward the light.
       extent: (center [3], half side) of what the picture shows; None fits the mesh.
 
     Returns:
@@ -68,11 +68,11 @@ def render_mesh(
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces).reshape(-1, 3)
     side = size * _SUPERSAMPLING
     center, half = _extent(vertices) if extent is None else extent
-    seen = _camera((vertices - center) / half, view, up)
-    pixels = np.stack([(seen[:, 0] + 1) * side / 2 - 0.5, (1 - seen[:, 1]) * side / 2 - 0.5], 1)
-    face, _ = rasterize(pixels, seen[:, 2], faces, side, side)
+    camera_points = _camera((vertices - center) / half, view, up)
+    pixels = np.stack([(camera_points[:, 0] + 1) * side / 2 - 0.5, (1 - camera_points[:, 1]) * side / 2 - 0.5], 1)
+    face, _ = rasterize(pixels, camera_points[:, 2], faces, side, side)
     # (right, up, toward the viewer) are (right, -down, -forward); the last color is the background.
-    brightness = shade(seen * (1, -1, -1), faces)[:, None]
+    brightness = shade(camera_points * (1, -1, -1), faces)[:, None]
     colors = np.concatenate([brightness * np.array(rgb(color)) / 255, np.full((1, 3), _BACKGROUND)])
     return colors[face].reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 3).mean((1, 3))
 
@@ -104,16 +104,16 @@ def render_points(
     side = size * _SUPERSAMPLING
     image = np.full((side, side, 3), _BACKGROUND)
     center, half = _extent(points) if extent is None else extent
-    seen = _camera((points - center) / half, view, up)
+    camera_points = _camera((points - center) / half, view, up)
     radius = max(1, side // 90)
     offsets = np.arange(-radius, radius + 1)
     disc = np.stack(np.nonzero(np.add.outer(offsets**2, offsets**2) <= radius**2), 1) - radius
-    marked = np.zeros(len(points), bool) if highlighted is None else np.asarray(highlighted, bool)
-    base = np.where(marked[:, None], np.array(rgb(ORANGE)), np.array(rgb(color))) / 255
-    colors = base * (0.75 + 0.25 * np.clip(seen[:, 2:], -1, 1))
-    place = np.stack([(1 - seen[:, 1]) * side / 2, (seen[:, 0] + 1) * side / 2], 1).astype(int)
-    for k in np.argsort(seen[:, 2], kind="stable"):
-        rows, columns = (place[k] + disc).clip(0, side - 1).T
+    is_highlighted = np.zeros(len(points), bool) if highlighted is None else np.asarray(highlighted, bool)
+    base = np.where(is_highlighted[:, None], np.array(rgb(ORANGE)), np.array(rgb(color))) / 255
+    colors = base * (0.75 + 0.25 * np.clip(camera_points[:, 2:], -1, 1))
+    pixels = np.stack([(1 - camera_points[:, 1]) * side / 2, (camera_points[:, 0] + 1) * side / 2], 1).astype(int)
+    for k in np.argsort(camera_points[:, 2], kind="stable"):
+        rows, columns = (pixels[k] + disc).clip(0, side - 1).T
         image[rows, columns] = colors[k]
     return image.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 3).mean((1, 3))
 
@@ -130,7 +130,7 @@ def two_views(
     """Render a shape from two views, side by side.
 
     Args:
-      points: [N, 3], points, or vertices where there are faces.
+      points: [N, 3], points, or vertices of a mesh.
       faces: [F, 3] int; None for a point set.
       size: side of each view in pixels.
       up: vertical axis, "x", "y" or "z".
@@ -153,7 +153,7 @@ def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str,
 
     Args:
       images: [H, W, 3] in [0, 1] each, of one size.
-      titles: a plain text for each.
+      titles: one plain text per image.
       title: title of the panel.
       note: a line under the panel's title.
 

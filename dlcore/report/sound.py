@@ -1,4 +1,4 @@
-"""Sounds in a report: a player for each, its waveform, and its spectrum."""
+"""Sounds in a report: audio players, waveforms and spectra."""
 
 import base64
 import io
@@ -19,14 +19,14 @@ def wav_bytes(waveform: np.ndarray, sample_rate: int) -> bytes:
     """Encode a sound as a WAV file of 16 bits, one channel.
 
     Args:
-      waveform: [T] in [-1, 1]; what is beyond is clipped.
-      sample_rate: samples a second.
+      waveform: [T], clipped to [-1, 1].
+      sample_rate: samples per second.
 
     Returns:
       The file's content.
 
     Raises:
-      ValueError: the sound is of another shape or not finite.
+      ValueError: the sound has another shape or is not finite.
     """
     waveform = np.asarray(waveform, np.float64)
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
@@ -47,7 +47,7 @@ def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
     Args:
       path: path of the file; its folder is created if it is missing.
       waveform: [T] in [-1, 1].
-      sample_rate: samples a second.
+      sample_rate: samples per second.
 
     Returns:
       The path.
@@ -64,12 +64,12 @@ def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
 def sound_panel(
     waveforms: np.ndarray, names: Sequence[str], sample_rate: int, title: str = "Sounds", note: str = ""
 ) -> Panel:
-    """Show sounds one below the other, each with a player.
+    """Show waveforms and an audio player for each sound.
 
     Args:
       waveforms: [N, T] in [-1, 1].
-      names: N, one a sound.
-      sample_rate: samples a second.
+      names: N names.
+      sample_rate: samples per second.
       title: title of the panel.
       note: a line under the title.
 
@@ -105,13 +105,13 @@ def spectrum_panel(
     title: str = "Spectra",
     note: str = "",
 ) -> Panel:
-    """Plot the spectrum of each sound, with a line at the frequency that it should have.
+    """Plot the spectrum of each sound, with a line at the target frequency.
 
     Args:
       waveforms: [N, T].
-      names: N, one a sound.
+      names: N names.
       frequencies: N, in Hz.
-      sample_rate: samples a second.
+      sample_rate: samples per second.
       title: title of the panel.
       note: a line under the title.
 

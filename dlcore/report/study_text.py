@@ -1,7 +1,7 @@
 """Text of a study's report: claim, method and references from its docstring, and the verdict.
 
 A study's docstring has the claim in its first line, then paragraphs: the commands, the method, a paragraph that begins
-with "Reference:" or "References:" (parted by semicolons) and one that begins with "Measured" or "Seen".
+with "Reference:" or "References:" (separated by semicolons) and one that begins with "Measured" or "Seen".
 """
 
 import re
@@ -20,7 +20,7 @@ class StudyText(NamedTuple):
       claim: the first line.
       method: paragraphs.
       measured: paragraphs about earlier runs.
-      references: one a work.
+      references: one per work.
     """
 
     claim: str
@@ -30,7 +30,7 @@ class StudyText(NamedTuple):
 
 
 def study_text(doc: str) -> StudyText:
-    """Take a study's docstring apart.
+    """Split a study's docstring into its parts.
 
     Args:
       doc: the docstring.
@@ -54,7 +54,7 @@ def study_text(doc: str) -> StudyText:
 
 
 def sentences(verdict: str) -> list[str]:
-    """Part a verdict into sentences.
+    """Split a verdict into sentences.
 
     Args:
       verdict: text whose sentences end in a period and begin with a capital letter or a digit.
@@ -66,15 +66,15 @@ def sentences(verdict: str) -> list[str]:
 
 
 def claim_panels(doc: str, verdict: str, holds: bool | None) -> list[Panel]:
-    """Show what a study claims, how it tests the claim, and what it found.
+    """Show a study's claim, method and verdict.
 
     Args:
       doc: the study's docstring.
-      verdict: its sentences, which become a list.
-      holds: whether the claim held; None where there is none.
+      verdict: text whose sentences become a list.
+      holds: whether the claim held; None without a claim.
 
     Returns:
-      The panels Claim (or Question, where nothing is claimed), Method and Verdict.
+      The panels Claim (or Question, without a claim), Method and Verdict.
     """
     parts = study_text(doc)
     outcome = {True: "The claim held.", False: "The claim did not hold.", None: ""}[holds]
@@ -86,13 +86,13 @@ def claim_panels(doc: str, verdict: str, holds: bool | None) -> list[Panel]:
 
 
 def reference_panels(doc: str) -> list[Panel]:
-    """Show what a study's file says of earlier runs and of the literature.
+    """Show a study's earlier measurements and references.
 
     Args:
       doc: the study's docstring.
 
     Returns:
-      The panels Measured before and Reference, of those that the docstring has.
+      The panels Measured before and Reference, if the docstring has them.
     """
     parts, panels = study_text(doc), []
     if parts.measured:
@@ -105,7 +105,7 @@ def reference_panels(doc: str) -> list[Panel]:
 
 
 def _paragraphs(paragraphs: tuple[str, ...]) -> str:
-    """Paragraphs as HTML: those with indented lines keep their lines, and "- " begins an item of a list."""
+    """Convert paragraphs to HTML: indented lines are kept as they are, and "- " begins a list item."""
     return "".join(map(_paragraph, paragraphs))
 
 
@@ -118,7 +118,7 @@ def _paragraph(text: str) -> str:
 
 
 def _marked(text: str) -> str:
-    """Text as HTML, with what stands in backticks as code."""
+    """Convert text to HTML, backticks to code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 

@@ -14,7 +14,7 @@ def text(title: str, body: str, note: str = "") -> Panel:
 
     Args:
       title: title of the panel.
-      body: escaped; blank lines part paragraphs.
+      body: plain text, escaped; blank lines separate paragraphs.
       note: a line under the title.
 
     Returns:
@@ -28,7 +28,7 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
     """Show rows, or one mapping, as a table.
 
     Args:
-      rows: rows that share names, a missing or None value being blank; or one mapping, shown as names beside values.
+      rows: rows by column name, blank for missing or None values; or one mapping, shown as names beside values.
       title: title of the panel.
       note: a line under the title.
 

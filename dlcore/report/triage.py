@@ -1,4 +1,4 @@
-"""What the learning curves say about a run, as a panel."""
+"""Advice from the learning curves, as a panel."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from dlcore.report.tables import text
 __all__ = ["FEWEST_STEPS", "triage_panels"]
 
 FEWEST_STEPS = 100
-"""Training steps below which curves are no ground for advice."""
+"""Least number of training steps for advice."""
 
 
 def triage_panels(
@@ -19,16 +19,16 @@ def triage_panels(
     augmented: bool = False,
     title: str = "What the curves say",
 ) -> list[Panel]:
-    """Show the sentences of `dlcore.diagnostics.triage.triage`, a paragraph each; no advice before FEWEST_STEPS.
+    """Show the advice of `dlcore.diagnostics.triage.triage`; none before FEWEST_STEPS.
 
     Args:
       history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}.
-      floor: the least value that the training loss can have; None where it is not known.
-      augmented: whether the training accuracy is of augmented images.
+      floor: least possible training loss; None if unknown.
+      augmented: whether the training accuracy is measured on augmented images.
       title: title of the panel.
 
     Returns:
-      The panel; none where the curves say nothing.
+      The panel; none without advice.
     """
     steps = max((row["step"] for row in history if row.get("split") == "train" and "step" in row), default=0)
     sentences = triage(history, floor, augmented)

@@ -1,4 +1,4 @@
-"""Panels of models that see and read: images or clips with what is said of them, and attention maps over the image."""
+"""Panels of vision-language models: images or clips with generated text, and attention maps over the image."""
 
 from collections.abc import Sequence
 from html import escape
@@ -11,18 +11,18 @@ from dlcore.report.pictures import captioned_images, strip, to_uint8
 __all__ = ["attention_overlay", "attention_strips", "sentences"]
 
 _SIDE = 96
-"""Pixels a side that a small image is enlarged to under an attention map."""
+"""Least side in pixels of an image under an attention map."""
 
 
 def sentences(
     images: np.ndarray, said: Sequence[str], truth: Sequence[Sequence[str]], title: str = "Examples", note: str = ""
 ) -> Panel:
-    """Show images or clips with what a model says, and what is right: green where it says one of these, else red.
+    """Show images or clips with generated texts: green if the text equals a reference, else red with the references.
 
     Args:
-      images: [N, H, W, 3], or clips [N, F, H, W, 3], whose frames are shown side by side.
-      said: N texts.
-      truth: the right texts of each image.
+      images: [N, H, W, 3], or clips [N, F, H, W, 3], shown as film strips.
+      said: N generated texts.
+      truth: reference texts of each image.
       title: title of the panel.
       note: a line under the title.
 
@@ -31,29 +31,29 @@ def sentences(
     """
     pictures = to_uint8(images) if images.ndim == 4 else np.stack([strip(clip, 0) for clip in images])
     captions = []
-    for text, right in zip(said, truth, strict=True):
-        color = "#009e73" if text in right else "#d55e00"
-        shown = f'<b style="color:{color}">{escape(text) or "(nothing)"}</b>'
-        captions.append(shown if text in right else f"{shown}<br>{escape(' / '.join(dict.fromkeys(right)))}")
+    for text, targets in zip(said, truth, strict=True):
+        color = "#009e73" if text in targets else "#d55e00"
+        caption = f'<b style="color:{color}">{escape(text) or "(nothing)"}</b>'
+        captions.append(caption if text in targets else f"{caption}<br>{escape(' / '.join(dict.fromkeys(targets)))}")
     return Panel(title, captioned_images(pictures, captions), note)
 
 
 def attention_overlay(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Darken an image where little weight lies.
+    """Darken an image where the attention weight is small.
 
     Args:
       image: uint8 [H, W, 3].
-      weight: [h, w], 0 or more; scaled so that its greatest is 1.
+      weight: [h, w], at least 0; scaled to a maximum of 1.
 
     Returns:
-      uint8 [H', W', 3], enlarged to about 96 pixels where it is smaller.
+      uint8 [H', W', 3], enlarged to at least about 96 pixels.
     """
     from PIL import Image
 
     scale = max(1, -(-_SIDE // max(image.shape[:2])))
     large = image.repeat(scale, 0).repeat(scale, 1)
-    share = np.asarray(weight, np.float32) / max(float(np.max(weight)), 1e-12)
-    soft = Image.fromarray(np.rint(255 * share).astype(np.uint8)).resize(large.shape[1::-1], Image.Resampling.BILINEAR)
+    scaled = np.asarray(weight, np.float32) / max(float(np.max(weight)), 1e-12)
+    soft = Image.fromarray(np.rint(255 * scaled).astype(np.uint8)).resize(large.shape[1::-1], Image.Resampling.BILINEAR)
     return np.rint(large * (0.15 + 0.85 * np.asarray(soft)[..., None] / 255)).astype(np.uint8)
 
 
@@ -65,13 +65,13 @@ def attention_strips(
     title: str = "Attention",
     note: str = "",
 ) -> Panel:
-    """Show where a model looks for each word: an image a word, bright where the weight lies.
+    """Show the attention of each word: one image per word, bright where the weight is large.
 
     Args:
       images: [N, H, W, 3].
       pieces: the words of each image, at most T.
-      weights: [N, T, h, w], a map a word.
-      titles: N texts, one an image.
+      weights: [N, T, h, w], one map per word.
+      titles: N texts, one per image.
       title: title of the panel.
       note: a line under the title.
 
@@ -80,8 +80,8 @@ def attention_strips(
     """
     parts = []
     for image, words, maps, heading in zip(to_uint8(images), pieces, weights, titles, strict=True):
-        drawn = [attention_overlay(image, each) for each, _ in zip(maps, words, strict=False)]
-        if drawn:
-            shown = captioned_images(np.stack(drawn), [escape(word) for word in words])
-            parts.append(f"<h3>{escape(heading)}</h3>{shown}")
+        overlays = [attention_overlay(image, weight) for weight, _ in zip(maps, words, strict=False)]
+        if overlays:
+            pictures = captioned_images(np.stack(overlays), [escape(word) for word in words])
+            parts.append(f"<h3>{escape(heading)}</h3>{pictures}")
     return Panel(title, "".join(parts) or "<p>No words.</p>", note)

@@ -168,10 +168,10 @@ def _with_missing_layers(model: nn.Module, variables: Any, image: jax.Array) -> 
 
 
 def panels(context: ReportContext) -> list:
-    """Show what each part's learning bought, and the panels of a classifier."""
-    from dlcore.report.transfer import bought
+    """Show the gain of each phase, and the panels of a classifier."""
+    from dlcore.report.transfer import phase_gains
 
-    return [bought(context.history, parts.parts_of(context.flags)), *classifier_panels.panels(context)]
+    return [phase_gains(context.history, parts.parts_of(context.flags)), *classifier_panels.panels(context)]
 
 
 def build(setup: Setup):

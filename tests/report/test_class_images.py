@@ -45,7 +45,7 @@ def test_of_many_classes_the_hardest_are_shown():
         ("1", "50.0"),
         ("3", "0.0"),
     ]
-    assert panel.note.startswith("The 2 of 5 classes of lowest recall.")
+    assert panel.note.startswith("The 2 of 5 classes with the lowest recall.")
 
 
 def test_training_images_stand_beside_their_versions():

@@ -132,7 +132,7 @@ def test_reliability_diagram_shows_the_gaps():
     # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
     panel = reliability_diagram(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
     assert "21.67 %" in panel.title
-    assert "Right 66.7 % of the time at a mean confidence of 71.7 %" in panel.note  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
+    assert "Accuracy 66.7 % at a mean confidence of 71.7 %" in panel.note  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
     assert "the largest gap of a bin is 25.0 %" in panel.note
     assert "overconfident by" in panel.html
     assert "underconfident by" in panel.html
@@ -152,4 +152,4 @@ def _heights(svg, color):
 
 
 def test_reliability_of_nothing():
-    assert reliability_diagram(None).html == "<p>Nothing was counted.</p>"
+    assert reliability_diagram(None).html == "<p>There are no examples.</p>"

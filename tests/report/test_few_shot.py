@@ -8,9 +8,9 @@ from dlcore.report.few_shot import accuracies, episode
 def test_the_accuracy_stands_beside_what_is_trivial():
     numbers = {"accuracy": 0.957, "interval": 0.0031, "pixel_accuracy": 0.53, "untrained_accuracy": 0.49}
     panel = accuracies(numbers, {"way": 5, "shot": 1, "characters": [200, 100, 100]})
-    for text in ("95.7", "± 0.31", "means of pixels", "53", "49", "chance", "20"):
+    for text in ("95.7", "± 0.31", "class means of pixels", "53", "49", "chance", "20"):
         assert text in panel.html
-    assert "5-way 1-shot; 100 characters that training, on 200 others, has not seen." in panel.note
+    assert "5-way 1-shot; 100 test characters; training used 200 others." in panel.note
     more = {"accuracy_20way5shot": 0.913, "interval_20way5shot": 0.002}
     rows = accuracies(numbers | more, {"way": 5, "shot": 1, "characters": [200, 100, 100]}).html.split("<tr>")
     assert all(text in rows[6] for text in ("this network, 20-way 5-shot", "91.3", "± 0.20"))

@@ -102,7 +102,7 @@ def normalized_for(weights_origin: Origin, fields: dict[str, Any]) -> Origin:
     """Set the image statistics that published weights need in a model with other fields, such as `transform_input`.
 
     Args:
-      found: origin of the weights.
+      weights_origin: origin of the weights.
       fields: fields of the model that receives the weights.
 
     Returns:

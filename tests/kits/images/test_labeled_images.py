@@ -45,7 +45,7 @@ def test_streamed_images_of_several_sizes_are_cropped_and_mirrored_on_the_host(f
     assert streamed(data.train).crop == (0.08, 1.0)
     assert streamed(data.valid).crop is streamed(data.test).crop is None
     assert data.spec["crop_pct"] == 0.875
-    assert any("random boxes" in note for note in data.notes)
+    assert any("random crops" in note for note in data.notes)
     assert kit.augmentation(settings, data.spec) is None
     # The right half of every picture is the lighter one; about half of the boxes that hold both are mirrored.
     images = np.concatenate([Pipeline(data.train, 20).batch_at(step)["image"] for step in range(10)]).astype(int)
