@@ -34,8 +34,8 @@ from dlcore.experiment.settings import FOLDER
 from dlcore.experiment.study import Study
 from dlcore.main import mode_of
 from dlcore.models import create_model, torch_names
-from dlcore.search.__main__ import OWN as SEARCH
-from dlcore.search.__main__ import take_apart
+from dlcore.search.__main__ import SETTINGS as SEARCH
+from dlcore.search.__main__ import split_arguments
 from dlcore.search.space import parse_space
 from experiments import results
 from experiments.classification import supervised
@@ -94,7 +94,7 @@ def check_arguments(module, arguments):
     if module in ("build", "pip", "sphinx", "venv"):
         return
     if module == "dlcore.search":
-        own, space, words = take_apart(arguments[1:])
+        own, space, words = split_arguments(arguments[1:])
         flags = resolve(importlib.import_module(arguments[0]).experiment, words)
         assert own.trials > 0
         assert parse_space(space).keys() <= set(flags)

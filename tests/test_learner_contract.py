@@ -33,8 +33,8 @@ from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
 from dlcore.run.preemption import Preempted
 from dlcore.run.sharding import leaf_paths
 from dlcore.run.step import Program
-from dlcore.search.__main__ import OWN
-from dlcore.search.metric import sense_of
+from dlcore.search.__main__ import SETTINGS
+from dlcore.search.metric import monitor_mode_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -634,9 +634,10 @@ def test_the_search_knows_every_page(name):
     if resolved is None:
         return
     experiment = resolved.experiment
-    assert not {*resolved.flags} & {*OWN}
+    assert not {*resolved.flags} & {*SETTINGS}
     if experiment.monitor is not None:
-        assert sense_of(experiment.monitor, dataclasses.replace(experiment, monitor=None)) == experiment.monitor_mode
+        without_monitor = dataclasses.replace(experiment, monitor=None)
+        assert monitor_mode_of(experiment.monitor, without_monitor) == experiment.monitor_mode
 
 
 def check_half_precision(experiment: Experiment, data: Splits, batch: Any) -> None:

@@ -1,11 +1,11 @@
-"""Dependence: which positions of its input each element of a program's output can see, read off its jaxpr.
+"""Dependence: the input positions that each element of a program's output depends on, computed from its jaxpr.
 
     S(x[t]) = {t},    S(f(a, b, ...)) = S(a) | S(b) | ...    over the elements that the operation reads
 
-Sets are exact for elementwise work, products, convolutions, reductions, and all that moves elements; loops are walked
-turn by turn, so that a carry sees what it has read so far. Elsewhere (gathers, slices at computed places, sorting) an
-element sees all that any operand sees. No values are looked at: a weight that happens to be zero, or a key that a mask
-hides, counts as seen. `dlcore.cost.receptive_field` does the same by intervals, for the fields of large images.
+Sets are exact for elementwise operations, matrix products, convolutions, reductions, and operations that move elements;
+loops are unrolled, so that a carry depends on what it has read so far. Elsewhere (gathers, slices at computed indices,
+sorting) an element depends on everything that any operand depends on. Values are ignored: a weight that happens to be
+zero, or a masked key, counts as read. `dlcore.cost.receptive_field` does the same by intervals, for large images.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
 
 __all__ = ["dependence", "steps_to_see_all"]
 
-Seen = np.ndarray | None
-"""uint8 [*shape, ceil(N / 8)], a bit a position; None for an array that sees none (weights, constants)."""
+Sets = np.ndarray | None
+"""uint8 [*shape, ceil(N / 8)], one bit per position; None for an array without dependence (weights, constants)."""
 
 MOVES = {
     "broadcast_in_dim",
@@ -43,7 +43,7 @@ MIXES = {"dynamic_update_slice", "fft", "scatter", "scatter-add", "scatter_add",
 
 
 def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0) -> np.ndarray:
-    """Find which positions of the input each element of the output can see.
+    """Compute the input positions that each element of the output depends on.
 
     Args:
       function: function from one array to one array; it is only traced.
@@ -59,105 +59,105 @@ def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0
     shape[axis] = count
     bits = np.packbits(np.eye(count, dtype=bool), axis=-1)
     shape[-1] = bits.shape[-1]
-    (seen,) = _through(closed.jaxpr, [np.broadcast_to(bits.reshape(shape), (*x.shape, shape[-1]))])
-    if seen is None:
+    (sets,) = _through(closed.jaxpr, [np.broadcast_to(bits.reshape(shape), (*x.shape, shape[-1]))])
+    if sets is None:
         return np.zeros((*closed.out_avals[0].shape, count), bool)
-    return np.unpackbits(seen, axis=-1, count=count).astype(bool)
+    return np.unpackbits(sets, axis=-1, count=count).astype(bool)
 
 
 def steps_to_see_all(seen: np.ndarray) -> int | None:
-    """Count the steps until a state sees all positions.
+    """Count the steps until a state depends on all positions.
 
     Args:
-      seen: bool [steps, ..., N], of the states after each step (`dependence`).
+      seen: bool [steps, ..., N], dependence of the states after each step (`dependence`).
 
     Returns:
-      The number of the first step, counted from 1, after which every element sees all N; None where none does.
+      The first step, counted from 1, after which every element depends on all N; None if there is none.
     """
-    whole = seen.reshape(len(seen), -1).all(1)
-    return int(whole.argmax()) + 1 if whole.any() else None
+    complete = seen.reshape(len(seen), -1).all(1)
+    return int(complete.argmax()) + 1 if complete.any() else None
 
 
-def _through(jaxpr: Any, arguments: Sequence[Seen]) -> list[Seen]:
-    """What the results see, where `arguments` are what the arguments see."""
+def _through(jaxpr: Any, arguments: Sequence[Sets]) -> list[Sets]:
+    """Propagate the sets of the arguments to the results."""
     return propagate(jaxpr, arguments, _equation)
 
 
-def _equation(eqn: Any, seen: list[Seen]) -> list[Seen]:
+def _equation(eqn: Any, sets: list[Sets]) -> list[Sets]:
     name, p = eqn.primitive.name, eqn.params
-    if all(s is None for s in seen):
+    if all(s is None for s in sets):
         return [None] * len(eqn.outvars)
     if name == "scan":
-        return _scan(eqn, seen)
+        return _scan(eqn, sets)
     if name == "while":
-        return _while(eqn, seen)
+        return _while(eqn, sets)
     if name == "cond":
-        results = [_through(branch.jaxpr, seen[1:]) for branch in p["branches"]]
-        chosen = _everything(eqn, seen[:1]) if seen[0] is not None else [None] * len(eqn.outvars)
-        return [_union(parts) for parts in zip(*results, chosen, strict=True)]
+        results = [_through(branch.jaxpr, sets[1:]) for branch in p["branches"]]
+        from_index = _all_positions(eqn, sets[:1]) if sets[0] is not None else [None] * len(eqn.outvars)
+        return [_union(parts) for parts in zip(*results, from_index, strict=True)]
     inner = inner_jaxpr(eqn)
     if inner is not None:
-        return _through(inner.jaxpr, seen)
+        return _through(inner.jaxpr, sets)
     if name in MOVES:
-        return _moved(eqn, seen)
+        return _moved(eqn, sets)
     if name == "dynamic_slice" and all(isinstance(v, Literal) for v in eqn.invars[1:]):
-        return [_fixed_slice(eqn, seen[0])]
+        return [_static_slice(eqn, sets[0])]
     if name == "dot_general":
-        return [_product(eqn, seen)]
+        return [_product(eqn, sets)]
     if name == "conv_general_dilated":
-        return _convolution(eqn, seen)
+        return _convolution(eqn, sets)
     if name in CUMULATIVE:
-        return [_cumulative(eqn, seen[0])]
+        return [_cumulative(eqn, sets[0])]
     axes, out = p.get("axes"), eqn.outvars[0].aval.shape
-    if name.startswith(("reduce_", "arg")) and axes is not None and len(seen) == 1:
-        return [np.bitwise_or.reduce(seen[0], axis=tuple(axes))]
+    if name.startswith(("reduce_", "arg")) and axes is not None and len(sets) == 1:
+        return [np.bitwise_or.reduce(sets[0], axis=tuple(axes))]
     if name not in MIXES and all(_spreads(v.aval.shape, out) for v in eqn.invars):
-        return [np.broadcast_to(_union(seen), (*out, _width(seen)))] * len(eqn.outvars)
-    return _everything(eqn, seen)
+        return [np.broadcast_to(_union(sets), (*out, _width(sets)))] * len(eqn.outvars)
+    return _all_positions(eqn, sets)
 
 
 def _spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
-    """Whether an operand of `shape` is one of elementwise work on `over`: as large, a scalar, or 1 along some axes."""
+    """Return whether `shape` broadcasts elementwise to `over`: equal, a scalar, or 1 along some axes."""
     return not shape or (len(shape) == len(over) and all(a in (1, b) for a, b in zip(shape, over, strict=True)))
 
 
-def _union(parts: Sequence[Seen]) -> Seen:
-    whole = None
+def _union(parts: Sequence[Sets]) -> Sets:
+    union = None
     for part in parts:
         if part is not None:
-            whole = part if whole is None else whole | part  # a scalar's set spreads over all elements
-    return whole
+            union = part if union is None else union | part  # a scalar's set broadcasts to all elements
+    return union
 
 
-def _everything(eqn: Any, seen: Sequence[Seen]) -> list[Seen]:
-    every = _union([np.bitwise_or.reduce(s.reshape(-1, s.shape[-1]), 0) for s in seen if s is not None])
-    return [np.broadcast_to(every, (*v.aval.shape, len(every))) for v in eqn.outvars]
+def _all_positions(eqn: Any, sets: Sequence[Sets]) -> list[Sets]:
+    union = _union([np.bitwise_or.reduce(s.reshape(-1, s.shape[-1]), 0) for s in sets if s is not None])
+    return [np.broadcast_to(union, (*v.aval.shape, len(union))) for v in eqn.outvars]
 
 
-def _width(seen: Sequence[Seen]) -> int:
-    return next(s.shape[-1] for s in seen if s is not None)
+def _width(sets: Sequence[Sets]) -> int:
+    return next(s.shape[-1] for s in sets if s is not None)
 
 
-def _moved(eqn: Any, seen: list[Seen]) -> list[Seen]:
+def _moved(eqn: Any, sets: list[Sets]) -> list[Sets]:
     """Move the sets as the operation moves elements."""
-    width = _width(seen)
-    sets = [
+    width = _width(sets)
+    operand_sets = [
         jnp.zeros((*v.aval.shape, width), jnp.uint8) if s is None else jnp.asarray(s)
-        for v, s in zip(eqn.invars, seen, strict=True)
+        for v, s in zip(eqn.invars, sets, strict=True)
     ]
-    results = jax.vmap(lambda *a: eqn.primitive.bind(*a, **eqn.params), -1, -1)(*sets)
+    results = jax.vmap(lambda *a: eqn.primitive.bind(*a, **eqn.params), -1, -1)(*operand_sets)
     return list(map(np.asarray, results if eqn.primitive.multiple_results else [results]))
 
 
-def _fixed_slice(eqn: Any, seen: np.ndarray) -> Seen:
-    """A slice whose start is written in the program, as that of x[0]; lax moves it inside."""
+def _static_slice(eqn: Any, sets: np.ndarray) -> Sets:
+    """Slice the sets at a literal start, as in x[0]; like lax, clamp the start."""
     shape, sizes = eqn.invars[0].aval.shape, eqn.params["slice_sizes"]
     starts = [min(max(int(v.val), 0), n - size) for v, n, size in zip(eqn.invars[1:], shape, sizes, strict=True)]
-    return seen[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
+    return sets[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
 
 
-def _product(eqn: Any, seen: list[Seen]) -> Seen:
-    """An element sees what its row of one factor and its column of the other do."""
+def _product(eqn: Any, sets: list[Sets]) -> Sets:
+    """Combine the sets of an element's row of one factor and its column of the other."""
     (contracted, batch), parts = eqn.params["dimension_numbers"], []
     shapes = [v.aval.shape for v in eqn.invars]
     free = [
@@ -165,23 +165,23 @@ def _product(eqn: Any, seen: list[Seen]) -> Seen:
         for shape, used, rows in zip(shapes, contracted, batch, strict=True)
     ]
     lead = [shapes[0][a] for a in batch[0]]
-    for i, s in enumerate(seen):
+    for i, s in enumerate(sets):
         if s is None:
             continue
         s = s.transpose(*batch[i], *free[i], *contracted[i], s.ndim - 1)
         s = np.bitwise_or.reduce(s, axis=tuple(range(len(batch[i]) + len(free[i]), s.ndim - 1)))
         sizes = [[shapes[k][a] if k == i else 1 for a in free[k]] for k in range(2)]
         parts.append(s.reshape(*lead, *sizes[0], *sizes[1], s.shape[-1]))
-    whole = _union(parts)
-    return np.broadcast_to(whole, (*eqn.outvars[0].aval.shape, whole.shape[-1]))
+    union = _union(parts)
+    return np.broadcast_to(union, (*eqn.outvars[0].aval.shape, union.shape[-1]))
 
 
-def _convolution(eqn: Any, seen: list[Seen]) -> list[Seen]:
-    """An element sees what the elements under its taps do, in its group of channels."""
-    p, x, kernel = eqn.params, seen[0], eqn.invars[1].aval.shape
+def _convolution(eqn: Any, sets: list[Sets]) -> list[Sets]:
+    """Combine the sets of the elements under the kernel, in the element's channel group."""
+    p, x, kernel = eqn.params, sets[0], eqn.invars[1].aval.shape
     numbers, groups = p["dimension_numbers"], p["feature_group_count"]
-    if x is None or seen[1] is not None or p["batch_group_count"] != 1 or min(itertools.chain(*p["padding"])) < 0:
-        return _everything(eqn, seen)
+    if x is None or sets[1] is not None or p["batch_group_count"] != 1 or min(itertools.chain(*p["padding"])) < 0:
+        return _all_positions(eqn, sets)
     x = x.transpose(*numbers.lhs_spec, x.ndim - 1)
     batch, channels, *space, width = x.shape
     x = np.bitwise_or.reduce(x.reshape(batch, groups, channels // groups, *space, width), axis=2)
@@ -195,53 +195,53 @@ def _convolution(eqn: Any, seen: list[Seen]) -> list[Seen]:
     padded[:, :, *inside] = x
     out = [eqn.outvars[0].aval.shape[a] for a in numbers.out_spec]
     taps = [range(0, kernel[a] * d, d) for a, d in zip(numbers.rhs_spec[2:], p["rhs_dilation"], strict=True)]
-    whole = np.zeros((batch, groups, *out[2:], width), np.uint8)
+    union = np.zeros((batch, groups, *out[2:], width), np.uint8)
     strides = p["window_strides"]
     for offsets in itertools.product(*taps):
         window = (slice(o, o + (n - 1) * s + 1, s) for o, n, s in zip(offsets, out[2:], strides, strict=True))
-        whole |= padded[:, :, *window]
-    whole = whole.repeat(out[1] // groups, axis=1)
-    return [whole.transpose(*np.argsort(numbers.out_spec), whole.ndim - 1)]
+        union |= padded[:, :, *window]
+    union = union.repeat(out[1] // groups, axis=1)
+    return [union.transpose(*np.argsort(numbers.out_spec), union.ndim - 1)]
 
 
-def _cumulative(eqn: Any, seen: np.ndarray) -> Seen:
+def _cumulative(eqn: Any, sets: np.ndarray) -> Sets:
     axis, reverse = eqn.params["axis"], eqn.params.get("reverse", False)
-    seen = np.flip(seen, axis) if reverse else seen
-    seen = np.bitwise_or.accumulate(seen, axis)
-    return np.flip(seen, axis) if reverse else seen
+    sets = np.flip(sets, axis) if reverse else sets
+    sets = np.bitwise_or.accumulate(sets, axis)
+    return np.flip(sets, axis) if reverse else sets
 
 
-def _scan(eqn: Any, seen: list[Seen]) -> list[Seen]:
+def _scan(eqn: Any, sets: list[Sets]) -> list[Sets]:
     p = eqn.params
-    constants, carried = p["num_consts"], p["num_consts"] + p["num_carry"]
-    carry, turns = seen[constants:carried], []
+    constants, carry_end = p["num_consts"], p["num_consts"] + p["num_carry"]
+    carry, iterations = sets[constants:carry_end], []
     order = range(p["length"])
     for t in reversed(order) if p["reverse"] else order:
-        slices = [None if s is None else s[t] for s in seen[carried:]]
-        results = _through(p["jaxpr"].jaxpr, [*seen[:constants], *carry, *slices])
+        slices = [None if s is None else s[t] for s in sets[carry_end:]]
+        results = _through(p["jaxpr"].jaxpr, [*sets[:constants], *carry, *slices])
         carry, ys = results[: p["num_carry"]], results[p["num_carry"] :]
-        turns.append(ys)
+        iterations.append(ys)
     if p["reverse"]:
-        turns.reverse()
-    width, stacked = _width(seen), []
+        iterations.reverse()
+    width, stacked = _width(sets), []
     for i, v in enumerate(eqn.outvars[p["num_carry"] :]):
         shape = (*v.aval.shape[1:], width)
-        parts = [ys[i] for ys in turns]
-        whole = [np.zeros(shape, np.uint8) if s is None else s for s in parts]
-        stacked.append(None if all(s is None for s in parts) else np.stack(whole))
+        parts = [ys[i] for ys in iterations]
+        filled = [np.zeros(shape, np.uint8) if s is None else s for s in parts]
+        stacked.append(None if all(s is None for s in parts) else np.stack(filled))
     return [*carry, *stacked]
 
 
-def _while(eqn: Any, seen: list[Seen]) -> list[Seen]:
-    """How often it turns is not known: a carry sees what it may see after any number of turns."""
+def _while(eqn: Any, sets: list[Sets]) -> list[Sets]:
+    """Iterate to a fixed point, since the number of iterations is unknown."""
     p = eqn.params
-    before, after = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
-    carry = seen[after:]
+    cond_end, body_end = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
+    carry = sets[body_end:]
     while True:
-        (ends,) = _through(p["cond_jaxpr"].jaxpr, [*seen[:before], *carry])
-        turned = _through(p["body_jaxpr"].jaxpr, [*seen[before:after], *carry])
-        when = [None] * len(carry) if ends is None else _everything(eqn, [ends])
-        larger = [_union(parts) for parts in zip(carry, turned, when, strict=True)]
+        (condition,) = _through(p["cond_jaxpr"].jaxpr, [*sets[:cond_end], *carry])
+        after_body = _through(p["body_jaxpr"].jaxpr, [*sets[cond_end:body_end], *carry])
+        from_condition = [None] * len(carry) if condition is None else _all_positions(eqn, [condition])
+        larger = [_union(parts) for parts in zip(carry, after_body, from_condition, strict=True)]
         if all(a is b or (a is not None and np.array_equal(a, b)) for a, b in zip(carry, larger, strict=True)):
             return carry
         carry = larger

@@ -1,4 +1,4 @@
-"""A finding: what a diagnosis says about a run."""
+"""A finding: the verdict of a diagnosis."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ __all__ = ["Finding"]
 
 
 class Finding(NamedTuple):
-    """One verdict, and the sentence that explains it.
+    """A verdict with an explanation.
 
     Args:
-      kind: the verdict, one of the few that the function which gives it lists, such as "too high" or "dead".
-      message: a sentence with the numbers, and what to try.
+      kind: the verdict, one of those that the diagnosing function lists, such as "too high" or "dead".
+      message: sentence with the numbers and advice.
     """
 
     kind: str

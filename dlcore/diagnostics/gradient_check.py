@@ -1,15 +1,15 @@
-"""Gradient check: compare a gradient with differences of the loss, one coordinate at a time.
+"""Gradient check: compare a gradient with finite differences of the loss, one coordinate at a time.
 
     one-sided      (f(w + h) - f(w)) / h          error of order h
     centered       (f(w + h) - f(w - h)) / 2h     error of order h²
-    complex step   Im f(w + ih) / h               no difference is taken, so h may be 1e-20 (Squire & Trapp 1998)
+    complex step   Im f(w + ih) / h               no cancellation, so h may be 1e-20 (Squire & Trapp 1998)
     relative error |a - n| / max(|a|, |n|)        or over |a| + |n|; a analytic, n numerical
 
-In float64 with h = 1e-5 an error above 1e-2 is a wrong gradient; up to 1e-4 is uncomfortable; below it is fine where
-the function has kinks (ReLU, max) and still too high where it has none (tanh, softmax); 1e-7 and less is a happy end.
-Errors grow with depth. A kink between w - h and w + h spoils a numerical gradient that is right. So a coordinate whose
-step crosses one is measured on the side without a kink, by the parabola through three points (error of order h²), or
-with a smaller step; where kinks are everywhere another coordinate of the array takes its place.
+In float64 with h = 1e-5 an error above 1e-2 is a wrong gradient; 1e-4 to 1e-2 is uncomfortable; less is fine for a
+function with kinks (ReLU, max), but too high for one without (tanh, softmax); at most 1e-7 is happy. Errors grow with
+depth. A kink between w - h and w + h spoils the numerical gradient. A coordinate whose step crosses a kink is therefore
+measured on the side without one, by the parabola through three points (error of order h²), or with a smaller step; if
+kinks are everywhere, another coordinate of the array replaces it.
 """
 
 import itertools
@@ -38,9 +38,9 @@ METHODS = ("centered", "one_sided", "complex_step")
 KINKS = ("max", "min", "clamp", "reduce_max", "reduce_min", "sort")
 TINY = 1e-10
 NOISE = 1e4
-"""A slope is compared where it is this many times the rounding error eps |f| / h of the difference it comes from."""
+"""A slope is compared only if it is above this many times the rounding error eps |f| / h of its difference."""
 REPLACEMENTS = 10
-"""How many other coordinates of an array may be tried for each of its coordinates that has kinks everywhere."""
+"""Number of other coordinates to try for each coordinate that has kinks everywhere."""
 
 
 class LeafCheck(NamedTuple):
@@ -48,14 +48,14 @@ class LeafCheck(NamedTuple):
 
     Args:
       path: path of the array, a/b/c.
-      checked: how many coordinates were compared.
-      skipped: how many sampled coordinates have gradients below the rounding error.
+      checked: number of compared coordinates.
+      skipped: number of sampled coordinates whose gradients are below the rounding error.
       analytic: the gradient at the worst coordinate.
       numerical: the numerical gradient at the worst coordinate.
       error: the relative error at the worst coordinate.
-      kinks: how many kinks the steps of `h` along the sampled coordinates crossed; those coordinates were measured on
+      kinks: number of kinks that steps of `h` along the sampled coordinates crossed; those coordinates were measured on
         the other side, with a smaller step, or replaced.
-      verdict: one of `verdict`; None where nothing was compared.
+      verdict: result of `verdict`; None if nothing was compared.
     """
 
     path: str
@@ -69,11 +69,11 @@ class LeafCheck(NamedTuple):
 
 
 def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "max") -> float:
-    """Largest |a - b| / max(|a|, |b|), or over |a| + |b|, of two gradients.
+    """Compute the largest relative error |a - b| / max(|a|, |b|), or over |a| + |b|, of two gradients.
 
     Args:
       a: a gradient of any shape.
-      b: another of the same shape; where both are below 1e-10 in magnitude they count as equal.
+      b: a gradient of the same shape; values that are both below 1e-10 in magnitude count as equal.
       over: "max" divides by the larger magnitude, "sum" by the sum of both.
 
     Returns:
@@ -95,7 +95,7 @@ def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "
 
 
 def verdict(error: float, kinks: bool = False) -> str:
-    """Name the band of a relative error.
+    """Classify a relative error.
 
     Args:
       error: a relative error in float64 at h = 1e-5; NaN is "wrong".
@@ -115,14 +115,14 @@ def verdict(error: float, kinks: bool = False) -> str:
 
 
 def check_step(h: float, method: str = "centered") -> None:
-    """Refuse a step that rounding swallows.
+    """Check that a step is above the rounding error.
 
     Args:
-      h: the step.
+      h: step size.
       method: "centered", "one_sided" or "complex_step" (see the module).
 
     Raises:
-      ValueError: the method is unknown, or h outside [1e-10, 1), of a complex step outside (0, 1).
+      ValueError: the method is unknown, or h is outside [1e-10, 1), for a complex step outside (0, 1).
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}: unknown; allowed: {', '.join(METHODS)}")
@@ -137,20 +137,20 @@ def numerical_gradient(
     h: float = 1e-5,
     method: Literal["centered", "one_sided", "complex_step"] = "centered",
 ) -> jax.Array:
-    """Numerical gradient of a scalar function at some coordinates, one after the other.
+    """Compute the numerical gradient of a scalar function at some coordinates, one after the other.
 
     Args:
       f: [D] -> scalar.
-      w: [D] float64, where the gradient is taken.
+      w: [D] float64, the point of the gradient.
       coordinates: [K] int in [0, D).
-      h: the step, in [1e-10, 1); of a complex step in (0, 1).
+      h: step size in [1e-10, 1); for a complex step in (0, 1).
       method: "centered", "one_sided" or "complex_step" (see the module).
 
     Returns:
       [K], ∂f/∂w_i for i in `coordinates`.
 
     Raises:
-      TypeError: w is not float64, or a complex step meets an operation that gives a real number (abs).
+      TypeError: w is not float64, or a complex step meets an operation with a real result (abs).
       ValueError: the method is unknown, or h out of range.
     """
     check_step(h, method)
@@ -160,13 +160,13 @@ def numerical_gradient(
         _refuse_real(f, w)
         return jax.lax.map(lambda i: f(w.astype(jnp.complex128).at[i].add(1j * h)).imag / h, coordinates)
     if method == "one_sided":
-        here = f(w)
-        return jax.lax.map(lambda i: (f(w.at[i].add(h)) - here) / h, coordinates)
+        value = f(w)
+        return jax.lax.map(lambda i: (f(w.at[i].add(h)) - value) / h, coordinates)
     return jax.lax.map(lambda i: (f(w.at[i].add(h)) - f(w.at[i].add(-h))) / (2 * h), coordinates)
 
 
 def _choices(operation: Operation) -> jax.Array | None:
-    """Which side of its kink each value is on: winners of a maximum, signs under an absolute value."""
+    """Return the side of the kink that each value is on: the argument of a maximum, the sign of an absolute value."""
     name, x = operation.name, operation.inputs
     if name in ("max", "min"):
         return x[0] > x[1]
@@ -184,12 +184,12 @@ def _choices(operation: Operation) -> jax.Array | None:
 
 
 def kinks_crossed(f: Callable[..., jax.Array], a: Any, b: Any) -> jax.Array:
-    """Count the choices (winners of max, signs, branches of where) that differ between two arguments.
+    """Count the kinks between two arguments: differing arguments of max, signs, branches of where.
 
     Args:
       f: a function that JAX can trace; loops are not opened.
       a: an argument of `f`.
-      b: another of the same shape.
+      b: an argument of the same shape.
 
     Returns:
       [] int32.
@@ -200,14 +200,14 @@ def kinks_crossed(f: Callable[..., jax.Array], a: Any, b: Any) -> jax.Array:
 
 
 def _value_and_choices(f: Callable[..., jax.Array], x: Any) -> tuple[jax.Array, list[jax.Array]]:
-    taken = []
+    choices = []
 
     def visit(operation):
         choice = _choices(operation)
         if choice is not None:
-            taken.append(choice)
+            choices.append(choice)
 
-    return run_traced(f, x, visit=visit), taken
+    return run_traced(f, x, visit=visit), choices
 
 
 def _differing(pairs: Iterable[tuple[jax.Array, jax.Array]]) -> jax.Array:
@@ -215,14 +215,14 @@ def _differing(pairs: Iterable[tuple[jax.Array, jax.Array]]) -> jax.Array:
 
 
 def has_kinks(f: Callable[..., jax.Array], *args: Any) -> bool:
-    """Whether maxima, minima, clipping or sorting lie between the arguments and the value, outside of loops.
+    """Return whether maxima, minima, clipping or sorting lie between the arguments and the value, outside of loops.
 
     Args:
       f: a function that JAX can trace.
       *args: its arguments, or their shapes and dtypes.
 
     Returns:
-      Whether a gradient passes one of them.
+      True if a gradient passes one of them.
     """
     kinks = []
 
@@ -238,10 +238,12 @@ def has_kinks(f: Callable[..., jax.Array], *args: Any) -> bool:
 
 def _refuse_real(f: Callable[[jax.Array], jax.Array], w: jax.Array) -> None:
     def visit(operation: Operation) -> None:
-        into, out = ([jnp.iscomplexobj(x) for x in side] for side in (operation.inputs, operation.outputs))
-        if any(into) and not any(out) and operation.outputs[0].dtype != bool:
+        complex_inputs, complex_outputs = (
+            [jnp.iscomplexobj(x) for x in side] for side in (operation.inputs, operation.outputs)
+        )
+        if any(complex_inputs) and not any(complex_outputs) and operation.outputs[0].dtype != bool:
             raise TypeError(
-                f"method='complex_step': {operation.name} gives a real number; allowed: centered, one_sided"
+                f"method='complex_step': {operation.name} returns a real number; allowed: centered, one_sided"
             )
 
     jax.eval_shape(lambda w: run_traced(f, w, visit=visit), w.astype(jnp.complex128))
@@ -260,22 +262,22 @@ def check_gradient(
 ) -> list[LeafCheck]:
     """Compare the gradient of a scalar loss with numerical gradients at a few coordinates of every parameter array.
 
-    Call it under `jax.enable_x64` with float64 parameters that have seen a few steps of training (at initialization
-    gradients are unlike those of the run, and behind a head of zeros there are none), few examples (few kinks), and the
-    data loss and the penalty one after the other, lest one hides an error of the other.
+    Call it under `jax.enable_x64` with float64 parameters after a few training steps (gradients at initialization
+    differ from those of the run, and vanish behind a head of zeros), few examples (few kinks), and with the data loss
+    and the penalty separately, so that one does not hide an error of the other.
 
     Args:
       loss: params -> scalar.
       params: any pytree of float64 arrays.
-      samples: coordinates of each array.
-      h: the step; None for 1e-5, and 1e-20 for the complex step.
+      samples: number of coordinates of each array.
+      h: step size; None for 1e-5, and 1e-20 for the complex step.
       method: "centered", "one_sided" or "complex_step" (see the module).
       seed: random seed of the coordinates.
-      gradient: params -> the gradient to be checked; None for `jax.grad(loss)`.
-      allow_random: let the loss draw random numbers (of keys that are fixed: noise of a diffusion model).
+      gradient: params -> gradient to check; None for `jax.grad(loss)`.
+      allow_random: let the loss draw random numbers with fixed keys, such as noise of a diffusion model.
 
     Returns:
-      One line a parameter array.
+      One result per parameter array.
 
     Raises:
       TypeError: a parameter is not float64.
@@ -300,30 +302,30 @@ def check_gradient(
     shapes, sizes = [leaf.shape for leaf in leaves], [leaf.size for leaf in leaves]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(int)
 
-    def of_vector(w: jax.Array) -> jax.Array:
+    def flat_loss(w: jax.Array) -> jax.Array:
         parts = (w[s : s + n].reshape(shape) for s, n, shape in zip(starts, sizes, shapes, strict=True))
         return loss(jax.tree.unflatten(tree, list(parts)))
 
     w = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
-    slopes = jax.tree.leaves((gradient or jax.jit(jax.grad(loss)))(params))
-    analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in slopes]))
+    gradients = jax.tree.leaves((gradient or jax.jit(jax.grad(loss)))(params))
+    analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in gradients]))
     rng = np.random.default_rng(seed)
     orders = [s + rng.permutation(n) for s, n in zip(starts, sizes, strict=True)]
     if method == "complex_step":
-        chosen = jnp.asarray(np.concatenate([order[:samples] for order in orders]))
-        measured = np.asarray(jax.jit(lambda w: numerical_gradient(of_vector, w, chosen, h, method))(w))
-        numbers = [_Number(analytic[i], n, TINY, 0) for i, n in zip(chosen, measured, strict=True)]
-        ends = np.cumsum([len(order[:samples]) for order in orders])[:-1]
-        columns = [numbers[first:last] for first, last in itertools.pairwise([0, *ends, len(numbers)])]
+        coordinates = jnp.asarray(np.concatenate([order[:samples] for order in orders]))
+        measured = np.asarray(jax.jit(lambda w: numerical_gradient(flat_loss, w, coordinates, h, method))(w))
+        numbers = [_Number(analytic[i], n, TINY, 0) for i, n in zip(coordinates, measured, strict=True)]
+        boundaries = np.cumsum([len(order[:samples]) for order in orders])[:-1]
+        columns = [numbers[first:last] for first, last in itertools.pairwise([0, *boundaries, len(numbers)])]
     else:
-        probe = _Probe(of_vector, w, analytic)
+        probe = _Probe(flat_loss, w, analytic)
         columns = [probe.numbers(order, samples, h, method) for order in orders]
-    kinky = has_kinks(loss, params)
-    return [_line(path, numbers, kinky) for path, numbers in zip(paths, columns, strict=True)]
+    function_has_kinks = has_kinks(loss, params)
+    return [_line(path, numbers, function_has_kinks) for path, numbers in zip(paths, columns, strict=True)]
 
 
 class _Number(NamedTuple):
-    """An analytic and a numerical slope, below which size they are rounding, and the kinks that h crosses."""
+    """An analytic and a numerical slope, the least magnitude above rounding error, and the kinks that h crosses."""
 
     analytic: float
     numerical: float
@@ -336,7 +338,7 @@ class _Number(NamedTuple):
 
 
 class _Probe:
-    """Slopes of f: [D] -> scalar at w along single coordinates, beside the kinks of f."""
+    """Measure slopes and kinks of f: [D] -> scalar at w along single coordinates."""
 
     def __init__(self, f: Callable[[jax.Array], jax.Array], w: jax.Array, analytic: np.ndarray):
         at = jax.jit(lambda w, i, step: _value_and_choices(f, w.at[i].add(step)))
@@ -346,50 +348,50 @@ class _Probe:
         self.rounding = NOISE * np.finfo(np.float64).eps * abs(float(self.here[0]))
 
     def numbers(self, order: np.ndarray, samples: int, h: float, method: str) -> list[_Number]:
-        """One for each of the first `samples` coordinates of `order`; the others may take their places."""
-        spare = iter(order[samples : samples + REPLACEMENTS * samples])
-        return [self.number(i, spare, h, method) for i in order[:samples]]
+        """Measure the first `samples` coordinates of `order`; later coordinates may replace them."""
+        replacements = iter(order[samples : samples + REPLACEMENTS * samples])
+        return [self.number(i, replacements, h, method) for i in order[:samples]]
 
-    def number(self, i: int, spare: Iterator[int], h: float, method: str) -> _Number:
+    def number(self, i: int, replacements: Iterator[int], h: float, method: str) -> _Number:
         first = self.measure(i, 0.0 if method == "one_sided" else -h, h, parabola=False)
         if not first.kinks:
             return first
-        for j in itertools.chain([i], spare):
+        for j in itertools.chain([i], replacements):
             for step in (h, h / 10):
                 for low, high in ((-step, step), (0.0, step), (-step, 0.0)):
-                    found = self.measure(j, low, high)
-                    if not found.kinks and found.loud:
-                        return found._replace(kinks=first.kinks)
+                    candidate = self.measure(j, low, high)
+                    if not candidate.kinks and candidate.loud:
+                        return candidate._replace(kinks=first.kinks)
         return first
 
     def measure(self, i: int, low: float, high: float, parabola: bool = True) -> _Number:
-        """The slope between two points, or at w of the parabola through them and their middle; they are the same for
-        low = -high."""
+        """Measure the slope between two points, or at w of the parabola through them and their midpoint; both are equal
+        for low = -high."""
         (left, before), (right, after) = (self.at(i, step) if step else self.here for step in (low, high))
         middle, half = (low + high) / 2, (high - low) / 2
-        slope, wide = (right - left) / (2 * half), half
+        slope, width = (right - left) / (2 * half), half
         if parabola and middle:
             slope -= middle * (left - 2 * self.at(i, middle)[0] + right) / half**2
-            wide = half / 4
-        # In a one-sided parabola -3, 4, -1 weigh the values that -1, 0, 1 weigh in their difference: 8 against 2.
-        least = max(TINY, self.rounding / wide)
+            width = half / 4
+        # The weights of a one-sided parabola are -3, 4, -1, those of a difference -1, 0, 1: magnitudes 8 and 2.
+        least = max(TINY, self.rounding / width)
         return _Number(float(self.analytic[i]), float(slope), least, int(self.differing(before, after)))
 
 
-def _line(path: str, numbers: list[_Number], kinky: bool) -> LeafCheck:
-    loud, kinks = [number for number in numbers if number.loud], sum(number.kinks for number in numbers)
-    if not loud:
+def _line(path: str, numbers: list[_Number], function_has_kinks: bool) -> LeafCheck:
+    compared, kinks = [number for number in numbers if number.loud], sum(number.kinks for number in numbers)
+    if not compared:
         return LeafCheck(path, 0, len(numbers), 0.0, 0.0, 0.0, kinks, None)
-    errors = np.array([relative_error(number.analytic, number.numerical) for number in loud])
+    errors = np.array([relative_error(number.analytic, number.numerical) for number in compared])
     worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
     error = float(errors[worst]) if np.isfinite(errors[worst]) else float("inf")
     return LeafCheck(
         path,
-        checked=len(loud),
-        skipped=len(numbers) - len(loud),
-        analytic=float(loud[worst].analytic),
-        numerical=float(loud[worst].numerical),
+        checked=len(compared),
+        skipped=len(numbers) - len(compared),
+        analytic=float(compared[worst].analytic),
+        numerical=float(compared[worst].numerical),
         error=error,
         kinks=kinks,
-        verdict=verdict(error, kinky or kinks > 0),
+        verdict=verdict(error, function_has_kinks or kinks > 0),
     )

@@ -1,4 +1,4 @@
-"""The curvature of a loss at its parameters: the Hessian's extreme eigenvalues and its trace, without the Hessian.
+"""The curvature of a loss: extreme eigenvalues and trace of the Hessian, without the Hessian matrix.
 
 Pearlmutter, "Fast exact multiplication by the Hessian" (1994); Hutchinson (1990) for the trace; Yao et al.,
 "PyHessian" (2019), arXiv:1912.07145, for both on deep nets; Lanczos (1950) for both ends of the spectrum.
@@ -6,8 +6,8 @@ Pearlmutter, "Fast exact multiplication by the Hessian" (1994); Hutchinson (1990
     H v = ∇_w (∇L(w) · v)          v <- H v / |H v|,  λ = v · H v          tr H = E[v · H v],  v_i = ±1
 
 The product is reverse over reverse: two backward passes, and no forward mode, which custom backward passes such as that
-of `dlcore.nn.GroupNorm` do not have. Plain gradient descent of rate a is unstable along an eigenvector of
-λ > 2 / a; the largest eigenvalue is what is called sharpness.
+of `dlcore.nn.GroupNorm` lack. Plain gradient descent with learning rate a is unstable along an eigenvector with
+λ > 2 / a; the largest eigenvalue is called sharpness.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["hessian_trace", "hessian_vector_product", "lanczos_eigenvalues", "to
 
 
 def hessian_vector_product(loss: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
-    """H v, the Hessian of a loss times a vector, by two backward passes.
+    """Compute H v, the Hessian of a loss times a vector, by two backward passes.
 
     Args:
       loss: params -> scalar.
@@ -46,18 +46,17 @@ def top_eigenvalues(
     steps: int = 100,
     tolerance: float = 1e-4,
 ) -> tuple[jax.Array, Any]:
-    """Eigenvalues of the Hessian that are largest in magnitude, by power iteration with deflation.
+    """Compute the Hessian's eigenvalues of largest magnitude by power iteration with deflation.
 
-    The iteration for each ends once its value changes by less than the share `tolerance` in a step, or after `steps`.
-    Where two values are close to each other, their vectors converge slowly; the value is then known better than the
-    vector.
+    Each iteration ends when the value's relative change in a step is below `tolerance`, or after `steps`. If two values
+    are close to each other, their vectors converge slowly; the value is then more accurate than the vector.
 
     Args:
       loss: params -> scalar.
       params: any pytree, with D numbers in all.
       key: PRNG key of the initial vectors.
-      count: how many, from 1 to D.
-      steps: the most Hessian-vector products for each.
+      count: number of eigenvalues, from 1 to D.
+      steps: largest number of Hessian-vector products for each.
       tolerance: relative change of the value in one step at which the iteration ends.
 
     Returns:
@@ -102,17 +101,16 @@ def top_eigenvalues(
 
 
 def lanczos_eigenvalues(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, steps: int = 60) -> jax.Array:
-    """Lanczos iteration: eigenvalues of the Hessian within a Krylov space (Ritz values).
+    """Compute eigenvalues of the Hessian in a Krylov space (Ritz values) by Lanczos iteration.
 
-    The ends of the spectrum converge first, the largest and the smallest alike; the values between them tell its
-    shape, not single eigenvalues. Each new vector is made orthogonal to all before it, twice: otherwise rounding would
-    bring eigenvalues back that the space already has.
+    Both ends of the spectrum converge first; the values between them show its shape, not single eigenvalues. Each new
+    vector is orthogonalized against all earlier ones, twice: otherwise rounding errors would repeat eigenvalues.
 
     Args:
       loss: params -> scalar.
       params: any pytree, with D numbers in all.
       key: PRNG key of the starting vector.
-      steps: Hessian-vector products, from 1 to D.
+      steps: number of Hessian-vector products, from 1 to D.
 
     Returns:
       values [steps], ascending.
@@ -144,13 +142,13 @@ def lanczos_eigenvalues(loss: Callable[[Any], jax.Array], params: Any, key: jax.
 
 
 def hessian_trace(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array, samples: int = 32) -> jax.Array:
-    """Hutchinson's estimates v · H v of the trace, with v of independent signs.
+    """Compute Hutchinson's estimates v · H v of the trace, with independent random signs v.
 
     Args:
       loss: params -> scalar.
       params: any pytree.
       key: PRNG key of the signs.
-      samples: how many estimates.
+      samples: number of estimates.
 
     Returns:
       [samples]; their mean estimates the trace with variance 2 Σ_{i≠j} H_ij^2 / samples.

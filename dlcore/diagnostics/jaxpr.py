@@ -1,7 +1,7 @@
-"""Jaxprs: all equations of a program, the function behind a call, and one interpreter for values of any kind.
+"""Jaxprs: all equations of a program, the function of a call, and one interpreter for values of any kind.
 
-What passes through a program may be arrays, as when it runs, or what is to be known about each: which inputs it depends
-on, the pixels that it sees. Whoever asks writes the rule of one equation.
+The values may be arrays, as when the program runs, or facts about arrays, such as the inputs that they depend on or
+their receptive fields. The caller supplies the rule for one equation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 def walk(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
-    """List all equations, those of calls, loops and branches behind the equation that holds them.
+    """Yield all equations; those of calls, loops and branches follow the equation that contains them.
 
     Args:
       jaxpr: the program.
-      times: how often it runs.
+      times: number of times that it runs.
 
     Yields:
-      (equation, how often it runs): as often as the `scan`s around it turn. Each branch of a `cond`, and one turn of a
-      `while`, are counted.
+      (equation, number of times that it runs): the product of the lengths of the `scan`s around it. Each branch of a
+      `cond`, and one iteration of a `while`, count once.
     """
     for equation in jaxpr.eqns:
         yield equation, times
@@ -33,13 +33,13 @@ def walk(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
 
 
 def inner_jaxpr(equation: JaxprEqn) -> ClosedJaxpr | None:
-    """Find the function that a call in a jaxpr stands for.
+    """Return the jaxpr of the function that an equation calls.
 
     Args:
       equation: an equation of a jaxpr.
 
     Returns:
-      Its jaxpr; None for an operation, a loop, a branch or a reduction's step.
+      The jaxpr; None for an operation, a loop, a branch or a reduction.
     """
     name, inner = equation.primitive.name, equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     if inner is None or name in ("scan", "while", "cond") or name.startswith("reduce"):
@@ -56,17 +56,17 @@ def propagate(
     consts: Sequence[T] | None = None,
     literal: Callable[[Any], T] = lambda value: None,
 ) -> list[T]:
-    """Pass values through a program, equation by equation.
+    """Propagate values through a program, equation by equation.
 
     Args:
       jaxpr: the program.
-      inputs: one value for each of its arguments.
+      inputs: one value per argument.
       rule: (equation, values of its inputs) -> values of its outputs.
-      consts: one value for each of its constants; None gives each the value None.
+      consts: one value per constant; None assigns None to each.
       literal: number in the program text -> its value.
 
     Returns:
-      The values of the results.
+      The values of the outputs.
     """
     consts = [None] * len(jaxpr.constvars) if consts is None else consts
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *inputs], strict=True))

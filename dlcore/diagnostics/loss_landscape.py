@@ -1,11 +1,11 @@
-"""The loss on a plane through trained parameters, along random directions of the filters' own sizes.
+"""The loss on a plane through trained parameters, along random filter-normalized directions.
 
 Li, Xu, Taylor, Studer & Goldstein, "Visualizing the loss landscape of neural nets" (2018), arXiv:1712.09913.
 
     f(a, b) = L(w + a d + b e)            d_ij <- d_ij / |d_ij| |w_ij|, j a filter of layer i; e likewise
 
-Without the normalization a flat picture may only say that the weights are large: with batch norm, a net is the same
-function at twice the weights. Biases and the scales of normalization layers do not move (d = 0), as in the paper.
+Without the normalization a flat surface may only mean that the weights are large: with batch norm, a network is the
+same function at twice the weights. Biases and the scales of normalization layers do not move (d = 0), as in the paper.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ __all__ = ["filter_normalized_direction", "loss_surface"]
 
 
 def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
-    """Random direction in which every filter has the norm of the parameters' own filter.
+    """Sample a random direction whose filters have the norms of the parameters' filters.
 
     Args:
       key: PRNG key of the normal samples.
-      params: any pytree; a filter is an index of the last axis of a kernel [..., out].
+      params: any pytree; a filter is a slice along the last axis of a kernel [..., out].
 
     Returns:
-      A tree like `params`; leaves of fewer than two axes are zeros.
+      A tree like `params`; leaves with fewer than two axes are zeros.
     """
     leaves, tree = jax.tree.flatten(params)
 
@@ -43,7 +43,7 @@ def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
 def loss_surface(
     loss: Callable[[Any], jax.Array], params: Any, directions: tuple[Any, Any], offsets: jax.Array
 ) -> jax.Array:
-    """L(w + a d + b e) for all pairs of offsets, one after the other.
+    """Compute L(w + a d + b e) for all pairs of offsets, one after the other.
 
     Args:
       loss: params -> scalar.
@@ -55,9 +55,9 @@ def loss_surface(
       [K, K], a along rows and b along columns.
     """
 
-    def at(a: jax.Array, b: jax.Array) -> jax.Array:
+    def loss_at(a: jax.Array, b: jax.Array) -> jax.Array:
         return loss(jax.tree.map(lambda w, d, e: w + a * d + b * e, params, *directions))
 
     count = len(offsets)
     a, b = (grid.reshape(-1) for grid in jnp.meshgrid(offsets, offsets, indexing="ij"))
-    return jax.lax.map(lambda x: at(*x), (a, b)).reshape(count, count)
+    return jax.lax.map(lambda x: loss_at(*x), (a, b)).reshape(count, count)

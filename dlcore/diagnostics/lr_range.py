@@ -1,12 +1,12 @@
-"""The learning-rate range test: one short run whose rate rises step by step, and what its loss says.
+"""The learning-rate range test: one short run with a rising learning rate, and how to read its loss.
 
 Smith, "Cyclical learning rates for training neural networks" (2017), arXiv:1506.01186, section 3.3.
 
     rate_t = low (high / low)^(t / (T - 1))        t = 0, ..., T - 1
 
-The loss first stays, then falls, then rises: good rates lie where it falls. The rate rises by equal factors, where
-Smith's rises by equal steps, since the useful range is not known within a decade. Losses are read in windows, their
-means and their slopes by least squares over log rate, so that all parts of the curve are equally smooth.
+The loss first stays constant, then falls, then rises: good learning rates lie where it falls. The rate rises by equal
+factors, not by equal steps as Smith's, since the useful range may be off by a decade. Losses are smoothed in windows:
+means, and least-squares slopes over the log rate.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ __all__ = ["RangeTest", "lr_range_test", "read_range_test"]
 
 
 class RangeTest(NamedTuple):
-    """Learning rates read off a range test.
+    """Learning rates from a range test.
 
     Args:
-      steepest: where the loss falls fastest by the logarithm of the rate; a rate to start with.
-      lowest: where the loss was lowest.
+      steepest: rate with the steepest fall of the loss over the log rate; a good initial rate.
+      lowest: rate with the lowest loss.
       diverges: where the loss first is not finite or above `blown` times its lowest value so far; None where it never
         was: then test up to a higher rate.
     """
@@ -43,14 +43,14 @@ def lr_range_test(
     high: float = 10.0,
     optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.sgd,
 ) -> tuple[jax.Array, jax.Array]:
-    """Train for one pass over some batches while the learning rate rises from `low` to `high` by equal factors.
+    """Train one step per batch while the learning rate rises from `low` to `high` by equal factors.
 
     Args:
       loss: (params, batch) -> scalar.
       params: parameters at the start; they are not changed.
-      batches: a pytree with leaves [T, ...], T at least 2, a batch a step.
-      low: the first rate.
-      high: the last rate.
+      batches: a pytree with leaves [T, ...], T at least 2, one batch per step.
+      low: first learning rate.
+      high: last learning rate.
       optimizer: learning-rate schedule -> transformation, such as `optax.adam`.
 
     Returns:
@@ -77,16 +77,16 @@ def lr_range_test(
 
 
 def read_range_test(rates: np.ndarray, losses: np.ndarray, window: int | None = None, blown: float = 4.0) -> RangeTest:
-    """Read good and bad learning rates off a range test, by means and slopes in windows of steps.
+    """Find good and bad learning rates in a range test, by means and slopes in windows of steps.
 
     Args:
       rates: [T], rising by equal factors.
       losses: [T].
       window: steps in a window, in [3, T]; None for T / 10, at least 3.
-      blown: by how many times the lowest loss so far a loss is exceeded that diverges.
+      blown: multiple of the lowest loss so far above which a loss has diverged.
 
     Returns:
-      The rates.
+      The learning rates.
 
     Raises:
       ValueError: the shapes differ, the window is not in [3, T], or the first window's losses are not finite.
@@ -102,8 +102,8 @@ def read_range_test(rates: np.ndarray, losses: np.ndarray, window: int | None = 
     windows = np.lib.stride_tricks.sliding_window_view(losses, window)
     with np.errstate(invalid="ignore", over="ignore"):
         level, slope = windows.mean(-1), windows @ (np.arange(window) - (window - 1) / 2)
-        gone = ~np.isfinite(level) | ~(level <= blown * np.fmin.accumulate(level))
-    end = int(gone.argmax()) if gone.any() else len(level)
+        diverged = ~np.isfinite(level) | ~(level <= blown * np.fmin.accumulate(level))
+    end = int(diverged.argmax()) if diverged.any() else len(level)
     lowest, center = int(level[:end].argmin()), window // 2
     steepest = int(slope[: lowest + 1].argmin())
     diverges = float(rates[end + window - 1]) if end < len(level) else None

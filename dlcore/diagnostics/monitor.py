@@ -1,11 +1,11 @@
-"""Monitor of a network in training: updates over weights, gradients, activations, and what is wrong with them.
+"""Monitor of a network in training: update ratios, gradients, activations, and their problems.
 
-    ratio = |w' - w| / |w|      of each parameter array over one update; about 1e-3 where the rate is right
+    ratio = |w' - w| / |w|      of each parameter array over one update; about 1e-3 at a good learning rate
     dead unit: a channel whose activation is 0 for every example and position of the batch
     saturated: |tanh| > 0.97, or a sigmoid within 0.015 of 0 or 1 (there the slope is below 0.06 of its largest)
 
-All of it is taken from a learner's own functions, so it works for every technique and model. Karpathy's lecture notes
-on watching a network train (CS231n, 2016) give the ratio and its rule of thumb.
+The monitor traces a learner's functions, so it works for every technique and model. The ratio and its rule of thumb are
+from Karpathy's lecture notes on watching a network train (CS231n, 2016).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ BINS = 32
 RATIO = (1e-4, 1e-2)
 """Lowest and highest ratio of update to weight for which there is no finding."""
 SPREAD = 1e3
-"""Gradients or activations vanish or explode where first and last layer differ by a larger factor."""
+"""Gradients or activations vanish or explode if first and last layer differ by a larger factor."""
 
 
 def _by_path(tree: Any) -> dict[str, jax.Array]:
@@ -36,7 +36,7 @@ def _by_path(tree: Any) -> dict[str, jax.Array]:
 
 
 def update_ratios(before: Any, after: Any) -> dict[str, jax.Array]:
-    """Norm of an update over the norm of the parameters, by array.
+    """Compute the norm of an update over the norm of the parameters, by array.
 
     Args:
       before: parameters, any pytree.
@@ -55,18 +55,18 @@ def update_ratios(before: Any, after: Any) -> dict[str, jax.Array]:
 
 
 def activations(function: Callable, *args: Any) -> dict[str, dict[str, Any]]:
-    """Statistics of every nonlinearity that a function computes, in the order of computation.
+    """Compute statistics of every activation of a function, in the order of computation.
 
-    Names are those of flax modules and the activation, "stage1_block0/relu"; a second one in the same module is
-    "relu_2". Jit it: then nothing but these numbers is kept. Loops are not opened (see `dlcore.diagnostics.trace`).
+    Names combine flax modules and the activation, "stage1_block0/relu"; a second one in the same module is "relu_2".
+    Under jit only these statistics are stored. Loops are not traced (see `dlcore.diagnostics.trace`).
 
     Args:
       function: function that JAX can trace, such as `model.apply`.
       *args: its arguments.
 
     Returns:
-      {name: numbers}: mean and std ([]), dead (share of units, the last axis), saturated (share of values; of tanh and
-        sigmoid only), counts [32] and edges [33] of a histogram, and finite (bool).
+      {name: numbers}: mean and std ([]), dead (fraction of units, the last axis), saturated (fraction of values; tanh
+        and sigmoid only), counts [32] and edges [33] of a histogram, and finite (bool).
     """
     statistics: dict[str, dict[str, Any]] = {}
 
@@ -85,13 +85,13 @@ def activations(function: Callable, *args: Any) -> dict[str, dict[str, Any]]:
 
 
 def _activation(operation: Operation) -> str | None:
-    """The name of the activation whose last operation this is."""
+    """Return the name of the activation that ends with this operation."""
     if any(name in RECTIFIERS for name in operation.inside):
         return None
     if operation.name in RECTIFIERS:
         return operation.name
     zero = [np.ndim(x) == 0 and not isinstance(x, jax.core.Tracer) and x == 0 for x in operation.inputs]
-    if operation.name == "max" and any(zero) and not operation.inside:  # not those of library functions, as of resize
+    if operation.name == "max" and any(zero) and not operation.inside:  # not inside library functions such as resize
         return "relu"
     return {"tanh": "tanh", "logistic": "sigmoid"}.get(operation.name)
 
@@ -120,7 +120,7 @@ def _histogram(value: jax.Array) -> dict[str, jax.Array]:
 
 
 def snapshot(learner: Learner, state: Any, batch: Batch) -> dict[str, Any]:
-    """Measure one training step: updates, gradients and activations. Jit it.
+    """Measure one training step: updates, gradients and activations. Meant for jit.
 
     Args:
       learner: the learner; its `update`, `loss` and `predict` run.
@@ -128,8 +128,8 @@ def snapshot(learner: Learner, state: Any, batch: Batch) -> dict[str, Any]:
       batch: a training batch.
 
     Returns:
-      {"updates", "gradients", "activations"}, each {name: numbers}. updates: `update_ratios` of the update that this
-        batch would make. gradients: norm, finite, and counts [32] and edges [33] of a histogram, by array ({} where the
+      {"updates", "gradients", "activations"}, each {name: numbers}. updates: `update_ratios` of this batch's
+        update. gradients: norm, finite, and counts [32] and edges [33] of a histogram, by array ({} if the
         learner has no loss). activations: `activations` of the learner's `predict`.
     """
     after, _ = learner.update(state, batch)
@@ -146,26 +146,26 @@ def snapshot(learner: Learner, state: Any, batch: Batch) -> dict[str, Any]:
 
 
 def _spread(what: str, sizes: list[tuple[str, float]]) -> list[Finding]:
-    """Findings where sizes, (layer, size) in the order in which signal or gradient flows, differ too much."""
+    """Report sizes, (layer, size) in the order of the signal or gradient flow, that differ too much."""
     if len(sizes) < 2 or not np.isfinite([size for _, size in sizes]).all() or not sizes[0][1] > 0:
         return []
-    share = sizes[-1][1] / sizes[0][1]
-    message = f"the {what} at {sizes[-1][0]} is {share:.1e} of that at {sizes[0][0]}"
-    if share < 1 / SPREAD:
+    ratio = sizes[-1][1] / sizes[0][1]
+    message = f"the {what} at {sizes[-1][0]} is {ratio:.1e} of that at {sizes[0][0]}"
+    if ratio < 1 / SPREAD:
         return [
             Finding("vanishing", f"{message}: larger initial weights, another activation, normalization, shortcuts")
         ]
     return (
-        [Finding("exploding", f"{message}: smaller initial weights, normalization, clipping")] if share > SPREAD else []
+        [Finding("exploding", f"{message}: smaller initial weights, normalization, clipping")] if ratio > SPREAD else []
     )
 
 
 def findings(snapshot: Mapping[str, Any], kernel_order: Sequence[str] | None = None) -> list[Finding]:
-    """Say what is wrong in a snapshot.
+    """List the problems of a snapshot.
 
     Args:
       snapshot: result of `snapshot`, on the host.
-      kernel_order: names of the kernels from input to output, for gradients that vanish or explode; None checks the
+      kernel_order: names of the kernels from input to output, to find vanishing or exploding gradients; None checks the
         activations only.
 
     Returns:

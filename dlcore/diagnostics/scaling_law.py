@@ -1,13 +1,13 @@
-"""Scaling law: loss as a power of the number of parameters, of tokens or of operations, with its interval.
+"""Scaling law: loss as a power of the number of parameters, tokens or operations, with prediction intervals.
 
 Hestness et al. 2017, arXiv:1712.00409; Kaplan et al. 2020, arXiv:2001.08361; Hoffmann et al. 2022, arXiv:2203.15556.
 
-    L(n) = a n^-b + c                                       c: what no size removes
+    L(n) = a n^-b + c                                       c: irreducible loss
     prediction at n:  L(n) +- t sqrt(g^T C g + s^2)          g: gradient by (log a, b, c), C: their covariance, s: noise
 
-Least squares: for a given b the best a >= 0 and c >= 0 are linear, and b is searched on a line. C is the Gauss-Newton
-covariance s^2 (J^T J)^-1, and t the quantile of Student's distribution with as many degrees of freedom as there are
-more measurements than parameters.
+Least squares: for a given b the problem is linear in a >= 0 and c >= 0, and b is found by line search. C is the
+Gauss-Newton covariance s^2 (J^T J)^-1, and t the quantile of Student's distribution; its degrees of freedom are the
+measurements less the parameters.
 """
 
 from typing import Any, NamedTuple
@@ -26,8 +26,8 @@ class PowerLaw(NamedTuple):
       c: irreducible loss.
       covariance: [3, 3] of (log a', b, c), a' = a unit^-b.
       noise: standard deviation of the residuals.
-      freedom: number of measurements less 3.
-      unit: geometric mean of the sizes, about which the covariance is taken.
+      freedom: degrees of freedom, measurements less 3.
+      unit: geometric mean of the sizes, the unit of the covariance.
     """
 
     a: float
@@ -39,25 +39,25 @@ class PowerLaw(NamedTuple):
     unit: float
 
     def __call__(self, sizes: Any) -> np.ndarray:
-        """Compute the law.
+        """Evaluate the law.
 
         Args:
           sizes: n, positive.
 
         Returns:
-          L(n), of the shape of `sizes`.
+          L(n), with the shape of `sizes`.
         """
         return self.a * np.asarray(sizes, np.float64) ** -self.b + self.c
 
     def interval(self, size: float, confidence: float = 0.95) -> tuple[float, float]:
-        """Predict a new measurement.
+        """Compute the prediction interval of a new measurement.
 
         Args:
           size: n, positive.
           confidence: probability of the interval, in (0, 1).
 
         Returns:
-          (lower, upper) end.
+          (lower end, upper end).
         """
         from scipy.stats import t
 
@@ -67,13 +67,13 @@ class PowerLaw(NamedTuple):
         return float(self(size) - half), float(self(size) + half)
 
     def exponent_interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Bound the exponent b.
+        """Compute the confidence interval of the exponent b.
 
         Args:
           confidence: probability of the interval, in (0, 1).
 
         Returns:
-          (lower, upper) end.
+          (lower end, upper end).
         """
         from scipy.stats import t
 
@@ -85,9 +85,9 @@ def fit_power_law(sizes: Any, losses: Any, max_exponent: float = 3.0) -> PowerLa
     """Fit L(n) = a n^-b + c by least squares.
 
     Args:
-      sizes: [N] positive, such as numbers of parameters; a size may occur several times, once a seed.
+      sizes: [N] positive, such as numbers of parameters; sizes may repeat, one per seed.
       losses: [N].
-      max_exponent: largest b that is tried.
+      max_exponent: largest b.
 
     Returns:
       The law.
@@ -127,6 +127,6 @@ def fit_power_law(sizes: Any, losses: Any, max_exponent: float = 3.0) -> PowerLa
 
 
 def _jacobian(x: np.ndarray, log_a: float, b: float) -> np.ndarray:
-    """[N, 3], derivatives of exp(log a) x^-b + c by (log a, b, c)."""
+    """Compute the derivatives [N, 3] of exp(log a) x^-b + c by (log a, b, c)."""
     power = np.exp(log_a) * x**-b
     return np.stack([power, -power * np.log(x), np.ones_like(x)], 1)

@@ -1,8 +1,8 @@
-"""Tracing: run a function operation by operation and see every intermediate value.
+"""Tracing: run a function operation by operation and visit every intermediate value.
 
-Works on any function that JAX can trace, so on every model and learner, none of which has to know. The names of flax
-modules come along, and inner functions (jit, custom derivatives, remat) are opened up. Loops and branches (scan, while,
-cond) run as they are: what happens inside them is not shown.
+It works on any function that JAX can trace, so on every model and learner without changes. Operations carry the names
+of flax modules, and inner functions (jit, custom derivatives, remat) are traced too. Loops and branches (scan, while,
+cond) run as a whole; operations inside them are not visited.
 """
 
 from collections.abc import Callable
@@ -24,11 +24,11 @@ class Operation(NamedTuple):
     Args:
       name: name of the primitive, or of the inner function ("relu").
       module: path of the flax module, a/b/c.
-      inside: names of the inner functions that it is part of (calls without a name are left out).
+      inside: names of the inner functions that contain it (unnamed calls are left out).
       params: parameters of the primitive, such as "axes".
       inputs: arrays, or tracers under jit.
       outputs: arrays, or tracers under jit.
-      stopped: whether a stop_gradient keeps all gradients from coming back to it.
+      stopped: whether a stop_gradient blocks all gradients to it.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Operation(NamedTuple):
 
 
 def run_traced(function: Callable, *args: Any, visit: Callable[[Operation], None]) -> Any:
-    """Run a function and call `visit` for each operation, and for each inner function once it is through.
+    """Run a function and call `visit` after each operation and each inner function.
 
-    It may itself be jitted: then the values are tracers, from which `visit` may compute what the caller returns.
+    It works under jit: the values are then tracers, from which `visit` may compute outputs of the caller.
 
     Args:
       function: function that JAX can trace.
@@ -77,7 +77,7 @@ def _run(jaxpr: Jaxpr, consts: list, args: list, visit: Callable, module: str, i
 
 
 def _reached_by_gradients(jaxpr: Jaxpr) -> set[int]:
-    """Identities of the equations from which the outputs can be reached without a stop_gradient on the way."""
+    """Return the ids of equations that reach the outputs without a stop_gradient in between."""
     needed = {id(v) for v in jaxpr.outvars}
     reached = set()
     for equation in reversed(jaxpr.eqns):
@@ -88,15 +88,15 @@ def _reached_by_gradients(jaxpr: Jaxpr) -> set[int]:
 
 
 def first_reads(function: Callable, *args: Any) -> list[int | None]:
-    """Find which operation reads each argument first.
+    """Find the first operation that reads each argument.
 
     Args:
       function: function that JAX can trace.
       *args: arrays, or shapes and dtypes.
 
     Returns:
-      For every leaf of `args` the number of the operation, or the number of operations where only the return reads it;
-        None where nothing does.
+      For every leaf of `args` the index of the operation, or the number of operations if only the return reads it; None
+        if nothing reads it.
     """
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     first: dict[int, int] = {}
@@ -107,13 +107,13 @@ def first_reads(function: Callable, *args: Any) -> list[int | None]:
 
 
 def draws_random_numbers(function: Callable, *args: Any) -> bool:
-    """Whether running a function draws random numbers: active dropout, augmentation, sampled noise.
+    """Return whether a function draws random numbers: active dropout, augmentation, sampled noise.
 
     Args:
       function: function that JAX can trace.
       *args: arrays, or shapes and dtypes.
 
     Returns:
-      True where any operation, those in loops, branches and calls included, draws.
+      True if any operation draws, including those in loops, branches and calls.
     """
     return any(e.primitive.name in RANDOM for e, _ in walk(jax.make_jaxpr(function)(*args).jaxpr))

@@ -1,13 +1,13 @@
-"""Triage of learning curves: whether the learning rate is right, what the fit lacks, and where to lower the rate.
+"""Triage of learning curves: is the learning rate right, does the model over- or underfit, where to lower the rate.
 
-The habits of a careful look at the curves (Stanford CS231n, "Training neural networks"; Prechelt, "Early stopping, but
-when?", 1998). A loss that stays where it began: the rate is too low. One that rises or is not finite: too high. A wide
-gap between training and validation: over-fitting; no gap and room above: capacity; still rising: time.
+Rules of thumb for learning curves (Stanford CS231n, "Training neural networks"; Prechelt, "Early stopping, but when?",
+1998). A constant loss: the learning rate is too low. A loss that rises or is not finite: too high. A large gap between
+training and validation: over-fitting; no gap and low accuracy: more capacity; accuracy still rising: train longer.
 
     flat at a window of w points:    fall = -slope (w - 1) <= max(2 % of the level, 2 standard errors of the fall)
 
-The slope is that of least squares, so that noise alone is not taken for progress. The thresholds are parameters and the
-defaults round numbers: a verdict is a hint of where to look first. Losses are taken to be positive, as a cross-entropy.
+The slope is by least squares, so that noise does not count as progress. The thresholds are parameters with round
+defaults: a verdict is a hint where to look first. Losses should be positive, as a cross-entropy.
 """
 
 import math
@@ -32,21 +32,20 @@ def learning_rate_triage(
     floor: float | None = 0.0,
     rate: Sequence[float] | None = None,
 ) -> Finding:
-    """Judge the learning rate by a training loss.
+    """Diagnose the learning rate by a training loss.
 
-    "too high": not finite, above `blown` times its start, risen by more than the share `flat`, or back at its start
-    after a jump to 1.5 times of it (units have died). "too low": not fallen by `flat`. "high": fell, then stayed from
-    its first third on, still above a fifth of its start: it jumps about where a lower rate would go down. "good": none
-    of these. "unclear": fewer than five points.
+    "too high": not finite, above `blown` times its initial value, risen by more than the fraction `flat`, or back at
+    its initial value after a jump to 1.5 times that (units have died). "too low": not fallen by `flat`. "high": fell,
+    then stayed constant from its first third on, above a fifth of its initial value: a lower rate would go further
+    down. "good": none of these. "unclear": fewer than five points.
 
     Args:
-      loss: [N], from the first step on; None or NaN where it was not finite.
-      steps: [N], which the message names; None counts from 0.
-      flat: share of its start by which a loss must change to count as fallen or risen.
+      loss: [N], from the first step on; None or NaN if not finite.
+      steps: [N], steps for the message; None counts from 0.
+      flat: fraction of its initial value by which a loss must change to count as fallen or risen.
       blown: multiple of its initial value above which a loss has diverged.
-      floor: the least value that the loss can have, from which it is measured: 0, or `smoothing_floor`. None where it
-        is not known; the rate is then never called "high".
-      rate: [N], the learning rate at each point; where a schedule lowers it to a tenth, it is never called "high".
+      floor: least possible loss: 0, or `smoothing_floor`. None if unknown; the rate is then never called "high".
+      rate: [N], learning rate at each point; if a schedule lowers it to a tenth, it is never called "high".
 
     Returns:
       The finding, of a kind above.
@@ -61,41 +60,43 @@ def learning_rate_triage(
     if len(loss) < FEWEST:
         return Finding("unclear", f"too few points of the loss to judge the rate, {len(loss)}")
     lowered = rate is not None and _is_lowered(rate, 0.1)
-    seen, loss = loss, loss - (floor or 0.0)
+    raw, loss = loss, loss - (floor or 0.0)
     start, end, (lowest, low), top = loss[0], _end(loss), _lowest(loss), loss.argmax()
-    first_seen, last_seen = seen[0], _end(seen)
+    first_value, last_value = raw[0], _end(raw)
     jump = loss[top] - 5 * _noise(loss)
     if jump > blown * start or (jump > 1.5 * start and end > (1 - flat) * start):
-        words = f"the loss rose from {first_seen:.3g} to {seen[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
-        return Finding("too high", words)
+        message = (
+            f"the loss rose from {first_value:.3g} to {raw[top]:.3g} at {steps[top]:g}: lower the rate, try {RANGE}"
+        )
+        return Finding("too high", message)
     if end > (1 + flat) * start or end > max(2 * low, low + flat * start):
-        rise = f"from {_lowest(seen)[1]:.3g} at {steps[lowest]:g} to {last_seen:.3g}"
-        words = f"the loss rises, {rise}: lower the rate, try {RANGE}"
-        return Finding("too high", words)
+        rise = f"from {_lowest(raw)[1]:.3g} at {steps[lowest]:g} to {last_value:.3g}"
+        message = f"the loss rises, {rise}: lower the rate, try {RANGE}"
+        return Finding("too high", message)
     if end > (1 - flat) * start:
-        return Finding("too low", f"the loss stays flat, from {first_seen:.3g} to {last_seen:.3g}: raise the rate")
+        return Finding("too low", f"the loss stays flat, from {first_value:.3g} to {last_value:.3g}: raise the rate")
     first, stop = (plateaus(loss) or [(len(loss), len(loss))])[-1]
-    there = np.median(loss[first : first + max(len(loss) // 10, 1)]) if first < len(loss) else start
-    judged = floor is not None and not lowered
+    plateau_level = np.median(loss[first : first + max(len(loss) // 10, 1)]) if first < len(loss) else start
+    can_be_high = floor is not None and not lowered
     if (
-        judged
+        can_be_high
         and first <= len(loss) / 3
         and stop == len(loss)
         and end > start / 5
-        and start - there > 0.75 * (start - end)
+        and start - plateau_level > 0.75 * (start - end)
     ):
-        words = f"the loss fell at first and stays at {last_seen:.3g} from {steps[first]:g} on: lower the rate"
-        return Finding("high", words)
+        message = f"the loss fell at first and stays at {last_value:.3g} from {steps[first]:g} on: lower the rate"
+        return Finding("high", message)
     falls = -_change(loss[-max(len(loss) // 3, 3) :])[0] > 0.2 * (start - end)
     longer = "train longer" if lowered else "train longer, or raise the rate"
     more = f", and still does at the end: {longer}" if falls else ""
-    return Finding("good", f"the loss falls, from {first_seen:.3g} to {last_seen:.3g}{more}")
+    return Finding("good", f"the loss falls, from {first_value:.3g} to {last_value:.3g}{more}")
 
 
 def smoothing_floor(label_smoothing: float, num_classes: int) -> float:
-    """The least cross-entropy with smoothed labels: the entropy of a target, which no network gets under.
+    """Compute the least cross-entropy with smoothed labels: the entropy of a target.
 
-    p = 1 - eps + eps / K for the true class, q = eps / K for the others:  floor = -p log p - (K - 1) q log q
+    p = 1 - eps + eps / K for the true class, q = eps / K for the other classes:  floor = -p log p - (K - 1) q log q
 
     Args:
       label_smoothing: eps in [0, 1].
@@ -104,31 +105,31 @@ def smoothing_floor(label_smoothing: float, num_classes: int) -> float:
     Returns:
       The floor in nats; 0 without smoothing.
     """
-    others = label_smoothing / num_classes
-    target = [1 - label_smoothing + others, *[others] * (num_classes - 1)]
+    q = label_smoothing / num_classes
+    target = [1 - label_smoothing + q, *[q] * (num_classes - 1)]
     return -sum(p * math.log(p) for p in target if p > 0)
 
 
 def fit_triage(
     train: Sequence[float], valid: Sequence[float], gap: float = 0.05, enough: float = 0.99, augmented: bool = False
 ) -> list[Finding]:
-    """Judge under- and over-fitting by accuracies in training and validation.
+    """Diagnose under- and over-fitting by training and validation accuracies.
 
     "train longer": the validation accuracy still rises in its last third. "over-fitting": the training accuracy ends
-    more than `gap` above it. "more capacity": neither, and the training accuracy ends below `enough`; or the gap is
-    smaller than the training error, so that both are to be mended. "good": none of these. "unclear": fewer than five
+    more than `gap` above it. "more capacity": neither, and the training accuracy ends below `enough`; or over-fitting
+    with a gap smaller than the training error. "good": none of these. "unclear": fewer than five
     points of the validation accuracy.
 
     Args:
-      train: [N] accuracies in [0, 1]; those that are not finite are left out.
-      valid: [M] accuracies in [0, 1]; those that are not finite are left out.
-      gap: difference of training and validation accuracy above which the fit is over-fitting.
-      enough: training accuracy from which on more capacity would not help.
-      augmented: whether the training accuracy is of augmented images, which are harder: then it says nothing of
-        capacity, and no gap is no sign of a good fit.
+      train: [N] accuracies in [0, 1]; values that are not finite are left out.
+      valid: [M] accuracies in [0, 1]; values that are not finite are left out.
+      gap: difference of training and validation accuracy that counts as over-fitting.
+      enough: training accuracy above which more capacity does not help.
+      augmented: whether the training accuracy is measured on augmented images, which are harder: it is then no evidence
+        of capacity or of a good fit.
 
     Returns:
-      The findings, of the kinds above; at least one, but for augmented images.
+      The findings, of the kinds above; at least one, except for augmented images.
 
     Raises:
       ValueError: an accuracy lies outside [0, 1], or a curve is empty.
@@ -140,44 +141,44 @@ def fit_triage(
         if not values.size or values.min() < 0 or values.max() > 1:
             raise ValueError(f"{name}={values.tolist()[:5]}: no accuracies; allowed: at least one, each in [0, 1]")
         curves[name] = values
-    seen, unseen = (_end(values) for values in curves.values())
-    of_what = " (of augmented images)" if augmented else ""
-    accuracies = f"train accuracy {_percent(seen)}{of_what}, validation {_percent(unseen)}"
+    train_accuracy, valid_accuracy = (_end(values) for values in curves.values())
+    qualifier = " (of augmented images)" if augmented else ""
+    accuracies = f"train accuracy {_percent(train_accuracy)}{qualifier}, validation {_percent(valid_accuracy)}"
     valid = curves["valid"]
     if len(valid) < FEWEST:
         return [Finding("unclear", f"{accuracies}: too few points to judge the fit, {len(valid)}")]
     findings = []
     third = max(math.ceil(len(valid) / 3), 2)
     rise, error = _change(valid[-max(third, FEWEST) :])
-    if third < FEWEST:  # the line is longer than the third, and what rose early may rise no more
+    if third < FEWEST:  # the fitted line is longer than the third, and an early rise may be over
         rise = min(rise, valid[-1] - valid[-third])
     if rise > max(0.01, 2 * error):
         words = f"{accuracies}: still rising, by {100 * rise:.2g} points in the last third; train longer"
         findings.append(Finding("train longer", words))
-    if seen - unseen > gap:
+    if train_accuracy - valid_accuracy > gap:
         findings.append(Finding("over-fitting", f"{accuracies}: over-fitting; more data or stronger regularization"))
-        if 1 - seen > seen - unseen and not augmented:
+        if 1 - train_accuracy > train_accuracy - valid_accuracy and not augmented:
             findings.append(
-                Finding("more capacity", f"the training error is {_percent(1 - seen)} itself: more capacity")
+                Finding("more capacity", f"the training error is {_percent(1 - train_accuracy)} itself: more capacity")
             )
     if augmented:
         return findings
-    if not findings and seen < enough:
+    if not findings and train_accuracy < enough:
         findings.append(Finding("more capacity", f"{accuracies}: no gap; more capacity"))
     return findings or [Finding("good", f"{accuracies}: a good fit")]
 
 
 def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.02) -> list[tuple[int, int]]:
-    """Find the stretches of a loss in which it does not fall.
+    """Find the plateaus of a loss: segments in which it does not fall.
 
     Args:
-      loss: [N]; it is read up to the first value that is not finite. A loss that rises is a plateau too.
-      window: points in a window, at least 3; None for a tenth of them, at least five, and so many that a steady fall
-        would be seen through the noise.
-      fall: share of its level by which a loss must fall over a window, beyond what noise explains, to count as falling.
+      loss: [N], used up to the first value that is not finite. A rising loss is a plateau too.
+      window: points per window, at least 3; None for a tenth of the points, at least five, and enough that a steady
+        fall exceeds the noise.
+      fall: fraction of its level by which a loss must fall over a window, beyond the noise, to count as falling.
 
     Returns:
-      [(first, end), ...], positions in `loss`, `end` excluded; lower the rate at `first`.
+      [(first, end), ...], indices into `loss`, `end` excluded; lower the learning rate at `first`.
 
     Raises:
       ValueError: `window` is below 3.
@@ -192,23 +193,23 @@ def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.0
     windows = np.lib.stride_tricks.sliding_window_view(loss, window)
     change, error = _change(windows)
     flat = -change <= np.maximum(fall * np.abs(windows.mean(-1)), 2 * error)
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
-    stretches = [(int(a), int(b) + window - 1) for a, b in zip(ends[::2], ends[1::2], strict=True)]
-    joined: list[tuple[int, int]] = []
-    for a, b in stretches:  # one window in between that falls by chance does not part two
-        joined[-1:] = [(joined[-1][0], b)] if joined and a <= joined[-1][1] else [*joined[-1:], (a, b)]
-    return joined
+    boundaries = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
+    segments = [(int(a), int(b) + window - 1) for a, b in zip(boundaries[::2], boundaries[1::2], strict=True)]
+    merged: list[tuple[int, int]] = []
+    for a, b in segments:  # a single falling window in between does not separate two
+        merged[-1:] = [(merged[-1][0], b)] if merged and a <= merged[-1][1] else [*merged[-1:], (a, b)]
+    return merged
 
 
 def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
-    """Find where a validation loss, smoothed by running medians, was lowest before it rose.
+    """Find the minimum of a validation loss, smoothed by running medians, before it rose.
 
     Args:
       loss: [N].
-      rise: share of its lowest value by which it must have risen since.
+      rise: fraction of its minimum by which it must have risen since.
 
     Returns:
-      The position in `loss`; None where it has not risen so far, is not finite, or has fewer than five points.
+      The index into `loss`; None if it has not risen, is not finite, or has fewer than five points.
     """
     loss = _curve("loss", loss)[0]
     if len(loss) < FEWEST or not np.isfinite(loss).all():
@@ -218,16 +219,16 @@ def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
 
 
 def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augmented: bool = False) -> list[str]:
-    """Say what the learning curves of a run mean, in sentences.
+    """Diagnose the learning curves of a run.
 
     Args:
-      history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}; metrics that a run did not
-        record are not judged. Rows of training tell the schedule where they hold `learning_rate`.
+      history: rows as in metrics.jsonl, {"step": 100, "split": "train", "loss": 0.3, ...}; missing metrics are
+        skipped. Training rows with `learning_rate` show the schedule.
       floor: least possible training loss, as in `learning_rate_triage`.
-      augmented: whether the training accuracy is of augmented images.
+      augmented: whether the training accuracy is measured on augmented images.
 
     Returns:
-      Sentences without a capital and a full stop; none where there is nothing to say.
+      Sentences without a capital letter and a full stop; none without findings.
     """
     curves = {
         (split, name): _column(history, split, name) for split in ("train", "valid") for name in ("loss", "accuracy")
@@ -244,7 +245,7 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
     if len(curves["train", "accuracy"][1]) and len(curves["valid", "accuracy"][1]):
         accuracies = (curves[split, "accuracy"][1] for split in ("train", "valid"))
         sentences += [
-            found.message for found in fit_triage(*accuracies, augmented=augmented) if found.kind != "unclear"
+            finding.message for finding in fit_triage(*accuracies, augmented=augmented) if finding.kind != "unclear"
         ]
     steps, loss = curves["valid", "loss"]
     turn = turning_point(loss) if len(loss) else None
@@ -253,13 +254,13 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
     return sentences
 
 
-def _is_lowered(rate: Sequence[float], share: float) -> bool:
-    """Whether a schedule brings the rate below that share of its peak."""
-    return bool(rate[-1] < share * max(rate))
+def _is_lowered(rate: Sequence[float], fraction: float) -> bool:
+    """Return whether a schedule lowers the learning rate below that fraction of its peak."""
+    return bool(rate[-1] < fraction * max(rate))
 
 
 def _where_to_lower(steps: np.ndarray, loss: np.ndarray, floor: float) -> list[str]:
-    """The plateau that a run ends in, unless the loss has all but gone by then."""
+    """Report the plateau at the end of a run, unless the loss is almost 0 by then."""
     last = (plateaus(loss) or [(0, 0)])[-1]
     if last[1] < len(loss) or _end(loss) - floor < 0.01 * (loss[0] - floor):
         return []
@@ -267,7 +268,7 @@ def _where_to_lower(steps: np.ndarray, loss: np.ndarray, floor: float) -> list[s
 
 
 def _curve(name: str, values: Sequence[float], steps: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(values, steps), both [N] of floats; the steps count from 0 where not given."""
+    """Convert to (values, steps), both [N] floats; steps count from 0 by default."""
     values = np.asarray([math.nan if v is None else v for v in values], np.float64)
     steps = np.arange(len(values)) if steps is None else np.asarray(steps)
     if values.ndim != 1 or not len(values) or steps.shape != values.shape:
@@ -278,31 +279,31 @@ def _curve(name: str, values: Sequence[float], steps: Sequence[float] | None = N
 
 
 def _column(history: Sequence[Mapping[str, Any]], split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, values) of the rows that have a number under that name, NaN where it was None."""
+    """Return (steps, values) of the rows with that metric, NaN for None."""
     rows = [(row["step"], row[name]) for row in history if row.get("split") == split and name in row and "step" in row]
     steps, values = zip(*rows, strict=True) if rows else ((), ())
     return np.asarray(steps, np.float64), np.asarray([math.nan if v is None else v for v in values], np.float64)
 
 
 def _end(values: np.ndarray) -> float:
-    """The level of the last fifth."""
+    """Compute the median of the last fifth."""
     return float(np.median(values[-max(len(values) // 5, 1) :]))
 
 
 def _lowest(loss: np.ndarray) -> tuple[int, float]:
-    """Where the smoothed loss was lowest before its last fifth, and how low."""
+    """Return index and value of the minimum of the smoothed loss before its last fifth."""
     smooth = _smooth(loss)[: -max(len(loss) // 5, 1)]
     return int(smooth.argmin()), float(smooth.min())
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Running medians of about a tenth of the points, five at most of a short curve; ends repeat."""
+    """Compute running medians over about a tenth of the points, with repeated ends."""
     half = max(1, len(values) // 20)
     return np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, half, mode="edge"), 2 * half + 1), -1)
 
 
 def _window(loss: np.ndarray) -> int:
-    """The least width w at which a steady fall by the curve's range R in N points is 6 standard errors.
+    """Compute the least window w in which a steady fall by the curve's range R in N points is 6 standard errors.
 
     The fall over w points is R w / N and its standard error σ sqrt(12 / w), so w^(3/2) = 6 sqrt(12) σ N / R.
     """
@@ -314,12 +315,12 @@ def _window(loss: np.ndarray) -> int:
 
 
 def _noise(values: np.ndarray) -> float:
-    """The standard deviation around a smooth curve: second differences have 1 + 4 + 1 times the variance."""
+    """Estimate the noise around a smooth curve: second differences have 1 + 4 + 1 times its variance."""
     return float(1.4826 * np.median(np.abs(np.diff(values, 2))) / math.sqrt(6))
 
 
 def _change(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(change from the first to the last point of each window [..., w] by a line, its standard error)."""
+    """Fit a line to each window [..., w]; return (change from its first to its last point, standard error)."""
     width = windows.shape[-1]
     t = np.arange(width) - (width - 1) / 2
     slope = windows @ t / (t @ t)
@@ -328,5 +329,5 @@ def _change(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return slope * (width - 1), error * (width - 1)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"

@@ -352,8 +352,8 @@ def radam(
 ) -> optax.GradientTransformation:
     """RAdam, Adam that divides by the root only after enough gradients (Liu et al. 2020, arXiv:1908.03265).
 
-    ρ = 2 / (1 - β2) - 1, ρ_t = ρ - 2 t β2^t / (1 - β2^t); where ρ_t > 5 the step is r m̂ / (sqrt(v) + ε) sqrt(1 - β2^t),
-    r² = (ρ_t - 4)(ρ_t - 2) ρ / ((ρ - 4)(ρ - 2) ρ_t), and before that m̂ alone. ε stands as in torch.
+    ρ = 2 / (1 - β2) - 1, ρ_t = ρ - 2 t β2^t / (1 - β2^t); where ρ_t > 5 the step is r m̂ / (sqrt(v) + ε) sqrt(1 -
+    β2^t), r² = (ρ_t - 4)(ρ_t - 2) ρ / ((ρ - 4)(ρ - 2) ρ_t), and before that m̂ alone. ε stands as in torch.
 
     Args:
       learning_rate: step size a, a number or a schedule of the step.

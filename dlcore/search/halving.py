@@ -1,4 +1,4 @@
-"""Successive halving and Hyperband: many trials for a short time, the best of them for longer.
+"""Successive halving and Hyperband: many short trials, of which the best continue.
 
 Jamieson & Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization" (2016), arXiv:1502.07943;
 Li, Jamieson, DeSalvo, Rostamizadeh & Talwalkar, "Hyperband" (2018), arXiv:1603.06560.
@@ -20,7 +20,7 @@ class Rung(NamedTuple):
     """A rung of successive halving.
 
     Args:
-      trials: how many reach it.
+      trials: number of trials that reach it.
       steps: number of steps of each trial at the rung's end.
     """
 
@@ -32,10 +32,10 @@ def rungs(trials: int, first: int, last: int, eta: int = 3) -> list[Rung]:
     """Plan successive halving.
 
     Args:
-      trials: how many start.
+      trials: number of trials that start.
       first: steps of the first rung.
-      last: the most steps of a trial.
-      eta: one of so many trials continues, for so many times the steps.
+      last: largest number of steps of a trial.
+      eta: reduction factor; one of eta trials continues, for eta times the steps.
 
     Returns:
       The rungs.
@@ -59,12 +59,12 @@ def hyperband_brackets(last: int, eta: int = 3, first: int = 1) -> list[list[Run
     """Plan Hyperband.
 
     Args:
-      last: the most steps of a trial.
-      eta: one of so many trials continues, for so many times the steps.
-      first: the fewest steps of a rung.
+      last: largest number of steps of a trial.
+      eta: reduction factor; one of eta trials continues, for eta times the steps.
+      first: least number of steps of a rung.
 
     Returns:
-      The rungs of every bracket, the bracket of the most trials first.
+      The rungs of every bracket, the bracket with the most trials first.
 
     Raises:
       ValueError: `eta` is below 2, or `first` is not in [1, `last`].
@@ -73,10 +73,10 @@ def hyperband_brackets(last: int, eta: int = 3, first: int = 1) -> list[list[Run
         raise ValueError(f"eta={eta}: too small; allowed: at least 2")
     if not 1 <= first <= last:
         raise ValueError(f"first={first}: out of range; allowed: 1 to last={last}")
-    most = math.floor(math.log(last / first, eta) + 1e-9)
+    s_max = math.floor(math.log(last / first, eta) + 1e-9)
     brackets = []
-    for s in range(most, -1, -1):
-        trials = math.ceil((most + 1) / (s + 1) * eta**s)
+    for s in range(s_max, -1, -1):
+        trials = math.ceil((s_max + 1) / (s + 1) * eta**s)
         brackets.append(rungs(trials, max(first, round(last / eta**s)), last, eta))
     return brackets
 
@@ -84,21 +84,21 @@ def hyperband_brackets(last: int, eta: int = 3, first: int = 1) -> list[list[Run
 def successive_halving(
     trials: Sequence[dict], plan: Sequence[Rung], advance: Callable[[list[int], int, int], np.ndarray]
 ) -> dict[str, Any]:
-    """Run a plan of rungs over the first of some trials.
+    """Run successive halving.
 
     Args:
-      trials: trials, at least as many as the first rung has.
+      trials: trials, at least as many as in the first rung; the first ones run.
       plan: the rungs.
-      advance: (rows, before, after) -> [len(rows)] scores, higher being better: trains the trials of those rows, which
-        have seen `before` steps, until they have seen `after`. A score that is not finite is worst.
+      advance: (indices, before, after) -> [len(indices)] scores, higher is better: trains those trials from step
+        `before` to step `after`. A score that is not finite is worst.
 
     Returns:
-      {"best": the winner's row, None where no score of the last rung is finite, "scores": [trials], the last of each or
-        NaN, "steps": [trials] seen, "dropped": [trials], rungs that each did not reach, "rungs": the rows of each that
-        was run}.
+      {"best": index of the best trial, None if no score of the last rung is finite, "scores": [trials], last scores or
+        NaN, "steps": [trials], steps trained, "dropped": [trials], number of rungs not reached, "rungs": indices of the
+        trials of each rung}.
 
     Raises:
-      ValueError: there are fewer trials than the first rung has.
+      ValueError: there are fewer trials than in the first rung.
     """
     if len(trials) < plan[0].trials:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Methods of search: which trials are run, and for how long (`--method`).
+"""Methods of search: which trials run, and for how long (`--method`).
 
-Those that keep the trials' states (halving, hyperband, pbt) need settings that all share one compiled step.
+Methods that keep the trials' states (halving, hyperband, pbt) need settings that share one compiled step.
 """
 
 import json
@@ -34,21 +34,21 @@ class Search(NamedTuple):
 
     Args:
       module: dotted name of the experiment's module, such as experiments.classification.supervised.
-      base: the experiment with the settings that all trials have.
-      data: its splits.
-      own: the search's own flags.
+      base: run of the experiment with the settings that all trials share.
+      data: splits of its data.
+      flags: flags of the search itself.
       space: the search space.
-      argv: flags that all trials have.
-      metric: the validation metric by which trials are judged.
+      argv: flags that all trials share.
+      metric: validation metric that ranks the trials.
       monitor_mode: whether the best value of `metric` is "max" or "min".
-      share: whether trials of equal shapes may share one compiled step, in which `metric` is measured.
+      share: whether trials of equal shapes may share one compiled step that measures `metric`.
       folder: folder of the trials' runs.
     """
 
     module: str
     base: ResolvedRun
     data: Splits
-    own: Flags
+    flags: Flags
     space: Space
     argv: Sequence[str]
     metric: str
@@ -60,7 +60,7 @@ class Search(NamedTuple):
         """Run the trials of `--method`.
 
         Returns:
-          The trials, and what the method has to say.
+          The trials, and remarks of the method.
 
         Raises:
           FlagError: the settings do not share one compiled step, as the method needs, or its numbers are out of range.
@@ -71,15 +71,15 @@ class Search(NamedTuple):
             "hyperband": _hyperband,
             "pbt": _population,
         }
-        return methods.get(self.own.method, _one_stage)(self)
+        return methods.get(self.flags.method, _one_stage)(self)
 
 
 class Outcome(NamedTuple):
     """Result of a search.
 
     Args:
-      trials: all that were run.
-      space: the space that the best trial's values lie in: the last, where a method narrows it.
+      trials: all trials that ran.
+      space: final space, which contains the best trial's values.
       remarks: sentences for the report.
     """
 
@@ -88,15 +88,17 @@ class Outcome(NamedTuple):
     remarks: list[str]
 
 
-def _draw(own: Flags, space: Space, count: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
-    if own.method == "grid":
-        return spaces.grid(space, own.points)
-    draw = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol}.get(own.method, spaces.random)
-    return draw(space, count, seed, tried)
+def _sample(flags: Flags, space: Space, count: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
+    if flags.method == "grid":
+        return spaces.grid(space, flags.points)
+    sampler = {"latin": spaces.latin_hypercube, "sobol": spaces.sobol}.get(flags.method, spaces.random)
+    return sampler(space, count, seed, tried)
 
 
-def _fewer(drawn: int, wanted: int) -> list[str]:
-    return [f"The space holds no more than {drawn} of {wanted} trials; none is run twice."] if drawn < wanted else []
+def _too_few(count: int, requested: int) -> list[str]:
+    return (
+        [f"The space holds no more than {count} of {requested} trials; none is run twice."] if count < requested else []
+    )
 
 
 def _train(search: Search, rows: list[dict], folder: Path) -> list[Trial]:
@@ -107,83 +109,85 @@ def _train(search: Search, rows: list[dict], folder: Path) -> list[Trial]:
         folder,
         metric=search.metric,
         monitor_mode=search.monitor_mode,
-        processes=search.own.processes,
+        processes=search.flags.processes,
         share=search.share,
         data=search.data,
     )
 
 
 def _one_stage(search: Search) -> Outcome:
-    own = search.own
-    rows = _draw(own, search.space, own.trials, own.search_seed)
-    remarks = [] if own.method == "grid" else _fewer(len(rows), own.trials)
+    flags = search.flags
+    rows = _sample(flags, search.space, flags.trials, flags.search_seed)
+    remarks = [] if flags.method == "grid" else _too_few(len(rows), flags.trials)
     return Outcome(_train(search, rows, search.folder), search.space, remarks)
 
 
 def _coarse_to_fine(search: Search) -> Outcome:
-    own, space = search.own, search.space
-    if own.trials < 2:
-        raise FlagError(f"--trials={own.trials}: too few for two stages; allowed with coarse_to_fine: at least 2")
-    coarse = _train(search, _draw(own, space, own.trials // 2, own.search_seed), search.folder / "coarse")
+    flags, space = search.flags, search.space
+    if flags.trials < 2:
+        raise FlagError(f"--trials={flags.trials}: too few for two stages; allowed with coarse_to_fine: at least 2")
+    coarse = _train(search, _sample(flags, space, flags.trials // 2, flags.search_seed), search.folder / "coarse")
     sign = 1 if search.monitor_mode == "max" else -1
     finer = narrow(space, [trial.values for trial in coarse], [sign * trial.score for trial in coarse])
     changes = "; ".join(f"{name}: {axis} to {finer[name]}" for name, axis in space.items())
-    rows = _draw(
-        own, finer, own.trials - own.trials // 2, own.search_seed + 1, tried=[trial.values for trial in coarse]
+    rows = _sample(
+        flags, finer, flags.trials - flags.trials // 2, flags.search_seed + 1, tried=[trial.values for trial in coarse]
     )
     fine = _train(search, rows, search.folder / "fine") if rows else []
-    remarks = [f"Narrowed after {len(coarse)} trials: {changes}.", *_fewer(len(coarse) + len(rows), own.trials)]
+    remarks = [f"Narrowed after {len(coarse)} trials: {changes}.", *_too_few(len(coarse) + len(rows), flags.trials)]
     return Outcome([*coarse, *fine], finer, remarks)
 
 
 def _check_shared(search: Search) -> None:
-    """Check what methods that keep the trials' states need."""
+    """Check that all settings share one compiled step, which methods that keep the trials' states need."""
     numbers = all(isinstance(axis, spaces.Uniform | spaces.LogUniform) for axis in search.space.values())
     if not search.share or not numbers or not can_share(search.base, search.data, list(search.space)):
         names = ", ".join(search.space)
         raise FlagError(
-            f"--method={search.own.method}: {names} cannot all share one compiled step and be judged by "
+            f"--method={search.flags.method}: {names} cannot all share one compiled step and measure "
             f"{search.metric} in it; allowed: grid, random, latin, sobol, coarse_to_fine"
         )
 
 
 def _first_rung(search: Search, last: int, default: int) -> int:
-    first = search.own.first
+    first = search.flags.first
     if first is not None and first > last:
         raise FlagError(f"--first={first}: longer than a run; allowed: 1 to {last}")
     return max(1, default) if first is None else first
 
 
 def _halving(search: Search) -> Outcome:
-    own, space, eta = search.own, search.space, search.own.reduction_factor
+    flags, space, eta = search.flags, search.space, search.flags.reduction_factor
     _check_shared(search)
     last, levels = search.base.setup_of(search.data).steps, 0
-    while own.trials // eta ** (levels + 1) >= 1:
+    while flags.trials // eta ** (levels + 1) >= 1:
         levels += 1
-    plan = rungs(own.trials, _first_rung(search, last, last // eta**levels), last, eta)
-    values = spaces.random(space, own.trials, own.search_seed)
-    return Outcome(_bracket(search, values, plan, search.folder), space, [RANKING, _cost_of([plan])])
+    plan = rungs(flags.trials, _first_rung(search, last, last // eta**levels), last, eta)
+    values = spaces.random(space, flags.trials, flags.search_seed)
+    return Outcome(_bracket(search, values, plan, search.folder), space, [RANKING, _describe_cost([plan])])
 
 
 def _hyperband(search: Search) -> Outcome:
-    own, space, eta = search.own, search.space, search.own.reduction_factor
+    flags, space, eta = search.flags, search.space, search.flags.reduction_factor
     _check_shared(search)
     last, trials = search.base.setup_of(search.data).steps, []
     brackets = hyperband_brackets(last, eta, _first_rung(search, last, last // eta**3))
     for number, plan in enumerate(brackets):
-        values = spaces.random(space, plan[0].trials, own.search_seed + number)
+        values = spaces.random(space, plan[0].trials, flags.search_seed + number)
         trials += _bracket(search, values, plan, search.folder / f"bracket{number}")
-    return Outcome(trials, space, [RANKING, f"{len(brackets)} brackets. {_cost_of(brackets)}"])
+    return Outcome(trials, space, [RANKING, f"{len(brackets)} brackets. {_describe_cost(brackets)}"])
 
 
-def _cost_of(plans: Sequence[Sequence[Rung]]) -> str:
+def _describe_cost(plans: Sequence[Sequence[Rung]]) -> str:
     steps = sum(b.trials * (b.steps - a) for plan in plans for a, b in zip([0, *[r.steps for r in plan]], plan))  # noqa: B905
-    whole = sum(plan[0].trials * plan[-1].steps for plan in plans)
-    return f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {whole:,}."
+    full_cost = sum(plan[0].trials * plan[-1].steps for plan in plans)
+    return (
+        f"{steps:,} steps in all; {sum(p[0].trials for p in plans)} trials to the end would have taken {full_cost:,}."
+    )
 
 
 def _bracket(search: Search, values: list[dict], plan: Sequence[Rung], folder: Path) -> list[Trial]:
-    """The trials of one successive halving."""
+    """Run one bracket of successive halving."""
     run, data, metric, monitor_mode = search.base, search.data, search.metric, search.monitor_mode
     sign = 1 if monitor_mode == "max" else -1
     last: dict[str, Any] = {"rows": None, "state": None}
@@ -191,11 +195,11 @@ def _bracket(search: Search, values: list[dict], plan: Sequence[Rung], folder: P
 
     def advance(rows: list[int], before: int, after: int) -> np.ndarray:
         say(f"{len(rows)} trials to step {after}")
-        state, old = last["state"], last["rows"]
-        start = None if state is None else lambda _: select(state, [old.index(row) for row in rows])
-        some = [values[row] for row in rows]
+        state, previous_rows = last["state"], last["rows"]
+        start = None if state is None else lambda _: select(state, [previous_rows.index(row) for row in rows])
+        values_of_rows = [values[row] for row in rows]
         options = {"steps": after - before, "offset": before, "start": start}
-        result = run_together(run, data, some, folder / f"rung{after}", **options)
+        result = run_together(run, data, values_of_rows, folder / f"rung{after}", **options)
         last.update(rows=list(rows), state=result.state)
         scores = scores_of([r for r in result.history if r["split"] == "valid"][-1], metric, len(rows))
         for row, score in zip(rows, scores, strict=True):
@@ -203,22 +207,22 @@ def _bracket(search: Search, values: list[dict], plan: Sequence[Rung], folder: P
             curves[row][1].append(float(score))
         return sign * scores
 
-    found = successive_halving(values, plan, advance)
+    result_of_halving = successive_halving(values, plan, advance)
     return [
         trial_of(v, *curve, monitor_mode)._replace(
-            step=int(found["steps"][i]), score=curve[1][-1], dropped=int(found["dropped"][i])
+            step=int(result_of_halving["steps"][i]), score=curve[1][-1], dropped=int(result_of_halving["dropped"][i])
         )
         for i, (v, curve) in enumerate(zip(values, curves, strict=True))
     ]
 
 
 def _population(search: Search) -> Outcome:
-    own, space, monitor_mode = search.own, search.space, search.monitor_mode
+    flags, space, monitor_mode = search.flags, search.space, search.monitor_mode
     _check_shared(search)
     run, data = search.base, search.data
-    values = spaces.random(space, own.trials, own.search_seed)
-    every = own.exchange or max(1, run.setup_of(data).steps // 10)
-    hook = PopulationBasedTraining(space, search.metric, every, monitor_mode, seed=own.search_seed)
+    values = spaces.random(space, flags.trials, flags.search_seed)
+    interval = flags.exchange or max(1, run.setup_of(data).steps // 10)
+    hook = PopulationBasedTraining(space, search.metric, interval, monitor_mode, seed=flags.search_seed)
     result = run_together(run, data, values, search.folder / "population", hooks=[hook])
     valid = [row for row in result.history if row["split"] == "valid"]
     steps = [row["step"] for row in valid]

@@ -1,4 +1,4 @@
-"""The validation metric that judges trials: whether it exists, and whether larger or smaller values are better."""
+"""The validation metric that ranks trials: whether it exists, and whether larger or smaller values are better."""
 
 import re
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ from dlcore.modes.train import fit_arguments
 from dlcore.run.evaluate import Evaluation, compute_metrics, padded, scalars
 from dlcore.run.step import Program
 
-__all__ = ["LARGER", "SMALLER", "ValidationNames", "check_metric", "sense_of", "validation_names"]
+__all__ = ["LARGER", "SMALLER", "ValidationNames", "check_metric", "monitor_mode_of", "validation_names"]
 
 LARGER = frozenset(
     [
@@ -85,14 +85,14 @@ SMALLER = frozenset(
         "uniformity",
     ]
 )
-"""Words of metrics whose smaller values are better; they outweigh those of LARGER, as in word_error_rate."""
+"""Words of metrics whose smaller values are better; they take precedence over LARGER, as in word_error_rate."""
 
 
-def sense_of(metric: str, experiment: Experiment, better: Literal["max", "min"] | None = None) -> str:
-    """Find out whether larger or smaller values of a metric are better.
+def monitor_mode_of(metric: str, experiment: Experiment, better: Literal["max", "min"] | None = None) -> str:
+    """Decide whether larger or smaller values of a metric are better.
 
     Args:
-      metric: such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece".
+      metric: name of the metric, such as "accuracy", "policy_loss", "map50/cat" or "calibration/ece".
       experiment: the experiment; states whether its monitor is to rise or fall.
       better: direction from the command line; overrides the experiment's.
 
@@ -100,7 +100,7 @@ def sense_of(metric: str, experiment: Experiment, better: Literal["max", "min"] 
       "max" or "min".
 
     Raises:
-      FlagError: nobody knows.
+      FlagError: the direction is unknown.
     """
     if better is not None:
         return better
@@ -113,32 +113,30 @@ def sense_of(metric: str, experiment: Experiment, better: Literal["max", "min"] 
             return "min"
         if words & LARGER:
             return "max"
-    raise FlagError(
-        f"--metric={metric}: larger or smaller, which is better?; allowed: with --better=max or --better=min"
-    )
+    raise FlagError(f"--metric={metric}: unknown direction; allowed: with --better=max or --better=min")
 
 
 class ValidationNames(NamedTuple):
     """Names of the metrics that an experiment's validation measures.
 
     Args:
-      every: names of all numbers.
-      of_trials: those that `together` measures for each trial, too.
+      all: names of all metrics.
+      of_trials: names of the metrics that `together` also measures for each trial.
     """
 
-    every: tuple[str, ...]
+    all: tuple[str, ...]
     of_trials: frozenset[str]
 
 
 def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
-    """Start a run and measure one batch of its validation data, before anything is trained.
+    """Evaluate one validation batch before training, and list the names of the metrics.
 
     Args:
       run: the resolved run of the experiment.
-      data: its splits.
+      data: splits of its data.
 
     Returns:
-      The names, those of the evaluators as they declare them.
+      The names, including those that the evaluators declare.
     """
     setup, placement = run.setup_of(data), run.placement()
     learner, arguments = run.experiment.build(setup), fit_arguments(run, setup, data)
@@ -152,15 +150,15 @@ def validation_names(run: ResolvedRun, data: Splits) -> ValidationNames:
 
 
 def check_metric(run: ResolvedRun, data: Splits, metric: str) -> bool:
-    """Check, before anything is trained, that a run starts and that its validation measures a metric.
+    """Check before training that a run starts and that its validation measures a metric.
 
     Args:
       run: the resolved run of the experiment.
-      data: its splits.
-      metric: the name.
+      data: splits of its data.
+      metric: name of the metric.
 
     Returns:
-      Whether trials that share a compiled step are measured by it, too.
+      Whether trials that share a compiled step also measure it.
 
     Raises:
       FlagError: there is no validation split, or it has no such metric.
@@ -168,7 +166,7 @@ def check_metric(run: ResolvedRun, data: Splits, metric: str) -> bool:
     if data.valid is None:
         raise FlagError(f"{run.experiment.name}: has no validation split; allowed: an experiment with one")
     names = validation_names(run, data)
-    if metric not in names.every:
-        allowed = ", ".join(names.every)
+    if metric not in names.all:
+        allowed = ", ".join(names.all)
         raise FlagError(f"--metric={metric}: not a validation metric of {run.experiment.name}; allowed: {allowed}")
     return metric in names.of_trials

@@ -1,4 +1,4 @@
-"""Population-based training: poor trials take over the weights and the settings of good ones.
+"""Population-based training: poor trials copy the weights and the settings of good ones.
 
 Jaderberg, Dalibard, Osindero et al., "Population based training of neural networks" (2017), arXiv:1711.09846.
 
@@ -6,7 +6,7 @@ Jaderberg, Dalibard, Osindero et al., "Population based training of neural netwo
     explore: each copied value is multiplied by 0.8 or 1.2, within the space
 
 Truncation selection and perturbation, as in the paper's section 4.1. The population is one learner of
-`dlcore.search.together` and this is a hook of `dlcore.run.fit`, so that a run is compiled once and resumes.
+`dlcore.search.together`, and `PopulationBasedTraining` is a hook of `dlcore.run.fit`: a run compiles once and resumes.
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ __all__ = ["PopulationBasedTraining", "exploit", "explore"]
 
 
 def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
-    """Choose whose state each trial continues from, by truncation selection.
+    """Choose the parent of each trial by truncation selection.
 
     Args:
-      scores: [trials], higher being better; NaN is worst.
+      scores: [trials], higher is better; NaN is worst.
       rng: NumPy generator that chooses among the best.
       share: fraction of the trials that are replaced, and of those that are copied.
 
     Returns:
-      [trials] int, the rows of the parents.
+      [trials] int, indices of the parents.
     """
     count = max(1, int(share * len(scores)))
     order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
@@ -55,7 +55,7 @@ def explore(
       copied: [trials] bool, which trials are perturbed.
       space: search space; its ends bound the values.
       rng: NumPy generator of the factors.
-      factors: one of the two multiplies a value.
+      factors: two factors; a random one multiplies a value.
 
     Returns:
       {name: [trials]}.
@@ -63,19 +63,19 @@ def explore(
     explored = {}
     for name, column in values.items():
         column = np.asarray(column, float)
-        moved = np.clip(column * rng.choice(factors, len(column)), space[name].low, space[name].high)
-        explored[name] = np.where(copied, moved, column)
+        perturbed = np.clip(column * rng.choice(factors, len(column)), space[name].low, space[name].high)
+        explored[name] = np.where(copied, perturbed, column)
     return explored
 
 
 class PopulationBasedTraining:
-    """Hook of `fit` that exploits and explores; `memory["lineage"]` holds steps, parents, scores and values of each
+    """Hook of `fit` that exploits and explores; `memory["lineage"]` holds the step, parents, scores and values of each
     exchange.
 
     Args:
       space: search space; intervals only.
-      metric: a validation metric of the learner, by which trials are judged.
-      every: the fewest steps between two exchanges.
+      metric: validation metric of the learner that ranks the trials.
+      every: least number of steps between two exchanges.
       monitor_mode: whether the best metric is "max" or "min".
       share: fraction of the population that is replaced.
       seed: random seed.
@@ -93,22 +93,22 @@ class PopulationBasedTraining:
             raise ValueError(f"every={every}: too small; allowed: at least 1")
         if not 0 < share <= 0.5:
             raise ValueError(f"share={share}: out of range; allowed: (0, 0.5]")
-        if chosen := [name for name, axis in space.items() if isinstance(axis, Choice)]:
-            raise ValueError(f"space: {', '.join(chosen)} is a choice; allowed: intervals")
+        if choices := [name for name, axis in space.items() if isinstance(axis, Choice)]:
+            raise ValueError(f"space: {', '.join(choices)} is a choice; allowed: intervals")
         self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed
         self.sign = 1.0 if monitor_mode == "max" else -1.0
         self.memory: dict[str, Any] = {"next": every, "lineage": []}
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> Any:
-        """Exchange trials where it is due and a validation has just run.
+        """Exchange trials if an exchange is due and a validation has just run.
 
         Args:
           step: step of the run.
           state: stacked state of all trials.
-          metrics: "valid/METRIC/TRIAL" among them at a validation.
+          metrics: metrics of the step; at a validation they contain "valid/METRIC/TRIAL".
 
         Returns:
-          The state after the exchange; None where there is none.
+          The state after the exchange; None without an exchange.
         """
         trials = len(next(iter(state.values.values())))
         names = [f"valid/{self.metric}/{i}" for i in range(trials)]

@@ -16,32 +16,32 @@ __all__ = ["marginals", "parallel_coordinates", "search_report", "text_table"]
 
 
 def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
-    """Order trials by the rung of successive halving that they reached, where there are rungs, and by their score.
+    """Rank trials by the rung of successive halving that they reached, if there are rungs, then by score.
 
     Args:
       trials: the trials, in any order.
       monitor_mode: whether the best score is "max" or "min".
 
     Returns:
-      Rows, the best first, those without a score last.
+      Indices of the trials, best first, those without a score last.
     """
     sign = -1 if monitor_mode == "max" else 1
 
-    def place(i: int) -> tuple[bool, int, float]:
+    def rank_key(i: int) -> tuple[bool, int, float]:
         trial = trials[i]
         return (False, trial.dropped, sign * trial.score) if math.isfinite(trial.score) else (True, 0, 0.0)
 
-    return sorted(range(len(trials)), key=place)
+    return sorted(range(len(trials)), key=rank_key)
 
 
 def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", limit: int = 10) -> str:
-    """Write the best trials as aligned lines.
+    """Format the best trials as an aligned text table.
 
     Args:
       trials: the trials, in any order.
-      metric: the name of the score.
+      metric: name of the score.
       monitor_mode: whether the best score is "max" or "min".
-      limit: the most trials that are shown.
+      limit: largest number of trials.
 
     Returns:
       Text.
@@ -66,14 +66,14 @@ def _value(value: Any) -> str:
 
 
 def _position(axis: Any, value: Any) -> float:
-    """Position of a value on an axis, in [0, 1]."""
+    """Return the position of a value on an axis, in [0, 1]."""
     if isinstance(axis, Choice):
         return (axis.options.index(value) + 0.5) / len(axis.options)
     return axis.position(value)
 
 
-def _ends(axis: Any) -> list[tuple[float, str]]:
-    """Marks of an axis: (position, label)."""
+def _ticks(axis: Any) -> list[tuple[float, str]]:
+    """Return the ticks of an axis, (position, label)."""
     if isinstance(axis, Choice):
         return [(_position(axis, option), str(option)) for option in axis.options]
     if isinstance(axis, LogUniform):
@@ -85,7 +85,7 @@ def _ends(axis: Any) -> list[tuple[float, str]]:
 
 
 def _rank_colors(trials: Sequence[Trial], monitor_mode: str) -> list:
-    """Colors by rank, from pale to dark; gray for trials without a score."""
+    """Choose colors by rank, darker for better; gray for trials without a score."""
     import matplotlib
 
     order = ranked(trials, monitor_mode)
@@ -96,19 +96,19 @@ def _rank_colors(trials: Sequence[Trial], monitor_mode: str) -> list:
 
 
 def _score_axis(trials: Sequence[Trial]) -> tuple[float, float, bool]:
-    """Range of the scores: (lowest, highest, whether logarithmic, as for positive ones that differ tenfold or more)."""
+    """Return (lowest score, highest score, logarithmic): logarithmic if positive scores differ by a factor above 10."""
     finite = [t.score for t in trials if math.isfinite(t.score)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     return low, high if high > low else low + 1, low > 0 and high > 10 * low
 
 
 def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
-    """Draw parallel coordinates: an axis a setting and one for the score, a line a trial, the darker the better.
+    """Draw parallel coordinates: one axis per setting and one for the score, one line per trial, darker is better.
 
     Args:
       trials: the trials, in any order.
       space: the search space of their values.
-      metric: the name of the score.
+      metric: name of the score.
       monitor_mode: whether the best score is "max" or "min".
 
     Returns:
@@ -132,7 +132,7 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mon
         ax.plot(range(len(heights)), heights, color=colors[i], linewidth=1.4, marker="o", markersize=3)
     for column, name in enumerate(names):
         ax.axvline(column, color=GRAY, linewidth=0.8, zorder=0)
-        marks = _ends(space[name]) if name in space else [(u, f"{score_at(u):.3g}") for u in (0, 0.5, 1)]
+        marks = _ticks(space[name]) if name in space else [(u, f"{score_at(u):.3g}") for u in (0, 0.5, 1)]
         for height, label in marks:
             ax.text(
                 column + 0.03,
@@ -150,12 +150,12 @@ def parallel_coordinates(trials: Sequence[Trial], space: Space, metric: str, mon
 
 
 def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: str = "max") -> Any:
-    """Draw the score of every trial over each of its settings, the best ringed, those without a score crossed.
+    """Draw the scores of all trials over each setting; a ring marks the best, crosses mark trials without a score.
 
     Args:
       trials: the trials, in any order.
       space: the search space of their values.
-      metric: the name of the score.
+      metric: name of the score.
       monitor_mode: whether the best score is "max" or "min".
 
     Returns:
@@ -165,18 +165,20 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: 
     rows = -(-len(space) // columns)
     figure, axes = new_figure((3.6 * columns, 2.9 * rows), rows, columns, sharey=True)
     axes = np.ravel(axes)
-    good = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
-    lost = [i for i in range(len(trials)) if i not in good]
+    finite = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
+    failed = [i for i in range(len(trials)) if i not in finite]
     colors = _rank_colors(trials, monitor_mode)
     for ax, (name, axis) in zip(axes, space.items(), strict=False):
         positions = [_position(axis, t.values[name]) for t in trials]
-        for i in good:
+        for i in finite:
             ax.plot(positions[i], trials[i].score, "o", color=colors[i], markersize=5)
-        if good:
-            ax.plot(positions[good[0]], trials[good[0]].score, "o", mfc="none", mec=VERMILION, markersize=11, mew=1.6)
-            bottom = min(trials[i].score for i in good)
-            ax.plot([positions[i] for i in lost], [bottom] * len(lost), "x", color=VERMILION, markersize=6)
-        ax.set_xticks(*zip(*_ends(axis), strict=True))
+        if finite:
+            ax.plot(
+                positions[finite[0]], trials[finite[0]].score, "o", mfc="none", mec=VERMILION, markersize=11, mew=1.6
+            )
+            bottom = min(trials[i].score for i in finite)
+            ax.plot([positions[i] for i in failed], [bottom] * len(failed), "x", color=VERMILION, markersize=6)
+        ax.set_xticks(*zip(*_ticks(axis), strict=True))
         ax.tick_params("x", labelsize=8, rotation=30 if isinstance(axis, Choice) else 0)
         ax.set(xlabel=name, xlim=(-0.05, 1.05))
         ax.grid(alpha=0.3)
@@ -199,12 +201,12 @@ def search_report(
     cards: dict[str, str],
     details: dict[str, Any],
 ) -> str:
-    """Write the report of a search.
+    """Render the report of a search.
 
     Args:
       trials: the trials, in any order.
       space: the search space of their values.
-      metric: the name of the score.
+      metric: name of the score.
       monitor_mode: whether the best score is "max" or "min".
       title: title of the page.
       remarks: sentences, shown first.
@@ -214,7 +216,7 @@ def search_report(
     Returns:
       HTML.
     """
-    panels = [text("What it says", "\n\n".join(remarks))] if remarks else []
+    panels = [text("Summary", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", parallel_coordinates), ("Score over each setting", marginals)):
         figure = draw(trials, space, metric, monitor_mode)
         panels.append(figure_panel(name, figure))

@@ -1,14 +1,14 @@
-"""Spaces of hyperparameters: what may be tried, which trials to run, and where to look next.
+"""Search spaces of hyperparameters: axes, sampling of trials, and narrowing of a space.
 
 Bergstra & Bengio, "Random search for hyper-parameter optimization" (JMLR 2012).
 
     x(u) = low + u (high - low)        Uniform          u in [0, 1]
-    x(u) = low^(1 - u) high^u          LogUniform: log x is uniform; a rate is tried by factors, not by steps
+    x(u) = low^(1 - u) high^u          LogUniform: log x is uniform, as for learning rates
     x(u) = low + floor(u (high - low + 1))     Integers, both ends included
 
-Every way to search is a set of points of the unit cube, mapped by x(u): a grid, independent draws, a Latin hypercube
-(each of n slices of an axis holds one of n trials), or a scrambled Sobol sequence. A grid of n trials on d axes tries
-n^(1/d) values of each; the others try n, which is what counts where few of the axes matter.
+Every method maps points of the unit cube by x(u): a grid, independent samples, a Latin hypercube (each of n slices of
+an axis holds one of n trials), or a scrambled Sobol sequence. A grid of n trials on d axes tries n^(1/d) values of each
+axis; the others try n, which is better if only few axes matter.
 """
 
 import itertools
@@ -35,11 +35,11 @@ __all__ = [
 
 
 class Uniform(NamedTuple):
-    """Axis of any number of [low, high].
+    """Axis of real numbers in [low, high].
 
     Args:
-      low: the lower end.
-      high: the upper end.
+      low: lower end.
+      high: upper end.
     """
 
     low: float
@@ -72,8 +72,8 @@ class LogUniform(NamedTuple):
     """Axis of any number of [low, high], each power of ten as likely as the next.
 
     Args:
-      low: the lower end, positive.
-      high: the upper end.
+      low: lower end, positive.
+      high: upper end.
     """
 
     low: float
@@ -97,17 +97,17 @@ class LogUniform(NamedTuple):
           value: value on the axis.
 
         Returns:
-          u; -inf for a value that has no logarithm.
+          u; -inf for a value that is not positive.
         """
         return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else -math.inf
 
 
 class Integers(NamedTuple):
-    """Axis of any whole number from low to high, both included.
+    """Axis of integers from low to high, both included.
 
     Args:
-      low: the lower end.
-      high: the upper end.
+      low: lower end.
+      high: upper end.
     """
 
     low: int
@@ -131,13 +131,13 @@ class Integers(NamedTuple):
           value: value on the axis.
 
         Returns:
-          In [0, 1]; 1/2 where there is only one value.
+          u in [0, 1]; 1/2 if there is only one value.
         """
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5 + value - self.low
 
 
 class Choice(NamedTuple):
-    """Axis of some values that have no order.
+    """Axis of unordered values.
 
     Args:
       options: the values.
@@ -146,7 +146,7 @@ class Choice(NamedTuple):
     options: tuple
 
     def at(self, u: float) -> Any:
-        """Map the unit interval to the options, each as likely as the next.
+        """Map the unit interval to the options, all equally likely.
 
         Args:
           u: number in [0, 1].
@@ -162,7 +162,7 @@ KINDS = {"uniform": Uniform, "log": LogUniform, "int": Integers}
 
 
 def parse_space(words: Sequence[str]) -> Space:
-    """Parse `learning_rate=log:1e-5:1 dropout=uniform:0:1 model.width=int:8:64 optimizer=sgd,adam`, a word an axis.
+    """Parse `learning_rate=log:1e-5:1 dropout=uniform:0:1 model.width=int:8:64 optimizer=sgd,adam`, one word per axis.
 
     Args:
       words: options of the command line; those that look like a bool, an int or a float become one.
@@ -171,7 +171,7 @@ def parse_space(words: Sequence[str]) -> Space:
       The space.
 
     Raises:
-      ValueError: a word has another form, its numbers make no range, or it names an axis twice.
+      ValueError: a word is malformed, its numbers are no range, or it names an axis twice.
     """
     space: Space = {}
     for word in words:
@@ -195,12 +195,12 @@ def parse_space(words: Sequence[str]) -> Space:
 
 
 def grid(space: Space, points: int) -> list[dict]:
-    """Combine values of every axis with each other.
+    """Build the grid of all combinations of axis values.
 
     Args:
       space: the search space.
-      points: values an axis, the ends among them (the middle for one point), equal factors apart on a LogUniform; of a
-        Choice all options, of Integers no more than there are.
+      points: values per axis, including the ends (the middle for one point), evenly spaced, in the logarithm for
+        LogUniform; all options of a Choice, at most all values of Integers.
 
     Returns:
       The trials, {name: value} each.
@@ -224,75 +224,76 @@ def grid(space: Space, points: int) -> list[dict]:
 
 
 def random(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
-    """Draw trials independently.
+    """Sample trials independently.
 
     Args:
       space: the search space.
-      trials: how many.
+      trials: number of trials.
       seed: random seed.
 
-      tried: trials that are not drawn again.
+      tried: earlier trials, which are excluded.
 
     Returns:
-      The trials, {name: value} each and no two alike: fewer than `trials` where the space holds fewer.
+      The trials, {name: value} each and all different: fewer than `trials` if the space holds fewer.
     """
-    return _draw(space, trials, seed, tried, lambda: np.random.default_rng(seed).random((trials, len(space))))
+    return _sample(space, trials, seed, tried, lambda: np.random.default_rng(seed).random((trials, len(space))))
 
 
 def latin_hypercube(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
-    """Draw trials such that each of n slices of an axis holds one of the n (McKay, Beckman & Conover 1979).
+    """Sample a Latin hypercube: each of n slices of an axis holds one of n trials (McKay, Beckman & Conover 1979).
 
     Args:
       space: the search space.
-      trials: n.
+      trials: number of trials, n.
       seed: random seed.
 
-      tried: trials that are not drawn again.
+      tried: earlier trials, which are excluded.
 
     Returns:
-      The trials, {name: value} each and no two alike: fewer than `trials` where the space holds fewer.
+      The trials, {name: value} each and all different: fewer than `trials` if the space holds fewer.
     """
     from scipy.stats import qmc
 
-    return _draw(space, trials, seed, tried, lambda: qmc.LatinHypercube(len(space), rng=seed).random(trials))
+    return _sample(space, trials, seed, tried, lambda: qmc.LatinHypercube(len(space), rng=seed).random(trials))
 
 
 def sobol(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> list[dict]:
-    """Draw trials from a scrambled Sobol sequence: even in all axes together, most so for a power of two.
+    """Sample trials from a scrambled Sobol sequence, which covers the cube evenly, best for a power of two.
 
     Args:
       space: the search space.
-      trials: how many.
+      trials: number of trials.
       seed: random seed of the scrambling.
 
-      tried: trials that are not drawn again.
+      tried: earlier trials, which are excluded.
 
     Returns:
-      The trials, {name: value} each and no two alike: fewer than `trials` where the space holds fewer.
+      The trials, {name: value} each and all different: fewer than `trials` if the space holds fewer.
     """
     from scipy.stats import qmc
 
     exponent = max(trials - 1, 0).bit_length()
-    return _draw(space, trials, seed, tried, lambda: qmc.Sobol(len(space), rng=seed).random_base2(exponent)[:trials])
+    return _sample(space, trials, seed, tried, lambda: qmc.Sobol(len(space), rng=seed).random_base2(exponent)[:trials])
 
 
 def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: float = 0.25) -> Space:
-    """Narrow a space after a coarse search, on each axis to what the best trials span.
+    """Narrow a space after a coarse search to the range of the best trials.
 
-    Each end is moved out by half the gap to the next value that was tried, or to the old end where none was. Of a
-    Choice the options of the best stay.
+    Each end moves outward by half the gap to the next tried value, or to the old end if there is none. A Choice keeps
+    the options of the best trials.
 
     Args:
       space: search space of the coarse search.
       trials: trials of the coarse search.
-      scores: [trials], higher being better; what is not finite is worst.
-      keep: share of the trials that count as best.
+      scores: [trials], higher is better; a score that is not finite is worst.
+      keep: fraction of the trials that count as best.
 
     Returns:
       The finer space.
 
     Raises:
-      ValueError: no score is finite, there is not one a trial, `keep` is not in (0, 1], or a trial is not of the space.
+      ValueError: no score is finite, there is not one per trial, `keep` is not in (0, 1], or a trial is outside the
+        space.
     """
     _check(space)
     scores = np.asarray(scores, np.float64)
@@ -307,8 +308,8 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
     finer: Space = {}
     for name, axis in space.items():
         if isinstance(axis, Choice):
-            chosen = [_of(trials[i], name) for i in best]
-            finer[name] = Choice(tuple(option for option in axis.options if option in chosen))
+            best_options = [_value_of(trials[i], name) for i in best]
+            finer[name] = Choice(tuple(option for option in axis.options if option in best_options))
             continue
         positions = np.array([_position(name, axis, trial) for trial in trials])
         low, high = positions[best].min(), positions[best].max()
@@ -323,8 +324,7 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
 
 
 def edges(space: Space, best: dict) -> list[str]:
-    """Warn where the best trial lies within 5 % of an end of its (logarithmic) range, so that a better one may lie
-    outside.
+    """Warn if the best trial lies within 5 % of an end of its (logarithmic) range: a better one may lie outside.
 
     Args:
       space: search space of the trials.
@@ -348,53 +348,55 @@ def edges(space: Space, best: dict) -> list[str]:
     return warnings
 
 
-def _draw(space: Space, trials: int, seed: int, tried: Sequence[dict], points: Callable[[], np.ndarray]) -> list[dict]:
-    """The different trials at points [trials, axes] of the unit cube; independent draws replace those that repeat."""
+def _sample(
+    space: Space, trials: int, seed: int, tried: Sequence[dict], points: Callable[[], np.ndarray]
+) -> list[dict]:
+    """Map points [trials, axes] of the unit cube to trials; independent samples replace repeated ones."""
     _check(space)
     if trials < 1:
         raise ValueError(f"trials={trials}: too few; allowed: at least 1")
-    known = {_key(space, trial) for trial in tried}
+    keys = {_key(space, trial) for trial in tried}
     options = [_options(axis) for axis in space.values()]
-    if math.prod(map(len, options)) <= trials + len(known):
-        trials = min(trials, len({tuple(map(repr, row)) for row in itertools.product(*options)} - known))
-    rng, block, found = np.random.default_rng([seed, 1]), points(), []
-    while len(found) < trials:
+    if math.prod(map(len, options)) <= trials + len(keys):
+        trials = min(trials, len({tuple(map(repr, row)) for row in itertools.product(*options)} - keys))
+    rng, block, unique_trials = np.random.default_rng([seed, 1]), points(), []
+    while len(unique_trials) < trials:
         for row in block:
             trial = {name: axis.at(u) for (name, axis), u in zip(space.items(), row, strict=True)}
-            if len(found) < trials and (key := _key(space, trial)) not in known:
-                known.add(key)
-                found.append(trial)
+            if len(unique_trials) < trials and (key := _key(space, trial)) not in keys:
+                keys.add(key)
+                unique_trials.append(trial)
         block = rng.random((max(trials, 64), len(space)))
-    return found
+    return unique_trials
 
 
 def _key(space: Space, trial: dict) -> tuple[str, ...]:
-    return tuple(repr(_of(trial, name)) for name in space)
+    return tuple(repr(_value_of(trial, name)) for name in space)
 
 
 def _options(axis: Uniform | LogUniform | Integers | Choice) -> Sequence:
-    """The values of an axis; more than anyone tries where there is no end of them."""
+    """Return the values of an axis; a huge range for a continuous axis."""
     if isinstance(axis, Choice):
         return axis.options
     low, high = (int(axis.low), int(axis.high)) if isinstance(axis, Integers) else (0, 2**62)
     return range(low, min(high, low + 2**62) + 1)
 
 
-def _of(trial: dict, name: str) -> Any:
+def _value_of(trial: dict, name: str) -> Any:
     if name not in trial:
         raise ValueError(f"trial={trial}: lacks {name}; allowed: a value for each axis")
     return trial[name]
 
 
 def _position(name: str, axis: Uniform | LogUniform | Integers, trial: dict) -> float:
-    position = axis.position(_of(trial, name))
+    position = axis.position(_value_of(trial, name))
     if not -1e-9 <= position <= 1 + 1e-9:
         raise ValueError(f"{name}={trial[name]}: outside the space; allowed: [{axis.low:g}, {axis.high:g}]")
     return min(max(position, 0.0), 1.0)
 
 
 def _number(text: str) -> Any:
-    """A text as the bool, int or float that it looks like."""
+    """Parse a text as bool, int or float if it looks like one."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -414,10 +416,10 @@ def _check(space: Space) -> None:
                 raise ValueError(f"{name}={axis.options}: empty or repeated; allowed: different values, none empty")
             continue
         low, high = axis
-        whole = isinstance(axis, Integers)
-        if not (math.isfinite(low) and math.isfinite(high) and (low <= high if whole else low < high)):
+        is_integers = isinstance(axis, Integers)
+        if not (math.isfinite(low) and math.isfinite(high) and (low <= high if is_integers else low < high)):
             raise ValueError(f"{name}=[{low:g}, {high:g}]: no range; allowed: finite ends, the lower first")
         if isinstance(axis, LogUniform) and low <= 0:
             raise ValueError(f"{name}=[{low:g}, {high:g}]: not positive; allowed: positive ends of a logarithmic range")
-        if whole and (low % 1 or high % 1):
+        if is_integers and (low % 1 or high % 1):
             raise ValueError(f"{name}=[{low:g}, {high:g}]: not whole; allowed: whole numbers as ends of int")

@@ -1,11 +1,11 @@
-"""Many trials in one compiled step: a learner mapped over the values of its hyperparameters.
+"""Many trials in one compiled step: a learner vectorized over the values of its hyperparameters.
 
     state_i, metrics_i = update(build(values_i), state_i, batch)      i = 1 ... trials, the same batch for all
 
-`build` makes a learner from values that may be traced, so that trials whose arrays have the same shapes (other rates,
-penalties, smoothing) share one program. Dense networks are mapped by vmap; networks with convolutions one after the
-other (`lax.map`) on a CPU, where batched kernels are slow, and by vmap elsewhere. A trial that blows up is frozen while
-the others continue: its metrics are None from there on.
+`build` makes a learner from values that may be traced, so that trials whose arrays have the same shapes (other learning
+rates, penalties, smoothing) share one program. Dense networks use vmap; networks with convolutions use `lax.map` on a
+CPU, where batched kernels are slow, and vmap elsewhere. A trial that diverges is frozen while the others continue; its
+metrics are None from then on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 ALIVE = "alive"
-"""The metric that is 1 for a trial that trains and None for one that blew up."""
+"""Name of the metric that is 1 for a trial that trains and None for one that diverged."""
 
 Build = Callable[[Mapping[str, jax.Array]], Learner]
 
@@ -44,9 +44,9 @@ class TrialsState:
       step: step of the run.
       rng: NumPy generator.
       inner: the learners' states, stacked along a leading axis of trials.
-      values: {name: [trials]}, what `build` gets of each.
-      alive: [trials] bool, False for good once a trial's loss or state was not finite.
-      bounded: [leaves of inner] bool, False where a leaf may hold an infinity, as it does from the start.
+      values: {name: [trials]}, arguments of `build`.
+      alive: [trials] bool, False after a trial's loss or state was not finite.
+      bounded: [leaves of inner] bool, False for a leaf that contains infinities at initialization.
     """
 
     step: jax.Array
@@ -67,14 +67,14 @@ class OfTrials(Metric):
 
     Args:
       part: the mean or sum of every trial, stacked.
-      bad: [trials] int, how many parts came from a trial that had blown up.
+      bad: [trials] int, number of parts from a diverged trial.
     """
 
     part: Sum
     bad: jax.Array
 
     def finite(self) -> jax.Array:
-        """Whether the metric is finite: always, as `bad` marks what is not.
+        """Return whether the metric is finite: always, since `bad` marks diverged trials.
 
         Returns:
           [] bool, True.
@@ -85,7 +85,7 @@ class OfTrials(Metric):
         """Read the metric on the host.
 
         Returns:
-          {"0": value, "1": value, ...}; None for a trial that blew up.
+          {"0": value, "1": value, ...}; None for a diverged trial.
         """
         rows = range(len(self.bad))
         values = [jax.tree.map(lambda x, i=i: np.asarray(x)[i], self.part).compute() for i in rows]
@@ -97,15 +97,15 @@ def together(
     values: Mapping[str, Sequence[float]],
     mapping: Literal["auto", "vmap", "map"] = "auto",
 ) -> Learner:
-    """One learner that trains a trial for each row of `values`, all from the same root key and on the same batches.
+    """Build a learner that trains one trial for each row of `values`, all with the same root key and batches.
 
     Args:
       build: {name: scalar, traced} -> learner. Its State must have the same shapes for all values.
       values: {name: [trials]} of numbers.
-      mapping: vmap, one after the other, or what suits the network and the platform.
+      mapping: vmap, map (one after the other), or auto, which depends on the network and the platform.
 
-    Metrics are those that are means or sums of scalars, as "name/0", "name/1", ..., and ALIVE. What predict gives has
-    the trials as its second axis. For jit only.
+    Metrics that are means or sums of scalars become "name/0", "name/1", ..., beside ALIVE. Outputs of `predict` have
+    the trials as their second axis. For jit only.
 
     Returns:
       The learner, whose state is a `TrialsState` and whose metrics are `OfTrials`.
@@ -183,7 +183,7 @@ def _zero_unless(alive: jax.Array, metrics: Metrics) -> Metrics:
 
 
 def _convolves(inner: Any) -> bool:
-    """Whether a parameter of a trial has four axes, as kernels of convolutions have (and a fifth, the trials')."""
+    """Return whether a trial has convolution kernels: leaves of four axes, and the axis of the trials."""
     return any(leaf.ndim == 5 for leaf in jax.tree.leaves(inner.params))
 
 
@@ -192,7 +192,7 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
 
     Args:
       state: stacked state of all trials.
-      rows: rows of the trials, in the new order; a row may come several times.
+      rows: indices of the trials, in the new order; an index may repeat.
 
     Returns:
       The state of these trials.
@@ -206,13 +206,13 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
 
 
 def start_of_trials(starts: Sequence[Callable[[Any], Any]]) -> Callable[[TrialsState], TrialsState]:
-    """Start every trial as it would start alone.
+    """Combine the initial states of single trials.
 
     Args:
-      starts: `start` of `fit` for each trial.
+      starts: argument `start` of `fit` for each trial.
 
     Returns:
-      The same for all trials.
+      Argument `start` of `fit` for all trials.
     """
 
     def start(state: TrialsState) -> TrialsState:
@@ -223,11 +223,11 @@ def start_of_trials(starts: Sequence[Callable[[Any], Any]]) -> Callable[[TrialsS
 
 
 def evaluator_of_trials(evaluator: Evaluator, trials: int) -> Evaluator:
-    """Measure every trial of `together`.
+    """Map an evaluator over the trials of `together`.
 
     Args:
       evaluator: evaluator of one trial.
-      trials: how many.
+      trials: number of trials.
 
     Returns:
       The evaluator of "name/0", "name/1", ...
@@ -250,10 +250,10 @@ def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
     Args:
       row: metrics with the keys "METRIC/0", "METRIC/1", ...
       metric: METRIC.
-      trials: how many.
+      trials: number of trials.
 
     Returns:
-      [trials]; NaN where the row has None, or the trial had blown up.
+      [trials]; NaN if the row has None, or the trial diverged.
 
     Raises:
       ValueError: the row has no such metric.
@@ -262,5 +262,7 @@ def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
         names = sorted({key.rpartition("/")[0] for key in row if "/" in key} - {ALIVE})
         raise ValueError(f"metric={metric!r}: not measured for each trial; allowed: {', '.join(names)}")
     values = [row.get(f"{metric}/{i}") for i in range(trials)]
-    lost = [value is None or row.get(f"{ALIVE}/{i}", 1) is None for i, value in enumerate(values)]
-    return np.array([np.nan if gone else value for value, gone in zip(values, lost, strict=True)], float)
+    diverged = [value is None or row.get(f"{ALIVE}/{i}", 1) is None for i, value in enumerate(values)]
+    return np.array(
+        [np.nan if is_diverged else value for value, is_diverged in zip(values, diverged, strict=True)], float
+    )

@@ -1,8 +1,8 @@
 """Run the trials of an experiment: those of equal shapes in one compiled step, the others one by one or in processes.
 
-Only training and validation data are seen; the score of a trial is the best value of the validation metric. Every group
-of trials is a run of `dlcore.run.fit` in a folder of its own, so the same command resumes, and finished trials are not
-trained again. The test split is read by `retrain`, once.
+Trials use training and validation data only; the score of a trial is the best value of the validation metric. Every
+group of trials is a run of `dlcore.run.fit` in its own folder, so that the same command resumes, and finished trials
+are not trained again. Only `retrain` and `measure_ensemble` read the test split, once.
 """
 
 import functools
@@ -50,15 +50,15 @@ __all__ = [
 
 
 class Trial(NamedTuple):
-    """A trial that was run.
+    """A trial and its score.
 
     Args:
       values: {setting: value}.
-      score: the best of the validation metric; NaN where it never was finite.
+      score: best value of the validation metric; NaN if it never was finite.
       step: step at which the score was measured.
       curve: (steps, scores) of all validations.
-      dropped: rungs of successive halving that it did not reach.
-      error: why it has no score, where it failed by an error.
+      dropped: number of rungs of successive halving that it did not reach.
+      error: message of the error by which it failed; empty if it did not.
     """
 
     values: dict[str, Any]
@@ -70,11 +70,11 @@ class Trial(NamedTuple):
 
 
 class OffsetPipeline:
-    """A pipeline from some step on.
+    """A pipeline that starts at a later step.
 
     Args:
       pipeline: pipeline of batches, or a dict of pipelines.
-      offset: its step that is the first here.
+      offset: step of the pipeline that becomes step 0.
     """
 
     def __init__(self, pipeline: Any, offset: int):
@@ -101,7 +101,7 @@ def experiment_of(module: str) -> Experiment:
     """Import an experiment.
 
     Args:
-      module: such as experiments.classification.supervised.
+      module: dotted name of the module, such as experiments.classification.supervised.
 
     Returns:
       The module's `experiment`.
@@ -130,7 +130,7 @@ def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) 
 
     Args:
       experiment: experiment to be run.
-      argv: flags that all trials have.
+      argv: flags that all trials share.
       values: {setting: value} of the trial.
 
     Returns:
@@ -143,23 +143,23 @@ def run_of(experiment: Experiment, argv: Sequence[str], values: dict[str, Any]) 
 
 
 def _setup_of(setup: Setup, row: dict) -> Setup:
-    """The setup with a trial's values, traced or not."""
+    """Return the setup with a trial's values, traced or not."""
     return setup._replace(flags=setup.flags.replace(**row))
 
 
 def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
-    """Whether one compiled step serves all values of some settings: `build` takes them traced, and uses every one.
+    """Return whether one compiled step serves all values of some settings: `build` accepts and uses them as tracers.
 
-    A setting that it does not use (epochs, valid_fraction) acts elsewhere. Trials run alone under pmap, and where the
-    experiment has hooks, which see one state.
+    A setting that `build` does not use (epochs, valid_fraction) acts elsewhere. Trials run alone under pmap, and if the
+    experiment has hooks, which expect one state.
 
     Args:
       run: the resolved run of the experiment.
-      data: its splits.
+      data: splits of its data.
       names: names of the settings.
 
     Returns:
-      Whether it does; False for no settings.
+      True if it does; False for no settings.
     """
     setup = run.setup_of(data)
     if not names or run.flags.spmd != "jit" or run.experiment.hooks(setup):
@@ -172,20 +172,20 @@ def can_share(run: ResolvedRun, data: Splits, names: Sequence[str]) -> bool:
 
     try:
         reads = first_reads(step, {name: jax.ShapeDtypeStruct((), np.float32) for name in names})
-    except Exception:  # what is wrong with the values, each trial says by itself
+    except Exception:  # each trial reports its own bad values
         return False
     return None not in reads
 
 
 def groups(trials: Sequence[dict], shared: Sequence[str]) -> list[list[int]]:
-    """Group trials that differ in nothing but some settings.
+    """Group trials that differ only in some settings.
 
     Args:
       trials: {setting: value} each.
       shared: the settings that may differ.
 
     Returns:
-      Rows of the trials of each group.
+      Indices of the trials of each group.
     """
     rows_of: dict[str, list[int]] = {}
     for row, values in enumerate(trials):
@@ -204,20 +204,20 @@ def run_together(
     start: Callable[[TrialsState], TrialsState] | None = None,
     hooks: Sequence = (),
 ) -> Result:
-    """Train trials in one run of `together`; the schedule is that of the whole run whatever `steps`.
+    """Train trials in one run of `together`; the learning-rate schedule is that of the whole run for any `steps`.
 
     Args:
       run: the resolved run of the experiment.
-      data: its splits.
+      data: splits of its data.
       rows: {setting: value} of each trial, floats.
       folder: the run's folder.
-      steps: length of this run; None for that of the whole.
+      steps: length of this run; None for the whole run.
       offset: step of the whole run at which this one starts.
-      start: changes the state before the first step; None leaves it.
+      start: function that changes the state before the first step; None for none.
       hooks: hooks for `fit`.
 
     Returns:
-      What `fit` returns.
+      The result of `fit`.
     """
     setup = run.setup_of(data)
     learner = together(
@@ -231,7 +231,7 @@ def run_together(
     arguments = fit_arguments(run, setup, data)
     evaluators = [evaluator_of_trials(one, len(rows)) for one in arguments["evaluators"]]
     changes = {"steps": steps or setup.steps, "start": start, "evaluators": evaluators, "hooks": hooks}
-    changes["learning_rate"] = None  # each trial has its own
+    changes["learning_rate"] = None  # each trial has its own schedule
     return _fit(
         run, learner, OffsetPipeline(pipeline, offset) if offset else pipeline, folder, {**arguments, **changes}
     )
@@ -242,8 +242,8 @@ def _fit(run: ResolvedRun, learner: Learner, pipeline: Any, folder: Path, argume
     return fit(learner, pipeline, folder=folder, progress=False, saving=saving, **arguments)
 
 
-def _alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> tuple[list[dict], str]:
-    """The history of one trial and the error by which it failed; also run in processes of its own."""
+def _train_alone(module: str, argv: Sequence[str], values: dict[str, Any], folder: Path) -> tuple[list[dict], str]:
+    """Run one trial, possibly in a process of its own; return its history and the error by which it failed."""
     try:
         run = run_of(experiment_of(module), argv, values)
         prepare_process(run.flags)
@@ -267,7 +267,7 @@ def _first_line(error: Exception) -> str:
 
 
 def summary(values: dict[str, Any]) -> str:
-    """Write a trial's values in one line.
+    """Format a trial's values in one line.
 
     Args:
       values: {setting: value}.
@@ -279,11 +279,11 @@ def summary(values: dict[str, Any]) -> str:
 
 
 def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[float], monitor_mode: str) -> Trial:
-    """Score a trial by its validations.
+    """Score a trial by its best validation.
 
     Args:
       values: {setting: value}.
-      steps: [N], of the validations.
+      steps: [N], steps of the validations.
       scores: [N]; NaN is no score.
       monitor_mode: whether the best score is "max" or "min".
 
@@ -291,10 +291,10 @@ def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[floa
       The trial.
     """
     scores = [float(s) for s in scores]
-    good = [i for i, s in enumerate(scores) if np.isfinite(s)]
-    if not good:
+    finite = [i for i, s in enumerate(scores) if np.isfinite(s)]
+    if not finite:
         return Trial(values, float("nan"), 0, (list(steps), scores))
-    best = (max if monitor_mode == "max" else min)(good, key=lambda i: scores[i])
+    best = (max if monitor_mode == "max" else min)(finite, key=lambda i: scores[i])
     return Trial(values, scores[best], int(steps[best]), (list(steps), scores))
 
 
@@ -310,21 +310,21 @@ def run_trials(
     share: bool = True,
     data: Splits | None = None,
 ) -> list[Trial]:
-    """Train every trial of an experiment as its `--mode=train` does; one that fails leaves the others alone.
+    """Train every trial of an experiment as its `--mode=train` does; a failure does not affect other trials.
 
     Args:
       module: dotted name of the experiment's module, such as experiments.classification.supervised.
-      argv: flags that all trials have.
+      argv: flags that all trials share.
       trials: {setting: value} each.
       folder: folder of their runs.
-      metric: the validation metric by which trials are judged.
+      metric: validation metric that scores the trials.
       monitor_mode: whether the best metric is "max" or "min".
       processes: number of processes for trials that cannot share a program.
       share: whether trials may share a program.
-      data: the splits that `argv` alone gives, where they are loaded already.
+      data: splits for `argv` alone, if they are loaded already.
 
     Returns:
-      The trials, in their order.
+      The trials in order.
 
     Raises:
       FlagError: a value is not allowed.
@@ -333,32 +333,32 @@ def run_trials(
     jobs = [run_of(experiment, argv, values) for values in trials]
     numbers = [name for name in trials[0] if all(isinstance(t[name], float) for t in trials)]
     finished: dict[int, Trial] = {}
-    alone: list[int] = []
+    alone_rows: list[int] = []
     parts = groups(trials, numbers)
     for number, rows in enumerate(parts):
         if not (share and numbers and len(rows) > 1):
-            alone += rows
+            alone_rows += rows
             continue
         run = jobs[rows[0]]
         try:
-            same = data if len(numbers) == len(trials[0]) else None
-            splits = same or load_data(run)
+            loaded = data if len(numbers) == len(trials[0]) else None
+            splits = loaded or load_data(run)
             if not can_share(run, splits, numbers):
-                alone += rows
+                alone_rows += rows
                 continue
             say(f"{len(rows)} trials in one step ({number + 1} of {len(parts)})")
             values = [{name: trials[row][name] for name in numbers} for row in rows]
             history = run_together(run, splits, values, folder / f"group{number}").history
         except Exception as error:
             say(f"{len(rows)} trials in one step failed, and run alone: {_first_line(error)}")
-            alone += rows
+            alone_rows += rows
             continue
         valid = [row for row in history if row["split"] == "valid"]
         scores = np.array([scores_of(row, metric, len(rows)) for row in valid])
         for i, row in enumerate(rows):
             finished[row] = trial_of(trials[row], [v["step"] for v in valid], scores[:, i], monitor_mode)
-    histories = _each_alone(module, argv, [trials[row] for row in alone], alone, folder, processes)
-    for row, (history, error) in zip(alone, histories, strict=True):
+    histories = _train_each_alone(module, argv, [trials[row] for row in alone_rows], alone_rows, folder, processes)
+    for row, (history, error) in zip(alone_rows, histories, strict=True):
         valid = [r for r in history if r["split"] == "valid"]
         if valid and metric not in valid[-1]:
             error = f"metric={metric!r}: no validation metric; allowed: {', '.join(valid[-1])}"
@@ -368,10 +368,10 @@ def run_trials(
     return [finished[row] for row in range(len(trials))]
 
 
-def _each_alone(
+def _train_each_alone(
     module: str, argv: Sequence[str], trials: Sequence[dict], rows: Sequence[int], folder: Path, processes: int
 ) -> list[tuple[list[dict], str]]:
-    """(history, error) of trials that share no program."""
+    """Run trials that share no program; return (history, error) of each."""
     one = functools.partial(_history_of, module, list(argv), folder)
     if processes == 1 or len(trials) < 2:
         return [one(values, row) for values, row in zip(trials, rows, strict=True)]
@@ -388,20 +388,20 @@ def _each_alone(
 
 def _history_of(module: str, argv: list[str], folder: Path, values: dict[str, Any], row: int) -> tuple[list[dict], str]:
     say(f"trial {row}: {summary(values)}")
-    return _alone(module, argv, values, folder / f"trial{row}")
+    return _train_alone(module, argv, values, folder / f"trial{row}")
 
 
 def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict[str, float | None]:
-    """Train with the best values, for the best number of steps, on training and validation data, and test once.
+    """Train with the best values and number of steps on training and validation data, and test once.
 
     Args:
       module: dotted name of the experiment's module.
-      argv: flags that all trials have.
+      argv: flags that all trials share.
       best: the best trial.
       folder: parent folder of the run `retrained`.
 
     Returns:
-      Measures of the test split, those of the experiment's evaluators included, {name: value}.
+      Test metrics, including those of the experiment's evaluators, {name: value}.
     """
     return _tested(*_retrained(module, argv, best, folder / "retrained"))
 
@@ -409,16 +409,16 @@ def retrain(module: str, argv: Sequence[str], best: Trial, folder: Path) -> dict
 def measure_ensemble(
     module: str, argv: Sequence[str], best: Sequence[Trial], folder: Path
 ) -> list[dict[str, float | None]]:
-    """Train the best trials as `retrain` does, and test the average of their probabilities, and the best one alone.
+    """Train the best trials as `retrain` does, and test the mean of their probabilities, and the best one alone.
 
     Args:
       module: dotted name of the experiment's module.
-      argv: flags that all trials have.
+      argv: flags that all trials share.
       best: trials, the best first.
       folder: parent folder of the runs `member0`, `member1` ...
 
     Returns:
-      [measures of the ensemble, measures of the best] on the test split, each {name: value}.
+      [test metrics of the ensemble, test metrics of the best], each {name: value}.
     """
     members = [_retrained(module, argv, trial, folder / f"member{i}") for i, trial in enumerate(best)]
     run, setup, data, *_ = members[0]
@@ -430,17 +430,17 @@ def measure_ensemble(
 def _retrained(
     module: str, argv: Sequence[str], trial: Trial, folder: Path
 ) -> tuple[ResolvedRun, Setup, Splits, Learner, Any]:
-    """(run, setup, data, learner, state) of a trial that is trained on training and validation data."""
+    """Train a trial on training and validation data; return (run, setup, data, learner, state)."""
     run = run_of(experiment_of(module), argv, trial.values)
     data = load_data(run)
-    setup, whole = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
+    setup, joined = run.setup_of(data), data._replace(train=join(data.train, data.valid), valid=None)
     learner = run.experiment.build(setup)
-    arguments = {**fit_arguments(run, setup, whole), "steps": trial.step}
-    return run, setup, whole, learner, _fit(run, learner, run.pipelines(whole), folder, arguments).state
+    arguments = {**fit_arguments(run, setup, joined), "steps": trial.step}
+    return run, setup, joined, learner, _fit(run, learner, run.pipelines(joined), folder, arguments).state
 
 
 def _tested(run: ResolvedRun, setup: Setup, data: Splits, learner: Learner, state: Any) -> dict[str, float | None]:
-    """Measures of the test split, those of the experiment's evaluators included."""
+    """Compute the test metrics, including those of the experiment's evaluators."""
     measures = evaluate(
         learner,
         state,

@@ -65,7 +65,9 @@ def test_a_complex_step_has_no_rounding_and_says_where_it_does_not_apply():
     lines = check(lambda p: jnp.tanh(p["a"]["w"]).sum() * p["b"] ** 2, method="complex_step")
     assert max(line.error for line in lines.values()) < 1e-14
     assert check(lambda p: jax.nn.relu(p["b"]) ** 2, {"b": np.array(0.3)}, method="complex_step")["b"].error < 1e-14
-    with pytest.raises(TypeError, match="method='complex_step': abs gives a real number; allowed: centered, one_sided"):
+    with pytest.raises(
+        TypeError, match="method='complex_step': abs returns a real number; allowed: centered, one_sided"
+    ):
         check(lambda p: jnp.abs(p["a"]["w"]).sum() + p["b"], method="complex_step")
 
 

@@ -98,7 +98,7 @@ def test_precision_over_recall_names_the_area_of_each_class():
     assert "cat 100.0" in panel.html
     assert "&lt;dog&gt; 50.0" in panel.html
     assert "never" not in panel.html
-    assert "the mean of 2 classes, 75.0" in panel.note
+    assert "mean of 2 classes, 75.0" in panel.note
     assert "No class occurs" in precision_recall(np.full((101, 1), -1.0), ["a"]).html
 
 

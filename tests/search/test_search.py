@@ -21,8 +21,8 @@ from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.fit import Saving
 from dlcore.run.result import Result
 from dlcore.run.step import Placement, Program
-from dlcore.search.__main__ import main, take_apart
-from dlcore.search.metric import sense_of
+from dlcore.search.__main__ import main, split_arguments
+from dlcore.search.metric import monitor_mode_of
 from dlcore.search.report import ranked
 from dlcore.search.trials import (
     OffsetPipeline,
@@ -231,7 +231,7 @@ def test_metrics_are_checked_before_anything_is_trained(page, tmp_path, capsys):
     error = printed(capsys, *words, "--metric=zeros", status=2)
     assert "--metric=zeros: larger or smaller, which is better?; allowed: with --better=max" in error
     error = printed(capsys, *words[1:], "l2=log:1e-6:1e-2", "--metric=calibration/ece", "--method=pbt", status=2)
-    assert "--method=pbt: l2 cannot all share one compiled step and be judged by calibration/ece in it" in error
+    assert "--method=pbt: l2 cannot all share one compiled step and measure calibration/ece in it" in error
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
@@ -239,9 +239,9 @@ def test_the_sense_of_a_metric_is_the_metrics():
     experiment = dataclasses.replace(experiment_of(PAGE), monitor="loss", monitor_mode="min")
     senses = {"accuracy": "max", "loss": "min", "map50/word_error": "max", "word_error_rate": "min", "kid": "min"}
     senses |= {"calibration/ece": "min", "bleu4": "max", "policy_loss": "min", "knn_untrained": "max", "top5": "max"}
-    assert {metric: sense_of(metric, experiment) for metric in senses} == senses
-    assert sense_of("loss", experiment, "max") == "max"
-    assert sense_of("mine", dataclasses.replace(experiment, monitor="mine")) == "min"
+    assert {metric: monitor_mode_of(metric, experiment) for metric in senses} == senses
+    assert monitor_mode_of("loss", experiment, "max") == "max"
+    assert monitor_mode_of("mine", dataclasses.replace(experiment, monitor="mine")) == "min"
 
 
 def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
@@ -253,7 +253,7 @@ def test_no_flag_of_the_search_hides_one_of_a_page(capsys, monkeypatch):
 
 
 def test_a_page_gets_its_own_words():
-    own, axes, rest = take_apart(["l2=0.1,1", "--workers=3", "--processes=2", "--eta=0.5", "--noshare"])
+    own, axes, rest = split_arguments(["l2=0.1,1", "--workers=3", "--processes=2", "--eta=0.5", "--noshare"])
     assert (own.processes, own.share, axes, rest) == (2, False, ["l2=0.1,1"], ["--workers=3", "--eta=0.5"])
 
 
