@@ -1,4 +1,4 @@
-"""`dlcore compare`: the curves of several runs on the same axes, the settings that differ, and the numbers reached."""
+"""`dlcore compare`: the curves of several runs on the same axes, the settings that differ, and the final metrics."""
 
 import itertools
 import json
@@ -15,25 +15,25 @@ __all__ = ["compare", "differing_settings", "reached"]
 CONFIG = "config.json"
 _SMALLER_IS_BETTER = ("loss", "error", "distance", "perplexity", "bits", "kid", "ece", "mce")
 _NOT_COMPARED = {"step", "split", "epoch", "seconds"}
-NAME_WIDTH, TRIED_NAMES = 48, 1000
-"""Characters of a run's name, and how many sets of settings of one size are tried for it."""
-_HOUSEKEEPING = {"learning_rate", "examples_per_second"}
+MAX_NAME_LENGTH, MAX_SUBSETS = 48, 1000
+"""Largest length of a run's name, and number of subsets of settings of one size to try for it."""
+_LAST_METRICS = {"learning_rate", "examples_per_second"}
 
 
 def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
-    """Compare runs: write a page of their curves, and list the settings that differ.
+    """Compare runs: write an HTML page of their curves, and tabulate the settings that differ.
 
     Args:
       folders: folders of at least two runs.
-      out: the HTML file to write; its folder is made.
+      out: HTML file to write; its folder is created.
       x: "step" or "epoch", the horizontal axis.
 
     Returns:
-      Two tables as text: the settings that differ, and the last and best numbers. A run is named by its settings that
-      differ.
+      Two text tables: the settings that differ, and the last and best metrics. A run is named by its differing
+      settings.
 
     Raises:
-      ValueError: a folder is not that of a run, or is given twice, or there are fewer than two.
+      ValueError: a folder is no run, is repeated, or there are fewer than two.
     """
     from dlcore.report.curves import curves
     from dlcore.report.html import render
@@ -68,46 +68,46 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
 
 
 def differing_settings(names: Sequence[str], configs: Sequence[dict]) -> list[dict[str, str]]:
-    """List the settings whose values are not the same in all runs.
+    """List the settings whose values differ between runs.
 
     Args:
       names: names of the runs.
-      configs: the content of each config.json.
+      configs: content of each config.json.
 
     Returns:
-      Rows {"setting": its flag, name of a run: value or "–" where the run has no such flag, ...}; among them the
-      experiment, where the runs are of several.
+      Rows {"setting": flag, name of a run: value or "–" if the run lacks the flag, ...}, including the experiment if it
+      differs.
     """
-    of_runs = [
+    settings_of_runs = [
         {"experiment": config["experiment"], **{f"--{k}": v for k, v in config["identity"].items()}}
         for config in configs
     ]
-    all_settings = dict.fromkeys(setting for settings in of_runs for setting in settings)
+    all_settings = dict.fromkeys(setting for settings in settings_of_runs for setting in settings)
     rows = []
     for setting in all_settings:
-        values = [json.dumps(s[setting]).strip('"') if setting in s else "–" for s in of_runs]
+        values = [json.dumps(s[setting]).strip('"') if setting in s else "–" for s in settings_of_runs]
         if len(set(values)) > 1:
             rows.append({"setting": setting, **dict(zip(names, values, strict=True))})
     return rows
 
 
 def reached(names: Sequence[str], histories: Sequence[list[dict]]) -> list[dict[str, str]]:
-    """Read the last and the best value of each metric of each run.
+    """Tabulate the last and the best value of each metric of each run.
 
     Args:
       names: names of the runs.
-      histories: the rows of each metrics.jsonl.
+      histories: rows of each metrics.jsonl.
 
     Returns:
-      Rows {"number": such as "valid accuracy, best", name of a run: value, ...}, blank where a run has none: the last
-      of "train", the last and the best of "valid" with its step, and that of "test".
+      Rows {"number": such as "valid accuracy, best", name of a run: value, ...}, blank if a run has none: the last
+      value of "train", the last and the best of "valid" with its step, and the value of "test".
     """
     numbers_of: dict[str, dict[str, str]] = {}
     for name, history in zip(names, histories, strict=True):
         columns: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for row in history:
             for key, value in row.items():
-                if _is_curve(row, key) and key not in _HOUSEKEEPING and isinstance(value, int | float):
+                if _is_curve(row, key) and key not in _LAST_METRICS and isinstance(value, int | float):
                     columns.setdefault((row["split"], key), []).append((row["step"], value))
         for (split, key), points in columns.items():
             label = f"{split} {key}"
@@ -142,21 +142,21 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _names(paths: Sequence[Path], configs: Sequence[dict]) -> list[str]:
-    """What differs in the settings, as "learning_rate=0.1, seed=1"; where that is long, the fewest that tell all apart.
+    """Name runs by their differing settings, "learning_rate=0.1, seed=1", or the smallest unique subset.
 
-    Runs of the same settings have the ends of their paths instead, as long as it takes to tell them apart.
+    Runs with equal settings are named by the shortest unique ends of their paths.
     """
     columns = [str(number) for number in range(len(paths))]
     rows = differing_settings(columns, configs)
     cells = {row["setting"].removeprefix("--"): [row[column] for column in columns] for row in rows}
-    labels = [_joined(cells, cells, k) for k in range(len(paths))]
+    labels = [_label(cells, cells, k) for k in range(len(paths))]
     if len(set(labels)) == len(paths):
-        if max(map(len, labels)) <= NAME_WIDTH:
+        if max(map(len, labels)) <= MAX_NAME_LENGTH:
             return labels
         for count in range(1, len(cells) + 1):
-            for subset in itertools.islice(itertools.combinations(cells, count), TRIED_NAMES):
-                names = [_joined(cells, subset, k) for k in range(len(paths))]
-                if len(set(names)) == len(paths) and max(map(len, names)) <= NAME_WIDTH:
+            for subset in itertools.islice(itertools.combinations(cells, count), MAX_SUBSETS):
+                names = [_label(cells, subset, k) for k in range(len(paths))]
+                if len(set(names)) == len(paths) and max(map(len, names)) <= MAX_NAME_LENGTH:
                     return names
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
@@ -166,12 +166,12 @@ def _names(paths: Sequence[Path], configs: Sequence[dict]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _joined(cells: dict[str, list[str]], subset: Iterable[str], run: int) -> str:
+def _label(cells: dict[str, list[str]], subset: Iterable[str], run: int) -> str:
     return ", ".join(f"{setting}={cells[setting][run]}" for setting in subset)
 
 
 def _lines(rows: Sequence[dict[str, str]]) -> str:
-    """Rows as aligned text under their names."""
+    """Format rows as an aligned text table."""
     table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)

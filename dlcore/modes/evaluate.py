@@ -1,4 +1,4 @@
-"""`--mode=evaluate`: measure a finished or a running training's checkpoint over a whole split."""
+"""`--mode=evaluate`: evaluate the checkpoint of a finished or running training on a split."""
 
 from typing import Literal
 
@@ -16,14 +16,14 @@ __all__ = ["MODE", "evaluate_run"]
 
 
 def evaluate_run(run: ResolvedRun) -> None:
-    """Print exact metrics over a whole split, as text or JSON.
+    """Print the exact metrics of a split, as text or JSON.
 
     Args:
       run: the resolved run, with the flags `split` and `format`.
 
     Raises:
-      FlagError: there is no such run, or no such split; the data has classes or images that the run cannot take, or
-        examples that it was trained on.
+      FlagError: there is no such run, or no such split; the data have classes or images that do not fit the run, or
+        contain its training examples.
     """
     config, experiment, flags = config_of(run), run.experiment, run.flags
     setup, example = run.setup(config["spec"]), run.example(config["spec"])
@@ -50,8 +50,8 @@ def evaluate_run(run: ResolvedRun) -> None:
         content |= {"data_changes": comparison.changes, "trained_on": comparison.trained_on}
         say(json_text(content | measures))
         return
-    of_others = f" and {len(runs) - 1} more runs" if len(runs) > 1 else ""
-    say(f"{run.folder}{of_others}, step {step}, {flags.split} split, {len(source):,} examples")
+    member_text = f" and {len(runs) - 1} more runs" if len(runs) > 1 else ""
+    say(f"{run.folder}{member_text}, step {step}, {flags.split} split, {len(source):,} examples")
     if comparison.changes is not None:
         say(f"  not the run's {flags.split} split: {comparison.changes}")
     if comparison.trained_on:

@@ -1,14 +1,14 @@
-"""`--mode=export`: write `predict` of a run as a folder that runs with jax and numpy, without dlcore.
+"""`--mode=export`: export `predict` of a run to a folder that runs with jax and numpy, without dlcore.
 
     model.jaxexp           the function (weights, inputs) -> outputs, StableHLO by jax.export, for cpu, cuda and tpu
     weights.safetensors    the arrays that it reads, by path
-    manifest.json          names, shapes and dtypes of both sides, versions, the run's settings and facts of its data;
-                           of a classifier of images under `input` what an image must be and what is done to it
-    load.py                loads and runs it; of a classifier `predict(image)` takes any image file or array
+    manifest.json          names, shapes and dtypes of inputs and outputs, versions, the run's settings, facts of its
+                           data; for image classifiers also `input`: the required image and its preprocessing
+    load.py                loads and runs it; for image classifiers `predict(image)` takes any image file or array
 
-The number of examples is free; their shape is that of training. Functions of plain dicts are exported, so that nothing
-of flax has to be registered where they are loaded. `--fold_batch_norm` merges each batch norm into the convolution or
-dense layer before it: fewer arrays and operations, and the same results but for rounding.
+The batch size is symbolic; the shape of an example is that of training. The exported function takes plain dicts, so
+that loading needs no flax. `--fold_batch_norm` merges each batch norm into the convolution or dense layer before it:
+fewer arrays and operations, equal results up to rounding.
 """
 
 import hashlib
@@ -55,14 +55,14 @@ __all__ = [
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PACKAGES = ("flatbuffers", "safetensors")
-FOLDED_APART = 1e-3
-"""Relative difference of outputs that merged batch norms may make, by rounding."""
+FOLDING_TOLERANCE = 1e-3
+"""Largest relative difference of outputs by rounding in merged batch norms."""
 LOADER = re.sub(
     r"from dlcore\.data\.image_pixels import .*\n",
     lambda _: Path(image_pixels.__file__).read_text(encoding="utf-8"),
     Path(exported_loader.__file__).read_text(encoding="utf-8"),
 )
-"""The program load.py, which needs none of dlcore: the text of `image_pixels` stands where it is imported."""
+"""Text of load.py, which does not import dlcore: the text of `image_pixels` replaces its import."""
 
 
 def export_function(
@@ -73,13 +73,13 @@ def export_function(
     about: Mapping[str, Any],
     platforms: tuple[str, ...] = PLATFORMS,
 ) -> dict[str, Any]:
-    """Write `function(weights, inputs)` to a folder.
+    """Export `function(weights, inputs)` to a folder.
 
     Args:
-      folder: a new or an empty one.
-      function: traceable, of two flat dicts; weights and inputs that it does not read are left out.
+      folder: a new or an empty folder.
+      function: traceable function of two flat dicts; weights and inputs that it does not read are left out.
       weights: {path: array}.
-      inputs: {name: array [B, ...]}, an example of any B.
+      inputs: {name: array [B, ...]}, an example batch of any B.
       about: JSON-able facts for the manifest.
       platforms: some of cpu, cuda, tpu, rocm.
 
@@ -87,7 +87,7 @@ def export_function(
       The manifest.
 
     Raises:
-      ValueError: the folder is not empty, or the function cannot be traced for a free number of examples.
+      ValueError: the folder is not empty, or the function cannot be traced for a symbolic batch size.
       MissingPackage: flatbuffers or safetensors are missing.
     """
     require(*PACKAGES, what="exporting")
@@ -112,7 +112,7 @@ def export_function(
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.jaxexp").write_bytes(content)
-    (folder / "weights.safetensors").write_bytes(save(weights))  # save_file would let only the owner read it
+    (folder / "weights.safetensors").write_bytes(save(weights))  # save_file makes the file readable by its owner only
     write_json(folder / "manifest.json", manifest)
     (folder / "load.py").write_text(LOADER)
     return manifest
@@ -124,46 +124,48 @@ def trace_program(
     inputs: Mapping[str, Any],
     platforms: tuple[str, ...] = PLATFORMS,
 ) -> tuple[jax.export.Exported, list[str], dict[str, jax.ShapeDtypeStruct]]:
-    """Lower `function(weights, inputs)` for a free number of examples; nothing is computed.
+    """Lower `function(weights, inputs)` for a symbolic batch size, without running it.
 
     Args:
-      function: traceable, of two flat dicts; weights and inputs that it does not read are left out.
+      function: traceable function of two flat dicts; weights and inputs that it does not read are left out.
       weights: {path: array, or its shape and dtype}.
-      inputs: {name: array [B, ...], or its shape and dtype}, an example of any B.
+      inputs: {name: array [B, ...], or its shape and dtype}, an example batch of any B.
       platforms: some of cpu, cuda, tpu, rocm.
 
     Returns:
-      (program of the weights and inputs that are read, names of these weights, {name of such an input: its shape
+      (program of the weights and inputs that it reads, names of these weights, {name of such an input: its shape
       [batch, ...] and dtype}).
 
     Raises:
-      ValueError: the function cannot be traced for a free number of examples.
+      ValueError: the function cannot be traced for a symbolic batch size.
     """
-    of_weights = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
-    read = _read_by(function, of_weights, inputs)
-    shapes = {k: v for k, v in of_weights.items() if k in read[0]}
+    weight_shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
+    names_read = _read_by(function, weight_shapes, inputs)
+    shapes = {k: v for k, v in weight_shapes.items() if k in names_read[0]}
     batch = jax.export.symbolic_shape("batch")[0]
-    of_inputs = {k: jax.ShapeDtypeStruct((batch, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k in read[1]}
+    input_shapes = {
+        k: jax.ShapeDtypeStruct((batch, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k in names_read[1]
+    }
 
-    def exported(some_weights: dict, some_inputs: dict) -> Any:
+    def function_of_read(some_weights: dict, some_inputs: dict) -> Any:
         size = next(iter(some_inputs.values())).shape[0]
-        rest = {k: jnp.zeros(v.shape, v.dtype) for k, v in of_weights.items() if k not in some_weights}
-        missing = {k: jnp.zeros((size, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k not in some_inputs}
-        return function({**rest, **some_weights}, {**missing, **some_inputs})
+        unread_weights = {k: jnp.zeros(v.shape, v.dtype) for k, v in weight_shapes.items() if k not in some_weights}
+        unread_inputs = {k: jnp.zeros((size, *v.shape[1:]), v.dtype) for k, v in inputs.items() if k not in some_inputs}
+        return function({**unread_weights, **some_weights}, {**unread_inputs, **some_inputs})
 
     try:
-        program = jax.export.export(jax.jit(exported), platforms=platforms)(shapes, of_inputs)
-    except Exception as error:  # the function has just been traced for a fixed number: only the free one is new
+        program = jax.export.export(jax.jit(function_of_read), platforms=platforms)(shapes, input_shapes)
+    except Exception as error:  # tracing with a fixed batch size has just worked
         problem = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         raise ValueError(
             f"function: cannot be traced for a free number of examples ({problem}); allowed: functions that compute "
             "nothing from the number but shapes"
         ) from error
-    return program, [*shapes], of_inputs
+    return program, [*shapes], input_shapes
 
 
 def _read_by(function: Callable, weights: Mapping, inputs: Mapping) -> tuple[set[str], set[str]]:
-    """Names of the weights and inputs on which the outputs depend."""
+    """Return the names of the weights and inputs that the outputs depend on."""
     args = (dict(weights), {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in inputs.items()})
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(args)]
     reads = zip(paths, first_reads(function, *args), strict=True)
@@ -172,7 +174,7 @@ def _read_by(function: Callable, weights: Mapping, inputs: Mapping) -> tuple[set
 
 
 def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Callable[[dict, dict], Any]]:
-    """Load a folder of `export_function`.
+    """Load a folder that `export_function` wrote.
 
     Args:
       folder: folder with model.jaxexp, weights.safetensors and manifest.json.
@@ -181,7 +183,7 @@ def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Call
       (manifest, weights, function of (weights, inputs)).
 
     Raises:
-      ValueError: the program is not the one that the manifest names.
+      ValueError: the program's checksum differs from the manifest's.
       MissingPackage: flatbuffers or safetensors are missing.
     """
     require(*PACKAGES, what="an exported program")
@@ -189,7 +191,7 @@ def load_exported(folder: str | Path) -> tuple[dict, dict[str, np.ndarray], Call
 
 
 def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any) -> dict[str, Any] | None:
-    """State what an exported classifier's image must be, and what `predict` of load.py does to an image.
+    """Describe the image that an exported classifier takes, and the preprocessing of load.py's `predict`.
 
     Args:
       spec: facts of the data.
@@ -197,7 +199,8 @@ def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any)
       outputs: names of the outputs.
 
     Returns:
-      Name, shape, dtype, range, layout, order of the channels, resize and crop; None where images are not classified.
+      Name, shape, dtype, range, layout, order of the channels, resize and crop; None if the function is no image
+      classifier.
     """
     shape = spec.get("image_shape")
     if [*inputs] != ["image"] or "probabilities" not in outputs or not shape or "class_names" not in spec:
@@ -219,14 +222,14 @@ def input_rule(spec: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Any)
 
 
 def flat_predict(learner: Learner, state: Any) -> tuple[Callable[[dict, dict], Any], dict[str, Any]]:
-    """Make a learner's `predict` a function of plain dicts of arrays.
+    """Convert a learner's `predict` to a function of plain dicts of arrays.
 
     Args:
       learner: the learner that owns `predict`.
       state: the learner's state, or its shapes and dtypes.
 
     Returns:
-      (function of (weights, inputs), {path: leaf of the state}; keys of random numbers become their uint32 data).
+      (function of (weights, inputs), {path: leaf of the state}; PRNG keys become their uint32 data).
     """
     keys = {path for path, leaf in leaf_paths(state) if is_key(leaf)}
     paths, tree = [path for path, _ in leaf_paths(state)], jax.tree.structure(state)
@@ -252,10 +255,10 @@ def fold_predict(
     Args:
       predict: result of `flat_predict`.
       weights: weights that it takes.
-      inputs: {name: array [B, ...]}, on which it runs once.
+      inputs: {name: array [B, ...]}, for one run of `predict`.
 
     Returns:
-      (function of (weights and those below, inputs), {"folded/PATH/kernel" and "folded/PATH/bias": array}).
+      (function of (weights and the merged arrays, inputs), merged arrays {"folded/PATH/kernel", "folded/PATH/bias"}).
 
     Raises:
       FlagError: no batch norm follows a convolution or dense layer.
@@ -268,7 +271,7 @@ def fold_predict(
         )
     say(f"{len(folds)} batch norms are merged into the layers before them")
 
-    def folded(weights: dict, inputs: dict) -> Any:
+    def folded_predict(weights: dict, inputs: dict) -> Any:
         merged = {
             path: fold._replace(kernel=weights[f"folded/{path}/kernel"], bias=weights[f"folded/{path}/bias"])
             for path, fold in folds.items()
@@ -276,11 +279,11 @@ def fold_predict(
         return with_folds(predict, merged)(weights, inputs)
 
     arrays = {f"folded/{path}/{k}": getattr(fold, k) for path, fold in folds.items() for k in ("kernel", "bias")}
-    return folded, arrays
+    return folded_predict, arrays
 
 
 def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
-    """Get the batch whose arrays an exported `predict` takes.
+    """Return the example batch of an exported `predict`.
 
     Args:
       run: the resolved run of the experiment.
@@ -301,7 +304,7 @@ def example_batch(run: ResolvedRun, spec: Spec) -> dict[str, np.ndarray]:
 
 
 def export_run(run: ResolvedRun) -> int:
-    """Export `predict` of a finished run to RUN/export, load it again and compare on an example.
+    """Export `predict` of a finished run to RUN/export, load it and compare outputs on an example.
 
     Args:
       run: the resolved run, with the flag `select`.
@@ -310,8 +313,8 @@ def export_run(run: ResolvedRun) -> int:
       The exit status, 0.
 
     Raises:
-      FlagError: `predict` takes no examples, the experiment's batches are no dicts of arrays, or its predict cannot
-        be traced for a free number of examples; or batch norms were to be merged and cannot be.
+      FlagError: `predict` takes no examples, the experiment's batches are no dicts of arrays, its `predict` cannot be
+        traced for a symbolic batch size, or its batch norms cannot be merged.
       ValueError: RUN/export holds something that is no export.
     """
     config = config_of(run)
@@ -337,42 +340,42 @@ def export_run(run: ResolvedRun) -> int:
         "commit": config.get("commit"),
         "spec": {k: v for k, v in spec.items() if k in ("class_names", "image_shape", "mean", "std", "dataset")},
     }
-    folder, new = run.folder / "export", run.folder / "export.new"
+    folder, new_folder = run.folder / "export", run.folder / "export.new"
     if folder.exists() and not (folder / "manifest.json").exists():
         raise ValueError(f"{folder}: holds other files than an export; allowed: after they are moved away")
-    shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(new_folder, ignore_errors=True)
     try:
-        manifest = export_function(new, exported_predict, weights, batch, about)
+        manifest = export_function(new_folder, exported_predict, weights, batch, about)
     except ValueError as error:
         raise FlagError(f"--mode=export: predict of {run.experiment.name} as a {error}, or the other modes") from error
     if rule := input_rule(spec, manifest["inputs"], manifest["outputs"]):
         manifest["input"] = rule
-        (new / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (new_folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         if rule["crop_pct"] is not None and run.flags.get("decoder") == "opencv":
             say("load.py decodes with Pillow, as --mode=predict; evaluation used --decoder=opencv, with other pixels")
     if folder.exists():
         shutil.rmtree(folder)
         say(f"{folder}: the earlier export is replaced")
-    new.rename(folder)
+    new_folder.rename(folder)
     _, saved, function = load_exported(folder)
     inputs = {k: samples[k] for k in manifest["inputs"]}
-    rest = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
-    ours, exported = jax.jit(predict)(weights, {**rest, **inputs}), function(saved, inputs)
-    apart = max(
+    unread_inputs = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
+    expected, exported = jax.jit(predict)(weights, {**unread_inputs, **inputs}), function(saved, inputs)
+    difference = max(
         float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0))
-        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(exported), strict=True)
+        for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(exported), strict=True)
     )
     size = sum(path.stat().st_size for path in folder.iterdir())
     say(f"{folder}: step {step}, {len(saved)} arrays, {size / 1e6:.1f} MB, for {', '.join(PLATFORMS)}")
-    if run.flags.fold_batch_norm and apart > FOLDED_APART * max(
-        [1.0, *(float(np.max(np.abs(np.asarray(a)), initial=0)) for a in jax.tree.leaves(ours))]
+    if run.flags.fold_batch_norm and difference > FOLDING_TOLERANCE * max(
+        [1.0, *(float(np.max(np.abs(np.asarray(a)), initial=0)) for a in jax.tree.leaves(expected))]
     ):
         shutil.rmtree(folder)
         raise FlagError(
-            f"--fold_batch_norm: outputs move by {apart:.1e}, because the network uses a layer's output before its "
-            "batch norm, too; allowed: exporting without it"
+            f"--fold_batch_norm: outputs change by {difference:.1e}, because the network uses a layer's output before "
+            "its batch norm, too; allowed: exporting without it"
         )
-    say(f"loaded again and run on 3 examples: at most {apart:.1e} from predict here")
+    say(f"loaded again and run on 3 examples: at most {difference:.1e} from predict here")
     return 0
 
 

@@ -3,9 +3,9 @@
 python load.py                                  runs the function on zeros
 >>> from load import predict
 >>> predict("image.jpg")["class"]               an image file, decoded and resized as in the evaluation of the run
->>> predict(image)["class"]                     image: uint8 [H, W, C] of any size, or a batch of them
+>>> predict(image)["class"]                     image: uint8 [H, W, C] of any size, or a batch
 
-`--mode=export` writes this file as load.py; manifest.json says what each input and output is.
+`--mode=export` writes this file as load.py; manifest.json describes each input and output.
 """
 
 import functools
@@ -36,7 +36,7 @@ def load(folder: str | Path = HERE) -> tuple[dict, dict[str, np.ndarray], Callab
       (manifest, weights, function of (weights, inputs)).
 
     Raises:
-      ValueError: the program is not the one that the manifest names.
+      ValueError: the program's checksum differs from the manifest's.
     """
     from safetensors.numpy import load_file
 
@@ -44,24 +44,24 @@ def load(folder: str | Path = HERE) -> tuple[dict, dict[str, np.ndarray], Callab
     manifest, content = json.loads((folder / "manifest.json").read_text()), (folder / "model.jaxexp").read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         path = folder / "model.jaxexp"
-        raise ValueError(f"{path}: changed or cut; allowed: the program whose sum the manifest holds")
+        raise ValueError(f"{path}: changed or truncated; allowed: the program with the manifest's checksum")
     return manifest, load_file(folder / "weights.safetensors"), jax.jit(jax.export.deserialize(bytearray(content)).call)
 
 
 def preprocess(images: np.ndarray, rule: dict[str, Any]) -> np.ndarray:
-    """Turn images into the input of the exported function.
+    """Preprocess images for the exported function.
 
     Args:
       images: [N, H, W, C], uint8 in [0, 255] or floating in [0, 1], of any size.
       rule: `input` of the manifest.
 
     Returns:
-      [N, h, w, C] float32 in [0, 1]: each image scaled until it covers (h, w) / crop_pct (bilinear, antialiased, in 8
-      bits: floats are rounded to k / 255 first), its center (h, w) cut out. Images of the size (h, w) at a crop_pct of
-      1 or None stay as they are.
+      [N, h, w, C] float32 in [0, 1]: each image is scaled to cover (h, w) / crop_pct (bilinear, antialiased, in 8
+      bits: floats are rounded to k / 255 first) and center-cropped to (h, w). Images of size (h, w) at a crop_pct of 1
+      or None are not resized.
 
     Raises:
-      ValueError: shape, dtype or range is another.
+      ValueError: the shape, dtype or range is wrong.
     """
     height, width, channels = rule["shape"][1:]
     if images.ndim != 4 or images.shape[-1] != channels:
@@ -81,7 +81,7 @@ def preprocess(images: np.ndarray, rule: dict[str, Any]) -> np.ndarray:
 
 
 def _resized(image: np.ndarray, size: tuple[int, int], crop_pct: float | None) -> np.ndarray:
-    """[H, W, C] uint8 to [h, w, C] or, gray, [h, w]."""
+    """Resize and crop [H, W, C] uint8 to [h, w, C] or, if gray, [h, w]."""
     from PIL import Image
 
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
@@ -91,7 +91,7 @@ def _resized(image: np.ndarray, size: tuple[int, int], crop_pct: float | None) -
 
 
 def read(path: str | Path, rule: dict[str, Any]) -> np.ndarray:
-    """Read an image file as the evaluation of the run does, and turn it into the input of the exported function.
+    """Read an image file and preprocess it as the run's evaluation does.
 
     Args:
       path: path of the file.
@@ -120,7 +120,7 @@ def predict(image: str | Path | np.ndarray, folder: str | Path = HERE) -> dict[s
     """Classify an image, or each image of a batch.
 
     Args:
-      image: path of an image file, which is decoded and resized as in the evaluation of the run; or [H, W, C] or
+      image: path of an image file, which is decoded and resized as in the run's evaluation; or [H, W, C] or
         [N, H, W, C], uint8 in [0, 255] or floating in [0, 1], of any size.
       folder: folder of the exported function.
 
@@ -128,23 +128,23 @@ def predict(image: str | Path | np.ndarray, folder: str | Path = HERE) -> dict[s
       {"class": name, "probabilities": {name: probability}, the most probable first}; a list of these for a batch.
 
     Raises:
-      ValueError: the function does not classify images, or `image` is none that it takes.
+      ValueError: the function does not classify images, or `image` does not fit it.
     """
     manifest, weights, run = load(folder)
     if "input" not in manifest:
         raise ValueError(f"{folder}: does not classify images; allowed: run(weights, inputs) of load()")
     if isinstance(image, str | Path):
-        one, images = True, read(image, manifest["input"])
+        is_single, images = True, read(image, manifest["input"])
     else:
         image = np.asarray(image)
-        one = image.ndim == 3
-        images = preprocess(image[None] if one else image, manifest["input"])
+        is_single = image.ndim == 3
+        images = preprocess(image[None] if is_single else image, manifest["input"])
     rows = []
     for probabilities in np.asarray(run(weights, {manifest["input"]["name"]: images})["probabilities"]):
         order = np.argsort(-probabilities, kind="stable")
         ranked = {manifest["spec"]["class_names"][i]: float(probabilities[i]) for i in order}
         rows.append({"class": next(iter(ranked)), "probabilities": ranked})
-    return rows[0] if one else rows
+    return rows[0] if is_single else rows
 
 
 if __name__ == "__main__":

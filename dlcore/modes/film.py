@@ -1,7 +1,7 @@
-"""A film of a run: what the network gives for one batch at log steps, kept with the checkpoint for the report.
+"""A film of a run: the network's outputs for one batch at log steps, saved with the checkpoint for the report.
 
-A frame costs one call of `predict`, at steps at which the log waits for the device anyway. There are at most 32: when
-the film is full, every second frame is dropped, and from then on half as many are taken.
+A frame costs one call of `predict`, at steps at which logging waits for the device anyway. A film has at most 32
+frames: when it is full, every second frame is dropped, and the interval between frames doubles.
 """
 
 import base64
@@ -29,7 +29,7 @@ class Film:
       batch: input of `predict` for each frame; random numbers depend on the state's root key alone.
       picture: outputs on the host -> one uint8 frame [H, W, C].
       title: title of the panel.
-      most: frames that are kept, at least 2.
+      most: largest number of frames, at least 2.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Film:
         self._predict = jax.jit(predict)
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> None:
-        """Take a frame where one is due.
+        """Take a frame if one is due.
 
         Args:
           step: step of the run.
           state: the learner's state.
-          metrics: metrics of the step; where none is of training, it is no log step and gets no frame.
+          metrics: metrics of the step; without a training metric it is no log step and gets no frame.
         """
         if not any(name.startswith("train/") for name in metrics):
             return
@@ -64,7 +64,7 @@ class Film:
         self.memory = {"frames": frames, "stride": stride, "calls": calls + 1}
 
     def panels(self, context: ReportContext) -> list[Panel]:
-        """The film, which ends with the state that was tested.
+        """Show the film, which ends with the tested state.
 
         Args:
           context: context of the finished run.
@@ -86,7 +86,7 @@ class Film:
 def film_hooks(
     build: Callable[[Setup], Learner], setup: Setup, batch: Any, picture: Callable[[Any], np.ndarray], title: str
 ) -> list[Film]:
-    """Make the hook of an experiment's film.
+    """Build the hook of an experiment's film.
 
     Args:
       build: the experiment's `build`, Setup -> Learner.

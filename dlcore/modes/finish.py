@@ -29,11 +29,11 @@ RESULT = "result.json"
 def finish(
     run: ResolvedRun, data: Splits, setup: Setup, learner: Learner, result: Result, hooks: list, batch: Any
 ) -> None:
-    """Test a trained learner once, and write its report and its candidate line for the ledger.
+    """Evaluate a trained learner once on the test split, and write its report and its candidate line for the ledger.
 
     Args:
       run: run that was trained.
-      data: its splits; nothing is done without a test split.
+      data: splits of its data; without a test split nothing is done.
       setup: facts that its learner was built from.
       learner: learner that was trained.
       result: result of `fit`.
@@ -86,7 +86,7 @@ def finish(
 
 
 def _baseline(headline: str, context: ReportContext) -> dict[str, Any] | None:
-    """What the headline must beat, as the ledger keeps it; None where it or the better direction is not known."""
+    """Build the ledger entry of the baseline; None if it or the better direction is unknown."""
     data, measure = context.data, describe(headline)
     trivial = trivial_measures(data.train, data.test, context.numbers, context.spec.get("trivial", {}))
     trivial_value = baseline(headline, {**context.spec, **context.numbers}, trivial)
@@ -96,7 +96,7 @@ def _baseline(headline: str, context: ReportContext) -> dict[str, Any] | None:
 
 
 def _curves(context: ReportContext) -> list:
-    """The panels of an experiment that has none of its own."""
+    """Show the default panels of an experiment."""
     from dlcore.report.curves import curves
     from dlcore.report.triage import triage_panels
 
@@ -141,15 +141,15 @@ def _report(
 
 
 def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:
-    """Write the report's title, and a sentence on the run and its data.
+    """Format the report's title, and a sentence about the run and its data.
 
     Args:
       run: run that was trained.
       spec: facts of its data, `Splits.spec`.
-      data: its splits.
+      data: splits of its data.
 
     Returns:
-      The title, and a sentence: that of the experiment file on the data that it speaks of, else that of the technique.
+      (title, sentence): the first sentence of the experiment file on its default data, else that of the technique.
     """
     experiment, flags = run.experiment, run.flags
     dataset, folder = spec.get("dataset", ""), flags.get("data_dir")

@@ -1,8 +1,8 @@
-"""`--mode=gradcheck`: a learner's gradient against a numerical one, array by array, in float64.
+"""`--mode=gradcheck`: compare a learner's gradient with a numerical one, array by array, in float64.
 
-The rules are those of `dlcore.diagnostics.gradient_check`: a few steps of training first, few examples of all classes,
-dropout and augmentation off, the data loss and the penalty one after the other, a few coordinates of every array. A
-loss of which nothing could be compared has not passed.
+The rules are those of `dlcore.diagnostics.gradient_check`: after a few training steps, few examples of all classes,
+without dropout and augmentation, the data loss and the penalty separately, a few coordinates of every array. A loss
+without any comparison fails.
 """
 
 import math
@@ -30,20 +30,20 @@ __all__ = ["BAD_VERDICTS", "MODE", "agrees", "gradcheck", "losses_after_burn_in"
 BAD_VERDICTS = ("wrong", "uncomfortable")
 EXAMPLES, BURN_IN = 8, 20
 VALUES = 2**17
-"""Numbers in the examples of a check, which takes fewer of those that are larger than images of 73 x 73 pixels."""
+"""Largest number of values in the examples of a check; images above 73 x 73 pixels reduce the number of examples."""
 PENALTY = 1e-2
 
 
 def sampled_batch(data: Splits, size: int, seed: int) -> dict:
-    """Draw training examples of all classes: the first ones of a folder are all of one.
+    """Sample training examples of all classes; the first examples of a folder share a class.
 
     Args:
       data: the splits.
-      size: how many, times the batch ratio of each of several sources; all where there are fewer.
+      size: number of examples, times the batch ratio of each of several sources; all if there are fewer.
       seed: random seed of the examples.
 
     Returns:
-      The batch, or that of each source.
+      The batch, or a dict with that of each source.
     """
 
     def batch(source: Source, ratio: int) -> dict:
@@ -54,31 +54,31 @@ def sampled_batch(data: Splits, size: int, seed: int) -> dict:
 
 
 def agrees(lines: list[LeafCheck]) -> bool:
-    """Judge a gradient check.
+    """Return whether a gradient check passes.
 
     Args:
       lines: result of `check_gradient`.
 
     Returns:
-      Whether anything was compared, and nothing is wrong or uncomfortable.
+      True if something was compared, and nothing is wrong or uncomfortable.
     """
     verdicts = {line.verdict for line in lines}
     return verdicts != {None} and verdicts.isdisjoint(BAD_VERDICTS)
 
 
 def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Callable[[Any], jax.Array]], Any] | None:
-    """Train on 8 examples, 20 steps or until the loss has halved, and split the loss there into data loss and penalty.
+    """Train on 8 examples for 20 steps or until the loss has halved, and split the loss into data loss and penalty.
 
-    Call it under `jax.enable_x64`. Of large examples 2 to 7 are enough. What `Experiment.plain` switches off is
-    off; the start is that of a run. Examples that are known by heart leave no gradient to compare.
+    Call it under `jax.enable_x64`. Large examples reduce their number to 2 to 7. `Experiment.plain` applies; the
+    initial state is that of a run. Training stops early because memorized examples have no gradient to compare.
 
     Args:
       run: the resolved run of the experiment.
-      data: its splits.
+      data: splits of its data.
 
     Returns:
-      ({"data loss": params -> scalar, "penalty": params -> scalar}, params), without the penalty where the experiment
-        has none; None where the learner has no loss.
+      ({"data loss": params -> scalar, "penalty": params -> scalar}, params), without the penalty if the experiment
+        has none; None if the learner has no loss.
     """
     experiment, flags = run.experiment, run.flags
 
@@ -90,14 +90,14 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
     learner = experiment.build(setup)
     if learner.loss is None:
         return None
-    rows = sampled_batch(data, EXAMPLES, flags.seed)
-    values = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(rows))
+    examples = sampled_batch(data, EXAMPLES, flags.seed)
+    values = sum(math.prod(x.shape[1:]) for x in jax.tree.leaves(examples))
     if values * EXAMPLES > VALUES:
-        rows = sampled_batch(data, max(2, VALUES // values), flags.seed)
-    batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, rows)
+        examples = sampled_batch(data, max(2, VALUES // values), flags.seed)
+    batch = jax.tree.map(lambda x: x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x, examples)
     state = jax.jit(learner.init)(jax.random.key(flags.seed), batch)
     if start := experiment.start(setup):
-        with jax.enable_x64(False):  # it may train a network, as distillation's teacher, that other runs find
+        with jax.enable_x64(False):  # it may train a network that other runs reuse, such as a teacher
             state = start(state)
     update, loss = jax.jit(learner.update), jax.jit(lambda state: learner.loss(state.params, state, batch)[0])
     first = loss(state)
@@ -118,21 +118,21 @@ def losses_after_burn_in(run: ResolvedRun, data: Splits) -> tuple[dict[str, Call
 
 
 def gradcheck(run: ResolvedRun) -> int:
-    """Print a line for each parameter array.
+    """Print the gradient check of each parameter array.
 
     Args:
       run: the resolved run, with the flags `gradcheck_method`, `gradcheck_h` and `gradcheck_samples`.
 
     Returns:
-      The exit status: 1 where a gradient is wrong, its error uncomfortable, or nothing could be compared.
+      The exit status: 1 if a gradient is wrong, its error uncomfortable, or nothing could be compared.
 
     Raises:
-      FlagError: a flag that draws random numbers, such as dropout, is given, or rounding swallows the step.
+      FlagError: a flag adds random numbers, such as dropout, or the step is below the rounding error.
     """
     flags = run.flags
-    for name, off in run.plain.items():
-        if name in flags.given and flags[name] != off:
-            raise FlagError(f"--{name}={flags[name]}: blurs a gradient check; allowed: --{name}={off}")
+    for name, default in run.plain.items():
+        if name in flags.given and flags[name] != default:
+            raise FlagError(f"--{name}={flags[name]}: blurs a gradient check; allowed: --{name}={default}")
     if flags.gradcheck_h is not None:
         try:
             check_step(flags.gradcheck_h, flags.gradcheck_method)
@@ -140,7 +140,7 @@ def gradcheck(run: ResolvedRun) -> int:
             raise FlagError(f"--gradcheck_{error}") from error
     data = load_data(run)
     run.check_network(data, sampled_batch(data, EXAMPLES, flags.seed))
-    bad, passed = 0, True
+    num_wrong, passed = 0, True
     with jax.enable_x64(True):
         losses_and_params = losses_after_burn_in(run, data)
         if losses_and_params is None:
@@ -159,12 +159,12 @@ def gradcheck(run: ResolvedRun) -> int:
             )
             say(f"{name}: {flags.gradcheck_method} against jax.grad, float64, after up to {BURN_IN} steps")
             _print(lines)
-            bad += sum(line.verdict in BAD_VERDICTS for line in lines)
+            num_wrong += sum(line.verdict in BAD_VERDICTS for line in lines)
             passed &= agrees(lines)
             if all(line.verdict is None for line in lines):
                 say(f"{name}: nothing was compared, so nothing was proven")
-    if bad:
-        say(f"{bad} arrays have a gradient that does not agree with its numerical gradient")
+    if num_wrong:
+        say(f"{num_wrong} arrays have a gradient that does not agree with its numerical gradient")
     elif passed:
         say("no gradient is wrong")
     return int(not passed)
@@ -182,9 +182,15 @@ def _print(lines: list[LeafCheck]) -> None:
 MODE = Mode(
     gradcheck,
     {
-        "gradcheck_method": Setting("centered", "how slopes are measured", Literal[METHODS], identity=False),
+        "gradcheck_method": Setting(
+            "centered", "finite differences: centered, one-sided, or the complex step", Literal[METHODS], identity=False
+        ),
         "gradcheck_h": Setting(
-            None, "difference step; 1e-5, for a complex step 1e-20", float | None, Range(0), identity=False
+            None,
+            "step size of the differences; by default 1e-5, for a complex step 1e-20",
+            float | None,
+            Range(0),
+            identity=False,
         ),
         "gradcheck_samples": Setting(3, "coordinates of each array", limits=Range(1), identity=False),
     },

@@ -11,7 +11,7 @@ from dlcore.modes.views import with_views
 __all__ = ["MEMBERS", "members_of", "restored"]
 
 MEMBERS = Setting(
-    (), "further runs whose probabilities are averaged with those of --run; --run=A,B,C gives them, too",
+    (), "further runs whose probabilities are averaged with those of --run; --run=A,B,C names them, too",
     tuple[str, ...], identity=False,
 )  # fmt: skip
 
@@ -26,7 +26,7 @@ def members_of(run: ResolvedRun) -> list[ResolvedRun]:
       The run itself, then its members.
 
     Raises:
-      FlagError: a folder holds no run of the experiment, or one of other classes or images.
+      FlagError: a folder holds no run of the experiment, or a run with other classes or images.
     """
     runs, spec = [run], config_of(run)["spec"]
     for folder in run.flags.get("members") or ():
@@ -50,21 +50,22 @@ def restored(runs: list[ResolvedRun], tta: str, select: str, example: Batch) -> 
       example: a batch of the first run's data.
 
     Returns:
-      (the learner, the step of the first run, the state); of an ensemble that averages probabilities.
+      (the learner, the step of the first run, the state); an ensemble averages probabilities.
 
     Raises:
-      FlagError: views or several runs are asked of what is no classifier.
+      FlagError: views or several runs are requested for a learner that is no classifier.
       FileNotFoundError: a run has no checkpoint.
     """
     learners = [run.experiment.build(run.setup(config_of(run)["spec"])) for run in runs]
-    viewed = [with_views(learner, tta, example) for learner in learners]
+    with_tta = [with_views(learner, tta, example) for learner in learners]
     if len(runs) == 1:
-        return viewed[0], *restore_state(runs[0], viewed[0], example, select)
+        return with_tta[0], *restore_state(runs[0], with_tta[0], example, select)
     try:
-        joined = ensemble(viewed, example)
+        mean_learner = ensemble(with_tta, example)
     except ValueError as error:
         raise FlagError(f"--{error}") from None
     steps, states = zip(
-        *(restore_state(run, learner, example, select) for run, learner in zip(runs, viewed, strict=True)), strict=True
+        *(restore_state(run, learner, example, select) for run, learner in zip(runs, with_tta, strict=True)),
+        strict=True,
     )
-    return joined, steps[0], states
+    return mean_learner, steps[0], states

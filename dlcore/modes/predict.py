@@ -1,4 +1,4 @@
-"""`--mode=predict`: use a finished or a running training's checkpoint on files, or draw from it."""
+"""`--mode=predict`: apply the checkpoint of a finished or running training to files, or sample from it."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,28 +16,28 @@ __all__ = ["MODE", "predict_files"]
 
 
 def predict_files(run: ResolvedRun) -> None:
-    """Print predictions for the files that `--input` names, or for what is drawn without, as text or JSON.
+    """Print predictions for the files of `--input`, or samples without it, as text or JSON.
 
     Args:
       run: the resolved run, with the flags `input`, `format` and `output`.
 
     Raises:
-      FlagError: `--input` is missing and the experiment draws nothing, or given and it predicts nothing of files; there
-        is no such run; or the experiment writes no files.
+      FlagError: `--input` is missing and the experiment draws no samples, or given and it reads no files; there is no
+        such run; or the experiment writes no files.
     """
     experiment, flags = run.experiment, run.flags
     if experiment.describe is None or (experiment.inputs is None and experiment.drawn is None):
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
-    read = experiment.drawn if flags.input is None else experiment.inputs
-    if read is None and flags.input is None:
+    read_inputs = experiment.drawn if flags.input is None else experiment.inputs
+    if read_inputs is None and flags.input is None:
         raise FlagError("--input: missing; allowed: --mode=predict --input=FILE_OR_FOLDER")
-    if read is None:
+    if read_inputs is None:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no files; allowed: --mode=predict without it")
     if flags.output is not None and experiment.write is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
     example = run.example(spec)
-    source, names = read(flags, spec)
+    source, names = read_inputs(flags, spec)
     learner, _, state = restored(members_of(run), flags.tta, flags.select, example)
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
     rows = experiment.describe(outputs, spec)
@@ -55,8 +55,10 @@ def predict_files(run: ResolvedRun) -> None:
 MODE = Mode(
     predict_files,
     {
-        "input": Setting(None, "a file or a folder; what generates draws without", str | None, identity=False),
-        "output": Setting(None, "a folder for pictures and masks of what is predicted", str | None, identity=False),
+        "input": Setting(
+            None, "a file or a folder; generative models draw samples without it", str | None, identity=False
+        ),
+        "output": Setting(None, "a folder for pictures and masks of the predictions", str | None, identity=False),
         "tta": TTA,
         "members": MEMBERS,
         "format": Setting("text", "how to print", Literal["text", "json"], identity=False),

@@ -1,7 +1,7 @@
-"""`--mode=profile`: run a few training steps under jax's profiler, and list the operations that take longest.
+"""`--mode=profile`: run a few training steps under jax's profiler, and list the slowest operations.
 
-The folder `profile` of the run gets the trace (open the .trace.json.gz at ui.perfetto.dev, or the folder with xprof),
-profile.json with a row an operation, and profile.html. Nothing is trained: the steps start from a fresh state.
+The run's folder `profile` gets the trace (open the .trace.json.gz at ui.perfetto.dev, or the folder with xprof),
+profile.json with one row per operation, and profile.html. Nothing is saved: the steps start from an initial state.
 """
 
 import shutil
@@ -29,12 +29,12 @@ from dlcore.run.step import Program
 
 __all__ = ["MODE", "profile"]
 
-WARM = 3
+WARMUP_STEPS = 3
 TOP = 10
 
 
 def profile(run: ResolvedRun) -> int:
-    """Trace some training steps, and print the ten operations that take longest.
+    """Trace some training steps, and print the ten slowest operations.
 
     Args:
       run: the resolved run, with the flag `profile_steps`.
@@ -56,23 +56,23 @@ def profile(run: ResolvedRun) -> int:
     run.check_network(data, batch)
     program = Program(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
     carry = program.split(program.init(batch, run.experiment.start(setup)))
-    began = time.perf_counter()
+    started = time.perf_counter()
     program.compile()
-    compiling = time.perf_counter() - began
+    compiling = time.perf_counter() - started
     steps = run.flags.profile_steps
-    batches = [program.put(batch_at(pipelines, t)) for t in range(WARM + steps)]
-    for t in range(WARM):
+    batches = [program.put(batch_at(pipelines, t)) for t in range(WARMUP_STEPS + steps)]
+    for t in range(WARMUP_STEPS):
         carry = jax.block_until_ready(program.step(carry, batches[t]))
     trace = folder / "trace"
     shutil.rmtree(trace, ignore_errors=True)
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level, options.host_tracer_level = 0, 2
     with jax.profiler.trace(str(trace), profiler_options=options):
-        began = time.perf_counter()
-        for t in range(WARM, WARM + steps):
+        started = time.perf_counter()
+        for t in range(WARMUP_STEPS, WARMUP_STEPS + steps):
             carry = program.step(carry, batches[t])
         jax.block_until_ready(carry)
-        seconds = (time.perf_counter() - began) / steps
+        seconds = (time.perf_counter() - started) / steps
     times = trace_times(trace)
     if not times:
         raise ValueError(f"the profiler saw no operation of this program; its trace is in {trace}")
@@ -89,7 +89,7 @@ def _row(row: HotOperation) -> dict[str, str]:
         "operation": row.name,
         "module": row.module or "–",
         "phase": row.phase,
-        "ms a step": f"{row.seconds * 1e3:.3f}",
+        "ms per step": f"{row.seconds * 1e3:.3f}",
         "share": f"{100 * row.share:.1f} %",
         "GFLOPs": f"{row.flops / 1e9:.3f}" if row.flops else "–",
         "moves": readable(row.bytes) if row.bytes else "–",
@@ -112,16 +112,16 @@ def _write(
         say("  ".join(f"{row[name]:{width}}" for name, width in widths.items()).rstrip())
     total = sum(row.seconds for row in rows)
     phases = {p: sum(r.seconds for r in rows if r.phase == p) / total for p in ("forward", "backward", "other")}
-    of_each = {phase: f"{100 * fraction:.0f} %" for phase, fraction in phases.items()}
+    phase_fractions = {phase: f"{100 * fraction:.0f} %" for phase, fraction in phases.items()}
     summary = (
         f"{seconds * 1e3:.2f} ms a step under the profiler, compiled in {compiling:.1f} s; {len(rows)} operations, "
-        f"{', '.join(' '.join(pair) for pair in of_each.items())} of their time"
+        f"{', '.join(' '.join(pair) for pair in phase_fractions.items())} of their time"
     )
     roof = (
-        "The roof is what the maker publishes for bfloat16 products and for the memory."
+        "The roof is the published peak of bfloat16 products and of the memory."
         if has_peak
-        else "The roof is what one product and one addition were measured to reach on this device; operations whose "
-        "data stay in its caches can be faster."
+        else "The roof is the measured speed of one product and one addition on this device; operations whose data "
+        "stay in its caches can be faster."
     )
     trace = max((folder / "trace").rglob("*.trace.json.gz"))
     say(summary)
@@ -144,7 +144,7 @@ def _write(
         render(
             f"{run.experiment.name}: profile",
             [table(top_rows, title=title, note=caption), memory_panel(memory, set(run.flags))],
-            cards | of_each,
+            cards | phase_fractions,
             subtitle=summary,
             details=details,
         )

@@ -10,13 +10,13 @@ __all__ = ["ReportContext"]
 
 
 class ReportContext(NamedTuple):
-    """Argument of the functions that make report panels: an experiment's, and hooks' `panels(context)`.
+    """Argument of functions that build report panels: an experiment's `panels`, and hooks' `panels(context)`.
 
     Args:
       history: rows of metrics.jsonl.
-      numbers: the test split's metrics that are single numbers; None for one that had no examples.
+      numbers: the test split's scalar metrics; None for a metric without examples.
       arrays: the test split's metrics that are arrays.
-      outputs: `predict` over the test split, or over `Splits.shown` where the data has one.
+      outputs: outputs of `predict` for the test split, or for `Splits.shown` if the data have it.
       state: the learner's state at the test.
       data: the run's splits.
       spec: `Splits.spec` and `train_size`.

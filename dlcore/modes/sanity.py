@@ -1,17 +1,16 @@
-"""`--mode=sanity`: the checks of a careful researcher before training.
+"""`--mode=sanity`: sanity checks before training.
 
-1. the loss starts where theory puts it (log C for softmax over C classes);
-2. it rises with the strength of the penalty;
-3. twenty examples can be memorized in at most 1,000 steps, with regularization and augmentation off;
+1. the initial loss has its theoretical value (log C for softmax over C classes);
+2. the loss rises with the strength of the penalty;
+3. the learner overfits twenty examples in at most 1,000 steps, without regularization and augmentation;
 4. the gradient agrees with centered differences in float64, at sampled coordinates of every leaf (--mode=gradcheck
    prints them);
-5. a short training lifts validation above chance: if it does not, labels do not belong to their images;
-6. with shuffled labels, in training and in validation, accuracy stays at chance: if it does not, labels leak.
+5. a short training raises the validation accuracy above chance; otherwise labels do not match their images;
+6. with shuffled training and validation labels, accuracy stays at chance; otherwise labels leak.
 
-The first two are of the learner's own initial values; trainings and the gradient start as --mode=train does, from
-weights where the settings give some. Examples are drawn by seed from all classes in turn. Chance is the share of the
-largest class; an accuracy is above it where a binomial count exceeds it with a probability of 3.2e-5, that of 4 sigma
-of a normal distribution.
+The first two use the learner's initial parameters; the others start as --mode=train does, possibly from given weights.
+Examples are sampled by seed, stratified by class. Chance is the fraction of the largest class; an accuracy is above
+chance if a binomial count exceeds it with a probability of at most 3.2e-5, that of 4 sigma of a normal distribution.
 """
 
 import itertools
@@ -47,13 +46,13 @@ SIGMAS = 4.0
 
 
 class Check(NamedTuple):
-    """One line of the table.
+    """Result of one check.
 
     Args:
       name: name of the check.
       measured: text of the measured value.
       expected: text of the values that pass.
-      passed: None where the check does not apply.
+      passed: whether it passed; None if it does not apply.
     """
 
     name: str
@@ -69,11 +68,11 @@ def _one_device() -> Placement:
 
 
 class Bench:
-    """Learners of one experiment under changed settings.
+    """Learners of one experiment with changed settings.
 
     Args:
       run: the resolved run of the experiment.
-      data: its splits.
+      data: splits of its data.
     """
 
     def __init__(self, run: ResolvedRun, data: Splits):
@@ -81,11 +80,11 @@ class Bench:
         self.spec = run.setup_of(data).spec
 
     def setup(self, *, steps: int | None = None, **changes: Any) -> Setup:
-        """Put together what the learner is built from.
+        """Build the setup of the learner.
 
         Args:
           steps: length of the training; None for that of the run.
-          **changes: settings in place of the run's.
+          **changes: settings that replace the run's.
 
         Returns:
           The setup, for jit.
@@ -105,16 +104,16 @@ class Bench:
         return self.run.experiment.build(self.setup(**changes))
 
     def train(self, train: Any, batch_size: int, steps: int, **options: Any) -> tuple[Learner, Result]:
-        """Train without regularization and augmentation, on one device, from where the run would start.
+        """Train without regularization and augmentation, on one device, from the run's initial state.
 
         Args:
           train: a source, or a dict of sources.
-          batch_size: examples a step, times the batch ratio of each of several sources.
+          batch_size: examples per step, times the batch ratio of each of several sources.
           steps: length of the training.
           **options: arguments of `fit`.
 
         Returns:
-          (the learner, what `fit` returns).
+          (learner, result of `fit`).
         """
         experiment, seed = self.run.experiment, self.run.flags.seed
         setup = self.setup(steps=steps, **self.run.plain)
@@ -132,7 +131,7 @@ class Bench:
         return learner, result
 
     def initial_loss(self, learner: Learner) -> float:
-        """Loss at initialization on one batch.
+        """Compute the loss at initialization on one batch.
 
         Args:
           learner: learner with a loss.
@@ -176,8 +175,8 @@ def _check_regularization(bench: Bench) -> Check:
 
 
 def _check_overfit(bench: Bench) -> Check:
-    enough = bench.run.experiment.overfit
-    if enough is None:
+    max_loss = bench.run.experiment.overfit
+    if max_loss is None:
         return Check(f"overfits {TINY} examples", "–", "the experiment's loss does not go to 0", None)
     data, seed = bench.data, bench.run.flags.seed
 
@@ -188,7 +187,7 @@ def _check_overfit(bench: Bench) -> Check:
     count = data._replace(train=tiny).train_size
 
     def memorized(loss: float, accuracy: float = 1.0) -> bool:
-        return loss < enough and accuracy == 1.0
+        return loss < max_loss and accuracy == 1.0
 
     def stop(step: int, state: Any, metrics: dict) -> Any:
         scores = {name: metrics[f"train/{name}"] for name in ("loss", "accuracy") if f"train/{name}" in metrics}
@@ -200,7 +199,7 @@ def _check_overfit(bench: Bench) -> Check:
     return Check(
         f"overfits {count} examples",
         f"loss {last['loss']:.2e}{extra} at step {last['step']}",
-        f"loss < {enough:g}, accuracy 1",
+        f"loss < {max_loss:g}, accuracy 1",
         memorized(last["loss"], last.get("accuracy", 1.0)),
     )
 
@@ -219,20 +218,20 @@ def _check_gradient(bench: Bench) -> Check:
 
 
 def above_chance(label: np.ndarray) -> float | None:
-    """Find the largest accuracy that chance explains.
+    """Compute the largest accuracy that chance explains.
 
     Args:
-      label: [N] int of the examples that are measured.
+      label: [N] int, labels of the evaluated examples.
 
     Returns:
-      k / N, where a guess that is right with the share of the largest class is right more than k times with a
-      probability of at most 3.2e-5; None where even N right answers are likelier than that.
+      k / N such that guesses, correct with the fraction of the largest class, are correct more than k times with a
+      probability of at most 3.2e-5; None if even N correct guesses are more probable.
     """
     from scipy.stats import binom, norm
 
     majority = np.bincount(label).max() / len(label)
-    most = int(binom.isf(norm.sf(SIGMAS), len(label), majority))
-    return most / len(label) if most < len(label) else None
+    quantile = int(binom.isf(norm.sf(SIGMAS), len(label), majority))
+    return quantile / len(label) if quantile < len(label) else None
 
 
 def _check_labels(bench: Bench, shuffled: bool) -> Check:
@@ -244,12 +243,12 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
     if classes > MANY_CLASSES and not shuffled:
         return Check(name, "–", f"{SHUFFLED_STEPS} steps say little of {classes} classes", None)
     train, valid = data.train, data.valid
-    if "video" in valid.arrays:  # clips of one video are no independent draws: one of each
+    if "video" in valid.arrays:  # clips of one video are not independent: keep one of each
         valid = valid.subset(np.unique(valid.arrays["video"], return_index=True)[1])
     bound = above_chance(valid.arrays["label"])
     if bound is None:
         return Check(name, "–", f"{len(valid)} validation examples cannot tell from chance", None)
-    # Validation labels are shuffled too: a cluster of images that got one wrong label may happen to get its own.
+    # Validation labels are shuffled too: a cluster of images may keep its true labels by chance.
     if shuffled:
         train, valid = map_sources(_shuffled(flags.seed), train, {}), shuffle_labels(valid, flags.seed + 1)
     batch_size = min(flags.batch_size, data.train_size)
@@ -260,7 +259,7 @@ def _check_labels(bench: Bench, shuffled: bool) -> Check:
 
 
 def _shuffled(seed: int) -> Callable[[Source, int], Source]:
-    """Shuffle the labels of a source that has some."""
+    """Build the function that shuffles the labels of a source, if it has labels."""
     return lambda source, _: shuffle_labels(source, seed) if "label" in source.arrays else source
 
 
@@ -273,17 +272,17 @@ def _check_shuffled(bench: Bench) -> Check:
 
 
 CHECKS = (_check_initial, _check_regularization, _check_overfit, _check_gradient, _check_true, _check_shuffled)
-"""Functions Bench -> Check, in the order of the table."""
+"""Functions Bench -> Check, in order."""
 
 
 def sanity(run: ResolvedRun) -> int:
-    """Print the table of checks.
+    """Run the checks and print a table.
 
     Args:
       run: the resolved run of the experiment.
 
     Returns:
-      The exit status: 1 where a check failed.
+      The exit status: 1 if a check failed.
     """
     data = load_data(run, run.flags.replace(**run.plain))
     run.check_network(data, sampled_batch(data, run.flags.batch_size, run.flags.seed))

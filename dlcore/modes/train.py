@@ -35,17 +35,17 @@ from dlcore.run.step import Program
 __all__ = ["MODE", "Prepared", "fit_arguments", "prepare", "train", "train_page"]
 
 SOURCES = "sources.json"
-SHOWN = 5
-"""Changed files that are named."""
+MAX_NAMED_FILES = 5
+"""Largest number of changed files that a warning names."""
 
 
 def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any]:
-    """Collect the arguments of `fit` that decide what is learned and measured; a search trains with the same.
+    """Collect the arguments of `fit` for training and evaluation, which a search shares.
 
     Args:
       run: the resolved run of the experiment.
       setup: facts that its learner is built from.
-      data: its splits.
+      data: splits of its data.
 
     Returns:
       {argument: value}.
@@ -67,7 +67,7 @@ def fit_arguments(run: ResolvedRun, setup: Setup, data: Splits) -> dict[str, Any
 
 
 def _early_stopping(run: ResolvedRun, setup: Setup, data: Splits) -> list[EarlyStopping]:
-    """The hook that `--patience` asks for."""
+    """Build the hook of `--patience`."""
     patience, monitor = run.flags.patience, run.experiment.monitor
     if not patience:
         return []
@@ -77,7 +77,7 @@ def _early_stopping(run: ResolvedRun, setup: Setup, data: Splits) -> list[EarlyS
 
 
 def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlateau]:
-    """The hook that `--schedule=plateau` asks for."""
+    """Build the hook of `--schedule=plateau`."""
     flags, experiment = run.flags, run.experiment
     if flags.get("schedule") != "plateau" or flags.get("milestones") is not None:
         return []
@@ -90,7 +90,7 @@ def _plateau(run: ResolvedRun, setup: Setup, data: Splits) -> list[ReduceOnPlate
 
 
 def train(run: ResolvedRun) -> int:
-    """Train, or resume, and report; say so where the run is finished already.
+    """Train or resume, and report; print a message if the run is finished already.
 
     Args:
       run: the resolved run of the experiment.
@@ -119,7 +119,7 @@ def train(run: ResolvedRun) -> int:
 
 
 def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
-    """Find the finished run of another page, or train it, as a command of its own would.
+    """Find the finished run of another page, or train it as its command would.
 
     Args:
       name: name of the page, such as generative.autoencoder_kl.
@@ -139,7 +139,7 @@ def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
 
 
 def _is_finished(run: ResolvedRun) -> bool:
-    """Whether there is nothing to do, and say so; the folder must be of the same settings."""
+    """Return whether the run is finished, and print a message if so; the folder must have the same settings."""
     config = run.config()
     if config is None:
         return False
@@ -151,13 +151,13 @@ def _is_finished(run: ResolvedRun) -> bool:
 
 
 class Prepared(NamedTuple):
-    """Data and learner of a new run, checked before its folder is made.
+    """Data and learner of a new run, checked before its folder is created.
 
     Args:
       data: the splits.
-      known: keys of what the weights that it starts from were trained on, for `write_data`.
-      learner: learner that was traced; training it traces its functions no second time. None where nothing was.
-      notes: lines of the experiment to print before training; None where they were not asked for.
+      known: keys of the training examples of its initial weights, for `write_data`.
+      learner: the traced learner, whose functions training does not trace again. None if nothing was traced.
+      notes: messages of the experiment before training; None if they were not computed.
     """
 
     data: Splits
@@ -167,19 +167,19 @@ class Prepared(NamedTuple):
 
 
 def prepare(run: ResolvedRun) -> Prepared:
-    """Load the data of a run that begins, and check all that can be checked before anything is compiled or written.
+    """Load the data of a new run, and check everything that can be checked before compiling and writing.
 
-    `init`, `update` and, of the validation and the test split, `evaluate` are traced: a split of another form is an
-    error here, not after the training.
+    `init`, `update`, and `evaluate` on the validation and the test split are traced: a malformed split is an error
+    here, not after the training.
 
     Args:
       run: the resolved run of the experiment.
 
     Returns:
-      The data, and what the weights that the run starts from were trained on.
+      The data, and the training examples of the initial weights.
 
     Raises:
-      FlagError: settings fit neither each other nor the data, or weights were trained on what is tested.
+      FlagError: settings do not fit each other or the data, or the initial weights were trained on test examples.
       ValueError: weights or data cannot be used.
     """
     origins = origins_of(run)
@@ -208,7 +208,7 @@ def _is_resumed(run: ResolvedRun) -> bool:
 
 
 def _resumed(run: ResolvedRun) -> Prepared:
-    """The data of a run that goes on, normalized as when it began: the weights that it began with are not needed."""
+    """Load the data of a resumed run, normalized as at its beginning; its initial weights are not needed."""
     config, data = run.config(), run.experiment.data(run.flags)
     spec = data.spec | {name: config["spec"][name] for name in ("mean", "std") if name in config["spec"]}
     lines = check_resumed(run, config, data)
@@ -258,17 +258,17 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
 
 
 def _note_changed_code(folder: Path) -> None:
-    """Record the digests of the code, and say which files changed since the run that is resumed began."""
-    path, now = folder / SOURCES, provenance.sources()
-    before = read_json(path) if path.exists() else {}
-    if changed := sorted(name for name in before.keys() & now.keys() if before[name] != now[name]):
-        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-        say(f"warning: the code changed since this run began: {', '.join(changed[:SHOWN])}{more}")
-    write_json(path, {**now, **before})
+    """Record the digests of the code, and warn about files that changed since the resumed run began."""
+    path, digests = folder / SOURCES, provenance.sources()
+    old_digests = read_json(path) if path.exists() else {}
+    if changed := sorted(name for name in old_digests.keys() & digests.keys() if old_digests[name] != digests[name]):
+        more = f" and {len(changed) - MAX_NAMED_FILES} more" if len(changed) > MAX_NAMED_FILES else ""
+        say(f"warning: the code changed since this run began: {', '.join(changed[:MAX_NAMED_FILES])}{more}")
+    write_json(path, {**digests, **old_digests})
 
 
 def _check_finished(run: ResolvedRun, config: dict) -> None:
-    """Say where the data of a finished run has changed; where it cannot be read any more, nothing is known."""
+    """Report changes of a finished run's data; none if the data can no longer be read."""
     try:
         data = run.experiment.data(run.flags)
     except (OSError, ValueError):
@@ -282,7 +282,7 @@ def _check_finished(run: ResolvedRun, config: dict) -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    barrier("an earlier run")  # all have seen that it had finished
+    barrier("an earlier run")  # all processes know that it had finished
     if is_first():
         number = 1
         while (old := folder.with_name(f"{folder.name}.old{number}")).exists():

@@ -1,4 +1,4 @@
-"""Views of a classifier's images, for the modes that measure and predict."""
+"""Test-time augmentation for the modes evaluate and predict."""
 
 from dlcore.evaluators.test_time_augmentation import Views, test_time_augmentation
 from dlcore.experiment.setting import FlagError, Setting

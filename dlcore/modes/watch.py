@@ -1,7 +1,7 @@
-"""`--watch`: a snapshot of the network every so many steps, saved with the checkpoint and shown in the report.
+"""`--watch`: periodic snapshots of the network, saved with the checkpoint and shown in the report.
 
-A snapshot costs one update, one gradient and one forward pass of a training batch: every 100 steps under 3 % of the
-time.
+A snapshot costs one update, one gradient and one forward pass of a training batch: under 3 % of the time at every 100
+steps.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Watch:
     Args:
       learner: the learner, without a mapped axis.
       batch: a batch of training data, the same for every snapshot.
-      every: the fewest steps between two snapshots; they are taken at log steps.
+      every: least number of steps between two snapshots, which are taken at log steps.
 
     Raises:
       ValueError: `every` is below 1.
@@ -44,7 +44,7 @@ class Watch:
         self._snapshot = jax.jit(lambda state, batch: snapshot(learner, state, batch))
 
     def __call__(self, step: int, state: Any, metrics: dict[str, float]) -> None:
-        """Take a snapshot where it is due, and print findings of a new kind.
+        """Take a snapshot if one is due, and print findings of a new kind.
 
         Args:
           step: step of the run.
@@ -54,15 +54,15 @@ class Watch:
         if step < self.memory["next"]:
             return
         measures = jax.device_get(self._snapshot(state, self.batch))
-        new = {"step": step, **jax.tree.map(lambda x: np.asarray(x).tolist(), measures)}
-        known_kinds = {finding.kind for old in self.memory["snapshots"] for finding in findings(old)}
-        for finding in findings(new):
-            if finding.kind not in known_kinds and finding.kind != "updates":
+        latest = {"step": step, **jax.tree.map(lambda x: np.asarray(x).tolist(), measures)}
+        reported_kinds = {finding.kind for old in self.memory["snapshots"] for finding in findings(old)}
+        for finding in findings(latest):
+            if finding.kind not in reported_kinds and finding.kind != "updates":
                 say(f"step {step}: {finding.message}")
-        self.memory = {"snapshots": [*self.memory["snapshots"], new], "next": step + self.every}
+        self.memory = {"snapshots": [*self.memory["snapshots"], latest], "next": step + self.every}
 
     def panels(self, context: ReportContext) -> list[Panel]:
-        """Panels of the snapshots, for the report.
+        """Show the snapshots in the report.
 
         Args:
           context: context of the finished run.
@@ -74,7 +74,7 @@ class Watch:
 
 
 def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
-    """List the kernels in the order in which `predict` reads them.
+    """List the kernels in the order of their use in `predict`.
 
     Args:
       learner: the run's learner.
@@ -82,7 +82,7 @@ def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
       batch: a training batch.
 
     Returns:
-      Their paths; kernels that `predict` never reads are left out.
+      Paths of the kernels; those that `predict` never reads are left out.
     """
     names = [path for path, _ in leaf_paths(state.params)]
     leaves, tree = jax.tree.flatten(state.params)
@@ -95,7 +95,7 @@ def kernels_in_order(learner: Learner, state: Any, batch: Any) -> list[str]:
 
 
 def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
-    """Make the hook of `--watch`.
+    """Build the hook of `--watch`.
 
     Args:
       run: the resolved run; its flag `watch` is the number of steps between snapshots, 0 for none.
@@ -103,7 +103,7 @@ def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
       batch: a training batch.
 
     Returns:
-      The hook in a list; an empty list where the flag is 0.
+      The hook in a list; an empty list if the flag is 0.
 
     Raises:
       ValueError: there are several processes.

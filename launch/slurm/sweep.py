@@ -29,17 +29,17 @@ from dlcore.extras import MissingPackage, require
 from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
-from dlcore.search.__main__ import OWN as SEARCH
+from dlcore.search.__main__ import SETTINGS as SEARCH
 from dlcore.search.metric import sense_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, parse_space
 from dlcore.search.trials import Trial, experiment_of, run_of
 from launch.slurm.trial import SCORE, TRIAL, TrialJob
 
-__all__ = ["OWN", "main", "sweep"]
+__all__ = ["SETTINGS", "main", "sweep"]
 
 METHODS = ("grid", "random", "latin", "sobol")
-OWN = {
+SETTINGS = {
     "method": Setting("random", "how trials are chosen", Literal[METHODS]),
     **{name: SEARCH[name] for name in ("trials", "points", "search_seed", "metric", "better", "out")},
     "jobs": Setting(8, "jobs at once", limits=Range(1)),
@@ -64,7 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(__doc__.strip() + "\n\n" + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in OWN.items()))
+        print(
+            __doc__.strip()
+            + "\n\n"
+            + "\n".join(f"  --{n}  {s.help} (default {s.default})" for n, s in SETTINGS.items())
+        )
         return 0 if argv else 2
     try:
         return sweep(argv[0], argv[1:])
@@ -91,7 +95,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
       ValueError: no trial has a finite score.
     """
     require("submitit", what="launch.slurm.sweep")
-    own, axes, argv = _take_apart(words)
+    own, axes, argv = _split_arguments(words)
     space = parse_space(axes)
     experiment = experiment_of(module)
     flags = resolve(experiment, argv)
@@ -117,12 +121,12 @@ def sweep(module: str, words: Sequence[str]) -> int:
     return _finish(module, dataclasses.replace(experiment, monitor_mode=mode), own, space, argv, metric, folder, rows)
 
 
-def _take_apart(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
+def _split_arguments(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
     """(the sweep's own flags, words of the space, flags of the experiment)."""
     own, axes, rest = [], [], []
     for word in words:
-        (axes if not word.startswith("-") else own if word.lstrip("-").split("=")[0] in OWN else rest).append(word)
-    return parse({"sweep": OWN}, own), axes, rest
+        (axes if not word.startswith("-") else own if word.lstrip("-").split("=")[0] in SETTINGS else rest).append(word)
+    return parse({"sweep": SETTINGS}, own), axes, rest
 
 
 def _draw(own: Flags, space: Space) -> list[dict]:

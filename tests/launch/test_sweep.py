@@ -135,7 +135,7 @@ def test_a_job_is_pickled_without_its_process(tmp_path):
 @pytest.mark.slow
 def test_submitit_starts_a_pre_empted_trial_again(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    own, _, _ = sweep._take_apart(["--cluster=local", "--jobs=1", "--hours=1"])
+    own, _, _ = sweep._split_arguments(["--cluster=local", "--jobs=1", "--hours=1"])
     folder = tmp_path / "trial0"
     folder.mkdir()
 
@@ -184,11 +184,11 @@ def test_a_sweep_scores_its_trials_and_goes_on(tmp_path, monkeypatch, capsys):
 
 def test_draws_are_those_of_the_search():
     words = ["a=uniform:0:1", "--method=random", "--trials=3", "--search_seed=5", "--model=mlp"]
-    own, axes, rest = sweep._take_apart(words)
+    own, axes, rest = sweep._split_arguments(words)
     assert (axes, rest) == (["a=uniform:0:1"], ["--model=mlp"])
     space = sweep.parse_space(axes)
     assert sweep._draw(own, space) == sweep.spaces.random(space, 3, 5)
-    own, _, _ = sweep._take_apart(["--method=grid", "--points=4"])
+    own, _, _ = sweep._split_arguments(["--method=grid", "--points=4"])
     assert [row["a"] for row in sweep._draw(own, space)] == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 

@@ -1,16 +1,16 @@
-"""`--mode=plan`: will an experiment's training step fit a machine that is not there, and over which mesh is it fastest?
+"""`--mode=plan`: does an experiment's training step fit a machine that is not at hand, and which mesh is fastest?
 
     python -m experiments.recipes.vit_l16 --mode=plan --topology=v5e:4x4 --precision=bf16 --batch_size=512
 
-For each mesh and rule: memory of a device by kind, FLOPs with loops counted in full, bytes sent by each kind of
-collective, and a bound on the time (`dlcore.modes.plan.topology`). The best is the fastest of those that fit.
+For each mesh and rule: memory per device by kind, FLOPs with all loop iterations, bytes sent by each kind of
+collective, and a lower bound of the time (`dlcore.modes.plan.topology`). The best is the fastest that fits.
 
-    TPU    libtpu compiles the step ahead of time: it fits where the compiler says so. Temporaries are its own plan.
-    GPU    state and batch are exact; temporaries are what XLA plans for as many simulated CPU devices, which stores
-           more and has no bfloat16 of its own: an upper estimate. state + batch + estimate <= limit: fits; state +
-           batch > limit: does not fit; between them: unknown.
+    TPU    libtpu compiles the step ahead of time and decides whether it fits. Temporaries are the compiler's plan.
+    GPU    state and batch are exact; temporaries are XLA's plan for simulated CPU devices, an upper estimate, because
+           a CPU stores more and has no native bfloat16. state + batch + estimate <= limit: fits; state + batch >
+           limit: does not fit; otherwise: unknown.
 
-The data need not be there if the experiment describes them (`Experiment.planned`). Nothing is trained; plan.html and
+The data need not exist if the experiment describes them (`Experiment.planned`). Nothing is trained; plan.html and
 plan.json are written to the run's folder.
 """
 
@@ -43,13 +43,13 @@ __all__ = ["compiled_cases", "plan", "planned_batch"]
 
 
 def plan(run: ResolvedRun) -> int:
-    """Print and write what a step takes on each topology, mesh and rule.
+    """Print and write the cost of a training step on each topology, mesh and rule.
 
     Args:
       run: the resolved run, with the flags `topology`, `meshes` and `rules`.
 
     Returns:
-      The exit status: 1 where nothing fits one of the topologies.
+      The exit status: 1 if nothing fits one of the topologies.
 
     Raises:
       FlagError: a flag is missing or its value is not allowed.
@@ -60,7 +60,7 @@ def plan(run: ResolvedRun) -> int:
         raise FlagError("--topology: missing; allowed: v5e:4x4, h100:8 or the like, several with commas")
     if flags.spmd != "jit":
         raise FlagError(f"--spmd={flags.spmd}: not for --mode=plan; allowed: jit")
-    # leave an accelerator of this machine alone, and libtpu out of this process
+    # keep this process off the accelerator, and free of libtpu
     jax.config.update("jax_platforms", "cpu")
     topologies = [topology_of(name.strip()) for name in flags.topology.split(",")]
     cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
@@ -70,7 +70,7 @@ def plan(run: ResolvedRun) -> int:
     spec, batch = planned_batch(run)
     plans = []
     for topology, pairs in zip(topologies, cases, strict=True):
-        say(f"{run.experiment.name} on {topology.name}: {len(pairs)} to compile" + TAKES[topology.platform])
+        say(f"{run.experiment.name} on {topology.name}: {len(pairs)} to compile" + COMPILE_TIME[topology.platform])
         facts, rows = {}, []
         for measures in compiled_cases(run, spec, batch, topology, pairs):
             if "mesh" not in measures:
@@ -95,17 +95,17 @@ def plan(run: ResolvedRun) -> int:
     return int(not all(any(row["verdict"] != "does not fit" for row in p["rows"]) for p in plans))
 
 
-TAKES = {"tpu": " (a TPU's compiler takes minutes for a large model)", "gpu": "", "cpu": ""}
+COMPILE_TIME = {"tpu": " (a TPU's compiler takes minutes for a large model)", "gpu": "", "cpu": ""}
 
 
 def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
-    """Shapes of a training batch, without the data where the experiment knows them.
+    """Return the shapes of a training batch, without loading the data if the experiment describes them.
 
     Args:
       run: the resolved run, with the flag `batch_size`.
 
     Returns:
-      (spec, the batch of ShapeDtypeStructs).
+      (spec, batch of ShapeDtypeStructs).
     """
     planned, rows = run.experiment.planned(run.flags), run.flags.batch_size
     if planned is not None:
@@ -120,7 +120,7 @@ def planned_batch(run: ResolvedRun) -> tuple[dict, Any]:
 
 
 def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology, cases: list) -> Iterator[dict]:
-    """Compile a training step for some meshes and rules, in a process of its own.
+    """Compile a training step for some meshes and rules, in a separate process.
 
     Args:
       run: the resolved run of the experiment.
@@ -130,10 +130,11 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
       cases: (mesh, rule) pairs.
 
     Yields:
-      First `dlcore.modes.plan.worker.step_facts`, then `dlcore.modes.plan.worker.measure` of each case.
+      First the result of `dlcore.modes.plan.worker.step_facts`, then of `dlcore.modes.plan.worker.measure` for each
+      case.
 
     Raises:
-      ValueError: the process failed; the message is the last line of its errors.
+      ValueError: the process failed; the message is the last line of its stderr.
     """
     task = {
         "file": str(Path(run.experiment.file).resolve()),
@@ -168,7 +169,7 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
 
 
 def _environment(topology: Topology) -> dict[str, str]:
-    """Environment of the process that compiles: no accelerator, and as many simulated devices as the topology has."""
+    """Build the environment of the compiling process: no accelerator, and one simulated device per topology device."""
     flags = [f for f in os.environ.get("XLA_FLAGS", "").split() if "xla_force_host_platform_device_count" not in f]
     flags.append(f"--xla_force_host_platform_device_count={topology.devices}")
     return {

@@ -1,4 +1,4 @@
-"""Tables of `--mode=plan`, printed and as HTML: a line for each mesh and rule, the best marked."""
+"""Tables of `--mode=plan`, as text and as HTML: one row for each mesh and rule, the best marked."""
 
 import math
 from typing import Any
@@ -18,9 +18,9 @@ FITS, NOT, UNKNOWN = "fits", "does not fit", "unknown"
 
 
 def row_of(topology: Topology, facts: dict, measures: dict, batch_size: int) -> dict[str, Any]:
-    """Combine what was measured of one mesh and rule into a row, all of one device.
+    """Combine the measurements of one mesh and rule into a row, per device.
 
-    Products are split over the mesh's other axes too; over `model` under a tensor rule.
+    Matrix products are split over all axes of the mesh, over `model` only under a tensor rule.
 
     Args:
       topology: the machine's topology.
@@ -34,28 +34,30 @@ def row_of(topology: Topology, facts: dict, measures: dict, batch_size: int) -> 
     axes = {name.strip(): int(size) for name, size in (part.split(":") for part in measures["mesh"].split(","))}
     data = axes.pop(DATA, 1)
     data = data if batch_size % data == 0 else 1
-    split = data * math.prod(size for name, size in axes.items() if name != MODEL or "tensor" in measures["rule"])
+    num_parts = data * math.prod(size for name, size in axes.items() if name != MODEL or "tensor" in measures["rule"])
     row = {
         "mesh": measures["mesh"],
         "rule": measures["rule"],
         **measures["bytes"],
-        "flops": facts["flops"] / split,
+        "flops": facts["flops"] / num_parts,
         "activations": None if facts["activations"] is None else facts["activations"] / data,
         "compile_seconds": measures["compile_seconds"],
     }
     if "temporaries" not in measures:
-        short = {"needs": measures.get("needs"), "has": measures.get("has"), "failed": measures.get("failed")}
-        return {**row, **short, "verdict": UNKNOWN if measures.get("failed") else NOT}
-    sent = {kind: bytes_sent for kind, (_, _, bytes_sent) in measures["collectives"].items()}
+        shortage = {"needs": measures.get("needs"), "has": measures.get("has"), "failed": measures.get("failed")}
+        return {**row, **shortage, "verdict": UNKNOWN if measures.get("failed") else NOT}
+    bytes_sent_by_kind = {kind: bytes_sent for kind, (_, _, bytes_sent) in measures["collectives"].items()}
     total = measures["arguments"] + measures["results"] - measures["shared"] + measures["temporaries"]
     exact = sum(measures["bytes"].values())
     row |= {
         "temporaries": measures["temporaries"],
         "total": total,
         "peak": measures["peak"],
-        "sent": sent,
+        "sent": bytes_sent_by_kind,
         "loops": sum(c["times"] * c["bytes"] for c in measures["loops"]),
-        "seconds": seconds(topology, row["flops"], measures["arguments"] + measures["results"], sum(sent.values())),
+        "seconds": seconds(
+            topology, row["flops"], measures["arguments"] + measures["results"], sum(bytes_sent_by_kind.values())
+        ),
     }
     if topology.limit is None:
         verdict = ""
@@ -67,20 +69,20 @@ def row_of(topology: Topology, facts: dict, measures: dict, batch_size: int) -> 
 
 
 def best_of(rows: list[dict]) -> dict | None:
-    """Choose the fastest of the rows that fit, the smaller of equals.
+    """Choose the fastest row that fits; of equals, the smaller one.
 
     Args:
       rows: rows that `row_of` returned.
 
     Returns:
-      A row; None where none is known to fit.
+      A row; None if none is known to fit.
     """
     fitting = [row for row in rows if row["verdict"] == FITS]
     return min(fitting, key=lambda row: (row["seconds"], row["total"])) if fitting else None
 
 
 def _memory(plan: dict, row: dict) -> dict[str, str]:
-    """A line of the table of memory, as text by column."""
+    """Format a row of the memory table, as text by column."""
     upper = "<= " if plan["topology"]["platform"] == "gpu" else ""
     cells = {"mesh": row["mesh"], "rule": row["rule"]}
     for name, key in SIZES.items():
@@ -91,11 +93,11 @@ def _memory(plan: dict, row: dict) -> dict[str, str]:
 
 
 def _step(plan: dict, row: dict, best: dict | None) -> dict[str, str]:
-    """A line of the table of work and traffic, as text by column."""
-    unit, size = _unit(max(other["flops"] for other in plan["rows"]))
+    """Format a row of the table of FLOPs and communication, as text by column."""
+    unit, size = _unit(max(any_row["flops"] for any_row in plan["rows"]))
     cells = {"mesh": row["mesh"], "rule": row["rule"], unit: f"{row['flops'] / size:.4g}"}
     for kind in KINDS:
-        if any(kind in other.get("sent", {}) for other in plan["rows"]):
+        if any(kind in any_row.get("sent", {}) for any_row in plan["rows"]):
             cells[kind] = readable(row["sent"].get(kind, 0)) if "sent" in row else ""
     cells["at least"] = "" if row.get("seconds") is None else f"{1000 * row['seconds']:.3g} ms"
     return {**cells, "": "best" if row is best else ""}
@@ -146,14 +148,14 @@ def _sorted(rows: list[dict]) -> list[dict]:
 
 
 def hints(plan: dict, flags: Flags) -> list[str]:
-    """Name the flags that make a step smaller.
+    """Name the flags that reduce the memory of a step.
 
     Args:
       plan: "topology" and "rows".
       flags: resolved settings of the experiment.
 
     Returns:
-      A sentence in a list; an empty list where everything fits.
+      A sentence in a list; an empty list if everything fits.
     """
     if all(row["verdict"] in (FITS, "") for row in plan["rows"]):
         return []
@@ -165,11 +167,11 @@ def hints(plan: dict, flags: Flags) -> list[str]:
     advice.append("a smaller --batch_size" + (" with --accumulate" if "accumulate" in flags else ""))
     if not any("fsdp" in row["rule"] for row in plan["rows"]):
         advice.append("--rules=fsdp")
-    return [f"What makes it smaller: {', '.join(advice)}."]
+    return [f"To reduce memory: {', '.join(advice)}."]
 
 
 def notes(plan: dict, flags: Flags) -> list[str]:
-    """Say what the figures are, and what they leave out.
+    """Explain the numbers and their limits.
 
     Args:
       plan: "topology", "rows" and the facts of the step.
@@ -180,9 +182,7 @@ def notes(plan: dict, flags: Flags) -> list[str]:
     """
     platform, remarks = plan["topology"]["platform"], []
     if plan["activations"] is not None:
-        remarks.append(
-            "activations: what the loss as written stores for its backward pass, before XLA fuses some of it away"
-        )
+        remarks.append("activations: what the loss stores for its backward pass, before XLA's fusion")
     if platform == "gpu":
         remarks.append("temporaries: an upper estimate, XLA's plan for a CPU")
     if platform == "cpu":
@@ -198,7 +198,7 @@ def notes(plan: dict, flags: Flags) -> list[str]:
 
 
 def lines_of(plan: dict, flags: Flags) -> list[str]:
-    """Lay out the two tables of a plan for a terminal.
+    """Format the two tables of a plan for a terminal.
 
     Args:
       plan: "topology", "rows" and the facts of the step.
@@ -222,11 +222,11 @@ def lines_of(plan: dict, flags: Flags) -> list[str]:
     ]
 
 
-MEMORY, STEP = "Memory of a device", "A step of a device: its work, what it sends, and how long that takes at least"
+MEMORY, STEP = "Memory per device", "A step per device: FLOPs, bytes sent, and a lower bound of the time"
 
 
 def _aligned(cells: list[dict[str, str]]) -> list[str]:
-    """Align cells under their names: words to the left, figures to the right."""
+    """Align cells under their names: words to the left, numbers to the right."""
     lines = [{name: name if name != "verdict" else "" for name in cells[0]}, *cells]
     width = {name: max(len(line[name]) for line in lines) for name in cells[0]}
     left = ("mesh", "rule", "verdict", "")
@@ -254,12 +254,12 @@ def _conclusion(topology: dict, rows: list[dict], best: dict | None) -> list[str
 
 
 def _unbroken(cells: dict[str, str]) -> dict[str, str]:
-    """Keep figures on one line with their units."""
+    """Keep numbers on one line with their units."""
     return {n: text if n == "verdict" else text.replace(" ", "\N{NO-BREAK SPACE}") for n, text in cells.items()}
 
 
 def report_of(run: ResolvedRun, content: dict) -> str:
-    """Write plan.html.
+    """Render plan.html.
 
     Args:
       run: the resolved run of the experiment.

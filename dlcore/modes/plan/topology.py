@@ -1,18 +1,18 @@
-"""Machines that `--mode=plan` knows: how many devices, how much memory, how fast, and how they are connected.
+"""Machines that `--mode=plan` knows: number of devices, memory, speed and interconnect.
 
-A TPU's memory limit is what its compiler says when a program is too large (libtpu 0.0.42, in GiB a device): less than
-the chip's, as the system reserves some. A GPU's is the 80 or 141 GB of its data sheet; JAX takes 75 % of it unless
-XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise.
+A TPU's memory limit is the one in its compiler's error for too large programs (libtpu 0.0.42, in GiB per device): less
+than the chip's, as the system reserves some. A GPU's is the 80 or 141 GB of its data sheet; JAX takes 75 % of it unless
+XLA_PYTHON_CLIENT_MEM_FRACTION is set.
 
-Links are bytes a second that a device sends to all others together: for TPUs Google's Cloud TPU documentation (half of
-"bidirectional ICI bandwidth per chip": 400, 800 and 1200 GB/s of v5e, v6e and v5p; v4 by its all-reduce bandwidth, 1.1
-PB/s for 4096 chips), for GPUs half of NVLink's 600 (A100) and 900 GB/s (H100, H200) of NVIDIA's data sheets, which
-holds inside a server of eight. Speeds are those of `dlcore.cost.roofline`; of v4 there are two devices a chip.
+Links are bytes per second that a device sends to all others together: for TPUs Google's Cloud TPU documentation (half
+of "bidirectional ICI bandwidth per chip": 400, 800 and 1200 GB/s of v5e, v6e and v5p; v4 by its all-reduce bandwidth,
+1.1 PB/s for 4096 chips), for GPUs half of NVLink's 600 (A100) and 900 GB/s (H100, H200) of NVIDIA's data sheets, which
+holds inside a server of eight. Speeds are those of `dlcore.cost.roofline`; a v4 chip has two devices.
 
     seconds >= max(FLOPs / peak, (arguments + results) / memory bandwidth) + sent / link
 
-of one device. It is a bound for bfloat16 products, with nothing overlapped and no link idle: fit to rank meshes, not to
-promise times.
+per device. It is a lower bound for bfloat16 products, without overlap and with all links busy: good for ranking meshes,
+not for predicting times.
 """
 
 import re
@@ -31,9 +31,9 @@ class Kind(NamedTuple):
     """A kind of device.
 
     Args:
-      limit: bytes of memory a device.
-      link: bytes a second that a device sends.
-      devices_per_chip: how many devices jax sees of a chip.
+      limit: memory per device in bytes.
+      link: bytes per second that a device sends.
+      devices_per_chip: number of jax devices per chip.
       shapes: shapes of TPU slices; () for GPUs.
     """
 
@@ -54,20 +54,20 @@ TPUS = {
 }
 GPUS = {"a100": Kind(80e9, 300e9), "h100": Kind(80e9, 450e9), "h200": Kind(141e9, 450e9)}
 MAX_DEVICES = 1024
-"""Most devices of a topology of GPUs or simulated devices."""
+"""Largest number of GPUs or simulated devices of a topology."""
 
 
 class Topology(NamedTuple):
-    """A machine; speeds and sizes are of one device, None where unknown (a CPU).
+    """A machine; speeds and sizes are per device, None if unknown (a CPU).
 
     Args:
-      name: such as "v5e:4x4".
+      name: name of the topology, such as "v5e:4x4".
       platform: "tpu", "gpu" or "cpu".
-      devices: how many.
-      flops: bfloat16 operations a second.
+      devices: number of devices.
+      flops: bfloat16 FLOP/s.
       bandwidth: memory bandwidth in bytes per second.
-      link: bytes a second that it sends.
-      limit: bytes of memory.
+      link: bytes per second that it sends.
+      limit: memory in bytes.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Topology(NamedTuple):
 
 
 def topology_of(name: str) -> Topology:
-    """Find a topology by its name.
+    """Look up a topology by its name.
 
     Args:
       name: "v5e:4x4" (a TPU slice), "h100:8" (GPUs) or "cpu:8" (simulated devices, to check predictions).
@@ -89,7 +89,7 @@ def topology_of(name: str) -> Topology:
       The topology.
 
     Raises:
-      FlagError: there is no such topology; the message lists those that there are.
+      FlagError: there is no such topology; the message lists the known ones.
     """
     kind, _, size = name.partition(":")
     if kind in TPUS:
@@ -117,17 +117,17 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
     """List the (mesh, rule) pairs to compare.
 
     Args:
-      devices: how many.
-      meshes: "data:16,data:4,model:4" is two, as each begins with `data`; None for all devices on `data`, and 2, 4 and
-        8 of them on `model` where that divides.
-      rules: names with commas, each for the meshes that it suits: replicate and fsdp for `data` alone, tensor and
+      devices: number of devices.
+      meshes: meshes with commas, each beginning with `data`: "data:16,data:4,model:4" is two; None for all devices on
+        `data`, and for 2, 4 and 8 of them on `model` if that divides.
+      rules: names with commas, each used with suitable meshes: replicate and fsdp for `data` alone, tensor and
         fsdp+tensor with `model`; None for all.
 
     Returns:
       The pairs.
 
     Raises:
-      FlagError: a rule is unknown, a mesh does not begin with `data`, or no pair is left.
+      FlagError: a rule is unknown, a mesh does not begin with `data`, or no pair remains.
     """
     if meshes is None:
         shapes = [f"data:{devices}"]
@@ -141,25 +141,25 @@ def cases_of(devices: int, meshes: str | None = None, rules: str | None = None) 
         raise FlagError(f"--rules={invalid[0]}: unknown; allowed: {', '.join(RULES)}")
     pairs = []
     for mesh in shapes:
-        suits = ("replicate", "fsdp") if devices > 1 else ("replicate",)
-        suits = ("tensor", "fsdp+tensor") if "model:" in mesh else suits
-        pairs += [(mesh, rule) for rule in names or suits if rule in suits]
+        suitable = ("replicate", "fsdp") if devices > 1 else ("replicate",)
+        suitable = ("tensor", "fsdp+tensor") if "model:" in mesh else suitable
+        pairs += [(mesh, rule) for rule in names or suitable if rule in suitable]
     if not pairs:
         raise FlagError(f"--rules={rules}: suits no mesh; allowed: tensor with an axis model, as in data:4,model:4")
     return pairs
 
 
 def seconds(topology: Topology, flops: float, moved: float, sent: float) -> float | None:
-    """Bound the time of a step on one device.
+    """Compute a lower bound of a step's time on one device.
 
     Args:
       topology: topology that sets the peaks.
-      flops: peak FLOP/s of the device.
+      flops: FLOPs of the step on one device.
       moved: bytes of arguments and results.
-      sent: bytes.
+      sent: bytes that the device sends.
 
     Returns:
-      Seconds; None where the topology's speeds are unknown.
+      Seconds; None if the topology's speeds are unknown.
     """
     if topology.flops is None:
         return None

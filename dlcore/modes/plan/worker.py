@@ -1,9 +1,10 @@
-"""What `--mode=plan` runs in a process of its own: compile a training step for devices that are not there.
+"""Worker process of `--mode=plan`: compile a training step for devices that are not at hand.
 
     python -m dlcore.modes.plan.worker TASK        TASK: a pickled dict, written by dlcore.modes.plan.plan
 
-It prints a line of JSON for the learner, and one for each mesh and rule once it is compiled. A process of its own,
-because libtpu must not get into one that trains, and because the number of simulated devices is fixed when jax starts.
+It prints a line of JSON for the learner, and one for each compiled mesh and rule. It is a separate process because
+libtpu must not be loaded by a process that trains, and because the number of simulated devices is fixed when jax
+starts.
 """
 
 import importlib.util
@@ -21,7 +22,7 @@ SCALE = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def memory_shortage(message: str) -> tuple[float, float] | None:
-    """Read from XLA's error how much memory a program needs.
+    """Parse XLA's out-of-memory error.
 
     Args:
       message: message of the error.
@@ -32,13 +33,13 @@ def memory_shortage(message: str) -> tuple[float, float] | None:
     size = r"([\d.]+)([KMGT]?)i?B?"
     for pattern in (rf"\({size}\) exceeds available HBM \({size}\)", rf"Used {size} of {size} hbm"):
         if match := re.search(pattern, message):
-            need, unit, have, other = match.groups()
-            return float(need) * SCALE[unit], float(have) * SCALE[other]
+            needed, needed_unit, available, available_unit = match.groups()
+            return float(needed) * SCALE[needed_unit], float(available) * SCALE[available_unit]
     return None
 
 
 def _experiment(file: str) -> Any:
-    """The experiment of a file, loaded by its path."""
+    """Load the experiment of a file by its path."""
     from dlcore.experiment.experiment import Experiment
 
     spec = importlib.util.spec_from_file_location("planned_experiment", file)
@@ -61,7 +62,7 @@ def _devices(platform: str, name: str) -> list:
 
 
 def _activation_bytes(learner: Any, state: Any, batch: Any) -> int | None:
-    """Bytes that the loss stores for its backward pass, beside the parameters; None where the learner has no loss."""
+    """Count the bytes that the loss stores for its backward pass, without parameters; None without a loss."""
     import jax
 
     from dlcore.cost.memory import residual_bytes
@@ -80,14 +81,14 @@ def _activation_bytes(learner: Any, state: Any, batch: Any) -> int | None:
 
 
 def step_facts(learner: Any, batch: Any) -> dict[str, Any]:
-    """Count what no mesh changes.
+    """Count parameters, FLOPs and activations, which do not depend on the mesh.
 
     Args:
       learner: the learner whose training step is planned.
-      batch: ShapeDtypeStructs of all devices' rows.
+      batch: ShapeDtypeStructs of the global batch.
 
     Returns:
-      {"parameters": how many, "flops": of a step over all devices, "loops": while loops of unknown length,
+      {"parameters": their number, "flops": FLOPs of a step over all devices, "loops": while loops of unknown length,
         "activations": bytes that the loss stores for its backward pass, None without a loss}.
     """
     import jax
@@ -110,15 +111,14 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
 
     Args:
       learner: the learner whose training step is planned.
-      batch: ShapeDtypeStructs of all devices' rows.
+      batch: ShapeDtypeStructs of the global batch.
       devices: devices to compile for.
-      mesh: such as "data:4,model:2".
+      mesh: mesh, such as "data:4,model:2".
       rule: sharding rule, such as "fsdp".
 
     Returns:
-      Bytes by kind of one device, what XLA plans, and the collectives. Where the compiler found too little memory,
-        "needs" and "has" instead: bytes of temporaries, and of the device. "failed" is its message for any other
-        failure.
+      Bytes per device by kind, XLA's memory plan, and the collectives. If the compiler runs out of memory, "needs" and
+        "has" instead: required and available bytes. "failed" is its message for any other failure.
     """
     import jax
 
@@ -139,12 +139,12 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
     try:
         program.compile()
     except jax.errors.JaxRuntimeError as error:
-        numbers, took = memory_shortage(str(error)), {"compile_seconds": round(time.monotonic() - started, 1)}
-        if numbers is None:
-            return {**case, **took, "failed": str(error).strip().split("\n")[0][:300]}
-        return {**case, **took, "needs": numbers[0], "has": numbers[1]}
+        shortage, compile_time = memory_shortage(str(error)), {"compile_seconds": round(time.monotonic() - started, 1)}
+        if shortage is None:
+            return {**case, **compile_time, "failed": str(error).strip().split("\n")[0][:300]}
+        return {**case, **compile_time, "needs": shortage[0], "has": shortage[1]}
     plan = program.compiled.memory_analysis()
-    ops = collectives(program.compiled.as_text())
+    collective_ops = collectives(program.compiled.as_text())
     return {
         **case,
         "compile_seconds": round(time.monotonic() - started, 1),
@@ -153,13 +153,13 @@ def measure(learner: Any, batch: Any, devices: list, mesh: str, rule: str) -> di
         "results": plan.output_size_in_bytes,
         "shared": plan.alias_size_in_bytes,
         "peak": getattr(plan, "peak_memory_in_bytes", None),
-        "collectives": by_kind(ops),
-        "loops": [c._asdict() for c in ops if not c.exact],
+        "collectives": by_kind(collective_ops),
+        "loops": [c._asdict() for c in collective_ops if not c.exact],
     }
 
 
 def _bytes(tree: Any, shardings: Any) -> int:
-    """Bytes of one device's share."""
+    """Count the bytes on one device."""
     import math
 
     import jax
@@ -173,7 +173,7 @@ def _bytes(tree: Any, shardings: Any) -> int:
 
 
 def main(path: str) -> None:
-    """Run a task and print its results, a line of JSON each.
+    """Run a task and print one line of JSON per result.
 
     Args:
       path: path of the task file.
