@@ -1,8 +1,7 @@
 """Baselines of captions: the best single caption for all images, and human captions against each other.
 
-A score alone says little: on Flickr8k the same sentence for every image has BLEU-4 above 8. Each number of a model
-belongs beside that of the best constant caption, that of a language model which does not see the image, and that of a
-person, whose caption is measured against those of the others.
+A score needs baselines: on Flickr8k one sentence for all images has a BLEU-4 above 8. Compare a model with the best
+constant caption, with an image-blind language model, and with a human caption scored against the other captions.
 """
 
 from collections import Counter
@@ -25,7 +24,7 @@ def text_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 
     Args:
       hypotheses: N texts.
-      references: the references of each.
+      references: references of each text.
 
     Returns:
       {"bleu1", ..., "bleu4", "cider"}.
@@ -35,12 +34,12 @@ def text_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 
 
 def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) -> str:
-    """Find the caption whose BLEU-4 is greatest where it is given to every image.
+    """Find the caption with the largest BLEU-4 as the constant caption of all images.
 
-    Tried are the hundred captions of at least the median length whose runs of one to four words are most frequent.
+    The candidates are the hundred captions of at least the median length with the most frequent n-grams, n = 1 to 4.
 
     Args:
-      captions: captions to choose from, those of training.
+      captions: candidate captions, from the training split.
       references: references of the validation images that select it, never those of the test split.
 
     Returns:
@@ -62,15 +61,15 @@ def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) 
 
 
 def baselines_evaluator(references: Callable[[Any], Sequence[Sequence[str]]], texts: dict[str, str]) -> Evaluator:
-    """Measure constant captions, and human captions against each other.
+    """Build the evaluator of constant captions, and of human captions against each other.
 
     Args:
-      references: rows -> the references of each.
+      references: rows -> references of each.
       texts: {name: text}, such as {"constant": "a man in a red shirt"}.
 
     Returns:
       The evaluator of `NAME/bleu1` to `NAME/cider` for each name, and of `human/...`: the first reference of each image
-      against its others, where all images have several.
+      against its others, if all images have several.
     """
 
     def add(acc: list | None, outputs: Any, rows: Any) -> list:

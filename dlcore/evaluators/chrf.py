@@ -1,12 +1,12 @@
-"""chrF: how many runs of characters a text shares with its reference.
+"""chrF: F-score of the character n-grams that a text shares with its reference.
 
 Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
 
-    chrF = (1 + b^2) P R / (b^2 P + R)            P, R: share of the text's and of the reference's n-grams of characters
-                                                  that the other has, added up over the set, the mean over n = 1 .. 6
+    chrF = (1 + b^2) P R / (b^2 P + R)            P, R: matched fraction of the text's and of the reference's character
+                                                  n-grams, summed over the set, the mean over n = 1 .. 6
 
-Blanks are no characters. Of several references each text takes the one that it matches best. Recall counts b = 2 times
-as much as precision. Numbers are those of sacrebleu over 100.
+Whitespace is ignored. Of several references each text uses the best match. Recall counts b = 2 times as much as
+precision. Numbers are those of sacrebleu over 100.
 """
 
 from collections import Counter
@@ -22,12 +22,12 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], max_n: 
 
     Args:
       hypotheses: N texts.
-      references: the references of each, at least one.
-      max_n: longest run of characters.
+      references: references of each text, at least one.
+      max_n: longest character n-gram.
       beta: weight of recall against precision.
 
     Returns:
-      0 to 1.
+      chrF in [0, 1].
 
     Raises:
       ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
@@ -47,7 +47,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], max_n: 
 
 
 def _counts(hypothesis: str, reference: str, max_n: int) -> np.ndarray:
-    """[3, max_n]: n-grams of the text, of the reference, and in both."""
+    """Count the n-grams of the text, of the reference, and of both, [3, max_n]."""
     texts = ["".join(text.split()) for text in (hypothesis, reference)]
     counts = np.zeros((3, max_n))
     for n in range(1, max_n + 1):

@@ -1,4 +1,4 @@
-"""Class consistency: how many samples a classifier takes for the class that was asked for."""
+"""Class consistency: the fraction of samples that a classifier assigns to the requested class."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["class_consistency"]
 def class_consistency(
     probabilities: Callable[[np.ndarray], np.ndarray], source: Any, name: str = "sample", label: str = "label"
 ) -> Evaluator:
-    """Measure the share of samples whose most probable class is the one that was asked for.
+    """Build the evaluator of the fraction of samples whose most probable class is the requested one.
 
     Args:
       probabilities: images -> class probabilities [B, K].

@@ -5,13 +5,13 @@ Lin et al. 2014, arXiv:1405.0312.
     AP  = mean over 101 recalls r of max {precision at recall >= r}
     mAP = mean of AP over classes and over thresholds 0.5, 0.55, ..., 0.95
 
-The thresholds are of the IoU of boxes or masks, or of the similarity of keypoints, the mean over the labeled ones of
+The thresholds apply to the IoU of boxes or masks, or to the similarity of keypoints, the mean over the labeled ones of
 
     OKS = exp(-d^2 / (2 s^2 k^2))      d: distance, s^2: area of the true object, k: twice the keypoint's sigma
 
-The area of a true object is that of its annotation (the object's, less than its box's), as in pycocotools. By it an
-object is small (up to 32^2 pixels), medium or large (from 96^2). mAP of a size ignores the objects of other sizes, the
-detections that match them, and detections of other sizes that match nothing: they are neither right nor wrong.
+The area of a true object is that of its annotation (the object's, less than its box's), as in pycocotools. An object is
+small (up to 32^2 pixels), medium or large (from 96^2). mAP of a size ignores objects of other sizes, detections that
+match them, and unmatched detections of other sizes.
 """
 
 import contextlib
@@ -30,15 +30,15 @@ from dlcore.ops.checks import check_class_ids, check_finite, check_indices
 __all__ = ["CocoResult", "coco_evaluator", "coco_map", "pasted_masks"]
 
 SIGMA = 0.05
-"""Of keypoints that are not the 17 of COCO's persons; COCO's are between 0.025 (eyes) and 0.107 (hips)."""
+"""Sigma of keypoints other than the 17 of COCO's persons, which have 0.025 (eyes) to 0.107 (hips)."""
 
 
 class CocoResult(NamedTuple):
-    """What COCO's evaluation measures.
+    """Results of COCO's evaluation.
 
     Args:
-      stats: the 12 numbers that COCO prints, of keypoints 10, -1 where there is nothing to measure; 3 to 5 are mAP of
-        small, medium and large objects, of keypoints 3 and 4 of medium and large ones.
+      stats: the 12 numbers that COCO prints (10 for keypoints), -1 without data; 3 to 5 are mAP of small, medium and
+        large objects, for keypoints 3 and 4 are medium and large.
       precision: [10 thresholds, 101 recalls, classes], -1 for a class that does not occur.
       recall: [10 thresholds, classes].
     """
@@ -59,23 +59,22 @@ def coco_map(
     areas: Sequence[float] | None = None,
     detected_areas: Sequence[float] | None = None,
 ) -> CocoResult:
-    """Measure detections against the truth. Images and classes count from 0; boxes are corners in pixels.
+    """Compute COCO's metrics of detections. Images and classes count from 0; boxes are corners in pixels.
 
     Args:
-      truth: [G, 7], rows of image, class, x0, y0, x1, y1, whether it is a crowd.
+      truth: [G, 7], targets: rows of image, class, x0, y0, x1, y1, whether it is a crowd.
       detections: [D, 7], rows of image, class, x0, y0, x1, y1, score.
       num_images: number of images, with or without boxes.
       num_classes: number of classes.
-      masks: run lengths of the G true and the D detected masks, which are measured in place of the boxes.
-      keypoints: [G, K, 3] (x, y, visibility) and [D, K, 2 or 3], which are measured in place of the boxes, where no
-        masks are given.
-      sigmas: [K], the keypoints' spreads; None for COCO's where there are 17, and for 0.05 elsewhere.
-      areas: [G] square pixels of the true objects, for keypoints and for AP by size; None for those of the true masks
-        where some are given, and of the boxes elsewhere.
-      detected_areas: [D] square pixels of the detected objects; None for those of their masks or boxes.
+      masks: run lengths of the G true and the D detected masks, which replace the boxes.
+      keypoints: [G, K, 3] (x, y, visibility) and [D, K, 2 or 3], which replace the boxes if there are no masks.
+      sigmas: [K], sigmas of the keypoints; None for COCO's if there are 17, else for 0.05.
+      areas: [G], areas of the true objects in square pixels, for keypoints and for AP by size; None for those of the
+        true masks if there are any, else of the boxes.
+      detected_areas: [D], areas of the detected objects in square pixels; None for those of their masks or boxes.
 
     Returns:
-      The numbers over all areas, with up to 100 detections an image, of keypoints up to 20.
+      The results over all areas, with up to 100 detections per image (20 for keypoints).
 
     Raises:
       MissingPackage: pycocotools is not installed.
@@ -140,7 +139,7 @@ def coco_map(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    # All areas, the most detections an image.
+    # Index 0: all areas; -1: the largest number of detections per image.
     return CocoResult(
         np.asarray(evaluation.stats),
         evaluation.eval["precision"][:, :, :, 0, -1],
@@ -184,7 +183,7 @@ def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.n
         check_finite("keypoints", points[labeled])
         for annotation, values in zip(annotations, points, strict=True):
             visibility = values[:, 2] if values.shape[1] == 3 else np.ones(len(values))
-            # COCO measures between the numbers of pixels; only distances count.
+            # COCO's pixel coordinates have another origin; only distances matter.
             annotation["keypoints"] = np.column_stack([values[:, :2], visibility]).ravel().tolist()
             annotation["num_keypoints"] = int((visibility > 0).sum())
     return annotations
@@ -206,13 +205,13 @@ def _dataset(annotations: list[dict], num_images: int, num_classes: int, masks: 
 
 
 def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
-    """Lay the predicted masks of one image on it, exactly in their boxes (not in torchvision's whole pixels).
+    """Paste the predicted masks of one image into their exact boxes (torchvision rounds boxes to pixels).
 
     Args:
-      masks: [K, M, M], probabilities in the frames of the boxes.
+      masks: [K, M, M], probabilities in box coordinates.
       boxes: [K, 4] corners in pixels.
       size: (H, W) of the image.
-      threshold: pixels of a higher probability belong to the object.
+      threshold: probability above which a pixel belongs to the object.
 
     Returns:
       [K, H, W] bool.
@@ -222,7 +221,7 @@ def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], th
     from dlcore.ops.mask_paste import paste_masks
 
     paste = jax.jit(paste_masks, static_argnums=(2, 3))
-    # A few at a time of a large image, whose probabilities would not fit, and the same number each time.
+    # Large images take a few masks at a time, to save memory, always the same number.
     count, step = len(masks), max(1, min(len(masks), 2**25 // (size[0] * size[1])))
     masks, boxes = (np.pad(x, [(0, -count % step)] + [(0, 0)] * (x.ndim - 1)) for x in map(np.asarray, (masks, boxes)))
     pasted = np.zeros((len(masks), *size), bool)
@@ -238,24 +237,23 @@ def coco_evaluator(
     keypoints: bool = False,
     sigmas: Sequence[float] | None = None,
 ) -> Evaluator:
-    """Measure mAP of a learner whose predict gives `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
+    """Build the evaluator of mAP; `predict` returns `boxes: [B, K, 4]`, `scores`, `labels` and `valid`: [B, K].
 
-    The truth is read from the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, where they are there, `crowd` and
-    `area`: [B, M]. Numbers: map (over thresholds 0.5 to 0.95), map50, map75, map_small, map_medium and map_large (by
-    the area in the images that the rows hold, resized or not; where the rows have `image_size` and `original_size`:
-    [B, 2], boxes, areas and keypoints are measured in the original images), recall100, and map50/NAME and map/NAME of
-    each class that occurs; None where there is nothing to measure. The array `pr50: [101, C]` is precision over recall
-    at IoU 0.5, -1 for a class that does not occur. With masks, the same follow as mask_map, ... and mask_pr50; with
-    keypoints as keypoint_map, ..., without keypoint_map_small, which COCO does not measure.
+    The targets are the rows' `boxes: [B, M, 4]`, `labels`, `box_mask` and, optionally, `crowd` and `area`: [B, M].
+    Metrics: map (over thresholds 0.5 to 0.95), map50, map75, map_small, map_medium and map_large (by the area in the
+    rows' images, resized or not; if the rows have `image_size` and `original_size`: [B, 2], boxes, areas and keypoints
+    are converted to the original images), recall100, and map50/NAME and map/NAME of each class that occurs; None
+    without data. The array `pr50: [101, C]` is precision over recall at IoU 0.5, -1 for a class that does not occur.
+    Masks add mask_map, ... and mask_pr50; keypoints add keypoint_map, ..., but no keypoint_map_small, as in COCO.
 
     Args:
       class_names: names of labels 0, 1, ...
       source: source to measure; None measures the split.
-      masks: measure masks too: of predict `masks: [B, K, M, M]` in the frame of the boxes; of the rows `masks:
+      masks: evaluate masks too: `predict` returns `masks: [B, K, M, M]` in box coordinates; the rows have `masks:
         [B, M, H, ceil(W / 8)]`, bits packed along the width, and `image`.
-      keypoints: measure keypoints too: of predict `keypoints: [B, K, J, 2 or 3]`; of the rows `keypoints:
+      keypoints: evaluate keypoints too: `predict` returns `keypoints: [B, K, J, 2 or 3]`; the rows have `keypoints:
         [B, M, J, 3]`.
-      sigmas: [J], as `coco_map`.
+      sigmas: [J], sigmas of the keypoints, see `coco_map`.
 
     Returns:
       The evaluator.
@@ -300,7 +298,10 @@ def coco_evaluator(
         areas = np.concatenate(acc["areas"]) if acc["areas"] else None
         measured = partial(coco_map, targets, detections, acc["count"], len(names), sigmas=sigmas, areas=areas)
         result = measured()
-        numbers = _numbers(result, names, "map") | {"recall100": _share(result.stats[8]), "pr50": result.precision[0]}
+        numbers = _numbers(result, names, "map") | {
+            "recall100": _fraction(result.stats[8]),
+            "pr50": result.precision[0],
+        }
         mask_pairs = (acc["real_masks"], acc["found_masks"]) if masks else None
         if masks:
             result = measured(masks=mask_pairs, detected_areas=np.concatenate(acc["found_areas"]))
@@ -319,12 +320,12 @@ def coco_evaluator(
 
 
 def _summary(measure: str) -> tuple[str, ...]:
-    """Endings of the first numbers that COCO prints; it has no small keypoints."""
+    """Return the suffixes of COCO's first numbers; there are no small keypoints."""
     return ("", "50", "75", *(() if measure == "keypoint_map" else ("_small",)), "_medium", "_large")
 
 
 def _numbers(result: CocoResult, names: Sequence[str], measure: str) -> dict[str, float | None]:
-    numbers = {f"{measure}{suffix}": _share(result.stats[i]) for i, suffix in enumerate(_summary(measure))}
+    numbers = {f"{measure}{suffix}": _fraction(result.stats[i]) for i, suffix in enumerate(_summary(measure))}
     for i, name in enumerate(names):
         if (result.precision[:, :, i] > -1).any():
             numbers[f"{measure}/{name}"] = float(result.precision[:, :, i].mean())
@@ -333,24 +334,24 @@ def _numbers(result: CocoResult, names: Sequence[str], measure: str) -> dict[str
 
 
 def _scored(rows: Mapping[str, Any]) -> np.ndarray:
-    """[B, M] bool: true boxes and crowds."""
+    """Return the mask of true boxes and crowds, [B, M] bool."""
     real = np.asarray(rows["box_mask"]) > 0
     return real | (np.asarray(rows["crowd"]) > 0) if "crowd" in rows else real
 
 
 def _original_scale(rows: Mapping[str, Any]) -> np.ndarray:
-    """[B, 2], by how much (x, y) of the rows' images become those of the original images; 1 where rows do not say."""
+    """Return the scale of (x, y) from the rows' images to the original images, [B, 2]; 1 if unknown."""
     if "image_size" not in rows or "original_size" not in rows:
         return np.ones((len(rows["box_mask"]), 2), np.float32)
     return (np.asarray(rows["original_size"]) / np.asarray(rows["image_size"]))[:, ::-1]
 
 
 def _rows(boxes: Any, labels: Any, last: Any, scored: Any, first: int) -> np.ndarray:
-    """Image, class, corners and one more number of the boxes that count."""
+    """Return rows of image, class, corners and a last number for the valid boxes."""
     image, slot = np.nonzero(np.asarray(scored))
     columns = (image + first, np.asarray(labels)[image, slot], *np.asarray(boxes)[image, slot].T)
     return np.stack([*columns, np.asarray(last)[image, slot]], -1).astype(np.float64)
 
 
-def _share(value: float) -> float | None:
+def _fraction(value: float) -> float | None:
     return None if value < 0 else float(value)

@@ -1,16 +1,17 @@
-"""What a detector gets wrong, by kind.
+"""Errors of a detector, by kind.
 
-Bolya, Foley, Hays & Hoffman 2020, "TIDE", arXiv:2008.08115, section 2.2. Detections are matched by falling score, each
-to the free true box of its class of the highest IoU. One that is matched at IoU >= t_f is right; the others are
+Bolya, Foley, Hays & Hoffman 2020, "TIDE", arXiv:2008.08115, section 2.2. Detections are matched in the order of
+falling scores, each to the unmatched true box of its class with the highest IoU. A match at IoU >= t_f is correct; the
+other detections are
 
-    duplicate       IoU >= t_f with a true box of its class that is taken
+    duplicate       IoU >= t_f with a matched true box of its class
     wrong class     IoU >= t_f with a true box of another class
     poor box        t_b <= IoU < t_f with a true box of its class
     both            t_b <= IoU < t_f with a true box of another class
     background      IoU < t_b with every true box
 
-the first that holds, and of "poor box" and "both" that of the larger IoU; a true box without a match is missed. TIDE
-weighs each kind by the mAP that its repair would bring; this counts.
+The first that holds applies; of "poor box" and "both" the one with the larger IoU. A true box without a match is
+missed. TIDE weights each kind by the mAP that fixing it would add; here errors are counted.
 """
 
 from collections.abc import Mapping
@@ -38,23 +39,22 @@ def detection_errors(
     """Count the detections, and the missed true boxes, by class and kind.
 
     Args:
-      outputs: padded to K boxes: `boxes` [N, K, 4] corners, and `scores`, `labels`, `valid`, each [N, K].
-      truth: padded to M boxes: `boxes` [N, M, 4], `labels` and `box_mask` [N, M], and where there is one `crowd`
-        [N, M]; a detection without a match is not counted where t_f of it, by area, lies in a crowd of its class, as in
-        COCO's evaluation.
-      num_classes: C.
-      min_score: detections of a lower score are left out.
-      foreground: t_f.
-      background: t_b.
-      by_image: count each image apart.
+      outputs: predictions, padded to K boxes: `boxes` [N, K, 4] corners, and `scores`, `labels`, `valid`, each [N, K].
+      truth: targets, padded to M boxes: `boxes` [N, M, 4], `labels` and `box_mask` [N, M], and optionally `crowd`
+        [N, M]; an unmatched detection is ignored if at least t_f of its area lies in a crowd of its class, as in COCO's
+        evaluation.
+      num_classes: number of classes, C.
+      min_score: least score of a counted detection.
+      foreground: IoU threshold t_f.
+      background: IoU threshold t_b.
+      by_image: return counts for each image.
 
     Returns:
-      int [C, 7], or [N, C, 7] by image, in columns as KINDS; a detection counts for its own class, a missed box for
-      its true one.
+      int [C, 7], or [N, C, 7] by image, with the columns KINDS; a detection counts for its predicted class, a missed
+      box for its true class.
 
     Raises:
-      ValueError: a label of a detection or of a true box that counts is none of the classes, or a score or a box is not
-        finite.
+      ValueError: a label is none of the classes, or a score or a box is not finite.
     """
     for name, rows, mask in (("outputs", outputs, outputs["valid"]), ("truth", truth, truth["box_mask"])):
         is_valid = np.asarray(mask) > 0
@@ -89,7 +89,7 @@ def detection_errors(
 
 
 def _kind(same_iou: float, other_iou: float, foreground: float, background: float) -> str:
-    """The kind of a detection that is not matched, by its largest IoU with true boxes of its class and of others."""
+    """Classify an unmatched detection by its largest IoU with true boxes of its class and of other classes."""
     if same_iou >= foreground:
         return "duplicate"
     if other_iou >= foreground:
@@ -100,7 +100,7 @@ def _kind(same_iou: float, other_iou: float, foreground: float, background: floa
 
 
 def _overlaps(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[4], [M, 4] -> IoU [M], and the intersection's share of the box [M]."""
+    """Compute from [4], [M, 4] the IoU [M], and the intersection over the box's area [M]."""
     corner, opposite = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     intersection = np.prod(np.clip(opposite - corner, 0, None), -1)
     area, areas = np.prod(box[2:] - box[:2]), np.prod(boxes[:, 2:] - boxes[:, :2], -1)

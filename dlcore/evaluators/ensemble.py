@@ -2,7 +2,7 @@
 
     p(x) = 1/K sum_k softmax(f_k(x))
 
-Hansen & Salamon 1990. -log is convex, so that its loss is at most the members' mean loss, for every example.
+Hansen & Salamon 1990. -log is convex, so its loss is at most the members' mean loss, for every example.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ def ensemble(learners: Sequence[Learner], example: Batch) -> Learner:
     """Build a classifier that averages the probabilities of several.
 
     Args:
-      learners: K of them; each `predict` gives `probabilities` [B, C].
-      example: a batch with `label` [B], and what the learners read.
+      learners: K learners whose `predict` returns `probabilities` [B, C].
+      example: a batch with `label` [B] and the learners' inputs.
 
     Returns:
-      The first learner with another `evaluate` and `predict`, as `test_time_augmentation` has them; its state is the
-      tuple of the K states.
+      The first learner with the ensemble's `evaluate` and `predict`, see `by_probabilities`; its state is the tuple of
+      the K states.
 
     Raises:
       ValueError: a learner is no classifier, or their numbers of classes differ.

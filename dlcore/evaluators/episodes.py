@@ -1,4 +1,4 @@
-"""Few-shot accuracy for other numbers of ways and shots than those of training."""
+"""Few-shot accuracy for other ways and shots than in training."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ __all__ = ["episode_accuracy"]
 
 
 def episode_accuracy(source: Any) -> Evaluator:
-    """Measure how many queries of an episode get their class, on average over the episodes.
+    """Build the evaluator of the mean accuracy over episodes.
 
     Args:
-      source: source from `dlcore.data.episodes.episodes`, with supports; `predict` gives `logits: [B, W Q, W]`, where
-        query i is of class i // Q.
+      source: source from `dlcore.data.episodes.episodes`, with supports; `predict` returns `logits: [B, W Q, W]`; query
+        i has class i // Q.
 
     Returns:
-      An evaluator of `accuracy_WwaySshot`, and of `interval_WwaySshot`, half of its 95 % interval.
+      The evaluator of `accuracy_WwaySshot` and of `interval_WwaySshot`, half the width of its 95 % interval.
     """
     way, shot = source.arrays["support"].shape[1:3]
     names = (f"accuracy_{way}way{shot}shot", f"interval_{way}way{shot}shot")

@@ -1,4 +1,4 @@
-"""Features that `predict` gives batch by batch, collected and split into a labeled bank and its queries."""
+"""Features of `predict`, collected batch by batch and split into a labeled bank and queries."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["FeatureMemory", "collect_features"]
 
 
 class FeatureMemory(list):
-    """A list of (features [B, D], label [B], bank [B]), one of each batch; bank is 1 for examples of the bank."""
+    """A list of (features [B, D], label [B], bank [B]), one per batch; bank is 1 for examples of the bank."""
 
     def split(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Split the examples of all batches into the bank and the queries.

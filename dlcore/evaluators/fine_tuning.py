@@ -1,10 +1,10 @@
-"""Fine-tuning: the accuracy that an encoder reaches with few labels when all its weights go on learning.
+"""Fine-tuning: the accuracy of an encoder after training all its weights with few labels.
 
-    min over w, W, b  of  mean_i -log softmax(W f(x_i; w) + b)[y_i],    w from the pretext, or as first drawn
+    min over w, W, b  of  mean_i -log softmax(W f(x_i; w) + b)[y_i],    w pretrained, or at initialization
 
-Both nets get the same labels, batches, head and steps, so that their difference is what the pretext has given. The
-net that starts from its first weights with all labels of the bank is the supervised one; k-NN and the linear probe
-measure its features too.
+Both networks get the same labels, batches, head and steps, so that their difference is the gain of pretraining. The
+supervised baseline trains the untrained network with all labels of the bank; k-NN and the linear probe evaluate its
+features too.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,9 +31,9 @@ class Encoder(NamedTuple):
     """The encoder in a learner's state, as fine-tuning needs it.
 
     Args:
-      init: key -> variables {"params": ..., "batch_stats": ...}, freshly drawn.
+      init: key -> initial variables {"params": ..., "batch_stats": ...}.
       apply: (variables, images [B, H, W, C] of the source, key of a training step or None) -> (features [B, D], the
-        collections besides "params"); in training it augments, drops out and updates batch statistics.
+        collections besides "params"); in training it applies augmentation and dropout, and updates batch statistics.
       variables: State -> variables of the trained encoder.
     """
 
@@ -43,12 +43,12 @@ class Encoder(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How to fine-tune: AdamW, whose rate rises for a tenth of the steps and falls by a cosine.
+    """Hyperparameters of fine-tuning: AdamW with warm-up over a tenth of the steps and cosine decay.
 
     Args:
-      steps: updates, whatever the number of labels.
-      batch_size: examples an update; of fewer labels some come twice in a batch.
-      learning_rate: the highest.
+      steps: number of updates, for any number of labels.
+      batch_size: examples per update; fewer labels repeat within a batch.
+      learning_rate: peak learning rate.
       weight_decay: decoupled weight decay of the kernels.
     """
 
@@ -59,19 +59,19 @@ class Recipe(NamedTuple):
 
 
 def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: str = "fine_tune") -> tuple[int, ...]:
-    """Turn amounts of labels into counts.
+    """Convert amounts of labels to counts.
 
     Args:
-      amounts: counts, or below 1 shares of the training examples.
-      size: training examples.
-      num_classes: a share gives at least one label a class.
+      amounts: counts, or below 1 fractions of the training examples.
+      size: number of training examples.
+      num_classes: number of classes; a fraction gives at least one label per class.
       name: name of the argument, for errors.
 
     Returns:
-      Counts, rising, each once.
+      Unique counts in ascending order.
 
     Raises:
-      ValueError: an amount is no count and no share, or larger than `size`.
+      ValueError: an amount is no count and no fraction, or larger than `size`.
     """
     counts = set()
     for amount in amounts:
@@ -84,11 +84,11 @@ def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: st
 
 
 class Tuning:
-    """Training of an encoder under a linear head, with one program for all numbers of labels and of steps.
+    """Training of an encoder with a linear head, with one program for all numbers of labels and steps.
 
     Args:
       encoder: encoder to train.
-      recipe: the batches and rates.
+      recipe: hyperparameters.
       num_classes: number of classes.
       seed: random seed of the head, the order of the images, and the keys.
     """
@@ -117,7 +117,7 @@ class Tuning:
         """Train on all of a source.
 
         Args:
-          variables: variables that the encoder starts from.
+          variables: initial variables of the encoder.
           labeled: images with `label`.
           steps: updates; None takes the recipe's.
 
@@ -171,23 +171,23 @@ def fine_tuning(
     k: int = 20,
     seed: int = 0,
 ) -> Evaluator:
-    """Measure the accuracy after fine-tuning with few labels, of the trained encoder and of a fresh one.
+    """Build the evaluator of accuracy after fine-tuning with few labels, of the trained and an untrained encoder.
 
     Args:
-      source: any that is measured anyway, such as the bank and queries of k-NN; `predict` runs over it.
-      train: labeled images; classes in turn give the labels, so that a larger count holds the smaller one's.
+      source: any source that is evaluated anyway, such as the bank and queries of k-NN; `predict` runs over it.
+      train: labeled images; labels are sampled by class in turn, so that a larger count contains a smaller one's.
       queries: labeled images to classify.
       encoder: encoder to fine-tune.
       counts: numbers of labels, see `label_counts`.
       num_classes: number of classes.
-      recipe: the steps; None takes the defaults.
-      supervised: labels for the supervised encoder, which starts fresh and takes the recipe's steps, or those of five
-        passes over its labels where they are more; 0 trains none.
-      k: neighbors that vote on the supervised encoder's features.
+      recipe: hyperparameters; None takes the defaults.
+      supervised: number of labels of the supervised encoder, which starts untrained and trains for the recipe's steps
+        or five epochs, whichever is more; 0 trains none.
+      k: number of neighbors of k-NN on the supervised encoder's features.
       seed: random seed of the labels, the untrained encoder and the steps.
 
     Returns:
-      An evaluator of `fine_tune_N` and `fine_tune_N_untrained` for each count N; with `supervised` also of
+      The evaluator of `fine_tune_N` and `fine_tune_N_untrained` for each count N; with `supervised` also of
       `supervised`, `knn_supervised` and `probe_supervised`.
     """
     recipe = recipe or Recipe()

@@ -1,4 +1,4 @@
-"""Distances of generated images from real ones in the features of a network: Fréchet, kernel, inception score.
+"""Distances of generated from real images in a network's features: Fréchet, kernel, inception score.
 
 Heusel et al. 2017, arXiv:1706.08500 (Fréchet, "FID"); Bińkowski et al. 2018, arXiv:1801.01401 (kernel, "KID");
 Salimans et al. 2016, arXiv:1606.03498 (inception score).
@@ -7,10 +7,10 @@ Salimans et al. 2016, arXiv:1606.03498 (inception score).
     KID = unbiased MMD^2 with the kernel (x.y / d + 1)^3
     IS  = exp(mean_x KL(p(y|x) || p(y)))
 
-Published numbers are over 2,048 features of an Inception network and 50,000 samples. Over others the distance has
-another scale, and it falls with the number of samples (its bias is about 1 / n): report both with every number.
-Experiments shrink images that are larger than the network's with antialiasing, as clean-fid (Parmar et al. 2022,
-arXiv:2104.11222); pytorch-fid does without, which gives other numbers for them.
+Published numbers use 2,048 features of an Inception network and 50,000 samples. Other features have another scale, and
+the distance falls with the number of samples (its bias is about 1 / n): report both with every number. Experiments
+downscale larger images with antialiasing, as clean-fid (Parmar et al. 2022, arXiv:2104.11222); pytorch-fid does not,
+which changes the numbers.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       (mean [D], covariance [D, D] divided by N - 1), float64.
 
     Raises:
-      ValueError: the shape is another one, or a value is not finite.
+      ValueError: the shape is wrong, or a value is not finite.
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
@@ -48,7 +48,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
     """Compute the squared Fréchet (2-Wasserstein) distance of two Gaussians.
 
     tr (S_f S_g)^1/2 is the sum of the square roots of the eigenvalues of S_f^1/2 S_g S_f^1/2, which is symmetric: no
-    complex parts, and no failure where a covariance is singular.
+    complex parts, and no failure for singular covariances.
 
     Args:
       mean_f: [D].
@@ -104,7 +104,7 @@ def kid(f: np.ndarray, g: np.ndarray) -> float:
       The distance.
 
     Raises:
-      ValueError: a set has fewer than two rows, or their widths differ.
+      ValueError: a set has fewer than two examples, or their widths differ.
     """
     f, g = np.asarray(f, np.float64), np.asarray(g, np.float64)
     if f.ndim != 2 or g.ndim != 2 or f.shape[1] != g.shape[1] or min(len(f), len(g)) < 2:
@@ -121,16 +121,16 @@ def kid(f: np.ndarray, g: np.ndarray) -> float:
 
 
 def inception_score(probabilities: np.ndarray) -> float:
-    """Compute exp of the mean divergence of class probabilities from their average.
+    """Compute exp of the mean KL divergence of class probabilities from their mean.
 
     Args:
       probabilities: [N, K], rows that add up to 1.
 
     Returns:
-      From 1 (all alike) to K.
+      The score, from 1 (all equal) to K.
 
     Raises:
-      ValueError: the shape is another one, a number is negative, or a row does not add up to 1.
+      ValueError: the shape is wrong, a number is negative, or a row does not add up to 1.
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not len(p) or (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
@@ -147,12 +147,12 @@ def frechet_evaluator(
     source: Any,
     name: str = "sample",
 ) -> Evaluator:
-    """Measure generated samples against real images: `frechet_distance`, `kid`, and `inception_score`.
+    """Build the evaluator of generated samples: `frechet_distance`, `kid` and `inception_score`.
 
     Args:
       features: images -> (features [B, D], class probabilities [B, K] or None, which leaves out the inception score).
       reference: [M, D] features of the real images.
-      source: source that `predict` draws samples for, as many as are measured.
+      source: inputs of `predict`, one per sample.
       name: name of the images among the outputs of `predict`.
 
     Returns:

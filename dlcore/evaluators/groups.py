@@ -1,4 +1,4 @@
-"""Audit by groups: a model's rates for each group of people or images, and how far the groups are apart.
+"""Fairness audit: a model's rates for each group of people or images, and the differences between groups.
 
 Hardt, Price & Srebro, "Equality of opportunity in supervised learning" (2016), arXiv:1610.02413; the interval is
 Wilson's (1927).
@@ -8,8 +8,8 @@ Wilson's (1927).
     demographic parity difference        max_a - min_a of the selection rate
     equalized odds difference            the larger of max_a - min_a of the two rates above
 
-These are the definitions of fairlearn. A group of fewer than 20 members is hidden, because its rates would say little
-and could tell about single members; the report says which groups are.
+These are the definitions of fairlearn. Groups with fewer than 20 members are hidden, because their rates are
+uncertain and could identify single members; the result lists them.
 """
 
 import math
@@ -20,19 +20,19 @@ import numpy as np
 __all__ = ["Audit", "GroupRates", "audit_groups", "wilson_interval"]
 
 LEAST = 20
-"""Members of a group that is shown."""
+"""Least number of members of a reported group."""
 
 
 class GroupRates(NamedTuple):
     """Rates of one group.
 
     Args:
-      count: members.
-      accuracy: share of right predictions.
+      count: number of members.
+      accuracy: fraction of correct predictions.
       interval: 95 % confidence interval of the accuracy.
-      selection_rate: share of positive predictions.
-      true_positive_rate: share of positive predictions among true positives; NaN without any.
-      false_positive_rate: share of positive predictions among true negatives; NaN without any.
+      selection_rate: fraction of positive predictions.
+      true_positive_rate: fraction of positive predictions among positive labels; NaN without any.
+      false_positive_rate: fraction of positive predictions among negative labels; NaN without any.
     """
 
     count: int
@@ -44,12 +44,12 @@ class GroupRates(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """Rates by group, and the distances between groups.
+    """Rates by group, and the differences between groups.
 
     Args:
-      groups: {name of the group: its rates}, of groups of at least `least` members.
+      groups: {name of the group: rates}, of groups with at least `least` members.
       hidden: {name: count} of smaller groups.
-      worst: name of the group of the lowest accuracy.
+      worst: name of the group with the lowest accuracy.
       demographic_parity_difference: largest difference of the selection rate.
       equalized_odds_difference: largest difference of the true or the false positive rate, the larger.
     """
@@ -62,18 +62,18 @@ class Audit(NamedTuple):
 
 
 def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a share.
+    """Compute Wilson's confidence interval of a proportion.
 
     Args:
-      right: successes.
-      count: trials, at least 1.
-      z: deviations; 1.96 for 95 %.
+      right: number of successes.
+      count: number of trials, at least 1.
+      z: quantile of the normal distribution; 1.96 for 95 %.
 
     Returns:
       (low, high), within [0, 1].
 
     Raises:
-      ValueError: there was no trial, or more successes than trials.
+      ValueError: there is no trial, or there are more successes than trials.
     """
     if not 0 <= right <= count or count < 1:
         raise ValueError(f"right={right}: of count={count}; allowed: 0 to count, and at least one trial")
@@ -85,13 +85,13 @@ def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, flo
 
 
 def audit_groups(predicted: np.ndarray, label: np.ndarray, group: np.ndarray, least: int = LEAST) -> Audit:
-    """Audit the predictions of a model of two classes by groups.
+    """Audit the predictions of a binary classifier by groups.
 
     Args:
       predicted: [N], 0 or 1.
       label: [N], 0 or 1.
       group: [N], names or numbers of groups.
-      least: members below which a group is hidden.
+      least: least number of members of a reported group.
 
     Returns:
       The audit.

@@ -1,4 +1,4 @@
-"""PCK of a detector's keypoints: those of its objects that are within a share of the object's size."""
+"""PCK of a detector's keypoints: the fraction within a tolerance relative to the object's size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +14,15 @@ __all__ = ["pck_evaluator"]
 def pck_evaluator(
     keypoint_names: Sequence[str], source: Any = None, alpha: float = 0.1, min_iou: float = 0.5
 ) -> Evaluator:
-    """Measure PCK of a learner whose predict gives boxes as for COCO's mAP, and `keypoints: [B, K, J, 2 or 3]`.
+    """Build the evaluator of PCK; `predict` returns boxes as for COCO's mAP, and `keypoints: [B, K, J, 2 or 3]`.
 
-    From the highest score down, a detection takes the free true box of its class that it overlaps most, by `min_iou` at
-    least. The keypoints of a true box that none takes are wrong. Numbers: pck, and pck/NAME of each keypoint.
+    In the order of falling scores, a detection matches the unmatched true box of its class with the largest IoU, at
+    least `min_iou`. Keypoints of unmatched true boxes count as wrong. Metrics: pck, and pck/NAME of each keypoint.
 
     Args:
       keypoint_names: J names.
       source: source to measure; None measures the split.
-      alpha: share of the longer side of the true box.
+      alpha: tolerance as a fraction of the longer side of the true box.
       min_iou: least IoU of a detection and its true box.
 
     Returns:
@@ -54,7 +54,7 @@ def pck_evaluator(
 
 
 def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """[4], [M, 4] -> [M]."""
+    """Compute the IoU [M] of a box [4] and boxes [M, 4]."""
     sides = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None)
     intersection = sides.prod(-1)
     return intersection / np.maximum(

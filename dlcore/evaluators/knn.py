@@ -21,14 +21,14 @@ _CHUNK = 1024
 def knn_predict(
     bank: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int = 20, temperature: float = 0.07
 ) -> np.ndarray:
-    """Classify by a vote of the nearest neighbors; of equal scores the lowest class wins.
+    """Classify by a weighted vote of the nearest neighbors; of equal scores the lowest class wins.
 
     Args:
       bank: [N, D] features with known classes.
       labels: [N] int, their classes, from 0.
       queries: [M, D] features to classify.
-      k: number of neighbors that vote.
-      temperature: tau; the smaller, the more the nearest count.
+      k: number of neighbors.
+      temperature: tau; smaller values weight the nearest neighbors more.
 
     Returns:
       [M] int classes.
@@ -55,7 +55,7 @@ def knn_predict(
     for start in range(0, len(queries), _CHUNK):
         similarity = queries[start : start + _CHUNK] @ bank.T
         neighbor_idx = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        # The largest similarity is taken out of the exponent, which changes no decision and cannot overflow.
+        # Subtracting the largest similarity changes no decision and prevents overflow.
         neighbor_similarity = np.take_along_axis(similarity, neighbor_idx, 1)
         weight = np.exp((neighbor_similarity - neighbor_similarity.max(1, keepdims=True)) / temperature)
         scores = np.zeros((len(neighbor_idx), classes))
@@ -65,17 +65,17 @@ def knn_predict(
 
 
 def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "features", name: str = "knn") -> Evaluator:
-    """Measure the accuracy of k-NN on features.
+    """Build the evaluator of k-NN accuracy on features.
 
     Args:
-      source: bank and queries, of `dlcore.data.bank_and_queries`.
-      k: number of neighbors that vote, at most the size of the bank.
+      source: bank and queries, from `dlcore.data.bank_and_queries`.
+      k: number of neighbors, at most the size of the bank.
       temperature: tau of the vote.
       key: name of the features [B, D] in the outputs of `predict`.
       name: name of the metric.
 
     Returns:
-      An evaluator of one number, the accuracy on the queries.
+      The evaluator of the accuracy on the queries.
     """
 
     def finish(acc) -> dict[str, float]:

@@ -1,11 +1,11 @@
-"""Distances between images of nearby latents: how smooth a generator is, and how much its noise changes.
+"""Distances between images of nearby latents: the smoothness of a generator, and the effect of its noise.
 
 Karras, Laine & Aila 2018, arXiv:1812.04948.
 
-    path length    mean |f(G(z(t))) - f(G(z(t + e)))|^2 / e^2        z(t): a walk between two latents, f: features
+    path length    mean |f(G(z(t))) - f(G(z(t + e)))|^2 / e^2        z(t): interpolation of two latents, f: features
     noise share    mean |f(G(z, n)) - f(G(z, n'))| / mean |f(G(z, n)) - f(G(z', n))|
 
-Both depend on the features: numbers in those of different networks, or of pixels, do not compare.
+Both depend on the features: numbers from different networks, or from pixels, are not comparable.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Features = Callable[[np.ndarray], np.ndarray]
 
 
 def path_length(features: Features, source: Any, step: float, name: str = "decoded") -> Evaluator:
-    """Measure how fast images change along walks.
+    """Build the evaluator of the perceptual path length.
 
     Args:
       features: images -> [B, D].
-      source: source of latents; each pair of neighbors is `step` apart on a walk.
-      step: e, share of the walk.
+      source: source of latents; each pair of neighbors is `step` apart on an interpolation.
+      step: e, fraction of the interpolation.
       name: name of the images among the outputs of `predict`.
 
     Returns:
@@ -41,7 +41,7 @@ def path_length(features: Features, source: Any, step: float, name: str = "decod
 
 
 def noise_share(features: Features, source: Any, name: str = "decoded") -> Evaluator:
-    """Measure how much the noise of a generator changes, over what its latent changes.
+    """Build the evaluator of the effect of a generator's noise relative to that of its latent.
 
     Args:
       features: images -> [B, D].
@@ -49,7 +49,7 @@ def noise_share(features: Features, source: Any, name: str = "decoded") -> Evalu
       name: name of the images among the outputs of `predict`.
 
     Returns:
-      The evaluator of `noise_share`; nothing where the latent changes nothing.
+      The evaluator of `noise_share`; no value if the latent has no effect.
     """
 
     def finish(acc: list) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""A linear classifier on frozen features: how much of what the labels say can be read off them.
+"""A linear classifier on frozen features.
 
     min over W, b  of  1/2 |W|^2 + C sum_i -log softmax(W x_i + b)[y_i],    x standardized by the bank's statistics
 
-by scikit-learn's L-BFGS: the problem is convex, so nothing is to be tuned but C.
+by scikit-learn's L-BFGS: the problem is convex, so that only C needs tuning.
 """
 
 import warnings
@@ -26,7 +26,7 @@ def probe_predict(
       bank: [N, D] features with known classes.
       labels: [N] int, their classes.
       queries: [M, D] features to classify.
-      c: C, the weight of the loss against the penalty on W.
+      c: C, weight of the loss against the penalty on W.
       max_iterations: largest number of L-BFGS iterations.
 
     Returns:
@@ -53,16 +53,16 @@ def probe_predict(
 
 
 def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: str = "probe") -> Evaluator:
-    """Measure the accuracy of a linear classifier on features.
+    """Build the evaluator of a linear classifier's accuracy on features.
 
     Args:
-      source: bank and queries, of `dlcore.data.bank_and_queries`.
+      source: bank and queries, from `dlcore.data.bank_and_queries`.
       c: weight of the loss against the penalty on the classifier's weights.
       key: name of the features [B, D] among the outputs of `predict`.
       name: name of the metric.
 
     Returns:
-      An evaluator of one number, the share of queries that get their class.
+      The evaluator of the accuracy on the queries.
     """
 
     def finish(acc) -> dict[str, float]:

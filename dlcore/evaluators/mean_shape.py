@@ -12,7 +12,7 @@ __all__ = ["mean_keypoints", "mean_masks", "replaced"]
 
 
 def mean_masks(rows: Mapping[str, np.ndarray], num_classes: int, side: int = 28) -> np.ndarray:
-    """Average the true masks of each class in the frames of their boxes.
+    """Average the true masks of each class in box coordinates.
 
     Args:
       rows: `image`, `masks` (packed), `boxes`, `labels` and `box_mask` of examples.
@@ -36,7 +36,7 @@ def mean_masks(rows: Mapping[str, np.ndarray], num_classes: int, side: int = 28)
 
 
 def mean_keypoints(rows: Mapping[str, np.ndarray], num_classes: int) -> np.ndarray:
-    """Average the labeled keypoints of each class in the frames of their boxes.
+    """Average the labeled keypoints of each class in box coordinates.
 
     Args:
       rows: `keypoints`, `boxes`, `labels` and `box_mask` of examples.
@@ -68,8 +68,8 @@ def replaced(
     Args:
       evaluator: evaluator of masks or keypoints.
       names: {name of its metric: new name}; other metrics are left out.
-      masks: [C, side, side] as `mean_masks` gives them; None keeps the masks.
-      keypoints: [C, K, 2] as `mean_keypoints` gives them; None keeps the keypoints.
+      masks: [C, side, side], result of `mean_masks`; None keeps the predicted masks.
+      keypoints: [C, K, 2], result of `mean_keypoints`; None keeps the predicted keypoints.
 
     Returns:
       The evaluator.

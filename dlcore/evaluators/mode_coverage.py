@@ -1,12 +1,12 @@
-"""Mode coverage: the modes of a known mixture that samples reach, and the share of samples near a mode.
+"""Mode coverage: the modes of a known mixture that samples reach, and the fraction of samples near a mode.
 
 Srivastava et al. 2017, arXiv:1705.07761:
 
-    a sample is of high quality where it lies within 3 deviations of its nearest mode;
-    a mode is covered where at least `least` of all samples are its high-quality samples
+    a sample is of high quality if it lies within 3 standard deviations of its nearest mode;
+    a mode is covered if at least a fraction `least` of all samples are its high-quality samples
 
-The original counts a mode from its first sample on; here it takes 1% of the samples, where a fair share of 8 modes
-is 12.5%, so that a stray sample does not count.
+The original counts a mode from its first sample on; here a mode needs 1 % of the samples (12.5 % would be uniform over
+8 modes), so that a stray sample does not count.
 """
 
 from typing import Any
@@ -26,13 +26,13 @@ def mode_coverage(
 
     Args:
       samples: [N, D].
-      centers: [K, D] of the modes.
+      centers: [K, D], centers of the modes.
       deviation: standard deviation of each mode.
-      least: share of all samples that a covered mode has at least.
+      least: least fraction of all samples at a covered mode.
 
     Returns:
-      `modes`, the number covered; `high_quality`, the share of samples near a mode; `mode_share: [K]`, that share for
-      each mode.
+      `modes`, number of covered modes; `high_quality`, fraction of samples near a mode; `mode_share: [K]`, that
+      fraction for each mode.
 
     Raises:
       ValueError: shapes do not fit, there is no sample, one is not finite, or `deviation` is not positive.
@@ -52,16 +52,16 @@ def mode_coverage(
 
 
 def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, name: str = "sample") -> Evaluator:
-    """Measure `mode_coverage` of generated samples.
+    """Build the evaluator of `mode_coverage`.
 
     Args:
-      centers: [K, D] of the modes.
+      centers: [K, D], centers of the modes.
       deviation: standard deviation of each mode.
-      source: source that `predict` draws samples for, as many as are measured.
+      source: inputs of `predict`, one per sample.
       name: name of the samples among the outputs of `predict`.
 
     Returns:
-      An evaluator of the numbers of `mode_coverage`.
+      The evaluator of `modes` and `high_quality`.
     """
 
     def add(acc, outputs, rows):

@@ -1,4 +1,4 @@
-"""The pitch of sounds by their spectrum, and how many generated tones have the pitch that was asked for."""
+"""The pitch of sounds by their spectrum, and the accuracy of the pitch of generated tones."""
 
 import numpy as np
 
@@ -7,18 +7,18 @@ from dlcore.learner import Evaluator
 __all__ = ["pitch_evaluator", "semitones", "spectral_pitch"]
 
 _PADDING = 16
-"""Times its length that a sound is padded to before its spectrum is taken."""
+"""Factor of zero-padding before the Fourier transform."""
 
 
 def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Measure the frequency of the highest peak of the spectrum, under a Hann window.
+    """Compute the frequency of the highest spectral peak, with a Hann window.
 
-    It is the pitch of sounds whose fundamental is their strongest partial. The spectrum of the zero-padded sound is
+    This is the pitch of sounds whose fundamental is their strongest partial. The spectrum of the zero-padded sound is
     interpolated by a parabola through the peak and its neighbors, in decibels.
 
     Args:
       waveform: [..., T].
-      sample_rate: samples a second.
+      sample_rate: samples per second.
 
     Returns:
       [...] Hz; 0 for silence.
@@ -42,14 +42,14 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def semitones(frequency: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Measure how far a frequency is from another.
+    """Compute the interval between two frequencies.
 
     Args:
       frequency: [...] Hz; 0 stands for no pitch.
       reference: [...] Hz, positive.
 
     Returns:
-      [...] semitones, 12 an octave, positive above the reference; -inf for no pitch.
+      [...] semitones, 12 per octave, positive above the reference; -inf for no pitch.
     """
     with np.errstate(divide="ignore"):
         return 12 * np.log2(np.asarray(frequency) / reference)
@@ -58,12 +58,12 @@ def semitones(frequency: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def pitch_evaluator(
     frequencies: np.ndarray, sample_rate: int, source: object, tolerance: float = 0.5, name: str = "waveform"
 ) -> Evaluator:
-    """Measure the share of generated tones whose pitch is the one that was asked for.
+    """Build the evaluator of the fraction of generated tones with the requested pitch.
 
     Args:
-      frequencies: [K] Hz, of each class.
-      sample_rate: samples a second.
-      source: source that `predict` draws tones for, with `label: [N]`.
+      frequencies: [K] Hz, frequency of each class.
+      sample_rate: samples per second.
+      source: inputs of `predict`, with the requested `label: [N]`.
       tolerance: largest deviation, in semitones.
       name: name of the waveforms [B, T] among the outputs of `predict`.
 

@@ -4,9 +4,9 @@
 
     flip        the image and its mirror image, V = 2
     five_crop   four corners and the center, each 7/8 of the image's sides, resized to the image's size, V = 5
-    ten_crop    the same of the mirror image too, V = 10
+    ten_crop    five_crop of the image and of its mirror image, V = 10
 
-Krizhevsky, Sutskever & Hinton 2012 average ten crops of 224 pixels from images of 256, which are the 7/8 here.
+Krizhevsky, Sutskever & Hinton 2012 average ten crops of 224 pixels from images of 256, a ratio of 7/8.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def views(image: jax.Array, kind: Views) -> jax.Array:
       kind: "none", "flip", "five_crop" or "ten_crop".
 
     Returns:
-      [V, H, W, C], of the image's dtype.
+      [V, H, W, C], with the image's dtype.
 
     Raises:
       ValueError: the kind is unknown.
@@ -57,12 +57,12 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
     """Build a classifier that averages its probabilities over the views of each image.
 
     Args:
-      learner: its `predict` gives `probabilities` [B, K].
+      learner: learner whose `predict` returns `probabilities` [B, K].
       kind: kind of the views, as in `views`.
       example: a batch with `image` [B, H, W, C] and `label` [B].
 
     Returns:
-      The learner, as `by_probabilities` has it.
+      The learner, see `by_probabilities`.
 
     Raises:
       ValueError: the learner is no classifier of images.
@@ -76,7 +76,7 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
 
     def probabilities(state: Any, batch: Batch) -> jax.Array:
         def of_images(images: jax.Array) -> jax.Array:
-            repeated = {"image": images}  # what else is in a batch, such as its index, is not of one view
+            repeated = {"image": images}  # other entries of a batch, such as `index`, do not apply to a view
             return learner.predict(state, repeated)["probabilities"]
 
         return average_over_crops(of_images, lambda image: views(image, kind))(batch["image"])
@@ -85,15 +85,15 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
 
 
 def by_probabilities(learner: Learner, probabilities_of: Callable[[Any, Batch], jax.Array]) -> Learner:
-    """Measure and predict by probabilities that were averaged.
+    """Build a classifier that evaluates and predicts with given probabilities.
 
     Args:
       learner: a classifier.
       probabilities_of: (state, batch) -> [B, K].
 
     Returns:
-      The learner, with another `evaluate` (loss, accuracy, top5, confusion and calibration of these probabilities) and
-      another `predict` (`logits`, their logarithms, and `probabilities`).
+      The learner, with an `evaluate` of these probabilities (loss, accuracy, top5, confusion, calibration) and a
+      `predict` that returns `probabilities` and their logarithms, `logits`.
     """
 
     def predict(state: Any, batch: Batch) -> dict[str, jax.Array]:

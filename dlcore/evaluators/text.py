@@ -9,10 +9,10 @@ Papineni et al. 2002; Lin 2004; Vedantam, Zitnick & Parikh 2014, arXiv:1411.5726
               g: n-gram counts times log(images / images whose references hold it)
     WER     = edit distance in words / words of the reference, over the whole set
 
-A text is a string, split at blanks, or a sequence of tokens; case, punctuation and stems are the caller's. Numbers
-equal those of the COCO caption tools, whose BLEU of a set divides (matched + 1e-15) by (n-grams + 1e-9): where no
-n-gram of some length matches it is tiny, and where no text is as long as n, p_n is 1e-6. nltk counts one n-gram in a
-text shorter than n; elsewhere its BLEU is the same.
+A text is a string, split at whitespace, or a sequence of tokens; the caller normalizes case, punctuation and stems.
+Numbers equal those of the COCO caption tools, whose corpus BLEU divides (matched + 1e-15) by (n-grams + 1e-9): it is
+tiny if no n-gram of some length matches, and p_n is 1e-6 if all texts are shorter than n. nltk counts one n-gram in a
+text shorter than n; otherwise its BLEU is the same.
 """
 
 import math
@@ -29,19 +29,19 @@ __all__ = ["bleu", "cider", "edit_distance", "rouge_l", "sentence_bleu", "text_e
 Text = str | Sequence[Any]
 
 _COCO_TINY, _COCO_SMALL = 1e-15, 1e-9
-"""What the COCO caption tools add to the matched and to all n-grams of BLEU, and to the two lengths."""
+"""Constants that the COCO caption tools add to the matched and to all n-grams of BLEU, and to both lengths."""
 
 
 def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4) -> float:
-    """Compute BLEU of a whole set as the COCO caption tools do: counts and lengths are added up before the division.
+    """Compute corpus BLEU as the COCO caption tools do: counts and lengths are summed before the division.
 
     Args:
       hypotheses: N texts.
-      references: the references of each, at least one.
+      references: references of each text, at least one.
       max_n: longest n-gram.
 
     Returns:
-      0 to 1; tiny, and not 0, where some n has no match.
+      BLEU in [0, 1]; tiny, but not 0, if some n has no match.
 
     Raises:
       ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
@@ -61,10 +61,10 @@ def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, 
       hypothesis: the text.
       references: references of the text, at least one.
       max_n: longest n-gram.
-      epsilon: replaces a count of 0 (0.1: the first smoothing of Chen & Cherry 2014); 0 gives BLEU 0 there.
+      epsilon: replacement of a count of 0 (0.1: the first smoothing of Chen & Cherry 2014); with 0 the BLEU is then 0.
 
     Returns:
-      0 to 1.
+      BLEU in [0, 1].
     """
     (hypothesis,), (references,) = _checked([hypothesis], [references])
     counts = _matches(hypothesis, references, max_n)
@@ -81,7 +81,7 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
 
     Args:
       hypotheses: N texts.
-      references: the references of each, at least one.
+      references: references of each text, at least one.
       beta: weight of recall against precision.
 
     Returns:
@@ -103,13 +103,13 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
 def cider(
     hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n: int = 4, sigma: float = 6.0
 ) -> np.ndarray:
-    """Compute CIDEr-D of each text; report the mean. Document frequencies are of these references.
+    """Compute CIDEr-D of each text; report the mean. Document frequencies come from these references.
 
     It needs several images: with one, every weight is log 1 = 0.
 
     Args:
       hypotheses: N texts.
-      references: the references of each, at least one.
+      references: references of each text, at least one.
       max_n: longest n-gram.
       sigma: width of the penalty on the difference of lengths.
 
@@ -147,7 +147,7 @@ def cider(
 
 
 def edit_distance(a: Text, b: Text) -> int:
-    """Count the insertions, deletions and substitutions that turn the words of one text into those of another.
+    """Compute the edit distance of two texts in words: insertions, deletions and substitutions.
 
     Args:
       a: first text.
@@ -166,17 +166,17 @@ def edit_distance(a: Text, b: Text) -> int:
 
 
 def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> float:
-    """Divide the edits by the words of the references, over the whole set; it can be above 1.
+    """Compute the word error rate of a set: edits over words of the references; it can be above 1.
 
     Args:
       hypotheses: N texts.
-      references: N texts, one for each.
+      references: N texts, one per hypothesis.
 
     Returns:
-      0 or more.
+      The rate, at least 0.
 
     Raises:
-      ValueError: the two differ in number, or the references hold no word.
+      ValueError: the two differ in number, or the references have no word.
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"hypotheses={len(hypotheses)} texts: for {len(references)} references; allowed: one each")
@@ -191,11 +191,11 @@ def text_evaluator(
     references: Callable[[Any], Sequence[Sequence[Text]]],
     source: Any = None,
 ) -> Evaluator:
-    """Measure bleu1 to bleu4, rouge_l, cider and word_error_rate (against the first reference) of predicted texts.
+    """Build the evaluator of bleu1 to bleu4, rouge_l, cider and word_error_rate (against the first reference).
 
     Args:
       hypotheses: (outputs, rows) -> texts of a batch.
-      references: rows -> the references of each.
+      references: rows -> references of each.
       source: source to measure; None measures the split.
 
     Returns:
@@ -238,7 +238,7 @@ def _ngrams(tokens: list, max_n: int) -> Counter:
 
 
 def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray:
-    """[2 max_n + 2]: n-grams matched and all n-grams, for each n; the lengths c and r."""
+    """Count matched and all n-grams for each n, and the lengths c and r, [2 max_n + 2]."""
     if max_n < 1:
         raise ValueError(f"max_n={max_n}: out of range; allowed: at least 1")
     allowed: Counter = Counter()
@@ -253,7 +253,7 @@ def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray
 
 
 def _common_length(a: list, b: list) -> int:
-    """Length of the longest common subsequence."""
+    """Compute the length of the longest common subsequence."""
     row = [0] * (len(b) + 1)
     for left in a:
         before, row = row, [0]

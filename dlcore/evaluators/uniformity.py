@@ -1,10 +1,10 @@
-"""Uniformity: how evenly the embeddings of a data set spread over the sphere; lower is better.
+"""Uniformity: how evenly embeddings cover the sphere; lower is better.
 
 Wang & Isola 2020, arXiv:2005.10242.
 
     log mean over pairs x != y of exp(-2 |x - y|^2)
 
-It is taken over the pairs of the whole data set, so that it does not depend on the batches that embeddings came in.
+It uses all pairs of the data set, so that it does not depend on batches.
 """
 
 from typing import Any
@@ -21,14 +21,14 @@ _MOST = 10_000
 
 
 def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
-    """Measure the uniformity of embeddings; of more than 10,000, that of 10,000 at equal distances.
+    """Compute the uniformity of embeddings; of more than 10,000, that of 10,000 evenly spaced ones.
 
     Args:
-      embeddings: [N, E], N at least 2, commonly of length 1.
-      t: how fast the potential e^{-t |x - y|^2} decays.
+      embeddings: [N, E], N at least 2, usually normalized.
+      t: decay rate of the potential e^{-t |x - y|^2}.
 
     Returns:
-      The logarithm of the mean potential, at most 0; 0 where all embeddings are the same.
+      The logarithm of the mean potential, at most 0; 0 if all embeddings are equal.
 
     Raises:
       ValueError: there are fewer than two embeddings.
@@ -49,15 +49,15 @@ def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
 
 
 def uniformity(source: Any, *, key: str = "embeddings", name: str = "uniformity") -> Evaluator:
-    """Measure the uniformity of the queries' embeddings.
+    """Build the evaluator of the uniformity of the queries' embeddings.
 
     Args:
-      source: bank and queries, of `dlcore.data.bank_and_queries`.
+      source: bank and queries, from `dlcore.data.bank_and_queries`.
       key: name of the embeddings [B, E] among the outputs of `predict`.
       name: name of the metric.
 
     Returns:
-      An evaluator of one number.
+      The evaluator of one metric.
     """
 
     def finish(acc) -> dict[str, float]:

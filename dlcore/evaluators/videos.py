@@ -1,4 +1,4 @@
-"""Average the predictions of clips by their video, so that each video counts once however many clips it has.
+"""Average the predictions of clips by video, so that each video counts once for any number of clips.
 
     logits(video) = 1/V sum_v logits(clip v)
 
@@ -19,11 +19,11 @@ def average_by_video(logits: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray
     """Average the logits of clips over their video.
 
     Args:
-      logits: [N, C], a clip a row, in any order.
-      videos: [N] int, the id of the video of each clip.
+      logits: [N, C], logits of the clips in any order.
+      videos: [N] int, video id of each clip.
 
     Returns:
-      (ids [V] in rising order, mean logits [V, C] float64).
+      (ids [V] in ascending order, mean logits [V, C] float64).
 
     Raises:
       ValueError: the two differ in length, or there is no clip.
@@ -38,10 +38,10 @@ def average_by_video(logits: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray
 
 
 def accuracy_by_video() -> Evaluator:
-    """Measure the share of videos whose mean logits over their clips name the right class.
+    """Build the evaluator of the accuracy of mean logits over the clips of each video.
 
     Returns:
-      Evaluator of `accuracy_by_video`, from outputs `logits` and rows with `video` and `label`.
+      The evaluator of `accuracy_by_video`; outputs have `logits`, rows `video` and `label`.
     """
 
     def add(acc: list | None, outputs: Any, rows: Any) -> list:

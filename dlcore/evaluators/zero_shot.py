@@ -1,6 +1,6 @@
-"""Zero-shot classification: an image gets the class whose description lies nearest; no image was ever labeled.
+"""Zero-shot classification: an image gets the class with the nearest text embedding, without labeled images.
 
-Radford et al. 2021, arXiv:2103.00020: the vector of a class is the mean over its prompts, to length 1.
+Radford et al. 2021, arXiv:2103.00020: a class vector is the normalized mean over its prompts.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ __all__ = ["zero_shot"]
 def zero_shot(
     source: Any, class_vectors: Callable[[Any], np.ndarray], *, key: str = "clip", name: str = "zero_shot"
 ) -> Evaluator:
-    """Measure the accuracy of the nearest class vector.
+    """Build the evaluator of the accuracy of the nearest class vector.
 
     Args:
       source: images with `label`; `predict` runs over them.
-      class_vectors: State -> [K, D], one vector a class.
+      class_vectors: State -> [K, D], one vector per class.
       key: name of the images' vectors [B, D] among the outputs of `predict`.
       name: name of the metric.
 
     Returns:
-      An evaluator of one number, the share of images that get their class.
+      The evaluator of the accuracy.
     """
 
     def start(state: Any) -> tuple[np.ndarray, list, list]:
