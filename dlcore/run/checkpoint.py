@@ -1,9 +1,9 @@
-"""Checkpoints of one phase: a state and a JSON note in one step folder, saved asynchronously by orbax.
+"""Checkpoints of one phase: a state and JSON metadata in one folder per step, saved asynchronously by orbax.
 
-Beyond orbax's CheckpointManager this file compares shapes and dtypes with the wanted ones before it reads an array
-(orbax casts silently and reports mismatches without the leaf's name), leaves out zero-size arrays (orbax refuses them),
-falls back to the step before when the newest one is damaged, removes half-written saves from a full disk, and never
-lets the process exit with a save in flight.
+In addition to orbax's CheckpointManager this module compares shapes and dtypes before it reads an array (orbax casts
+silently and reports mismatches without the leaf's name), leaves out zero-size arrays (orbax refuses them), falls back
+to the previous step if the newest one is damaged, removes half-written saves from a full disk, and never lets the
+process exit during a save.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ __all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
 
 STATE, NOTE, LEAVES = "state", "note", "leaves"
 SPARE = 2**18
-"""Bytes of a checkpoint beside its arrays."""
+"""Bytes of a checkpoint in addition to its arrays."""
 
 
 class CheckpointMismatch(ValueError):
@@ -59,10 +59,10 @@ class Checkpoints:
     """The checkpoints under one folder.
 
     Args:
-      folder: created where it does not exist.
-      keep_last: how many of the newest steps stay.
-      mode: whether the largest ("max") or the smallest ("min") score is the best; the best step stays too.
-      read_only: nothing is created or cleaned.
+      folder: folder of the checkpoints; created if it does not exist.
+      keep_last: number of newest steps to keep.
+      mode: whether the largest ("max") or the smallest ("min") score is the best; the best step is kept too.
+      read_only: create and delete nothing.
     """
 
     def __init__(self, folder: Path, *, keep_last: int = 2, mode: str = "max", read_only: bool = False):
@@ -108,7 +108,7 @@ class Checkpoints:
         )
 
     def _drop_damaged_scores(self) -> None:
-        """Delete scores that cannot be read: orbax would not open the folder."""
+        """Delete unreadable scores, which would keep orbax from opening the folder."""
         for step in self.folder.glob("*") if is_first() else ():
             if step.name.isdigit() and (step / "metrics").exists() and self.score(int(step.name)) is None:
                 logging.warning("the score of checkpoint %s in %s is damaged: forgotten", step.name, self.folder)
@@ -129,7 +129,7 @@ class Checkpoints:
         """Find the step with the best score.
 
         Returns:
-          The step, the later one of equals; None where no step has a score.
+          The step, of equal scores the later one; None if no step has a score.
         """
         scores = {step: self.score(step) for step in self.steps()}
         scores = {step: score for step, score in scores.items() if score is not None}
@@ -145,7 +145,7 @@ class Checkpoints:
           step: a saved step.
 
         Returns:
-          The score; None where none was saved, or it cannot be read.
+          The score; None if none was saved, or it cannot be read.
         """
         try:
             return json.loads((self.folder / str(step) / "metrics" / "metrics").read_text())["score"]
@@ -155,14 +155,14 @@ class Checkpoints:
     def save(self, step: int, state: Any, note: dict, score: float | None = None) -> None:
         """Start a save and return once the arrays have been copied, so that the state may be donated.
 
-        A failure of this save or the one before is logged, stored in `failure` and does not raise: training goes on
+        A failure of this save or the previous one is logged, stored in `failure` and does not raise: training goes on
         from a good state, and `close` raises at the end.
 
         Args:
-          step: steps done.
-          state: a tree of arrays.
+          step: number of steps done.
+          state: pytree of arrays.
           note: JSON-able facts to restore with the state.
-          score: value of the monitored metric; None where this step is not compared.
+          score: value of the monitored metric; None if this step is not compared.
         """
         args = self._ocp.args
         self.wait()
@@ -185,16 +185,16 @@ class Checkpoints:
             self._failed(step, error)
 
     def _room(self, step: int, state: Any) -> bool:
-        """Whether the disk has room; orbax prints hundreds of lines where it has not, and other processes hang."""
-        free, size = shutil.disk_usage(self.folder).free, sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        if agree(free > 1.1 * size + SPARE):
+        """Return whether the disk has space; without it orbax prints hundreds of lines, and other processes hang."""
+        free, num_bytes = shutil.disk_usage(self.folder).free, sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        if agree(free > 1.1 * num_bytes + SPARE):
             return True
-        self.failure = OSError(f"{free:,} bytes are free, and a checkpoint takes {size:,} and some")
+        self.failure = OSError(f"{free:,} bytes are free, and a checkpoint takes {num_bytes:,} and some")
         logging.error("CHECKPOINT NOT SAVED at step %s in %s: %s", step, self.folder, self.failure)
         return False
 
     def check(self) -> None:
-        """Notice a failed save without waiting for one in flight."""
+        """Handle a failed save without waiting for a running one."""
         try:
             self._manager.check_for_errors()
         except (OSError, ValueError) as error:
@@ -218,7 +218,7 @@ class Checkpoints:
         self._open()
 
     def wait(self) -> None:
-        """Return when nothing is in flight."""
+        """Wait for the running save."""
         try:
             if self._manager is not None:
                 self._manager.wait_until_finished()
@@ -228,7 +228,7 @@ class Checkpoints:
             self._failed(self._pending, error)
 
     def close(self) -> None:
-        """Wait and release.
+        """Wait for the running save, and close the folder.
 
         Raises:
           OSError: the latest save failed, so the folder lacks the newest step.
@@ -243,16 +243,16 @@ class Checkpoints:
         """Restore the newest readable step, or a given one.
 
         Args:
-          abstract: the wanted tree of ShapeDtypeStructs with shardings.
+          abstract: pytree of ShapeDtypeStructs with shardings, the expected state.
           step: step to restore; None takes the newest that can be read.
 
         Returns:
-          (step, state, note); None where there is no checkpoint.
+          (step, state, metadata); None if there is no checkpoint.
 
         Raises:
-          CheckpointMismatch: a leaf is missing, left over, or of another shape or dtype; the first is named.
-          FileNotFoundError: there is no checkpoint of `step`.
-          OSError: there are steps and none can be read.
+          CheckpointMismatch: a leaf is missing, left over, or has another shape or dtype; the message names the first.
+          FileNotFoundError: there is no checkpoint for `step`.
+          OSError: no step can be read.
         """
         candidates = self.steps()[::-1] if step is None else [step]
         if step is not None and step not in self.steps():
@@ -334,7 +334,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _stderr_kept_on_success() -> Iterator[None]:
-    """Drop the many lines that asyncio and tensorstore print after a failed read; the exception is enough."""
+    """Drop the output of asyncio and tensorstore after a failed read; the exception is enough."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as buffer:
@@ -354,7 +354,7 @@ def _stderr_kept_on_success() -> Iterator[None]:
 
 @functools.cache
 def _quiet_orbax() -> None:
-    """Drop orbax's warnings about what is intended, and its tracebacks of failed saves, which `_failed` reports."""
+    """Drop orbax's warnings about intended behavior, and its tracebacks of failed saves, which `_failed` reports."""
     noise = ("tracked_metric", "read_only=True", "directory is read only")
     folder = f"{os.sep}orbax{os.sep}"
 
@@ -367,7 +367,7 @@ def _quiet_orbax() -> None:
 
 
 def _leaves(tree: Any) -> dict[str, str]:
-    """Path to "float32[3, 3]"; a typed key counts as its implementation."""
+    """Describe each leaf by path, as "float32[3, 3]"; a typed PRNG key by its implementation."""
     return {path: f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaf_paths(tree)}
 
 

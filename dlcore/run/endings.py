@@ -3,8 +3,8 @@
 with orderly_ending():
     run()
 
-Ctrl-C (SIGINT) prints one line and leaves with 130; while a training runs, `dlcore.run.preemption` answers it instead.
-A reader of the output that has gone away, as `head` does, ends the command in silence.
+Ctrl-C (SIGINT) prints one line and exits with 130; during a training, `dlcore.run.preemption` handles it instead. A
+closed output pipe, as after `head`, ends the command silently.
 """
 
 import contextlib
@@ -21,21 +21,21 @@ from dlcore.run.preemption import REQUEUE, Preempted
 __all__ = ["INTERRUPTED", "one_line_while_importing", "orderly_ending", "resumable"]
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
-"""Exit statuses after SIGINT and SIGPIPE, as a shell gives them."""
+"""Exit statuses after SIGINT and SIGPIPE, as in a shell."""
 LINE = "stopped by Ctrl-C"
 GRACE = 1.0
-"""Seconds that Python gets to answer a SIGINT. It cannot while XLA compiles, which takes up to minutes."""
+"""Seconds that Python has to handle a SIGINT; it cannot while XLA compiles, which may take minutes."""
 
 
 @contextlib.contextmanager
 def orderly_ending() -> Iterator[None]:
-    """Turn Ctrl-C into one line and status 130, and a closed pipe into silence and status 141.
+    """Convert Ctrl-C to one line and status 130, and a closed pipe to status 141 without a message.
 
     Yields:
       None.
 
     Raises:
-      SystemExit: with the status, in place of KeyboardInterrupt and of a BrokenPipeError of the standard output.
+      SystemExit: the status, instead of KeyboardInterrupt and of a BrokenPipeError of the standard output.
     """
     try:
         with _Interrupts():
@@ -53,29 +53,29 @@ def orderly_ending() -> Iterator[None]:
 
 
 def one_line_while_importing() -> None:
-    """Have Ctrl-C print one line and leave with 130 where no `orderly_ending` is reached yet: while modules load."""
+    """Make Ctrl-C print one line and exit with 130 while modules load, before `orderly_ending`."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
 
 
 def _leave(number: int, frame: Any) -> None:
-    """Answer SIGINT at once: KeyboardInterrupt may be raised where nobody can catch it, and nothing has begun."""
+    """Exit at SIGINT: a KeyboardInterrupt could be raised where it cannot be caught, and nothing has begun."""
     os.write(2, f"\n{LINE}\n".encode())
     os._exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
 def resumable(step: int) -> Iterator[None]:
-    """Have Ctrl-C leave with 75, "run me again", where a resumed training has not taken a step yet.
+    """Make Ctrl-C exit with 75, "run me again", before the first step of a resumed training.
 
     Args:
-      step: the last step, which is saved; 0 changes nothing.
+      step: the last saved step; 0 changes nothing.
 
     Yields:
       None.
 
     Raises:
-      Preempted: in place of KeyboardInterrupt.
+      Preempted: instead of KeyboardInterrupt.
     """
     interrupts = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
     if not step or not isinstance(interrupts, _Interrupts):
@@ -91,7 +91,7 @@ def resumable(step: int) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Write out what is buffered; leave where nobody reads it any more."""
+    """Flush the standard output; exit if the pipe is closed."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -101,7 +101,7 @@ def _flush() -> None:
 
 
 def _has_no_reader() -> bool:
-    """Whether the standard output is a pipe that nobody reads any more."""
+    """Return whether the standard output is a closed pipe."""
     try:
         output = sys.stdout.fileno()
     except (OSError, ValueError):
@@ -112,13 +112,13 @@ def _has_no_reader() -> bool:
 
 
 def _leave_pipe() -> None:
-    """Leave with 141; Python flushes once more when it ends, which then goes nowhere."""
+    """Exit with 141; Python's last flush goes to /dev/null."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(PIPE_CLOSED)
 
 
 class _Interrupts:
-    """Raises KeyboardInterrupt at SIGINT; a thread ends the process where Python does not come to raising it."""
+    """Raises KeyboardInterrupt at SIGINT; a thread ends the process if Python cannot raise it in time."""
 
     line, status = LINE, INTERRUPTED
 
@@ -154,14 +154,14 @@ class _Interrupts:
         raise KeyboardInterrupt
 
     def _unraisable(self, unraisable: Any) -> None:
-        """Repeat a SIGINT whose KeyboardInterrupt Python dropped, as in a finalizer or a garbage collection."""
+        """Repeat a SIGINT whose KeyboardInterrupt Python dropped, for example in a finalizer."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         else:
             self._hook_before(unraisable)
 
     def _watch(self) -> None:
-        """Read the signals that the process gets; SIGINT counts where this object answers it."""
+        """Read the signals of the process, and handle SIGINT while this object is active."""
         while numbers := os.read(self._reading, 64):
             if signal.SIGINT in numbers and signal.getsignal(signal.SIGINT) == self._raise:
                 if not self._raised.wait(GRACE):

@@ -1,4 +1,4 @@
-"""Evaluate and apply a learner over whole sources: every example counts exactly once, in any batch, on any mesh."""
+"""Evaluate and apply a learner on sources: every example counts exactly once, for any batch size and mesh."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from dlcore.run.sums import Sums, fold
 __all__ = ["Evaluation", "Measures", "arrays", "compute_metrics", "evaluate", "padded", "predict", "scalars"]
 
 DETAILS = "details"
-"""Where `evaluate` puts the measures that are arrays."""
+"""Key of the measures that are arrays, in the result of `evaluate`."""
 
 Measures = dict[str, float | np.ndarray | None]
-"""Metrics and results of evaluators by name: a number, None where nothing was counted, or an array."""
+"""Metrics and results of evaluators by name: a number, None without examples, or an array."""
 
 
 @functools.lru_cache(maxsize=2)
 def _programs(evaluate: Callable, predict: Callable) -> tuple[Callable, Callable]:
-    """Jitted (sums so far or None, state, batch) -> sums, and `predict`: validation and test share what is compiled."""
+    """Jit (sums so far or None, state, batch) -> sums, and `predict`; validation and test share the programs."""
 
     def add(sums: Sums | None, state: Any, batch: Any) -> Sums:
         metrics = jax.tree.map(jnp.asarray, evaluate(state, batch))
@@ -36,7 +36,7 @@ def _programs(evaluate: Callable, predict: Callable) -> tuple[Callable, Callable
 
 
 class Evaluation:
-    """A learner's `evaluate` and `predict` over padded batches, compiled once for each shape of batch.
+    """A learner's `evaluate` and `predict` over padded batches, compiled once per batch shape.
 
     Args:
       learner: the learner to run.
@@ -49,10 +49,10 @@ class Evaluation:
         self._next, self._predict = _programs(learner.evaluate, learner.predict)
 
     def put(self, batch: Any) -> Any:
-        """Copy host rows to the devices.
+        """Copy a host batch to the devices.
 
         Args:
-          batch: this process's rows.
+          batch: this process' part of the batch, on the host.
 
         Returns:
           The batch on the devices of the mesh.
@@ -60,12 +60,12 @@ class Evaluation:
         return put_rows(batch, self.placement.mesh)
 
     def check(self, state: Any, source: Any, batch_size: int, name: str = "valid") -> None:
-        """Trace `evaluate` on a source's first example, before anything is computed; `metrics` does not trace it again.
+        """Trace `evaluate` on a source's first example, before any computation; `metrics` does not trace it again.
 
         Args:
           state: the learner's state, or its shapes.
-          source: examples.
-          batch_size: examples a batch.
+          source: source of the examples.
+          batch_size: examples per batch.
           name: name of the source, for errors.
 
         Raises:
@@ -99,11 +99,11 @@ class Evaluation:
 
         Args:
           state: the learner's state.
-          batches: masked batches of host rows.
-          fold_every: batches after which device sums move to the host, where they have 64 bits.
+          batches: masked batches on the host.
+          fold_every: number of batches after which device sums move to 64-bit sums on the host.
 
         Returns:
-          The metrics of all examples, not yet computed.
+          The merged metrics of all examples, before `compute`.
 
         Raises:
           ValueError: there is no batch.
@@ -127,7 +127,7 @@ class Evaluation:
 
         Args:
           state: the learner's state.
-          batches: masked batches of host rows.
+          batches: masked batches on the host.
 
         Yields:
           (predictions, rows) of each batch on the host, padding removed.
@@ -148,7 +148,7 @@ class Evaluation:
 
         Args:
           state: the learner's state.
-          batches: masked batches of host rows.
+          batches: masked batches on the host.
 
         Returns:
           The predictions stacked on the host in the order of the batches, padding removed.
@@ -162,20 +162,20 @@ class Evaluation:
         return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
     def evaluator_measures(self, state: Any, evaluators: Sequence[Evaluator], source: Any, batch_size: int) -> Measures:
-        """Run evaluators; one pass of `predict` serves all of one source.
+        """Run evaluators, with one pass of `predict` per source.
 
         Args:
           state: the learner's state.
           evaluators: evaluators to run.
           source: source for the evaluators that have no source of their own.
-          batch_size: examples a batch.
+          batch_size: examples per batch.
 
         Returns:
           The results of all evaluators.
 
         Raises:
-          ValueError: two evaluators give the same name, one gives a number that is not among its names, or a source
-            holds no example.
+          ValueError: two evaluators return the same name, one returns a number that is not among its names, or a source
+            is empty.
         """
         sources = [source if e.source is None else e.source for e in evaluators]
         measures: Measures = {}
@@ -201,15 +201,15 @@ class Evaluation:
 
         Args:
           state: the learner's state.
-          source: every example counts once.
-          evaluators: measures of the whole source.
-          batch_size: examples a batch.
+          source: source of the examples.
+          evaluators: evaluators of the whole source.
+          batch_size: examples per batch.
 
         Returns:
           name -> number, None or array.
 
         Raises:
-          ValueError: the source is empty, or an evaluator gives the name of a metric.
+          ValueError: the source is empty, or an evaluator returns the name of a metric.
         """
         metrics = compute_metrics(self.metrics(state, padded(source, batch_size, self.placement)))
         results = self.evaluator_measures(state, evaluators, source, batch_size)
@@ -227,7 +227,7 @@ def compute_metrics(metrics: Metrics) -> Measures:
       metrics: metrics on the host.
 
     Returns:
-      name -> value; a metric of several values gives "name/value".
+      name -> value; a metric with several values becomes "name/value".
     """
     measures: Measures = {}
     for name, metric in metrics.items():
@@ -268,11 +268,11 @@ def arrays(measures: Measures) -> dict[str, np.ndarray]:
 
 
 def padded(source: Any, batch_size: int, placement: Placement) -> Any:
-    """This process's masked batches of a source, of a size that divides over the devices.
+    """Iterate over this process' masked batches of a source, with a size that divides over the devices.
 
     Args:
-      source: examples.
-      batch_size: examples a batch over all devices; rounded up to a multiple of the devices.
+      source: source of the examples.
+      batch_size: examples per batch over all devices; rounded up to a multiple of the devices.
       placement: placement; its mesh says how many devices share a batch.
 
     Returns:
@@ -297,22 +297,22 @@ def evaluate(
     placement: Placement | None = None,
     evaluators: Sequence[Evaluator] = (),
 ) -> dict[str, Any]:
-    """Measure a learner over a whole source, every example counted once.
+    """Evaluate a learner on a source, counting every example once.
 
     Args:
       learner: the learner that computes the metrics.
       state: the learner's state.
-      source: examples.
-      batch_size: examples a batch; the result does not depend on it.
+      source: source of the examples.
+      batch_size: examples per batch; the result does not depend on it.
       placement: devices and shardings; None replicates over all devices.
-      evaluators: measures of the whole source that sums cannot express, such as mAP.
+      evaluators: evaluators of measures that are no sums over examples, such as mAP.
 
     Returns:
-      {name: number, or None where nothing was counted}, and under "details" {name: array} of what is more than one
-      number, such as a confusion matrix or the bins of a calibration.
+      {name: number, or None without examples}, and under "details" {name: array} of measures that are arrays, such as a
+      confusion matrix or calibration bins.
 
     Raises:
-      ValueError: the source is empty, an evaluator gives the name of a metric, or a metric is called "details".
+      ValueError: the source is empty, an evaluator returns the name of a metric, or a metric is called "details".
     """
     measures = Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
     if DETAILS in measures:
@@ -328,8 +328,8 @@ def predict(
     Args:
       learner: the learner; its `predict` runs.
       state: the learner's state.
-      source: examples.
-      batch_size: examples a batch; the result does not depend on it.
+      source: source of the examples.
+      batch_size: examples per batch; the result does not depend on it.
       placement: devices and shardings; None replicates over all devices.
 
     Returns:

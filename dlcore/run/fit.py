@@ -1,9 +1,9 @@
-"""Train any learner: the loop, its log, its checkpoints. It depends on no technique.
+"""Train any learner: the training loop, its log, its checkpoints. It depends on no technique.
 
     state = init(rng, batch_at(0));  state = start(state)
     for t in 0, 1, ...:  state, metrics = update(state, batch_at(t))
 
-Everything that the future depends on (state, metric sums, hooks' memories) is in the checkpoint, and a batch is a pure
+The checkpoint holds everything that later steps depend on (state, metric sums, hooks' memories), and a batch is a pure
 function of the step: a resumed run is bit-identical to an uninterrupted one on the same mesh, hardware and versions.
 """
 
@@ -43,10 +43,10 @@ from dlcore.run.sums import fold
 __all__ = ["Result", "Saving", "fit"]
 
 FOLD_EVERY = 1024
-"""Steps after which device sums move to the host without a log line too: float32 sums freeze."""
+"""Steps after which device sums move to the host even without a log line, because large float32 sums stop growing."""
 
 LOG_EVERY, LEAST_LINES = 50, 20
-"""Steps between two lines of the log, and how many lines a shorter run has at least."""
+"""Steps between two lines of the log, and the least number of lines of a short run."""
 
 DEFAULT_SAVING = Saving()
 
@@ -82,35 +82,36 @@ def fit(
       steps: steps of the whole phase, including those before a resume.
       seed: random seed of the root key for `init`.
       folder: folder of metrics, events and checkpoints; None writes nothing.
-      phase: a sub-folder; an experiment may call fit once for each of its phases, and a finished one is skipped.
-      valid: a source that is evaluated and never trained on; None evaluates nothing.
-      evaluators: measures of the whole of `valid` (or of their own source), taken at the same steps.
-      eval_batch_size: examples a batch in evaluation.
-      start: State -> State on the host, once after init and never on resume, for example to load pretrained weights.
+      phase: name of a sub-folder; an experiment may call fit for each of its phases, and a finished phase is skipped.
+      valid: validation source; None evaluates nothing.
+      evaluators: evaluators of `valid` (or of their own source), which run at the same steps.
+      eval_batch_size: examples per batch in evaluation.
+      start: State -> State on the host, applied once after init and never on resume, for example to load pretrained
+        weights.
       hooks: see `dlcore.run.hooks`.
       placement: devices and shardings; None takes all devices, replicated, under jit.
-      log_every: steps between two lines of the log, the only moments at which the device is waited for; None for
-        LOG_EVERY, or a twentieth of a shorter run, and a line at step 1.
-      learning_rate: step, counted from 0 -> the rate that it takes, for the log; None logs none.
-      eval_every: steps between two evaluations of `valid`; None evaluates at the end.
-      saving: when to save and what to keep.
-      progress: show a bar or plain lines.
-      prefetch: batches to prepare in advance.
-      changed_data: resume where the checkpoints were made on other data.
-      report: write report.html into the folder at the end, measured on `valid`: curves, memory, and for a classifier of
-        images its mistakes, confusions and calibration.
+      log_every: steps between two lines of the log, the only steps that wait for the device; None for LOG_EVERY, or a
+        twentieth of a shorter run, and a line at step 1.
+      learning_rate: step, counted from 0 -> learning rate, for the log; None logs none.
+      eval_every: steps between two evaluations of `valid`; None evaluates only at the end.
+      saving: when to save, and which checkpoints to keep.
+      progress: show a progress bar or plain lines.
+      prefetch: number of batches to prepare in advance.
+      changed_data: resume even if the checkpoints were made on other data.
+      report: write report.html to the folder at the end, evaluated on `valid`: curves, memory, and for an image
+        classifier its mistakes, confusions and calibration.
 
     Returns:
-      The last state, the log, and where the time went.
+      The last state, the log, and timings.
 
     Raises:
-      NonFiniteError: a metric, a number of the validation or an array of the state became NaN or infinite; the message
-        says where it began. Arrays that hold an infinity before the first step may.
-      CheckpointMismatch: the folder holds checkpoints of another model.
+      NonFiniteError: a metric, a validation metric or an array of the state became NaN or infinite; the message names
+        the first step and array. Arrays that contain infinities before the first step are exempt.
+      CheckpointMismatch: the folder has checkpoints of another model.
       FolderInUse: another process trains in `folder`.
-      Preempted: SIGTERM came; everything is saved and the process should exit with the status it carries.
-      ValueError: an argument is out of range, `report` has no folder, the learner breaks the contract, or `valid` is
-        empty or of another form.
+      Preempted: SIGTERM arrived; everything is saved, and the process should exit with its status.
+      ValueError: an argument is out of range, `report` has no folder, the learner violates the contract, or `valid` is
+        empty or has other arrays.
     """
     arguments = _Arguments(
         learner,
@@ -325,7 +326,7 @@ class _Run:
         return self._result(step, self.program.join(carry), min(1.0, wait_fraction))
 
     def _after_step(self, step: int, carry: Carry) -> Carry:
-        """Log, evaluate, call hooks and save where they are due; the carry, which a hook may have changed."""
+        """Log, evaluate, call hooks and save if due; return the carry, which a hook may have changed."""
         arguments = self.arguments
         last = step == arguments.steps
         at_log = step % arguments.log_every == 0 or last or (step == 1 and arguments.log_first)
@@ -379,7 +380,7 @@ class _Run:
         return None if passed is None else round(passed, 3)
 
     def _evaluate(self, step: int, carry: Carry) -> float | None:
-        """Log a row of validation; the score to save with, where it is the best so far."""
+        """Evaluate and log the validation split; return the score if it is the best so far."""
         joined, arguments = self.program.join(carry), self.arguments
         measures = self.evaluation.measures(
             joined.state, arguments.valid, arguments.evaluators, arguments.eval_batch_size
@@ -426,7 +427,7 @@ class _Run:
         self.saver.save(step, joined, metadata, score)
 
     def _check_finite(self, step: int, joined: Carry) -> None:
-        """Raise where a metric or the state is not finite; waits for the device."""
+        """Raise if a metric or the state is not finite; waits for the device."""
         bad_step = int(joined.bad_step)
         if bad_step < 0 and not bad_leaves(joined.state) - self.unbounded:
             return
@@ -437,7 +438,7 @@ class _Run:
         restored = self.saver.restore(self.program.abstract_carry)
         initial = (0, self.program.init(self.example, self.arguments.start)) if restored is None else restored[:2]
         first, carry = initial
-        began, story = diagnose(
+        first_bad_step, explanation = diagnose(
             self.program, carry, lambda t: batch_at(self.arguments.train, t), first, last, self.unbounded
         )
-        raise NonFiniteError(f"training is no longer finite, first at step {began}:\n  {story}")
+        raise NonFiniteError(f"training is no longer finite, first at step {first_bad_step}:\n  {explanation}")

@@ -31,10 +31,10 @@ class EarlyStopping:
     """Stop when a metric has not improved in `patience` evaluations (Prechelt 1998).
 
     Args:
-      monitor: the metric, such as "valid/accuracy".
+      monitor: name of the metric, such as "valid/accuracy".
       patience: evaluations without improvement after which training stops, at least 1.
-      mode: "max" where larger is better, "min" where smaller is.
-      min_delta: the smallest change that counts as an improvement.
+      mode: "max" if larger is better, "min" if smaller is.
+      min_delta: least change that counts as an improvement.
     """
 
     def __init__(self, monitor: str = "valid/accuracy", patience: int = 5, mode: str = "max", min_delta: float = 0.0):
@@ -50,7 +50,7 @@ class EarlyStopping:
         """Compare the metric with its best value so far.
 
         Args:
-          step: steps done.
+          step: number of steps done.
           state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
@@ -74,14 +74,14 @@ class EarlyStopping:
 
 
 class ReduceOnPlateau:
-    """Lower the learning rate when a metric has not improved in more than `patience` evaluations.
+    """Lower the learning rate if a metric has not improved in more than `patience` evaluations.
 
     The rule is that of `dlcore.optim.Plateau`, with its default threshold; the optimizer has a `scale_by_plateau`.
 
     Args:
-      monitor: the metric, such as "valid/accuracy".
-      patience: evaluations in a row without progress that are tolerated, at least 0.
-      mode: "max" where larger is better, "min" where smaller is.
+      monitor: name of the metric, such as "valid/accuracy".
+      patience: number of consecutive evaluations without progress to tolerate, at least 0.
+      mode: "max" if larger is better, "min" if smaller is.
       factor: factor of the learning rate, in (0, 1].
     """
 
@@ -98,12 +98,12 @@ class ReduceOnPlateau:
         """Compare the metric with its best value so far.
 
         Args:
-          step: steps done.
+          step: number of steps done.
           state: the learner's state.
           metrics: "split/name" -> number, of this step.
 
         Returns:
-          The state with the lower rate where there was a plateau, else None.
+          The state with the lower learning rate after a plateau, else None.
         """
         value = metrics.get(self.monitor)
         if value is None:

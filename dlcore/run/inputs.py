@@ -11,17 +11,17 @@ from dlcore.learner import Labels, Learner
 __all__ = ["check_labels", "check_pipelines", "check_valid"]
 
 _ROWS = 1024
-"""Examples whose labels are checked at once; maps of many images are large."""
+"""Number of examples whose labels are checked at once, since label maps are large."""
 
 
 def check_pipelines(train: Any) -> None:
-    """Check that training data gives batches by step.
+    """Check that training data return batches by step.
 
     Args:
       train: a pipeline, or a (nested) dict of them.
 
     Raises:
-      ValueError: it does not; a source is told how to become a pipeline.
+      ValueError: they do not; for a source the message shows how to make a pipeline.
     """
     for _, pipeline in _named(train, "train"):
         if not hasattr(pipeline, "batch_at"):
@@ -32,30 +32,30 @@ def check_pipelines(train: Any) -> None:
 
 
 def check_valid(valid: Any) -> None:
-    """Check that validation data is a whole source.
+    """Check that validation data are a source.
 
     Args:
       valid: a source, or None.
 
     Raises:
-      ValueError: it is not.
+      ValueError: they are not.
     """
     if valid is not None and not (hasattr(valid, "__len__") and hasattr(valid, "__getitem__")):
         raise ValueError(f"valid={type(valid).__name__}: is no source; allowed: Source, or None")
 
 
 def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: Any) -> None:
-    """Check every label that is in memory, and those of the first batch.
+    """Check all labels in memory, and those of the first batch.
 
     Args:
       learner: a learner; its `classes` returns the number of classes.
       state: the learner's state, or its shapes.
-      batch: the first of training, on the host.
-      train: its pipeline.
+      batch: first training batch, on the host.
+      train: training pipeline, or a (nested) dict of them.
       valid: a source, or None.
 
     Raises:
-      ValueError: a label is no integer, or none of the classes; the first is named.
+      ValueError: a label is no integer, or none of the classes; the message names the first.
     """
     if learner.classes is None:
         return
@@ -67,7 +67,7 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
             if part and name != f"train/{part}":
                 continue
             arrays = getattr(source, "arrays", {})
-            # A memory map may be larger than memory; its first batch is checked.
+            # A memory map may be larger than memory; only its first batch is checked.
             if isinstance(labels := arrays.get(field), np.ndarray) and not isinstance(labels, np.memmap):
                 _check(name, field, labels, labels_of_path, arrays.get(labels_of_path.valid))
         for name, rows in _named_batches(batch, train, "the first batch"):
@@ -98,7 +98,7 @@ def _check(where: str, field: str, labels: Any, spec: Labels, valid: Any) -> Non
 
 
 def _named(pipelines: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Each pipeline of a (nested) dict with its place, as in train/labeled."""
+    """Iterate over the pipelines of a (nested) dict with their paths, as train/labeled."""
     if isinstance(pipelines, Mapping):
         for key, pipeline in pipelines.items():
             yield from _named(pipeline, f"{name}/{key}")
@@ -107,7 +107,7 @@ def _named(pipelines: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _named_batches(batch: Any, train: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The batch of each pipeline with its place."""
+    """Iterate over the batches of the pipelines with their paths."""
     if isinstance(train, Mapping):
         for key, pipeline in train.items():
             yield from _named_batches(batch[key], pipeline, f"{name}/{key}")

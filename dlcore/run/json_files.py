@@ -1,4 +1,4 @@
-"""JSON that every reader can read, and errors that name the file."""
+"""Standard JSON without NaN, and errors that name the file."""
 
 import json
 import math
@@ -11,14 +11,14 @@ __all__ = ["json_text", "read_json", "write_json"]
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Write a value as JSON, in which NaN and the infinities do not exist: they become null.
+    """Format a value as JSON; NaN and infinities become null.
 
     Args:
       value: value of dicts, sequences, arrays, numbers, strings and None.
-      indent: spaces an inner level; None for one line.
+      indent: spaces per level; None for one line.
 
     Returns:
-      Text without a newline at its end.
+      Text without a final newline.
     """
     return json.dumps(_plain(value), indent=indent, allow_nan=False)
 
@@ -34,11 +34,11 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one move.
+    """Write a JSON file atomically.
 
     Args:
       path: path of the file.
-      value: value, as `json_text` takes it.
+      value: value, see `json_text`.
     """
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
@@ -57,7 +57,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it holds something else, or lacks a key; the message names the file.
+      ValueError: the content is no object, or lacks a key; the message names the file.
     """
     try:
         content = json.loads(path.read_bytes())

@@ -1,7 +1,7 @@
 """One process at a time in a run folder.
 
-The lock is the operating system's (flock), on a file that names its holder. It ends with the process, however that
-ends, so a killed run leaves no stale lock. A requeued run that starts while the old one still saves (schedulers leave
+The lock is the operating system's (flock), on a file that names its holder. The system releases it when the process
+ends, so a killed run leaves no stale lock. A requeued run that starts while the old one still saves (schedulers allow
 30 to 60 seconds after SIGTERM) waits for it.
 """
 
@@ -23,7 +23,7 @@ from dlcore.run.progress import say
 __all__ = ["WAIT_SECONDS", "FolderInUse", "locked"]
 
 WAIT_SECONDS = 60.0
-"""How long to wait for another process to leave a folder."""
+"""Seconds to wait for another process to release a folder."""
 
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
@@ -34,18 +34,18 @@ class FolderInUse(OSError):
 
 @contextlib.contextmanager
 def locked(folder: Path | None, name: str = ".lock", wait_seconds: float | None = None) -> Iterator[None]:
-    """Keep other processes out of a folder; of several processes of one program, process 0 does so.
+    """Lock a folder against other processes; of several processes of one program, process 0 holds the lock.
 
     Args:
-      folder: exists; None locks nothing.
+      folder: existing folder; None locks nothing.
       name: name of the lock file.
-      wait_seconds: how long to wait for the holder; None for `WAIT_SECONDS`.
+      wait_seconds: seconds to wait for the holder; None for `WAIT_SECONDS`.
 
     Yields:
       None.
 
     Raises:
-      FolderInUse: another process held the lock all the time; the message names it.
+      FolderInUse: another process kept the lock; the message names it.
     """
     if folder is None:
         yield
@@ -67,7 +67,7 @@ def locked(folder: Path | None, name: str = ".lock", wait_seconds: float | None 
 
 
 def _acquire(path: Path, wait_seconds: float) -> IO[str]:
-    """The lock file, locked and with this process's name in it."""
+    """Lock the file and write this process' name into it."""
     file = path.open("a+", encoding="utf-8")
     deadline, announced = time.monotonic() + wait_seconds, False
     while not _try_lock(file, path):
@@ -89,7 +89,7 @@ def _acquire(path: Path, wait_seconds: float) -> IO[str]:
 
 
 def _try_lock(file: IO[str], path: Path) -> bool:
-    """Whether the lock is ours now; True with a warning where the system has no such locks."""
+    """Try to take the lock; True with a warning if the file system has no locks."""
     try:
         import fcntl
 

@@ -1,4 +1,4 @@
-"""Sizes that no memory holds: found before anything is read, made or compiled."""
+"""Check that arrays fit into memory, before they are read, created or compiled."""
 
 import os
 
@@ -9,7 +9,7 @@ def memory_bytes() -> int | None:
     """Read the physical memory of this machine.
 
     Returns:
-      Bytes; None where the system does not say.
+      Bytes; None if the system does not report it.
     """
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -23,11 +23,11 @@ def check_memory(argument: str, value: int, bytes_each: int, memory: int | None 
     Args:
       argument: name of the argument.
       value: value of the argument, a number of entries.
-      bytes_each: bytes that an entry takes at least.
-      memory: bytes that there are; None takes this machine's.
+      bytes_each: least number of bytes per entry.
+      memory: available bytes; None takes this machine's.
 
     Raises:
-      ValueError: the entries take more than all of the memory.
+      ValueError: the entries take more than the memory.
     """
     memory = memory_bytes() if memory is None else memory
     if memory is not None and value * bytes_each > memory:

@@ -1,8 +1,8 @@
-"""Write the metrics of a run to metrics.jsonl, which is the record, and to TensorBoard events, which are a view.
+"""Write the metrics of a run to metrics.jsonl, the record, and to TensorBoard events, a view of it.
 
-metrics.jsonl holds one JSON object a line, `{"step": 100, "split": "train", "loss": 0.31}`. Floats are written by
-`repr`, so they read back bit for bit. JSON cannot express numbers that are not finite: NaN and the infinities are the
-strings "nan", "inf" and "-inf", which `read_metrics` turns back into floats. None is null: nothing was counted.
+metrics.jsonl holds one JSON object per line, `{"step": 100, "split": "train", "loss": 0.31}`. Floats are written by
+`repr`, so that they are read back exactly. JSON has no NaN and no infinities: they are the strings "nan", "inf" and
+"-inf", which `read_metrics` converts back to floats. None, a metric without examples, is null.
 """
 
 import json
@@ -27,13 +27,12 @@ class MetricsWriter:
     """Appends rows to `folder/metrics.jsonl` and to a TensorBoard event file.
 
     The operating system has a row when `write` returns; `flush` waits until it is on disk. tensorboardX (1.7 s to
-    import) is imported and writes on a thread of its own; the next `flush` or `close` raises its errors. In a run of
+    import) is imported and writes in a separate thread; the next `flush` or `close` raises its errors. In a run of
     several processes only one may open a writer. Half-written and damaged lines are removed.
 
     Args:
       folder: the run's folder.
-      resume_step: the step that was restored: later rows are removed, in TensorBoard too; -1 removes every row, None
-        none.
+      resume_step: restored step; later rows are removed, in TensorBoard too; -1 removes every row, None none.
     """
 
     def __init__(self, folder: str | os.PathLike, resume_step: int | None = None):
@@ -75,9 +74,9 @@ class MetricsWriter:
         """Add a picture to TensorBoard.
 
         Args:
-          tag: its name.
+          tag: name of the picture.
           array: [H, W], [H, W, 1] or [H, W, 3], uint8 or float in [0, 1].
-          step: training step that it belongs to.
+          step: training step of the picture.
 
         Raises:
           ValueError: `array` has another shape.
@@ -90,7 +89,7 @@ class MetricsWriter:
         self._submit(self._add_image, tag, array, step)
 
     def flush(self) -> None:
-        """Wait until everything written so far is on disk; raises the errors of TensorBoard's thread."""
+        """Wait until everything is on disk, and raise errors of TensorBoard's thread."""
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._events is not None or self._pending:
@@ -127,7 +126,7 @@ class MetricsWriter:
             future.result()
 
     def _event_writer(self) -> "_EventFile":
-        """The event file, opened at first use on the thread."""
+        """Return the event file, opened at first use in the thread."""
         if self._events is None:
             self._events = _EventFile(self._folder, self._purge_step)
         return self._events
@@ -140,7 +139,7 @@ class MetricsWriter:
 
 
 class _EventFile:
-    """A TensorBoard event file, written at once: tensorboardX's SummaryWriter cannot wait for its queue."""
+    """A TensorBoard event file, written synchronously: tensorboardX's SummaryWriter cannot wait for its queue."""
 
     def __init__(self, folder: pathlib.Path, purge_step: int | None):
         from tensorboardX.event_file_writer import EventsWriter
@@ -173,8 +172,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
       path: path of the file, or of its folder.
 
     Returns:
-      The rows in the order written, without a half-written last line, and without damaged lines, which a warning
-      names.
+      The rows in order, without a half-written last line and without damaged lines, which a warning names.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -187,15 +185,15 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def _complete_lines(path: pathlib.Path) -> list[str]:
-    """The file's lines that end in a newline and hold a JSON object; others, as a crash leaves them, are named."""
+    """Return the lines that end in a newline and hold a JSON object; warn about others, which a crash may leave."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    whole = [_is_object(line) for line in lines]
-    damaged = [number for number, good in enumerate(whole, 1) if not good]
+    is_complete = [_is_object(line) for line in lines]
+    damaged = [number for number, complete in enumerate(is_complete, 1) if not complete]
     if damaged and len(damaged) == len(lines):
         raise ValueError(f"{path}:1: {lines[0][:80]!r} is not a JSON object; allowed: one object a line")
     if damaged:
         logging.warning("%s: damaged, and left out: line %s", path, ", ".join(map(str, damaged)))
-    return [line for line, good in zip(lines, whole, strict=True) if good]
+    return [line for line, complete in zip(lines, is_complete, strict=True) if complete]
 
 
 def _is_object(line: str) -> bool:
@@ -206,7 +204,7 @@ def _is_object(line: str) -> bool:
 
 
 def _cut_back(path: pathlib.Path, last_step: float) -> None:
-    """Keep the rows up to `last_step`, replacing the file in one move; rows without a step are kept."""
+    """Keep the rows up to `last_step` and rows without a step, replacing the file atomically."""
     if not path.exists():
         return
     lines = [line for line in _complete_lines(path) if json.loads(line).get("step", -math.inf) <= last_step]
@@ -219,7 +217,7 @@ def _cut_back(path: pathlib.Path, last_step: float) -> None:
 
 
 def _flatten(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names joined by "/" and plain Python values; arrays become lists."""
+    """Flatten a row to names joined by "/" and plain Python values; arrays become lists."""
     for name, value in row.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{name}/")

@@ -1,11 +1,11 @@
 """Find the step and the first array that became non-finite, by replaying from the last finite state.
 
-After a bad update every parameter is bad, so the last state shows no cause. The carry records the first step whose
-metrics are bad, and log steps look at the whole state: parameters, optimizer, running statistics. From the last
-checkpoint the same batches lead there again, without donation, and every leaf is checked on the way.
+After a non-finite update every parameter is non-finite, so the last state shows no cause. The carry records the first
+step with non-finite metrics, and log steps check the whole state: parameters, optimizer, running statistics. Replaying
+the same batches from the last checkpoint, without donation, every leaf is checked.
 
-Some leaves hold an infinity from the start (the best value before the first measurement, the errors of a line search):
-those are left alone for the whole run.
+Leaves that contain an infinity at initialization (the best value before the first evaluation, errors of a line search)
+are exempt for the whole run.
 """
 
 import traceback
@@ -24,11 +24,11 @@ __all__ = ["REMEDY", "NonFiniteError", "bad_leaves", "diagnose", "unbounded_leav
 
 PARAMETERS = "params/"
 REMEDY = "what often helps: a smaller learning_rate, a clip_norm, precision f32"
-"""What to try where the data is finite."""
+"""Advice if the data are finite."""
 
 
 class NonFiniteError(FloatingPointError):
-    """Training produced a NaN or an infinity; the message says where it began."""
+    """Training produced a NaN or an infinity; the message names the first step and array."""
 
 
 @jax.jit
@@ -38,7 +38,7 @@ def _flags(leaves: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
 
 
 def _is_on_host(x: Any) -> bool:
-    """Whether NumPy can read an array where it lies, which spares a program of a check for each leaf."""
+    """Return whether NumPy can read an array in place, which saves compiling a check."""
     return isinstance(x, np.ndarray) or (
         isinstance(x, jax.Array)
         and x.dtype != jnp.bfloat16
@@ -48,19 +48,19 @@ def _is_on_host(x: Any) -> bool:
 
 
 def _flags_on_host(leaves: list[Any]) -> tuple[list[bool], list[bool]]:
-    """As `_flags`."""
+    """Compute `_flags` with NumPy."""
     finite = [bool(np.isfinite(np.asarray(x)).all()) for x in leaves]
-    nan = [not good and bool(np.isnan(np.asarray(x)).any()) for x, good in zip(leaves, finite, strict=True)]
-    return nan, [not good for good in finite]
+    nan = [not is_finite and bool(np.isnan(np.asarray(x)).any()) for x, is_finite in zip(leaves, finite, strict=True)]
+    return nan, [not is_finite for is_finite in finite]
 
 
 def _bad_paths(tree: Any) -> tuple[set[str], set[str]]:
-    """Paths of the floating-point leaves that hold a NaN, and of those that hold a NaN or an infinity."""
+    """Return the paths of floating-point leaves with a NaN, and of those with a NaN or an infinity."""
     floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     if not floats:
         return set(), set()
     flags = _flags_on_host(floats) if all(map(_is_on_host, floats)) else jax.device_get(_flags(floats))
-    if not np.any(flags):  # names are written only where they are asked for
+    if not np.any(flags):  # compute paths only if needed
         return set(), set()
     paths = [path for path, x in leaf_paths(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     nan, nonfinite = ({path for path, bad in zip(paths, row, strict=True) if bad} for row in flags)
@@ -68,25 +68,25 @@ def _bad_paths(tree: Any) -> tuple[set[str], set[str]]:
 
 
 def bad_leaves(tree: Any) -> set[str]:
-    """Find what is not finite; waits for the device.
+    """Find non-finite leaves; waits for the device.
 
     Args:
       tree: pytree of arrays.
 
     Returns:
-      Paths of the floating-point leaves that hold a NaN or an infinity.
+      Paths of the floating-point leaves with a NaN or an infinity.
     """
     return _bad_paths(tree)[1]
 
 
 def unbounded_leaves(state: Any) -> set[str]:
-    """Find the leaves in which an infinity is no error.
+    """Find the leaves in which infinities are allowed.
 
     Args:
       state: a learner's state before the first step.
 
     Returns:
-      Paths of the leaves that hold an infinity and no NaN, parameters aside.
+      Paths of the leaves with an infinity and no NaN, except parameters.
     """
     nan, bad = _bad_paths(state)
     return {path for path in bad - nan if not path.startswith(PARAMETERS)}
@@ -106,7 +106,7 @@ def diagnose(
       unbounded: result of `unbounded_leaves`.
 
     Returns:
-      (step, explanation): where it began, and which arrays and which operation were the first.
+      (step, explanation): the first non-finite step, its arrays and operation.
     """
     step_fn = program.undonated()
     for step in range(first, last + 1):
@@ -144,15 +144,15 @@ def _culprit(program: Program, carry: Carry, batch: Any, step: int, metrics: dic
 
 
 def _primitive(program: Program, carry: Carry, batch: Any) -> str | None:
-    """The operation and the source line of the first bad value, from jax_debug_nans."""
+    """Return operation and source line of the first non-finite value, from jax_debug_nans."""
     if program.placement.spmd != "jit":
         return None
     try:
         with jax.debug_nans(True), jax.debug_infs(True):
             jax.block_until_ready(jax.jit(program.learner.update)(carry.state, program.put_global(batch)))
     except FloatingPointError as error:
-        ours = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-        location = f" at {ours[-1].filename}:{ours[-1].lineno}: {ours[-1].line}" if ours else ""
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+        location = f" at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
         return f"{str(error).splitlines()[0]}{location}"
     except Exception:
         return None

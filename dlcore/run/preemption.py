@@ -14,7 +14,7 @@ class Preempted(SystemExit):
     """A signal stopped the run, which has saved and can be resumed by the same command.
 
     Args:
-      step: the last step, which is saved.
+      step: the last saved step.
     """
 
     def __init__(self, step: int):
@@ -26,10 +26,10 @@ class Preempted(SystemExit):
 
 
 class Preemption:
-    """Catches signals, and answers after every step whether to stop.
+    """Catches signals, and tells after every step whether to stop.
 
-    In one process a SIGTERM sets a flag. With several, jax's own notifier catches the signal, and its sync point makes
-    all processes stop after the same step.
+    In one process a signal sets a flag. With several processes jax's notifier catches it, and its sync point makes all
+    processes stop after the same step.
     """
 
     def __init__(self):
@@ -55,13 +55,13 @@ class Preemption:
         self._flag.set()
 
     def requested(self, step: int) -> bool:
-        """Ask whether to save and stop.
+        """Return whether to save and stop.
 
         Args:
-          step: steps done; all processes must ask at the same steps.
+          step: number of steps done; all processes must call it at the same steps.
 
         Returns:
-          Whether a signal came, the same on all processes.
+          Whether a signal arrived, the same on all processes.
         """
         if self._several:
             from jax.experimental import multihost_utils

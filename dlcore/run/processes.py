@@ -2,14 +2,14 @@
 
 The rank of this process comes from the first of these that is set:
 
-    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID     host:port of process 0, how many, which one
-    SLURM_STEP_NUM_TASKS > 1, SLURM_PROCID, SLURM_STEP_NODELIST    a step of srun; the port comes from the job's number
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID     host:port of process 0, number, index
+    SLURM_STEP_NUM_TASKS > 1, SLURM_PROCID, SLURM_STEP_NODELIST    a step of srun; the port depends on the job id
     with --distributed=on and neither: jax's own detection (TPU pods, Open MPI)
 
-Each process takes all devices that CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave visible; where jax itself
-detects Slurm it takes one device a process. A process that ends by an error exits at once with its own status: waiting
-for the others would have all of them aborted, and the error's status lost. The others notice the missing heartbeat
-and abort with 134; none of their Python runs any more, so the last checkpoint is what remains.
+Each process takes all devices that CUDA_VISIBLE_DEVICES or srun's --gpus-per-task leave visible; if jax itself detects
+Slurm it takes one device per process. A process with an error exits at once with its own status: waiting for the others
+would abort all of them and lose the status. The others notice the missing heartbeat and abort with 134, without running
+any more Python, so that the last checkpoint remains.
 """
 
 import contextlib
@@ -29,15 +29,15 @@ __all__ = ["Membership", "agree", "barrier", "is_first", "joined", "leave", "mem
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 SHUTDOWN_SECONDS = 3600
-"""How long the others wait at the end for process 0, which writes the report. A death is noticed much earlier."""
+"""Seconds that the others wait at the end for process 0, which writes the report; a crash is noticed earlier."""
 
 
 class Membership(NamedTuple):
     """The rank of this process.
 
     Args:
-      address: "host:port", where process 0 listens.
-      count: processes of the program.
+      address: "host:port" of process 0.
+      count: number of processes.
       index: index of this process, in [0, count).
     """
 
@@ -53,7 +53,7 @@ def membership(environ: Mapping[str, str] = os.environ) -> Membership | None:
       environ: environment variables.
 
     Returns:
-      The rank; None where the variables are not set or count one process.
+      The rank; None if the variables are not set or there is one process.
 
     Raises:
       ValueError: a variable is missing, not a number, or out of range; the message names it.
@@ -95,13 +95,13 @@ def _slurm_address(environ: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_seconds: float = 300) -> Iterator[None]:
-    """Within, this process is connected to the others that the launcher started; alone it changes nothing.
+    """Connect this process with the others of the launcher, inside the context; a single process changes nothing.
 
     Args:
-      distributed: "auto" joins where the environment has a rank; "on" fails where it has none, and jax detects none
-        either; "off" never joins.
-      heartbeat_seconds: after so long without a heartbeat from one process the others abort.
-      join_seconds: how long to wait for all processes.
+      distributed: "auto" joins if the environment has a rank; "on" fails if neither the environment nor jax has one;
+        "off" never joins.
+      heartbeat_seconds: seconds without a heartbeat of one process after which the others abort.
+      join_seconds: seconds to wait for all processes.
 
     Yields:
       None.
@@ -109,13 +109,13 @@ def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_second
     Raises:
       ValueError: the environment contradicts itself, or `distributed` is "on" and no rank was detected.
 
-    Where not all processes arrive in time, jax aborts this one (134).
+    If not all processes arrive in time, jax aborts this one (134).
     """
     rank = membership() if distributed != "off" else None
     if rank is None and distributed != "on":
         yield
         return
-    if rank:  # where one does not come, jax aborts this process without a message
+    if rank:  # if one does not arrive, jax aborts this process without a message
         message = f"process {rank.index} of {rank.count} joins at {rank.address}, for at most {join_seconds:g} s"
         print(message, file=sys.stderr, flush=True)
     try:
@@ -149,10 +149,10 @@ def joined(distributed: str = "auto", heartbeat_seconds: float = 10, join_second
 
 
 def leave(status: Any) -> None:
-    """Exit at once where there are several processes, as an orderly exit would wait for the others.
+    """Exit at once if there are several processes, since an orderly exit would wait for the others.
 
     Args:
-      status: the exit status; 1 where it is no int. Alone, nothing happens.
+      status: exit status; 1 if it is no int. A single process does nothing.
     """
     if jax.process_count() > 1:
         sys.stdout.flush()
@@ -161,16 +161,16 @@ def leave(status: Any) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which writes and prints.
+    """Return whether this is process 0, which writes and prints.
 
     Returns:
-      True in a single process too.
+      True for process 0, also of a single process.
     """
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Wait for all processes; a single one does not wait.
+    """Wait for all processes.
 
     Args:
       name: name of the barrier, the same on all processes.
@@ -181,46 +181,46 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def agree(here: bool) -> bool:
-    """Whether a condition holds on all processes, all of which must ask.
+def agree(condition: bool) -> bool:
+    """Return whether a condition holds on all processes, all of which must call it.
 
     Args:
-      here: whether it holds on this one.
+      condition: whether it holds on this process.
 
     Returns:
-      The same on all processes.
+      The same value on all processes.
     """
     if jax.process_count() == 1:
-        return here
+        return condition
     from jax.experimental import multihost_utils
 
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(here))))
+    return bool(np.all(multihost_utils.process_allgather(np.asarray(condition))))
 
 
 def on_host(tree: Any) -> Any:
-    """Gather arrays so that this process can read them whole; a single process has them already.
+    """Gather global arrays on the host of every process.
 
     Args:
       tree: pytree of global arrays; all processes must call it.
 
     Returns:
-      The same tree, gathered leaf by leaf.
+      The pytree, gathered leaf by leaf.
     """
     if jax.process_count() == 1:
         return tree
     from jax.experimental import multihost_utils
 
-    def whole(leaf: jax.Array) -> Any:
+    def gathered(leaf: jax.Array) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = multihost_utils.process_allgather(jax.random.key_data(leaf), tiled=True)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return multihost_utils.process_allgather(leaf, tiled=True)
 
-    return jax.tree.map(whole, tree)
+    return jax.tree.map(gathered, tree)
 
 
 def same(value: int | None) -> int | None:
-    """Broadcast a number from process 0; all must ask.
+    """Broadcast a number from process 0; all processes must call it.
 
     Args:
       value: value, at least 0, or None; that of the other processes is ignored.
@@ -232,5 +232,5 @@ def same(value: int | None) -> int | None:
         return value
     from jax.experimental import multihost_utils
 
-    sent = int(multihost_utils.broadcast_one_to_all(np.asarray(-1 if value is None else value, np.int32)))
-    return None if sent < 0 else sent
+    received = int(multihost_utils.broadcast_one_to_all(np.asarray(-1 if value is None else value, np.int32)))
+    return None if received < 0 else received

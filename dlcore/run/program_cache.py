@@ -1,8 +1,8 @@
-"""Keep compiled programs between runs, in the user's cache folder: the second run of a command starts sooner.
+"""Cache compiled programs in the user's cache folder, so that the second run of a command starts sooner.
 
-Programs that call oneDNN (`dlcore.ops.cpu.onednn`) cannot be saved and are compiled by each run; training is as fast as
-without the folder. Who names a folder of jax's (JAX_COMPILATION_CACHE_DIR) has all programs saved there, and without
-oneDNN; JAX_ENABLE_COMPILATION_CACHE=false saves none.
+Programs that call oneDNN (`dlcore.ops.cpu.onednn`) cannot be cached and are compiled by each run; training speed does
+not change. With jax's own cache (JAX_COMPILATION_CACHE_DIR) all programs are cached, without oneDNN;
+JAX_ENABLE_COMPILATION_CACHE=false disables the cache.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ from typing import Any
 
 __all__ = ["program_folder", "use_program_cache"]
 
-LEAST_SECONDS = 0.05
-"""Programs that compile in less are not saved: reading them takes as long."""
-MOST_BYTES = 2**30
-"""What the folder may hold when a run starts; the oldest programs go."""
+MIN_SECONDS = 0.05
+"""Programs that compile in less time are not cached: reading them takes as long."""
+MAX_BYTES = 2**30
+"""Largest size of the folder at the start of a run; the oldest programs are deleted."""
 
 
 def program_folder() -> Path:
-    """Name the folder of this machine's programs, below $XDG_CACHE_HOME or ~/.cache.
+    """Return the folder of this machine's programs, below $XDG_CACHE_HOME or ~/.cache.
 
     Returns:
-      The path; processors of other instruction sets and other versions of jaxlib have folders of their own.
+      The path; it depends on the processor's instruction sets and the version of jaxlib.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
@@ -38,10 +38,9 @@ def program_folder() -> Path:
 
 
 def use_program_cache() -> None:
-    """Have jax save programs in `program_folder()`, and read them from there.
+    """Enable jax's compilation cache in `program_folder()`.
 
-    Nothing changes where jax has a folder already, where its cache is switched off, or where the folder cannot be
-    written.
+    Nothing changes if jax has a cache already, if its cache is disabled, or if the folder cannot be written.
     """
     import jax
 
@@ -59,13 +58,13 @@ def use_program_cache() -> None:
             return
         _prune(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_SECONDS)
 
 
 def _prune(folder: Path) -> None:
-    """Remove the oldest files until MOST_BYTES are left."""
+    """Delete the oldest files until at most MAX_BYTES remain."""
     files = sorted((status.st_mtime, status.st_size, path) for path in folder.iterdir() if (status := path.stat()))
-    excess = sum(size for _, size, _ in files) - MOST_BYTES
+    excess = sum(size for _, size, _ in files) - MAX_BYTES
     for _, size, path in files:
         if excess <= 0:
             break

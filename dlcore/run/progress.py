@@ -1,4 +1,4 @@
-"""Show progress: a live bar on a terminal, a plain line at log steps elsewhere."""
+"""Show progress: a live bar on a terminal, otherwise a plain line at log steps."""
 
 import sys
 import time
@@ -7,14 +7,13 @@ import jax
 
 __all__ = ["Progress", "duration", "say"]
 
-SHOWN = ("loss", "accuracy", "return")
-LEAST_BAR, CLOCKS = 6, 26
-"""Columns of the bar at least, and of what else stands beside description, steps and numbers: two clocks, "eta", the
-bar of "12/99", and a space after each part."""
+FIRST_METRICS = ("loss", "accuracy", "return")
+MIN_BAR_WIDTH, CLOCKS_WIDTH = 6, 26
+"""Least width of the bar in columns, and the width of the clocks, "eta" and the spaces between parts."""
 
 
 def say(text: str) -> None:
-    """Print a line; of several processes the first one prints.
+    """Print a line in process 0.
 
     Args:
       text: the line.
@@ -41,8 +40,8 @@ class Progress:
     """The progress of one phase.
 
     Args:
-      total: steps of the phase.
-      start: steps already done.
+      total: number of steps of the phase.
+      start: number of steps already done.
       enabled: False shows nothing.
       description: text before the bar.
     """
@@ -59,31 +58,31 @@ class Progress:
         from rich.progress import Progress as Bar
         from rich.table import Column
 
-        def whole(columns: int) -> Column:  # else rich takes its room for the bar
+        def column(columns: int) -> Column:  # otherwise rich shrinks it in favor of the bar
             return Column(no_wrap=True, min_width=columns)
 
         digits = len(str(self.total))
         progress_bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(table_column=whole(2 * digits + 1)),
+            MofNCompleteColumn(table_column=column(2 * digits + 1)),
             TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(table_column=whole(7)),
+            TimeElapsedColumn(table_column=column(7)),
             TextColumn("eta"),
-            TimeRemainingColumn(table_column=whole(8)),
+            TimeRemainingColumn(table_column=column(8)),
             refresh_per_second=4,
             expand=True,
         )
-        self._room = progress_bar.console.width - len(description) - 2 * digits - LEAST_BAR - CLOCKS
+        self._room = progress_bar.console.width - len(description) - 2 * digits - MIN_BAR_WIDTH - CLOCKS_WIDTH
         self._task = progress_bar.add_task(description, total=self.total, completed=self.start, numbers="")
         progress_bar.start()
         return progress_bar
 
     def advance(self, step: int) -> None:
-        """Move the bar, at most ten times a second.
+        """Advance the bar, at most ten times per second.
 
         Args:
-          step: steps done.
+          step: number of steps done.
         """
         if self._bar is not None and (now := time.monotonic()) - self._drawn > 0.1:
             self._drawn = now
@@ -112,10 +111,10 @@ class Progress:
 
     @staticmethod
     def _numbers(row: dict, width: int | None = None) -> str:
-        """The numbers as text; in little room the first ones, and the loss in any case."""
+        """Format the numbers; with limited width only the first ones, at least the loss."""
         skip = {"step", "split", "epoch", "seconds", "examples_per_second", "learning_rate"}
         names = [n for n in row if n not in skip and "/" not in n and isinstance(row[n], float | int)]
-        names = [n for n in SHOWN if n in names] + [n for n in names if n not in SHOWN]
+        names = [n for n in FIRST_METRICS if n in names] + [n for n in names if n not in FIRST_METRICS]
         parts = [f"{name} {row[name]:.4g}" for name in names[:4]]
         if rate := row.get("examples_per_second"):
             parts.append(f"{rate:,.0f} examples/s")

@@ -31,15 +31,15 @@ __all__ = [
 
 IMPORTED = time.monotonic()
 _INNER: ContextVar[tuple[str, float] | None] = ContextVar("inner_command", default=None)
-"""The command that runs within this process' own, and when it began."""
+"""The command that runs inside this process' command, and its start time."""
 PACKAGES = ("dlcore", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Read the versions of Python and of the packages that results depend on.
+    """Read the versions of Python and of packages that affect results.
 
     Returns:
-      package -> version, of those that are installed.
+      package -> version, for installed packages.
     """
     installed = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -63,9 +63,9 @@ def _git(*args: str) -> str:
 
 @functools.cache
 def changed_files() -> tuple[str, ...]:
-    """List the code that runs here and that no commit holds.
+    """List the code files with uncommitted changes.
 
-    Documents and the ledger are no code: no result depends on them.
+    Documents and the ledger do not count: no result depends on them.
 
     Returns:
       Paths below dlcore/ and experiments/ that are modified or untracked, sorted; none outside a checkout.
@@ -85,7 +85,7 @@ def commit() -> str | None:
     """Read the git commit of the checkout that this code runs from.
 
     Returns:
-      The hash, with "+" where `changed_files` has any; None outside a checkout.
+      The hash, with "+" if there are `changed_files`; None outside a checkout.
     """
     try:
         return _git("rev-parse", "HEAD").strip() + ("+" if changed_files() else "")
@@ -94,7 +94,7 @@ def commit() -> str | None:
 
 
 def sources() -> dict[str, str]:
-    """Digest the code that this process runs: the imported modules of dlcore and experiments, and the main program.
+    """Compute digests of this process's code: the imported modules of dlcore and experiments, and the main program.
 
     Returns:
       file -> the first 16 digits of the SHA-256 of its bytes; files of the checkout by their path inside it.
@@ -131,8 +131,8 @@ def hardware() -> str:
     """Describe the hardware in one line.
 
     Returns:
-      Such as "2 CPU cores (AMD EPYC, avx512f)" or "8 x NVIDIA H100". The vector instructions belong to it: programs
-      that are compiled for others round differently, and trainings drift apart.
+      Text such as "2 CPU cores (AMD EPYC, avx512f)" or "8 x NVIDIA H100". Vector instructions are included because
+      programs compiled for others round differently, so that training results differ slightly.
     """
     facts = devices()
     if facts["platform"] != "cpu":
@@ -158,10 +158,10 @@ def _cpu() -> str:
 
 @contextmanager
 def inner_command(module: str, words: Sequence[str]) -> Iterator[None]:
-    """Record what runs inside as a command of its own, such as the first phase of a page.
+    """Record the code inside the context as a command of its own, such as the first phase of a page.
 
     Args:
-      module: such as experiments.generative.autoencoder_kl.
+      module: dotted name of the module, such as experiments.generative.autoencoder_kl.
       words: arguments of its command line.
 
     Yields:
@@ -175,10 +175,10 @@ def inner_command(module: str, words: Sequence[str]) -> Iterator[None]:
 
 
 def process_seconds() -> float:
-    """Measure the age of this process, or how long its inner command runs.
+    """Measure the running time of this process, or of its inner command.
 
     Returns:
-      Seconds since it began, imports included.
+      Seconds since its start, including imports.
     """
     if inner := _INNER.get():
         return time.monotonic() - inner[1]
@@ -206,10 +206,10 @@ def command() -> str:
 
 
 def result_facts(smoke: bool) -> dict[str, Any]:
-    """Collect what a line of the ledger says of how its number came about.
+    """Collect the provenance of a ledger line.
 
     Args:
-      smoke: whether it is the result of a trial run.
+      smoke: whether it is the result of a smoke run.
 
     Returns:
       `command`, `hardware`, `versions`, `commit`, `changed_files`, `smoke` and `date`.

@@ -23,7 +23,7 @@ __all__ = ["REPORT", "card", "loss_residuals", "report_fit", "write_report"]
 
 REPORT = "report.html"
 _FACTS = {"step", "split", "seconds", "epoch"}
-"""Of a row of the history, not measures."""
+"""Keys of a history row that are no metrics."""
 
 
 def card(name: str, value: float | None) -> str:
@@ -31,10 +31,10 @@ def card(name: str, value: float | None) -> str:
 
     Args:
       name: name of the metric; tells a fraction from other numbers.
-      value: the number; None where nothing was counted.
+      value: value of the metric; None without examples.
 
     Returns:
-      The text: a share in percent.
+      The text; fractions in percent.
     """
     return "–" if value is None else number_text(name, value)
 
@@ -49,7 +49,7 @@ def loss_residuals(learner: Learner, state: Any, batch: Any, spmd: str) -> int |
       spmd: "jit" or "pmap".
 
     Returns:
-      Bytes; None where the learner has no loss, and under pmap.
+      Bytes; None if the learner has no loss, and under pmap.
     """
     loss = learner.loss
     if loss is None or spmd == "pmap":
@@ -79,22 +79,22 @@ def write_report(
     """Write the report of a training.
 
     Args:
-      path: the file.
-      title: the heading.
+      path: path of the file.
+      title: title of the report.
       panels: the report's panels in order; the memory of a step is appended.
       result: result of `fit`.
-      measured: {name: text} of the first headline numbers.
-      params: parameters, which are counted.
+      measured: {name: text}, the first headline numbers.
+      params: parameters, to count.
       subtitle: a line under the title.
       banner: a warning above the title.
       measures: names of the measures that the legend explains, beside those of the history.
-      step: the step that was measured; None for the last.
-      seconds: the time in all; None for that of the steps.
-      rates: whether examples per second mean something here.
-      flags: names of the settings that the advice on memory may name.
+      step: evaluated step; None for the last.
+      seconds: total time; None for the time in steps.
+      rates: show examples per second.
+      flags: names of the run's flags, for advice on memory.
       residuals: bytes that the loss stores for its backward pass.
       settings: {name: value}, a table at the end.
-      environment: {name: value}, beside the hardware.
+      environment: {name: value}, shown with the hardware.
     """
     from dlcore.report.memory import memory_panel
 
@@ -131,19 +131,19 @@ def report_fit(
     evaluators: Sequence[Any] = (),
     batch_size: int = 256,
 ) -> Path:
-    """Write the report of a call of `fit`, measured on its validation data.
+    """Write the report of a call of `fit`, evaluated on its validation data.
 
     Args:
       folder: folder of report.html.
       learner: learner that was trained.
       result: result of the training.
       evaluation: the learner's evaluation.
-      train: the pipeline, which says what data it reads.
-      valid: the validation source; None shows the training alone.
+      train: training pipeline, for the description of the data.
+      valid: validation source; None shows the training only.
       batch: an example batch.
       seed: random seed of the training.
-      evaluators: measures of the whole of `valid`.
-      batch_size: examples a batch.
+      evaluators: evaluators of `valid`.
+      batch_size: examples per batch.
 
     Returns:
       The path of the report.

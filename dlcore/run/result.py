@@ -1,4 +1,4 @@
-"""Result of a training, which prints as a few lines and shows its curves in a notebook."""
+"""Result of a training; it prints a few lines, and shows its curves in a notebook."""
 
 from dataclasses import dataclass, field
 from html import escape
@@ -11,8 +11,8 @@ from dlcore.run.progress import duration
 
 __all__ = ["Result"]
 
-SHOWN = 5
-"""Numbers of a row that are printed."""
+MAX_NUMBERS = 5
+"""Largest number of printed values of a row."""
 
 
 @dataclass(repr=False)
@@ -21,15 +21,15 @@ class Result:
 
     Args:
       state: the learner's last state.
-      step: steps done, those before a resume included.
-      history: the rows of the log.
+      step: number of steps done, including those before a resume.
+      history: rows of the log.
       stopped: whether a hook ended the phase before its last step.
-      best_step: the step of the best checkpoint; None where nothing was monitored.
-      seconds: time in training steps, those before a resume included.
-      seconds_before: the part of `seconds` in earlier processes.
+      best_step: step of the best checkpoint; None if nothing was monitored.
+      seconds: time in training steps, including those before a resume.
+      seconds_before: part of `seconds` in earlier processes.
       compile_seconds: time until the first step could run.
-      wait_fraction: share of this process's training time spent waiting for batches.
-      memory: bytes by kind, as `dlcore.cost.memory.memory_report`.
+      wait_fraction: fraction of this process' training time spent waiting for batches.
+      memory: bytes by kind, see `dlcore.cost.memory.memory_report`.
     """
 
     state: Any
@@ -57,14 +57,14 @@ class Result:
         return "Result\n" + "\n".join(f"  {name:8}{text}" for name, text in facts.items() if text)
 
     def _last_rows(self) -> dict[str, str]:
-        """The first numbers of each split's last row."""
+        """Format the first numbers of each split's last row."""
         rows = {row["split"]: row for row in self.history}
         hidden = ("step", "split", "epoch", "seconds", "examples_per_second")
         texts = {}
         for split, row in rows.items():
             numbers = {k: v for k, v in row.items() if k not in hidden and isinstance(v, int | float)}
-            parts = [f"{name} {value:.4g}" for name, value in list(numbers.items())[:SHOWN]]
-            more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+            parts = [f"{name} {value:.4g}" for name, value in list(numbers.items())[:MAX_NUMBERS]]
+            more = f" and {len(numbers) - MAX_NUMBERS} more" if len(numbers) > MAX_NUMBERS else ""
             texts[split] = f"{', '.join(parts)}{more}, at step {row['step']:,}"
         return texts
 

@@ -1,4 +1,4 @@
-"""Decide when to save, follow the best validation metric, and keep the checkpoints of one call of fit."""
+"""Decide when to save, track the best validation metric, and manage the checkpoints of one call of fit."""
 
 import time
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Saving:
 
     Args:
       seconds: longest time between two checkpoints; 0 sets no limit.
-      steps: most steps between two checkpoints; 0 sets no limit.
-      keep_last: newest checkpoints to keep.
-      monitor: the validation metric whose best checkpoint is kept too; None keeps none.
+      steps: largest number of steps between two checkpoints; 0 sets no limit.
+      keep_last: number of newest checkpoints to keep.
+      monitor: validation metric whose best checkpoint is kept too; None keeps none.
       mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
     """
 
@@ -49,7 +49,7 @@ class Saver:
     """The checkpoints of one call of fit; without a folder nothing is saved.
 
     Args:
-      saving: when to save, and what to keep.
+      saving: when to save, and which checkpoints to keep.
       folder: folder of the phase; None saves nothing.
     """
 
@@ -69,24 +69,24 @@ class Saver:
           abstract: shapes, dtypes and shardings of the carry.
 
         Returns:
-          (step, carry, note), or None where there is no checkpoint.
+          (step, carry, metadata), or None if there is no checkpoint.
         """
         return None if self.store is None else self.store.restore(abstract)
 
     def start(self, step: int) -> None:
-        """Count the time to the next checkpoint from now.
+        """Start the clock of the next checkpoint.
 
         Args:
-          step: the step that was restored; 0 where training begins.
+          step: restored step; 0 if training begins.
         """
         self._saved_step, self._saved_at = step or None, time.monotonic()
 
     def due(self, step: int, at_log: bool) -> bool:
-        """Whether a checkpoint is due, which all processes must agree on.
+        """Return whether a checkpoint is due, the same on all processes.
 
         Args:
-          step: steps done.
-          at_log: whether this step is logged; several processes compare their clocks at those steps only.
+          step: number of steps done.
+          at_log: whether this step is logged; several processes synchronize their clocks at those steps only.
 
         Returns:
           Whether to save now.
@@ -107,13 +107,13 @@ class Saver:
         return time.monotonic() - self._saved_at >= self.saving.seconds
 
     def score(self, measures: Mapping[str, float | None]) -> float | None:
-        """The monitored metric where it is at least as good as the best so far, which it then becomes.
+        """Return the monitored metric if it is at least as good as the best so far, and update the best.
 
         Args:
-          measures: measures of the validation data.
+          measures: validation metrics by name.
 
         Returns:
-          The score to save with the checkpoint; None where there is nothing to monitor, or it was better before.
+          The score to save with the checkpoint; None without a monitor, or if it is not the best.
 
         Raises:
           ValueError: `monitor` is not among the numbers.
@@ -134,9 +134,9 @@ class Saver:
         """Start to save, unless this step is saved already.
 
         Args:
-          step: steps done.
+          step: number of steps done.
           carry: carry in its global shape.
-          note: JSON-able facts to resume from, beside the best score.
+          note: JSON-able facts for resuming, besides the best score.
           score: result of `score`.
         """
         if self.store is None or step == self._saved_step:
@@ -146,7 +146,7 @@ class Saver:
         self._saved_step, self._saved_at = step, time.monotonic()
 
     def wait(self) -> None:
-        """Return when no save is in flight."""
+        """Wait for the running save."""
         if self.store is not None:
             self.store.wait()
 
@@ -154,7 +154,7 @@ class Saver:
         """Find the best checkpoint.
 
         Returns:
-          Its step; None where no checkpoint has a score.
+          Its step; None if no checkpoint has a score.
         """
         return None if self.store is None else same(self.store.best_step())
 
@@ -162,7 +162,7 @@ class Saver:
         """Read `finished.json`.
 
         Returns:
-          The last step of the finished phase; None where it has not finished.
+          The last step of the finished phase; None if it has not finished.
 
         Raises:
           ValueError: the file is damaged.
@@ -171,7 +171,7 @@ class Saver:
         return read_json(path, ["step"])["step"] if path and path.exists() else None
 
     def write_finished(self, step: int, stopped: bool) -> None:
-        """Mark the phase as finished, once the last checkpoint is on disk.
+        """Mark the phase as finished after the last checkpoint is on disk.
 
         Args:
           step: the last step.
@@ -184,6 +184,6 @@ class Saver:
             write_json(self.folder / "finished.json", {"step": step, "stopped": stopped})
 
     def close(self) -> None:
-        """Wait and release the folder."""
+        """Wait for the running save, and close the folder."""
         if self.store is not None:
             self.store.close()

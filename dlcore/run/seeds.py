@@ -1,4 +1,4 @@
-"""Train many seeds at once: a learner mapped over root keys, in one compiled step."""
+"""Train many seeds at once: a learner vectorized over root keys, in one compiled step."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class SeedsState:
 
     Args:
       step: [] int32.
-      rng: the root key that the seeds' keys are split from.
-      inner: the states, stacked along a leading axis.
+      rng: root key, from which the seeds' keys are split.
+      inner: states of the seeds, stacked along a leading axis.
     """
 
     step: jax.Array
@@ -39,14 +39,14 @@ class SeedsState:
 
 
 def over_seeds(learner: Learner, seeds: int) -> Learner:
-    """Train a learner from several root keys side by side, on the same batches; for jit only.
+    """Vectorize a learner over several root keys, with the same batches; for jit only.
 
     Args:
       learner: learner of one seed.
-      seeds: how many; 1 returns the learner itself.
+      seeds: number of seeds; 1 returns the learner itself.
 
     Returns:
-      A learner whose metrics are merged over the seeds under their own names, and given for each seed as "name/seed0",
+      A learner with metrics merged over the seeds under their own names, and single-seed metrics "name/seed0",
       "name/seed1", ...; its predictions have the seeds as their second axis.
 
     Raises:
@@ -58,10 +58,10 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
         return learner
 
     def by_seed(metrics: Metrics) -> Metrics:
-        joined = {name: metric.collapse() for name, metric in metrics.items()}
+        merged = {name: metric.collapse() for name, metric in metrics.items()}
         for name, metric in metrics.items():
-            joined |= {f"{name}/seed{k}": jax.tree.map(lambda x, k=k: x[k], metric) for k in range(seeds)}
-        return joined
+            merged |= {f"{name}/seed{k}": jax.tree.map(lambda x, k=k: x[k], metric) for k in range(seeds)}
+        return merged
 
     def init(rng: jax.Array, batch: Any) -> SeedsState:
         inner = jax.vmap(learner.init, in_axes=(0, None))(jax.random.split(rng, seeds), batch)
@@ -78,21 +78,21 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
         return jax.vmap(learner.predict, in_axes=(0, None), out_axes=1)(state.inner, batch)
 
     def classes(state: SeedsState, batch: Any) -> Mapping:
-        one = jax.eval_shape(lambda inner: jax.tree.map(lambda x: x[0], inner), state.inner)
-        return {} if learner.classes is None else learner.classes(one, batch)
+        single = jax.eval_shape(lambda inner: jax.tree.map(lambda x: x[0], inner), state.inner)
+        return {} if learner.classes is None else learner.classes(single, batch)
 
     return Learner(init, update, evaluate, predict, classes=learner.classes and classes)
 
 
 def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict], list[dict]]:
-    """Separate the numbers of single seeds from a log, to draw curves.
+    """Separate the metrics of single seeds from a log, for plotting.
 
     Args:
       history: rows of the log.
       split: split whose metrics are returned for each seed.
 
     Returns:
-      (rows without the numbers of single seeds, those of `split` as rows of the splits "seed 0", "seed 1", ...).
+      (rows without single-seed metrics, single-seed metrics of `split` as rows of the splits "seed 0", "seed 1", ...).
     """
     merged = [{k: v for k, v in row.items() if "/seed" not in k} for row in history]
     rows: dict[tuple[int, str], dict] = {}

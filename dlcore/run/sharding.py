@@ -1,22 +1,22 @@
 """Place arrays on devices: meshes from a flag, and shardings from rules over the paths of a state.
 
-A rule gives each parameter a PartitionSpec from its path and shape; every other leaf of the state whose path ends in
+A rule assigns each parameter a PartitionSpec by its path and shape; every other leaf of the state whose path ends in
 a parameter's path and has its shape (momenta, averages, teachers) follows that parameter; the rest is replicated.
 
     replicate     every device holds every parameter
-    fsdp          the largest axis that divides is split over `data` (ZeRO stage 3: Rajbhandari et al. 2020,
+    fsdp          the largest divisible axis is split over `data` (ZeRO stage 3: Rajbhandari et al. 2020,
                   arXiv:1910.02054)
     tensor        kernels are split over `model` (Shoeybi et al. 2019, arXiv:1909.08053): by their output features,
-                  heads and channels with them; the second layer of a pair (`proj` of attention, `fc2` of a perceptron)
-                  by its input features, so that a pair needs one sum over devices. (The thirds of a fused `qkv` do not
-                  end where devices do: XLA moves them.)
+      heads and channels with them; the second layer of a pair (`proj` of attention, `fc2` of a perceptron) by its input
+      features, so that a pair needs one sum over devices. (The thirds of a fused `qkv` do not align
+                  with devices: XLA moves them.)
     fsdp+tensor   both
 
-The rows of images are split where the mesh has an axis `spatial`: every device convolves a band of the image and asks
-its neighbors for the rows at the edges (XLA's partitioner does it: Lepikhin et al. 2020, arXiv:2006.16668); for tokens
-made of patches that is a split of the sequence. Learners of texts split theirs by `dlcore.ops.split_sequence`. Under
-fsdp `dlcore.ops.split_batch` keeps features split by examples behind each branch of a transformer: else the
-partitioner splits them where kernels are split, and gathers the whole batch's.
+The rows of images are split if the mesh has an axis `spatial`: every device convolves a band of the image and gets the
+rows at the edges from its neighbors (XLA's partitioner does it: Lepikhin et al. 2020, arXiv:2006.16668); for tokens
+made of patches that is a split of the sequence. Learners of texts split sequences by `dlcore.ops.split_sequence`.
+Under fsdp `dlcore.ops.split_batch` keeps features split by example after each branch of a transformer; otherwise the
+partitioner splits them as the kernels are split, and gathers the whole batch.
 """
 
 import math
@@ -43,11 +43,11 @@ __all__ = [
 
 DATA, MODEL, SPATIAL = "data", "model", "spatial"
 SECOND = ("*/proj/kernel", "*/fc2/kernel", "*/out/kernel")
-"""Kernels whose input is the output of a kernel that is split, with only elementwise operations between."""
+"""Kernels whose input is the output of a split kernel, with only elementwise operations in between."""
 WHOLE = ("*/patch_embed/kernel",)
-"""Kernels that `tensor` leaves whole: their output goes through a norm over all features at once."""
+"""Kernels that `tensor` does not split: a norm over all features follows."""
 SMALL = 1024
-"""Leaves of fewer elements are never split: moving them costs more than holding them."""
+"""Leaves with fewer elements are never split: communication costs more than memory."""
 
 Rule = Callable[[str, tuple[int, ...], Mesh], PartitionSpec]
 
@@ -89,7 +89,7 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
 
 
 def path_of(path: tuple) -> str:
-    """Write a key path as "params/stem/kernel".
+    """Format a key path as "params/stem/kernel".
 
     Args:
       path: key path of jax.tree_util.
@@ -104,7 +104,7 @@ def leaf_paths(tree: Any) -> list[tuple[str, Any]]:
     """List the leaves of a tree with their paths.
 
     Args:
-      tree: any.
+      tree: any pytree.
 
     Returns:
       (path, leaf) of every leaf, in jax's order.
@@ -127,8 +127,8 @@ def _fsdp(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 def _tensor(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     axis = len(shape) - 2 if any(fnmatch(path, pattern) for pattern in SECOND) else len(shape) - 1
-    whole = len(shape) < 2 or math.prod(shape) < SMALL or any(fnmatch(path, pattern) for pattern in WHOLE)
-    if whole or shape[axis] % mesh.shape[MODEL]:
+    is_replicated = len(shape) < 2 or math.prod(shape) < SMALL or any(fnmatch(path, pattern) for pattern in WHOLE)
+    if is_replicated or shape[axis] % mesh.shape[MODEL]:
         return PartitionSpec()
     return PartitionSpec(*(MODEL if i == axis else None for i in range(len(shape))))
 
@@ -157,9 +157,9 @@ def state_shardings(
       abstract: the state's shapes, `eval_shape(init, ...)`.
       mesh: the devices.
       rule: a name of `RULES`, or (path, shape, mesh) -> PartitionSpec for parameters.
-      batched: patterns of paths whose leading axis is split over `data`; one that does not divide is replicated, with
-        a line in the log.
-      must_divide: whether a batched leaf that does not divide is an error instead (pmap).
+      batched: patterns of paths whose leading axis is split over `data`; a leaf that does not divide is replicated,
+        with a log message.
+      must_divide: raise an error for a batched leaf that does not divide (pmap).
 
     Returns:
       A NamedSharding for each leaf.
@@ -204,14 +204,14 @@ def state_shardings(
 
 
 def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
-    """Split the leading axis of a batch over `data`; a leaf that does not divide is replicated, with a line in the log.
+    """Split the leading axis of a batch over `data`; a leaf that does not divide is replicated, with a log message.
 
-    H of images (leaves [B, H, W, C] and [B, T, H, W, C]) is split over `spatial`, where the mesh has it and H divides.
+    H of images (leaves [B, H, W, C] and [B, T, H, W, C]) is split over `spatial`, if the mesh has it and H divides.
 
     Args:
-      batch: rows of one process.
+      batch: one process' part of the batch.
       mesh: the devices.
-      processes: how many have such rows; with several every leaf must divide, as each has rows of its own.
+      processes: number of processes; with several every leaf must divide, since each process has its own examples.
 
     Returns:
       A NamedSharding for each leaf.
@@ -248,10 +248,10 @@ def _log_replicated(kind: str, path: str, shape: tuple[int, ...], devices: int) 
 
 
 def put_rows(batch: Any, mesh: Mesh) -> Any:
-    """Copy host rows of this process to the devices of a mesh, sharded by `batch_shardings`.
+    """Copy this process' part of a batch to the devices of a mesh, sharded by `batch_shardings`.
 
     Args:
-      batch: rows of this process.
+      batch: this process' part of the batch, on the host.
       mesh: the devices.
 
     Returns:
@@ -261,10 +261,10 @@ def put_rows(batch: Any, mesh: Mesh) -> Any:
 
 
 def put_batch(batch: Any, shardings: Any) -> Any:
-    """Copy host rows of this process to the devices of the mesh.
+    """Copy this process' part of a batch to the devices of the mesh.
 
     Args:
-      batch: rows of this process.
+      batch: this process' part of the batch, on the host.
       shardings: result of `batch_shardings`.
 
     Returns:

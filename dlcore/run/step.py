@@ -1,7 +1,7 @@
 """Compile a learner for a placement: its initialization and one training step, each traced once.
 
-The training step carries the sums of its metrics and a record of the first non-finite step, so that nothing has to be
-fetched between log steps. Under `pmap` the carry is stacked over the devices; `join` restores its global shape for
+The training step carries the sums of its metrics and the first non-finite step, so that nothing is fetched between log
+steps. Under `pmap` the carry is stacked over the devices; `join` restores its global shape for
 saving and evaluation, and `split` is the inverse.
 """
 
@@ -61,19 +61,19 @@ class Placement:
             raise ValueError(f"spmd='pmap': there are {jax.process_count()} processes; allowed: one, or spmd=jit")
 
     def context(self) -> contextlib.AbstractContextManager:
-        """Make the mesh known to what is traced inside; `dlcore.ops.split_batch` and `split_sequence` ask for it.
+        """Set the mesh for tracing inside the context; `dlcore.ops.split_batch` and `split_sequence` read it.
 
         Returns:
-          `jax.set_mesh` of several devices under jit; else nothing.
+          `jax.set_mesh` for several devices under jit; else a null context.
         """
         if self.mesh.size > 1 and self.spmd == "jit":
             return jax.set_mesh(self.mesh)
         return contextlib.nullcontext()
 
     def pace(self, arrays: Any) -> None:
-        """Wait for arrays on several CPU devices; elsewhere do nothing.
+        """Wait for arrays on several CPU devices; on other devices do nothing.
 
-        XLA:CPU's collectives can starve each other of threads when several multi-device programs are in flight.
+        XLA:CPU's collectives can starve each other of threads when several multi-device programs run at once.
 
         Args:
           arrays: outputs of the last program.
@@ -83,19 +83,19 @@ class Placement:
 
     @property
     def data_size(self) -> int:
-        """Devices along `data`."""
+        """Number of devices along `data`."""
         return self.mesh.shape[DATA]
 
 
 @struct.dataclass
 class Carry:
-    """State carried from one training step to the next, and saved in checkpoints.
+    """State that a training step passes to the next one, and that checkpoints save.
 
     Args:
       state: the learner's state.
       sums: metrics since they were last moved to the host.
-      bad_step: [] int32, the first step whose metrics were not finite; -1 while there is none.
-      bad: the metrics of that step.
+      bad_step: [] int32, first step with non-finite metrics; -1 if there is none.
+      bad: metrics of that step.
     """
 
     state: Any
@@ -105,12 +105,12 @@ class Carry:
 
 
 def _strong(tree: Any) -> Any:
-    """The same values without weak types, which would cost a second compilation."""
+    """Remove weak types, which would cause a second compilation."""
     return jax.tree.map(lambda x: x if is_key(x) else jax.lax.convert_element_type(x, jnp.asarray(x).dtype), tree)
 
 
 def is_key(x: Any) -> bool:
-    """Whether an array holds typed random keys.
+    """Return whether an array holds typed PRNG keys.
 
     Args:
       x: an array, or anything with a dtype.
@@ -122,7 +122,7 @@ def is_key(x: Any) -> bool:
 
 
 def all_finite(tree: Any) -> jax.Array:
-    """Whether every floating-point leaf is finite.
+    """Return whether every floating-point leaf is finite.
 
     Args:
       tree: pytree of arrays.
@@ -135,16 +135,17 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 class Program:
-    """A learner's training step, compiled ahead for one batch shape.
+    """A learner's training step, compiled ahead of time for one batch shape.
 
     Args:
-      learner: the four functions.
-      batch: an example batch (arrays or ShapeDtypeStructs) of this process's share.
+      learner: learner to compile.
+      batch: example of this process' part of the batch (arrays or ShapeDtypeStructs).
       placement: devices and shardings.
       seed: random seed of the root key.
 
     Raises:
-      ValueError: `update` changes a shape or dtype of the state (the leaf is named), or a leaf cannot be split.
+      ValueError: `update` changes a shape or dtype of the state (the message names the leaf), or a leaf cannot be
+        split.
     """
 
     def __init__(self, learner: Learner, batch: Any, placement: Placement, seed: int):
@@ -211,7 +212,7 @@ class Program:
         """Initialize the learner.
 
         Args:
-          batch: host rows of this process.
+          batch: this process' part of the batch, on the host.
           start: State -> State, applied once on the host; None changes nothing.
 
         Returns:
@@ -227,15 +228,15 @@ class Program:
         return Carry(state, sums, jax.device_put(scalar, self.replicated), self._fresh().metrics)
 
     def _first_state(self, batch: Any) -> Any:
-        """The state of `init`. Several CPU devices take it from one: of their collectives, an environment's first steps
-        can have more in flight than there are threads to meet in, and wait forever."""
+        """Compute the state of `init`. Several CPU devices copy it from one device, because collectives of an
+        environment's first steps can exceed the number of threads and wait forever."""
         first = self._mesh.devices.flat[0]
         if self._mesh.size > 1 and first.platform == "cpu" and jax.process_count() == 1:
             return self.place(jax.jit(self._init_fn)(jax.device_put(self._rng, first), jax.device_put(batch, first)))
         return jax.jit(self._init_fn, out_shardings=self.state_shardings)(self._rng, self.put_global(batch))
 
     def place(self, state: Any) -> Any:
-        """Copy a state to the run's shardings, in buffers of its own (aliases must not be donated).
+        """Copy a state to the run's shardings, in new buffers (aliases must not be donated).
 
         Args:
           state: state with the shapes and dtypes of the learner's.
@@ -287,7 +288,7 @@ class Program:
         """Run one training step.
 
         Args:
-          carry: donated: its buffers are reused.
+          carry: carry before the step; donated, its buffers are reused.
           batch: batch on the devices, from `put`.
 
         Returns:
@@ -312,7 +313,7 @@ class Program:
           carry: carry, as `step` returns it.
 
         Returns:
-          (sums on the host, of 64 bits; the carry with empty sums).
+          (64-bit sums on the host; the carry with empty sums).
         """
         sums, zero_sums = carry.sums, self._fresh()
         self.placement.pace(zero_sums)
@@ -324,10 +325,10 @@ class Program:
     # Batches and shapes
 
     def put(self, batch: Any) -> Any:
-        """Copy host rows to the devices, as `step` takes them.
+        """Copy a host batch to the devices, for `step`.
 
         Args:
-          batch: rows of this process.
+          batch: this process' part of the batch, on the host.
 
         Returns:
           The batch, stacked over the devices under pmap.
@@ -337,10 +338,10 @@ class Program:
         return jax.device_put(self._rows(batch), self._stacked_sharding())
 
     def put_global(self, batch: Any) -> Any:
-        """Copy host rows to the devices, as `init` and evaluation take them.
+        """Copy a host batch to the devices, for `init` and evaluation.
 
         Args:
-          batch: rows of this process.
+          batch: this process' part of the batch, on the host.
 
         Returns:
           The batch in its global shape.
@@ -422,7 +423,7 @@ class Program:
         def join(path, x):
             return x.reshape(-1, *x.shape[2:]) if self._is_batched(path_of(path)) else x[0]
 
-        carry = jax.block_until_ready(carry)  # the slices below are programs of all devices too: not two at once
+        carry = jax.block_until_ready(carry)  # the slices below run on all devices too: not two programs at once
         state = jax.tree_util.tree_map_with_path(join, carry.state)
         state = jax.device_put(state, self.state_shardings)
         rest = jax.tree.map(lambda x: x[0], (carry.sums, carry.bad_step, carry.bad))
@@ -438,11 +439,13 @@ def _bare(x: Any) -> jax.ShapeDtypeStruct:
 
 
 def _same_avals(expected: Any, actual: Any, name: str = "update") -> None:
-    here, there = jax.tree.structure(expected), jax.tree.structure(actual)
-    if here != there:
+    expected_structure, structure = jax.tree.structure(expected), jax.tree.structure(actual)
+    if expected_structure != structure:
         left, right = dict(leaf_paths(expected)), dict(leaf_paths(actual))
         paths = sorted(set(left) ^ set(right))
-        raise ValueError(f"{name} changes the structure of the state: {', '.join(paths[:5]) or (here, there)}")
+        raise ValueError(
+            f"{name} changes the structure of the state: {', '.join(paths[:5]) or (expected_structure, structure)}"
+        )
     for (path, old), (_, new) in zip(leaf_paths(expected), leaf_paths(actual), strict=True):
         if old.shape != np.shape(new) or old.dtype != new.dtype:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""Metrics of many steps: 64-bit sums on the host, and on the device sums whose integers do not overflow in between.
+"""Sums of metrics over many steps: 64-bit on the host, and without integer overflow on the device.
 
-JAX counts in int32. A step may count up to 2^31 - 1 things (pixels), so two steps may be too many for one word. The
-device adds the int32 leaves of metrics in two words, low and high:
+JAX counts in int32. A step may count up to 2^31 - 1 items (pixels), so that two steps may overflow one word. The device
+adds the int32 leaves of metrics in two words, low and high:
 
     low' = low + x mod 2^32      high' = high + floor(x / 2^32) + (1 where low' < x, both unsigned)
 """
@@ -26,16 +26,16 @@ def merge(left: Metrics, right: Metrics) -> Metrics:
       right: values by name.
 
     Returns:
-      The merged metrics, of the names in `right`.
+      The merged metrics, for the names in `right`.
     """
     return {name: left[name].merge(right[name]) for name in right}
 
 
 def fold(host: Metrics | None, device: Metrics) -> Metrics:
-    """Add fetched sums to host sums of 64 bits.
+    """Add fetched sums to the 64-bit sums on the host.
 
     Args:
-      host: sums so far; None where there are none.
+      host: sums so far; None if there are none.
       device: sums from the device.
 
     Returns:
@@ -51,7 +51,7 @@ def fold(host: Metrics | None, device: Metrics) -> Metrics:
 
 
 def _is_count(metric: Metric, leaf: Any) -> bool:
-    """Whether a leaf of a metric is added in two words; a metric with a `merge` of its own has no such leaf."""
+    """Return whether a leaf of a metric is added in two words; a metric with its own `merge` has no such leaf."""
     return type(metric).merge is Metric.merge and leaf.dtype == jnp.int32
 
 
@@ -61,11 +61,11 @@ def _counts(metric: Metric) -> list[Any]:
 
 @struct.dataclass
 class Sums:
-    """Metrics added up on the device.
+    """Sums of metrics on the device.
 
     Args:
-      metrics: the sums; of counts the low word.
-      high: the high words of the counts of each metric, by name.
+      metrics: the sums; for counts the low words.
+      high: high words of the counts of each metric, by name.
     """
 
     metrics: Metrics
@@ -73,13 +73,13 @@ class Sums:
 
     @classmethod
     def empty(cls, metrics: Metrics) -> Self:
-        """Start to add up.
+        """Create empty sums.
 
         Args:
           metrics: metrics of one step, for their shapes.
 
         Returns:
-          The sums of no step.
+          The empty sums.
         """
         return cls(
             {name: metric.empty() for name, metric in metrics.items()},
@@ -87,13 +87,13 @@ class Sums:
         )
 
     def add(self, metrics: Metrics) -> Self:
-        """Add a step, under jit.
+        """Add the metrics of a step, under jit.
 
         Args:
           metrics: metrics of the step.
 
         Returns:
-          The sums with it.
+          The new sums.
         """
         total = merge(self.metrics, metrics)
 
@@ -113,7 +113,7 @@ class Sums:
         """
         fetched = jax.device_get(self)
 
-        def joined(metric: Metric, words: list[np.ndarray]) -> Metric:
+        def join_words(metric: Metric, words: list[np.ndarray]) -> Metric:
             high = iter(words)
 
             def join(leaf: np.ndarray) -> np.ndarray:
@@ -121,4 +121,4 @@ class Sums:
 
             return jax.tree.map(lambda leaf: join(leaf) if _is_count(metric, leaf) else leaf, metric)
 
-        return fold(None, {name: joined(metric, fetched.high[name]) for name, metric in fetched.metrics.items()})
+        return fold(None, {name: join_words(metric, fetched.high[name]) for name, metric in fetched.metrics.items()})

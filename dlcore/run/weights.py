@@ -1,4 +1,4 @@
-"""Weights to start from: a folder with a model's variables (orbax) and `model.json`, which says what they are of.
+"""Saved weights: a folder with a model's variables (orbax) and `model.json`, which describes the model.
 
 dlcore convert resnet50.safetensors --model=resnet50 --out=weights/resnet50
 python -m experiments.classification.supervised --model=resnet50 --init_from=weights/resnet50
@@ -17,19 +17,19 @@ __all__ = ["fit_weights", "load_weights", "save_weights"]
 
 ABOUT, VARIABLES = "model.json", "variables"
 NAMED = 5
-"""Leaves that an error names; it counts the others."""
+"""Number of leaves that an error names; it counts the rest."""
 
 
 def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
     """Write the variables of a model to a folder.
 
     Args:
-      folder: a new or empty one.
+      folder: a new or empty folder.
       variables: variables of the model.
-      about: JSON-able facts, the model's name as `model` among them.
+      about: JSON-able facts, including the model's name as `model`.
 
     Raises:
-      ValueError: there is something in `folder`.
+      ValueError: `folder` is not empty.
     """
     import orbax.checkpoint as ocp
 
@@ -46,13 +46,13 @@ def load_weights(folder: str | Path) -> tuple[dict, Any]:
     """Read a folder that `save_weights` wrote.
 
     Args:
-      folder: the folder.
+      folder: folder to read.
 
     Returns:
-      (about, variables as numpy arrays).
+      (about, variables as NumPy arrays).
 
     Raises:
-      ValueError: the folder is none.
+      ValueError: the folder has no weights.
     """
     import orbax.checkpoint as ocp
 
@@ -69,18 +69,18 @@ def load_weights(folder: str | Path) -> tuple[dict, Any]:
 
 
 def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[Any, list[str]]:
-    """Put weights in place of initial variables; a head of another size, or that the weights lack, stays as it is.
+    """Replace initial variables by weights; a head of another size, or without weights, keeps its initial values.
 
     Args:
-      weights: a tree of arrays.
-      variables: the initial variables, which say what is wanted.
+      weights: pytree of arrays.
+      variables: initial variables, which define structure, shapes and dtypes.
       name: name of the argument, for the error.
 
     Returns:
-      (the weights in the shapes, dtypes and structure of `variables`, paths of the leaves that kept their values).
+      (the variables with the weights, paths of the leaves that keep their initial values).
 
     Raises:
-      ValueError: other leaves are missing, left over or of another shape; a few are named.
+      ValueError: other leaves are missing, left over or of another shape; the message names a few.
     """
     leaves, targets = dict(leaf_paths(weights)), dict(leaf_paths(variables))
     differ = [path for path in targets if path not in leaves or leaves[path].shape != targets[path].shape]

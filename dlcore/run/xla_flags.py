@@ -1,4 +1,4 @@
-"""XLA's flags that dlcore's programs set for themselves."""
+"""XLA flags that dlcore's programs set."""
 
 import os
 from importlib.metadata import version
@@ -8,23 +8,23 @@ from dlcore.ops import use_onednn
 __all__ = ["CPU_CONVOLUTIONS", "use_fast_cpu_convolutions"]
 
 CPU_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-"""Takes convolutions on CPUs from YNNPACK."""
+"""Disables YNNPACK for convolutions on CPUs."""
 TRIED = ("0.10.",)
-"""Versions of jaxlib that know the flag; others may leave the process at an unknown one."""
+"""Versions of jaxlib that know the flag; others may exit at an unknown flag."""
 
 
 def use_fast_cpu_convolutions() -> None:
-    """Have oneDNN and Eigen compute convolutions on CPUs instead of YNNPACK, in all programs compiled afterwards.
+    """Use oneDNN and Eigen instead of YNNPACK for convolutions on CPUs, in all programs compiled afterwards.
 
-    jaxlib 0.10 gives convolutions on a CPU to YNNPACK, which uses one core only and is slow in the gradients
-    (`experiments.bench.conv_algorithms`). Accelerators do not notice. `dlcore.ops.cpu.onednn` says which convolutions
-    and matrix products oneDNN computes. Eigen computes the other convolutions; reductions and the other products stay
-    with YNNPACK.
+    jaxlib 0.10 computes convolutions on a CPU with YNNPACK, which uses one core only and has slow gradients
+    (`experiments.bench.conv_algorithms`). Accelerators are not affected. `dlcore.ops.cpu.onednn` lists the convolutions
+    and matrix products of oneDNN. Eigen computes the other convolutions; YNNPACK still computes reductions and the
+    other products.
 
-    It sets an entry of the environment's XLA_FLAGS, which counts until jax starts its backends (the first array or
-    `jax.devices()`) and for processes started later. Nothing changes where XLA_FLAGS has another value of the flag
-    already (`XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=individual_convolution,reduce`: YNNPACK) or where the
-    installed jaxlib has not been tried with it. dlcore's command lines call it; who imports the model functions may.
+    It sets the environment variable XLA_FLAGS, which takes effect if jax has not started its backends (by the first
+    array or `jax.devices()`), and in child processes. Nothing changes if XLA_FLAGS sets the flag already
+    (`XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=individual_convolution,reduce`: YNNPACK), or if the installed
+    jaxlib is untested. dlcore's command lines call it; users of the model functions may.
     """
     options = os.environ.get("XLA_FLAGS", "")
     if not version("jaxlib").startswith(TRIED):

@@ -82,6 +82,6 @@ def test_the_oldest_programs_go(monkeypatch, tmp_path):
     for age, name in enumerate("abc"):
         (tmp_path / name).write_bytes(b"x" * 10)
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    monkeypatch.setattr(program_cache, "MOST_BYTES", 20)
+    monkeypatch.setattr(program_cache, "MAX_BYTES", 20)
     program_cache._prune(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}, "30 bytes, of which 20 may stay: c is the oldest"
