@@ -30,7 +30,7 @@ from dlcore.learner import Range
 from dlcore.run.progress import say
 from dlcore.search import space as spaces
 from dlcore.search.__main__ import SETTINGS as SEARCH
-from dlcore.search.metric import sense_of
+from dlcore.search.metric import monitor_mode_of
 from dlcore.search.report import ranked, search_report, text_table
 from dlcore.search.space import Space, edges, parse_space
 from dlcore.search.trials import Trial, experiment_of, run_of
@@ -104,7 +104,7 @@ def sweep(module: str, words: Sequence[str]) -> int:
     metric = own.metric or experiment.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
-    mode = sense_of(metric, experiment, own.better)
+    mode = monitor_mode_of(metric, experiment, own.better)
     identity = [module, *sorted(axes), *sorted(argv), own.method, own.trials, own.points, own.search_seed, metric, mode]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
     folder = Path(own.out) if own.out else Path(flags.runs) / f"sweep.{experiment.name}" / digest

@@ -93,7 +93,7 @@ def test_merging_refuses_networks_without_batch_norm_and_outputs_that_move(norma
     doubled = lambda f: {path: fold._replace(bias=fold.bias + 1) for path, fold in find(f).items()}  # noqa: E731
     monkeypatch.setattr(export, "find_folds", doubled)
     assert run(experiment, ["--mode=export", "--fold_batch_norm", f"--run={normalized}"]) == 2
-    assert "--fold_batch_norm: outputs move by " in capsys.readouterr().err
+    assert "--fold_batch_norm: outputs change by " in capsys.readouterr().err
     assert not (normalized / "export").exists()
 
 
